@@ -1,0 +1,206 @@
+"""Does the twin predict the same next tokens?"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from bitlens.analyses.analysis import ANALYSES, Analysis, Outcome, Sample
+from bitlens.readings import Pair
+from bitlens.records import Metric
+from bitlens.tally import Rows, Tally, Totals
+
+if TYPE_CHECKING:
+    from bitlens.models.layout import Layout
+
+KL_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+DP_QUANTILES = {"p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99}
+KEPT = 1 << 20
+"""Positions whose own KL and change of probability are kept for percentiles; all, in practice."""
+
+_LLAMA_CPP = "as in llama.cpp's perplexity --kl-divergence"
+
+
+@ANALYSES.register("behaviour")
+@dataclass(frozen=True)
+class Behaviour(Analysis):
+    """Perplexity, KL divergence and token agreement at every counted position.
+
+    KL is of the reference from the twin, KL(reference || twin) in nats, from float32
+    log-probabilities over the whole vocabulary. Intact 0; chance: the reference at one position
+    against the twin at another. Definitions as in llama.cpp's KL-divergence table; flips as in
+    Dutta et al. 2024 (arXiv 2407.09141), per token.
+    """
+
+    name: ClassVar[str] = "behaviour"
+    sample: ClassVar[int] = 256
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "perplexity",
+            "How surprised is the model by the text?",
+            "",
+            "higher",
+            None,
+            "log",
+            level=True,
+            source="exp of the mean negative log-likelihood",
+        ),
+        Metric(
+            "perplexity_ratio",
+            "How many times as surprised is the twin as the reference?",
+            "",
+            "higher",
+            1.0,
+            "log",
+            source=_LLAMA_CPP,
+        ),
+        Metric(
+            "kl",
+            "How far is the twin's next-token distribution from the reference's, on average?",
+            "nats",
+            "higher",
+            0.0,
+            "log",
+            source="Kullback and Leibler 1951; " + _LLAMA_CPP,
+        ),
+        *(
+            Metric(
+                f"kl_{name}",
+                f"How large is the KL divergence at the {100 * q:g}th percentile of positions?",
+                "nats",
+                "higher",
+                0.0,
+                "log",
+                quantile=q,
+                source=_LLAMA_CPP,
+            )
+            for name, q in KL_QUANTILES.items()
+        ),
+        Metric(
+            "kl_max",
+            "How large is the KL divergence where it is largest?",
+            "nats",
+            "higher",
+            0.0,
+            interval=False,
+            source=_LLAMA_CPP,
+        ),
+        Metric(
+            "dp",
+            "How does the probability of the true next token change, on average?",
+            "probability",
+            "lower",
+            0.0,
+            source=_LLAMA_CPP,
+        ),
+        Metric(
+            "dp_rms",
+            "How much does the probability of the true next token move, either way?",
+            "probability",
+            "higher",
+            0.0,
+            "log",
+            source=_LLAMA_CPP,
+        ),
+        *(
+            Metric(
+                f"dp_{name}",
+                "How does the probability of the true next token change at the "
+                f"{100 * q:g}th percentile of positions?",
+                "probability",
+                None,
+                0.0,
+                quantile=q,
+                source=_LLAMA_CPP,
+            )
+            for name, q in DP_QUANTILES.items()
+        ),
+        Metric(
+            "same_top",
+            "How often do both models think the same token most likely?",
+            "share",
+            "lower",
+            1.0,
+            "logit",
+            source=_LLAMA_CPP,
+        ),
+        Metric(
+            "flips",
+            "How often does the most likely token turn from right to wrong or from wrong to right?",
+            "share",
+            "higher",
+            0.0,
+            "logit",
+            source="Dutta et al. 2024, arXiv 2407.09141, applied to tokens",
+        ),
+    )
+
+    def sites(self, layout: "Layout") -> list[str]:
+        return ["logits"]
+
+    def tally(self, pair: Pair) -> Tally:
+        reference, twin, at = pair.reference, pair.twin, pair.positions
+        p, q = reference.log_probabilities, twin.log_probabilities
+        kl = torch.linalg.vecdot(reference.probabilities, p - q)
+        target = at.target[:, None]
+        true_p, true_q = p.gather(1, target)[:, 0], q.gather(1, target)[:, 0]
+        dp = true_q.exp() - true_p.exp()
+        right_p, right_q = reference.top == at.target, twin.top == at.target
+        columns = {
+            "count": torch.ones_like(kl),
+            "kl": kl,
+            "surprise_reference": -true_p,
+            "surprise_twin": -true_q,
+            "dp": dp,
+            "dp_square": dp.double().square(),
+            "same_top": reference.top == twin.top,
+            "flips": right_p != right_q,
+        }
+        stacked = at.total(torch.stack([c.double() for c in columns.values()], dim=1))
+        kept = torch.nonzero(at.key <= pair.thresholds[KEPT]).flatten()
+        rows = Rows(at.key[kept], at.shard[kept], {"kl": kl[kept], "dp": dp[kept]})
+        return Tally(
+            sums=dict(zip(columns, stacked.unbind(1), strict=True)),
+            largest={"kl": at.largest(kl)},
+            rows={"positions": [rows]},
+        )
+
+    def finish(self, totals: Totals, sample: Sample | None) -> list[Outcome]:
+        count = totals.sum("count")
+        surprise = {m: totals.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
+        outcomes = [
+            Outcome("perplexity", np.exp(surprise["reference"]), item="reference"),
+            Outcome("perplexity", np.exp(surprise["twin"]), item="twin"),
+            Outcome("perplexity_ratio", np.exp(surprise["twin"] - surprise["reference"])),
+            Outcome("dp_rms", np.sqrt(totals.sum("dp_square") / count)),
+            Outcome("kl_max", np.full(1, totals.largest("kl"))),
+        ]
+        outcomes += [
+            Outcome(name, totals.sum(name) / count) for name in ("kl", "dp", "same_top", "flips")
+        ]
+        rows = totals.rows("positions")
+        assert rows is not None
+        shard, values = rows
+        for column, quantiles in (("kl", KL_QUANTILES), ("dp", DP_QUANTILES)):
+            at = weighted_quantiles(
+                values[column], totals.weights[:, shard], np.array(list(quantiles.values()))
+            )
+            outcomes += [Outcome(f"{column}_{name}", at[:, i]) for i, name in enumerate(quantiles)]
+        return outcomes
+
+
+def weighted_quantiles(values: np.ndarray, weights: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Quantiles under each row of weights: `[n]`, `[r, n]`, `[k]` to `[r, k]`.
+
+    The inverse of the empirical distribution (Hyndman and Fan 1996, type 1).
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    out = np.empty((len(weights), len(q)))
+    for r, row in enumerate(weights):
+        reached = np.cumsum(row[order])
+        # The tolerance keeps q * n from overshooting a whole number by rounding.
+        at = np.searchsorted(reached, q * reached[-1] * (1 - 1e-12))
+        out[r] = ordered[np.minimum(at, len(ordered) - 1)]
+    return out

@@ -1,0 +1,228 @@
+"""Where do the twin's activations point, and how far from the reference's?"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.analyses.analysis import ANALYSES, Analysis, Outcome, Sample
+from bitlens.readings import Pair
+from bitlens.records import Metric
+from bitlens.tally import Tally, Totals
+
+if TYPE_CHECKING:
+    from bitlens.models.layout import Layout
+
+UNCHANGED = "the twin is equal to the reference here: there is no error"
+
+
+@ANALYSES.register("geometry")
+@dataclass(frozen=True)
+class Geometry(Analysis):
+    """Angles, distances and similarity at the output of every block, attention and MLP.
+
+    Cumulative: the twin as it runs. Local: the twin's block on the reference's input, so that
+    only this block's error is seen.
+    """
+
+    name: ClassVar[str] = "geometry"
+    sample: ClassVar[int] = 1024
+    local: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "cosine",
+            "Do the activations point the same way? Mean cosine over positions.",
+            "",
+            "lower",
+            1.0,
+            "atanh",
+        ),
+        Metric(
+            "l2",
+            "How far apart are the activations? Mean Euclidean distance over positions.",
+            "activation units",
+            "higher",
+            0.0,
+            "log",
+        ),
+        Metric(
+            "relative_error",
+            "How large is the error beside the activations? Root of the ratio of energies.",
+            "share",
+            "higher",
+            0.0,
+            "log",
+        ),
+        Metric(
+            "sqnr",
+            "How far above the error does the signal stand? 10 log10 of the ratio of energies.",
+            "dB",
+            "lower",
+            None,
+        ),
+        Metric(
+            "pearson",
+            "Do the activations vary alike over dimensions? Mean correlation over positions.",
+            "",
+            "lower",
+            1.0,
+            "atanh",
+        ),
+        Metric(
+            "cka",
+            "Do positions relate to each other alike? Debiased linear CKA of up to 1,024 sampled "
+            "positions.",
+            "",
+            "lower",
+            1.0,
+            "log1m",
+            source="Kornblith et al. 2019; unbiased HSIC of Song et al. 2012",
+        ),
+        Metric(
+            "massive_share",
+            "Is the error where the activations are massive? Share of the error's energy in the "
+            "1 % of dimensions where the reference has most energy.",
+            "share",
+            None,
+            None,
+            "logit",
+            source="massive activations: Sun et al. 2024, arXiv 2402.17762",
+        ),
+    )
+
+    def sites(self, layout: "Layout") -> list[str]:
+        return [f"{kind}.{n}" for n in range(layout.depth) for kind in ("resid", "attn", "mlp")]
+
+    def tally(self, pair: Pair) -> Tally:
+        x, y, at = pair.reference, pair.twin, pair.positions
+        width = x.values.shape[-1]
+        error = y.values - x.values
+        inner = torch.linalg.vecdot(x.values, y.values)
+        distance = torch.linalg.vecdot(error, error).sqrt()
+        covariance = inner - width * x.mean * y.mean
+        spread = (x.square - width * x.mean**2, y.square - width * y.mean**2)
+        columns = torch.stack(
+            [
+                torch.ones_like(inner),
+                _normalised(inner, x.square, y.square),
+                distance,
+                _normalised(covariance, *spread),
+            ],
+            dim=1,
+        )
+        count, cosine, l2, pearson = at.total(columns).unbind(1)
+        return Tally(
+            sums={
+                "count": count,
+                "cosine": cosine,
+                "l2": l2,
+                "pearson": pearson,
+                "error": at.total(error.square_()),
+                "energy": at.total(x.values.square()),
+            }
+        )
+
+    def finish(self, totals: Totals, sample: Sample | None) -> list[Outcome]:
+        count = totals.sum("count")
+        error, energy = totals.sum("error"), totals.sum("energy")
+        all_error, all_energy = error.sum(axis=1), energy.sum(axis=1)
+        outcomes = [Outcome(m, totals.sum(m) / count) for m in ("cosine", "l2", "pearson")]
+        outcomes.append(_cka(sample, totals.weights))
+        massive = np.argsort(-energy[0])[: max(1, energy.shape[1] // 100)]
+        chance = len(massive) / energy.shape[1]
+        if not np.all(all_energy > 0):
+            reason = "the reference is zero here"
+            return [*outcomes, *(Outcome(m, None, reason=reason) for m in _RATIOS)]
+        outcomes.append(Outcome("relative_error", np.sqrt(all_error / all_energy)))
+        if not np.all(all_error > 0):
+            return [*outcomes, *(Outcome(m, None, reason=UNCHANGED) for m in _RATIOS[1:])]
+        return [
+            *outcomes,
+            Outcome("sqnr", 10 * np.log10(all_energy / all_error)),
+            Outcome("massive_share", error[:, massive].sum(axis=1) / all_error, chance=chance),
+        ]
+
+
+_RATIOS = ("relative_error", "sqnr", "massive_share")
+
+
+def _normalised(product: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """product / sqrt(a b) within [-1, 1]; 1 where both are zero (equal), 0 where one is."""
+    size = (a.clamp_min(0) * b.clamp_min(0)).sqrt()
+    both_zero = (a <= 0) & (b <= 0)
+    ratio = product / size.clamp_min(torch.finfo(size.dtype).tiny)
+    return torch.where(both_zero, 1.0, torch.where(size > 0, ratio, 0.0)).clamp(-1, 1)
+
+
+def _cka(sample: Sample | None, weights: np.ndarray) -> Outcome:
+    if (
+        sample is None
+        or np.min(weights @ np.bincount(sample.shard, minlength=weights.shape[1])) < 4
+    ):
+        return Outcome("cka", None, reason="fewer than 4 sampled positions")
+    value = debiased_cka(sample.reference, sample.twin, sample.shard, weights)
+    if value is None:
+        return Outcome("cka", None, reason="the sampled activations do not vary")
+    return Outcome("cka", value)
+
+
+def debiased_cka(
+    x: np.ndarray, y: np.ndarray, shard: np.ndarray, weights: np.ndarray
+) -> np.ndarray | None:
+    """Linear CKA from unbiased HSIC under each row of shard weights.
+
+    `x`, `y`: `[n, width]`; `shard`: `[n]`; `weights`: `[r, shards]`; result `[r]`, or None where
+    an HSIC is not positive. Leaving shards out costs no new Gram matrix: sums over blocks of
+    shards are enough. Intact 1, chance 0 (independent data, any width).
+    Source: Song et al. 2012 (unbiased HSIC), Kornblith et al. 2019 (CKA).
+    """
+    order = np.argsort(shard, kind="stable")
+    shard = shard[order]
+    gram_x, gram_y = (_gram(v[order]) for v in (x, y))
+    sums = _BlockSums(shard, weights)
+    cross = sums.hsic(gram_x, gram_y)
+    own_x, own_y = sums.hsic(gram_x, gram_x), sums.hsic(gram_y, gram_y)
+    if not (np.all(own_x > 0) and np.all(own_y > 0)):
+        return None
+    return np.asarray(cross / np.sqrt(own_x * own_y))
+
+
+def _gram(rows: np.ndarray) -> np.ndarray:
+    # HSIC does not see a common shift; without it float32 products lose nothing to it.
+    centred = torch.from_numpy(rows).float()
+    centred = centred - centred.mean(dim=0)
+    gram = (centred @ centred.T).fill_diagonal_(0)
+    return gram.numpy()
+
+
+class _BlockSums:
+    """Sums of pairwise products over blocks of shards, then over replicates."""
+
+    def __init__(self, shard: np.ndarray, weights: np.ndarray) -> None:
+        present, starts = np.unique(shard, return_index=True)
+        self._starts = starts
+        self._by_shard = weights[:, present]
+        self._by_row = weights[:, shard]
+        self._n = self._by_row.sum(axis=1)
+
+    def hsic(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Unbiased HSIC (Song et al. 2012, equation 5) under each replicate."""
+        n, w = self._n, self._by_shard
+        a_columns, b_columns = self._columns(a), self._columns(b)
+        trace = self._quadratic(self._columns(a * b))
+        a_total, b_total = self._quadratic(a_columns), self._quadratic(b_columns)
+        mixed = ((w @ a_columns) * (w @ b_columns) * self._by_row).sum(axis=1)
+        return np.asarray(
+            (trace + a_total * b_total / ((n - 1) * (n - 2)) - 2 * mixed / (n - 2)) / (n * (n - 3))
+        )
+
+    def _columns(self, m: np.ndarray) -> np.ndarray:
+        """`[n, n]` to `[shards, n]`, float64."""
+        return np.asarray(np.add.reduceat(m, self._starts, axis=0, dtype=np.float64))
+
+    def _quadratic(self, columns: np.ndarray) -> np.ndarray:
+        """w' B w of the sums over blocks of shards, for every row of weights: `[r]`."""
+        blocks = np.add.reduceat(columns, self._starts, axis=1)
+        return np.asarray(((self._by_shard @ blocks) * self._by_shard).sum(axis=1))

@@ -1,0 +1,350 @@
+"""From the steps of a sweep to values: pairs, tallies by depth, replicates, chance.
+
+At every depth the tallies are complete once all documents have passed it. With one wave that is
+at once; with several they are carried from wave to wave in a file per depth, which is also what
+lets a killed run go on where it was. Sums are carried on in the same order whatever the waves,
+so memory changes no digit.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bitlens.analyses.analysis import Analysis, Outcome, Sample
+from bitlens.models.layout import Layout
+from bitlens.models.sites import site
+from bitlens.plan import DocumentSet, Plan
+from bitlens.readings import Pair, Positions, Reading
+from bitlens.records import Value, to_json
+from bitlens.sweep import REFERENCE, Step, Stream, Sweep, Wish
+from bitlens.tally import Rows, Tally
+from bitlens.twin import Twin
+
+CUMULATIVE, LOCAL = "cumulative", "local"
+Key = tuple[str, str, str, str]
+"""Analysis, twin, item, site."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which two streams an analysis compares, and where."""
+
+    analysis: Analysis
+    twin: str
+    item: str
+    stream: str
+    sites: tuple[str, ...]
+
+    @property
+    def subset(self) -> bool:
+        return self.item == LOCAL
+
+
+def comparisons(
+    analyses: Sequence[Analysis], twins: Sequence[str], sites: Mapping[str, Sequence[str]]
+) -> list[Comparison]:
+    """What is to be compared. `sites`: by analysis, where it looks (already narrowed by the
+    user)."""
+    found = []
+    for analysis in analyses:
+        names = tuple(sites[analysis.name])
+        for twin in twins:
+            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names))
+            depths = sorted({site(name).depth for name in names}) if analysis.local else []
+            for depth in depths:
+                here = tuple(name for name in names if site(name).depth == depth)
+                fork = f"{twin} block {depth} on the reference"
+                found.append(Comparison(analysis, twin, LOCAL, fork, here))
+    return found
+
+
+def streams(wanted: Sequence[Comparison]) -> list[Stream]:
+    """The reference, every twin, and a fork a block where local errors are asked for."""
+    found = {REFERENCE: Stream(REFERENCE, REFERENCE)}
+    for comparison in wanted:
+        if comparison.item == LOCAL:
+            depth = site(comparison.sites[0]).depth
+            found.setdefault(
+                comparison.stream,
+                Stream(
+                    comparison.stream, comparison.twin, REFERENCE, depth, depth + 1, subset=True
+                ),
+            )
+        else:
+            found.setdefault(comparison.twin, Stream(comparison.twin, comparison.twin))
+    return list(found.values())
+
+
+class Measurement:
+    """One sweep of a reference and its twins, from tokens to values."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        twins: Mapping[str, Twin],
+        wanted: Sequence[Comparison],
+        plan: Plan,
+        hidden_bytes: int,
+        partial: Path,
+        progress: Callable[[int], None] = lambda tokens: None,
+    ) -> None:
+        self.layout = layout
+        self.plan = plan
+        self.wanted = list(wanted)
+        wishes = [Wish(c.stream, frozenset(c.sites)) for c in wanted]
+        wishes += [Wish(REFERENCE, frozenset(c.sites)) for c in wanted]
+        everyone = {REFERENCE: Twin(layout, None), **twins}
+        self._carry = Carry(partial)
+        left = plan.batches[self._carry.batches_done :]
+        self.sweep = Sweep(layout, everyone, streams(wanted), wishes, left, hidden_bytes, progress)
+
+    def values(self) -> Iterator[tuple[Comparison, list[Value]]]:
+        """Every value, site by site as the last wave passes it."""
+        for number, wave in enumerate(self.sweep.waves):
+            last = number == len(self.sweep.waves) - 1
+            depth = -2
+            tallies: dict[Key, Tally] = {}
+            for step in self.sweep.run(wave):
+                if step.depth != depth:
+                    yield from self._complete(depth, tallies, last)
+                    depth, tallies = step.depth, self._carry.load(step.depth)
+                self._tally(step, tallies)
+            yield from self._complete(depth, tallies, last)
+            if not last:
+                self._carry.wave_done(wave[-1].number + 1)
+
+    def _complete(
+        self, depth: int, tallies: dict[Key, Tally], last: bool
+    ) -> Iterator[tuple[Comparison, list[Value]]]:
+        if not last:
+            self._carry.save(depth, tallies)
+            return
+        by_key = {(c.analysis.name, c.twin, c.item, s): c for c in self.wanted for s in c.sites}
+        for key in list(tallies):
+            yield by_key[key], self._finish(by_key[key], key[3], tallies.pop(key))
+
+    def _tally(self, step: Step, tallies: dict[Key, Tally]) -> None:
+        """Every pair of this step into its tally. Readings are flattened once a stream."""
+        flat: dict[tuple[str, str], Reading] = {}
+
+        def reading(stream: str, name: str) -> Reading:
+            if (stream, name) not in flat:
+                flat[(stream, name)] = _flatten(step, stream, name)
+            return flat[(stream, name)]
+
+        for subset in (False, True):
+            positions = self.plan.positions_of(step.batch, step.index, subset)
+            if not len(positions):
+                return
+            for comparison in self.wanted:
+                if comparison.subset != subset or comparison.stream not in step.readings:
+                    continue
+                for name in comparison.sites:
+                    if name not in step.readings[comparison.stream]:
+                        continue
+                    pair = Pair(
+                        name,
+                        comparison.item,
+                        reading(REFERENCE, name),
+                        reading(comparison.stream, name),
+                        positions,
+                        self._thresholds(name, subset),
+                    )
+                    tally = comparison.analysis.tally(pair)
+                    tally.rows["sample"] = [self._sample(step, comparison, pair, reading)]
+                    key = (comparison.analysis.name, comparison.twin, comparison.item, name)
+                    tallies.setdefault(key, Tally()).add(tally)
+
+    def _thresholds(self, name: str, subset: bool) -> dict[int, int]:
+        documents = self.plan.subset if subset else self.plan.all
+        predicting = name == "logits"
+        return {k: t for (p, k), t in documents.thresholds.items() if p == predicting}
+
+    def _sample(
+        self,
+        step: Step,
+        comparison: Comparison,
+        pair: Pair,
+        reading: Callable[[str, str], Reading],
+    ) -> Rows:
+        """The sampled positions of a pair. Of logits, the states they are made of: a vocabulary
+        is much wider than a model."""
+        threshold = pair.thresholds[comparison.analysis.sample]
+        chosen = torch.nonzero(pair.positions.key <= threshold).flatten()
+        name = "final" if pair.site == "logits" else pair.site
+        return Rows(
+            pair.positions.key[chosen],
+            pair.positions.shard[chosen],
+            {
+                "reference": reading(REFERENCE, name).values[chosen],
+                "twin": reading(comparison.stream, name).values[chosen],
+                "target": pair.positions.target[chosen],
+            },
+        )
+
+    def _finish(self, comparison: Comparison, name: str, tally: Tally) -> list[Value]:
+        documents = self.plan.subset if comparison.subset else self.plan.all
+        rows = tally.sample("sample")
+        by_chance = self._by_chance(comparison, name, rows, documents)
+        outcomes = comparison.analysis.finish(tally.totals(documents.weights), _as_sample(rows))
+        overflowed = self.sweep.overflowed.get(comparison.stream)
+        item = comparison.item if comparison.analysis.local else ""
+        return [
+            _value(o, name, item, by_chance.get((o.metric, o.item)), documents, overflowed)
+            for o in outcomes
+        ]
+
+    @torch.no_grad()
+    def _by_chance(
+        self, comparison: Comparison, name: str, rows: Rows, documents: DocumentSet
+    ) -> dict[tuple[str, str], float]:
+        """What every metric is when the twin is looked at in another position than the
+        reference: the same analysis on mismatched rows of the sample."""
+        if len(rows.key) < 2:
+            return {}
+        tally = Tally()
+        twin = rows.values["twin"].roll(1, dims=0)
+        for part in self._readable(comparison, name, rows.values["reference"], twin):
+            span, reference, other = part
+            positions = Positions(
+                torch.zeros_like(rows.key[span]),
+                rows.shard[span],
+                documents.shards,
+                torch.zeros_like(rows.key[span]),
+                rows.values["target"][span],
+                rows.key[span],
+            )
+            everything = {size: torch.iinfo(torch.int64).max for _, size in documents.thresholds}
+            pair = Pair(name, comparison.item, reference, other, positions, everything)
+            tally.add(comparison.analysis.tally(pair))
+        whole = np.ones((1, documents.shards))
+        sample = _as_sample(Rows(rows.key, rows.shard, {**rows.values, "twin": twin}))
+        return {
+            (o.metric, o.item): float(o.values[0])
+            for o in comparison.analysis.finish(tally.totals(whole), sample)
+            if o.values is not None and np.isfinite(o.values[0])
+        }
+
+    def _readable(
+        self, comparison: Comparison, name: str, reference: Tensor, twin: Tensor
+    ) -> Iterator[tuple[slice, Reading, Reading]]:
+        if name != "logits":
+            yield slice(None), Reading(reference), Reading(twin)
+            return
+        chunk = self.sweep.chunk
+        for begin in range(0, len(reference), chunk):
+            span = slice(begin, begin + chunk)
+            yield (
+                span,
+                Reading(self.sweep.logits(self.sweep.stream(REFERENCE), reference[span])),
+                Reading(self.sweep.logits(self.sweep.stream(comparison.stream), twin[span])),
+            )
+
+
+def _flatten(step: Step, stream: str, name: str) -> Reading:
+    values = step.readings[stream][name]
+    if name not in ("logits", "final"):
+        values = values.flatten(0, 1)[step.index.to(values.device)]
+    # Final states go back through the unembedding, in their own dtype.
+    return Reading(values if name == "final" else values.float())
+
+
+def _as_sample(rows: Rows) -> Sample:
+    return Sample(
+        rows.shard.cpu().numpy(),
+        rows.values["reference"].float().cpu().numpy(),
+        rows.values["twin"].float().cpu().numpy(),
+    )
+
+
+def _value(
+    outcome: Outcome,
+    name: str,
+    item: str,
+    by_chance: float | None,
+    documents: DocumentSet,
+    overflowed: str | None,
+) -> Value:
+    chance = outcome.chance if outcome.chance is not None else by_chance
+    values, reason = outcome.values, outcome.reason
+    if values is not None and not np.all(np.isfinite(values)):
+        after = f" from {overflowed} on" if overflowed else ""
+        values, reason = None, f"the activations are not finite{after}"
+    if values is None:
+        return Value(
+            outcome.metric,
+            name,
+            outcome.item or item,
+            None,
+            (),
+            chance,
+            documents.documents,
+            reason,
+        )
+    return Value(
+        outcome.metric,
+        name,
+        outcome.item or item,
+        float(values[0]),
+        tuple(values[1:].tolist()),
+        chance,
+        documents.documents,
+    )
+
+
+class Carry:
+    """Tallies between waves, a file a depth, and how many batches they hold.
+
+    A wave writes beside what the wave before it left; only when it is complete does it count.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._state = folder / "waves.json"
+        self.batches_done = 0
+        self._generation = 0
+        if self._state.exists():
+            state = json.loads(self._state.read_text())
+            self.batches_done, self._generation = state["batches"], state["generation"]
+
+    def _path(self, depth: int, generation: int) -> Path:
+        return self._folder / f"{generation}-{depth + 1}.safetensors"
+
+    def load(self, depth: int) -> dict[Key, Tally]:
+        path = self._path(depth, self._generation)
+        if not path.exists():
+            return {}
+        parts: dict[Key, dict[str, Tensor]] = {}
+        for name, tensor in load_file(path).items():
+            *key, rest = name.split("\x1f")
+            parts.setdefault((key[0], key[1], key[2], key[3]), {})[rest] = tensor
+        return {key: Tally.from_tensors(tensors) for key, tensors in parts.items()}
+
+    def save(self, depth: int, tallies: Mapping[Key, Tally]) -> None:
+        if not tallies:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            "\x1f".join([*key, name]): tensor
+            for key, tally in tallies.items()
+            for name, tensor in tally.tensors().items()
+        }
+        path = self._path(depth, self._generation + 1)
+        save_file(tensors, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+
+    def wave_done(self, batches: int) -> None:
+        temporary = self._state.with_suffix(".tmp")
+        state = {"batches": batches, "generation": self._generation + 1}
+        temporary.write_text(to_json(state))
+        os.replace(temporary, self._state)
+        for old in self._folder.glob(f"{self._generation}-*.safetensors"):
+            old.unlink()
+        self.batches_done, self._generation = batches, self._generation + 1

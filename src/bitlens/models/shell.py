@@ -1,0 +1,191 @@
+"""What stands around the blocks: the model's own code before the first and after the last.
+
+No per-family code: the model runs its own forward with every block replaced by a stand-in that
+records how it was called and hands its input on untouched. What the stand-ins recorded (masks,
+position embeddings, sliding windows) is what each block is then called with; the hidden states
+that the last stand-in hands on are what the final norm and the unembedding turn into logits.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Call:
+    """How the model calls one block, besides the hidden states."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the model hands to its blocks for one batch."""
+
+    hidden: Tensor
+    """`[rows, positions, width]`: the embedding site."""
+    calls: tuple[Call, ...]
+    """One per block."""
+
+
+class _LastBlockReached(Exception):
+    """Ends a recording before the final norm and the unembedding are computed for nothing."""
+
+
+class _StandIn(nn.Module):
+    def __init__(self, shell: "Shell", depth: int, block: nn.Module) -> None:
+        super().__init__()
+        self._shell = [shell]  # in a list, so that it is not registered as a submodule
+        self._depth = depth
+        self._block = [block]
+
+    def __getattr__(self, name: str) -> Any:
+        # Families read settings of their blocks (`attention_type`) on the way.
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_block"][0], name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._shell[0]._at_block(self._depth, args, kwargs)
+
+
+def strip(module: nn.Module, replace: Mapping[str, nn.Module] | None = None) -> nn.Module:
+    """A copy of the module's structure that shares its parameters and carries no hooks.
+
+    `replace` names submodules to put something else in place of; without it the whole tree is
+    copied, with it only the modules on the way to the replaced ones.
+    """
+    twin = copy.copy(module)
+    twin.__dict__ = dict(module.__dict__)
+    for hook in ("_hf_hook", "_old_forward", "forward"):
+        twin.__dict__.pop(hook, None)
+    twin._parameters = dict(module._parameters)
+    twin._buffers = dict(module._buffers)
+    twin._modules = dict(module._modules)
+    for name, child in module._modules.items():
+        if child is None:
+            continue
+        if replace is None:
+            twin._modules[name] = strip(child)
+        elif name in replace:
+            twin._modules[name] = replace[name]
+        else:
+            below = {p[len(name) + 1 :]: m for p, m in replace.items() if p.startswith(f"{name}.")}
+            if below:
+                twin._modules[name] = strip(child, below)
+    return twin
+
+
+class Shell:
+    """The model without its blocks, run by its own forward."""
+
+    def __init__(self, model: nn.Module, blocks_path: str) -> None:
+        blocks = list(model.get_submodule(blocks_path))
+        stand_ins = {
+            f"{blocks_path}.{depth}": _StandIn(self, depth, block)
+            for depth, block in enumerate(blocks)
+        }
+        self.module = strip(model, stand_ins).eval()
+        self._depth = len(blocks)
+        self._as_tuple = False
+        self._until = self._depth - 1
+        self._calls: list[Call] = []
+        self._entry: Tensor | None = None
+        self._injected: Tensor | None = None
+        self._intern: dict[tuple[Any, ...], list[Tensor]] = {}
+
+    def _at_block(self, depth: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hidden = args[0] if args else kwargs.pop("hidden_states")
+        last = depth == self._until
+        if self._injected is not None:
+            return self._hand_on(self._injected if last else hidden)
+        if depth == 0:
+            self._entry = hidden
+        self._calls.append(Call(self._shared(args[1:]), self._shared(kwargs)))
+        if last:
+            raise _LastBlockReached
+        return self._hand_on(hidden)
+
+    def _hand_on(self, hidden: Tensor) -> Tensor | tuple[Tensor]:
+        return (hidden,) if self._as_tuple else hidden
+
+    def returns_tuple(self, value: bool) -> None:
+        """Families whose model unpacks what a block returns want it packed."""
+        self._as_tuple = value
+
+    def _shared(self, value: Any) -> Any:
+        """Masks and position embeddings are the same for most batches: keep one of each."""
+        if isinstance(value, Tensor):
+            known = self._intern.setdefault((value.shape, value.dtype, value.device), [])
+            for other in known:
+                if other is value or torch.equal(other, value):
+                    return other
+            if len(known) < 8:
+                known.append(value)
+            return value
+        if isinstance(value, tuple):
+            return tuple(self._shared(v) for v in value)
+        if isinstance(value, dict):
+            return {k: self._shared(v) for k, v in value.items()}
+        return value
+
+    @torch.no_grad()
+    def enter(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None,
+        weights: Weights | None = None,
+        until: int | None = None,
+    ) -> Entry:
+        """What are the blocks called with? `tokens` and `mask` are `[rows, positions]`.
+
+        `weights` replace the shell's own parameters by name (another dtype, other embeddings);
+        `until` is the last block to ask for.
+        """
+        self._calls, self._entry, self._injected = [], None, None
+        self._until = self._depth - 1 if until is None else until
+        try:
+            functional_call(
+                self.module,
+                dict(weights or {}),
+                args=(),
+                kwargs={"input_ids": tokens, "attention_mask": mask, "use_cache": False},
+            )
+        except _LastBlockReached:
+            pass
+        assert self._entry is not None and len(self._calls) == self._until + 1
+        return Entry(self._entry, tuple(self._calls))
+
+    @torch.no_grad()
+    def leave(self, hidden: Tensor, weights: Weights | None = None) -> Tensor:
+        """Final norm, unembedding and what the family does after it.
+
+        `hidden` is `[positions, width]` after the last block, any positions in any order;
+        the result is `[positions, vocabulary]`.
+        """
+        self._injected = hidden[None]
+        self._until = self._depth - 1
+        try:
+            output = functional_call(
+                self.module,
+                dict(weights or {}),
+                args=(),
+                kwargs={
+                    "input_ids": torch.zeros(
+                        (1, hidden.shape[0]), dtype=torch.long, device=hidden.device
+                    ),
+                    "use_cache": False,
+                },
+            )
+        finally:
+            self._injected = None
+        return output.logits[0]

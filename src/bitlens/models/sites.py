@@ -1,0 +1,96 @@
+"""Names of places in a model: ours, and those of other tools resolved to ours."""
+
+import fnmatch
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bitlens.errors import BitlensError
+from bitlens.registry import nearest
+
+if TYPE_CHECKING:
+    from bitlens.models.layout import Layout
+
+KINDS = ("resid", "attn", "mlp", "heads", "neurons", "pattern")
+"""Kinds of sites every block has; `embed` and `logits` exist once."""
+
+_TRANSFORMER_LENS = {
+    "hook_resid_post": "resid",
+    "hook_out": "resid",
+    "hook_attn_out": "attn",
+    "hook_mlp_out": "mlp",
+    "attn.hook_z": "heads",
+    "attn.hook_pattern": "pattern",
+    "mlp.hook_post": "neurons",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A named place; `depth` is the block that makes it (-1 for the embedding)."""
+
+    kind: str
+    depth: int
+
+    @property
+    def name(self) -> str:
+        return self.kind if self.kind in ("embed", "logits") else f"{self.kind}.{self.depth}"
+
+
+def site(name: str) -> Site:
+    """The site of one of our own canonical names (`resid.3`)."""
+    kind, _, depth = name.partition(".")
+    return Site(kind, int(depth) if depth else (-1 if kind == "embed" else 1 << 30))
+
+
+def all_sites(layout: "Layout", kinds: tuple[str, ...] = KINDS) -> list[str]:
+    """Every block's sites of these kinds, in the order the sweep meets them."""
+    return [f"{kind}.{n}" for n in range(layout.depth) for kind in kinds]
+
+
+def resolve(pattern: str, layout: "Layout") -> list[str]:
+    """Which sites does a user's name mean? Shell patterns of our names (`resid.*`), the names of
+    TransformerLens (`blocks.6.hook_resid_post`) and module paths (`model.layers.6`).
+
+    Raises BitlensError for names that mean nothing here, with the nearest that do.
+    """
+    known = ["embed", *all_sites(layout), "logits"]
+    matched = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
+    if matched:
+        return matched
+    foreign = _from_transformer_lens(pattern) or _from_module_path(pattern, layout)
+    if foreign in known:
+        return [foreign]
+    raise BitlensError(
+        f"There is no site {pattern!r} in a model of {layout.depth} blocks.",
+        f"embed, logits, or one of {', '.join(KINDS)} with a block number from 0 to "
+        f"{layout.depth - 1} (resid.{layout.depth - 1}, attn.*), or a name such as "
+        f"blocks.0.hook_resid_post or {layout.block_name(0)}.",
+        nearest(pattern, known) or "resid.*",
+    )
+
+
+def _from_transformer_lens(name: str) -> str | None:
+    if name == "hook_embed":
+        return "embed"
+    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name) or re.fullmatch(r"(resid_pre)\.(\d+)", name)
+    if not match:
+        return None
+    if match[1] == "resid_pre" or match[2] == "hook_resid_pre":
+        depth = int(match[2] if match[1] == "resid_pre" else match[1])
+        return f"resid.{depth - 1}" if depth else "embed"
+    kind = _TRANSFORMER_LENS.get(match[2])
+    return f"{kind}.{int(match[1])}" if kind else None
+
+
+def _from_module_path(name: str, layout: "Layout") -> str | None:
+    """A module's site is its output; sparsify says `layers.6` for the block."""
+    tail = layout.blocks_path.rsplit(".", 1)[-1]
+    for prefix in (layout.blocks_path, tail):
+        match = re.fullmatch(rf"{re.escape(prefix)}\.(\d+)(?:\.(.+))?", name)
+        if match and int(match[1]) < layout.depth:
+            depth = int(match[1])
+            block = layout.block_layouts[depth]
+            kind = {None: "resid", block.attention: "attn", block.pattern: "attn", block.mlp: "mlp"}
+            return f"{kind[match[2]]}.{depth}" if match[2] in kind else None
+    return None

@@ -1,0 +1,131 @@
+"""What is read from a stream, once, however many twins and analyses use it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """Which token positions the rows of a reading are."""
+
+    document: Tensor
+    """`[n]` int64."""
+    shard: Tensor
+    """`[n]` int64: which replicate the document belongs to."""
+    shards: int
+    offset: Tensor
+    """`[n]` position in the document."""
+    target: Tensor
+    """`[n]` the next token; -1 at the end of a window."""
+    key: Tensor
+    """`[n]` int64 hash of document and position."""
+
+    def pick(self, index: Tensor) -> "Positions":
+        return Positions(
+            self.document[index],
+            self.shard[index],
+            self.shards,
+            self.offset[index],
+            self.target[index],
+            self.key[index],
+        )
+
+    def __len__(self) -> int:
+        return int(self.key.shape[0])
+
+    @cached_property
+    def _members(self) -> Tensor:
+        members = torch.zeros(self.shards, len(self), device=self.shard.device)
+        return members.scatter_(0, self.shard[None], 1.0)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over positions by shard: `[n]` or `[n, k]` to `[shards]` or `[shards, k]`, float64.
+
+        Narrow values are summed in float64; a matrix as wide as the model in float32 within the
+        batch (a product with the membership matrix, deterministic on every device) and in
+        float64 between batches.
+        """
+        if values.ndim == 1 or values.shape[1] <= 64:
+            return self._members.double() @ values.double()
+        return (self._members @ values.float()).double()
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Largest value by shard: `[n]` to `[shards]`; minus infinity where a shard is absent."""
+        out = torch.full((self.shards,), -torch.inf, dtype=torch.float64, device=values.device)
+        return out.scatter_reduce_(0, self.shard, values.double(), "amax")
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One stream's activations at one site and some positions."""
+
+    values: Tensor
+    """`[n, width]` float32; logits `[n, vocabulary]`; patterns `[n, heads, keys]`."""
+
+    def pick(self, index: Tensor) -> "Reading":
+        return Reading(self.values[index])
+
+    @cached_property
+    def square(self) -> Tensor:
+        """`[n]`: squared length."""
+        return torch.linalg.vecdot(self.values, self.values)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """`[n]`: mean over dimensions."""
+        return self.values.mean(dim=-1)
+
+    @cached_property
+    def log_probabilities(self) -> Tensor:
+        """`[n, vocabulary]` of logits."""
+        return torch.log_softmax(self.values, dim=-1)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """`[n, vocabulary]` of logits."""
+        return self.log_probabilities.exp()
+
+    @cached_property
+    def top(self) -> Tensor:
+        """`[n]`: the most probable token."""
+        return self.values.argmax(dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """The same readings of two streams, with where they are."""
+
+    site: str
+    item: str
+    """`cumulative` (reference and twin), `local` (twin's block on the reference's input)."""
+    reference: Reading
+    twin: Reading
+    positions: Positions
+    thresholds: dict[int, int]
+    """Sample size to the largest key that is in the sample of the whole corpus."""
+
+    def sampled(self, size: int) -> "Pair":
+        """The positions that are in the corpus-wide sample of this size."""
+        index = torch.nonzero(self.positions.key <= self.thresholds[size]).flatten()
+        return Pair(
+            self.site,
+            self.item,
+            self.reference.pick(index),
+            self.twin.pick(index),
+            self.positions.pick(index),
+            self.thresholds,
+        )
+
+    def mismatched(self) -> "Pair":
+        """The reference against the twin at another position: what chance would give."""
+        return Pair(
+            self.site,
+            self.item,
+            self.reference,
+            Reading(self.twin.values.roll(1, dims=0)),
+            self.positions,
+            self.thresholds,
+        )

@@ -1,0 +1,120 @@
+"""What is written down: metrics, values with their replicates, estimates; strict JSON. No torch."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA = 1
+"""Version of every file of a store; a reader refuses what it does not know."""
+
+Scale = Literal["linear", "log", "log1m", "atanh", "logit"]
+"""Where an interval is built: x, ln x, ln(1 - x), artanh x, ln(x / (1 - x))."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number an analysis reports."""
+
+    name: str
+    """Unique within its analysis; `analysis.name` is unique everywhere."""
+    question: str
+    """The question it answers, as one sentence a reader of the page understands."""
+    unit: str
+    """`nats`, `dB`, `share`, `tokens`, ... or empty for a pure number."""
+    worse: Literal["higher", "lower"] | None
+    """Which way is damage; None where neither is."""
+    intact: float | None
+    """Its value when nothing changed; None for a level (the reference's own perplexity)
+    and where an unchanged twin has none (SQNR is infinite)."""
+    scale: Scale = "linear"
+    interval: bool = True
+    """False for extremes, which have none."""
+    quantile: float | None = None
+    """Set for percentiles (0.99 for the 99th): whether they get an interval depends on it."""
+    level: bool = False
+    """True where the number describes one model and not a change."""
+    source: str = ""
+    """Where the definition comes from."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric at a site, with its leave-one-shard-out replicates: all that statistics need."""
+
+    metric: str
+    site: str
+    item: str
+    """What within the site: `cumulative` or `local`, `reference` or `twin`, later a head or a
+    feature; empty where there is one number."""
+    value: float | None
+    replicates: tuple[float, ...] = ()
+    """One value per shard left out; empty where the value is None."""
+    chance: float | None = None
+    """What unrelated models would give, measured on the same tokens or known."""
+    documents: int = 0
+    reason: str | None = None
+    """Why there is no value."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval and number of documents, or a reason why there is none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    documents: int
+    reason: str | None = None
+    """Why there is no value, or no interval."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the page's validity section."""
+
+    name: str
+    passed: bool | None
+    """None: could not be decided."""
+    detail: str
+
+
+@dataclass(frozen=True)
+class TwinRecord:
+    """A twin as the store knows it."""
+
+    compression: str
+    """Its text form."""
+    control: bool
+    like: str | None = None
+    """For a noise control: the compression it is matched to."""
+    bits: float | None = None
+    """Bits per weight over the compressed matrices, scales and zeros included."""
+    bytes: int | None = None
+    """Bytes the whole model would take, compressed matrices at `bits`."""
+    dtype: str = ""
+    """Compute dtype."""
+    status: Literal["done", "failed"] = "done"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a study: a model, a compression, an analysis, a seed and the texts."""
+
+    model: str
+    compression: str
+    analysis: str
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Everything else its values depend on (corpus hash, dtype, sites, shards, ...)."""
+
+    @property
+    def id(self) -> str:
+        """Sixteen hex digits that change when, and only when, the settings change."""
+        return hashlib.sha256(to_json(asdict(self)).encode()).hexdigest()[:16]
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Strict JSON with sorted keys: NaN and infinities are refused, not written."""
+    return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, indent=indent)

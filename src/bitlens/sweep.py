@@ -1,0 +1,347 @@
+"""The depth sweep: every stream goes through the model once, block by block, side by side.
+
+All documents of a wave stand at the same depth. A block's weights are read once, compressed once
+for each twin and dropped; the reference is computed once for all twins; what is asked for at a
+block is handed out when the block runs. Streams that fork from another share its prefix.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bitlens.models.layout import BlockLayout, Layout, first_tensor
+from bitlens.models.shell import Call
+from bitlens.models.sites import site
+from bitlens.plan import TokenBatch
+from bitlens.twin import Twin
+
+REFERENCE = "reference"
+
+Hidden = dict[tuple[str, int], Tensor]
+"""States of a stream and batch between blocks."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Hidden states on their way through depth and the weights each block is to use."""
+
+    name: str
+    source: str
+    """The twin (or `reference`) whose blocks it takes."""
+    parent: str | None = None
+    """The stream it forks from; None: it starts at its source's embedding."""
+    start: int = 0
+    """The first block it runs itself."""
+    stop: int | None = None
+    """The block before which it ends; None: it goes on to the logits."""
+    own: range | None = None
+    """The blocks it takes from its source; None: all it runs."""
+    otherwise: str = REFERENCE
+    """Where the other blocks come from."""
+    subset: bool = False
+    """True: runs on the seeded subset of the documents only."""
+
+    def weights_at(self, depth: int) -> str:
+        return self.source if self.own is None or depth in self.own else self.otherwise
+
+    def runs(self, depth: int) -> bool:
+        return self.start <= depth and (self.stop is None or depth < self.stop)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What was asked for at one depth of one batch."""
+
+    batch: TokenBatch
+    depth: int
+    """-1 for the embedding, the number of blocks for logits."""
+    readings: dict[str, dict[str, Tensor]]
+    """By stream and site: `[rows, positions, ...]`; logits `[n, vocabulary]`."""
+    index: Tensor
+    """`[n]`: flattened positions to look at; for logits, the rows of the reading in order."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which sites are wanted of which stream."""
+
+    stream: str
+    sites: frozenset[str]
+
+
+class Sweep:
+    """Streams of a reference and its twins over batches of tokens.
+
+    `hidden_bytes` bounds the hidden states of a wave; `waves` are the batches so divided, and
+    `run` yields the Steps of one.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        twins: Mapping[str, Twin],
+        streams: Sequence[Stream],
+        wishes: Sequence[Wish],
+        batches: Sequence[TokenBatch],
+        hidden_bytes: int,
+        progress: Callable[[int], None] = lambda tokens: None,
+    ) -> None:
+        self.layout = layout
+        self.twins = dict(twins)
+        self.streams = list(streams)
+        self.batches = list(batches)
+        self.progress = progress
+        self._wanted: dict[str, set[str]] = {s.name: set() for s in streams}
+        for wish in wishes:
+            self._wanted[wish.stream] |= wish.sites
+        self.overflowed: dict[str, str] = {}
+        """Streams that stopped being finite, and after which site."""
+        self.chunk = logits_chunk(layout.vocabulary, layout.config)
+        self.waves = self._split(hidden_bytes)
+
+    def _split(self, hidden_bytes: int) -> list[list[TokenBatch]]:
+        """Consecutive batches whose hidden states fit the budget; at least one batch a wave."""
+        waves: list[list[TokenBatch]] = []
+        room = 0
+        for batch in self.batches:
+            need = self.hidden_bytes(batch)
+            if not waves or need > room:
+                waves.append([])
+                room = hidden_bytes
+            waves[-1].append(batch)
+            room -= need
+        return waves
+
+    def hidden_bytes(self, batch: TokenBatch) -> int:
+        """Bytes of hidden states that a batch keeps between blocks, all streams together."""
+        kept = [s for s in self.streams if s.stop is None or s.stop - s.start > 1]
+        streams = sum(1 for s in kept if batch.subset or not s.subset)
+        # One more: the outputs of the block under way stand beside its inputs.
+        return batch.tokens.numel() * self.layout.width * 4 * (streams + 1)
+
+    def forwards(self) -> float:
+        """How many forwards of one block the sweep costs, in units of one pass through the
+        model over all tokens: 1 + twins, and what the forks have to go."""
+        total = sum(b.tokens.numel() for b in self.batches)
+        blocks = sum(
+            batch.tokens.numel()
+            for batch in self.batches
+            for stream in self.streams
+            if batch.subset or not stream.subset
+            for depth in range(self.layout.depth)
+            if stream.runs(depth)
+        )
+        return blocks / (total * self.layout.depth)
+
+    @torch.no_grad()
+    def run(self, wave: Sequence[TokenBatch]) -> Iterator[Step]:
+        """All steps of one wave: depth by depth, at each depth batch by batch."""
+        hidden: Hidden = {}
+        calls: dict[tuple[str, int], tuple[Call, ...]] = {}
+        for batch in wave:
+            yield from self._enter(batch, hidden, calls)
+        for depth in range(self.layout.depth):
+            blocks = self._blocks(depth)
+            for batch in wave:
+                yield self._step(depth, batch, blocks, hidden, calls)
+        for batch in wave:
+            yield from self._leave(batch, hidden)
+
+    def _step(
+        self,
+        depth: int,
+        batch: TokenBatch,
+        blocks: Mapping[str, "_Block"],
+        hidden: Hidden,
+        calls: Mapping[tuple[str, int], tuple[Call, ...]],
+    ) -> Step:
+        """Every stream through one block on one batch."""
+        readings: dict[str, dict[str, Tensor]] = {}
+        outputs: dict[str, Tensor] = {}
+        for stream in self._active(depth, batch):
+            source = stream.weights_at(depth)
+            forks_here = stream.parent is not None and stream.start == depth
+            states = hidden[(stream.parent if forks_here else stream.name, batch.number)]
+            call = calls[(self.twins[source].entry_key, batch.number)][depth]
+            sites = sorted(s for s in self._wanted[stream.name] if site(s).depth == depth)
+            readings[stream.name], outputs[stream.name] = blocks[source](states, call, sites)
+        self.progress(batch.tokens.numel() * len(outputs))
+        # Only now: a fork reads its parent's states from before this block.
+        for stream in self._active(depth, batch):
+            if stream.stop is None or depth + 1 < stream.stop:
+                hidden[(stream.name, batch.number)] = outputs[stream.name]
+            else:
+                hidden.pop((stream.name, batch.number), None)
+        self._look_for_overflow(outputs, depth)
+        return Step(batch, depth, readings, batch.index)
+
+    def _look_for_overflow(self, outputs: Mapping[str, Tensor], depth: int) -> None:
+        """A stream that is no longer finite ends here: nothing behind it means anything."""
+        for name, states in outputs.items():
+            if not torch.isfinite(states.sum(dtype=torch.float32)):
+                self.overflowed.setdefault(name, f"resid.{depth}")
+
+    def _active(self, depth: int, batch: TokenBatch) -> list[Stream]:
+        return [s for s in self.streams if s.runs(depth) and (batch.subset or not s.subset)]
+
+    def _enter(
+        self,
+        batch: TokenBatch,
+        hidden: Hidden,
+        calls: dict[tuple[str, int], tuple[Call, ...]],
+    ) -> Iterator[Step]:
+        """The embedding, once for all twins that share it."""
+        entries: dict[str, Tensor] = {}
+        for twin in self.twins.values():
+            if twin.entry_key not in entries:
+                entry = self.layout.shell.enter(batch.tokens, batch.mask, twin.shell_weights())
+                entries[twin.entry_key] = entry.hidden
+                calls[(twin.entry_key, batch.number)] = entry.calls
+        readings: dict[str, dict[str, Tensor]] = {}
+        for stream in self.streams:
+            if stream.parent is None and (batch.subset or not stream.subset):
+                states = entries[self.twins[stream.source].entry_key]
+                hidden[(stream.name, batch.number)] = states
+                if "embed" in self._wanted[stream.name]:
+                    readings[stream.name] = {"embed": states}
+        if readings:
+            yield Step(batch, -1, readings, batch.index)
+
+    def _leave(self, batch: TokenBatch, hidden: Hidden) -> Iterator[Step]:
+        """Logits, a few positions at a time: all positions at once would not fit."""
+        streams = [
+            s
+            for s in self.streams
+            if s.stop is None
+            and "logits" in self._wanted[s.name]
+            and (batch.subset or not s.subset)
+        ]
+        if not streams or not len(batch.logits_index):
+            return
+        chunk = self.chunk
+        states = {
+            s.name: hidden.pop((s.name, batch.number)).flatten(0, 1)[batch.logits_index]
+            for s in streams
+        }
+        for begin in range(0, len(batch.logits_index), chunk):
+            part = slice(begin, begin + chunk)
+            readings = {
+                s.name: {
+                    "final": states[s.name][part],
+                    "logits": self.logits(s, states[s.name][part]),
+                }
+                for s in streams
+            }
+            yield Step(batch, self.layout.depth, readings, batch.logits_index[part])
+
+    def logits(self, stream: Stream, states: Tensor) -> Tensor:
+        """`[n, width]` after the stream's last block to `[n, vocabulary]`, float32."""
+        twin = self.twins[stream.weights_at(self.layout.depth - 1)]
+        return self.layout.shell.leave(states, twin.shell_weights()).float()
+
+    def stream(self, name: str) -> Stream:
+        return next(s for s in self.streams if s.name == name)
+
+    def _blocks(self, depth: int) -> dict[str, "_Block"]:
+        """This block once for every twin that a stream runs here."""
+        needed = {s.weights_at(depth) for s in self.streams if s.runs(depth)}
+        weights = self.layout.weights(depth)
+        code = self.layout.callable_block(depth)
+        maps = self.layout.maps(depth, weights)
+        names = self.layout.block_layouts[depth]
+        return {
+            name: _Block(code, names, self.twins[name].block_weights(depth, weights, maps))
+            for name in self.twins
+            if name in needed
+        }
+
+
+def logits_chunk(vocabulary: int, config: Any) -> int:
+    """Positions of which logits are held at a time: about 16 MB a stream stay near the cores."""
+    longest = getattr(config, "max_position_embeddings", None) or 1 << 30
+    return int(max(8, min((16 << 20) // (4 * vocabulary), longest, 1024)))
+
+
+class _Block:
+    """One block with one twin's weights."""
+
+    def __init__(self, code: nn.Module, names: BlockLayout, weights: Mapping[str, Tensor]) -> None:
+        self._code = code
+        self._names = names
+        self._weights = dict(weights)
+        some = next(iter(self._weights.values()))
+        self._device = some.device
+
+    def __call__(
+        self, hidden: Tensor, call: Call, sites: Sequence[str]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        hidden = hidden.to(self._device)
+        args, kwargs = _move(call.args, self._device), _move(call.kwargs, self._device)
+        with _capture(self._code, self._names, [site(s).kind for s in sites]) as caught:
+            output = first_tensor(
+                functional_call(self._code, self._weights, (hidden, *args), kwargs)
+            )
+        caught["resid"] = output
+        return {s: _with_batch(caught[site(s).kind], hidden) for s in sites}, output
+
+
+def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
+    """Some families flatten rows and positions inside the block (OPT's MLP)."""
+    rows, positions = hidden.shape[:2]
+    if value.shape[0] == rows * positions and value.shape[0] != rows:
+        return value.unflatten(0, (rows, positions))
+    return value
+
+
+@contextmanager
+def _capture(
+    code: nn.Module, names: BlockLayout, kinds: Sequence[str]
+) -> Iterator[dict[str, Tensor]]:
+    """Listen to the modules whose inputs or outputs are asked for, and stop listening."""
+    caught: dict[str, Tensor] = {}
+    handles = []
+
+    def output_of(kind: str, element: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            caught[kind] = output[element] if isinstance(output, tuple) else output
+
+        return hook
+
+    def input_of(kind: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            caught[kind] = args[0]
+
+        return hook
+
+    for kind in kinds:
+        if kind in ("attn", "mlp"):
+            path = names.attention if kind == "attn" else names.mlp
+            handles.append(code.get_submodule(path).register_forward_hook(output_of(kind, 0)))
+        elif kind == "pattern":
+            module = code.get_submodule(names.pattern)
+            handles.append(module.register_forward_hook(output_of(kind, 1)))
+        elif kind in ("heads", "neurons"):
+            path_or_none = names.heads if kind == "heads" else names.neurons
+            assert path_or_none is not None
+            module = code.get_submodule(path_or_none)
+            handles.append(module.register_forward_pre_hook(input_of(kind)))
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _move(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_move(v, device) for v in value)
+    if isinstance(value, dict):
+        return {k: _move(v, device) for k, v in value.items()}
+    return value

@@ -1,0 +1,120 @@
+"""A twin: a source of modules and a compute dtype; here the reference after a compression."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.compress.compression import Compression, Map
+from bitlens.models.layout import Layout
+
+
+class Twin:
+    """Makes the twin's weights from the reference's, a block at a time; keeps none of them.
+
+    With `compression` None it is the reference itself.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        compression: Compression | None,
+        targets: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self.layout = layout
+        self.compression = compression
+        self.targets = frozenset(targets)
+        self.seed = seed
+        self.bits: dict[str, float] = {}
+        """Bits per weight of each compressed matrix, known once it has been compressed."""
+        self._survey: Any = None
+        self._surveyed = False
+        self._shell: dict[str, Tensor] | None = None
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Compute dtype; None: the reference's."""
+        return self.compression.dtype if self.compression else None
+
+    @property
+    def entry_key(self) -> str:
+        """Twins with the same key share embeddings, unembedding and compute dtype."""
+        own = sorted(self.targets & {m.name for m in self.layout.shell_maps()})
+        return f"{self.dtype} {self.compression} {self.seed}" if own else f"{self.dtype}"
+
+    def _compress(self, maps: Sequence[Map]) -> dict[str, Tensor]:
+        """Effective matrices by name, those of the maps that are targets."""
+        chosen = [m for m in maps if m.name in self.targets]
+        if self.compression is None or not chosen:
+            return {}
+        if not self._surveyed:
+            self._survey = self.compression.survey(self._targeted_maps)
+            self._surveyed = True
+        results = self.compression.compress(chosen, self.seed, self._survey)
+        self.bits |= {m.name: r.bits for m, r in zip(chosen, results, strict=True)}
+        return {m.name: r.weight for m, r in zip(chosen, results, strict=True)}
+
+    def _targeted_maps(self) -> Iterator[Map]:
+        for depth in range(self.layout.depth):
+            for group in self.layout.maps(depth, self.layout.weights(depth)):
+                yield from (m for m in group if m.name in self.targets)
+        yield from (m for m in self.layout.shell_maps() if m.name in self.targets)
+
+    def block_weights(
+        self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]
+    ) -> dict[str, Tensor]:
+        """The parameters of this twin's block, from the reference's and its effective matrices.
+
+        What the compression leaves alone is shared with the reference, not copied.
+        """
+        if self.compression is None:
+            return weights
+        own = {name: self._cast(tensor) for name, tensor in weights.items()}
+        for group, places in zip(maps, self.layout.block_layouts[depth].groups, strict=True):
+            compressed = self._compress(group)
+            for place, m in zip(places, group, strict=True):
+                if m.name in compressed:
+                    dtype = own[place.key].dtype
+                    own[place.key] = place.stored(compressed[m.name].to(dtype))
+        return own
+
+    def shell_weights(self) -> dict[str, Tensor]:
+        """Embedding, final norm and unembedding where they differ from the reference's."""
+        if self._shell is None:
+            self._shell = {}
+            if self.dtype is not None:
+                named = self.layout.shell.module.named_parameters()
+                self._shell |= {name: self._cast(p.detach()) for name, p in named}
+            for m in self.layout.shell_maps():
+                for name, weight in self._compress([m]).items():
+                    dtype = self.dtype or m.weight.dtype
+                    self._shell[f"{name}.weight"] = weight.to(dtype)
+        return self._shell
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        if self.dtype is None or not tensor.is_floating_point():
+            return tensor
+        return tensor.to(self.dtype)
+
+    @torch.no_grad()
+    def model(self) -> nn.Module:
+        """A normal transformers model with the twin's weights, the reference left as it is.
+
+        Needs memory for a second model; models swept from disk must be loaded in memory first.
+        """
+        model = copy.deepcopy(self.layout.model)
+        if self.dtype is not None:
+            for parameter in model.parameters():
+                parameter.data = self._cast(parameter.data)
+        parameters = dict(model.named_parameters())
+        for name, tensor in self.shell_weights().items():
+            parameters[name].data.copy_(tensor)
+        for depth in range(self.layout.depth):
+            weights = self.layout.weights(depth)
+            own = self.block_weights(depth, weights, self.layout.maps(depth, weights))
+            for name, tensor in own.items():
+                parameters[f"{self.layout.block_name(depth)}.{name}"].data.copy_(tensor)
+        return model
