@@ -46,6 +46,10 @@ class Comparison:
     def subset(self) -> bool:
         return self.item == LOCAL
 
+    @property
+    def streams(self) -> tuple[str, str]:
+        return REFERENCE, self.stream
+
 
 def comparisons(
     analyses: Sequence[Analysis], twins: Sequence[str], sites: Mapping[str, Sequence[str]]
@@ -127,108 +131,131 @@ class Measurement:
             self._carry.save(depth, tallies)
             return
         by_key = {(c.analysis.name, c.twin, c.item, s): c for c in self.wanted for s in c.sites}
+        samples = {key: _Sampled(tallies.pop(key)) for key in list(tallies) if key not in by_key}
         for key in list(tallies):
-            yield by_key[key], self._finish(by_key[key], key[3], tallies.pop(key))
+            comparison = by_key[key]
+            sampled = [samples[_sample_key(comparison, s, key[3])] for s in comparison.streams]
+            yield comparison, self._finish(comparison, key[3], tallies.pop(key), *sampled)
 
     def _tally(self, step: Step, tallies: dict[Key, Tally]) -> None:
         """Every pair of this step into its tally. Readings are flattened once a stream."""
         flat: dict[tuple[str, str], Reading] = {}
+        sampled: set[Key] = set()
 
         def reading(stream: str, name: str) -> Reading:
             if (stream, name) not in flat:
                 flat[(stream, name)] = _flatten(step, stream, name)
             return flat[(stream, name)]
 
-        for subset in (False, True):
-            positions = self.plan.positions_of(step.batch, step.index, subset)
-            if not len(positions):
-                return
+        for stream in step.readings:
             for comparison in self.wanted:
-                if comparison.subset != subset or comparison.stream not in step.readings:
-                    continue
-                for name in comparison.sites:
-                    if name not in step.readings[comparison.stream]:
-                        continue
-                    pair = Pair(
-                        name,
-                        comparison.item,
-                        reading(REFERENCE, name),
-                        reading(comparison.stream, name),
-                        positions,
-                        self._thresholds(name, subset),
-                    )
-                    tally = comparison.analysis.tally(pair)
-                    tally.rows["sample"] = [self._sample(step, comparison, pair, reading)]
-                    key = (comparison.analysis.name, comparison.twin, comparison.item, name)
-                    tallies.setdefault(key, Tally()).add(tally)
+                if comparison.stream == stream:
+                    self._tally_one(step, comparison, reading, tallies, sampled)
+            if stream != REFERENCE:
+                # Only the reference's readings serve more than one stream.
+                for key in [k for k in flat if k[0] == stream]:
+                    del flat[key]
+
+    def _tally_one(
+        self,
+        step: Step,
+        comparison: Comparison,
+        reading: Callable[[str, str], Reading],
+        tallies: dict[Key, Tally],
+        sampled: set[Key],
+    ) -> None:
+        positions = self.plan.positions_of(step.batch, step.index, comparison.subset)
+        if not len(positions):
+            return
+        for name in comparison.sites:
+            if name not in step.readings[comparison.stream]:
+                continue
+            pair = Pair(
+                name,
+                comparison.item,
+                reading(REFERENCE, name),
+                reading(comparison.stream, name),
+                positions,
+                self._thresholds(name, comparison.subset),
+            )
+            key = (comparison.analysis.name, comparison.twin, comparison.item, name)
+            tallies.setdefault(key, Tally()).add(comparison.analysis.tally(pair))
+            for stream in comparison.streams:
+                sample = _sample_key(comparison, stream, name)
+                if sample not in sampled:
+                    sampled.add(sample)
+                    # Of logits, the states they are made of: a vocabulary is much wider than a
+                    # model.
+                    of = reading(stream, "final" if name == "logits" else name)
+                    rows = _sample_rows(pair, of, comparison.analysis.sample)
+                    tallies.setdefault(sample, Tally()).add(Tally(rows={"sample": [rows]}))
 
     def _thresholds(self, name: str, subset: bool) -> dict[int, int]:
         documents = self.plan.subset if subset else self.plan.all
         predicting = name == "logits"
         return {k: t for (p, k), t in documents.thresholds.items() if p == predicting}
 
-    def _sample(
+    def _finish(
         self,
-        step: Step,
         comparison: Comparison,
-        pair: Pair,
-        reading: Callable[[str, str], Reading],
-    ) -> Rows:
-        """The sampled positions of a pair. Of logits, the states they are made of: a vocabulary
-        is much wider than a model."""
-        threshold = pair.thresholds[comparison.analysis.sample]
-        chosen = torch.nonzero(pair.positions.key <= threshold).flatten()
-        name = "final" if pair.site == "logits" else pair.site
-        return Rows(
-            pair.positions.key[chosen],
-            pair.positions.shard[chosen],
-            {
-                "reference": reading(REFERENCE, name).values[chosen],
-                "twin": reading(comparison.stream, name).values[chosen],
-                "target": pair.positions.target[chosen],
-            },
-        )
-
-    def _finish(self, comparison: Comparison, name: str, tally: Tally) -> list[Value]:
+        name: str,
+        tally: Tally,
+        reference: "_Sampled",
+        twin: "_Sampled",
+    ) -> list[Value]:
         documents = self.plan.subset if comparison.subset else self.plan.all
-        rows = tally.sample("sample")
-        by_chance = self._by_chance(comparison, name, rows, documents)
-        outcomes = comparison.analysis.finish(tally.totals(documents.weights), _as_sample(rows))
+        totals = tally.totals(documents.weights)
+        outcomes = comparison.analysis.finish(totals, reference.sample, twin.sample)
+        by_chance = self._by_chance(comparison, name, reference, twin, documents)
+        levels = {metric.name for metric in comparison.analysis.metrics if metric.level}
         overflowed = self.sweep.overflowed.get(comparison.stream)
         item = comparison.item if comparison.analysis.local else ""
         return [
-            _value(o, name, item, by_chance.get((o.metric, o.item)), documents, overflowed)
+            _value(
+                o,
+                name,
+                item,
+                None if o.metric in levels else by_chance.get((o.metric, o.item)),
+                documents,
+                overflowed,
+            )
             for o in outcomes
         ]
 
     @torch.no_grad()
     def _by_chance(
-        self, comparison: Comparison, name: str, rows: Rows, documents: DocumentSet
+        self,
+        comparison: Comparison,
+        name: str,
+        reference: "_Sampled",
+        twin: "_Sampled",
+        documents: DocumentSet,
     ) -> dict[tuple[str, str], float]:
         """What every metric is when the twin is looked at in another position than the
         reference: the same analysis on mismatched rows of the sample."""
+        rows = reference.rows
         if len(rows.key) < 2:
             return {}
         tally = Tally()
-        twin = rows.values["twin"].roll(1, dims=0)
-        for part in self._readable(comparison, name, rows.values["reference"], twin):
-            span, reference, other = part
+        mismatched = twin.rows.values["states"].roll(1, dims=0)
+        everything = {size: torch.iinfo(torch.int64).max for _, size in documents.thresholds}
+        for part in self._readable(comparison, name, rows.values["states"], mismatched):
+            span, *readings = part
+            place = torch.zeros_like(rows.key[span])
             positions = Positions(
-                torch.zeros_like(rows.key[span]),
+                place,
                 rows.shard[span],
                 documents.shards,
-                torch.zeros_like(rows.key[span]),
+                place,
                 rows.values["target"][span],
                 rows.key[span],
             )
-            everything = {size: torch.iinfo(torch.int64).max for _, size in documents.thresholds}
-            pair = Pair(name, comparison.item, reference, other, positions, everything)
+            pair = Pair(name, comparison.item, *readings, positions, everything)
             tally.add(comparison.analysis.tally(pair))
-        whole = np.ones((1, documents.shards))
-        sample = _as_sample(Rows(rows.key, rows.shard, {**rows.values, "twin": twin}))
+        totals = tally.totals(np.ones((1, documents.shards)))
         return {
             (o.metric, o.item): float(o.values[0])
-            for o in comparison.analysis.finish(tally.totals(whole), sample)
+            for o in comparison.analysis.finish(totals, reference.sample, twin.sample.mismatched())
             if o.values is not None and np.isfinite(o.values[0])
         }
 
@@ -256,12 +283,25 @@ def _flatten(step: Step, stream: str, name: str) -> Reading:
     return Reading(values if name == "final" else values.float())
 
 
-def _as_sample(rows: Rows) -> Sample:
-    return Sample(
-        rows.shard.cpu().numpy(),
-        rows.values["reference"].float().cpu().numpy(),
-        rows.values["twin"].float().cpu().numpy(),
-    )
+def _sample_key(comparison: Comparison, stream: str, name: str) -> Key:
+    documents = "subset" if comparison.subset else "all"
+    return (f"sample of {comparison.analysis.sample}", stream, documents, name)
+
+
+def _sample_rows(pair: Pair, reading: Reading, size: int) -> Rows:
+    at = pair.positions
+    chosen = torch.nonzero(at.key <= pair.thresholds[size]).flatten()
+    values = {"states": reading.values[chosen], "target": at.target[chosen]}
+    return Rows(at.key[chosen], at.shard[chosen], values)
+
+
+class _Sampled:
+    """The sampled positions of one stream at one site, complete."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.rows = tally.sample("sample")
+        states = self.rows.values["states"].float().cpu().numpy()
+        self.sample = Sample(states, self.rows.shard.cpu().numpy())
 
 
 def _value(

@@ -23,16 +23,6 @@ class Positions:
     key: Tensor
     """`[n]` int64 hash of document and position."""
 
-    def pick(self, index: Tensor) -> "Positions":
-        return Positions(
-            self.document[index],
-            self.shard[index],
-            self.shards,
-            self.offset[index],
-            self.target[index],
-            self.key[index],
-        )
-
     def __len__(self) -> int:
         return int(self.key.shape[0])
 
@@ -64,9 +54,6 @@ class Reading:
 
     values: Tensor
     """`[n, width]` float32; logits `[n, vocabulary]`; patterns `[n, heads, keys]`."""
-
-    def pick(self, index: Tensor) -> "Reading":
-        return Reading(self.values[index])
 
     @cached_property
     def square(self) -> Tensor:
@@ -106,26 +93,3 @@ class Pair:
     positions: Positions
     thresholds: dict[int, int]
     """Sample size to the largest key that is in the sample of the whole corpus."""
-
-    def sampled(self, size: int) -> "Pair":
-        """The positions that are in the corpus-wide sample of this size."""
-        index = torch.nonzero(self.positions.key <= self.thresholds[size]).flatten()
-        return Pair(
-            self.site,
-            self.item,
-            self.reference.pick(index),
-            self.twin.pick(index),
-            self.positions.pick(index),
-            self.thresholds,
-        )
-
-    def mismatched(self) -> "Pair":
-        """The reference against the twin at another position: what chance would give."""
-        return Pair(
-            self.site,
-            self.item,
-            self.reference,
-            Reading(self.twin.values.roll(1, dims=0)),
-            self.positions,
-            self.thresholds,
-        )

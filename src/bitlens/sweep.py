@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bitlens.errors import BitlensError
 from bitlens.models.layout import BlockLayout, Layout, first_tensor
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
@@ -60,8 +61,9 @@ class Step:
     batch: TokenBatch
     depth: int
     """-1 for the embedding, the number of blocks for logits."""
-    readings: dict[str, dict[str, Tensor]]
-    """By stream and site: `[rows, positions, ...]`; logits `[n, vocabulary]`."""
+    readings: Mapping[str, Mapping[str, Tensor]]
+    """By stream and site: `[rows, positions, ...]`; logits `[n, vocabulary]`, computed each time
+    they are asked for, because those of all streams at once would not fit."""
     index: Tensor
     """`[n]`: flattened positions to look at; for logits, the rows of the reading in order."""
 
@@ -99,6 +101,8 @@ class Sweep:
         self._wanted: dict[str, set[str]] = {s.name: set() for s in streams}
         for wish in wishes:
             self._wanted[wish.stream] |= wish.sites
+        self.failed: dict[str, str] = {}
+        """Twins whose weights could not be made, and why; their streams end there."""
         self.overflowed: dict[str, str] = {}
         """Streams that stopped being finite, and after which site."""
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
@@ -187,7 +191,11 @@ class Sweep:
                 self.overflowed.setdefault(name, f"resid.{depth}")
 
     def _active(self, depth: int, batch: TokenBatch) -> list[Stream]:
-        return [s for s in self.streams if s.runs(depth) and (batch.subset or not s.subset)]
+        return [
+            s
+            for s in self.streams
+            if s.runs(depth) and (batch.subset or not s.subset) and s.source not in self.failed
+        ]
 
     def _enter(
         self,
@@ -220,6 +228,7 @@ class Sweep:
             if s.stop is None
             and "logits" in self._wanted[s.name]
             and (batch.subset or not s.subset)
+            and s.source not in self.failed
         ]
         if not streams or not len(batch.logits_index):
             return
@@ -230,13 +239,7 @@ class Sweep:
         }
         for begin in range(0, len(batch.logits_index), chunk):
             part = slice(begin, begin + chunk)
-            readings = {
-                s.name: {
-                    "final": states[s.name][part],
-                    "logits": self.logits(s, states[s.name][part]),
-                }
-                for s in streams
-            }
+            readings = {s.name: _Last(self, s, states[s.name][part]) for s in streams}
             yield Step(batch, self.layout.depth, readings, batch.logits_index[part])
 
     def logits(self, stream: Stream, states: Tensor) -> Tensor:
@@ -254,17 +257,41 @@ class Sweep:
         code = self.layout.callable_block(depth)
         maps = self.layout.maps(depth, weights)
         names = self.layout.block_layouts[depth]
-        return {
-            name: _Block(code, names, self.twins[name].block_weights(depth, weights, maps))
-            for name in self.twins
-            if name in needed
-        }
+        blocks = {}
+        for name in sorted(needed - self.failed.keys()):
+            try:
+                own = self.twins[name].block_weights(depth, weights, maps)
+                blocks[name] = _Block(code, names, own)
+            except BitlensError as error:
+                self.failed[name] = str(error)
+        return blocks
 
 
 def logits_chunk(vocabulary: int, config: Any) -> int:
-    """Positions of which logits are held at a time: about 16 MB a stream stay near the cores."""
+    """Positions of which logits are held at a time: 64 MB a stream, but no more positions than
+    the model reads at once. Fewer would read the unembedding from memory too often."""
     longest = getattr(config, "max_position_embeddings", None) or 1 << 30
-    return int(max(8, min((16 << 20) // (4 * vocabulary), longest, 1024)))
+    return int(max(8, min((64 << 20) // (4 * vocabulary), longest, 1024)))
+
+
+class _Last(Mapping[str, Tensor]):
+    """Some positions of one stream behind the last block: their states, and logits on demand."""
+
+    def __init__(self, sweep: Sweep, stream: Stream, states: Tensor) -> None:
+        self._sweep, self._stream, self._states = sweep, stream, states
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name == "final":
+            return self._states
+        if name == "logits":
+            return self._sweep.logits(self._stream, self._states)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("final", "logits"))
+
+    def __len__(self) -> int:
+        return 2
 
 
 class _Block:

@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bitlens.compress import coverage, format
 from bitlens.compress.compression import Compression, Map
 from bitlens.models.layout import Layout
 
@@ -28,8 +30,7 @@ class Twin:
         self.compression = compression
         self.targets = frozenset(targets)
         self.seed = seed
-        self.bits: dict[str, float] = {}
-        """Bits per weight of each compressed matrix, known once it has been compressed."""
+        self._rows: dict[str, coverage.Row] = {}
         self._survey: Any = None
         self._surveyed = False
         self._shell: dict[str, Tensor] | None = None
@@ -54,8 +55,14 @@ class Twin:
             self._survey = self.compression.survey(self._targeted_maps)
             self._surveyed = True
         results = self.compression.compress(chosen, self.seed, self._survey)
-        self.bits |= {m.name: r.bits for m, r in zip(chosen, results, strict=True)}
-        return {m.name: r.weight for m, r in zip(chosen, results, strict=True)}
+        own: dict[str, Tensor] = {}
+        for m, result in zip(chosen, results, strict=True):
+            own[m.name] = result.weight.to(self.dtype or m.weight.dtype)
+            if m.name not in self._rows:
+                self._rows[m.name] = coverage.measure(
+                    m.name, "block", m.weight, own[m.name], result.bits, format(self.compression)
+                )
+        return own
 
     def _targeted_maps(self) -> Iterator[Map]:
         for depth in range(self.layout.depth):
@@ -77,8 +84,7 @@ class Twin:
             compressed = self._compress(group)
             for place, m in zip(places, group, strict=True):
                 if m.name in compressed:
-                    dtype = own[place.key].dtype
-                    own[place.key] = place.stored(compressed[m.name].to(dtype))
+                    own[place.key] = place.stored(compressed[m.name])
         return own
 
     def shell_weights(self) -> dict[str, Tensor]:
@@ -90,14 +96,40 @@ class Twin:
                 self._shell |= {name: self._cast(p.detach()) for name, p in named}
             for m in self.layout.shell_maps():
                 for name, weight in self._compress([m]).items():
-                    dtype = self.dtype or m.weight.dtype
-                    self._shell[f"{name}.weight"] = weight.to(dtype)
+                    self._shell[f"{name}.weight"] = weight
         return self._shell
 
     def _cast(self, tensor: Tensor) -> Tensor:
         if self.dtype is None or not tensor.is_floating_point():
             return tensor
         return tensor.to(self.dtype)
+
+    def complete_coverage(self) -> None:
+        """Compress what no sweep has compressed yet, only to measure it."""
+        if not self.targets <= self._rows.keys():
+            self.shell_weights()
+            for depth in range(self.layout.depth):
+                for group in self.layout.maps(depth, self.layout.weights(depth)):
+                    self._compress(group)
+
+    def coverage(self) -> list[coverage.Row]:
+        """What became of every module, in the model's order; measured, not assumed."""
+        assert self.compression is not None and self.targets <= self._rows.keys()
+        text = format(self.compression)
+        rows: dict[str, coverage.Row] = {}
+        for p in self.layout.parameters():
+            stored = 8.0 * p.dtype.itemsize
+            if p.module in self._rows and p.kind != "bias":
+                rows[p.name] = replace(self._rows[p.module], kind=p.kind)
+            elif p.tied is not None:
+                rows[p.name] = coverage.tied(p.module, p.kind, p.tied, text, stored)
+            else:
+                bits = 8.0 * self.dtype.itemsize if self.dtype else stored
+                note = f"computed in {self.dtype}" if self.dtype else f"left alone: {p.kind}"
+                kept = str(self.dtype or p.dtype).removeprefix("torch.")
+                shape = torch.empty(p.shape, device="meta")
+                rows[p.name] = coverage.measure(p.module, p.kind, shape, None, bits, kept, note)
+        return list(rows.values())
 
     @torch.no_grad()
     def model(self) -> nn.Module:

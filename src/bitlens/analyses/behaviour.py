@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 KL_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 DP_QUANTILES = {"p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99}
-KEPT = 1 << 20
-"""Positions whose own KL and change of probability are kept for percentiles; all, in practice."""
 
 _LLAMA_CPP = "as in llama.cpp's perplexity --kl-divergence"
 
@@ -34,7 +32,8 @@ class Behaviour(Analysis):
     """
 
     name: ClassVar[str] = "behaviour"
-    sample: ClassVar[int] = 256
+    sample: ClassVar[int] = 128
+    kept: ClassVar[int] = 1 << 20
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             "perplexity",
@@ -158,7 +157,7 @@ class Behaviour(Analysis):
             "flips": right_p != right_q,
         }
         stacked = at.total(torch.stack([c.double() for c in columns.values()], dim=1))
-        kept = torch.nonzero(at.key <= pair.thresholds[KEPT]).flatten()
+        kept = torch.nonzero(at.key <= pair.thresholds[self.kept]).flatten()
         rows = Rows(at.key[kept], at.shard[kept], {"kl": kl[kept], "dp": dp[kept]})
         return Tally(
             sums=dict(zip(columns, stacked.unbind(1), strict=True)),
@@ -166,7 +165,7 @@ class Behaviour(Analysis):
             rows={"positions": [rows]},
         )
 
-    def finish(self, totals: Totals, sample: Sample | None) -> list[Outcome]:
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
         count = totals.sum("count")
         surprise = {m: totals.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
         outcomes = [

@@ -124,12 +124,12 @@ class Geometry(Analysis):
             }
         )
 
-    def finish(self, totals: Totals, sample: Sample | None) -> list[Outcome]:
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
         count = totals.sum("count")
         error, energy = totals.sum("error"), totals.sum("energy")
         all_error, all_energy = error.sum(axis=1), energy.sum(axis=1)
         outcomes = [Outcome(m, totals.sum(m) / count) for m in ("cosine", "l2", "pearson")]
-        outcomes.append(_cka(sample, totals.weights))
+        outcomes.append(_cka(reference, twin, totals.weights))
         massive = np.argsort(-energy[0])[: max(1, energy.shape[1] // 100)]
         chance = len(massive) / energy.shape[1]
         if not np.all(all_energy > 0):
@@ -156,73 +156,44 @@ def _normalised(product: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(both_zero, 1.0, torch.where(size > 0, ratio, 0.0)).clamp(-1, 1)
 
 
-def _cka(sample: Sample | None, weights: np.ndarray) -> Outcome:
-    if (
-        sample is None
-        or np.min(weights @ np.bincount(sample.shard, minlength=weights.shape[1])) < 4
-    ):
+def _cka(reference: Sample, twin: Sample, weights: np.ndarray) -> Outcome:
+    if np.min(weights @ np.bincount(twin.shard, minlength=weights.shape[1])) < 4:
         return Outcome("cka", None, reason="fewer than 4 sampled positions")
-    value = debiased_cka(sample.reference, sample.twin, sample.shard, weights)
+    value = debiased_cka(reference.gram, twin.gram, twin.shard, weights)
     if value is None:
         return Outcome("cka", None, reason="the sampled activations do not vary")
     return Outcome("cka", value)
 
 
-def debiased_cka(
-    x: np.ndarray, y: np.ndarray, shard: np.ndarray, weights: np.ndarray
-) -> np.ndarray | None:
+def debiased_cka(a: Tensor, b: Tensor, shard: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
     """Linear CKA from unbiased HSIC under each row of shard weights.
 
-    `x`, `y`: `[n, width]`; `shard`: `[n]`; `weights`: `[r, shards]`; result `[r]`, or None where
-    an HSIC is not positive. Leaving shards out costs no new Gram matrix: sums over blocks of
-    shards are enough. Intact 1, chance 0 (independent data, any width).
-    Source: Song et al. 2012 (unbiased HSIC), Kornblith et al. 2019 (CKA).
+    `a`, `b`: Gram matrices `[n, n]` with a zero diagonal; `shard`: `[n]`; `weights`:
+    `[r, shards]`; result `[r]`, or None where an HSIC is not positive. Leaving shards out costs
+    no new Gram matrix: sums over blocks of shards are enough. Intact 1, chance 0 (independent
+    data, any width). Source: Song et al. 2012 (unbiased HSIC), Kornblith et al. 2019 (CKA).
     """
-    order = np.argsort(shard, kind="stable")
-    shard = shard[order]
-    gram_x, gram_y = (_gram(v[order]) for v in (x, y))
-    sums = _BlockSums(shard, weights)
-    cross = sums.hsic(gram_x, gram_y)
-    own_x, own_y = sums.hsic(gram_x, gram_x), sums.hsic(gram_y, gram_y)
-    if not (np.all(own_x > 0) and np.all(own_y > 0)):
+    members = torch.from_numpy(shard == np.arange(weights.shape[1])[:, None]).float()
+    by_row = weights[:, shard]
+    n = by_row.sum(axis=1)
+
+    def columns(m: Tensor) -> np.ndarray:
+        """`[n, n]` to `[shards, n]`."""
+        return (members @ m).double().numpy()
+
+    def over_blocks(by_column: np.ndarray) -> np.ndarray:
+        """w' B w of the sums over blocks of shards, for every row of weights."""
+        blocks = by_column @ members.double().numpy().T
+        return np.asarray((weights @ blocks * weights).sum(axis=1))
+
+    def hsic(x: Tensor, y: Tensor, of_x: np.ndarray, of_y: np.ndarray) -> np.ndarray:
+        mixed = ((weights @ of_x) * (weights @ of_y) * by_row).sum(axis=1)
+        product = over_blocks(of_x) * over_blocks(of_y) / ((n - 1) * (n - 2))
+        trace = over_blocks(columns(x * y))
+        return np.asarray((trace + product - 2 * mixed / (n - 2)) / (n * (n - 3)))
+
+    of_a, of_b = columns(a), columns(b)
+    own_a, own_b = hsic(a, a, of_a, of_a), hsic(b, b, of_b, of_b)
+    if not (np.all(own_a > 0) and np.all(own_b > 0)):
         return None
-    return np.asarray(cross / np.sqrt(own_x * own_y))
-
-
-def _gram(rows: np.ndarray) -> np.ndarray:
-    # HSIC does not see a common shift; without it float32 products lose nothing to it.
-    centred = torch.from_numpy(rows).float()
-    centred = centred - centred.mean(dim=0)
-    gram = (centred @ centred.T).fill_diagonal_(0)
-    return gram.numpy()
-
-
-class _BlockSums:
-    """Sums of pairwise products over blocks of shards, then over replicates."""
-
-    def __init__(self, shard: np.ndarray, weights: np.ndarray) -> None:
-        present, starts = np.unique(shard, return_index=True)
-        self._starts = starts
-        self._by_shard = weights[:, present]
-        self._by_row = weights[:, shard]
-        self._n = self._by_row.sum(axis=1)
-
-    def hsic(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Unbiased HSIC (Song et al. 2012, equation 5) under each replicate."""
-        n, w = self._n, self._by_shard
-        a_columns, b_columns = self._columns(a), self._columns(b)
-        trace = self._quadratic(self._columns(a * b))
-        a_total, b_total = self._quadratic(a_columns), self._quadratic(b_columns)
-        mixed = ((w @ a_columns) * (w @ b_columns) * self._by_row).sum(axis=1)
-        return np.asarray(
-            (trace + a_total * b_total / ((n - 1) * (n - 2)) - 2 * mixed / (n - 2)) / (n * (n - 3))
-        )
-
-    def _columns(self, m: np.ndarray) -> np.ndarray:
-        """`[n, n]` to `[shards, n]`, float64."""
-        return np.asarray(np.add.reduceat(m, self._starts, axis=0, dtype=np.float64))
-
-    def _quadratic(self, columns: np.ndarray) -> np.ndarray:
-        """w' B w of the sums over blocks of shards, for every row of weights: `[r]`."""
-        blocks = np.add.reduceat(columns, self._starts, axis=1)
-        return np.asarray(((self._by_shard @ blocks) * self._by_shard).sum(axis=1))
+    return np.asarray(hsic(a, b, of_a, of_b) / np.sqrt(own_a * own_b))

@@ -81,6 +81,7 @@ class Parameter:
     module: str
     kind: Kind
     shape: tuple[int, ...]
+    dtype: torch.dtype
     tied: str | None = None
     """The other name it goes by."""
 
@@ -91,7 +92,7 @@ class Layout:
     def __init__(self, model: nn.Module) -> None:
         self.model = model.eval()
         self.config = model.config.get_text_config()
-        self.blocks_path = _blocks_path(model, self.config.num_hidden_layers)
+        self.blocks_path = blocks_path(model, self.config.num_hidden_layers)
         self.blocks: list[nn.Module] = list(model.get_submodule(self.blocks_path))
         self.shell = Shell(model, self.blocks_path)
         self.block_layouts = self._examine()
@@ -103,6 +104,10 @@ class Layout:
     @property
     def width(self) -> int:
         return int(self.config.hidden_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(p.dtype for p in self.blocks[0].parameters())
 
     @property
     def vocabulary(self) -> int:
@@ -155,6 +160,18 @@ class Layout:
     def callable_block(self, depth: int) -> nn.Module:
         """The block's code without offloading hooks, to be called with weights of one's choice."""
         return strip(self.blocks[depth])
+
+    @torch.no_grad()
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`[rows, positions]` to `[rows * positions, vocabulary]`, block by block."""
+        entry = self.shell.enter(tokens, None)
+        hidden = entry.hidden
+        for depth, call in enumerate(entry.calls):
+            block, weights = self.callable_block(depth), self.weights(depth)
+            hidden = first_tensor(
+                functional_call(block, weights, (hidden, *call.args), call.kwargs)
+            )
+        return self.shell.leave(hidden.flatten(0, 1))
 
     def maps(self, depth: int, weights: dict[str, Tensor]) -> list[list[Map]]:
         """The block's effective matrices, grouped by the input they read."""
@@ -211,7 +228,12 @@ class Layout:
                     kind = _kind(module, module_name, parameter_name, parameter, unembedding)
                 rows.append(
                     Parameter(
-                        full, name, kind, tuple(parameter.shape), None if tied == full else tied
+                        full,
+                        name,
+                        kind,
+                        tuple(parameter.shape),
+                        parameter.dtype,
+                        None if tied == full else tied,
                     )
                 )
         return rows
@@ -237,7 +259,8 @@ def _is_router(module: nn.Module, path: str) -> bool:
     return "Router" in type(module).__name__ or path.rsplit(".", 1)[-1] in ("gate", "router")
 
 
-def _blocks_path(model: nn.Module, depth: int) -> str:
+def blocks_path(model: nn.Module, depth: int) -> str:
+    """Where the blocks are: the outermost ModuleList as long as the configuration says."""
     lists = {
         name: len(module)
         for name, module in model.named_modules()

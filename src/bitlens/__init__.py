@@ -1,0 +1,35 @@
+"""What of a language model's interpretable structure survives compression, and how sure are we?
+
+The public names. Each is imported when it is first used, so that importing bitlens is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+_HOMES = {
+    "BitlensError": "bitlens.errors",
+    "ModelSource": "bitlens.models.source",
+    "Store": "bitlens.store",
+    "Study": "bitlens.study",
+    "audit": "bitlens.api",
+    "build_report": "bitlens.api",
+    "format": "bitlens.compress",
+    "load_study": "bitlens.study",
+    "parse": "bitlens.compress",
+    "run": "bitlens.runner",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("bitlens")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bitlens' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,5 @@
+"""`python -m bitlens` is `bitlens`."""
+
+from bitlens.cli import main
+
+main()

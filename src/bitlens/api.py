@@ -1,0 +1,34 @@
+"""How is a model audited from Python?"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bitlens.compress.compression import Compression
+from bitlens.report.build import build as build_report
+from bitlens.runner import run
+from bitlens.store import Store
+from bitlens.study import audit_of
+
+__all__ = ["audit", "build_report"]
+
+
+def audit(
+    model: str,
+    to: str | Iterable[str | Compression],
+    out: str | Path,
+    say: Callable[[str], None] = print,
+    **settings: Any,
+) -> Store:
+    """What does a model lose under these compressions? Results and report.html in the folder out.
+
+    `model` is a hub id or a folder; `settings` are the fields of Study and ModelSource by name
+    (`tokens=10_000, dtype="bfloat16"`). What is already in `out` is not computed again.
+    BitlensError for whatever is unknown, absent or impossible.
+    """
+    study = audit_of(model, to, **settings)
+    given = {"to": list(study.compressions), "out": str(out), **settings}
+    arguments = ", ".join([repr(model), *(f"{name}={value!r}" for name, value in given.items())])
+    store = run(study, Path(out), f"bitlens.audit({arguments})", say)
+    build_report(store.root)
+    return store

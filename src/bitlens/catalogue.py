@@ -1,0 +1,106 @@
+"""What is there to choose from? Compressions, analyses, families and metrics as tables."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
+
+from bitlens.analyses import ANALYSES
+from bitlens.compress.compression import COMPRESSIONS, Compression
+from bitlens.compress.settings import Setting, settings_of
+from bitlens.meanings import meanings
+from bitlens.models.families import FAMILIES
+from bitlens.report.parts import Column, Table
+
+
+def compressions() -> Table:
+    """Every compression with its settings: defaults, values and meaning."""
+    shared = {field.name for field in fields(Compression)}
+    rows: list[tuple[str, ...]] = []
+    for name in COMPRESSIONS:
+        cls = COMPRESSIONS[name]
+        rows.append((name, "", "", _first_line(cls)))
+        settings = settings_of(cls).values()
+        rows += _settings(cls, [setting for setting in settings if setting.field not in shared])
+    rows.append(("(all)", "", "", "What every compression but noise takes too."))
+    rows += _settings(Compression, settings_of(Compression).values())
+    return _table(
+        ("compression", "setting", "default", "meaning"),
+        rows,
+        "Written as rtn:bits=4,group=64; lists and nested compressions in brackets.",
+    )
+
+
+def analyses() -> Table:
+    """Every analysis with its question and its metrics."""
+    rows = [
+        (name, _first_line(ANALYSES[name]), ", ".join(m.name for m in ANALYSES[name].metrics))
+        for name in ANALYSES
+    ]
+    return _table(("analysis", "what it looks at", "metrics"), rows)
+
+
+def families() -> Table:
+    """Every family of models that the tests run on."""
+    return _table(
+        ("family", "model_type", "what sets it apart"),
+        [(family.name, family.model_type, family.notes) for family in FAMILIES],
+        "Others work where every block adds attention and MLP to the residual stream; this is "
+        "checked when a model is loaded.",
+    )
+
+
+def metrics() -> Table:
+    """Every metric with its question, unit, direction of damage, intact value and source."""
+    rows = [
+        (
+            f"{name}.{metric.name}",
+            metric.question,
+            metric.unit,
+            metric.worse or "neither",
+            "level" if metric.level else "none" if metric.intact is None else f"{metric.intact:g}",
+            metric.source,
+        )
+        for name in ANALYSES
+        for metric in ANALYSES[name].metrics
+    ]
+    return _table(
+        ("metric", "question", "unit", "worse", "intact", "source"),
+        rows,
+        "intact: the value when nothing changed; a level describes one model and has none. "
+        "Chance is measured in every run: the same metric with the twin read at another position.",
+    )
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "compressions": compressions,
+    "analyses": analyses,
+    "families": families,
+    "metrics": metrics,
+}
+
+
+def _settings(cls: type, settings: "Iterator[Setting] | list[Setting]") -> list[tuple[str, ...]]:
+    texts = meanings(cls)
+    return [
+        (
+            "",
+            setting.name,
+            "required" if setting.default is MISSING else _default(setting.default),
+            " ".join([f"{setting.expected[0].upper()}{setting.expected[1:]}.", texts[setting.field]])
+            if setting.field in texts
+            else f"{setting.expected[0].upper()}{setting.expected[1:]}.",
+        )
+        for setting in settings
+    ]
+
+
+def _default(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else "none" if value == () else str(value)
+
+
+def _first_line(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]], caption: str = "") -> Table:
+    return Table(tuple(Column(title) for title in titles), tuple(rows), caption)

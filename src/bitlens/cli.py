@@ -1,0 +1,289 @@
+"""The command line: parse, call, print. What it starts is imported when it is started."""
+
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bitlens.errors import BitlensError
+from bitlens.meanings import meanings
+from bitlens.models.source import ModelSource
+from bitlens.study import Study, audit_of, load_study
+
+if TYPE_CHECKING:
+    from bitlens.report.parts import Table
+
+app = typer.Typer(
+    help="What of a language model's interpretable structure survives compression, where does "
+    "it break, and how sure are we?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
+
+DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
+DEMO_TOKENS = 16_384
+"""Enough for intervals that part the demo's compressions, few enough for two slow cores."""
+INTERRUPTED = 130
+"""What a shell expects of a program that was stopped by Ctrl-C."""
+
+MEANING = meanings(ModelSource) | {
+    name: " ".join((info.description or "").split()) for name, info in Study.model_fields.items()
+}
+DEFAULT = {field.name: field.default for field in fields(ModelSource)} | {
+    name: info.default for name, info in Study.model_fields.items()
+}
+
+
+def _setting(name: str, metavar: str) -> Any:
+    return typer.Option(help=MEANING[name], metavar=metavar)
+
+
+Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder to write results to.")]
+Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that an audit wrote.")]
+
+
+@app.command()
+def demo(out: Out = Path("bitlens-demo")) -> None:
+    """Audit the small model that comes with bitlens: a report in about two minutes."""
+    from bitlens.demo import model_path
+
+    _carry_out(audit_of(str(model_path()), DEMO_COMPRESSIONS, tokens=DEMO_TOKENS), out)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MEANING["name"])],
+    to: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SPEC",
+            help="A compression, rtn:bits=4,group=64; once for each. See bitlens list.",
+        ),
+    ],
+    out: Out,
+    controls: Annotated[str, _setting("controls", "LIST|none")] = ",".join(DEFAULT["controls"]),
+    analyses: Annotated[str, _setting("analyses", "LIST")] = "",
+    text: Annotated[str, _setting("text", "SOURCE")] = DEFAULT["text"],
+    tokens: Annotated[int, _setting("tokens", "N")] = DEFAULT["tokens"],
+    context: Annotated[int | None, _setting("context", "N")] = None,
+    bos: Annotated[str, _setting("bos", "auto|yes|no")] = DEFAULT["bos"],
+    positions: Annotated[str, _setting("positions", "content|all|last")] = DEFAULT["positions"],
+    sites: Annotated[str, _setting("sites", "LIST")] = "",
+    seed: Annotated[int, _setting("seeds", "S")] = 0,
+    interval: Annotated[str, _setting("interval", "jackknife|bootstrap")] = DEFAULT["interval"],
+    device: Annotated[str, _setting("device", "D")] = DEFAULT["device"],
+    dtype: Annotated[str, _setting("dtype", "auto|float32|bfloat16|float16")] = DEFAULT["dtype"],
+    revision: Annotated[str | None, _setting("revision", "R")] = None,
+    device_map: Annotated[str | None, _setting("device_map", "M")] = None,
+    memory: Annotated[str | None, _setting("memory", "SIZE")] = None,
+    allow: Annotated[str, _setting("allow", "LIST")] = "",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
+    ] = False,
+) -> None:
+    """Compare a model with compressed twins of it; write results and report.html.
+
+    The same command again computes only what is missing.
+    """
+    study = audit_of(
+        model,
+        to,
+        controls=() if controls == "none" else _names(controls),
+        analyses=_names(analyses),
+        text=text,
+        tokens=tokens,
+        context=context,
+        bos=bos,
+        positions=positions,
+        sites=_names(sites),
+        seeds=(seed,),
+        interval=interval,
+        memory=memory,
+        allow=_names(allow),
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+    )
+    _carry_out(study, out)
+
+
+@app.command()
+def study(
+    path: Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study to run.")],
+    out: Out,
+    check: Annotated[bool, typer.Option("--check", help="Only check it and show the grid.")] = False,
+) -> None:
+    """Run a grid of models x compressions x analyses x seeds; what fails says why.
+
+    The same command again computes only what is missing.
+    """
+    wanted = load_study(path)
+    if check:
+        _show_grid(wanted)
+    else:
+        _carry_out(wanted, out, keep_going=True)
+
+
+@app.command()
+def report(results: Results) -> None:
+    """Write report.html, summary.md and charts from results once more."""
+    from bitlens.report.build import build
+
+    _say(f"Report: {build(results)}")
+
+
+@app.command()
+def export(
+    results: Results,
+    format: Annotated[Literal["csv", "json", "parquet"], typer.Option(help="The format.")] = "csv",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to; without it, standard output.")
+    ] = None,
+) -> None:
+    """Every estimate as one table, one row each."""
+    from bitlens.export import export as table_of
+    from bitlens.store import Store
+
+    table = table_of(Store.open(results), format)
+    if out is not None:
+        _write(out, table)
+    elif format == "parquet" and sys.stdout.isatty():
+        raise BitlensError("Parquet is not text.", "a file to write it to.", "--out results.parquet")
+    else:
+        typer.echo(table, nl=False)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        Literal["compressions", "analyses", "families", "metrics"],
+        typer.Argument(help="What to list."),
+    ],
+) -> None:
+    """What there is to choose from, with what it means."""
+    from bitlens.catalogue import TABLES
+
+    _show(TABLES[what]())
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has of what an audit needs."""
+    from bitlens.doctor import examine
+
+    for name, found in examine():
+        _say(f"{name + ':':<28}{found}")
+
+
+def main() -> None:
+    """The entry point: errors of the user in three parts and without a traceback, exit code 2."""
+    try:
+        app(prog_name="bitlens")
+    except BitlensError as error:
+        _say(str(error), err=True)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            _say("Stopped. The same command goes on from here.", err=True)
+        raise
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """`a,b` as names."""
+    return tuple(name.strip() for name in text.split(",")) if text else ()
+
+
+def _carry_out(study: Study, out: Path, keep_going: bool = False) -> None:
+    from bitlens.report.build import build
+    from bitlens.runner import run
+
+    store = run(study, out, shlex.join(["bitlens", *sys.argv[1:]]), _say, keep_going)
+    page = build(store.root)
+    failures = _show_findings(store.root)
+    _say(f"Report: {page}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _show_findings(root: Path) -> int:
+    """The table and a sentence a twin, model by model; the number of cells that failed."""
+    from bitlens.report.evidence import Evidence
+    from bitlens.report.verdict import summary_table, verdicts
+
+    evidence = Evidence.read(root)
+    for model in evidence.models:
+        _say(f"\n{model}")
+        _show(summary_table(evidence, model))
+        for _, sentence in verdicts(evidence, model):
+            _say(f"- {sentence}")
+    failures = evidence.failures()
+    for reason in dict.fromkeys(f"{cell['model']}: {cell['reason']}" for cell in failures):
+        _say(f"Failed: {reason}", err=True)
+    return len(failures)
+
+
+def _show_grid(study: Study) -> None:
+    grid = {
+        "models": [source.name for source in study.models],
+        "compressions": study.compressions,
+        "analyses": study.analyses,
+        "seeds": study.seeds,
+    }
+    cells = 1
+    for name, values in grid.items():
+        cells *= len(values)
+        _say(f"{name + ':':<14}{', '.join(map(str, values))}")
+    _say(f"{'controls:':<14}{', '.join(study.controls) or 'none'}")
+    _say(f"{cells} cells, and those of the controls.")
+
+
+def _show(table: "Table") -> None:
+    """A table as wide as the terminal; where there is none, as wide as it wants to be."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as View
+    from rich.text import Text
+
+    from bitlens.report.evidence import visible
+
+    view = View(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in table.columns:
+        view.add_column(
+            Text(column.title), justify="right" if column.numeric else "left", overflow="fold"
+        )
+    for row in table.rows:
+        view.add_row(*(Text(visible(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=console.measure(view, options=console.options.update(width=10_000)).maximum)
+    console.print(view)
+    if table.caption:
+        console.print(Text(visible(table.caption)))
+
+
+def _say(text: str, err: bool = False) -> None:
+    """Text from outside may hold anything; a terminal gets no control codes from it."""
+    from bitlens.report.evidence import visible
+
+    typer.echo(visible(text), err=err)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise BitlensError(
+            f"{path} cannot be written: {error.strerror}.", "a file in a folder.", "another --out."
+        ) from None

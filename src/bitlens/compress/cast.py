@@ -1,0 +1,60 @@
+"""What does storing the weights in a smaller floating-point type do?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.settings import check
+from bitlens.compress.weights import working_copy
+from bitlens.errors import BitlensError
+
+_SPELLINGS = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn"}
+
+
+@COMPRESSIONS.register("cast")
+@dataclass(frozen=True, kw_only=True)
+class Cast(Compression):
+    """Weights rounded to the nearest value of another dtype, halves to even, without scales.
+
+    bfloat16 and float16 are also the dtype the twin computes in, so its activations are rounded
+    too. For float8_e4m3fn only the weights are: CPUs multiply no such matrices, so the twin
+    computes in the reference's dtype, and weights beyond its largest value, 448, become that.
+    """
+
+    name: ClassVar[str] = "cast"
+
+    dtype_: Literal["bfloat16", "float16", "float8_e4m3fn", "bf16", "fp16", "fp8"]
+    """Short spellings are replaced by the long ones."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        object.__setattr__(self, "dtype_", _SPELLINGS.get(self.dtype_, self.dtype_))
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return None if self._stored.itemsize == 1 else self._stored
+
+    @property
+    def _stored(self) -> torch.dtype:
+        return getattr(torch, self.dtype_)
+
+    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+        return [self._rounded(map) for map in maps]
+
+    def _rounded(self, map: Map) -> Compressed:
+        weight = working_copy(map)
+        if self._stored == torch.float8_e4m3fn:
+            # Whether torch makes NaN of what is out of range depends on its version.
+            limit = torch.finfo(self._stored).max
+            weight.clamp_(-limit, limit)
+        weight.copy_(weight.to(self._stored))
+        if not torch.isfinite(weight.sum()):
+            raise BitlensError(
+                f"{map.name} holds weights up to {map.weight.abs().max():.6g}.",
+                f"at most {torch.finfo(self._stored).max:.6g}, the largest {self.dtype_}.",
+                f"cast:dtype=bfloat16, or exclude=[{map.name}].",
+            )
+        return Compressed(weight, 8.0 * self._stored.itemsize)

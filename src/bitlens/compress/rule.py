@@ -1,0 +1,40 @@
+"""Which matrices are compressed?"""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from bitlens.compress.compression import Compression
+from bitlens.errors import BitlensError
+
+
+def targets(names: Sequence[str], default: Iterable[str], compression: Compression) -> list[str]:
+    """Which of a model's matrices does this compression take? In the order of `names`.
+
+    `names` are the module paths of all matrices, `default` those taken when nothing is included
+    by pattern: the matrices of blocks, without routers. A pattern that matches nothing is refused.
+    """
+    for pattern in (*compression.include, *compression.exclude):
+        if not any(_matches(name, pattern) for name in names):
+            raise _refused(f"The pattern {pattern!r} matches no matrix.", names)
+    included = _matched(names, compression.include) if compression.include else set(default)
+    chosen = included - _matched(names, compression.exclude)
+    if not chosen:
+        raise _refused("The patterns leave no matrix to compress.", names)
+    return [name for name in names if name in chosen]
+
+
+def _matched(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    return {name for name in names for pattern in patterns if _matches(name, pattern)}
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
+
+
+def _refused(found: str, names: Sequence[str]) -> BitlensError:
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return BitlensError(
+        found,
+        f"shell patterns of whole module paths or of their ends; there are {len(names)}: {shown}.",
+        f"exclude=[*.{names[-1].rpartition('.')[2]}]",
+    )

@@ -1,0 +1,99 @@
+"""How is a compression written down? `rtn:bits=4,group=64`, `noise:like=[rtn:bits=4]`."""
+
+from dataclasses import MISSING
+from typing import Any
+
+from bitlens.compress.compression import COMPRESSIONS, Compression
+from bitlens.compress.settings import Setting, holds_compression, settings_of, split
+from bitlens.errors import BitlensError
+from bitlens.registry import nearest
+
+
+def parse(text: str) -> Compression:
+    """Which compression is meant? `name`, or `name:setting=value,setting=value`.
+
+    Lists and nested compressions stand in brackets. `parse(format(c)) == c` for every `c`.
+    """
+    name, _, written = text.strip().partition(":")
+    cls = COMPRESSIONS[name]
+    settings = settings_of(cls)
+    values: dict[str, Any] = {}
+    for piece in split(written):
+        key, equals, value = (part.strip() for part in piece.partition("="))
+        if not equals:
+            raise BitlensError(
+                f"{name}: {piece!r} is not a setting with its value.",
+                "setting=value, with a comma before the next.",
+                _example(name, settings),
+            )
+        if key not in settings:
+            raise BitlensError(
+                f"{name} has no setting called {key!r}.",
+                f"one of {', '.join(settings)}.",
+                nearest(key, settings) or _example(name, settings),
+            )
+        if key in values:
+            raise BitlensError(f"{name}: {key} is given twice.", "one value.", f"{key}={value}")
+        values[key] = _read(name, settings[key], value)
+    for key, setting in settings.items():
+        if setting.default is MISSING and key not in values:
+            raise BitlensError(
+                f"{name} is given without {key}.",
+                f"{setting.expected}.",
+                _example(name, settings),
+            )
+    return cls(**{settings[key].field: value for key, value in values.items()})
+
+
+def format(compression: Compression) -> str:
+    """How is this compression written? Only what differs from the defaults, in canonical order."""
+    written = [
+        f"{setting.name}={_write(value, setting.type)}"
+        for setting in settings_of(type(compression)).values()
+        if (value := getattr(compression, setting.field)) != setting.default
+    ]
+    return compression.name + (":" + ",".join(written) if written else "")
+
+
+def _example(name: str, settings: dict[str, Setting]) -> str:
+    needed = [setting.example for setting in settings.values() if setting.default is MISSING]
+    return f"{name}:{','.join(needed)}" if needed else name
+
+
+def _read(compression: str, setting: Setting, text: str) -> Any:
+    try:
+        value = _converted(text, setting.type)
+    except ValueError:
+        raise setting.wrong(compression, text) from None
+    setting.check(compression, value)
+    return value
+
+
+def _converted(text: str, kind: Any) -> Any:
+    if kind is bool:
+        return {"true": True, "false": False}.get(text, text)
+    if kind is int or kind is float:
+        return kind(text)
+    if kind == tuple[str, ...]:
+        return tuple(split(_inside_brackets(text)))
+    if holds_compression(kind):
+        return parse(_inside_brackets(text))
+    return text
+
+
+def _inside_brackets(text: str) -> str:
+    if not (text.startswith("[") and text.endswith("]")):
+        raise ValueError(text)
+    return text[1:-1]
+
+
+def _write(value: Any, kind: Any) -> str:
+    if kind is bool:
+        return str(value).lower()
+    if kind is float:
+        return repr(float(value))
+    if kind == tuple[str, ...]:
+        return f"[{','.join(value)}]"
+    if holds_compression(kind):
+        return f"[{format(value)}]"
+    return str(value)

@@ -1,0 +1,30 @@
+"""What does every method need of a map's weight?"""
+
+import torch
+from torch import Tensor
+
+from bitlens.compress.compression import Map
+from bitlens.errors import BitlensError
+
+
+def working_copy(map: Map) -> Tensor:
+    """The weight in float32, contiguous, free to be changed in place.
+
+    Weights that are not finite are refused: rounding would hide them."""
+    weight = map.weight.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    # One read and no temporary: a sum is finite only if every weight is.
+    if not torch.isfinite(weight.sum()):
+        raise BitlensError(
+            f"{map.name} holds weights that are infinite or not a number.",
+            "finite weights.",
+            "load the model again, in a dtype that holds its weights.",
+        )
+    return weight
+
+
+def frobenius(matrices: Tensor) -> Tensor:
+    """How large is each matrix? `[..., out, in]` to `[..., 1, 1]`, float64.
+
+    Rows are summed in their own precision and added up in float64."""
+    rows = torch.linalg.vector_norm(matrices, dim=-1, keepdim=True)
+    return torch.linalg.vector_norm(rows.double(), dim=-2, keepdim=True)

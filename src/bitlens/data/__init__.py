@@ -1,0 +1,1 @@
+"""What the models read: texts as documents, documents as token rows, rows as batches."""

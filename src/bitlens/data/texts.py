@@ -1,0 +1,123 @@
+"""Which documents does the user mean? Files, folders and datasets, read as named strings."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitlens.data.files import Document, read_folder, read_running_text
+from bitlens.data.hub import FORM, PREFIX, read_hub
+from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
+from bitlens.errors import BitlensError
+from bitlens.registry import nearest
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents as they were read."""
+
+    name: str
+    """The file's or folder's own name, without the path to it; a dataset's text form."""
+    documents: tuple[Document, ...]
+    """None is empty."""
+    marked: bool
+    """Whether the source says where a document ends; a running text does not."""
+    notes: tuple[str, ...] = ()
+    """What the reader of a result should know, one sentence each."""
+
+
+_ROWS: dict[str, Callable[[Path], list[Document]]] = {
+    ".json": read_json,
+    ".jsonl": read_jsonl,
+    ".jsonl.gz": read_jsonl,
+    ".parquet": read_parquet,
+}
+_KINDS = f".txt, {', '.join(_ROWS)}, a folder of text files, or {FORM}"
+
+
+def read_texts(source: str | Path) -> Texts:
+    """Which documents stand in this source?
+
+    `.txt` is one running text without document marks. `.json` (a list), `.jsonl`, `.jsonl.gz`
+    (strings, or objects with a `text` and perhaps a `name`) and `.parquet` (a column `text`)
+    hold a document a row, but rows that are lines of WikiText are joined to articles. A folder
+    holds a document a file. `hf:owner/name:config:split:column` is a Hugging Face dataset.
+    Text is UTF-8. Empty documents are dropped, which the notes say.
+    """
+    if str(source).startswith(PREFIX):
+        return _from_rows(str(source), str(source), read_hub(str(source)))
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
+        documents, notes = read_folder(path)
+        return _checked(str(source), path.resolve().name, documents, True, notes)
+    if not os.path.exists(path):
+        raise _missing(str(source), path)
+    if path.is_file() and path.name.lower().endswith(".txt"):
+        return _checked(str(source), path.name, read_running_text(path), False, [])
+    for ending, read in _ROWS.items():
+        if path.is_file() and path.name.lower().endswith(ending):
+            return _from_rows(str(source), path.name, read(path))
+    raise BitlensError(
+        f"{source} is not a kind of text that can be read.",
+        _KINDS,
+        "give a running text the ending .txt, or name the folder it is in.",
+    )
+
+
+def _from_rows(source: str, name: str, rows: list[Document]) -> Texts:
+    articles = join_lines(rows)
+    if articles is None:
+        return _checked(source, name, rows, True, [])
+    note = (
+        f"The {len(rows):,} rows are lines, as in WikiText: they were joined to "
+        f"{len(articles):,} articles, a new one at each level-one heading."
+    )
+    return _checked(source, name, articles, True, [note])
+
+
+def _checked(
+    source: str, name: str, documents: Sequence[Document], marked: bool, notes: list[str]
+) -> Texts:
+    kept = tuple(document for document in documents if document.text.strip())
+    if not kept:
+        held = f"{len(documents)} documents, all empty" if documents else "no document"
+        raise BitlensError(
+            " ".join([f"{source} holds {held}.", *notes]),
+            "at least one document with text.",
+            f"name another source: {_KINDS}",
+        )
+    for document in kept:
+        _check_encodable(source, document)
+    if empty := len(documents) - len(kept):
+        notes = [*notes, f"Empty documents dropped: {empty:,}."]
+    return Texts(name, kept, marked, tuple(notes))
+
+
+def _check_encodable(source: str, document: Document) -> None:
+    try:
+        document.text.encode()
+    except UnicodeEncodeError as error:
+        raise BitlensError(
+            f"{document.name} of {source} holds half a surrogate pair, "
+            f"\\u{ord(document.text[error.start]):04x}, at character {error.start}.",
+            "whole characters.",
+            "write the file again with its characters unescaped, as UTF-8.",
+        ) from error
+
+
+def _missing(source: str, path: Path) -> BitlensError:
+    try:
+        neighbours = sorted(os.listdir(path.parent))
+    except OSError:
+        return BitlensError(
+            f"There is no {source}: its folder cannot be opened.", _KINDS, _hint(source)
+        )
+    return BitlensError(
+        f"There is no {source}.", _KINDS, nearest(path.name, neighbours) or _hint(source)
+    )
+
+
+def _hint(source: str) -> str:
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return f"{PREFIX}{source} if it is a Hugging Face dataset; else check the path."
+    return "check the path."

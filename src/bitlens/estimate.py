@@ -1,0 +1,131 @@
+"""From the values of complete cells to rows with intervals, and to contrasts with controls.
+
+Everything comes from the store and the manifest (`metrics`: `analysis.metric` to the fields of
+a `Metric`; `twins`: model to a list of the fields of `TwinRecord`s; `cells`: `id` and `status`),
+so that nothing here, or after it, needs torch or the analyses.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bitlens.records import Cell, Metric, TwinRecord, Value
+from bitlens.stats.contrasts import contrasts as contrast_pairs
+from bitlens.stats.intervals import LEVEL, interval
+from bitlens.stats.multiple import false_discovery
+from bitlens.stats.percentiles import Method
+from bitlens.store import Store
+
+Rows = list[dict[str, Any]]
+
+
+def estimates(
+    store: Store, manifest: Mapping[str, Any], method: Method = "jackknife", level: float = LEVEL
+) -> Rows:
+    """What is every value, and how sure is it? Rows of `store.ESTIMATES`, in the manifest's order.
+
+    `method` is how the cells' replicates were made.
+    """
+    metrics, twins = _metrics(manifest), _twins(manifest)
+    rows = []
+    for cell, values in _cells(store, manifest):
+        bits = {t.compression: t.bits for t in twins.get(cell.model, [])}.get(cell.compression)
+        for value in values:
+            metric = metrics[f"{cell.analysis}.{value.metric}"]
+            rows.append(
+                {
+                    "model": cell.model,
+                    "compression": cell.compression,
+                    "bits": bits,
+                    "analysis": cell.analysis,
+                    "metric": value.metric,
+                    "site": value.site,
+                    "item": value.item,
+                    **asdict(interval(value, metric, method, level)),
+                    "intact": metric.intact,
+                    "chance": value.chance,
+                    "worse": metric.worse,
+                    "seed": cell.seed,
+                }
+            )
+    return rows
+
+
+def contrasts(
+    store: Store, manifest: Mapping[str, Any], method: Method = "jackknife", level: float = LEVEL
+) -> Rows:
+    """How far is every twin from its control? Rows of `store.CONTRASTS`, in the manifest's order.
+
+    q is the false discovery rate over all rows of one metric. Levels, which describe a model and
+    not a change, are left out.
+    """
+    metrics, twins = _metrics(manifest), _twins(manifest)
+    complete = {
+        (cell.model, cell.compression, cell.analysis, cell.seed): values
+        for cell, values in _cells(store, manifest)
+    }
+    pairs: list[tuple[Value, Value, Metric]] = []
+    rows: Rows = []
+    for (model, compression, analysis, seed), values in complete.items():
+        control = control_of(compression, twins.get(model, []))
+        theirs = {
+            (value.metric, value.site, value.item): value
+            for value in complete.get((model, control, analysis, seed), [])
+        }
+        for value in values:
+            metric = metrics[f"{analysis}.{value.metric}"]
+            other = theirs.get((value.metric, value.site, value.item))
+            if other is None or metric.level:
+                continue
+            pairs.append((value, other, metric))
+            rows.append(
+                {
+                    "model": model,
+                    "compression": compression,
+                    "control": control,
+                    "analysis": analysis,
+                    "metric": value.metric,
+                    "site": value.site,
+                    "item": value.item,
+                    "seed": seed,
+                }
+            )
+    for row, contrast in zip(rows, contrast_pairs(pairs, method=method, level=level), strict=True):
+        row.update(asdict(contrast))
+    families: dict[tuple[str, str], Rows] = {}
+    for row in rows:
+        families.setdefault((row["analysis"], row["metric"]), []).append(row)
+    for family in families.values():
+        for row, q in zip(family, false_discovery([row["p"] for row in family]), strict=True):
+            row["q"] = q
+    return rows
+
+
+def control_of(compression: str, twins: Sequence[TwinRecord]) -> str | None:
+    """What is this twin to be compared with? The noise that is like it, else the first cast.
+
+    None for a control itself, and where no control came through.
+    """
+    controls = [twin for twin in twins if twin.control and twin.status == "done"]
+    if any(twin.compression == compression and twin.control for twin in twins):
+        return None
+    noise = [twin.compression for twin in controls if twin.like == compression]
+    casts = [twin.compression for twin in controls if twin.compression.split(":")[0] == "cast"]
+    return next(iter(noise + casts), None)
+
+
+def _metrics(manifest: Mapping[str, Any]) -> dict[str, Metric]:
+    return {name: Metric(**fields) for name, fields in manifest["metrics"].items()}
+
+
+def _twins(manifest: Mapping[str, Any]) -> dict[str, list[TwinRecord]]:
+    return {
+        model: [TwinRecord(**fields) for fields in records]
+        for model, records in manifest["twins"].items()
+    }
+
+
+def _cells(store: Store, manifest: Mapping[str, Any]) -> Iterator[tuple[Cell, list[Value]]]:
+    for entry in manifest["cells"]:
+        if entry["status"] == "done":
+            yield store.read_cell(entry["id"])

@@ -1,0 +1,221 @@
+"""From a folder or a hub id to a model and its tokenizer, in memory or left on disk."""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from bitlens.errors import BitlensError
+from bitlens.models.layout import blocks_path
+from bitlens.models.source import ModelSource
+from bitlens.registry import nearest
+
+WEIGHTS_SHARE = 0.7
+"""Of the memory allowed: models whose weights need more are swept from disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model ready to be audited."""
+
+    name: str
+    """For the reader: the hub id, or the folder's own name (its path is nobody's business)."""
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    fingerprint: str
+    """Changes when the weights do."""
+    offloaded: bool
+    """Whether the blocks are read from disk, one after another."""
+    weight_bytes: int
+
+
+def load(source: ModelSource, memory: int) -> Loaded:
+    """The model in evaluation mode and its tokenizer; `memory` in bytes.
+
+    Blocks stay on disk, through accelerate's offloading, when the weights would take more than
+    a share of the memory. Raises BitlensError for what is not there, not whole, not a causal LM,
+    or needs code of its own without the flag.
+    """
+    common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
+    _require_model(source)
+    config = _guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
+    if getattr(config, "is_encoder_decoder", False):
+        raise BitlensError(
+            f"{source.name} is an encoder-decoder ({config.model_type}).",
+            "a decoder-only causal language model.",
+            "bitlens list families shows which were tried.",
+        )
+    device = _device(source.device)
+    weight_bytes = _weight_bytes(config, source)
+    offload = source.device_map is None and weight_bytes > WEIGHTS_SHARE * memory
+    arguments: dict[str, Any] = {"dtype": _dtype(source.dtype), **common}
+    if source.device_map:
+        arguments["device_map"] = source.device_map
+    elif offload:
+        arguments["device_map"] = _blocks_on_disk(config, source, device)
+        arguments["offload_folder"] = tempfile.mkdtemp(prefix="bitlens-offload-")
+    model = _guarded(source, lambda: AutoModelForCausalLM.from_pretrained(source.name, **arguments))
+    if not offload and not source.device_map:
+        model = model.to(device)
+    tokenizer = _guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
+    return Loaded(
+        Path(source.name).resolve().name if Path(source.name).exists() else source.name,
+        model.eval(),
+        tokenizer,
+        _fingerprint(source, config),
+        offload,
+        weight_bytes,
+    )
+
+
+def _require_model(source: ModelSource) -> None:
+    """Say early and plainly what a path lacks; a hub id is left to the hub."""
+    path = Path(source.name)
+    if not path.exists():
+        if source.name.count("/") > 1 or source.name.startswith((".", "/", "~")):
+            near = nearest(path.name, [p.name for p in path.parent.glob("*")])
+            raise BitlensError(
+                f"There is no folder {source.name}.",
+                "a folder with config.json, safetensors weights and a tokenizer, or a hub id.",
+                near or "the path of a downloaded model.",
+            )
+        return
+    if not (path / "config.json").is_file():
+        raise BitlensError(
+            f"{source.name} is not a model: it has no config.json.",
+            "a transformers folder: config.json, *.safetensors, tokenizer.json.",
+            "the folder that save_pretrained wrote.",
+        )
+    if not list(path.glob("*.safetensors")) and any(path.glob("*.bin")):
+        raise BitlensError(
+            f"{source.name} has its weights as pickles ({next(path.glob('*.bin')).name}) only.",
+            "safetensors: unpickling runs whatever code is in the file.",
+            "save it again with save_pretrained, which writes safetensors.",
+        )
+
+
+def _guarded(source: ModelSource, action: Any) -> Any:
+    """transformers' many errors as one that says what to do."""
+    try:
+        return action()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise _explained(source, error) from error
+    except Exception as error:
+        # safetensors raises a class of its own for files that are cut short.
+        if type(error).__module__.startswith("safetensors") or "Safetensor" in str(type(error)):
+            raise BitlensError(
+                f"The weights of {source.name} cannot be read: {error}.",
+                "whole safetensors files.",
+                "compare their sizes with the original's and fetch them again.",
+            ) from error
+        raise
+
+
+def _explained(source: ModelSource, error: Exception) -> BitlensError:
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return BitlensError(
+            f"{source.name} comes with code of its own.",
+            "a model that transformers knows; code from a model is run only when asked for.",
+            "read that code, then --trust-remote-code.",
+        )
+    if "gated" in text.lower() or "401" in text or "403" in text:
+        return BitlensError(
+            f"{source.name} may not be read: {text[:200]}",
+            "a public model, or one whose licence you have accepted.",
+            "accept the licence on its page and set HF_TOKEN.",
+        )
+    if "not the path" in text or "is not a local folder" in text or "connect" in text.lower():
+        return BitlensError(
+            f"{source.name} is no folder here and could not be had from the hub: {text[:200]}",
+            "a folder, or a hub id that can be reached or is in the cache.",
+            "check the spelling and the network; HF_HUB_OFFLINE=1 uses the cache alone.",
+        )
+    return BitlensError(
+        f"{source.name} could not be loaded: {type(error).__name__}: {text[:300]}",
+        "a causal language model that transformers loads.",
+        "python -c \"import transformers as t; t.AutoModelForCausalLM.from_pretrained('...')\" "
+        "shows the whole error.",
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise BitlensError(f"There is no device {name!r}.", "auto, cpu, cuda or cuda:N.", "cpu")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BitlensError(
+            f"The device is {name}, but no GPU can be used.",
+            "a CUDA build of torch and a GPU.",
+            "--device cpu",
+        )
+    return device
+
+
+def _dtype(name: str) -> torch.dtype | str:
+    return name if name == "auto" else getattr(torch, name)
+
+
+def _skeleton(config: Any, source: ModelSource) -> nn.Module:
+    """The model without weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=source.trust_remote_code)
+
+
+def _weight_bytes(config: Any, source: ModelSource) -> int:
+    skeleton = _guarded(source, lambda: _skeleton(config, source))
+    wanted = _dtype(source.dtype)
+    if not isinstance(wanted, torch.dtype):
+        wanted = getattr(config, "dtype", None) or torch.float32
+    return sum(p.numel() for p in skeleton.parameters()) * wanted.itemsize
+
+
+def _blocks_on_disk(
+    config: Any, source: ModelSource, device: torch.device
+) -> dict[str, str | torch.device]:
+    """Every block on disk, everything else on the device."""
+    skeleton = _skeleton(config, source)
+    path = blocks_path(skeleton, config.get_text_config().num_hidden_layers)
+    placed: dict[str, str | torch.device] = {}
+
+    def place(module: nn.Module, prefix: str) -> None:
+        for name, child in module.named_children():
+            full = f"{prefix}{name}"
+            if full == path:
+                placed.update({f"{full}.{n}": "disk" for n, _ in child.named_children()})
+            elif path.startswith(f"{full}."):
+                place(child, f"{full}.")
+            else:
+                placed[full] = device
+
+    place(skeleton, "")
+    return placed
+
+
+def _fingerprint(source: ModelSource, config: Any) -> str:
+    """Which weights are these? Of a folder, a hash over every weight file's size and its first
+    and last mebibyte (headers and the outermost tensors); of a hub model, its commit."""
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True, default=str).encode())
+    folder = Path(source.name)
+    if not folder.is_dir():
+        digest.update(str(getattr(config, "_commit_hash", None) or source.revision).encode())
+        return digest.hexdigest()[:16]
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(1 << 20))
+            stream.seek(max(0, size - (1 << 20)))
+            digest.update(stream.read(1 << 20))
+    return digest.hexdigest()[:16]

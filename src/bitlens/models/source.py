@@ -1,0 +1,22 @@
+"""Which model is meant, and how it is to be loaded. No torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model as a user names it."""
+
+    name: str
+    """A folder or a hub id."""
+    revision: str | None = None
+    """Of a hub id: branch, tag or commit."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Weights and compute; auto: as the checkpoint is stored."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`; auto: a GPU if there is one."""
+    device_map: str | None = None
+    """Passed to transformers (`auto`, `balanced`), for several GPUs."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model."""

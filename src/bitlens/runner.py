@@ -1,0 +1,601 @@
+"""Running what is missing of a study: load, compress, sweep, write."""
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from bitlens.study import Study, parse_bytes
+from tqdm import tqdm
+
+from bitlens.analyses import ANALYSES, Analysis
+from bitlens.compress import coverage, format, parse
+from bitlens.compress.compression import Compression, Map
+from bitlens.compress.rule import targets
+from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
+from bitlens.data.texts import read_texts
+from bitlens.errors import BitlensError
+from bitlens.estimate import contrasts, estimates
+from bitlens.measure import Measurement, comparisons
+from bitlens.models.layout import Layout
+from bitlens.models.load import Loaded, load
+from bitlens.models.sites import resolve
+from bitlens.models.source import ModelSource
+from bitlens.plan import Plan, make_plan
+from bitlens.records import Cell, Check, TwinRecord, Value
+from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
+from bitlens.sweep import REFERENCE
+from bitlens.twin import Twin
+
+LONGEST_CONTEXT = 1024
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+FREE_SHARE = 0.5
+"""Of the free memory, when --memory does not say."""
+WORKSPACE = 1 << 29
+"""Bytes left for what a block, a tally and a few logits need while they are worked on."""
+
+
+@dataclass
+class Done:
+    """What a run hands to the manifest, model by model."""
+
+    models: list[dict[str, Any]] = field(default_factory=list)
+    corpora: list[dict[str, Any]] = field(default_factory=list)
+    twins: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    coverage: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run(
+    study: Study,
+    out: Path,
+    command: str,
+    say: Callable[[str], None] = print,
+    keep_going: bool = False,
+) -> Store:
+    """Compute what is missing of a study and leave a complete store.
+
+    Prints through `say` what each sweep will cost before it starts. With `keep_going` a model or
+    compression that fails is recorded with its reason and the others go on; without, the error
+    is raised.
+    """
+    store = Store.create(out)
+    started, done = time.monotonic(), Done()
+    for source in study.models:
+        for seed in study.seeds:
+            try:
+                _Audit(study, source, seed, store, say, keep_going).run(done)
+            except BitlensError as error:
+                if not keep_going:
+                    raise
+                _record_failure(study, source, seed, str(error), done)
+    if not any(cell["status"] == "done" for cell in done.cells):
+        reasons = sorted({cell["reason"] for cell in done.cells})
+        raise BitlensError(
+            f"Nothing could be measured: {reasons[0]}",
+            "at least one twin with numbers.",
+            "another compression or model.",
+        )
+    manifest = _manifest(study, command, done)
+    store.write_table("coverage", done.coverage, COVERAGE)
+    store.write_table("estimates", estimates(store, manifest, study.interval), ESTIMATES)
+    store.write_table("contrasts", contrasts(store, manifest, study.interval), CONTRASTS)
+    store.write_json("run", _run_record(time.monotonic() - started))
+    store.write_manifest(manifest)
+    store.clear_partial()
+    return store
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """A twin that is wanted."""
+
+    text: str
+    compression: Compression
+    control: bool
+    like: str | None
+
+
+class _Audit:
+    """One model and one seed of a study."""
+
+    def __init__(
+        self,
+        study: Study,
+        source: ModelSource,
+        seed: int,
+        store: Store,
+        say: Callable[[str], None],
+        keep_going: bool,
+    ) -> None:
+        self.study, self.source, self.seed = study, source, seed
+        self.store, self.say, self.keep_going = store, say, keep_going
+        self.memory = (
+            parse_bytes(study.memory)
+            if study.memory
+            else int(FREE_SHARE * psutil.virtual_memory().available)
+        )
+        self.analyses = [ANALYSES[name]() for name in study.analyses]
+
+    def run(self, done: Done) -> None:
+        loaded = load(self.source, self.memory)
+        if any(analysis.patterns for analysis in self.analyses):
+            # Only eager attention hands out its weights, and both streams must use the same.
+            loaded.model.set_attn_implementation("eager")
+        layout = Layout(loaded.model)
+        corpus = self._corpus(loaded, layout)
+        sites = self._sites(layout)
+        sides = self._sides(layout)
+        twins, failed = self._twins(layout, sides)
+        cells = {
+            (side.text, a.name): self._cell(loaded, corpus, sites, side.text, a)
+            for side in sides
+            for a in self.analyses
+        }
+        missing = [
+            key for key, cell in cells.items() if key[0] in twins and not self.store.has(cell)
+        ]
+        device = next(p.device for p in layout.shell.module.parameters())
+        plan = make_plan(
+            corpus,
+            self.study.positions,
+            self.seed,
+            BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]),
+            sorted({size for a in self.analyses for size in a.samples}),
+            self.study.interval,
+            device,
+        )
+        checks = [*self._checks(layout, corpus, loaded)]
+        if missing:
+            failed |= self._sweep(layout, twins, cells, missing, plan, sites)
+        self._measure_coverage(layout, twins, failed)
+        for side in sides:
+            if side.text not in failed:
+                checks.append(self._require_change(side, twins[side.text]))
+        self._report(done, loaded, layout, corpus, plan, sides, twins, failed, cells, checks)
+
+    def _corpus(self, loaded: Loaded, layout: Layout) -> Corpus:
+        longest = getattr(layout.config, "max_position_embeddings", None) or LONGEST_CONTEXT
+        context = self.study.context or min(longest, LONGEST_CONTEXT)
+        if context > longest:
+            raise BitlensError(
+                f"The context is {context} tokens, but {loaded.name} reads {longest}.",
+                f"at most {longest}.",
+                f"--context {longest}",
+            )
+        corpus = make_corpus(
+            read_texts(self.study.text),
+            loaded.tokenizer,
+            context,
+            self.study.bos,
+            self.study.tokens or None,
+            self.seed,
+        )
+        check_vocabulary(corpus, layout.vocabulary)
+        return corpus
+
+    def _sites(self, layout: Layout) -> dict[str, list[str]]:
+        """Where each analysis looks, narrowed to what the user named."""
+        everywhere = {a.name: a.sites(layout) for a in self.analyses}
+        if not self.study.sites:
+            return everywhere
+        named = {name for pattern in self.study.sites for name in resolve(pattern, layout)}
+        self.say(f"Sites: {', '.join(self.study.sites)} = {', '.join(sorted(named))}.")
+        narrowed = {
+            name: [s for s in sites if s in named] if name != "behaviour" else sites
+            for name, sites in everywhere.items()
+        }
+        for name, sites in narrowed.items():
+            if not sites:
+                raise BitlensError(
+                    f"None of the sites {', '.join(self.study.sites)} is one where {name} looks.",
+                    f"some of {', '.join(everywhere[name][:6])}, ...",
+                    "other --sites, or leave the analysis out of --analyses.",
+                )
+        return narrowed
+
+    def _sides(self, layout: Layout) -> list[_Side]:
+        """The compressions asked for, then their controls."""
+        asked = [parse(text) for text in self.study.compressions]
+        sides = [_Side(format(c), c, c.control, _like(c)) for c in asked]
+        extra: list[Compression] = []
+        if "nothing" in self.study.controls:
+            extra.append(parse("nothing"))
+        if "cast" in self.study.controls:
+            half = "float16" if layout.dtype == torch.bfloat16 else "bfloat16"
+            extra.append(parse(f"cast:dtype={half}"))
+        if "noise" in self.study.controls:
+            extra += [
+                parse(f"noise:like=[{format(c)}]")
+                for c in asked
+                if not c.control and c.dtype is None
+            ]
+        known = {side.text for side in sides}
+        for compression in extra:
+            if format(compression) not in known:
+                known.add(format(compression))
+                sides.append(_Side(format(compression), compression, True, _like(compression)))
+        return sides
+
+    def _twins(
+        self, layout: Layout, sides: Sequence[_Side]
+    ) -> tuple[dict[str, Twin], dict[str, str]]:
+        """Twins by text, after a trial of every shape so that nothing fails late."""
+        twins: dict[str, Twin] = {}
+        failed: dict[str, str] = {}
+        matrices = list(layout.matrices())
+        names = [name for name, _ in matrices] + [m.name for m in layout.shell_maps()]
+        for side in sides:
+            try:
+                chosen = targets(names, [name for name, _ in matrices], side.compression)
+                _try_shapes(matrices, set(chosen), side.compression)
+                twins[side.text] = Twin(layout, side.compression, chosen, self.seed)
+            except BitlensError as error:
+                if not self.keep_going:
+                    raise
+                failed[side.text] = str(error)
+        return twins, failed
+
+    def _cell(
+        self,
+        loaded: Loaded,
+        corpus: Corpus,
+        sites: dict[str, list[str]],
+        text: str,
+        analysis: Analysis,
+    ) -> Cell:
+        settings = {
+            "weights": loaded.fingerprint,
+            "tokens": corpus.token_hash,
+            "positions": self.study.positions,
+            "dtype": str(next(loaded.model.parameters()).dtype),
+            "attention": loaded.model.config._attn_implementation,
+            "sites": sites[analysis.name],
+            "interval": self.study.interval,
+            "analysis": asdict(analysis),
+            "bitlens": version("bitlens"),
+        }
+        return Cell(loaded.name, text, analysis.name, self.seed, settings)
+
+    def _sweep(
+        self,
+        layout: Layout,
+        twins: dict[str, Twin],
+        cells: dict[tuple[str, str], Cell],
+        missing: Sequence[tuple[str, str]],
+        plan: Plan,
+        sites: dict[str, list[str]],
+    ) -> dict[str, str]:
+        """Everything missing in one sweep; returns the twins that failed, with reasons."""
+        wanted = [
+            c
+            for c in comparisons(self.analyses, list(twins), sites)
+            if (c.twin, c.analysis.name) in missing
+        ]
+        needed = {text: twins[text] for text, _ in missing}
+        identity = Cell("", "", "", self.seed, {"cells": sorted(cells[k].id for k in missing)})
+        tokens = sum(b.tokens.numel() for b in plan.batches)
+        with _progress(layout, tokens) as advance:
+            measurement = Measurement(
+                layout,
+                needed,
+                wanted,
+                plan,
+                self._hidden_bytes(layout, len(needed)),
+                self.store.partial / identity.id,
+                advance,
+            )
+            advance.expect(measurement.sweep.forwards())
+            self._say_cost(layout, measurement, needed, plan, tokens)
+            values = _collect(measurement)
+        failed = dict(measurement.sweep.failed)
+        if REFERENCE in measurement.sweep.overflowed:
+            raise BitlensError(
+                f"The reference's activations are not finite from "
+                f"{measurement.sweep.overflowed[REFERENCE]} on.",
+                "a model that computes finite numbers in this dtype.",
+                "--dtype float32 or --dtype bfloat16",
+            )
+        if failed and not self.keep_going:
+            first = next(iter(failed))
+            raise BitlensError(
+                f"{first} failed: {failed[first]}", "weights it can hold.", "other settings."
+            )
+        for key in missing:
+            if key[0] not in failed:
+                self.store.write_cell(cells[key], values.get(key, []))
+        return failed
+
+    def _hidden_bytes(self, layout: Layout, twins: int) -> int:
+        """What is left for hidden states after weights, one block a twin and room to work."""
+        block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
+        taken = block * layout.dtype.itemsize * (twins + 1) + WORKSPACE
+        if self.study.memory:
+            taken += sum(
+                p.numel() * p.element_size()
+                for p in layout.model.parameters()
+                if p.device.type != "meta"
+            )
+        return max(0, self.memory - taken)
+
+    def _say_cost(
+        self,
+        layout: Layout,
+        measurement: Measurement,
+        twins: dict[str, Twin],
+        plan: Plan,
+        tokens: int,
+    ) -> None:
+        sweep = measurement.sweep
+        parameters = sum(p.numel() for p in layout.model.parameters())
+        controls = sum(1 for t in twins.values() if t.compression and t.compression.control)
+        work = 2 * parameters * tokens * sweep.forwards()
+        peak = max((sum(sweep.hidden_bytes(b) for b in w) for w in sweep.waves), default=0)
+        self.say(
+            f"{len(twins)} twins ({controls} of them controls) on {plan.all.documents} documents, "
+            f"{tokens:,} tokens: {sweep.forwards():.1f} forwards' worth of work "
+            f"({work / 1e12:,.1f} TFLOP), {len(sweep.waves)} wave{'s'[: len(sweep.waves) > 1]}, "
+            f"hidden states up to {peak / 1e9:.2f} GB."
+        )
+
+    def _measure_coverage(
+        self, layout: Layout, twins: dict[str, Twin], failed: dict[str, str]
+    ) -> None:
+        """Twins whose cells were all there already have not met their weights yet."""
+        for text, twin in twins.items():
+            if text not in failed:
+                twin.complete_coverage()
+
+    def _require_change(self, side: _Side, twin: Twin) -> Check:
+        rows = twin.coverage()
+        allowed = side.control or "identical" in self.study.allow
+        coverage.require_change(rows, allowed)
+        total = coverage.total(rows)
+        return Check(
+            f"{side.text}: weights differ",
+            total.changed > 0 or (None if side.control else False),
+            f"{total.changed:.1%} of all parameters changed; "
+            f"{sum(r.compressed for r in rows)} of {len(rows)} modules compressed",
+        )
+
+    def _checks(self, layout: Layout, corpus: Corpus, loaded: Loaded) -> Iterator[Check]:
+        yield Check(
+            "the residual stream adds up",
+            True,
+            "in every kind of block, output = input + attention + MLP, and only attention looks "
+            "at other positions (checked on load)",
+        )
+        if loaded.offloaded:
+            yield Check("the sweep equals the model's forward", None, "not tried from disk")
+        else:
+            yield _check_forward(layout, corpus)
+        yield Check(
+            "identical tokens",
+            True,
+            f"all models read the same token ids (sha256 {corpus.token_hash[:12]}), with the same "
+            f"{loaded.model.config._attn_implementation} attention",
+        )
+        documents = corpus.n_documents
+        yield Check(
+            "enough documents",
+            True if documents >= 20 else None if documents > 1 else False,
+            f"{documents} documents are the sampling units"
+            + ("" if documents >= 100 else "; below about 100, 95 % intervals cover a little less"),
+        )
+
+    def _report(
+        self,
+        done: Done,
+        loaded: Loaded,
+        layout: Layout,
+        corpus: Corpus,
+        plan: Plan,
+        sides: Sequence[_Side],
+        twins: dict[str, Twin],
+        failed: dict[str, str],
+        cells: dict[tuple[str, str], Cell],
+        checks: Sequence[Check],
+    ) -> None:
+        """Into the manifest: what was run, on what, and how each cell ended."""
+        if loaded.name not in [m["name"] for m in done.models]:
+            done.models.append(_describe(loaded, layout, self.source))
+            done.checks += [
+                replace(c, name=f"{loaded.name}: {c.name}") if len(self.study.models) > 1 else c
+                for c in checks
+            ]
+            for side in sides:
+                twin = twins.get(side.text)
+                record = _twin_record(side, twin, layout, failed.get(side.text))
+                done.twins.append({"model": loaded.name, **asdict(record)})
+                if twin is not None and side.text not in failed:
+                    done.coverage += [
+                        {"model": loaded.name, "compression": side.text, **asdict(row)}
+                        for row in twin.coverage()
+                    ]
+        done.corpora.append(
+            {
+                "name": corpus.name,
+                "model": loaded.name,
+                "seed": self.seed,
+                "documents": corpus.n_documents,
+                "tokens": corpus.n_tokens,
+                "positions": plan.positions,
+                "windows": len(corpus.rows),
+                "context": corpus.context,
+                "bos": corpus.bos,
+                "positions_rule": self.study.positions,
+                "token_hash": corpus.token_hash,
+                "notes": list(corpus.notes),
+            }
+        )
+        for (text, _), cell in cells.items():
+            reason = failed.get(text)
+            done.cells.append(_cell_entry(cell, "failed" if reason else "done", reason))
+
+
+def _collect(measurement: Measurement) -> dict[tuple[str, str], list[Value]]:
+    """Values by twin and analysis."""
+    values: dict[tuple[str, str], list[Value]] = {}
+    for comparison, found in measurement.values():
+        values.setdefault((comparison.twin, comparison.analysis.name), []).extend(found)
+    return values
+
+
+class _progress:
+    """A bar over the tokens that blocks have to process, all streams and blocks together."""
+
+    def __init__(self, layout: Layout, tokens: int) -> None:
+        self._scale = tokens * layout.depth
+        self._bar = tqdm(desc="sweep", unit=" forwards", disable=None, total=0.0)
+
+    def __enter__(self) -> "_progress":
+        return self
+
+    def __call__(self, tokens: int) -> None:
+        self._bar.update(tokens / self._scale)
+
+    def expect(self, forwards: float) -> None:
+        self._bar.total = forwards
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+
+def _like(compression: Compression) -> str | None:
+    like = getattr(compression, "like", None)
+    return format(like) if like is not None else None
+
+
+def _try_shapes(
+    matrices: Sequence[tuple[str, tuple[int, ...]]], chosen: set[str], compression: Compression
+) -> None:
+    """Compress one small-number matrix of every shape: what does not fit fails before the sweep."""
+    tried: set[tuple[int, ...]] = set()
+    for name, shape in matrices:
+        if name in chosen and shape not in tried:
+            tried.add(shape)
+            weight = torch.linspace(-0.1, 0.1, shape[-1] * shape[-2]).reshape(shape[-2:])
+            trial = Map(name, weight)
+            compression.compress([trial], 0, compression.survey(lambda trial=trial: [trial]))
+
+
+@torch.no_grad()
+def _check_forward(layout: Layout, corpus: Corpus) -> Check:
+    """The first window through the model's own forward and through the blocks one by one."""
+    device = next(p.device for p in layout.shell.module.parameters())
+    tokens = torch.from_numpy(corpus.rows[0][:64]).long().to(device)[None]
+    expected = layout.model(input_ids=tokens, use_cache=False).logits[0]
+    found = layout.forward(tokens)
+    equal = torch.equal(found, expected)
+    largest = float((found - expected).abs().max())
+    return Check(
+        "the sweep equals the model's forward",
+        equal or largest < 1e-3,
+        "bit for bit" if equal else f"largest difference of a logit {largest:.2g}",
+    )
+
+
+def _describe(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[str, Any]:
+    return {
+        "name": loaded.name,
+        "revision": source.revision,
+        "fingerprint": loaded.fingerprint,
+        "family": layout.config.model_type,
+        "blocks": layout.depth,
+        "width": layout.width,
+        "heads": int(layout.config.num_attention_heads),
+        "vocabulary": layout.vocabulary,
+        "parameters": sum(p.numel() for p in layout.model.parameters()),
+        "bytes": loaded.weight_bytes,
+        "dtype": str(layout.dtype).removeprefix("torch."),
+        "device": str(next(p.device for p in layout.shell.module.parameters())),
+        "attention": loaded.model.config._attn_implementation,
+        "from_disk": loaded.offloaded,
+        "remote_code": source.trust_remote_code,
+    }
+
+
+def _twin_record(side: _Side, twin: Twin | None, layout: Layout, reason: str | None) -> TwinRecord:
+    total = coverage.total(twin.coverage()) if twin is not None and reason is None else None
+    dtype = side.compression.dtype or layout.dtype
+    return TwinRecord(
+        side.text,
+        side.control,
+        side.like,
+        total.bits if total else None,
+        total.bytes if total else None,
+        str(dtype).removeprefix("torch."),
+        "failed" if reason else "done",
+        reason,
+    )
+
+
+def _cell_entry(cell: Cell, status: str, reason: str | None) -> dict[str, Any]:
+    return {
+        "id": cell.id,
+        "model": cell.model,
+        "compression": cell.compression,
+        "analysis": cell.analysis,
+        "seed": cell.seed,
+        "status": status,
+        "reason": reason,
+    }
+
+
+def _record_failure(study: Study, source: ModelSource, seed: int, reason: str, done: Done) -> None:
+    """A model that could not be audited at all."""
+    name = Path(source.name).name
+    for text in study.compressions:
+        for analysis in study.analyses:
+            cell = Cell(name, text, analysis, seed)
+            done.cells.append(_cell_entry(cell, "failed", reason))
+
+
+def _manifest(study: Study, command: str, done: Done) -> dict[str, Any]:
+    metrics = {
+        f"{name}.{metric.name}": asdict(metric)
+        for name in study.analyses
+        for metric in ANALYSES[name].metrics
+    }
+    return {
+        "tool": {"version": version("bitlens")},
+        "command": command.replace(str(Path.home()), "~"),
+        "models": done.models,
+        "corpora": done.corpora,
+        "settings": study.to_dict(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},
+        },
+        "twins": done.twins,
+        "checks": [asdict(check) for check in done.checks],
+        "metrics": metrics,
+        "cells": done.cells,
+    }
+
+
+def _run_record(seconds: float) -> dict[str, Any]:
+    """What differs from run to run."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "memory": psutil.virtual_memory().total,
+            "gpu": gpu,
+            "peak_gpu_bytes": torch.cuda.max_memory_allocated() if gpu else None,
+        },
+    }

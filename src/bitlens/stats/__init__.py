@@ -1,0 +1,1 @@
+"""How sure is a number? Intervals, contrasts with controls, multiple testing. Numpy and scipy."""

@@ -1,0 +1,68 @@
+"""Which sums make a value, and which make its replicates? Weights over shards of documents.
+
+An analysis adds what it sees into one tally a shard. A row of weights turns those tallies into one
+number: all ones give the value, every other row a replicate that says how the value would have
+been with other documents. Documents are the unit, never tokens: tokens of a document resemble each
+other, and an interval that forgets it is several times too narrow.
+"""
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bitlens.seeds import generator
+
+SHARDS = 20
+"""Twenty shards give 19 degrees of freedom; more hardly change an interval and cost memory."""
+
+
+def assign(sizes: Sequence[int], keys: Sequence[Any], shards: int = SHARDS) -> np.ndarray:
+    """Which shard does each document belong to? Whole documents, shards of about equal size.
+
+    `sizes` are token counts, `keys` hashes of the documents' contents; returns `[documents]`
+    integers. The largest document goes first, each to the shard that is lightest so far; equal
+    sizes are taken in the order of their keys, so the order in which documents arrive does not
+    matter. With fewer documents than shards every document is a shard of its own.
+    """
+    if len(sizes) != len(keys):
+        raise ValueError(f"{len(sizes)} sizes but {len(keys)} keys")
+    if shards < 1:
+        raise ValueError(f"{shards} shards")
+    lightest = [(0, 0, shard) for shard in range(min(shards, len(sizes)))]
+    result = np.zeros(len(sizes), dtype=np.int64)
+    for document in sorted(range(len(sizes)), key=lambda d: (-sizes[d], keys[d])):
+        tokens, documents, shard = heapq.heappop(lightest)
+        result[document] = shard
+        heapq.heappush(lightest, (tokens + int(sizes[document]), documents + 1, shard))
+    return result
+
+
+def leave_one_out(occupied: np.ndarray) -> np.ndarray:
+    """Weights `[1 + replicates, shards]` that leave out one shard after another.
+
+    `occupied` `[shards]` says which shards hold anything: an empty one is no replicate. The first
+    row is all ones. A single occupied shard has no replicate: without it nothing is left.
+    """
+    occupied = np.asarray(occupied, dtype=bool)
+    left_out = np.flatnonzero(occupied) if occupied.sum() > 1 else np.empty(0, dtype=np.int64)
+    weights = np.ones((1 + len(left_out), len(occupied)))
+    weights[1 + np.arange(len(left_out)), left_out] = 0.0
+    return weights
+
+
+def bootstrap(occupied: np.ndarray, draws: int = 2000, seed: int = 0) -> np.ndarray:
+    """Weights `[1 + draws, shards]` of a bootstrap: how often each shard is drawn.
+
+    As many shards are drawn, with replacement, as there are occupied ones. It is a bootstrap over
+    documents where every document is its own shard. The first row is all ones. A single occupied
+    shard has no replicate.
+    """
+    occupied = np.asarray(occupied, dtype=bool)
+    n = int(occupied.sum())
+    drawn = np.zeros((draws if n > 1 else 0, len(occupied)))
+    drawn[:, occupied] = generator(seed, "bootstrap").multinomial(
+        n, np.full(n, 1 / max(n, 1)), size=len(drawn)
+    )
+    return np.concatenate([np.ones((1, len(occupied))), drawn])
