@@ -1,7 +1,7 @@
 """What is there to choose from? Compressions, analyses, families and metrics as tables."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields
 
 from bitlens.analyses import ANALYSES
@@ -20,9 +20,9 @@ def compressions() -> Table:
         cls = COMPRESSIONS[name]
         rows.append((name, "", "", _first_line(cls)))
         settings = settings_of(cls).values()
-        rows += _settings(cls, [setting for setting in settings if setting.field not in shared])
+        rows += _settings(cls, [setting for setting in settings if setting.name not in shared])
     rows.append(("(all)", "", "", "What every compression but noise takes too."))
-    rows += _settings(Compression, settings_of(Compression).values())
+    rows += _settings(Compression, settings_of(COMPRESSIONS["nothing"]).values())
     return _table(
         ("compression", "setting", "default", "meaning"),
         rows,
@@ -79,16 +79,14 @@ TABLES: dict[str, Callable[[], Table]] = {
 }
 
 
-def _settings(cls: type, settings: "Iterator[Setting] | list[Setting]") -> list[tuple[str, ...]]:
+def _settings(cls: type, settings: Iterable[Setting]) -> list[tuple[str, ...]]:
     texts = meanings(cls)
     return [
         (
             "",
             setting.name,
             "required" if setting.default is MISSING else _default(setting.default),
-            " ".join([f"{setting.expected[0].upper()}{setting.expected[1:]}.", texts[setting.field]])
-            if setting.field in texts
-            else f"{setting.expected[0].upper()}{setting.expected[1:]}.",
+            f"{setting.expected[0].upper()}{setting.expected[1:]}. {texts.get(setting.name, '')}",
         )
         for setting in settings
     ]
@@ -102,5 +100,5 @@ def _first_line(cls: type) -> str:
     return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
 
 
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]], caption: str = "") -> Table:
+def _table(titles: Sequence[str], rows: Sequence[tuple[str, ...]], caption: str = "") -> Table:
     return Table(tuple(Column(title) for title in titles), tuple(rows), caption)

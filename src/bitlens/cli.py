@@ -39,7 +39,7 @@ INTERRUPTED = 130
 MEANING = meanings(ModelSource) | {
     name: " ".join((info.description or "").split()) for name, info in Study.model_fields.items()
 }
-DEFAULT = {field.name: field.default for field in fields(ModelSource)} | {
+DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(ModelSource)} | {
     name: info.default for name, info in Study.model_fields.items()
 }
 
@@ -54,7 +54,7 @@ Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that an a
 
 @app.command()
 def demo(out: Out = Path("bitlens-demo")) -> None:
-    """Audit the small model that comes with bitlens: a report in about two minutes."""
+    """Audit the small model that comes with bitlens."""
     from bitlens.demo import model_path
 
     _carry_out(audit_of(str(model_path()), DEMO_COMPRESSIONS, tokens=DEMO_TOKENS), out)
@@ -91,9 +91,9 @@ def audit(
         bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
     ] = False,
 ) -> None:
-    """Compare a model with compressed twins of it; write results and report.html.
+    """Compare a model with compressed twins of it.
 
-    The same command again computes only what is missing.
+    Writes results and report.html. The same command again computes only what is missing.
     """
     study = audit_of(
         model,
@@ -123,11 +123,13 @@ def audit(
 def study(
     path: Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study to run.")],
     out: Out,
-    check: Annotated[bool, typer.Option("--check", help="Only check it and show the grid.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check it and show the grid.")
+    ] = False,
 ) -> None:
-    """Run a grid of models x compressions x analyses x seeds; what fails says why.
+    """Audit a grid of models, compressions and seeds.
 
-    The same command again computes only what is missing.
+    What fails says why, and the rest goes on. The same command again computes only what is missing.
     """
     wanted = load_study(path)
     if check:
@@ -138,7 +140,7 @@ def study(
 
 @app.command()
 def report(results: Results) -> None:
-    """Write report.html, summary.md and charts from results once more."""
+    """Write the report of results once more."""
     from bitlens.report.build import build
 
     _say(f"Report: {build(results)}")
@@ -152,7 +154,7 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="Where to; without it, standard output.")
     ] = None,
 ) -> None:
-    """Every estimate as one table, one row each."""
+    """Write every estimate as one table."""
     from bitlens.export import export as table_of
     from bitlens.store import Store
 
@@ -160,7 +162,7 @@ def export(
     if out is not None:
         _write(out, table)
     elif format == "parquet" and sys.stdout.isatty():
-        raise BitlensError("Parquet is not text.", "a file to write it to.", "--out results.parquet")
+        raise BitlensError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
     else:
         typer.echo(table, nl=False)
 
@@ -172,7 +174,7 @@ def list_(
         typer.Argument(help="What to list."),
     ],
 ) -> None:
-    """What there is to choose from, with what it means."""
+    """Show what there is to choose from."""
     from bitlens.catalogue import TABLES
 
     _show(TABLES[what]())
@@ -180,7 +182,7 @@ def list_(
 
 @app.command()
 def doctor() -> None:
-    """What this machine has of what an audit needs."""
+    """Show what this machine has of what an audit needs."""
     from bitlens.doctor import examine
 
     for name, found in examine():
@@ -267,7 +269,8 @@ def _show(table: "Table") -> None:
         view.add_row(*(Text(visible(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=console.measure(view, options=console.options.update(width=10_000)).maximum)
+        endless = console.options.update(max_width=1 << 16)
+        console = Console(width=console.measure(view, options=endless).maximum)
     console.print(view)
     if table.caption:
         console.print(Text(visible(table.caption)))

@@ -1,7 +1,7 @@
 """From the values of complete cells to rows with intervals, and to contrasts with controls.
 
 Everything comes from the store and the manifest (`metrics`: `analysis.metric` to the fields of
-a `Metric`; `twins`: model to a list of the fields of `TwinRecord`s; `cells`: `id` and `status`),
+a `Metric`; `twins`: the fields of each `TwinRecord` and its `model`; `cells`: `id` and `status`),
 so that nothing here, or after it, needs torch or the analyses.
 """
 
@@ -119,10 +119,11 @@ def _metrics(manifest: Mapping[str, Any]) -> dict[str, Metric]:
 
 
 def _twins(manifest: Mapping[str, Any]) -> dict[str, list[TwinRecord]]:
-    return {
-        model: [TwinRecord(**fields) for fields in records]
-        for model, records in manifest["twins"].items()
-    }
+    found: dict[str, list[TwinRecord]] = {}
+    for fields in manifest["twins"]:
+        record = {name: value for name, value in fields.items() if name != "model"}
+        found.setdefault(fields["model"], []).append(TwinRecord(**record))
+    return found
 
 
 def _cells(store: Store, manifest: Mapping[str, Any]) -> Iterator[tuple[Cell, list[Value]]]:

@@ -156,7 +156,7 @@ class _Audit:
         )
         checks = [*self._checks(layout, corpus, loaded)]
         if missing:
-            failed |= self._sweep(layout, twins, cells, missing, plan, sites)
+            failed |= self._sweep(layout, sides, twins, cells, missing, plan, sites)
         self._measure_coverage(layout, twins, failed)
         for side in sides:
             if side.text not in failed:
@@ -217,7 +217,7 @@ class _Audit:
             extra += [
                 parse(f"noise:like=[{format(c)}]")
                 for c in asked
-                if not c.control and c.dtype is None
+                if not c.control and c.compute_dtype is None
             ]
         known = {side.text for side in sides}
         for compression in extra:
@@ -269,6 +269,7 @@ class _Audit:
     def _sweep(
         self,
         layout: Layout,
+        sides: Sequence[_Side],
         twins: dict[str, Twin],
         cells: dict[tuple[str, str], Cell],
         missing: Sequence[tuple[str, str]],
@@ -295,7 +296,9 @@ class _Audit:
                 advance,
             )
             advance.expect(measurement.sweep.forwards())
-            self._say_cost(layout, measurement, needed, plan, tokens)
+            self._say_cost(
+                layout, measurement, [s for s in sides if s.text in needed], plan, tokens
+            )
             values = _collect(measurement)
         failed = dict(measurement.sweep.failed)
         if REFERENCE in measurement.sweep.overflowed:
@@ -331,17 +334,17 @@ class _Audit:
         self,
         layout: Layout,
         measurement: Measurement,
-        twins: dict[str, Twin],
+        sides: Sequence[_Side],
         plan: Plan,
         tokens: int,
     ) -> None:
         sweep = measurement.sweep
         parameters = sum(p.numel() for p in layout.model.parameters())
-        controls = sum(1 for t in twins.values() if t.compression and t.compression.control)
+        controls = sum(side.control for side in sides)
         work = 2 * parameters * tokens * sweep.forwards()
         peak = max((sum(sweep.hidden_bytes(b) for b in w) for w in sweep.waves), default=0)
         self.say(
-            f"{len(twins)} twins ({controls} of them controls) on {plan.all.documents} documents, "
+            f"{len(sides)} twins ({controls} of them controls) on {plan.all.documents} documents, "
             f"{tokens:,} tokens: {sweep.forwards():.1f} forwards' worth of work "
             f"({work / 1e12:,.1f} TFLOP), {len(sweep.waves)} wave{'s'[: len(sweep.waves) > 1]}, "
             f"hidden states up to {peak / 1e9:.2f} GB."
@@ -526,7 +529,7 @@ def _describe(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[str, 
 
 def _twin_record(side: _Side, twin: Twin | None, layout: Layout, reason: str | None) -> TwinRecord:
     total = coverage.total(twin.coverage()) if twin is not None and reason is None else None
-    dtype = side.compression.dtype or layout.dtype
+    dtype = side.compression.compute_dtype or layout.dtype
     return TwinRecord(
         side.text,
         side.control,

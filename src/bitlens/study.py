@@ -5,7 +5,7 @@ anything is loaded, and whatever is wrong is a BitlensError that says where.
 """
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from decimal import Decimal
@@ -119,7 +119,11 @@ class Study(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        revalidate_instances="always",
+        use_attribute_docstrings=True,
     )
 
     models: Annotated[
@@ -136,9 +140,9 @@ class Study(BaseModel):
     ] = Field(("cast", "noise"), examples=["[cast, noise]"])
     """What every compression is compared with: a cast to 16 bits, weight noise of the same size,
     and nothing, the reference again."""
-    analyses: Annotated[
-        tuple[str, ...], AfterValidator(_registered), AfterValidator(_distinct)
-    ] = Field((), examples=["[behaviour]"])
+    analyses: Annotated[tuple[str, ...], AfterValidator(_registered), AfterValidator(_distinct)] = (
+        Field((), examples=["[behaviour]"])
+    )
     """Which questions are asked; none named: all."""
     text: Annotated[str, AfterValidator(_source)] = Field(DEMO, examples=["texts.jsonl"])
     """What is read: a file, a folder, hf:owner/name:config:split:column, or demo, the texts that
@@ -156,9 +160,9 @@ class Study(BaseModel):
     sites: tuple[str, ...] = Field((), examples=["[resid.*]"])
     """Where to look: resid.*, attn.3, blocks.6.hook_resid_post, model.layers.6; none named:
     wherever the analyses do."""
-    seeds: Annotated[
-        tuple[Annotated[StrictInt, Field(ge=0)], ...], AfterValidator(_distinct)
-    ] = Field((0,), min_length=1, examples=["[0]"])
+    seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], AfterValidator(_distinct)] = (
+        Field((0,), min_length=1, examples=["[0]"])
+    )
     """Roots of all that is random: samples, shards, noise."""
     interval: Literal["jackknife", "bootstrap"] = Field("jackknife", examples=["jackknife"])
     """How intervals are made: by leaving out shards of documents, or drawing documents again."""
@@ -189,15 +193,21 @@ class Study(BaseModel):
         return settings
 
 
-def audit_of(model: str, to: Iterable[Any], **settings: Any) -> Study:
-    """The study of one model: `settings` are those of a Study and of a ModelSource, by name."""
+def audit_of(model: str, to: Any, **settings: Any) -> Study:
+    """The study of one model and one compression or several.
+
+    `settings` are those of a Study and of a ModelSource, by name.
+    """
     known = {field.name for field in fields(ModelSource)} - {"name"}
     allowed = [name for name in Study.model_fields if name not in ("models", "compressions")]
     for name in settings:
         if name not in (*allowed, *known):
             raise _unknown(name, name, [*allowed, *sorted(known)])
     source = {name: settings.pop(name) for name in known & settings.keys()}
-    return Study(models=({"name": model, **source},), compressions=tuple(to), **settings)
+    compressions = (to,) if isinstance(to, str) else tuple(to)
+    return Study.model_validate(
+        {"models": ({"name": model, **source},), "compressions": compressions, **settings}
+    )
 
 
 def load_study(path: str | Path) -> Study:
@@ -289,9 +299,7 @@ def _path(location: Sequence[str | int]) -> str:
     return "".join(steps).lstrip(".")
 
 
-def _explained(
-    error: ErrorDetails, where: Callable[[Sequence[str | int]], str]
-) -> BitlensError:
+def _explained(error: ErrorDetails, where: Callable[[Sequence[str | int]], str]) -> BitlensError:
     """One error of pydantic as what was found, what was expected and what to do."""
     place, kind = where(error["loc"]), error["type"]
     name = str(error["loc"][0]) if error["loc"] else ""
@@ -302,7 +310,8 @@ def _explained(
         within = [f.name for f in fields(ModelSource)] if len(error["loc"]) > 1 else None
         known = within or list(Study.model_fields)
         return _unknown(place, str(error["loc"][-1]), known)
-    example = f"for example {Study.model_fields[name].examples[0]}" if name else ""
+    examples = Study.model_fields[name].examples if name else None
+    example = f"for example {examples[0]}" if examples else "bitlens audit --help"
     if kind in ("missing", "missing_argument", "too_short"):
         return BitlensError(f"{place} is not given.", "at least one.", example)
     found = f"{place} is {reprlib.repr(error['input'])}."

@@ -301,13 +301,14 @@ class _Block:
         self._code = code
         self._names = names
         self._weights = dict(weights)
-        some = next(iter(self._weights.values()))
-        self._device = some.device
+        some = next(w for w in self._weights.values() if w.is_floating_point())
+        self._device, self._dtype = some.device, some.dtype
 
     def __call__(
         self, hidden: Tensor, call: Call, sites: Sequence[str]
     ) -> tuple[dict[str, Tensor], Tensor]:
-        hidden = hidden.to(self._device)
+        # A fork may come from a stream of another dtype.
+        hidden = hidden.to(self._device, self._dtype)
         args, kwargs = _move(call.args, self._device), _move(call.kwargs, self._device)
         with _capture(self._code, self._names, [site(s).kind for s in sites]) as caught:
             output = first_tensor(

@@ -38,7 +38,7 @@ class Twin:
     @property
     def dtype(self) -> torch.dtype | None:
         """Compute dtype; None: the reference's."""
-        return self.compression.dtype if self.compression else None
+        return self.compression.compute_dtype if self.compression else None
 
     @property
     def entry_key(self) -> str:

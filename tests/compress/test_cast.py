@@ -13,7 +13,7 @@ from bitlens.errors import BitlensError
 
 
 def cast(map: Map, dtype: str) -> torch.Tensor:
-    return Cast(dtype_=dtype).compress([map], 0)[0].weight
+    return Cast(dtype=dtype).compress([map], 0)[0].weight
 
 
 def test_bfloat16_by_hand(one: Callable[..., Map]) -> None:
@@ -67,9 +67,9 @@ def test_float16_overflow_is_an_error(one: Callable[..., Map]) -> None:
 
 def test_compute_dtype() -> None:
     """bfloat16 and float16 are computed in; float8 is only stored."""
-    assert Cast(dtype_="bf16").dtype is torch.bfloat16
-    assert Cast(dtype_="float16").dtype is torch.float16
-    assert Cast(dtype_="fp8").dtype is None
+    assert Cast(dtype="bf16").compute_dtype is torch.bfloat16
+    assert Cast(dtype="float16").compute_dtype is torch.float16
+    assert Cast(dtype="fp8").compute_dtype is None
 
 
 def test_spellings_and_bits(maps: list[Map]) -> None:
@@ -79,6 +79,6 @@ def test_spellings_and_bits(maps: list[Map]) -> None:
         ("fp16", "float16", 16),
         ("fp8", "float8_e4m3fn", 8),
     ):
-        assert Cast(dtype_=short) == Cast(dtype_=long)
-        assert format(Cast(dtype_=short)) == f"cast:dtype={long}"
-        assert Cast(dtype_=short).compress(maps, 0)[0].bits == bits
+        assert Cast(dtype=short) == Cast(dtype=long)
+        assert format(Cast(dtype=short)) == f"cast:dtype={long}"
+        assert Cast(dtype=short).compress(maps, 0)[0].bits == bits

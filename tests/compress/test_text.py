@@ -42,7 +42,7 @@ class Everything(Compression):
         ("rtn:bits=4,group=64", Rtn(bits=4, group=64)),
         ("nothing", Nothing()),
         ("rtn:bits=3,symmetric=false,clip=mse", Rtn(bits=3, symmetric=False, clip="mse")),
-        ("cast:dtype=float8_e4m3fn", Cast(dtype_="float8_e4m3fn")),
+        ("cast:dtype=float8_e4m3fn", Cast(dtype="float8_e4m3fn")),
         ("prune:sparsity=0.25,scope=row", Prune(sparsity=0.25, scope="row")),
         ("noise:like=[rtn:bits=4]", Noise(like=Rtn(bits=4))),
         (
@@ -155,7 +155,7 @@ def compressions() -> st.SearchStrategy[Compression]:
 
     def drawn(name: str) -> st.SearchStrategy[Compression]:
         cls = COMPRESSIONS[name]
-        kinds = {s.field: values(s.type) for s in settings_of(cls).values()}
+        kinds = {s.name: values(s.type) for s in settings_of(cls).values()}
         return st.fixed_dictionaries(kinds).map(lambda chosen: (cls, chosen))
 
     def made(chosen: tuple[type[Compression], dict[str, Any]]) -> Compression:

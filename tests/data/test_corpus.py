@@ -159,8 +159,23 @@ def test_order_of_the_source_does_not_matter(
     assert other.token_hash == first.token_hash
 
 
-def test_budget_takes_whole_documents(with_bos: PreTrainedTokenizerFast, texts_of: TextsOf) -> None:
+def test_budget_is_spread_over_documents(
+    with_bos: PreTrainedTokenizerFast, texts_of: TextsOf
+) -> None:
+    """No document takes more than a fortieth of the budget, or its part where there are fewer."""
+    long = texts_of(*[f"{n} " * 400 for n in range(60)])
+    corpus = make_corpus(long, with_bos, 8, max_tokens=40 * 16, seed=3)
+    assert np.bincount(corpus.document).tolist() == [2] * 40
+    assert any("Documents of which only the beginning was read" in note for note in corpus.notes)
+    few = make_corpus(texts_of("a " * 400, "b " * 400), with_bos, 8, max_tokens=80, seed=3)
+    assert np.bincount(few.document).tolist() == [5, 5]
+
+
+def test_budget_takes_whole_documents(
+    with_bos: PreTrainedTokenizerFast, texts_of: TextsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A budget takes the first documents of a seeded order; only the last one may be cut."""
+    monkeypatch.setattr("bitlens.data.corpus.SPREAD", 1)
     texts = texts_of(*[f"{n} " * (5 + n) for n in range(40)])
     whole = make_corpus(texts, with_bos, 8, seed=3)
     assert not any("budget" in note for note in whole.notes)

@@ -26,20 +26,20 @@ class Cast(Compression):
 
     name: ClassVar[str] = "cast"
 
-    dtype_: Literal["bfloat16", "float16", "float8_e4m3fn", "bf16", "fp16", "fp8"]
+    dtype: Literal["bfloat16", "float16", "float8_e4m3fn", "bf16", "fp16", "fp8"]
     """Short spellings are replaced by the long ones."""
 
     def __post_init__(self) -> None:
         check(self)
-        object.__setattr__(self, "dtype_", _SPELLINGS.get(self.dtype_, self.dtype_))
+        object.__setattr__(self, "dtype", _SPELLINGS.get(self.dtype, self.dtype))
 
     @property
-    def dtype(self) -> torch.dtype | None:
+    def compute_dtype(self) -> torch.dtype | None:
         return None if self._stored.itemsize == 1 else self._stored
 
     @property
     def _stored(self) -> torch.dtype:
-        return getattr(torch, self.dtype_)
+        return getattr(torch, self.dtype)
 
     def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
         return [self._rounded(map) for map in maps]
@@ -54,7 +54,7 @@ class Cast(Compression):
         if not torch.isfinite(weight.sum()):
             raise BitlensError(
                 f"{map.name} holds weights up to {map.weight.abs().max():.6g}.",
-                f"at most {torch.finfo(self._stored).max:.6g}, the largest {self.dtype_}.",
+                f"at most {torch.finfo(self._stored).max:.6g}, the largest {self.dtype}.",
                 f"cast:dtype=bfloat16, or exclude=[{map.name}].",
             )
         return Compressed(weight, 8.0 * self._stored.itemsize)

@@ -21,8 +21,9 @@ class Map:
     """`[out, in]`, or `[expert, out, in]` for fused experts; on its own device, as stored."""
     head_size: int | None = None
     """For query, key and value maps: rows a head; None elsewhere."""
-    fused: Literal["contiguous", "interleaved"] | None = None
-    """Where one map holds query, key and value: rows [qkv, head, size] or [head, qkv, size]."""
+    fused: Literal["contiguous", "interleaved", "grouped"] | None = None
+    """Where one map holds query, key and value: rows [qkv, head, size] or [head, qkv, size];
+    `grouped` where there are fewer keys and values than queries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Compression(ABC):
     """Shell patterns of module paths to leave alone; wins over include."""
 
     @property
-    def dtype(self) -> torch.dtype | None:
+    def compute_dtype(self) -> torch.dtype | None:
         """Compute dtype of the twin; None: the reference's."""
         return None
 

@@ -85,6 +85,13 @@ class Rtn(Compression):
             return weight, (-2,)
         if self.axis == "input":
             return _by_rows(map, weight, -1, map.head_size), (-2,)
+        if map.fused == "grouped":
+            raise BitlensError(
+                f"rtn: axis=heads, but {map.name} holds queries, keys and values of different"
+                " numbers of heads.",
+                "a model that keeps them apart, or has as many keys and values as queries.",
+                f"rtn:bits={self.bits}",
+            )
         if map.fused == "interleaved":
             return _by_rows(map, weight, -1, 3, map.head_size), (-4, -1)
         parts = 3 if map.fused == "contiguous" else 1

@@ -19,12 +19,9 @@ _DESCRIBED: dict[Any, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of a compression, as it is written and as it is stored."""
+    """A setting of a compression."""
 
     name: str
-    """In text."""
-    field: str
-    """In Python: the same word, or with a trailing underscore where the contract has taken it."""
     type: Any
     default: Any
     """`dataclasses.MISSING` where a value must be given."""
@@ -67,7 +64,7 @@ def settings_of(cls: type[Compression]) -> dict[str, Setting]:
     shared = {field.name for field in fields(Compression)}
     types = get_type_hints(cls)
     settings = [
-        Setting(field.name.rstrip("_"), field.name, types[field.name], field.default)
+        Setting(field.name, types[field.name], field.default)
         for field in sorted(fields(cls), key=lambda field: field.name in shared)
         if field.init
     ]
@@ -78,7 +75,7 @@ def check(compression: Compression) -> None:
     """Has every setting a value it may have? For `__post_init__`: Python is held to the rules
     of the text form, so that whatever can be made can be written and read back."""
     for setting in settings_of(type(compression)).values():
-        setting.check(compression.name, getattr(compression, setting.field))
+        setting.check(compression.name, getattr(compression, setting.name))
 
 
 def holds_compression(kind: Any) -> bool:

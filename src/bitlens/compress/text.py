@@ -42,7 +42,7 @@ def parse(text: str) -> Compression:
                 f"{setting.expected}.",
                 _example(name, settings),
             )
-    return cls(**{settings[key].field: value for key, value in values.items()})
+    return cls(**values)
 
 
 def format(compression: Compression) -> str:
@@ -50,7 +50,7 @@ def format(compression: Compression) -> str:
     written = [
         f"{setting.name}={_write(value, setting.type)}"
         for setting in settings_of(type(compression)).values()
-        if (value := getattr(compression, setting.field)) != setting.default
+        if (value := getattr(compression, setting.name)) != setting.default
     ]
     return compression.name + (":" + ",".join(written) if written else "")
 

@@ -26,6 +26,9 @@ Ids = NDArray[np.int32]
 WINDOWS_A_STRETCH = 8
 """Text without document marks is cut into documents of this many windows: neighbouring windows
 say much the same, and treating each as a document of its own would make intervals too narrow."""
+SPREAD = 40
+"""Documents that a budget of tokens is spread over at least, where there are so many: intervals
+rest on documents, and 20 shards of two are enough for them."""
 SHORTEST = 2
 """Tokens of its own that a document needs for there to be anything to predict."""
 _CHARACTERS_A_CALL = 1 << 18
@@ -121,7 +124,7 @@ def make_corpus(
     opening, opening_note = _opening(tokenizer, bos)
     room = context - (opening is not None)
     found, pieces = _in_order(texts, tokenizer, room, seed)
-    taken = _take(pieces, room, opening, max_tokens)
+    taken = _take(pieces, found, room, opening, max_tokens)
     if not taken.names:
         raise BitlensError(
             f"{texts.name} has no document of at least {SHORTEST} tokens.",
@@ -168,19 +171,34 @@ class _Taken:
     """Documents dropped because there was nothing to predict."""
     cut: bool = False
     """Whether the budget ended within the last document."""
+    capped: int = 0
+    """Documents that could have given more windows than the budget lets one document give."""
 
 
 def _take(
-    pieces: Iterable[tuple[str, Ids]], room: int, opening: int | None, max_tokens: int | None
+    pieces: Iterable[tuple[str, Ids]],
+    found: int,
+    room: int,
+    opening: int | None,
+    max_tokens: int | None,
 ) -> _Taken:
-    """Documents one after the other until the budget is spent; the first window always fits."""
+    """Documents one after the other until the budget is spent; the first window always fits.
+
+    No document gives more than its part of a budget shared by `SPREAD` documents (or by all of
+    `found`, where there are fewer): a few long ones would leave nothing to resample.
+    """
     taken = _Taken()
     left = np.inf if max_tokens is None else max_tokens
+    windows = room + (opening is not None)
+    cap = None if max_tokens is None else -(-max_tokens // (min(SPREAD, found) * windows))
     for name, ids in pieces:
         if len(ids) < SHORTEST:
             taken.short += 1
             continue
         rows = _windows(ids, room, opening)
+        if cap is not None and len(rows) > cap:
+            taken.capped += 1
+            rows = rows[:cap]
         fitting = int(np.searchsorted(np.cumsum([len(row) for row in rows]), left, side="right"))
         if kept := rows[: fitting if taken.names else max(fitting, 1)]:
             taken.names.append(name)
@@ -287,6 +305,11 @@ def _notes(
             f"The budget of {max_tokens:,} tokens took {len(taken.names):,} of {found:,} documents "
             f"({corpus.n_tokens:,} tokens), the first in an order drawn with seed {seed}"
             + (", the last one cut short." if taken.cut else ".")
+        )
+    if taken.capped:
+        yield (
+            f"Documents of which only the beginning was read, so that the budget reaches at least "
+            f"{min(SPREAD, found)} documents: {taken.capped:,}."
         )
     if long := sum(len(rows) > 1 for rows in taken.windows):
         yield (

@@ -35,7 +35,7 @@ class Place:
     transposed: bool
     """Stored as `[in, out]` (GPT-2's Conv1D) or `[expert, in, out]`."""
     head_size: int | None = None
-    fused: Literal["contiguous", "interleaved"] | None = None
+    fused: Literal["contiguous", "interleaved", "grouped"] | None = None
 
     @property
     def name(self) -> str:
@@ -497,9 +497,12 @@ def _find_groups(
     reading = [g for g in ordered if g[0].module.startswith(f"{mixing}.")][:-1]
     for group in reading:
         inside = [p for p in group if p.module.startswith(f"{mixing}.")]
-        fused: Literal["contiguous", "interleaved"] | None = None
-        if len(inside) == 1:
-            fused = "interleaved" if config.model_type in INTERLEAVED else "contiguous"
+        fused: Literal["contiguous", "interleaved", "grouped"] | None = None
+        if len(inside) == 1 and config.model_type in INTERLEAVED:
+            fused = "interleaved"
+        elif len(inside) == 1:
+            kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+            fused = "contiguous" if kv_heads == config.num_attention_heads else "grouped"
         group[:] = [
             replace(p, head_size=int(head_size), fused=fused) if p in inside else p for p in group
         ]

@@ -1,0 +1,122 @@
+"""What is on the page, in which order, and where is it written? A pure function of the store."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bitlens.report.evidence import Evidence
+from bitlens.report.html import html
+from bitlens.report.markdown import markdown
+from bitlens.report.palette import Mark, marks
+from bitlens.report.parts import Finding, Findings, Page, Part, Section, figures
+from bitlens.report.pictures import pictures
+from bitlens.report.sections.compressed import compressed
+from bitlens.report.sections.layers import layers
+from bitlens.report.sections.method import method
+from bitlens.report.sections.numbers import numbers
+from bitlens.report.sections.quality import overview, quality
+from bitlens.report.sections.tails import tails
+from bitlens.report.sections.validity import validity
+from bitlens.report.verdict import summary_table, verdicts
+from bitlens.report.wording import count
+
+
+def build(store_path: Path) -> Path:
+    """Write report.html, summary.md and charts/ (PNG, SVG) into a store; the path of the page.
+
+    Every file appears whole or not at all. BitlensError where there is no store.
+    """
+    evidence = Evidence.read(store_path)
+    whole = page(evidence)
+    charts = store_path / "charts"
+    charts.mkdir(exist_ok=True)
+    for figure in figures(whole):
+        for name, content in pictures(figure).items():
+            _write(charts / name, content)
+    _write(store_path / "summary.md", markdown(summary(evidence)).encode())
+    _write(store_path / "report.html", html(whole).encode())
+    return store_path / "report.html"
+
+
+def page(evidence: Evidence) -> Page:
+    """Everything, as parts. A study of several models has one section a model."""
+    drawn = marks([t.compression for m in evidence.models for t in evidence.twins(m)])
+    many = len(evidence.models) > 1
+    sections = [
+        Section("verdict", "Verdict", _findings(evidence, drawn)),
+        Section("validity", "Is this measurement valid?", validity(evidence)),
+    ]
+    for model in evidence.models:
+        about = _about(evidence, model, drawn)
+        if many:
+            sections.append(Section(f"{evidence.prefix(model)}model", model, about))
+        else:
+            sections += about
+    sections += [
+        Section("numbers", "All numbers", numbers(evidence)),
+        Section("method", "Method and limits", method(evidence)),
+    ]
+    return Page(_title(evidence), _subtitle(evidence), tuple(sections))
+
+
+def summary(evidence: Evidence) -> Page:
+    """What a pull request or a model card needs: verdict, table, checks."""
+    drawn = marks([t.compression for m in evidence.models for t in evidence.twins(m)])
+    sections = (
+        Section("verdict", "Verdict", _findings(evidence, drawn)),
+        Section("validity", "Is this measurement valid?", validity(evidence)),
+    )
+    return Page(_title(evidence), _subtitle(evidence), sections)
+
+
+def _about(evidence: Evidence, model: str, drawn: Mapping[str, Mark]) -> tuple[Section, ...]:
+    """The sections of one model."""
+    prefix = evidence.prefix(model)
+    outputs = (*quality(evidence, model, drawn), *tails(evidence, model, drawn))
+    return (
+        Section(f"{prefix}compressed", "What was quantized", compressed(evidence, model)),
+        Section(f"{prefix}quality", "Quality against bits", outputs),
+        Section(f"{prefix}layers", "Layer by layer", layers(evidence, model, drawn)),
+    )
+
+
+def _findings(evidence: Evidence, drawn: Mapping[str, Mark]) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for model in evidence.models:
+        findings = Findings(
+            tuple(
+                Finding(name, drawn.get(name), sentence)
+                for name, sentence in verdicts(evidence, model)
+            )
+        )
+        about = (findings, summary_table(evidence, model))
+        if len(evidence.models) > 1:
+            parts.append(Section(f"{evidence.prefix(model)}verdict", model, about))
+        else:
+            parts += about
+    return (*overview(evidence, drawn), *parts)
+
+
+def _title(evidence: Evidence) -> str:
+    return f"What compression changed in {', '.join(evidence.models)}"
+
+
+def _subtitle(evidence: Evidence) -> str:
+    texts = {corpus["name"]: corpus["documents"] for corpus in evidence.manifest["corpora"]}
+    said = ", ".join(f"{name} ({count(number, 'document')})" for name, number in texts.items())
+    version = evidence.manifest["tool"]["version"]
+    return f"Measured on {said}. bitlens {version}, {evidence.run['date'][:10]}."
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of the content or none of it: written beside, then renamed."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

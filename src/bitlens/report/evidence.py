@@ -1,0 +1,163 @@
+"""What does the store say? Every question the sections ask of it, and nothing else."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bitlens.records import Check, Metric, TwinRecord
+from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
+
+UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
+"""Characters that hide, reorder or steer text: control codes, zero widths, bidirectional marks."""
+
+Row = dict[str, Any]
+
+
+def visible(value: Any) -> Any:
+    """The same value, with every character nobody can see written as ⟨U+202E⟩ in its strings.
+
+    Names and reasons come from models and files we did not write, and go to pages and terminals.
+    """
+    if isinstance(value, str):
+        return UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", value)
+    if isinstance(value, list):
+        return [visible(item) for item in value]
+    if isinstance(value, dict):
+        return {visible(key): visible(item) for key, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The store as read: a manifest, how the run went, and three tables of rows."""
+
+    manifest: dict[str, Any]
+    run: dict[str, Any]
+    estimates: list[Row]
+    contrasts: list[Row]
+    coverage: list[Row]
+
+    @classmethod
+    def read(cls, path: Path) -> "Evidence":
+        """Read a complete store. BitlensError where there is none, or one of another version."""
+        store = Store.open(path)
+        tables = [
+            store.read_table(name, schema).to_pylist()
+            for name, schema in (
+                ("estimates", ESTIMATES),
+                ("contrasts", CONTRASTS),
+                ("coverage", COVERAGE),
+            )
+        ]
+        return cls(
+            *(visible(found) for found in (store.manifest(), store.read_json("run"), *tables))
+        )
+
+    @property
+    def models(self) -> list[str]:
+        """The models audited, in the order they were named."""
+        return [model["name"] for model in self.manifest["models"]]
+
+    def prefix(self, model: str) -> str:
+        """What file names and anchors of a model begin with: nothing where it is the only one."""
+        if len(self.models) == 1:
+            return ""
+        letters = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40]
+        return f"{self.models.index(model) + 1}-{letters}-"
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """What each number means, by its full name `analysis.metric`."""
+        return {name: Metric(**fields) for name, fields in self.manifest["metrics"].items()}
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """The checks the run made on itself."""
+        return [Check(**check) for check in self.manifest["checks"]]
+
+    @cached_property
+    def _twins(self) -> dict[str, list[TwinRecord]]:
+        found: dict[str, list[TwinRecord]] = {model: [] for model in self.models}
+        for fields in self.manifest["twins"]:
+            found[fields["model"]].append(
+                TwinRecord(**{key: value for key, value in fields.items() if key != "model"})
+            )
+        return found
+
+    def twins(self, model: str) -> list[TwinRecord]:
+        """The compressions that were asked for, failed ones too, without the controls."""
+        return [twin for twin in self._twins[model] if not twin.control]
+
+    def measured(self, model: str) -> list[TwinRecord]:
+        """The compressions there are numbers for, without the controls."""
+        return [twin for twin in self.twins(model) if twin.status == "done"]
+
+    def controls(self, model: str) -> list[TwinRecord]:
+        """What exists to be compared with: nothing, a cast, noise."""
+        return [twin for twin in self._twins[model] if twin.control and twin.status == "done"]
+
+    def noise(self, model: str, compression: str) -> str | None:
+        """The weight noise of the same size as this compression's error, if it was run."""
+        return next(
+            (twin.compression for twin in self.controls(model) if twin.like == compression), None
+        )
+
+    def cast(self, model: str) -> str | None:
+        """The cast that serves as rounding floor, if it was run."""
+        return next(
+            (t.compression for t in self.controls(model) if t.compression.startswith("cast")), None
+        )
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, ...], list[Row]]:
+        places: dict[tuple[str, ...], list[Row]] = {}
+        for row in self.estimates:
+            name = f"{row['analysis']}.{row['metric']}"
+            key = (row["model"], row["compression"], name, row["site"], row["item"])
+            places.setdefault(key, []).append(row)
+        return places
+
+    def seeds(
+        self, model: str, compression: str, metric: str, site: str = "logits", item: str = ""
+    ) -> list[Row]:
+        """The estimates of one number, one a seed, the first seed first."""
+        rows = self._by_place.get((model, compression, metric, site, item), [])
+        return sorted(rows, key=lambda row: row["seed"])
+
+    def find(
+        self, model: str, compression: str, metric: str, site: str = "logits", item: str = ""
+    ) -> Row | None:
+        """The estimate of one number at the first seed, if it has a value."""
+        rows = self.seeds(model, compression, metric, site, item)
+        return rows[0] if rows and rows[0]["value"] is not None else None
+
+    def depth(
+        self, model: str, compression: str, metric: str, kind: str, item: str
+    ) -> list[tuple[int, Row]]:
+        """(block, estimate) at the first seed for the sites `kind.0`, `kind.1`, ..."""
+        blocks = next(m["blocks"] for m in self.manifest["models"] if m["name"] == model)
+        found = (
+            (block, self.find(model, compression, metric, f"{kind}.{block}", item))
+            for block in range(blocks)
+        )
+        return [(block, row) for block, row in found if row is not None]
+
+    @cached_property
+    def _contrasts(self) -> dict[tuple[str, ...], Row]:
+        keys = ("model", "compression", "control", "analysis", "metric", "site", "item")
+        rows = sorted(self.contrasts, key=lambda row: row["seed"], reverse=True)
+        return {tuple(row[key] for key in keys): row for row in rows}
+
+    def contrast(self, row: Row, control: str | None) -> Row | None:
+        """How far an estimate is from the same number of a control, if that was tested."""
+        keys = ("analysis", "metric", "site", "item")
+        place = (row["model"], row["compression"], control or "", *(row[key] for key in keys))
+        return self._contrasts.get(place)
+
+    def failures(self) -> list[Row]:
+        """The cells of the study without a result, each with its reason."""
+        return [cell for cell in self.manifest["cells"] if cell["status"] == "failed"]

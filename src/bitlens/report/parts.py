@@ -1,0 +1,191 @@
+"""What is a page made of? A tree of small parts that lowers to HTML and to Markdown alike.
+
+Parts hold text and numbers, never markup: what they hold is escaped where it is lowered.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bitlens.records import Check
+from bitlens.report.palette import Mark
+
+Spec = dict[str, Any]
+"""A Vega-Lite specification, or a part of one."""
+Point = dict[str, Any]
+"""Fields of one point of a chart: texts and numbers."""
+
+Value = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to copy into a terminal."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence about one compression, under its mark."""
+
+    compression: str
+    mark: Mark | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Sentences, one a compression."""
+
+    items: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """What was checked, and how it came out."""
+
+    items: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's title, and whether it holds numbers."""
+
+    title: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is read whole; its cells are text as it should stand."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A table too long to be read whole: filtered and sorted on the page, left out of Markdown."""
+
+    name: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: its points, and the frame that draws them, which many charts may share."""
+
+    title: str
+    frame: Spec
+    """Vega-Lite layers, transforms and height."""
+    points: tuple[Point, ...]
+
+    def spec(self, width: int) -> Spec:
+        """The whole specification, so many pixels wide."""
+        points = {"values": list(self.points)}
+        return {**self.frame, "title": self.title, "data": points, "width": width}
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Charts that stand beside each other, under one title."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts that answer one question together; also written as one PNG and one SVG."""
+
+    name: str
+    """File name without its ending."""
+    title: str
+    key: str
+    """What the lines and marks are, in words."""
+    strips: tuple[Strip, ...]
+    caption: str
+    """What to look for."""
+    legend: tuple[tuple[Mark, str], ...] = ()
+    across: int = 3
+    """Charts in a row, where the page is wide enough."""
+
+
+@dataclass(frozen=True)
+class Tabs:
+    """Alternatives, of which one is seen at a time."""
+
+    tabs: tuple[tuple[str, tuple["Part", ...]], ...]
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is there for whoever wants it, closed at first."""
+
+    summary: str
+    parts: tuple["Part", ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; sections nest."""
+
+    anchor: str
+    title: str
+    parts: tuple["Part", ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole: a title, a line under it, and sections."""
+
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]
+
+
+Part = (
+    Prose
+    | Command
+    | Facts
+    | Findings
+    | Checklist
+    | Table
+    | Ledger
+    | Figure
+    | Tabs
+    | Details
+    | Section
+)
+
+
+def figures(part: "Part | Page") -> list[Figure]:
+    """Every figure in a tree of parts, in reading order."""
+    if isinstance(part, Figure):
+        return [part]
+    if isinstance(part, Page):
+        inside: tuple[Part, ...] = part.sections
+    elif isinstance(part, Tabs):
+        inside = tuple(p for _, parts in part.tabs for p in parts)
+    elif isinstance(part, Details | Section):
+        inside = part.parts
+    else:
+        inside = ()
+    return [found for p in inside for found in figures(p)]

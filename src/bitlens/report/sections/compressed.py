@@ -1,0 +1,102 @@
+"""What was really quantized? Measured from the weights, not taken from the settings."""
+
+import statistics
+from collections import Counter
+
+from bitlens.report.evidence import Evidence, Row
+from bitlens.report.parts import Column, Details, Ledger, Part, Prose, Table
+from bitlens.report.wording import count, figure, plain, size
+
+SUMMARY = {
+    "compression": False,
+    "modules": True,
+    "parameters": True,
+    "bits": True,
+    "bytes": True,
+    "median error": True,
+    "largest error": True,
+    "of module": False,
+    "left alone": False,
+}
+"""Titles, and whether they stand over numbers."""
+FIELDS = {
+    "compression": False,
+    "module": False,
+    "kind": False,
+    "format": False,
+    "bits": True,
+    "parameters": True,
+    "bytes": True,
+    "changed": True,
+    "relative_error": True,
+    "sqnr_db": True,
+    "reason": False,
+    "note": False,
+}
+
+
+def compressed(evidence: Evidence, model: str) -> tuple[Part, ...]:
+    """One row a twin: what changed and by how much; every module in a fold."""
+    rows = [row for row in evidence.coverage if row["model"] == model]
+    if not rows:
+        return (Prose("There is no table of modules in this store."),)
+    by_twin: dict[str, list[Row]] = {}
+    for row in rows:
+        by_twin.setdefault(row["compression"], []).append(row)
+    table = Table(
+        tuple(Column(title, numeric) for title, numeric in SUMMARY.items()),
+        tuple(_summary(name, modules) for name, modules in by_twin.items()),
+        "modules: how many were to be compressed, of all. parameters: share of the whole model's "
+        "that changed. bits per weight and bytes: of the compressed modules, scales and zeros "
+        "included. errors: size of a module's change over the size of its weights (Frobenius "
+        "norms).",
+    )
+    return (
+        Prose(
+            "Tools that quantize can skip modules without saying so. These figures come from "
+            "comparing the weights themselves, before and after."
+        ),
+        table,
+        Details(f"All {count(len(rows), 'module')}", (_ledger(rows),)),
+    )
+
+
+def _summary(name: str, modules: list[Row]) -> tuple[str, ...]:
+    chosen = [row for row in modules if row["compressed"]]
+    same = sum(not row["changed"] for row in chosen)
+    total = sum(row["parameters"] for row in modules)
+    changed = sum(row["changed"] * row["parameters"] for row in modules)
+    weights = sum(row["parameters"] for row in chosen)
+    bits = sum(row["bits"] * row["parameters"] for row in chosen)
+    errors = [row for row in chosen if row["relative_error"] is not None]
+    worst = max(errors, key=lambda row: row["relative_error"], default=None)
+    alone = Counter(row["kind"] for row in modules if not row["compressed"])
+    return (
+        name,
+        f"{len(chosen)} of {len(modules)}" + (f", {same} unchanged" if same else ""),
+        f"{100 * changed / total:.1f} %" if total else "–",
+        plain(bits / weights, 2) if weights else "–",
+        size(sum(row["bytes"] for row in chosen)) if chosen else "–",
+        figure(statistics.median(row["relative_error"] for row in errors), "share")
+        if errors
+        else "–",
+        figure(worst["relative_error"], "share") if worst else "–",
+        worst["module"] if worst else "–",
+        ", ".join(count(n, kind) for kind, n in sorted(alone.items())) or "nothing",
+    )
+
+
+def _ledger(rows: list[Row]) -> Ledger:
+    titles = {
+        "changed": "share changed",
+        "relative_error": "relative error",
+        "sqnr_db": "SQNR (dB)",
+        "reason": "why no error",
+    }
+    return Ledger(
+        "modules",
+        tuple(Column(titles.get(field, field), numeric) for field, numeric in FIELDS.items()),
+        tuple(tuple(row[field] for field in FIELDS) for row in rows),
+        "share changed: of a module's weights. relative error: size of the change over the size "
+        "of the weights (Frobenius norms). SQNR: the same in decibels.",
+    )

@@ -1,0 +1,146 @@
+"""How was this made, what does each number mean, and what was not measured?"""
+
+import json
+from collections import Counter
+from typing import Any
+
+from bitlens.report.axes import words
+from bitlens.report.evidence import Evidence
+from bitlens.report.parts import Column, Command, Details, Facts, Part, Prose, Section, Table
+from bitlens.report.wording import count, size
+
+
+def method(evidence: Evidence) -> tuple[Part, ...]:
+    """Reading guide, texts, metric definitions, settings, versions, command, and limits."""
+    return (
+        Prose(
+            "Reference and twins read identical tokens, block by block, in one pass through "
+            f"depth. Documents, not tokens, are the unit of sampling: {_intervals(evidence)}"
+        ),
+        Section("texts", "Models and texts", (*_models(evidence), *_texts(evidence))),
+        Section("metrics", "What each number means", (_metrics(evidence),)),
+        Section("limits", "What was not measured", tuple(map(Prose, _limits(evidence)))),
+        Section(
+            "reproduce",
+            "Make this page again",
+            (
+                Command(evidence.manifest["command"]),
+                Details("Settings", (_facts(evidence.manifest["settings"]),)),
+                Details("Versions and machine", (_facts(_surroundings(evidence)),)),
+            ),
+        ),
+    )
+
+
+def _intervals(evidence: Evidence) -> str:
+    if evidence.manifest["settings"].get("interval") == "bootstrap":
+        return "95 % intervals come from drawing whole documents again (bootstrap)."
+    return (
+        "95 % intervals come from leaving out one shard of whole documents at a time (jackknife, "
+        "Student's t) on each metric's own scale; p-values from flipping the signs of the shards' "
+        "differences between a twin and its control; q-values from Benjamini and Hochberg."
+    )
+
+
+def _models(evidence: Evidence) -> list[Part]:
+    titles = (
+        "name",
+        "family",
+        "blocks",
+        "width",
+        "heads",
+        "vocabulary",
+        "parameters",
+        "bytes",
+        "dtype",
+        "device",
+        "attention",
+        "revision",
+    )
+    numeric = {"blocks", "width", "heads", "vocabulary", "parameters", "bytes"}
+    rows = tuple(
+        tuple(_text(model.get(t)) for t in titles) for model in evidence.manifest["models"]
+    )
+    return [Table(tuple(Column(t, t in numeric) for t in titles), rows)]
+
+
+def _texts(evidence: Evidence) -> list[Part]:
+    parts: list[Part] = []
+    for corpus in evidence.manifest["corpora"]:
+        bos = "added" if corpus["bos"] else "not added"
+        told = (
+            f"{corpus['name']}, read by {corpus['model']} (seed {corpus['seed']})",
+            f"{count(corpus['documents'], 'document')}, {count(corpus['tokens'], 'token')} in "
+            f"{count(corpus['windows'], 'window')} of at most {corpus['context']}; BOS {bos}",
+            f"{count(corpus['positions'], 'position')} counted (rule: {corpus['positions_rule']})",
+            f"token hash {corpus['token_hash']}",
+        )
+        parts.append(Prose("; ".join(told) + "."))
+        parts += [Prose(note) for note in corpus["notes"]]
+    return parts
+
+
+def _metrics(evidence: Evidence) -> Table:
+    columns = ("metric", "question", "unit", "worse", "intact", "source")
+    rows = tuple(
+        (
+            name,
+            metric.question,
+            metric.unit or "–",
+            metric.worse or "neither",
+            "a level" if metric.level else "–" if metric.intact is None else f"{metric.intact:g}",
+            metric.source or "–",
+        )
+        for name, metric in evidence.metrics.items()
+    )
+    return Table(
+        tuple(Column(title) for title in columns),
+        rows,
+        "intact: the value when nothing changed; a level describes one model and has none.",
+    )
+
+
+def _limits(evidence: Evidence) -> list[str]:
+    """What a reader might think was measured and was not, from the store itself."""
+    asked = {f"{row['analysis']}.{row['metric']}" for row in evidence.estimates}
+    silent = [words(name) for name in evidence.metrics if name not in asked]
+    limits = [f"Metrics without a single estimate here: {', '.join(silent)}."] if silent else []
+    reasons = Counter(row["reason"] for row in evidence.estimates if row["reason"])
+    limits += [
+        f"{count(number, 'estimate')} without a value or without an interval: {reason}."
+        for reason, number in reasons.most_common()
+    ]
+    analyses = ", ".join(sorted({row["analysis"] for row in evidence.estimates})) or "none"
+    limits.append(
+        f"Only these analyses were run: {analyses}. Nothing here speaks of generated text, of "
+        "benchmarks, of other texts than those named above, or of speed."
+    )
+    return limits
+
+
+def _surroundings(evidence: Evidence) -> dict[str, Any]:
+    run = evidence.run
+    return {
+        **evidence.manifest["versions"],
+        "bitlens": evidence.manifest["tool"]["version"],
+        "date": run["date"],
+        "took": f"{run['seconds']:.0f} seconds",
+        "peak memory": size(run["peak_bytes"]),
+        "machine": run["machine"],
+    }
+
+
+def _facts(fields: dict[str, Any]) -> Facts:
+    return Facts(tuple((name, _text(value)) for name, value in sorted(fields.items())))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, str | float):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,53 @@
+"""Is this measurement valid? What the run checked about itself, and what it could not do."""
+
+from bitlens.records import Check
+from bitlens.report.evidence import Evidence
+from bitlens.report.parts import Checklist, Column, Part, Prose, Table
+from bitlens.report.wording import count
+
+
+def validity(evidence: Evidence) -> tuple[Part, ...]:
+    """The checks of the run, the gaps in the numbers, and the failed cells with their reasons."""
+    parts: list[Part] = [
+        Prose(
+            "A number below is worth as much as these lines. A cross throws doubt on everything "
+            "that rests on it; a question mark means the run could not tell."
+        ),
+        Checklist((*evidence.checks, *_gaps(evidence), _complete(evidence))),
+    ]
+    if failures := evidence.failures():
+        titles = ("model", "compression", "analysis", "seed", "reason")
+        rows = tuple(tuple(str(cell[title]) for title in titles) for cell in failures)
+        parts.append(
+            Table(tuple(Column(title) for title in titles), rows, "Cells without a result.")
+        )
+    return tuple(parts)
+
+
+def _gaps(evidence: Evidence) -> list[Check]:
+    """Numbers without a value, and controls that were not run: both limit what can be said."""
+    missing = sum(row["value"] is None for row in evidence.estimates)
+    told = (
+        f"{count(missing, 'estimate')} of {len(evidence.estimates):,} could not be computed; "
+        "the reasons stand beside them among all numbers."
+    )
+    checks = [Check("every number has a value", None, told)] if missing else []
+    for model in evidence.models:
+        bare = [
+            twin.compression
+            for twin in evidence.measured(model)
+            if evidence.noise(model, twin.compression) is None
+        ]
+        if bare:
+            detail = f"{model}: no weight noise of the same size was run for {', '.join(bare)}."
+            checks.append(Check("every compression has its noise control", None, detail))
+        if evidence.measured(model) and evidence.cast(model) is None:
+            detail = f"{model}: no cast was run, so the rounding floor is not known."
+            checks.append(Check("the rounding floor is known", None, detail))
+    return checks
+
+
+def _complete(evidence: Evidence) -> Check:
+    cells, failed = len(evidence.manifest["cells"]), len(evidence.failures())
+    detail = f"{cells - failed} of {count(cells, 'cell')} have a result."
+    return Check("the study is complete", not failed, detail)

@@ -1,0 +1,383 @@
+"""Plausible stores, written as plain files: what `bitlens audit` leaves behind, without a model."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitlens.records import Check, Metric, TwinRecord
+from bitlens.report.build import build
+from bitlens.report.evidence import Evidence
+from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+LADDERS = {
+    "kl": {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999},
+    "dp": {"p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99},
+}
+BEHAVIOUR = [
+    Metric("perplexity", "How surprised is it?", "", "higher", None, "log", level=True),
+    Metric("perplexity_ratio", "How much more surprised?", "", "higher", 1.0, "log"),
+    Metric("kl", "How far apart are the predictions?", "nats", "higher", 0.0, "log", source="K&L"),
+    *(
+        Metric(f"kl_{p}", f"And at {q}?", "nats", "higher", 0.0, "log", quantile=q)
+        for p, q in LADDERS["kl"].items()
+    ),
+    Metric("kl_max", "And at most?", "nats", "higher", 0.0, interval=False),
+    Metric("dp", "How did the true token's probability change?", "probability", "lower", 0.0),
+    Metric("dp_rms", "How much did it move?", "probability", "higher", 0.0, "log"),
+    *(
+        Metric(f"dp_{p}", f"And at {q}?", "probability", None, 0.0, quantile=q)
+        for p, q in LADDERS["dp"].items()
+    ),
+    Metric("same_top", "How often is the same token first?", "share", "lower", 1.0, "logit"),
+    Metric("flips", "How often from right to wrong or back?", "share", "higher", 0.0, "logit"),
+]
+GEOMETRY = [
+    Metric("cosine", "Do the vectors point the same way?", "", "lower", 1.0, "atanh"),
+    Metric("l2", "How far did they move?", "activation units", "higher", 0.0, "log"),
+    Metric("relative_error", "How large is the error beside them?", "share", "higher", 0.0, "log"),
+    Metric("sqnr", "How far above the error is the signal?", "dB", "lower", None),
+    Metric("pearson", "Are the entries correlated?", "", "lower", 1.0, "atanh"),
+    Metric("cka", "Is the geometry between tokens the same?", "", "lower", 1.0, "log1m"),
+    Metric("massive_share", "Is the error in few dimensions?", "share", None, None, "logit"),
+]
+METRICS = {
+    f"{analysis}.{metric.name}": asdict(metric)
+    for analysis, metrics in [("behaviour", BEHAVIOUR), ("geometry", GEOMETRY)]
+    for metric in metrics
+}
+
+MODULES = ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj")
+
+CAST = "cast:dtype=bfloat16"
+DAMAGE = {"rtn:bits=8": 0.004, "rtn:bits=4,group=64": 0.09, "prune:sparsity=0.5": 0.21}
+"""How hard each compression of the fixture hits: its relative weight error."""
+BITS = {"rtn:bits=8": 8.03, "rtn:bits=4,group=64": 4.25, "prune:sparsity=0.5": 8.5}
+
+
+def twins_of(model: str, extra: dict[str, float]) -> list[dict[str, Any]]:
+    """Three compressions, their noise controls, a cast, and one that failed."""
+    records = []
+    for name in [*DAMAGE, *extra]:
+        bits = BITS.get(name, 6.0)
+        size = int(5.2e6 * bits / 32 + 1.9e6)
+        records.append(TwinRecord(name, False, None, bits, size, "float32"))
+        records.append(TwinRecord(f"noise:like=[{name}]", True, name, bits, size, "float32"))
+    records.append(TwinRecord(CAST, True, None, 16.0, 5_200_000, "bfloat16"))
+    records.append(
+        TwinRecord(
+            "rtn:bits=3,group=48",
+            False,
+            None,
+            None,
+            None,
+            "float32",
+            "failed",
+            "group 48 does not divide the 128 columns of model.layers.0.self_attn.q_proj.",
+        )
+    )
+    return [{"model": model, **asdict(record)} for record in records]
+
+
+def behaviour(damage: float, wobble: np.random.Generator) -> Iterator[tuple[str, str, Any]]:
+    """(metric, item, (value, low, high, chance, reason)) of one twin whose damage is given."""
+    kl = 2.4 * damage**1.9 * math.exp(0.05 * wobble.standard_normal())
+
+    def around(value: float, share: float, chance: float | None = None) -> tuple[Any, ...]:
+        return value, value * (1 - share), value * (1 + share), chance, None
+
+    ratio = 1 + 0.6 * kl
+    yield "perplexity", "reference", around(8.312, 0.03)
+    yield "perplexity", "twin", around(8.312 * ratio, 0.03)
+    yield "perplexity_ratio", "", (ratio, 1 + 0.54 * kl, 1 + 0.67 * kl, 61.0, None)
+    yield "kl", "", around(kl, 0.07, 6.4)
+    for name, factor in [("p50", 0.21), ("p90", 2.3), ("p95", 3.9), ("p99", 11.0)]:
+        yield f"kl_{name}", "", around(kl * factor, 0.11)
+    yield "kl_p999", "", (kl * 31, None, None, None, "too few documents for this percentile")
+    yield "kl_max", "", (kl * 88, None, None, None, "a maximum has no interval")
+    spread = 0.9 * math.sqrt(kl)
+    loss = 0.02 * math.sqrt(kl) + 0.1 * kl
+    yield "dp", "", (-loss, -loss * 1.15, -loss * 0.85, None, None)
+    for name, z in [("p01", -1.3), ("p05", -0.4), ("p50", 0.0), ("p95", 0.35), ("p99", 1.0)]:
+        middle = spread * z / 3 - 0.3 * loss
+        yield f"dp_{name}", "", (middle, middle - 0.06 * spread, middle + 0.06 * spread, None, None)
+    yield "dp_rms", "", around(spread / 5, 0.06)
+    same = 1 / (1 + 0.45 * math.sqrt(kl))
+    yield "same_top", "", (same, same - 0.06 * (1 - same), same + 0.06 * (1 - same), 0.03, None)
+    yield "flips", "", around(0.4 * (1 - same), 0.1, 0.31)
+
+
+def geometry(
+    damage: float, blocks: int, wobble: np.random.Generator
+) -> Iterator[tuple[str, str, str, Any]]:
+    """(metric, site, item, numbers) of one twin; block 3's MLP is planted as the worst."""
+    for block in range(blocks):
+        for kind, scale in [("resid", 0.7), ("attn", 1.6), ("mlp", 1.2)]:
+            for item, depth in [("cumulative", 1 + 0.5 * block), ("local", 0.8)]:
+                error = damage * scale * depth * math.exp(0.06 * wobble.standard_normal())
+                if kind == "mlp" and block == 3:
+                    error *= 2.2
+                error = min(error, 1.2)
+                width = 0.09 if item == "cumulative" else 0.2
+                gap = error**2 / 2
+                rows = {
+                    "relative_error": (error, error * (1 - width), error * (1 + width), 1.41),
+                    "l2": (14 * error, 14 * error * (1 - width), 14 * error * (1 + width), 19.8),
+                    "sqnr": (
+                        -20 * math.log10(error),
+                        -20 * math.log10(error * (1 + width)),
+                        -20 * math.log10(error * (1 - width)),
+                        -3.0,
+                    ),
+                    "cosine": (1 - gap, 1 - gap * (1 + width), 1 - gap * (1 - width), 0.02),
+                    "pearson": (1 - gap, 1 - gap * (1 + width), 1 - gap * (1 - width), 0.0),
+                    "cka": (
+                        1 - gap / 2,
+                        1 - gap / 2 * (1 + 2 * width),
+                        1 - gap / 2 * (1 - 2 * width),
+                        0.0,
+                    ),
+                    "massive_share": (
+                        0.2 + 0.05 * block,
+                        0.17 + 0.05 * block,
+                        0.24 + 0.05 * block,
+                        0.03125,
+                    ),
+                }
+                for metric, numbers in rows.items():
+                    yield metric, f"{kind}.{block}", item, (*numbers, None)
+
+
+def write_store(
+    path: Path, models: tuple[str, ...], extra: dict[str, float] | None = None, blocks: int = 4
+) -> Path:
+    """A whole store at `path`: every file of an audit, with numbers that hang together."""
+    store = Store.create(path)
+    extra = extra or {}
+    damages = {**DAMAGE, **extra}
+    twins = [twin for model in models for twin in twins_of(model, extra)]
+    estimates: list[dict[str, Any]] = []
+    contrasts: list[dict[str, Any]] = []
+    coverage: list[dict[str, Any]] = []
+    cells = []
+    for number, twin in enumerate(twins):
+        model, name = twin["model"], twin["compression"]
+        wobble = np.random.default_rng(number)
+        for analysis in ("behaviour", "geometry"):
+            cells.append(
+                {
+                    "id": f"{number:08x}{analysis:>8.8}",
+                    "model": model,
+                    "compression": name,
+                    "analysis": analysis,
+                    "seed": 0,
+                    "status": twin["status"],
+                    "reason": twin["reason"],
+                }
+            )
+        if twin["status"] == "failed":
+            continue
+        if name == CAST:
+            damage = 0.0018
+        elif twin["like"]:
+            damage = 0.83 * damages[twin["like"]]
+        else:
+            damage = damages[name]
+        damage *= 1 + 0.4 * models.index(model)
+        common = {"model": model, "compression": name, "bits": twin["bits"], "seed": 0}
+        rows = [
+            ("behaviour", metric, "logits", item, numbers)
+            for metric, item, numbers in behaviour(damage, wobble)
+        ] + [
+            ("geometry", metric, site, item, numbers)
+            for metric, site, item, numbers in geometry(damage, blocks, wobble)
+        ]
+        for analysis, metric, site, item, (value, low, high, chance, reason) in rows:
+            estimates.append(
+                {
+                    **common,
+                    "analysis": analysis,
+                    "metric": metric,
+                    "site": site,
+                    "item": item,
+                    "value": value,
+                    "low": low,
+                    "high": high,
+                    "documents": 120,
+                    "intact": METRICS[f"{analysis}.{metric}"]["intact"],
+                    "chance": chance,
+                    "worse": METRICS[f"{analysis}.{metric}"]["worse"],
+                    "reason": reason,
+                }
+            )
+        if not twin["control"]:
+            contrasts.append(
+                {
+                    "model": model,
+                    "compression": name,
+                    "control": f"noise:like=[{name}]",
+                    "analysis": "behaviour",
+                    "metric": "kl",
+                    "site": "logits",
+                    "item": "",
+                    "difference": 0.5 * damage**1.9,
+                    "low": 0.45 * damage**1.9,
+                    "high": 0.55 * damage**1.9,
+                    "p": 0.0011,
+                    "q": 0.0018,
+                    "documents": 120,
+                    "reason": None,
+                    "seed": 0,
+                }
+            )
+        for block in range(blocks):
+            for module in MODULES:
+                coverage.append(
+                    {
+                        "model": model,
+                        "compression": name,
+                        "module": f"model.layers.{block}.{module}",
+                        "kind": "block",
+                        "compressed": True,
+                        "format": name,
+                        "reason": None,
+                        "bits": twin["bits"],
+                        "parameters": 16384,
+                        "bytes": int(16384 * twin["bits"] / 8),
+                        "changed": 0.998,
+                        "relative_error": damage,
+                        "sqnr_db": -20 * math.log10(damage),
+                        "note": "",
+                    }
+                )
+        coverage.append(
+            {
+                "model": model,
+                "compression": name,
+                "module": "model.embed_tokens",
+                "kind": "embedding",
+                "compressed": False,
+                "reason": "left alone",
+                "format": "float32",
+                "bits": 32.0,
+                "parameters": 524288,
+                "bytes": 2097152,
+                "changed": 0.0,
+                "relative_error": 0.0,
+                "sqnr_db": None,
+                "note": "left alone: embedding",
+            }
+        )
+    store.write_table("estimates", estimates, ESTIMATES)
+    store.write_table("contrasts", contrasts, CONTRASTS)
+    store.write_table("coverage", coverage, COVERAGE)
+    manifest = {
+        "tool": {"version": "0.1.0"},
+        "command": "bitlens audit "
+        + " ".join(models)
+        + " "
+        + " ".join(f"--to {name}" for name in damages)
+        + " --out results",
+        "models": [
+            {
+                "name": model,
+                "fingerprint": "5d1c",
+                "revision": None,
+                "family": "llama",
+                "blocks": blocks,
+                "width": 128,
+                "heads": 4,
+                "vocabulary": 4096,
+                "parameters": 1_310_720,
+                "bytes": 5_242_880,
+                "dtype": "float32",
+                "device": "cpu",
+                "attention": "sdpa",
+            }
+            for model in models
+        ],
+        "corpora": [
+            {
+                "name": "demo evaluation texts",
+                "model": model,
+                "seed": 0,
+                "documents": 120,
+                "tokens": 61_312,
+                "positions": 60_904,
+                "windows": 240,
+                "context": 256,
+                "bos": True,
+                "positions_rule": "content",
+                "token_hash": "9f2c1ab04d7e5513",
+                "notes": ["Without document marks: cut into stretches of eight windows."],
+            }
+            for model in models
+        ],
+        "settings": {
+            "analyses": ["behaviour", "geometry"],
+            "seed": 0,
+            "sites": "all",
+            "shards": 20,
+            "interval": "jackknife",
+            "memory": 8_000_000_000,
+        },
+        "versions": {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0"},
+        "twins": twins,
+        "checks": [
+            asdict(Check("weights differ", True, "28 of 28 targeted matrices changed.")),
+            asdict(Check("identical tokens", True, "Every stream read the same 61,312 tokens.")),
+            asdict(Check("calibration apart from evaluation", None, "Nothing was calibrated.")),
+            asdict(
+                Check(
+                    "finite activations",
+                    False,
+                    "3 of 60,904 positions overflowed float16 in block 2.",
+                )
+            ),
+        ],
+        "metrics": METRICS,
+        "cells": cells,
+    }
+    store.write_json(
+        "run",
+        {
+            "date": "2026-11-21T10:02:11+00:00",
+            "seconds": 148.2,
+            "peak_bytes": 1_400_000_000,
+            "machine": {"cores": 2, "gpu": None},
+        },
+    )
+    store.write_manifest(manifest)
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model of four blocks, three compressions, controls, one failed twin."""
+    return write_store(tmp_path_factory.mktemp("one") / "results", ("demo",))
+
+
+@pytest.fixture(scope="session")
+def evidence(store: Path) -> Evidence:
+    """That store, read."""
+    return Evidence.read(store)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """Two models, one of them with a hostile name, and a compression with one."""
+    path = tmp_path_factory.mktemp("two") / "results"
+    return Evidence.read(write_store(path, ("demo", HOSTILE), {f"checkpoint:{HOSTILE}": 0.05}))
+
+
+@pytest.fixture(scope="session")
+def built(store: Path) -> Path:
+    """The store with its report."""
+    build(store)
+    return store

@@ -1,0 +1,68 @@
+"""Numbers are written with the digits their intervals support."""
+
+import pytest
+
+from bitlens.report.wording import amount, count, decimals, figure, margin, plain, size, times
+
+
+def estimate(value: float | None, low: float | None = None, high: float | None = None) -> dict:
+    """An estimate as a row of the store."""
+    return {"value": value, "low": low, "high": high, "reason": "too few documents"}
+
+
+def test_interval_decides_the_digits() -> None:
+    """0.02134 with a longer half of 0.00146 has four decimals: 0.0014|6 is its second digit."""
+    assert decimals(0.02134, 0.01992, 0.0228) == 4
+    written = amount(estimate(0.02134, 0.01992, 0.0228), "nats")
+    assert written == "0.0213 nats [0.0199, 0.0228]"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "written"),
+    [
+        (0.0213, "", "0.0213"),
+        (12345.6, "", "12,346"),
+        (0.94123, "share", "94.1 %"),
+        (1.0, "share", "100 %"),
+        (0.0, "nats", "0 nats"),
+        (-0.0123, "", "−0.0123"),
+        (2.34e-6, "nats", "2.3e−6 nats"),
+    ],
+)
+def test_bare_numbers(value: float, unit: str, written: str) -> None:
+    """Without an interval three digits stand; shares are percentages; minus signs are true."""
+    assert figure(value, unit) == written
+
+
+def test_negative_zero_has_no_sign() -> None:
+    """What rounds to zero is zero."""
+    assert plain(-0.0004, 2) == "0.00"
+
+
+@pytest.mark.parametrize(
+    ("row", "unit", "written"),
+    [
+        (estimate(0.0250, 0.0234, 0.0267), "", "0.0250 ±0.0017"),
+        (estimate(0.0250, 0.0170, 0.0330), "", "0.025 ±0.008"),
+        (estimate(6.7e-5, 6.2e-5, 7.2e-5), "", "(6.7 ±0.5)e−5"),
+        (estimate(0.9336, 0.9296, 0.9376), "share", "93.4 ±0.4 %"),
+        (estimate(0.5), "", "0.500"),
+        (estimate(None), "", "–"),
+        (None, "", "–"),
+    ],
+)
+def test_margins(row: dict | None, unit: str, written: str) -> None:
+    """± is the longer half, with two digits only where they begin with 1 to 3.54."""
+    assert margin(row, unit) == written
+
+
+def test_unknown_values_give_their_reason() -> None:
+    """A sentence never holds a blank where a number should be."""
+    assert amount(estimate(None)) == "not known (too few documents)"
+
+
+def test_small_words() -> None:
+    """Ratios, sizes and counts read as a person would say them."""
+    assert [times(x) for x in (1619.2, 1.36, 0.834)] == ["1,619 times", "1.4 times", "0.83 times"]
+    assert [size(x) for x in (812, 5_242_880, 13.5e9)] == ["812 B", "5.24 MB", "13.5 GB"]
+    assert [count(1, "seed"), count(61_312, "token")] == ["1 seed", "61,312 tokens"]
