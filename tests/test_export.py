@@ -15,24 +15,13 @@ COLUMNS = (
     "model, compression, bits, analysis, metric, site, item, value, low, high, documents, intact, "
     "chance, worse, reason, seed"
 ).split(", ")
-ROWS = [
-    dict(
-        zip(
-            COLUMNS,
-            ["=HYPERLINK(1)", "rtn:bits=4", 4.25, "behaviour", "kl", "logits", "", -0.1, -0.2]
-            + [1e-17, 20, 0.0, None, "higher", None, 0],
-            strict=True,
-        )
-    ),
-    dict(
-        zip(
-            COLUMNS,
-            ["org/model", "rtn:bits=4", None, "behaviour", "kl", "resid.0", 'a "b", c\nd', None]
-            + [None, None, 0, 0.0, None, None, "kein Text: 模型", 7],
-            strict=True,
-        )
-    ),
-]
+CELLS = [
+    ["=HYPERLINK(1)", "rtn:bits=4", 4.25, "behaviour", "kl", "logits", "", -0.1, -0.2, 1e-17, 20,
+     0.0, None, "higher", None, 0],
+    ["org/model", "rtn:bits=4", None, "behaviour", "kl", "resid.0", 'a "b", c\nd', None, None, None,
+     0, 0.0, None, None, "kein Text: 模型", 7],
+]  # fmt: skip
+ROWS = [dict(zip(COLUMNS, cells, strict=True)) for cells in CELLS]
 
 
 @pytest.fixture

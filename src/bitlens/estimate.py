@@ -68,6 +68,8 @@ def contrasts(
     rows: Rows = []
     for (model, compression, analysis, seed), values in complete.items():
         control = control_of(compression, twins.get(model, []))
+        if control is None:
+            continue
         theirs = {
             (value.metric, value.site, value.item): value
             for value in complete.get((model, control, analysis, seed), [])

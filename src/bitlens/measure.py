@@ -132,7 +132,8 @@ class Measurement:
             return
         by_key = {(c.analysis.name, c.twin, c.item, s): c for c in self.wanted for s in c.sites}
         samples = {key: _Sampled(tallies.pop(key)) for key in list(tallies) if key not in by_key}
-        for key in list(tallies):
+        # In the order of what is wanted: tallies from a file come in another.
+        for key in [key for key in by_key if key in tallies]:
             comparison = by_key[key]
             sampled = [samples[_sample_key(comparison, s, key[3])] for s in comparison.streams]
             yield comparison, self._finish(comparison, key[3], tallies.pop(key), *sampled)
@@ -204,22 +205,22 @@ class Measurement:
         twin: "_Sampled",
     ) -> list[Value]:
         documents = self.plan.subset if comparison.subset else self.plan.all
+        item = comparison.item if comparison.analysis.local else ""
+        if not all(bool(torch.isfinite(total).all()) for total in tally.sums.values()):
+            after = self.sweep.overflowed.get(comparison.stream)
+            reason = f"the twin's activations are not finite{f' from {after} on' if after else ''}"
+            return [
+                _value(Outcome(metric.name, None, reason=reason), name, item, None, documents)
+                for metric in comparison.analysis.metrics
+            ]
         totals = tally.totals(documents.weights)
         outcomes = comparison.analysis.finish(totals, reference.sample, twin.sample)
         by_chance = self._by_chance(comparison, name, reference, twin, documents)
-        levels = {metric.name for metric in comparison.analysis.metrics if metric.level}
-        overflowed = self.sweep.overflowed.get(comparison.stream)
-        item = comparison.item if comparison.analysis.local else ""
+        for metric in comparison.analysis.metrics:
+            if metric.level:
+                by_chance = {key: v for key, v in by_chance.items() if key[0] != metric.name}
         return [
-            _value(
-                o,
-                name,
-                item,
-                None if o.metric in levels else by_chance.get((o.metric, o.item)),
-                documents,
-                overflowed,
-            )
-            for o in outcomes
+            _value(o, name, item, by_chance.get((o.metric, o.item)), documents) for o in outcomes
         ]
 
     @torch.no_grad()
@@ -305,38 +306,17 @@ class _Sampled:
 
 
 def _value(
-    outcome: Outcome,
-    name: str,
-    item: str,
-    by_chance: float | None,
-    documents: DocumentSet,
-    overflowed: str | None,
+    outcome: Outcome, name: str, item: str, by_chance: float | None, documents: DocumentSet
 ) -> Value:
     chance = outcome.chance if outcome.chance is not None else by_chance
+    item, n = outcome.item or item, documents.documents
     values, reason = outcome.values, outcome.reason
     if values is not None and not np.all(np.isfinite(values)):
-        after = f" from {overflowed} on" if overflowed else ""
-        values, reason = None, f"the activations are not finite{after}"
+        values, reason = None, "not finite for every replicate"
     if values is None:
-        return Value(
-            outcome.metric,
-            name,
-            outcome.item or item,
-            None,
-            (),
-            chance,
-            documents.documents,
-            reason,
-        )
-    return Value(
-        outcome.metric,
-        name,
-        outcome.item or item,
-        float(values[0]),
-        tuple(values[1:].tolist()),
-        chance,
-        documents.documents,
-    )
+        return Value(outcome.metric, name, item, None, (), chance, n, reason)
+    replicates = tuple(values[1:].tolist())
+    return Value(outcome.metric, name, item, float(values[0]), replicates, chance, n)
 
 
 class Carry:

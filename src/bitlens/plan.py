@@ -135,7 +135,7 @@ def _token_batch(
     document = np.broadcast_to(batch.document[:, None], place.shape)
 
     def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        return torch.from_numpy(np.array(array)).to(device)
 
     return TokenBatch(
         number,

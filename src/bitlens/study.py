@@ -222,11 +222,12 @@ def load_study(path: str | Path) -> Study:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise _not_yaml(f"{path}{line} is not YAML: {error.problem or error.context}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        why = str(error).splitlines()[0] if str(error) else "nested too deeply"
-        raise _not_yaml(f"{path} is not YAML: {why}.") from None
+    except RecursionError:
+        raise _not_yaml(f"{path} is nested too deeply.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise _not_yaml(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise _not_yaml(f"{path} holds {reprlib.repr(values)}.")
+        raise _not_yaml(f"{path} holds {_shown(values)}.")
 
     def where(location: Sequence[str | int]) -> str:
         line = _line(tree, location)
@@ -293,6 +294,13 @@ def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int | None:
     return line
 
 
+def _shown(value: Any) -> str:
+    """A value, short however large it is."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring = 2, 80
+    return short.repr(value)
+
+
 def _path(location: Sequence[str | int]) -> str:
     """`models[1].dtype`."""
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location]
@@ -314,7 +322,7 @@ def _explained(error: ErrorDetails, where: Callable[[Sequence[str | int]], str])
     example = f"for example {examples[0]}" if examples else "bitlens audit --help"
     if kind in ("missing", "missing_argument", "too_short"):
         return BitlensError(f"{place} is not given.", "at least one.", example)
-    found = f"{place} is {reprlib.repr(error['input'])}."
+    found = f"{place} is {_shown(error['input'])}."
     if kind == "tuple_type":
         return BitlensError(found, "a list.", example)
     if kind == "dataclass_type":

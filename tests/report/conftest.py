@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bitlens.records import Check, Metric, TwinRecord
-from bitlens.report.build import build
+from bitlens.report.build import build, page
 from bitlens.report.evidence import Evidence
+from bitlens.report.parts import Page
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -374,6 +375,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     """Two models, one of them with a hostile name, and a compression with one."""
     path = tmp_path_factory.mktemp("two") / "results"
     return Evidence.read(write_store(path, ("demo", HOSTILE), {f"checkpoint:{HOSTILE}": 0.05}))
+
+
+@pytest.fixture(scope="session")
+def study_page(study: Evidence) -> Page:
+    """The page of the two models."""
+    return page(study)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def test_reason_names_the_number():
     few = interval(Value("p95", "logits", "", 1.1, replicates, documents=needed - 1), metric)
     enough = interval(Value("p95", "logits", "", 1.1, replicates, documents=needed), metric)
     assert few.value == 1.1 and few.low is None
-    assert f"needs {needed} documents, there are {needed - 1}" in few.reason
+    assert f"needs {needed} documents for one, there are {needed - 1}" in few.reason
     assert enough.reason is None and enough.low < 1.1 < enough.high
     assert "percentile 99.9 covered less than 93 %" in too_few(0.999, 10_000, "jackknife")
 

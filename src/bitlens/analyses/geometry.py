@@ -153,7 +153,7 @@ def _normalised(product: Tensor, a: Tensor, b: Tensor) -> Tensor:
     size = (a.clamp_min(0) * b.clamp_min(0)).sqrt()
     both_zero = (a <= 0) & (b <= 0)
     ratio = product / size.clamp_min(torch.finfo(size.dtype).tiny)
-    return torch.where(both_zero, 1.0, torch.where(size > 0, ratio, 0.0)).clamp(-1, 1)
+    return torch.where(both_zero, 1.0, torch.where(size == 0, 0.0, ratio)).clamp(-1, 1)
 
 
 def _cka(reference: Sample, twin: Sample, weights: np.ndarray) -> Outcome:

@@ -95,7 +95,15 @@ class Layout:
         self.blocks_path = blocks_path(model, self.config.num_hidden_layers)
         self.blocks: list[nn.Module] = list(model.get_submodule(self.blocks_path))
         self.shell = Shell(model, self.blocks_path)
-        self.block_layouts = self._examine()
+        try:
+            self.block_layouts = self._examine()
+        except (TypeError, ValueError) as error:
+            # Its own forward, or a block, wants something else than hidden states.
+            raise BitlensError(
+                f"{type(model).__name__} cannot be run block by block: {error}.",
+                "blocks that take hidden states and hand hidden states on.",
+                "another model; families that were tried: bitlens list families.",
+            ) from error
 
     @property
     def depth(self) -> int:
@@ -146,7 +154,7 @@ class Layout:
             (first.hidden, *first.calls[0].args),
             first.calls[0].kwargs,
         )
-        self.shell.returns_tuple(isinstance(output, tuple))
+        self.shell.returns_tuple(isinstance(output, tuple | list))
         return self.shell.enter(tokens, None)
 
     def weights(self, depth: int) -> dict[str, Tensor]:
@@ -256,7 +264,8 @@ def _kind(
 
 
 def _is_router(module: nn.Module, path: str) -> bool:
-    return "Router" in type(module).__name__ or path.rsplit(".", 1)[-1] in ("gate", "router")
+    routers = ("gate", "router", "shared_expert_gate")
+    return "Router" in type(module).__name__ or path.rsplit(".", 1)[-1] in routers
 
 
 def blocks_path(model: nn.Module, depth: int) -> str:
@@ -306,8 +315,8 @@ class _Seen:
 
 
 def first_tensor(output: Any) -> Tensor:
-    """Modules return a tensor, or a tuple that starts with it."""
-    return output[0] if isinstance(output, tuple) else output
+    """Modules return a tensor, or a tuple (GPT: a list) that starts with it."""
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _record(block: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: Call) -> Any:

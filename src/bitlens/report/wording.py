@@ -65,7 +65,7 @@ def margin(estimate: Mapping[str, Any] | None, unit: str = "") -> str:
         return "–"
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if low is None or high is None or low == high:
-        return figure(value, unit)
+        return figure(value, unit if unit == "share" else "")
     factor, sign = (100.0, " %") if unit == "share" else (1.0, "")
     value, half = factor * value, factor * max(high - value, value - low)
     power = math.floor(math.log10(abs(value))) if 0 < abs(value) < 1e-3 else 0

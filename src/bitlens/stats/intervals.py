@@ -27,7 +27,9 @@ def jackknife(value: Value, metric: Metric, level: float = LEVEL) -> Estimate:
     With n replicates x(s) on the metric's scale the squared standard error is
     (n - 1) / n * sum (x(s) - mean)^2, and t has n - 1 degrees of freedom (Quenouille 1956,
     Tukey 1958; Shao and Tu, The Jackknife and Bootstrap, 1995). The bounds are carried back to
-    the metric's unit. For a mean over shards it is the textbook interval.
+    the metric's unit. For a mean over shards it is the textbook interval. Where few documents hold
+    most of a mean it is too narrow: in simulation 86 % at 20 documents, 91 % at 100, 93 % at 200
+    (benchmarks/coverage.md).
 
     Where all replicates equal the value (a model against itself) the interval is that point.
     Where the value or a replicate stands at the edge of its range, so that the scale cannot hold

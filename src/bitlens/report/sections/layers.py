@@ -38,7 +38,11 @@ Curves = Mapping[tuple[str, str, str], list[tuple[int, Row]]]
 
 def layers(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """One model's layer curves: a tab a metric, a strip a kind of site, a chart a compression."""
-    metrics = {n.removeprefix("geometry."): m for n, m in evidence.metrics.items() if "geo" in n}
+    metrics = {
+        n.removeprefix("geometry."): m
+        for n, m in evidence.metrics.items()
+        if n.startswith("geometry.")
+    }
     found = {name: _figure(evidence, model, metric, marks) for name, metric in metrics.items()}
     tabs = {name: (drawn,) for name, drawn in found.items() if drawn is not None}
     if not tabs:
@@ -92,7 +96,7 @@ def _figure(
         title=f"{words(metric.name)} by block",
         key=(
             f"{metric.question}{way} Solid: cumulative. Dashed: local. Bands: 95 % intervals. "
-            "Grey: weight noise of the same size, solid and dashed alike. Dotted: cumulative "
+            "Wide grey: weight noise of the same size, solid and dashed alike. Dotted: cumulative "
             "error of the cast, the rounding floor. Long dashes: intact and chance."
         ),
         strips=strips,
@@ -160,7 +164,8 @@ def _layers(
         named(chance.transform_filter("datum.x == 0"), axis),
         cast.mark_line(color=INK, strokeDash=[1, 3], strokeWidth=1.4).encode(x=x, y=y),
         noise.mark_area(color=CONTROL, opacity=0.3).encode(x=x, y=low, y2="hi:Q", detail="item:N"),
-        noise.mark_line(color=CONTROL, strokeWidth=1.2, point=dot).encode(
+        # Wide and pale, so that it shows on both sides of a twin that runs on top of it.
+        noise.mark_line(color=CONTROL, strokeWidth=4, opacity=0.45, point=dot).encode(
             x=x, y=y, strokeDash=dash
         ),
         own.mark_area(opacity=0.2).encode(x=x, y=low, y2="hi:Q", detail="item:N", color=colour),

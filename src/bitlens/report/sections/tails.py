@@ -57,24 +57,24 @@ def tails(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
 def _ladder(
     evidence: Evidence, model: str, stem: str, title: str, marks: Mapping[str, Mark]
 ) -> Panel | None:
-    steps = {
-        name: metric
+    steps = sorted(
+        (_rank(metric), name)
         for name, metric in evidence.metrics.items()
         if name.startswith(f"{stem}_") and (metric.quantile is not None or name.endswith("_max"))
-    }
+    )
     twins = [twin.compression for twin in evidence.measured(model)]
     rows = [
-        (row, _percentile(metric), twin, kind)
+        (row, _percentile(rank), twin, kind)
         for twin in twins
         for kind, who in pair(evidence, model, twin)
-        for name, metric in steps.items()
+        for rank, name in steps
         if (row := evidence.find(model, who, name))
     ]
     if not rows:
         return None
-    metric = evidence.metrics.get(stem) or next(iter(steps.values()))
+    metric = evidence.metrics.get(stem, evidence.metrics[steps[0][1]])
     axis = fit(metric, [row for row, *_ in rows], [metric.intact])
-    order = [_percentile(m) for m in sorted(steps.values(), key=_rank)]
+    order = [_percentile(rank) for rank, _ in steps]
     x = alt.X("x:O", title="percentile of positions", sort=order, axis=alt.Axis(labelAngle=0))
     layers = [*line_layers(axis), *mark_layers(axis, twins, marks, x, "percentile", True)]
     points = [point(axis, row, at, twin, kind) for row, at, twin, kind in rows]
@@ -86,5 +86,5 @@ def _rank(metric: Metric) -> float:
     return 1.0 if metric.quantile is None else metric.quantile
 
 
-def _percentile(metric: Metric) -> str:
-    return "max" if metric.quantile is None else f"{100 * metric.quantile:.4g}"
+def _percentile(rank: float) -> str:
+    return "max" if rank == 1 else f"{100 * rank:.4g}"

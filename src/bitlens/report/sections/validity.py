@@ -2,19 +2,25 @@
 
 from bitlens.records import Check
 from bitlens.report.evidence import Evidence
-from bitlens.report.parts import Checklist, Column, Part, Prose, Table
+from bitlens.report.parts import Checklist, Column, Details, Part, Prose, Table
 from bitlens.report.wording import count
 
 
 def validity(evidence: Evidence) -> tuple[Part, ...]:
     """The checks of the run, the gaps in the numbers, and the failed cells with their reasons."""
+    checks = (*evidence.checks, *_gaps(evidence), _complete(evidence))
+    held = tuple(check for check in checks if check.passed)
+    doubts = tuple(check for check in checks if not check.passed)
     parts: list[Part] = [
         Prose(
-            "A number below is worth as much as these lines. A cross throws doubt on everything "
-            "that rests on it; a question mark means the run could not tell."
-        ),
-        Checklist((*evidence.checks, *_gaps(evidence), _complete(evidence))),
+            f"{len(held)} of {count(len(checks), 'check')} passed. A cross throws doubt on every "
+            "number that rests on it; a question mark means the run could not tell."
+        )
     ]
+    if doubts:
+        parts.append(Checklist(tuple(sorted(doubts, key=lambda check: check.passed is None))))
+    if held:
+        parts.append(Details("What passed", (Checklist(held),)))
     if failures := evidence.failures():
         titles = ("model", "compression", "analysis", "seed", "reason")
         rows = tuple(tuple(str(cell[title]) for title in titles) for cell in failures)

@@ -54,9 +54,10 @@ function contents(figure) {
   return figures.get(figure);
 }
 
-// A chart is drawn when it first has a width: those in folds and tabs wait until they are opened.
+// A chart is drawn when it is first seen: those in folds and tabs wait until they are opened.
 async function draw(panel) {
-  if (views.has(panel) || panel.clientWidth === 0) return;
+  const hidden = panel.clientWidth === 0 || panel.closest("details:not([open])");
+  if (views.has(panel) || hidden) return;
   views.set(panel, null);
   const figure = panel.closest("figure");
   const number = [...figure.querySelectorAll(".panel")].indexOf(panel);
@@ -65,7 +66,7 @@ async function draw(panel) {
     const result = await vegaEmbed(panel, spec, {
       mode: "vega-lite",
       actions: false,
-      ast: true,
+
       defaultStyle: false,
       renderer: "svg",
       tooltip: showTip,

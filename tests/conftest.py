@@ -1,0 +1,100 @@
+"""Tiny random models with a tokenizer, as folders and in memory, and a few short texts."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from bitlens.models.families import FAMILIES
+from bitlens.seeds import generator
+
+TINY = {family.model_type: family.tiny for family in FAMILIES}
+
+
+def generic_position(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Move every parameter a little, norms and biases above all: at 1 and 0 they hide mistakes."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            size = 0.2 if parameter.ndim == 1 else 0.05
+            parameter.add_(size * torch.randn(parameter.shape, generator=draw))
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., nn.Module]:
+    """A random model of a family, in generic position and evaluation mode."""
+
+    def make(model_type: str = "llama", seed: int = 0, **settings: object) -> nn.Module:
+        config = AutoConfig.for_model(model_type, **{**TINY[model_type], **settings})
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(config)
+        return generic_position(model, seed).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def letters() -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are single characters; it puts no BOS before a text."""
+    characters = ["<s>", "</s>", "<unk>", "\n", *map(chr, range(32, 127))]
+    vocabulary = {character: n for n, character in enumerate(characters)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(
+    tiny_model: Callable[..., nn.Module],
+    letters: PreTrainedTokenizerFast,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """A folder as `save_pretrained` writes it, with a random model and a tokenizer."""
+
+    def make(model_type: str = "llama", **settings: object) -> Path:
+        folder = tmp_path_factory.mktemp("models") / f"tiny-{model_type}"
+        tiny_model(model_type, **settings).save_pretrained(folder)
+        letters.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def gpt2(tiny_folder: Callable[..., Path]) -> Path:
+    """A tiny random GPT-2."""
+    return tiny_folder("gpt2")
+
+
+@pytest.fixture(scope="session")
+def llama(tiny_folder: Callable[..., Path]) -> Path:
+    """A tiny random Llama."""
+    return tiny_folder("llama")
+
+
+@pytest.fixture(scope="session")
+def short_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 documents of random words, 60 to 200 characters long, as JSON lines."""
+    draw = generator(0, "short texts")
+    words = ["".join(draw.choice(list("aeioustrnl"), draw.integers(1, 8))) for _ in range(60)]
+    lines = [
+        json.dumps({"text": " ".join(draw.choice(words, draw.integers(15, 40)))}) for _ in range(24)
+    ]
+    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without PNG and SVG files: drawing them takes longer than all the rest."""
+    monkeypatch.setattr("bitlens.report.build.pictures", lambda figure: {})

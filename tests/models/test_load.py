@@ -1,0 +1,144 @@
+"""Laws of loading: what is there is loaded as asked, what is not is said plainly."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.models.load import load
+from bitlens.models.source import ModelSource
+
+PLENTY = 1 << 33
+Folder = Callable[..., Path]
+
+
+def source(folder: Path | str, **settings: object) -> ModelSource:
+    return ModelSource(str(folder), device="cpu", **settings)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_folder_is_loaded_as_asked(llama: Path, dtype: str) -> None:
+    """The weights of the folder in the dtype named, ready to be read, under the folder's name."""
+    loaded = load(source(llama, dtype=dtype), PLENTY)
+    wanted = getattr(torch, dtype)
+    stored = load_file(llama / "model.safetensors")
+    assert loaded.name == llama.name and not loaded.offloaded and not loaded.model.training
+    for name, parameter in loaded.model.named_parameters():
+        assert torch.equal(parameter, stored[name].to(wanted))
+    assert loaded.weight_bytes == sum(p.numel() for p in loaded.model.parameters()) * wanted.itemsize
+    assert len(loaded.tokenizer("abc")["input_ids"]) == 3
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3_moe", "gemma3_text"])
+def test_from_disk_the_sweep_is_the_same(family: str, tiny_folder: Folder) -> None:
+    """A model that does not fit the memory allowed leaves its blocks on disk; what is read of it
+    and of its twin is bit for bit the same."""
+    folder = tiny_folder(family)
+    whole, offloaded = (load(source(folder), memory) for memory in (PLENTY, 1))
+    assert offloaded.offloaded and not whole.offloaded
+    batch = tiny.batch([9, 6])
+    found = []
+    for loaded in (whole, offloaded):
+        layout = Layout(loaded.model)
+        on_disk = {p.device.type for b in layout.blocks for p in b.parameters()}
+        assert on_disk == {"meta" if loaded.offloaded else "cpu"}
+        twins = {"twin": tiny.twin(layout, "rtn:bits=3")}
+        sites = [f"{kind}.{n}" for n in range(layout.depth) for kind in ("resid", "attn", "mlp")]
+        found.append(tiny.readings(tiny.sweep(layout, [batch], ["embed", *sites, "logits"], twins)))
+        assert layout.blocks[0] is not None and len(list(layout.matrices())) > 0
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+
+
+def test_the_fingerprint_is_of_the_weights(llama: Path, tmp_path: Path) -> None:
+    """A copy elsewhere has the same fingerprint; one number changed, another."""
+    copy = shutil.copytree(llama, tmp_path / "copy")
+    first = load(source(llama), PLENTY).fingerprint
+    assert load(source(copy), PLENTY).fingerprint == first
+    weights = load_file(copy / "model.safetensors")
+    weights["model.norm.weight"][0] += 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert load(source(copy), PLENTY).fingerprint != first
+
+
+def test_a_folder_that_is_not_there(llama: Path) -> None:
+    """A misspelt path is told the nearest that exists."""
+    with pytest.raises(BitlensError) as caught:
+        load(source(llama.parent / "tiny-lama"), PLENTY)
+    assert "no folder" in caught.value.found and llama.name in caught.value.remedy
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    """Without config.json it is none."""
+    with pytest.raises(BitlensError, match=r"no config\.json"):
+        load(source(tmp_path), PLENTY)
+
+
+def test_pickled_weights_are_refused(llama: Path, tmp_path: Path) -> None:
+    """A folder that has only pickles is not opened."""
+    folder = shutil.copytree(llama, tmp_path / "pickled")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"never read")
+    with pytest.raises(BitlensError) as caught:
+        load(source(folder), PLENTY)
+    assert "pytorch_model.bin" in caught.value.found and "safetensors" in caught.value.expected
+
+
+def test_weights_that_are_cut_short(llama: Path, tmp_path: Path) -> None:
+    """Half a download is named as such."""
+    folder = shutil.copytree(llama, tmp_path / "half")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(BitlensError, match="cannot be read"):
+        load(source(folder), PLENTY)
+
+
+def test_code_of_its_own_is_not_run(llama: Path, tmp_path: Path) -> None:
+    """A model that comes with code is refused without the flag, and the code is not run."""
+    folder = shutil.copytree(llama, tmp_path / "remote")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text("raise SystemExit('this ran')")
+    with pytest.raises(BitlensError) as caught:
+        load(source(folder), PLENTY)
+    assert "--trust-remote-code" in caught.value.remedy
+
+
+def test_encoder_decoders_are_refused(tmp_path: Path) -> None:
+    """They are no causal language models."""
+    (tmp_path / "config.json").write_text('{"model_type": "t5", "is_encoder_decoder": true}')
+    with pytest.raises(BitlensError, match="encoder-decoder"):
+        load(source(tmp_path), PLENTY)
+
+
+def test_an_unknown_model_type_is_explained(llama: Path, tmp_path: Path) -> None:
+    """transformers' own words stand in a message of three parts."""
+    folder = shutil.copytree(llama, tmp_path / "unknown")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "lamma"}))
+    with pytest.raises(BitlensError) as caught:
+        load(source(folder), PLENTY)
+    assert "lamma" in caught.value.found and caught.value.remedy
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "cpu:x"])
+def test_an_unknown_device(llama: Path, device: str) -> None:
+    """Devices are cpu and cuda."""
+    with pytest.raises(BitlensError, match="no device"):
+        load(ModelSource(str(llama), device=device), PLENTY)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(llama: Path) -> None:
+    """Asking for a GPU on a machine without one is answered with what to type."""
+    with pytest.raises(BitlensError) as caught:
+        load(ModelSource(str(llama), device="cuda"), PLENTY)
+    assert "--device cpu" in caught.value.remedy

@@ -1,0 +1,179 @@
+"""The page in a browser: offline, silent, drawn, and deaf to hostile names."""
+
+import csv
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitlens.report.html import html
+from bitlens.report.parts import Column, Ledger, Page, Section
+
+from .conftest import HOSTILE
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed: the page was not tried in a browser"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless browser."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page that is open, and everything it did that a page should not do."""
+
+    def __init__(self, browser: Any, path: Path, width: int = 1280) -> None:
+        self.tab = browser.new_page(viewport={"width": width, "height": 900})
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.tab.on("console", lambda message: self.complaints.append(message.text))
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("dialog", lambda dialog: self.complaints.append("dialog"))
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto(path.as_uri())
+        self.tab.wait_for_selector("html[data-ready=yes]", timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def file(study_page: Page, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two models, one with a hostile name."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(html(study_page), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Any, file: Path) -> Visit:
+    """That page, open on a desk."""
+    return Visit(browser, file)
+
+
+def test_charts_are_drawn(visit: Visit) -> None:
+    """Every chart in sight has a size, points and axes."""
+    drawn = visit.tab.evaluate(
+        """() => [...document.querySelectorAll(".panel")].map((p) => {
+          if (!p.checkVisibility()) return null;
+          const svg = p.querySelector("svg");
+          const box = svg?.getBoundingClientRect() ?? { width: 0, height: 0 };
+          return [box.width, box.height, p.querySelectorAll(".mark-symbol path").length];
+        })"""
+    )
+    drawn = [chart for chart in drawn if chart]
+    assert len(drawn) == 2 + 2 * (3 + 2 + 3 * 4)
+    for width, height, points in drawn:
+        assert width > 200 and height > 100 and points >= 4
+
+
+def test_folds_and_tabs_draw_when_opened(visit: Visit) -> None:
+    """Arrow keys move between tabs; what was hidden is drawn once it shows."""
+    tabs = visit.tab.locator(".tabs").first
+    tabs.locator("input").first.focus()
+    visit.tab.keyboard.press("ArrowRight")
+    panel = tabs.locator(".tab").nth(1).locator(".panel").first
+    panel.locator("svg .mark-line path").first.wait_for(state="attached")
+    assert tabs.locator(".tab").first.is_hidden()
+    fold = visit.tab.locator("details", has=visit.tab.locator("figure")).first
+    fold.locator("summary").first.click()
+    fold.locator("svg .mark-symbol path").first.wait_for(state="attached")
+
+
+def test_every_number_can_be_found(visit: Visit) -> None:
+    """The table of all estimates filters by words, sorts by columns, and tells how many."""
+    visit.tab.evaluate("document.querySelector('#numbers details').open = true")
+    ledger = visit.tab.locator("#numbers .ledger")
+    assert "50 of 3,366 rows" in ledger.locator(".count").inner_text()
+    ledger.locator("input").fill("MLP.3 cosine local prune")
+    assert ledger.locator(".count").inner_text() == "4 of 4 rows"
+    ledger.locator("thead button", has_text="value").click()
+    cells = ledger.locator("tbody tr td:nth-child(7)").all_inner_texts()
+    assert [float(cell) for cell in cells] == sorted(float(cell) for cell in cells)
+    assert len(set(cells)) > 1
+
+
+def test_hovering_tells_the_number_as_text(visit: Visit) -> None:
+    """A tooltip shows a hostile name as it is written."""
+    panel = visit.tab.locator("figure[data-name=overview] .panel").first
+    visit.tab.evaluate("scrollTo(0, 0)")
+    point = panel.locator(".mark-symbol path[aria-label*='checkpoint'][fill='#CC79A7']").first
+    point.hover(force=True)
+    tip = visit.tab.locator("#tip")
+    assert HOSTILE in tip.inner_text() and "95 % interval from" in tip.inner_text()
+
+
+def test_names_run_nothing(visit: Visit) -> None:
+    """The hostile name is on the page as text, many times, and made no element."""
+    assert visit.tab.locator("img").count() == 0
+    assert visit.tab.locator("h2", has_text=HOSTILE).count() == 1
+
+
+def test_the_policy_holds(visit: Visit, browser: Any) -> None:
+    """Even markup that got in could neither run nor evaluate nor fetch."""
+    assert visit.tab.locator("meta[http-equiv=Content-Security-Policy]").count() == 1
+    tried = browser.new_page()
+    tried.goto(visit.tab.url)
+    ran = tried.evaluate(
+        """async () => {
+          const div = document.createElement("div");
+          document.body.append(div);
+          div.innerHTML = "<img src=x onerror='window.ran = 1'>";
+          const fetched = await fetch("data:,x").then(() => "fetched", () => "refused");
+          const made = document.createElement("script");
+          made.textContent = "window.evaluated = 1";
+          document.body.append(made);
+          return [window.ran ?? 0, window.evaluated ?? 0, fetched];
+        }"""
+    )
+    tried.close()
+    assert ran == [0, 0, "refused"]
+
+
+def test_numbers_can_be_taken_away(visit: Visit, tmp_path: Path) -> None:
+    """A figure's CSV holds the store's own values."""
+    with visit.tab.expect_download() as download:
+        visit.tab.locator("figure[data-name=overview] [data-save=csv]").click()
+    path = tmp_path / "overview.csv"
+    download.value.save_as(path)
+    rows = list(csv.DictReader(path.open(newline="", encoding="utf-8")))
+    assert len(rows) == 2 * 2 * 4
+    assert {row["chart"] for row in rows} == {"demo", HOSTILE}
+    assert all(float(row["low"]) < float(row["value"]) < float(row["high"]) for row in rows)
+
+
+def test_all_of_it_was_silent(visit: Visit, file: Path) -> None:
+    """After all that: no message, no error, no dialog, and no request but the file itself."""
+    assert visit.complaints == []
+    assert [url for url in visit.requests if not url.startswith("blob:")] == [file.as_uri()]
+
+
+def test_a_phone_shows_it_without_sideways_scrolling(browser: Any, file: Path) -> None:
+    """At 420 pixels the page is as wide as the screen; wide tables scroll inside themselves."""
+    phone = Visit(browser, file, width=420)
+    assert phone.tab.evaluate("document.documentElement.scrollWidth") <= 420
+    assert phone.complaints == []
+    phone.tab.close()
+
+
+def test_spreadsheets_run_no_cell(browser: Any, tmp_path: Path) -> None:
+    """A text that begins like a formula leaves with an apostrophe before it."""
+    ledger = Ledger("x", (Column("name"), Column("n", True)), (("=1+1", -0.5), ('say "a"', None)))
+    path = tmp_path / "page.html"
+    path.write_text(html(Page("t", "s", (Section("a", "A", (ledger,)),))), encoding="utf-8")
+    small = Visit(browser, path)
+    with small.tab.expect_download() as download:
+        small.tab.locator(".save").click()
+    saved = tmp_path / "x.csv"
+    download.value.save_as(saved)
+    assert saved.read_text().splitlines() == ['"name","n"', '"\'=1+1",-0.5', '"say ""a""",']
+    assert small.complaints == []
+    small.tab.close()

@@ -1,0 +1,71 @@
+"""The report is written whole, beside the results, the same every time."""
+
+import os
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from bitlens.errors import BitlensError
+from bitlens.report import build as building
+from bitlens.report.build import build, page
+from bitlens.report.evidence import Evidence
+from bitlens.report.parts import figures
+
+
+def test_every_file_is_there(built: Path, evidence: Evidence) -> None:
+    """Page, summary, and each figure as PNG and SVG; nothing left over from writing."""
+    names = {
+        f"{figure.name}.{kind}" for figure in figures(page(evidence)) for kind in ("png", "svg")
+    }
+    assert {path.name for path in (built / "charts").iterdir()} == names
+    assert (built / "report.html").read_text().startswith("<!doctype html>")
+    assert (built / "summary.md").read_text().startswith("# What compression changed in demo")
+    assert not [path for path in built.rglob(".*") if path.is_file()]
+
+
+def test_others_may_read_it(built: Path) -> None:
+    """A report is for showing: its permissions are those of any new file."""
+    assert os.stat(built / "report.html").st_mode & 0o444 == 0o444
+
+
+def test_pictures_show_marks(built: Path) -> None:
+    """A chart that lost its data would still be a picture: curves and points must be in it."""
+    svg = (built / "charts" / "layers-relative_error.svg").read_text()
+    points = re.findall(r'aria-roledescription="point"', svg)
+    lines = re.findall(r'aria-roledescription="line mark"', svg)
+    assert len(points) >= 9 * 8, "nine charts with two curves of four blocks"
+    assert len(lines) >= 9 * 4
+    for word in ("What the MLP adds", "rtn:bits=4,group=64", "Solid: cumulative"):
+        assert word in svg
+
+
+def test_pictures_are_large_enough_to_print(built: Path) -> None:
+    """PNG at twice the size of the screen's."""
+    for path in (built / "charts").glob("*.png"):
+        header = path.read_bytes()[:24]
+        assert header[:8] == b"\x89PNG\r\n\x1a\n"
+        width, height = struct.unpack(">II", header[16:])
+        assert width > 1200 and height > 600, path.name
+
+
+def test_a_failed_write_leaves_the_old_page(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk costs the new report, not the one that was there."""
+    before = (built / "report.html").read_bytes()
+
+    def full(source: object, target: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(building.os, "replace", full)
+    with pytest.raises(OSError):
+        building._write(built / "report.html", b"half")
+    assert (built / "report.html").read_bytes() == before
+    assert not [path for path in built.glob(".*")]
+
+
+def test_no_store_no_report(tmp_path: Path) -> None:
+    """An empty folder stays empty."""
+    with pytest.raises(BitlensError):
+        build(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,205 @@
+"""Each section says what the store says, and says so when the store is silent."""
+
+from dataclasses import replace
+
+import pytest
+
+from bitlens.report.evidence import Evidence
+from bitlens.report.markdown import markdown
+from bitlens.report.palette import Mark, marks
+from bitlens.report.parts import Details, Figure, Ledger, Page, Panel, Prose, Table, figures
+from bitlens.report.sections.compressed import compressed
+from bitlens.report.sections.layers import layers
+from bitlens.report.sections.method import method
+from bitlens.report.sections.numbers import numbers
+from bitlens.report.sections.quality import quality
+from bitlens.report.sections.tails import tails
+from bitlens.report.sections.validity import validity
+
+from .conftest import CAST, HOSTILE
+
+RTN = "rtn:bits=4,group=64"
+
+
+@pytest.fixture
+def drawn(evidence: Evidence) -> dict[str, Mark]:
+    """The marks of the store's compressions."""
+    return marks([twin.compression for twin in evidence.twins("demo")])
+
+
+def panels(figure: Figure) -> dict[str, Panel]:
+    """A figure's charts by strip and title."""
+    return {f"{s.title}|{p.title}": p for s in figure.strips for p in s.panels}
+
+
+def text(parts: tuple) -> str:
+    """Parts as Markdown."""
+    return "\n".join(markdown(part) for part in parts)
+
+
+def test_validity_tells_what_failed_and_why(evidence: Evidence) -> None:
+    """Checks keep their three outcomes; failed cells stand with their reasons."""
+    told = text(validity(evidence))
+    assert "✓ weights differ: 28 of 28" in told
+    assert "? calibration apart" in told and "✗ finite activations" in told
+    assert "✗ the study is complete: 14 of 16 cells" in told
+    assert "| demo | rtn:bits=3,group=48 | behaviour | 0 | group 48 does not divide" in told
+
+
+def test_validity_misses_controls(evidence: Evidence) -> None:
+    """A comparison that was not run is said to be missing, not left out in silence."""
+    twins = [t for t in evidence.manifest["twins"] if not t["control"]]
+    told = text(validity(replace(evidence, manifest={**evidence.manifest, "twins": twins})))
+    assert "no weight noise of the same size was run for rtn:bits=8, rtn:bits=4,group=64" in told
+    assert "the rounding floor is not known" in told
+
+
+def test_compressed_counts_weights_not_settings(evidence: Evidence) -> None:
+    """16 of 17 modules of 16,384 weights, 99.8 % of them changed, beside 524,288 left alone:
+    261,619 of 786,432 weights are 33.3 %."""
+    table = next(part for part in compressed(evidence, "demo") if isinstance(part, Table))
+    row = next(row for row in table.rows if row[0] == RTN)
+    assert row[1:4] == ("16 of 17", "33.3 %", "4.25")
+    assert row[-1] == "1 embedding"
+
+
+def test_compressed_names_what_did_not_change(evidence: Evidence) -> None:
+    """A module that was to be compressed and was not is counted in the open."""
+    rows = [
+        {**r, "changed": 0.0} if r["module"].endswith("0.mlp.up_proj") else r
+        for r in evidence.coverage
+    ]
+    table = compressed(replace(evidence, coverage=rows), "demo")[1]
+    assert isinstance(table, Table)
+    assert {row[1] for row in table.rows} == {"16 of 17, 1 unchanged"}
+
+
+def test_quality_draws_every_twin_its_noise_and_the_floor(
+    evidence: Evidence, drawn: dict[str, Mark]
+) -> None:
+    """Three compressions, three noises at the same bits, and lines for cast and chance."""
+    (figure,) = quality(evidence, "demo", drawn)
+    assert isinstance(figure, Figure)
+    points = panels(figure)["|KL divergence"].points
+    own = {p["who"]: p["x"] for p in points if p["is"] == "compression"}
+    noise = {p["who"]: p["x"] for p in points if p["is"] == "noise"}
+    assert own == noise == {"rtn:bits=8": 8.03, RTN: 4.25, "prune:sparsity=0.5": 8.5}
+    assert [p["name"] for p in points if p["is"] == "line"] == [CAST, "chance"]
+    assert "KL divergence intact, 0 nats" in figure.caption
+    assert "perplexity ratio chance, 61.0 (off the axis)" in figure.caption
+
+
+def test_quality_stairs_hold_what_nothing_cheaper_betters(
+    evidence: Evidence, drawn: dict[str, Mark]
+) -> None:
+    """4.25 bits, then 8.03 bits with less damage; pruning at 8.5 bits is beaten by both."""
+    (figure,) = quality(evidence, "demo", drawn)
+    assert isinstance(figure, Figure)
+    for panel in panels(figure).values():
+        stairs = [p["x"] for p in panel.points if p["is"] == "stairs"]
+        assert stairs == [4.25, 8.03]
+
+
+def test_tails_go_from_the_median_to_the_maximum(
+    evidence: Evidence, drawn: dict[str, Mark]
+) -> None:
+    """Percentiles in order, each point with its interval where the store has one."""
+    (figure,) = tails(evidence, "demo", drawn)
+    assert isinstance(figure, Figure)
+    kl, dp = figure.strips[0].panels
+    own = [p for p in kl.points if p["is"] == "compression" and p["who"] == RTN]
+    assert [p["x"] for p in own] == ["50", "90", "95", "99", "99.9", "max"]
+    assert ["low" in p for p in own] == [True, True, True, True, False, False]
+    mine = [p["x"] for p in dp.points if p["is"] == "compression" and p["who"] == RTN]
+    assert mine == ["1", "5", "50", "95", "99"]
+
+
+def test_layers_hold_the_planted_lesion(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+    """Block 3's MLP was planted as the worst: its local error stands out, and only there."""
+    found = {figure.name: figure for part in layers(evidence, "demo", drawn)
+             for figure in figures(part)}  # fmt: skip
+    assert set(found) == {
+        f"layers-{name}"
+        for name in ("relative_error", "cosine", "cka", "sqnr", "l2", "pearson", "massive_share")
+    }
+    chart = panels(found["layers-relative_error"])[f"What the MLP adds (mlp)|{RTN}"]
+    local = [p["value"] for p in chart.points if p["is"] == "compression" and p["item"] == "local"]
+    assert local[3] > 1.8 * max(local[:3])
+    kinds = {p["is"] for p in chart.points}
+    assert kinds == {"compression", "noise", "cast", "chance"}
+
+
+def test_numbers_hold_every_estimate_with_its_control(evidence: Evidence) -> None:
+    """A row an estimate; noise is the same number of the matched control, to the last digit."""
+    (details,) = numbers(evidence)
+    assert isinstance(details, Details)
+    ledger = details.parts[0]
+    assert isinstance(ledger, Ledger) and len(ledger.rows) == len(evidence.estimates)
+    titles = [column.title for column in ledger.columns]
+    rows = [dict(zip(titles, row, strict=True)) for row in ledger.rows]
+    row = next(r for r in rows if r["compression"] == RTN and r["metric"] == "kl")
+    noise = evidence.find("demo", f"noise:like=[{RTN}]", "behaviour.kl")
+    assert noise is not None and row["noise"] == noise["value"]
+    assert row["p"] == 0.0011 and row["intact"] == 0.0 and row["chance"] == 6.4
+
+
+def test_method_tells_meaning_limits_and_command(evidence: Evidence) -> None:
+    """Definitions come from the manifest; what has no interval is counted with its reason."""
+    told = text(method(evidence))
+    assert (
+        "| behaviour.kl | How far apart are the predictions? | nats | higher | 0 |"
+        in told.replace("\\", "")
+    )
+    assert "7 estimates without a value or without an interval: a maximum has no interval" in told
+    assert "bitlens audit demo --to rtn:bits=8" in told
+    assert "leaving out one shard" in told
+    settings = {**evidence.manifest["settings"], "interval": "bootstrap"}
+    other = replace(evidence, manifest={**evidence.manifest, "settings": settings})
+    assert "drawing whole documents again" in text(method(other))
+
+
+def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+    """Analyses that were not run leave a sentence, not an empty chart."""
+    empty = replace(evidence, estimates=[], contrasts=[], coverage=[])
+    for parts in (
+        quality(empty, "demo", drawn),
+        layers(empty, "demo", drawn),
+        numbers(empty),
+        compressed(empty, "demo"),
+    ):
+        assert len(parts) == 1 and isinstance(parts[0], Prose)
+    assert tails(empty, "demo", drawn) == ()
+
+
+def test_one_block_and_no_intervals_still_draw(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+    """Narrowed sites and missing intervals give shorter curves, not errors."""
+    rows = [
+        {**r, "low": None, "high": None, "reason": "one document"}
+        for r in evidence.estimates
+        if r["analysis"] == "behaviour" or r["site"] == "mlp.0"
+    ]
+    few = replace(evidence, estimates=rows, contrasts=[])
+    (figure,) = quality(few, "demo", drawn)
+    assert isinstance(figure, Figure)
+    (first, *_) = (f for part in layers(few, "demo", drawn) for f in figures(part))
+    assert [strip.title for strip in first.strips] == ["What the MLP adds (mlp)"]
+    assert not any("low" in p for panel in panels(first).values() for p in panel.points)
+
+
+def test_several_models_get_a_section_each_and_an_overview(
+    study: Evidence, study_page: Page
+) -> None:
+    """Models in their order, files and anchors never shared, and one figure for all."""
+    assert [s.title for s in study_page.sections][2:4] == ["demo", HOSTILE]
+    names = [figure.name for figure in figures(study_page)]
+    assert names[0] == "overview" and len(names) == len(set(names))
+    assert [p.title for p in figures(study_page)[0].strips[0].panels] == study.models
+
+
+def test_the_same_compression_has_one_colour_everywhere(study_page: Page) -> None:
+    """Every legend of the page agrees on every name."""
+    seen: dict[str, set[Mark]] = {}
+    for figure in figures(study_page):
+        for mark, name in figure.legend:
+            seen.setdefault(name, set()).add(mark)
+    assert seen and all(len(found) == 1 for found in seen.values())

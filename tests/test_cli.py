@@ -1,0 +1,406 @@
+"""The command line: what it prints, what it leaves behind, and how it refuses."""
+
+import csv
+import io
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from bitlens import cli
+from bitlens.store import Store
+from bitlens.study import Study
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def bitlens(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command as the shell would, in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["bitlens", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def audited(
+    llama: Path, short_texts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], str]:
+    """An audit of a tiny model: its arguments, the folder last, and what it printed."""
+    out = tmp_path_factory.mktemp("cli") / "results"
+    arguments = ["audit", llama, "--to", "rtn:bits=4", "--to", "prune:sparsity=0.3"]
+    arguments += ["--analyses", "behaviour", "--text", short_texts, "--out", out]
+    words = [str(argument) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "bitlens", *words], capture_output=True, text=True, check=True
+    )
+    return words, done.stdout
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Study, Path, str, bool]]:
+    """What would have been run, instead of running it."""
+    calls: list[tuple[Study, Path, str, bool]] = []
+
+    def run(study: Study, out: Path, command: str, say: Any, keep_going: bool) -> Store:
+        calls.append((study, out, command, keep_going))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitlens.runner.run", run)
+    return calls
+
+
+def test_help_is_quick_and_needs_no_torch():
+    """Less than a second of work, and no torch among the modules."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = (
+        "import sys\nfrom bitlens.cli import app\n"
+        "try: app(['audit', '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(' '.join(set(sys.modules) & {'torch', 'transformers', 'rich'}) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "--to SPEC" in done.stdout
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "audit", "study", "report", "export", "list", "doctor"]
+)
+def test_every_command_explains_itself(bitlens: Command, command: str):
+    """Its help says what it does, in full sentences and without a cut."""
+    done = bitlens(command, "--help")
+    assert done.code == 0
+    assert command in bitlens("--help").out
+    assert "..." not in bitlens("--help").out.split("Commands:")[1]
+
+
+def test_an_audit_ends_with_a_table_a_sentence_a_twin_and_the_page(
+    audited: tuple[list[str], str],
+):
+    """And says before it starts what it will cost."""
+    words, out = audited
+    cost, _, rest = out.partition("\n")
+    assert "twins" in cost and "tokens" in cost
+    assert re.search(r"^compression +bits +size +perplexity", rest, re.MULTILINE)
+    assert "noise:like=[rtn:bits=4] (control)" in rest
+    assert re.search(r"^- rtn:bits=4 \(.*mean KL .* nats \[", rest, re.MULTILINE)
+    assert re.search(r"^- prune:sparsity=0.3 \(", rest, re.MULTILINE)
+    page = Path(rest.strip().splitlines()[-1].removeprefix("Report: "))
+    assert page == Path(words[-1]) / "report.html"
+    assert page.stat().st_size > 100_000
+
+
+def test_the_store_says_which_command_made_it(audited: tuple[list[str], str]):
+    """To be run again."""
+    words, _ = audited
+    assert Store.open(words[-1]).manifest()["command"].startswith("bitlens audit ")
+
+
+def test_the_same_command_again_computes_nothing(audited: tuple[list[str], str], bitlens: Command):
+    """The cells stay as they are; the table is printed once more."""
+    words, out = audited
+    cells = sorted(Path(words[-1]).glob("cells/*/*"))
+    before = [path.stat().st_mtime_ns for path in cells]
+    done = bitlens(*words)
+    assert done.code == 0, done.err
+    assert [path.stat().st_mtime_ns for path in cells] == before
+    assert done.out == out.partition("\n")[2]
+
+
+def test_estimates_are_exported(audited: tuple[list[str], str], bitlens: Command, tmp_path: Path):
+    """The same rows as CSV, JSON and Parquet; on standard output where it is text."""
+    folder = audited[0][-1]
+    rows = list(csv.DictReader(io.StringIO(bitlens("export", folder).out)))
+    assert json.loads(bitlens("export", folder, "--format", "json").out)[0].keys() == rows[0].keys()
+    assert bitlens("export", folder, "--format", "parquet", "--out", tmp_path / "a").code == 0
+    assert pq.read_table(tmp_path / "a").num_rows == len(rows) > 50
+    refused = bitlens("export", folder, "--out", tmp_path / "no" / "where.csv")
+    assert (refused.code, refused.out) == (2, "")
+    assert "where.csv cannot be written" in refused.err
+
+
+def test_a_report_is_written_again(audited: tuple[list[str], str], bitlens: Command):
+    """From the store alone."""
+    page = Path(audited[0][-1]) / "report.html"
+    content = page.read_bytes()
+    page.unlink()
+    done = bitlens("report", audited[0][-1])
+    assert done.out == f"Report: {page}\n"
+    assert page.read_bytes() == content
+
+
+def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_path: Path):
+    """Lists by commas, words and numbers as they are; written with - or _."""
+    bitlens(
+        *("audit", "gpt2", "--to", "rtn:bits=4", "--to", "prune:sparsity=0.5"),
+        *("--controls", "none", "--analyses", "behaviour,geometry", "--text", "t.txt"),
+        *("--tokens", 12, "--context", 34, "--bos", "no", "--positions", "all"),
+        *("--sites", "resid.*,attn.0", "--seed", 5, "--interval", "bootstrap"),
+        *("--device", "cpu", "--dtype", "bfloat16", "--revision", "v1", "--device_map", "auto"),
+        *("--memory", "8GB", "--allow", "identical", "--trust_remote_code", "--out", tmp_path),
+    )
+    study, out, command, keep_going = asked[0]
+    assert study.to_dict() == {
+        "models": [
+            {
+                "name": "gpt2",
+                "revision": "v1",
+                "dtype": "bfloat16",
+                "device": "cpu",
+                "device_map": "auto",
+                "trust_remote_code": True,
+            }
+        ],
+        "compressions": ["rtn:bits=4", "prune:sparsity=0.5"],
+        "controls": [],
+        "analyses": ["behaviour", "geometry"],
+        "text": "t.txt",
+        "tokens": 12,
+        "context": 34,
+        "bos": "no",
+        "positions": "all",
+        "sites": ["resid.*", "attn.0"],
+        "seeds": [5],
+        "interval": "bootstrap",
+        "memory": "8GB",
+        "allow": ["identical"],
+    }
+    assert out == tmp_path
+    assert command.startswith("bitlens audit gpt2 --to rtn:bits=4 ")
+    assert not keep_going
+
+
+def test_without_options_the_study_has_its_defaults(
+    bitlens: Command, asked: list[Any], tmp_path: Path
+):
+    """The command line adds none of its own."""
+    bitlens("audit", "gpt2", "--to", "rtn:bits=4", "--out", tmp_path)
+    assert asked[0][0] == Study.model_validate({"models": ["gpt2"], "compressions": ["rtn:bits=4"]})
+
+
+def test_ctrl_c_is_one_line(bitlens: Command, asked: list[Any], tmp_path: Path):
+    """It says that nothing is lost; shells expect 130."""
+    done = bitlens("audit", "gpt2", "--to", "rtn:bits=4", "--out", tmp_path)
+    assert done == Outcome(130, "", "Stopped. The same command goes on from here.\n")
+
+
+def test_the_demo_audits_the_embedded_model(
+    bitlens: Command, no_pictures: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """8, 4 and 3 bits and pruning, each with its control; here on few tokens."""
+    monkeypatch.setattr(cli, "DEMO_TOKENS", 2048)
+    done = bitlens("demo", "--out", tmp_path / "demo")
+    assert done.code == 0, done.err
+    for text in ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3"):
+        assert f"\n- {text} (" in done.out
+        assert f"noise:like=[{text}] (control)" in done.out
+
+
+def test_a_study_goes_on_after_a_failure_and_says_so(
+    bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
+):
+    """What could be measured is there; what could not has its reason; the exit code is 1."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"models: [{llama}]\ncompressions: ['rtn:bits=4', 'rtn:bits=4,group=7']\n"
+        f"controls: []\nanalyses: [behaviour]\ntext: {short_texts}\n"
+    )
+    done = bitlens("study", path, "--out", tmp_path / "grid")
+    assert done.code == 1
+    assert "\n- rtn:bits=4 (" in done.out
+    assert "rtn:bits=4,group=7: failed." in done.out
+    assert "Failed:" in done.err and "does not divide" in done.err
+    assert (tmp_path / "grid" / "report.html").exists()
+
+
+def test_a_study_is_checked_without_running(bitlens: Command, tmp_path: Path):
+    """The grid and the number of its cells; nothing is loaded or written."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "models: [gpt2, nowhere]\ncompressions: ['rtn:bits=4', 'rtn:bits=3', 'rtn:bits=8']\n"
+        "analyses: [behaviour]\nseeds: [0, 1]\n"
+    )
+    done = bitlens("study", path, "--out", tmp_path / "grid", "--check")
+    assert done.code == 0
+    assert "gpt2, nowhere" in done.out
+    assert "12 cells" in done.out
+    assert not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("compressions", ["rtn", "bits", "required", "2 to 8", "noise", "exclude", "restricted"]),
+        ("analyses", ["behaviour", "geometry", "cosine"]),
+        ("families", ["GPT-2", "gpt_neox", "Qwen3-MoE", "Conv1D"]),
+        ("metrics", ["behaviour.kl ", "nats", "higher", "level", "Kullback"]),
+    ],
+)
+def test_lists_say_what_there_is(bitlens: Command, what: str, expected: list[str]):
+    """Names with their meaning; a pipe gets whole lines."""
+    done = bitlens("list", what)
+    assert done.code == 0
+    for word in expected:
+        assert word in done.out
+    assert "…" not in done.out
+
+
+def test_the_doctor_tells_no_secrets(bitlens: Command, monkeypatch: pytest.MonkeyPatch):
+    """Versions, machine and the embedded model; of a token only that it is set."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = bitlens("doctor")
+    assert done.code == 0
+    assert re.search(r"torch: +\d", done.out)
+    assert re.search(r"HF_TOKEN: +set", done.out)
+    assert re.search(r"HF_HUB_OFFLINE: +1", done.out)
+    assert re.search(r"embedded model: +loads", done.out)
+    assert "hf_secret" not in done.out + done.err
+
+
+REFUSALS: list[tuple[list[str], str, str]] = [
+    (["--to", "rtm:bits=4"], "no compression called 'rtm'", "Did you mean rtn"),
+    (["--to", "rtn:bits=4,gruop=64"], "no setting called 'gruop'", "Did you mean group"),
+    (["--to", "rtn:bits=1"], "bits is 1", "2 to 8"),
+    (["--to", "rtn:bits=4,group=7"], "group=7 does not divide", "one of"),
+    (["--to", "rtn:bits=4", "--analyses", "behavior"], "behavior", "Did you mean behaviour"),
+    (["--to", "rtn:bits=4", "--sites", "residd.0"], "no site 'residd.0'", "resid.0"),
+    (["--to", "rtn:bits=4", "--text", "nowhere.jsonl"], "nowhere.jsonl", "folder"),
+    (["--to", "rtn:bits=4", "--context", "9999"], "context is 9999", "--context"),
+    (["--to", "rtn:bits=4", "--memory", "8"], "'8'", "8GB"),
+    (["--to", "rtn:bits=4", "--allow", "everything"], "everything", "identical"),
+    (["--to", "rtn:bits=4", "--controls", "casts"], "casts", "Did you mean cast"),
+    (["--to", "rtn:bits=4", "--dtype", "float31"], "float31", "float32"),
+    (["--to", "rtn:bits=4", "--device", "gpu"], "'gpu'", "cuda"),
+    (["--to", "rtn:bits=4", "--tokens", "-5"], "tokens is -5", "0"),
+    (["--to", "rtn:bits=4,exclude=[*]"], "leave no matrix", "patterns"),
+]
+
+
+@pytest.mark.parametrize(("options", "found", "help"), REFUSALS, ids=lambda v: str(v)[-40:])
+def test_mistakes_get_three_parts(
+    bitlens: Command,
+    llama: Path,
+    short_texts: Path,
+    tmp_path: Path,
+    options: list[str],
+    found: str,
+    help: str,
+):
+    """What was found, what was expected, what to try; exit code 2 and no traceback."""
+    text = [] if "--text" in options else ["--text", short_texts]
+    done = bitlens("audit", llama, *options, *text, "--out", tmp_path / "out")
+    assert done.code == 2
+    parts = re.search(r"([^\n]*\n)Expected: ([^\n]+)\nTry: ([^\n]+)\n\Z", done.err)
+    assert parts, done.err
+    assert found in parts[1]
+    assert help in parts[2] + parts[3]
+    assert "Traceback" not in done.err
+
+
+def no_config(folder: Path, llama: Path) -> Path:
+    return folder
+
+
+def cut_short(folder: Path, llama: Path) -> Path:
+    for file in llama.iterdir():
+        content = file.read_bytes()
+        half = file.suffix == ".safetensors"
+        (folder / file.name).write_bytes(content[: len(content) // 2] if half else content)
+    return folder
+
+
+def absent(folder: Path, llama: Path) -> Path:
+    return llama.with_name("tiny-lama")
+
+
+@pytest.mark.parametrize(
+    ("make", "help"),
+    [(no_config, "config.json"), (cut_short, "safetensors"), (absent, "tiny-llama")],
+)
+def test_models_that_are_none_are_refused(
+    bitlens: Command, llama: Path, tmp_path: Path, make: Callable[..., Path], help: str
+):
+    """A folder without a model, weights that end too soon, a misspelt path."""
+    (tmp_path / "model").mkdir()
+    model = make(tmp_path / "model", llama)
+    done = bitlens("audit", model, "--to", "rtn:bits=4", "--out", tmp_path / "out")
+    assert done.code == 2
+    assert str(model) in done.err
+    assert help in done.err
+    assert "Traceback" not in done.err
+
+
+def test_folders_that_hold_no_results_are_refused(bitlens: Command, tmp_path: Path):
+    """By what reads them, and by what would write over something else."""
+    (tmp_path / "mine.txt").write_text("mine")
+    for command in (["report", tmp_path], ["export", tmp_path], ["report", tmp_path / "none"]):
+        done = bitlens(*command)
+        assert done.code == 2
+        assert "Expected:" in done.err
+    done = bitlens("audit", "gpt2", "--to", "rtn:bits=4", "--out", tmp_path)
+    assert done.code == 2
+    assert "mine.txt" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_names_do_not_steer_the_terminal(bitlens: Command, tmp_path: Path):
+    """Control characters are shown, markup stays text."""
+    name = f"{tmp_path}/\x1b[31m[bold]red"
+    done = bitlens("audit", name, "--to", "rtn:bits=4", "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "⟨U+001B⟩[31m[bold]red" in done.err
+    assert "\x1b" not in done.err + done.out
+
+
+@pytest.mark.parametrize("arguments", [["audt"], ["audit"], ["export", "x", "--format", "xls"]])
+def test_misuse_of_the_command_line_exits_with_2(bitlens: Command, arguments: list[str]):
+    """As every program does; with the usage, without a traceback."""
+    done = bitlens(*arguments)
+    assert done.code == 2
+    assert "Usage:" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_module_is_the_command():
+    """`python -m bitlens` where the command is not on the path."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bitlens", "list", "nothing"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    assert done.returncode == 2
+    assert "bitlens list" in done.stderr

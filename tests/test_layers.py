@@ -1,0 +1,162 @@
+"""Who may import what, read off the syntax trees; and what must start without torch."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bitlens
+
+ROOT = Path(bitlens.__file__).parent
+GROUND = {"errors", "records", "registry", "seeds", "meanings"}
+"""What everybody may use: it knows nothing of the rest."""
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "registry": set(),
+    "seeds": set(),
+    "meanings": set(),
+    "records": set(),
+    "tally": set(),
+    "readings": set(),
+    "stats": set(),
+    "store": set(),
+    "export": {"store"},
+    "estimate": {"stats", "store"},
+    "report": {"store"},
+    "compress": set(),
+    "data": set(),
+    "demo": set(),
+    "models": {"compress"},
+    "analyses": {"models", "readings", "tally"},
+    "plan": {"data", "readings", "stats"},
+    "twin": {"models", "compress"},
+    "sweep": {"models", "plan", "twin"},
+    "measure": {"analyses", "models", "plan", "readings", "sweep", "tally", "twin"},
+    "study": {"analyses", "compress", "demo", "models"},
+    "runner": {
+        "analyses",
+        "compress",
+        "data",
+        "estimate",
+        "measure",
+        "models",
+        "plan",
+        "store",
+        "study",
+        "sweep",
+        "twin",
+    },
+    "api": {"compress", "report", "runner", "store", "study"},
+    "catalogue": {"analyses", "compress", "models", "report"},
+    "doctor": {"demo", "models"},
+    "cli": {
+        "catalogue",
+        "demo",
+        "doctor",
+        "export",
+        "models",
+        "report",
+        "runner",
+        "store",
+        "study",
+    },
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+"""Modules and packages of bitlens, and what each may import besides the ground."""
+MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "measure", "models", "plan"} | {
+    "readings",
+    "runner",
+    "sweep",
+    "tally",
+    "twin",
+}
+"""Who may import torch and transformers. Nobody else: results are read without them."""
+SHARED_BY_COMPRESSIONS = {"compression", "coverage", "grid", "rule", "settings", "text", "weights"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module is not None
+            yield node.module
+            # `from bitlens.compress import text` imports a module too.
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def unit(path: Path) -> str:
+    """The module or package directly below bitlens."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def test_every_module_has_its_row():
+    """A new module says what it may import, and a removed one leaves."""
+    assert {unit(path) for path in FILES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_import_what_the_table_allows(path: Path):
+    """bitlens' own modules by the table; torch and transformers only where models are."""
+    own, allowed = unit(path), GROUND | ALLOWED[unit(path)]
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "bitlens" and rest:
+            used = rest.split(".")[0]
+            assert used == own or used in allowed, f"{path} imports {name}"
+        if top in ("torch", "transformers", "safetensors", "accelerate"):
+            assert own in MODELS_ONLY, f"{path} imports {name}"
+
+
+def test_the_table_has_no_circles():
+    """The ground is below everything; above it, everything can be put in an order."""
+    left = {name: allowed - GROUND for name, allowed in ALLOWED.items()}
+    while left:
+        free = {name for name, allowed in left.items() if not allowed & left.keys()}
+        assert free, f"a circle among {sorted(left)}"
+        left = {name: allowed for name, allowed in left.items() if name not in free}
+
+
+@pytest.mark.parametrize(
+    ("package", "shared"),
+    [("analyses", {"analysis"}), ("compress", SHARED_BY_COMPRESSIONS)],
+)
+def test_methods_do_not_import_each_other(package: str, shared: set[str]):
+    """One method a file: adding one, or taking one away, touches no other."""
+    for path in (ROOT / package).glob("*.py"):
+        for name in imports(path):
+            below = name.removeprefix(f"bitlens.{package}.").split(".")[0]
+            if name.startswith(f"bitlens.{package}.") and path.stem != "__init__":
+                is_module = (ROOT / package / f"{below}.py").exists()
+                assert below in shared or not is_module, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import bitlens",
+        "import bitlens.records, bitlens.store, bitlens.export, bitlens.estimate",
+        "import bitlens.stats.intervals, bitlens.stats.contrasts, bitlens.stats.multiple",
+        "import bitlens.report.build",
+        "import bitlens.cli",
+        "import bitlens; bitlens.Study; bitlens.Store; bitlens.load_study; bitlens.__version__",
+    ],
+)
+def test_results_are_read_without_torch(code: str):
+    """Neither torch nor transformers is loaded by what does not need a model."""
+    loaded = "set(sys.modules) & {'torch', 'transformers'}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; sys.exit(' '.join({loaded}) or None)"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,94 @@
+"""What the README says to type works, on a tiny model where it names a large one."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitlens import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
+
+
+def make_targets(commands: list[str]) -> list[str]:
+    return [command.split()[1] for command in commands if command.startswith("make ")]
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path,
+    gpt2: Path,
+    short_texts: Path,
+    no_pictures: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A folder in which `gpt2` is a tiny model and the files exist that the README names."""
+    shutil.copytree(gpt2, tmp_path / "gpt2")
+    shutil.copy(short_texts, tmp_path / "texts.jsonl")
+    study = blocks("yaml")[0] + f"text: {short_texts}\n"
+    (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_is_one_that_is_tested():
+    """The README names make and bitlens, nothing else."""
+    assert {command.split()[0] for command in COMMANDS} == {"make", "bitlens"}
+
+
+@pytest.mark.parametrize("target", make_targets(COMMANDS))
+def test_make_has_what_the_readme_names(target: str):
+    """Every target exists, and its recipe can be expanded."""
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("there is no make here")
+    done = subprocess.run([make, "-n", "-C", str(ROOT), target], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_work_one_after_the_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """As they stand there; the demo's texts are replaced by short ones."""
+    for command in COMMANDS:
+        if not command.startswith("bitlens "):
+            continue
+        words = shlex.split(command)
+        if words[1] == "audit" and "--text" not in words:
+            words += ["--text", "texts.jsonl"]
+        monkeypatch.setattr(sys, "argv", words)
+        try:
+            cli.main()
+        except SystemExit as stop:
+            assert not stop.code, f"{command}: {capsys.readouterr().err}"
+    for name in ("results", "results-3", "results-16", "grid"):
+        assert (folder / name / "report.html").exists()
+    assert (folder / "results.csv").read_text().startswith("model,compression,bits,")
+
+
+def test_the_python_example_works(folder: Path, capsys: pytest.CaptureFixture[str]):
+    """About eight lines, from a model to numbers with intervals."""
+    (example,) = blocks("python")
+    assert len(example.splitlines()) <= 9
+    exec(example.replace('out="results"', 'out="results", text="texts.jsonl"'), {})
+    out = capsys.readouterr().out
+    assert re.search(r"^rtn:bits=4,group=64: \d\.\d+ nats \[", out, re.MULTILINE)
+    assert out.endswith("report.html\n")
+
+
+def test_the_readme_is_short():
+    """Under 200 lines."""
+    assert len(README.splitlines()) < 200

@@ -1,0 +1,251 @@
+"""Running studies: what is written, what is missing, what fails."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from bitlens.errors import BitlensError
+from bitlens.measure import Measurement
+from bitlens.models.source import ModelSource
+from bitlens.runner import run
+from bitlens.store import Store
+from bitlens.study import Study
+
+VOCABULARY = 96
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama in generic position, its tokenizer and texts of different lengths."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=48,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    words = {f"w{n}": n for n in range(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    generator = torch.Generator().manual_seed(1)
+    texts = [
+        " ".join(f"w{n}" for n in torch.randint(0, VOCABULARY, (20 + 7 * k,), generator=generator))
+        for k in range(12)
+    ]
+    (folder / "texts.json").write_text(json.dumps(texts))
+    return folder
+
+
+def small(folder: Path, **settings: object) -> Study:
+    fields: dict[str, object] = {
+        "models": (ModelSource(str(folder)),),
+        "compressions": ("rtn:bits=3", "prune:sparsity=0.4"),
+        "text": str(folder / "texts.json"),
+        "tokens": 0,
+    }
+    return Study(**(fields | settings))
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def contents(store: Store) -> dict[str, bytes]:
+    """Every file that must be the same from run to run."""
+    return {
+        str(path.relative_to(store.root)): path.read_bytes()
+        for path in sorted(store.root.rglob("*"))
+        if path.is_file() and path.name != "run.json"
+    }
+
+
+def test_same_command_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    """Everything but run.json is byte-identical when the same command runs from nothing again."""
+    first = run(small(folder), tmp_path / "a", "audit", silent)
+    second = run(small(folder), tmp_path / "b", "audit", silent)
+    assert contents(first) == contents(second)
+    assert "manifest.json" in contents(first)
+
+
+def test_again_does_only_what_is_missing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A complete store is not swept again; a new compression sweeps only that one."""
+    run(small(folder), tmp_path / "out", "audit", silent)
+    before = contents(Store.open(tmp_path / "out"))
+    swept: list[set[str]] = []
+    original = Measurement.__init__
+
+    def watched(self: Measurement, layout: object, twins: dict, *rest: object) -> None:
+        swept.append(set(twins))
+        original(self, layout, twins, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Measurement, "__init__", watched)
+    run(small(folder), tmp_path / "out", "audit", silent)
+    assert swept == []
+    assert contents(Store.open(tmp_path / "out")) == before
+    more = small(folder, compressions=("rtn:bits=3", "prune:sparsity=0.4", "rtn:bits=8"))
+    run(more, tmp_path / "out", "audit", silent)
+    assert swept == [{"rtn:bits=8", "noise:like=[rtn:bits=8]"}]
+
+
+@pytest.mark.parametrize("steps", [1, 9, 40])
+def test_killed_anywhere_and_run_again_gives_the_same_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """A run stopped in the middle of a wave ends, run again, with what it would have had."""
+    # So little memory that every batch is a wave of its own.
+    study = small(folder, memory="1MB")
+    monkeypatch.setattr("bitlens.runner.BATCH_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("bitlens.models.load.WEIGHTS_SHARE", 1e9)
+    whole = contents(run(study, tmp_path / "whole", "audit", silent))
+    tally = Measurement._tally
+    calls = 0
+
+    def dies(self: Measurement, *arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == steps:
+            raise KeyboardInterrupt
+        tally(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Measurement, "_tally", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run(study, tmp_path / "killed", "audit", silent)
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    assert contents(run(study, tmp_path / "killed", "audit", silent)) == whole
+
+
+def test_memory_changes_no_digit(folder: Path, tmp_path: Path) -> None:
+    """Estimates are the same bytes whether the sweep takes one wave or many."""
+    one = run(small(folder), tmp_path / "one", "audit", silent)
+    lines: list[str] = []
+    many = run(small(folder, memory="536MB"), tmp_path / "many", "audit", lines.append)
+    assert not any("1 wave," in line for line in lines)
+    same = "estimates.parquet"
+    assert contents(one)[same] == contents(many)[same]
+
+
+def test_controls_have_the_energy_of_what_they_control(folder: Path, tmp_path: Path) -> None:
+    """Matrix by matrix, weight noise has the relative error of the compression it is like, in
+    the coverage table that is measured from the weights."""
+    store = run(small(folder), tmp_path / "out", "audit", silent)
+    rows = pq.read_table(store.root / "coverage.parquet").to_pylist()
+    error = {
+        (r["compression"], r["module"]): r["relative_error"] for r in rows if r["kind"] == "block"
+    }
+    noisy = [key for key in error if key[0] == "noise:like=[rtn:bits=3]"]
+    assert len(noisy) == 3 * 7
+    for _, module in noisy:
+        expected = pytest.approx(error[("rtn:bits=3", module)], rel=1e-4)
+        assert error[("noise:like=[rtn:bits=3]", module)] == expected
+
+
+def test_identical_twin_stops_the_run(folder: Path, tmp_path: Path) -> None:
+    """A compression that changes nothing is refused, unless it is allowed or a control."""
+    same = small(folder, compressions=("cast:dtype=bfloat16",), controls=())
+    rounded = tmp_path / "rounded"
+    shutil.copytree(folder, rounded)
+    model = AutoModelForCausalLM.from_pretrained(folder).bfloat16().float()
+    model.save_pretrained(rounded)
+    study = same.model_copy(update={"models": (ModelSource(str(rounded)),)})
+    with pytest.raises(BitlensError, match="nothing was compressed"):
+        run(study, tmp_path / "out", "audit", silent)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    run(study.model_copy(update={"allow": ("identical",)}), tmp_path / "out", "audit", silent)
+    run(small(folder, compressions=("nothing",), controls=()), tmp_path / "two", "audit", silent)
+
+
+def test_failed_cells_say_why_and_the_others_go_on(folder: Path, tmp_path: Path) -> None:
+    """In a study, a group size that does not divide fails its own cells only; in an audit it
+    stops before the sweep and names the module."""
+    study = small(folder, compressions=("rtn:bits=4,group=48", "rtn:bits=4"), controls=())
+    with pytest.raises(BitlensError, match="q_proj"):
+        run(study, tmp_path / "audit", "audit", silent)
+    store = run(study, tmp_path / "study", "study", silent, keep_going=True)
+    cells = store.manifest()["cells"]
+    failed = [c for c in cells if c["status"] == "failed"]
+    assert {c["compression"] for c in failed} == {"rtn:bits=4,group=48"}
+    assert all("does not divide" in c["reason"] for c in failed)
+    done = {c["compression"] for c in cells if c["status"] == "done"}
+    assert done == {"rtn:bits=4"}
+
+
+def scaled(folder: Path, to: Path, up: float, down: float) -> Study:
+    """The tiny model with one MLP made larger, and its study in float16."""
+    shutil.copytree(folder, to)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight.mul_(up)
+        model.model.layers[1].mlp.down_proj.weight.mul_(down)
+    model.save_pretrained(to)
+    return small(to, compressions=("cast:dtype=float16",), controls=())
+
+
+def test_weights_too_large_for_float16_name_the_module(folder: Path, tmp_path: Path) -> None:
+    """A weight beyond float16 stops the run with the module's name; it never becomes infinite."""
+    with pytest.raises(BitlensError, match=r"layers\.1\.mlp\.down_proj"):
+        run(scaled(folder, tmp_path / "m", 1, 1e7), tmp_path / "out", "audit", silent)
+
+
+def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path: Path) -> None:
+    """Where a float16 twin's activations overflow, its numbers are missing and the reason names
+    the site; sites before it have theirs."""
+    store = run(scaled(folder, tmp_path / "m", 3e3, 3e3), tmp_path / "out", "audit", silent)
+    rows = pq.read_table(store.root / "estimates.parquet").to_pylist()
+    cumulative = {
+        r["site"]: r for r in rows if r["metric"] == "cosine" and r["item"] == "cumulative"
+    }
+    assert cumulative["resid.0"]["value"] > 0.99
+    assert cumulative["resid.2"]["value"] is None
+    assert "not finite from resid.1 on" in cumulative["resid.2"]["reason"]
+
+
+def test_unknown_site_names_the_nearest(folder: Path, tmp_path: Path) -> None:
+    """A misspelt site is refused with those that exist."""
+    with pytest.raises(BitlensError, match="no site 'residd.1'"):
+        run(small(folder, sites=("residd.1",)), tmp_path / "out", "audit", silent)
+
+
+def test_sites_narrow_what_is_measured(folder: Path, tmp_path: Path) -> None:
+    """Named sites, in any tool's words, are the only ones geometry reports."""
+    study = small(folder, sites=("blocks.1.hook_resid_post", "model.layers.2"), controls=())
+    store = run(study, tmp_path / "out", "audit", silent)
+    rows = pq.read_table(store.root / "estimates.parquet").to_pylist()
+    assert {r["site"] for r in rows} == {"logits", "resid.1", "resid.2"}
+
+
+def test_context_longer_than_the_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    """A context beyond what the model reads is an error that says how much it reads."""
+    with pytest.raises(BitlensError, match="reads 48"):
+        run(small(folder, context=64), tmp_path / "out", "audit", silent)
+
+
+def test_one_document_has_values_but_no_intervals(folder: Path, tmp_path: Path) -> None:
+    """With a single document every estimate has a value, no interval and a reason."""
+    single = folder / "single.json"
+    single.write_text(json.dumps([json.loads((folder / "texts.json").read_text())[0]]))
+    study = small(folder, text=str(single), controls=())
+    store = run(study, tmp_path / "out", "audit", silent)
+    rows = pq.read_table(store.root / "estimates.parquet").to_pylist()
+    assert rows and all(r["low"] is None and r["reason"] for r in rows)
+    assert any(r["value"] is not None for r in rows)

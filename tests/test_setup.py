@@ -1,0 +1,57 @@
+"""Set-up: every dependency is pinned, torch is the one that was tested, torchvision is absent."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bitlens.demo import model_path
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PINS = dict(
+    line.split("==")
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+)
+
+
+def canonical(requirement: str) -> str:
+    """The name of a requirement as package indexes spell it."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "requirement", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+)
+def test_dependencies_are_pinned(requirement: str):
+    """What was tested is what is installed."""
+    assert canonical(requirement) in PINS
+
+
+def test_torch_is_exact_and_torchvision_absent():
+    """A torchvision built for another torch breaks transformers."""
+    assert PINS["torch"] == "2.13.0"
+    assert "torchvision" not in PINS
+    assert "torch==2.13.0" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_citation_and_package_have_one_version():
+    """And one licence."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {PROJECT['version']}\n" in citation
+    assert f"\nlicense: {PROJECT['license']}\n" in citation
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_continuous_integration_runs_the_tests():
+    """The same command as a developer's, and it can be executed."""
+    script = ROOT / ".ci" / "run"
+    assert "make test" in script.read_text(encoding="utf-8")
+    assert script.stat().st_mode & 0o111
+
+
+def test_what_is_embedded_is_in_the_package():
+    """The wheel holds the folder the package is in."""
+    assert model_path().is_relative_to(ROOT / "src" / "bitlens")

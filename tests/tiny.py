@@ -1,0 +1,310 @@
+"""Tiny random models in generic position, what they read, and what is measured of them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+
+from bitlens.analyses import ANALYSES, Analysis
+from bitlens.compress import parse
+from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.rule import targets
+from bitlens.data.corpus import Corpus
+from bitlens.errors import BitlensError
+from bitlens.measure import Measurement, comparisons
+from bitlens.models.families import FAMILIES
+from bitlens.models.layout import Layout
+from bitlens.plan import Plan, TokenBatch, make_plan
+from bitlens.records import Value
+from bitlens.sweep import REFERENCE, Step, Stream, Sweep, Wish
+from bitlens.twin import Twin
+
+torch.set_num_threads(1)
+transformers.logging.set_verbosity_error()
+
+NAMES = tuple(family.model_type for family in FAMILIES)
+SETTINGS = {family.model_type: family.tiny for family in FAMILIES}
+VOCABULARY = 128
+
+
+def build(
+    model_type: str,
+    dtype: torch.dtype = torch.float32,
+    attention: str | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> nn.Module:
+    """A random model with every parameter moved: norms of one and biases of nought hide half of
+    all mistakes."""
+    config = transformers.AutoConfig.for_model(
+        model_type, **{**SETTINGS.get(model_type, {}), **settings}
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                size = 0.2 if parameter.ndim == 1 else 0.1
+                parameter.add_(size * torch.randn(parameter.shape))
+    return model.to(dtype).eval()
+
+
+@lru_cache(maxsize=None)
+def layout(model_type: str, dtype: torch.dtype = torch.float32) -> Layout:
+    """The layout of a model that no test changes."""
+    return Layout(build(model_type, dtype))
+
+
+@lru_cache(maxsize=None)
+def speaker(model_type: str = "llama") -> Layout:
+    """A model that is sure of what it says: text drawn from it is text that it predicts well."""
+    model = build(model_type, tie_word_embeddings=False)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(3)
+    return Layout(model)
+
+
+@torch.no_grad()
+def spoken(speaker: Layout, lengths: Sequence[int], seed: int = 0) -> Corpus:
+    """Documents of these lengths drawn from the model itself."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tokens = torch.randint(0, VOCABULARY, (len(lengths), 1))
+        while tokens.shape[1] < max(lengths):
+            logits = speaker.model(tokens, use_cache=False).logits[:, -1]
+            tokens = torch.cat([tokens, torch.multinomial(logits.softmax(-1), 1)], dim=1)
+    return corpus([[row[:n]] for row, n in zip(tokens.numpy(), lengths, strict=True)])
+
+
+def corpus(documents: Sequence[Sequence[Any]], bos_id: int | None = None, seed: int = 0) -> Corpus:
+    """Documents of windows; a window is its tokens, or a number of random ones."""
+    draw = np.random.default_rng(seed)
+
+    def window(given: Any) -> np.ndarray:
+        tokens = draw.integers(1, VOCABULARY, given) if isinstance(given, int) else given
+        return np.asarray(tokens, dtype=np.int32)
+
+    windows = [[window(given) for given in document] for document in documents]
+    lengths = [[len(row) for row in rows] for rows in windows]
+    return Corpus(
+        name="random",
+        rows=tuple(row for rows in windows for row in rows),
+        document=np.repeat(np.arange(len(windows)), [len(rows) for rows in windows]),
+        starts=np.concatenate([np.cumsum([0, *rows[:-1]]) for rows in lengths]),
+        document_names=tuple(f"document {n}" for n in range(len(windows))),
+        context=max(max(rows) for rows in lengths),
+        bos=False,
+        bos_id=bos_id,
+    )
+
+
+def batch(lengths: Sequence[int], seed: int = 0, number: int = 0, subset: bool = True) -> TokenBatch:
+    """One batch of random rows of these lengths, padded on the right; position 0 counts not."""
+    draw = torch.Generator().manual_seed(seed)
+    rows, width = len(lengths), max(lengths)
+    tokens = torch.randint(1, VOCABULARY, (rows, width), generator=draw)
+    place = torch.arange(width).expand(rows, width)
+    inside = place < torch.tensor(lengths)[:, None]
+    tokens[~inside] = 0
+    target = torch.full_like(tokens, -1)
+    target[:, :-1] = torch.where(inside[:, 1:], tokens[:, 1:], -1)
+    counts = inside & (place > 0)
+    return TokenBatch(
+        number,
+        tokens,
+        None if inside.all() else inside.long(),
+        torch.nonzero(counts.flatten()).flatten(),
+        torch.nonzero((counts & (target >= 0)).flatten()).flatten(),
+        subset,
+        torch.arange(rows).repeat_interleave(width),
+        place.flatten(),
+        target.flatten(),
+        torch.randperm(rows * width, generator=draw),
+    )
+
+
+@dataclass
+class Heard:
+    """How a module was called in the model's own forward, and what it gave."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+
+    @property
+    def input(self) -> Tensor:
+        return self.args[0] if self.args else self.kwargs["hidden_states"]
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.output[0] if isinstance(self.output, tuple) else self.output
+
+
+@contextmanager
+def listening(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Heard]]:
+    """What plain forward hooks on a model's own modules hear, in the order they are called."""
+    heard: dict[str, Heard] = {}
+    handles = []
+    for name, module in modules.items():
+
+        def before(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
+            heard[name] = Heard(args, dict(kwargs), None)
+
+        def after(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
+            heard[name].output = output
+
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(module.register_forward_hook(after))
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def forward(model: nn.Module, batch: TokenBatch) -> Tensor:
+    """The model's own forward: `[rows, positions, vocabulary]`."""
+    return model(input_ids=batch.tokens, attention_mask=batch.mask, use_cache=False).logits
+
+
+def own_states(model: nn.Module, layout: Layout, batch: TokenBatch) -> dict[str, Tensor]:
+    """Every block's input and output in the forward of `model`, by the name of the site."""
+    blocks = model.get_submodule(layout.blocks_path)
+    with listening({str(n): block for n, block in enumerate(blocks)}) as heard:
+        logits = forward(model, batch)
+    states = {f"resid.{n}": heard[str(n)].tensor for n in range(layout.depth)}
+    return {"embed": heard["0"].input, **states, "logits": logits}
+
+
+def twin(layout: Layout, compression: str | Compression | None, seed: int = 0) -> Twin:
+    """A twin with its targets chosen as a run chooses them."""
+    if isinstance(compression, str):
+        compression = parse(compression)
+    if compression is None:
+        return Twin(layout, None)
+    matrices = [name for name, _ in layout.matrices()]
+    names = [*matrices, *(m.name for m in layout.shell_maps())]
+    return Twin(layout, compression, targets(names, matrices, compression), seed)
+
+
+def sweep(
+    layout: Layout,
+    batches: Sequence[TokenBatch],
+    sites: Sequence[str],
+    twins: Mapping[str, Twin] | None = None,
+    forks: Sequence[Stream] = (),
+    hidden_bytes: int = 1 << 30,
+    progress: Callable[[int], None] = lambda tokens: None,
+) -> Sweep:
+    """The same sites of the reference, of every twin and of every fork."""
+    twins = dict(twins or {})
+    streams = [Stream(name, name) for name in (REFERENCE, *twins)] + list(forks)
+    wishes = [Wish(stream.name, frozenset(sites)) for stream in streams]
+    everyone = {REFERENCE: Twin(layout, None), **twins}
+    return Sweep(layout, everyone, streams, wishes, batches, hidden_bytes, progress)
+
+
+Readings = dict[tuple[str, str, int], Tensor]
+"""By stream, site and batch; logits of the counted positions, whatever parts they came in."""
+
+
+def readings(swept: Sweep) -> Readings:
+    """All that a sweep hands out."""
+    found: dict[tuple[str, str, int], list[Tensor]] = {}
+    for step in steps(swept):
+        for stream, sites in step.readings.items():
+            for name in sites:
+                if name != "final":
+                    found.setdefault((stream, name, step.batch.number), []).append(sites[name])
+    return {key: torch.cat(parts) for key, parts in found.items()}
+
+
+def steps(swept: Sweep) -> Iterator[Step]:
+    """Every step of every wave."""
+    for wave in swept.waves:
+        yield from swept.run(wave)
+
+
+def read(layout: Layout, sites: Sequence[str], batch: TokenBatch) -> dict[str, Tensor]:
+    """Sites of the reference alone."""
+    found = readings(sweep(layout, [batch], sites))
+    return {name: found[(REFERENCE, name, batch.number)] for name in sites}
+
+
+ValueKey = tuple[str, str, str, str, str]
+"""Analysis, twin, item, site, metric."""
+
+
+def plan(
+    corpus: Corpus,
+    analyses: Sequence[Analysis] | None = None,
+    batch_tokens: int = 96,
+    seed: int = 0,
+    **settings: Any,
+) -> Plan:
+    """A plan with the samples that the analyses ask for."""
+    sizes = sorted({size for a in analyses or everything() for size in a.samples})
+    return make_plan(corpus, settings.pop("rule", "content"), seed, batch_tokens, sizes, **settings)
+
+
+def everything() -> list[Analysis]:
+    """Every registered analysis with its default settings."""
+    return [ANALYSES[name]() for name in ANALYSES]
+
+
+def measurement(
+    layout: Layout,
+    compressions: Mapping[str, str | Compression],
+    made: Plan,
+    folder: Path,
+    analyses: Sequence[Analysis] | None = None,
+    hidden_bytes: int = 1 << 30,
+    progress: Callable[[int], None] = lambda tokens: None,
+) -> Measurement:
+    """A measurement of twins by name, with every analysis unless some are named."""
+    analyses = everything() if analyses is None else analyses
+    twins = {name: twin(layout, compression) for name, compression in compressions.items()}
+    wanted = comparisons(analyses, list(twins), {a.name: a.sites(layout) for a in analyses})
+    return Measurement(layout, twins, wanted, made, hidden_bytes, folder, progress)
+
+
+def values(measured: Measurement) -> dict[ValueKey, Value]:
+    """Every value of a measurement, each once."""
+    found: dict[ValueKey, Value] = {}
+    for comparison, some in measured.values():
+        for value in some:
+            key = (comparison.analysis.name, comparison.twin, value.item, value.site, value.metric)
+            assert key not in found, f"{key} comes twice"
+            found[key] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Erase(Compression):
+    """The planted lesion: targeted matrices become nought."""
+
+    name: ClassVar[str] = "erase"
+
+    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+        return [Compressed(torch.zeros_like(m.weight, dtype=torch.float32), 1.0) for m in maps]
+
+
+@dataclass(frozen=True)
+class Refuse(Compression):
+    """Fails at the modules named, and changes nothing before."""
+
+    name: ClassVar[str] = "refuse"
+    at: str = ""
+
+    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+        if any(self.at in m.name for m in maps):
+            raise BitlensError(f"{self.at} will not do.", "another.", "nothing")
+        return [Compressed(m.weight.float() * 0.5, 8.0) for m in maps]
