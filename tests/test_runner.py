@@ -145,6 +145,16 @@ def test_memory_changes_no_digit(folder: Path, tmp_path: Path) -> None:
     assert contents(one)[same] == contents(many)[same]
 
 
+def test_model_larger_than_memory_is_swept_from_disk(folder: Path, tmp_path: Path) -> None:
+    """With blocks on disk and a wave for every batch, the estimates are the same bytes."""
+    loaded = run(small(folder), tmp_path / "loaded", "audit", silent)
+    streamed = run(small(folder, memory="40KB"), tmp_path / "disk", "audit", silent)
+    assert streamed.manifest()["models"][0]["from_disk"]
+    assert not loaded.manifest()["models"][0]["from_disk"]
+    assert contents(loaded)["estimates.parquet"] == contents(streamed)["estimates.parquet"]
+    assert contents(loaded)["coverage.parquet"] == contents(streamed)["coverage.parquet"]
+
+
 def test_controls_have_the_energy_of_what_they_control(folder: Path, tmp_path: Path) -> None:
     """Matrix by matrix, weight noise has the relative error of the compression it is like, in
     the coverage table that is measured from the weights."""

@@ -162,10 +162,10 @@ def test_order_of_the_source_does_not_matter(
 def test_budget_is_spread_over_documents(
     with_bos: PreTrainedTokenizerFast, texts_of: TextsOf
 ) -> None:
-    """No document takes more than a fortieth of the budget, or its part where there are fewer."""
-    long = texts_of(*[f"{n} " * 400 for n in range(60)])
-    corpus = make_corpus(long, with_bos, 8, max_tokens=40 * 16, seed=3)
-    assert np.bincount(corpus.document).tolist() == [2] * 40
+    """No document takes more than a hundredth of the budget, or its part where there are fewer."""
+    long = texts_of(*[f"{n} " * 400 for n in range(130)])
+    corpus = make_corpus(long, with_bos, 8, max_tokens=100 * 16, seed=3)
+    assert np.bincount(corpus.document).tolist() == [2] * 100
     assert any("Documents of which only the beginning was read" in note for note in corpus.notes)
     few = make_corpus(texts_of("a " * 400, "b " * 400), with_bos, 8, max_tokens=80, seed=3)
     assert np.bincount(few.document).tolist() == [5, 5]

@@ -26,9 +26,9 @@ Ids = NDArray[np.int32]
 WINDOWS_A_STRETCH = 8
 """Text without document marks is cut into documents of this many windows: neighbouring windows
 say much the same, and treating each as a document of its own would make intervals too narrow."""
-SPREAD = 40
+SPREAD = 100
 """Documents that a budget of tokens is spread over at least, where there are so many: intervals
-rest on documents, and 20 shards of two are enough for them."""
+rest on documents, and below about 100 they are too narrow (benchmarks/coverage.md)."""
 SHORTEST = 2
 """Tokens of its own that a document needs for there to be anything to predict."""
 _CHARACTERS_A_CALL = 1 << 18

@@ -181,13 +181,12 @@ def _weight_bytes(config: Any, source: ModelSource) -> int:
     return sum(p.numel() for p in skeleton.parameters()) * wanted.itemsize
 
 
-def _blocks_on_disk(
-    config: Any, source: ModelSource, device: torch.device
-) -> dict[str, str | torch.device]:
-    """Every block on disk, everything else on the device."""
+def _blocks_on_disk(config: Any, source: ModelSource, device: torch.device) -> dict[str, str]:
+    """Every block on disk, everything else on the device (as text: what reads the files takes
+    no other)."""
     skeleton = _skeleton(config, source)
     path = blocks_path(skeleton, config.get_text_config().num_hidden_layers)
-    placed: dict[str, str | torch.device] = {}
+    placed: dict[str, str] = {}
 
     def place(module: nn.Module, prefix: str) -> None:
         for name, child in module.named_children():
@@ -197,7 +196,7 @@ def _blocks_on_disk(
             elif path.startswith(f"{full}."):
                 place(child, f"{full}.")
             else:
-                placed[full] = device
+                placed[full] = str(device)
 
     place(skeleton, "")
     return placed
@@ -206,7 +205,8 @@ def _blocks_on_disk(
 def _fingerprint(source: ModelSource, config: Any) -> str:
     """Which weights are these? Of a folder, a hash over every weight file's size and its first
     and last mebibyte (headers and the outermost tensors); of a hub model, its commit."""
-    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True, default=str).encode())
+    settings = {k: v for k, v in config.to_dict().items() if k != "_name_or_path"}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     folder = Path(source.name)
     if not folder.is_dir():
         digest.update(str(getattr(config, "_commit_hash", None) or source.revision).encode())

@@ -66,7 +66,7 @@ async function draw(panel) {
     const result = await vegaEmbed(panel, spec, {
       mode: "vega-lite",
       actions: false,
-
+      ast: true,
       defaultStyle: false,
       renderer: "svg",
       tooltip: showTip,

@@ -1,0 +1,35 @@
+# Every target sets up what it needs on a bare machine, in .venv, and reuses it afterwards.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test lint bench chromium
+
+demo: $(READY)
+	$(BIN)/bitlens demo --out bitlens-demo
+
+test: lint chromium
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -rs
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/sweep.py
+
+# torch first: what comes after must find it, and never decide which one it is.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bitlens needs Python 3.11 or later: make PYTHON=python3.11")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The report is tested in a browser. Without one those tests skip, and pytest lists them.
+chromium:
+	@command -v chromium > /dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
+	} || echo "There is no chromium and it could not be installed: the browser tests will skip."
