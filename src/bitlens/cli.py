@@ -252,9 +252,13 @@ def _show_grid(study: Study) -> None:
 
 
 def _show(table: "Table") -> None:
-    """A table as wide as the terminal; where there is none, as wide as it wants to be."""
+    """A table as wide as the terminal; where there is none, as wide as it wants to be.
+
+    Numbers that do not fit side by side are written one after the other.
+    """
     from rich import box
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table as View
     from rich.text import Text
 
@@ -268,10 +272,17 @@ def _show(table: "Table") -> None:
     for row in table.rows:
         view.add_row(*(Text(visible(cell)) for cell in row))
     console = Console()
+    wanted = console.measure(view, options=console.options.update(max_width=1 << 16)).maximum
     if not console.is_terminal:
-        endless = console.options.update(max_width=1 << 16)
-        console = Console(width=console.measure(view, options=endless).maximum)
-    console.print(view)
+        console = Console(width=wanted)
+    if wanted <= console.width or not all(column.numeric for column in table.columns[1:]):
+        console.print(view)
+    else:
+        for name, *cells in table.rows:
+            pairs = zip(table.columns[1:], cells, strict=True)
+            numbers = ", ".join(f"{column.title} {cell}" for column, cell in pairs)
+            console.print(Text(visible(name)))
+            console.print(Padding(Text(visible(numbers)), (0, 0, 0, 4)))
     if table.caption:
         console.print(Text(visible(table.caption)))
 
