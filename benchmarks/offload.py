@@ -8,7 +8,6 @@ takes) and whether the estimates are the same bytes.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from bitlens.models.source import ModelSource
 from bitlens.records import to_json
-from bitlens.runner import run
+from bitlens.runner import peak_bytes, run
 from bitlens.study import Study
 
 VOCABULARY, ALLOWED = 2048, "400MB"
@@ -54,7 +53,7 @@ def write_model(folder: Path) -> int:
 
 def audit(folder: Path, out: Path, memory: str | None) -> None:
     """One audit; prints its peak above the imports, in bytes, and its seconds."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()
     start = time.perf_counter()
     study = Study(
         models=(ModelSource(str(folder)),),
@@ -65,8 +64,7 @@ def audit(folder: Path, out: Path, memory: str | None) -> None:
         memory=memory,
     )
     run(study, out, "benchmark", say=lambda line: print(line, file=sys.stderr))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(peak * 1024, time.perf_counter() - start)
+    print(peak_bytes() - before, time.perf_counter() - start)
 
 
 def main() -> None:

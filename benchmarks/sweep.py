@@ -10,7 +10,6 @@ included. Both are timed alternately in one process; figures are medians of the 
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.source import ModelSource
 from bitlens.plan import make_plan
 from bitlens.records import to_json
-from bitlens.runner import BATCH_TOKENS, run
+from bitlens.runner import BATCH_TOKENS, peak_bytes, run
 from bitlens.study import Study
 
 TWINS = ("rtn:bits=4", "rtn:bits=8", "rtn:bits=3,group=64", "prune:sparsity=0.3")
@@ -87,10 +86,6 @@ def audit(folder: Path, twins: int) -> float:
         start = time.perf_counter()
         run(study(folder, twins), Path(out) / "store", "benchmark", say=lambda line: None)
         return time.perf_counter() - start
-
-
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def memory(folder: Path, twins: int) -> str:

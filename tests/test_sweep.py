@@ -8,7 +8,7 @@ import torch
 from compress.test_laws import TEXTS
 from torch import Tensor, nn
 
-from bitlens.compress.compression import Compression
+from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.sweep import REFERENCE, Stream
 
@@ -105,7 +105,7 @@ def test_compressed_embeddings_are_the_twins_own(family: str) -> None:
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3_text"])
 def test_every_stream_attends_alike(
     family: str, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +157,7 @@ def test_the_reference_is_computed_once_for_all_twins(twins: int, blocks_run: li
         tiny.readings(swept)
     finally:
         del layout.shell.enter
-    assert blocks_run == [16] * 0 + [n for _ in range(3) for n in (16, 12) for _ in range(twins + 1)]
+    assert blocks_run == [n for _ in range(3) for n in (16, 12) for _ in range(twins + 1)]
     assert len(entered) == 2
     assert swept.forwards() == twins + 1
 
@@ -322,7 +322,7 @@ def many() -> Iterator[list[tiny.TokenBatch]]:
     yield [tiny.batch([n, n], number=k, seed=k) for k, n in enumerate((9, 8, 8, 5, 3))]
 
 
-@pytest.mark.parametrize("budget", [0, 40_000, 60_000, 1 << 30])
+@pytest.mark.parametrize("budget", [0, 20_000, 30_000, 1 << 30])
 def test_waves_keep_to_the_budget(many: list[tiny.TokenBatch], budget: int) -> None:
     """Every batch is in one wave, in order; a wave keeps to the budget unless it is one batch;
     what is read is bit for bit the same."""
@@ -382,10 +382,5 @@ def test_forks_of_the_subset_see_no_other_batch() -> None:
 def test_pattern_without_eager_attention_is_refused() -> None:
     """sdpa hands out no pattern: an error says which attention does."""
     layout = Layout(tiny.build("llama", attention="sdpa"))
-    from bitlens.errors import BitlensError
-
     with pytest.raises(BitlensError, match="eager"):
         tiny.read(layout, ["pattern.0"], tiny.batch([5]))
-
-
-assert issubclass(tiny.Refuse, Compression)

@@ -31,8 +31,8 @@ app = typer.Typer(
 )
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
-DEMO_TOKENS = 16_384
-"""Enough for intervals that part the demo's compressions, few enough for two slow cores."""
+DEMO_TOKENS = 32_768
+"""Enough to part the demo's compressions, few enough for two minutes on two cores."""
 INTERRUPTED = 130
 """What a shell expects of a program that was stopped by Ctrl-C."""
 

@@ -105,8 +105,18 @@ class Sweep:
         """Twins whose weights could not be made, and why; their streams end there."""
         self.overflowed: dict[str, str] = {}
         """Streams that stopped being finite, and after which site."""
+        self._needs = {s.name: self._twins_of(s) for s in streams}
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
         self.waves = self._split(hidden_bytes)
+
+    def _twins_of(self, stream: Stream) -> frozenset[str]:
+        """The twins without which a stream cannot run: its own and its parent's."""
+        own = {stream.source} if stream.own is None else {stream.source, stream.otherwise}
+        inherited = self._twins_of(self.stream(stream.parent)) if stream.parent else ()
+        return frozenset(own).union(inherited)
+
+    def _lost(self, stream: Stream) -> bool:
+        return not self._needs[stream.name].isdisjoint(self.failed)
 
     def _split(self, hidden_bytes: int) -> list[list[TokenBatch]]:
         """Consecutive batches whose hidden states fit the budget; at least one batch a wave."""
@@ -190,12 +200,12 @@ class Sweep:
             if not torch.isfinite(states.sum(dtype=torch.float32)):
                 self.overflowed.setdefault(name, f"resid.{depth}")
 
+    def _on(self, batch: TokenBatch) -> list[Stream]:
+        """The streams that run on a batch and have lost no twin they need."""
+        return [s for s in self.streams if (batch.subset or not s.subset) and not self._lost(s)]
+
     def _active(self, depth: int, batch: TokenBatch) -> list[Stream]:
-        return [
-            s
-            for s in self.streams
-            if s.runs(depth) and (batch.subset or not s.subset) and s.source not in self.failed
-        ]
+        return [s for s in self._on(batch) if s.runs(depth)]
 
     def _enter(
         self,
@@ -205,14 +215,20 @@ class Sweep:
     ) -> Iterator[Step]:
         """The embedding, once for all twins that share it."""
         entries: dict[str, Tensor] = {}
-        for twin in self.twins.values():
-            if twin.entry_key not in entries:
-                entry = self.layout.shell.enter(batch.tokens, batch.mask, twin.shell_weights())
-                entries[twin.entry_key] = entry.hidden
-                calls[(twin.entry_key, batch.number)] = entry.calls
+        for name, twin in self.twins.items():
+            if name in self.failed or twin.entry_key in entries:
+                continue
+            try:
+                own = twin.shell_weights()
+            except BitlensError as error:
+                self.failed[name] = str(error)
+                continue
+            entry = self.layout.shell.enter(batch.tokens, batch.mask, own)
+            entries[twin.entry_key] = entry.hidden
+            calls[(twin.entry_key, batch.number)] = entry.calls
         readings: dict[str, dict[str, Tensor]] = {}
-        for stream in self.streams:
-            if stream.parent is None and (batch.subset or not stream.subset):
+        for stream in self._on(batch):
+            if stream.parent is None:
                 states = entries[self.twins[stream.source].entry_key]
                 hidden[(stream.name, batch.number)] = states
                 if "embed" in self._wanted[stream.name]:
@@ -223,12 +239,7 @@ class Sweep:
     def _leave(self, batch: TokenBatch, hidden: Hidden) -> Iterator[Step]:
         """Logits, a few positions at a time: all positions at once would not fit."""
         streams = [
-            s
-            for s in self.streams
-            if s.stop is None
-            and "logits" in self._wanted[s.name]
-            and (batch.subset or not s.subset)
-            and s.source not in self.failed
+            s for s in self._on(batch) if s.stop is None and "logits" in self._wanted[s.name]
         ]
         if not streams or not len(batch.logits_index):
             return
@@ -336,7 +347,14 @@ def _capture(
 
     def output_of(kind: str, element: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            caught[kind] = output[element] if isinstance(output, tuple) else output
+            value = output[element] if isinstance(output, tuple) else output
+            if value is None:
+                raise BitlensError(
+                    f"{type(module).__name__} hands out no {kind}.",
+                    "eager attention, which keeps its weights.",
+                    "model.set_attn_implementation('eager') before anything is read.",
+                )
+            caught[kind] = value
 
         return hook
 

@@ -90,13 +90,14 @@ class Twin:
     def shell_weights(self) -> dict[str, Tensor]:
         """Embedding, final norm and unembedding where they differ from the reference's."""
         if self._shell is None:
-            self._shell = {}
+            own: dict[str, Tensor] = {}
             if self.dtype is not None:
                 named = self.layout.shell.module.named_parameters()
-                self._shell |= {name: self._cast(p.detach()) for name, p in named}
+                own |= {name: self._cast(p.detach()) for name, p in named}
             for m in self.layout.shell_maps():
                 for name, weight in self._compress([m]).items():
-                    self._shell[f"{name}.weight"] = weight
+                    own[f"{name}.weight"] = weight
+            self._shell = own
         return self._shell
 
     def _cast(self, tensor: Tensor) -> Tensor:
