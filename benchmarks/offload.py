@@ -19,9 +19,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
+from bitlens.manifest import peak_bytes
 from bitlens.models.source import ModelSource
 from bitlens.records import to_json
-from bitlens.runner import peak_bytes, run
+from bitlens.runner import run
 from bitlens.study import Study
 
 VOCABULARY, ALLOWED = 2048, "400MB"

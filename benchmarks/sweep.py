@@ -25,11 +25,12 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFa
 
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
+from bitlens.manifest import peak_bytes
 from bitlens.models.layout import Layout
 from bitlens.models.source import ModelSource
 from bitlens.plan import make_plan
 from bitlens.records import to_json
-from bitlens.runner import BATCH_TOKENS, peak_bytes, run
+from bitlens.runner import BATCH_TOKENS, run
 from bitlens.study import Study
 
 TWINS = ("rtn:bits=4", "rtn:bits=8", "rtn:bits=3,group=64", "prune:sparsity=0.3")

@@ -36,11 +36,13 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": {"models", "plan", "twin"},
     "measure": {"analyses", "models", "plan", "readings", "sweep", "tally", "twin"},
     "study": {"analyses", "compress", "demo", "models"},
+    "manifest": {"analyses", "compress", "data", "models", "plan", "study", "twin"},
     "runner": {
         "analyses",
         "compress",
         "data",
         "estimate",
+        "manifest",
         "measure",
         "models",
         "plan",
@@ -67,7 +69,8 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
 }
 """Modules and packages of bitlens, and what each may import besides the ground."""
-MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "measure", "models", "plan"} | {
+MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "models", "plan"} | {
+    "measure",
     "readings",
     "runner",
     "sweep",

@@ -232,7 +232,7 @@ def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path
 
 def test_unknown_site_names_the_nearest(folder: Path, tmp_path: Path) -> None:
     """A misspelt site is refused with those that exist."""
-    with pytest.raises(BitlensError, match="no site 'residd.1'"):
+    with pytest.raises(BitlensError, match=r"no site 'residd\.1'"):
         run(small(folder, sites=("residd.1",)), tmp_path / "out", "audit", silent)
 
 

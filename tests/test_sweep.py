@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-import tiny
 import torch
-from compress.test_laws import TEXTS
 from torch import Tensor, nn
 
+import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.sweep import REFERENCE, Stream
+from compress.test_laws import TEXTS
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 ragged = pytest.mark.parametrize("lengths", [[12, 12], [12, 7, 3]], ids=["even", "padded"])

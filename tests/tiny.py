@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,13 +56,13 @@ def build(
     return model.to(dtype).eval()
 
 
-@lru_cache(maxsize=None)
+@cache
 def layout(model_type: str, dtype: torch.dtype = torch.float32) -> Layout:
     """The layout of a model that no test changes."""
     return Layout(build(model_type, dtype))
 
 
-@lru_cache(maxsize=None)
+@cache
 def speaker(model_type: str = "llama") -> Layout:
     """A model that is sure of what it says: text drawn from it is text that it predicts well."""
     model = build(model_type, tie_word_embeddings=False)
@@ -105,7 +105,9 @@ def corpus(documents: Sequence[Sequence[Any]], bos_id: int | None = None, seed: 
     )
 
 
-def batch(lengths: Sequence[int], seed: int = 0, number: int = 0, subset: bool = True) -> TokenBatch:
+def batch(
+    lengths: Sequence[int], seed: int = 0, number: int = 0, subset: bool = True
+) -> TokenBatch:
     """One batch of random rows of these lengths, padded on the right; position 0 counts not."""
     draw = torch.Generator().manual_seed(seed)
     rows, width = len(lengths), max(lengths)

@@ -156,11 +156,11 @@ def export(
 ) -> None:
     """Write every estimate as one table."""
     from bitlens.export import export as table_of
-    from bitlens.store import Store
+    from bitlens.store import Store, write
 
     table = table_of(Store.open(results), format)
     if out is not None:
-        _write(out, table)
+        write(out, table)
     elif format == "parquet" and sys.stdout.isatty():
         raise BitlensError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
     else:
@@ -292,12 +292,3 @@ def _say(text: str, err: bool = False) -> None:
     from bitlens.report.evidence import visible
 
     typer.echo(visible(text), err=err)
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise BitlensError(
-            f"{path} cannot be written: {error.strerror}.", "a file in a folder.", "another --out."
-        ) from None

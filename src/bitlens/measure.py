@@ -241,7 +241,7 @@ class Measurement:
         mismatched = twin.rows.values["states"].roll(1, dims=0)
         everything = {size: torch.iinfo(torch.int64).max for _, size in documents.thresholds}
         for part in self._readable(comparison, name, rows.values["states"], mismatched):
-            span, *readings = part
+            span, of_reference, of_twin = part
             place = torch.zeros_like(rows.key[span])
             positions = Positions(
                 place,
@@ -251,7 +251,7 @@ class Measurement:
                 rows.values["target"][span],
                 rows.key[span],
             )
-            pair = Pair(name, comparison.item, *readings, positions, everything)
+            pair = Pair(name, comparison.item, of_reference, of_twin, positions, everything)
             tally.add(comparison.analysis.tally(pair))
         totals = tally.totals(np.ones((1, documents.shards)))
         return {

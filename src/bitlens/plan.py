@@ -104,11 +104,12 @@ def make_plan(
     chosen = _subset(present, seed)
     rows = make_batches(corpus, max(batch_tokens, int(corpus.lengths.max())), chosen)
     batches = [_token_batch(b, i, corpus, rule, seed, device) for i, b in enumerate(rows)]
-    sets = [
-        _document_set(batches, corpus, mask, seed, samples, interval, device)
-        for mask in (present, chosen)
-    ]
-    return Plan(tuple(batches), *sets, positions=sum(len(b.index) for b in batches))
+    of_subset = [b for b in batches if b.subset]
+    everyone, some = (
+        _document_set(of, corpus, member, seed, samples, interval, device)
+        for of, member in ((batches, present), (of_subset, chosen))
+    )
+    return Plan(tuple(batches), everyone, some, sum(len(b.index) for b in batches))
 
 
 def _subset(present: np.ndarray, seed: int) -> np.ndarray:
@@ -166,14 +167,13 @@ def _document_set(
     shard = np.zeros(len(member), dtype=np.int64)
     # Documents stand in the order of a hash of their text, so their numbers are keys.
     shard[documents] = assign(sizes[documents].astype(int).tolist(), documents.tolist(), shards)
-    mine = [b for b in batches if b.subset] if not member.all() else list(batches)
     occupied = np.zeros(shard[documents].max() + 1, dtype=bool)
     thresholds = {}
     for predicting in (False, True):
-        index = [b.logits_index if predicting else b.index for b in mine]
-        seen = [b.document[i] for b, i in zip(mine, index, strict=True)]
+        index = [b.logits_index if predicting else b.index for b in batches]
+        seen = [b.document[i] for b, i in zip(batches, index, strict=True)]
         occupied[shard[np.unique(torch.cat(seen).cpu().numpy())]] = True
-        keys = torch.cat([b.key[i] for b, i in zip(mine, index, strict=True)]).cpu().numpy()
+        keys = torch.cat([b.key[i] for b, i in zip(batches, index, strict=True)]).cpu().numpy()
         for size in samples:
             thresholds[(predicting, size)] = _threshold(keys, size)
     weights = bootstrap(occupied, seed=seed) if interval == "bootstrap" else leave_one_out(occupied)

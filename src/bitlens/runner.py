@@ -1,19 +1,14 @@
 """Running what is missing of a study: load, compress, sweep, write."""
 
-import os
-import platform
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
-from bitlens.study import Study, parse_bytes
 from tqdm import tqdm
 
 from bitlens.analyses import ANALYSES, Analysis
@@ -24,14 +19,24 @@ from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.texts import read_texts
 from bitlens.errors import BitlensError
 from bitlens.estimate import contrasts, estimates
+from bitlens.manifest import (
+    Done,
+    cell_entry,
+    describe_corpus,
+    describe_model,
+    make_manifest,
+    run_record,
+    twin_record,
+)
 from bitlens.measure import Measurement, comparisons
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, load
 from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
 from bitlens.plan import Plan, make_plan
-from bitlens.records import Cell, Check, TwinRecord, Value
+from bitlens.records import Cell, Check, Value
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
+from bitlens.study import Study, parse_bytes
 from bitlens.sweep import REFERENCE
 from bitlens.twin import Twin
 
@@ -46,18 +51,6 @@ FREE_SHARE = 0.5
 """Of the free memory, when --memory does not say."""
 WORKSPACE = 1 << 29
 """Bytes left for what a block, a tally and a few logits need while they are worked on."""
-
-
-@dataclass
-class Done:
-    """What a run hands to the manifest, model by model."""
-
-    models: list[dict[str, Any]] = field(default_factory=list)
-    corpora: list[dict[str, Any]] = field(default_factory=list)
-    twins: list[dict[str, Any]] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    cells: list[dict[str, Any]] = field(default_factory=list)
-    coverage: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run(
@@ -90,11 +83,11 @@ def run(
             "at least one twin with numbers.",
             "another compression or model.",
         )
-    manifest = _manifest(study, command, done)
+    manifest = make_manifest(study, command, done)
     store.write_table("coverage", done.coverage, COVERAGE)
     store.write_table("estimates", estimates(store, manifest, study.interval), ESTIMATES)
     store.write_table("contrasts", contrasts(store, manifest, study.interval), CONTRASTS)
-    store.write_json("run", _run_record(time.monotonic() - started))
+    store.write_json("run", run_record(time.monotonic() - started))
     store.write_manifest(manifest)
     store.clear_partial()
     return store
@@ -396,8 +389,7 @@ class _Audit:
         yield Check(
             "enough documents",
             True if documents >= 20 else None if documents > 1 else False,
-            f"{documents} documents are the sampling units"
-            + ("" if documents >= 200 else NARROW),
+            f"{documents} documents are the sampling units" + ("" if documents >= 200 else NARROW),
         )
 
     def _report(
@@ -415,14 +407,22 @@ class _Audit:
     ) -> None:
         """Into the manifest: what was run, on what, and how each cell ended."""
         if loaded.name not in [m["name"] for m in done.models]:
-            done.models.append(_describe(loaded, layout, self.source))
+            done.models.append(describe_model(loaded, layout, self.source))
             done.checks += [
                 replace(c, name=f"{loaded.name}: {c.name}") if len(self.study.models) > 1 else c
                 for c in checks
             ]
             for side in sides:
                 twin = twins.get(side.text)
-                record = _twin_record(side, twin, layout, failed.get(side.text))
+                record = twin_record(
+                    side.text,
+                    side.compression,
+                    side.control,
+                    side.like,
+                    twin,
+                    layout.dtype,
+                    failed.get(side.text),
+                )
                 done.twins.append({"model": loaded.name, **asdict(record)})
                 if twin is not None and side.text not in failed:
                     done.coverage += [
@@ -430,24 +430,11 @@ class _Audit:
                         for row in twin.coverage()
                     ]
         done.corpora.append(
-            {
-                "name": corpus.name,
-                "model": loaded.name,
-                "seed": self.seed,
-                "documents": corpus.n_documents,
-                "tokens": corpus.n_tokens,
-                "positions": plan.positions,
-                "windows": len(corpus.rows),
-                "context": corpus.context,
-                "bos": corpus.bos,
-                "positions_rule": self.study.positions,
-                "token_hash": corpus.token_hash,
-                "notes": list(corpus.notes),
-            }
+            describe_corpus(corpus, plan, loaded.name, self.seed, self.study.positions)
         )
         for (text, _), cell in cells.items():
             reason = failed.get(text)
-            done.cells.append(_cell_entry(cell, "failed" if reason else "done", reason))
+            done.cells.append(cell_entry(cell, "failed" if reason else "done", reason))
 
 
 def _collect(measurement: Measurement) -> dict[tuple[str, str], list[Value]]:
@@ -493,7 +480,7 @@ def _try_shapes(
             tried.add(shape)
             weight = torch.linspace(-0.1, 0.1, shape[-1] * shape[-2]).reshape(shape[-2:])
             trial = Map(name, weight)
-            compression.compress([trial], 0, compression.survey(lambda trial=trial: [trial]))
+            compression.compress([trial], 0, compression.survey(partial(list, [trial])))
 
 
 @torch.no_grad()
@@ -512,109 +499,10 @@ def _check_forward(layout: Layout, corpus: Corpus) -> Check:
     )
 
 
-def _describe(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[str, Any]:
-    return {
-        "name": loaded.name,
-        "revision": source.revision,
-        "fingerprint": loaded.fingerprint,
-        "family": layout.config.model_type,
-        "blocks": layout.depth,
-        "width": layout.width,
-        "heads": int(layout.config.num_attention_heads),
-        "vocabulary": layout.vocabulary,
-        "parameters": sum(p.numel() for p in layout.model.parameters()),
-        "bytes": loaded.weight_bytes,
-        "dtype": str(layout.dtype).removeprefix("torch."),
-        "device": str(next(p.device for p in layout.shell.module.parameters())),
-        "attention": loaded.model.config._attn_implementation,
-        "from_disk": loaded.offloaded,
-        "remote_code": source.trust_remote_code,
-    }
-
-
-def _twin_record(side: _Side, twin: Twin | None, layout: Layout, reason: str | None) -> TwinRecord:
-    total = coverage.total(twin.coverage()) if twin is not None and reason is None else None
-    dtype = side.compression.compute_dtype or layout.dtype
-    return TwinRecord(
-        side.text,
-        side.control,
-        side.like,
-        total.bits if total else None,
-        total.bytes if total else None,
-        str(dtype).removeprefix("torch."),
-        "failed" if reason else "done",
-        reason,
-    )
-
-
-def _cell_entry(cell: Cell, status: str, reason: str | None) -> dict[str, Any]:
-    return {
-        "id": cell.id,
-        "model": cell.model,
-        "compression": cell.compression,
-        "analysis": cell.analysis,
-        "seed": cell.seed,
-        "status": status,
-        "reason": reason,
-    }
-
-
 def _record_failure(study: Study, source: ModelSource, seed: int, reason: str, done: Done) -> None:
     """A model that could not be audited at all."""
     name = Path(source.name).name
     for text in study.compressions:
         for analysis in study.analyses:
             cell = Cell(name, text, analysis, seed)
-            done.cells.append(_cell_entry(cell, "failed", reason))
-
-
-def _manifest(study: Study, command: str, done: Done) -> dict[str, Any]:
-    metrics = {
-        f"{name}.{metric.name}": asdict(metric)
-        for name in study.analyses
-        for metric in ANALYSES[name].metrics
-    }
-    return {
-        "tool": {"version": version("bitlens")},
-        "command": command.replace(str(Path.home()), "~"),
-        "models": done.models,
-        "corpora": done.corpora,
-        "settings": study.to_dict(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},
-        },
-        "twins": done.twins,
-        "checks": [asdict(check) for check in done.checks],
-        "metrics": metrics,
-        "cells": done.cells,
-    }
-
-
-def peak_bytes() -> int:
-    """The most memory this process has held so far."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not getrusage: it also counts what the process was before it became this program.
-        line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    scale = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-def _run_record(seconds: float) -> dict[str, Any]:
-    """What differs from run to run."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
-        "peak_bytes": peak_bytes(),
-        "machine": {
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "memory": psutil.virtual_memory().total,
-            "gpu": gpu,
-            "peak_gpu_bytes": torch.cuda.max_memory_allocated() if gpu else None,
-        },
-    }
+            done.cells.append(cell_entry(cell, "failed", reason))

@@ -114,8 +114,8 @@ class Store:
     def write_cell(self, cell: Cell, values: Iterable[Value]) -> None:
         """Write a cell; it counts as complete from the last step on."""
         folder = self._cell_folder(cell.id)
-        _write(folder / "values.parquet", _parquet("values", values, VALUES))
-        _write(folder / CELL, _json({"schema": SCHEMA, **asdict(cell)}))
+        write(folder / "values.parquet", _parquet("values", values, VALUES))
+        write(folder / CELL, _json({"schema": SCHEMA, **asdict(cell)}))
 
     def read_cell(self, cell_id: str) -> tuple[Cell, list[Value]]:
         """A complete cell and its values, in the order in which they were written."""
@@ -138,7 +138,7 @@ class Store:
         The manifest is withdrawn in the same step: it vouches for the tables it was written after.
         """
         content = _parquet(name, rows, schema)
-        _write(inside(self.root, f"{name}.parquet"), content, withdraw=self.root / MANIFEST)
+        write(inside(self.root, f"{name}.parquet"), content, withdraw=self.root / MANIFEST)
 
     def read_table(self, name: str, schema: pa.Schema | None = None) -> pa.Table:
         """A table of the store, with the schema it must have where one is given."""
@@ -147,7 +147,7 @@ class Store:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write `NAME.json`: strict, sorted, indented."""
-        _write(inside(self.root, f"{name}.json"), _json(content))
+        write(inside(self.root, f"{name}.json"), _json(content))
 
     def read_json(self, name: str) -> Any:
         """What `NAME.json` holds."""
@@ -244,7 +244,7 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(path: Path, content: bytes, withdraw: Path | None = None) -> None:
+def write(path: Path, content: bytes, withdraw: Path | None = None) -> None:
     """All of the content or nothing, even if the machine stops: written aside, then renamed."""
     aside = path.with_name(f".{path.name}.writing")
     with _writing(path):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bitlens.errors import BitlensError
-from bitlens.models.layout import BlockLayout, Layout, first_tensor
+from bitlens.models.block import BlockLayout, first_tensor
+from bitlens.models.layout import Layout
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
 from bitlens.plan import TokenBatch
@@ -179,8 +180,8 @@ class Sweep:
         outputs: dict[str, Tensor] = {}
         for stream in self._active(depth, batch):
             source = stream.weights_at(depth)
-            forks_here = stream.parent is not None and stream.start == depth
-            states = hidden[(stream.parent if forks_here else stream.name, batch.number)]
+            forks_here = stream.parent if stream.start == depth else None
+            states = hidden[(forks_here or stream.name, batch.number)]
             call = calls[(self.twins[source].entry_key, batch.number)][depth]
             sites = sorted(s for s in self._wanted[stream.name] if site(s).depth == depth)
             readings[stream.name], outputs[stream.name] = blocks[source](states, call, sites)
@@ -320,10 +321,10 @@ class _Block:
     ) -> tuple[dict[str, Tensor], Tensor]:
         # A fork may come from a stream of another dtype.
         hidden = hidden.to(self._device, self._dtype)
-        args, kwargs = _move(call.args, self._device), _move(call.kwargs, self._device)
+        call = call.each(lambda tensor: tensor.to(self._device))
         with _capture(self._code, self._names, [site(s).kind for s in sites]) as caught:
             output = first_tensor(
-                functional_call(self._code, self._weights, (hidden, *args), kwargs)
+                functional_call(self._code, self._weights, (hidden, *call.args), call.kwargs)
             )
         caught["resid"] = output
         return {s: _with_batch(caught[site(s).kind], hidden) for s in sites}, output
@@ -381,13 +382,3 @@ def _capture(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _move(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, tuple):
-        return tuple(_move(v, device) for v in value)
-    if isinstance(value, dict):
-        return {k: _move(v, device) for k, v in value.items()}
-    return value

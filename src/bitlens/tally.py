@@ -47,8 +47,8 @@ class Tally:
         for name, value in other.largest.items():
             mine = self.largest.get(name)
             self.largest[name] = value.clone() if mine is None else torch.maximum(mine, value)
-        for name, value in other.rows.items():
-            self.rows.setdefault(name, []).extend(value)
+        for name, rows in other.rows.items():
+            self.rows.setdefault(name, []).extend(rows)
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a safetensors file."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from bitlens.compress import coverage, format
 from bitlens.compress.compression import Compression, Map
@@ -133,7 +134,7 @@ class Twin:
         return list(rows.values())
 
     @torch.no_grad()
-    def model(self) -> nn.Module:
+    def model(self) -> PreTrainedModel:
         """A normal transformers model with the twin's weights, the reference left as it is.
 
         Needs memory for a second model; models swept from disk must be loaded in memory first.

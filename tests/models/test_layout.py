@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 from transformers.pytorch_utils import Conv1D
 
+import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 
@@ -65,7 +65,9 @@ def changed(
         hidden = (args[0] if args else kwargs["hidden_states"]).clone()
         if position is not None:
             hidden[:, position] += 1 + hidden[:, position].flip(-1)
-        return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+        return (
+            ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+        )
 
     def freeze(module: nn.Module, args: Any, output: Any) -> Any:
         value = next(v for path, v in frozen.items() if block.get_submodule(path) is module)
@@ -163,7 +165,9 @@ def test_every_matrix_is_in_a_group_once(family: str) -> None:
     assert sorted(found) == sorted(expected)
     for depth in range(layout.depth):
         maps = [m for group in layout.maps(depth, layout.weights(depth)) for m in group]
-        names = [(n, s) for n, s in layout.matrices() if n.startswith(f"{layout.block_name(depth)}.")]
+        names = [
+            (n, s) for n, s in layout.matrices() if n.startswith(f"{layout.block_name(depth)}.")
+        ]
         assert [(m.name, tuple(m.weight.shape)) for m in maps] == names
 
 
@@ -198,7 +202,10 @@ def test_effective_matrices_are_what_the_modules_do(family: str) -> None:
         weights = layout.weights(depth)
         for place in (p for g in layout.block_layouts[depth].groups for p in g):
             if place.parameter == "weight":
-                module, effective = block.get_submodule(place.module), place.effective(weights[place.key])
+                module, effective = (
+                    block.get_submodule(place.module),
+                    place.effective(weights[place.key]),
+                )
                 identity = torch.eye(effective.shape[1])
                 with torch.no_grad():
                     pushed = module(identity) - module(torch.zeros_like(identity))
@@ -295,7 +302,10 @@ def test_rows_of_query_maps_are_where_the_layout_says(family: str) -> None:
         rows = place.effective(weight)[start : start + size]
         rows += 0.3 * torch.randn(rows.shape, generator=draw)
     after = tiny.read(layout, sites, batch)
-    for name, split in (("pattern.0", lambda t: t), ("heads.0", lambda t: t.unflatten(-1, (heads, -1)))):
+    for name, split in (
+        ("pattern.0", lambda t: t),
+        ("heads.0", lambda t: t.unflatten(-1, (heads, -1))),
+    ):
         axis = 1 if name == "pattern.0" else 2
         moved = (split(after[name]) - split(before[name])).abs().movedim(axis, 0).flatten(1).amax(1)
         others = torch.cat([moved[:head], moved[head + 1 :]]).max()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
+import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
@@ -32,7 +32,9 @@ def test_a_folder_is_loaded_as_asked(llama: Path, dtype: str) -> None:
     assert loaded.name == llama.name and not loaded.offloaded and not loaded.model.training
     for name, parameter in loaded.model.named_parameters():
         assert torch.equal(parameter, stored[name].to(wanted))
-    assert loaded.weight_bytes == sum(p.numel() for p in loaded.model.parameters()) * wanted.itemsize
+    assert (
+        loaded.weight_bytes == sum(p.numel() for p in loaded.model.parameters()) * wanted.itemsize
+    )
     assert len(loaded.tokenizer("abc")["input_ids"]) == 3
 
 

@@ -2,11 +2,11 @@
 code."""
 
 import pytest
-import tiny
 import torch
 
-from bitlens.models.shell import strip
+import tiny
 from bitlens.models.layout import Layout
+from bitlens.models.shell import strip
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 

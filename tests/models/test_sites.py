@@ -1,8 +1,8 @@
 """Laws of sites: our names, those of TransformerLens and module paths mean one place."""
 
 import pytest
-import tiny
 
+import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.sites import all_sites, resolve, site
 

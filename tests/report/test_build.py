@@ -57,9 +57,9 @@ def test_a_failed_write_leaves_the_old_page(built: Path, monkeypatch: pytest.Mon
     def full(source: object, target: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(building.os, "replace", full)
-    with pytest.raises(OSError):
-        building._write(built / "report.html", b"half")
+    monkeypatch.setattr("bitlens.store.os.replace", full)
+    with pytest.raises(BitlensError, match="no space left"):
+        building.write(built / "report.html", b"half")
     assert (built / "report.html").read_bytes() == before
     assert not [path for path in built.glob(".*")]
 

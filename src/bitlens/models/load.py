@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from bitlens.errors import BitlensError
 from bitlens.models.layout import blocks_path
@@ -26,7 +32,7 @@ class Loaded:
 
     name: str
     """For the reader: the hub id, or the folder's own name (its path is nobody's business)."""
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str
     """Changes when the weights do."""

@@ -7,7 +7,7 @@ that the last stand-in hands on are what the final norm and the unembedding turn
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,20 @@ class Call:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Call":
+        """The same call with every tensor in it changed."""
+
+        def within(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return change(value)
+            if isinstance(value, tuple):
+                return tuple(within(v) for v in value)
+            if isinstance(value, dict):
+                return {k: within(v) for k, v in value.items()}
+            return value
+
+        return Call(within(self.args), within(self.kwargs))
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,7 @@ class Shell:
     """The model without its blocks, run by its own forward."""
 
     def __init__(self, model: nn.Module, blocks_path: str) -> None:
-        blocks = list(model.get_submodule(blocks_path))
+        blocks = list(model.get_submodule(blocks_path).children())
         stand_ins = {
             f"{blocks_path}.{depth}": _StandIn(self, depth, block)
             for depth, block in enumerate(blocks)
@@ -110,7 +124,7 @@ class Shell:
             return self._hand_on(self._injected if last else hidden)
         if depth == 0:
             self._entry = hidden
-        self._calls.append(Call(self._shared(args[1:]), self._shared(kwargs)))
+        self._calls.append(Call(args[1:], kwargs).each(self._shared))
         if last:
             raise _LastBlockReached
         return self._hand_on(hidden)
@@ -122,20 +136,14 @@ class Shell:
         """Families whose model unpacks what a block returns want it packed."""
         self._as_tuple = value
 
-    def _shared(self, value: Any) -> Any:
+    def _shared(self, value: Tensor) -> Tensor:
         """Masks and position embeddings are the same for most batches: keep one of each."""
-        if isinstance(value, Tensor):
-            known = self._intern.setdefault((value.shape, value.dtype, value.device), [])
-            for other in known:
-                if other is value or torch.equal(other, value):
-                    return other
-            if len(known) < 8:
-                known.append(value)
-            return value
-        if isinstance(value, tuple):
-            return tuple(self._shared(v) for v in value)
-        if isinstance(value, dict):
-            return {k: self._shared(v) for k, v in value.items()}
+        known = self._intern.setdefault((value.shape, value.dtype, value.device), [])
+        for other in known:
+            if other is value or torch.equal(other, value):
+                return other
+        if len(known) < 8:
+            known.append(value)
         return value
 
     @torch.no_grad()

@@ -1,7 +1,5 @@
 """What is on the page, in which order, and where is it written? A pure function of the store."""
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from bitlens.report.sections.tails import tails
 from bitlens.report.sections.validity import validity
 from bitlens.report.verdict import summary_table, verdicts
 from bitlens.report.wording import count
+from bitlens.store import write
 
 
 def build(store_path: Path) -> Path:
@@ -33,9 +32,9 @@ def build(store_path: Path) -> Path:
     charts.mkdir(exist_ok=True)
     for figure in figures(whole):
         for name, content in pictures(figure).items():
-            _write(charts / name, content)
-    _write(store_path / "summary.md", markdown(summary(evidence)).encode())
-    _write(store_path / "report.html", html(whole).encode())
+            write(charts / name, content)
+    write(store_path / "summary.md", markdown(summary(evidence)).encode())
+    write(store_path / "report.html", html(whole).encode())
     return store_path / "report.html"
 
 
@@ -107,16 +106,3 @@ def _subtitle(evidence: Evidence) -> str:
     said = ", ".join(f"{name} ({count(number, 'document')})" for name, number in texts.items())
     version = evidence.manifest["tool"]["version"]
     return f"Measured on {said}. bitlens {version}, {evidence.run['date'][:10]}."
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of the content or none of it: written beside, then renamed."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

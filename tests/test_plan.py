@@ -1,0 +1,236 @@
+"""Laws of plans: which positions count, which are sampled, and where each belongs."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+import tiny
+from bitlens.data.corpus import Corpus, make_corpus
+from bitlens.data.files import Document
+from bitlens.data.texts import Texts
+from bitlens.plan import FORK_SHARE, Plan, TokenBatch, make_plan
+from bitlens.seeds import position_keys
+
+BOS = 0
+SHAPES = st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=4), min_size=1, max_size=30)
+Place = tuple[int, int]
+
+
+def with_bos(shape: list[list[int]], seed: int = 0) -> Corpus:
+    """Random windows, each beginning with BOS, which also stands here and there within."""
+    corpus = tiny.corpus(shape, bos_id=BOS, seed=seed)
+    for row in corpus.rows:
+        row[0] = BOS
+        row[5:6] = BOS
+    return corpus
+
+
+def places(batch: TokenBatch, index: object) -> list[Place]:
+    """Document and position in it, of flattened positions."""
+    return list(zip(batch.document[index].tolist(), batch.offset[index].tolist(), strict=True))
+
+
+def counted(plan: Plan, subset: bool = False, predicting: bool = False) -> dict[Place, int]:
+    """Every counted position of a plan with its key; none twice."""
+    found: dict[Place, int] = {}
+    for batch in plan.batches:
+        if batch.subset or not subset:
+            index = batch.logits_index if predicting else batch.index
+            for place, key in zip(places(batch, index), batch.key[index].tolist(), strict=True):
+                assert place not in found
+                found[place] = key
+    return found
+
+
+def expected(corpus: Corpus, rule: str, predicting: bool) -> set[Place]:
+    """The same by the words of the rule, a position at a time."""
+    found = set()
+    for row, document, start in zip(corpus.rows, corpus.document, corpus.starts, strict=True):
+        last = len(row) - 1
+        for n, token in enumerate(row):
+            if rule == "content":
+                counts = n > 0 and token != BOS and not (predicting and n == last)
+            elif rule == "all":
+                counts = not (predicting and n == last)
+            else:
+                counts = n == (last - 1 if predicting else last)
+            if counts:
+                found.add((int(document), int(start) + n))
+    return found
+
+
+@pytest.mark.parametrize("rule", ["content", "all", "last"])
+@settings(max_examples=25, deadline=None)
+@given(shape=SHAPES, tokens=st.integers(12, 90))
+def test_every_position_that_counts_counts_once(
+    rule: str, shape: list[list[int]], tokens: int
+) -> None:
+    """All those that the rule means, and no other: content leaves out BOS and each window's
+    first position, and nothing predicts beyond its window."""
+    corpus = with_bos(shape)
+    plan = make_plan(corpus, rule, 0, tokens, [8])
+    assert set(counted(plan)) == expected(corpus, rule, predicting=False)
+    assert set(counted(plan, predicting=True)) == expected(corpus, rule, predicting=True)
+    assert plan.positions == len(counted(plan))
+
+
+@settings(max_examples=25, deadline=None)
+@given(shape=SHAPES, tokens=st.integers(12, 90))
+def test_targets_are_the_next_tokens(shape: list[list[int]], tokens: int) -> None:
+    """What a position is to predict is what stands after it in its window; padding is never
+    looked at, and the mask is there where there is some."""
+    corpus = with_bos(shape)
+    following = {}
+    for row, document, start in zip(corpus.rows, corpus.document, corpus.starts, strict=True):
+        for n in range(len(row)):
+            following[(document, start + n)] = row[n + 1] if n + 1 < len(row) else -1
+    for batch in make_plan(corpus, "all", 0, tokens, [8]).batches:
+        for place, target in zip(
+            places(batch, batch.index), batch.target[batch.index].tolist(), strict=True
+        ):
+            assert following[place] == target
+        inside = np.zeros(batch.tokens.numel(), dtype=bool)
+        inside[batch.index.numpy()] = True
+        if batch.mask is None:
+            assert inside.all()
+        else:
+            assert (batch.mask.flatten().bool().numpy() == inside).all() and not inside.all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(shape=SHAPES, size=st.integers(1, 60), seed=st.integers(0, 3))
+def test_samples_have_the_size_asked_for(shape: list[list[int]], size: int, seed: int) -> None:
+    """Exactly so many positions, or all where there are fewer: those with the smallest hashes of
+    document and position, of all documents and of the subset alike."""
+    plan = make_plan(with_bos(shape), "content", seed, 64, [size, 1 << 20])
+    for subset, documents in ((False, plan.all), (True, plan.subset)):
+        for predicting in (False, True):
+            keys = counted(plan, subset, predicting)
+            below = sorted(k for k in keys.values() if k <= documents.thresholds[predicting, size])
+            assert below == sorted(keys.values())[:size]
+            everything = documents.thresholds[predicting, 1 << 20]
+            assert all(k <= everything for k in keys.values())
+    for (document, offset), key in counted(plan).items():
+        assert key == position_keys(seed, np.array([document]), np.array([offset]))[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(shape=SHAPES, interval=st.sampled_from(["jackknife", "bootstrap"]))
+def test_shards_are_whole_documents(shape: list[list[int]], interval: str) -> None:
+    """A document is in one shard; 20 shards or one a document; the first row of weights counts
+    all of them once."""
+    plan = make_plan(with_bos(shape), "all", 0, 64, [8], interval)
+    for documents, subset in ((plan.all, False), (plan.subset, True)):
+        seen = {d for d, _ in counted(plan, subset)}
+        shards = {int(documents.shard[d]) for d in seen}
+        assert documents.documents == len(seen)
+        limit = len(seen) if interval == "bootstrap" else min(20, len(seen))
+        assert shards == set(range(limit)) == set(range(documents.shards))
+        assert (documents.weights[0] == 1).all()
+        if interval == "jackknife" and len(shards) > 1:
+            assert (documents.weights[1:] == 1 - np.eye(len(shards))).all()
+        for batch in plan.batches:
+            if batch.subset or not subset:
+                at = plan.positions_of(batch, batch.index, subset)
+                assert (at.shard == documents.shard[at.document]).all()
+                assert at.shards == documents.shards
+                assert (at.target == batch.target[batch.index]).all()
+                assert (at.key == batch.key[batch.index]).all()
+                assert (at.offset == batch.offset[batch.index]).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 40, 41])
+def test_forks_run_on_a_seeded_eighth(n: int) -> None:
+    """One document in eight, rounded up, two at least; a batch holds documents of the subset or
+    others, never both; another seed takes others."""
+    shape = [[6]] * n
+    plan = make_plan(with_bos(shape), "all", 0, 24, [8])
+    chosen = {d for d, _ in counted(plan, subset=True)}
+    assert FORK_SHARE == 8
+    assert len(chosen) == plan.subset.documents == max(min(2, n), -(-n // 8))
+    for batch in plan.batches:
+        assert {d in chosen for d in batch.document[batch.index].tolist()} == {batch.subset}
+    again = make_plan(with_bos(shape), "all", 0, 60, [8])
+    assert {d for d, _ in counted(again, subset=True)} == chosen
+    if n > 8:
+        others = [
+            frozenset(d for d, _ in counted(make_plan(with_bos(shape), "all", s, 24, [8]), True))
+            for s in range(1, 6)
+        ]
+        assert len({frozenset(chosen), *others}) > 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=SHAPES, seed=st.integers(0, 3))
+def test_the_size_of_batches_changes_no_membership(shape: list[list[int]], seed: int) -> None:
+    """Which positions count, their keys, the shards, the subset and the samples are the corpus'."""
+    corpus = with_bos(shape)
+    first, *others = (make_plan(corpus, "content", seed, tokens, [5]) for tokens in (12, 40, 4000))
+    for other in others:
+        for predicting in (False, True):
+            assert counted(other, False, predicting) == counted(first, False, predicting)
+            assert counted(other, True, predicting) == counted(first, True, predicting)
+        for mine, theirs in ((first.all, other.all), (first.subset, other.subset)):
+            assert (mine.shard == theirs.shard).all()
+            assert (mine.weights == theirs.weights).all()
+            assert mine.thresholds == theirs.thresholds
+
+
+def test_the_order_of_documents_does_not_matter(letters: PreTrainedTokenizerFast) -> None:
+    """However the source is sorted, the same text gives the same plan."""
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefg ", k=draw.randrange(5, 60))) for _ in range(30)]
+
+    def plan(order: list[str]) -> Plan:
+        texts = Texts("texts", tuple(Document(str(n), t) for n, t in enumerate(order)), True)
+        return make_plan(make_corpus(texts, letters, 16), "content", 0, 100, [8])
+
+    first, second = plan(words), plan(draw.sample(words, len(words)))
+    assert len(first.batches) == len(second.batches) > 3
+    for one, two in zip(first.batches, second.batches, strict=True):
+        assert (one.tokens == two.tokens).all() and one.subset == two.subset
+        assert (one.document == two.document).all() and (one.key == two.key).all()
+    assert (first.all.shard == second.all.shard).all()
+    assert first.all.thresholds == second.all.thresholds
+
+
+def test_a_part_of_a_corpus_is_planned_as_a_corpus() -> None:
+    """Documents that were left out leave no shard, no sample and no subset of their own behind."""
+    whole = with_bos([[9]] * 24)
+    kept = np.arange(24)[::2]
+    plan = make_plan(whole.select(kept), "content", 0, 60, [10, 1 << 20])
+    assert {d for d, _ in counted(plan)} == set(kept)
+    assert plan.all.documents == len(kept) == plan.all.shards
+    assert plan.all.weights.shape == (13, 12)
+    assert plan.subset.documents == 2
+    for predicting in (False, True):
+        keys = sorted(counted(plan, predicting=predicting).values())
+        assert plan.all.thresholds[predicting, 10] == keys[9]
+
+
+def test_documents_without_a_counted_position_are_no_replicate() -> None:
+    """A shard that holds nothing that counts cannot be left out."""
+    plan = make_plan(with_bos([[6], [6], [1]]), "content", 0, 60, [8])
+    assert plan.all.weights.shape == (3, 3)
+    held = {int(plan.all.shard[d]) for d, _ in counted(plan)}
+    assert set(np.flatnonzero((plan.all.weights == 0).any(axis=0))) == held
+
+
+def test_windows_of_one_document_share_its_shard() -> None:
+    """Tokens of a document resemble each other: its windows are never told apart."""
+    plan = make_plan(with_bos([[12, 12, 5], [12, 3], [4]]), "all", 0, 24, [8])
+    by_document = {d for d, _ in counted(plan)}
+    assert by_document == {0, 1, 2} and plan.all.documents == 3
+    offsets = sorted(o for d, o in counted(plan) if d == 0)
+    assert offsets == list(range(29))
+
+
+def test_a_row_longer_than_a_batch_gets_one_of_its_own() -> None:
+    """The size of batches is a wish; the longest window is run all the same."""
+    plan = make_plan(with_bos([[12], [3]]), "all", 0, 4, [8])
+    assert max(b.tokens.numel() for b in plan.batches) == 12
+    assert plan.positions == 15
