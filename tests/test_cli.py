@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bitlens import cli
+from bitlens.demo import model_path
 from bitlens.store import Store
 from bitlens.study import Study
 
@@ -139,6 +140,21 @@ def test_the_same_command_again_computes_nothing(audited: tuple[list[str], str],
     assert done.out == out.partition("\n")[2]
 
 
+def test_a_narrow_terminal_gets_numbers_one_after_the_other(
+    audited: tuple[list[str], str],
+    bitlens: Command,
+    no_pictures: None,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Ten columns in eighty characters could not be read."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = re.sub(r"\x1b\[[0-9;]*m", "", bitlens(*audited[0]).out)
+    table, _, _ = out.partition("±")
+    assert re.search(r"^rtn:bits=4 *\n    bits 4\.\d+, size .* kB, perplexity", out, re.MULTILINE)
+    assert max(map(len, table.splitlines())) <= 80
+
+
 def test_estimates_are_exported(audited: tuple[list[str], str], bitlens: Command, tmp_path: Path):
     """The same rows as CSV, JSON and Parquet; on standard output where it is text."""
     folder = audited[0][-1]
@@ -146,7 +162,7 @@ def test_estimates_are_exported(audited: tuple[list[str], str], bitlens: Command
     assert json.loads(bitlens("export", folder, "--format", "json").out)[0].keys() == rows[0].keys()
     assert bitlens("export", folder, "--format", "parquet", "--out", tmp_path / "a").code == 0
     assert pq.read_table(tmp_path / "a").num_rows == len(rows) > 50
-    refused = bitlens("export", folder, "--out", tmp_path / "no" / "where.csv")
+    refused = bitlens("export", folder, "--out", tmp_path / "a" / "where.csv")
     assert (refused.code, refused.out) == (2, "")
     assert "where.csv cannot be written" in refused.err
 
@@ -226,6 +242,7 @@ def test_the_demo_audits_the_embedded_model(
     for text in ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3"):
         assert f"\n- {text} (" in done.out
         assert f"noise:like=[{text}] (control)" in done.out
+    assert str(model_path()) not in (tmp_path / "demo" / "manifest.json").read_text()
 
 
 def test_a_study_goes_on_after_a_failure_and_says_so(

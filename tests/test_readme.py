@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,14 @@ def make_targets(commands: list[str]) -> list[str]:
 def folder(
     tmp_path: Path,
     gpt2: Path,
+    tiny_folder: Callable[..., Path],
     short_texts: Path,
     no_pictures: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """A folder in which `gpt2` is a tiny model and the files exist that the README names."""
+    """A folder in which its models are tiny ones and the files exist that the README names."""
     shutil.copytree(gpt2, tmp_path / "gpt2")
+    shutil.copytree(tiny_folder("gpt_neox"), tmp_path / "EleutherAI" / "pythia-70m")
     shutil.copy(short_texts, tmp_path / "texts.jsonl")
     study = blocks("yaml")[0] + f"text: {short_texts}\n"
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from bitlens.compress import parse
-from bitlens.demo import evaluation_path
+from bitlens.demo import evaluation_path, model_path
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.study import LARGEST_FILE, Study, audit_of, load_study, parse_bytes
@@ -72,6 +72,15 @@ def test_to_dict_is_plain_and_comes_back():
     settings = yaml.safe_load(yaml.safe_dump(study.to_dict()))
     assert settings["text"] == "demo"
     assert Study.model_validate(settings) == study
+
+
+def test_what_is_embedded_is_called_demo():
+    """As a model and as texts; where it is installed stays out of the results."""
+    study = audit_of("demo", "rtn:bits=4", text="demo", dtype="bfloat16")
+    assert study.models == (ModelSource(str(model_path()), dtype="bfloat16"),)
+    assert study.text == str(evaluation_path())
+    settings = study.to_dict()
+    assert (settings["models"][0]["name"], settings["text"]) == ("demo", "demo")
 
 
 def test_to_dict_keeps_home_folders_to_itself():

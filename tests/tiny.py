@@ -305,6 +305,7 @@ class Refuse(Compression):
 
     name: ClassVar[str] = "refuse"
     at: str = ""
+    """Part of the names of modules that it refuses."""
 
     def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
         if any(self.at in m.name for m in maps):

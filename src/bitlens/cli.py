@@ -1,5 +1,6 @@
 """The command line: parse, call, print. What it starts is imported when it is started."""
 
+import os
 import shlex
 import sys
 from dataclasses import fields
@@ -11,7 +12,7 @@ import typer
 from bitlens.errors import BitlensError
 from bitlens.meanings import meanings
 from bitlens.models.source import ModelSource
-from bitlens.study import Study, audit_of, load_study
+from bitlens.study import DEMO, Study, audit_of, load_study
 
 if TYPE_CHECKING:
     from bitlens.report.parts import Table
@@ -55,14 +56,17 @@ Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that an a
 @app.command()
 def demo(out: Out = Path("bitlens-demo")) -> None:
     """Audit the small model that comes with bitlens."""
-    from bitlens.demo import model_path
-
-    _carry_out(audit_of(str(model_path()), DEMO_COMPRESSIONS, tokens=DEMO_TOKENS), out)
+    _carry_out(audit_of(DEMO, DEMO_COMPRESSIONS, tokens=DEMO_TOKENS), out)
 
 
 @app.command()
 def audit(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MEANING["name"])],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A folder, a hub id, or demo, the model that ships with bitlens."
+        ),
+    ],
     to: Annotated[
         list[str],
         typer.Option(
@@ -191,6 +195,9 @@ def doctor() -> None:
 
 def main() -> None:
     """The entry point: errors of the user in three parts and without a traceback, exit code 2."""
+    # Threads that wait by spinning make torch several times slower where cores are shared. This
+    # is read when torch is loaded, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(prog_name="bitlens")
     except BitlensError as error:

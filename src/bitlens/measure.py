@@ -20,7 +20,7 @@ from torch import Tensor
 from bitlens.analyses.analysis import Analysis, Outcome, Sample
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
-from bitlens.plan import DocumentSet, Plan
+from bitlens.plan import DocumentSet, Plan, TokenBatch
 from bitlens.readings import Pair, Positions, Reading
 from bitlens.records import Value, to_json
 from bitlens.sweep import REFERENCE, Step, Stream, Sweep, Wish
@@ -105,7 +105,7 @@ class Measurement:
         wishes = [Wish(c.stream, frozenset(c.sites)) for c in wanted]
         wishes += [Wish(REFERENCE, frozenset(c.sites)) for c in wanted]
         everyone = {REFERENCE: Twin(layout, None), **twins}
-        self._carry = Carry(partial)
+        self._carry = Carry(partial, plan.batches)
         left = plan.batches[self._carry.batches_done :]
         self.sweep = Sweep(layout, everyone, streams(wanted), wishes, left, hidden_bytes, progress)
 
@@ -114,13 +114,20 @@ class Measurement:
         for number, wave in enumerate(self.sweep.waves):
             last = number == len(self.sweep.waves) - 1
             depth = -2
+            passed = {depth}
             tallies: dict[Key, Tally] = {}
             for step in self.sweep.run(wave):
                 if step.depth != depth:
                     yield from self._complete(depth, tallies, last)
                     depth, tallies = step.depth, self._carry.load(step.depth)
+                    passed.add(depth)
                 self._tally(step, tallies)
+                del step
             yield from self._complete(depth, tallies, last)
+            # A wave may have nothing to predict; what the waves before it had is not lost.
+            for depth in range(-1, self.layout.depth + 1):
+                if depth not in passed:
+                    yield from self._complete(depth, self._carry.load(depth), last)
             if not last:
                 self._carry.wave_done(wave[-1].number + 1)
 
@@ -131,12 +138,15 @@ class Measurement:
             self._carry.save(depth, tallies)
             return
         by_key = {(c.analysis.name, c.twin, c.item, s): c for c in self.wanted for s in c.sites}
-        samples = {key: _Sampled(tallies.pop(key)) for key in list(tallies) if key not in by_key}
-        # In the order of what is wanted: tallies from a file come in another.
-        for key in [key for key in by_key if key in tallies]:
-            comparison = by_key[key]
-            sampled = [samples[_sample_key(comparison, s, key[3])] for s in comparison.streams]
-            yield comparison, self._finish(comparison, key[3], tallies.pop(key), *sampled)
+        # Site by site, so that only one site's samples are worked on at a time, and in the order
+        # of what is wanted: tallies from a file come in another.
+        for name in dict.fromkeys(key[3] for key in by_key if key in tallies):
+            here = [key for key in tallies if key[3] == name and key not in by_key]
+            samples = {key: _Sampled(tallies.pop(key)) for key in here}
+            for key in [key for key in by_key if key[3] == name and key in tallies]:
+                comparison = by_key[key]
+                pair = [samples[_sample_key(comparison, s, name)] for s in comparison.streams]
+                yield comparison, self._finish(comparison, name, tallies.pop(key), *pair)
 
     def _tally(self, step: Step, tallies: dict[Key, Tally]) -> None:
         """Every pair of this step into its tally. Readings are flattened once a stream."""
@@ -325,14 +335,21 @@ class Carry:
     A wave writes beside what the wave before it left; only when it is complete does it count.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, batches: Sequence[TokenBatch]) -> None:
         self._folder = folder
         self._state = folder / "waves.json"
+        self._shapes = [list(batch.tokens.shape) for batch in batches]
+        self._device = str(batches[0].tokens.device)
         self.batches_done = 0
         self._generation = 0
         if self._state.exists():
             state = json.loads(self._state.read_text())
-            self.batches_done, self._generation = state["batches"], state["generation"]
+            if state["shapes"] == self._shapes:
+                self.batches_done, self._generation = state["batches"], state["generation"]
+            else:
+                # Another device has batches of another size: half of those is no half of these.
+                for file in folder.iterdir():
+                    file.unlink()
 
     def _path(self, depth: int, generation: int) -> Path:
         return self._folder / f"{generation}-{depth + 1}.safetensors"
@@ -342,7 +359,7 @@ class Carry:
         if not path.exists():
             return {}
         parts: dict[Key, dict[str, Tensor]] = {}
-        for name, tensor in load_file(path).items():
+        for name, tensor in load_file(path, device=self._device).items():
             *key, rest = name.split("\x1f")
             parts.setdefault((key[0], key[1], key[2], key[3]), {})[rest] = tensor
         return {key: Tally.from_tensors(tensors) for key, tensors in parts.items()}
@@ -362,7 +379,11 @@ class Carry:
 
     def wave_done(self, batches: int) -> None:
         temporary = self._state.with_suffix(".tmp")
-        state = {"batches": batches, "generation": self._generation + 1}
+        state = {
+            "batches": batches,
+            "generation": self._generation + 1,
+            "shapes": self._shapes,
+        }
         temporary.write_text(to_json(state))
         os.replace(temporary, self._state)
         for old in self._folder.glob(f"{self._generation}-*.safetensors"):

@@ -7,7 +7,7 @@ anything is loaded, and whatever is wrong is a BitlensError that says where.
 import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
 from re import fullmatch
@@ -28,13 +28,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from bitlens.demo import evaluation_path
+from bitlens.demo import evaluation_path, model_path
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest
 
 DEMO = "demo"
-"""The word for the evaluation texts that ship with bitlens."""
+"""The word for the model and for the evaluation texts that ship with bitlens."""
 LARGEST_FILE = 1 << 20
 """Bytes; a study is written by hand."""
 _UNITS = {
@@ -67,6 +67,10 @@ def _located() -> Iterator[None]:
 
 def _named(source: Any) -> Any:
     return ModelSource(source) if isinstance(source, str) else source
+
+
+def _embedded(source: ModelSource) -> ModelSource:
+    return replace(source, name=str(model_path())) if source.name == DEMO else source
 
 
 def _canonical(compression: Any) -> Any:
@@ -127,10 +131,11 @@ class Study(BaseModel):
     )
 
     models: Annotated[
-        tuple[Annotated[ModelSource, BeforeValidator(_named)], ...], AfterValidator(_distinct)
+        tuple[Annotated[ModelSource, BeforeValidator(_named), AfterValidator(_embedded)], ...],
+        AfterValidator(_distinct),
     ] = Field(min_length=1, examples=["[gpt2]"])
-    """The references: hub ids or folders, or mappings of name, revision, dtype, device,
-    device_map and trust_remote_code."""
+    """The references: hub ids, folders or demo, the model that ships with bitlens; or mappings of
+    name, revision, dtype, device, device_map and trust_remote_code."""
     compressions: Annotated[
         tuple[Annotated[str, BeforeValidator(_canonical)], ...], AfterValidator(_distinct)
     ] = Field(min_length=1, examples=['["rtn:bits=4,group=64"]'])
@@ -184,13 +189,16 @@ class Study(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting as plain values, the same on every machine: home folders become `~`."""
-        home = str(Path.home())
         settings = self.model_dump(mode="json")
-        is_demo = self.text == str(evaluation_path())
-        settings["text"] = DEMO if is_demo else self.text.replace(home, "~")
+        settings["text"] = _public(self.text, evaluation_path())
         for model in settings["models"]:
-            model["name"] = model["name"].replace(home, "~")
+            model["name"] = _public(model["name"], model_path())
         return settings
+
+
+def _public(source: str, embedded: Path) -> str:
+    """A source without what is this machine's business."""
+    return DEMO if source == str(embedded) else source.replace(str(Path.home()), "~")
 
 
 def audit_of(model: str, to: Any, **settings: Any) -> Study:

@@ -5,6 +5,8 @@ for each twin and dropped; the reference is computed once for all twins; what is
 block is handed out when the block runs. Streams that fork from another share its prefix.
 """
 
+import ctypes
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,6 +166,9 @@ class Sweep:
             blocks = self._blocks(depth)
             for batch in wave:
                 yield self._step(depth, batch, blocks, hidden, calls)
+            # Before the next blocks are made: one block a twin is what fits.
+            del blocks
+            _return_memory()
         for batch in wave:
             yield from self._leave(batch, hidden)
 
@@ -279,11 +284,20 @@ class Sweep:
         return blocks
 
 
+def _return_memory() -> None:
+    """Hand freed memory back to the system: glibc keeps pages between tensors of many sizes, and
+    after a few blocks that is as much as the tensors themselves."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def logits_chunk(vocabulary: int, config: Any) -> int:
-    """Positions of which logits are held at a time: 64 MB a stream, but no more positions than
+    """Positions of which logits are held at a time: 24 MB a stream, but no more positions than
     the model reads at once. Fewer would read the unembedding from memory too often."""
     longest = getattr(config, "max_position_embeddings", None) or 1 << 30
-    return int(max(8, min((64 << 20) // (4 * vocabulary), longest, 1024)))
+    return int(max(8, min((24 << 20) // (4 * vocabulary), longest, 1024)))
 
 
 class _Last(Mapping[str, Tensor]):
@@ -298,6 +312,10 @@ class _Last(Mapping[str, Tensor]):
         if name == "logits":
             return self._sweep.logits(self._stream, self._states)
         raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping would look by computing.
+        return name in ("final", "logits")
 
     def __iter__(self) -> Iterator[str]:
         return iter(("final", "logits"))

@@ -151,16 +151,12 @@ def test_a_model_against_itself_is_intact(name: str) -> None:
                 assert np.abs(outcome.values - metric.intact).max() <= TOLERANCE, metric.name
 
 
-@cache
-def measured(folder: Path) -> dict[tiny.ValueKey, Value]:
-    twins = {"nothing": "nothing", **{str(b): f"rtn:bits={b}" for b in (2, 4, 8)}}
-    return tiny.values(tiny.measurement(tiny.speaker(), twins, plan(), folder))
-
-
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory) -> dict[tiny.ValueKey, Value]:
     """A whole measurement of an unchanged twin and of twins of 2, 4 and 8 bits."""
-    return measured(tmp_path_factory.mktemp("audit"))
+    twins = {"nothing": "nothing", **{str(b): f"rtn:bits={b}" for b in (2, 4, 8)}}
+    folder = tmp_path_factory.mktemp("audit")
+    return tiny.values(tiny.measurement(tiny.speaker(), twins, plan(), folder))
 
 
 @each_analysis

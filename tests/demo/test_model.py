@@ -31,7 +31,7 @@ def test_folder_is_small_and_safe() -> None:
     files = [
         p for p in model_path().parent.rglob("*") if p.is_file() and "__pycache__" not in p.parts
     ]
-    shipped = [p for p in files if {"model", "texts"} & set(p.parts)]
+    shipped = [p for p in files if {"bitlens-demo", "texts"} & set(p.parts)]
     assert sum(p.stat().st_size for p in shipped) <= BUDGET
     assert {p.suffix for p in shipped} <= {".safetensors", ".json", ".jsonl", ".md", ""}
     assert evaluation_path().stat().st_size >= 1_000_000

@@ -386,6 +386,17 @@ def test_models_without_such_blocks_are_refused(model_type: str, sizes: dict[str
     assert "families" in caught.value.remedy
 
 
+def test_blocks_of_several_structures_have_layouts_of_their_own() -> None:
+    """A Qwen3-MoE whose second block is dense: its matrices are its own, and the sweep goes on."""
+    layout = Layout(tiny.build("qwen3_moe", mlp_only_layers=[1]))
+    names = [name for name, _ in layout.matrices()]
+    assert {n.split(".")[2] for n in names if ".experts." in n} == {"0", "2"}
+    assert [n for n in names if n.endswith("mlp.up_proj")] == ["model.layers.1.mlp.up_proj"]
+    batch = tiny.batch([9, 6])
+    logits = tiny.forward(layout.model, batch).flatten(0, 1)[batch.logits_index]
+    assert close(tiny.read(layout, ["logits"], batch)["logits"], logits)
+
+
 def test_the_gate_of_a_shared_expert_is_a_router() -> None:
     """Qwen2-MoE weighs its shared expert by a map with one output, which is left alone."""
     sizes = {

@@ -66,7 +66,7 @@ class Behaviour(Analysis):
         *(
             Metric(
                 f"kl_{name}",
-                f"How large is the KL divergence at the {100 * q:g}th percentile of positions?",
+                f"Below what do {100 * q:g} % of the positions' KL divergences lie?",
                 "nats",
                 "higher",
                 0.0,
@@ -105,8 +105,8 @@ class Behaviour(Analysis):
         *(
             Metric(
                 f"dp_{name}",
-                "How does the probability of the true next token change at the "
-                f"{100 * q:g}th percentile of positions?",
+                f"Below what do {100 * q:g} % of the changes of the true next token's "
+                "probability lie?",
                 "probability",
                 None,
                 0.0,

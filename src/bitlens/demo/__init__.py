@@ -10,7 +10,7 @@ _HERE = Path(__file__).resolve().parent
 
 def model_path() -> Path:
     """The embedded language model: an ordinary transformers folder."""
-    return _HERE / "model"
+    return _HERE / "bitlens-demo"
 
 
 def calibration_path() -> Path:

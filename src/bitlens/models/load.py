@@ -71,13 +71,19 @@ def load(source: ModelSource, memory: int) -> Loaded:
         model = model.to(device)
     tokenizer = _guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
     return Loaded(
-        Path(source.name).resolve().name if Path(source.name).exists() else source.name,
+        name_of(source),
         model.eval(),
         tokenizer,
         _fingerprint(source, config),
         offload,
         weight_bytes,
     )
+
+
+def name_of(source: ModelSource) -> str:
+    """What is the model called? The hub id, or the folder's own name."""
+    path = Path(source.name)
+    return path.resolve().name if path.exists() else source.name
 
 
 def _require_model(source: ModelSource) -> None:

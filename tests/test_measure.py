@@ -1,0 +1,483 @@
+"""Laws of measuring: nothing but the texts and the models decides a number."""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from bitlens.analyses import ANALYSES, Analysis
+from bitlens.analyses.analysis import Outcome, Sample
+from bitlens.analyses.behaviour import Behaviour
+from bitlens.analyses.geometry import Geometry
+from bitlens.data.corpus import Corpus
+from bitlens.measure import Measurement
+from bitlens.models.layout import Layout
+from bitlens.plan import Plan, TokenBatch, make_plan
+from bitlens.readings import Reading
+from bitlens.records import Value, to_json
+from bitlens.tally import Totals
+
+TWINS = {"3": "rtn:bits=3", "pruned": "prune:sparsity=0.5", "half": "cast:dtype=bf16"}
+LENGTHS = [[12], [12, 5], [9], [3], [12, 12, 2], [7], [11], [6], [12], [8], [5], [4]]
+Values = dict[tiny.ValueKey, Value]
+
+
+@pytest.fixture(scope="module")
+def layout() -> Layout:
+    return tiny.layout("llama")
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return tiny.corpus(LENGTHS, seed=5)
+
+
+@pytest.fixture(scope="module")
+def made(corpus: Corpus) -> Plan:
+    """Several batches, some padded, some of the subset."""
+    plan = tiny.plan(corpus, batch_tokens=40)
+    assert len(plan.batches) > 4
+    return plan
+
+
+@pytest.fixture(scope="module")
+def whole(layout: Layout, made: Plan, tmp_path_factory: pytest.TempPathFactory) -> Values:
+    """Everything in one wave, never interrupted."""
+    measured = tiny.measurement(layout, TWINS, made, tmp_path_factory.mktemp("whole"))
+    assert len(measured.sweep.waves) == 1
+    return tiny.values(measured)
+
+
+def as_bytes(values: Values) -> str:
+    return to_json([[*key, asdict(value)] for key, value in values.items()])
+
+
+def agree(found: Values, expected: Values, tolerance: float = 2e-4) -> None:
+    """The same values, replicates and chance to float tolerance; bfloat16 rounds more."""
+    assert found.keys() == expected.keys()
+    for key, value in found.items():
+        other = expected[key]
+        assert (value.value is None, value.reason, value.documents) == (
+            other.value is None,
+            other.reason,
+            other.documents,
+        )
+        numbers = [v for v in (value.value, value.chance, *value.replicates) if v is not None]
+        others = [v for v in (other.value, other.chance, *other.replicates) if v is not None]
+        slack = 30 * tolerance if key[1] == "half" else tolerance
+        assert numbers == pytest.approx(others, rel=slack, abs=slack), key
+
+
+def test_the_same_command_gives_the_same_bytes(
+    layout: Layout, made: Plan, whole: Values, tmp_path: Path
+) -> None:
+    """Run twice: every digit, and the order of the values."""
+    assert as_bytes(tiny.values(tiny.measurement(layout, TWINS, made, tmp_path))) == as_bytes(whole)
+
+
+@pytest.mark.parametrize("budget", [0, 80_000, 120_000])
+def test_waves_change_no_digit(
+    layout: Layout, made: Plan, whole: Values, tmp_path: Path, budget: int
+) -> None:
+    """However little memory there is, and however often the tallies went through a file."""
+    measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=budget)
+    assert len(measured.sweep.waves) > 1
+    assert as_bytes(tiny.values(measured)) == as_bytes(whole)
+
+
+@pytest.mark.parametrize("tokens", [12, 60, 1000])
+def test_the_size_of_batches_does_not_matter(
+    layout: Layout, corpus: Corpus, whole: Values, tmp_path: Path, tokens: int
+) -> None:
+    """Hardly more than a window at a time, or all at once with much padding."""
+    plan = tiny.plan(corpus, batch_tokens=tokens)
+    agree(tiny.values(tiny.measurement(layout, TWINS, plan, tmp_path)), whole)
+
+
+def test_what_stands_in_the_padding_does_not_matter(
+    layout: Layout, made: Plan, whole: Values, tmp_path: Path
+) -> None:
+    """Another token behind the end of each row changes nothing that is counted."""
+
+    def filled(batch: TokenBatch) -> TokenBatch:
+        if batch.mask is None:
+            return batch
+        return replace(batch, tokens=torch.where(batch.mask.bool(), batch.tokens, 77))
+
+    other = replace(made, batches=tuple(map(filled, made.batches)))
+    agree(tiny.values(tiny.measurement(layout, TWINS, other, tmp_path)), whole, 1e-5)
+
+
+def test_the_order_of_batches_and_rows_does_not_matter(
+    layout: Layout, made: Plan, whole: Values, tmp_path: Path
+) -> None:
+    """Batches from the last to the first, the rows of each upside down."""
+
+    def turned(batch: TokenBatch, number: int) -> TokenBatch:
+        rows, width = batch.tokens.shape
+        place = torch.arange(rows * width).view(rows, width).flip(0).flatten()
+        where = torch.argsort(place)
+        return replace(
+            batch,
+            number=number,
+            tokens=batch.tokens.flip(0),
+            mask=None if batch.mask is None else batch.mask.flip(0),
+            index=where[batch.index].sort().values,
+            logits_index=where[batch.logits_index].sort().values,
+            **{n: getattr(batch, n)[place] for n in ("document", "offset", "target", "key")},
+        )
+
+    batches = [turned(batch, number) for number, batch in enumerate(reversed(made.batches))]
+    plan = replace(made, batches=tuple(batches))
+    agree(tiny.values(tiny.measurement(layout, TWINS, plan, tmp_path)), whole)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(tokens: int) -> Callable[[int], None]:
+    """A progress bar that dies once so many tokens have passed."""
+    passed = 0
+
+    def progress(some: int) -> None:
+        nonlocal passed
+        passed += some
+        if passed > tokens:
+            raise Killed
+
+    return progress
+
+
+def total(measured: Measurement) -> int:
+    """The tokens that a whole measurement reports."""
+    sweep, told = measured.sweep, []
+    sweep.progress = told.append
+    for wave in sweep.waves:
+        for _ in sweep.run(wave):
+            pass
+    return sum(told)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.45, 0.7, 0.99])
+@pytest.mark.parametrize("budget", [0, 80_000])
+def test_killed_and_run_again_it_ends_with_the_same_digits(
+    layout: Layout, made: Plan, whole: Values, tmp_path: Path, share: float, budget: int
+) -> None:
+    """In the first wave, in the middle, in the last: what was finished is not computed again,
+    and no digit tells that it was interrupted."""
+
+    def again(progress: Callable[[int], None], budget: int = budget) -> Measurement:
+        return tiny.measurement(
+            layout, TWINS, made, tmp_path, hidden_bytes=budget, progress=progress
+        )
+
+    tokens = total(tiny.measurement(layout, TWINS, made, tmp_path / "x", hidden_bytes=budget))
+    with pytest.raises(Killed):
+        tiny.values(again(killed_after(int(share * tokens))))
+    resumed = again(lambda some: None)
+    done = [b.number for b in made.batches if b not in resumed.sweep.batches]
+    assert (len(done) > 0) == (share > 0.4)
+    assert as_bytes(tiny.values(resumed)) == as_bytes(whole)
+
+
+def test_it_may_be_killed_often_and_go_on_with_other_memory(
+    layout: Layout, made: Plan, whole: Values, tmp_path: Path
+) -> None:
+    """Whatever part was done under whatever budget, the rest is added to it."""
+    budgets = iter([0, 80_000, 0, 120_000, 0])
+    for budget in budgets:
+        measured = tiny.measurement(
+            layout, TWINS, made, tmp_path, hidden_bytes=budget, progress=killed_after(1100)
+        )
+        try:
+            tiny.values(measured)
+        except Killed:
+            continue
+        break
+    last = tiny.measurement(layout, TWINS, made, tmp_path)
+    assert len(last.sweep.batches) < len(made.batches)
+    assert as_bytes(tiny.values(last)) == as_bytes(whole)
+
+
+def test_what_was_done_in_other_batches_is_done_again(
+    layout: Layout, corpus: Corpus, made: Plan, whole: Values, tmp_path: Path
+) -> None:
+    """Another device runs batches of another size: half of those is no half of these."""
+    other = tiny.plan(corpus, batch_tokens=30)
+    with pytest.raises(Killed):
+        tiny.values(
+            tiny.measurement(
+                layout, TWINS, other, tmp_path, hidden_bytes=0, progress=killed_after(1500)
+            )
+        )
+    assert (tmp_path / "waves.json").exists()
+    resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
+    assert len(resumed.sweep.batches) == len(made.batches)
+    assert as_bytes(tiny.values(resumed)) == as_bytes(whole)
+
+
+@pytest.mark.parametrize("writes", range(1, 20, 3))
+def test_killed_while_writing(
+    layout: Layout,
+    made: Plan,
+    whole: Values,
+    tmp_path: Path,
+    writes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between any two files of a wave, its state included: half a wave counts for nothing."""
+    left, rename = iter(range(writes)), os.replace
+
+    def dying(source: Any, target: Any) -> None:
+        if next(left, None) is None:
+            raise Killed
+        rename(source, target)
+
+    monkeypatch.setattr("bitlens.measure.os.replace", dying)
+    with pytest.raises(Killed):
+        tiny.values(tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0))
+    monkeypatch.undo()
+    resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
+    assert as_bytes(tiny.values(resumed)) == as_bytes(whole)
+
+
+def test_what_is_carried_is_one_generation(layout: Layout, made: Plan, tmp_path: Path) -> None:
+    """Between waves there is one file a depth and the state; older ones are gone, and nothing
+    half-written is left."""
+    measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
+    wave_done, seen = measured._carry.wave_done, []
+
+    def done(batches: int) -> None:
+        wave_done(batches)
+        seen.append(sorted(path.name for path in tmp_path.iterdir()))
+
+    measured._carry.wave_done = done  # type: ignore[method-assign]
+    tiny.values(measured)
+    assert len(seen) == len(made.batches) - 1
+    for generation, names in enumerate(seen, start=1):
+        files = [f"{generation}-{depth + 1}.safetensors" for depth in range(layout.depth + 1)]
+        assert names == [*files, "waves.json"]
+
+
+def test_a_failing_twin_leaves_the_others_as_they_are(
+    layout: Layout, made: Plan, whole: Values, tmp_path: Path
+) -> None:
+    """It has no values behind the block where it failed; theirs are to the digit the same."""
+    measured = tiny.measurement(
+        layout, {**TWINS, "bad": tiny.Refuse(at="layers.1")}, made, tmp_path
+    )
+    found = tiny.values(measured)
+    assert list(measured.sweep.failed) == ["bad"]
+    others = {key: value for key, value in found.items() if key[1] != "bad"}
+    assert sorted(map(str, others.items())) == sorted(map(str, whole.items()))
+    assert not [k for k in found if k[1] == "bad" and k[3] not in ("resid.0", "attn.0", "mlp.0")]
+
+
+def test_a_twin_that_overflows_has_reasons(made: Plan, tmp_path: Path) -> None:
+    """From the block where float16 runs out there is no number that means anything, and the
+    reason says so; before it, and for every other twin, everything is as it was."""
+    model = tiny.build("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.mul_(1e5)
+    layout = Layout(model)
+    twins = {"half": "cast:dtype=float16", "good": "rtn:bits=8"}
+    found = tiny.values(tiny.measurement(layout, twins, made, tmp_path))
+    alone = {"good": "rtn:bits=8"}
+    expected = tiny.values(tiny.measurement(layout, alone, made, tmp_path / "alone"))
+    for key, value in found.items():
+        _, twin, item, site, metric = key
+        numbers = [v for v in (value.value, value.chance, *value.replicates) if v is not None]
+        assert all(map(math.isfinite, numbers))
+        if twin == "good":
+            assert asdict(value) == asdict(expected[key])
+        elif item != "local" and site in (
+            "logits",
+            "resid.1",
+            "mlp.1",
+            "resid.2",
+            "attn.2",
+            "mlp.2",
+        ):
+            if metric != "perplexity" or item != "reference":
+                assert value.value is None and value.reason and "finite" in value.reason, key
+                assert "resid.1" in value.reason
+        elif site in ("resid.0", "attn.0", "mlp.0", "attn.1"):
+            assert value.value is not None, key
+
+
+def test_chance_is_the_twin_read_at_another_position(
+    layout: Layout, made: Plan, whole: Values
+) -> None:
+    """By hand: all positions in the order of their hashes, the twin's moved on by one."""
+    site, analysis = "resid.1", ANALYSES["geometry"]()
+    twins = {"3": tiny.twin(layout, "rtn:bits=3")}
+    keys, both = [], []
+    for step in tiny.steps(tiny.sweep(layout, made.batches, [site], twins)):
+        if step.depth != 1:
+            continue
+        keys.append(step.batch.key[step.index])
+        both.append([step.readings[s][site].flatten(0, 1)[step.index] for s in ("reference", "3")])
+    order = torch.argsort(torch.cat(keys))
+    assert len(order) < analysis.sample
+    x, y = (torch.cat([b[k] for b in both])[order].double().numpy() for k in (0, 1))
+    y = np.roll(y, 1, axis=0)
+    cosine = ((x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)).mean()
+    l2 = np.linalg.norm(x - y, axis=1).mean()
+    key = ("geometry", "3", "cumulative", site)
+    assert whole[(*key, "cosine")].chance == pytest.approx(cosine, rel=1e-4)
+    assert whole[(*key, "l2")].chance == pytest.approx(l2, rel=1e-5)
+
+
+GIVEN: list[tuple[int, int, int | None]] = []
+"""Sampled positions of reference and twin, and positions kept, of every `finish`."""
+LEVELS = {("reference", "logits"), ("twin", "logits")}
+
+
+@dataclass(frozen=True)
+class FewGeometry(Geometry):
+    """Geometry of few positions, which tells what it is given."""
+
+    sample: ClassVar[int] = 10
+
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
+        GIVEN.append((len(reference.values), len(twin.values), None))
+        return super().finish(totals, reference, twin)
+
+
+@dataclass(frozen=True)
+class FewBehaviour(Behaviour):
+    """Behaviour that keeps few positions, and tells what it is given."""
+
+    sample: ClassVar[int] = 10
+    kept: ClassVar[int] = 20
+
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
+        rows = totals.rows("positions")
+        assert rows is not None
+        GIVEN.append((len(reference.values), len(twin.values), len(rows[0])))
+        return super().finish(totals, reference, twin)
+
+
+@pytest.mark.parametrize("analysis", [FewGeometry(), FewBehaviour()], ids=["sites", "logits"])
+def test_samples_have_their_size_at_every_site(
+    layout: Layout, corpus: Corpus, analysis: Analysis, tmp_path: Path
+) -> None:
+    """Sites sample of the positions that count, logits of those that predict, local errors of the
+    subset's: each exactly as many as the analysis asks for, of both streams; chance is made of
+    the same."""
+    GIVEN.clear()
+    plan = tiny.plan(corpus, [analysis], batch_tokens=40)
+    values = tiny.values(
+        tiny.measurement(layout, {"3": "rtn:bits=3"}, plan, tmp_path, analyses=[analysis])
+    )
+    assert len(GIVEN) == 2 * len({(item, site) for _, _, item, site, _ in values} - LEVELS)
+    kept = {rows for *_, rows in GIVEN}
+    assert {given[:2] for given in GIVEN} == {(10, 10)}
+    # What is kept is 20 of the whole, and for chance all of the sample.
+    assert kept == ({20, 10} if analysis.kept else {None})
+
+
+def test_documents_are_counted_once_and_by_their_set(made: Plan, whole: Values) -> None:
+    """Every value says how many documents it rests on: all, or the subset for local errors."""
+    for (_, _, item, _, metric), value in whole.items():
+        documents = made.subset if item == "local" else made.all
+        assert value.documents == documents.documents
+        extreme = metric == "kl_max"
+        assert len(value.replicates) == (0 if extreme else len(documents.weights) - 1)
+
+
+def test_local_errors_are_of_the_subset_alone(
+    layout: Layout, corpus: Corpus, made: Plan, whole: Values, tmp_path: Path
+) -> None:
+    """The local values of the whole are those of a measurement of the subset's documents alone,
+    where every document is of the subset."""
+    subset = sorted({d for b in made.batches if b.subset for d in b.document[b.index].tolist()})
+    assert len(subset) == 2
+    alone = tiny.plan(corpus.select(subset))
+    found = tiny.values(tiny.measurement(layout, TWINS, alone, tmp_path))
+    local = {key: value for key, value in whole.items() if key[2] == "local"}
+    assert local
+    agree({key: value for key, value in found.items() if key[2] == "local"}, local)
+
+
+@pytest.mark.parametrize("rule", ["content", "all", "last"])
+def test_only_counted_positions_count(layout: Layout, rule: str, tmp_path: Path) -> None:
+    """The mean distance at a site, from the model's own forward and the rule's own words."""
+    corpus = tiny.corpus([[9], [6], [4]], bos_id=0, seed=1)
+    for row in corpus.rows:
+        row[3] = 0
+    plan = tiny.plan(corpus, rule=rule)
+    found = tiny.values(tiny.measurement(layout, {"3": "rtn:bits=3"}, plan, tmp_path))
+    model = tiny.twin(layout, "rtn:bits=3").model()
+    distances, divergences = [], []
+    for row in corpus.rows:
+        tokens = torch.from_numpy(row).long()[None]
+        batch = replace(tiny.batch([len(row)]), tokens=tokens)
+        own = tiny.own_states(layout.model, layout, batch), tiny.own_states(model, layout, batch)
+        last = len(row) - 1
+        counts = {
+            "content": [n for n in range(len(row)) if n > 0 and row[n] != 0],
+            "all": list(range(len(row))),
+            "last": [last],
+        }[rule]
+        predicts = [last - 1] if rule == "last" else [n for n in counts if n < last]
+        distance = (own[0]["resid.2"] - own[1]["resid.2"])[0].norm(dim=-1)
+        distances += distance[counts].tolist()
+        p, q = (o["logits"][0].double().log_softmax(-1) for o in own)
+        divergences += (p.exp() * (p - q)).sum(-1)[predicts].tolist()
+    l2 = found[("geometry", "3", "cumulative", "resid.2", "l2")].value
+    assert l2 == pytest.approx(np.mean(distances), rel=1e-5)
+    kl = found[("behaviour", "3", "", "logits", "kl")].value
+    assert kl == pytest.approx(np.mean(divergences), rel=1e-4)
+
+
+def test_the_bootstrap_has_documents_as_its_units(
+    layout: Layout, corpus: Corpus, tmp_path: Path
+) -> None:
+    """Its replicates are values of documents drawn with replacement, each with its weight."""
+    sizes = sorted({size for a in tiny.everything() for size in a.samples})
+    plan = make_plan(corpus, "content", 0, 40, sizes, "bootstrap")
+    analyses = [ANALYSES["behaviour"]()]
+    found = tiny.values(
+        tiny.measurement(layout, {"3": "rtn:bits=3"}, plan, tmp_path, analyses=analyses)
+    )
+    kl = found[("behaviour", "3", "", "logits", "kl")]
+    assert len(kl.replicates) == 2000 and kl.documents == len(LENGTHS)
+    twins = {"3": tiny.twin(layout, "rtn:bits=3")}
+    sums = np.zeros((2, len(LENGTHS)))
+    for step in tiny.steps(tiny.sweep(layout, plan.batches, ["logits"], twins)):
+        if step.depth == layout.depth:
+            p, q = (
+                Reading(step.readings[s]["logits"]).log_probabilities for s in ("reference", "3")
+            )
+            shard = plan.all.shard[step.batch.document[step.index]].numpy()
+            np.add.at(sums[0], shard, (p.exp() * (p - q)).sum(-1).numpy())
+            np.add.at(sums[1], shard, 1)
+    weighted = plan.all.weights @ sums.T
+    assert kl.replicates == pytest.approx((weighted[1:, 0] / weighted[1:, 1]).tolist(), rel=1e-4)
+
+
+@pytest.fixture
+def gpu() -> Iterator[str]:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    yield "cuda"
+
+
+def test_a_gpu_gives_the_same(corpus: Corpus, whole: Values, gpu: str, tmp_path: Path) -> None:
+    """To float tolerance, in one wave and in many."""
+    layout = Layout(tiny.build("llama").to(gpu))
+    plan = tiny.plan(corpus, batch_tokens=40, device=gpu)
+    for budget in (0, 1 << 30):
+        measured = tiny.measurement(
+            layout, TWINS, plan, tmp_path / str(budget), hidden_bytes=budget
+        )
+        agree(tiny.values(measured), whole, 1e-2)
