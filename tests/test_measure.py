@@ -255,8 +255,8 @@ def test_what_is_carried_is_one_generation(layout: Layout, made: Plan, tmp_path:
     measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
     wave_done, seen = measured._carry.wave_done, []
 
-    def done(batches: int) -> None:
-        wave_done(batches)
+    def done(batches: int, overflowed: dict[str, str]) -> None:
+        wave_done(batches, overflowed)
         seen.append(sorted(path.name for path in tmp_path.iterdir()))
 
     measured._carry.wave_done = done  # type: ignore[method-assign]

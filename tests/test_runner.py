@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from bitlens.errors import BitlensError
+from bitlens.manifest import without_home
 from bitlens.measure import Measurement
 from bitlens.models.source import ModelSource
 from bitlens.runner import run
@@ -228,6 +229,77 @@ def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path
     assert cumulative["resid.0"]["value"] > 0.99
     assert cumulative["resid.2"]["value"] is None
     assert "not finite from resid.1 on" in cumulative["resid.2"]["reason"]
+
+
+def test_one_identical_twin_of_a_study_fails_alone(folder: Path, tmp_path: Path) -> None:
+    """In a study, a twin equal to its reference fails its own cells and no others."""
+    rounded = tmp_path / "rounded"
+    shutil.copytree(folder, rounded)
+    AutoModelForCausalLM.from_pretrained(folder).bfloat16().float().save_pretrained(rounded)
+    study = small(rounded, compressions=("cast:dtype=bfloat16", "rtn:bits=4"), controls=())
+    cells = run(study, tmp_path / "out", "study", silent, keep_going=True).manifest()["cells"]
+    status = {(c["compression"], c["status"]) for c in cells}
+    assert status == {("cast:dtype=bfloat16", "failed"), ("rtn:bits=4", "done")}
+
+
+def test_a_twin_that_fails_late_costs_the_others_nothing(folder: Path, tmp_path: Path) -> None:
+    """What the other twins of the sweep have is written before the error is raised."""
+    study = scaled(folder, tmp_path / "m", 1, 1e7)
+    study = study.model_copy(update={"compressions": ("cast:dtype=float16", "rtn:bits=4")})
+    with pytest.raises(BitlensError, match="down_proj"):
+        run(study, tmp_path / "out", "audit", silent)
+    assert len(Store(tmp_path / "out").complete()) == 2
+
+
+def test_reference_that_is_not_finite_names_the_place(folder: Path, tmp_path: Path) -> None:
+    """Infinite activations of the reference stop the run with site, document and token."""
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.mul_(1e30)
+        model.model.layers[1].mlp.up_proj.weight.mul_(1e30)
+    model.save_pretrained(broken)
+    study = small(broken, compressions=("rtn:bits=4",), controls=())
+    with pytest.raises(BitlensError, match=r"finite at resid\.1, first in document \d+ at token"):
+        run(study, tmp_path / "out", "audit", silent)
+
+
+def test_models_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Rows are told apart by the model's name, so two models may not share one."""
+    copy = tmp_path / "elsewhere" / folder.name
+    shutil.copytree(folder, copy)
+    study = small(folder, models=(ModelSource(str(folder)), ModelSource(str(copy))))
+    with pytest.raises(BitlensError, match="are called tiny-llama"):
+        run(study, tmp_path / "out", "study", silent)
+
+
+def test_changed_weights_are_measured_again(folder: Path, tmp_path: Path) -> None:
+    """One weight changed in the middle of a file is another model: nothing stale is reused."""
+    changed = tmp_path / folder.name
+    shutil.copytree(folder, changed)
+    first = run(small(changed, controls=()), tmp_path / "out", "audit", silent).manifest()["cells"]
+    model = AutoModelForCausalLM.from_pretrained(changed)
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[0, 0] += 1
+    model.save_pretrained(changed)
+    again = run(small(changed, controls=()), tmp_path / "out", "audit", silent).manifest()["cells"]
+    assert not {c["id"] for c in first} & {c["id"] for c in again}
+
+
+@pytest.mark.parametrize(
+    ("home", "command", "expected"),
+    [
+        ("/home/al", "audit /home/al/m --out /home/alice/x", "audit ~/m --out /home/alice/x"),
+        ("/", "audit a/b", "audit a/b"),
+    ],
+)
+def test_home_is_not_named(
+    home: str, command: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's folder becomes ~, other paths stay as they are."""
+    monkeypatch.setattr(Path, "home", lambda: Path(home))
+    assert without_home(command) == expected
 
 
 def test_unknown_site_names_the_nearest(folder: Path, tmp_path: Path) -> None:

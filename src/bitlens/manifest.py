@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import resource
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -116,7 +117,7 @@ def make_manifest(study: Study, command: str, done: Done) -> dict[str, Any]:
     }
     return {
         "tool": {"version": version("bitlens")},
-        "command": command.replace(str(Path.home()), "~"),
+        "command": without_home(command),
         "models": done.models,
         "corpora": done.corpora,
         "settings": study.to_dict(),
@@ -129,6 +130,12 @@ def make_manifest(study: Study, command: str, done: Done) -> dict[str, Any]:
         "metrics": metrics,
         "cells": done.cells,
     }
+
+
+def without_home(command: str) -> str:
+    """The command with `~` for the user's folder, whose name is nobody's business."""
+    home = re.escape(str(Path.home()).rstrip("/"))
+    return re.sub(rf"(?<![\w/.-]){home}(?=[/\s'\"]|$)", "~", command) if home else command
 
 
 def peak_bytes() -> int:

@@ -22,7 +22,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.plan import DocumentSet, Plan, TokenBatch
 from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Value, to_json
+from bitlens.records import Metric, Value, to_json
 from bitlens.sweep import REFERENCE, Step, Stream, Sweep, Wish
 from bitlens.tally import Rows, Tally
 from bitlens.twin import Twin
@@ -108,6 +108,7 @@ class Measurement:
         self._carry = Carry(partial, plan.batches)
         left = plan.batches[self._carry.batches_done :]
         self.sweep = Sweep(layout, everyone, streams(wanted), wishes, left, hidden_bytes, progress)
+        self.sweep.overflowed |= self._carry.overflowed
 
     def values(self) -> Iterator[tuple[Comparison, list[Value]]]:
         """Every value, site by site as the last wave passes it."""
@@ -129,7 +130,7 @@ class Measurement:
                 if depth not in passed:
                     yield from self._complete(depth, self._carry.load(depth), last)
             if not last:
-                self._carry.wave_done(wave[-1].number + 1)
+                self._carry.wave_done(wave[-1].number + 1, self.sweep.overflowed)
 
     def _complete(
         self, depth: int, tallies: dict[Key, Tally], last: bool
@@ -226,9 +227,12 @@ class Measurement:
         totals = tally.totals(documents.weights)
         outcomes = comparison.analysis.finish(totals, reference.sample, twin.sample)
         by_chance = self._by_chance(comparison, name, reference, twin, documents)
-        for metric in comparison.analysis.metrics:
-            if metric.level:
-                by_chance = {key: v for key, v in by_chance.items() if key[0] != metric.name}
+        told = {
+            metric.name
+            for metric in comparison.analysis.metrics
+            if _has_chance(metric, len(reference.rows.key))
+        }
+        by_chance = {key: value for key, value in by_chance.items() if key[0] in told}
         return [
             _value(o, name, item, by_chance.get((o.metric, o.item)), documents) for o in outcomes
         ]
@@ -315,6 +319,14 @@ class _Sampled:
         self.sample = Sample(states, self.rows.shard.cpu().numpy())
 
 
+def _has_chance(metric: Metric, sampled: int) -> bool:
+    """Whether a sample of positions can tell what chance gives: not of a level, and not of an
+    extreme or a percentile that the sample is too small to have."""
+    if metric.level or not metric.interval:
+        return False
+    return metric.quantile is None or min(metric.quantile, 1 - metric.quantile) * sampled >= 1
+
+
 def _value(
     outcome: Outcome, name: str, item: str, by_chance: float | None, documents: DocumentSet
 ) -> Value:
@@ -341,11 +353,13 @@ class Carry:
         self._shapes = [list(batch.tokens.shape) for batch in batches]
         self._device = str(batches[0].tokens.device)
         self.batches_done = 0
+        self.overflowed: dict[str, str] = {}
         self._generation = 0
         if self._state.exists():
             state = json.loads(self._state.read_text())
             if state["shapes"] == self._shapes:
                 self.batches_done, self._generation = state["batches"], state["generation"]
+                self.overflowed = state["overflowed"]
             else:
                 # Another device has batches of another size: half of those is no half of these.
                 for file in folder.iterdir():
@@ -377,12 +391,13 @@ class Carry:
         save_file(tensors, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
 
-    def wave_done(self, batches: int) -> None:
+    def wave_done(self, batches: int, overflowed: Mapping[str, str]) -> None:
         temporary = self._state.with_suffix(".tmp")
         state = {
             "batches": batches,
             "generation": self._generation + 1,
             "shapes": self._shapes,
+            "overflowed": dict(overflowed),
         }
         temporary.write_text(to_json(state))
         os.replace(temporary, self._state)

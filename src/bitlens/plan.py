@@ -175,12 +175,13 @@ def _document_set(
         occupied[shard[np.unique(torch.cat(seen).cpu().numpy())]] = True
         keys = torch.cat([b.key[i] for b, i in zip(batches, index, strict=True)]).cpu().numpy()
         for size in samples:
-            thresholds[(predicting, size)] = _threshold(keys, size)
+            thresholds[(predicting, size)] = smallest(keys, size)
     weights = bootstrap(occupied, seed=seed) if interval == "bootstrap" else leave_one_out(occupied)
     return DocumentSet(torch.from_numpy(shard).to(device), weights, len(documents), thresholds)
 
 
-def _threshold(keys: np.ndarray, size: int) -> int:
+def smallest(keys: np.ndarray, size: int) -> int:
+    """The key that lets exactly `size` keys through, or all where there are no more."""
     if len(keys) <= size:
         return int(np.iinfo(np.int64).max)
     return int(np.partition(keys, size - 1)[size - 1])

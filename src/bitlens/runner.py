@@ -7,13 +7,12 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
 import torch
 from tqdm import tqdm
 
 from bitlens.analyses import ANALYSES, Analysis
 from bitlens.compress import coverage, format, parse
-from bitlens.compress.compression import Compression, Map
+from bitlens.compress.compression import Compression
 from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.texts import read_texts
@@ -30,14 +29,13 @@ from bitlens.manifest import (
 )
 from bitlens.measure import Measurement, comparisons
 from bitlens.models.layout import Layout
-from bitlens.models.load import Loaded, load, name_of
+from bitlens.models.load import Loaded, free_memory, load, name_of
 from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
 from bitlens.plan import Plan, make_plan
 from bitlens.records import Cell, Check, Value
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
 from bitlens.study import Study, parse_bytes
-from bitlens.sweep import REFERENCE
 from bitlens.twin import Twin
 
 LONGEST_CONTEXT = 1024
@@ -73,10 +71,16 @@ def run(
         for seed in study.seeds:
             try:
                 _Audit(study, source, seed, store, say, keep_going).run(done)
-            except BitlensError as error:
+            except torch.OutOfMemoryError as error:
+                if not keep_going:
+                    raise _out_of_memory(source) from error
+                _record_failure(study, source, seed, str(_out_of_memory(source)), done)
+            except Exception as error:
+                # One model that cannot be audited, for whatever reason, stops no other.
                 if not keep_going:
                     raise
-                _record_failure(study, source, seed, str(error), done)
+                reason = str(error) if isinstance(error, BitlensError) else repr(error)
+                _record_failure(study, source, seed, reason, done)
     if not any(cell["status"] == "done" for cell in done.cells):
         reasons = sorted({cell["reason"] for cell in done.cells})
         raise BitlensError(
@@ -131,9 +135,7 @@ class _Audit:
         self.study, self.source, self.seed = study, source, seed
         self.store, self.say, self.keep_going = store, say, keep_going
         self.memory = (
-            parse_bytes(study.memory)
-            if study.memory
-            else int(FREE_SHARE * psutil.virtual_memory().available)
+            parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(source))
         )
         self.analyses = [ANALYSES[name]() for name in study.analyses]
         self.seconds_per_token: float | None = None
@@ -172,7 +174,12 @@ class _Audit:
         self._measure_coverage(layout, twins, failed)
         for side in sides:
             if side.text not in failed:
-                checks.append(self._require_change(side, twins[side.text]))
+                try:
+                    checks.append(self._require_change(side, twins[side.text]))
+                except BitlensError as error:
+                    if not self.keep_going:
+                        raise
+                    failed[side.text] = str(error)
         self._report(done, loaded, layout, corpus, plan, sides, twins, failed, cells, checks)
 
     def _corpus(self, loaded: Loaded, layout: Layout) -> Corpus:
@@ -244,12 +251,12 @@ class _Audit:
         """Twins by text, after a trial of every shape so that nothing fails late."""
         twins: dict[str, Twin] = {}
         failed: dict[str, str] = {}
-        matrices = list(layout.matrices())
-        names = [name for name, _ in matrices] + [m.name for m in layout.shell_maps()]
+        default = [name for name, _ in layout.matrices()]
+        names = [example.name for example in layout.examples()]
         for side in sides:
             try:
-                chosen = targets(names, [name for name, _ in matrices], side.compression)
-                _try_shapes(matrices, set(chosen), side.compression)
+                chosen = targets(names, default, side.compression)
+                _try_shapes(layout, set(chosen), side.compression)
                 twins[side.text] = Twin(layout, side.compression, chosen, self.seed)
             except BitlensError as error:
                 if not self.keep_going:
@@ -271,6 +278,10 @@ class _Audit:
             "positions": self.study.positions,
             "dtype": str(next(loaded.model.parameters()).dtype),
             "attention": loaded.model.config._attn_implementation,
+            "device": next(
+                p.device.type for p in loaded.model.parameters() if p.device.type != "meta"
+            ),
+            "versions": [version(name) for name in ("torch", "transformers")],
             "sites": sites[analysis.name],
             "interval": self.study.interval,
             "analysis": asdict(analysis),
@@ -296,8 +307,7 @@ class _Audit:
         ]
         needed = {text: twins[text] for text, _ in missing}
         identity = Cell("", "", "", self.seed, {"cells": sorted(cells[k].id for k in missing)})
-        tokens = sum(b.tokens.numel() for b in plan.batches)
-        with _progress(layout, tokens) as advance:
+        with _progress(layout) as advance:
             measurement = Measurement(
                 layout,
                 needed,
@@ -307,27 +317,23 @@ class _Audit:
                 self.store.partial / identity.id,
                 advance,
             )
-            advance.expect(measurement.sweep.forwards())
+            # After a kill, only the batches that are left.
+            tokens = sum(b.tokens.numel() for b in measurement.sweep.batches)
+            advance.expect(measurement.sweep.forwards(), tokens)
             self._say_cost(
                 layout, measurement, [s for s in sides if s.text in needed], plan, tokens
             )
             values = _collect(measurement)
         failed = dict(measurement.sweep.failed)
-        if REFERENCE in measurement.sweep.overflowed:
-            raise BitlensError(
-                f"The reference's activations are not finite from "
-                f"{measurement.sweep.overflowed[REFERENCE]} on.",
-                "a model that computes finite numbers in this dtype.",
-                "--dtype float32 or --dtype bfloat16",
-            )
+        for key in missing:
+            if key[0] not in failed:
+                self.store.write_cell(cells[key], values.get(key, []))
         if failed and not self.keep_going:
+            # Only now: what the others have is kept for the next try.
             first = next(iter(failed))
             raise BitlensError(
                 f"{first} failed: {failed[first]}", "weights it can hold.", "other settings."
             )
-        for key in missing:
-            if key[0] not in failed:
-                self.store.write_cell(cells[key], values.get(key, []))
         return failed
 
     def _hidden_bytes(self, layout: Layout, twins: int) -> int:
@@ -413,7 +419,7 @@ class _Audit:
         documents = corpus.n_documents
         yield Check(
             "enough documents",
-            True if documents >= 20 else None if documents > 1 else False,
+            True if documents >= 200 else None if documents > 1 else False,
             f"{documents} document{'s' * (documents != 1)}, which are the sampling units"
             + ("" if documents >= 200 else NARROW),
         )
@@ -474,8 +480,9 @@ def _collect(measurement: Measurement) -> dict[tuple[str, str], list[Value]]:
 class _progress:
     """A bar over the tokens that blocks have to process, all streams and blocks together."""
 
-    def __init__(self, layout: Layout, tokens: int) -> None:
-        self._scale = tokens * layout.depth
+    def __init__(self, layout: Layout) -> None:
+        self._depth = layout.depth
+        self._scale = 1
         self._bar = tqdm(desc="sweep", unit=" forwards", disable=None, total=0.0)
 
     def __enter__(self) -> "_progress":
@@ -484,8 +491,8 @@ class _progress:
     def __call__(self, tokens: int) -> None:
         self._bar.update(tokens / self._scale)
 
-    def expect(self, forwards: float) -> None:
-        self._bar.total = forwards
+    def expect(self, forwards: float, tokens: int) -> None:
+        self._bar.total, self._scale = forwards, tokens * self._depth
 
     def __exit__(self, *error: object) -> None:
         self._bar.close()
@@ -496,16 +503,16 @@ def _like(compression: Compression) -> str | None:
     return format(like) if like is not None else None
 
 
-def _try_shapes(
-    matrices: Sequence[tuple[str, tuple[int, ...]]], chosen: set[str], compression: Compression
-) -> None:
-    """Compress one small-number matrix of every shape: what does not fit fails before the sweep."""
-    tried: set[tuple[int, ...]] = set()
-    for name, shape in matrices:
-        if name in chosen and shape not in tried:
-            tried.add(shape)
-            weight = torch.linspace(-0.1, 0.1, shape[-1] * shape[-2]).reshape(shape[-2:])
-            trial = Map(name, weight)
+def _try_shapes(layout: Layout, chosen: set[str], compression: Compression) -> None:
+    """Compress one matrix of every kind: what does not fit fails before the sweep."""
+    tried: set[tuple[object, ...]] = set()
+    for example in layout.examples():
+        kind = (tuple(example.weight.shape), example.head_size, example.fused)
+        if example.name in chosen and kind not in tried:
+            tried.add(kind)
+            rows, columns = example.weight.shape[-2:]
+            weight = torch.linspace(-0.1, 0.1, rows * columns).reshape(rows, columns)
+            trial = replace(example, weight=weight)
             compression.compress([trial], 0, compression.survey(partial(list, [trial])))
 
 
@@ -523,10 +530,18 @@ def _check_forward(layout: Layout, corpus: Corpus) -> tuple[Check, float]:
     largest = float((found - expected).abs().max())
     check = Check(
         "the sweep equals the model's forward",
-        equal or largest < 1e-3,
+        equal or largest <= 16 * torch.finfo(expected.dtype).eps * float(expected.abs().max()),
         "bit for bit" if equal else f"largest difference of a logit {largest:.2g}",
     )
     return check, seconds / tokens.numel()
+
+
+def _out_of_memory(source: ModelSource) -> BitlensError:
+    return BitlensError(
+        f"{source.name} ran out of memory.",
+        "room for the weights, one block for every twin and the hidden states of a wave.",
+        "less --memory (more waves, blocks from disk), fewer compressions or a shorter --context.",
+    )
 
 
 def _record_failure(study: Study, source: ModelSource, seed: int, reason: str, done: Done) -> None:

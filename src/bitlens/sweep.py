@@ -197,14 +197,20 @@ class Sweep:
                 hidden[(stream.name, batch.number)] = outputs[stream.name]
             else:
                 hidden.pop((stream.name, batch.number), None)
-        self._look_for_overflow(outputs, depth)
+        self._look_for_overflow(outputs, depth, batch)
         return Step(batch, depth, readings, batch.index)
 
-    def _look_for_overflow(self, outputs: Mapping[str, Tensor], depth: int) -> None:
-        """A stream that is no longer finite ends here: nothing behind it means anything."""
+    def _look_for_overflow(
+        self, outputs: Mapping[str, Tensor], depth: int, batch: TokenBatch
+    ) -> None:
+        """Which streams are no longer finite? A twin's numbers then have a reason instead of a
+        value; without a finite reference there is nothing to compare with."""
         for name, states in outputs.items():
-            if not torch.isfinite(states.sum(dtype=torch.float32)):
-                self.overflowed.setdefault(name, f"resid.{depth}")
+            if torch.isfinite(states.sum(dtype=torch.float32)):
+                continue
+            if name == REFERENCE:
+                raise _not_finite(states, depth, batch)
+            self.overflowed.setdefault(name, f"resid.{depth}")
 
     def _on(self, batch: TokenBatch) -> list[Stream]:
         """The streams that run on a batch and have lost no twin they need."""
@@ -282,6 +288,18 @@ class Sweep:
             except BitlensError as error:
                 self.failed[name] = str(error)
         return blocks
+
+
+def _not_finite(states: Tensor, depth: int, batch: TokenBatch) -> BitlensError:
+    broken = (~torch.isfinite(states)).flatten(0, 1).any(dim=1).nonzero().flatten()
+    place = int(broken[0]) if len(broken) else 0
+    return BitlensError(
+        f"The reference's activations are not finite at resid.{depth}, first in document "
+        f"{int(batch.document[place])} at token {int(batch.tokens.flatten()[place])} (position "
+        f"{int(batch.offset[place])}).",
+        "a model that computes finite numbers in this dtype.",
+        "--dtype float32 or --dtype bfloat16",
+    )
 
 
 def _return_memory() -> None:

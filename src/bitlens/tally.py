@@ -101,9 +101,6 @@ class Totals:
         self._tally = tally
         self.weights = weights
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._tally.sums
-
     def sum(self, name: str) -> np.ndarray:
         """`[replicates + 1, ...]`."""
         by_shard = self._tally.sums[name].cpu().numpy()

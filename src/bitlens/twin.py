@@ -32,6 +32,7 @@ class Twin:
         self.targets = frozenset(targets)
         self.seed = seed
         self._rows: dict[str, coverage.Row] = {}
+        self._cast_rows: dict[str, coverage.Row] = {}
         self._survey: Any = None
         self._surveyed = False
         self._shell: dict[str, Tensor] | None = None
@@ -80,7 +81,8 @@ class Twin:
         """
         if self.compression is None:
             return weights
-        own = {name: self._cast(tensor) for name, tensor in weights.items()}
+        prefix = self.layout.block_name(depth)
+        own = {name: self._cast(tensor, f"{prefix}.{name}") for name, tensor in weights.items()}
         for group, places in zip(maps, self.layout.block_layouts[depth].groups, strict=True):
             compressed = self._compress(group)
             for place, m in zip(places, group, strict=True):
@@ -94,25 +96,32 @@ class Twin:
             own: dict[str, Tensor] = {}
             if self.dtype is not None:
                 named = self.layout.shell.module.named_parameters()
-                own |= {name: self._cast(p.detach()) for name, p in named}
+                own |= {name: self._cast(p.detach(), name) for name, p in named}
             for m in self.layout.shell_maps():
                 for name, weight in self._compress([m]).items():
                     own[f"{name}.weight"] = weight
             self._shell = own
         return self._shell
 
-    def _cast(self, tensor: Tensor) -> Tensor:
+    def _cast(self, tensor: Tensor, name: str) -> Tensor:
+        """A parameter in the twin's compute dtype, and what that did to it."""
         if self.dtype is None or not tensor.is_floating_point():
             return tensor
-        return tensor.to(self.dtype)
+        cast = tensor.to(self.dtype)
+        if name not in self._cast_rows:
+            assert self.compression is not None
+            text = format(self.compression)
+            bits = 8.0 * self.dtype.itemsize
+            self._cast_rows[name] = coverage.measure(name, "", tensor, cast, bits, text)
+        return cast
 
     def complete_coverage(self) -> None:
         """Compress what no sweep has compressed yet, only to measure it."""
         if not self.targets <= self._rows.keys():
             self.shell_weights()
             for depth in range(self.layout.depth):
-                for group in self.layout.maps(depth, self.layout.weights(depth)):
-                    self._compress(group)
+                weights = self.layout.weights(depth)
+                self.block_weights(depth, weights, self.layout.maps(depth, weights))
 
     def coverage(self) -> list[coverage.Row]:
         """What became of every module, in the model's order; measured, not assumed."""
@@ -125,12 +134,13 @@ class Twin:
                 rows[p.name] = replace(self._rows[p.module], kind=p.kind)
             elif p.tied is not None:
                 rows[p.name] = coverage.tied(p.module, p.kind, p.tied, text, stored)
+            elif p.name in self._cast_rows:
+                rows[p.name] = replace(self._cast_rows[p.name], module=p.module, kind=p.kind)
             else:
-                bits = 8.0 * self.dtype.itemsize if self.dtype else stored
-                note = f"computed in {self.dtype}" if self.dtype else f"left alone: {p.kind}"
-                kept = str(self.dtype or p.dtype).removeprefix("torch.")
+                note = f"left alone: {p.kind}"
+                kept = str(p.dtype).removeprefix("torch.")
                 shape = torch.empty(p.shape, device="meta")
-                rows[p.name] = coverage.measure(p.module, p.kind, shape, None, bits, kept, note)
+                rows[p.name] = coverage.measure(p.module, p.kind, shape, None, stored, kept, note)
         return list(rows.values())
 
     @torch.no_grad()
@@ -142,7 +152,7 @@ class Twin:
         model = copy.deepcopy(self.layout.model)
         if self.dtype is not None:
             for parameter in model.parameters():
-                parameter.data = self._cast(parameter.data)
+                parameter.data = parameter.data.to(self.dtype)
         parameters = dict(model.named_parameters())
         for name, tensor in self.shell_weights().items():
             parameters[name].data.copy_(tensor)

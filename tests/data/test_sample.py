@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from bitlens.data.batches import make_batches
 from bitlens.data.corpus import Corpus
 from bitlens.data.positions import Rule, counted
-from bitlens.data.sample import batch_keys, threshold
+from bitlens.data.sample import batch_keys
+from bitlens.plan import smallest
 
 from .conftest import CorpusOf
 from .test_batches import SHAPES
@@ -22,6 +23,15 @@ def _sampled(corpus: Corpus, rule: Rule, bound: int, seed: int, size: int) -> li
         row, place = np.nonzero(keep & (batch_keys(batch, seed) <= bound))
         drawn += list(zip(batch.document[row], batch.offset[row] + place, strict=True))
     return sorted(drawn)
+
+
+def threshold(corpus: Corpus, rule: Rule, k: int, seed: int) -> int:
+    """The key that bounds a sample of k of the corpus's counted positions."""
+    keys = [
+        batch_keys(batch, seed)[counted(batch.tokens, batch.lengths, rule, corpus.bos_id)]
+        for batch in make_batches(corpus, 500)
+    ]
+    return smallest(np.concatenate(keys), k)
 
 
 @given(

@@ -7,7 +7,7 @@ import sys
 def test_statistics_and_store_do_without_torch():
     """Reports are made from results without waiting for torch."""
     code = (
-        "import sys, bitlens.stats.contrasts, bitlens.stats.multiple, bitlens.stats.normalise;"
+        "import sys, bitlens.stats.contrasts, bitlens.stats.multiple;"
         "import bitlens.stats.replicates, bitlens.estimate, bitlens.export;"
         "sys.exit(' '.join({'torch', 'transformers'} & set(sys.modules)) or 0)"
     )

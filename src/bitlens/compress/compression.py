@@ -43,7 +43,6 @@ class Compression(ABC):
     name: ClassVar[str]
     control: ClassVar[bool] = False
     """True for what exists to be compared with (nothing, noise), not to be shipped."""
-    calibrated: ClassVar[bool] = False
 
     include: tuple[str, ...] = ()
     """Shell patterns of module paths to compress; empty: every matrix of every block but routers.

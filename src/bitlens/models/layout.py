@@ -1,7 +1,7 @@
 """Where things are in a transformer, checked on its own activations when it loads."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -136,16 +136,23 @@ class Layout:
             for group in self.block_layouts[depth].groups
         ]
 
-    def matrices(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Name and effective shape of every matrix of every block, without reading weights."""
+    def examples(self) -> Iterator[Map]:
+        """Every matrix that could be compressed, without its weights (on the meta device)."""
         for depth, block in enumerate(self.blocks):
             parameters = dict(block.named_parameters())
             for group in self.block_layouts[depth].groups:
                 for place in group:
-                    shape = tuple(parameters[place.key].shape)
-                    if place.transposed:
-                        shape = (*shape[:-2], shape[-1], shape[-2])
-                    yield f"{self.block_name(depth)}.{place.name}", shape
+                    stored = torch.empty(parameters[place.key].shape, device="meta")
+                    name = f"{self.block_name(depth)}.{place.name}"
+                    yield Map(name, place.effective(stored), place.head_size, place.fused)
+        for m in self.shell_maps():
+            yield replace(m, weight=m.weight.to("meta"))
+
+    def matrices(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Name and effective shape of every matrix of every block, routers left out."""
+        for example in self.examples():
+            if example.name.startswith(f"{self.blocks_path}."):
+                yield example.name, tuple(example.weight.shape)
 
     def shell_maps(self) -> list[Map]:
         """Embedding and unembedding, compressed only where a pattern asks for them; tied ones

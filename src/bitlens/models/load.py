@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 from transformers import (
@@ -60,15 +63,23 @@ def load(source: ModelSource, memory: int) -> Loaded:
     device = _device(source.device)
     weight_bytes = _weight_bytes(config, source)
     offload = source.device_map is None and weight_bytes > WEIGHTS_SHARE * memory
-    arguments: dict[str, Any] = {"dtype": _dtype(source.dtype), **common}
+    # Without the flag transformers falls back to pickles.
+    arguments: dict[str, Any] = {
+        "dtype": _dtype(source.dtype),
+        "use_safetensors": True,
+        **common,
+    }
     if source.device_map:
         arguments["device_map"] = source.device_map
     elif offload:
         arguments["device_map"] = _blocks_on_disk(config, source, device)
         arguments["offload_folder"] = tempfile.mkdtemp(prefix="bitlens-offload-")
     model = _guarded(source, lambda: AutoModelForCausalLM.from_pretrained(source.name, **arguments))
-    if not offload and not source.device_map:
-        model = model.to(device)
+    if offload:
+        folder = arguments["offload_folder"]
+        weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+    elif not source.device_map:
+        model = _guarded(source, lambda: model.to(device))
     tokenizer = _guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
     return Loaded(
         name_of(source),
@@ -78,6 +89,14 @@ def load(source: ModelSource, memory: int) -> Loaded:
         offload,
         weight_bytes,
     )
+
+
+def free_memory(source: ModelSource) -> int:
+    """Bytes free where the model is to run."""
+    device = _device(source.device)
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def name_of(source: ModelSource) -> str:
@@ -215,19 +234,15 @@ def _blocks_on_disk(config: Any, source: ModelSource, device: torch.device) -> d
 
 
 def _fingerprint(source: ModelSource, config: Any) -> str:
-    """Which weights are these? Of a folder, a hash over every weight file's size and its first
-    and last mebibyte (headers and the outermost tensors); of a hub model, its commit."""
+    """Which weights are these? Of a folder, a hash of every weight file; of a hub model, its
+    commit."""
     settings = {k: v for k, v in config.to_dict().items() if k != "_name_or_path"}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     folder = Path(source.name)
     if not folder.is_dir():
         digest.update(str(getattr(config, "_commit_hash", None) or source.revision).encode())
         return digest.hexdigest()[:16]
-    for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(1 << 20))
-            stream.seek(max(0, size - (1 << 20)))
-            digest.update(stream.read(1 << 20))
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
