@@ -317,6 +317,18 @@ def test_a_stream_that_overflows_is_reported_where_it_does() -> None:
     assert torch.isfinite(found[("bfloat16", "resid.2", 0)]).all()
 
 
+def test_a_reference_that_overflows_is_refused() -> None:
+    """Without a finite reference there is nothing to compare with: the error says where it is
+    lost, and in which dtype it might not be."""
+    model = tiny.build("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.mul_(1e5)
+    layout = Layout(model.half())
+    with pytest.raises(BitlensError) as caught:
+        tiny.read(layout, resids(layout), tiny.batch([8, 8]))
+    assert "resid.1" in caught.value.found and "bfloat16" in caught.value.remedy
+
+
 @pytest.fixture
 def many() -> Iterator[list[tiny.TokenBatch]]:
     yield [tiny.batch([n, n], number=k, seed=k) for k, n in enumerate((9, 8, 8, 5, 3))]

@@ -218,6 +218,12 @@ def test_more_bits_are_never_worse(name: str, audit: dict[tiny.ValueKey, Value])
     assert tried
 
 
+def beyond(metric: Metric, positions: int, sample: int) -> bool:
+    """Whether a sample is too small to tell this metric's chance: extremes, far percentiles."""
+    edge = 0 if metric.quantile is None else min(metric.quantile, 1 - metric.quantile)
+    return not metric.interval or 0 < edge < 1 / min(positions, sample)
+
+
 @each_analysis
 def test_shuffled_tokens_give_chance(name: str, audit: dict[tiny.ValueKey, Value]) -> None:
     """Reference and twin read at positions that have nothing to do with each other: the chance
@@ -242,7 +248,9 @@ def test_shuffled_tokens_give_chance(name: str, audit: dict[tiny.ValueKey, Value
         for (metric, item), numbers in scattered.items():
             item = item or ("cumulative" if analysis.local else "")
             chance = audit[(name, "4", item, site, metric)].chance
-            assert chance is not None
+            if chance is None:
+                assert beyond(metric_of(analysis, metric), len(whole.positions), analysis.sample)
+                continue
             spread = np.std(numbers, ddof=1) * np.sqrt(1 + 1 / len(numbers))
             assert abs(chance - np.mean(numbers)) <= 5 * spread + 1e-6, (site, metric)
 
@@ -255,7 +263,9 @@ def test_chance_is_not_intact(name: str, audit: dict[tiny.ValueKey, Value]) -> N
     for (owner, twin, *_), value in audit.items():
         metric = metric_of(analysis, value.metric) if owner == name and twin == "8" else None
         if metric and metric.intact is not None and metric.worse and value.value is not None:
-            assert value.chance is not None
+            if value.chance is None:
+                assert beyond(metric, plan().positions, analysis.sample)
+                continue
             worse = (value.chance - metric.intact) * (1 if metric.worse == "higher" else -1)
             assert worse > 10 * abs(value.value - metric.intact) > 0, value
 

@@ -228,6 +228,8 @@ def test_nothing_is_said_about_long_texts(
 ) -> None:
     """The tokenizer's warning about its maximal length, given once, would only frighten."""
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    # Other tests may have turned its warnings off.
+    caplog.set_level(logging.WARNING, logger="transformers")
     tokenizer = copy.deepcopy(with_bos)
     make_corpus(texts_of(LONG), tokenizer, 8)
     assert not caplog.records
