@@ -219,3 +219,22 @@ def test_global_pruning_sees_all_blocks_at_once() -> None:
     share = sum(float(zeros[n]) * sizes[n] for n in zeros) / sum(sizes.values())
     assert share == pytest.approx(0.4, abs=1e-4)
     assert len({round(float(z), 6) for z in zeros.values()}) > 1
+
+
+def test_only_targets_are_surveyed() -> None:
+    """What is left alone has no say in where global pruning cuts: the share is of the targets,
+    although the others, being smaller, would have been cut first."""
+    own = tiny.build("llama")
+    with torch.no_grad():
+        for block in own.model.layers[1:]:
+            block.mlp.up_proj.weight.mul_(1e-3)
+    layout = Layout(own)
+    text = "prune:sparsity=0.4,scope=global,exclude=[up_proj]"
+    model = tiny.twin(layout, text).model()
+    weights = [
+        model.get_submodule(name).weight
+        for name, _ in layout.matrices()
+        if not name.endswith("up_proj")
+    ]
+    zeros = sum(int((w == 0).sum()) for w in weights)
+    assert zeros == pytest.approx(0.4 * sum(w.numel() for w in weights), abs=1)

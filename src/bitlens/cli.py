@@ -205,7 +205,10 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            _say("Stopped. The same command goes on from here.", err=True)
+            _say(
+                "Stopped. Complete waves and cells are kept; the same command does the rest.",
+                err=True,
+            )
         raise
 
 

@@ -169,7 +169,9 @@ class _Audit:
             device,
         )
         checks = [*self._checks(layout, corpus, loaded)]
-        if missing:
+        if not missing:
+            self.say(f"{loaded.name}: every cell is there already; nothing to compute.")
+        else:
             failed |= self._sweep(layout, sides, twins, cells, missing, plan, sites)
         self._measure_coverage(layout, twins, failed)
         for side in sides:
@@ -359,12 +361,13 @@ class _Audit:
         sweep = measurement.sweep
         parameters = sum(p.numel() for p in layout.model.parameters())
         controls = sum(side.control for side in sides)
+        read = sum(b.tokens.numel() if b.mask is None else int(b.mask.sum()) for b in sweep.batches)
         work = 2 * parameters * tokens * sweep.forwards()
         peak = max((sum(sweep.hidden_bytes(b) for b in w) for w in sweep.waves), default=0)
         self.say(
-            f"{len(sides)} twins ({controls} of them controls) on {plan.all.documents} documents, "
-            f"{tokens:,} tokens: {sweep.forwards():.1f} forwards' worth of work "
-            f"({work / 1e12:,.1f} TFLOP{self._about(tokens * sweep.forwards())}), "
+            f"{len(sides)} twin{'s' * (len(sides) > 1)} ({controls} of them controls) on "
+            f"{plan.all.documents} documents, {read:,} tokens: {sweep.forwards():.1f} forwards' "
+            f"worth of work ({work / 1e12:,.1f} TFLOP{self._about(tokens * sweep.forwards())}), "
             f"{len(sweep.waves)} wave{'s' * (len(sweep.waves) > 1)}, hidden states up to "
             f"{peak / 1e9:.2f} GB."
         )

@@ -27,7 +27,7 @@ def test_the_whole_sentence(evidence: Evidence) -> None:
     assert tell(evidence) == (
         "rtn:bits=4,group=64 (4.25 bits per weight): perplexity ×1.0150 [1.0135, 1.0167], "
         "mean KL 0.0250 nats [0.0232, 0.0267], same top token 93.36 % [92.96, 93.76]; "
-        "1.3 times the KL of weight noise of the same size (difference 0.00515 nats "
+        "1.30 times the KL of weight noise of the same size (difference 0.00515 nats "
         "[0.00464, 0.00567], p = 0.0011) and 1,619 times the KL of cast:dtype=bfloat16; "
         "the largest local error is that of block 3's MLP, 17.9 % [14.3, 21.5] of its output."
     )

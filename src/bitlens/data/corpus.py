@@ -308,8 +308,8 @@ def _notes(
         )
     if taken.capped:
         yield (
-            f"Documents of which only the beginning was read, so that the budget reaches at least "
-            f"{min(SPREAD, found)} documents: {taken.capped:,}."
+            f"Documents of which only the beginning was read, so that the budget reaches more of "
+            f"them: {taken.capped:,}."
         )
     if long := sum(len(rows) > 1 for rows in taken.windows):
         yield (

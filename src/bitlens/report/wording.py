@@ -82,8 +82,8 @@ def probability(p: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """How many times as large: `1.4 times`, `23 times`, `0.83 times`."""
-    places = 0 if ratio >= 10 else 1 if ratio >= 1 else 2
+    """How many times as large: `1.43 times`, `23 times`, `0.83 times`."""
+    places = 0 if ratio >= 10 else 1 if ratio >= 2 else 2
     return f"{plain(ratio, places)} times"
 
 

@@ -70,7 +70,8 @@ def _summary(name: str, modules: list[Row]) -> tuple[str, ...]:
     bits = sum(row["bits"] * row["parameters"] for row in chosen)
     errors = [row for row in chosen if row["relative_error"] is not None]
     worst = max(errors, key=lambda row: row["relative_error"], default=None)
-    alone = Counter(row["kind"] for row in modules if not row["compressed"])
+    # What is tied to another module has no parameters of its own, and is counted there.
+    alone = Counter(row["kind"] for row in modules if not row["compressed"] and row["parameters"])
     return (
         name,
         f"{len(chosen)} of {len(modules)}" + (f", {same} unchanged" if same else ""),

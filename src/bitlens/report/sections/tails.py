@@ -44,8 +44,8 @@ def tails(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
             ),
             strips=(Strip("", tuple(charts)),),
             caption=(
-                "KL: most positions are barely touched and a few carry the damage; a steep rise "
-                "means rare but large errors. Change of probability: a fan that is symmetric "
+                "KL: a steep rise means that a few positions carry the damage, a flat line that "
+                "most are touched alike. Change of probability: a fan that is symmetric "
                 "about zero is noise, one that reaches further down than up is loss."
             ),
             legend=tuple((marks[t.compression], t.compression) for t in evidence.measured(model)),
