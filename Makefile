@@ -17,7 +17,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/sweep.py
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/sweep.py
 
 # torch first: what comes after must find it, and never decide which one it is.
 $(READY): pyproject.toml constraints.txt

@@ -1,5 +1,7 @@
 """Laws of the depth sweep: every stream is what the model itself would have computed."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -351,6 +353,20 @@ def test_waves_keep_to_the_budget(many: list[tiny.TokenBatch], budget: int) -> N
     found = tiny.readings(swept)
     assert found.keys() == whole.keys()
     assert all(torch.equal(value, whole[key]) for key, value in found.items())
+
+
+def test_a_wave_leaves_no_states_behind(many: list[tiny.TokenBatch]) -> None:
+    """What bounds a wave bounds the sweep: states of earlier waves are gone (the shell keeps
+    what it embedded last)."""
+    layout = tiny.layout("llama")
+    swept = tiny.sweep(layout, many, resids(layout), hidden_bytes=0)
+    seen: list[weakref.ref[Tensor]] = []
+    for wave in swept.waves:
+        for step in swept.run(wave):
+            seen += map(weakref.ref, step.readings[REFERENCE].values())
+            del step
+        gc.collect()
+        assert sum(states() is not None for states in seen) <= 1
 
 
 def test_steps_come_depth_by_depth(many: list[tiny.TokenBatch]) -> None:
