@@ -5,7 +5,8 @@
     OUT/estimates.parquet     one row an estimate
     OUT/contrasts.parquet     one row a twin's number against its control's
     OUT/coverage.parquet      one row a module of a twin
-    OUT/cells/ID/             values.parquet, then cell.json, whose presence means it is complete
+    OUT/cells/ID/             values.parquet, tables of what an analysis shows besides, then
+                              cell.json, whose presence means it is complete
     OUT/partial/              tallies of waves already swept, until their cells are written
 
 The same content is the same bytes.
@@ -111,10 +112,15 @@ class Store:
         """The ids of all complete cells, sorted."""
         return sorted(path.parent.name for path in self.root.glob(f"cells/*/{CELL}"))
 
-    def write_cell(self, cell: Cell, values: Iterable[Value]) -> None:
-        """Write a cell; it counts as complete from the last step on."""
+    def write_cell(
+        self, cell: Cell, values: Iterable[Value], tables: Mapping[str, pa.Table] | None = None
+    ) -> None:
+        """Write a cell; it counts as complete from the last step on. `tables`: by name, what the
+        analysis shows besides values."""
         folder = self._cell_folder(cell.id)
         write(folder / "values.parquet", _parquet("values", values, VALUES))
+        for name, table in (tables or {}).items():
+            write(inside(folder, f"{name}.parquet"), _parquet_bytes(name, table))
         write(folder / CELL, _json({"schema": SCHEMA, **asdict(cell)}))
 
     def read_cell(self, cell_id: str) -> tuple[Cell, list[Value]]:
@@ -131,6 +137,11 @@ class Store:
             raise _damaged(folder / CELL, "its settings are those of another cell", again)
         rows = _read_parquet(folder / "values.parquet", VALUES, again).to_pylist()
         return cell, [Value(**{**row, "replicates": tuple(row["replicates"])}) for row in rows]
+
+    def read_cell_table(self, cell_id: str, name: str) -> pa.Table | None:
+        """What else the analysis of a complete cell shows, by name; None where it shows nothing."""
+        path = inside(self._cell_folder(cell_id), f"{name}.parquet")
+        return _read_parquet(path, None, f"delete {path} and {AGAIN}") if path.is_file() else None
 
     def write_table(self, name: str, rows: Iterable[Any], schema: pa.Schema) -> None:
         """Write a table of dataclasses or dictionaries with exactly the schema's columns.
@@ -278,7 +289,10 @@ def _parquet(name: str, rows: Iterable[Any], schema: pa.Schema) -> bytes:
     for record in records:
         if record.keys() != set(schema.names):
             raise ValueError(f"{name}: columns {sorted(record)}, expected {schema.names}")
-    table = pa.Table.from_pylist(records, schema=schema)
+    return _parquet_bytes(name, pa.Table.from_pylist(records, schema=schema))
+
+
+def _parquet_bytes(name: str, table: pa.Table) -> bytes:
     for column in table.column_names:
         numbers = table[column]
         if pa.types.is_list(numbers.type):
