@@ -1,0 +1,1 @@
+"""Sparse autoencoders: what they are, how they are read, whether they fit, how they are trained."""

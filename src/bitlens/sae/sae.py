@@ -1,0 +1,173 @@
+"""What is in an activation, by a sparse autoencoder? Encoding, decoding, and what it expects.
+
+The conventions are those of SAELens 6, whose folders most published autoencoders come in.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from bitlens.errors import BitlensError
+from bitlens.sae.codes import Codes
+
+Architecture = Literal["standard", "topk", "jumprelu"]
+Normalisation = Literal["none", "expected_average_only_in", "layer_norm", "constant_norm_rescale"]
+"""What is done to each activation before encoding. `expected_average_only_in` is a constant that
+was folded into the weights when training ended: reading such an autoencoder takes nothing."""
+
+_TILE_BYTES = 32 << 20
+"""Of pre-activations at a time: enough rows for the product to run at full speed."""
+_LAYER_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What an autoencoder has seen, as far as its folder says."""
+
+    model: str | None = None
+    context: int | None = None
+    prepend_bos: bool | None = None
+    dtype: str | None = None
+    loading: dict[str, Any] = field(default_factory=dict)
+    """How its model was changed on loading (`center_writing_weights`, `fold_ln`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sae:
+    """A sparse autoencoder at one place of one model; all tensors float32 on one device."""
+
+    label: str
+    """Its folder's name."""
+    hook: str
+    """The place as its folder names it: `blocks.2.hook_resid_post`, `resid.2`."""
+    architecture: Architecture
+    w_enc: Tensor
+    """`[width, latents]`."""
+    b_enc: Tensor
+    """`[latents]`."""
+    w_dec: Tensor
+    """`[latents, width]`."""
+    b_dec: Tensor
+    """`[width]`."""
+    threshold: Tensor | None = None
+    """`[latents]`, jumprelu only: a latent fires where its pre-activation is above this."""
+    k: int | None = None
+    """topk only: at most this many latents fire at a position."""
+    apply_b_dec_to_input: bool = True
+    """Whether `b_dec` is subtracted before encoding."""
+    normalisation: Normalisation = "none"
+    trained_on: TrainedOn = TrainedOn()
+    fingerprint: str = ""
+    """SHA-256 of its files; empty for one that was never read from any."""
+
+    @property
+    def width(self) -> int:
+        return int(self.w_enc.shape[0])
+
+    @property
+    def latents(self) -> int:
+        return int(self.w_enc.shape[1])
+
+    def to(self, device: torch.device | str) -> "Sae":
+        """The same autoencoder on another device."""
+        names = ("w_enc", "b_enc", "w_dec", "b_dec", "threshold")
+        tensors = {name: getattr(self, name) for name in names}
+        return replace(self, **{n: t.to(device) for n, t in tensors.items() if t is not None})
+
+    def encode(self, x: Tensor) -> Tensor:
+        """`[n, width]` to dense codes `[n, latents]` in float32, zeros included."""
+        return self.codes(x).dense()
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> Codes:
+        """`[n, width]` to the latents that fire, in tiles of rows: the dense codes of many rows
+        never exist at once."""
+        if x.ndim != 2 or x.shape[1] != self.width:
+            raise BitlensError(
+                f"The SAE {self.label} reads activations of width {self.width}; "
+                f"these have shape {list(x.shape)}.",
+                f"[positions, {self.width}], the width of the model it was trained on "
+                f"({self.trained_on.model or 'not recorded'}).",
+                "an SAE that was trained on this model.",
+            )
+        x, scale, shift = self._normalised(x.float())
+        if self.apply_b_dec_to_input:
+            x = x - self.b_dec
+        group = math.isqrt(self.latents // self.k) if self.k else 1
+        columns = -(-self.latents // group) * group
+        tile = min(max(1, _TILE_BYTES // (4 * columns)), max(1, len(x)))
+        memory = x.new_full((tile, columns), -torch.inf)
+        found = []
+        for first in range(0, len(x), tile):
+            part = x[first : first + tile]
+            padded = memory[: len(part)]
+            torch.addmm(self.b_enc, part, self.w_enc, out=padded[:, : self.latents])
+            row, latent, value = self._firing(padded, group)
+            found.append((row + first, latent, value))
+        if not found:
+            nowhere = torch.empty(0, dtype=torch.int64, device=x.device)
+            found.append((nowhere, nowhere, x.new_empty(0)))
+        row, latent, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return Codes(row, latent, value, len(x), self.latents, scale, shift)
+
+    @torch.no_grad()
+    def decode(self, codes: Codes) -> Tensor:
+        """Codes to `[n, width]` in float32, with the normalisation of their rows undone."""
+        x = embedding_bag(
+            codes.latent,
+            self.w_dec,
+            codes.starts(),
+            mode="sum",
+            per_sample_weights=codes.value,
+            include_last_offset=True,
+        )
+        x += self.b_dec
+        if codes.scale is not None:
+            x *= codes.scale
+        if codes.shift is not None:
+            x += codes.shift
+        return x
+
+    def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What is encoded, and what its rows are to be multiplied by and moved by afterwards."""
+        if self.normalisation == "layer_norm":
+            shift = x.mean(dim=1, keepdim=True)
+            centred = x - shift
+            scale = centred.std(dim=1, keepdim=True)
+            # The epsilon stands in the division only, as in SAELens.
+            return centred / (scale + _LAYER_NORM_EPSILON), scale, shift
+        if self.normalisation == "constant_norm_rescale":
+            scale = x.norm(dim=1, keepdim=True) / math.sqrt(self.width)
+            return x / scale, scale, None
+        return x, None, None
+
+    def _firing(self, padded: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Row, latent and value of what fires, of pre-activations `[rows, columns]`."""
+        if self.k is not None:
+            return _largest(padded, self.k, group)
+        bound = 0.0 if self.threshold is None else self.threshold.clamp(min=0)
+        row, latent = (padded > bound).nonzero(as_tuple=True)
+        return row, latent, padded[row, latent]
+
+
+def _largest(padded: Tensor, k: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The positive ones among each row's k largest, exactly, without sorting whole rows.
+
+    Columns fall into groups; a row's k largest entries lie in the k groups with the largest
+    maxima, for each group that holds one of them has a maximum among them. Columns beyond the
+    last latent hold minus infinity.
+    """
+    rows, columns = padded.shape
+    grouped = padded.view(rows, group, columns // group)
+    chosen = grouped.amax(dim=1).topk(k, sorted=False).indices
+    candidates = grouped.gather(2, chosen[:, None, :].expand(rows, group, k)).flatten(1)
+    value, place = candidates.topk(k, sorted=False)
+    latent = (place // k) * (columns // group) + chosen.gather(1, place % k)
+    latent, order = latent.sort(dim=1)
+    value = value.gather(1, order)
+    row, column = (value > 0).nonzero(as_tuple=True)
+    return row, latent[row, column], value[row, column]
