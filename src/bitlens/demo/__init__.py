@@ -1,4 +1,4 @@
-"""Where are the small model and the texts that ship with bitlens?
+"""Where are the small model, its SAEs and the texts that ship with bitlens?
 
 Importing this package reads nothing and imports no torch, so the command line stays quick.
 """
@@ -11,6 +11,11 @@ _HERE = Path(__file__).resolve().parent
 def model_path() -> Path:
     """The embedded language model: an ordinary transformers folder."""
     return _HERE / "bitlens-demo"
+
+
+def sae_paths() -> list[Path]:
+    """The embedded model's sparse autoencoders: SAELens folders, by name."""
+    return sorted(config.parent for config in (_HERE / "saes").glob("*/cfg.json"))
 
 
 def calibration_path() -> Path:

@@ -1,0 +1,107 @@
+"""Does this SAE fit this place? Measured on the reference before anything is read through it.
+
+An SAE at a place it was not trained for (a neighbouring layer, activations with another
+normalisation) still gives codes; they mean nothing, and nothing else would say so.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitlens.errors import BitlensError
+from bitlens.sae.sae import Sae
+
+WORST_FVU = 0.5
+"""Above this, half of what varies is not in the codes."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How much of the activations an SAE explains."""
+
+    positions: int
+    fvu: float | None
+    """Share of the variance left unexplained: sum ||x - x_hat||^2 / sum ||x - mean||^2.
+    Perfect 0; 1 is what always answering with the mean would leave. None where nothing varies
+    or something is not finite."""
+    l0: float
+    """Latents that fire, mean over positions."""
+    alive: float
+    """Share of the latents that fired at least once on these positions."""
+
+
+class FitTally:
+    """Adds up, batch after batch, what `Fit` needs; float64 sums."""
+
+    def __init__(self, sae: Sae) -> None:
+        self.sae = sae
+        self._positions = 0
+        self._error = 0.0
+        self._squares = 0.0
+        self._sum = torch.zeros(sae.width, dtype=torch.float64)
+        self._firings = torch.zeros(sae.latents, dtype=torch.int64)
+
+    def add(self, x: Tensor) -> None:
+        """`[n, width]`."""
+        codes = self.sae.codes(x)
+        error = x.double() - self.sae.decode(codes).double()
+        self._positions += len(x)
+        self._error += float(error.square().sum())
+        self._squares += float(x.double().square().sum())
+        self._sum += x.sum(0, dtype=torch.float64).cpu()
+        self._firings += torch.bincount(codes.latent, minlength=self.sae.latents).cpu()
+
+    def result(self) -> Fit:
+        """Of everything added so far."""
+        n = max(1, self._positions)
+        variance = self._squares - float(self._sum.square().sum()) / n
+        # Of equal rows rounding leaves a variance near, and not always above, zero.
+        varies = variance > 1e-12 * self._squares
+        finite = torch.isfinite(torch.tensor([self._error, self._squares])).all()
+        return Fit(
+            positions=self._positions,
+            fvu=self._error / variance if varies and finite else None,
+            l0=int(self._firings.sum()) / n,
+            alive=int((self._firings > 0).sum()) / self.sae.latents,
+        )
+
+
+def measure_fit(sae: Sae, x: Tensor, batch: int = 4096) -> Fit:
+    """Of activations `[n, width]` in memory."""
+    tally = FitTally(sae)
+    for part in x.split(batch):
+        tally.add(part)
+    return tally.result()
+
+
+def check_fit(fit: Fit, sae: Sae, where: str) -> None:
+    """Raises BitlensError where the SAE leaves more than half of the variance unexplained.
+
+    `where` names what it was read on: the site and the model.
+    """
+    if fit.fvu is not None and fit.fvu <= WORST_FVU:
+        return
+    left = "an unknown share" if fit.fvu is None else f"{fit.fvu:.0%}"
+    raise BitlensError(
+        f"The SAE {sae.label} (made for {sae.hook} of {sae.trained_on.model or 'a model not named'})"
+        f" leaves {left} of the variance at {where} unexplained, with {fit.l0:.1f} of "
+        f"{sae.latents:,} latents firing, over {fit.positions:,} positions.",
+        f"at most {WORST_FVU:.0%}: on a basis that does not fit, no feature can be said to survive.",
+        f"{_causes(sae)}. --allow poor-fit goes on regardless, and the report says so.",
+    )
+
+
+def _causes(sae: Sae) -> str:
+    """What is usually wrong, what the folder itself hints at first."""
+    loading = ", ".join(f"{k}={v}" for k, v in sorted(sae.trained_on.loading.items()))
+    bos = {True: "it was trained with BOS", False: "it was trained without BOS"}.get(
+        sae.trained_on.prepend_bos is True if sae.trained_on.prepend_bos is not None else None,
+        "its folder does not say whether it saw one",
+    )
+    return (
+        "the usual causes: another layer (the input of block N is the output of block N - 1); "
+        f"BOS missing or added ({bos}); activations normalised in another way (here: "
+        f"{sae.normalisation}); weights centred or folded on loading "
+        f"({loading or 'nothing is recorded'}); another model"
+    )
