@@ -91,6 +91,14 @@ def audit(
     device_map: Annotated[str | None, _setting("device_map", "M")] = None,
     memory: Annotated[str | None, _setting("memory", "SIZE")] = None,
     allow: Annotated[str, _setting("allow", "LIST")] = "",
+    sae: Annotated[
+        list[str],
+        typer.Option(
+            metavar="DIR",
+            help="An SAE trained on this model; once for each. For demo, "
+            "those that ship with bitlens.",
+        ),
+    ] = [],  # noqa: B006
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
     ] = False,
@@ -118,6 +126,7 @@ def audit(
         dtype=dtype,
         device=device,
         device_map=device_map,
+        saes=tuple(sae),
         trust_remote_code=trust_remote_code,
     )
     _carry_out(study, out)

@@ -6,84 +6,40 @@ lets a killed run go on where it was. Sums are carried on in the same order what
 so memory changes no digit.
 """
 
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample, Shown, Texts
+from bitlens.carry import Carry, Key
+from bitlens.comparison import Comparison, streams
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
-from bitlens.plan import DocumentSet, Plan, TokenBatch
+from bitlens.plan import DocumentSet, Plan
 from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Metric, Value, to_json
-from bitlens.sweep import REFERENCE, Step, Stream, Sweep, Wish
-from bitlens.tally import Rows, Tally
+from bitlens.records import Metric, Value
+from bitlens.sweep import REFERENCE, Step, Sweep, Wish
+from bitlens.tally import Rows, Tally, Totals
 from bitlens.twin import Twin
 
-CUMULATIVE, LOCAL = "cumulative", "local"
-Key = tuple[str, str, str, str]
-"""Analysis, twin, item, site."""
+LENS = "through the lens"
+"""The item under which sampled positions wait for the unembedding."""
+LENS_CHANCE = 64
+"""Positions, or a few more, that tell what chance gives through a lens."""
+EVERYTHING = torch.iinfo(torch.int64).max
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Which two streams an analysis compares, and where."""
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What came of a comparison at one site, or of all its sites together."""
 
-    analysis: Analysis
-    twin: str
-    item: str
-    stream: str
-    sites: tuple[str, ...]
-
-    @property
-    def subset(self) -> bool:
-        return self.item == LOCAL
-
-    @property
-    def streams(self) -> tuple[str, str]:
-        return REFERENCE, self.stream
-
-
-def comparisons(
-    analyses: Sequence[Analysis], twins: Sequence[str], sites: Mapping[str, Sequence[str]]
-) -> list[Comparison]:
-    """What is to be compared. `sites`: by analysis, where it looks (already narrowed by the
-    user)."""
-    found = []
-    for analysis in analyses:
-        names = tuple(sites[analysis.name])
-        for twin in twins:
-            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names))
-            depths = sorted({site(name).depth for name in names}) if analysis.local else []
-            for depth in depths:
-                here = tuple(name for name in names if site(name).depth == depth)
-                fork = f"{twin} block {depth} on the reference"
-                found.append(Comparison(analysis, twin, LOCAL, fork, here))
-    return found
-
-
-def streams(wanted: Sequence[Comparison]) -> list[Stream]:
-    """The reference, every twin, and a fork a block where local errors are asked for."""
-    found = {REFERENCE: Stream(REFERENCE, REFERENCE)}
-    for comparison in wanted:
-        if comparison.item == LOCAL:
-            depth = site(comparison.sites[0]).depth
-            found.setdefault(
-                comparison.stream,
-                Stream(
-                    comparison.stream, comparison.twin, REFERENCE, depth, depth + 1, subset=True
-                ),
-            )
-        else:
-            found.setdefault(comparison.twin, Stream(comparison.twin, comparison.twin))
-    return list(found.values())
+    comparison: Comparison
+    values: list[Value]
+    shown: list[Shown]
 
 
 class Measurement:
@@ -97,20 +53,32 @@ class Measurement:
         plan: Plan,
         hidden_bytes: int,
         partial: Path,
+        texts: Texts,
         progress: Callable[[int], None] = lambda tokens: None,
     ) -> None:
         self.layout = layout
         self.plan = plan
         self.wanted = list(wanted)
-        wishes = [Wish(c.stream, frozenset(c.sites)) for c in wanted]
-        wishes += [Wish(REFERENCE, frozenset(c.sites)) for c in wanted]
-        everyone = {REFERENCE: Twin(layout, None), **twins}
-        self._carry = Carry(partial, plan.batches)
-        left = plan.batches[self._carry.batches_done :]
-        self.sweep = Sweep(layout, everyone, streams(wanted), wishes, left, hidden_bytes, progress)
+        self.texts = texts
+        read = {c.read for c in wanted}
+        batches = [b for b in plan.batches if b.documents in read]
+        self._carry = Carry(partial, batches)
+        self.sweep = Sweep(
+            layout,
+            {REFERENCE: Twin(layout, None), **twins},
+            streams(wanted),
+            [w for c in wanted for w in _wishes(c)],
+            batches[self._carry.batches_done :],
+            hidden_bytes,
+            progress,
+        )
         self.sweep.overflowed |= self._carry.overflowed
+        self._totals: dict[Key, Totals] = {}
+        """Of comparisons that conclude from all their sites."""
+        self._paths: dict[Key, _Sampled] = {}
+        """Sampled positions at every site that a lens looks at, until the deepest is done."""
 
-    def values(self) -> Iterator[tuple[Comparison, list[Value]]]:
+    def values(self) -> Iterator[Measured]:
         """Every value, site by site as the last wave passes it."""
         for number, wave in enumerate(self.sweep.waves):
             last = number == len(self.sweep.waves) - 1
@@ -130,14 +98,16 @@ class Measurement:
                 if depth not in passed:
                     yield from self._complete(depth, self._carry.load(depth), last)
             if not last:
-                self._carry.wave_done(wave[-1].number + 1, self.sweep.overflowed)
+                done = self._carry.batches_done + len(wave)
+                self._carry.wave_done(done, self.sweep.overflowed)
+        yield from self._conclude()
 
-    def _complete(
-        self, depth: int, tallies: dict[Key, Tally], last: bool
-    ) -> Iterator[tuple[Comparison, list[Value]]]:
+    def _complete(self, depth: int, tallies: dict[Key, Tally], last: bool) -> Iterator[Measured]:
         if not last:
             self._carry.save(depth, tallies)
             return
+        for key in [key for key in tallies if key[2] == LENS]:
+            self._paths[key] = _Sampled(tallies.pop(key))
         by_key = {(c.analysis.name, c.twin, c.item, s): c for c in self.wanted for s in c.sites}
         # Site by site, so that only one site's samples are worked on at a time, and in the order
         # of what is wanted: tallies from a file come in another.
@@ -146,8 +116,23 @@ class Measurement:
             samples = {key: _Sampled(tallies.pop(key)) for key in here}
             for key in [key for key in by_key if key[3] == name and key in tallies]:
                 comparison = by_key[key]
-                pair = [samples[_sample_key(comparison, s, name)] for s in comparison.streams]
-                yield comparison, self._finish(comparison, name, tallies.pop(key), *pair)
+                pair = [samples.get(_sample_key(comparison, s, name)) for s in comparison.streams]
+                totals = tallies.pop(key).totals(self._documents(comparison).weights)
+                if type(comparison.analysis).conclude is not Analysis.conclude:
+                    self._totals[key] = totals
+                yield self._finish(comparison, name, totals, *pair)
+
+    def _conclude(self) -> Iterator[Measured]:
+        """What is said of all sites together, once all are done."""
+        going = [c for c in self.wanted if c.twin not in self.sweep.failed]
+        yield from self._through_lens([c for c in going if c.analysis.lens])
+        for comparison in going:
+            name, twin, item = comparison.analysis.name, comparison.twin, comparison.item
+            mine = {s: self._totals.pop((name, twin, item, s), None) for s in comparison.sites}
+            kept = {s: totals for s, totals in mine.items() if totals is not None}
+            if kept and all(totals.finite for totals in kept.values()):
+                found = comparison.analysis.conclude(kept, self.texts)
+                yield self._measured(comparison, "", found, {})
 
     def _tally(self, step: Step, tallies: dict[Key, Tally]) -> None:
         """Every pair of this step into its tally. Readings are flattened once a stream."""
@@ -161,8 +146,11 @@ class Measurement:
 
         for stream in step.readings:
             for comparison in self.wanted:
-                if comparison.stream == stream:
-                    self._tally_one(step, comparison, reading, tallies, sampled)
+                if comparison.stream == stream and comparison.read == step.batch.documents:
+                    if comparison.analysis.lens:
+                        self._sample_path(step, comparison, tallies, sampled)
+                    else:
+                        self._tally_one(step, comparison, reading, tallies, sampled)
             if stream != REFERENCE:
                 # Only the reference's readings serve more than one stream.
                 for key in [k for k in flat if k[0] == stream]:
@@ -176,23 +164,28 @@ class Measurement:
         tallies: dict[Key, Tally],
         sampled: set[Key],
     ) -> None:
-        positions = self.plan.positions_of(step.batch, step.index, comparison.subset)
+        positions = self.plan.positions_of(step.batch, step.index, comparison.documents)
         if not len(positions):
             return
+        documents = self._documents(comparison)
         for name in comparison.sites:
             if name not in step.readings[comparison.stream]:
                 continue
+
+            def threshold(size: int, predicting: bool = name == "logits") -> int:
+                return documents.threshold(predicting, size)
+
             pair = Pair(
                 name,
                 comparison.item,
                 reading(REFERENCE, name),
                 reading(comparison.stream, name),
                 positions,
-                self._thresholds(name, comparison.subset),
+                threshold,
             )
             key = (comparison.analysis.name, comparison.twin, comparison.item, name)
             tallies.setdefault(key, Tally()).add(comparison.analysis.tally(pair))
-            for stream in comparison.streams:
+            for stream in comparison.streams if comparison.analysis.sample else ():
                 sample = _sample_key(comparison, stream, name)
                 if sample not in sampled:
                     sampled.add(sample)
@@ -202,112 +195,221 @@ class Measurement:
                     rows = _sample_rows(pair, of, comparison.analysis.sample)
                     tallies.setdefault(sample, Tally()).add(Tally(rows={"sample": [rows]}))
 
-    def _thresholds(self, name: str, subset: bool) -> dict[int, int]:
-        documents = self.plan.subset if subset else self.plan.all
-        predicting = name == "logits"
-        return {k: t for (p, k), t in documents.thresholds.items() if p == predicting}
+    def _sample_path(
+        self, step: Step, comparison: Comparison, tallies: dict[Key, Tally], sampled: set[Key]
+    ) -> None:
+        """The states of a lens' sample, which wait for the unembedding until all are there."""
+        documents = self._documents(comparison)
+        size = comparison.analysis.sampled(len(documents.keys[True]))
+        index = step.batch.logits_index
+        chosen = index[step.batch.key[index] <= documents.threshold(True, size)]
+        for stream in comparison.streams:
+            for name in comparison.sites:
+                key = _path_key(stream, comparison, name)
+                if name in step.readings[stream] and key not in sampled:
+                    sampled.add(key)
+                    states = step.readings[stream][name].flatten(0, 1)[chosen]
+                    at = self.plan.positions_of(step.batch, chosen, comparison.documents)
+                    rows = Tally(rows={"sample": [_rows(at, states)]})
+                    tallies.setdefault(key, Tally()).add(rows)
+
+    def _documents(self, comparison: Comparison) -> DocumentSet:
+        return self.plan.sets[comparison.documents]
 
     def _finish(
         self,
         comparison: Comparison,
         name: str,
-        tally: Tally,
-        reference: "_Sampled",
-        twin: "_Sampled",
-    ) -> list[Value]:
-        documents = self.plan.subset if comparison.subset else self.plan.all
-        item = comparison.item if comparison.analysis.local else ""
-        if not all(bool(torch.isfinite(total).all()) for total in tally.sums.values()):
-            after = self.sweep.overflowed.get(comparison.stream)
-            reason = f"the twin's activations are not finite{f' from {after} on' if after else ''}"
-            return [
-                _value(Outcome(metric.name, None, reason=reason), name, item, None, documents)
-                for metric in comparison.analysis.metrics
-            ]
-        totals = tally.totals(documents.weights)
-        outcomes = comparison.analysis.finish(totals, reference.sample, twin.sample)
-        by_chance = self._by_chance(comparison, name, reference, twin, documents)
-        told = {
-            metric.name
-            for metric in comparison.analysis.metrics
-            if _has_chance(metric, len(reference.rows.key))
-        }
-        by_chance = {key: value for key, value in by_chance.items() if key[0] in told}
-        return [
-            _value(o, name, item, by_chance.get((o.metric, o.item)), documents) for o in outcomes
-        ]
+        totals: Totals,
+        reference: "_Sampled | None",
+        twin: "_Sampled | None",
+    ) -> Measured:
+        if not totals.finite:
+            return self._broken(comparison, name)
+        if reference is None or twin is None:
+            found = comparison.analysis.finish(totals, _NOTHING, _NOTHING)
+            return self._measured(comparison, name, found, {})
+        found = comparison.analysis.finish(totals, reference.sample, twin.sample)
+        by_chance = self._by_chance(comparison, name, reference, twin)
+        return self._measured(comparison, name, found, by_chance, len(reference.rows.key))
 
-    @torch.no_grad()
-    def _by_chance(
+    def _broken(self, comparison: Comparison, name: str) -> Measured:
+        after = self.sweep.overflowed.get(comparison.stream)
+        reason = f"the twin's activations are not finite{f' from {after} on' if after else ''}"
+        found: Findings = [
+            Outcome(metric.name, None, reason=reason) for metric in comparison.analysis.metrics
+        ]
+        return self._measured(comparison, name, found, {})
+
+    def _measured(
         self,
         comparison: Comparison,
         name: str,
-        reference: "_Sampled",
-        twin: "_Sampled",
-        documents: DocumentSet,
-    ) -> dict[tuple[str, str], float]:
+        found: Findings,
+        by_chance: Mapping[tuple[str, str, str], float],
+        sampled: int = 0,
+    ) -> Measured:
+        documents = self._documents(comparison).documents
+        default = comparison.item if comparison.analysis.local else ""
+        told = {m.name for m in comparison.analysis.metrics if _has_chance(m, sampled)}
+        values, shown = [], []
+        for one in found:
+            if isinstance(one, Shown):
+                shown.append(one)
+                continue
+            place = (one.metric, one.site, one.item)
+            measured = by_chance.get(place) if one.metric in told else None
+            chance = one.chance if one.chance is not None else measured
+            values.append(_value(one, one.site or name, one.item or default, chance, documents))
+        return Measured(comparison, values, shown)
+
+    @torch.no_grad()
+    def _by_chance(
+        self, comparison: Comparison, name: str, reference: "_Sampled", twin: "_Sampled"
+    ) -> dict[tuple[str, str, str], float]:
         """What every metric is when the twin is looked at in another position than the
         reference: the same analysis on mismatched rows of the sample."""
         rows = reference.rows
         if len(rows.key) < 2:
             return {}
+        analysis, shards = comparison.analysis, self._documents(comparison).shards
         tally = Tally()
-        mismatched = twin.rows.values["states"].roll(1, dims=0)
-        everything = {size: torch.iinfo(torch.int64).max for _, size in documents.thresholds}
-        for part in self._readable(comparison, name, rows.values["states"], mismatched):
+        for part in self._mismatched(comparison, name, reference, twin):
             span, of_reference, of_twin = part
-            place = torch.zeros_like(rows.key[span])
-            positions = Positions(
-                place,
-                rows.shard[span],
-                documents.shards,
-                place,
-                rows.values["target"][span],
-                rows.key[span],
-            )
-            pair = Pair(name, comparison.item, of_reference, of_twin, positions, everything)
-            tally.add(comparison.analysis.tally(pair))
-        totals = tally.totals(np.ones((1, documents.shards)))
-        return {
-            (o.metric, o.item): float(o.values[0])
-            for o in comparison.analysis.finish(totals, reference.sample, twin.sample.mismatched())
-            if o.values is not None and np.isfinite(o.values[0])
-        }
+            at = _positions(rows, span, shards)
+            pair = Pair(name, comparison.item, of_reference, of_twin, at, lambda size: EVERYTHING)
+            tally.add(analysis.tally(pair))
+        totals = tally.totals(np.ones((1, shards)))
+        found = analysis.finish(totals, reference.sample, twin.sample.mismatched())
+        return _first_values(found)
 
-    def _readable(
-        self, comparison: Comparison, name: str, reference: Tensor, twin: Tensor
+    def _mismatched(
+        self, comparison: Comparison, name: str, reference: "_Sampled", twin: "_Sampled"
     ) -> Iterator[tuple[slice, Reading, Reading]]:
-        if name != "logits":
-            yield slice(None), Reading(reference), Reading(twin)
+        if name == "logits":
+            mismatched = twin.states.roll(1, dims=0)
+            for begin in range(0, len(mismatched), self.sweep.chunk):
+                span = slice(begin, begin + self.sweep.chunk)
+                yield (
+                    span,
+                    self._logits(REFERENCE, reference.states[span]),
+                    self._logits(comparison.stream, mismatched[span]),
+                )
+        elif comparison.analysis.patterns:
+            # As many keys as the reference had, or nearly: the next of those sorted by place.
+            order = torch.argsort(reference.rows.values["offset"], stable=True)
+            partner = torch.empty_like(order)
+            partner[order] = order.roll(1)
+            index = torch.arange(len(order), device=order.device)
+            whole = [v.unsqueeze(2) for v in (reference.states, twin.states[partner])]
+            yield slice(None), Reading(whole[0], index), Reading(whole[1], index)
+        else:
+            yield slice(None), reference.reading, Reading(twin.reading.values.roll(1, dims=0))
+
+    @torch.no_grad()
+    def _through_lens(self, wanted: Sequence[Comparison]) -> Iterator[Measured]:
+        """Sampled positions at all sites through the unembedding: the reference's once for all
+        twins, a few positions at a time."""
+        paths = {
+            stream: [self._paths[_path_key(stream, c, s)] for s in c.sites]
+            for c in wanted
+            for stream in c.streams
+            if _path_key(stream, c, c.sites[-1]) in self._paths
+        }
+        self._paths.clear()
+        wanted = [c for c in wanted if c.stream in paths]
+        if not wanted:
             return
-        chunk = self.sweep.chunk
-        for begin in range(0, len(reference), chunk):
+        analysis, documents = wanted[0].analysis, self._documents(wanted[0])
+        rows = paths[REFERENCE][0].rows
+        tallies = {c.stream: (Tally(), Tally()) for c in wanted}
+        last: dict[str, Tensor] = {}
+        chunk = max(1, self.sweep.chunk // len(wanted[0].sites))
+        for begin in range(0, len(rows.key), chunk):
             span = slice(begin, begin + chunk)
-            yield (
-                span,
-                Reading(self.sweep.logits(self.sweep.stream(REFERENCE), reference[span])),
-                Reading(self.sweep.logits(self.sweep.stream(comparison.stream), twin[span])),
-            )
+            at = _positions(rows, span, documents.shards)
+            reference = self._path_logits(REFERENCE, paths[REFERENCE], span)
+            for c in wanted:
+                twin = self._path_logits(c.stream, paths[c.stream], span)
+                matched, mismatched = tallies[c.stream]
+                pair = Pair("resid", c.item, reference, twin, at, lambda size: EVERYTHING)
+                matched.add(analysis.tally(pair))
+                if begin < LENS_CHANCE and len(rows.key) > 1:
+                    before = last.get(c.stream, twin.values[-1:])
+                    other = Reading(torch.cat([before, twin.values[:-1]]))
+                    mismatched.add(analysis.tally(replace(pair, twin=other)))
+                last[c.stream] = twin.values[-1:]
+        for c in wanted:
+            matched, mismatched = tallies[c.stream]
+            totals = matched.totals(documents.weights)
+            if not totals.finite:
+                yield self._broken(c, "resid")
+                continue
+            found = analysis.finish(totals, _NOTHING, _NOTHING)
+            found = [*found, *analysis.conclude({"resid": totals}, self.texts)]
+            by_chance = {}
+            if mismatched.sums:
+                other_totals = mismatched.totals(np.ones((1, documents.shards)))
+                by_chance = _first_values(analysis.finish(other_totals, _NOTHING, _NOTHING))
+            yield self._measured(c, "resid", found, by_chance, len(rows.key))
+
+    def _path_logits(self, stream: str, path: "list[_Sampled]", span: slice) -> Reading:
+        """`[n, sites, vocabulary]`."""
+        states = torch.stack([at.states[span] for at in path], dim=1)
+        logits = self.sweep.logits(self.sweep.stream(stream), states.flatten(0, 1))
+        return Reading(logits.unflatten(0, states.shape[:2]))
+
+    def _logits(self, stream: str, states: Tensor) -> Reading:
+        return Reading(self.sweep.logits(self.sweep.stream(stream), states))
+
+
+def _wishes(comparison: Comparison) -> list[Wish]:
+    sites = frozenset(comparison.sites)
+    return [Wish(stream, sites, comparison.read) for stream in comparison.streams]
 
 
 def _flatten(step: Step, stream: str, name: str) -> Reading:
     values = step.readings[stream][name]
     if name not in ("logits", "final"):
+        if site(name).kind == "pattern":
+            return Reading(values.float(), step.index)
         values = values.flatten(0, 1)[step.index.to(values.device)]
     # Final states go back through the unembedding, in their own dtype.
     return Reading(values if name == "final" else values.float())
 
 
 def _sample_key(comparison: Comparison, stream: str, name: str) -> Key:
-    documents = "subset" if comparison.subset else "all"
-    return (f"sample of {comparison.analysis.sample}", stream, documents, name)
+    return (f"sample of {comparison.analysis.sample}", stream, comparison.documents, name)
+
+
+def _path_key(stream: str, comparison: Comparison, name: str) -> Key:
+    return (comparison.analysis.name, stream, LENS, name)
 
 
 def _sample_rows(pair: Pair, reading: Reading, size: int) -> Rows:
-    at = pair.positions
-    chosen = torch.nonzero(at.key <= pair.thresholds[size]).flatten()
-    values = {"states": reading.values[chosen], "target": at.target[chosen]}
-    return Rows(at.key[chosen], at.shard[chosen], values)
+    """Which of a batch's positions are in the sample, and what was read there."""
+    chosen = torch.nonzero(pair.positions.key <= pair.threshold(size)).flatten()
+    if reading.index is None:
+        states = reading.values[chosen]
+    else:
+        queries = reading.values.shape[2]
+        at = reading.index[chosen]
+        states = reading.values[at // queries, :, at % queries]
+    return _rows(pair.positions, states, chosen)
+
+
+_PLACE = [f.name for f in fields(Positions) if f.name not in ("shard", "shards", "key")]
+
+
+def _rows(at: Positions, states: Tensor, chosen: Tensor | slice = slice(None)) -> Rows:
+    places = {name: getattr(at, name)[chosen] for name in _PLACE}
+    return Rows(at.key[chosen], at.shard[chosen], {"states": states, **places})
+
+
+def _positions(rows: Rows, span: slice | Tensor, shards: int) -> Positions:
+    """Sampled rows as positions again."""
+    places = {name: rows.values[name][span] for name in _PLACE}
+    return Positions(shard=rows.shard[span], shards=shards, key=rows.key[span], **places)
 
 
 class _Sampled:
@@ -315,8 +417,12 @@ class _Sampled:
 
     def __init__(self, tally: Tally) -> None:
         self.rows = tally.sample("sample")
-        states = self.rows.values["states"].float().cpu().numpy()
-        self.sample = Sample(states, self.rows.shard.cpu().numpy())
+        self.states = self.rows.values["states"]
+        self.reading = Reading(self.states.float())
+        self.sample = Sample(self.reading.values.cpu().numpy(), self.rows.shard.cpu().numpy())
+
+
+_NOTHING = Sample(np.empty((0, 0), np.float32), np.empty(0, np.int64))
 
 
 def _has_chance(metric: Metric, sampled: int) -> bool:
@@ -327,80 +433,19 @@ def _has_chance(metric: Metric, sampled: int) -> bool:
     return metric.quantile is None or min(metric.quantile, 1 - metric.quantile) * sampled >= 1
 
 
-def _value(
-    outcome: Outcome, name: str, item: str, by_chance: float | None, documents: DocumentSet
-) -> Value:
-    chance = outcome.chance if outcome.chance is not None else by_chance
-    item, n = outcome.item or item, documents.documents
+def _first_values(found: Findings) -> dict[tuple[str, str, str], float]:
+    return {
+        (o.metric, o.site, o.item): float(o.values[0])
+        for o in found
+        if isinstance(o, Outcome) and o.values is not None and np.isfinite(o.values[0])
+    }
+
+
+def _value(outcome: Outcome, name: str, item: str, chance: float | None, documents: int) -> Value:
     values, reason = outcome.values, outcome.reason
     if values is not None and not np.all(np.isfinite(values)):
         values, reason = None, "not finite for every replicate"
     if values is None:
-        return Value(outcome.metric, name, item, None, (), chance, n, reason)
+        return Value(outcome.metric, name, item, None, (), chance, documents, reason)
     replicates = tuple(values[1:].tolist())
-    return Value(outcome.metric, name, item, float(values[0]), replicates, chance, n)
-
-
-class Carry:
-    """Tallies between waves, a file a depth, and how many batches they hold.
-
-    A wave writes beside what the wave before it left; only when it is complete does it count.
-    """
-
-    def __init__(self, folder: Path, batches: Sequence[TokenBatch]) -> None:
-        self._folder = folder
-        self._state = folder / "waves.json"
-        self._shapes = [list(batch.tokens.shape) for batch in batches]
-        self._device = str(batches[0].tokens.device)
-        self.batches_done = 0
-        self.overflowed: dict[str, str] = {}
-        self._generation = 0
-        if self._state.exists():
-            state = json.loads(self._state.read_text())
-            if state["shapes"] == self._shapes:
-                self.batches_done, self._generation = state["batches"], state["generation"]
-                self.overflowed = state["overflowed"]
-            else:
-                # Another device has batches of another size: half of those is no half of these.
-                for file in folder.iterdir():
-                    file.unlink()
-
-    def _path(self, depth: int, generation: int) -> Path:
-        return self._folder / f"{generation}-{depth + 1}.safetensors"
-
-    def load(self, depth: int) -> dict[Key, Tally]:
-        path = self._path(depth, self._generation)
-        if not path.exists():
-            return {}
-        parts: dict[Key, dict[str, Tensor]] = {}
-        for name, tensor in load_file(path, device=self._device).items():
-            *key, rest = name.split("\x1f")
-            parts.setdefault((key[0], key[1], key[2], key[3]), {})[rest] = tensor
-        return {key: Tally.from_tensors(tensors) for key, tensors in parts.items()}
-
-    def save(self, depth: int, tallies: Mapping[Key, Tally]) -> None:
-        if not tallies:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            "\x1f".join([*key, name]): tensor
-            for key, tally in tallies.items()
-            for name, tensor in tally.tensors().items()
-        }
-        path = self._path(depth, self._generation + 1)
-        save_file(tensors, path.with_suffix(".tmp"))
-        os.replace(path.with_suffix(".tmp"), path)
-
-    def wave_done(self, batches: int, overflowed: Mapping[str, str]) -> None:
-        temporary = self._state.with_suffix(".tmp")
-        state = {
-            "batches": batches,
-            "generation": self._generation + 1,
-            "shapes": self._shapes,
-            "overflowed": dict(overflowed),
-        }
-        temporary.write_text(to_json(state))
-        os.replace(temporary, self._state)
-        for old in self._folder.glob(f"{self._generation}-*.safetensors"):
-            old.unlink()
-        self.batches_done, self._generation = batches, self._generation + 1
+    return Value(outcome.metric, name, item, float(values[0]), replicates, chance, documents)

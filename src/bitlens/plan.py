@@ -4,8 +4,8 @@ Decided once, from the corpus and the settings alone: neither memory nor the ord
 changes what is measured where.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,8 @@ from bitlens.seeds import position_keys
 from bitlens.stats.replicates import SHARDS, assign, bootstrap, leave_one_out
 
 Interval = Literal["jackknife", "bootstrap"]
+CORPUS, SUBSET = "corpus", "subset"
+"""Names of sets of documents: the texts, and those of them that forks run on."""
 FORK_SHARE = 8
 """Forks run on one document in eight."""
 
@@ -30,6 +32,8 @@ class TokenBatch:
     """Rows of tokens that run together; the same for every wave and memory."""
 
     number: int
+    documents: str
+    """`corpus`, or the name of the analysis whose own documents these are."""
     tokens: Tensor
     """`[rows, positions]`, padded on the right."""
     mask: Tensor | None
@@ -45,6 +49,8 @@ class TokenBatch:
     offset: Tensor
     target: Tensor
     key: Tensor
+    length: Tensor
+    """Tokens in the row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +62,17 @@ class DocumentSet:
     weights: np.ndarray
     """`[replicates + 1, shards]`."""
     documents: int
-    thresholds: dict[tuple[bool, int], int]
-    """(of predicting positions?, sample size) to the largest key in the sample."""
+    keys: Mapping[bool, np.ndarray]
+    """(of predicting positions?) to the keys of all its positions, ascending."""
 
     @property
     def shards(self) -> int:
         return int(self.weights.shape[1])
+
+    def threshold(self, predicting: bool, size: int) -> int:
+        """The key that lets exactly `size` positions through, or all where there are no more."""
+        keys = self.keys[predicting]
+        return int(np.iinfo(np.int64).max if len(keys) <= size else keys[size - 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,23 +80,28 @@ class Plan:
     """What one sweep reads."""
 
     batches: tuple[TokenBatch, ...]
-    all: DocumentSet
-    subset: DocumentSet
-    """The seeded eighth of the documents that forks run on."""
-    positions: int
-    """Counted positions."""
+    sets: Mapping[str, DocumentSet]
+    """By name: the corpus, the seeded eighth of it that forks run on, and the documents of
+    analyses that read their own."""
 
-    def positions_of(self, batch: TokenBatch, index: Tensor, subset: bool) -> Positions:
+    @property
+    def positions(self) -> int:
+        """Counted positions of the corpus."""
+        return len(self.sets[CORPUS].keys[False])
+
+    def positions_of(self, batch: TokenBatch, index: Tensor, documents: str) -> Positions:
         """Where the flattened positions `index` of a batch are, in the shards of one set."""
-        documents = self.subset if subset else self.all
+        of = self.sets[documents]
         document = batch.document[index]
         return Positions(
             document,
-            documents.shard[document],
-            documents.shards,
+            of.shard[document],
+            of.shards,
             batch.offset[index],
             batch.target[index],
             batch.key[index],
+            batch.tokens.flatten()[index],
+            batch.length[index],
         )
 
 
@@ -94,22 +110,41 @@ def make_plan(
     rule: Rule,
     seed: int,
     batch_tokens: int,
-    samples: Sequence[int],
     interval: Interval = "jackknife",
     device: torch.device | str = "cpu",
+    own: Mapping[str, tuple[Corpus, int]] | None = None,
 ) -> Plan:
-    """Batches, shards and samples of a corpus. `samples`: the sample sizes analyses ask for."""
+    """Batches, shards and samples of a corpus. `own`: by analysis, documents of its own and how
+    many of them, the first, are never left out."""
     n = len(corpus.document_names)
     present = np.bincount(corpus.document, minlength=n) > 0
     chosen = _subset(present, seed)
-    rows = make_batches(corpus, max(batch_tokens, int(corpus.lengths.max())), chosen)
-    batches = [_token_batch(b, i, corpus, rule, seed, device) for i, b in enumerate(rows)]
+    batches = _batches(CORPUS, corpus, rule, seed, batch_tokens, device, chosen)
     of_subset = [b for b in batches if b.subset]
-    everyone, some = (
-        _document_set(of, corpus, member, seed, samples, interval, device)
-        for of, member in ((batches, present), (of_subset, chosen))
-    )
-    return Plan(tuple(batches), everyone, some, sum(len(b.index) for b in batches))
+    sets = {
+        CORPUS: _document_set(batches, corpus, present, 0, seed, interval, device),
+        SUBSET: _document_set(of_subset, corpus, chosen, 0, seed, interval, device),
+    }
+    for name, (documents, fixed) in (own or {}).items():
+        theirs = _batches(name, documents, "content", seed, batch_tokens, device)
+        everyone = np.ones(len(documents.document_names), dtype=bool)
+        sets[name] = _document_set(theirs, documents, everyone, fixed, seed, interval, device)
+        batches += theirs
+    numbered = [replace(batch, number=number) for number, batch in enumerate(batches)]
+    return Plan(tuple(numbered), sets)
+
+
+def _batches(
+    name: str,
+    corpus: Corpus,
+    rule: Rule,
+    seed: int,
+    batch_tokens: int,
+    device: torch.device | str,
+    subset: np.ndarray | None = None,
+) -> list[TokenBatch]:
+    rows = make_batches(corpus, max(batch_tokens, int(corpus.lengths.max())), subset)
+    return [_token_batch(b, i, name, corpus, rule, seed, device) for i, b in enumerate(rows)]
 
 
 def _subset(present: np.ndarray, seed: int) -> np.ndarray:
@@ -123,7 +158,13 @@ def _subset(present: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _token_batch(
-    batch: Batch, number: int, corpus: Corpus, rule: Rule, seed: int, device: torch.device | str
+    batch: Batch,
+    number: int,
+    name: str,
+    corpus: Corpus,
+    rule: Rule,
+    seed: int,
+    device: torch.device | str,
 ) -> TokenBatch:
     place = batch.offset[:, None] + np.arange(batch.tokens.shape[1])
     target = batch.target
@@ -134,12 +175,14 @@ def _token_batch(
         predicts = np.zeros_like(counts)
         predicts[:, :-1] = counts[:, 1:]
     document = np.broadcast_to(batch.document[:, None], place.shape)
+    length = np.broadcast_to(batch.lengths[:, None], place.shape)
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(array)).to(device)
 
     return TokenBatch(
         number,
+        name,
         tensor(batch.tokens),
         tensor(batch.mask.astype(np.int64)) if batch.padded else None,
         tensor(np.flatnonzero(counts)),
@@ -149,6 +192,7 @@ def _token_batch(
         tensor(place.ravel()),
         tensor(target.ravel()),
         tensor(batch_keys(batch, seed).ravel()),
+        tensor(length.ravel()),
     )
 
 
@@ -156,32 +200,29 @@ def _document_set(
     batches: Sequence[TokenBatch],
     corpus: Corpus,
     member: np.ndarray,
+    fixed: int,
     seed: int,
-    samples: Sequence[int],
     interval: Interval,
     device: torch.device | str,
 ) -> DocumentSet:
-    documents = np.flatnonzero(member)
+    """Shards and replicates of the documents in `member`, the first `fixed` of which are in every
+    replicate."""
+    documents = np.flatnonzero(member)[fixed:]
     sizes = np.bincount(corpus.document, weights=corpus.lengths, minlength=len(member))
     shards = len(documents) if interval == "bootstrap" else SHARDS
     shard = np.zeros(len(member), dtype=np.int64)
     # Documents stand in the order of a hash of their text, so their numbers are keys.
     shard[documents] = assign(sizes[documents].astype(int).tolist(), documents.tolist(), shards)
     occupied = np.zeros(shard[documents].max() + 1, dtype=bool)
-    thresholds = {}
+    keys = {}
     for predicting in (False, True):
         index = [b.logits_index if predicting else b.index for b in batches]
-        seen = [b.document[i] for b, i in zip(batches, index, strict=True)]
-        occupied[shard[np.unique(torch.cat(seen).cpu().numpy())]] = True
-        keys = torch.cat([b.key[i] for b, i in zip(batches, index, strict=True)]).cpu().numpy()
-        for size in samples:
-            thresholds[(predicting, size)] = smallest(keys, size)
+        seen = torch.cat([b.document[i] for b, i in zip(batches, index, strict=True)]).cpu().numpy()
+        occupied[shard[np.intersect1d(seen, documents)]] = True
+        taken = torch.cat([b.key[i] for b, i in zip(batches, index, strict=True)])
+        keys[predicting] = np.sort(taken.cpu().numpy())
     weights = bootstrap(occupied, seed=seed) if interval == "bootstrap" else leave_one_out(occupied)
-    return DocumentSet(torch.from_numpy(shard).to(device), weights, len(documents), thresholds)
-
-
-def smallest(keys: np.ndarray, size: int) -> int:
-    """The key that lets exactly `size` keys through, or all where there are no more."""
-    if len(keys) <= size:
-        return int(np.iinfo(np.int64).max)
-    return int(np.partition(keys, size - 1)[size - 1])
+    if fixed:
+        shard[:fixed] = weights.shape[1]
+        weights = np.hstack([weights, np.ones((len(weights), 1))])
+    return DocumentSet(torch.from_numpy(shard).to(device), weights, len(documents), keys)

@@ -1,10 +1,14 @@
 """What is read from a stream, once, however many twins and analyses use it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +26,10 @@ class Positions:
     """`[n]` the next token; -1 at the end of a window."""
     key: Tensor
     """`[n]` int64 hash of document and position."""
+    token: Tensor
+    """`[n]` the token there."""
+    length: Tensor
+    """`[n]` tokens in its window."""
 
     def __len__(self) -> int:
         return int(self.key.shape[0])
@@ -53,7 +61,26 @@ class Reading:
     """One stream's activations at one site and some positions."""
 
     values: Tensor
-    """`[n, width]` float32; logits `[n, vocabulary]`; patterns `[n, heads, keys]`."""
+    """`[n, width]` float32; logits `[n, vocabulary]`, or `[n, blocks, vocabulary]` through a
+    lens. Attention patterns stay whole, `[rows, heads, queries, keys]`: to pick their positions
+    would cost more than to read them."""
+    index: Tensor | None = None
+    """`[n]`: of patterns, which of the flattened rows and queries the positions are."""
+    _made: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, name: Any, make: Callable[[], T]) -> T:
+        """What is derived from these activations under this name: made the first time only,
+        however many twins the reference is compared with."""
+        if name not in self._made:
+            self._made[name] = make()
+        found: T = self._made[name]
+        return found
+
+    def at_positions(self, reduced: Tensor) -> Tensor:
+        """Something of every head and query, `[rows, heads, queries]`, at the positions:
+        `[n, heads]`."""
+        assert self.index is not None
+        return reduced.transpose(1, 2).flatten(0, 1)[self.index]
 
     @cached_property
     def square(self) -> Tensor:
@@ -67,18 +94,23 @@ class Reading:
 
     @cached_property
     def log_probabilities(self) -> Tensor:
-        """`[n, vocabulary]` of logits."""
+        """`[..., vocabulary]` of logits."""
         return torch.log_softmax(self.values, dim=-1)
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """`[n, vocabulary]` of logits."""
+        """`[..., vocabulary]` of logits."""
         return self.log_probabilities.exp()
 
     @cached_property
     def top(self) -> Tensor:
-        """`[n]`: the most probable token."""
+        """`[...]`: the most probable token."""
         return self.values.argmax(dim=-1)
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        """`[rows, heads, queries]` of patterns, in nats."""
+        return torch.special.entr(self.values).sum(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,5 +123,5 @@ class Pair:
     reference: Reading
     twin: Reading
     positions: Positions
-    thresholds: dict[int, int]
-    """Sample size to the largest key that is in the sample of the whole corpus."""
+    threshold: Callable[[int], int]
+    """A sample's size to the largest key that is in the sample of the whole corpus."""

@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from bitlens.demo import evaluation_path, model_path
+from bitlens.demo import evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest
@@ -70,7 +70,11 @@ def _named(source: Any) -> Any:
 
 
 def _embedded(source: ModelSource) -> ModelSource:
-    return replace(source, name=str(model_path())) if source.name == DEMO else source
+    """The word for the embedded model as its folder, and with its SAEs where none are named."""
+    if source.name != DEMO:
+        return source
+    saes = source.saes or tuple(str(path) for path in sae_paths())
+    return replace(source, name=str(model_path()), saes=saes)
 
 
 def _canonical(compression: Any) -> Any:
@@ -163,8 +167,8 @@ class Study(BaseModel):
     positions: Literal["content", "all", "last"] = Field("content", examples=["content"])
     """Which positions count. content: no padding, no BOS, no first position."""
     sites: tuple[str, ...] = Field((), examples=["[resid.*]"])
-    """Where to look: resid.*, attn.3, blocks.6.hook_resid_post, model.layers.6; none named:
-    wherever the analyses do."""
+    """Where geometry and attention look: resid.*, attn.3, blocks.6.hook_resid_post,
+    model.layers.6; none named: everywhere."""
     seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], AfterValidator(_distinct)] = (
         Field((0,), min_length=1, examples=["[0]"])
     )
@@ -173,8 +177,9 @@ class Study(BaseModel):
     """How intervals are made: by leaving out shards of documents, or drawing documents again."""
     memory: Annotated[str, AfterValidator(_measurable)] | None = Field(None, examples=["8GB"])
     """How much memory to use: 8GB, 512MB, 1.5GiB; by default a share of what is free."""
-    allow: tuple[Literal["identical"], ...] = Field((), examples=["[identical]"])
-    """Refusals to override. identical: a twin that equals its reference."""
+    allow: tuple[Literal["identical", "poor-fit"], ...] = Field((), examples=["[identical]"])
+    """Refusals to override. identical: a twin that equals its reference; poor-fit: an SAE that
+    leaves most of the activations unexplained."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -193,6 +198,7 @@ class Study(BaseModel):
         settings["text"] = _public(self.text, evaluation_path())
         for model in settings["models"]:
             model["name"] = _public(model["name"], model_path())
+            model["saes"] = [sae.replace(str(Path.home()), "~") for sae in model["saes"]]
         return settings
 
 

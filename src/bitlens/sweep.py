@@ -77,6 +77,8 @@ class Wish:
 
     stream: str
     sites: frozenset[str]
+    documents: str
+    """In batches of which documents."""
 
 
 class Sweep:
@@ -101,9 +103,9 @@ class Sweep:
         self.streams = list(streams)
         self.batches = list(batches)
         self.progress = progress
-        self._wanted: dict[str, set[str]] = {s.name: set() for s in streams}
+        self._wanted: dict[tuple[str, str], set[str]] = {}
         for wish in wishes:
-            self._wanted[wish.stream] |= wish.sites
+            self._wanted.setdefault((wish.stream, wish.documents), set()).update(wish.sites)
         self.failed: dict[str, str] = {}
         """Twins whose weights could not be made, and why; their streams end there."""
         self.overflowed: dict[str, str] = {}
@@ -188,7 +190,7 @@ class Sweep:
             forks_here = stream.parent if stream.start == depth else None
             states = hidden[(forks_here or stream.name, batch.number)]
             call = calls[(self.twins[source].entry_key, batch.number)][depth]
-            sites = sorted(s for s in self._wanted[stream.name] if site(s).depth == depth)
+            sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
             readings[stream.name], outputs[stream.name] = blocks[source](states, call, sites)
         self.progress(batch.tokens.numel() * len(outputs))
         # Only now: a fork reads its parent's states from before this block.
@@ -215,6 +217,9 @@ class Sweep:
     def _on(self, batch: TokenBatch) -> list[Stream]:
         """The streams that run on a batch and have lost no twin they need."""
         return [s for s in self.streams if (batch.subset or not s.subset) and not self._lost(s)]
+
+    def _sites(self, stream: Stream, batch: TokenBatch) -> set[str]:
+        return self._wanted.get((stream.name, batch.documents), set())
 
     def _active(self, depth: int, batch: TokenBatch) -> list[Stream]:
         return [s for s in self._on(batch) if s.runs(depth)]
@@ -243,7 +248,7 @@ class Sweep:
             if stream.parent is None:
                 states = entries[self.twins[stream.source].entry_key]
                 hidden[(stream.name, batch.number)] = states
-                if "embed" in self._wanted[stream.name]:
+                if "embed" in self._sites(stream, batch):
                     readings[stream.name] = {"embed": states}
         if readings:
             yield Step(batch, -1, readings, batch.index)
@@ -251,7 +256,7 @@ class Sweep:
     def _leave(self, batch: TokenBatch, hidden: Hidden) -> Iterator[Step]:
         """Logits, a few positions at a time: all positions at once would not fit."""
         streams = [
-            s for s in self._on(batch) if s.stop is None and "logits" in self._wanted[s.name]
+            s for s in self._on(batch) if s.stop is None and "logits" in self._sites(s, batch)
         ]
         if not streams or not len(batch.logits_index):
             return

@@ -1,4 +1,4 @@
-"""How what was read adds up: sums by shard, extremes by shard, sampled rows.
+"""How what was read adds up: sums by shard, extremes by shard, sampled rows, the k largest.
 
 Tallies of different documents merge, in any order; that is what makes streaming, resuming and
 intervals the same thing. Everything keeps its shard, so that a shard can be left out at the end.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass
@@ -29,6 +30,27 @@ class Rows:
 
 
 @dataclass
+class Top:
+    """The k largest values of each of many things (latents), and where they were."""
+
+    values: Tensor
+    """`[things, k]` float32, largest first; minus infinity where there were fewer."""
+    places: dict[str, Tensor]
+    """`[things, k]` int64 each: the document, the token, ..."""
+
+    def merge(self, other: "Top") -> "Top":
+        """The k largest of both; of equal ones those that were here first."""
+        k = self.values.shape[1]
+        values = torch.cat([self.values, other.values], dim=1)
+        order = torch.sort(values, dim=1, descending=True, stable=True).indices[:, :k]
+        places = {
+            name: torch.cat([mine, other.places[name]], dim=1).gather(1, order)
+            for name, mine in self.places.items()
+        }
+        return Top(values.gather(1, order), places)
+
+
+@dataclass
 class Tally:
     """Named arrays of one analysis at one site of one pair of streams."""
 
@@ -38,6 +60,7 @@ class Tally:
     """`[shards]`; minus infinity where the shard has nothing."""
     rows: dict[str, list[Rows]] = field(default_factory=dict)
     """By name of the sample."""
+    top: dict[str, Top] = field(default_factory=dict)
 
     def add(self, other: "Tally") -> None:
         """Merge another tally into this one; the other is left as it was."""
@@ -49,6 +72,9 @@ class Tally:
             self.largest[name] = value.clone() if mine is None else torch.maximum(mine, value)
         for name, rows in other.rows.items():
             self.rows.setdefault(name, []).extend(rows)
+        for name, top in other.top.items():
+            own = self.top.get(name)
+            self.top[name] = top if own is None else own.merge(top)
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a safetensors file."""
@@ -58,22 +84,36 @@ class Tally:
             rows = self.sample(name)
             out |= {f"rows/{name}/key": rows.key, f"rows/{name}/shard": rows.shard}
             out |= {f"rows/{name}/values/{k}": v for k, v in rows.values.items()}
+        for name, top in self.top.items():
+            out[f"top/{name}/values"] = top.values
+            out |= {f"top/{name}/places/{k}": v for k, v in top.places.items()}
         return {k: v.contiguous().cpu() for k, v in out.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Tally":
         """The inverse of `tensors`."""
         tally = cls()
+
+        def below(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
         for key, value in sorted(tensors.items()):
             kind, _, rest = key.partition("/")
             if kind == "sum":
                 tally.sums[rest] = value
             elif kind == "largest":
                 tally.largest[rest] = value
+            elif kind == "top":
+                if rest.endswith("/values"):
+                    name = rest.removesuffix("/values")
+                    prefix = f"top/{name}/places/"
+                    places = {
+                        k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)
+                    }
+                    tally.top[name] = Top(value, places)
             elif rest.endswith("/key"):
                 name = rest.removesuffix("/key")
-                prefix = f"rows/{name}/values/"
-                values = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+                values = below(f"rows/{name}/values/")
                 tally.rows[name] = [Rows(value, tensors[f"rows/{name}/shard"], values)]
         return tally
 
@@ -85,7 +125,7 @@ class Tally:
         return Rows(
             key[order],
             torch.cat([p.shard for p in parts])[order],
-            {k: torch.cat([p.values[k] for p in parts])[order] for k in parts[0].values},
+            {k: _stacked([p.values[k] for p in parts])[order] for k in parts[0].values},
         )
 
     def totals(self, weights: np.ndarray) -> "Totals":
@@ -101,10 +141,29 @@ class Totals:
         self._tally = tally
         self.weights = weights
 
-    def sum(self, name: str) -> np.ndarray:
-        """`[replicates + 1, ...]`."""
+    @property
+    def finite(self) -> bool:
+        """Whether everything that was summed is finite."""
+        return all(bool(torch.isfinite(total).all()) for total in self._tally.sums.values())
+
+    def has(self, name: str) -> bool:
+        """Whether anything was summed under this name."""
+        return name in self._tally.sums
+
+    def sum(self, name: str, columns: np.ndarray | None = None) -> np.ndarray:
+        """`[replicates + 1, ...]`, of some columns where they are named."""
         by_shard = self._tally.sums[name].cpu().numpy()
-        return np.tensordot(self.weights, by_shard, axes=1)
+        chosen = by_shard if columns is None else by_shard[:, columns]
+        return np.tensordot(self.weights, chosen, axes=1)
+
+    def value(self, name: str) -> np.ndarray:
+        """`[...]`: the sum over all shards."""
+        return np.asarray(self._tally.sums[name].sum(dim=0).cpu().numpy())
+
+    def top(self, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Values `[things, k]` and places `[things, k]` of the k largest."""
+        top = self._tally.top[name]
+        return top.values.cpu().numpy(), {k: v.cpu().numpy() for k, v in top.places.items()}
 
     def largest(self, name: str) -> float:
         return float(self._tally.largest[name].max())
@@ -115,3 +174,9 @@ class Totals:
             return None
         rows = self._tally.sample(name)
         return rows.shard.cpu().numpy(), {k: v.cpu().numpy() for k, v in rows.values.items()}
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """Rows one under the other; narrower ones (patterns over fewer keys) are filled with zeros."""
+    width = max(part.shape[-1] for part in parts) if parts[0].ndim > 1 else 0
+    return torch.cat([pad(p, (0, width - p.shape[-1])) if width else p for p in parts])

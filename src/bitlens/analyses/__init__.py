@@ -1,6 +1,15 @@
 """The analyses, one question a file; importing this registers them."""
 
-from bitlens.analyses import behaviour, geometry
+from bitlens.analyses import attention, behaviour, features, geometry, heads, lens
 from bitlens.analyses.analysis import ANALYSES, Analysis
 
-__all__ = ["ANALYSES", "Analysis", "behaviour", "geometry"]
+__all__ = [
+    "ANALYSES",
+    "Analysis",
+    "attention",
+    "behaviour",
+    "features",
+    "geometry",
+    "heads",
+    "lens",
+]

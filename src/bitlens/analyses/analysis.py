@@ -1,14 +1,16 @@
 """What an analysis is: one question about pairs of streams, answered from tallies."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bitlens.data.corpus import Corpus
 from bitlens.readings import Pair
 from bitlens.records import Metric
 from bitlens.registry import Registry
@@ -55,6 +57,45 @@ class Outcome:
     chance: float | None = None
     """Only where chance is known; else it is measured on mismatched positions."""
     reason: str | None = None
+    site: str = ""
+    """Only where it differs from the pair's (what is said of all blocks together)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A table of what an analysis shows besides values, by column."""
+
+    name: str
+    columns: Mapping[str, Any]
+    """Arrays or lists of one length."""
+
+
+Findings = list[Outcome | Shown]
+
+
+class Texts(Protocol):
+    """Tokens and documents as a reader knows them."""
+
+    def token(self, number: int) -> str:
+        """What the tokenizer writes for a token."""
+
+    def document(self, number: int) -> str:
+        """A document's name."""
+
+    def before(self, document: int, offset: int, count: int) -> list[str]:
+        """Up to `count` tokens of one window that end at a place in a document."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What an analysis with documents of its own must know of the model that will read them."""
+
+    tokens: np.ndarray
+    """Ids of ordinary tokens."""
+    bos: int | None
+    """What every window begins with; None where it begins with nothing."""
+    context: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -63,18 +104,31 @@ class Analysis(ABC):
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
-    sample: ClassVar[int]
-    """Positions sampled at every site, for `finish` and for chance."""
-    kept: ClassVar[int | None] = None
-    """Positions whose own numbers the tally keeps (percentiles); None: it keeps none."""
+    sample: ClassVar[int] = 0
+    """Positions sampled at every site, for `finish` and for chance; 0: chance is known or found
+    by the analysis itself."""
     local: ClassVar[bool] = False
     """Whether it also wants each block of the twin on the reference's input."""
     patterns: ClassVar[bool] = False
     """Whether it reads attention patterns, which only eager attention gives."""
+    narrows: ClassVar[bool] = False
+    """Whether the user may say at which of its sites it looks."""
+    lens: ClassVar[bool] = False
+    """Whether it reads sampled positions through the unembedding at all its sites together."""
 
     @property
-    def samples(self) -> tuple[int, ...]:
-        return (self.sample, self.kept) if self.kept else (self.sample,)
+    def settings(self) -> dict[str, Any]:
+        """What its values depend on besides what it reads."""
+        return asdict(self)
+
+    def sampled(self, positions: int) -> int:
+        """How many of so many positions are sampled."""
+        return self.sample
+
+    def documents(self, reader: Reader) -> tuple[Corpus, int] | None:
+        """Documents of its own and how many of them, the first, every replicate keeps; None: it
+        reads the corpus."""
+        return None
 
     @abstractmethod
     def sites(self, layout: "Layout") -> list[str]:
@@ -85,8 +139,12 @@ class Analysis(ABC):
         """What one batch adds. Batch size, order and padding must not change the sum."""
 
     @abstractmethod
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
-        """Every metric from the complete tally and the sampled positions, in numpy."""
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+        """Every metric of a site from its complete tally and the sampled positions, in numpy."""
+
+    def conclude(self, sites: Mapping[str, Totals], texts: Texts) -> Findings:
+        """What can be said only when all sites are done."""
+        return []
 
 
 ANALYSES: Registry[Analysis] = Registry("analysis", "bitlens.analyses")

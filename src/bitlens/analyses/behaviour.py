@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from bitlens.analyses.analysis import ANALYSES, Analysis, Outcome, Sample
+from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Outcome, Sample
 from bitlens.readings import Pair
 from bitlens.records import Metric
 from bitlens.tally import Rows, Tally, Totals
@@ -34,6 +34,7 @@ class Behaviour(Analysis):
     name: ClassVar[str] = "behaviour"
     sample: ClassVar[int] = 128
     kept: ClassVar[int] = 1 << 20
+    """Positions whose own numbers the tally keeps, for percentiles."""
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             "perplexity",
@@ -157,7 +158,7 @@ class Behaviour(Analysis):
             "flips": right_p != right_q,
         }
         stacked = at.total(torch.stack([c.double() for c in columns.values()], dim=1))
-        kept = torch.nonzero(at.key <= pair.thresholds[self.kept]).flatten()
+        kept = torch.nonzero(at.key <= pair.threshold(self.kept)).flatten()
         rows = Rows(at.key[kept], at.shard[kept], {"kl": kl[kept], "dp": dp[kept]})
         return Tally(
             sums=dict(zip(columns, stacked.unbind(1), strict=True)),
@@ -165,10 +166,10 @@ class Behaviour(Analysis):
             rows={"positions": [rows]},
         )
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
         count = totals.sum("count")
         surprise = {m: totals.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
-        outcomes = [
+        outcomes: Findings = [
             Outcome("perplexity", np.exp(surprise["reference"]), item="reference"),
             Outcome("perplexity", np.exp(surprise["twin"]), item="twin"),
             Outcome("perplexity_ratio", np.exp(surprise["twin"] - surprise["reference"])),

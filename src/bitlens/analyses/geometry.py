@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import ANALYSES, Analysis, Outcome, Sample
+from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Outcome, Sample
+from bitlens.analyses.correlation import normalised
 from bitlens.readings import Pair
 from bitlens.records import Metric
 from bitlens.tally import Tally, Totals
@@ -30,6 +31,7 @@ class Geometry(Analysis):
     name: ClassVar[str] = "geometry"
     sample: ClassVar[int] = 1024
     local: ClassVar[bool] = True
+    narrows: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             "cosine",
@@ -106,9 +108,9 @@ class Geometry(Analysis):
         columns = torch.stack(
             [
                 torch.ones_like(inner),
-                _normalised(inner, x.square, y.square),
+                normalised(inner, x.square, y.square),
                 distance,
-                _normalised(covariance, *spread),
+                normalised(covariance, *spread),
             ],
             dim=1,
         )
@@ -124,11 +126,13 @@ class Geometry(Analysis):
             }
         )
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
         count = totals.sum("count")
         error, energy = totals.sum("error"), totals.sum("energy")
         all_error, all_energy = error.sum(axis=1), energy.sum(axis=1)
-        outcomes = [Outcome(m, totals.sum(m) / count) for m in ("cosine", "l2", "pearson")]
+        outcomes: Findings = [
+            Outcome(m, totals.sum(m) / count) for m in ("cosine", "l2", "pearson")
+        ]
         outcomes.append(_cka(reference, twin, totals.weights))
         massive = np.argsort(-energy[0])[: max(1, energy.shape[1] // 100)]
         chance = len(massive) / energy.shape[1]
@@ -146,14 +150,6 @@ class Geometry(Analysis):
 
 
 _RATIOS = ("relative_error", "sqnr", "massive_share")
-
-
-def _normalised(product: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """product / sqrt(a b) within [-1, 1]; 1 where both are zero (equal), 0 where one is."""
-    size = (a.clamp_min(0) * b.clamp_min(0)).sqrt()
-    both_zero = (a <= 0) & (b <= 0)
-    ratio = product / size.clamp_min(torch.finfo(size.dtype).tiny)
-    return torch.where(both_zero, 1.0, torch.where(size == 0, 0.0, ratio)).clamp(-1, 1)
 
 
 def _cka(reference: Sample, twin: Sample, weights: np.ndarray) -> Outcome:

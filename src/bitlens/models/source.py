@@ -20,3 +20,5 @@ class ModelSource:
     """Passed to transformers (`auto`, `balanced`), for several GPUs."""
     trust_remote_code: bool = False
     """Run code that comes with the model."""
+    saes: tuple[str, ...] = ()
+    """Folders of SAEs that were trained on this model."""

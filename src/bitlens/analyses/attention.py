@@ -1,0 +1,163 @@
+"""Does each head still look where it looked?"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Outcome, Sample, Texts
+from bitlens.models.sites import all_sites
+from bitlens.readings import Pair, Reading
+from bitlens.records import Metric
+from bitlens.tally import Tally, Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bitlens.models.layout import Layout
+
+MEANS = ("jsd", "tv")
+"""Said of every head, and as means over the heads of a block and of the model."""
+
+
+@ANALYSES.register("attention")
+@dataclass(frozen=True)
+class Attention(Analysis):
+    """How far each head's attention moved, how spread out it is, and how much rests on the first
+    position, at every query of every head.
+
+    Patterns of both streams on the same tokens, each a distribution over the keys a query may
+    see. Chance: the twin's pattern at the same place of another document, or nearly.
+    """
+
+    name: ClassVar[str] = "attention"
+    sample: ClassVar[int] = 128
+    patterns: ClassVar[bool] = True
+    narrows: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "jsd",
+            "How far apart are the two attention patterns? Mean Jensen-Shannon divergence over "
+            "queries; ln 2 at most.",
+            "nats",
+            "higher",
+            0.0,
+            "log",
+            source="Lin 1991",
+        ),
+        Metric(
+            "tv",
+            "What share of the attention went elsewhere? Mean total variation over queries.",
+            "share",
+            "higher",
+            0.0,
+            "log",
+            source="half the L1 distance",
+        ),
+        Metric(
+            "entropy",
+            "How spread out is the attention? Mean entropy over queries.",
+            "nats",
+            None,
+            None,
+            level=True,
+            source="Shannon 1948",
+        ),
+        Metric(
+            "entropy_shift",
+            "Did the attention become more spread out? Twin's mean entropy minus the reference's.",
+            "nats",
+            None,
+            0.0,
+        ),
+        Metric(
+            "sink",
+            "How much attention rests on the first position? Mean share over queries.",
+            "share",
+            None,
+            None,
+            level=True,
+            source="attention sinks: Xiao et al. 2023, arXiv 2309.17453",
+        ),
+        Metric(
+            "sink_shift",
+            "Does more attention rest on the first position? Twin's mean share minus the "
+            "reference's.",
+            "share",
+            None,
+            0.0,
+        ),
+    )
+
+    def sites(self, layout: "Layout") -> list[str]:
+        return all_sites(layout, ("pattern",))
+
+    def tally(self, pair: Pair) -> Tally:
+        reference, twin = pair.reference, pair.twin
+        jsd, tv = _distances(reference, twin)
+        columns = {
+            "jsd": reference.at_positions(jsd),
+            "tv": reference.at_positions(tv),
+            "entropy_reference": _entropy(reference),
+            "entropy_twin": _entropy(twin),
+            "sink_reference": reference.at_positions(reference.values[..., 0]),
+            "sink_twin": twin.at_positions(twin.values[..., 0]),
+        }
+        # In float64, which `total` keeps narrow values in.
+        sums = {name: pair.positions.total(of_heads) for name, of_heads in columns.items()}
+        sums["count"] = pair.positions.total(torch.ones(len(pair.positions)).to(jsd.device))
+        return Tally(sums=sums)
+
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+        means = _means(totals)
+        found: Findings = []
+        for name in MEANS:
+            found += _by_head(name, means[name])
+            found.append(Outcome(name, means[name].mean(axis=1)))
+        for name in ("entropy", "sink"):
+            of = {who: means[f"{name}_{who}"] for who in ("reference", "twin")}
+            for who, values in of.items():
+                found += _by_head(name, values, who)
+            found += _by_head(f"{name}_shift", of["twin"] - of["reference"])
+        return found
+
+    def conclude(self, sites: "Mapping[str, Totals]", texts: Texts) -> Findings:
+        whole = [_means(totals) for totals in sites.values()]
+        return [
+            Outcome(m, np.concatenate([w[m] for w in whole], axis=1).mean(axis=1), site="pattern")
+            for m in MEANS
+        ]
+
+
+def _by_head(metric: str, values: np.ndarray, who: str = "") -> Findings:
+    """An outcome a head: `[replicates + 1, heads]`."""
+    tail = f", {who}" if who else ""
+    return [Outcome(metric, of, item=f"head {h}{tail}") for h, of in enumerate(values.T)]
+
+
+def _means(totals: Totals) -> dict[str, np.ndarray]:
+    """`[replicates + 1, heads]` each."""
+    count = totals.sum("count")[:, None]
+    names = [*MEANS, *(f"{m}_{who}" for m in ("entropy", "sink") for who in ("reference", "twin"))]
+    means = {name: totals.sum(name) / count for name in names}
+    # Rounding may leave a pattern a hair's breadth on the wrong side of itself.
+    means["jsd"] = means["jsd"].clip(min=0)
+    return means
+
+
+def _entropy(reading: Reading) -> Tensor:
+    return reading.once("entropy at positions", lambda: reading.at_positions(reading.entropy))
+
+
+def _distances(reference: Reading, twin: Reading) -> tuple[Tensor, Tensor]:
+    """Jensen-Shannon divergence and total variation, `[rows, heads, queries]` each.
+
+    The divergence is the entropy of the mean less the mean of the entropies: one logarithm an
+    entry, where the two Kullback-Leibler terms take two.
+    """
+    p, q = reference.values, twin.values
+    mixed = torch.special.entr(torch.lerp(p, q, 0.5)).sum(dim=-1)
+    jsd = mixed - (reference.entropy + twin.entropy) / 2
+    return jsd, (p - q).abs_().sum(dim=-1) / 2

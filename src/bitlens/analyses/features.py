@@ -1,0 +1,255 @@
+"""Do the features of a frozen SAE mean the same in the twin?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Sample
+from bitlens.analyses.correlation import normalised
+from bitlens.analyses.survival import METRICS, Sums, survival
+from bitlens.readings import Pair, Positions, Reading
+from bitlens.records import Metric
+from bitlens.sae.codes import Codes
+from bitlens.sae.sae import Sae
+from bitlens.tally import Tally, Top, Totals
+
+if TYPE_CHECKING:
+    from bitlens.models.layout import Layout
+
+TOP = 10
+"""Positions kept of every latent, and latents of every position that count as its most active."""
+BITS = 32
+"""A document and a place in it share an integer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """An SAE that was found to fit a site."""
+
+    sae: Sae
+    site: str
+    centre: Tensor
+    """`[latents]`: the mean code of the reference, on the positions it was fitted on."""
+
+
+@ANALYSES.register("features")
+@dataclass(frozen=True)
+class Features(Analysis):
+    """A frozen SAE read on both streams: which of its features keep their meaning, which blur,
+    which are lost, and which fire in the twin only.
+
+    Every position counts, zeros included. Chance: the twin's code at another position. A latent
+    that never fires changes no number but `firing_agreement`, which is there to show that.
+    """
+
+    saes: tuple[Placed, ...] = ()
+
+    name: ClassVar[str] = "features"
+    sample: ClassVar[int] = 512
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {p.sae.label: [p.site, p.sae.fingerprint] for p in self.saes}
+
+    def sites(self, layout: "Layout") -> list[str]:
+        return list(dict.fromkeys(placed.site for placed in self.saes))
+
+    def tally(self, pair: Pair) -> Tally:
+        whole = Tally()
+        for placed in self._at(pair.site):
+            whole.add(_tally(placed, pair))
+        return whole
+
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+        found: Findings = []
+        for placed in self.saes:
+            label = placed.sae.label
+            if totals.has(f"{label}/count"):
+                found += survival(Sums(totals, label, placed.sae.latents), placed.site)
+        return found
+
+    def _at(self, site: str) -> Iterator[Placed]:
+        return (placed for placed in self.saes if placed.site == site)
+
+
+def codes(placed: Placed, reading: Reading) -> Codes:
+    """The SAE's code of a reading, made once."""
+    return reading.once((placed.sae.label, "codes"), lambda: placed.sae.codes(reading.values))
+
+
+def _tally(placed: Placed, pair: Pair) -> Tally:
+    at, label = pair.positions, placed.sae.label
+    both = {"reference": pair.reference, "twin": pair.twin}
+    x, y = (codes(placed, reading) for reading in both.values())
+    joint = _joint(x, y)
+    sums = {
+        "count": at.total(torch.ones(len(at), device=x.value.device)),
+        "product": _by_latent(x, at, joint.row, joint.latent, joint.product),
+        "both": _by_latent(x, at, joint.row, joint.latent, torch.ones_like(joint.product)),
+    }
+    for who, reading in both.items():
+        own = reading.once((label, "sums"), partial(_own_sums, placed, reading, at))
+        sums |= {f"{name}_{who}": value for name, value in own.items()}
+    rows = {"reference": _rows(placed, pair.reference), "twin": _rows(placed, pair.twin)}
+    sums |= _by_row(at, placed, rows, joint)
+    top = {
+        f"{label}/{who}": reading.once((label, "top"), partial(_top, placed, reading, at))
+        for who, reading in both.items()
+    }
+    return Tally(sums={f"{label}/{name}": value for name, value in sums.items()}, top=top)
+
+
+@dataclass(frozen=True, eq=False)
+class _Joint:
+    """Latents that fire at the same position in both models."""
+
+    row: Tensor
+    latent: Tensor
+    product: Tensor
+    """`[m]` float64: the product of both activations."""
+
+
+def _joint(x: Codes, y: Codes) -> _Joint:
+    a, b = _places(x), _places(y)
+    found = torch.searchsorted(a, b).clamp_max(max(len(a) - 1, 0))
+    hit = a[found] == b if len(a) else torch.zeros_like(b, dtype=torch.bool)
+    product = x.value[found[hit]].double() * y.value[hit].double()
+    return _Joint(y.row[hit], y.latent[hit], product)
+
+
+def _places(codes: Codes) -> Tensor:
+    """`[m]`, ascending: one integer for row and latent."""
+    return codes.row * codes.latents + codes.latent
+
+
+def _by_latent(codes: Codes, at: Positions, row: Tensor, latent: Tensor, values: Tensor) -> Tensor:
+    """`[m]` to `[shards, latents]` float64."""
+    place = at.shard[row] * codes.latents + latent
+    size = at.shards * codes.latents
+    total = torch.bincount(place, values.double(), minlength=size)
+    return total.reshape(at.shards, codes.latents)
+
+
+def _own_sums(placed: Placed, reading: Reading, at: Positions) -> dict[str, Tensor]:
+    """What is summed of one stream alone."""
+    own = codes(placed, reading)
+    value = own.value.double()
+    x = reading.values
+    error = x - placed.sae.decode(own)
+    return {
+        "sum": _by_latent(own, at, own.row, own.latent, value),
+        "square": _by_latent(own, at, own.row, own.latent, value * value),
+        "fired": _by_latent(own, at, own.row, own.latent, torch.ones_like(value)),
+        "error": at.total(torch.linalg.vecdot(error, error)),
+        "energy": at.total(reading.square),
+        "vector": at.total(x),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What is needed of every position of one stream's code."""
+
+    total: Tensor
+    """`[n]` float64: sum over latents; below, of squares and of products with the centre."""
+    square: Tensor
+    centred: Tensor
+    fired: Tensor
+    most_active: Tensor
+    """Places of each row's most active latents, ascending."""
+
+
+def _rows(placed: Placed, reading: Reading) -> _Rows:
+    def make() -> _Rows:
+        own = codes(placed, reading)
+        value = own.value.double()
+
+        def over_row(values: Tensor) -> Tensor:
+            return torch.bincount(own.row, values, minlength=own.rows)
+
+        return _Rows(
+            over_row(value),
+            over_row(value * value),
+            over_row(value * placed.centre.double()[own.latent]),
+            over_row(torch.ones_like(value)),
+            _most_active(own),
+        )
+
+    return reading.once((placed.sae.label, "rows"), make)
+
+
+def _by_row(
+    at: Positions, placed: Placed, rows: dict[str, _Rows], joint: _Joint
+) -> dict[str, Tensor]:
+    """How alike are the two codes of a position? Summed over positions."""
+    x, y = rows["reference"], rows["twin"]
+    latents = placed.sae.latents
+    product = torch.bincount(joint.row, joint.product, minlength=len(at))
+    plain = normalised(
+        product - x.total * y.total / latents,
+        x.square - x.total**2 / latents,
+        y.square - y.total**2 / latents,
+    )
+    centre = placed.centre.double().square().sum()
+    balanced = normalised(
+        product - x.centred - y.centred + centre,
+        x.square - 2 * x.centred + centre,
+        y.square - 2 * y.centred + centre,
+    )
+    shared = _shared(x.most_active, y.most_active, latents, len(at))
+    some = x.fired > 0
+    top10 = torch.where(some, shared / x.fired.clamp(1, TOP), 0.0)
+    return {
+        "sample_correlation": at.total(plain),
+        "sample_correlation_alive": at.total(balanced),
+        "top10": at.total(top10),
+        "some": at.total(some.double()),
+    }
+
+
+def _most_active(codes: Codes) -> Tensor:
+    """Places of the TOP largest activations of every row, ascending."""
+    chosen = _leading(codes.row, codes.value, codes.rows)
+    return _places(codes)[chosen].sort().values
+
+
+def _shared(a: Tensor, b: Tensor, latents: int, rows: int) -> Tensor:
+    """`[rows]`: how many places of a row are in both."""
+    both = b[torch.isin(b, a)]
+    return torch.bincount(both // latents, minlength=rows).double()
+
+
+def _leading(group: Tensor, value: Tensor, groups: int) -> Tensor:
+    """Which entries are among the TOP largest of their group, largest first within it."""
+    order = torch.argsort(value, descending=True, stable=True)
+    order = order[torch.argsort(group[order], stable=True)]
+    sizes = torch.bincount(group, minlength=groups)
+    begin = torch.cumsum(sizes, 0) - sizes
+    rank = torch.arange(len(order), device=order.device) - begin[group[order]]
+    return order[rank < TOP]
+
+
+def _top(placed: Placed, reading: Reading, at: Positions) -> Top:
+    """Where every latent fires most in this batch."""
+    own = codes(placed, reading)
+    chosen = _leading(own.latent, own.value, own.latents)
+    latent = own.latent[chosen]
+    sizes = torch.bincount(latent, minlength=own.latents)
+    begin = torch.cumsum(sizes, 0) - sizes
+    rank = torch.arange(len(chosen), device=latent.device) - begin[latent]
+    values = torch.full((own.latents, TOP), -torch.inf, device=latent.device)
+    values[latent, rank] = own.value[chosen]
+    row = own.row[chosen]
+    places = {}
+    for name, found in {
+        "position": (at.document[row] << BITS) + at.offset[row],
+        "token": at.token[row],
+    }.items():
+        places[name] = torch.full_like(values, -1, dtype=torch.int64)
+        places[name][latent, rank] = found
+    return Top(values, places)

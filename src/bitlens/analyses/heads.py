@@ -1,0 +1,352 @@
+"""Do the heads that copy still copy?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from scipy.special import stdtrit
+from scipy.stats import rankdata
+from torch import Tensor
+
+from bitlens.analyses.analysis import (
+    ANALYSES,
+    Analysis,
+    Findings,
+    Outcome,
+    Reader,
+    Sample,
+    Shown,
+    Texts,
+)
+from bitlens.data.corpus import Corpus
+from bitlens.data.repeated import repeated
+from bitlens.models.sites import all_sites
+from bitlens.readings import Pair, Reading
+from bitlens.records import Metric
+from bitlens.tally import Tally, Totals
+
+if TYPE_CHECKING:
+    from bitlens.models.layout import Layout
+
+KINDS = ("induction", "previous", "duplicate")
+THRESHOLDS = tuple(range(10, 100, 10))
+"""Per cent of attention above which a head counts, for the curve of survival."""
+PERIODS = (25, 50, 100)
+CHOOSING, SCORING = 9, 24
+"""Sequences on which heads are chosen, and those on which they are scored: on the same ones the
+chosen would look better than they are."""
+OFFSETS = (-4, -3, -2, 2, 3, 4)
+"""Keys beside the target, where a head that does what it is scored for does not look."""
+
+LEVEL = 0.95
+
+_DOES = {
+    "induction": "looks at the token after the last occurrence of the current one",
+    "previous": "looks at the token before",
+    "duplicate": "looks at the last occurrence of the current token",
+}
+_OLSSON = "Olsson et al. 2022, arXiv 2209.11895"
+
+
+def _of_kind(kind: str) -> tuple[Metric, ...]:
+    does = _DOES[kind]
+    return (
+        Metric(
+            kind,
+            f"How much of a head's attention {does}? Mean share on repeated random tokens.",
+            "share",
+            "lower",
+            None,
+            level=True,
+            source=_OLSSON,
+        ),
+        Metric(
+            f"{kind}_change",
+            f"How did the share of attention change that {does}?",
+            "share",
+            "lower",
+            0.0,
+        ),
+        *(
+            Metric(
+                f"{kind}_kept_{t}",
+                f"Of the reference's heads whose {kind} score is above {t / 100:g}, how many stay "
+                "above it?",
+                "share",
+                "lower",
+                1.0,
+                interval=False,
+            )
+            for t in THRESHOLDS
+        ),
+        Metric(
+            f"{kind}_rank",
+            f"Are heads in the same order by {kind} score? Spearman correlation over all heads.",
+            "",
+            "lower",
+            1.0,
+            "atanh",
+            source="Spearman 1904",
+        ),
+    )
+
+
+@ANALYSES.register("heads")
+@dataclass(frozen=True)
+class Heads(Analysis):
+    """Induction, previous-token and duplicate-token heads on random tokens that repeat, and what
+    the second copy gains.
+
+    Heads are chosen on some sequences and scored on others; sequences are the sampling unit.
+    Chance of a score: the same share of attention at keys beside the target.
+    """
+
+    name: ClassVar[str] = "heads"
+    patterns: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        *(metric for kind in KINDS for metric in _of_kind(kind)),
+        Metric(
+            "induction_kept_readme",
+            "Of the reference's heads above 0.4, how many stay above 0.4, without other sequences "
+            "to choose on?",
+            "share",
+            "lower",
+            1.0,
+            interval=False,
+            source="README of does-quantization-kill-interpretability",
+        ),
+        Metric(
+            "induction_kept_code",
+            "Of the reference's heads above the mean plus two standard deviations of all scores, "
+            "how many stay above half of that?",
+            "share",
+            "lower",
+            1.0,
+            interval=False,
+            source="code of does-quantization-kill-interpretability",
+        ),
+        Metric(
+            "copying",
+            "How much easier is the second copy than the first? Loss on the first less loss on the "
+            "second.",
+            "nats",
+            "lower",
+            None,
+            level=True,
+            source=_OLSSON,
+        ),
+        Metric(
+            "copying_kept",
+            "What share of the second copy's gain is left in the twin?",
+            "share",
+            "lower",
+            1.0,
+        ),
+    )
+
+    def sites(self, layout: "Layout") -> list[str]:
+        return [*all_sites(layout, ("pattern",)), "logits"]
+
+    def documents(self, reader: Reader) -> tuple[Corpus, int]:
+        count = CHOOSING + SCORING
+        made = repeated(reader.tokens, reader.bos, reader.context, PERIODS, count, reader.seed)
+        return made, CHOOSING
+
+    def tally(self, pair: Pair) -> Tally:
+        return _losses(pair) if pair.site == "logits" else _scores(pair)
+
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+        if totals.has("second_reference"):
+            return _copying(totals)
+        found: Findings = []
+        for kind in KINDS:
+            of = {who: _score(totals, kind, who) for who in ("reference", "twin")}
+            for who, scores in of.items():
+                beside = _score(totals, f"{kind}_beside", who)[0]
+                found += [
+                    Outcome(kind, score, f"head {h}, {who}", float(beside[h]))
+                    for h, score in enumerate(scores.T)
+                ]
+            change = of["twin"] - of["reference"]
+            found += [Outcome(f"{kind}_change", c, f"head {h}") for h, c in enumerate(change.T)]
+        return found
+
+    def conclude(self, sites: Mapping[str, Totals], texts: Texts) -> Findings:
+        blocks = {s: t for s, t in sites.items() if not t.has("second_reference")}
+        found: Findings = []
+        columns: dict[str, list[np.ndarray]] = {}
+        for kind in KINDS:
+            scores = {
+                who: np.hstack([_score(t, kind, who) for t in blocks.values()])
+                for who in ("reference", "twin")
+            }
+            chosen_on = np.concatenate(
+                [_score(t, f"choosing_{kind}", "reference")[0] for t in blocks.values()]
+            )
+            found += _survival(kind, chosen_on, **scores)
+            beside = [_score(t, f"{kind}_beside", "reference")[0] for t in blocks.values()]
+            low, high = _bounds(scores["twin"])
+            table = {
+                "block": np.concatenate(
+                    [
+                        np.full(len(b), int(s.partition(".")[2]))
+                        for s, b in zip(blocks, beside, strict=True)
+                    ]
+                ),
+                "head": np.concatenate([np.arange(len(b)) for b in beside]),
+                "kind": np.full(len(chosen_on), kind),
+                "choosing": chosen_on,
+                "reference": scores["reference"][0],
+                "twin": scores["twin"][0],
+                "twin_low": low,
+                "twin_high": high,
+                "chance": np.concatenate(beside),
+            }
+            for name, values in table.items():
+                columns.setdefault(name, []).append(values)
+        return [*found, Shown("heads", {n: np.concatenate(v) for n, v in columns.items()})]
+
+
+def _scores(pair: Pair) -> Tally:
+    """Attention at target keys and beside them, by kind; every sequence counts the same."""
+    at = pair.positions
+    index = pair.reference.index
+    assert index is not None
+    queries = pair.reference.values.shape[2]
+    row, query = index // queries, index % queries
+    period = at.length // 2
+    # A window is BOS, if any, and twice its period.
+    place, start = at.offset, at.length % 2
+    second = place > start + period
+    targets = {
+        "induction": (second, place - period + 1, period - 1),
+        "previous": (place > start, place - 1, 2 * period - 1),
+        "duplicate": (place >= start + period, place - period, period),
+    }
+    scoring = at.shard < at.shards - 1
+    sums: dict[str, Tensor] = {}
+    offsets = torch.tensor((0, *OFFSETS), device=query.device)
+    for kind, (asked, key, count) in targets.items():
+        # Window and row begin together, so a place in one is a place in the other.
+        keys = key[:, None] + offsets
+        seen = asked[:, None] & (keys >= start[:, None]) & (keys <= place[:, None])
+        beside = seen[:, 1:].double()
+        each = asked.double() / count
+        sums |= {
+            f"{kind}_sequences": at.total(each * scoring),
+            f"choosing_{kind}_sequences": at.total(each * ~scoring),
+            f"{kind}_beside_sequences": at.total(beside.sum(dim=1) * scoring),
+        }
+        for who, reading in (("reference", pair.reference), ("twin", pair.twin)):
+            attention = reading.once(kind, partial(_attention, reading, row, query, keys))
+            target = attention[:, 0] * each[:, None]
+            away = (attention[:, 1:] * beside[:, :, None]).sum(dim=1)
+            sums |= {
+                f"{kind}_{who}": at.total(target * scoring[:, None]),
+                f"choosing_{kind}_{who}": at.total(target * ~scoring[:, None]),
+                f"{kind}_beside_{who}": at.total(away * scoring[:, None]),
+            }
+    return Tally(sums=sums)
+
+
+def _attention(reading: Reading, row: Tensor, query: Tensor, keys: Tensor) -> Tensor:
+    """What each query pays to some keys: `[n]`, `[n]`, `[n, k]` to `[n, k, heads]`."""
+    inside = keys.clamp(0, reading.values.shape[3] - 1)
+    return reading.values[row[:, None], :, query[:, None], inside].double()
+
+
+def _score(totals: Totals, name: str, who: str) -> np.ndarray:
+    """`[replicates + 1, heads]`."""
+    count = totals.sum(f"{name}_sequences")[:, None]
+    return np.asarray(totals.sum(f"{name}_{who}") / np.maximum(count, np.finfo(float).tiny))
+
+
+def _losses(pair: Pair) -> Tally:
+    """Loss on what the first copy and the second say, without their first tokens."""
+    at = pair.positions
+    period, start = at.length // 2, at.length % 2
+    scoring = at.shard < at.shards - 1
+    copies = {
+        "first": scoring & (at.offset <= start + period - 2),
+        "second": scoring & (at.offset >= start + period),
+    }
+    sums = {f"{copy}_count": at.total(seen.double()) for copy, seen in copies.items()}
+    for who, reading in (("reference", pair.reference), ("twin", pair.twin)):
+        loss = -reading.log_probabilities.gather(1, at.target[:, None])[:, 0].double()
+        sums |= {f"{copy}_{who}": at.total(loss * seen) for copy, seen in copies.items()}
+    return Tally(sums=sums)
+
+
+def _copying(totals: Totals) -> Findings:
+    gain = {
+        who: totals.sum(f"first_{who}") / totals.sum("first_count")
+        - totals.sum(f"second_{who}") / totals.sum("second_count")
+        for who in ("reference", "twin")
+    }
+    found: Findings = [Outcome("copying", values, item=who) for who, values in gain.items()]
+    if np.all(gain["reference"] > 0):
+        kept = gain["twin"] / gain["reference"]
+        return [*found, Outcome("copying_kept", kept, chance=0.0)]
+    reason = "the reference does not gain from the first copy"
+    return [*found, Outcome("copying_kept", None, reason=reason)]
+
+
+def _survival(
+    kind: str, chosen_on: np.ndarray, reference: np.ndarray, twin: np.ndarray
+) -> Findings:
+    """How many heads stay, whatever the threshold; `reference` and `twin`
+    `[replicates + 1, heads]`. How sure each head is, its own interval says; a count of heads that
+    leaving a sequence out does not change would look surer than it is."""
+    found: Findings = [_rank(kind, reference, twin)]
+    for t in THRESHOLDS:
+        heads = (chosen_on > t / 100) & (reference[0] > t / 100)
+        metric = f"{kind}_kept_{t}"
+        if heads.any():
+            # Attention to random tokens above so much of it happens to no head.
+            kept = (twin[:1, heads] > t / 100).mean(axis=1)
+            found.append(Outcome(metric, kept, chance=0.0, site="pattern"))
+        else:
+            reason = f"the reference has no head with a {kind} score above {t / 100:g}"
+            found.append(Outcome(metric, None, reason=reason, site="pattern"))
+    if kind == "induction":
+        level = float(reference[0].mean() + 2 * reference[0].std())
+        found += [
+            _kept("induction_kept_readme", reference, twin, 0.4, 0.4),
+            _kept("induction_kept_code", reference, twin, level, level / 2),
+        ]
+    return found
+
+
+def _bounds(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Jackknife intervals of scores, `[replicates + 1, heads]` to `[heads]` each; NaN without
+    replicates."""
+    replicates = len(scores) - 1
+    if replicates < 2:
+        return (np.full(scores.shape[1], np.nan),) * 2
+    error = np.sqrt((replicates - 1) * scores[1:].var(axis=0))
+    half = stdtrit(replicates - 1, (1 + LEVEL) / 2) * error
+    return scores[0] - half, scores[0] + half
+
+
+def _kept(
+    metric: str, reference: np.ndarray, twin: np.ndarray, was: float, stays: float
+) -> Outcome:
+    heads = reference[0] > was
+    if not heads.any():
+        reason = f"the reference has no head with an induction score above {was:.2g}"
+        return Outcome(metric, None, reason=reason, site="pattern")
+    return Outcome(metric, (twin[:1, heads] > stays).mean(axis=1), chance=0.0, site="pattern")
+
+
+def _rank(kind: str, reference: np.ndarray, twin: np.ndarray) -> Outcome:
+    ranks = [rankdata(scores, axis=1) for scores in (reference, twin)]
+    centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
+    spread = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    metric = f"{kind}_rank"
+    if not np.all(spread > 0):
+        return Outcome(metric, None, reason="all heads have one score", site="pattern")
+    value = (centred[0] * centred[1]).sum(axis=1) / spread
+    return Outcome(metric, value, chance=0.0, site="pattern")

@@ -1,0 +1,466 @@
+"""One model and one seed of a study: load, compress, sweep, write what is missing."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from importlib.metadata import version
+
+import numpy as np
+import pyarrow as pa
+import torch
+from tqdm import tqdm
+
+from bitlens.analyses import ANALYSES, Analysis
+from bitlens.analyses.analysis import Reader, Shown
+from bitlens.analyses.features import Features
+from bitlens.analyses.survival import PLACES
+from bitlens.checks import about_change, about_documents, about_layout, about_tokens, check_forward
+from bitlens.comparison import comparisons
+from bitlens.contexts import contexts
+from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
+from bitlens.data.shown import CorpusTexts
+from bitlens.data.texts import read_texts
+from bitlens.errors import BitlensError
+from bitlens.manifest import Done, cell_entry, describe_corpus, describe_model, twin_record
+from bitlens.measure import Measurement
+from bitlens.models.layout import Layout
+from bitlens.models.load import free_memory, load
+from bitlens.models.sites import resolve
+from bitlens.models.source import ModelSource
+from bitlens.plan import CORPUS, Plan, make_plan
+from bitlens.records import Cell, Check, Value
+from bitlens.saes import Fitted, fit_saes
+from bitlens.sides import Side, sides, twins
+from bitlens.store import Store
+from bitlens.study import Study, parse_bytes
+
+LONGEST_CONTEXT = 1024
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+FREE_SHARE = 0.5
+"""Of the free memory, when --memory does not say."""
+WORKSPACE = 1 << 29
+"""Bytes left for what a block, a tally and a few logits need while they are worked on."""
+
+Key = tuple[str, str]
+"""A twin's text and an analysis' name: a cell of this model and seed."""
+
+
+class Audit:
+    """One model and one seed of a study."""
+
+    def __init__(
+        self,
+        study: Study,
+        source: ModelSource,
+        seed: int,
+        store: Store,
+        say: Callable[[str], None],
+        keep_going: bool,
+    ) -> None:
+        self.study, self.source, self.seed = study, source, seed
+        self.store, self.say, self.keep_going = store, say, keep_going
+        names = self._asked(study, source, say)
+        self.memory = (
+            parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(source))
+        )
+        self.loaded = load(source, self.memory)
+        if any(ANALYSES[name].patterns for name in names):
+            # Only eager attention hands out its weights, and both streams must use the same.
+            self.loaded.model.set_attn_implementation("eager")
+        self.layout = Layout(self.loaded.model)
+        self.corpus = self._corpus()
+        self.texts = CorpusTexts(self.corpus, self.loaded.tokenizer)
+        self.checks = [about_layout()]
+        self.seconds_per_token: float | None = None
+        self.failed: dict[Key, str] = {}
+        """Cells that cannot be computed, and why."""
+        self.fitted: list[Fitted] = []
+        self.analyses = self._analyses(names)
+
+    @staticmethod
+    def _asked(study: Study, source: ModelSource, say: Callable[[str], None]) -> list[str]:
+        """The analyses of this model: all that were asked for and can be answered."""
+        if source.saes or "features" not in study.analyses:
+            return list(study.analyses)
+        if set(study.analyses) != set(ANALYSES):
+            raise BitlensError(
+                "The analysis features needs an SAE, and none is named.",
+                "a folder with an SAE that was trained on this model.",
+                "--sae DIR, or leave features out of --analyses.",
+            )
+        say("features: left out, because no SAE is named (--sae DIR).")
+        return [name for name in study.analyses if name != "features"]
+
+    def run(self, done: Done) -> None:
+        """Compute what is missing and add to the manifest how everything ended."""
+        wanted = sides(self.study, self.layout)
+        self.twins, failures = twins(self.layout, wanted, self.seed, self.keep_going)
+        self._lose(failures)
+        self.cells = {
+            (side.text, a.name): self._cell(side.text, a) for side in wanted for a in self.analyses
+        }
+        missing = [
+            key
+            for key, cell in self.cells.items()
+            if key not in self.failed and not self.store.has(cell)
+        ]
+        self._check()
+        if not missing:
+            self.say(f"{self.loaded.name}: every cell is there already; nothing to compute.")
+        else:
+            self._sweep([s for s in wanted if s.text in self.twins], missing)
+        for side in wanted:
+            if side.text in self.lost:
+                continue
+            try:
+                self.checks.append(self._change(side))
+            except BitlensError as error:
+                if not self.keep_going:
+                    raise
+                self._lose({side.text: str(error)})
+        self._report(done, wanted)
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Twins without any cell, and why."""
+        every = {a.name for a in self.analyses}
+        by_twin: dict[str, dict[str, str]] = {}
+        for (text, name), reason in self.failed.items():
+            by_twin.setdefault(text, {})[name] = reason
+        return {t: next(iter(of.values())) for t, of in by_twin.items() if of.keys() >= every}
+
+    def _lose(self, failures: dict[str, str]) -> None:
+        for text, reason in failures.items():
+            self.failed |= {(text, a.name): reason for a in self.analyses}
+
+    def _corpus(self) -> Corpus:
+        longest = getattr(self.layout.config, "max_position_embeddings", None) or LONGEST_CONTEXT
+        context = self.study.context or min(longest, LONGEST_CONTEXT)
+        if context > longest:
+            raise BitlensError(
+                f"The context is {context} tokens, but {self.loaded.name} reads {longest}.",
+                f"at most {longest}.",
+                f"--context {longest}",
+            )
+        corpus = make_corpus(
+            read_texts(self.study.text),
+            self.loaded.tokenizer,
+            context,
+            self.study.bos,
+            self.study.tokens or None,
+            self.seed,
+        )
+        check_vocabulary(corpus, self.layout.vocabulary)
+        return corpus
+
+    def _analyses(self, names: Sequence[str]) -> list[Analysis]:
+        """With the SAEs that fit; one that does not is refused before anything is compressed."""
+        found = []
+        for name in names:
+            if name != "features":
+                found.append(ANALYSES[name]())
+                continue
+            poor = "poor-fit" in self.study.allow
+            name_of_model = self.loaded.name
+            self.fitted = fit_saes(
+                self.source.saes, self.layout, self.plan({}), name_of_model, poor
+            )
+            for fitted in self.fitted:
+                self.say(fitted.said)
+                self.checks.append(fitted.check)
+            found.append(Features(tuple(fitted.placed for fitted in self.fitted)))
+        return found
+
+    def plan(self, own: dict[str, tuple[Corpus, int]]) -> Plan:
+        return make_plan(
+            self.corpus,
+            self.study.positions,
+            self.seed,
+            self._batch_tokens,
+            self.study.interval,
+            self._device,
+            own,
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return next(p.device for p in self.layout.shell.module.parameters())
+
+    @property
+    def _batch_tokens(self) -> int:
+        return BATCH_TOKENS.get(self._device.type, BATCH_TOKENS["cpu"])
+
+    @cached_property
+    def own(self) -> dict[str, tuple[Corpus, int]]:
+        """Documents of the analyses that read their own."""
+        tokenizer, corpus = self.loaded.tokenizer, self.corpus
+        size = min(self.layout.vocabulary, len(tokenizer))
+        reader = Reader(
+            np.setdiff1d(np.arange(size), tokenizer.all_special_ids),
+            corpus.bos_id if corpus.bos else None,
+            corpus.context,
+            self.seed,
+        )
+        read = {a.name: a.documents(reader) for a in self.analyses}
+        return {name: documents for name, documents in read.items() if documents is not None}
+
+    @cached_property
+    def sites(self) -> dict[str, list[str]]:
+        """Where each analysis looks, narrowed to what the user named."""
+        everywhere = {a.name: a.sites(self.layout) for a in self.analyses}
+        if not self.study.sites:
+            return everywhere
+        named = {name for pattern in self.study.sites for name in resolve(pattern, self.layout)}
+        self.say(f"Sites: {', '.join(self.study.sites)} = {', '.join(sorted(named))}.")
+        narrow = {a.name: everywhere[a.name] for a in self.analyses if a.narrows}
+        narrowed = {
+            name: [s for s in sites if name not in narrow or s in named]
+            for name, sites in everywhere.items()
+        }
+        if narrow and not any(narrowed[name] for name in narrow):
+            looks = "; ".join(f"{n} at {', '.join(s[:4])}, ..." for n, s in narrow.items())
+            raise BitlensError(
+                f"None of the sites {', '.join(self.study.sites)} is one where "
+                f"{' or '.join(narrow)} looks.",
+                f"{looks}.",
+                "other --sites, or leave them out of --analyses.",
+            )
+        return narrowed
+
+    def _cell(self, text: str, analysis: Analysis) -> Cell:
+        model, corpus = self.loaded.model, self.corpus
+        settings = {
+            "weights": self.loaded.fingerprint,
+            "tokens": corpus.token_hash,
+            "positions": self.study.positions,
+            "dtype": str(next(model.parameters()).dtype),
+            "attention": model.config._attn_implementation,
+            "device": next(p.device.type for p in model.parameters() if p.device.type != "meta"),
+            "versions": [version(name) for name in ("torch", "transformers")],
+            "sites": self.sites[analysis.name],
+            "interval": self.study.interval,
+            "analysis": analysis.settings,
+            "bitlens": version("bitlens"),
+        }
+        if analysis.name in self.own:
+            settings["tokens"] = self.own[analysis.name][0].token_hash
+        return Cell(self.loaded.name, text, analysis.name, self.seed, settings)
+
+    def _sweep(self, wanted: Sequence[Side], missing: Sequence[Key]) -> None:
+        """Everything missing in one sweep, then what it shows in a second."""
+        asked = [
+            c
+            for c in comparisons(self.analyses, list(self.twins), self.sites, self.own)
+            if (c.twin, c.analysis.name) in missing
+        ]
+        needed = {text: self.twins[text] for text, _ in missing}
+        identity = Cell("", "", "", self.seed, {"cells": sorted(self.cells[k].id for k in missing)})
+        plan = self.plan(self.own)
+        room = self._hidden_bytes(len(needed))
+        with _progress(self.layout) as advance:
+            partial = self.store.partial / identity.id
+            measurement = Measurement(
+                self.layout, needed, asked, plan, room, partial, self.texts, advance
+            )
+            # After a kill, only the batches that are left.
+            tokens = sum(b.tokens.numel() for b in measurement.sweep.batches)
+            advance.expect(measurement.sweep.forwards(), tokens)
+            self._say_cost(measurement, [s for s in wanted if s.text in needed], plan, tokens)
+            values, shown = _collect(measurement)
+        self._lose(measurement.sweep.failed)
+        self._contexts(shown, {side.text for side in wanted if not side.control}, room)
+        for key in missing:
+            if key not in self.failed:
+                self.store.write_cell(self.cells[key], values.get(key, []), _tables(shown, key))
+        lost = measurement.sweep.failed
+        if lost and not self.keep_going:
+            # Only now: what the others have is kept for the next try.
+            first = next(iter(lost))
+            raise BitlensError(
+                f"{first} failed: {lost[first]}", "weights it can hold.", "other settings."
+            )
+
+    def _contexts(
+        self, shown: dict[Key, dict[str, list[Shown]]], asked: Collection[str], room: int
+    ) -> None:
+        """The texts on which the shown features fire, for the twins that were asked for."""
+        places = {
+            text: _joined(tables.pop(PLACES))
+            for (text, _), tables in shown.items()
+            if PLACES in tables
+        }
+        wanted = {text: table for text, table in places.items() if text in asked}
+        if not wanted:
+            return
+        placed = [fitted.placed for fitted in self.fitted]
+        made = contexts(
+            self.layout,
+            self.twins,
+            placed,
+            wanted,
+            self.corpus,
+            self.texts,
+            self._batch_tokens,
+            room,
+        )
+        for text, table in made.items():
+            shown[(text, "features")]["contexts"] = [table]
+
+    def _hidden_bytes(self, twins: int) -> int:
+        """What is left for hidden states after weights, one block a twin and room to work."""
+        layout = self.layout
+        block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
+        taken = block * layout.dtype.itemsize * (twins + 1) + WORKSPACE
+        if self.study.memory:
+            taken += sum(
+                p.numel() * p.element_size()
+                for p in layout.model.parameters()
+                if p.device.type != "meta"
+            )
+        return max(0, self.memory - taken)
+
+    def _say_cost(
+        self, measurement: Measurement, wanted: Sequence[Side], plan: Plan, tokens: int
+    ) -> None:
+        sweep = measurement.sweep
+        parameters = sum(p.numel() for p in self.layout.model.parameters())
+        controls = sum(side.control for side in wanted)
+        read = sum(b.tokens.numel() if b.mask is None else int(b.mask.sum()) for b in sweep.batches)
+        work = 2 * parameters * tokens * sweep.forwards()
+        peak = max((sum(sweep.hidden_bytes(b) for b in w) for w in sweep.waves), default=0)
+        own = "".join(f" and {c.n_documents} of {name}" for name, (c, _) in self.own.items())
+        self.say(
+            f"{len(wanted)} twin{'s' * (len(wanted) > 1)} ({controls} of them controls) on "
+            f"{plan.sets[CORPUS].documents} documents{own}, {read:,} tokens: "
+            f"{sweep.forwards():.1f} forwards' worth of work "
+            f"({work / 1e12:,.1f} TFLOP{self._about(tokens * sweep.forwards())}), "
+            f"{len(sweep.waves)} wave{'s' * (len(sweep.waves) > 1)}, hidden states up to "
+            f"{peak / 1e9:.2f} GB."
+        )
+
+    def _about(self, tokens: float) -> str:
+        """How long that many tokens take, judged by the one window already read."""
+        if self.seconds_per_token is None:
+            return ""
+        seconds = 1.3 * tokens * self.seconds_per_token
+        return f", about {seconds:.0f} s" if seconds < 120 else f", about {seconds / 60:.0f} min"
+
+    def _check(self) -> None:
+        if self.loaded.offloaded:
+            unknown = Check("the sweep equals the model's forward", None, "not tried from disk")
+            self.checks.append(unknown)
+        else:
+            check, self.seconds_per_token = check_forward(self.layout, self.corpus)
+            self.checks.append(check)
+        attention = self.loaded.model.config._attn_implementation
+        self.checks.append(about_tokens(self.corpus, attention))
+        self.checks.append(about_documents(self.corpus.n_documents))
+
+    def _change(self, side: Side) -> Check:
+        twin = self.twins[side.text]
+        # Twins whose cells were all there already have not met their weights yet.
+        twin.complete_coverage()
+        allowed = side.control or "identical" in self.study.allow
+        return about_change(side, twin.coverage(), allowed)
+
+    def _report(self, done: Done, wanted: Sequence[Side]) -> None:
+        """Into the manifest: what was run, on what, and how each cell ended."""
+        name, lost = self.loaded.name, self.lost
+        if name not in [m["name"] for m in done.models]:
+            done.models.append(
+                describe_model(self.loaded, self.layout, self.source)
+                | {"saes": [fitted.record for fitted in self.fitted]}
+            )
+            done.checks += [
+                replace(c, name=f"{name}: {c.name}") if len(self.study.models) > 1 else c
+                for c in self.checks
+            ]
+            for side in wanted:
+                twin = self.twins.get(side.text)
+                reason = lost.get(side.text)
+                record = twin_record(
+                    side.text,
+                    side.compression,
+                    side.control,
+                    side.like,
+                    twin,
+                    self.layout.dtype,
+                    reason,
+                )
+                done.twins.append({"model": name, **asdict(record)})
+                if twin is not None and reason is None:
+                    done.coverage += [
+                        {"model": name, "compression": side.text, **asdict(row)}
+                        for row in twin.coverage()
+                    ]
+        plan = self.plan({})
+        rule = self.study.positions
+        done.corpora.append(describe_corpus(self.corpus, plan, name, self.seed, rule))
+        for key, cell in self.cells.items():
+            why = self.failed.get(key)
+            done.cells.append(cell_entry(cell, "failed" if why else "done", why))
+
+
+def _collect(
+    measurement: Measurement,
+) -> tuple[dict[Key, list[Value]], dict[Key, dict[str, list[Shown]]]]:
+    """Values, and what is shown by name, by twin and analysis."""
+    values: dict[Key, list[Value]] = {}
+    shown: dict[Key, dict[str, list[Shown]]] = {}
+    for measured in measurement.values():
+        key = (measured.comparison.twin, measured.comparison.analysis.name)
+        values.setdefault(key, []).extend(measured.values)
+        for table in measured.shown:
+            shown.setdefault(key, {}).setdefault(table.name, []).append(table)
+    return values, shown
+
+
+def _joined(parts: Sequence[Shown]) -> Shown:
+    """Tables of one name, of several sites or SAEs, one under the other."""
+    columns = {
+        name: [value for part in parts for value in list(part.columns[name])]
+        for name in parts[0].columns
+    }
+    return Shown(parts[0].name, columns)
+
+
+def _tables(shown: dict[Key, dict[str, list[Shown]]], key: Key) -> dict[str, pa.Table]:
+    """What a cell shows, as tables; what is not a number is absent."""
+    return {
+        name: pa.table(
+            {column: pa.array(_known(values)) for column, values in _joined(parts).columns.items()}
+        )
+        for name, parts in shown.get(key, {}).items()
+    }
+
+
+def _known(values: list[object]) -> list[object]:
+    return [
+        None
+        if isinstance(v, float) and not np.isfinite(v)
+        else v.item()
+        if isinstance(v, np.generic)
+        else v
+        for v in values
+    ]
+
+
+class _progress:
+    """A bar over the tokens that blocks have to process, all streams and blocks together."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._depth = layout.depth
+        self._scale = 1
+        self._bar = tqdm(desc="sweep", unit=" forwards", disable=None, total=0.0)
+
+    def __enter__(self) -> "_progress":
+        return self
+
+    def __call__(self, tokens: int) -> None:
+        self._bar.update(tokens / self._scale)
+
+    def expect(self, forwards: float, tokens: int) -> None:
+        self._bar.total, self._scale = forwards, tokens * self._depth
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()

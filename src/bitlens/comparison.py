@@ -1,0 +1,72 @@
+"""Which streams does an analysis compare, where, and on which documents?"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from bitlens.analyses.analysis import Analysis
+from bitlens.models.sites import site
+from bitlens.plan import CORPUS, SUBSET
+from bitlens.sweep import REFERENCE, Stream
+
+CUMULATIVE, LOCAL = "cumulative", "local"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which two streams an analysis compares, and where."""
+
+    analysis: Analysis
+    twin: str
+    item: str
+    stream: str
+    sites: tuple[str, ...]
+    documents: str
+    """Which set of documents: the corpus, its subset, or the analysis' own."""
+
+    @property
+    def streams(self) -> tuple[str, str]:
+        return REFERENCE, self.stream
+
+    @property
+    def read(self) -> str:
+        """The set of documents whose batches hold them."""
+        return CORPUS if self.documents == SUBSET else self.documents
+
+
+def comparisons(
+    analyses: Sequence[Analysis],
+    twins: Sequence[str],
+    sites: Mapping[str, Sequence[str]],
+    own: Collection[str] = (),
+) -> list[Comparison]:
+    """What is to be compared. `sites`: by analysis, where it looks (already narrowed by the
+    user); `own`: the analyses that read documents of their own."""
+    found = []
+    for analysis in analyses:
+        names = tuple(sites[analysis.name])
+        documents = analysis.name if analysis.name in own else CORPUS
+        for twin in twins:
+            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, documents))
+            depths = sorted({site(name).depth for name in names}) if analysis.local else []
+            for depth in depths:
+                here = tuple(name for name in names if site(name).depth == depth)
+                fork = f"{twin} block {depth} on the reference"
+                found.append(Comparison(analysis, twin, LOCAL, fork, here, SUBSET))
+    return found
+
+
+def streams(wanted: Sequence[Comparison]) -> list[Stream]:
+    """The reference, every twin, and a fork a block where local errors are asked for."""
+    found = {REFERENCE: Stream(REFERENCE, REFERENCE)}
+    for comparison in wanted:
+        if comparison.item == LOCAL:
+            depth = site(comparison.sites[0]).depth
+            found.setdefault(
+                comparison.stream,
+                Stream(
+                    comparison.stream, comparison.twin, REFERENCE, depth, depth + 1, subset=True
+                ),
+            )
+        else:
+            found.setdefault(comparison.twin, Stream(comparison.twin, comparison.twin))
+    return list(found.values())

@@ -1,0 +1,37 @@
+"""What does a reader see of tokens and documents?"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bitlens.data.corpus import Corpus
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class CorpusTexts:
+    """The tokens of a corpus as text, by document and place."""
+
+    def __init__(self, corpus: Corpus, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self._corpus = corpus
+        self._tokenizer = tokenizer
+
+    def token(self, number: int) -> str:
+        """What the tokenizer writes for a token; part of a character is a replacement mark."""
+        return str(self._tokenizer.decode([number], clean_up_tokenization_spaces=False))
+
+    def document(self, number: int) -> str:
+        return self._corpus.document_names[number]
+
+    def row(self, document: int, offset: int) -> int:
+        """Which window holds a place in a document."""
+        rows = np.flatnonzero(self._corpus.document == document)
+        starts = self._corpus.starts[rows]
+        return int(rows[np.searchsorted(starts, offset, side="right") - 1])
+
+    def before(self, document: int, offset: int, count: int) -> list[str]:
+        row = self.row(document, offset)
+        place = offset - int(self._corpus.starts[row])
+        tokens = self._corpus.rows[row][max(0, place + 1 - count) : place + 1]
+        return [self.token(int(token)) for token in tokens]
