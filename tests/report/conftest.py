@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitlens.records import Check, Metric, TwinRecord
+from bitlens.records import Cell, Check, Metric, TwinRecord
 from bitlens.report.build import build, page
 from bitlens.report.evidence import Evidence
 from bitlens.report.parts import Page
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
 
-HOSTILE = "</script><img src=x onerror=alert(1)>"
+from .inside import HOSTILE, INSIDE, inside
+
+__all__ = ["HOSTILE"]
 
 LADDERS = {
     "kl": {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999},
@@ -48,11 +50,15 @@ GEOMETRY = [
     Metric("cka", "Is the geometry between tokens the same?", "", "lower", 1.0, "log1m"),
     Metric("massive_share", "Is the error in few dimensions?", "share", None, None, "logit"),
 ]
-METRICS = {
-    f"{analysis}.{metric.name}": asdict(metric)
-    for analysis, metrics in [("behaviour", BEHAVIOUR), ("geometry", GEOMETRY)]
-    for metric in metrics
-}
+OUTSIDE = {"behaviour": BEHAVIOUR, "geometry": GEOMETRY}
+
+
+def described(analyses: dict[str, list[Metric]]) -> dict[str, Any]:
+    """What a manifest says about the metrics of these analyses."""
+    return {f"{a}.{m.name}": asdict(m) for a, metrics in analyses.items() for m in metrics}
+
+
+METRICS = described({**OUTSIDE, **INSIDE})
 
 MODULES = ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj")
 
@@ -156,10 +162,18 @@ def geometry(
 
 
 def write_store(
-    path: Path, models: tuple[str, ...], extra: dict[str, float] | None = None, blocks: int = 4
+    path: Path,
+    models: tuple[str, ...],
+    extra: dict[str, float] | None = None,
+    blocks: int = 4,
+    deep: bool = False,
 ) -> Path:
-    """A whole store at `path`: every file of an audit, with numbers that hang together."""
+    """A whole store at `path`: every file of an audit, with numbers that hang together.
+
+    `deep`: with the analyses of heads, lenses and features, and their tables.
+    """
     store = Store.create(path)
+    analyses = {**OUTSIDE, **INSIDE} if deep else OUTSIDE
     extra = extra or {}
     damages = {**DAMAGE, **extra}
     twins = [twin for model in models for twin in twins_of(model, extra)]
@@ -170,10 +184,11 @@ def write_store(
     for number, twin in enumerate(twins):
         model, name = twin["model"], twin["compression"]
         wobble = np.random.default_rng(number)
-        for analysis in ("behaviour", "geometry"):
+        ids = {analysis: Cell(model, name, analysis, 0) for analysis in analyses}
+        for analysis in analyses:
             cells.append(
                 {
-                    "id": f"{number:08x}{analysis:>8.8}",
+                    "id": ids[analysis].id,
                     "model": model,
                     "compression": name,
                     "analysis": analysis,
@@ -199,6 +214,11 @@ def write_store(
             ("geometry", metric, site, item, numbers)
             for metric, site, item, numbers in geometry(damage, blocks, wobble)
         ]
+        if deep:
+            more, tables = inside(damage, blocks, wobble)
+            rows += [(analysis, *place) for analysis in INSIDE for place in more[analysis]]
+            for analysis in INSIDE:
+                store.write_cell(ids[analysis], [], tables.get(analysis))
         for analysis, metric, site, item, (value, low, high, chance, reason) in rows:
             estimates.append(
                 {
@@ -321,7 +341,7 @@ def write_store(
             for model in models
         ],
         "settings": {
-            "analyses": ["behaviour", "geometry"],
+            "analyses": list(analyses),
             "seed": 0,
             "sites": "all",
             "shards": 20,
@@ -342,7 +362,7 @@ def write_store(
                 )
             ),
         ],
-        "metrics": METRICS,
+        "metrics": described(analyses),
         "cells": cells,
     }
     store.write_json(
@@ -368,6 +388,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evidence(store: Path) -> Evidence:
     """That store, read."""
     return Evidence.read(store)
+
+
+@pytest.fixture(scope="session")
+def deep_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model with every analysis: attention, heads, lens and features of two SAEs."""
+    return write_store(tmp_path_factory.mktemp("deep") / "results", ("demo",), deep=True)
+
+
+@pytest.fixture(scope="session")
+def deep(deep_store: Path) -> Evidence:
+    """That store, read."""
+    return Evidence.read(deep_store)
 
 
 @pytest.fixture(scope="session")

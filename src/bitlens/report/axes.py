@@ -25,6 +25,16 @@ NAMES = {
     "dp": "change of p",
     "same_top": "same top token",
     "massive_share": "share of error in massive dimensions",
+    "jsd": "JSD",
+    "lens_kl": "KL of the lenses",
+    "lens_same_top": "same token first",
+    "lens_top5": "common in the top 5",
+    "target": "true token's probability",
+    "final_rank": "rank of the final choice",
+    "fvu": "FVU",
+    "l0": "L0",
+    "firing_f1": "firing F1",
+    "sink": "share on the first position",
 }
 """Metrics whose short name is not what a person would write."""
 
@@ -43,6 +53,8 @@ class Axis:
     low: float
     """The smallest coordinate on the axis."""
     high: float
+    ticks: tuple[float, ...] = ()
+    """Where ticks stand; empty: at round numbers."""
 
     def shows(self, value: float | None) -> bool:
         """Does a reference line at this value fall on the axis?"""
@@ -67,24 +79,39 @@ class Axis:
             return round(value, 4 - math.floor(math.log10(abs(1 - value))))
         return float(f"{value:.7g}")
 
-    def y(self, field: str = "y") -> alt.Y:
+    def y(self, field: str = "y", title: str | None = None) -> alt.Y:
         """The encoding channel of a field of coordinates."""
+        named = title or self.title or None
+        return alt.Y(f"{field}:Q", scale=self._scale(), axis=self._axis(), title=named)
+
+    def x(self, field: str, title: str | None = None) -> alt.X:
+        """The same, across: for charts that set a number against itself."""
+        named = title or self.title or None
+        return alt.X(f"{field}:Q", scale=self._scale(), axis=self._axis(), title=named)
+
+    def _scale(self) -> alt.Scale:
         linear = self.kind == "linear"
-        shown = "1 - datum.value" if self.kind == "nines" else "datum.value"
-        percent = f"format(100 * ({shown}), '.10~g') + ' %'"
-        scale = alt.Scale(
+        return alt.Scale(
             type="linear" if linear else "log",
             domain=[self.low, self.high],
             reverse=self.kind == "nines",
             nice=False,
             zero=False if linear else alt.Undefined,
         )
-        axis = alt.Axis(
+
+    def _axis(self) -> alt.Axis:
+        shown = "1 - datum.value" if self.kind == "nines" else "datum.value"
+        percent = f"format(100 * ({shown}), '.10~g') + ' %'"
+        return alt.Axis(
             labelExpr=percent if self.metric.unit == "share" else f"format({shown}, '.10~g')",
             tickCount=5,
-            values=alt.Undefined if linear else _ticks(self.low, self.high),
+            values=self._marked(),
         )
-        return alt.Y(f"{field}:Q", scale=scale, axis=axis, title=self.title or None)
+
+    def _marked(self) -> Any:
+        if self.ticks or self.kind == "linear":
+            return list(self.ticks) or alt.Undefined
+        return _ticks(self.low, self.high)
 
     @property
     def title(self) -> str:

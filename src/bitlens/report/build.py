@@ -9,8 +9,12 @@ from bitlens.report.markdown import markdown
 from bitlens.report.palette import Mark, marks
 from bitlens.report.parts import Finding, Findings, Page, Part, Section, figures
 from bitlens.report.pictures import pictures
+from bitlens.report.sections.attention import attention
 from bitlens.report.sections.compressed import compressed
+from bitlens.report.sections.features import features
+from bitlens.report.sections.heads import heads
 from bitlens.report.sections.layers import layers
+from bitlens.report.sections.lens import lens
 from bitlens.report.sections.method import method
 from bitlens.report.sections.numbers import numbers
 from bitlens.report.sections.quality import overview, quality
@@ -77,6 +81,10 @@ def _about(evidence: Evidence, model: str, drawn: Mapping[str, Mark]) -> tuple[S
         Section(f"{prefix}compressed", "What was quantized", compressed(evidence, model)),
         Section(f"{prefix}quality", "Quality against bits", outputs),
         Section(f"{prefix}layers", "Layer by layer", layers(evidence, model, drawn)),
+        Section(f"{prefix}attention", "Attention", attention(evidence, model, drawn)),
+        Section(f"{prefix}heads", "Heads", heads(evidence, model, drawn)),
+        Section(f"{prefix}lens", "Logit lens", lens(evidence, model, drawn)),
+        Section(f"{prefix}features", "Features", features(evidence, model, drawn)),
     )
 
 

@@ -5,23 +5,22 @@ layer draws one kind, and where a number lies on the axis is computed by the cha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import altair as alt
 
 from bitlens.report.axes import Axis, words
 from bitlens.report.evidence import Evidence, Row
-from bitlens.report.palette import CONTROL, Mark
+from bitlens.report.palette import CONTROL, INK, NOISE, Mark
 from bitlens.report.parts import Point, Spec
 
 HEIGHT = 230
 """Of a chart that stands in a row of two or three, in pixels."""
-INK = "#555"
-"""Of reference lines."""
 POINTS = alt.NamedData("points")
 """Stands in every layer for the chart's one table."""
 
 
-def point(axis: Axis, row: Row, x: float | str, who: str, kind: str, **more: str) -> Point:
+def point(axis: Axis, row: Row, x: float | str, who: str, kind: str, **more: Any) -> Point:
     """An estimate as a chart holds it: what it is, where, its value and its interval."""
     numbers = {
         end: axis.rounded(row[end]) for end in ("value", "low", "high") if row[end] is not None
@@ -33,6 +32,13 @@ def pair(evidence: Evidence, model: str, name: str) -> list[tuple[str, str]]:
     """A compression and its noise control as (kind, who), the latter where it was run."""
     noise = evidence.noise(model, name)
     return [("compression", name), *([("noise", noise)] if noise else [])]
+
+
+def beside(evidence: Evidence, model: str, mark: Mark = NOISE) -> tuple[tuple[Mark, str], ...]:
+    """The legend's entry for noise, where any was run."""
+    twins = evidence.measured(model)
+    run = any(evidence.noise(model, twin.compression) for twin in twins)
+    return ((mark, "weight noise of the same size"),) if run else ()
 
 
 def lines(axis: Axis, values: Mapping[str, float | None]) -> list[Point]:
@@ -53,19 +59,21 @@ def only(kind: str) -> alt.Chart:
     return alt.Chart(POINTS).transform_filter(alt.FieldEqualPredicate(field="is", equal=kind))
 
 
-def line_layers(axis: Axis) -> list[alt.Chart]:
-    """What draws `lines`; names stand at the left, where damage is rarely near the floor."""
+def line_layers(axis: Axis, at_end: bool = False) -> list[alt.Chart]:
+    """What draws `lines`; names stand at the left, where damage is rarely near the floor, or at
+    the right end, where the best values stand at the left."""
     chart = only("line")
     return [
         chart.mark_rule(color=INK, strokeDash=[5, 4]).encode(y=axis.y()),
-        named(chart, axis),
+        named(chart, axis.y(), at_end),
     ]
 
 
-def named(chart: alt.Chart, axis: Axis) -> alt.Chart:
-    """The name of a reference line, on it, at the left."""
-    text = chart.mark_text(align="left", baseline="bottom", dx=4, dy=-2, color="#444", fontSize=10)
-    return text.encode(y=axis.y(), x=alt.value(0), text="name:N")
+def named(chart: alt.Chart, y: alt.Y, at_end: bool = False) -> alt.Chart:
+    """The name of a reference line, on it, at the left or at the right end."""
+    side: dict[str, Any] = {"align": "right", "dx": -4} if at_end else {"align": "left", "dx": 4}
+    text = chart.mark_text(baseline="bottom", dy=-2, color="#444", fontSize=10, **side)
+    return text.encode(y=y, x=alt.value("width" if at_end else 0), text="name:N")
 
 
 def channels(names: Sequence[str], marks: Mapping[str, Mark]) -> tuple[alt.Color, alt.Shape]:
@@ -87,27 +95,24 @@ def mark_layers(
 ) -> list[alt.Chart]:
     """Compressions filled in their colour and shape, noise hollow in grey, joined by lines or not.
 
-    Both with bars for their intervals. `where` says what x is.
+    Both with bars for their intervals. `where` says what x is. Noise is a larger ring over its
+    compression, so that both are seen where they meet.
     """
     colour, shape = channels(names, marks)
     told = tooltip(axis, {"who": "compression", "is": "shown", "x": where})
     own, noise = only("compression"), only("noise")
     y, low = axis.y(), axis.y("lo")
-    paths = [
-        noise.mark_line(color=CONTROL, strokeDash=[4, 3], strokeWidth=1.2).encode(
-            x=x, y=y, detail="who:N"
-        ),
-        own.mark_line().encode(x=x, y=y, color=colour),
-    ]
+    path = noise.mark_line(color=CONTROL, strokeDash=[4, 3], strokeWidth=1.5)
     return [
-        *(paths if joined else []),
-        noise.mark_rule(color=CONTROL).encode(x=x, y=low, y2="hi:Q"),
-        noise.mark_point(filled=False, size=75, color=CONTROL, strokeWidth=1.7).encode(
-            x=x, y=y, shape=shape, tooltip=told
-        ),
+        *([own.mark_line().encode(x=x, y=y, color=colour)] if joined else []),
         own.mark_rule(strokeWidth=2).encode(x=x, y=low, y2="hi:Q", color=colour),
-        own.mark_point(filled=True, size=85, opacity=1).encode(
+        own.mark_point(filled=True, size=60, opacity=1).encode(
             x=x, y=y, color=colour, shape=shape, tooltip=told
+        ),
+        *([path.encode(x=x, y=y, detail="who:N")] if joined else []),
+        noise.mark_rule(color=CONTROL).encode(x=x, y=low, y2="hi:Q"),
+        noise.mark_point(filled=False, size=170, color=CONTROL, strokeWidth=1.7).encode(
+            x=x, y=y, shape=shape, tooltip=told
         ),
     ]
 
@@ -125,9 +130,14 @@ def tooltip(axis: Axis, fields: Mapping[str, str]) -> list[alt.Tooltip]:
     ]
 
 
-def frame(axis: Axis, layers: Iterable[alt.Chart], height: int) -> Spec:
-    """The specification of a chart that still lacks its points and its title."""
-    places = {"y": axis.formula("value"), "lo": axis.formula("low"), "hi": axis.formula("high")}
-    chart = alt.layer(*layers).transform_calculate(**places).properties(height=height)
+def frame(axis: Axis | None, layers: Iterable[alt.Chart], height: int) -> Spec:
+    """The specification of a chart that still lacks its points and its title.
+
+    Without an axis its points hold their own coordinates.
+    """
+    chart = alt.layer(*layers).properties(height=height)
+    if axis is not None:
+        fields = {"y": "value", "lo": "low", "hi": "high"}
+        chart = chart.transform_calculate(**{k: axis.formula(f) for k, f in fields.items()})
     spec = chart.to_dict()
-    return {key: spec[key] for key in ("layer", "transform", "height")}
+    return {key: spec[key] for key in ("layer", "transform", "height") if key in spec}

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from bitlens.records import Check, Metric, TwinRecord
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
 
@@ -31,6 +33,12 @@ def visible(value: Any) -> Any:
     return value
 
 
+def _textual(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _textual(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The store as read: a manifest, how the run went, and three tables of rows."""
@@ -40,6 +48,7 @@ class Evidence:
     estimates: list[Row]
     contrasts: list[Row]
     coverage: list[Row]
+    store: Store
 
     @classmethod
     def read(cls, path: Path) -> "Evidence":
@@ -53,14 +62,19 @@ class Evidence:
                 ("coverage", COVERAGE),
             )
         ]
-        return cls(
-            *(visible(found) for found in (store.manifest(), store.read_json("run"), *tables))
-        )
+        estimates, contrasts, coverage = map(visible, tables)
+        manifest, run = visible(store.manifest()), visible(store.read_json("run"))
+        return cls(manifest, run, estimates, contrasts, coverage, store)
 
     @property
     def models(self) -> list[str]:
         """The models audited, in the order they were named."""
         return [model["name"] for model in self.manifest["models"]]
+
+    def about(self, model: str) -> dict[str, Any]:
+        """What the manifest says of a model: blocks, heads, width, parameters, bytes, ..."""
+        found: dict[str, Any] = next(m for m in self.manifest["models"] if m["name"] == model)
+        return found
 
     def prefix(self, model: str) -> str:
         """What file names and anchors of a model begin with: nothing where it is the only one."""
@@ -106,6 +120,15 @@ class Evidence:
             (twin.compression for twin in self.controls(model) if twin.like == compression), None
         )
 
+    def with_noise(self, model: str) -> list[tuple[str, str]]:
+        """(text for a table, compression): each compression, its noise under it."""
+        found: list[tuple[str, str]] = []
+        for twin in self.measured(model):
+            found.append((twin.compression, twin.compression))
+            if noise := self.noise(model, twin.compression):
+                found.append(("– its noise", noise))
+        return found
+
     def cast(self, model: str) -> str | None:
         """The cast that serves as rounding floor, if it was run."""
         return next(
@@ -139,12 +162,42 @@ class Evidence:
         self, model: str, compression: str, metric: str, kind: str, item: str
     ) -> list[tuple[int, Row]]:
         """(block, estimate) at the first seed for the sites `kind.0`, `kind.1`, ..."""
-        blocks = next(m["blocks"] for m in self.manifest["models"] if m["name"] == model)
+        blocks = self.about(model)["blocks"]
         found = (
             (block, self.find(model, compression, metric, f"{kind}.{block}", item))
             for block in range(blocks)
         )
         return [(block, row) for block, row in found if row is not None]
+
+    def table(self, model: str, compression: str, analysis: str, name: str) -> list[Row]:
+        """The rows of what else an analysis shows, at the first seed; maybe none."""
+        place = (model, compression, analysis, name)
+        if place not in self._tables:
+            self._tables[place] = self._read_table(*place)
+        return self._tables[place]
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, ...], list[Row]]:
+        return {}
+
+    def _read_table(self, model: str, compression: str, analysis: str, name: str) -> list[Row]:
+        wanted = (model, compression, analysis, "done")
+        cells = [
+            cell
+            for cell in self.manifest["cells"]
+            if tuple(cell[k] for k in ("model", "compression", "analysis", "status")) == wanted
+        ]
+        first = min(cells, key=lambda cell: cell["seed"], default=None)
+        found = self.store.read_cell_table(first["id"], name) if first else None
+        if found is None:
+            return []
+        # Numbers hold nothing to hide, and there are many of them.
+        columns = [
+            visible(column.to_pylist()) if _textual(column.type) else column.to_pylist()
+            for column in found.columns
+        ]
+        names = found.column_names
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     @cached_property
     def _contrasts(self) -> dict[tuple[str, ...], Row]:

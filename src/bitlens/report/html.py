@@ -11,6 +11,7 @@ import base64
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -20,8 +21,8 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from bitlens.report.palette import COLOURS
-from bitlens.report.parts import Figure, Ledger, Page, Part, Spec, Value
+from bitlens.report.palette import CERTAINTIES, COLOURS, CONTROL, INK, STATES
+from bitlens.report.parts import Contexts, Figure, Ledger, Page, Part, Spec, Value
 from bitlens.report.pictures import CONFIG, VEGA_LITE
 
 _TEMPLATES = files("bitlens.report") / "templates"
@@ -60,10 +61,18 @@ def _environment() -> jinja2.Environment:
         data=data,
         ledger_data=ledger_data,
         figure_data=figure_data,
+        contexts_data=contexts_data,
+        breakable=breakable,
         unique=lambda: next(numbers),
     )
     module: Any = parts.make_module()
     return environment
+
+
+def breakable(text: str) -> Markup:
+    """Text that may be broken after marks within a name, and nowhere else within a word."""
+    pieces = re.split(r"(?<=[_:,=/\[])(?=\S)", text)
+    return Markup("<wbr>").join(pieces)
 
 
 def data(value: Any) -> Markup:
@@ -93,6 +102,34 @@ def ledger_data(part: Ledger) -> dict[str, Any]:
     """What the page's script needs to show a ledger."""
     table = packed([column.title for column in part.columns], part.rows)
     return {**table, "numeric": [column.numeric for column in part.columns]}
+
+
+def contexts_data(part: Contexts) -> dict[str, Any]:
+    """What the page's script needs to show contexts: each token's text once."""
+    texts: dict[str, int] = {}
+
+    def short(values: Sequence[float]) -> list[float]:
+        return [float(f"{value:.3g}") for value in values]
+
+    features = [
+        {
+            "title": feature.title,
+            "facts": feature.facts,
+            "excerpts": [
+                [
+                    excerpt.found,
+                    excerpt.where,
+                    excerpt.peak,
+                    [texts.setdefault(token, len(texts)) for token in excerpt.tokens],
+                    short(excerpt.reference),
+                    short(excerpt.twin),
+                ]
+                for excerpt in feature.excerpts
+            ],
+        }
+        for feature in part.features
+    ]
+    return {"features": features, "texts": list(texts)}
 
 
 def figure_data(part: Figure) -> dict[str, Any]:
@@ -131,4 +168,6 @@ def _script() -> str:
 
 def _style() -> str:
     own = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
-    return own + "".join(f".c{colour[1:]} {{ color: {colour}; }}\n" for colour in COLOURS)
+    states = [mark.colour for mark in (*STATES.values(), *CERTAINTIES.values())]
+    colours = dict.fromkeys((*COLOURS, CONTROL, INK, *states))
+    return own + "".join(f".c{colour[1:]} {{ color: {colour}; }}\n" for colour in colours)

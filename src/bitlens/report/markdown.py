@@ -6,10 +6,12 @@ from functools import singledispatch
 from bitlens.report.parts import (
     Checklist,
     Command,
+    Contexts,
     Details,
     Facts,
     Figure,
     Findings,
+    Grid,
     Ledger,
     Page,
     Prose,
@@ -96,6 +98,16 @@ def _(part: Ledger, level: int = 1) -> str:
 def _(part: Figure, level: int = 1) -> str:
     image = f"![{escaped(part.title)}](charts/{part.name}.png)"
     return f"{image}\n\n{escaped(part.key)} {escaped(part.caption)}"
+
+
+@markdown.register
+def _(part: Grid, level: int = 1) -> str:
+    return f"{count(len(part.rows), 'position')}: in `report.html`."
+
+
+@markdown.register
+def _(part: Contexts, level: int = 1) -> str:
+    return f"Contexts of {count(len(part.features), 'feature')}: in `report.html`."
 
 
 @markdown.register

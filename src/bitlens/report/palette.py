@@ -18,6 +18,8 @@ SHAPES = (
 """Vega's shapes and the character that looks like each."""
 CONTROL = "#8a8a8a"
 """Controls are grey everywhere."""
+INK = "#555555"
+"""Of reference lines."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,25 @@ class Mark:
     colour: str
     shape: str
     glyph: str
+
+
+NOISE = Mark(CONTROL, "circle", "○")
+"""Noise where it is drawn by points: the hollow shape of its compression."""
+NOISE_CURVE = Mark(CONTROL, "stroke", "▬")
+"""Noise where it is drawn by curves."""
+CAST = Mark(INK, "stroke", "┈")
+STATES = {
+    "survived": Mark("#8fb0cc", "circle", "●"),
+    "degraded": Mark("#e0a030", "square", "■"),
+    "damaged": Mark("#8c1d18", "triangle-up", "▲"),
+    "twin only": Mark("#5b3f94", "diamond", "◆"),
+}
+"""States of a feature: from light to dark, so that they differ without colour too."""
+CERTAINTIES = {
+    "surely survived": STATES["survived"],
+    "undecided": Mark("#cfcfcf", "square", "■"),
+    "surely lost": STATES["damaged"],
+}
 
 
 def marks(compressions: Sequence[str]) -> dict[str, Mark]:

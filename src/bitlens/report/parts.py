@@ -124,8 +124,64 @@ class Figure:
     caption: str
     """What to look for."""
     legend: tuple[tuple[Mark, str], ...] = ()
+    controls: tuple[tuple[Mark, str], ...] = ()
+    """What else is drawn, and how: noise, a cast, states. On the page they follow the legend."""
     across: int = 3
     """Charts in a row, where the page is wide enough."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position of a text, and what the reference and a twin put first at each block."""
+
+    before: str
+    target: str
+    """The true next token."""
+    where: str
+    tops: tuple[tuple[str, str], ...]
+    """(reference's, twin's), one a block."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Positions by blocks: two models' top tokens, told apart where they differ."""
+
+    columns: tuple[str, ...]
+    """One title a block."""
+    rows: tuple[Place, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A stretch of text with a feature's activation at each token, in both models."""
+
+    found: str
+    """Whose top position this is: `reference` or `twin`."""
+    where: str
+    tokens: tuple[str, ...]
+    reference: tuple[float, ...]
+    twin: tuple[float, ...]
+    peak: int
+    """Which token is the top position."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A feature, what is known of it, and where it fires most."""
+
+    title: str
+    facts: str
+    excerpts: tuple[Excerpt, ...]
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Features to choose from, each with its top contexts side by side; not in Markdown."""
+
+    name: str
+    features: tuple[Shown, ...]
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +226,8 @@ Part = (
     | Table
     | Ledger
     | Figure
+    | Grid
+    | Contexts
     | Tabs
     | Details
     | Section

@@ -137,7 +137,7 @@ def summary_table(evidence: Evidence, model: str) -> Table:
 
 
 def _reference(evidence: Evidence, model: str, twins: list[TwinRecord]) -> tuple[str, str, str]:
-    facts = next(m for m in evidence.manifest["models"] if m["name"] == model)
+    facts = evidence.about(model)
     found = (
         evidence.find(model, twin.compression, "behaviour.perplexity", item="reference")
         for twin in twins

@@ -98,3 +98,18 @@ def size(count: float) -> str:
 def count(number: int, noun: str) -> str:
     """`1 document`, `61,312 tokens`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def token(text: str) -> str:
+    """A token by itself, with the space at its ends and its line breaks to be seen."""
+    if not text:
+        return "(empty)"
+    inside = text.strip(" ")
+    left = len(text) - len(text.lstrip(" ")) if inside else 0
+    right = len(text) - left - len(inside)
+    return "␣" * left + running(inside) + "␣" * right
+
+
+def running(text: str) -> str:
+    """Text on one line: line breaks and tabs to be seen."""
+    return text.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")

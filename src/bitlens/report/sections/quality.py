@@ -9,6 +9,7 @@ import altair as alt
 from bitlens.report.axes import Axis, fit, off, words
 from bitlens.report.charts import (
     HEIGHT,
+    beside,
     frame,
     line_layers,
     lines,
@@ -51,6 +52,7 @@ def quality(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[
                 + (f" Not drawn: {missing}." if missing else "")
             ),
             legend=tuple((marks[name], name) for name in bits),
+            controls=beside(evidence, model),
         ),
     )
 

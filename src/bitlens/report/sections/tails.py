@@ -2,22 +2,12 @@
 
 from collections.abc import Mapping
 
-import altair as alt
-
 from bitlens.records import Metric
-from bitlens.report.axes import fit
-from bitlens.report.charts import (
-    HEIGHT,
-    frame,
-    line_layers,
-    lines,
-    mark_layers,
-    pair,
-    point,
-)
+from bitlens.report.charts import beside
 from bitlens.report.evidence import Evidence
+from bitlens.report.ladders import ladder
 from bitlens.report.palette import Mark
-from bitlens.report.parts import Figure, Panel, Part, Strip
+from bitlens.report.parts import Figure, Part, Strip
 
 LADDERS = {
     "behaviour.kl": "KL divergence by percentile",
@@ -30,7 +20,8 @@ def tails(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
     charts = [
         chart
         for stem, title in LADDERS.items()
-        if (chart := _ladder(evidence, model, stem, title, marks))
+        if (steps := _steps(evidence, stem))
+        if (chart := ladder(evidence, model, steps, marks, title, "percentile of positions"))
     ]
     if not charts:
         return ()
@@ -49,37 +40,20 @@ def tails(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
                 "about zero is noise, one that reaches further down than up is loss."
             ),
             legend=tuple((marks[t.compression], t.compression) for t in evidence.measured(model)),
+            controls=beside(evidence, model),
             across=2,
         ),
     )
 
 
-def _ladder(
-    evidence: Evidence, model: str, stem: str, title: str, marks: Mapping[str, Mark]
-) -> Panel | None:
-    steps = sorted(
+def _steps(evidence: Evidence, stem: str) -> dict[str, str]:
+    """By percentile, in order, the full names of the metrics."""
+    found = sorted(
         (_rank(metric), name)
         for name, metric in evidence.metrics.items()
         if name.startswith(f"{stem}_") and (metric.quantile is not None or name.endswith("_max"))
     )
-    twins = [twin.compression for twin in evidence.measured(model)]
-    rows = [
-        (row, _percentile(rank), twin, kind)
-        for twin in twins
-        for kind, who in pair(evidence, model, twin)
-        for rank, name in steps
-        if (row := evidence.find(model, who, name))
-    ]
-    if not rows:
-        return None
-    metric = evidence.metrics.get(stem, evidence.metrics[steps[0][1]])
-    axis = fit(metric, [row for row, *_ in rows], [metric.intact])
-    order = [_percentile(rank) for rank, _ in steps]
-    x = alt.X("x:O", title="percentile of positions", sort=order, axis=alt.Axis(labelAngle=0))
-    layers = [*line_layers(axis), *mark_layers(axis, twins, marks, x, "percentile", True)]
-    points = [point(axis, row, at, twin, kind) for row, at, twin, kind in rows]
-    table = (*points, *lines(axis, {"intact": metric.intact}))
-    return Panel(title, frame(axis, layers, HEIGHT), table)
+    return {_percentile(rank): name for rank, name in found}
 
 
 def _rank(metric: Metric) -> float:

@@ -110,7 +110,7 @@ for (const figure of document.querySelectorAll("figure")) {
     const rows = contents(figure).flatMap(({ title, data }) =>
       data.values.filter((point) => "who" in point).map((point) => ({ chart: title, ...point })),
     );
-    const columns = ["chart", "who", "is", "item", "x", "value", "low", "high"];
+    const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
     save(
       `${figure.dataset.name}.csv`,
       "text/csv",
@@ -215,6 +215,57 @@ for (const ledger of document.querySelectorAll(".ledger")) {
   ledger.querySelector(".save").addEventListener("click", (event) => {
     save(`${event.target.dataset.name}.csv`, "text/csv", csv(fields, chosen()));
   });
+  show();
+}
+
+// A feature's contexts are made when it is chosen: there are many, and few are looked at.
+const STEPS = 8;
+
+function excerpt([found, where, peak, tokens, reference, twin], texts, top) {
+  const box = element("div", undefined, "excerpt");
+  box.append(element("span", where, "where"));
+  for (const [whose, activations] of [["reference", reference], ["twin", twin]]) {
+    const line = element("p");
+    const shown = activations[peak].toLocaleString("en", { maximumSignificantDigits: 3 });
+    line.append(element("span", `${whose}: ${shown} at the underlined token`, "whose"));
+    tokens.forEach((number, i) => {
+      const step = top > 0 ? Math.ceil((STEPS * Math.max(0, activations[i])) / top) : 0;
+      const token = element("span", texts[number], step ? `tokens heat${step}` : "tokens");
+      if (i === peak) token.classList.add("peak");
+      token.addEventListener("pointerenter", (event) =>
+        showTip(null, event, null, { token: texts[number], reference: reference[i], twin: twin[i] }),
+      );
+      token.addEventListener("pointerleave", () => (tip.hidden = true));
+      line.append(token);
+    });
+    box.append(line);
+  }
+  return box;
+}
+
+for (const contexts of document.querySelectorAll(".contexts")) {
+  const { features, texts } = JSON.parse(contexts.querySelector("script").textContent);
+  const select = contexts.querySelector("select");
+  select.append(
+    ...features.map(({ title }, number) => {
+      const option = element("option", title);
+      option.value = number;
+      return option;
+    }),
+  );
+  contexts.querySelector(".count").textContent = `${features.length} shown`;
+  const show = () => {
+    const { facts, excerpts } = features[Number(select.value)];
+    contexts.querySelector(".facts").textContent = facts;
+    const top = Math.max(0, ...excerpts.flatMap(([, , , , a, b]) => [...a, ...b]));
+    const groups = ["reference", "twin"].flatMap((who) => {
+      const mine = excerpts.filter(([found]) => found === who);
+      const title = element("p", `Where the ${who} fires most`, "group");
+      return mine.length ? [title, ...mine.map((one) => excerpt(one, texts, top))] : [];
+    });
+    contexts.querySelector(".excerpts").replaceChildren(...groups);
+  };
+  select.addEventListener("change", show);
   show();
 }
 

@@ -1,0 +1,231 @@
+"""Which heads look elsewhere? Attention patterns of twin and reference on the same texts."""
+
+from collections.abc import Mapping
+
+import altair as alt
+
+from bitlens.report.charts import beside, frame, only, pair
+from bitlens.report.depth import across
+from bitlens.report.evidence import Evidence, Row
+from bitlens.report.palette import Mark
+from bitlens.report.parts import Column, Figure, Panel, Part, Point, Prose, Spec, Strip, Table, Tabs
+from bitlens.report.scatter import Heads, against, heads
+from bitlens.report.wording import amount, figure, margin, times
+
+LEVELS = {
+    "attention.entropy": "Entropy: how spread out a head's attention is",
+    "attention.sink": "Sink: share of a head's attention on the first position",
+}
+EXTREMES = 5
+"""So many of the most and of the least affected heads are named."""
+MUTED = "#e3e3e3"
+DECADES = 4
+"""The colours span at most so many powers of ten below the largest value."""
+
+
+def attention(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+    """One model's heat maps, its most and least affected heads, and what became of their levels."""
+    twins = [twin.compression for twin in evidence.measured(model)]
+    found = {twin: heads(evidence, model, twin, "attention.jsd", "") for twin in twins}
+    found = {twin: known for twin, known in found.items() if known}
+    if not found:
+        return (Prose("Attention was not compared: the analysis `attention` was not run."),)
+    parts: list[Part] = [
+        Prose(
+            "Reference and twin read the same texts; at every position each head spreads its "
+            "attention over the positions before. The Jensen-Shannon divergence (JSD) says how "
+            "far apart the two spreads are: 0 where nothing changed, ln 2 = 0.69 nats where they "
+            "share no position. Heads are written block.head, counted from 0."
+        ),
+        _maps(evidence, model, found),
+        Tabs(tuple((twin, (_extremes(evidence, model, twin, found[twin]),)) for twin in found)),
+    ]
+    strips = tuple(
+        Strip(title, tuple(panels))
+        for metric, title in LEVELS.items()
+        if (panels := against(evidence, model, metric, marks))
+    )
+    if strips:
+        parts.append(
+            Figure(
+                name=f"{evidence.prefix(model)}attention-levels",
+                title="Did heads spread out, or lean on the first position?",
+                key=(
+                    "Each filled mark is a head, with 95 % intervals: reference across, twin up. "
+                    "Hollow grey: the same head under weight noise of the same size. Dashed: "
+                    "where nothing changed."
+                ),
+                strips=strips,
+                caption="Above the line: more in the twin than in the reference. Below: less.",
+                controls=beside(evidence, model),
+                across=across(max(len(strip.panels) for strip in strips)),
+            )
+        )
+    return tuple(parts)
+
+
+def control(evidence: Evidence, model: str, twin: str) -> tuple[str, Heads]:
+    """What a twin's heads are compared with: its noise, else the cast; and its divergences."""
+    for name in (evidence.noise(model, twin), evidence.cast(model)):
+        if name and (found := heads(evidence, model, name, "attention.jsd", "")):
+            return name, found
+    return "", {}
+
+
+def above(row: Row, other: Row | None) -> bool:
+    """Is a head's divergence above its control's interval? True where there is no control."""
+    if other is None:
+        return True
+    top = other["value"] if other["high"] is None else other["high"]
+    return bool(row["value"] > top)
+
+
+def _maps(evidence: Evidence, model: str, found: Mapping[str, Heads]) -> Figure:
+    columns = {
+        twin: {
+            who: heads(evidence, model, who, "attention.jsd", "")
+            for _, who in pair(evidence, model, twin)
+        }
+        for twin in found
+    }
+    values = [r["value"] for maps in columns.values() for h in maps.values() for r in h.values()]
+    chances = [r["chance"] for h in found.values() for r in h.values() if r["chance"] is not None]
+    empty = _frame(evidence, model, max(values))
+    strips = []
+    for twin, maps in columns.items():
+        name, others = control(evidence, model, twin)
+        panels = [
+            Panel(
+                "this compression" if who == twin else "weight noise of the same size",
+                empty,
+                tuple(_cells(who, rows, others if who == twin else {}, name)),
+            )
+            for who, rows in maps.items()
+            if rows
+        ]
+        strips.append(Strip(twin, tuple(panels)))
+    told = f" Heads of unrelated texts differ by {_range(chances)}." if chances else ""
+    return Figure(
+        name=f"{evidence.prefix(model)}attention-jsd",
+        title="How far did each head's attention move?",
+        key=(
+            "One cell a head; darker is farther (JSD in nats, one logarithmic scale for all "
+            "charts). Flat grey, in a compression's chart: not above the 95 % interval of the "
+            "same head under weight noise of the same size (under the cast, where no noise was "
+            "run)."
+        ),
+        strips=tuple(strips),
+        caption=f"Intact is 0.{told}",
+        across=2,
+    )
+
+
+def _range(chances: list[float]) -> str:
+    low, high = figure(min(chances)), figure(max(chances))
+    return f"{low} nats (chance)" if low == high else f"{low} to {high} nats (chance)"
+
+
+def _cells(who: str, rows: Heads, others: Heads, name: str) -> list[Point]:
+    cells: list[Point] = []
+    for (block, head), row in rows.items():
+        beside = others.get((block, head))
+        known = {
+            "value": row["value"],
+            "low": row["low"],
+            "high": row["high"],
+            "chance": row["chance"],
+            "control": beside["value"] if beside else None,
+        }
+        cells.append(
+            {
+                "is": "head" if above(row, beside) else "muted",
+                "who": who,
+                "item": f"{block}.{head}",
+                "x": head,
+                "block": block,
+                "compared": name if beside else None,
+                **{k: float(f"{v:.5g}") for k, v in known.items() if v is not None},
+            }
+        )
+    return cells
+
+
+def _frame(evidence: Evidence, model: str, top: float) -> Spec:
+    facts = evidence.about(model)
+    top = top or 1.0
+    x = alt.X(
+        "x:O",
+        title="head",
+        sort=list(range(facts["heads"])),
+        axis=alt.Axis(labelAngle=0, labelOverlap=True),
+        scale=alt.Scale(domain=list(range(facts["heads"])), paddingInner=0.06),
+    )
+    y = alt.Y(
+        "block:O",
+        title="block",
+        axis=alt.Axis(labelOverlap=True),
+        scale=alt.Scale(domain=list(range(facts["blocks"])), paddingInner=0.06),
+    )
+    colour = alt.Color(
+        "value:Q",
+        scale=alt.Scale(
+            type="log",
+            domain=[float(f"{top * 10**-DECADES:.3g}"), float(f"{top:.3g}")],
+            range=["#fff3e0", "#fdb863", "#d9541e", "#7f1d0a", "#2b0703"],
+            clamp=True,
+        ),
+        legend=alt.Legend(
+            title=["JSD", "(nats)"], orient="right", gradientLength=90, tickCount=4, format=".0e"
+        ),
+    )
+    told = [
+        alt.Tooltip("item:N", title="head (block.head)"),
+        alt.Tooltip("who:N", title="of"),
+        *(
+            alt.Tooltip(f"{field}:Q", title=title, format=".3~g")
+            for field, title in {
+                "value": "JSD (nats)",
+                "low": "95 % interval from",
+                "high": "95 % interval to",
+                "chance": "chance",
+                "control": "control",
+            }.items()
+        ),
+        alt.Tooltip("compared:N", title="the control is"),
+    ]
+    layers = [
+        only("muted").mark_rect(color=MUTED).encode(x=x, y=y, tooltip=told),
+        only("head").mark_rect().encode(x=x, y=y, color=colour, tooltip=told),
+    ]
+    return frame(None, layers, max(90, min(15 * facts["blocks"], 420)))
+
+
+def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
+    order = sorted(found, key=lambda place: -found[place]["value"])
+    few = len(order) <= 2 * EXTREMES
+    chosen = order if few else [*order[:EXTREMES], *order[-EXTREMES:]]
+    name, others = control(evidence, model, twin)
+    moved = heads(evidence, model, twin, "attention.tv", "")
+    columns = ("", "head", "JSD (nats)", "under the control", "times", "attention elsewhere")
+    rows = tuple(
+        (
+            "all heads" if few else "most" if number < EXTREMES else "least",
+            f"{place[0]}.{place[1]}",
+            amount(found[place]),
+            amount(others[place]) if place in others else "–",
+            _factor(found[place], others.get(place)),
+            margin(moved.get(place), "share"),
+        )
+        for number, place in enumerate(chosen)
+    )
+    beside = f" The control is {name}." if name else " No control was run."
+    caption = (
+        "The heads whose attention moved most and least, with 95 % intervals."
+        f"{beside} Attention elsewhere: share of a head's attention that rests on other positions "
+        "than in the reference (total variation)."
+    )
+    return Table(tuple(Column(c, c not in ("", "head")) for c in columns), rows, caption)
+
+
+def _factor(row: Row, other: Row | None) -> str:
+    return times(row["value"] / other["value"]) if other and other["value"] > 0 else "–"

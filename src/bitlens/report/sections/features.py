@@ -1,0 +1,273 @@
+"""Which features survive? SAE features of twin and reference on the same positions."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bitlens.report.axes import words
+from bitlens.report.bars import stacked
+from bitlens.report.charts import beside, pair
+from bitlens.report.dictionaries import Dictionary, dictionaries
+from bitlens.report.evidence import Evidence, Row
+from bitlens.report.ladders import ladder, shares
+from bitlens.report.palette import CERTAINTIES, STATES, Mark
+from bitlens.report.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.sections.contexts import contexts
+from bitlens.report.sections.latents import latents
+from bitlens.report.wording import count, margin, plain
+
+PIECES = {name: mark for name, mark in STATES.items() if name != "twin only"}
+FIT = {
+    "FVU, reference": ("fvu", "reference"),
+    "FVU, twin": ("fvu", "twin"),
+    "FVU ratio": ("fvu_ratio", ""),
+    "L0, reference": ("l0", "reference"),
+    "L0, twin": ("l0", "twin"),
+}
+TYPICAL = (
+    "r",
+    "gain",
+    "concordance",
+    "lost_firings",
+    "new_firings",
+    "firing_f1",
+    "firing_kappa",
+    "twin_only",
+)
+EARLIER = {
+    "sample_correlation": "Correlation of the two lists of latents at each position, on average. "
+    "Latents silent in both models count as agreement, so it is near 1 for any large SAE.",
+    "sample_correlation_alive": "The same over latents that fire at all: what silence added is "
+    "gone.",
+    "feature_correlation": "Correlation of each feature over positions, on average.",
+    "top10_agreement": "Share of the ten strongest latents at a position that are the same.",
+    "firing_agreement": "Share of (position, latent) pairs where both fire or both are silent: "
+    "near 1 by silence alone.",
+    "top20_token_sets": "Share of the twenty tokens a feature fires on most that are the same.",
+}
+
+
+def features(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+    """A section for every SAE of one model."""
+    found = dictionaries(evidence, model)
+    if not found:
+        return (
+            Prose("No features were compared: the analysis `features` was not run, or had no SAE."),
+        )
+    told = Prose(
+        "A sparse autoencoder (SAE) trained on the reference writes what stands in the residual "
+        "stream as a few active features. The same SAE reads the twin. A feature's r is the "
+        "Pearson correlation of its activations in the two models over the same positions: 1 "
+        "when intact, about 0 when unrelated. Survived: r > 0.9; degraded: 0.5 to 0.9; damaged: "
+        "below 0.5. Shares are of active features: those that fire on more than 0.1 % of the "
+        "positions in the reference."
+    )
+    parts = [told]
+    sections = [
+        Section(
+            f"{evidence.prefix(model)}features-{number + 1}",
+            f"SAE {sae.name}",
+            _about(evidence, model, sae, number, marks),
+        )
+        for number, sae in enumerate(found)
+    ]
+    return (*parts, *sections)
+
+
+def _about(
+    evidence: Evidence, model: str, sae: Dictionary, number: int, marks: Mapping[str, Mark]
+) -> tuple[Part, ...]:
+    stem = f"{evidence.prefix(model)}features-{number + 1}"
+    twins = [twin.compression for twin in evidence.measured(model)]
+    if not any(sae.find(evidence, model, twin, "survived") for twin in twins):
+        return (Prose(_why(evidence, model, sae)),)
+    parts: list[Part] = [_fit(evidence, model, sae)]
+    parts += _states(evidence, model, sae, stem)
+    parts += _curve(evidence, model, sae, stem, marks)
+    parts += latents(evidence, model, sae, stem)
+    parts += contexts(evidence, model, sae, stem)
+    parts.append(_typical(evidence, model, sae))
+    parts.append(Details("As earlier tools count them", (_earlier(evidence, model, sae),)))
+    return tuple(parts)
+
+
+def _why(evidence: Evidence, model: str, sae: Dictionary) -> str:
+    """The store's reasons why an SAE has no shares."""
+    reasons = dict.fromkeys(
+        row["reason"]
+        for row in evidence.estimates
+        if (row["model"], row["analysis"], row["site"], row["item"])
+        == (model, "features", sae.site, sae.label)
+        and row["value"] is None
+        and row["reason"]
+    )
+    return f"No shares of features: {'; '.join(reasons) or 'nothing was measured'}."
+
+
+def _fit(evidence: Evidence, model: str, sae: Dictionary) -> Table:
+    rows = tuple(
+        (
+            label,
+            _number(sae.active(evidence, model, who)),
+            *(
+                margin(row, "share" if name == "fvu" else "")
+                for name, of in FIT.values()
+                for row in (sae.find(evidence, model, who, name, of),)
+            ),
+        )
+        for label, who in evidence.with_noise(model)
+    )
+    alive = next(
+        (row for _, who in evidence.with_noise(model)
+         if (row := sae.find(evidence, model, who, "alive"))),
+        None,
+    )  # fmt: skip
+    fired = f" {int(alive['value']):,} latents fired at all." if alive else ""
+    return Table(
+        (Column("compression"), Column("active features", True), *(Column(t, True) for t in FIT)),
+        rows,
+        "Does the SAE fit? FVU: share of the variance it leaves unexplained (0 is perfect, 100 % "
+        "no better than the mean). L0: how many latents fire at a position. A share of features "
+        f"means little where the SAE fits the reference badly.{fired}",
+    )
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _states(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[Part]:
+    certain = {name: name.replace(" ", "_") for name in CERTAINTIES}
+    panels = [
+        stacked(title, rows, drawn)
+        for title, names, drawn in (
+            ("by r", {name: name for name in PIECES}, PIECES),
+            ("survived or lost at r = 0.9, by interval", certain, CERTAINTIES),
+        )
+        if (rows := _rows(evidence, model, sae, names))
+    ]
+    numbers = {sae.active(evidence, model, t.compression) for t in evidence.measured(model)}
+    known = sorted(n for n in numbers if n is not None)
+    told = "" if not known else f"n = {known[-1]:,} active features. "
+    keys = {**PIECES, **CERTAINTIES}
+    return [
+        Figure(
+            name=f"{stem}-states",
+            title=f"How many features survive? {sae.name}",
+            key=(
+                "One bar a compression, few bits first; below it weight noise of the same size. "
+                "Intact would be one bar of survived features."
+            ),
+            strips=(Strip("", tuple(panels)),),
+            caption=(
+                f"{told}Left: the state of each feature by its r. Right: the same question with "
+                "each feature's own 95 % interval: surely survived where it lies above 0.9, "
+                "surely lost where below, undecided where it holds 0.9: more text would decide."
+            ),
+            controls=tuple((replace(m, glyph="■"), name) for name, m in keys.items()),
+            across=2,
+        )
+    ]
+
+
+def _rows(
+    evidence: Evidence, model: str, sae: Dictionary, names: Mapping[str, str]
+) -> list[tuple[str, str, dict[str, Row]]]:
+    """(label, compression, estimate by piece), by bits per weight, noise under each."""
+    found = []
+    bits = {twin.compression: twin.bits for twin in evidence.measured(model)}
+    for twin in sorted(bits, key=lambda name: bits[name] or 0):
+        for kind, who in pair(evidence, model, twin):
+            pieces = {
+                piece: row
+                for piece, name in names.items()
+                if (row := sae.find(evidence, model, who, name))
+            }
+            known = "" if bits[twin] is None else f"{plain(bits[twin] or 0, 2)} bits: "
+            label = f"{known}{twin}" if kind == "compression" else f"noise like {twin}"
+            if pieces:
+                found.append((label, who, pieces))
+    return found
+
+
+def _curve(
+    evidence: Evidence, model: str, sae: Dictionary, stem: str, marks: Mapping[str, Mark]
+) -> list[Part]:
+    names = {
+        int(name.rpartition("_")[2]): name
+        for name in evidence.metrics
+        if name.startswith("features.kept_")
+    }
+    steps = {f"{t / 100:g}": names[t] for t in sorted(names)}
+    if not steps:
+        return []
+    axis = shares(evidence.metrics[next(iter(steps.values()))], notes=False)
+    chart = ladder(
+        evidence, model, steps, marks, "active features kept", "r above", sae.site, sae.label, axis
+    )
+    if chart is None:
+        return []
+    twins = evidence.measured(model)
+    return [
+        Figure(
+            name=f"{stem}-thresholds",
+            title=f"What if the line were drawn elsewhere? {sae.name}",
+            key=(
+                "Share of active features whose r is above each threshold. Filled: a "
+                "compression, with its 95 % interval. Dashed with hollow grey marks: weight "
+                "noise of the same size. Dashed at 100 %: intact."
+            ),
+            strips=(Strip("", (chart,)),),
+            caption=(
+                "Curves that keep their order over all thresholds do not depend on the choice "
+                "of 0.9; those that cross do."
+            ),
+            legend=tuple((marks[t.compression], t.compression) for t in twins),
+            controls=beside(evidence, model),
+            across=2,
+        )
+    ]
+
+
+def _typical(evidence: Evidence, model: str, sae: Dictionary) -> Table:
+    known = [name for name in TYPICAL if f"features.{name}" in evidence.metrics]
+    rows = tuple(
+        (
+            label,
+            *(
+                margin(
+                    sae.find(evidence, model, who, name), evidence.metrics[f"features.{name}"].unit
+                )
+                for name in known
+            ),
+        )
+        for label, who in evidence.with_noise(model)
+    )
+    return Table(
+        (Column("compression"), *(Column(words(name), True) for name in known)),
+        rows,
+        "The typical feature (medians). gain: slope of the twin's activation on the reference's, "
+        "1 when intact; concordance: correlation that also counts shifts of size; lost and new "
+        "firings: shares of the reference's firings that are gone, and of the twin's that are "
+        "new; F1 and kappa: do they fire together, the second beyond chance; twin only: features "
+        "active only in the twin, over active features.",
+    )
+
+
+def _earlier(evidence: Evidence, model: str, sae: Dictionary) -> Table:
+    twins = [twin.compression for twin in evidence.measured(model)]
+    rows = []
+    for name, said in EARLIER.items():
+        found = [sae.find(evidence, model, twin, name) for twin in twins]
+        if not any(found):
+            continue
+        unit = evidence.metrics[f"features.{name}"].unit
+        chances = [row["chance"] for row in found if row and row["chance"] is not None]
+        chance = plain(max(chances), 3) if chances else "–"
+        rows.append((words(name), said, chance, *(margin(row, unit) for row in found)))
+    titles = (Column("measure"), Column("what it says"), Column("chance", True))
+    return Table(
+        (*titles, *(Column(twin, True) for twin in twins)),
+        tuple(rows),
+        f"{count(len(rows), 'definition')} of earlier tools, beside chance and, where they "
+        "reward silence, beside a balanced form. All are 1 when intact.",
+    )

@@ -1,0 +1,173 @@
+"""Do the heads that copy still copy? Induction, previous-token and duplicate-token heads."""
+
+from collections.abc import Iterator, Mapping
+
+from bitlens.report.charts import beside
+from bitlens.report.depth import across
+from bitlens.report.evidence import Evidence
+from bitlens.report.ladders import ladder, shares
+from bitlens.report.palette import Mark
+from bitlens.report.parts import Column, Details, Figure, Part, Prose, Strip, Table
+from bitlens.report.scatter import against
+from bitlens.report.wording import count, margin
+
+KINDS = {
+    "induction": "Induction: attends to what followed the same token before",
+    "previous": "Previous token: attends to the position just before",
+    "duplicate": "Duplicate token: attends to the same token before",
+}
+THRESHOLDS = tuple(range(10, 100, 10))
+"""Hundredths."""
+EARLIER = {
+    "heads.induction_kept_readme": "by its README: score above 0.4 in both models",
+    "heads.induction_kept_code": "by its code: above mean + 2 standard deviations in the "
+    "reference, above half of that in the twin",
+}
+
+
+def heads(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+    """One model's scores, what stays above each threshold, and copying."""
+    strips = tuple(
+        Strip(title, tuple(panels))
+        for kind, title in KINDS.items()
+        if f"heads.{kind}" in evidence.metrics
+        and (panels := against(evidence, model, f"heads.{kind}", marks))
+    )
+    if not strips:
+        return (Prose("Heads were not scored: the analysis `heads` was not run."),)
+    prefix = evidence.prefix(model)
+    parts: list[Part] = [
+        Prose(
+            "Both models read random tokens repeated once, where the only way to do better on "
+            "the second copy is to look the first one up. A score is the share of a head's "
+            "attention that rests where a head of that kind would put it; chance is the same "
+            "share at places beside. Heads are written block.head, counted from 0."
+        ),
+        Figure(
+            name=f"{prefix}heads-scores",
+            title="Does each head still do what it did?",
+            key=(
+                "Each filled mark is a head, with 95 % intervals: its score in the reference "
+                "across, in the twin up. Hollow grey: the same head under weight noise of the "
+                "same size. Dashed: intact. Dotted: chance."
+            ),
+            strips=strips,
+            caption=(
+                "Heads at the right do this for a living; one that falls below the dashed line "
+                "does less of it after compression. Heads at the lower left never did."
+            ),
+            controls=beside(evidence, model),
+            across=across(max(len(strip.panels) for strip in strips)),
+        ),
+    ]
+    parts += _survival(evidence, model, marks)
+    parts.append(_table(evidence, model))
+    parts.append(Details("As an earlier tool counts them", (_earlier(evidence, model),)))
+    return tuple(parts)
+
+
+def _survival(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> Iterator[Part]:
+    panels = []
+    none: list[str] = []
+    for kind in KINDS:
+        steps = {
+            f"{t / 100:g}": name
+            for t in THRESHOLDS
+            if (name := f"heads.{kind}_kept_{t}") in evidence.metrics
+        }
+        if not steps:
+            continue
+        numbers = _numbers(evidence, model, kind)
+        chart = ladder(
+            evidence,
+            model,
+            steps,
+            marks,
+            f"{kind} heads",
+            "score above",
+            site="pattern",
+            axis=shares(evidence.metrics[next(iter(steps.values()))], bool(numbers)),
+            notes={step: str(numbers.get(step, "")) for step in steps} if numbers else None,
+        )
+        if chart is None:
+            none.append(kind)
+        else:
+            panels.append(chart)
+    if panels:
+        twins = evidence.measured(model)
+        yield Figure(
+            name=f"{evidence.prefix(model)}heads-survival",
+            title="Of the reference's heads above a score, how many stay above it?",
+            key=(
+                "Filled: a compression, with its 95 % interval. Dashed with hollow grey marks: "
+                "weight noise of the same size. Dashed at 100 %: intact. Numbers at the foot: "
+                "how many of the reference's heads stand above that score."
+            ),
+            strips=(Strip("", tuple(panels)),),
+            caption=(
+                "The whole curve, because any one threshold is a choice. Heads are chosen on "
+                "other sequences than those they are scored on, so that none is chosen for its "
+                "luck. Where few heads stand, a step is one head."
+            )
+            + (f" No head of the reference scores above 0.1: {', '.join(none)}." if none else ""),
+            legend=tuple((marks[t.compression], t.compression) for t in twins),
+            controls=beside(evidence, model),
+        )
+    elif none:
+        yield Prose("No head of the reference scores above 0.1 on any of these.")
+
+
+def _numbers(evidence: Evidence, model: str, kind: str) -> dict[str, int]:
+    """By threshold, the reference's heads above it, on both sets of sequences."""
+    for twin in evidence.measured(model):
+        rows = [
+            row
+            for row in evidence.table(model, twin.compression, "heads", "heads")
+            if row["kind"] == kind
+        ]
+        if rows:
+            return {
+                f"{t / 100:g}": sum(min(r["choosing"], r["reference"]) > t / 100 for r in rows)
+                for t in THRESHOLDS
+            }
+    return {}
+
+
+def _table(evidence: Evidence, model: str) -> Table:
+    titles = ["compression", *(f"rank, {kind}" for kind in KINDS)]
+    titles += ["copying, reference", "copying, twin", "copying kept"]
+    rows = tuple(
+        (
+            label,
+            *(margin(evidence.find(model, who, f"heads.{k}_rank", "pattern")) for k in KINDS),
+            *(
+                margin(evidence.find(model, who, "heads.copying", item=item))
+                for item in ("reference", "twin")
+            ),
+            margin(evidence.find(model, who, "heads.copying_kept"), "share"),
+        )
+        for label, who in evidence.with_noise(model)
+    )
+    return Table(
+        tuple(Column(title, title != "compression") for title in titles),
+        rows,
+        "rank: are heads in the same order by score? Spearman correlation over all heads, 1 when "
+        "intact, 0 by chance. copying: how much easier the second copy is than the first, in nats "
+        "per token; kept: the twin's over the reference's, 100 % when intact, 0 by chance.",
+    )
+
+
+def _earlier(evidence: Evidence, model: str) -> Table:
+    named = {name: text for name, text in EARLIER.items() if name in evidence.metrics}
+    rows = tuple(
+        (label, *(margin(evidence.find(model, who, name, "pattern"), "share") for name in named))
+        for label, who in evidence.with_noise(model)
+    )
+    columns = (Column("compression"), *(Column(text, True) for text in named.values()))
+    return Table(
+        columns,
+        rows,
+        "does-quantization-kill-interpretability: induction heads kept, counted "
+        f"in {count(len(named), 'way')} that differ from each other. It chooses and scores heads "
+        "on the same sequences.",
+    )

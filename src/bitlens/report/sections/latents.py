@@ -1,0 +1,233 @@
+"""Which features broke? Each active feature by its peak, its r and its state."""
+
+from collections.abc import Iterator, Sequence
+
+import altair as alt
+import numpy as np
+
+from bitlens.report.charts import frame, only
+from bitlens.report.depth import across
+from bitlens.report.dictionaries import Dictionary
+from bitlens.report.evidence import Evidence, Row
+from bitlens.report.palette import CONTROL, INK, NOISE_CURVE, STATES
+from bitlens.report.parts import Column, Details, Figure, Ledger, Panel, Part, Point, Spec, Strip
+from bitlens.report.wording import count
+
+HEIGHT = 240
+SAMPLE = 1500
+"""Points of a chart at most; more would only be drawn over each other."""
+WORST = 200
+"""Rows of the ledger for each compression."""
+BINS = 10
+DRAWN = {name: mark for name, mark in STATES.items() if name != "twin only"}
+FIELDS = {
+    "latent": "latent",
+    "state": "state",
+    "sure": "surely",
+    "r": "r",
+    "r_low": "r from",
+    "r_high": "r to",
+    "gain": "gain",
+    "offset": "offset",
+    "concordance": "concordance",
+    "rate_reference": "rate, reference",
+    "rate_twin": "rate, twin",
+    "lost": "firings lost",
+    "new": "firings new",
+    "f1": "F1",
+    "peak_reference": "peak, reference",
+    "peak_twin": "peak, twin",
+}
+TEXT = ("state", "sure")
+
+
+def latents(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> Iterator[Part]:
+    """Peak activation against r with a chart a compression, and a ledger of the worst features."""
+    twins = [twin.compression for twin in evidence.measured(model)]
+    rows = {twin: sae.rows(evidence, model, twin, "features") for twin in twins}
+    rows = {twin: found for twin, found in rows.items() if found}
+    if not rows:
+        return
+    known = {twin: [r for r in found if _drawn(r)] for twin, found in rows.items()}
+    if any(known.values()):
+        yield _figure(evidence, model, sae, stem, {t: k for t, k in known.items() if k})
+    yield Details("The features that changed most", (_ledger(sae, stem, rows),))
+
+
+def _drawn(row: Row) -> bool:
+    return row["r"] is not None and (row["peak_reference"] or 0) > 0
+
+
+def _figure(
+    evidence: Evidence, model: str, sae: Dictionary, stem: str, known: dict[str, list[Row]]
+) -> Figure:
+    everything = [row for rows in known.values() for row in rows]
+    empty = _frame(everything)
+    panels = []
+    for twin, rows in known.items():
+        noise = evidence.noise(model, twin)
+        others = sae.rows(evidence, model, noise, "features") if noise else []
+        points = [_point(twin, row) for row in _sample(rows)]
+        points += _band([row for row in others if _drawn(row)])
+        panels.append(Panel(twin, empty, (*points, *_guides())))
+    thinned = max(map(len, known.values())) > SAMPLE
+    sampled = (
+        f"At most {SAMPLE:,} features a chart are drawn, evenly by r; the shares above count all. "
+        if thinned
+        else ""
+    )
+    return Figure(
+        name=f"{stem}-peaks",
+        title=f"Do strong features survive better than weak ones? {sae.name}",
+        key=(
+            "Each point is an active feature: its highest activation in the reference across "
+            "(log scale), its r up. Grey band: where 80 % of the features lie under weight noise "
+            "of the same size, by peak; grey line: their median. Dashed: intact, and the lines "
+            "between the states."
+        ),
+        strips=(Strip("", tuple(panels)),),
+        caption=(
+            f"{sampled}Points below the grey band changed more than an error of that size has "
+            "to change them. Hovering a point tells its latent, interval, gain, rate and firings."
+        ),
+        controls=(
+            *((mark, name) for name, mark in DRAWN.items()),
+            (NOISE_CURVE, "weight noise of the same size"),
+        ),
+        across=across(len(panels)),
+    )
+
+
+def _sample(rows: list[Row]) -> list[Row]:
+    """Every k-th feature by r, so that all parts of the chart are thinned alike."""
+    if len(rows) <= SAMPLE:
+        return rows
+    ordered = sorted(rows, key=lambda row: (row["r"], row["latent"]))
+    places = np.linspace(0, len(rows) - 1, SAMPLE).round().astype(int)
+    return [ordered[place] for place in places]
+
+
+def _point(who: str, row: Row) -> Point:
+    numbers = {
+        "x": row["peak_reference"],
+        "value": row["r"],
+        "low": row["r_low"],
+        "high": row["r_high"],
+        "gain": row["gain"],
+        "rate": row["rate_reference"],
+        "lost": row["lost"],
+        "new": row["new"],
+    }
+    short = {name: float(f"{v:.4g}") for name, v in numbers.items() if v is not None}
+    return {"is": "feature", "who": who, "item": str(row["latent"]), "state": row["state"], **short}
+
+
+def _band(rows: list[Row]) -> list[Point]:
+    """Median and middle 80 % of r by peak activation, ten bins of as many features each."""
+    if len(rows) < 2 * BINS:
+        return []
+    peaks = np.array([row["peak_reference"] for row in rows])
+    r = np.array([row["r"] for row in rows])
+    found: list[Point] = []
+    for part in np.array_split(np.argsort(peaks, kind="stable"), BINS):
+        low, middle, high = np.quantile(r[part], (0.1, 0.5, 0.9))
+        found.append(
+            {
+                "is": "noise",
+                "x": float(f"{np.median(peaks[part]):.4g}"),
+                "value": round(float(middle), 4),
+                "low": round(float(low), 4),
+                "high": round(float(high), 4),
+            }
+        )
+    return found
+
+
+def _guides() -> list[Point]:
+    named = {"intact": 1.0, "0.9": 0.9, "0.5": 0.5}
+    return [{"is": "line", "value": value, "name": name} for name, value in named.items()]
+
+
+def _frame(rows: Sequence[Row]) -> Spec:
+    peaks = [row["peak_reference"] for row in rows]
+    least = min(0.0, min(row["r"] for row in rows))
+    x = alt.X(
+        "x:Q",
+        title="peak activation in the reference (log scale)",
+        scale=alt.Scale(
+            type="log", domain=[0.9 * min(peaks), 1.1 * max(peaks)], nice=False, clamp=True
+        ),
+        axis=alt.Axis(tickCount=4, format="~g"),
+    )
+    scale = alt.Scale(domain=[round(least - 0.03, 3), 1.06], nice=False, zero=False)
+    y = alt.Y("value:Q", title="r, reference against twin", scale=scale)
+    low = alt.Y("low:Q", scale=scale)
+    names = list(DRAWN)
+    colour = alt.Color(
+        "state:N",
+        legend=None,
+        scale=alt.Scale(domain=names, range=[DRAWN[name].colour for name in names]),
+    )
+    shape = alt.Shape(
+        "state:N",
+        legend=None,
+        scale=alt.Scale(domain=names, range=[DRAWN[name].shape for name in names]),
+    )
+    numbers = {
+        "value": "r",
+        "low": "95 % interval from",
+        "high": "95 % interval to",
+        "gain": "gain",
+        "x": "peak activation",
+        "rate": "firing rate, reference",
+        "lost": "firings lost",
+        "new": "firings new",
+    }
+    told = [
+        alt.Tooltip("item:N", title="latent"),
+        alt.Tooltip("state:N", title="state"),
+        *(alt.Tooltip(f"{n}:Q", title=title, format=".3~g") for n, title in numbers.items()),
+    ]
+    line, noise = only("line"), only("noise")
+    layers = [
+        noise.mark_area(color=CONTROL, opacity=0.3).encode(x=x, y=low, y2="high:Q"),
+        line.mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=0.8).encode(y=y),
+        only("feature")
+        .mark_point(filled=True, size=16, opacity=0.75)
+        .encode(x=x, y=y, color=colour, shape=shape, tooltip=told),
+        noise.mark_line(color="#5c5c5c", strokeWidth=1.6).encode(x=x, y=y),
+        line.mark_text(align="left", baseline="bottom", dx=3, color="#444", fontSize=10).encode(
+            x=alt.value(0), y=y, text="name:N"
+        ),
+    ]
+    return frame(None, layers, HEIGHT)
+
+
+def _ledger(sae: Dictionary, stem: str, rows: dict[str, list[Row]]) -> Ledger:
+    held, left_out = [], 0
+    for twin, found in rows.items():
+        # What fires only in the twin has no r: it is the end of the list, by its peak.
+        ordered = sorted(
+            found, key=lambda row: (row["r"] is None, row["r"] or 0, -(row["peak_twin"] or 0))
+        )
+        new = [row for row in ordered if row["r"] is None][: WORST // 4]
+        worst = [row for row in ordered if row["r"] is not None][: WORST - len(new)]
+        left_out += len(found) - len(new) - len(worst)
+        held += [(twin, *(_cell(row[field]) for field in FIELDS)) for row in (*worst, *new)]
+    told = (
+        f" {count(left_out, 'feature')} that changed less are left out; `bitlens export` has all."
+        if left_out
+        else ""
+    )
+    return Ledger(
+        stem,
+        (Column("compression"), *(Column(t, f not in TEXT) for f, t in FIELDS.items())),
+        tuple(held),
+        f"SAE {sae.name}: for each compression the {WORST} features with the lowest r at most, "
+        f"and those active only in the twin.{told} rate: share of positions a feature fires on. "
+        "surely: is r above or below 0.9 with its whole interval?",
+    )
+
+
+def _cell(value: str | float | int | None) -> str | float | int | None:
+    return float(f"{value:.4g}") if isinstance(value, float) else value

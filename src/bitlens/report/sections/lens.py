@@ -1,0 +1,138 @@
+"""At which depth do the models part? Predictions read off every block by the logit lens."""
+
+from collections.abc import Mapping
+
+from bitlens.report.axes import words
+from bitlens.report.depth import Course, along
+from bitlens.report.evidence import Evidence, Row
+from bitlens.report.palette import Mark
+from bitlens.report.parts import Column, Figure, Grid, Part, Place, Prose, Section, Table, Tabs
+from bitlens.report.wording import count, margin, running, token
+
+CURVES = {
+    "lens_kl": "KL divergence of the two lenses",
+    "lens_same_top": "Same token first",
+    "lens_top5": "Common tokens among the first five",
+    "target": "Probability of the true next token",
+    "final_rank": "Rank of the model's final choice",
+}
+NEXT = {
+    "first correct": ("lens.first_correct", "reference"),
+    "first correct, twin": ("lens.first_correct", "twin"),
+    "later by": ("lens.first_correct_shift", ""),
+    "lenses part": ("lens.divergence", ""),
+    "first bad block": ("lens.divergence_seed", ""),
+}
+
+
+def lens(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+    """One model's lens curves, where the lenses part, and some positions token by token."""
+    tabs = tuple(
+        (words(name), (drawn,))
+        for name in CURVES
+        if f"lens.{name}" in evidence.metrics
+        and (drawn := _curves(evidence, model, name, marks)) is not None
+    )
+    if not tabs:
+        return (Prose("No lens was used: the analysis `lens` was not run."),)
+    parts: list[Part] = [
+        Prose(
+            "The logit lens hands what stands in the residual stream after a block to the "
+            "model's own last norm and unembedding, as if the model stopped there. It shows how "
+            "a prediction forms with depth; early blocks speak badly through it in any model, so "
+            "compare twin with reference, not block with block."
+        ),
+        Tabs(tabs),
+        _depths(evidence, model),
+    ]
+    if grids := _grids(evidence, model):
+        parts.append(
+            Section(f"{evidence.prefix(model)}trajectories", "Position by position", grids)
+        )
+    return tuple(parts)
+
+
+def _curves(evidence: Evidence, model: str, name: str, marks: Mapping[str, Mark]) -> Figure | None:
+    metric = evidence.metrics[f"lens.{name}"]
+    way = {"higher": " Higher is worse.", "lower": " Lower is worse.", None: ""}[metric.worse]
+    solid = "Solid: the twin. Dashed: the reference." if metric.level else "Solid: the compression."
+    course = Course(
+        metric=f"lens.{name}",
+        kinds={"resid": ""},
+        items=("twin", "reference") if metric.level else ("",),
+        name=f"lens-{name}",
+        title=f"{CURVES[name]}, by block",
+        key=(
+            f"{metric.question}{way} {solid} Bands: 95 % intervals. Wide grey: weight noise of "
+            "the same size. Dotted: the cast, the rounding floor."
+            + ("" if metric.level else " Long dashes: intact and chance.")
+        ),
+    )
+    return along(evidence, model, course, marks)
+
+
+def _depths(evidence: Evidence, model: str) -> Table:
+    rows = tuple(
+        (
+            label,
+            *(
+                _share(evidence.find(model, who, name, "resid", item), name)
+                for name, item in NEXT.values()
+            ),
+        )
+        for label, who in evidence.with_noise(model)
+    )
+    return Table(
+        (Column("compression"), *(Column(title, True) for title in NEXT)),
+        rows,
+        "Shares of the depth. first correct: passed before the true next token first comes first "
+        "(100 %: it never does); later by: twin minus reference, 0 when intact. lenses part: "
+        "passed before reference and twin first put different tokens first (100 %: they never "
+        "do, which is intact). first bad block: an earlier tool's number, the first block whose "
+        "mean KL exceeds the mean over blocks.",
+    )
+
+
+def _share(row: Row | None, name: str) -> str:
+    return margin(row, "" if name == "lens.divergence_seed" else "share")
+
+
+def _grids(evidence: Evidence, model: str) -> tuple[Part, ...]:
+    tabs = tuple(
+        (twin.compression, (_grid(rows),))
+        for twin in evidence.measured(model)
+        if (rows := evidence.table(model, twin.compression, "lens", "trajectories"))
+    )
+    return (Tabs(tabs),) if tabs else ()
+
+
+def _grid(rows: list[Row]) -> Grid:
+    blocks = sorted({row["block"] for row in rows})
+    by_place: dict[int, dict[int, Row]] = {}
+    for row in rows:
+        by_place.setdefault(row["place"], {})[row["block"]] = row
+    places = tuple(_place(found, blocks) for _, found in sorted(by_place.items()))
+    return Grid(
+        tuple(map(str, blocks)),
+        places,
+        f"{count(len(places), 'position')}. Each cell: the token that the lens puts first at "
+        "that block, in the reference; where the twin's differs it stands below, marked ≠. "
+        "✓: it is the true next token. ␣ is a space, ↵ a line break. The last block's are the "
+        "models' predictions.",
+    )
+
+
+def _place(found: Mapping[int, Row], blocks: list[int]) -> Place:
+    first = next(iter(found.values()))
+    tops = tuple(
+        (token(found[b]["top_reference"]), token(found[b]["top_twin"]))
+        if b in found
+        else ("–", "–")
+        for b in blocks
+    )
+    return Place(
+        before=running("".join(first["before"])).lstrip(" "),
+        target=token(first["target"]),
+        where=f"{first['document']}, token {first['offset']}",
+        tops=tops,
+    )
