@@ -186,7 +186,8 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         *("--tokens", 12, "--context", 34, "--bos", "no", "--positions", "all"),
         *("--sites", "resid.*,attn.0", "--seed", 5, "--interval", "bootstrap"),
         *("--device", "cpu", "--dtype", "bfloat16", "--revision", "v1", "--device_map", "auto"),
-        *("--memory", "8GB", "--allow", "identical", "--trust_remote_code", "--out", tmp_path),
+        *("--memory", "8GB", "--allow", "identical,poor-fit", "--trust_remote_code"),
+        *("--sae", "a", "--sae", "b", "--out", tmp_path),
     )
     study, out, command, keep_going = asked[0]
     assert study.to_dict() == {
@@ -198,6 +199,7 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
                 "device": "cpu",
                 "device_map": "auto",
                 "trust_remote_code": True,
+                "saes": ["a", "b"],
             }
         ],
         "compressions": ["rtn:bits=4", "prune:sparsity=0.5"],
@@ -212,7 +214,7 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         "seeds": [5],
         "interval": "bootstrap",
         "memory": "8GB",
-        "allow": ["identical"],
+        "allow": ["identical", "poor-fit"],
     }
     assert out == tmp_path
     assert command.startswith("bitlens audit gpt2 --to rtn:bits=4 ")
