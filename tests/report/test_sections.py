@@ -150,7 +150,7 @@ def test_method_tells_meaning_limits_and_command(evidence: Evidence) -> None:
         "| behaviour.kl | How far apart are the predictions? | nats | higher | 0 |"
         in told.replace("\\", "")
     )
-    assert "7 estimates without a value or without an interval: a maximum has no interval" in told
+    assert "7 estimates without an interval: a maximum has no interval. They are of" in told
     assert "bitlens audit demo --to rtn:bits=8" in told
     assert "leaving out one shard" in told
     settings = {**evidence.manifest["settings"], "interval": "bootstrap"}

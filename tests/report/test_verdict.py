@@ -26,10 +26,10 @@ def test_the_whole_sentence(evidence: Evidence) -> None:
     """Every number of the sentence is the store's: KL 0.0250 is 1.30 times the noise's 0.0192."""
     assert tell(evidence) == (
         "rtn:bits=4,group=64 (4.25 bits per weight): perplexity ×1.0150 [1.0135, 1.0167], "
-        "mean KL 0.0250 nats [0.0232, 0.0267], same top token 93.36 % [92.96, 93.76]; "
-        "1.30 times the KL of weight noise of the same size (difference 0.00515 nats "
-        "[0.00464, 0.00567], p = 0.0011) and 1,619 times the KL of cast:dtype=bfloat16; "
-        "the largest local error is that of block 3's MLP, 17.9 % [14.3, 21.5] of its output."
+        "mean KL 0.0250 nats [0.0232, 0.0267], same top token 93.36 % [92.96, 93.76]. "
+        "KL is 1.30 times that of weight noise of the same size (difference 0.00515 nats "
+        "[0.00464, 0.00567], q = 0.0018) and 1,619 times that of cast:dtype=bfloat16. "
+        "The largest local error is that of block 3's MLP, 17.9 % [14.3, 21.5] of its output."
     )
 
 
@@ -49,7 +49,7 @@ def test_a_failed_twin_says_why(evidence: Evidence) -> None:
 def test_without_controls_nothing_is_compared(evidence: Evidence) -> None:
     """Noise or cast that was not measured is not spoken of."""
     alone = without(without(evidence, compression=f"noise:like=[{RTN}]"), compression=CAST)
-    assert "times the KL" not in tell(alone) and "mean KL 0.0250" in tell(alone)
+    assert "times that of" not in tell(alone) and "mean KL 0.0250" in tell(alone)
 
 
 def test_one_analysis_is_enough(evidence: Evidence) -> None:
@@ -76,7 +76,7 @@ def test_seeds_show_their_range(evidence: Evidence) -> None:
     ]
     told = tell(replace(evidence, estimates=evidence.estimates + more))
     assert "mean KL 0.0250 nats" in told
-    assert told.endswith("over 2 seeds mean KL runs from 0.0250 to 0.0499 nats.")
+    assert told.endswith("Over 2 seeds mean KL runs from 0.0250 to 0.0499 nats.")
 
 
 def test_the_table_holds_reference_twins_and_controls(evidence: Evidence) -> None:

@@ -20,7 +20,7 @@ from bitlens.report.sections.numbers import numbers
 from bitlens.report.sections.quality import overview, quality
 from bitlens.report.sections.tails import tails
 from bitlens.report.sections.validity import validity
-from bitlens.report.verdict import summary_table, verdicts
+from bitlens.report.verdict import sentences, summary_table
 from bitlens.report.wording import count
 from bitlens.store import write
 
@@ -93,8 +93,9 @@ def _findings(evidence: Evidence, drawn: Mapping[str, Mark]) -> tuple[Part, ...]
     for model in evidence.models:
         findings = Findings(
             tuple(
-                Finding(name, drawn.get(name), sentence)
-                for name, sentence in verdicts(evidence, model)
+                Finding(twin.compression, drawn.get(twin.compression), first, " ".join(more))
+                for twin in evidence.twins(model)
+                for first, *more in (sentences(evidence, model, twin),)
             )
         )
         about = (findings, summary_table(evidence, model))

@@ -20,8 +20,14 @@ class Dictionary:
         return int(found[0]) if found else -1
 
     @property
+    def where(self) -> str:
+        """As it stands in a sentence: `in block 2 (late)`."""
+        place = f"in block {self.block}" if self.site.startswith("resid.") else f"at {self.site}"
+        return place if self.label == self.site else f"{place} ({self.label})"
+
+    @property
     def name(self) -> str:
-        """As it stands in a sentence: `late (resid.2)`."""
+        """As it stands in a title: `late (resid.2)`."""
         return self.label if self.label == self.site else f"{self.label} ({self.site})"
 
     def find(self, evidence: Evidence, model: str, who: str, name: str, of: str = "") -> Row | None:

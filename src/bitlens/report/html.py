@@ -71,7 +71,7 @@ def _environment() -> jinja2.Environment:
 
 def breakable(text: str) -> Markup:
     """Text that may be broken after marks within a name, and nowhere else within a word."""
-    pieces = re.split(r"(?<=[_:,=/\[])(?=\S)", text)
+    pieces = re.split(r"(?<=[_:=/\[])(?=\S)|(?<=,)(?=[A-Za-z])", text)
     return Markup("<wbr>").join(pieces)
 
 

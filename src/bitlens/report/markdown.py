@@ -69,7 +69,8 @@ def _(part: Facts, level: int = 1) -> str:
 
 @markdown.register
 def _(part: Findings, level: int = 1) -> str:
-    return "\n".join(f"- {escaped(finding.text)}" for finding in part.items)
+    told = (f"{finding.text} {finding.more}".strip() for finding in part.items)
+    return "\n".join(f"- {escaped(text)}" for text in told)
 
 
 @markdown.register

@@ -40,16 +40,19 @@ class Facts:
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence about one compression, under its mark."""
+    """What was found about one compression, under its mark."""
 
     compression: str
     mark: Mark | None
     text: str
+    """One sentence that begins with the compression's name."""
+    more: str = ""
+    """What it rests on."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Sentences, one a compression."""
+    """Findings, one a compression."""
 
     items: tuple[Finding, ...]
 

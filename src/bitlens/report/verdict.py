@@ -1,36 +1,50 @@
-"""What did each compression cost? One sentence a twin, and a table in the spirit of llama.cpp's."""
+"""What did each compression cost? A few sentences a twin, and a table like llama.cpp's."""
 
 from collections.abc import Iterator
 
 from bitlens.records import TwinRecord
-from bitlens.report.evidence import Evidence, Row
+from bitlens.report.comparisons import beside, disagreement
+from bitlens.report.evidence import Evidence
+from bitlens.report.losses import induction, kept, moved, survivals
 from bitlens.report.parts import Column, Table
-from bitlens.report.wording import amount, count, figure, margin, plain, probability, size, times
+from bitlens.report.wording import amount, count, figure, margin, plain, size
 
 PARTS_OF_A_BLOCK = {"attn": "attention", "mlp": "MLP"}
 
 
 def verdicts(evidence: Evidence, model: str) -> list[tuple[str, str]]:
-    """(compression, sentence) for every compression of a model that was asked for.
+    """(compression, sentences) for every compression of a model that was asked for.
+
+    The first sentence is the finding; the others say what it is compared with, and where.
 
     Sentences state numbers and what they are compared with; they never call one good or bad.
     """
-    return [(twin.compression, verdict(evidence, model, twin)) for twin in evidence.twins(model)]
+    return [
+        (twin.compression, " ".join(sentences(evidence, model, twin)))
+        for twin in evidence.twins(model)
+    ]
 
 
-def verdict(evidence: Evidence, model: str, twin: TwinRecord) -> str:
-    """What did this compression cost, beside noise of the same size and a cast? One sentence."""
+def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
+    """What broke, how far did the outputs move, beside which controls, and where?"""
     bits = f" ({figure(twin.bits)} bits per weight)" if twin.bits is not None else ""
     if twin.status == "failed":
-        return f"{twin.compression}{bits}: failed. {twin.reason}"
-    clauses = [
-        ", ".join(_outputs(evidence, model, twin.compression)),
-        " and ".join(_comparisons(evidence, model, twin.compression)),
-        _worst_block(evidence, model, twin.compression),
-        _seeds(evidence, model, twin.compression),
+        return [f"{twin.compression}{bits}: failed. {twin.reason}"]
+    name = twin.compression
+    found = [
+        kept(evidence, model, name),
+        ", ".join(_outputs(evidence, model, name)),
+        beside(evidence, model, name),
+        disagreement(evidence, model, name),
+        "; ".join(
+            said
+            for said in (_worst_block(evidence, model, name), moved(evidence, model, name))
+            if said
+        ),
+        _seeds(evidence, model, name),
     ]
-    said = "; ".join(clause for clause in clauses if clause)
-    return f"{twin.compression}{bits}: {said or 'nothing was measured'}."
+    first, *more = [said for said in found if said] or ["nothing was measured"]
+    return [f"{name}{bits}: {first}.", *(f"{said[:1].upper()}{said[1:]}." for said in more)]
 
 
 def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
@@ -40,29 +54,6 @@ def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
         yield f"mean KL {amount(row, 'nats')}"
     if row := evidence.find(model, name, "behaviour.same_top"):
         yield f"same top token {amount(row, 'share')}"
-
-
-def _comparisons(evidence: Evidence, model: str, name: str) -> Iterator[str]:
-    kl = evidence.find(model, name, "behaviour.kl")
-    if kl is None:
-        return
-    for control, said in (
-        (evidence.noise(model, name), "weight noise of the same size"),
-        (evidence.cast(model), evidence.cast(model)),
-    ):
-        beside = evidence.find(model, control, "behaviour.kl") if control else None
-        if beside is not None and beside["value"] > 0:
-            factor = times(kl["value"] / beside["value"])
-            yield f"{factor} the KL of {said}{_test(evidence.contrast(kl, control))}"
-
-
-def _test(contrast: Row | None) -> str:
-    if contrast is None:
-        return ""
-    if contrast["p"] is None:
-        return f" (not tested: {contrast['reason']})"
-    difference = amount({**contrast, "value": contrast["difference"]}, "nats")
-    return f" (difference {difference}, p = {probability(contrast['p'])})"
 
 
 def _worst_block(evidence: Evidence, model: str, name: str) -> str:
@@ -93,10 +84,13 @@ def _seeds(evidence: Evidence, model: str, name: str) -> str:
 SUMMARY = (
     ("ratio", "behaviour.perplexity_ratio"),
     ("mean KL", "behaviour.kl"),
-    ("KL 50 %", "behaviour.kl_p50"),
     ("KL 99 %", "behaviour.kl_p99"),
     ("same top", "behaviour.same_top"),
+    ("RMS Δp", "behaviour.dp_rms"),
+    ("KL 50 %", "behaviour.kl_p50"),
 )
+SAES = 2
+"""So many have a column each."""
 
 
 def summary_table(evidence: Evidence, model: str) -> Table:
@@ -105,10 +99,13 @@ def summary_table(evidence: Evidence, model: str) -> Table:
     Cells are plain text; the terminal and the page show the same ones.
     """
     columns = [Column("compression"), *(Column(t, True) for t in ("bits", "size", "perplexity"))]
-    columns += [Column(title, True) for title, _ in SUMMARY]
     controls = evidence.controls(model)
     twins = [*evidence.measured(model), *controls]
-    rows = [("reference", *_reference(evidence, model, twins), *("–" for _ in SUMMARY))]
+    inside = {twin.compression: _inside(evidence, model, twin.compression) for twin in twins}
+    titles = list(dict.fromkeys(title for found in inside.values() for title in found))
+    columns += [Column(title, True) for title in (*titles, *(title for title, _ in SUMMARY))]
+    blank = ("–",) * (len(SUMMARY) + len(titles))
+    rows: list[tuple[str, ...]] = [("reference", *_reference(evidence, model, twins), *blank)]
     for twin in twins:
         perplexity = evidence.find(model, twin.compression, "behaviour.perplexity", item="twin")
         rows.append(
@@ -117,6 +114,7 @@ def summary_table(evidence: Evidence, model: str) -> Table:
                 "–" if twin.bits is None else plain(twin.bits, 2),
                 "–" if twin.bytes is None else size(twin.bytes),
                 margin(perplexity),
+                *(inside[twin.compression].get(title, "–") for title in titles),
                 *(
                     margin(
                         evidence.find(model, twin.compression, name), evidence.metrics[name].unit
@@ -131,9 +129,34 @@ def summary_table(evidence: Evidence, model: str) -> Table:
         tuple(columns),
         tuple(rows),
         "± is the longer half of the 95 % interval, documents being the unit. KL in nats; "
-        "ratio: the twin's perplexity over the reference's; same top: positions where both put "
-        "the same token first.",
+        "ratio: the twin's perplexity over the reference's; RMS Δp: how far the true token's "
+        "probability moved; same top: positions where both put the same token first."
+        + (
+            " features: active features that survive (r > 0.9)."
+            if any(t.startswith("features") for t in titles)
+            else ""
+        )
+        + (
+            " induction heads: those above 0.4 that stay there."
+            if "induction heads" in titles
+            else ""
+        ),
     )
+
+
+def _inside(evidence: Evidence, model: str, who: str) -> dict[str, str]:
+    """By title, what survived within: features of each SAE, or of the worst of many; heads."""
+    found = survivals(evidence, model, who)
+    if len(found) > SAES:
+        found = [min(found, key=lambda pair: pair[1]["value"])]
+        cells = {"features, worst SAE": margin(found[0][1], "share")}
+    else:
+        cells = {
+            "features" if len(found) == 1 else f"features, {sae.label}": margin(row, "share")
+            for sae, row in found
+        }
+    heads = induction(evidence, model, who)
+    return cells | ({"induction heads": heads.kept} if heads else {})
 
 
 def _reference(evidence: Evidence, model: str, twins: list[TwinRecord]) -> tuple[str, str, str]:

@@ -41,12 +41,12 @@ def figure(value: float, unit: str = "") -> str:
 def amount(estimate: Mapping[str, Any], unit: str = "") -> str:
     """An estimate as it stands in a sentence: `0.0213 nats [0.0199, 0.0228]`.
 
-    Without a value or an interval its reason stands in their place.
+    Without a value its reason stands in its place; an interval of no length is left out.
     """
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return f"not known ({estimate['reason']})"
-    if low is None or high is None:
+    if low is None or high is None or low == high:
         return figure(value, unit)
     factor = 100.0 if unit == "share" else 1.0
     value, low, high = factor * value, factor * low, factor * high

@@ -8,7 +8,19 @@ from bitlens.report.charts import beside, frame, only, pair
 from bitlens.report.depth import across
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.palette import Mark
-from bitlens.report.parts import Column, Figure, Panel, Part, Point, Prose, Spec, Strip, Table, Tabs
+from bitlens.report.parts import (
+    Column,
+    Figure,
+    Panel,
+    Part,
+    Point,
+    Prose,
+    Section,
+    Spec,
+    Strip,
+    Table,
+    Tabs,
+)
 from bitlens.report.scatter import Heads, against, heads
 from bitlens.report.wording import amount, figure, margin, times
 
@@ -19,7 +31,7 @@ LEVELS = {
 EXTREMES = 5
 """So many of the most and of the least affected heads are named."""
 MUTED = "#e3e3e3"
-DECADES = 4
+DECADES = 5
 """The colours span at most so many powers of ten below the largest value."""
 
 
@@ -38,7 +50,11 @@ def attention(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tupl
             "share no position. Heads are written block.head, counted from 0."
         ),
         _maps(evidence, model, found),
-        Tabs(tuple((twin, (_extremes(evidence, model, twin, found[twin]),)) for twin in found)),
+        Section(
+            f"{evidence.prefix(model)}attention-heads",
+            "Which heads moved most, and which least?",
+            (Tabs(tuple((t, (_extremes(evidence, model, t, found[t]),)) for t in found)),),
+        ),
     ]
     strips = tuple(
         Strip(title, tuple(panels))

@@ -7,7 +7,7 @@ from bitlens.report.depth import Course, along
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.palette import Mark
 from bitlens.report.parts import Column, Figure, Grid, Part, Place, Prose, Section, Table, Tabs
-from bitlens.report.wording import count, margin, running, token
+from bitlens.report.wording import count, margin, plain, running, token
 
 CURVES = {
     "lens_kl": "KL divergence of the two lenses",
@@ -17,7 +17,7 @@ CURVES = {
     "final_rank": "Rank of the model's final choice",
 }
 NEXT = {
-    "first correct": ("lens.first_correct", "reference"),
+    "first correct, reference": ("lens.first_correct", "reference"),
     "first correct, twin": ("lens.first_correct", "twin"),
     "later by": ("lens.first_correct_shift", ""),
     "lenses part": ("lens.divergence", ""),
@@ -94,7 +94,9 @@ def _depths(evidence: Evidence, model: str) -> Table:
 
 
 def _share(row: Row | None, name: str) -> str:
-    return margin(row, "" if name == "lens.divergence_seed" else "share")
+    if name == "lens.divergence_seed":
+        return "–" if row is None else plain(row["value"], 0)
+    return margin(row, "share")
 
 
 def _grids(evidence: Evidence, model: str) -> tuple[Part, ...]:

@@ -1,13 +1,16 @@
 """How was this made, what does each number mean, and what was not measured?"""
 
 import json
-from collections import Counter
+import re
 from typing import Any
 
 from bitlens.report.axes import words
-from bitlens.report.evidence import Evidence
+from bitlens.report.evidence import Evidence, Row
 from bitlens.report.parts import Column, Command, Details, Facts, Part, Prose, Section, Table
 from bitlens.report.wording import count, size
+
+NAMED = 6
+"""So many metrics are named beside a reason."""
 
 
 def method(evidence: Evidence) -> tuple[Part, ...]:
@@ -105,17 +108,33 @@ def _limits(evidence: Evidence) -> list[str]:
     asked = {f"{row['analysis']}.{row['metric']}" for row in evidence.estimates}
     silent = [words(name) for name in evidence.metrics if name not in asked]
     limits = [f"Metrics without a single estimate here: {', '.join(silent)}."] if silent else []
-    reasons = Counter(row["reason"] for row in evidence.estimates if row["reason"])
-    limits += [
-        f"{count(number, 'estimate')} without a value or without an interval: {reason}."
-        for reason, number in reasons.most_common()
-    ]
+    limits += _reasons(evidence)
     analyses = ", ".join(sorted({row["analysis"] for row in evidence.estimates})) or "none"
     limits.append(
         f"Only these analyses were run: {analyses}. Nothing here speaks of generated text, of "
         "benchmarks, of other texts than those named above, or of speed."
     )
     return limits
+
+
+def _reasons(evidence: Evidence) -> list[str]:
+    """Why estimates have no value or no interval, alike reasons together."""
+    alike: dict[tuple[bool, str], list[Row]] = {}
+    for row in evidence.estimates:
+        if row["reason"]:
+            key = (row["value"] is None, re.sub(r"\d+(\.\d+)?", "#", row["reason"]))
+            alike.setdefault(key, []).append(row)
+    told = []
+    for (no_value, _), rows in sorted(alike.items(), key=lambda item: -len(item[1])):
+        names = list(dict.fromkeys(f"{row['analysis']}.{row['metric']}" for row in rows))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        reasons = len({row["reason"] for row in rows})
+        others = f" ({reasons - 1} more like it, with other numbers)" if reasons > 1 else ""
+        told.append(
+            f"{count(len(rows), 'estimate')} without {'a value' if no_value else 'an interval'}: "
+            f"{rows[0]['reason']}{others}. They are of {', '.join(names[:NAMED])}{more}."
+        )
+    return told
 
 
 def _surroundings(evidence: Evidence) -> dict[str, Any]:

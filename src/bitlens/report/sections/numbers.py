@@ -18,6 +18,9 @@ NUMBERS = (
     "seed",
 )
 
+MOST = 40_000
+"""With more estimates than this a page would grow beyond ten megabytes."""
+
 
 def numbers(evidence: Evidence) -> tuple[Part, ...]:
     """The whole table of estimates, in a fold."""
@@ -28,16 +31,21 @@ def numbers(evidence: Evidence) -> tuple[Part, ...]:
         *(Column(title, True) for title in NUMBERS),
         Column("reason"),
     )
+    rows = evidence.estimates
+    if len(rows) > MOST:
+        rows = [row for row in rows if not row["item"].startswith("head ")]
+    left = len(evidence.estimates) - len(rows)
+    told = f"{left:,} estimates of single heads are left out here. " if left else ""
     ledger = Ledger(
         "estimates",
         columns,
-        tuple(_row(evidence, row) for row in evidence.estimates),
+        tuple(_row(evidence, row) for row in rows),
         "low and high: 95 % interval. noise: the same number for weight noise of the same size; "
         "difference: value minus noise, with its p-value (sign flips over shards) and its "
         "q-value where many were tested at once. reason: why there is no value or no interval. "
-        "`bitlens export` writes the same as CSV, JSON or Parquet.",
+        f"{told}`bitlens export` writes all of them as CSV, JSON or Parquet.",
     )
-    return (Details(f"All {len(evidence.estimates):,} estimates", (ledger,)),)
+    return (Details(f"{'' if left else 'All '}{len(rows):,} estimates", (ledger,)),)
 
 
 def _row(evidence: Evidence, row: Row) -> tuple[Value, ...]:

@@ -1,5 +1,7 @@
 """Is this measurement valid? What the run checked about itself, and what it could not do."""
 
+from dataclasses import replace
+
 from bitlens.records import Check
 from bitlens.report.evidence import Evidence
 from bitlens.report.parts import Checklist, Column, Details, Part, Prose, Table
@@ -8,7 +10,7 @@ from bitlens.report.wording import count
 
 def validity(evidence: Evidence) -> tuple[Part, ...]:
     """The checks of the run, the gaps in the numbers, and the failed cells with their reasons."""
-    checks = (*evidence.checks, *_gaps(evidence), _complete(evidence))
+    checks = (*map(_advised, evidence.checks), *_gaps(evidence), _complete(evidence))
     held = tuple(check for check in checks if check.passed)
     doubts = tuple(check for check in checks if not check.passed)
     parts: list[Part] = [
@@ -28,6 +30,14 @@ def validity(evidence: Evidence) -> tuple[Part, ...]:
             Table(tuple(Column(title) for title in titles), rows, "Cells without a result.")
         )
     return tuple(parts)
+
+
+def _advised(check: Check) -> Check:
+    """A check that failed for want of text says what would mend it."""
+    if check.passed or not check.name.endswith("enough documents"):
+        return check
+    advice = "To know more, read more documents: a larger --tokens, or another --text."
+    return replace(check, detail=f"{check.detail.rstrip('.')}. {advice}")
 
 
 def _gaps(evidence: Evidence) -> list[Check]:
