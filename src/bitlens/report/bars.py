@@ -6,7 +6,7 @@ import altair as alt
 
 from bitlens.report.charts import frame
 from bitlens.report.evidence import Row
-from bitlens.report.palette import Mark
+from bitlens.report.palette import CERTAINTIES, PIECES, Mark
 from bitlens.report.parts import Panel, Point
 from bitlens.report.wording import figure
 
@@ -62,8 +62,10 @@ def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[alt.Chart]
         scale=alt.Scale(domain=list(labels)),
         axis=alt.Axis(labelLimit=215, ticks=False, domain=False),
     )
-    colours = [mark.colour for mark in marks.values()]
-    colour = alt.Color("item:N", scale=alt.Scale(domain=list(marks), range=colours), legend=None)
+    # Pieces of all kinds, so that charts which stand together share one scale.
+    known = {**PIECES, **CERTAINTIES}
+    scale = alt.Scale(domain=list(known), range=[mark.colour for mark in known.values()])
+    colour = alt.Color("item:N", scale=scale, title=None)
     told = [
         alt.Tooltip("who:N", title="of"),
         alt.Tooltip("item:N", title="state"),

@@ -21,7 +21,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from bitlens.report.palette import CERTAINTIES, COLOURS, CONTROL, INK, STATES
+from bitlens.report.palette import CERTAINTIES, COLOURS, CONTROL, INK, PIECES
 from bitlens.report.parts import Contexts, Figure, Ledger, Page, Part, Spec, Value
 from bitlens.report.pictures import CONFIG, VEGA_LITE
 
@@ -168,6 +168,6 @@ def _script() -> str:
 
 def _style() -> str:
     own = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
-    states = [mark.colour for mark in (*STATES.values(), *CERTAINTIES.values())]
+    states = [mark.colour for mark in (*PIECES.values(), *CERTAINTIES.values())]
     colours = dict.fromkeys((*COLOURS, CONTROL, INK, *states))
     return own + "".join(f".c{colour[1:]} {{ color: {colour}; }}\n" for colour in colours)

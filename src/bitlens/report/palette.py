@@ -36,17 +36,17 @@ NOISE = Mark(CONTROL, "circle", "○")
 NOISE_CURVE = Mark(CONTROL, "stroke", "▬")
 """Noise where it is drawn by curves."""
 CAST = Mark(INK, "stroke", "┈")
-STATES = {
+PIECES = {
     "survived": Mark("#8fb0cc", "circle", "●"),
     "degraded": Mark("#e0a030", "square", "■"),
     "damaged": Mark("#8c1d18", "triangle-up", "▲"),
-    "twin only": Mark("#5b3f94", "diamond", "◆"),
 }
-"""States of a feature: from light to dark, so that they differ without colour too."""
+"""States of the reference's features: of different lightness, so that they differ without colour
+too."""
 CERTAINTIES = {
-    "surely survived": STATES["survived"],
+    "surely survived": PIECES["survived"],
     "undecided": Mark("#cfcfcf", "square", "■"),
-    "surely lost": STATES["damaged"],
+    "surely lost": PIECES["damaged"],
 }
 
 

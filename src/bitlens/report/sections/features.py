@@ -9,13 +9,12 @@ from bitlens.report.charts import beside, pair
 from bitlens.report.dictionaries import Dictionary, dictionaries
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.ladders import ladder, shares
-from bitlens.report.palette import CERTAINTIES, STATES, Mark
+from bitlens.report.palette import CERTAINTIES, PIECES, Mark
 from bitlens.report.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
 from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.latents import latents
-from bitlens.report.wording import count, margin, plain
+from bitlens.report.wording import count, figure, margin, plain
 
-PIECES = {name: mark for name, mark in STATES.items() if name != "twin only"}
 FIT = {
     "FVU, reference": ("fvu", "reference"),
     "FVU, twin": ("fvu", "twin"),
@@ -34,15 +33,15 @@ TYPICAL = (
     "twin_only",
 )
 EARLIER = {
-    "sample_correlation": "Correlation of the two lists of latents at each position, on average. "
-    "Latents silent in both models count as agreement, so it is near 1 for any large SAE.",
-    "sample_correlation_alive": "The same over latents that fire at all: what silence added is "
-    "gone.",
-    "feature_correlation": "Correlation of each feature over positions, on average.",
-    "top10_agreement": "Share of the ten strongest latents at a position that are the same.",
-    "firing_agreement": "Share of (position, latent) pairs where both fire or both are silent: "
-    "near 1 by silence alone.",
-    "top20_token_sets": "Share of the twenty tokens a feature fires on most that are the same.",
+    "sample_correlation": "Are all latents of a position in the same proportions? Latents that "
+    "are strong everywhere make any two positions alike: see chance.",
+    "sample_correlation_alive": "The same over latents that fire at all, each about its own "
+    "mean: the balanced form.",
+    "feature_correlation": "Does each feature rise and fall with itself, on average?",
+    "top10_agreement": "How many of a position's ten strongest latents are the same?",
+    "firing_agreement": "How many (position, latent) pairs fire in both models or in neither? "
+    "Nearly all do, by silence alone: see chance.",
+    "top20_token_sets": "How many of the twenty tokens a feature fires on most are the same?",
 }
 
 
@@ -163,7 +162,7 @@ def _states(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[
                 "each feature's own 95 % interval: surely survived where it lies above 0.9, "
                 "surely lost where below, undecided where it holds 0.9: more text would decide."
             ),
-            controls=tuple((replace(m, glyph="■"), name) for name, m in keys.items()),
+            legend=tuple((replace(m, glyph="■"), name) for name, m in keys.items()),
             across=2,
         )
     ]
@@ -262,7 +261,7 @@ def _earlier(evidence: Evidence, model: str, sae: Dictionary) -> Table:
             continue
         unit = evidence.metrics[f"features.{name}"].unit
         chances = [row["chance"] for row in found if row and row["chance"] is not None]
-        chance = plain(max(chances), 3) if chances else "–"
+        chance = figure(max(chances), unit) if chances else "–"
         rows.append((words(name), said, chance, *(margin(row, unit) for row in found)))
     titles = (Column("measure"), Column("what it says"), Column("chance", True))
     return Table(

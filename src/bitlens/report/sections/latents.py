@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 import altair as alt
 import numpy as np
 
-from bitlens.report.charts import frame, only
+from bitlens.report.charts import beside, frame, only
 from bitlens.report.depth import across
 from bitlens.report.dictionaries import Dictionary
 from bitlens.report.evidence import Evidence, Row
-from bitlens.report.palette import CONTROL, INK, NOISE_CURVE, STATES
+from bitlens.report.palette import CONTROL, INK, NOISE_CURVE, PIECES
 from bitlens.report.parts import Column, Details, Figure, Ledger, Panel, Part, Point, Spec, Strip
 from bitlens.report.wording import count
 
@@ -19,7 +19,7 @@ SAMPLE = 1500
 WORST = 200
 """Rows of the ledger for each compression."""
 BINS = 10
-DRAWN = {name: mark for name, mark in STATES.items() if name != "twin only"}
+EDGE = "#5c5c5c"
 FIELDS = {
     "latent": "latent",
     "state": "state",
@@ -88,12 +88,10 @@ def _figure(
         strips=(Strip("", tuple(panels)),),
         caption=(
             f"{sampled}Points below the grey band changed more than an error of that size has "
-            "to change them. Hovering a point tells its latent, interval, gain, rate and firings."
+            "to change them."
         ),
-        controls=(
-            *((mark, name) for name, mark in DRAWN.items()),
-            (NOISE_CURVE, "weight noise of the same size"),
-        ),
+        legend=tuple((mark, name) for name, mark in PIECES.items()),
+        controls=beside(evidence, model, NOISE_CURVE),
         across=across(len(panels)),
     )
 
@@ -161,17 +159,17 @@ def _frame(rows: Sequence[Row]) -> Spec:
     )
     scale = alt.Scale(domain=[round(least - 0.03, 3), 1.06], nice=False, zero=False)
     y = alt.Y("value:Q", title="r, reference against twin", scale=scale)
-    low = alt.Y("low:Q", scale=scale)
-    names = list(DRAWN)
+    low, high = alt.Y("low:Q", scale=scale), alt.Y("high:Q", scale=scale)
+    names = list(PIECES)
     colour = alt.Color(
         "state:N",
-        legend=None,
-        scale=alt.Scale(domain=names, range=[DRAWN[name].colour for name in names]),
+        title=None,
+        scale=alt.Scale(domain=names, range=[PIECES[name].colour for name in names]),
     )
     shape = alt.Shape(
         "state:N",
-        legend=None,
-        scale=alt.Scale(domain=names, range=[DRAWN[name].shape for name in names]),
+        title=None,
+        scale=alt.Scale(domain=names, range=[PIECES[name].shape for name in names]),
     )
     numbers = {
         "value": "r",
@@ -189,13 +187,16 @@ def _frame(rows: Sequence[Row]) -> Spec:
         *(alt.Tooltip(f"{n}:Q", title=title, format=".3~g") for n, title in numbers.items()),
     ]
     line, noise = only("line"), only("noise")
+    thin = noise.mark_line(color=EDGE, strokeWidth=0.8)
+    middle = noise.mark_line(color=EDGE, strokeWidth=1.8)
     layers = [
         noise.mark_area(color=CONTROL, opacity=0.3).encode(x=x, y=low, y2="high:Q"),
         line.mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=0.8).encode(y=y),
         only("feature")
         .mark_point(filled=True, size=16, opacity=0.75)
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=told),
-        noise.mark_line(color="#5c5c5c", strokeWidth=1.6).encode(x=x, y=y),
+        # Once more over the points, which may hide the band.
+        *(edge.encode(x=x, y=end) for edge, end in ((thin, low), (thin, high), (middle, y))),
         line.mark_text(align="left", baseline="bottom", dx=3, color="#444", fontSize=10).encode(
             x=alt.value(0), y=y, text="name:N"
         ),

@@ -130,9 +130,11 @@ def _reasons(evidence: Evidence) -> list[str]:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         reasons = len({row["reason"] for row in rows})
         others = f" ({reasons - 1} more like it, with other numbers)" if reasons > 1 else ""
+        lacking = "a value" if no_value else "an interval"
+        reason = rows[0]["reason"].removeprefix("no interval: ")
         told.append(
-            f"{count(len(rows), 'estimate')} without {'a value' if no_value else 'an interval'}: "
-            f"{rows[0]['reason']}{others}. They are of {', '.join(names[:NAMED])}{more}."
+            f"{count(len(rows), 'estimate')} without {lacking}: {reason}{others}. They are of "
+            f"{', '.join(names[:NAMED])}{more}."
         )
     return told
 
