@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError
+from bitlens.sae.codes import Codes
 from bitlens.sae.sae import Sae
 
 WORST_FVU = 0.5
@@ -42,8 +43,8 @@ class FitTally:
         self._sum = torch.zeros(sae.width, dtype=torch.float64)
         self._firings = torch.zeros(sae.latents, dtype=torch.int64)
 
-    def add(self, x: Tensor) -> None:
-        """`[n, width]`."""
+    def add(self, x: Tensor) -> Codes:
+        """`[n, width]`; the codes, for whoever needs them too."""
         codes = self.sae.codes(x)
         error = x.double() - self.sae.decode(codes).double()
         self._positions += len(x)
@@ -51,6 +52,7 @@ class FitTally:
         self._squares += float(x.double().square().sum())
         self._sum += x.sum(0, dtype=torch.float64).cpu()
         self._firings += torch.bincount(codes.latent, minlength=self.sae.latents).cpu()
+        return codes
 
     def result(self) -> Fit:
         """Of everything added so far."""
@@ -82,26 +84,23 @@ def check_fit(fit: Fit, sae: Sae, where: str) -> None:
     """
     if fit.fvu is not None and fit.fvu <= WORST_FVU:
         return
+    made_on = sae.trained_on.model or "an unnamed model"
     left = "an unknown share" if fit.fvu is None else f"{fit.fvu:.0%}"
     raise BitlensError(
-        f"The SAE {sae.label} (made for {sae.hook} of {sae.trained_on.model or 'a model not named'})"
-        f" leaves {left} of the variance at {where} unexplained, with {fit.l0:.1f} of "
-        f"{sae.latents:,} latents firing, over {fit.positions:,} positions.",
-        f"at most {WORST_FVU:.0%}: on a basis that does not fit, no feature can be said to survive.",
+        f"The SAE {sae.label}, made for {sae.hook} of {made_on}, leaves {left} of the variance at {where} unexplained ({fit.l0:.1f} of "
+        f"{sae.latents:,} latents firing, {fit.positions:,} positions).",
+        f"at most {WORST_FVU:.0%}: what a basis that does not fit keeps says nothing.",
         f"{_causes(sae)}. --allow poor-fit goes on regardless, and the report says so.",
     )
 
 
 def _causes(sae: Sae) -> str:
-    """What is usually wrong, what the folder itself hints at first."""
+    """What is usually wrong, with what the folder itself says about it."""
     loading = ", ".join(f"{k}={v}" for k, v in sorted(sae.trained_on.loading.items()))
-    bos = {True: "it was trained with BOS", False: "it was trained without BOS"}.get(
-        sae.trained_on.prepend_bos is True if sae.trained_on.prepend_bos is not None else None,
-        "its folder does not say whether it saw one",
-    )
+    bos = {True: "with BOS", False: "without BOS", None: "with or without, it does not say"}
     return (
-        "the usual causes: another layer (the input of block N is the output of block N - 1); "
-        f"BOS missing or added ({bos}); activations normalised in another way (here: "
-        f"{sae.normalisation}); weights centred or folded on loading "
-        f"({loading or 'nothing is recorded'}); another model"
+        "the usual causes: another layer (what goes into block N is the output of block N - 1); "
+        f"BOS missing or added (it was trained {bos[sae.trained_on.prepend_bos]}); activations "
+        f"normalised in another way (it says {sae.normalisation}); weights centred or folded on "
+        f"loading (it says {loading or 'nothing'}); another model"
     )

@@ -97,16 +97,13 @@ class Sae:
         x, scale, shift = self._normalised(x.float())
         if self.apply_b_dec_to_input:
             x = x - self.b_dec
-        group = math.isqrt(self.latents // self.k) if self.k else 1
-        columns = -(-self.latents // group) * group
-        tile = min(max(1, _TILE_BYTES // (4 * columns)), max(1, len(x)))
-        memory = x.new_full((tile, columns), -torch.inf)
+        tile = min(max(1, _TILE_BYTES // (4 * self.latents)), max(1, len(x)))
+        memory = x.new_empty(tile, self.latents)
         found = []
         for first in range(0, len(x), tile):
             part = x[first : first + tile]
-            padded = memory[: len(part)]
-            torch.addmm(self.b_enc, part, self.w_enc, out=padded[:, : self.latents])
-            row, latent, value = self._firing(padded, group)
+            before = torch.addmm(self.b_enc, part, self.w_enc, out=memory[: len(part)])
+            row, latent, value = self._firing(before)
             found.append((row + first, latent, value))
         if not found:
             nowhere = torch.empty(0, dtype=torch.int64, device=x.device)
@@ -145,29 +142,33 @@ class Sae:
             return x / scale, scale, None
         return x, None, None
 
-    def _firing(self, padded: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Row, latent and value of what fires, of pre-activations `[rows, columns]`."""
+    def _firing(self, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Row, latent and value of what fires, of pre-activations `[rows, latents]`."""
         if self.k is not None:
-            return _largest(padded, self.k, group)
+            latent = largest(before, self.k).sort(dim=1).values
+            value = before.gather(1, latent)
+            row, column = (value > 0).nonzero(as_tuple=True)
+            return row, latent[row, column], value[row, column]
         bound = 0.0 if self.threshold is None else self.threshold.clamp(min=0)
-        row, latent = (padded > bound).nonzero(as_tuple=True)
-        return row, latent, padded[row, latent]
+        row, latent = (before > bound).nonzero(as_tuple=True)
+        return row, latent, before[row, latent]
 
 
-def _largest(padded: Tensor, k: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The positive ones among each row's k largest, exactly, without sorting whole rows.
+def largest(before: Tensor, k: int) -> Tensor:
+    """`[rows, k]`: where each row's k largest entries are, exactly, without sorting whole rows.
 
     Columns fall into groups; a row's k largest entries lie in the k groups with the largest
-    maxima, for each group that holds one of them has a maximum among them. Columns beyond the
-    last latent hold minus infinity.
+    maxima, for each group that holds one of them has a maximum among them. The groups' size is
+    the divisor that makes both choices, of groups and within them, about equally short.
     """
-    rows, columns = padded.shape
-    grouped = padded.view(rows, group, columns // group)
+    rows, columns = before.shape
+    balanced = math.isqrt(columns // k)
+    group = next(size for size in range(balanced, 0, -1) if columns % size == 0)
+    if group == 1:
+        return before.topk(k, sorted=False).indices
+    apart = columns // group
+    grouped = before.view(rows, group, apart)
     chosen = grouped.amax(dim=1).topk(k, sorted=False).indices
     candidates = grouped.gather(2, chosen[:, None, :].expand(rows, group, k)).flatten(1)
-    value, place = candidates.topk(k, sorted=False)
-    latent = (place // k) * (columns // group) + chosen.gather(1, place % k)
-    latent, order = latent.sort(dim=1)
-    value = value.gather(1, order)
-    row, column = (value > 0).nonzero(as_tuple=True)
-    return row, latent[row, column], value[row, column]
+    place = candidates.topk(k, sorted=False).indices
+    return (place // k) * apart + chosen.gather(1, place % k)

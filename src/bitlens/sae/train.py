@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from bitlens import seeds
 from bitlens.sae.fit import Fit, measure_fit
-from bitlens.sae.sae import Sae, TrainedOn
+from bitlens.sae.sae import Sae, TrainedOn, largest
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ class _Trainee:
     def step(self, x: Tensor, step: int) -> None:
         """One update on `[batch, width]`."""
         x = x * self.scale
-        before = (x - self.b_dec) @ self.w_enc + self.b_enc
+        before = _product(x - self.b_dec, self.w_enc) + self.b_enc
         codes = self._codes(before)
-        error = x - (codes @ self.w_dec + self.b_dec)
+        error = x - _product(codes, self.w_dec) - self.b_dec
         loss = error.square().sum(1).mean() / x.shape[1]
         self._note_firing(codes)
         if self.recipe.architecture == "topk":
@@ -176,7 +176,7 @@ class _Trainee:
         if len(dead) == 0:
             return error.new_zeros(())
         codes = _keep_largest(before[:, dead], min(len(dead), error.shape[1] // 2))
-        unexplained = (error - codes @ self.w_dec[dead]).square().sum()
+        unexplained = (error - _product(codes, self.w_dec[dead])).square().sum()
         return unexplained / (error - error.mean(0)).square().sum()
 
     @torch.no_grad()
@@ -210,7 +210,13 @@ class _Trainee:
             self.optimizer.state[self.w_enc][name][:, dead] = 0
 
 
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """In bf16, which is several times faster where the processor has it; summed in float32."""
+    with torch.autocast(a.device.type, dtype=torch.bfloat16):
+        return (a @ b).float()
+
+
 def _keep_largest(before: Tensor, k: int) -> Tensor:
     """Each row's k largest, where they are positive; zero elsewhere."""
-    value, place = before.topk(k, dim=1, sorted=False)
-    return torch.zeros_like(before).scatter(1, place, value.relu())
+    place = largest(before.detach(), k)
+    return torch.zeros_like(before).scatter(1, place, before.gather(1, place).relu())
