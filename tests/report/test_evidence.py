@@ -10,7 +10,7 @@ import pytest
 from bitlens.errors import BitlensError
 from bitlens.report.evidence import Evidence, visible
 
-from .conftest import CAST
+from .conftest import CAST, HOSTILE
 
 
 def test_unseen_characters_become_visible() -> None:
@@ -58,6 +58,29 @@ def test_a_value_that_is_missing_is_not_found(evidence: Evidence) -> None:
     """A reason is not a number: sections treat it as absent, the long table shows it."""
     rows = [{**row, "value": None, "reason": "overflow"} for row in evidence.estimates]
     assert replace(evidence, estimates=rows).find("demo", "rtn:bits=8", "behaviour.kl") is None
+
+
+def test_tables_of_cells_are_read_with_their_texts_made_visible(deep: Evidence) -> None:
+    """Rows as they were written; what hides in tokens, also in lists of them, is written out."""
+    shown = deep.table("demo", "rtn:bits=8", "features", "contexts")
+    assert shown[0]["tokens"][-2] == "⟨U+202E⟩" and HOSTILE in shown[0]["tokens"]
+    assert isinstance(shown[0]["reference"][0], float)
+    assert len(deep.table("demo", "rtn:bits=8", "heads", "heads")) == 3 * 16
+
+
+def test_tables_are_those_of_the_first_seed_that_came_through(deep: Evidence) -> None:
+    """A later seed or a failed cell is not read; without a cell or a table there are no rows."""
+    place = ("demo", "rtn:bits=8", "heads", "heads")
+    cells = [cell for cell in deep.manifest["cells"] if cell["analysis"] == "heads"]
+    mine, other = (next(c for c in cells if c["compression"] == n) for n in (place[1], CAST))
+    later = {**mine, "id": other["id"], "seed": 1}
+    failed = {**mine, "id": other["id"], "seed": -1, "status": "failed"}
+    several = replace(deep, manifest={**deep.manifest, "cells": [later, failed, mine]})
+    assert several.table(*place) == deep.table(*place)
+    only = replace(deep, manifest={**deep.manifest, "cells": [later]})
+    assert only.table(*place) == deep.table("demo", CAST, "heads", "heads") != deep.table(*place)
+    assert deep.table("demo", "rtn:bits=8", "heads", "none") == []
+    assert deep.table("demo", "rtn:bits=3,group=48", "heads", "heads") == []
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bitlens.report.build import page
 from bitlens.report.evidence import Evidence
-from bitlens.report.html import data, figure_data, html, packed
+from bitlens.report.html import breakable, data, figure_data, html, packed
 from bitlens.report.parts import Page, Prose, Section, figures
 
 from .conftest import HOSTILE
@@ -115,3 +115,23 @@ def test_characters_of_all_kinds_survive() -> None:
     """Text in any script is the same on the page."""
     words = "naïve Größe 模型 Δp × − ± 🙂"
     assert words in html(Page(words, "", (Section("a", words, (Prose(words),)),)))
+
+
+def test_names_break_after_their_marks_and_numbers_nowhere() -> None:
+    """After underscores, colons, equals signs and slashes; a thousands comma holds."""
+    assert breakable("rtn:bits=4,group=64") == "rtn:<wbr>bits=<wbr>4,<wbr>group=<wbr>64"
+    assert breakable("kl_p99 2,572 ±275") == "kl_<wbr>p99 2,572 ±275"
+    assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
+
+
+def test_everything_within_is_small_and_inert(deep: Evidence) -> None:
+    """Heads, lenses, features and contexts of three compressions: under 3 MB, nothing fetched,
+    no hostile token an element."""
+    written = html(page(deep))
+    assert len(written.encode()) < 3_000_000
+    found = elements(written)
+    assert "img" not in {tag for tag, _ in found}
+    attributes = [pair for _, pairs in found for pair in pairs]
+    assert not [name for name, _ in attributes if re.fullmatch(r"src|srcset|style|on\w+", name)]
+    names = [value for name, value in attributes if name == "id"]
+    assert len(names) == len(set(names)), "every anchor is there once"

@@ -54,6 +54,48 @@ def test_validity_misses_controls(evidence: Evidence) -> None:
     assert "the rounding floor is not known" in told
 
 
+def test_too_few_documents_comes_with_advice(evidence: Evidence) -> None:
+    """A check that failed for want of text says what to do; one that passed does not."""
+
+    def told(passed: bool | None) -> str:
+        check = {"name": "demo: enough documents", "passed": passed, "detail": "32 documents."}
+        return text(validity(replace(evidence, manifest={**evidence.manifest, "checks": [check]})))
+
+    assert "32 documents. To know more, read more documents: a larger --tokens" in told(
+        None
+    ).replace("\\", "")
+    assert "a larger" in told(False) and "a larger" not in told(True)
+
+
+def test_alike_reasons_stand_together(evidence: Evidence) -> None:
+    """Three percentiles lack intervals for one reason with other numbers: one line."""
+    needed = {"kl_p90": 50, "kl_p95": 100, "kl_p99": 1000}
+    rows = [
+        {**row, "reason": f"no interval: percentile needs {needed[row['metric']]} documents"
+         if row["metric"] in needed else None}
+        for row in evidence.estimates
+    ]  # fmt: skip
+    told = text(method(replace(evidence, estimates=rows))).replace("\\", "")
+    assert (
+        "21 estimates without an interval: percentile needs 50 documents (2 more like it, with "
+        "other numbers). They are of behaviour.kl_p90, behaviour.kl_p95, behaviour.kl_p99." in told
+    )
+
+
+def test_a_very_long_table_leaves_single_heads_out(
+    deep: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limit the page says how many are left out, and where they are."""
+    monkeypatch.setattr("bitlens.report.sections.numbers.MOST", 100)
+    (details,) = numbers(deep)
+    assert isinstance(details, Details)
+    ledger = details.parts[0]
+    assert isinstance(ledger, Ledger)
+    assert not [row for row in ledger.rows if str(row[5]).startswith("head ")]
+    left = len(deep.estimates) - len(ledger.rows)
+    assert left > 0 and f"{left:,} estimates of single heads are left out" in ledger.caption
+
+
 def test_compressed_counts_weights_not_settings(evidence: Evidence) -> None:
     """16 of 17 modules of 16,384 weights, 99.8 % of them changed, beside 524,288 left alone:
     261,619 of 786,432 weights are 33.3 %."""

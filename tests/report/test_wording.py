@@ -2,7 +2,18 @@
 
 import pytest
 
-from bitlens.report.wording import amount, count, decimals, figure, margin, plain, size, times
+from bitlens.report.wording import (
+    amount,
+    count,
+    decimals,
+    figure,
+    margin,
+    plain,
+    running,
+    size,
+    times,
+    token,
+)
 
 
 def estimate(value: float | None, low: float | None = None, high: float | None = None) -> dict:
@@ -66,3 +77,22 @@ def test_small_words() -> None:
     assert [times(x) for x in (1619.2, 1.36, 0.834)] == ["1,619 times", "1.36 times", "0.83 times"]
     assert [size(x) for x in (812, 5_242_880, 13.5e9)] == ["812 B", "5.24 MB", "13.5 GB"]
     assert [count(1, "seed"), count(61_312, "token")] == ["1 seed", "61,312 tokens"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [(" cat", "␣cat"), ("a b ", "a b␣"), ("  ", "␣␣"), ("\n\t", "↵⇥"), ("", "(empty)")],
+)
+def test_a_token_by_itself_is_seen_whole(text: str, seen: str) -> None:
+    """Spaces at its ends, line breaks, tabs, and nothing at all; spaces within stay."""
+    assert token(text) == seen
+
+
+def test_running_text_stays_on_its_line() -> None:
+    """Every kind of line break is one mark; spaces stay."""
+    assert running("a b\r\nc\rd\te\n") == "a b↵c↵d⇥e↵"
+
+
+def test_an_interval_of_no_length_is_left_out() -> None:
+    """All documents alike: 100 %, not 100 % [100, 100]."""
+    assert amount(estimate(1.0, 1.0, 1.0), "share") == "100 %"

@@ -144,22 +144,22 @@ def _range(chances: list[float]) -> str:
 def _cells(who: str, rows: Heads, others: Heads, name: str) -> list[Point]:
     cells: list[Point] = []
     for (block, head), row in rows.items():
-        beside = others.get((block, head))
+        other = others.get((block, head))
         known = {
             "value": row["value"],
             "low": row["low"],
             "high": row["high"],
             "chance": row["chance"],
-            "control": beside["value"] if beside else None,
+            "control": other["value"] if other else None,
         }
         cells.append(
             {
-                "is": "head" if above(row, beside) else "muted",
+                "is": "head" if above(row, other) else "muted",
                 "who": who,
                 "item": f"{block}.{head}",
                 "x": head,
                 "block": block,
-                "compared": name if beside else None,
+                "compared": name if other else None,
                 **{k: float(f"{v:.5g}") for k, v in known.items() if v is not None},
             }
         )
@@ -234,10 +234,10 @@ def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
         )
         for number, place in enumerate(chosen)
     )
-    beside = f" The control is {name}." if name else " No control was run."
+    compared = f" The control is {name}." if name else " No control was run."
     caption = (
         "The heads whose attention moved most and least, with 95 % intervals."
-        f"{beside} Attention elsewhere: share of a head's attention that rests on other positions "
+        f"{compared} Attention elsewhere: share of a head's attention that rests on other positions "
         "than in the reference (total variation)."
     )
     return Table(tuple(Column(c, c not in ("", "head")) for c in columns), rows, caption)

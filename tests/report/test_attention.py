@@ -1,0 +1,120 @@
+"""Which heads moved is told head by head, beside their control."""
+
+from dataclasses import replace
+
+import pytest
+
+from bitlens.report.evidence import Evidence
+from bitlens.report.palette import Mark, marks
+from bitlens.report.parts import Figure, Prose, Section, Table, Tabs
+from bitlens.report.sections.attention import above, attention
+
+RTN = "rtn:bits=4,group=64"
+
+
+@pytest.fixture
+def drawn(deep: Evidence) -> dict[str, Mark]:
+    """The marks of the store's compressions."""
+    return marks([twin.compression for twin in deep.twins("demo")])
+
+
+def maps(parts: tuple) -> Figure:
+    """The heat maps."""
+    found = next(part for part in parts if isinstance(part, Figure))
+    assert found.name == "attention-jsd"
+    return found
+
+
+def extremes(parts: tuple, twin: str) -> Table:
+    """The table of most and least affected heads of a compression."""
+    section = next(part for part in parts if isinstance(part, Section))
+    tabs = section.parts[0]
+    assert isinstance(tabs, Tabs)
+    (table,) = dict(tabs.tabs)[twin]
+    assert isinstance(table, Table)
+    return table
+
+
+def test_every_head_is_a_cell_beside_its_noise(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Four blocks of four heads, for each compression and for its noise, with their control."""
+    figure = maps(attention(deep, "demo", drawn))
+    assert [strip.title for strip in figure.strips] == ["rtn:bits=8", RTN, "prune:sparsity=0.5"]
+    twin, noise = figure.strips[1].panels
+    assert len(twin.points) == len(noise.points) == 16
+    cell = next(point for point in twin.points if point["item"] == "1.2")
+    beside = next(point for point in noise.points if point["item"] == "1.2")
+    assert cell["control"] == beside["value"] and cell["chance"] == 0.31
+    assert "control" not in beside
+
+
+def test_what_is_not_above_the_noise_is_muted(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """A cell is muted exactly where it does not exceed the upper end of the noise's interval."""
+    for strip in maps(attention(deep, "demo", drawn)).strips:
+        twin, noise = strip.panels
+        tops = {point["item"]: point["high"] for point in noise.points}
+        for point in twin.points:
+            assert (point["is"] == "muted") == (point["value"] <= tops[point["item"]])
+        assert {point["is"] for point in noise.points} == {"head"}
+
+
+@pytest.mark.parametrize(
+    ("row", "other", "is_above"),
+    [
+        ({"value": 2.0}, {"value": 1.0, "high": 1.9}, True),
+        ({"value": 2.0}, {"value": 1.0, "high": 2.0}, False),
+        ({"value": 2.0}, {"value": 2.1, "high": None}, False),
+        ({"value": 2.0}, None, True),
+    ],
+)
+def test_above_is_above_the_whole_interval(row: dict, other: dict | None, is_above: bool) -> None:
+    """Equal is not above; without an interval the value counts; without a control all is shown."""
+    assert above(row, other) is is_above
+
+
+def test_the_planted_head_leads_the_table(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Head 1.2 was planted as the worst; five most, five least, in order."""
+    table = extremes(attention(deep, "demo", drawn), "prune:sparsity=0.5")
+    assert table.rows[0][:2] == ("most", "1.2")
+    assert [row[0] for row in table.rows] == ["most"] * 5 + ["least"] * 5
+    assert "[" in table.rows[0][2] and "[" in table.rows[0][3]
+
+
+def test_without_noise_the_cast_is_the_control(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """And without either, nothing is muted and nothing compared."""
+    twins = [twin for twin in deep.manifest["twins"] if twin["like"] is None]
+    cast = replace(deep, manifest={**deep.manifest, "twins": twins})
+    (panel,) = maps(attention(cast, "demo", drawn)).strips[1].panels
+    assert {point["compared"] for point in panel.points} == {"cast:dtype=bfloat16"}
+    alone = [twin for twin in twins if not twin["control"]]
+    bare = replace(deep, manifest={**deep.manifest, "twins": alone})
+    (panel,) = maps(attention(bare, "demo", drawn)).strips[1].panels
+    assert {point["is"] for point in panel.points} == {"head"}
+    assert "No control was run" in extremes(attention(bare, "demo", drawn), RTN).caption
+
+
+def test_levels_are_drawn_reference_against_twin(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Entropy and sink: a point a head, its reference across and its twin up."""
+    figure = attention(deep, "demo", drawn)[-1]
+    assert isinstance(figure, Figure) and len(figure.strips) == 2
+    point = next(p for p in figure.strips[0].panels[1].points if p.get("item") == "2.1")
+    row = deep.find("demo", RTN, "attention.entropy", "pattern.2", "head 1, twin")
+    assert row is not None
+    assert point["x"] == pytest.approx(1.3) and point["value"] == pytest.approx(row["value"])
+
+
+def test_chance_and_reasons_may_be_missing(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Without chance the caption is silent of it; heads without a value have no cell."""
+    rows = [
+        {**row, "chance": None, **({"value": None, "low": None, "high": None, "reason": "one"}
+         if row["site"] == "pattern.0" else {})}
+        for row in deep.estimates
+    ]  # fmt: skip
+    figure = maps(attention(replace(deep, estimates=rows), "demo", drawn))
+    assert figure.caption == "Intact is 0."
+    assert len(figure.strips[0].panels[0].points) == 12
+
+
+def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+    """A store without the analysis has a sentence."""
+    (part,) = attention(evidence, "demo", drawn)
+    assert isinstance(part, Prose) and "was not run" in part.text

@@ -1,0 +1,227 @@
+"""Features: shares that add up, curves, points, ledger, contexts."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from bitlens.report.dictionaries import Dictionary, dictionaries
+from bitlens.report.evidence import Evidence
+from bitlens.report.html import contexts_data
+from bitlens.report.markdown import markdown
+from bitlens.report.palette import Mark, marks
+from bitlens.report.parts import (
+    Contexts,
+    Details,
+    Figure,
+    Ledger,
+    Prose,
+    Section,
+    Table,
+    Tabs,
+    figures,
+)
+from bitlens.report.sections import latents
+from bitlens.report.sections.features import features
+
+from .conftest import HOSTILE
+from .inside import ACTIVE
+
+RTN = "rtn:bits=4,group=64"
+NOISE = f"noise:like=[{RTN}]"
+
+
+@pytest.fixture
+def drawn(deep: Evidence) -> dict[str, Mark]:
+    """The marks of the store's compressions."""
+    return marks([twin.compression for twin in deep.twins("demo")])
+
+
+@pytest.fixture
+def late(deep: Evidence, drawn: dict[str, Mark]) -> Section:
+    """The section of the SAE at block 2."""
+    found = features(deep, "demo", drawn)[2]
+    assert isinstance(found, Section)
+    return found
+
+
+def figure(section: Section, name: str) -> Figure:
+    """The figure of this name."""
+    return next(f for f in figures(section) if f.name == name)
+
+
+def test_every_sae_has_its_section_by_depth(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Label and site stand in the heading; anchors differ."""
+    assert dictionaries(deep, "demo") == [
+        Dictionary("early", "resid.0"), Dictionary("late", "resid.2"),
+    ]  # fmt: skip
+    sections = [p for p in features(deep, "demo", drawn) if isinstance(p, Section)]
+    assert [s.title for s in sections] == ["SAE early (resid.0)", "SAE late (resid.2)"]
+    assert len({s.anchor for s in sections}) == 2
+
+
+def test_fit_comes_first(late: Section) -> None:
+    """FVU and L0 in both models, and the number that shares are shares of."""
+    table = late.parts[0]
+    assert isinstance(table, Table)
+    row = next(row for row in table.rows if row[0] == RTN)
+    assert row == (RTN, "180", "12.0 ±1.0 %", "13.1 ±1.0 %", "1.090 ±0.010", "32.0 ±1.0",
+                   "34.9 ±1.0")  # fmt: skip
+    assert "220 latents fired" in table.caption
+
+
+def test_bars_add_up_and_stand_beside_their_noise(deep: Evidence, late: Section) -> None:
+    """Few bits first, noise under each; pieces follow one another from none to all."""
+    shown = figure(late, "features-2-states")
+    assert "n = 180 active features" in shown.caption
+    for panel in shown.strips[0].panels:
+        rows: dict[str, list[dict]] = {}
+        for point in panel.points:
+            rows.setdefault(point["row"], []).append(point)
+        assert list(rows)[:2] == [f"4.25 bits: {RTN}", f"noise like {RTN}"]
+        for pieces in rows.values():
+            assert pieces[0]["from"] == 0 and pieces[-1]["to"] == pytest.approx(1, abs=1e-4)
+            assert all(a["to"] == pytest.approx(b["from"]) for a, b in itertools.pairwise(pieces))
+    noise = deep.find("demo", NOISE, "features.survived", "resid.2", "late")
+    first = shown.strips[0].panels[0].points[3]
+    assert noise is not None and first["who"] == NOISE
+    assert first["value"] == pytest.approx(noise["value"], rel=1e-4)
+
+
+def test_the_curve_goes_through_every_threshold(late: Section) -> None:
+    """From 0.1 to 0.99, falling, for compressions and noise, with intact."""
+    (panel,) = figure(late, "features-2-thresholds").strips[0].panels
+    own = [(p["x"], p["value"]) for p in panel.points
+           if p["is"] == "compression" and p["who"] == RTN]  # fmt: skip
+    assert [x for x, _ in own] == [*(f"0.{n}" for n in range(1, 10)), "0.95", "0.99"]
+    assert [y for _, y in own] == sorted((y for _, y in own), reverse=True)
+    assert [p["value"] for p in panel.points if p["is"] == "line"] == [1.0]
+
+
+def test_points_are_the_table_of_features(deep: Evidence, late: Section) -> None:
+    """Every active feature of the reference is drawn; those only in the twin have no r."""
+    panel = figure(late, "features-2-peaks").strips[0].panels[1]
+    points = {p["item"]: p for p in panel.points if p["is"] == "feature"}
+    rows = [r for r in deep.table("demo", RTN, "features", "features") if r["sae"] == "late"]
+    assert len(points) == ACTIVE == len(rows) - 4
+    row = rows[17]
+    point = points[str(row["latent"])]
+    assert point["value"] == pytest.approx(row["r"], rel=1e-3) and point["state"] == row["state"]
+    assert {"gain", "rate", "lost", "new", "low", "high"} <= point.keys()
+
+
+def test_the_band_is_that_of_the_noise(deep: Evidence, late: Section) -> None:
+    """Ten bins of 18 features; their median peaks rise; low <= median <= high in each."""
+    panel = figure(late, "features-2-peaks").strips[0].panels[1]
+    band = [p for p in panel.points if p["is"] == "noise"]
+    assert len(band) == 10 and [p["x"] for p in band] == sorted(p["x"] for p in band)
+    assert all(p["low"] <= p["value"] <= p["high"] for p in band)
+    rows = [r for r in deep.table("demo", NOISE, "features", "features")
+            if r["sae"] == "late" and r["r"] is not None]  # fmt: skip
+    weakest = sorted(rows, key=lambda r: r["peak_reference"])[:18]
+    middle = sorted(r["r"] for r in weakest)[8:10]
+    assert band[0]["value"] == pytest.approx(sum(middle) / 2, abs=1e-3)
+
+
+def test_many_features_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 features, 10 are kept, from the worst to the best, and the caption would say so."""
+    monkeypatch.setattr(latents, "SAMPLE", 10)
+    rows = [{"r": (37 * n % 100) / 100, "latent": n} for n in range(100)]
+    kept = [row["r"] for row in latents._sample(rows)]
+    assert kept == [0.0, 0.11, 0.22, 0.33, 0.44, 0.55, 0.66, 0.77, 0.88, 0.99]
+
+
+def test_thinning_is_said(
+    deep: Evidence, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Points left out are counted in the caption, and the band is still that of all."""
+    monkeypatch.setattr(latents, "SAMPLE", 50)
+    found = features(deep, "demo", drawn)[1]
+    assert isinstance(found, Section)
+    shown = figure(found, "features-1-peaks")
+    assert shown.caption.startswith("At most 50 features a chart are drawn")
+    assert sum(p["is"] == "feature" for p in shown.strips[0].panels[0].points) == 50
+
+
+def test_the_ledger_begins_with_the_worst(late: Section, deep: Evidence) -> None:
+    """Lowest r first within a compression, then those of the twin only; nothing dropped here."""
+    fold = next(p for p in late.parts if isinstance(p, Details) and isinstance(p.parts[0], Ledger))
+    ledger = fold.parts[0]
+    assert isinstance(ledger, Ledger)
+    mine = [row for row in ledger.rows if row[0] == RTN]
+    r = [row[4] for row in mine]
+    assert r[:ACTIVE] == sorted(r[:ACTIVE]) and r[ACTIVE:] == [None] * 4
+    assert "left out" not in ledger.caption
+
+
+def test_a_long_ledger_says_what_it_leaves_out(
+    deep: Evidence, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most 40 rows a compression, of which at most 10 only in the twin."""
+    monkeypatch.setattr(latents, "WORST", 40)
+    found = features(deep, "demo", drawn)[1]
+    assert isinstance(found, Section)
+    fold = next(p for p in found.parts if isinstance(p, Details))
+    ledger = fold.parts[0]
+    assert isinstance(ledger, Ledger) and len(ledger.rows) == 3 * 40
+    assert f"{3 * (ACTIVE + 4 - 40)} features that changed less are left out" in ledger.caption
+
+
+def test_contexts_stand_side_by_side(late: Section) -> None:
+    """The most damaged feature first; both models' top positions, text as text."""
+    section = next(p for p in late.parts if isinstance(p, Section))
+    tabs = section.parts[0]
+    assert isinstance(tabs, Tabs)
+    (part,) = dict(tabs.tabs)[RTN]
+    assert isinstance(part, Contexts) and len(part.features) == 6
+    first = part.features[0]
+    assert first.title.startswith("latent ") and "damaged, r = " in first.title
+    assert [e.found for e in first.excerpts] == ["reference"] * 2 + ["twin"] * 2
+    assert first.excerpts[0].tokens[4:6] == (HOSTILE, "↵")
+    assert first.excerpts[0].tokens[-2] == "⟨U+202E⟩"
+    held = contexts_data(part)
+    found, _, peak, tokens, reference, twin = held["features"][0]["excerpts"][0]
+    assert found == "reference" and held["texts"][tokens[peak]] == HOSTILE
+    assert len(tokens) == len(reference) == len(twin) == 11
+    assert "6 features: in `report.html`" in markdown(part)
+
+
+def test_earlier_definitions_stand_beside_chance(late: Section) -> None:
+    """By name, with a sentence each, and the balanced form beside."""
+    fold = [p for p in late.parts if isinstance(p, Details)][-1]
+    told = markdown(fold)
+    for name in ("sample correlation", "sample correlation alive", "top20 token sets"):
+        assert f"| {name} |" in told
+    assert "| firing agreement |" in told and "30.0 %" in told
+
+
+def test_a_refused_sae_says_why(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Reasons instead of values: one sentence, no empty chart."""
+    rows = [
+        {**row, "value": None, "low": None, "high": None, "reason": "it does not fit here"}
+        if row["analysis"] == "features" and row["item"] == "late"
+        else row
+        for row in deep.estimates
+    ]
+    found = features(replace(deep, estimates=rows), "demo", drawn)[2]
+    assert isinstance(found, Section)
+    (said,) = found.parts
+    assert isinstance(said, Prose) and said.text.endswith("it does not fit here.")
+
+
+def test_without_tables_and_noise_the_shares_remain(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """No cell tables, no controls, no chance: bars and curves, nothing else."""
+    twins = [twin for twin in deep.manifest["twins"] if not twin["control"]]
+    manifest = {**deep.manifest, "cells": [], "twins": twins}
+    rows = [{**row, "chance": None} for row in deep.estimates]
+    found = features(replace(deep, manifest=manifest, estimates=rows), "demo", drawn)[1]
+    assert isinstance(found, Section)
+    assert [f.name for f in figures(found)] == ["features-1-states", "features-1-thresholds"]
+    for shown in figures(found):
+        assert "weight noise of the same size" not in {name for _, name in shown.controls}
+
+
+def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+    """A store without the analysis has a sentence."""
+    (part,) = features(evidence, "demo", drawn)
+    assert isinstance(part, Prose) and "was not run" in part.text

@@ -1,0 +1,87 @@
+"""Lens curves, depths, and positions token by token."""
+
+from dataclasses import replace
+
+import pytest
+
+from bitlens.report.evidence import Evidence
+from bitlens.report.palette import Mark, marks
+from bitlens.report.parts import Figure, Grid, Prose, Section, Table, Tabs, figures
+from bitlens.report.sections.lens import lens
+
+from .conftest import CAST, HOSTILE
+
+RTN = "rtn:bits=4,group=64"
+
+
+@pytest.fixture
+def drawn(deep: Evidence) -> dict[str, Mark]:
+    """The marks of the store's compressions."""
+    return marks([twin.compression for twin in deep.twins("demo")])
+
+
+def figure(parts: tuple, name: str) -> Figure:
+    """The figure of this name."""
+    return next(f for part in parts for f in figures(part) if f.name == name)
+
+
+def grid(parts: tuple, twin: str) -> Grid:
+    """The positions shown for a compression."""
+    section = parts[-1]
+    assert isinstance(section, Section) and isinstance(section.parts[0], Tabs)
+    (found,) = dict(section.parts[0].tabs)[twin]
+    assert isinstance(found, Grid)
+    return found
+
+
+def test_changes_have_chance_noise_and_cast(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """KL by block: the twin's own values, its noise, the cast, and chance."""
+    points = figure(lens(deep, "demo", drawn), "lens-lens_kl").strips[0].panels[1].points
+    own = {p["x"]: p["value"] for p in points if p["is"] == "compression"}
+    for block in range(4):
+        row = deep.find("demo", RTN, "lens.lens_kl", f"resid.{block}")
+        assert row is not None and own[block] == pytest.approx(row["value"])
+    assert {p["is"] for p in points} == {"compression", "noise", "cast", "chance"}
+
+
+def test_levels_have_reference_and_twin(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """The reference is drawn once, not again for each control; intact is not spoken of."""
+    shown = figure(lens(deep, "demo", drawn), "lens-target")
+    points = shown.strips[0].panels[1].points
+    assert {(p["is"], p["item"]) for p in points} == {
+        ("compression", "twin"), ("compression", "reference"), ("noise", "twin"), ("cast", "twin"),
+    }  # fmt: skip
+    assert {p["who"] for p in points if p["is"] == "cast"} == {CAST}
+    assert "intact" not in shown.caption and "Dashed: the reference" in shown.key
+
+
+def test_depths_are_shares_and_a_block(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """First correct 70 % of depth, later by 0.9 points; the earlier tool's block is a number."""
+    table = next(part for part in lens(deep, "demo", drawn) if isinstance(part, Table))
+    row = next(row for row in table.rows if row[0] == RTN)
+    assert row == (RTN, "70.0 ±2.0 %", "70.9 ±2.0 %", "0.9 ±0.4 %", "92.8 ±1.0 %", "2")
+
+
+def test_positions_hold_both_models_tokens_as_text(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Spaces and line breaks are seen, what hides is written out, hostile text stays text."""
+    shown = grid(lens(deep, "demo", drawn), RTN)
+    assert shown.columns == ("0", "1", "2", "3") and len(shown.rows) == 6
+    first, second = shown.rows[0], shown.rows[1]
+    assert first.before == f"Once upon a{HOSTILE}↵ time" and first.target == "␣sat"
+    assert first.tops == (("␣the",) * 2, ("␣cat",) * 2, ("␣sat",) * 2, ("␣sat",) * 2)
+    assert second.tops[2] == (HOSTILE, "模型") and HOSTILE in second.where
+    assert shown.rows[5].target == "⟨U+202E⟩evil"
+    calm = grid(lens(deep, "demo", drawn), "rtn:bits=8")
+    assert all(a == b for row in calm.rows for a, b in row.tops)
+
+
+def test_without_trajectories_there_is_no_grid(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Tables that are not there leave no heading behind."""
+    bare = replace(deep, manifest={**deep.manifest, "cells": []})
+    assert not [part for part in lens(bare, "demo", drawn) if isinstance(part, Section)]
+
+
+def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+    """A store without the analysis has a sentence."""
+    (part,) = lens(evidence, "demo", drawn)
+    assert isinstance(part, Prose) and "was not run" in part.text
