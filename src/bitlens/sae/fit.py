@@ -87,8 +87,9 @@ def check_fit(fit: Fit, sae: Sae, where: str) -> None:
     made_on = sae.trained_on.model or "an unnamed model"
     left = "an unknown share" if fit.fvu is None else f"{fit.fvu:.0%}"
     raise BitlensError(
-        f"The SAE {sae.label}, made for {sae.hook} of {made_on}, leaves {left} of the variance at {where} unexplained ({fit.l0:.1f} of "
-        f"{sae.latents:,} latents firing, {fit.positions:,} positions).",
+        f"The SAE {sae.label}, made for {sae.hook} of {made_on}, leaves {left} of the "
+        f"variance at {where} unexplained ({fit.l0:.1f} of {sae.latents:,} latents "
+        f"firing, {fit.positions:,} positions).",
         f"at most {WORST_FVU:.0%}: what a basis that does not fit keeps says nothing.",
         f"{_causes(sae)}. --allow poor-fit goes on regardless, and the report says so.",
     )

@@ -25,6 +25,18 @@ _OLD_NAMES = {
     "hook_point_head_index": "hook_head_index",
     "activation_fn_str": "activation_fn",
 }
+_KINDS: dict[str, type] = {
+    "activation_fn_kwargs": dict,
+    "apply_b_dec_to_input": bool,
+    "context_size": int,
+    "dtype": str,
+    "finetuning_scaling_factor": bool,
+    "model_from_pretrained_kwargs": dict,
+    "model_name": str,
+    "prepend_bos": bool,
+    "rescale_acts_by_decoder_norm": bool,
+}
+"""Settings that are used as they stand; each may also be missing, or null."""
 
 
 def read_saelens(settings: bytes, weights: bytes, folder: Path, fingerprint: str) -> Sae:
@@ -47,7 +59,15 @@ def _config(data: bytes, folder: Path) -> dict[str, Any]:
             "the file that SAELens wrote.",
         )
     config = {**config, **config.get("metadata", {})}
-    return {_OLD_NAMES.get(name, name): value for name, value in config.items()}
+    config = {_OLD_NAMES.get(name, name): value for name, value in config.items()}
+    for name, kind in _KINDS.items():
+        if not isinstance(config.get(name), kind | None):
+            raise BitlensError(
+                f"{folder / CONFIG} gives {name} as {config[name]!r}.",
+                f"a {kind.__name__}.",
+                "the file that SAELens wrote.",
+            )
+    return config
 
 
 def _tensors(data: bytes, folder: Path) -> dict[str, Tensor]:
@@ -92,7 +112,7 @@ def _sae(
         b_dec=weights["b_dec"],
         threshold=weights.get("threshold"),
         k=k,
-        apply_b_dec_to_input=bool(config.get("apply_b_dec_to_input", True)),
+        apply_b_dec_to_input=config.get("apply_b_dec_to_input") is not False,
         normalisation=normalisation,
         trained_on=TrainedOn(
             config.get("model_name"),
@@ -144,8 +164,8 @@ def _normalisation(config: Mapping[str, Any], folder: Path) -> Normalisation:
     name = config.get("normalize_activations") or "none"
     if name is True:
         name = "expected_average_only_in"
-    known: dict[Any, Normalisation] = {way: way for way in get_args(Normalisation)}
-    if name not in known:
+    known: dict[str, Normalisation] = {way: way for way in get_args(Normalisation)}
+    if not isinstance(name, str) or name not in known:
         raise BitlensError(
             f"The SAE {folder} normalises activations in a way that is not known: {name!r}.",
             f"one of {', '.join(known)}.",
