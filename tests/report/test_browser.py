@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from bitlens.report.build import page
+from bitlens.report.evidence import Evidence
 from bitlens.report.html import html
 from bitlens.report.parts import Column, Ledger, Page, Section
 
@@ -177,3 +179,97 @@ def test_spreadsheets_run_no_cell(browser: Any, tmp_path: Path) -> None:
     assert saved.read_text().splitlines() == ['"name","n"', '"\'=1+1",-0.5', '"say ""a""",']
     assert small.complaints == []
     small.tab.close()
+
+
+@pytest.fixture(scope="module")
+def deep_file(deep: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of one model with every analysis, hostile tokens in its tables."""
+    path = tmp_path_factory.mktemp("deep page") / "report.html"
+    path.write_text(html(page(deep)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def inside(browser: Any, deep_file: Path) -> Visit:
+    """That page, open on a desk."""
+    return Visit(browser, deep_file)
+
+
+def test_what_is_inside_is_drawn(inside: Visit) -> None:
+    """Heat maps, scatters, ladders, bars: each has its marks."""
+    for name, marks in {
+        "attention-jsd": ".mark-rect path",
+        "attention-levels": ".mark-symbol path",
+        "heads-scores": ".mark-symbol path",
+        "heads-survival": ".mark-symbol path",
+        "lens-lens_kl": ".mark-line path",
+        "features-1-states": ".mark-rect path",
+        "features-1-thresholds": ".mark-symbol path",
+        "features-2-peaks": ".mark-symbol path",
+    }.items():
+        panels = inside.tab.locator(f"figure[data-name={name}] .panel").all()
+        assert panels
+        for panel in panels:
+            assert panel.locator(marks).count() >= 4, name
+
+
+def test_hovering_a_head_names_it_beside_its_control(inside: Visit) -> None:
+    """A cell tells its head, its value and its control."""
+    figure = inside.tab.locator("figure[data-name=attention-jsd] .panel").nth(4)
+    figure.scroll_into_view_if_needed()
+    figure.locator(".mark-rect path[aria-label*='1.2']").first.hover(force=True)
+    told = inside.tab.locator("#tip").inner_text()
+    assert "1.2" in told and "control" in told and "noise:like=[prune:sparsity=0.5]" in told
+
+
+def test_contexts_change_with_the_feature(inside: Visit) -> None:
+    """Arrow keys choose a feature; its tokens are shaded in steps, and stay text."""
+    contexts = inside.tab.locator("#features-2 .contexts").first
+    select = contexts.locator("select")
+    assert select.locator("option").count() == 6
+    before = contexts.locator(".facts").inner_text()
+    select.focus()
+    inside.tab.keyboard.press("ArrowDown")
+    assert contexts.locator(".facts").inner_text() != before
+    assert contexts.locator(".excerpt").count() == 4
+    peak = contexts.locator(".excerpt .peak").first
+    assert peak.inner_text() == HOSTILE and "heat8" in (peak.get_attribute("class") or "")
+    shade = peak.evaluate("token => getComputedStyle(token).backgroundColor")
+    plain = contexts.locator(".excerpt .tokens").first
+    assert shade != plain.evaluate("token => getComputedStyle(token).backgroundColor")
+    peak.hover()
+    told = inside.tab.locator("#tip").inner_text()
+    assert HOSTILE in told and "reference" in told and "twin" in told
+
+
+def test_positions_mark_where_the_models_differ(inside: Visit) -> None:
+    """The tab of a compression shows its grid; cells that differ hold both tokens."""
+    tabs = inside.tab.locator("#trajectories .tabs")
+    tabs.locator("label", has_text="prune").click()
+    cells = tabs.locator("td.differs:visible")
+    assert cells.count() == 6
+    assert all("≠" in text for text in cells.all_inner_texts())
+
+
+def test_folds_within_open(inside: Visit) -> None:
+    """The ledger of features is there once its fold is opened, and sorts."""
+    fold = inside.tab.locator("#features-2 details").first
+    fold.locator("summary").press("Enter")
+    assert "50 of 552 rows" in fold.locator(".count").inner_text()
+    fold.locator("thead button", has_text="gain").press("Enter")
+    assert fold.locator("th[aria-sort=ascending]").inner_text().startswith("gain")
+
+
+def test_all_of_that_was_silent(inside: Visit, deep_file: Path) -> None:
+    """No message, no error, no dialog, no request but the file; no token made an element."""
+    assert inside.complaints == []
+    assert [u for u in inside.requests if not u.startswith("blob:")] == [deep_file.as_uri()]
+    assert inside.tab.locator("img").count() == 0
+
+
+def test_a_phone_shows_the_inside_too(browser: Any, deep_file: Path) -> None:
+    """Grids and tables scroll inside themselves; contexts stand one below the other."""
+    phone = Visit(browser, deep_file, width=420)
+    assert phone.tab.evaluate("document.documentElement.scrollWidth") <= 420
+    assert phone.complaints == []
+    phone.tab.close()
