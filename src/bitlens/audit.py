@@ -1,9 +1,10 @@
 """One model and one seed of a study: load, compress, sweep, write what is missing."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -434,15 +435,9 @@ def _tables(shown: dict[Key, dict[str, list[Shown]]], key: Key) -> dict[str, pa.
     }
 
 
-def _known(values: list[object]) -> list[object]:
-    return [
-        None
-        if isinstance(v, float) and not np.isfinite(v)
-        else v.item()
-        if isinstance(v, np.generic)
-        else v
-        for v in values
-    ]
+def _known(values: Iterable[Any]) -> list[Any]:
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+    return [None if isinstance(v, float) and not np.isfinite(v) else v for v in plain]
 
 
 class _progress:

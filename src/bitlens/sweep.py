@@ -165,6 +165,8 @@ class Sweep:
         for batch in wave:
             yield from self._enter(batch, hidden, calls)
         for depth in range(self.layout.depth):
+            if not any(stream.runs(depth) for stream in self.streams):
+                continue
             blocks = self._blocks(depth)
             for batch in wave:
                 yield self._step(depth, batch, blocks, hidden, calls)
