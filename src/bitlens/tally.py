@@ -36,18 +36,22 @@ class Top:
     values: Tensor
     """`[things, k]` float32, largest first; minus infinity where there were fewer."""
     places: dict[str, Tensor]
-    """`[things, k]` int64 each: the document, the token, ..."""
+    """`[things, k]` int64 each: the `position`, the token there, ..."""
 
     def merge(self, other: "Top") -> "Top":
-        """The k largest of both; of equal ones those that were here first."""
+        """The k largest of both; of equal ones those of the first positions, so that it does
+        not matter which was here first."""
         k = self.values.shape[1]
         values = torch.cat([self.values, other.values], dim=1)
-        order = torch.sort(values, dim=1, descending=True, stable=True).indices[:, :k]
-        places = {
-            name: torch.cat([mine, other.places[name]], dim=1).gather(1, order)
-            for name, mine in self.places.items()
-        }
-        return Top(values.gather(1, order), places)
+        places = {n: torch.cat([p, other.places[n]], dim=1) for n, p in self.places.items()}
+        by_position = torch.argsort(places["position"], dim=1)
+        largest = torch.sort(values.gather(1, by_position), dim=1, descending=True, stable=True)
+        order = by_position.gather(1, largest.indices[:, :k])
+        return Top(values.gather(1, order), {n: p.gather(1, order) for n, p in places.items()})
+
+    def clone(self) -> "Top":
+        """Its own tensors: the reference's are handed to the tally of every twin."""
+        return Top(self.values.clone(), {name: p.clone() for name, p in self.places.items()})
 
 
 @dataclass
@@ -74,7 +78,7 @@ class Tally:
             self.rows.setdefault(name, []).extend(rows)
         for name, top in other.top.items():
             own = self.top.get(name)
-            self.top[name] = top if own is None else own.merge(top)
+            self.top[name] = top.clone() if own is None else own.merge(top)
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a safetensors file."""

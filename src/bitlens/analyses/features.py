@@ -235,9 +235,12 @@ def _leading(group: Tensor, value: Tensor, groups: int) -> Tensor:
 
 
 def _top(placed: Placed, reading: Reading, at: Positions) -> Top:
-    """Where every latent fires most in this batch."""
+    """Where every latent fires most in this batch; of equal activations (texts that begin alike)
+    at the first positions, whatever the order of rows."""
     own = codes(placed, reading)
-    chosen = _leading(own.latent, own.value, own.latents)
+    position = (at.document << BITS) + at.offset
+    order = torch.argsort(position[own.row], stable=True)
+    chosen = order[_leading(own.latent[order], own.value[order], own.latents)]
     latent = own.latent[chosen]
     sizes = torch.bincount(latent, minlength=own.latents)
     begin = torch.cumsum(sizes, 0) - sizes
@@ -246,10 +249,7 @@ def _top(placed: Placed, reading: Reading, at: Positions) -> Top:
     values[latent, rank] = own.value[chosen]
     row = own.row[chosen]
     places = {}
-    for name, found in {
-        "position": (at.document[row] << BITS) + at.offset[row],
-        "token": at.token[row],
-    }.items():
+    for name, found in {"position": position[row], "token": at.token[row]}.items():
         places[name] = torch.full_like(values, -1, dtype=torch.int64)
         places[name][latent, rank] = found
     return Top(values, places)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from scipy.special import stdtrit
 from scipy.stats import rankdata
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from bitlens.data.repeated import repeated
 from bitlens.models.sites import all_sites
 from bitlens.readings import Pair, Reading
 from bitlens.records import Metric
+from bitlens.stats.replicates import bounds
 from bitlens.tally import Tally, Totals
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ CHOOSING, SCORING = 9, 24
 chosen would look better than they are."""
 OFFSETS = (-4, -3, -2, 2, 3, 4)
 """Keys beside the target, where a head that does what it is scored for does not look."""
-
-LEVEL = 0.95
 
 _DOES = {
     "induction": "looks at the token after the last occurrence of the current one",
@@ -188,7 +186,7 @@ class Heads(Analysis):
             )
             found += _survival(kind, chosen_on, **scores)
             beside = [_score(t, f"{kind}_beside", "reference")[0] for t in blocks.values()]
-            low, high = _bounds(scores["twin"])
+            low, high = bounds(scores["twin"], next(iter(blocks.values())).weights)
             table = {
                 "block": np.concatenate(
                     [
@@ -309,7 +307,7 @@ def _survival(
             kept = (twin[:1, heads] > t / 100).mean(axis=1)
             found.append(Outcome(metric, kept, chance=0.0, site="pattern"))
         else:
-            reason = f"the reference has no head with a {kind} score above {t / 100:g}"
+            reason = f"the reference has no head whose {kind} score is above {t / 100:g}"
             found.append(Outcome(metric, None, reason=reason, site="pattern"))
     if kind == "induction":
         level = float(reference[0].mean() + 2 * reference[0].std())
@@ -320,23 +318,12 @@ def _survival(
     return found
 
 
-def _bounds(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Jackknife intervals of scores, `[replicates + 1, heads]` to `[heads]` each; NaN without
-    replicates."""
-    replicates = len(scores) - 1
-    if replicates < 2:
-        return (np.full(scores.shape[1], np.nan),) * 2
-    error = np.sqrt((replicates - 1) * scores[1:].var(axis=0))
-    half = stdtrit(replicates - 1, (1 + LEVEL) / 2) * error
-    return scores[0] - half, scores[0] + half
-
-
 def _kept(
     metric: str, reference: np.ndarray, twin: np.ndarray, was: float, stays: float
 ) -> Outcome:
     heads = reference[0] > was
     if not heads.any():
-        reason = f"the reference has no head with an induction score above {was:.2g}"
+        reason = f"the reference has no head whose induction score is above {was:.2g}"
         return Outcome(metric, None, reason=reason, site="pattern")
     return Outcome(metric, (twin[:1, heads] > stays).mean(axis=1), chance=0.0, site="pattern")
 

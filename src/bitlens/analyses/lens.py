@@ -147,13 +147,13 @@ class Lens(Analysis):
         top_p, top_q = pair.reference.top, pair.twin.top
         kl = torch.linalg.vecdot(pair.reference.probabilities, p - q)
         five = [r.once("five", partial(_five, r)) for r in (pair.reference, pair.twin)]
-        shared = (five[0][..., :, None] == five[1][..., None, :]).flatten(-2).sum(dim=-1) / 5
+        same = five[0][..., :, None] == five[1][..., None, :]
         where = at.target[:, None, None].expand(*p.shape[:2], 1)
         target = [lens.gather(2, where)[..., 0].exp() for lens in (p, q)]
         columns = {
             "lens_kl": kl,
             "lens_same_top": top_p == top_q,
-            "lens_top5": shared,
+            "lens_top5": same.flatten(-2).sum(dim=-1).double() / 5,
             "target_reference": target[0],
             "target_twin": target[1],
             "rank_reference": _log_rank(pair.reference.values, top_p[:, -1]),

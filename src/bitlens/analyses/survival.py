@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bitlens.analyses.analysis import Findings, Outcome, Shown
 from bitlens.records import Metric, Scale
+from bitlens.stats.replicates import bounds
 from bitlens.tally import Totals
 
 ACTIVE = 0.001
@@ -17,7 +17,6 @@ SURVIVED, DAMAGED = 0.9, 0.5
 """Correlations that part survived, degraded and damaged features, as in the paper."""
 THRESHOLDS = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99)
 """Per cent of correlation at which the curve of survival is read."""
-LEVEL = 0.95
 SEED_FEATURES, SEED_OVERLAP = 20, 0.8
 """An earlier tool's: so many features of largest mean, and the share of tokens they must keep."""
 
@@ -263,7 +262,7 @@ def survival(sums: Sums, site: str) -> Findings:
         missing = [m.name for m in METRICS if m.name not in known]
         return [*found, *(Outcome(m, None, label, reason=reason) for m in missing)]
     agreement = _agreement(sums, features)
-    low, high = _bounds(agreement.r)
+    low, high = _bounds(agreement.r, sums.totals.weights)
     return [
         *found,
         *_shares(label, agreement.r),
@@ -350,16 +349,12 @@ def _agreement(sums: Sums, columns: np.ndarray) -> Agreement:
     return Agreement(r.clip(-1, 1), gain, y - gain * x, concordance)
 
 
-def _bounds(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Jackknife interval of every feature's correlation on the scale of artanh, `[features]`
-    each; NaN where there are no replicates."""
-    replicates = len(r) - 1
-    if replicates < 2:
-        return (np.full(r.shape[1], np.nan),) * 2
+def _bounds(r: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of every feature's correlation on the scale of artanh, `[features]` each; NaN
+    where there are no replicates."""
     z = np.arctanh(np.where(np.isnan(r), r[:1], r).clip(-1 + 1e-12, 1 - 1e-12))
-    error = np.sqrt((replicates - 1) * z[1:].var(axis=0))
-    half = stdtrit(replicates - 1, (1 + LEVEL) / 2) * error
-    return np.tanh(z[0] - half), np.tanh(z[0] + half)
+    low, high = bounds(z, weights)
+    return np.tanh(low), np.tanh(high)
 
 
 def _shares(label: str, r: np.ndarray) -> Findings:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from bitlens.seeds import generator
 
@@ -66,3 +67,22 @@ def bootstrap(occupied: np.ndarray, draws: int = 2000, seed: int = 0) -> np.ndar
         n, np.full(n, 1 / max(n, 1)), size=len(drawn)
     )
     return np.concatenate([np.ones((1, len(occupied))), drawn])
+
+
+def bounds(
+    values: np.ndarray, weights: np.ndarray, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Between what bounds do many numbers lie, `[1 + replicates, n]` to `[n]` each? NaN where
+    there are fewer than two replicates.
+
+    Replicates scatter as far as their weights do: divided by the weights' own variance, the
+    variance of leave-one-out replicates is the jackknife's and that of draws the bootstrap's.
+    Student's t with a degree less than there are shards to leave out or draw.
+    """
+    units = weights[1:, weights.std(axis=0) > 0]
+    if len(units) < 2:
+        return (np.full(values.shape[1], np.nan),) * 2
+    shares = units / units.mean(axis=1, keepdims=True)
+    error = np.sqrt(values[1:].var(axis=0) / shares.var(axis=0).mean())
+    half = stdtrit(units.shape[1] - 1, (1 + level) / 2) * error
+    return values[0] - half, values[0] + half
