@@ -13,13 +13,13 @@ import torch
 
 import tiny
 from bitlens.analyses import ANALYSES, Analysis
-from bitlens.analyses.analysis import Outcome, Sample
+from bitlens.analyses.analysis import Findings, Sample
 from bitlens.analyses.behaviour import Behaviour
 from bitlens.analyses.geometry import Geometry
 from bitlens.data.corpus import Corpus
 from bitlens.measure import Measurement
 from bitlens.models.layout import Layout
-from bitlens.plan import Plan, TokenBatch, make_plan
+from bitlens.plan import CORPUS, SUBSET, Plan, TokenBatch
 from bitlens.readings import Reading
 from bitlens.records import Value, to_json
 from bitlens.tally import Totals
@@ -31,7 +31,7 @@ Values = dict[tiny.ValueKey, Value]
 
 @pytest.fixture(scope="module")
 def layout() -> Layout:
-    return tiny.layout("llama")
+    return tiny.eager("llama")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,10 @@ def test_the_order_of_batches_and_rows_does_not_matter(
             mask=None if batch.mask is None else batch.mask.flip(0),
             index=where[batch.index].sort().values,
             logits_index=where[batch.logits_index].sort().values,
-            **{n: getattr(batch, n)[place] for n in ("document", "offset", "target", "key")},
+            **{
+                n: getattr(batch, n)[place]
+                for n in ("document", "offset", "target", "key", "length")
+            },
         )
 
     batches = [turned(batch, number) for number, batch in enumerate(reversed(made.batches))]
@@ -156,14 +159,17 @@ def killed_after(tokens: int) -> Callable[[int], None]:
     return progress
 
 
-def total(measured: Measurement) -> int:
-    """The tokens that a whole measurement reports."""
-    sweep, told = measured.sweep, []
-    sweep.progress = told.append
+def told(measured: Measurement) -> list[int]:
+    """The tokens that a whole measurement reports, wave by wave."""
+    sweep = measured.sweep
+    waves = []
     for wave in sweep.waves:
+        some: list[int] = []
+        sweep.progress = some.append
         for _ in sweep.run(wave):
             pass
-    return sum(told)
+        waves.append(sum(some))
+    return waves
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.45, 0.7, 0.99])
@@ -179,12 +185,15 @@ def test_killed_and_run_again_it_ends_with_the_same_digits(
             layout, TWINS, made, tmp_path, hidden_bytes=budget, progress=progress
         )
 
-    tokens = total(tiny.measurement(layout, TWINS, made, tmp_path / "x", hidden_bytes=budget))
+    first = tiny.measurement(layout, TWINS, made, tmp_path / "x", hidden_bytes=budget)
+    waves = np.cumsum(told(first))
+    limit = int(share * waves[-1])
     with pytest.raises(Killed):
-        tiny.values(again(killed_after(int(share * tokens))))
+        tiny.values(again(killed_after(limit)))
     resumed = again(lambda some: None)
     done = [b.number for b in made.batches if b not in resumed.sweep.batches]
-    assert (len(done) > 0) == (share > 0.4)
+    complete = int((waves <= limit).sum())
+    assert done == [b.number for wave in first.sweep.waves[:complete] for b in wave]
     assert as_bytes(tiny.values(resumed)) == as_bytes(whole)
 
 
@@ -241,7 +250,7 @@ def test_killed_while_writing(
             raise Killed
         rename(source, target)
 
-    monkeypatch.setattr("bitlens.measure.os.replace", dying)
+    monkeypatch.setattr("bitlens.carry.os.replace", dying)
     with pytest.raises(Killed):
         tiny.values(tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0))
     monkeypatch.undo()
@@ -278,39 +287,51 @@ def test_a_failing_twin_leaves_the_others_as_they_are(
     assert list(measured.sweep.failed) == ["bad"]
     others = {key: value for key, value in found.items() if key[1] != "bad"}
     assert sorted(map(str, others.items())) == sorted(map(str, whole.items()))
-    assert not [k for k in found if k[1] == "bad" and k[3] not in ("resid.0", "attn.0", "mlp.0")]
+    before = {"resid.0", "attn.0", "mlp.0", "pattern.0"}
+    assert {k[3] for k in found if k[1] == "bad"} == before
 
 
-def test_a_twin_that_overflows_has_reasons(made: Plan, tmp_path: Path) -> None:
-    """From the block where float16 runs out there is no number that means anything, and the
-    reason says so; before it, and for every other twin, everything is as it was."""
-    model = tiny.build("llama")
+@pytest.fixture(scope="module")
+def overflowing() -> Layout:
+    """A model whose second block float16 cannot hold."""
+    model = tiny.build("llama", attention="eager")
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight.mul_(1e5)
-    layout = Layout(model)
+    return Layout(model)
+
+
+BEFORE = {"resid.0", "attn.0", "mlp.0", "pattern.0", "attn.1", "pattern.1"}
+"""Sites that the second block's MLP does not reach."""
+
+
+@pytest.mark.parametrize("budget", [0, 1 << 30])
+def test_a_twin_that_overflows_has_reasons(
+    overflowing: Layout, made: Plan, tmp_path: Path, budget: int
+) -> None:
+    """From the block where float16 runs out there is no number that means anything, and the
+    reason says so; before it, and for every other twin, everything is as it was."""
     twins = {"half": "cast:dtype=float16", "good": "rtn:bits=8"}
-    found = tiny.values(tiny.measurement(layout, twins, made, tmp_path))
+    measured = tiny.measurement(overflowing, twins, made, tmp_path, hidden_bytes=budget)
+    all_found = list(measured.values())
+    found = tiny.by_key(all_found)
     alone = {"good": "rtn:bits=8"}
-    expected = tiny.values(tiny.measurement(layout, alone, made, tmp_path / "alone"))
+    expected = tiny.values(tiny.measurement(overflowing, alone, made, tmp_path / "alone"))
+    lost = set()
     for key, value in found.items():
-        _, twin, item, site, metric = key
+        name, twin, item, site, metric = key
         numbers = [v for v in (value.value, value.chance, *value.replicates) if v is not None]
         assert all(map(math.isfinite, numbers))
         if twin == "good":
             assert asdict(value) == asdict(expected[key])
-        elif item != "local" and site in (
-            "logits",
-            "resid.1",
-            "mlp.1",
-            "resid.2",
-            "attn.2",
-            "mlp.2",
-        ):
-            if metric != "perplexity" or item != "reference":
-                assert value.value is None and value.reason and "finite" in value.reason, key
-                assert "resid.1" in value.reason
-        elif site in ("resid.0", "attn.0", "mlp.0", "attn.1"):
+        elif site in BEFORE and name != "lens":
             assert value.value is not None, key
+        elif item != "local" and (metric != "perplexity" or item != "reference"):
+            assert value.value is None and value.reason and "finite" in value.reason, key
+            assert "resid.1" in value.reason
+            lost |= {(name, metric)}
+    metrics = {(a.name, m.name) for a in tiny.everything() for m in a.metrics}
+    assert lost == metrics
+    assert {twin for twin, _ in tiny.tables(all_found)} == {"good"}
 
 
 def test_chance_is_the_twin_read_at_another_position(
@@ -320,7 +341,8 @@ def test_chance_is_the_twin_read_at_another_position(
     site, analysis = "resid.1", ANALYSES["geometry"]()
     twins = {"3": tiny.twin(layout, "rtn:bits=3")}
     keys, both = [], []
-    for step in tiny.steps(tiny.sweep(layout, made.batches, [site], twins)):
+    batches = [b for b in made.batches if b.documents == CORPUS]
+    for step in tiny.steps(tiny.sweep(layout, batches, [site], twins)):
         if step.depth != 1:
             continue
         keys.append(step.batch.key[step.index])
@@ -347,7 +369,7 @@ class FewGeometry(Geometry):
 
     sample: ClassVar[int] = 10
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
         GIVEN.append((len(reference.values), len(twin.values), None))
         return super().finish(totals, reference, twin)
 
@@ -359,7 +381,7 @@ class FewBehaviour(Behaviour):
     sample: ClassVar[int] = 10
     kept: ClassVar[int] = 20
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> list[Outcome]:
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
         rows = totals.rows("positions")
         assert rows is not None
         GIVEN.append((len(reference.values), len(twin.values), len(rows[0])))
@@ -382,16 +404,22 @@ def test_samples_have_their_size_at_every_site(
     kept = {rows for *_, rows in GIVEN}
     assert {given[:2] for given in GIVEN} == {(10, 10)}
     # What is kept is 20 of the whole, and for chance all of the sample.
-    assert kept == ({20, 10} if analysis.kept else {None})
+    assert kept == ({20, 10} if isinstance(analysis, FewBehaviour) else {None})
 
 
 def test_documents_are_counted_once_and_by_their_set(made: Plan, whole: Values) -> None:
-    """Every value says how many documents it rests on: all, or the subset for local errors."""
-    for (_, _, item, _, metric), value in whole.items():
-        documents = made.subset if item == "local" else made.all
-        assert value.documents == documents.documents
-        extreme = metric == "kl_max"
-        assert len(value.replicates) == (0 if extreme else len(documents.weights) - 1)
+    """Every value says how many documents it rests on: all, the subset for local errors, or the
+    analysis' own but those that are in every replicate."""
+    intervals = {(a.name, m.name): m.interval for a in tiny.everything() for m in a.metrics}
+    seen = set()
+    for (name, _, item, _, metric), value in whole.items():
+        documents = SUBSET if item == "local" else name if name in made.sets else CORPUS
+        seen.add(documents)
+        of = made.sets[documents]
+        assert value.documents == of.documents
+        has_replicates = intervals[name, metric] and value.value is not None
+        assert len(value.replicates) == (len(of.weights) - 1 if has_replicates else 0)
+    assert seen == made.sets.keys() and made.sets["heads"].documents == 24
 
 
 def test_local_errors_are_of_the_subset_alone(
@@ -443,9 +471,8 @@ def test_the_bootstrap_has_documents_as_its_units(
     layout: Layout, corpus: Corpus, tmp_path: Path
 ) -> None:
     """Its replicates are values of documents drawn with replacement, each with its weight."""
-    sizes = sorted({size for a in tiny.everything() for size in a.samples})
-    plan = make_plan(corpus, "content", 0, 40, sizes, "bootstrap")
     analyses = [ANALYSES["behaviour"]()]
+    plan = tiny.plan(corpus, analyses, 40, interval="bootstrap")
     found = tiny.values(
         tiny.measurement(layout, {"3": "rtn:bits=3"}, plan, tmp_path, analyses=analyses)
     )
@@ -458,11 +485,40 @@ def test_the_bootstrap_has_documents_as_its_units(
             p, q = (
                 Reading(step.readings[s]["logits"]).log_probabilities for s in ("reference", "3")
             )
-            shard = plan.all.shard[step.batch.document[step.index]].numpy()
+            shard = plan.sets[CORPUS].shard[step.batch.document[step.index]].numpy()
             np.add.at(sums[0], shard, (p.exp() * (p - q)).sum(-1).numpy())
             np.add.at(sums[1], shard, 1)
-    weighted = plan.all.weights @ sums.T
+    weighted = plan.sets[CORPUS].weights @ sums.T
     assert kl.replicates == pytest.approx((weighted[1:, 0] / weighted[1:, 1]).tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("budget", [0, 1 << 30])
+def test_every_analysis_has_bootstrap_replicates(
+    layout: Layout, corpus: Corpus, whole: Values, tmp_path: Path, budget: int
+) -> None:
+    """The values are those of the jackknife; the replicates 2000 draws about them."""
+    made = tiny.plan(corpus, batch_tokens=40, interval="bootstrap")
+    measured = tiny.measurement(layout, {"3": "rtn:bits=3"}, made, tmp_path, hidden_bytes=budget)
+    found = tiny.values(measured)
+    assert found.keys() == {key for key in whole if key[1] == "3"}
+    tried = set()
+    for key, value in found.items():
+        other = whole[key]
+        if value.value is None:
+            # A draw may leave out all that a number needs.
+            assert other.value is None or value.reason in (
+                "not finite for every replicate",
+                "the reference does not gain from the first copy",
+            )
+            continue
+        if key[4] not in ("surely_survived", "surely_lost", "undecided"):
+            assert value.value == pytest.approx(other.value, rel=1e-6, abs=1e-9), key
+        assert len(value.replicates) == (2000 if other.replicates else 0), key
+        if key[4] in ("jsd", "kl", "l2", "r", "induction", "lens_kl"):
+            tried.add(key[0])
+            jackknife = np.sqrt(len(other.replicates) - 1) * np.std(other.replicates)
+            assert 0.4 * jackknife < np.std(value.replicates) < 2.5 * jackknife, key
+    assert tried == set(ANALYSES)
 
 
 @pytest.fixture
@@ -474,7 +530,7 @@ def gpu() -> Iterator[str]:
 
 def test_a_gpu_gives_the_same(corpus: Corpus, whole: Values, gpu: str, tmp_path: Path) -> None:
     """To float tolerance, in one wave and in many."""
-    layout = Layout(tiny.build("llama").to(gpu))
+    layout = Layout(tiny.build("llama", attention="eager").to(gpu))
     plan = tiny.plan(corpus, batch_tokens=40, device=gpu)
     for budget in (0, 1 << 30):
         measured = tiny.measurement(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
+from scipy.stats import entropy
 from torch import Tensor
 
 from bitlens.readings import Positions, Reading
@@ -11,7 +12,7 @@ from bitlens.readings import Positions, Reading
 
 def positions(shard: Tensor, shards: int) -> Positions:
     place = torch.arange(len(shard))
-    return Positions(place, shard, shards, place, place, place)
+    return Positions(place, shard, shards, place, place, place, place, place)
 
 
 @pytest.mark.parametrize("columns", [None, 1, 64, 65, 200])
@@ -53,3 +54,30 @@ def test_what_is_derived_is_what_numpy_says() -> None:
     assert np.allclose(reading.log_probabilities, log_softmax(exact, axis=-1), atol=1e-5)
     assert np.allclose(reading.probabilities.sum(-1), 1, atol=1e-6)
     assert (reading.top.numpy() == exact.argmax(-1)).all()
+
+
+def test_what_is_made_once_is_made_once() -> None:
+    """By name, for every twin the reference is compared with; another reading makes its own."""
+    made = []
+
+    def make() -> int:
+        made.append(1)
+        return len(made)
+
+    one, other = Reading(torch.zeros(2)), Reading(torch.zeros(2))
+    assert [one.once("a", make), one.once("a", make), one.once(("a", 1), make)] == [1, 1, 2]
+    assert other.once("a", make) == 3 and len(made) == 3
+
+
+def test_patterns_are_read_at_their_positions() -> None:
+    """Of every head at flattened rows and queries: `[n, heads]`; entropies are scipy's."""
+    draw = torch.Generator().manual_seed(0)
+    patterns = torch.rand(3, 4, 5, 5, generator=draw).tril()
+    patterns = patterns / patterns.sum(dim=-1, keepdim=True)
+    index = torch.tensor([1, 4, 5, 9, 12])
+    found = Reading(patterns, index).at_positions(patterns[..., 0])
+    assert found.shape == (5, 4)
+    for n, at in enumerate(index.tolist()):
+        assert torch.equal(found[n], patterns[at // 5, :, at % 5, 0])
+    expected = entropy(patterns.double().numpy(), axis=-1)
+    assert np.allclose(Reading(patterns, index).entropy, expected, atol=1e-6)

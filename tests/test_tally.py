@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from bitlens.stats.replicates import leave_one_out
-from bitlens.tally import Rows, Tally
+from bitlens.tally import Rows, Tally, Top
 
 SHARDS = 4
 
@@ -39,7 +39,24 @@ def tally(seed: int, n: int = 5) -> Tally:
                 )
             ]
         },
+        top={"latents": top(seed)},
     )
+
+
+def top(seed: int, things: int = 3, k: int = 4) -> Top:
+    """The k largest of some whole numbers, many of them equal, at positions of their own; the
+    last thing has fewer."""
+    draw = torch.Generator().manual_seed(seed)
+    values = torch.randint(0, 4, (things, k), generator=draw).float()
+    position = seed * 1000 + torch.rand(things, k, generator=draw).argsort(dim=1)
+    token = torch.randint(0, 99, (things, k), generator=draw)
+    values[-1, 1:], position[-1, 1:], token[-1, 1:] = -torch.inf, -1, -1
+    order = torch.argsort(position, dim=1)
+    order = order.gather(
+        1, values.gather(1, order).sort(dim=1, descending=True, stable=True).indices
+    )
+    places = {"position": position.gather(1, order), "token": token.gather(1, order)}
+    return Top(values.gather(1, order), places)
 
 
 def merged(*parts: Tally) -> dict[str, torch.Tensor]:
@@ -140,3 +157,80 @@ def test_totals_are_sums_under_weights() -> None:
     assert np.array_equal(shard, a.rows["positions"][0].shard.numpy()[order])
     assert np.array_equal(values["states"], a.rows["positions"][0].values["states"].numpy()[order])
     assert totals.rows("unheard of") is None
+
+
+def test_the_largest_by_hand() -> None:
+    """5 3 1 and 4 3 0 give 5 4 3; of the two threes the one at the first position, whichever
+    came first; each value keeps its token."""
+    a = Top(torch.tensor([[5.0, 3, 1]]), {"position": torch.tensor([[7, 20, 1]])})
+    b = Top(torch.tensor([[4.0, 3, 0]]), {"position": torch.tensor([[8, 12, 2]])})
+    a.places["token"], b.places["token"] = torch.tensor([[1, 2, 3]]), torch.tensor([[4, 5, 6]])
+    for whole in (a.merge(b), b.merge(a)):
+        assert whole.values.tolist() == [[5, 4, 3]]
+        assert whole.places["position"].tolist() == [[7, 8, 12]]
+        assert whole.places["token"].tolist() == [[1, 4, 5]]
+
+
+def test_the_largest_of_many_are_those_of_all_at_once() -> None:
+    """Merged in any order, the k largest of twelve parts are what sorting all of them gives."""
+    parts = [top(seed) for seed in range(12)]
+    for some in (parts, parts[::-1], parts[5:] + parts[:5]):
+        whole = some[0]
+        for part in some[1:]:
+            whole = whole.merge(part)
+        for thing in range(3):
+            entries = [
+                (-value, position, token)
+                for p in parts
+                for value, position, token in zip(
+                    p.values[thing].tolist(),
+                    p.places["position"][thing].tolist(),
+                    p.places["token"][thing].tolist(),
+                    strict=True,
+                )
+            ]
+            expected = sorted(entries)[:4]
+            assert [-v for v in whole.values[thing].tolist()] == [e[0] for e in expected]
+            assert whole.places["position"][thing].tolist() == [e[1] for e in expected]
+            assert whole.places["token"][thing].tolist() == [e[2] for e in expected]
+
+
+def test_tallies_that_began_with_the_same_can_be_written_together(tmp_path: Path) -> None:
+    """The reference's largest go into the tally of every twin: each has its own."""
+    shared = tally(1)
+    twins = {"a": Tally(), "b": Tally()}
+    for twin in twins.values():
+        twin.add(shared)
+    tensors = {f"{n}/{k}": v for n, twin in twins.items() for k, v in twin.tensors().items()}
+    save_file(tensors, tmp_path / "both")
+    assert len(load_file(tmp_path / "both")) == 2 * len(shared.tensors())
+
+
+def test_totals_see_parts_of_sums() -> None:
+    """Some columns under every weight, the whole without weights, and whether all is finite."""
+    a = tally(5)
+    totals = a.totals(leave_one_out(np.ones(SHARDS, dtype=bool)))
+    columns = np.array([2, 0])
+    assert np.array_equal(
+        totals.sum("by dimension", columns), totals.sum("by dimension")[:, [2, 0]]
+    )
+    assert np.array_equal(totals.value("by dimension"), totals.sum("by dimension")[0])
+    assert totals.has("count") and not totals.has("unheard of")
+    values, places = totals.top("latents")
+    assert np.array_equal(values, a.top["latents"].values.numpy())
+    assert np.array_equal(places["token"], a.top["latents"].places["token"].numpy())
+    assert totals.finite
+    for broken in (torch.nan, torch.inf):
+        a.sums["by dimension"][1, 2] = broken
+        assert not totals.finite
+        a.sums["by dimension"][1, 2] = 0
+
+
+def test_narrower_rows_are_filled_with_noughts() -> None:
+    """Patterns over fewer keys stand beside those over more."""
+    a = Tally(rows={"r": [Rows(torch.tensor([2]), torch.tensor([0]), {"p": torch.ones(1, 2, 3)})]})
+    b = Tally(rows={"r": [Rows(torch.tensor([1]), torch.tensor([0]), {"p": torch.ones(1, 2, 5)})]})
+    a.add(b)
+    found = a.sample("r").values["p"]
+    assert found.shape == (2, 2, 5)
+    assert found.sum(dim=(1, 2)).tolist() == [10, 6] and (found[1, :, 3:] == 0).all()

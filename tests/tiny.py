@@ -13,16 +13,20 @@ import transformers
 from torch import Tensor, nn
 
 from bitlens.analyses import ANALYSES, Analysis
+from bitlens.analyses.analysis import Reader, Shown
+from bitlens.analyses.features import Features, Placed
+from bitlens.comparison import comparisons
 from bitlens.compress import parse
 from bitlens.compress.compression import Compressed, Compression, Map
 from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.measure import Measurement, comparisons
+from bitlens.measure import Measured, Measurement
 from bitlens.models.families import FAMILIES
 from bitlens.models.layout import Layout
-from bitlens.plan import Plan, TokenBatch, make_plan
+from bitlens.plan import CORPUS, SUBSET, Plan, TokenBatch, make_plan
 from bitlens.records import Value
+from bitlens.sae.sae import Sae
 from bitlens.sweep import REFERENCE, Step, Stream, Sweep, Wish
 from bitlens.twin import Twin
 
@@ -57,15 +61,22 @@ def build(
 
 
 @cache
-def layout(model_type: str, dtype: torch.dtype = torch.float32) -> Layout:
+def layout(
+    model_type: str, dtype: torch.dtype = torch.float32, attention: str | None = None
+) -> Layout:
     """The layout of a model that no test changes."""
-    return Layout(build(model_type, dtype))
+    return Layout(build(model_type, dtype, attention))
+
+
+def eager(model_type: str) -> Layout:
+    """The same model with the attention that hands out its patterns."""
+    return layout(model_type, attention="eager")
 
 
 @cache
 def speaker(model_type: str = "llama") -> Layout:
     """A model that is sure of what it says: text drawn from it is text that it predicts well."""
-    model = build(model_type, tie_word_embeddings=False)
+    model = build(model_type, attention="eager", tie_word_embeddings=False)
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(3)
     return Layout(model)
@@ -120,6 +131,7 @@ def batch(
     counts = inside & (place > 0)
     return TokenBatch(
         number,
+        CORPUS,
         tokens,
         None if inside.all() else inside.long(),
         torch.nonzero(counts.flatten()).flatten(),
@@ -129,6 +141,7 @@ def batch(
         place.flatten(),
         target.flatten(),
         torch.randperm(rows * width, generator=draw),
+        torch.tensor(lengths).repeat_interleave(width),
     )
 
 
@@ -205,11 +218,12 @@ def sweep(
     forks: Sequence[Stream] = (),
     hidden_bytes: int = 1 << 30,
     progress: Callable[[int], None] = lambda tokens: None,
+    documents: str = CORPUS,
 ) -> Sweep:
     """The same sites of the reference, of every twin and of every fork."""
     twins = dict(twins or {})
     streams = [Stream(name, name) for name in (REFERENCE, *twins)] + list(forks)
-    wishes = [Wish(stream.name, frozenset(sites)) for stream in streams]
+    wishes = [Wish(stream.name, frozenset(sites), documents) for stream in streams]
     everyone = {REFERENCE: Twin(layout, None), **twins}
     return Sweep(layout, everyone, streams, wishes, batches, hidden_bytes, progress)
 
@@ -245,6 +259,54 @@ ValueKey = tuple[str, str, str, str, str]
 """Analysis, twin, item, site, metric."""
 
 
+def sae(
+    width: int = 64, latents: int = 48, seed: int = 0, label: str = "random", **settings: Any
+) -> Sae:
+    """An autoencoder with random directions, whose latents fire at some positions each."""
+    draw = torch.Generator().manual_seed(seed)
+    directions = torch.nn.functional.normalize(torch.randn(latents, width, generator=draw), dim=1)
+    bias = -0.5 * torch.rand(latents, generator=draw)
+    return Sae(
+        label,
+        "resid.1",
+        "standard",
+        directions.T.contiguous(),
+        bias,
+        directions,
+        0.1 * torch.randn(width, generator=draw),
+        **settings,
+    )
+
+
+def placed(sae: Sae, site: str = "resid.1") -> Placed:
+    """An autoencoder in its place, with some mean code."""
+    draw = torch.Generator().manual_seed(1)
+    return Placed(sae, site, 0.2 * torch.rand(sae.latents, generator=draw))
+
+
+def analysis(name: str) -> Analysis:
+    """A registered analysis with its default settings, and an autoencoder where it needs one."""
+    return Features((placed(sae()),)) if name == "features" else ANALYSES[name]()
+
+
+def everything() -> list[Analysis]:
+    """Every registered analysis."""
+    return [analysis(name) for name in ANALYSES]
+
+
+OWN_CONTEXT = 12
+"""Tokens of the windows of analyses that read their own documents."""
+
+
+def own_documents(
+    analyses: Sequence[Analysis], seed: int = 0, context: int = OWN_CONTEXT, bos: int | None = None
+) -> dict[str, tuple[Corpus, int]]:
+    """The documents of analyses that read their own."""
+    reader = Reader(np.arange(2, VOCABULARY), bos, context, seed)
+    read = {a.name: a.documents(reader) for a in analyses}
+    return {name: documents for name, documents in read.items() if documents is not None}
+
+
 def plan(
     corpus: Corpus,
     analyses: Sequence[Analysis] | None = None,
@@ -252,19 +314,30 @@ def plan(
     seed: int = 0,
     **settings: Any,
 ) -> Plan:
-    """A plan with the samples that the analyses ask for."""
-    sizes = sorted({size for a in analyses or everything() for size in a.samples})
-    return make_plan(corpus, settings.pop("rule", "content"), seed, batch_tokens, sizes, **settings)
+    """A plan of a corpus and of what the analyses read besides it."""
+    own = settings.pop("own", None)
+    if own is None:
+        own = own_documents(everything() if analyses is None else analyses, seed)
+    rule = settings.pop("rule", "content")
+    return make_plan(corpus, rule, seed, batch_tokens, own=own, **settings)
 
 
-def everything() -> list[Analysis]:
-    """Every registered analysis with its default settings."""
-    return [ANALYSES[name]() for name in ANALYSES]
+class Words:
+    """Tokens and documents as a reader of these tests knows them."""
+
+    def token(self, number: int) -> str:
+        return f"<{number}>"
+
+    def document(self, number: int) -> str:
+        return f"document {number}"
+
+    def before(self, document: int, offset: int, count: int) -> list[str]:
+        return [f"{document}:{place}" for place in range(max(0, offset + 1 - count), offset + 1)]
 
 
 def measurement(
     layout: Layout,
-    compressions: Mapping[str, str | Compression],
+    compressions: Mapping[str, str | Compression | Twin],
     made: Plan,
     folder: Path,
     analyses: Sequence[Analysis] | None = None,
@@ -273,20 +346,41 @@ def measurement(
 ) -> Measurement:
     """A measurement of twins by name, with every analysis unless some are named."""
     analyses = everything() if analyses is None else analyses
-    twins = {name: twin(layout, compression) for name, compression in compressions.items()}
-    wanted = comparisons(analyses, list(twins), {a.name: a.sites(layout) for a in analyses})
-    return Measurement(layout, twins, wanted, made, hidden_bytes, folder, progress)
+    twins = {
+        name: given if isinstance(given, Twin) else twin(layout, given)
+        for name, given in compressions.items()
+    }
+    own = made.sets.keys() - {CORPUS, SUBSET}
+    wanted = comparisons(analyses, list(twins), {a.name: a.sites(layout) for a in analyses}, own)
+    return Measurement(layout, twins, wanted, made, hidden_bytes, folder, Words(), progress)
 
 
 def values(measured: Measurement) -> dict[ValueKey, Value]:
     """Every value of a measurement, each once."""
-    found: dict[ValueKey, Value] = {}
-    for comparison, some in measured.values():
-        for value in some:
-            key = (comparison.analysis.name, comparison.twin, value.item, value.site, value.metric)
-            assert key not in found, f"{key} comes twice"
-            found[key] = value
-    return found
+    return by_key(list(measured.values()))
+
+
+def by_key(found: Sequence[Measured]) -> dict[ValueKey, Value]:
+    """Values by what they are of, each once."""
+    values: dict[ValueKey, Value] = {}
+    for one in found:
+        for value in one.values:
+            of = one.comparison
+            key = (of.analysis.name, of.twin, value.item, value.site, value.metric)
+            assert key not in values, f"{key} comes twice"
+            values[key] = value
+    return values
+
+
+def tables(found: Sequence[Measured]) -> dict[tuple[str, str], Shown]:
+    """What is shown, by twin and name, each once."""
+    shown: dict[tuple[str, str], Shown] = {}
+    for one in found:
+        for table in one.shown:
+            key = (one.comparison.twin, table.name)
+            assert key not in shown, f"{key} comes twice"
+            shown[key] = table
+    return shown
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def test_kept_positions_are_those_of_the_sample(random_pair: Pair) -> None:
         random_pair.reference,
         random_pair.twin,
         random_pair.positions,
-        {**random_pair.thresholds, Behaviour.kept: 99},
+        {Behaviour.kept: 99}.__getitem__,
     )
     tally = Behaviour().tally(limited)
     assert tally.sample("positions").key.tolist() == list(range(100))

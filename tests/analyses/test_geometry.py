@@ -136,7 +136,7 @@ def test_what_does_not_tell_the_two_apart_does_not(random_pair: Pair) -> None:
         random_pair.twin,
         random_pair.reference,
         random_pair.positions,
-        random_pair.thresholds,
+        random_pair.threshold,
     )
     one, other = outcomes(Geometry(), random_pair), outcomes(Geometry(), turned)
     for name in ("cosine", "l2", "pearson", "cka"):

@@ -9,7 +9,7 @@ from bitlens.data.batches import make_batches
 from bitlens.data.corpus import Corpus
 from bitlens.data.positions import Rule, counted
 from bitlens.data.sample import batch_keys
-from bitlens.plan import smallest
+from bitlens.plan import CORPUS, make_plan
 
 from .conftest import CorpusOf
 from .test_batches import SHAPES
@@ -27,11 +27,7 @@ def _sampled(corpus: Corpus, rule: Rule, bound: int, seed: int, size: int) -> li
 
 def threshold(corpus: Corpus, rule: Rule, k: int, seed: int) -> int:
     """The key that bounds a sample of k of the corpus's counted positions."""
-    keys = [
-        batch_keys(batch, seed)[counted(batch.tokens, batch.lengths, rule, corpus.bos_id)]
-        for batch in make_batches(corpus, 500)
-    ]
-    return smallest(np.concatenate(keys), k)
+    return make_plan(corpus, rule, seed, 500).sets[CORPUS].threshold(False, k)
 
 
 @given(

@@ -126,13 +126,13 @@ def test_many_contrasts_are_those_made_one_by_one():
         (Value("m", "s", "", None, reason="skipped"), value(np.ones(5)), KL, "twin: skipped"),
         (value(np.ones(5)), Value("m", "s", "", None, reason="skipped"), KL, "control: skipped"),
         (value(np.ones(5)), value(np.ones(5)), Metric("max", "", "", None, 0.0, interval=False),
-         "extreme"),
+         "leaving documents out"),
         (value(np.ones(5)), value(np.ones(5)), Metric("p", "", "", None, 0.0, quantile=0.999),
          "percentile 99.9"),
     ],
 )  # fmt: skip
 def test_incomparable_values_say_why(twin, control, metric, reason):
-    """Other documents, too few, no value, extremes and far percentiles: a reason, no p."""
+    """Other documents, too few, no value, far percentiles and what has no replicate: no p."""
     (found,) = contrasts([(twin, control, metric)])
     assert reason in found.reason
     assert (found.low, found.high, found.p) == (None, None, None)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from bitlens.stats.replicates import assign, bootstrap, leave_one_out
+from bitlens.stats.replicates import assign, bootstrap, bounds, leave_one_out
 
 
 def test_shards_worked_by_hand():
@@ -65,3 +66,39 @@ def test_bootstrap_draws_as_many_documents_as_there_are():
     assert weights[1:, :12].var() == pytest.approx(1 - 1 / 12, abs=0.03)
     assert (bootstrap(occupied, draws=4000, seed=3) == weights).all()
     assert (bootstrap(occupied, draws=4000, seed=4) != weights).any()
+
+
+def means(documents, weights):
+    """`[1 + replicates, n]` means over documents `[documents, n]` under each row of weights."""
+    return weights @ documents / weights.sum(axis=1, keepdims=True)
+
+
+def test_bounds_of_means_are_the_textbook_interval():
+    """Leave-one-out means of 12 documents, 5 numbers each: Student's interval of scipy."""
+    documents = np.random.default_rng(0).lognormal(size=(12, 5))
+    weights = leave_one_out(np.ones(12, dtype=bool))
+    low, high = bounds(means(documents, weights), weights)
+    oracle = stats.t.interval(0.95, 11, documents.mean(axis=0), stats.sem(documents))
+    assert np.allclose(low, oracle[0]) and np.allclose(high, oracle[1])
+
+
+def test_draws_and_leaving_out_give_about_the_same_bounds():
+    """The bootstrap of the same documents is no wider than it should be; nor does a shard that
+    is always there, or one that is empty, change anything."""
+    documents = np.random.default_rng(1).lognormal(size=(30, 5))
+    occupied = np.ones(30, dtype=bool)
+    jackknife = leave_one_out(occupied)
+    width = np.subtract(*bounds(means(documents, jackknife), jackknife)[::-1])
+    draws = bootstrap(occupied)
+    drawn = np.subtract(*bounds(means(documents, draws), draws)[::-1])
+    assert np.allclose(drawn, width, rtol=0.1)
+    fixed = np.hstack([jackknife, np.ones((31, 1))])
+    assert np.allclose(np.subtract(*bounds(means(documents, jackknife), fixed)[::-1]), width)
+
+
+@pytest.mark.parametrize("shards", [0, 1])
+def test_without_replicates_there_are_no_bounds(shards):
+    """One shard cannot be left out."""
+    weights = leave_one_out(np.arange(3) < shards)
+    low, high = bounds(np.ones((1, 4)), weights)
+    assert np.isnan(low).all() and np.isnan(high).all() and low.shape == (4,)
