@@ -74,6 +74,7 @@ def test_bars_add_up_and_stand_beside_their_noise(deep: Evidence, late: Section)
     """Few bits first, noise under each; pieces follow one another from none to all."""
     shown = figure(late, "features-2-states")
     assert "n = 180 active features" in shown.caption
+    assert shown.caption.endswith("By chance 0 % would survive.")
     for panel in shown.strips[0].panels:
         rows: dict[str, list[dict]] = {}
         for point in panel.points:
@@ -219,6 +220,7 @@ def test_without_tables_and_noise_the_shares_remain(deep: Evidence, drawn: dict[
     assert [f.name for f in figures(found)] == ["features-1-states", "features-1-thresholds"]
     for shown in figures(found):
         assert "weight noise of the same size" not in {name for _, name in shown.controls}
+        assert "By chance" not in shown.caption
 
 
 def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:

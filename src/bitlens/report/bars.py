@@ -10,7 +10,7 @@ from bitlens.report.palette import CERTAINTIES, PIECES, Mark
 from bitlens.report.parts import Panel, Point
 from bitlens.report.wording import figure
 
-READABLE = 0.09
+READABLE = 0.1
 """A piece at least so long has its share written into it."""
 
 

@@ -161,11 +161,23 @@ def _states(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[
                 f"{told}Left: the state of each feature by its r. Right: the same question with "
                 "each feature's own 95 % interval: surely survived where it lies above 0.9, "
                 "surely lost where below, undecided where it holds 0.9: more text would decide."
+                f"{_chance(evidence, model, sae)}"
             ),
             legend=tuple((replace(m, glyph="■"), name) for name, m in keys.items()),
             across=2,
         )
     ]
+
+
+def _chance(evidence: Evidence, model: str, sae: Dictionary) -> str:
+    """What would survive of features that have nothing to do with each other."""
+    found = [
+        row["chance"]
+        for twin in evidence.measured(model)
+        if (row := sae.find(evidence, model, twin.compression, "survived"))
+        and row["chance"] is not None
+    ]
+    return f" By chance {figure(max(found), 'share')} would survive." if found else ""
 
 
 def _rows(
