@@ -237,8 +237,8 @@ def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
     compared = f" The control is {name}." if name else " No control was run."
     caption = (
         "The heads whose attention moved most and least, with 95 % intervals."
-        f"{compared} Attention elsewhere: share of a head's attention that rests on other positions "
-        "than in the reference (total variation)."
+        f"{compared} Attention elsewhere: share of a head's attention that rests on other "
+        "positions than in the reference (total variation)."
     )
     return Table(tuple(Column(c, c not in ("", "head")) for c in columns), rows, caption)
 
