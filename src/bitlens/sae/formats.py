@@ -14,6 +14,10 @@ from bitlens.records import to_json
 from bitlens.sae.sae import Sae
 from bitlens.sae.saelens import CONFIG, FOLDER, WEIGHTS, read_saelens
 
+_LAYOUT = "6.0.0"
+"""The version of SAELens whose layout is written: without it SAELens takes a file for an older
+one and forgets the place."""
+
 
 def load_sae(path: Path | str) -> Sae:
     """The SAE in a folder. Raises BitlensError for a folder that is no SAE, is not whole, or is
@@ -40,6 +44,7 @@ def save_sae(sae: Sae, path: Path | str) -> None:
         "normalize_activations": sae.normalisation,
         "reshape_activations": "none",
         "metadata": {
+            "sae_lens_version": _LAYOUT,
             "hook_name": sae.hook,
             "model_name": sae.trained_on.model,
             "context_size": sae.trained_on.context,

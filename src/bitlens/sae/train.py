@@ -31,9 +31,9 @@ class Recipe:
     penalty: float = 0.0
     """standard: of the sum of codes, beside the squared error of activations scaled to a mean
     square of 1 a dimension."""
-    steps: int = 5000
+    steps: int = 3000
     batch: int = 2048
-    rate: float = 1e-3
+    rate: float = 3e-3
     warm_up: float = 0.05
     """Share of the steps in which the rate, and the penalty twice as slowly, rise."""
     decay: float = 0.3
