@@ -37,12 +37,9 @@ from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.sae.train import Recipe, describe, train_sae
 
 CONTEXT = 256
-POSITIONS = 1_500_000
+POSITIONS = 800_000
 """Learnt from at most, drawn as whole windows from all documents."""
-EMBEDDED = {
-    1: Recipe("topk", latents=1024, k=40),
-    2: Recipe("standard", latents=1024, penalty=0.3, steps=8000),
-}
+EMBEDDED = {1: Recipe("topk", latents=1024, k=56), 2: Recipe("topk", latents=1024, k=64)}
 """By block whose output is read."""
 
 
@@ -187,7 +184,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, help="whose output is read")
     parser.add_argument("--latents", type=int, default=1024)
     parser.add_argument("-k", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3000)
     asked = parser.parse_args()
     if asked.model is None:
         make(embedded(), EMBEDDED, asked.out)
