@@ -2,11 +2,14 @@
 
     python benchmarks/sweep.py [--twins 1 4] [--repeats 3]
 
-A random GPT-2-small (12 blocks, 768 wide, 50,257 tokens), 16 documents of 256 tokens. The floor
-is every bare forward the audit needs: one of the reference and one of each twin, unembedding
-included, and one pass through the blocks for each twin on the documents that forks run on. The
-audit is `bitlens.run` from an empty folder to a complete store (not the report), loading
-included. Both are timed alternately in one process; figures are medians of the ratios.
+A random GPT-2-small (12 blocks, 768 wide, 50,257 tokens), 16 documents of 256 tokens, all six
+analyses, an SAE of 24,576 latents at block 6's output, the lens on one position in sixteen. The
+floor is every product the audit cannot do without, each stream once: forwards of the corpus and of
+the repeated sequences with the attention the audit uses, the pass that forks need, the unembedding
+at every block of the lens' positions, the encoder at every position, the reference up to the SAE
+for its fit, and every stream up to the SAE on the documents whose contexts are shown. The audit is
+`bitlens.run` from an empty folder to a complete store (not the report), loading included. Both are
+timed alternately in one process; figures are medians of the ratios.
 """
 
 import argparse
@@ -15,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,18 +28,27 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
 
+from bitlens.analyses.analysis import Reader
+from bitlens.analyses.heads import Heads
+from bitlens.analyses.lens import FEWEST, SHARE
+from bitlens.audit import BATCH_TOKENS
+from bitlens.contexts import DOCUMENTS_SHARE
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
 from bitlens.manifest import peak_bytes
 from bitlens.models.layout import Layout
 from bitlens.models.source import ModelSource
-from bitlens.plan import make_plan
+from bitlens.plan import CORPUS, TokenBatch, make_plan
 from bitlens.records import to_json
-from bitlens.runner import BATCH_TOKENS, run
+from bitlens.runner import run
+from bitlens.sae.formats import load_sae, save_sae
+from bitlens.sae.sae import Sae
 from bitlens.study import Study
 
 TWINS = ("rtn:bits=4", "rtn:bits=8", "rtn:bits=3,group=64", "prune:sparsity=0.3")
 DOCUMENTS, CONTEXT = 16, 256
+LATENTS, BLOCK = 24_576, 6
+LENS_POSITIONS = 64
 
 
 def write_model(folder: Path) -> None:
@@ -51,33 +65,88 @@ def write_model(folder: Path) -> None:
     (folder / "texts.json").write_text(to_json(texts))
 
 
+def write_sae(folder: Path, model: Path) -> None:
+    """A dictionary of random directions, biased so that about 64 latents fire at a position."""
+    draw = torch.Generator().manual_seed(0)
+    w_dec = torch.nn.functional.normalize(torch.randn(LATENTS, 768, generator=draw), dim=1)
+    states = torch.cat([s for _, s in states_at(model, BLOCK)])
+    w_enc, b_dec = w_dec.T.contiguous(), states.mean(dim=0)
+    level = torch.quantile(((states[:64] - b_dec) @ w_enc).flatten()[:: 1 << 4], 1 - 64 / LATENTS)
+    b_enc = torch.full((LATENTS,), -float(level))
+    hook = f"blocks.{BLOCK}.hook_resid_post"
+    save_sae(Sae("sae", hook, "standard", w_enc, b_enc, w_dec, b_dec), folder)
+
+
+@torch.no_grad()
+def states_at(folder: Path, block: int) -> list[tuple[int, torch.Tensor]]:
+    """What the bare model hands from one block to the next, batch by batch."""
+    model, batches = prepared(folder)
+    model.transformer.h = model.transformer.h[: block + 1]
+    model.transformer.ln_f = torch.nn.Identity()
+    return [
+        (b.number, model.base_model(b.tokens, use_cache=False).last_hidden_state.flatten(0, 1))
+        for b in batches
+        if b.documents == CORPUS
+    ]
+
+
 def study(folder: Path, twins: int) -> Study:
     return Study(
-        models=(ModelSource(str(folder)),),
+        models=(ModelSource(str(folder), saes=(str(folder / "sae"),)),),
         compressions=TWINS[:twins],
         controls=(),
         text=str(folder / "texts.json"),
         context=CONTEXT,
         tokens=0,
+        # Random directions explain little: they cost what an SAE costs.
+        allow=("poor-fit",),
     )
+
+
+def prepared(folder: Path) -> tuple[Any, Sequence[TokenBatch]]:
+    """The bare model, and all batches that an audit reads."""
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    corpus = make_corpus(read_texts(folder / "texts.json"), tokenizer, CONTEXT)
+    reader = Reader(np.arange(model.config.vocab_size), None, CONTEXT, 0)
+    own = {"heads": Heads().documents(reader)}
+    return model, make_plan(corpus, "content", 0, BATCH_TOKENS["cpu"], own=own).batches
 
 
 @torch.no_grad()
 def floor(folder: Path, twins: int) -> tuple[float, float]:
-    """Seconds of the bare forwards alone, and with the passes that forks need."""
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    corpus = make_corpus(read_texts(folder / "texts.json"), tokenizer, CONTEXT)
-    plan = make_plan(corpus, "content", 0, BATCH_TOKENS["cpu"], [1])
-    model(plan.batches[0].tokens, use_cache=False)
+    """Seconds of the bare forwards of the corpus alone, and of everything that is needed."""
+    model, batches = prepared(folder)
+    sae = load_sae(folder / "sae")
+    corpus = [b for b in batches if b.documents == CORPUS]
+    states = torch.randn(CONTEXT * DOCUMENTS, 768)
+    streams = twins + 1
+    model(corpus[0].tokens, use_cache=False)
     start = time.perf_counter()
-    for batch in plan.batches:
-        for _ in range(twins + 1):
+    for batch in corpus:
+        for _ in range(streams):
             model(batch.tokens, use_cache=False)
     bare = time.perf_counter() - start
-    for batch in plan.batches:
+    for batch in batches:
+        if batch.documents != CORPUS:
+            for _ in range(streams):
+                model(batch.tokens, use_cache=False)
+    for batch in corpus:
         for _ in range(twins if batch.subset else 0):
             model.base_model(batch.tokens, use_cache=False)
+    positions = max(CONTEXT * DOCUMENTS // SHARE, FEWEST)
+    for _ in range(streams):
+        for part in states[:positions].split(LENS_POSITIONS):
+            for _ in range(model.config.n_layer):
+                model.lm_head(part)
+        for part in states.split(512):
+            part @ sae.w_enc
+    blocks = model.transformer.h
+    model.transformer.h = blocks[: BLOCK + 1]
+    model.base_model(corpus[0].tokens, use_cache=False)
+    rows = torch.cat([b.tokens for b in corpus])[: max(DOCUMENTS // DOCUMENTS_SHARE, 4)]
+    for _ in range(streams):
+        model.base_model(rows, use_cache=False)
     return bare, time.perf_counter() - start
 
 
@@ -99,7 +168,7 @@ def memory(folder: Path, twins: int) -> str:
     )
     peak = int(measured.stdout.split()[-1])
     layout = Layout(AutoModelForCausalLM.from_pretrained(folder))
-    weights = sum(p.numel() for p in layout.model.parameters()) * 4
+    weights = sum(p.numel() for p in layout.model.parameters()) * 4 + 2 * 768 * LATENTS * 4
     block = sum(p.numel() for p in layout.blocks[0].parameters()) * 4
     hidden = DOCUMENTS * CONTEXT * layout.width * 4 * (twins + 2)
     allowed = weights + twins * block + hidden + (1 << 30)
@@ -119,6 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "gpt2-small-random"
         write_model(folder)
+        write_sae(folder / "sae", folder)
         for twins in options.twins:
             print(memory(folder, twins), flush=True)
         for twins in options.twins:

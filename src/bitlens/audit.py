@@ -1,6 +1,6 @@
 """One model and one seed of a study: load, compress, sweep, write what is missing."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -418,26 +418,28 @@ def _collect(
 
 def _joined(parts: Sequence[Shown]) -> Shown:
     """Tables of one name, of several sites or SAEs, one under the other."""
-    columns = {
-        name: [value for part in parts for value in list(part.columns[name])]
-        for name in parts[0].columns
-    }
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, Any] = {}
+    for name, first in parts[0].columns.items():
+        every = [part.columns[name] for part in parts]
+        whole = isinstance(first, np.ndarray)
+        columns[name] = np.concatenate(every) if whole else [v for of in every for v in of]
     return Shown(parts[0].name, columns)
 
 
 def _tables(shown: dict[Key, dict[str, list[Shown]]], key: Key) -> dict[str, pa.Table]:
     """What a cell shows, as tables; what is not a number is absent."""
     return {
-        name: pa.table(
-            {column: pa.array(_known(values)) for column, values in _joined(parts).columns.items()}
-        )
+        name: pa.table({c: _known(values) for c, values in _joined(parts).columns.items()})
         for name, parts in shown.get(key, {}).items()
     }
 
 
-def _known(values: Iterable[Any]) -> list[Any]:
-    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
-    return [None if isinstance(v, float) and not np.isfinite(v) else v for v in plain]
+def _known(values: Any) -> pa.Array:
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    return pa.array(values, from_pandas=True)
 
 
 class _progress:

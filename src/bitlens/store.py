@@ -285,7 +285,7 @@ def _json(content: Any) -> bytes:
 
 
 def _parquet(name: str, rows: Iterable[Any], schema: pa.Schema) -> bytes:
-    records = [dict(row) if isinstance(row, Mapping) else asdict(row) for row in rows]
+    records = [dict(row) if isinstance(row, Mapping) else dict(vars(row)) for row in rows]
     for record in records:
         if record.keys() != set(schema.names):
             raise ValueError(f"{name}: columns {sorted(record)}, expected {schema.names}")

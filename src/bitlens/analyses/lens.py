@@ -220,7 +220,7 @@ def _log_rank(logits: Tensor, token: Tensor) -> Tensor:
     """ln of the rank, from 1, of a token at every block: `[n, blocks, v]`, `[n]` to
     `[n, blocks]`."""
     own = logits.gather(2, token[:, None, None].expand(-1, logits.shape[1], 1))
-    return (logits > own).sum(dim=-1).add(1).double().log()
+    return (logits > own).sum(dim=-1, dtype=torch.int32).add(1).double().log()
 
 
 def _first(seen: Tensor) -> Tensor:

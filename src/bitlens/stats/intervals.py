@@ -65,7 +65,7 @@ def without_interval(value: Value, metric: Metric, method: Method) -> str | None
     if value.value is None:
         return value.reason or "no value"
     if not metric.interval:
-        return "no interval: an extreme is known only for the documents seen"
+        return "no interval: leaving documents out does not tell how sure it is"
     if value.documents < 2:
         return f"no interval: it takes at least 2 documents, there is {value.documents}"
     if len(value.replicates) < 2:
