@@ -19,8 +19,11 @@ def errors(
     family: str, compression: tiny.Compression | str, folder: Path
 ) -> tuple[Sites, Sites, float]:
     """Relative error by site, local and cumulative, and the KL divergence it all comes to."""
-    layout, plan = tiny.layout(family), tiny.plan(tiny.corpus(SHAPE, seed=2))
-    values = tiny.values(tiny.measurement(layout, {"twin": compression}, plan, folder))
+    analyses = [tiny.analysis(name) for name in ("behaviour", "geometry")]
+    layout, plan = tiny.layout(family), tiny.plan(tiny.corpus(SHAPE, seed=2), analyses)
+    values = tiny.values(
+        tiny.measurement(layout, {"twin": compression}, plan, folder, analyses=analyses)
+    )
     local, cumulative = (
         {
             site: value

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from bitlens.analyses.analysis import Findings, Sample
 from bitlens.analyses.behaviour import Behaviour
 from bitlens.analyses.geometry import Geometry
 from bitlens.data.corpus import Corpus
-from bitlens.measure import Measurement
+from bitlens.measure import Measured, Measurement
 from bitlens.models.layout import Layout
 from bitlens.plan import CORPUS, SUBSET, Plan, TokenBatch
 from bitlens.readings import Reading
@@ -48,15 +48,33 @@ def made(corpus: Corpus) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def whole(layout: Layout, made: Plan, tmp_path_factory: pytest.TempPathFactory) -> Values:
+def all_found(
+    layout: Layout, made: Plan, tmp_path_factory: pytest.TempPathFactory
+) -> list[Measured]:
     """Everything in one wave, never interrupted."""
     measured = tiny.measurement(layout, TWINS, made, tmp_path_factory.mktemp("whole"))
     assert len(measured.sweep.waves) == 1
-    return tiny.values(measured)
+    return list(measured.values())
 
 
-def as_bytes(values: Values) -> str:
-    return to_json([[*key, asdict(value)] for key, value in values.items()])
+@pytest.fixture(scope="module")
+def whole(all_found: list[Measured]) -> Values:
+    """Its values."""
+    return tiny.by_key(all_found)
+
+
+def as_bytes(found: Iterable[Measured]) -> str:
+    """Every digit of every value and of every table, in their order."""
+    found = list(found)
+    values = to_json([[*key, asdict(value)] for key, value in tiny.by_key(found).items()])
+    tables = {
+        key: {name: np.asarray(column).tolist() for name, column in shown.columns.items()}
+        for key, shown in tiny.tables(found).items()
+        if key[1] != "trajectories"
+    }
+    paths = {k: shown.columns for k, shown in tiny.tables(found).items() if k not in tables}
+    assert {name for _, name in tables} == {"heads", "features", "places"} and paths
+    return values + repr(tables) + repr(paths)
 
 
 def agree(found: Values, expected: Values, tolerance: float = 2e-4) -> None:
@@ -76,20 +94,20 @@ def agree(found: Values, expected: Values, tolerance: float = 2e-4) -> None:
 
 
 def test_the_same_command_gives_the_same_bytes(
-    layout: Layout, made: Plan, whole: Values, tmp_path: Path
+    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path
 ) -> None:
     """Run twice: every digit, and the order of the values."""
-    assert as_bytes(tiny.values(tiny.measurement(layout, TWINS, made, tmp_path))) == as_bytes(whole)
+    assert as_bytes(tiny.measurement(layout, TWINS, made, tmp_path).values()) == as_bytes(all_found)
 
 
 @pytest.mark.parametrize("budget", [0, 80_000, 120_000])
 def test_waves_change_no_digit(
-    layout: Layout, made: Plan, whole: Values, tmp_path: Path, budget: int
+    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, budget: int
 ) -> None:
     """However little memory there is, and however often the tallies went through a file."""
     measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=budget)
     assert len(measured.sweep.waves) > 1
-    assert as_bytes(tiny.values(measured)) == as_bytes(whole)
+    assert as_bytes(measured.values()) == as_bytes(all_found)
 
 
 @pytest.mark.parametrize("tokens", [12, 60, 1000])
@@ -175,7 +193,7 @@ def told(measured: Measurement) -> list[int]:
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.45, 0.7, 0.99])
 @pytest.mark.parametrize("budget", [0, 80_000])
 def test_killed_and_run_again_it_ends_with_the_same_digits(
-    layout: Layout, made: Plan, whole: Values, tmp_path: Path, share: float, budget: int
+    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, share: float, budget: int
 ) -> None:
     """In the first wave, in the middle, in the last: what was finished is not computed again,
     and no digit tells that it was interrupted."""
@@ -194,11 +212,11 @@ def test_killed_and_run_again_it_ends_with_the_same_digits(
     done = [b.number for b in made.batches if b not in resumed.sweep.batches]
     complete = int((waves <= limit).sum())
     assert done == [b.number for wave in first.sweep.waves[:complete] for b in wave]
-    assert as_bytes(tiny.values(resumed)) == as_bytes(whole)
+    assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 
 def test_it_may_be_killed_often_and_go_on_with_other_memory(
-    layout: Layout, made: Plan, whole: Values, tmp_path: Path
+    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path
 ) -> None:
     """Whatever part was done under whatever budget, the rest is added to it."""
     budgets = iter([0, 80_000, 0, 120_000, 0])
@@ -213,11 +231,11 @@ def test_it_may_be_killed_often_and_go_on_with_other_memory(
         break
     last = tiny.measurement(layout, TWINS, made, tmp_path)
     assert len(last.sweep.batches) < len(made.batches)
-    assert as_bytes(tiny.values(last)) == as_bytes(whole)
+    assert as_bytes(last.values()) == as_bytes(all_found)
 
 
 def test_what_was_done_in_other_batches_is_done_again(
-    layout: Layout, corpus: Corpus, made: Plan, whole: Values, tmp_path: Path
+    layout: Layout, corpus: Corpus, made: Plan, all_found: list[Measured], tmp_path: Path
 ) -> None:
     """Another device runs batches of another size: half of those is no half of these."""
     other = tiny.plan(corpus, batch_tokens=30)
@@ -230,14 +248,14 @@ def test_what_was_done_in_other_batches_is_done_again(
     assert (tmp_path / "waves.json").exists()
     resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
     assert len(resumed.sweep.batches) == len(made.batches)
-    assert as_bytes(tiny.values(resumed)) == as_bytes(whole)
+    assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 
 @pytest.mark.parametrize("writes", range(1, 20, 3))
 def test_killed_while_writing(
     layout: Layout,
     made: Plan,
-    whole: Values,
+    all_found: list[Measured],
     tmp_path: Path,
     writes: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -255,7 +273,7 @@ def test_killed_while_writing(
         tiny.values(tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0))
     monkeypatch.undo()
     resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
-    assert as_bytes(tiny.values(resumed)) == as_bytes(whole)
+    assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 
 def test_what_is_carried_is_one_generation(layout: Layout, made: Plan, tmp_path: Path) -> None:

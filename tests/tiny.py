@@ -299,10 +299,14 @@ OWN_CONTEXT = 12
 
 
 def own_documents(
-    analyses: Sequence[Analysis], seed: int = 0, context: int = OWN_CONTEXT, bos: int | None = None
+    analyses: Sequence[Analysis],
+    seed: int = 0,
+    context: int = OWN_CONTEXT,
+    bos: int | None = None,
+    vocabulary: int = VOCABULARY,
 ) -> dict[str, tuple[Corpus, int]]:
     """The documents of analyses that read their own."""
-    reader = Reader(np.arange(2, VOCABULARY), bos, context, seed)
+    reader = Reader(np.arange(2, vocabulary), bos, context, seed)
     read = {a.name: a.documents(reader) for a in analyses}
     return {name: documents for name, documents in read.items() if documents is not None}
 
