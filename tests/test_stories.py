@@ -98,7 +98,7 @@ def test_the_heads_of_a_real_model_are_those_that_others_found(
         pattern = torch.cat(weights).double()
         # Diagonals that far below the main one, from the first query that has its target.
         for kind, below, first in (
-            ("induction", period - 1, 2),
+            ("induction", period - 1, 3),
             ("previous", 1, 1),
             ("duplicate", period, 1),
         ):
