@@ -25,7 +25,7 @@ from bitlens.errors import BitlensError
 from bitlens.manifest import Done, cell_entry, describe_corpus, describe_model, twin_record
 from bitlens.measure import Measurement
 from bitlens.models.layout import Layout
-from bitlens.models.load import free_memory, load
+from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
 from bitlens.plan import CORPUS, Plan, make_plan
@@ -39,6 +39,8 @@ LONGEST_CONTEXT = 1024
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 FREE_SHARE = 0.5
 """Of the free memory, when --memory does not say."""
+PATTERN_BYTES = 1 << 29
+"""Of one stream's attention patterns in a batch."""
 WORKSPACE = 1 << 29
 """Bytes left for what a block, a tally and a few logits need while they are worked on."""
 
@@ -67,7 +69,7 @@ class Audit:
         self.loaded = load(source, self.memory)
         if any(ANALYSES[name].patterns for name in names):
             # Only eager attention hands out its weights, and both streams must use the same.
-            self.loaded.model.set_attn_implementation("eager")
+            _make_eager(self.loaded)
         self.layout = Layout(self.loaded.model)
         self.corpus = self._corpus()
         self.texts = CorpusTexts(self.corpus, self.loaded.tokenizer)
@@ -189,7 +191,13 @@ class Audit:
 
     @property
     def _batch_tokens(self) -> int:
-        return BATCH_TOKENS.get(self._device.type, BATCH_TOKENS["cpu"])
+        """Tokens that run together: fewer where attention patterns, which grow with the context,
+        are kept."""
+        most = BATCH_TOKENS.get(self._device.type, BATCH_TOKENS["cpu"])
+        if self.loaded.model.config._attn_implementation != "eager":
+            return most
+        heads = int(self.layout.config.num_attention_heads)
+        return min(most, PATTERN_BYTES // (4 * heads * self.corpus.context))
 
     @cached_property
     def own(self) -> dict[str, tuple[Corpus, int]]:
@@ -400,6 +408,17 @@ class Audit:
         for key, cell in self.cells.items():
             why = self.failed.get(key)
             done.cells.append(cell_entry(cell, "failed" if why else "done", why))
+
+
+def _make_eager(loaded: Loaded) -> None:
+    try:
+        loaded.model.set_attn_implementation("eager")
+    except ValueError as error:
+        raise BitlensError(
+            f"{loaded.name} has no eager attention: {error}",
+            "attention that hands out its patterns.",
+            "leave attention and heads out of --analyses.",
+        ) from error
 
 
 def _collect(
