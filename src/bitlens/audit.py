@@ -4,10 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from tqdm import tqdm
 
@@ -34,6 +32,7 @@ from bitlens.saes import Fitted, fit_saes
 from bitlens.sides import Side, sides, twins
 from bitlens.store import Store
 from bitlens.study import Study, parse_bytes
+from bitlens.tables import joined, tables
 
 LONGEST_CONTEXT = 1024
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -280,7 +279,9 @@ class Audit:
         self._contexts(shown, {side.text for side in wanted if not side.control}, room)
         for key in missing:
             if key not in self.failed:
-                self.store.write_cell(self.cells[key], values.get(key, []), _tables(shown, key))
+                self.store.write_cell(
+                    self.cells[key], values.get(key, []), tables(shown.get(key, {}))
+                )
         lost = measurement.sweep.failed
         if lost and not self.keep_going:
             # Only now: what the others have is kept for the next try.
@@ -293,11 +294,7 @@ class Audit:
         self, shown: dict[Key, dict[str, list[Shown]]], asked: Collection[str], room: int
     ) -> None:
         """The texts on which the shown features fire, for the twins that were asked for."""
-        places = {
-            text: _joined(tables.pop(PLACES))
-            for (text, _), tables in shown.items()
-            if PLACES in tables
-        }
+        places = {text: joined(of.pop(PLACES)) for (text, _), of in shown.items() if PLACES in of}
         wanted = {text: table for text, table in places.items() if text in asked}
         if not wanted:
             return
@@ -433,32 +430,6 @@ def _collect(
         for table in measured.shown:
             shown.setdefault(key, {}).setdefault(table.name, []).append(table)
     return values, shown
-
-
-def _joined(parts: Sequence[Shown]) -> Shown:
-    """Tables of one name, of several sites or SAEs, one under the other."""
-    if len(parts) == 1:
-        return parts[0]
-    columns: dict[str, Any] = {}
-    for name, first in parts[0].columns.items():
-        every = [part.columns[name] for part in parts]
-        whole = isinstance(first, np.ndarray)
-        columns[name] = np.concatenate(every) if whole else [v for of in every for v in of]
-    return Shown(parts[0].name, columns)
-
-
-def _tables(shown: dict[Key, dict[str, list[Shown]]], key: Key) -> dict[str, pa.Table]:
-    """What a cell shows, as tables; what is not a number is absent."""
-    return {
-        name: pa.table({c: _known(values) for c, values in _joined(parts).columns.items()})
-        for name, parts in shown.get(key, {}).items()
-    }
-
-
-def _known(values: Any) -> pa.Array:
-    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
-        values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
-    return pa.array(values, from_pandas=True)
 
 
 class _progress:

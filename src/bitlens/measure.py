@@ -7,7 +7,7 @@ so memory changes no digit.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,11 @@ from bitlens.comparison import Comparison, streams
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.plan import DocumentSet, Plan
-from bitlens.readings import Pair, Positions, Reading
+from bitlens.readings import Pair, Reading
 from bitlens.records import Metric, Value
+from bitlens.sampled import Sampled, positions_of, rows_of, sample_rows
 from bitlens.sweep import REFERENCE, Step, Sweep, Wish
-from bitlens.tally import Rows, Tally, Totals
+from bitlens.tally import Tally, Totals
 from bitlens.twin import Twin
 
 LENS = "through the lens"
@@ -75,7 +76,7 @@ class Measurement:
         self.sweep.overflowed |= self._carry.overflowed
         self._totals: dict[Key, Totals] = {}
         """Of comparisons that conclude from all their sites."""
-        self._paths: dict[Key, _Sampled] = {}
+        self._paths: dict[Key, Sampled] = {}
         """Sampled positions at every site that a lens looks at, until the deepest is done."""
 
     def values(self) -> Iterator[Measured]:
@@ -107,13 +108,13 @@ class Measurement:
             self._carry.save(depth, tallies)
             return
         for key in [key for key in tallies if key[2] == LENS]:
-            self._paths[key] = _Sampled(tallies.pop(key))
+            self._paths[key] = Sampled(tallies.pop(key))
         by_key = {(c.analysis.name, c.twin, c.item, s): c for c in self.wanted for s in c.sites}
         # Site by site, so that only one site's samples are worked on at a time, and in the order
         # of what is wanted: tallies from a file come in another.
         for name in dict.fromkeys(key[3] for key in by_key if key in tallies):
             here = [key for key in tallies if key[3] == name and key not in by_key]
-            samples = {key: _Sampled(tallies.pop(key)) for key in here}
+            samples = {key: Sampled(tallies.pop(key)) for key in here}
             for key in [key for key in by_key if key[3] == name and key in tallies]:
                 comparison = by_key[key]
                 pair = [samples.get(_sample_key(comparison, s, name)) for s in comparison.streams]
@@ -192,7 +193,7 @@ class Measurement:
                     # Of logits, the states they are made of: a vocabulary is much wider than a
                     # model.
                     of = reading(stream, "final" if name == "logits" else name)
-                    rows = _sample_rows(pair, of, comparison.analysis.sample)
+                    rows = sample_rows(pair, of, comparison.analysis.sample)
                     tallies.setdefault(sample, Tally()).add(Tally(rows={"sample": [rows]}))
 
     def _sample_path(
@@ -210,7 +211,7 @@ class Measurement:
                     sampled.add(key)
                     states = step.readings[stream][name].flatten(0, 1)[chosen]
                     at = self.plan.positions_of(step.batch, chosen, comparison.documents)
-                    rows = Tally(rows={"sample": [_rows(at, states)]})
+                    rows = Tally(rows={"sample": [rows_of(at, states)]})
                     tallies.setdefault(key, Tally()).add(rows)
 
     def _documents(self, comparison: Comparison) -> DocumentSet:
@@ -221,8 +222,8 @@ class Measurement:
         comparison: Comparison,
         name: str,
         totals: Totals,
-        reference: "_Sampled | None",
-        twin: "_Sampled | None",
+        reference: Sampled | None,
+        twin: Sampled | None,
     ) -> Measured:
         if not totals.finite:
             return self._broken(comparison, name)
@@ -265,7 +266,7 @@ class Measurement:
 
     @torch.no_grad()
     def _by_chance(
-        self, comparison: Comparison, name: str, reference: "_Sampled", twin: "_Sampled"
+        self, comparison: Comparison, name: str, reference: Sampled, twin: Sampled
     ) -> dict[tuple[str, str, str], float]:
         """What every metric is when the twin is looked at in another position than the
         reference: the same analysis on mismatched rows of the sample."""
@@ -276,7 +277,7 @@ class Measurement:
         tally = Tally()
         for part in self._mismatched(comparison, name, reference, twin):
             span, of_reference, of_twin = part
-            at = _positions(rows, span, shards)
+            at = positions_of(rows, span, shards)
             pair = Pair(name, comparison.item, of_reference, of_twin, at, lambda size: EVERYTHING)
             tally.add(analysis.tally(pair))
         totals = tally.totals(np.ones((1, shards)))
@@ -284,7 +285,7 @@ class Measurement:
         return _first_values(found)
 
     def _mismatched(
-        self, comparison: Comparison, name: str, reference: "_Sampled", twin: "_Sampled"
+        self, comparison: Comparison, name: str, reference: Sampled, twin: Sampled
     ) -> Iterator[tuple[slice, Reading, Reading]]:
         if name == "logits":
             mismatched = twin.states.roll(1, dims=0)
@@ -327,7 +328,7 @@ class Measurement:
         chunk = max(1, self.sweep.chunk // len(wanted[0].sites))
         for begin in range(0, len(rows.key), chunk):
             span = slice(begin, begin + chunk)
-            at = _positions(rows, span, documents.shards)
+            at = positions_of(rows, span, documents.shards)
             reference = self._path_logits(REFERENCE, paths[REFERENCE], span)
             for c in wanted:
                 twin = self._path_logits(c.stream, paths[c.stream], span)
@@ -353,7 +354,7 @@ class Measurement:
                 by_chance = _first_values(analysis.finish(other_totals, _NOTHING, _NOTHING))
             yield self._measured(c, "resid", found, by_chance, len(rows.key))
 
-    def _path_logits(self, stream: str, path: "list[_Sampled]", span: slice) -> Reading:
+    def _path_logits(self, stream: str, path: list[Sampled], span: slice) -> Reading:
         """`[n, sites, vocabulary]`."""
         states = torch.stack([at.states[span] for at in path], dim=1)
         logits = self.sweep.logits(self.sweep.stream(stream), states.flatten(0, 1))
@@ -384,42 +385,6 @@ def _sample_key(comparison: Comparison, stream: str, name: str) -> Key:
 
 def _path_key(stream: str, comparison: Comparison, name: str) -> Key:
     return (comparison.analysis.name, stream, LENS, name)
-
-
-def _sample_rows(pair: Pair, reading: Reading, size: int) -> Rows:
-    """Which of a batch's positions are in the sample, and what was read there."""
-    chosen = torch.nonzero(pair.positions.key <= pair.threshold(size)).flatten()
-    if reading.index is None:
-        states = reading.values[chosen]
-    else:
-        queries = reading.values.shape[2]
-        at = reading.index[chosen]
-        states = reading.values[at // queries, :, at % queries]
-    return _rows(pair.positions, states, chosen)
-
-
-_PLACE = [f.name for f in fields(Positions) if f.name not in ("shard", "shards", "key")]
-
-
-def _rows(at: Positions, states: Tensor, chosen: Tensor | slice = slice(None)) -> Rows:
-    places = {name: getattr(at, name)[chosen] for name in _PLACE}
-    return Rows(at.key[chosen], at.shard[chosen], {"states": states, **places})
-
-
-def _positions(rows: Rows, span: slice | Tensor, shards: int) -> Positions:
-    """Sampled rows as positions again."""
-    places = {name: rows.values[name][span] for name in _PLACE}
-    return Positions(shard=rows.shard[span], shards=shards, key=rows.key[span], **places)
-
-
-class _Sampled:
-    """The sampled positions of one stream at one site, complete."""
-
-    def __init__(self, tally: Tally) -> None:
-        self.rows = tally.sample("sample")
-        self.states = self.rows.values["states"]
-        self.reading = Reading(self.states.float())
-        self.sample = Sample(self.reading.values.cpu().numpy(), self.rows.shard.cpu().numpy())
 
 
 _NOTHING = Sample(np.empty((0, 0), np.float32), np.empty(0, np.int64))
