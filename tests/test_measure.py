@@ -512,12 +512,25 @@ def test_the_bootstrap_has_documents_as_its_units(
 
 @pytest.mark.parametrize("budget", [0, 1 << 30])
 def test_every_analysis_has_bootstrap_replicates(
-    layout: Layout, corpus: Corpus, whole: Values, tmp_path: Path, budget: int
+    layout: Layout,
+    corpus: Corpus,
+    whole: Values,
+    all_found: list[Measured],
+    tmp_path: Path,
+    budget: int,
 ) -> None:
-    """The values are those of the jackknife; the replicates 2000 draws about them."""
+    """The values are those of the jackknife; the replicates 2000 draws about them; the bounds in
+    the tables of heads and features are about as wide."""
     made = tiny.plan(corpus, batch_tokens=40, interval="bootstrap")
     measured = tiny.measurement(layout, {"3": "rtn:bits=3"}, made, tmp_path, hidden_bytes=budget)
-    found = tiny.values(measured)
+    measured_all = list(measured.values())
+    found = tiny.by_key(measured_all)
+    for table, low, high in (("heads", "twin_low", "twin_high"), ("features", "r_low", "r_high")):
+        widths = [
+            np.subtract(shown.columns[high], shown.columns[low])
+            for shown in (tiny.tables(f)["3", table] for f in (measured_all, all_found))
+        ]
+        assert 0.6 < np.nanmedian(widths[0] / widths[1]) < 1.6, table
     assert found.keys() == {key for key in whole if key[1] == "3"}
     tried = set()
     for key, value in found.items():
