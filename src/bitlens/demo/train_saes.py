@@ -189,6 +189,8 @@ def main() -> None:
     if asked.model is None:
         make(embedded(), EMBEDDED, asked.out)
         return
+    if asked.text is None or asked.block is None:
+        parser.error("--model needs --text and --block as well")
     recipe = Recipe("topk", asked.latents, k=asked.k, steps=asked.steps)
     make(other(asked.model, asked.text, asked.held_out), {asked.block: recipe}, asked.out)
 

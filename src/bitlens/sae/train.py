@@ -131,7 +131,7 @@ class _Trainee:
             loss = loss + self.recipe.penalty_at(step) * codes.sum(1).mean() / x.shape[1]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._keep_unit_rows_before()
+        self._forget_lengths()
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(step)
         self.optimizer.step()
@@ -180,7 +180,7 @@ class _Trainee:
         return unexplained / (error - error.mean(0)).square().sum()
 
     @torch.no_grad()
-    def _keep_unit_rows_before(self) -> None:
+    def _forget_lengths(self) -> None:
         """Remove from the decoder's gradient what would only change the rows' lengths."""
         gradient = self.w_dec.grad
         assert gradient is not None
@@ -203,11 +203,10 @@ class _Trainee:
         self.w_enc[:, dead] = length * rows.T
         self.b_enc[dead] = 0
         self.silent[dead] = 0
-        for weight, place in ((self.w_dec, dead), (self.b_enc, dead)):
-            for name in ("exp_avg", "exp_avg_sq"):
-                self.optimizer.state[weight][name][place] = 0
-        for name in ("exp_avg", "exp_avg_sq"):
-            self.optimizer.state[self.w_enc][name][:, dead] = 0
+        for moment in ("exp_avg", "exp_avg_sq"):
+            self.optimizer.state[self.w_dec][moment][dead] = 0
+            self.optimizer.state[self.b_enc][moment][dead] = 0
+            self.optimizer.state[self.w_enc][moment][:, dead] = 0
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
