@@ -253,6 +253,7 @@ class Measurement:
         documents = self._documents(comparison).documents
         default = comparison.item if comparison.analysis.local else ""
         told = {m.name for m in comparison.analysis.metrics if _has_chance(m, sampled)}
+        told -= comparison.analysis.unpaired
         values, shown = [], []
         for one in found:
             if isinstance(one, Shown):
@@ -324,7 +325,9 @@ class Measurement:
         analysis, documents = wanted[0].analysis, self._documents(wanted[0])
         rows = paths[REFERENCE][0].rows
         tallies = {c.stream: (Tally(), Tally()) for c in wanted}
-        last: dict[str, Tensor] = {}
+        # Every position beside the one before it in the sample, the first beside the last.
+        end = slice(len(rows.key) - 1, None)
+        last = {c.stream: self._path_logits(c.stream, paths[c.stream], end).values for c in wanted}
         chunk = max(1, self.sweep.chunk // len(wanted[0].sites))
         for begin in range(0, len(rows.key), chunk):
             span = slice(begin, begin + chunk)
@@ -336,8 +339,7 @@ class Measurement:
                 pair = Pair("resid", c.item, reference, twin, at, lambda size: EVERYTHING)
                 matched.add(analysis.tally(pair))
                 if begin < LENS_CHANCE and len(rows.key) > 1:
-                    before = last.get(c.stream, twin.values[-1:])
-                    other = Reading(torch.cat([before, twin.values[:-1]]))
+                    other = Reading(torch.cat([last[c.stream], twin.values[:-1]]))
                     mismatched.add(analysis.tally(replace(pair, twin=other)))
                 last[c.stream] = twin.values[-1:]
         for c in wanted:

@@ -113,6 +113,9 @@ class Analysis(ABC):
     """Whether it reads attention patterns, which only eager attention gives."""
     narrows: ClassVar[bool] = False
     """Whether the user may say at which of its sites it looks."""
+    unpaired: ClassVar[frozenset[str]] = frozenset()
+    """Metrics that are the same whichever positions are paired, so that mismatched ones tell
+    nothing of chance."""
     lens: ClassVar[bool] = False
     """Whether it reads sampled positions through the unembedding at all its sites together."""
 

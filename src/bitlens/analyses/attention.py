@@ -36,6 +36,7 @@ class Attention(Analysis):
     sample: ClassVar[int] = 128
     patterns: ClassVar[bool] = True
     narrows: ClassVar[bool] = True
+    unpaired: ClassVar[frozenset[str]] = frozenset({"entropy_shift", "sink_shift"})
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             "jsd",

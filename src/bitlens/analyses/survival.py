@@ -256,6 +256,8 @@ def survival(sums: Sums, site: str) -> Findings:
         _kappa(sums, alive),
         _token_sets(sums),
     ]
+    # A latent that fires everywhere with one strength goes together with nothing.
+    features = features[_varies(sums, features)]
     if len(features) < 2:
         reason = f"{len(features)} features: too few to speak of shares"
         known = {o.metric for o in found if isinstance(o, Outcome)}
@@ -272,6 +274,12 @@ def survival(sums: Sums, site: str) -> Findings:
         _table(sums, site, features, only, agreement, low, high),
         _places(sums, site, features, only, agreement.r[0]),
     ]
+
+
+def _varies(sums: Sums, features: np.ndarray) -> np.ndarray:
+    """Which latents' activations vary over positions in the reference?"""
+    total, square = (sums.value(f"{name}_reference")[features] for name in ("sum", "square"))
+    return np.asarray(square * sums.count[0, 0] > total**2)
 
 
 def _levels(sums: Sums, features: int) -> Findings:

@@ -44,8 +44,9 @@ def contrasts(
 
     Difference and interval are in the metric's unit; the replicates of the two leave out, or draw,
     the same shards, so what a document does to both cancels. p comes from `sign_flip` over the
-    shards' differences between the two jackknife pseudo-values n x - (n - 1) x(s) (Tukey 1958) on
-    the metric's scale, or on the numbers themselves where one stands at the edge of its range.
+    shards' differences between the two jackknife pseudo-values n x - (n - 1) x(s) (Tukey 1958),
+    moved so that their mean is the difference itself, on the metric's scale, or on the numbers
+    themselves where one stands at the edge of its range.
     Bootstrap draws have no pseudo-values: an interval, but no p. No difference at all is p = 1.
     """
     reasons = [_incomparable(*pair, method) for pair in pairs]
@@ -107,7 +108,10 @@ def _pseudo_difference(twin: Value, control: Value, metric: Metric) -> np.ndarra
     mapped = to_scale(numbers, metric.scale)
     whole, *replicates = np.subtract(*(numbers if mapped is None else mapped))
     n = len(replicates)
-    return n * whole - (n - 1) * np.array(replicates)
+    pseudo = n * whole - (n - 1) * np.array(replicates)
+    # About the difference itself: where counts jump at a threshold, the jackknife's correction for
+    # bias is noise as large as what it corrects, and would part p from the interval.
+    return np.asarray(pseudo - pseudo.mean() + whole)
 
 
 def _contrast(
