@@ -309,13 +309,32 @@ def _not_finite(states: Tensor, depth: int, batch: TokenBatch) -> BitlensError:
     )
 
 
+def _libc() -> Any:
+    """The C library where it is glibc, else None."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "malloc_trim") else None
+
+
+def _share_one_heap() -> None:
+    """Every thread from one heap: of several, glibc never reuses in one what is free in another,
+    and temporary logits then add up to ten times the memory they need."""
+    libc = _libc()
+    if libc is not None:
+        libc.mallopt(_M_ARENA_MAX, 1)
+
+
+_M_ARENA_MAX = -8
+"""As glibc's malloc.h numbers it."""
+# Before any thread has a heap of its own.
+_share_one_heap()
+
+
 def _return_memory() -> None:
     """Hand freed memory back to the system: glibc keeps pages between tensors of many sizes, and
     after a few blocks that is as much as the tensors themselves."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
 
 
 def logits_chunk(vocabulary: int, config: Any) -> int:
