@@ -296,6 +296,7 @@ def test_equal_activations_are_ordered_by_where_they_are() -> None:
     """Texts that begin alike activate alike: which of them are kept does not depend on the order
     in which they came."""
     flat = torch.ones(30, 2)
+    flat[20:] = 0.5
     whole = pair(flat, flat)
     turned = [part(whole, slice(a, a + 6)) for a in (24, 6, 18, 0, 12)]
     for given in ([whole], turned):
