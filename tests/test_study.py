@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from bitlens.compress import parse
-from bitlens.demo import evaluation_path, model_path
+from bitlens.demo import evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.study import LARGEST_FILE, Study, audit_of, load_study, parse_bytes
@@ -77,7 +77,8 @@ def test_to_dict_is_plain_and_comes_back():
 def test_what_is_embedded_is_called_demo():
     """As a model and as texts; where it is installed stays out of the results."""
     study = audit_of("demo", "rtn:bits=4", text="demo", dtype="bfloat16")
-    assert study.models == (ModelSource(str(model_path()), dtype="bfloat16"),)
+    saes = tuple(map(str, sae_paths()))
+    assert study.models == (ModelSource(str(model_path()), dtype="bfloat16", saes=saes),)
     assert study.text == str(evaluation_path())
     settings = study.to_dict()
     assert (settings["models"][0]["name"], settings["text"]) == ("demo", "demo")

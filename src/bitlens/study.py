@@ -198,7 +198,10 @@ class Study(BaseModel):
         settings["text"] = _public(self.text, evaluation_path())
         for model in settings["models"]:
             model["name"] = _public(model["name"], model_path())
-            model["saes"] = [sae.replace(str(Path.home()), "~") for sae in model["saes"]]
+            embedded = {str(path): f"{DEMO} {path.name}" for path in sae_paths()}
+            model["saes"] = [
+                embedded.get(sae) or sae.replace(str(Path.home()), "~") for sae in model["saes"]
+            ]
         return settings
 
 

@@ -152,6 +152,8 @@ def head_rows(damage: float, blocks: int, wobble: np.random.Generator) -> list[d
                         "choosing": reference + 0.01 * wobble.standard_normal(),
                         "reference": reference,
                         "twin": reference - lost,
+                        "twin_low": reference - lost - 0.02,
+                        "twin_high": reference - lost + 0.02,
                         "chance": 0.02,
                     }
                 )

@@ -36,7 +36,7 @@ def test_the_first_sentence_is_the_finding(deep: Evidence) -> None:
     assert told.startswith(
         "prune:sparsity=0.5 (8.50 bits per weight): keeps 50.6 % [48.6, 52.6] of 180 features in "
         "block 0 (early), 29.4 % [27.4, 31.4] of 180 features in block 2 (late) and 1 of 2 "
-        "induction heads (lost 1.1); block 2 loses most. Perplexity ×"
+        "induction heads (lost 1.1, 0.64 to 0.32 [0.30, 0.34]); block 2 loses most. Perplexity ×"
     )
     assert "the attention of head 1.2 moved most, JSD " in told
     assert "the noise keeps 31.1 % [29.1, 33.1] of the features in block 2 (late)" in told
@@ -55,17 +55,30 @@ def test_heads_are_those_that_both_sets_of_sequences_show(deep: Evidence) -> Non
         ([0.9], "its only induction head"),
         ([0.9, 0.9], "both induction heads"),
         ([0.9, 0.41, 0.9], "all 3 induction heads"),
-        ([0.9, 0.4, 0.9], "2 of 3 induction heads (lost 0.1)"),
+        ([0.9, 0.4, 0.9], "2 of 3 induction heads (lost 0.1, 0.80 to 0.40 [0.36, 0.44])"),
         ([0.1] * 3, "none of 3 induction heads"),
-        ([0.1] * 4 + [0.9], "1 of 5 induction heads (lost 0.0, 0.1, 0.2, ...)"),
+        (
+            [0.1] * 4 + [0.9],
+            "1 of 5 induction heads (lost 0.0, 0.80 to 0.10 [0.06, 0.14]; "
+            "0.1, 0.80 to 0.10 [0.06, 0.14]; 0.2, 0.80 to 0.10 [0.06, 0.14]; ...)",
+        ),
     ],
 )
 def test_heads_are_counted_in_words(
     deep: Evidence, monkeypatch: pytest.MonkeyPatch, twin_scores: list[float], told: str
 ) -> None:
-    """All, some and none; at the threshold is lost; many losses are cut short."""
+    """All, some and none; at the threshold is lost, with its interval; many are cut short."""
     rows = [
-        {"kind": "induction", "block": 0, "head": n, "choosing": 0.8, "reference": 0.8, "twin": t}
+        {
+            "kind": "induction",
+            "block": 0,
+            "head": n,
+            "choosing": 0.8,
+            "reference": 0.8,
+            "twin": t,
+            "twin_low": t - 0.04,
+            "twin_high": t + 0.04,
+        }
         for n, t in enumerate(twin_scores)
     ]
     traces = [{**rows[0], "kind": "previous"}, {**rows[0], "choosing": 0.3}]
@@ -146,3 +159,12 @@ def test_the_table_tells_what_survived_within(deep: Evidence) -> None:
     many = summary_table(replace(deep, estimates=deep.estimates + third), "demo")
     assert "features, worst SAE" in [column.title for column in many.columns]
     assert "features" not in summary_table(without(deep, "features", "heads"), "demo").caption
+
+
+def test_nothing_to_keep_is_said(deep: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads were scored and none is an induction head: that is a finding, not nothing."""
+    row = {"kind": "induction", "block": 0, "head": 0, "choosing": 0.2, "reference": 0.1}
+    bare = without(deep, "features", "behaviour", "geometry", "attention")
+    monkeypatch.setattr(Evidence, "table", lambda *_: [row])
+    told = dict(verdicts(bare, "demo"))[RTN]
+    assert "the reference has no head with an induction score above 0.4" in told.lower()

@@ -1,6 +1,6 @@
 """What broke in a twin, and where? Features, induction heads and attention, by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bitlens.report.dictionaries import Dictionary, dictionaries
 from bitlens.report.evidence import Evidence, Row
@@ -20,6 +20,8 @@ class Induction:
     total: int
     lost: tuple[str, ...]
     """As block.head."""
+    told: tuple[str, ...] = field(default=(), compare=False)
+    """The same with what became of their scores."""
 
     @property
     def kept(self) -> str:
@@ -34,8 +36,26 @@ def induction(evidence: Evidence, model: str, who: str) -> Induction | None:
         for row in evidence.table(model, who, "heads", "heads")
         if row["kind"] == "induction" and min(row["choosing"], row["reference"]) > INDUCTION
     ]
-    lost = tuple(f"{row['block']}.{row['head']}" for row in rows if row["twin"] <= INDUCTION)
-    return Induction(len(rows), lost) if rows else None
+    lost = [row for row in rows if row["twin"] <= INDUCTION]
+    names = tuple(f"{row['block']}.{row['head']}" for row in lost)
+    return Induction(len(rows), names, tuple(map(_fallen, lost))) if rows else None
+
+
+def _fallen(row: Row) -> str:
+    """`1.3, 0.92 to 0.21 [0.18, 0.24]`: an interval that holds 0.4 leaves it open."""
+    name = f"{row['block']}.{row['head']}"
+    if row.get("twin_low") is None:
+        return f"{name}, {row['reference']:.2f} to {row['twin']:.2f}"
+    bounds = f"[{row['twin_low']:.2f}, {row['twin_high']:.2f}]"
+    return f"{name}, {row['reference']:.2f} to {row['twin']:.2f} {bounds}"
+
+
+def without_heads(evidence: Evidence, model: str, who: str) -> str:
+    """Said where heads were scored and there was nothing to keep."""
+    scored = evidence.table(model, who, "heads", "heads")
+    if not scored or induction(evidence, model, who) is not None:
+        return ""
+    return f"the reference has no head with an induction score above {INDUCTION:g}"
 
 
 def survivals(evidence: Evidence, model: str, who: str) -> list[tuple[Dictionary, Row]]:
@@ -98,7 +118,7 @@ def _heads(evidence: Evidence, model: str, who: str) -> str:
         return every.get(found.total, f"all {found.total} induction heads")
     if len(found.lost) == found.total:
         return f"none of {count(found.total, 'induction head')}"
-    named = ", ".join(found.lost[:NAMED]) + (", ..." if len(found.lost) > NAMED else "")
+    named = "; ".join(found.told[:NAMED]) + ("; ..." if len(found.told) > NAMED else "")
     return f"{found.kept} induction heads (lost {named})"
 
 

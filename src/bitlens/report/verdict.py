@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from bitlens.records import TwinRecord
 from bitlens.report.comparisons import beside, disagreement
 from bitlens.report.evidence import Evidence
-from bitlens.report.losses import induction, kept, moved, survivals
+from bitlens.report.losses import induction, kept, moved, survivals, without_heads
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import amount, count, figure, margin, plain, size
 
@@ -34,6 +34,7 @@ def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
     found = [
         kept(evidence, model, name),
         ", ".join(_outputs(evidence, model, name)),
+        without_heads(evidence, model, name),
         beside(evidence, model, name),
         disagreement(evidence, model, name),
         "; ".join(
