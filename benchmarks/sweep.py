@@ -31,11 +31,11 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFa
 from bitlens.analyses.analysis import Reader
 from bitlens.analyses.heads import Heads
 from bitlens.analyses.lens import FEWEST, SHARE
-from bitlens.audit import BATCH_TOKENS
 from bitlens.contexts import DOCUMENTS_SHARE
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
 from bitlens.manifest import peak_bytes
+from bitlens.model_audit import BATCH_TOKENS
 from bitlens.models.layout import Layout
 from bitlens.models.source import ModelSource
 from bitlens.plan import CORPUS, TokenBatch, make_plan

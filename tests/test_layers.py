@@ -57,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "sides": {"compress", "models", "study", "twin"},
     "checks": {"compress", "data", "models", "sides"},
     "manifest": {"analyses", "compress", "data", "models", "plan", "study", "twin"},
-    "audit": {
+    "model_audit": {
         "analyses",
         "checks",
         "comparison",
@@ -73,7 +73,16 @@ ALLOWED: dict[str, set[str]] = {
         "study",
         "tables",
     },
-    "runner": {"analyses", "audit", "estimate", "manifest", "models", "store", "study"},
+    "runner": {
+        "analyses",
+        "model_audit",
+        "estimate",
+        "manifest",
+        "models",
+        "store",
+        "study",
+        "sweep",
+    },
     "api": {"compress", "report", "runner", "store", "study"},
     "catalogue": {"analyses", "compress", "models", "report"},
     "doctor": {"demo", "models"},
@@ -93,7 +102,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 """Modules and packages of bitlens, and what each may import besides the ground."""
 MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "models", "plan"} | {
-    "audit",
+    "model_audit",
     "carry",
     "checks",
     "contexts",

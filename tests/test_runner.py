@@ -115,7 +115,7 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(
     """A run stopped in the middle of a wave ends, run again, with what it would have had."""
     # So little memory that every batch is a wave of its own.
     study = small(folder, memory="1MB")
-    monkeypatch.setattr("bitlens.audit.BATCH_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("bitlens.model_audit.BATCH_TOKENS", {"cpu": 64})
     monkeypatch.setattr("bitlens.models.load.WEIGHTS_SHARE", 1e9)
     whole = contents(run(study, tmp_path / "whole", "audit", silent))
     tally = Measurement._tally

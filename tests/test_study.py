@@ -82,6 +82,7 @@ def test_what_is_embedded_is_called_demo():
     assert study.text == str(evaluation_path())
     settings = study.to_dict()
     assert (settings["models"][0]["name"], settings["text"]) == ("demo", "demo")
+    assert Study.model_validate(settings) == study
 
 
 def test_to_dict_keeps_home_folders_to_itself():

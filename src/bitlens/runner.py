@@ -6,15 +6,16 @@ from pathlib import Path
 
 import torch
 
-from bitlens.audit import Audit
 from bitlens.errors import BitlensError
 from bitlens.estimate import contrasts, estimates
 from bitlens.manifest import Done, cell_entry, make_manifest, run_record
+from bitlens.model_audit import Audit
 from bitlens.models.load import name_of
 from bitlens.models.source import ModelSource
 from bitlens.records import Cell
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
 from bitlens.study import Study
+from bitlens.sweep import share_one_heap
 
 
 def run(
@@ -31,6 +32,7 @@ def run(
     is raised.
     """
     _refuse_namesakes(study)
+    share_one_heap()
     store = Store.create(out)
     started, done = time.monotonic(), Done()
     for source in study.models:

@@ -198,10 +198,10 @@ class Study(BaseModel):
         settings["text"] = _public(self.text, evaluation_path())
         for model in settings["models"]:
             model["name"] = _public(model["name"], model_path())
-            embedded = {str(path): f"{DEMO} {path.name}" for path in sae_paths()}
-            model["saes"] = [
-                embedded.get(sae) or sae.replace(str(Path.home()), "~") for sae in model["saes"]
-            ]
+            # The embedded model comes with its own again.
+            own = [str(path) for path in sae_paths()]
+            saes = [] if model["saes"] == own else model["saes"]
+            model["saes"] = [sae.replace(str(Path.home()), "~") for sae in saes]
         return settings
 
 

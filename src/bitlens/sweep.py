@@ -193,7 +193,9 @@ class Sweep:
             states = hidden[(forks_here or stream.name, batch.number)]
             call = calls[(self.twins[source].entry_key, batch.number)][depth]
             sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
-            readings[stream.name], outputs[stream.name] = blocks[source](states, call, sites)
+            read, outputs[stream.name] = blocks[source](states, call, sites)
+            # Blocks may live on several devices; what is read of them comes together on one.
+            readings[stream.name] = {s: v.to(batch.tokens.device) for s, v in read.items()}
         self.progress(batch.tokens.numel() * len(outputs))
         # Only now: a fork reads its parent's states from before this block.
         for stream in self._active(depth, batch):
@@ -315,7 +317,7 @@ def _libc() -> Any:
     return libc if hasattr(libc, "malloc_trim") else None
 
 
-def _share_one_heap() -> None:
+def share_one_heap() -> None:
     """Every thread from one heap: of several, glibc never reuses in one what is free in another,
     and temporary logits then add up to ten times the memory they need."""
     libc = _libc()
@@ -325,8 +327,6 @@ def _share_one_heap() -> None:
 
 _M_ARENA_MAX = -8
 """As glibc's malloc.h numbers it."""
-# Before any thread has a heap of its own.
-_share_one_heap()
 
 
 def _return_memory() -> None:

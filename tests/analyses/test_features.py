@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import t as student
-from sklearn.metrics import cohen_kappa_score, f1_score
+from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score
 from torch import Tensor
 
 import tiny
@@ -139,6 +139,23 @@ def random_pair() -> Pair:
     return pair(x, y, torch.arange(200) // 25)
 
 
+def _kappa(f: np.ndarray, g: np.ndarray) -> float:
+    """Cohen's kappa of many latents together, each expected to agree by its own rates."""
+    tables = [
+        confusion_matrix(a, b, labels=[False, True]) / len(a) for a, b in zip(f.T, g.T, strict=True)
+    ]
+    observed = np.mean([np.trace(t) for t in tables])
+    expected = np.mean([t.sum(axis=0) @ t.sum(axis=1) for t in tables])
+    return float((observed - expected) / (1 - expected))
+
+
+def test_kappa_of_one_latent_is_cohens() -> None:
+    """What the many are compared with is, for one, what sklearn has."""
+    fired = np.random.default_rng(0).random((200, 2)) < 0.3
+    fired[:, 1] |= fired[:, 0]
+    assert _kappa(fired[:, :1], fired[:, 1:]) == pytest.approx(cohen_kappa_score(*fired.T))
+
+
 def test_agrees_with_numpy_and_sklearn(random_pair: Pair) -> None:
     """Every feature and every share again from dense codes, in float64, for the whole and without
     each document."""
@@ -190,7 +207,7 @@ def test_agrees_with_numpy_and_sklearn(random_pair: Pair) -> None:
             "lost_firings": (fires & ~still).sum() / fires.sum(),
             "new_firings": (still & ~fires).sum() / still.sum(),
             "firing_f1": f1_score(fires.ravel(), still.ravel()),
-            "firing_kappa": cohen_kappa_score((f[:, alive] > 0).ravel(), (g[:, alive] > 0).ravel()),
+            "firing_kappa": _kappa(f[:, alive] > 0, g[:, alive] > 0),
             "firing_agreement": ((f > 0) == (g > 0)).mean(),
             "l0 reference": (f > 0).sum(axis=1).mean(),
             "l0 twin": (g > 0).sum(axis=1).mean(),

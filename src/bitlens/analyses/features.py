@@ -43,13 +43,15 @@ class Features(Analysis):
     which are lost, and which fire in the twin only.
 
     Every position counts, zeros included. Chance: the twin's code at another position. A latent
-    that never fires changes no number but `firing_agreement`, which is there to show that.
+    that never fires changes no number but `firing_agreement` and `sample_correlation`, which are
+    there to show that.
     """
 
     saes: tuple[Placed, ...] = ()
 
     name: ClassVar[str] = "features"
     sample: ClassVar[int] = 512
+    unpaired: ClassVar[frozenset[str]] = frozenset({"twin_only"})
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     @property

@@ -184,7 +184,8 @@ class Heads(Analysis):
             chosen_on = np.concatenate(
                 [_score(t, f"choosing_{kind}", "reference")[0] for t in blocks.values()]
             )
-            found += _survival(kind, chosen_on, **scores)
+            away = np.hstack([_score(t, f"{kind}_beside", "twin")[:1] for t in blocks.values()])[0]
+            found += _survival(kind, chosen_on, away, **scores)
             beside = [_score(t, f"{kind}_beside", "reference")[0] for t in blocks.values()]
             low, high = bounds(scores["twin"], next(iter(blocks.values())).weights)
             table = {
@@ -293,7 +294,11 @@ def _copying(totals: Totals) -> Findings:
 
 
 def _survival(
-    kind: str, chosen_on: np.ndarray, reference: np.ndarray, twin: np.ndarray
+    kind: str,
+    chosen_on: np.ndarray,
+    beside: np.ndarray,
+    reference: np.ndarray,
+    twin: np.ndarray,
 ) -> Findings:
     """How many heads stay, whatever the threshold; `reference` and `twin`
     `[replicates + 1, heads]`. How sure each head is, its own interval says; a count of heads that
@@ -303,29 +308,36 @@ def _survival(
         heads = (chosen_on > t / 100) & (reference[0] > t / 100)
         metric = f"{kind}_kept_{t}"
         if heads.any():
-            # Attention to random tokens above so much of it happens to no head.
             kept = (twin[:1, heads] > t / 100).mean(axis=1)
-            found.append(Outcome(metric, kept, chance=0.0, site="pattern"))
+            chance = float((beside[heads] > t / 100).mean())
+            found.append(Outcome(metric, kept, chance=chance, site="pattern"))
         else:
             reason = f"the reference has no head whose {kind} score is above {t / 100:g}"
             found.append(Outcome(metric, None, reason=reason, site="pattern"))
     if kind == "induction":
         level = float(reference[0].mean() + 2 * reference[0].std())
         found += [
-            _kept("induction_kept_readme", reference, twin, 0.4, 0.4),
-            _kept("induction_kept_code", reference, twin, level, level / 2),
+            _kept("induction_kept_readme", reference, twin, beside, 0.4, 0.4),
+            _kept("induction_kept_code", reference, twin, beside, level, level / 2),
         ]
     return found
 
 
 def _kept(
-    metric: str, reference: np.ndarray, twin: np.ndarray, was: float, stays: float
+    metric: str,
+    reference: np.ndarray,
+    twin: np.ndarray,
+    beside: np.ndarray,
+    was: float,
+    stays: float,
 ) -> Outcome:
     heads = reference[0] > was
     if not heads.any():
-        reason = f"the reference has no head whose induction score is above {was:.2g}"
+        reason = f"the reference has no head with an induction score above {was:.2g}"
         return Outcome(metric, None, reason=reason, site="pattern")
-    return Outcome(metric, (twin[:1, heads] > stays).mean(axis=1), chance=0.0, site="pattern")
+    chance = float((beside[heads] > stays).mean())
+    kept = (twin[:1, heads] > stays).mean(axis=1)
+    return Outcome(metric, kept, chance=chance, site="pattern")
 
 
 def _rank(kind: str, reference: np.ndarray, twin: np.ndarray) -> Outcome:

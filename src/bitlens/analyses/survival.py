@@ -248,7 +248,9 @@ def survival(sums: Sums, site: str) -> Findings:
     """Every metric of one SAE, and the table of its features."""
     label = sums.label
     active = {who: np.flatnonzero(rate > ACTIVE) for who, rate in sums.rates.items()}
-    features, only = active["reference"], np.setdiff1d(active["twin"], active["reference"])
+    only = np.setdiff1d(active["twin"], active["reference"])
+    # A latent that fires everywhere with one strength goes together with nothing.
+    features = active["reference"][_varies(sums, active["reference"])]
     alive = np.flatnonzero(sums.rates["reference"] + sums.rates["twin"])
     found: Findings = [
         *_levels(sums, len(features)),
@@ -256,8 +258,6 @@ def survival(sums: Sums, site: str) -> Findings:
         _kappa(sums, alive),
         _token_sets(sums),
     ]
-    # A latent that fires everywhere with one strength goes together with nothing.
-    features = features[_varies(sums, features)]
     if len(features) < 2:
         reason = f"{len(features)} features: too few to speak of shares"
         known = {o.metric for o in found if isinstance(o, Outcome)}
@@ -330,13 +330,14 @@ def _codes(sums: Sums) -> Findings:
 
 
 def _kappa(sums: Sums, alive: np.ndarray) -> Outcome:
-    """Agreement on firing beyond chance, over positions and the latents that ever fire."""
+    """Agreement on firing beyond what each latent's rates give, over positions and the latents
+    that ever fire."""
     if not len(alive):
         return Outcome("firing_kappa", None, sums.label, reason="no latent fires")
-    a, b, both = (sums(n).sum(axis=1) for n in ("fired_reference", "fired_twin", "both"))
-    n = sums.count[:, 0] * len(alive)
-    observed = (n - a - b + 2 * both) / n
-    expected = (a * b + (n - a) * (n - b)) / n**2
+    fired = ("fired_reference", "fired_twin", "both")
+    a, b, both = (sums(name, alive) / sums.count for name in fired)
+    observed = (1 - a - b + 2 * both).mean(axis=1)
+    expected = (a * b + (1 - a) * (1 - b)).mean(axis=1)
     if not np.all(expected < 1):
         return Outcome("firing_kappa", None, sums.label, reason="every latent fires always")
     return Outcome("firing_kappa", (observed - expected) / (1 - expected), sums.label)
@@ -359,9 +360,12 @@ def _agreement(sums: Sums, columns: np.ndarray) -> Agreement:
 
 def _bounds(r: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Interval of every feature's correlation on the scale of artanh, `[features]` each; NaN
-    where there are no replicates."""
-    z = np.arctanh(np.where(np.isnan(r), r[:1], r).clip(-1 + 1e-12, 1 - 1e-12))
-    low, high = bounds(z, weights)
+    where there are no replicates, or where a feature is silent in one: what fires in the documents
+    of a single shard is not known at all without them."""
+    low, high = bounds(np.arctanh(r.clip(-1 + 1e-12, 1 - 1e-12)), weights)
+    # What is the same in every document is the same whatever is left out.
+    equal = np.nanmin(r, axis=0) >= 1 - 1e-12
+    low, high = (np.where(equal & (len(r) > 2), np.inf, of) for of in (low, high))
     return np.tanh(low), np.tanh(high)
 
 
@@ -385,10 +389,11 @@ def _shares(label: str, r: np.ndarray) -> Findings:
 def _sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> Findings:
     """The share of features whose own intervals decide; no interval of its own, because leaving
     documents out changes those intervals too."""
-    if np.isnan(low).any():
+    if np.isnan(low).all():
         reason = "no intervals of features: too few documents"
         return [Outcome(m, None, label, reason=reason) for m in _SURE]
-    shares = (low > SURVIVED, high <= SURVIVED, (low <= SURVIVED) & (high > SURVIVED))
+    survived, lost = low > SURVIVED, high <= SURVIVED
+    shares = (survived, lost, ~(survived | lost))
     return [
         Outcome(name, np.array([share.mean()]), label)
         for name, share in zip(_SURE, shares, strict=True)

@@ -123,12 +123,15 @@ def _heads(evidence: Evidence, model: str, who: str) -> str:
 
 
 def _worst(found: list[tuple[Dictionary, Row]]) -> str:
-    """Where features are lost most, if they were looked at in several blocks and it differs."""
+    """Where features are lost most, if they were looked at in several blocks and the intervals
+    are apart."""
     ordered = sorted(found, key=lambda pair: pair[1]["value"])
-    if (
-        len({sae.block for sae, _ in found}) < 2
-        or ordered[0][1]["value"] == ordered[-1][1]["value"]
-    ):
+    if len({sae.block for sae, _ in found}) < 2 or not _apart(ordered[0][1], ordered[1][1]):
         return ""
     worst = ordered[0][0]
     return f"block {worst.block} loses most" if worst.block >= 0 else f"{worst.site} loses most"
+
+
+def _apart(worst: Row, next_worst: Row) -> bool:
+    bounds = worst["high"], next_worst["low"]
+    return None not in bounds and bool(bounds[0] < bounds[1])

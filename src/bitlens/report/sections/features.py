@@ -35,13 +35,14 @@ TYPICAL = (
 EARLIER = {
     "sample_correlation": "Are all latents of a position in the same proportions? Latents that "
     "are strong everywhere make any two positions alike: see chance.",
-    "sample_correlation_alive": "The same over latents that fire at all, each about its own "
-    "mean: the balanced form.",
+    "sample_correlation_alive": "The same about each latent's mean in the reference, so that "
+    "dead latents and the mean code do not count: the balanced form.",
     "feature_correlation": "Does each feature rise and fall with itself, on average?",
     "top10_agreement": "How many of a position's ten strongest latents are the same?",
     "firing_agreement": "How many (position, latent) pairs fire in both models or in neither? "
     "Nearly all do, by silence alone: see chance.",
-    "top20_token_sets": "How many of the twenty tokens a feature fires on most are the same?",
+    "top20_token_sets": "Of the 20 features of largest mean, how many keep 0.8 "
+    "of the tokens of their ten top positions?",
 }
 
 

@@ -99,15 +99,16 @@ def _survival(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> Iter
             name=f"{evidence.prefix(model)}heads-survival",
             title="Of the reference's heads above a score, how many stay above it?",
             key=(
-                "Filled: a compression, with its 95 % interval. Dashed with hollow grey marks: "
+                "Filled: a compression; heads are few, so the share has no interval, but each head "
+                "above has. Dashed with hollow grey marks: "
                 "weight noise of the same size. Dashed at 100 %: intact. Numbers at the foot: "
                 "how many of the reference's heads stand above that score."
             ),
             strips=(Strip("", tuple(panels)),),
             caption=(
-                "The whole curve, because any one threshold is a choice. Heads are chosen on "
-                "other sequences than those they are scored on, so that none is chosen for its "
-                "luck. Where few heads stand, a step is one head."
+                "The whole curve, because any one threshold is a choice. A head counts if it "
+                "stands above the score on the sequences for choosing and on those for scoring, "
+                "so that an unchanged twin keeps all. Where few heads stand, a step is one head."
             )
             + (f" No head of the reference scores above 0.1: {', '.join(none)}." if none else ""),
             legend=tuple((marks[t.compression], t.compression) for t in twins),

@@ -216,7 +216,8 @@ def _ledger(sae: Dictionary, stem: str, rows: dict[str, list[Row]]) -> Ledger:
         left_out += len(found) - len(new) - len(worst)
         held += [(twin, *(_cell(row[field]) for field in FIELDS)) for row in (*worst, *new)]
     told = (
-        f" {count(left_out, 'feature')} that changed less are left out; `bitlens export` has all."
+        f" {count(left_out, 'feature')} that changed less are left out; "
+        "cells/*/features.parquet has all."
         if left_out
         else ""
     )

@@ -38,8 +38,8 @@ LONGEST_CONTEXT = 1024
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 FREE_SHARE = 0.5
 """Of the free memory, when --memory does not say."""
-PATTERN_BYTES = 1 << 29
-"""Of one stream's attention patterns in a batch."""
+PATTERN_BYTES = 1 << 30
+"""Of all streams' attention patterns in a batch."""
 WORKSPACE = 1 << 29
 """Bytes left for what a block, a tally and a few logits need while they are worked on."""
 
@@ -61,7 +61,8 @@ class Audit:
     ) -> None:
         self.study, self.source, self.seed = study, source, seed
         self.store, self.say, self.keep_going = store, say, keep_going
-        names = self._asked(study, source, say)
+        self.checks = [about_layout()]
+        names = self._asked()
         self.memory = (
             parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(source))
         )
@@ -72,26 +73,26 @@ class Audit:
         self.layout = Layout(self.loaded.model)
         self.corpus = self._corpus()
         self.texts = CorpusTexts(self.corpus, self.loaded.tokenizer)
-        self.checks = [about_layout()]
         self.seconds_per_token: float | None = None
         self.failed: dict[Key, str] = {}
         """Cells that cannot be computed, and why."""
         self.fitted: list[Fitted] = []
         self.analyses = self._analyses(names)
 
-    @staticmethod
-    def _asked(study: Study, source: ModelSource, say: Callable[[str], None]) -> list[str]:
+    def _asked(self) -> list[str]:
         """The analyses of this model: all that were asked for and can be answered."""
-        if source.saes or "features" not in study.analyses:
-            return list(study.analyses)
-        if set(study.analyses) != set(ANALYSES):
+        asked = list(self.study.analyses)
+        if self.source.saes or "features" not in asked:
+            return asked
+        if set(asked) != set(ANALYSES):
             raise BitlensError(
                 "The analysis features needs an SAE, and none is named.",
                 "a folder with an SAE that was trained on this model.",
                 "--sae DIR, or leave features out of --analyses.",
             )
-        say("features: left out, because no SAE is named (--sae DIR).")
-        return [name for name in study.analyses if name != "features"]
+        self.say("features: left out, because no SAE is named (--sae DIR).")
+        self.checks.append(Check("features", None, "left out: no SAE was named (--sae DIR)"))
+        return [name for name in asked if name != "features"]
 
     def run(self, done: Done) -> None:
         """Compute what is missing and add to the manifest how everything ended."""
@@ -196,7 +197,8 @@ class Audit:
         if self.loaded.model.config._attn_implementation != "eager":
             return most
         heads = int(self.layout.config.num_attention_heads)
-        return min(most, PATTERN_BYTES // (4 * heads * self.corpus.context))
+        streams = 1 + len(sides(self.study, self.layout))
+        return min(most, PATTERN_BYTES // (4 * heads * self.corpus.context * streams))
 
     @cached_property
     def own(self) -> dict[str, tuple[Corpus, int]]:
