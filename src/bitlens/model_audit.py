@@ -403,7 +403,9 @@ class Audit:
                     ]
         plan = self.plan({})
         rule = self.study.positions
-        done.corpora.append(describe_corpus(self.corpus, plan, name, self.seed, rule))
+        notes = [note for corpus, _ in self.own.values() for note in corpus.notes]
+        described = describe_corpus(self.corpus, plan, name, self.seed, rule)
+        done.corpora.append({**described, "notes": described["notes"] + notes})
         for key, cell in self.cells.items():
             why = self.failed.get(key)
             done.cells.append(cell_entry(cell, "failed" if why else "done", why))

@@ -74,3 +74,11 @@ def test_too_short_a_context_is_refused(tokens: int, bos: int | None, context: i
         repeated(TOKENS[:tokens], bos, context, [25], 2, 0)
     assert str(context) in caught.value.found and "--context" in caught.value.remedy
     repeated(TOKENS, bos, 2 * SHORTEST + (bos is not None), [25], 2, 0)
+
+
+def test_what_was_cut_is_said() -> None:
+    """A period that the context cannot hold is shorter, and the corpus has a note of it."""
+    tokens = np.arange(100)
+    assert repeated(tokens, None, 64, (4, 8), 4, 0).notes == ()
+    (note,) = repeated(tokens, None, 20, (4, 50), 4, 0).notes
+    assert "of 50 tokens were cut to 10" in note

@@ -50,4 +50,15 @@ def repeated(
         context=max(map(len, rows)),
         bos=bos is not None,
         bos_id=bos,
+        notes=_notes(periods, longest),
+    )
+
+
+def _notes(periods: Sequence[int], longest: int) -> tuple[str, ...]:
+    cut = [str(period) for period in periods if period > longest]
+    if not cut:
+        return ()
+    return (
+        f"Repeated random sequences of {' and '.join(cut)} tokens were cut to {longest}, which is "
+        "what the context or the vocabulary holds.",
     )
