@@ -119,7 +119,14 @@ MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "mo
 }
 """Who may import torch and transformers. Nobody else: results are read without them."""
 SHARED_BY_ANALYSES = {"analysis", "correlation", "survival"}
-SHARED_BY_COMPRESSIONS = {"compression", "coverage", "grid", "rule", "settings", "text", "weights"}
+SHARED_BY_COMPRESSIONS = {"compression", "coverage", "rule", "settings", "text"} | {
+    "activations",
+    "grid",
+    "inputs",
+    "obs",
+    "sparsity",
+    "weights",
+}
 
 
 def imports(path: Path) -> Iterator[str]:

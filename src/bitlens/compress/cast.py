@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
@@ -41,7 +42,9 @@ class Cast(Compression):
     def _stored(self) -> torch.dtype:
         return getattr(torch, self.dtype)
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
         return [self._rounded(map) for map in maps]
 
     def _rounded(self, map: Map) -> Compressed:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bitlens.compress.activations import Activations
+from bitlens.compress.inputs import Inputs, Statistic
 from bitlens.registry import Registry
 
 
@@ -34,6 +36,12 @@ class Compressed:
     """Same shape as the map's weight; float32."""
     bits: float
     """Bits per weight with scales and zeros included."""
+    group: int = 0
+    """Input columns within a row that share a scale; 0: whole rows or more do, or nothing does."""
+    note: str = ""
+    """What the user should know about how it was made: a damping that had to be raised."""
+    activations: Activations | None = None
+    """How the map's inputs are rounded before they are multiplied; None: not at all."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,17 @@ class Compression(ABC):
         """Compute dtype of the twin; None: the reference's."""
         return None
 
+    @property
+    def needs(self) -> frozenset[Statistic]:
+        """Which statistics of the maps' inputs it is calibrated on; empty: it needs no data."""
+        return frozenset()
+
+    @property
+    def sequential(self) -> bool:
+        """Of calibrated methods: whether, within a block too, each group of maps is calibrated on
+        what the groups before it hand it once they are compressed."""
+        return True
+
     def survey(self, maps: Callable[[], Iterable[Map]]) -> Any:
         """What must be known of all weights before the first is compressed (global pruning).
 
@@ -63,9 +82,12 @@ class Compression(ABC):
         return None
 
     @abstractmethod
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
         """Compress maps that read the same input (query, key and value; gate and up; ...).
 
+        `inputs` holds the statistics that it `needs` of that input; None where it needs none.
         Never changes its arguments. `seed` is the root seed; random methods derive theirs from
         it and the map's name, so the result does not depend on the order of calls."""
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
 from bitlens.compress.weights import frobenius, working_copy
 from bitlens.seeds import derive
@@ -23,7 +24,9 @@ class Nothing(Compression):
     def __post_init__(self) -> None:
         check(self)
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
         return [Compressed(working_copy(map), 8.0 * map.weight.element_size()) for map in maps]
 
 
@@ -55,8 +58,15 @@ class Noise(Compression):
     def survey(self, maps: Callable[[], Iterable[Map]]) -> Any:
         return self.like.survey(maps)
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
-        matched = self.like.compress(maps, seed, survey)
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        return self.around(maps, self.like.compress(maps, seed, survey, inputs), seed)
+
+    def around(
+        self, maps: Sequence[Map], matched: Sequence[Compressed], seed: int
+    ) -> list[Compressed]:
+        """Noise as large as the errors of these results, for maps that are compressed already."""
         return [self._noisy(map, like, seed) for map, like in zip(maps, matched, strict=True)]
 
     def _noisy(self, map: Map, like: Compressed, seed: int) -> Compressed:

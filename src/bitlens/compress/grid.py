@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bitlens.errors import BitlensError
+
 Convention = Literal["restricted", "full", "gptq"]
 """Of symmetric grids, with a = max |w| of the group:
 `restricted`: step a / (2^(b-1) - 1), whole numbers of at most 2^(b-1) - 1 either side;
@@ -96,6 +98,20 @@ class Grid:
             share = torch.where(error < least, percent / 100, share)
             least = torch.minimum(error, least)
         return share
+
+
+def grouped(method: str, name: str, weight: Tensor, group: int) -> Tensor:
+    """`[..., out, in]` seen as `[..., out, groups, group]`; refused where the width of this map
+    is no multiple of the group."""
+    width = weight.shape[-1]
+    if width % group:
+        divisors = [size for size in range(2, width + 1) if width % size == 0]
+        raise BitlensError(
+            f"{method}: group={group} does not divide the {width} input columns of {name}.",
+            f"one of {', '.join(map(str, divisors))}.",
+            f"group={min(divisors, key=lambda size: abs(size - group))}",
+        )
+    return weight.unflatten(-1, (-1, group))
 
 
 def _usable(step: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
@@ -79,7 +80,9 @@ class Prune(Compression):
         magnitude = torch.tensor(half << 16 | rest, dtype=torch.int32).view(torch.float32)
         return Cut(magnitude.item(), zeros)
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
         return [self._pruned(map, survey) for map in maps]
 
     def _pruned(self, map: Map, cut: Cut | None) -> Compressed:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
-from bitlens.compress.grid import Clip, Convention, Grid
+from bitlens.compress.grid import Clip, Convention, Grid, grouped
+from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
@@ -63,7 +64,9 @@ class Rtn(Compression):
                 f"rtn:bits={self.bits},group=64",
             )
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
         return [self._rounded(map) for map in maps]
 
     def _rounded(self, map: Map) -> Compressed:
@@ -71,12 +74,13 @@ class Rtn(Compression):
         weight = working_copy(map)
         view, dims = self._sharing(map, weight)
         grid.fit(view, dims).round_(view)
-        return Compressed(weight, grid.bits_per_weight(math.prod(view.shape[dim] for dim in dims)))
+        bits = grid.bits_per_weight(math.prod(view.shape[dim] for dim in dims))
+        return Compressed(weight, bits, self.group)
 
     def _sharing(self, map: Map, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """A view of the weight, and those of its axes along which a scale is shared."""
         if self.group:
-            return _grouped(map.name, weight, self.group), (-1,)
+            return grouped(self.name, map.name, weight, self.group), (-1,)
         if self.scope == "tensor":
             return weight, (-2, -1)
         if self.axis == "output" or (self.axis == "heads" and map.head_size is None):
@@ -96,19 +100,6 @@ class Rtn(Compression):
             return _by_rows(map, weight, -1, 3, map.head_size), (-4, -1)
         parts = 3 if map.fused == "contiguous" else 1
         return _by_rows(map, weight, parts, -1, map.head_size), (-3, -1)
-
-
-def _grouped(name: str, weight: Tensor, group: int) -> Tensor:
-    """`[..., out, in]` seen as `[..., out, groups, group]`."""
-    width = weight.shape[-1]
-    if width % group:
-        divisors = [size for size in range(2, width + 1) if width % size == 0]
-        raise BitlensError(
-            f"rtn: group={group} does not divide the {width} input columns of {name}.",
-            f"one of {', '.join(map(str, divisors))}.",
-            f"group={min(divisors, key=lambda size: abs(size - group))}",
-        )
-    return weight.unflatten(-1, (-1, group))
 
 
 def _by_rows(map: Map, weight: Tensor, *shape: int) -> Tensor:
