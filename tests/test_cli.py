@@ -187,7 +187,7 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         *("--sites", "resid.*,attn.0", "--seed", 5, "--interval", "bootstrap"),
         *("--device", "cpu", "--dtype", "bfloat16", "--revision", "v1", "--device_map", "auto"),
         *("--memory", "8GB", "--allow", "identical,poor-fit", "--trust_remote_code"),
-        *("--sae", "a", "--sae", "b", "--out", tmp_path),
+        *("--sae", tmp_path, "--sae", tmp_path.parent, "--out", tmp_path),
     )
     study, out, command, keep_going = asked[0]
     assert study.to_dict() == {
@@ -199,7 +199,7 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
                 "device": "cpu",
                 "device_map": "auto",
                 "trust_remote_code": True,
-                "saes": ["a", "b"],
+                "saes": [str(tmp_path), str(tmp_path.parent)],
             }
         ],
         "compressions": ["rtn:bits=4", "prune:sparsity=0.5"],
@@ -274,13 +274,38 @@ def test_a_study_is_checked_without_running(bitlens: Command, tmp_path: Path):
     path = tmp_path / "study.yaml"
     path.write_text(
         "models: [gpt2, nowhere]\ncompressions: ['rtn:bits=4', 'rtn:bits=3', 'rtn:bits=8']\n"
-        "analyses: [behaviour]\nseeds: [0, 1]\n"
+        "analyses: [behaviour]\nseeds: [0, 1]\ntext: a.txt\n"
     )
     done = bitlens("study", path, "--out", tmp_path / "grid", "--check")
     assert done.code == 0
     assert "gpt2, nowhere" in done.out
-    assert "12 cells" in done.out
+    for told in ("saes: +none", "text: +a.txt", "tokens: +65,536 at most"):
+        assert re.search(told, done.out)
+    assert done.out.endswith("12 cells, and those of the controls.\n")
+    path.write_text(path.read_text() + "controls: []\ntokens: 0\n")
+    done = bitlens("study", path, "--out", tmp_path / "grid", "--check")
+    assert done.out.endswith("12 cells.\n") and re.search("tokens: +all", done.out)
     assert not (tmp_path / "grid").exists()
+
+
+def test_an_sae_that_is_not_there_is_said_before_anything_is_loaded(
+    bitlens: Command, asked: list[Any], tmp_path: Path
+):
+    """By its option, or by its place in the file; with what was probably meant."""
+    (tmp_path / "sae-late").mkdir()
+    wrong = tmp_path / "sae-latte"
+    done = bitlens("audit", "gpt2", "--to", "rtn:bits=4", "--sae", wrong, "--out", tmp_path / "o")
+    assert (done.code, asked) == (2, [])
+    assert done.err.startswith(f"--sae: there is no folder {wrong}.\nExpected: ")
+    assert done.err.endswith("Try: Did you mean sae-late?\n")
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"models: [gpt2, {{name: other, saes: [{tmp_path / 'sae-late'}, {wrong}]}}]\n"
+        "compressions: ['rtn:bits=4']\n"
+    )
+    done = bitlens("study", path, "--out", tmp_path / "o", "--check")
+    assert done.code == 2
+    assert done.err.startswith(f"models[1].saes[1]: there is no folder {wrong}.\n")
 
 
 @pytest.mark.parametrize(
@@ -298,7 +323,15 @@ def test_lists_say_what_there_is(bitlens: Command, what: str, expected: list[str
     assert done.code == 0
     for word in expected:
         assert word in done.out
-    assert "…" not in done.out
+    assert re.sub(r"\b\w+_p?\d+ … \w+_p?\d+", "", done.out).count("…") == 0
+
+
+def test_metrics_that_differ_in_a_number_are_one_entry(bitlens: Command):
+    """Thresholds and percentiles by their ends; the others in full."""
+    out = bitlens("list", "analyses").out
+    assert "kl, kl_p50 … kl_p999, kl_max" in out
+    assert "induction_kept_10 … induction_kept_90, induction_rank" in out
+    assert "l0, alive" in out and "kept_50" not in out
 
 
 def test_the_doctor_tells_no_secrets(bitlens: Command, monkeypatch: pytest.MonkeyPatch):

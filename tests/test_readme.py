@@ -43,6 +43,7 @@ def folder(
     shutil.copy(short_texts, tmp_path / "texts.jsonl")
     study = blocks("yaml")[0] + f"text: {short_texts}\n"
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+    (tmp_path / "src").symlink_to(ROOT / "src")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -77,7 +78,7 @@ def test_the_commands_work_one_after_the_other(
             cli.main()
         except SystemExit as stop:
             assert not stop.code, f"{command}: {capsys.readouterr().err}"
-    for name in ("results", "results-3", "results-16", "grid"):
+    for name in ("results", "results-3", "results-16", "results-sae", "grid"):
         assert (folder / name / "report.html").exists()
     assert (folder / "results.csv").read_text().startswith("model,compression,bits,")
 

@@ -126,7 +126,13 @@ def test_the_commands_refer_to_what_is_there(
         if word.startswith("studies/"):
             assert (ROOT / word).is_file(), word
     if words[:2] == ["bitlens", "study"]:
-        monkeypatch.chdir(ROOT)
+        monkeypatch.chdir(tmp_path)
+        Path("studies").symlink_to(STUDIES)
+        for model in load_study(words[2]).models:
+            for sae in model.saes:
+                if not Path(sae).is_dir():
+                    assert f"`{sae}`" in README, "how to come by it"
+                    Path(sae).mkdir(parents=True)
         words = [*words[: words.index("--out")], "--out", str(tmp_path / "out"), "--check"]
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as stop:

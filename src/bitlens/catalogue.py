@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields
+from itertools import groupby
 
 from bitlens.analyses import ANALYSES
 from bitlens.compress.compression import COMPRESSIONS, Compression
@@ -33,7 +34,7 @@ def compressions() -> Table:
 def analyses() -> Table:
     """Every analysis with its question and its metrics."""
     rows = [
-        (name, _first_line(ANALYSES[name]), ", ".join(m.name for m in ANALYSES[name].metrics))
+        (name, _first_line(ANALYSES[name]), _in_short([m.name for m in ANALYSES[name].metrics]))
         for name in ANALYSES
     ]
     return _table(("analysis", "what it looks at", "metrics"), rows)
@@ -77,6 +78,15 @@ TABLES: dict[str, Callable[[], Table]] = {
     "families": families,
     "metrics": metrics,
 }
+
+
+def _in_short(names: Sequence[str]) -> str:
+    """`kept_10 … kept_90` for names that differ only in the number they end with."""
+    told: list[str] = []
+    for _, run in groupby(names, lambda name: name.rstrip("0123456789")):
+        found = list(run)
+        told += [f"{found[0]} … {found[-1]}"] if len(found) > 2 else found
+    return ", ".join(told)
 
 
 def _settings(cls: type, settings: Iterable[Setting]) -> list[tuple[str, ...]]:

@@ -12,7 +12,7 @@ import typer
 from bitlens.errors import BitlensError
 from bitlens.meanings import meanings
 from bitlens.models.source import ModelSource
-from bitlens.study import DEMO, Study, audit_of, load_study
+from bitlens.study import DEMO, Study, audit_of, load_study, refuse_absent_saes
 
 if TYPE_CHECKING:
     from bitlens.report.parts import Table
@@ -129,6 +129,7 @@ def audit(
         saes=tuple(sae),
         trust_remote_code=trust_remote_code,
     )
+    refuse_absent_saes(study, "--sae")
     _carry_out(study, out)
 
 
@@ -146,6 +147,7 @@ def study(
     """
     wanted = load_study(path)
     if check:
+        refuse_absent_saes(wanted)
         _show_grid(wanted)
     else:
         _carry_out(wanted, out, keep_going=True)
@@ -256,8 +258,11 @@ def _show_findings(root: Path) -> int:
 
 
 def _show_grid(study: Study) -> None:
+    from bitlens.report.wording import count
+
+    settings = study.to_dict()
     grid = {
-        "models": [source.name for source in study.models],
+        "models": [source["name"] for source in settings["models"]],
         "compressions": study.compressions,
         "analyses": study.analyses,
         "seeds": study.seeds,
@@ -266,8 +271,12 @@ def _show_grid(study: Study) -> None:
     for name, values in grid.items():
         cells *= len(values)
         _say(f"{name + ':':<14}{', '.join(map(str, values))}")
+    saes = [sae for source in study.models for sae in source.saes]
     _say(f"{'controls:':<14}{', '.join(study.controls) or 'none'}")
-    _say(f"{cells} cells, and those of the controls.")
+    _say(f"{'saes:':<14}{', '.join(saes) or 'none'}")
+    _say(f"{'text:':<14}{settings['text']}")
+    _say(f"{'tokens:':<14}{f'{study.tokens:,} at most' if study.tokens else 'all'}")
+    _say(count(cells, "cell") + (", and those of the controls." if study.controls else "."))
 
 
 def _show(table: "Table") -> None:

@@ -227,6 +227,24 @@ def audit_of(model: str, to: Any, **settings: Any) -> Study:
     )
 
 
+def refuse_absent_saes(study: Study, option: str = "") -> None:
+    """Loading a model takes long: a folder of an SAE that is not there is said before.
+
+    `option`: the word that named them; without it, their place in the file of the study.
+    """
+    for m, source in enumerate(study.models):
+        for n, name in enumerate(source.saes):
+            folder = Path(name)
+            if folder.is_dir():
+                continue
+            near = nearest(folder.name, [p.name for p in folder.parent.glob("*/")])
+            raise BitlensError(
+                f"{option or _path(('models', m, 'saes', n))}: there is no folder {name}.",
+                "a folder with an SAE in the layout of SAELens.",
+                near or "another path; it counts from the folder the command runs in.",
+            )
+
+
 def load_study(path: str | Path) -> Study:
     """The study in a YAML file: the fields of Study by name, unknown keys and keys given twice
     refused. Paths in it are relative to the folder the command runs in."""

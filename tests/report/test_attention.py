@@ -77,6 +77,13 @@ def test_the_planted_head_leads_the_table(deep: Evidence, drawn: dict[str, Mark]
     assert table.rows[0][:2] == ("most", "1.2")
     assert [row[0] for row in table.rows] == ["most"] * 5 + ["least"] * 5
     assert "[" in table.rows[0][2] and "[" in table.rows[0][3]
+    assert [c.title for c in table.columns][3:5] == ["JSD under noise", "ratio to noise"]
+    own, noise = (
+        deep.find("demo", who, "attention.jsd", "pattern.1", "head 2")
+        for who in ("prune:sparsity=0.5", "noise:like=[prune:sparsity=0.5]")
+    )
+    assert own is not None and noise is not None
+    assert float(table.rows[0][4]) == pytest.approx(own["value"] / noise["value"], rel=5e-3)
 
 
 def test_without_noise_the_cast_is_the_control(deep: Evidence, drawn: dict[str, Mark]) -> None:
@@ -85,6 +92,8 @@ def test_without_noise_the_cast_is_the_control(deep: Evidence, drawn: dict[str, 
     cast = replace(deep, manifest={**deep.manifest, "twins": twins})
     (panel,) = maps(attention(cast, "demo", drawn)).strips[1].panels
     assert {point["compared"] for point in panel.points} == {"cast:dtype=bfloat16"}
+    titles = [c.title for c in extremes(attention(cast, "demo", drawn), RTN).columns]
+    assert "JSD under the cast" in titles
     alone = [twin for twin in twins if not twin["control"]]
     bare = replace(deep, manifest={**deep.manifest, "twins": alone})
     (panel,) = maps(attention(bare, "demo", drawn)).strips[1].panels

@@ -1,5 +1,7 @@
 """Heads of three kinds: what they scored, what stays above thresholds, copying."""
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -61,6 +63,23 @@ def test_the_curve_counts_the_heads_at_each_threshold(
     assert own["0.3"] == 1.0 and own["0.4"] == 0.5 and "0.9" not in own
 
 
+def test_axes_say_what_they_count_in_one_unit(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """Scores are fractions, on the scatter and as thresholds; shares of heads are per cent."""
+    parts = heads(deep, "demo", drawn)
+    scores = figure(parts, "heads-scores").strips[1].panels[0].frame
+    titles = {
+        layer["encoding"]["x"].get("title")
+        for layer in scores["layer"]
+        if "x" in layer["encoding"] and "title" in layer["encoding"]["x"]
+    }
+    assert "previous-token score in the reference" in titles
+    assert "%" not in json.dumps(scores["layer"][0]["encoding"]["y"]["axis"]["labelExpr"])
+    survival = figure(parts, "heads-survival").strips[0].panels[1]
+    told = json.dumps(survival.frame)
+    assert survival.title == "previous token heads"
+    assert '"share of heads kept"' in told and '"previous-token score above"' in told
+
+
 def test_no_head_above_the_lowest_threshold_is_said(deep: Evidence, drawn: dict[str, Mark]) -> None:
     """Kinds without heads are named in the caption; without any there is a sentence."""
 
@@ -96,6 +115,7 @@ def test_tables_hold_noise_under_each_compression(deep: Evidence, drawn: dict[st
     table = next(part for part in parts if isinstance(part, Table))
     names = [row[0] for row in table.rows]
     assert names[2:4] == [RTN, "– its noise"]
+    assert re.fullmatch(r"0\.\d+ \[0\.\d+, 0\.\d+\]", table.rows[2][1])
     assert table.rows[2][4:] == ("3.10 ±0.20", "2.82 ±0.20", "91.0 ±3.0 %")
     fold = next(part for part in parts if isinstance(part, Details))
     told = markdown(fold)

@@ -11,7 +11,7 @@ import pytest
 from bitlens.report.build import page
 from bitlens.report.evidence import Evidence
 from bitlens.report.html import breakable, data, figure_data, html, packed
-from bitlens.report.parts import Page, Prose, Section, figures
+from bitlens.report.parts import Page, Prose, Section, Tabs, figures
 
 from .conftest import HOSTILE
 
@@ -135,3 +135,14 @@ def test_everything_within_is_small_and_inert(deep: Evidence) -> None:
     assert not [name for name, _ in attributes if re.fullmatch(r"src|srcset|style|on\w+", name)]
     names = [value for name, value in attributes if name == "id"]
     assert len(names) == len(set(names)), "every anchor is there once"
+
+
+def test_one_tab_is_open_at_first() -> None:
+    """The one that is to be shown is checked, and only its content is not hidden."""
+    tabs = Tabs(tuple((name, (Prose(name),)) for name in ("a", "b", "c")), shown=1)
+    written = html(Page("t", "s", (Section("x", "X", (tabs,)),)))
+    found = [(tag, dict(pairs)) for tag, pairs in elements(written)]
+    boxes = [attributes for tag, attributes in found if tag == "input"]
+    panels = [attributes for _, attributes in found if attributes.get("class") == "tab"]
+    assert ["checked" in box for box in boxes] == [False, True, False]
+    assert ["hidden" in panel for panel in panels] == [True, False, True]

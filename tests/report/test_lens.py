@@ -6,7 +6,7 @@ import pytest
 
 from bitlens.report.evidence import Evidence
 from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import Figure, Grid, Prose, Section, Table, Tabs, figures
+from bitlens.report.parts import Details, Figure, Grid, Prose, Section, Table, Tabs, figures
 from bitlens.report.sections.lens import lens
 
 from .conftest import CAST, HOSTILE
@@ -44,6 +44,30 @@ def test_changes_have_chance_noise_and_cast(deep: Evidence, drawn: dict[str, Mar
     assert {p["is"] for p in points} == {"compression", "noise", "cast", "chance"}
 
 
+def test_long_dashes_are_what_the_axis_has_a_place_for(
+    deep: Evidence, drawn: dict[str, Mark]
+) -> None:
+    """An intact KL of 0 is nowhere on a log scale; where every KL is 0 the axis is linear."""
+    parts = lens(deep, "demo", drawn)
+    assert figure(parts, "lens-lens_kl").key.endswith(" Long dashes: chance.")
+    assert "Long dashes" not in figure(parts, "lens-target").key
+    none = {"value": 0.0, "low": 0.0, "high": 0.0, "chance": None}
+    rows = [{**row, **none} if row["metric"] == "lens_kl" else row for row in deep.estimates]
+    same = lens(replace(deep, estimates=rows), "demo", drawn)
+    assert figure(same, "lens-lens_kl").key.endswith(" Long dashes: intact.")
+
+
+def test_positions_open_at_the_worst_twin(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """The tab of the compression with the largest mean KL is seen at first."""
+    section = lens(deep, "demo", drawn)[-1]
+    assert isinstance(section, Section) and isinstance(section.parts[0], Tabs)
+    tabs = section.parts[0]
+    kl = [deep.find("demo", name, "behaviour.kl") for name, _ in tabs.tabs]
+    values = [row["value"] for row in kl if row is not None]
+    assert len(values) == len(tabs.tabs) > 1
+    assert values[tabs.shown] == max(values) > values[0]
+
+
 def test_levels_have_reference_and_twin(deep: Evidence, drawn: dict[str, Mark]) -> None:
     """The reference is drawn once, not again for each control; intact is not spoken of."""
     shown = figure(lens(deep, "demo", drawn), "lens-target")
@@ -56,10 +80,13 @@ def test_levels_have_reference_and_twin(deep: Evidence, drawn: dict[str, Mark]) 
 
 
 def test_depths_are_shares_and_a_block(deep: Evidence, drawn: dict[str, Mark]) -> None:
-    """First correct 70 % of depth, later by 0.9 points; the earlier tool's block is a number."""
-    table = next(part for part in lens(deep, "demo", drawn) if isinstance(part, Table))
+    """First correct 70 % of depth, 0.9 points later; the earlier tool's block is in a fold."""
+    parts = lens(deep, "demo", drawn)
+    table = next(part for part in parts if isinstance(part, Table))
     row = next(row for row in table.rows if row[0] == RTN)
-    assert row == (RTN, "70.0 ±2.0 %", "70.9 ±2.0 %", "0.9 ±0.4 %", "92.8 ±1.0 %", "2")
+    assert row == (RTN, "70.0 ±2.0 %", "70.9 ±2.0 %", "0.9 ±0.4 %", "92.8 ±1.0 %")
+    fold = next(part for part in parts if isinstance(part, Details))
+    assert isinstance(fold.parts[0], Table) and (RTN, "2") in fold.parts[0].rows
 
 
 def test_positions_hold_both_models_tokens_as_text(deep: Evidence, drawn: dict[str, Mark]) -> None:

@@ -55,7 +55,14 @@ def test_heads_are_those_that_both_sets_of_sequences_show(deep: Evidence) -> Non
         ([0.9], "its only induction head"),
         ([0.9, 0.9], "both induction heads"),
         ([0.9, 0.41, 0.9], "all 3 induction heads"),
-        ([0.9, 0.4, 0.9], "2 of 3 induction heads (lost 0.1, 0.80 to 0.40 [0.36, 0.44])"),
+        ([0.9, 0.4, 0.9], "2 of 3 induction heads (undecided 0.1, 0.80 to 0.40 [0.36, 0.44])"),
+        ([0.9, 0.36, 0.9], "2 of 3 induction heads (lost 0.1, 0.80 to 0.36 [0.32, 0.40])"),
+        (
+            [0.39, 0.2, 0.9],
+            "1 of 3 induction heads (lost 0.1, 0.80 to 0.20 [0.16, 0.24]; "
+            "undecided 0.0, 0.80 to 0.39 [0.35, 0.43])",
+        ),
+        ([0.39], "0 of 1 induction heads (undecided 0.0, 0.80 to 0.39 [0.35, 0.43])"),
         ([0.1] * 3, "none of 3 induction heads"),
         (
             [0.1] * 4 + [0.9],
@@ -67,7 +74,8 @@ def test_heads_are_those_that_both_sets_of_sequences_show(deep: Evidence) -> Non
 def test_heads_are_counted_in_words(
     deep: Evidence, monkeypatch: pytest.MonkeyPatch, twin_scores: list[float], told: str
 ) -> None:
-    """All, some and none; at the threshold is lost, with its interval; many are cut short."""
+    """All, some and none; lost, or undecided where the interval reaches above 0.4; many are cut
+    short."""
     rows = [
         {
             "kind": "induction",
@@ -85,6 +93,18 @@ def test_heads_are_counted_in_words(
     bare = without(deep, "features")
     monkeypatch.setattr(Evidence, "table", lambda *_: rows + traces)
     assert kept(bare, "demo", RTN) == f"keeps {told}"
+
+
+def test_without_an_interval_the_score_decides(
+    deep: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.4 alone is lost; the table counts the undecided beside those kept."""
+    row = {"kind": "induction", "block": 0, "head": 1, "choosing": 0.8, "reference": 0.8}
+    rows = [{**row, "twin": 0.4, "twin_low": None, "twin_high": None}]
+    monkeypatch.setattr(Evidence, "table", lambda *_: rows)
+    assert induction(deep, "demo", RTN) == Induction(1, ("0.1",))
+    assert Induction(3, ("0.1",)).kept == "2 of 3"
+    assert Induction(3, ("0.1",), ("0.2",)).kept == "1 of 3, 1 undecided"
 
 
 def test_one_sae_needs_no_block_and_many_show_their_ends(deep: Evidence) -> None:

@@ -35,6 +35,9 @@ NAMES = {
     "l0": "L0",
     "firing_f1": "firing F1",
     "sink": "share on the first position",
+    "induction": "induction score",
+    "previous": "previous-token score",
+    "duplicate": "duplicate-token score",
 }
 """Metrics whose short name is not what a person would write."""
 
@@ -55,6 +58,8 @@ class Axis:
     high: float
     ticks: tuple[float, ...] = ()
     """Where ticks stand; empty: at round numbers."""
+    label: str = ""
+    """What stands beside the axis; empty: the unit."""
 
     def shows(self, value: float | None) -> bool:
         """Does a reference line at this value fall on the axis?"""
@@ -115,7 +120,9 @@ class Axis:
 
     @property
     def title(self) -> str:
-        """The unit, and that distances are ratios where they are."""
+        """Its label; else the unit, and that distances are ratios where they are."""
+        if self.label:
+            return self.label
         unit = "" if self.metric.unit == "share" else self.metric.unit
         scale = {"linear": "", "log": "log scale", "nines": "log scale towards 1"}[self.kind]
         return ", ".join(text for text in (unit, scale) if text)

@@ -74,8 +74,8 @@ def _heads(evidence: Evidence, model: str, name: str) -> Iterator[str]:
     noise = evidence.noise(model, name)
     mine = induction(evidence, model, name)
     other = induction(evidence, model, noise) if noise else None
-    if mine is not None and other is not None and mine.lost != other.lost:
-        yield f"the noise keeps {other.kept} induction heads"
+    if mine is not None and other is not None and mine != other:
+        yield f"of the induction heads the noise keeps {other.kept}"
 
 
 def _test(contrast: Row | None, unit: str) -> str:

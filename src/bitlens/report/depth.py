@@ -77,7 +77,7 @@ def along(
     return Figure(
         name=f"{evidence.prefix(model)}{course.name}",
         title=course.title,
-        key=course.key,
+        key=f"{course.key}{_dashes(axis, chances)}",
         strips=strips,
         caption=_missing(axis, chances),
         controls=(
@@ -91,6 +91,15 @@ def along(
 def across(panels: int) -> int:
     """How many charts stand in a row where there are so many?"""
     return 2 if panels == 4 else max(1, min(panels, 3))
+
+
+def _dashes(axis: Axis, chances: list[float]) -> str:
+    """What the long dashes are: an intact value of 0 has no place on a logarithmic axis."""
+    if axis.metric.level:
+        return ""
+    known = {"intact": axis.shows(axis.metric.intact), "chance": any(map(axis.shows, chances))}
+    drawn = [name for name, shows in known.items() if shows]
+    return f" Long dashes: {' and '.join(drawn)}." if drawn else ""
 
 
 def _missing(axis: Axis, chances: list[float]) -> str:

@@ -1,6 +1,7 @@
 """What does the store say? Every question the sections ask of it, and nothing else."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,6 +129,12 @@ class Evidence:
             if noise := self.noise(model, twin.compression):
                 found.append(("– its noise", noise))
         return found
+
+    def farthest(self, model: str, compressions: Sequence[str]) -> int:
+        """Which of these has the largest mean KL? The first where it was not measured."""
+        rows = [self.find(model, name, "behaviour.kl") for name in compressions]
+        values = [row["value"] if row else 0.0 for row in rows]
+        return values.index(max(values))
 
     def cast(self, model: str) -> str | None:
         """The cast that serves as rounding floor, if it was run."""

@@ -15,9 +15,10 @@ FOOT = -0.16
 """Where notes stand under a share of none."""
 
 
-def shares(metric: Metric, notes: bool) -> Axis:
+def shares(metric: Metric, label: str, notes: bool) -> Axis:
     """All shares from none to all: ladders that can be compared. `notes`: with room for them."""
-    return Axis(metric, "linear", FOOT - 0.06 if notes else -0.06, 1.1, (0, 0.25, 0.5, 0.75, 1))
+    low = FOOT - 0.06 if notes else -0.06
+    return Axis(metric, "linear", low, 1.1, (0, 0.25, 0.5, 0.75, 1), label)
 
 
 def ladder(

@@ -1,5 +1,6 @@
 """What broke in a twin, and where? Features, induction heads and attention, by name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bitlens.report.dictionaries import Dictionary, dictionaries
@@ -15,18 +16,25 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Induction:
-    """The reference's induction heads, and which of them are none in a twin."""
+    """The reference's induction heads, and which of them are none in a twin.
+
+    A head still above the cut is kept, so that an unchanged twin keeps all of them; one at or
+    below it is lost where its whole interval is, and undecided where the interval reaches above.
+    """
 
     total: int
     lost: tuple[str, ...]
     """As block.head."""
-    told: tuple[str, ...] = field(default=(), compare=False)
-    """The same with what became of their scores."""
+    undecided: tuple[str, ...] = ()
+    told: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """By block.head, with what became of its score."""
 
     @property
     def kept(self) -> str:
-        """`2 of 3`."""
-        return f"{self.total - len(self.lost)} of {self.total}"
+        """`2 of 3`, and how many are undecided."""
+        number = self.total - len(self.lost) - len(self.undecided)
+        more = f", {len(self.undecided)} undecided" if self.undecided else ""
+        return f"{number} of {self.total}{more}"
 
 
 def induction(evidence: Evidence, model: str, who: str) -> Induction | None:
@@ -36,18 +44,29 @@ def induction(evidence: Evidence, model: str, who: str) -> Induction | None:
         for row in evidence.table(model, who, "heads", "heads")
         if row["kind"] == "induction" and min(row["choosing"], row["reference"]) > INDUCTION
     ]
-    lost = [row for row in rows if row["twin"] <= INDUCTION]
-    names = tuple(f"{row['block']}.{row['head']}" for row in lost)
-    return Induction(len(rows), names, tuple(map(_fallen, lost))) if rows else None
+    if not rows:
+        return None
+    below = {_name(row): row for row in rows if row["twin"] <= INDUCTION}
+    undecided = tuple(name for name, row in below.items() if _reaches_above(row))
+    lost = tuple(name for name in below if name not in undecided)
+    told = {name: f"{name}, {_fallen(row)}" for name, row in below.items()}
+    return Induction(len(rows), lost, undecided, told)
+
+
+def _name(row: Row) -> str:
+    return f"{row['block']}.{row['head']}"
+
+
+def _reaches_above(row: Row) -> bool:
+    return row.get("twin_high") is not None and bool(row["twin_high"] > INDUCTION)
 
 
 def _fallen(row: Row) -> str:
-    """`1.3, 0.92 to 0.21 [0.18, 0.24]`: an interval that holds 0.4 leaves it open."""
-    name = f"{row['block']}.{row['head']}"
+    """`0.92 to 0.21 [0.18, 0.24]`."""
+    score = f"{row['reference']:.2f} to {row['twin']:.2f}"
     if row.get("twin_low") is None:
-        return f"{name}, {row['reference']:.2f} to {row['twin']:.2f}"
-    bounds = f"[{row['twin_low']:.2f}, {row['twin_high']:.2f}]"
-    return f"{name}, {row['reference']:.2f} to {row['twin']:.2f} {bounds}"
+        return score
+    return f"{score} [{row['twin_low']:.2f}, {row['twin_high']:.2f}]"
 
 
 def without_heads(evidence: Evidence, model: str, who: str) -> str:
@@ -113,13 +132,22 @@ def _heads(evidence: Evidence, model: str, who: str) -> str:
     found = induction(evidence, model, who)
     if found is None:
         return ""
-    if not found.lost:
+    if not found.told:
         every = {1: "its only induction head", 2: "both induction heads"}
         return every.get(found.total, f"all {found.total} induction heads")
     if len(found.lost) == found.total:
         return f"none of {count(found.total, 'induction head')}"
-    named = "; ".join(found.told[:NAMED]) + ("; ..." if len(found.told) > NAMED else "")
-    return f"{found.kept} induction heads (lost {named})"
+    told = [
+        f"{fate} {_listed([found.told[name] for name in names])}"
+        for fate, names in (("lost", found.lost), ("undecided", found.undecided))
+        if names
+    ]
+    number = found.total - len(found.told)
+    return f"{number} of {found.total} induction heads ({'; '.join(told)})"
+
+
+def _listed(heads: list[str]) -> str:
+    return "; ".join(heads[:NAMED]) + ("; ..." if len(heads) > NAMED else "")
 
 
 def _worst(found: list[tuple[Dictionary, Row]]) -> str:

@@ -192,6 +192,8 @@ class Tabs:
     """Alternatives, of which one is seen at a time."""
 
     tabs: tuple[tuple[str, tuple["Part", ...]], ...]
+    shown: int = 0
+    """Which one at first."""
 
 
 @dataclass(frozen=True)

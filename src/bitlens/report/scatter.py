@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import altair as alt
 
@@ -26,8 +27,13 @@ def heads(evidence: Evidence, model: str, compression: str, metric: str, suffix:
     }
 
 
-def against(evidence: Evidence, model: str, metric: str, marks: Mapping[str, Mark]) -> list[Panel]:
-    """A chart a compression: reference across, twin and its noise up. Empty without values."""
+def against(
+    evidence: Evidence, model: str, metric: str, marks: Mapping[str, Mark], percent: bool = True
+) -> list[Panel]:
+    """A chart a compression: reference across, twin and its noise up. Empty without values.
+
+    `percent`: shares are written in per cent; else as the fractions they are.
+    """
     twins = [twin.compression for twin in evidence.measured(model)]
     found = {
         twin: [
@@ -43,7 +49,8 @@ def against(evidence: Evidence, model: str, metric: str, marks: Mapping[str, Mar
         return []
     chances = [row["chance"] for row in rows if row["chance"] is not None]
     chance = statistics.median(chances) if chances else None
-    axis = fit(evidence.metrics[metric], rows, [chance])
+    drawn = evidence.metrics[metric] if percent else replace(evidence.metrics[metric], unit="")
+    axis = fit(drawn, rows, [chance])
     empty = frame(axis, _layers(axis, twins, marks), HEIGHT)
     guides = _guides(axis, chance)
     return [

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from bitlens.records import TwinRecord
 from bitlens.report.comparisons import beside, disagreement
 from bitlens.report.evidence import Evidence
-from bitlens.report.losses import induction, kept, moved, survivals, without_heads
+from bitlens.report.losses import INDUCTION, induction, kept, moved, survivals, without_heads
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import amount, count, figure, margin, plain, size
 
@@ -129,7 +129,8 @@ def summary_table(evidence: Evidence, model: str) -> Table:
     return Table(
         tuple(columns),
         tuple(rows),
-        "± is the longer half of the 95 % interval, documents being the unit. KL in nats; "
+        "± is the longer half of the 95 % interval, documents being the unit. KL: "
+        "KL(reference ‖ twin) in nats; "
         "ratio: the twin's perplexity over the reference's; RMS Δp: how far the true token's "
         "probability moved; same top: positions where both put the same token first."
         + (
@@ -138,7 +139,8 @@ def summary_table(evidence: Evidence, model: str) -> Table:
             else ""
         )
         + (
-            " induction heads: those above 0.4 that stay there."
+            f" induction heads: those with a score above {INDUCTION:g} that stay there; undecided "
+            "where a twin's interval reaches above it."
             if "induction heads" in titles
             else ""
         ),

@@ -22,7 +22,7 @@ from bitlens.report.parts import (
     Tabs,
 )
 from bitlens.report.scatter import Heads, against, heads
-from bitlens.report.wording import amount, figure, margin, times
+from bitlens.report.wording import amount, figure, margin
 
 LEVELS = {
     "attention.entropy": "Entropy: how spread out a head's attention is",
@@ -53,7 +53,12 @@ def attention(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tupl
         Section(
             f"{evidence.prefix(model)}attention-heads",
             "Which heads moved most, and which least?",
-            (Tabs(tuple((t, (_extremes(evidence, model, t, found[t]),)) for t in found)),),
+            (
+                Tabs(
+                    tuple((t, (_extremes(evidence, model, t, found[t]),)) for t in found),
+                    evidence.farthest(model, list(found)),
+                ),
+            ),
         ),
     ]
     strips = tuple(
@@ -126,9 +131,9 @@ def _maps(evidence: Evidence, model: str, found: Mapping[str, Heads]) -> Figure:
         title="How far did each head's attention move?",
         key=(
             "One cell a head; darker is farther (JSD in nats, one logarithmic scale for all "
-            "charts). Flat grey, in a compression's chart: not above the 95 % interval of the "
-            "same head under weight noise of the same size (under the cast, where no noise was "
-            "run)."
+            "charts). Flat grey, in a compression's chart: it moved, but no farther than noise of "
+            "the same size moves it (not above the 95 % interval of the same head under that "
+            "noise; under the cast, where no noise was run)."
         ),
         strips=tuple(strips),
         caption=f"Intact is 0.{told}",
@@ -222,14 +227,18 @@ def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
     chosen = order if few else [*order[:EXTREMES], *order[-EXTREMES:]]
     name, others = control(evidence, model, twin)
     moved = heads(evidence, model, twin, "attention.tv", "")
-    columns = ("", "head", "JSD (nats)", "under the control", "times", "attention elsewhere")
+    beside = "the cast" if name and name == evidence.cast(model) else "noise"
+    columns = (
+        *("", "head", "JSD (nats)"),
+        *(f"JSD under {beside}", f"ratio to {beside}", "attention elsewhere"),
+    )
     rows = tuple(
         (
             "all heads" if few else "most" if number < EXTREMES else "least",
             f"{place[0]}.{place[1]}",
             amount(found[place]),
             amount(others[place]) if place in others else "–",
-            _factor(found[place], others.get(place)),
+            _ratio(found[place], others.get(place)),
             margin(moved.get(place), "share"),
         )
         for number, place in enumerate(chosen)
@@ -243,5 +252,5 @@ def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
     return Table(tuple(Column(c, c not in ("", "head")) for c in columns), rows, caption)
 
 
-def _factor(row: Row, other: Row | None) -> str:
-    return times(row["value"] / other["value"]) if other and other["value"] > 0 else "–"
+def _ratio(row: Row, other: Row | None) -> str:
+    return figure(row["value"] / other["value"]) if other and other["value"] > 0 else "–"

@@ -20,7 +20,9 @@ def contexts(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> Iter
             }
             tabs.append((twin.compression, (_part(f"{stem}-contexts", rows, known),)))
     if tabs:
-        yield Section(f"{stem}-contexts", "Where features fire most", (Tabs(tuple(tabs)),))
+        shown = evidence.farthest(model, [name for name, _ in tabs])
+        told = "Where features fire most, in the documents shown"
+        yield Section(f"{stem}-contexts", told, (Tabs(tuple(tabs), shown),))
 
 
 def _part(name: str, rows: list[Row], known: dict[int, Row]) -> Contexts:
@@ -31,9 +33,10 @@ def _part(name: str, rows: list[Row], known: dict[int, Row]) -> Contexts:
     return Contexts(
         name,
         tuple(_shown(latent, by_latent[latent], known.get(latent)) for latent in order),
-        "Darker: stronger activation at that token, on one scale for both models; the top "
-        "position is underlined. The same text stands in both columns, so a feature that "
-        "survived is shaded alike.",
+        "Examples come from at most one document in four, or from four where documents are few: "
+        "elsewhere a feature may fire more. Darker: stronger activation at that token, on one "
+        "scale for both models; the top position is underlined. The same text stands in both "
+        "columns, so a feature that survived is shaded alike.",
     )
 
 

@@ -212,7 +212,8 @@ def _curve(
     steps = {f"{t / 100:g}": names[t] for t in sorted(names)}
     if not steps:
         return []
-    axis = shares(evidence.metrics[next(iter(steps.values()))], notes=False)
+    metric = evidence.metrics[next(iter(steps.values()))]
+    axis = shares(metric, "share of active features", notes=False)
     chart = ladder(
         evidence, model, steps, marks, "active features kept", "r above", sae.site, sae.label, axis
     )
@@ -257,11 +258,13 @@ def _typical(evidence: Evidence, model: str, sae: Dictionary) -> Table:
     return Table(
         (Column("compression"), *(Column(words(name), True) for name in known)),
         rows,
-        "The typical feature (medians). gain: slope of the twin's activation on the reference's, "
-        "1 when intact; concordance: correlation that also counts shifts of size; lost and new "
-        "firings: shares of the reference's firings that are gone, and of the twin's that are "
-        "new; F1 and kappa: do they fire together, the second beyond chance; twin only: features "
-        "active only in the twin, over active features.",
+        "Features and their firings. r, gain and concordance are medians over features; the other "
+        "columns pool all firings. gain: slope of the twin's activation on the reference's, 1 when "
+        "intact; concordance: correlation that also counts shifts of size; lost and new firings: "
+        "shares of the reference's firings that are gone, and of the twin's that are new (with "
+        "TopK codes equal by construction: as many fire at every position); F1 and kappa: do they "
+        "fire together, the second beyond chance; twin only: features active only in the twin, "
+        "over active features.",
     )
 
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 
+from bitlens.report.axes import words
 from bitlens.report.charts import beside
 from bitlens.report.depth import across
-from bitlens.report.evidence import Evidence
+from bitlens.report.evidence import Evidence, Row
 from bitlens.report.ladders import ladder, shares
 from bitlens.report.palette import Mark
 from bitlens.report.parts import Column, Details, Figure, Part, Prose, Strip, Table
 from bitlens.report.scatter import against
-from bitlens.report.wording import count, margin
+from bitlens.report.wording import amount, count, margin
 
 KINDS = {
     "induction": "Induction: attends to what followed the same token before",
@@ -31,7 +32,7 @@ def heads(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
         Strip(title, tuple(panels))
         for kind, title in KINDS.items()
         if f"heads.{kind}" in evidence.metrics
-        and (panels := against(evidence, model, f"heads.{kind}", marks))
+        and (panels := against(evidence, model, f"heads.{kind}", marks, percent=False))
     )
     if not strips:
         return (Prose("Heads were not scored: the analysis `heads` was not run."),)
@@ -53,8 +54,8 @@ def heads(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
             ),
             strips=strips,
             caption=(
-                "Heads at the right do this for a living; one that falls below the dashed line "
-                "does less of it after compression. Heads at the lower left never did."
+                "Heads at the right do this job; one that falls below the dashed line does less of "
+                "it after compression. Heads at the lower left never did."
             ),
             controls=beside(evidence, model),
             across=across(max(len(strip.panels) for strip in strips)),
@@ -69,7 +70,7 @@ def heads(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
 def _survival(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> Iterator[Part]:
     panels = []
     none: list[str] = []
-    for kind in KINDS:
+    for kind, title in KINDS.items():
         steps = {
             f"{t / 100:g}": name
             for t in THRESHOLDS
@@ -83,10 +84,12 @@ def _survival(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> Iter
             model,
             steps,
             marks,
-            f"{kind} heads",
-            "score above",
+            f"{title.partition(':')[0].lower()} heads",
+            f"{words(kind)} above",
             site="pattern",
-            axis=shares(evidence.metrics[next(iter(steps.values()))], bool(numbers)),
+            axis=shares(
+                evidence.metrics[next(iter(steps.values()))], "share of heads kept", bool(numbers)
+            ),
             notes={step: str(numbers.get(step, "")) for step in steps} if numbers else None,
         )
         if chart is None:
@@ -140,7 +143,7 @@ def _table(evidence: Evidence, model: str) -> Table:
     rows = tuple(
         (
             label,
-            *(margin(evidence.find(model, who, f"heads.{k}_rank", "pattern")) for k in KINDS),
+            *(_rank(evidence.find(model, who, f"heads.{k}_rank", "pattern")) for k in KINDS),
             *(
                 margin(evidence.find(model, who, "heads.copying", item=item))
                 for item in ("reference", "twin")
@@ -156,6 +159,11 @@ def _table(evidence: Evidence, model: str) -> Table:
         "intact, 0 by chance. copying: how much easier the second copy is than the first, in nats "
         "per token; kept: the twin's over the reference's, 100 % when intact, 0 by chance.",
     )
+
+
+def _rank(row: Row | None) -> str:
+    """With both ends: so near to 1 the halves of an interval differ in length."""
+    return "–" if row is None else amount(row)
 
 
 def _earlier(evidence: Evidence, model: str) -> Table:

@@ -6,22 +6,32 @@ from bitlens.report.axes import words
 from bitlens.report.depth import Course, along
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.palette import Mark
-from bitlens.report.parts import Column, Figure, Grid, Part, Place, Prose, Section, Table, Tabs
+from bitlens.report.parts import (
+    Column,
+    Details,
+    Figure,
+    Grid,
+    Part,
+    Place,
+    Prose,
+    Section,
+    Table,
+    Tabs,
+)
 from bitlens.report.wording import count, margin, plain, running, token
 
 CURVES = {
-    "lens_kl": "KL divergence of the two lenses",
+    "lens_kl": "KL(reference ‖ twin) of the two lenses",
     "lens_same_top": "Same token first",
     "lens_top5": "Common tokens among the first five",
     "target": "Probability of the true next token",
     "final_rank": "Rank of the model's final choice",
 }
-NEXT = {
-    "first correct, reference": ("lens.first_correct", "reference"),
-    "first correct, twin": ("lens.first_correct", "twin"),
-    "later by": ("lens.first_correct_shift", ""),
-    "lenses part": ("lens.divergence", ""),
-    "first bad block": ("lens.divergence_seed", ""),
+DEPTHS = {
+    "depth before first correct, reference": ("lens.first_correct", "reference"),
+    "depth before first correct, twin": ("lens.first_correct", "twin"),
+    "change": ("lens.first_correct_shift", ""),
+    "depth before they differ": ("lens.divergence", ""),
 }
 
 
@@ -44,6 +54,7 @@ def lens(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Par
         ),
         Tabs(tabs),
         _depths(evidence, model),
+        Details("As an earlier tool counts it", (_earlier(evidence, model),)),
     ]
     if grids := _grids(evidence, model):
         parts.append(
@@ -65,7 +76,6 @@ def _curves(evidence: Evidence, model: str, name: str, marks: Mapping[str, Mark]
         key=(
             f"{metric.question}{way} {solid} Bands: 95 % intervals. Wide grey: weight noise of "
             "the same size. Dotted: the cast, the rounding floor."
-            + ("" if metric.level else " Long dashes: intact and chance.")
         ),
     )
     return along(evidence, model, course, marks)
@@ -76,27 +86,33 @@ def _depths(evidence: Evidence, model: str) -> Table:
         (
             label,
             *(
-                _share(evidence.find(model, who, name, "resid", item), name)
-                for name, item in NEXT.values()
+                margin(evidence.find(model, who, name, "resid", item), "share")
+                for name, item in DEPTHS.values()
             ),
         )
         for label, who in evidence.with_noise(model)
     )
     return Table(
-        (Column("compression"), *(Column(title, True) for title in NEXT)),
+        (Column("compression"), *(Column(title, True) for title in DEPTHS)),
         rows,
-        "Shares of the depth. first correct: passed before the true next token first comes first "
-        "(100 %: it never does); later by: twin minus reference, 0 when intact. lenses part: "
-        "passed before reference and twin first put different tokens first (100 %: they never "
-        "do, which is intact). first bad block: an earlier tool's number, the first block whose "
-        "mean KL exceeds the mean over blocks.",
+        "Shares of the depth passed. First correct: before the true next token first comes first "
+        "(100 %: it never does); change: twin minus reference, 0 when intact. They differ: before "
+        "reference and twin first put different tokens first (100 %: they never do, which is "
+        "intact).",
     )
 
 
-def _share(row: Row | None, name: str) -> str:
-    if name == "lens.divergence_seed":
-        return "–" if row is None else plain(row["value"], 0)
-    return margin(row, "share")
+def _earlier(evidence: Evidence, model: str) -> Table:
+    rows = tuple(
+        (label, "–" if row is None else plain(row["value"], 0))
+        for label, who in evidence.with_noise(model)
+        for row in (evidence.find(model, who, "lens.divergence_seed", "resid"),)
+    )
+    return Table(
+        (Column("compression"), Column("first bad block", True)),
+        rows,
+        "The first block whose mean KL(reference ‖ twin) exceeds the mean over blocks.",
+    )
 
 
 def _grids(evidence: Evidence, model: str) -> tuple[Part, ...]:
@@ -105,7 +121,7 @@ def _grids(evidence: Evidence, model: str) -> tuple[Part, ...]:
         for twin in evidence.measured(model)
         if (rows := evidence.table(model, twin.compression, "lens", "trajectories"))
     )
-    return (Tabs(tabs),) if tabs else ()
+    return (Tabs(tabs, evidence.farthest(model, [name for name, _ in tabs])),) if tabs else ()
 
 
 def _grid(rows: list[Row]) -> Grid:

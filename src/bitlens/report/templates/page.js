@@ -260,7 +260,7 @@ for (const contexts of document.querySelectorAll(".contexts")) {
     const top = Math.max(0, ...excerpts.flatMap(([, , , , a, b]) => [...a, ...b]));
     const groups = ["reference", "twin"].flatMap((who) => {
       const mine = excerpts.filter(([found]) => found === who);
-      const title = element("p", `Where the ${who} fires most`, "group");
+      const title = element("p", `Where the ${who} fires most, in the documents shown`, "group");
       return mine.length ? [title, ...mine.map((one) => excerpt(one, texts, top))] : [];
     });
     contexts.querySelector(".excerpts").replaceChildren(...groups);
