@@ -224,7 +224,7 @@ def test_hovering_a_head_names_it_beside_its_control(inside: Visit) -> None:
 
 def test_contexts_change_with_the_feature(inside: Visit) -> None:
     """Arrow keys choose a feature; its tokens are shaded in steps, and stay text."""
-    contexts = inside.tab.locator("#features-2 .contexts").first
+    contexts = inside.tab.locator("#features-2 .contexts:visible").first
     select = contexts.locator("select")
     assert select.locator("option").count() == 6
     before = contexts.locator(".facts").inner_text()

@@ -57,6 +57,7 @@ def test_negative_zero_has_no_sign() -> None:
         (estimate(0.0250, 0.0170, 0.0330), "", "0.025 ±0.008"),
         (estimate(6.7e-5, 6.2e-5, 7.2e-5), "", "(6.7 ±0.5)e−5"),
         (estimate(0.9336, 0.9296, 0.9376), "share", "93.4 ±0.4 %"),
+        (estimate(-0.0004, -0.0084, 0.0076), "share", "0.0 ±0.8 %"),
         (estimate(0.5), "", "0.500"),
         (estimate(None), "", "–"),
         (None, "", "–"),

@@ -72,6 +72,7 @@ def margin(estimate: Mapping[str, Any] | None, unit: str = "") -> str:
     value, half = value / 10**power, half / 10**power
     exponent = math.floor(math.log10(half))
     places = min(max(-exponent + (half / 10**exponent < 3.55), 0), 6)
+    value = round(value, places) + 0.0  # A negative zero plus zero is a plain one.
     text = f"{value:,.{places}f} ±{half:.{places}f}".replace("-", "−")
     return f"({text})e−{-power}{sign}" if power else f"{text}{sign}"
 
