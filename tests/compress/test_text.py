@@ -147,6 +147,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(st.text("ab.*?[],= ", max_size=5), max_size=3).map(tuple)
     if holds_compression(kind):
         return st.deferred(compressions)
+    if kind is str:
+        return st.text("ab=/[],: ", max_size=5) | st.sampled_from(["path", "run=a", "path=run=a"])
     return {int: st.integers(0, 9), float: st.floats(0, 1), bool: st.booleans()}[kind]
 
 

@@ -51,6 +51,8 @@ class Compression(ABC):
     name: ClassVar[str]
     control: ClassVar[bool] = False
     """True for what exists to be compared with (nothing, noise), not to be shipped."""
+    positional: ClassVar[str | None] = None
+    """The setting whose value may be written first, without its name."""
 
     include: tuple[str, ...] = ()
     """Shell patterns of module paths to compress; empty: every matrix of every block but routers.

@@ -12,14 +12,17 @@ from bitlens.registry import nearest
 def parse(text: str) -> Compression:
     """Which compression is meant? `name`, or `name:setting=value,setting=value`.
 
-    Lists and nested compressions stand in brackets. `parse(format(c)) == c` for every `c`.
+    Lists and nested compressions stand in brackets; a positional setting may come first without
+    its name. `parse(format(c)) == c` for every `c`.
     """
     name, _, written = text.strip().partition(":")
     cls = COMPRESSIONS[name]
     settings = settings_of(cls)
     values: dict[str, Any] = {}
-    for piece in split(written):
+    for place, piece in enumerate(split(written)):
         key, equals, value = (part.strip() for part in piece.partition("="))
+        if cls.positional and place == 0 and key not in settings:
+            key, equals, value = cls.positional, "=", piece
         if not equals:
             raise BitlensError(
                 f"{name}: {piece!r} is not a setting with its value.",
@@ -47,11 +50,16 @@ def parse(text: str) -> Compression:
 
 def format(compression: Compression) -> str:
     """How is this compression written? Only what differs from the defaults, in canonical order."""
+    settings = settings_of(type(compression))
     written = [
         f"{setting.name}={_write(value, setting.type)}"
-        for setting in settings_of(type(compression)).values()
+        for setting in settings.values()
         if (value := getattr(compression, setting.name)) != setting.default
     ]
+    if compression.positional and written:
+        first = written[0].removeprefix(f"{compression.positional}=")
+        if first.partition("=")[0].strip() not in settings:
+            written[0] = first
     return compression.name + (":" + ",".join(written) if written else "")
 
 

@@ -52,8 +52,8 @@ def load(source: ModelSource, memory: int) -> Loaded:
     or needs code of its own without the flag.
     """
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
-    _require_model(source)
-    config = _guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
+    require_model(source)
+    config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
     if getattr(config, "is_encoder_decoder", False):
         raise BitlensError(
             f"{source.name} is an encoder-decoder ({config.model_type}).",
@@ -74,18 +74,18 @@ def load(source: ModelSource, memory: int) -> Loaded:
     elif offload:
         arguments["device_map"] = _blocks_on_disk(config, source, device)
         arguments["offload_folder"] = tempfile.mkdtemp(prefix="bitlens-offload-")
-    model = _guarded(source, lambda: AutoModelForCausalLM.from_pretrained(source.name, **arguments))
+    model = guarded(source, lambda: AutoModelForCausalLM.from_pretrained(source.name, **arguments))
     if offload:
         folder = arguments["offload_folder"]
         weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
     elif not source.device_map:
-        model = _guarded(source, lambda: model.to(device))
-    tokenizer = _guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
+        model = guarded(source, lambda: model.to(device))
+    tokenizer = guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
     return Loaded(
         name_of(source),
         model.eval(),
         tokenizer,
-        _fingerprint(source, config),
+        fingerprint(source, config),
         offload,
         weight_bytes,
     )
@@ -105,7 +105,7 @@ def name_of(source: ModelSource) -> str:
     return path.resolve().name if path.exists() else source.name
 
 
-def _require_model(source: ModelSource) -> None:
+def require_model(source: ModelSource) -> None:
     """Say early and plainly what a path lacks; a hub id is left to the hub."""
     path = Path(source.name)
     if not path.exists():
@@ -131,7 +131,7 @@ def _require_model(source: ModelSource) -> None:
         )
 
 
-def _guarded(source: ModelSource, action: Any) -> Any:
+def guarded(source: ModelSource, action: Any) -> Any:
     """transformers' many errors as one that says what to do."""
     try:
         return action()
@@ -205,7 +205,7 @@ def _skeleton(config: Any, source: ModelSource) -> nn.Module:
 
 
 def _weight_bytes(config: Any, source: ModelSource) -> int:
-    skeleton = _guarded(source, lambda: _skeleton(config, source))
+    skeleton = guarded(source, lambda: _skeleton(config, source))
     wanted = _dtype(source.dtype)
     if not isinstance(wanted, torch.dtype):
         wanted = getattr(config, "dtype", None) or torch.float32
@@ -233,7 +233,7 @@ def _blocks_on_disk(config: Any, source: ModelSource, device: torch.device) -> d
     return placed
 
 
-def _fingerprint(source: ModelSource, config: Any) -> str:
+def fingerprint(source: ModelSource, config: Any) -> str:
     """Which weights are these? Of a folder, a hash of every weight file; of a hub model, its
     commit."""
     settings = {k: v for k, v in config.to_dict().items() if k != "_name_or_path"}

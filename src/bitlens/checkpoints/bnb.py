@@ -1,0 +1,63 @@
+"""bitsandbytes: LLM.int8, and 4 bits as nf4 or fp4."""
+
+from typing import Any
+
+from torch import nn
+
+from bitlens.checkpoints.checkpoint import Found, Request, Stored, library, quantization
+from bitlens.checkpoints.pretrained import load_whole
+from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
+
+
+def read(request: Request) -> Found:
+    """The model with bitsandbytes' own modules, which run on CPU and GPU."""
+    bnb = library("bitsandbytes", "bnb", needed_for="A bitsandbytes checkpoint")
+    model = load_whole(request, trust_remote_code=request.source.trust_remote_code, dtype="auto")
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            # At the first forward it would repack the weight in place for such CPUs: what is
+            # dequantized after that is garbage, and the product goes through bfloat16.
+            module.support_avx512bf16_for_cpu = False
+    settings = quantization(model.config)
+    kind = settings["bnb_4bit_quant_type"] if settings.get("load_in_4bit") else "int8"
+    return Found(
+        f"bitsandbytes {kind}", True, model, find(request.reference.model, model, _held(bnb))
+    )
+
+
+def _held(bnb: Any) -> Quantized:
+    def quantized(module: nn.Module) -> Stored | None:
+        if isinstance(module, bnb.nn.Linear4bit):
+            return _four_bits(bnb, module)
+        if isinstance(module, bnb.nn.Linear8bitLt):
+            return _eight_bits(bnb, module)
+        return None
+
+    return quantized
+
+
+def _four_bits(bnb: Any, module: Any) -> Stored:
+    state = module.weight.quant_state
+    nested = [state.state2.absmax, state.offset] if state.nested else []
+    return Stored(
+        lambda: bnb.functional.dequantize_4bit(module.weight.data, state).float(),
+        bits_per_weight([module.weight.data, state.absmax, *nested], state.shape.numel()),
+        state.quant_type,
+        state.blocksize,
+        "scales quantized to 8 bits" if state.nested else "",
+    )
+
+
+def _eight_bits(bnb: Any, module: Any) -> Stored:
+    def scales() -> Any:
+        # The first forward moves them from the weight to the module's state.
+        own = getattr(module.weight, "SCB", None)
+        return module.state.SCB if own is None else own
+
+    weight = module.weight.data if module.state.CB is None else module.state.CB
+    return Stored(
+        lambda: bnb.functional.int8_vectorwise_dequant(weight, scales().to(weight.device)).float(),
+        bits_per_weight([weight, scales()], weight.numel()),
+        "int8",
+        note=f"input columns that reach {module.state.threshold:g} are multiplied in 16 bits",
+    )

@@ -1,0 +1,139 @@
+"""Which format is this checkpoint in? Found out from its own files, and read accordingly."""
+
+import copy
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from bitlens.checkpoints.checkpoint import Checkpoint, Found, Request, quantization
+from bitlens.checkpoints.same import require_same
+from bitlens.checkpoints.stored import dequantized, restored
+from bitlens.compress.checkpoint import Checkpoint as Settings
+from bitlens.errors import BitlensError
+from bitlens.models.load import Loaded, fingerprint, guarded, name_of, require_model
+from bitlens.models.source import ModelSource
+
+READERS = {
+    "bitsandbytes": "bnb",
+    "bitsandbytes_4bit": "bnb",
+    "bitsandbytes_8bit": "bnb",
+    "gptq": "gptq",
+    "awq": "gptq",
+    "compressed-tensors": "compressed",
+    "hqq": "hqq",
+    "torchao": "torchao",
+    None: "plain",
+}
+"""By quant_method in config.json, the module of this package that reads it."""
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+
+
+def open_checkpoint(
+    settings: Settings, reference: Loaded, trust_remote_code: bool = False
+) -> Checkpoint:
+    """The checkpoint as a twin of the reference.
+
+    Architecture, vocabulary, shapes and tokens are compared before any weight is read. Raises
+    BitlensError for the first difference, for a format that cannot be read, and for a library
+    that is not installed.
+    """
+    source = ModelSource(settings.path, settings.revision, trust_remote_code=trust_remote_code)
+    request = Request(source, settings.run, reference)
+    if settings.path.endswith(".gguf"):
+        from bitlens.checkpoints import gguf
+
+        return gguf.open_file(request)
+    require_model(source)
+    common = {"revision": source.revision, "trust_remote_code": trust_remote_code}
+    config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
+    reader = _reader(source, quantization(config).get("quant_method"))
+    name = name_of(source)
+    tokenizer = _tokenizer(source, common)
+    require_same(reference, name, config, tokenizer, trust_remote_code)
+    found = _as_asked(request, reader.read(request))
+    notes = found.notes
+    if tokenizer is None:
+        notes = (*notes, f"{name} has no tokenizer; that of {reference.name} is used.")
+    return Checkpoint(
+        name,
+        found.format,
+        found.kernels,
+        found.model,
+        tokenizer or reference.tokenizer,
+        fingerprint(source, config),
+        found.stored,
+        notes,
+    )
+
+
+def _reader(source: ModelSource, method: Any) -> Any:
+    method = getattr(method, "value", method)
+    if method not in READERS:
+        raise BitlensError(
+            f"{source.name} is quantized with {method!r}.",
+            f"one of {', '.join(name for name in READERS if name)}, or a .gguf file.",
+            "the same model in one of these formats.",
+        )
+    return importlib.import_module(f"bitlens.checkpoints.{READERS[method]}")
+
+
+def _tokenizer(source: ModelSource, common: dict[str, Any]) -> PreTrainedTokenizerBase | None:
+    folder = Path(source.name)
+    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZERS):
+        return None
+    return guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
+
+
+def _as_asked(request: Request, found: Found) -> Found:
+    """With real kernels, or with dequantized weights in ordinary matrices."""
+    if not found.kernels:
+        if request.run == "kernels":
+            raise BitlensError(
+                f"{request.source.name} ({found.format}) is read as ordinary matrices; there are"
+                " no kernels to run.",
+                "run=weights for this format.",
+                f"checkpoint:{request.source.name}",
+            )
+        return found
+    if request.run == "weights":
+        return _ordinary(request, found, "as asked")
+    reason = _trial(request, found)
+    if reason is None:
+        return found
+    if request.run == "kernels":
+        raise BitlensError(
+            f"The kernels of {request.source.name} ({found.format}) do not run here: {reason}.",
+            "a machine on which they run.",
+            f"checkpoint:{request.source.name},run=weights",
+        )
+    return _ordinary(request, found, f"the kernels do not run here ({reason})")
+
+
+@torch.no_grad()
+def _trial(request: Request, found: Found) -> str | None:
+    """Why the model does not run on this machine; None if it does."""
+    try:
+        found.model(torch.zeros((1, 2), dtype=torch.long, device=request.device), use_cache=False)
+    except (RuntimeError, ValueError, NotImplementedError, ImportError, AssertionError) as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return None
+
+
+def _ordinary(request: Request, found: Found, why: str) -> Found:
+    reference = request.reference.model
+    config = copy.deepcopy(reference.config)
+    config.tie_word_embeddings = found.model.config.tie_word_embeddings
+    model = dequantized(type(reference), config, found.stored, reference.dtype, request.device)
+    note = f"{found.format}: dequantized weights in ordinary matrices, {why}."
+    return replace(
+        found,
+        kernels=False,
+        model=model,
+        stored=restored(model, found.stored),
+        notes=(*found.notes, note),
+    )

@@ -1,0 +1,39 @@
+"""Which folder, file or hub id is the twin, where the twin was made elsewhere?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.inputs import Inputs
+from bitlens.compress.settings import check
+
+
+@COMPRESSIONS.register("checkpoint")
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Compression):
+    """A checkpoint with modules of its own: bitsandbytes, GPTQ, AWQ, compressed-tensors, HQQ,
+    torchao, a .gguf file, or ordinary weights."""
+
+    name: ClassVar[str] = "checkpoint"
+    positional: ClassVar[str | None] = "path"
+
+    path: str
+    """A folder, a .gguf file or a hub id; of a hub repository, `owner/name/file.gguf`."""
+    revision: str = "main"
+    """Of a hub id: branch, tag or commit."""
+    run: Literal["auto", "kernels", "weights"] = "auto"
+    """`kernels`: the library's own modules, activations as deployed. `weights`: what they stand
+    for in ordinary matrices. `auto`: kernels where they run on this machine."""
+    include: tuple[str, ...] = field(init=False, default=())
+    """What it holds is what is compared."""
+    exclude: tuple[str, ...] = field(init=False, default=())
+    """What it holds is what is compared."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        raise ValueError("a checkpoint has modules of its own: nothing is compressed")
