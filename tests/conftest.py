@@ -1,6 +1,7 @@
 """Tiny random models with a tokenizer, as folders and in memory, and a few short texts."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,16 @@ from tokenizers import Tokenizer, decoders, models
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from bitlens.kept import ENVIRONMENT
 from bitlens.models.families import FAMILIES
 from bitlens.seeds import generator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Calibrated twins of tests are kept where they are thrown away."""
+    os.environ[ENVIRONMENT] = str(tmp_path_factory.mktemp("cache"))
+
 
 TINY = {family.model_type: family.tiny for family in FAMILIES}
 

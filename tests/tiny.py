@@ -1,5 +1,6 @@
 """Tiny random models in generic position, what they read, and what is measured of them."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,17 @@ from torch import Tensor, nn
 from bitlens.analyses import ANALYSES, Analysis
 from bitlens.analyses.analysis import Reader, Shown
 from bitlens.analyses.features import Features, Placed
+from bitlens.calibrate import Wanted, calibrate
+from bitlens.calibration import calibrated
 from bitlens.comparison import comparisons
 from bitlens.compress import parse
 from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.controls import Noise
 from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
+from bitlens.kept import Kept
+from bitlens.matrices import Around
 from bitlens.measure import Measured, Measurement
 from bitlens.models.families import FAMILIES
 from bitlens.models.layout import Layout
@@ -207,7 +213,18 @@ def twin(layout: Layout, compression: str | Compression | None, seed: int = 0) -
         return Twin(layout, None)
     matrices = [name for name, _ in layout.matrices()]
     names = [*matrices, *(m.name for m in layout.shell_maps())]
-    return Twin(layout, compression, targets(names, matrices, compression), seed)
+    taken = targets(names, matrices, compression)
+    base = calibrated(compression)
+    if base is None:
+        return Twin(layout, compression, taken, seed)
+    kept = Kept(Path(tempfile.mkdtemp(prefix="bitlens-test-")))
+    wanted = {"twin": Wanted(base, frozenset(taken), kept, {})}
+    documents = corpus([[20, 7], [20], [20]], seed=5)
+    failed = calibrate(layout, wanted, documents, 64, seed, 1 << 30)
+    for error in failed.values():
+        raise error
+    source = Around(compression, kept, seed) if isinstance(compression, Noise) else kept
+    return Twin(layout, compression, taken, seed, source)
 
 
 def sweep(

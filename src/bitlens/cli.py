@@ -79,6 +79,10 @@ def audit(
     analyses: Annotated[str, _setting("analyses", "LIST")] = "",
     text: Annotated[str, _setting("text", "SOURCE")] = DEFAULT["text"],
     tokens: Annotated[int, _setting("tokens", "N")] = DEFAULT["tokens"],
+    calibration: Annotated[str | None, _setting("calibration", "SOURCE")] = None,
+    calibration_tokens: Annotated[int, _setting("calibration_tokens", "N")] = DEFAULT[
+        "calibration_tokens"
+    ],
     context: Annotated[int | None, _setting("context", "N")] = None,
     bos: Annotated[str, _setting("bos", "auto|yes|no")] = DEFAULT["bos"],
     positions: Annotated[str, _setting("positions", "content|all|last")] = DEFAULT["positions"],
@@ -114,6 +118,8 @@ def audit(
         analyses=_names(analyses),
         text=text,
         tokens=tokens,
+        calibration=calibration,
+        calibration_tokens=calibration_tokens,
         context=context,
         bos=bos,
         positions=positions,

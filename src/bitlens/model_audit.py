@@ -13,6 +13,7 @@ from bitlens.analyses import ANALYSES, Analysis
 from bitlens.analyses.analysis import Reader, Shown
 from bitlens.analyses.features import Features
 from bitlens.analyses.survival import PLACES
+from bitlens.calibration import calibrated
 from bitlens.checks import about_change, about_documents, about_layout, about_tokens, check_forward
 from bitlens.comparison import comparisons
 from bitlens.contexts import contexts
@@ -20,6 +21,7 @@ from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.shown import CorpusTexts
 from bitlens.data.texts import read_texts
 from bitlens.errors import BitlensError
+from bitlens.making import Making
 from bitlens.manifest import Done, cell_entry, describe_corpus, describe_model, twin_record
 from bitlens.measure import Measurement
 from bitlens.models.layout import Layout
@@ -29,7 +31,7 @@ from bitlens.models.source import ModelSource
 from bitlens.plan import CORPUS, Plan, make_plan
 from bitlens.records import Cell, Check, Value
 from bitlens.saes import Fitted, fit_saes
-from bitlens.sides import Side, sides, twins
+from bitlens.sides import Side, sides
 from bitlens.store import Store
 from bitlens.study import Study, parse_bytes
 from bitlens.tables import joined, tables
@@ -97,10 +99,22 @@ class Audit:
     def run(self, done: Done) -> None:
         """Compute what is missing and add to the manifest how everything ended."""
         wanted = sides(self.study, self.layout)
-        self.twins, failures = twins(self.layout, wanted, self.seed, self.keep_going)
-        self._lose(failures)
+        self.making = Making(
+            self.study,
+            self.loaded,
+            self.layout,
+            self.corpus,
+            self.seed,
+            self._batch_tokens,
+            self.memory,
+            self.say,
+            self.keep_going,
+        )
+        self.twins = self.making.twins(wanted)
+        self._lose(self.making.failed)
+        self.checks += self.making.checks
         self.cells = {
-            (side.text, a.name): self._cell(side.text, a) for side in wanted for a in self.analyses
+            (side.text, a.name): self._cell(side, a) for side in wanted for a in self.analyses
         }
         missing = [
             key
@@ -237,7 +251,7 @@ class Audit:
             )
         return narrowed
 
-    def _cell(self, text: str, analysis: Analysis) -> Cell:
+    def _cell(self, side: Side, analysis: Analysis) -> Cell:
         model, corpus = self.loaded.model, self.corpus
         settings = {
             "weights": self.loaded.fingerprint,
@@ -254,7 +268,10 @@ class Audit:
         }
         if analysis.name in self.own:
             settings["tokens"] = self.own[analysis.name][0].token_hash
-        return Cell(self.loaded.name, text, analysis.name, self.seed, settings)
+        calibration = self.making.calibration
+        if calibration is not None and calibrated(side.compression) is not None:
+            settings["calibration"] = calibration.token_hash
+        return Cell(self.loaded.name, side.text, analysis.name, self.seed, settings)
 
     def _sweep(self, wanted: Sequence[Side], missing: Sequence[Key]) -> None:
         """Everything missing in one sweep, then what it shows in a second."""

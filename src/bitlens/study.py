@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from bitlens.demo import evaluation_path, model_path, sae_paths
+from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest
@@ -100,6 +100,10 @@ def _source(text: str) -> str:
     return str(evaluation_path()) if text == DEMO else text
 
 
+def _calibrated_on(text: str) -> str:
+    return str(calibration_path()) if text == DEMO else text
+
+
 def _word(value: Any) -> Any:
     """YAML reads yes and no as true and false."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
@@ -158,6 +162,13 @@ class Study(BaseModel):
     ship with bitlens."""
     tokens: StrictInt = Field(65_536, ge=0, examples=[65_536])
     """At most so many tokens; 0: the whole text."""
+    calibration: Annotated[str, AfterValidator(_calibrated_on)] | None = Field(
+        None, examples=["calibration.jsonl"]
+    )
+    """Documents that GPTQ, AWQ and their like are calibrated on, as text is given; they must be
+    apart from it. By default, of the texts that ship with bitlens, those meant for it."""
+    calibration_tokens: StrictInt = Field(131_072, ge=0, examples=[131_072])
+    """At most so many tokens of calibration; 0: all of it."""
     context: StrictInt | None = Field(None, ge=2, examples=[512])
     """Tokens read at a time; by default as many as the model can, 1,024 at most."""
     bos: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = Field(
@@ -177,9 +188,12 @@ class Study(BaseModel):
     """How intervals are made: by leaving out shards of documents, or drawing documents again."""
     memory: Annotated[str, AfterValidator(_measurable)] | None = Field(None, examples=["8GB"])
     """How much memory to use: 8GB, 512MB, 1.5GiB; by default a share of what is free."""
-    allow: tuple[Literal["identical", "poor-fit"], ...] = Field((), examples=["[identical]"])
-    """Refusals to override. identical: a twin that equals its reference; poor-fit: an SAE that
-    leaves most of the activations unexplained."""
+    allow: tuple[Literal["identical", "overlap", "poor-fit"], ...] = Field(
+        (), examples=["[identical]"]
+    )
+    """Refusals to override. identical: a twin that equals its reference; overlap: calibration
+    documents that are evaluated too; poor-fit: an SAE that leaves most of the activations
+    unexplained."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -196,6 +210,8 @@ class Study(BaseModel):
         """Every setting as plain values, the same on every machine: home folders become `~`."""
         settings = self.model_dump(mode="json")
         settings["text"] = _public(self.text, evaluation_path())
+        if self.calibration:
+            settings["calibration"] = _public(self.calibration, calibration_path())
         for model in settings["models"]:
             model["name"] = _public(model["name"], model_path())
             # The embedded model comes with its own again.

@@ -8,17 +8,15 @@ block is handed out when the block runs. Streams that fork from another share it
 import ctypes
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from bitlens.errors import BitlensError
-from bitlens.models.block import BlockLayout, first_tensor
 from bitlens.models.layout import Layout
+from bitlens.models.run import Block
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
 from bitlens.plan import TokenBatch
@@ -180,7 +178,7 @@ class Sweep:
         self,
         depth: int,
         batch: TokenBatch,
-        blocks: Mapping[str, "_Block"],
+        blocks: Mapping[str, Block],
         hidden: Hidden,
         calls: Mapping[tuple[str, int], tuple[Call, ...]],
     ) -> Step:
@@ -193,7 +191,7 @@ class Sweep:
             states = hidden[(forks_here or stream.name, batch.number)]
             call = calls[(self.twins[source].entry_key, batch.number)][depth]
             sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
-            read, outputs[stream.name] = blocks[source](states, call, sites)
+            read, outputs[stream.name] = blocks[source](states, call, sites, batch.mask)
             # Blocks may live on several devices; what is read of them comes together on one.
             readings[stream.name] = {s: v.to(batch.tokens.device) for s, v in read.items()}
         self.progress(batch.tokens.numel() * len(outputs))
@@ -240,11 +238,10 @@ class Sweep:
             if name in self.failed or twin.entry_key in entries:
                 continue
             try:
-                own = twin.shell_weights()
+                entry = twin.enter(batch.tokens, batch.mask)
             except BitlensError as error:
                 self.failed[name] = str(error)
                 continue
-            entry = self.layout.shell.enter(batch.tokens, batch.mask, own)
             entries[twin.entry_key] = entry.hidden
             calls[(twin.entry_key, batch.number)] = entry.calls
         readings: dict[str, dict[str, Tensor]] = {}
@@ -276,24 +273,20 @@ class Sweep:
 
     def logits(self, stream: Stream, states: Tensor) -> Tensor:
         """`[n, width]` after the stream's last block to `[n, vocabulary]`, float32."""
-        twin = self.twins[stream.weights_at(self.layout.depth - 1)]
-        return self.layout.shell.leave(states, twin.shell_weights()).float()
+        return self.twins[stream.weights_at(self.layout.depth - 1)].leave(states).float()
 
     def stream(self, name: str) -> Stream:
         return next(s for s in self.streams if s.name == name)
 
-    def _blocks(self, depth: int) -> dict[str, "_Block"]:
+    def _blocks(self, depth: int) -> dict[str, Block]:
         """This block once for every twin that a stream runs here."""
         needed = {s.weights_at(depth) for s in self.streams if s.runs(depth)}
         weights = self.layout.weights(depth)
-        code = self.layout.callable_block(depth)
         maps = self.layout.maps(depth, weights)
-        names = self.layout.block_layouts[depth]
         blocks = {}
         for name in sorted(needed - self.failed.keys()):
             try:
-                own = self.twins[name].block_weights(depth, weights, maps)
-                blocks[name] = _Block(code, names, own)
+                blocks[name] = self.twins[name].block(depth, weights, maps)
             except BitlensError as error:
                 self.failed[name] = str(error)
         return blocks
@@ -366,81 +359,3 @@ class _Last(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return 2
-
-
-class _Block:
-    """One block with one twin's weights."""
-
-    def __init__(self, code: nn.Module, names: BlockLayout, weights: Mapping[str, Tensor]) -> None:
-        self._code = code
-        self._names = names
-        self._weights = dict(weights)
-        some = next(w for w in self._weights.values() if w.is_floating_point())
-        self._device, self._dtype = some.device, some.dtype
-
-    def __call__(
-        self, hidden: Tensor, call: Call, sites: Sequence[str]
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        # A fork may come from a stream of another dtype.
-        hidden = hidden.to(self._device, self._dtype)
-        call = call.each(lambda tensor: tensor.to(self._device))
-        with _capture(self._code, self._names, [site(s).kind for s in sites]) as caught:
-            output = first_tensor(
-                functional_call(self._code, self._weights, (hidden, *call.args), call.kwargs)
-            )
-        caught["resid"] = output
-        return {s: _with_batch(caught[site(s).kind], hidden) for s in sites}, output
-
-
-def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
-    """Some families flatten rows and positions inside the block (OPT's MLP)."""
-    rows, positions = hidden.shape[:2]
-    if value.shape[0] == rows * positions and value.shape[0] != rows:
-        return value.unflatten(0, (rows, positions))
-    return value
-
-
-@contextmanager
-def _capture(
-    code: nn.Module, names: BlockLayout, kinds: Sequence[str]
-) -> Iterator[dict[str, Tensor]]:
-    """Listen to the modules whose inputs or outputs are asked for, and stop listening."""
-    caught: dict[str, Tensor] = {}
-    handles = []
-
-    def output_of(kind: str, element: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            value = output[element] if isinstance(output, tuple) else output
-            if value is None:
-                raise BitlensError(
-                    f"{type(module).__name__} hands out no {kind}.",
-                    "eager attention, which keeps its weights.",
-                    "model.set_attn_implementation('eager') before anything is read.",
-                )
-            caught[kind] = value
-
-        return hook
-
-    def input_of(kind: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any) -> None:
-            caught[kind] = args[0]
-
-        return hook
-
-    for kind in kinds:
-        if kind in ("attn", "mlp"):
-            path = names.attention if kind == "attn" else names.mlp
-            handles.append(code.get_submodule(path).register_forward_hook(output_of(kind, 0)))
-        elif kind == "pattern":
-            module = code.get_submodule(names.pattern)
-            handles.append(module.register_forward_hook(output_of(kind, 1)))
-        elif kind in ("heads", "neurons"):
-            path_or_none = names.heads if kind == "heads" else names.neurons
-            assert path_or_none is not None
-            module = code.get_submodule(path_or_none)
-            handles.append(module.register_forward_pre_hook(input_of(kind)))
-    try:
-        yield caught
-    finally:
-        for handle in handles:
-            handle.remove()

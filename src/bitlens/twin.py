@@ -1,23 +1,35 @@
 """A twin: a source of modules and a compute dtype; here the reference after a compression."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from bitlens.compress import coverage, format
-from bitlens.compress.compression import Compression, Map
+from bitlens.compress.activations import Activations
+from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.matrices import Computed, Source
 from bitlens.models.layout import Layout
+from bitlens.models.run import Block
+from bitlens.models.shell import Entry
+
+
+def targeted_maps(layout: Layout, targets: Collection[str]) -> Iterator[Map]:
+    """Every map of the model that is to be compressed, from the first."""
+    for depth in range(layout.depth):
+        for group in layout.maps(depth, layout.weights(depth)):
+            yield from (m for m in group if m.name in targets)
+    yield from (m for m in layout.shell_maps() if m.name in targets)
 
 
 class Twin:
     """Makes the twin's weights from the reference's, a block at a time; keeps none of them.
 
-    With `compression` None it is the reference itself.
+    With `compression` None it is the reference itself. `source` is where the matrices come from
+    when they are not simply computed.
     """
 
     def __init__(
@@ -26,15 +38,17 @@ class Twin:
         compression: Compression | None,
         targets: Sequence[str] = (),
         seed: int = 0,
+        source: Source | None = None,
     ) -> None:
         self.layout = layout
         self.compression = compression
         self.targets = frozenset(targets)
         self.seed = seed
+        if compression is not None and source is None:
+            source = Computed(compression, seed, lambda: targeted_maps(layout, self.targets))
+        self._source = source
         self._rows: dict[str, coverage.Row] = {}
         self._cast_rows: dict[str, coverage.Row] = {}
-        self._survey: Any = None
-        self._surveyed = False
         self._shell: dict[str, Tensor] | None = None
 
     @property
@@ -48,29 +62,35 @@ class Twin:
         own = sorted(self.targets & {m.name for m in self.layout.shell_maps()})
         return f"{self.dtype} {self.compression} {self.seed}" if own else f"{self.dtype}"
 
-    def _compress(self, maps: Sequence[Map]) -> dict[str, Tensor]:
-        """Effective matrices by name, those of the maps that are targets."""
+    def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:
+        """What its blocks are called with."""
+        return self.layout.shell.enter(tokens, mask, self.shell_weights())
+
+    def leave(self, states: Tensor) -> Tensor:
+        """`[n, width]` after the last block to `[n, vocabulary]`."""
+        return self.layout.shell.leave(states, self.shell_weights())
+
+    def block(self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]) -> Block:
+        """This block of the twin, to be run; from the reference's weights and effective maps."""
+        own, roundings = self._made(depth, weights, maps)
+        layout = self.layout
+        return Block(layout.callable_block(depth), layout.block_layouts[depth], own, roundings)
+
+    def _compress(self, maps: Sequence[Map]) -> dict[str, Compressed]:
+        """By name, what became of the maps that are targets, in the twin's dtype."""
         chosen = [m for m in maps if m.name in self.targets]
-        if self.compression is None or not chosen:
+        if self.compression is None or self._source is None or not chosen:
             return {}
-        if not self._surveyed:
-            self._survey = self.compression.survey(self._targeted_maps)
-            self._surveyed = True
-        results = self.compression.compress(chosen, self.seed, self._survey)
-        own: dict[str, Tensor] = {}
-        for m, result in zip(chosen, results, strict=True):
-            own[m.name] = result.weight.to(self.dtype or m.weight.dtype)
+        text = format(self.compression)
+        own: dict[str, Compressed] = {}
+        for m, result in zip(chosen, self._source(chosen), strict=True):
+            weight = result.weight.to(self.dtype or m.weight.dtype)
+            own[m.name] = replace(result, weight=weight)
             if m.name not in self._rows:
                 self._rows[m.name] = coverage.measure(
-                    m.name, "block", m.weight, own[m.name], result.bits, format(self.compression)
+                    m.name, "block", m.weight, weight, result.bits, text, result.note, result.group
                 )
         return own
-
-    def _targeted_maps(self) -> Iterator[Map]:
-        for depth in range(self.layout.depth):
-            for group in self.layout.maps(depth, self.layout.weights(depth)):
-                yield from (m for m in group if m.name in self.targets)
-        yield from (m for m in self.layout.shell_maps() if m.name in self.targets)
 
     def block_weights(
         self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]
@@ -79,16 +99,26 @@ class Twin:
 
         What the compression leaves alone is shared with the reference, not copied.
         """
+        return self._made(depth, weights, maps)[0]
+
+    def _made(
+        self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]
+    ) -> tuple[dict[str, Tensor], Mapping[str, Activations]]:
+        """The block's parameters, and how what its matrices are multiplied with is rounded."""
         if self.compression is None:
-            return weights
+            return weights, {}
+        roundings: dict[str, Activations] = {}
         prefix = self.layout.block_name(depth)
         own = {name: self._cast(tensor, f"{prefix}.{name}") for name, tensor in weights.items()}
         for group, places in zip(maps, self.layout.block_layouts[depth].groups, strict=True):
             compressed = self._compress(group)
             for place, m in zip(places, group, strict=True):
                 if m.name in compressed:
-                    own[place.key] = place.stored(compressed[m.name])
-        return own
+                    result = compressed[m.name]
+                    own[place.key] = place.stored(result.weight)
+                    if result.activations is not None:
+                        roundings[place.key] = result.activations
+        return own, roundings
 
     def shell_weights(self) -> dict[str, Tensor]:
         """Embedding, final norm and unembedding where they differ from the reference's."""
@@ -98,8 +128,8 @@ class Twin:
                 named = self.layout.shell.module.named_parameters()
                 own |= {name: self._cast(p.detach(), name) for name, p in named}
             for m in self.layout.shell_maps():
-                for name, weight in self._compress([m]).items():
-                    own[f"{name}.weight"] = weight
+                for name, result in self._compress([m]).items():
+                    own[f"{name}.weight"] = result.weight
             self._shell = own
         return self._shell
 

@@ -27,6 +27,8 @@ class Row:
     """The compression as text, or the dtype of what was left alone."""
     bits: float
     """Bits per weight with scales and zeros included."""
+    group: int
+    """Input columns within a row that share a scale; 0: whole rows or more do, or nothing does."""
     parameters: int
     bytes: int
     changed: float
@@ -38,7 +40,7 @@ class Row:
     reason: str | None
     """Why there is no relative error or no SQNR."""
     note: str = ""
-    """`left alone: router`, `tied to ...`"""
+    """`left alone: router`, `tied to ...`, what a method had to do to succeed."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def measure(
     bits: float,
     format: str,
     note: str = "",
+    group: int = 0,
 ) -> Row:
     """How far is a twin's weight from its reference? `twin` is None for what was left alone."""
     changed, error, size = (0, 0.0, 1.0) if twin is None else _compared(name, reference, twin)
@@ -83,6 +86,7 @@ def measure(
         compressed=twin is not None,
         format=format,
         bits=bits,
+        group=group,
         parameters=reference.numel(),
         bytes=math.ceil(reference.numel() * bits / 8),
         changed=changed / reference.numel(),
@@ -101,6 +105,7 @@ def tied(name: str, kind: str, to: str, format: str, bits: float) -> Row:
         compressed=False,
         format=format,
         bits=bits,
+        group=0,
         parameters=0,
         bytes=0,
         changed=0.0,

@@ -1,0 +1,124 @@
+"""On which documents are compressions calibrated, and did the evaluation read them too?"""
+
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+
+from tqdm import tqdm
+
+from bitlens.calibrate import Wanted, calibrate, work
+from bitlens.compress import format
+from bitlens.compress.compression import Compression
+from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
+from bitlens.data.overlap import overlap
+from bitlens.data.texts import read_texts
+from bitlens.demo import calibration_path, evaluation_path
+from bitlens.errors import BitlensError
+from bitlens.kept import Kept, folder_of
+from bitlens.models.layout import Layout
+from bitlens.models.load import Loaded
+from bitlens.records import Check
+
+
+def calibrated(compression: Compression) -> Compression | None:
+    """Which compression must be calibrated for this one? Itself, of noise what it is matched to;
+    None where no data is needed."""
+    compression = getattr(compression, "like", compression)
+    return compression if compression.needs else None
+
+
+def source_of(calibration: str | None, text: str | None, asking: Compression) -> str:
+    """Where do calibration documents come from? What was named; for the texts that ship with
+    bitlens, those that ship with them. An error where nobody said."""
+    if calibration:
+        return calibration
+    if text == str(evaluation_path()):
+        return str(calibration_path())
+    raise BitlensError(
+        f"{format(asking)} is calibrated, and no calibration documents are named.",
+        "documents like those the model is for, apart from those it is measured on.",
+        "--calibration FILE",
+    )
+
+
+def read_calibration(
+    source: str, loaded: Loaded, layout: Layout, context: int, bos: Bos, tokens: int, seed: int
+) -> Corpus:
+    """The calibration documents as the model reads them."""
+    corpus = make_corpus(read_texts(source), loaded.tokenizer, context, bos, tokens or None, seed)
+    check_vocabulary(corpus, layout.vocabulary)
+    return corpus
+
+
+def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Check:
+    """Are the two apart? An error where they are not and should be."""
+    shared = overlap(calibration, evaluation)
+    name = "calibration and evaluation are apart"
+    if not shared.names:
+        return Check(
+            name,
+            True,
+            f"no {shared.run} tokens in a row stand in both {calibration.name} "
+            f"({calibration.n_tokens:,} tokens) and {evaluation.name}",
+        )
+    found = (
+        f"{len(shared.names)} of {evaluation.n_documents} evaluation documents "
+        f"({shared.share:.0%}) share {shared.run} tokens in a row with a calibration document"
+    )
+    if not allowed:
+        raise BitlensError(
+            f"{found}, the first {shared.names[0]}.",
+            "calibration documents that are not evaluated: what was calibrated on them looks "
+            "better than it is.",
+            "another --calibration FILE or --text, or --allow overlap if this is intended.",
+        )
+    return Check(name, False, f"{found}, which was allowed")
+
+
+def wanted(
+    layout: Layout,
+    loaded: Loaded,
+    compressions: Iterable[tuple[Compression, Sequence[str]]],
+    corpus: Corpus,
+    seed: int,
+) -> dict[str, Wanted]:
+    """The twins that have to be calibrated, by their text; each with the folder it is kept in.
+    `compressions` come with the names of the matrices they take."""
+    found = {}
+    for compression, targets in compressions:
+        made_by = {
+            "weights": loaded.fingerprint,
+            "dtype": str(layout.dtype),
+            "compression": format(compression),
+            "targets": sorted(targets),
+            "calibration": corpus.token_hash,
+            "seed": seed,
+            "bitlens": version("bitlens"),
+        }
+        record = {**made_by, "model": loaded.name, "calibration name": corpus.name}
+        kept = Kept(folder_of(made_by))
+        found[format(compression)] = Wanted(compression, frozenset(targets), kept, record)
+    return found
+
+
+def make(
+    layout: Layout,
+    twins: dict[str, Wanted],
+    corpus: Corpus,
+    batch_tokens: int,
+    seed: int,
+    memory: int,
+    say: Callable[[str], None],
+) -> dict[str, BitlensError]:
+    """Calibrate what is not kept yet; which twins failed, and why."""
+    missing = [text for text, twin in twins.items() if not twin.kept.complete]
+    if not missing:
+        return {}
+    say(
+        f"Calibrating {', '.join(missing)} on {corpus.n_documents} documents of {corpus.name}, "
+        f"{corpus.n_tokens:,} tokens."
+    )
+    total = work(layout, twins, corpus)
+    with tqdm(
+        desc="calibration", unit=" tokens", unit_scale=True, total=total, disable=None
+    ) as bar:
+        return calibrate(layout, twins, corpus, batch_tokens, seed, memory, bar.update)

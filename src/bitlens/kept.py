@@ -1,0 +1,111 @@
+"""Where are matrices kept that took long to make? A folder a twin, named by what made it."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bitlens.compress.activations import Activations
+from bitlens.compress.compression import Compressed, Map
+from bitlens.store import write
+
+ENVIRONMENT = "BITLENS_CACHE"
+_RECORD = "record.json"
+
+
+def folder_of(made_by: Mapping[str, Any]) -> Path:
+    """Where the twin that these settings make is kept: below $BITLENS_CACHE, by their hash."""
+    text = json.dumps(made_by, sort_keys=True, allow_nan=False)
+    return cache() / "twins" / hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def cache() -> Path:
+    """$BITLENS_CACHE, or the user's own cache folder."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(ENVIRONMENT) or Path(root) / "bitlens")
+
+
+@dataclass(eq=False)
+class Kept:
+    """A twin's compressed matrices: a safetensors file for every part, a record at the end."""
+
+    folder: Path
+    _parts: dict[str, str] = field(default_factory=dict, repr=False)
+    """By map, the part it is in."""
+
+    @property
+    def complete(self) -> bool:
+        return (self.folder / _RECORD).is_file()
+
+    def has(self, part: str) -> bool:
+        return self._file(part).is_file()
+
+    def add(self, part: str, maps: Sequence[Map], results: Sequence[Compressed]) -> None:
+        """Keep what became of these maps, in the dtype of their reference."""
+        tensors: dict[str, Tensor] = {}
+        about: dict[str, str] = {}
+        for map, result in zip(maps, results, strict=True):
+            tensors[map.name] = result.weight.to(map.weight.dtype).contiguous().cpu()
+            entry: dict[str, Any] = {
+                "bits": result.bits,
+                "group": result.group,
+                "note": result.note,
+            }
+            if result.activations is not None:
+                entry["activations"], own = result.activations.parts()
+                for name, tensor in own.items():
+                    tensors[f"{map.name}@{name}"] = tensor.contiguous().cpu()
+            about[map.name] = json.dumps(entry, allow_nan=False)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self._file(part)
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        save_file(tensors, unfinished, metadata=about)
+        unfinished.replace(file)
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Only now does it count as complete."""
+        text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
+        write(self.folder / _RECORD, text.encode())
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __call__(self, maps: Sequence[Map]) -> list[Compressed]:
+        """What became of these maps."""
+        if not self._parts:
+            self._parts = {
+                name: file.name
+                for file in sorted(self.folder.glob("*.safetensors"))
+                for name in _metadata(file)
+            }
+        return [self._read(map) for map in maps]
+
+    def _read(self, map: Map) -> Compressed:
+        with safe_open(self.folder / self._parts[map.name], "pt") as file:
+            about = json.loads(file.metadata()[map.name])
+            weight = file.get_tensor(map.name).to(map.weight.device).float()
+            activations = None
+            if "activations" in about:
+                own = {
+                    key.rpartition("@")[2]: file.get_tensor(key).to(map.weight.device)
+                    for key in file.keys()
+                    if key.startswith(f"{map.name}@")
+                }
+                activations = Activations(**about["activations"], **own)
+        return Compressed(weight, about["bits"], about["group"], about["note"], activations)
+
+    def _file(self, part: str) -> Path:
+        return self.folder / f"{part}.safetensors"
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    with safe_open(file, "pt") as opened:
+        return dict(opened.metadata() or {})

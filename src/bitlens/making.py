@@ -1,0 +1,169 @@
+"""From the twins that are wanted to twins that can be swept: what each takes is tried on one
+matrix of every shape, what must be calibrated is, and nothing fails late."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from bitlens.calibrate import Wanted
+from bitlens.calibration import about_overlap, calibrated, make, read_calibration, source_of, wanted
+from bitlens.compress import format
+from bitlens.compress.compression import Compression, Map
+from bitlens.compress.controls import Noise
+from bitlens.compress.inputs import Inputs
+from bitlens.compress.rule import targets
+from bitlens.data.corpus import Corpus
+from bitlens.errors import BitlensError
+from bitlens.matrices import Around, Source
+from bitlens.models.layout import Layout
+from bitlens.models.load import Loaded
+from bitlens.records import Check
+from bitlens.sides import Side
+from bitlens.study import Study
+from bitlens.twin import Twin
+
+
+@dataclass
+class Making:
+    """The twins of one model and seed."""
+
+    study: Study
+    loaded: Loaded
+    layout: Layout
+    evaluation: Corpus
+    seed: int
+    batch_tokens: int
+    memory: int
+    say: Callable[[str], None]
+    keep_going: bool
+    failed: dict[str, str] = field(default_factory=dict)
+    """Twins that cannot be made, and why; without `keep_going` the first raises."""
+    checks: list[Check] = field(default_factory=list)
+    calibration: Corpus | None = None
+    """The documents that compressions were calibrated on; None where none asked for any."""
+
+    def twins(self, sides: Sequence[Side]) -> dict[str, Twin]:
+        """By text, all that can be made."""
+        takes: dict[str, list[str]] = {}
+        for side in sides:
+            with self._losing(side.text):
+                takes[side.text] = chosen(self.layout, side.compression)
+        kept = self._calibrate([side for side in sides if side.text in takes], takes)
+        return {
+            side.text: Twin(
+                self.layout,
+                side.compression,
+                takes[side.text],
+                self.seed,
+                _source(side.compression, kept, self.seed),
+            )
+            for side in sides
+            if side.text in takes and side.text not in self.failed
+        }
+
+    def _calibrate(self, sides: Sequence[Side], takes: dict[str, list[str]]) -> dict[str, Wanted]:
+        """What is calibrated for these, by the text of the compression that is."""
+        bases = {side.text: calibrated(side.compression) for side in sides}
+        asked = {
+            format(base): (base, takes[text]) for text, base in bases.items() if base is not None
+        }
+        if not asked:
+            return {}
+        corpus = self.calibration = self._documents(next(iter(asked.values()))[0])
+        allowed = "overlap" in self.study.allow
+        self.checks.append(about_overlap(corpus, self.evaluation, allowed))
+        made = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
+        reasons = make(
+            self.layout,
+            made,
+            corpus,
+            self.batch_tokens,
+            self.seed,
+            self.memory // 2,
+            self.say,
+        )
+        for text, base in bases.items():
+            if base is not None and format(base) in reasons:
+                self._lose(text, reasons[format(base)])
+        return made
+
+    def _documents(self, asking: Compression) -> Corpus:
+        return read_calibration(
+            source_of(self.study.calibration, self.study.text, asking),
+            self.loaded,
+            self.layout,
+            self.evaluation.context,
+            self.study.bos,
+            self.study.calibration_tokens,
+            self.seed,
+        )
+
+    @contextmanager
+    def _losing(self, text: str) -> Iterator[None]:
+        try:
+            yield
+        except BitlensError as error:
+            self._lose(text, error)
+
+    def _lose(self, text: str, error: BitlensError) -> None:
+        if not self.keep_going:
+            raise error
+        self.failed[text] = str(error)
+
+
+def chosen(layout: Layout, compression: Compression) -> list[str]:
+    """Which of the model's matrices does it take? In the model's order."""
+    default = [name for name, _ in layout.matrices()]
+    found = targets([example.name for example in layout.examples()], default, compression)
+    base = calibrated(compression)
+    for name in found if base is not None else ():
+        if name not in default and isinstance(
+            layout.shell.module.get_submodule(name), nn.Embedding
+        ):
+            raise BitlensError(
+                f"{format(compression)} is to compress {name}, which is looked up in, not "
+                "multiplied with: there is nothing to calibrate it on.",
+                "matrices that are multiplied with activations.",
+                f"exclude=[{name}], or mixed with another compression for it.",
+            )
+    _try_shapes(layout, set(found), base or compression)
+    return found
+
+
+def _try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:
+    """Compress one matrix of every kind: what does not fit fails before the sweep."""
+    tried: set[tuple[object, ...]] = set()
+    for example in layout.examples():
+        kind = (tuple(example.weight.shape), example.head_size, example.fused)
+        if example.name in names and kind not in tried:
+            tried.add(kind)
+            rows, columns = example.weight.shape[-2:]
+            weight = torch.linspace(-0.1, 0.1, rows * columns).reshape(rows, columns)
+            trial = replace(example, weight=weight)
+            survey = compression.survey(partial(list, [trial]))
+            (made,) = compression.compress([trial], 0, survey, _inputs(trial, compression))
+            if made.activations is not None and example.weight.ndim == 3:
+                # What experts are multiplied with is only seen where they run one by one.
+                layout.model.set_experts_implementation("eager")
+
+
+def _inputs(map: Map, compression: Compression) -> Inputs | None:
+    """Inputs without any structure."""
+    if not compression.needs:
+        return None
+    width = map.weight.shape[-1]
+    ones = torch.ones(width)
+    return Inputs(torch.tensor(width), torch.eye(width), ones, ones, ones)
+
+
+def _source(compression: Compression, kept: dict[str, Wanted], seed: int) -> Source | None:
+    """Where its matrices come from, unless they are computed whenever they are needed."""
+    base = calibrated(compression)
+    if base is None:
+        return None
+    own = kept[format(base)].kept
+    return Around(compression, own, seed) if isinstance(compression, Noise) else own

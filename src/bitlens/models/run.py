@@ -1,0 +1,122 @@
+"""One block with weights of one's choice: run it, and hear what is asked for on the way."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bitlens.compress.activations import Activations
+from bitlens.errors import BitlensError
+from bitlens.models.block import BlockLayout, Place, first_tensor
+from bitlens.models.products import at_products
+from bitlens.models.shell import Call
+from bitlens.models.sites import site
+
+
+class Block:
+    """A block's code with the weights of one twin.
+
+    `weights` replace the code's own parameters by name; `roundings` say, by a place's key, how
+    what its matrix is multiplied with is rounded first.
+    """
+
+    def __init__(
+        self,
+        code: nn.Module,
+        names: BlockLayout,
+        weights: Mapping[str, Tensor],
+        roundings: Mapping[str, Activations] | None = None,
+    ) -> None:
+        self.code, self.names = code, names
+        self.weights = dict(weights)
+        self.roundings = dict(roundings or {})
+        own = chain(self.weights.values(), code.parameters())
+        some = next(tensor for tensor in own if tensor.is_floating_point())
+        self._device, self._dtype = some.device, some.dtype
+
+    def __call__(
+        self, hidden: Tensor, call: Call, sites: Sequence[str] = (), valid: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """What is at these sites, and the block's output. `hidden` is `[rows, positions, width]`;
+        `valid` `[rows, positions]` is 0 at padding."""
+        # A fork may come from a stream of another dtype.
+        hidden = hidden.to(self._device, self._dtype)
+        call = call.each(lambda tensor: tensor.to(self._device))
+        with ExitStack() as listening:
+            kinds = [site(s).kind for s in sites]
+            caught = listening.enter_context(_capture(self.code, self.names, kinds))
+            if self.roundings:
+                listening.enter_context(self._rounding(hidden, valid))
+            output = first_tensor(
+                functional_call(self.code, self.weights, (hidden, *call.args), call.kwargs)
+            )
+        caught["resid"] = output
+        return {s: _with_batch(caught[site(s).kind], hidden) for s in sites}, output
+
+    def _rounding(self, hidden: Tensor, valid: Tensor | None) -> Any:
+        places = [p for group in self.names.groups for p in group if p.key in self.roundings]
+
+        def rounded(place: Place, x: Tensor, expert: int | None) -> Tensor:
+            rounding = self.roundings[place.key]
+            if expert is not None:
+                return rounding.expert(expert).round(x)
+            return rounding.round(_with_batch(x, hidden), valid).view_as(x)
+
+        return at_products(self.code, places, self.weights, rounded)
+
+
+def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
+    """Some families flatten rows and positions inside the block (OPT's MLP)."""
+    rows, positions = hidden.shape[:2]
+    if value.shape[0] == rows * positions and value.shape[0] != rows:
+        return value.unflatten(0, (rows, positions))
+    return value
+
+
+@contextmanager
+def _capture(
+    code: nn.Module, names: BlockLayout, kinds: Sequence[str]
+) -> Iterator[dict[str, Tensor]]:
+    """Listen to the modules whose inputs or outputs are asked for, and stop listening."""
+    caught: dict[str, Tensor] = {}
+    handles = []
+
+    def output_of(kind: str, element: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            value = output[element] if isinstance(output, tuple) else output
+            if value is None:
+                raise BitlensError(
+                    f"{type(module).__name__} hands out no {kind}.",
+                    "eager attention, which keeps its weights.",
+                    "model.set_attn_implementation('eager') before anything is read.",
+                )
+            caught[kind] = value
+
+        return hook
+
+    def input_of(kind: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            caught[kind] = args[0]
+
+        return hook
+
+    for kind in kinds:
+        if kind in ("attn", "mlp"):
+            path = names.attention if kind == "attn" else names.mlp
+            handles.append(code.get_submodule(path).register_forward_hook(output_of(kind, 0)))
+        elif kind == "pattern":
+            module = code.get_submodule(names.pattern)
+            handles.append(module.register_forward_hook(output_of(kind, 1)))
+        elif kind in ("heads", "neurons"):
+            path_or_none = names.heads if kind == "heads" else names.neurons
+            assert path_or_none is not None
+            module = code.get_submodule(path_or_none)
+            handles.append(module.register_forward_pre_hook(input_of(kind)))
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()

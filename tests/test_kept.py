@@ -1,0 +1,58 @@
+"""What took long to make is kept whole, named by what made it, and read back as it was."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bitlens.compress.activations import Activations
+from bitlens.compress.compression import Compressed, Map
+from bitlens.kept import ENVIRONMENT, Kept, cache, folder_of
+
+
+def maps() -> list[Map]:
+    draw = torch.Generator().manual_seed(0)
+    return [
+        Map("layers.0.q_proj", torch.randn(8, 4, generator=draw)),
+        Map("layers.0.experts", torch.randn(3, 8, 4, generator=draw).bfloat16()),
+    ]
+
+
+def test_results_read_back(tmp_path: Path) -> None:
+    """Weights in the reference's dtype, bits, groups, notes and the rounding of inputs."""
+    smooth = torch.rand(4) + 0.5
+    results = [
+        Compressed(torch.randn(8, 4), 4.25, 64, "damping 0.1", Activations("int8", smooth=smooth)),
+        Compressed(torch.randn(3, 8, 4).bfloat16().float(), 3.0),
+    ]
+    Kept(tmp_path).add("block.0", maps(), results)
+    back = Kept(tmp_path)(maps())
+    for one, two in zip(results, back, strict=True):
+        assert torch.equal(one.weight, two.weight)
+        assert (one.bits, one.group, one.note) == (two.bits, two.group, two.note)
+    assert back[0].activations is not None and back[1].activations is None
+    x = torch.randn(2, 3, 4)
+    assert torch.equal(back[0].activations.round(x), results[0].activations.round(x))
+
+
+def test_only_a_record_makes_it_complete(tmp_path: Path) -> None:
+    """Parts alone are not a twin; nothing but whole files is left lying about."""
+    kept = Kept(tmp_path / "twin")
+    assert not kept.complete and not kept.has("block.0")
+    kept.add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+    assert kept.has("block.0") and not kept.complete
+    kept.finish({"compression": "gptq:bits=4"})
+    assert kept.complete
+    assert json.loads((kept.folder / "record.json").read_text()) == {"compression": "gptq:bits=4"}
+    assert sorted(p.name for p in kept.folder.iterdir()) == ["block.0.safetensors", "record.json"]
+
+
+def test_the_folder_is_named_by_what_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other settings, another folder, below the cache that the environment names."""
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    one, same = folder_of({"a": 1, "b": 2}), folder_of({"b": 2, "a": 1})
+    assert one == same != folder_of({"a": 1, "b": 3})
+    assert one.parent.parent == tmp_path == cache()
