@@ -1,0 +1,61 @@
+"""What does storing weights, and multiplying inputs, as scaled eight-bit floats do?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from bitlens.compress.activations import Activations, largest_met
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.eightbit import round_
+from bitlens.compress.grid import Grid
+from bitlens.compress.inputs import Inputs, Statistic
+from bitlens.compress.settings import check
+from bitlens.compress.weights import working_copy
+
+
+@COMPRESSIONS.register("fp8")
+@dataclass(frozen=True, kw_only=True)
+class Fp8(Compression):
+    """Eight-bit floats (Micikevicius et al. 2022, arXiv 2209.05433) as they are deployed: the
+    largest magnitude of what shares a scale becomes the format's largest number, 448 or 57344,
+    and the rest is rounded to nearest, halves to even. `cast` has the same dtype without scales.
+
+    Scales are counted as 16 bits and kept in float32.
+    """
+
+    name: ClassVar[str] = "fp8"
+
+    dtype: Literal["float8_e4m3fn", "float8_e5m2"] = "float8_e4m3fn"
+    """Of weights and inputs: three bits after the point, or two and a wider range."""
+    scope: Literal["row", "tensor"] = "row"
+    """Which weights share a scale: an output row, or a whole matrix (of each expert)."""
+    activations: Literal["token", "tensor", "none"] = "token"
+    """Which inputs share a scale: those of a position, or all, by the largest that calibration
+    met, beyond which they are clipped; `none`: inputs are not rounded."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def needs(self) -> frozenset[Statistic]:
+        return frozenset({"largest"} if self.activations == "tensor" else ())
+
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        if self.activations != "tensor":
+            dynamic = Activations(self.dtype) if self.activations == "token" else None
+            return [self._rounded(map, dynamic, "") for map in maps]
+        if inputs is None:
+            raise ValueError("fp8 with activations=tensor is calibrated on its inputs")
+        largest, note = largest_met(inputs)
+        fixed = Activations(self.dtype, largest=largest.amax(-1))
+        return [self._rounded(map, fixed, note) for map in maps]
+
+    def _rounded(self, map: Map, activations: Activations | None, note: str) -> Compressed:
+        weight = working_copy(map)
+        dims = (-1,) if self.scope == "row" else (-2, -1)
+        round_(weight, weight.abs().amax(dims, keepdim=True), self.dtype)
+        bits = Grid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
+        return Compressed(weight, bits, note=note, activations=activations)
