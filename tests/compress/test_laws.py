@@ -27,6 +27,14 @@ EXAMPLES = {
         "prune:sparsity=0.5,scope=row",
         "prune:sparsity=0.4,scope=global",
     ],
+    "awq": [
+        "awq:bits=4,group=8",
+        "awq:bits=3,group=0,symmetric=true",
+        "awq:bits=2,group=4,clip=false",
+    ],
+    "fp8": ["fp8", "fp8:dtype=float8_e5m2,scope=tensor,activations=none", "fp8:activations=tensor"],
+    "int8": ["int8", "int8:threshold=0.0"],
+    "smoothquant": ["smoothquant", "smoothquant:alpha=0.8,activations=tensor,scope=tensor"],
     "nothing": ["nothing"],
     "noise": ["noise:like=[rtn:bits=3]", "noise:like=[prune:sparsity=0.4,scope=global]"],
 }
@@ -51,6 +59,7 @@ FALLING = [
     "rtn:bits={}",
     "rtn:bits={},group=8",
     "rtn:bits={},symmetric=false",
+    "awq:bits={},group=8",
     "noise:like=[rtn:bits={}]",
 ]
 

@@ -1,6 +1,18 @@
 """Ways to make a twin, one a file; importing the package registers them."""
 
-from bitlens.compress import cast, checkpoint, controls, prune, rtn
+from bitlens.compress import awq, cast, checkpoint, controls, fp8, int8, prune, rtn, smoothquant
 from bitlens.compress.text import format, parse
 
-__all__ = ["cast", "checkpoint", "controls", "format", "parse", "prune", "rtn"]
+__all__ = [
+    "awq",
+    "cast",
+    "checkpoint",
+    "controls",
+    "format",
+    "fp8",
+    "int8",
+    "parse",
+    "prune",
+    "rtn",
+    "smoothquant",
+]
