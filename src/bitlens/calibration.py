@@ -57,12 +57,14 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
         return Check(
             name,
             True,
-            f"no {shared.run} tokens in a row stand in both {calibration.name} "
-            f"({calibration.n_tokens:,} tokens) and {evaluation.name}",
+            f"{calibration.name} ({calibration.n_tokens:,} tokens) against {evaluation.name}: no "
+            f"document has a tenth or more in shared runs of {shared.run} tokens"
+            + (f"; {shared.passing} share less (licences, say)" if shared.passing else ""),
         )
     found = (
         f"{len(shared.names)} of {evaluation.n_documents} evaluation documents "
-        f"({shared.share:.0%}) share {shared.run} tokens in a row with a calibration document"
+        f"({shared.share:.0%}) share a tenth or more of their tokens, in runs of {shared.run}, "
+        "with the calibration documents"
     )
     if not allowed:
         raise BitlensError(

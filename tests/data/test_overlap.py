@@ -32,6 +32,19 @@ def test_planted_passages_are_found(
     assert sorted(overlap(seen, new, run=19).names) == ["doc 0", "doc 1", "doc 3"]
 
 
+def test_a_licence_at_the_top_is_no_copy(
+    with_bos: PreTrainedTokenizerFast, texts_of: Callable[..., Texts]
+) -> None:
+    """19 of 200 tokens in common pass and are counted; 20 of 200 do not pass."""
+    licence = "0123456789ABCDEFGHIJ"
+    seen = make_corpus(texts_of("####" + licence), with_bos, 300, "no")
+    new = make_corpus(
+        texts_of(licence[1:] + "(" * 181, licence + ")" * 180, "%" * 200), with_bos, 300, "no"
+    )
+    result = overlap(seen, new, run=10)
+    assert result.names == ("doc 1",) and result.passing == 1
+
+
 def test_a_corpus_overlaps_with_its_parts(corpus_of: CorpusOf) -> None:
     """Documents overlap with themselves; parts without a common document do not."""
     corpus = corpus_of([[9, 9, 5], [9, 9], [40], [3]])
