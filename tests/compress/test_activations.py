@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.activations import Activations, largest_met
-from bitlens.compress.inputs import Inputs
+from bitlens.compress.activations import Activations
 
 SMOOTH = torch.tensor([1.0, 2.0, 0.5, 4.0])
 KINDS = {
@@ -134,13 +133,3 @@ def test_parts_make_it_again(kind: Activations) -> None:
     again = Activations(**json.loads(json.dumps(values)), **tensors)
     assert again.parts()[0] == values
     assert torch.equal(again.round(drawn(2, 3, 4)), kind.round(drawn(2, 3, 4)))
-
-
-def test_experts_nobody_met() -> None:
-    """An expert that saw no position takes the others' largest together; a note says so."""
-    largest = torch.tensor([[1.0, 5.0], [0, 0], [3, 2]])
-    met, note = largest_met(Inputs(torch.tensor([4, 0, 9]), largest=largest))
-    assert met.tolist() == [[1, 5], [3, 5], [3, 2]]
-    assert note.startswith("1 experts saw no calibration position")
-    met, note = largest_met(Inputs(torch.tensor(7), largest=largest[0]))
-    assert met.tolist() == [1, 5] and note == ""

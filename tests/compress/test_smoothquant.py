@@ -113,18 +113,15 @@ def test_columns_that_calibration_never_saw(one: Callable[..., Map]) -> None:
 
 
 def test_experts_are_matrices(maps: list[Map]) -> None:
-    """Each expert is smoothed by its own inputs; one that saw none by what the others met."""
+    """Each expert is smoothed by its own inputs."""
     fused = maps[-1]
     largest = torch.rand(3, 32, generator=torch.Generator().manual_seed(5))
-    largest[1] = 0
-    inputs = Inputs(torch.tensor([5, 0, 7]), largest=largest)
-    others = torch.stack([largest[0], torch.maximum(largest[0], largest[2]), largest[2]])
+    inputs = Inputs(torch.tensor([5, 6, 7]), largest=largest)
     for settings in ({}, {"scope": "tensor", "activations": "tensor"}):
         result = SmoothQuant(**settings).compress([fused], 0, None, inputs)[0]
-        assert "1 experts" in result.note
         assert result.activations is not None
         for index, expert in enumerate(fused.weight):
-            own = smoothed([Map("expert", expert)], others[index], **settings)[0]
+            own = smoothed([Map("expert", expert)], largest[index], **settings)[0]
             assert torch.equal(result.weight[index], own.weight)
             x = torch.randn(4, 32, generator=torch.Generator().manual_seed(index))
             assert own.activations is not None

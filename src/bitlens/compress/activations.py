@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from bitlens.compress.eightbit import Format, round_
-from bitlens.compress.inputs import Inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +76,3 @@ class Activations:
         seen = beyond if valid is None else beyond & valid.unsqueeze(-1)
         rounded = self._round_(calls.masked_fill(beyond, 0))
         return torch.where(seen.any(-2, keepdim=True), calls, rounded)
-
-
-def largest_met(inputs: Inputs) -> tuple[Tensor, str]:
-    """How large did each input column get in calibration? `[in]` or `[expert, in]`, and a note
-    on experts that saw no position: for them, what the others met together stands in."""
-    if inputs.largest is None:
-        raise ValueError("the largest inputs were not measured")
-    unseen = (inputs.count == 0).unsqueeze(-1)
-    largest = torch.where(unseen, inputs.largest.amax(0), inputs.largest)
-    count = int(unseen.sum())
-    note = f"{count} experts saw no calibration position: scaled by what the others met"
-    return largest, note if count else ""

@@ -74,15 +74,13 @@ class Awq(Compression):
         for map, weight in zip(maps, weights, strict=True):
             grouped(self.name, map.name, weight, self._width(weight))
         scale = self._best_scale(weights, inputs.mean, inputs.second)
-        unseen = int((inputs.count == 0).sum())
-        note = f"{unseen} experts saw no calibration position: rounded to nearest" * (unseen > 0)
         results = []
         for map, weight in zip(maps, weights, strict=True):
             clipped = self.clip and not _makes_patterns(map)
             limit = self._best_limit(weight, scale, inputs.second) if clipped else None
             bits = Grid(self.bits, self.symmetric).bits_per_weight(self._width(weight))
             rounded = self._rounded(weight, scale, limit)
-            results.append(Compressed(rounded, bits, self.group, note))
+            results.append(Compressed(rounded, bits, self.group))
         return results
 
     def _width(self, weight: Tensor) -> int:

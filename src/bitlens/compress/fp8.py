@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from bitlens.compress.activations import Activations, largest_met
+from bitlens.compress.activations import Activations
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
 from bitlens.compress.eightbit import round_
 from bitlens.compress.grid import Grid
@@ -44,18 +44,21 @@ class Fp8(Compression):
     def compress(
         self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
     ) -> list[Compressed]:
-        if self.activations != "tensor":
-            dynamic = Activations(self.dtype) if self.activations == "token" else None
-            return [self._rounded(map, dynamic, "") for map in maps]
-        if inputs is None:
-            raise ValueError("fp8 with activations=tensor is calibrated on its inputs")
-        largest, note = largest_met(inputs)
-        fixed = Activations(self.dtype, largest=largest.amax(-1))
-        return [self._rounded(map, fixed, note) for map in maps]
+        activations = self._activations(inputs)
+        return [self._rounded(map, activations) for map in maps]
 
-    def _rounded(self, map: Map, activations: Activations | None, note: str) -> Compressed:
+    def _activations(self, inputs: Inputs | None) -> Activations | None:
+        if self.activations == "none":
+            return None
+        if self.activations == "token":
+            return Activations(self.dtype)
+        if inputs is None or inputs.largest is None:
+            raise ValueError("fp8 with activations=tensor is calibrated on the largest inputs")
+        return Activations(self.dtype, largest=inputs.largest.amax(-1))
+
+    def _rounded(self, map: Map, activations: Activations | None) -> Compressed:
         weight = working_copy(map)
         dims = (-1,) if self.scope == "row" else (-2, -1)
         round_(weight, weight.abs().amax(dims, keepdim=True), self.dtype)
         bits = Grid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
-        return Compressed(weight, bits, note=note, activations=activations)
+        return Compressed(weight, bits, activations=activations)

@@ -13,7 +13,10 @@ from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
 
-_EXPERTS = "each token routed to an expert is a call of its own; bitsandbytes leaves fused experts"
+_EXPERTS = (
+    "each token routed to an expert is a call of its own; bitsandbytes does not quantize fused"
+    " experts at all"
+)
 
 
 @COMPRESSIONS.register("int8")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bitlens.compress.activations import Activations, largest_met
+from bitlens.compress.activations import Activations
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
 from bitlens.compress.eightbit import round_
 from bitlens.compress.grid import Grid
@@ -59,14 +59,14 @@ class SmoothQuant(Compression):
     def compress(
         self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
     ) -> list[Compressed]:
-        if inputs is None:
-            raise ValueError("smoothquant is calibrated on its inputs")
-        largest, note = largest_met(inputs)
+        if inputs is None or inputs.largest is None:
+            raise ValueError("smoothquant is calibrated on the largest inputs")
+        largest = inputs.largest
         weights = [working_copy(map) for map in maps]
         smooth = self._smooth(largest, weights)
         fixed = (largest / smooth).amax(-1) if self.activations == "tensor" else None
         activations = Activations("int8", smooth, fixed)
-        return [self._rounded_(weight, activations, note) for weight in weights]
+        return [self._rounded_(weight, activations) for weight in weights]
 
     def _smooth(self, largest: Tensor, weights: Sequence[Tensor]) -> Tensor:
         columns = torch.stack([weight.abs().amax(-2) for weight in weights]).amax(0)
@@ -74,11 +74,11 @@ class SmoothQuant(Compression):
         smooth = largest.pow(self.alpha) / columns.pow(1 - self.alpha)
         return torch.where(largest > 0, smooth.clamp_min(_SMALLEST), 1)
 
-    def _rounded_(self, weight: Tensor, activations: Activations, note: str) -> Compressed:
+    def _rounded_(self, weight: Tensor, activations: Activations) -> Compressed:
         assert activations.smooth is not None
         smooth = activations.smooth.unsqueeze(-2)
         dims = (-1,) if self.scope == "row" else (-2, -1)
         weight.mul_(smooth)
         round_(weight, weight.abs().amax(dims, keepdim=True), activations.format).div_(smooth)
         bits = Grid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
-        return Compressed(weight, bits, note=note, activations=activations)
+        return Compressed(weight, bits, activations=activations)
