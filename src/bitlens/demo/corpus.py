@@ -15,7 +15,7 @@ import json
 import pydoc_data.topics
 import sysconfig
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,8 @@ _TABLES = frozenset({"html/entities.py", "pydoc_data/topics.py"})
 _TABLE_MARKS = ("codecs.charmap_build(", "codecs.make_encoding_map(", "make_identity_dict")
 _LONGEST_BOILERPLATE = 4
 """A line found in more files than this is a licence or a habit, not a copy."""
+_PASSAGE = 80
+"""Characters in a row that a calibration file and an evaluation file may not have in common."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,19 @@ def split_documents(root: Path | None = None) -> dict[Split, list[Document]]:
     parts: dict[Split, list[Document]] = {"train": [], "calibration": [], "evaluation": []}
     for document in documents:
         parts[split_of(family[document.name])].append(document)
+    parts["calibration"] = _apart(parts["calibration"], parts["evaluation"])
     return parts
+
+
+def _apart(documents: list[Document], from_: list[Document]) -> list[Document]:
+    """Those that share no passage with any of the others: not even a licence, because what is
+    calibrated on it would be measured on it."""
+    passages = {passage for document in from_ for passage in _passages(document.text)}
+    return [d for d in documents if passages.isdisjoint(_passages(d.text))]
+
+
+def _passages(text: str) -> Iterator[str]:
+    return (text[start : start + _PASSAGE] for start in range(len(text) - _PASSAGE + 1))
 
 
 def write_documents(documents: Iterable[Document], path: Path) -> None:
