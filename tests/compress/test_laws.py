@@ -33,6 +33,13 @@ EXAMPLES = {
         "awq:bits=2,group=4,clip=false",
     ],
     "fp8": ["fp8", "fp8:dtype=float8_e5m2,scope=tensor,activations=none", "fp8:activations=tensor"],
+    "gptq": [
+        "gptq:bits=2",
+        "gptq:bits=4,group=8",
+        "gptq:bits=3,group=8,symmetric=false,act_order=true",
+        "gptq:bits=4,convention=gptq,clip=mse,sequential=false",
+        "gptq:bits=3,damping=0.1,cholesky=false",
+    ],
     "int8": ["int8", "int8:threshold=0.0"],
     "smoothquant": ["smoothquant", "smoothquant:alpha=0.8,activations=tensor,scope=tensor"],
     "nothing": ["nothing"],
@@ -51,6 +58,8 @@ GROUPS: dict[str, Callable[[Tensor], Tensor]] = {
     "rtn:bits={},convention=gptq": lambda weight: weight.flatten(0, -2),
     "rtn:bits={},convention=full,clip=mse": lambda weight: weight.flatten(0, -2),
     "rtn:bits={},group=8": lambda weight: weight.reshape(-1, 8),
+    "gptq:bits={}": lambda weight: weight.flatten(0, -2),
+    "gptq:bits={},symmetric=false,group=8": lambda weight: weight.reshape(-1, 8),
     "rtn:bits={},scope=tensor": lambda weight: weight.reshape(-1, weight.shape[-2:].numel()),
 }
 """Compressions to a grid of 2^bits values, and a weight as rows of what shares a grid."""
@@ -60,6 +69,8 @@ FALLING = [
     "rtn:bits={},group=8",
     "rtn:bits={},symmetric=false",
     "awq:bits={},group=8",
+    "gptq:bits={}",
+    "gptq:bits={},group=8,act_order=true",
     "noise:like=[rtn:bits={}]",
 ]
 

@@ -1,6 +1,17 @@
 """Ways to make a twin, one a file; importing the package registers them."""
 
-from bitlens.compress import awq, cast, checkpoint, controls, fp8, int8, prune, rtn, smoothquant
+from bitlens.compress import (
+    awq,
+    cast,
+    checkpoint,
+    controls,
+    fp8,
+    gptq,
+    int8,
+    prune,
+    rtn,
+    smoothquant,
+)
 from bitlens.compress.text import format, parse
 
 __all__ = [
@@ -10,6 +21,7 @@ __all__ = [
     "controls",
     "format",
     "fp8",
+    "gptq",
     "int8",
     "parse",
     "prune",
