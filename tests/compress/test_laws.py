@@ -42,6 +42,8 @@ EXAMPLES = {
     ],
     "int8": ["int8", "int8:threshold=0.0"],
     "smoothquant": ["smoothquant", "smoothquant:alpha=0.8,activations=tensor,scope=tensor"],
+    "nf4": ["nf4", "nf4:block=24", "nf4:block=8,double=true"],
+    "fp4": ["fp4:block=16", "fp4:double=true"],
     "nothing": ["nothing"],
     "noise": ["noise:like=[rtn:bits=3]", "noise:like=[prune:sparsity=0.4,scope=global]"],
 }
