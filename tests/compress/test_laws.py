@@ -1,6 +1,7 @@
 """Laws that every registered compression obeys."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +45,7 @@ EXAMPLES = {
     "smoothquant": ["smoothquant", "smoothquant:alpha=0.8,activations=tensor,scope=tensor"],
     "nf4": ["nf4", "nf4:block=24", "nf4:block=8,double=true"],
     "fp4": ["fp4:block=16", "fp4:double=true"],
+    "gguf": [f"gguf:type={kind}" for kind in ("q4_0", "q4_1", "q8_0", "tq2_0", "mxfp4")],
     "nothing": ["nothing"],
     "noise": ["noise:like=[rtn:bits=3]", "noise:like=[prune:sparsity=0.4,scope=global]"],
 }
@@ -75,6 +77,14 @@ FALLING = [
     "gptq:bits={},group=8,act_order=true",
     "noise:like=[rtn:bits={}]",
 ]
+
+
+@pytest.fixture
+def maps(maps: list[Map], text: str) -> list[Map]:
+    """As wide as blocks of a fixed size want them."""
+    if not text.startswith("gguf"):
+        return maps
+    return [replace(map, weight=torch.cat([map.weight] * 16, -1)) for map in maps]
 
 
 def twin(text: str, maps: list[Map], seed: int = 0) -> list[Compressed]:
