@@ -54,7 +54,9 @@ def original_grid(w: np.ndarray, bits: int) -> np.ndarray:
     return ((np.clip(np.round(w / scale) + zero, 0, top) - zero) * scale).astype(np.float32)
 
 
-def restated(maps: list[Map], x: Tensor, bits: int, group: int, clip: bool) -> list[np.ndarray]:
+def restated(
+    maps: list[Map], x: Tensor, bits: int, group: int, ratio: bool, clip: bool
+) -> list[np.ndarray]:
     """The search of the original over positions and group by group, its losses those of the maps'
     own outputs."""
     weights, x = [m.weight.numpy() for m in maps], x.numpy()
@@ -62,9 +64,12 @@ def restated(maps: list[Map], x: Tensor, bits: int, group: int, clip: bool) -> l
     def rounded(w: np.ndarray) -> np.ndarray:
         return original_grid(w.reshape(-1, group), bits).reshape(w.shape)
 
+    rows = np.concatenate([np.abs(w.reshape(-1, group)) for w in weights])
+    sizes = (rows / (rows.max(1, keepdims=True) + 1e-6)).reshape(-1, x.shape[1]).mean(0)
     best, scale = np.inf, None
     for step in range(20):
-        s = np.maximum(np.abs(x).mean(0) ** np.float32(step / 20), 1e-4)
+        s = np.abs(x).mean(0) ** (step / 20)
+        s = np.maximum(s / (sizes ** (1 - step / 20) + 1e-4) if ratio else s, 1e-4)
         s = s / np.sqrt(s.max() * s.min())
         loss = sum((((rounded(w * s) / s - w) @ x.T) ** 2).sum() for w in weights)
         if loss < best:
@@ -109,6 +114,15 @@ def test_scale_by_hand(one: Callable[..., Map]) -> None:
     torch.testing.assert_close(out, torch.tensor([[0.1, 0.1 * 16**0.85]]))
 
 
+def test_ratio_by_hand(one: Callable[..., Map]) -> None:
+    """Of [0.1, 1] and equal inputs, weights over the largest of their group are 0.1 and 1. With
+    exponent 0, s is their inverse, but for 1e-4: both have the same code, and the first becomes
+    0.1001 / 1.0001. With any other exponent it is farther off."""
+    settings = {"bits": 2, "group": 2, "symmetric": True, "scale": "ratio", "clip": False}
+    out = awq([one([[0.1, 1]])], torch.eye(2), **settings)[0].weight
+    torch.testing.assert_close(out, torch.tensor([[0.1001 / 1.0001, 1]]), rtol=2e-5, atol=0)
+
+
 def test_clip_by_hand(one: Callable[..., Map]) -> None:
     """[3, 1, 1] at 2 bits, symmetric: unclipped, both 1 become 0, which costs 2. Clipped below 2
     all three become the clip, the least of which is 3 * 0.55 = 1.65: that costs 1.35^2 + 2 * 0.65^2
@@ -122,16 +136,20 @@ def test_clip_by_hand(one: Callable[..., Map]) -> None:
 
 
 @pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("scale", ["inputs", "ratio"])
 @pytest.mark.parametrize(
     "names", [("up_proj",), ("gate_proj", "up_proj"), ("q_proj", "k_proj", "v_proj")]
 )
 @pytest.mark.parametrize("bits", [2, 4])
-def test_agrees_with_the_original_restated(bits: int, names: tuple[str, ...], clip: bool) -> None:
+def test_agrees_with_the_original_restated(
+    bits: int, names: tuple[str, ...], scale: str, clip: bool
+) -> None:
     """Scale, clip and rounding of one, two and three maps that read an input are those of a
     restatement in numpy that goes through positions and groups one by one."""
     maps, x = random_group(*names), drawn(32)
-    expected = restated(maps, x, bits, 8, clip)
-    for result, wanted in zip(awq(maps, x, bits=bits, clip=clip), expected, strict=True):
+    expected = restated(maps, x, bits, 8, scale == "ratio", clip)
+    results = awq(maps, x, bits=bits, scale=scale, clip=clip)
+    for result, wanted in zip(results, expected, strict=True):
         np.testing.assert_allclose(result.weight, wanted, rtol=1e-4, atol=1e-5)
 
 

@@ -31,7 +31,7 @@ EXAMPLES = {
     "awq": [
         "awq:bits=4,group=8",
         "awq:bits=3,group=0,symmetric=true",
-        "awq:bits=2,group=4,clip=false",
+        "awq:bits=2,group=4,scale=ratio,clip=false",
     ],
     "fp8": ["fp8", "fp8:dtype=float8_e5m2,scope=tensor,activations=none", "fp8:activations=tensor"],
     "gptq": [

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -46,6 +46,10 @@ class Awq(Compression):
     """Consecutive input columns within a row that share a scale; 0: whole rows do."""
     symmetric: bool = False
     """False: from min to max of a group, which need not include 0."""
+    scale: Literal["inputs", "ratio"] = "inputs"
+    """`inputs`: s = a^alpha of mean inputs a, as in the paper; `ratio`: a^alpha / w^(1 - alpha),
+    where w is a column's mean |w| over the largest of its group, as AutoAWQ and gptqmodel have
+    it, whose checkpoints are most of those that there are."""
     clip: bool = True
     """Query and key maps, and maps that hold them, are never clipped, as in the original: what
     their errors do to the attention pattern cannot be read off their outputs."""
@@ -88,10 +92,10 @@ class Awq(Compression):
 
     def _best_scale(self, weights: Sequence[Tensor], mean: Tensor, second: Tensor) -> Tensor:
         """s `[..., in]` of the exponent with the least output error of all maps together."""
+        sizes = self._sizes(weights) if self.scale == "ratio" else None
         best, least = torch.ones_like(mean), torch.full_like(mean[..., 0], torch.inf)
         for step in range(_STEPS):
-            scale = mean.pow(step / _STEPS).clamp_min(_SMALLEST_SCALE)
-            scale /= (scale.amax(-1, keepdim=True) * scale.amin(-1, keepdim=True)).sqrt()
+            scale = _scale(step / _STEPS, mean, sizes)
             error = torch.zeros_like(least)
             for weight in weights:
                 wrong = self._rounded(weight, scale).sub_(weight)
@@ -99,6 +103,12 @@ class Awq(Compression):
             best = torch.where((error < least).unsqueeze(-1), scale, best)
             least = torch.minimum(error, least)
         return best
+
+    def _sizes(self, weights: Sequence[Tensor]) -> Tensor:
+        """How large is each input column's |w| on average, over the largest of its group? Over
+        the rows of all maps, `[..., in]`."""
+        groups = torch.cat(list(weights), -2).abs_().unflatten(-1, (-1, self._width(weights[0])))
+        return groups.div_(groups.amax(-1, keepdim=True) + 1e-6).flatten(-2).mean(-2)
 
     def _best_limit(self, weight: Tensor, scale: Tensor, second: Tensor) -> Tensor:
         """Beyond which magnitude `[..., out, groups, 1]` are weights times s clipped? Where the
@@ -146,6 +156,15 @@ class Awq(Compression):
         # kept among the codes, so a group all of one sign loses the end that is farther from 0.
         zero = (-low / step).round().clamp(0, top)
         return Levels(step, -zero, top - zero)
+
+
+def _scale(exponent: float, mean: Tensor, sizes: Tensor | None) -> Tensor:
+    """s of this exponent, its largest and smallest value as far above 1 as below."""
+    scale = mean.pow(exponent)
+    if sizes is not None:
+        scale /= sizes.pow(1 - exponent) + 1e-4
+    scale.clamp_min_(_SMALLEST_SCALE)
+    return scale / (scale.amax(-1, keepdim=True) * scale.amin(-1, keepdim=True)).sqrt()
 
 
 def _makes_patterns(map: Map) -> bool:
