@@ -24,14 +24,16 @@ def test_results_read_back(tmp_path: Path) -> None:
     smooth = torch.rand(4) + 0.5
     results = [
         Compressed(torch.randn(8, 4), 4.25, 64, "damping 0.1", Activations("int8", smooth=smooth)),
-        Compressed(torch.randn(3, 8, 4).bfloat16().float(), 3.0),
+        Compressed(
+            torch.randn(3, 8, 4).bfloat16().float(), 3.0, activations=Activations("int8", smooth)
+        ),
     ]
     Kept(tmp_path).add("block.0", maps(), results)
     back = Kept(tmp_path)(maps())
     for one, two in zip(results, back, strict=True):
         assert torch.equal(one.weight, two.weight)
         assert (one.bits, one.group, one.note) == (two.bits, two.group, two.note)
-    assert back[0].activations is not None and back[1].activations is None
+    assert back[0].activations is not None and back[1].activations is not None
     x = torch.randn(2, 3, 4)
     assert torch.equal(back[0].activations.round(x), results[0].activations.round(x))
 

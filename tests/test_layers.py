@@ -39,7 +39,10 @@ ALLOWED: dict[str, set[str]] = {
     "twin": {"compress", "matrices", "models"},
     "calibrate": {"compress", "data", "kept", "models", "twin"},
     "calibration": {"calibrate", "compress", "data", "demo", "kept", "models"},
+    "checkpoint_twin": {"checkpoints", "compress", "models", "twin"},
     "making": {
+        "checkpoint_twin",
+        "checkpoints",
         "calibrate",
         "calibration",
         "compress",
@@ -125,6 +128,7 @@ MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "mo
     "calibration",
     "checkpoints",
     "kept",
+    "checkpoint_twin",
     "making",
     "matrices",
     "carry",

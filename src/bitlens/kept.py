@@ -62,13 +62,15 @@ class Kept:
             if result.activations is not None:
                 entry["activations"], own = result.activations.parts()
                 for name, tensor in own.items():
-                    tensors[f"{map.name}@{name}"] = tensor.contiguous().cpu()
+                    # Maps of a group share theirs, and safetensors refuses to write that.
+                    tensors[f"{map.name}@{name}"] = tensor.to("cpu", copy=True).contiguous()
             about[map.name] = json.dumps(entry, allow_nan=False)
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self._file(part)
         unfinished = file.with_suffix(f".{os.getpid()}")
         save_file(tensors, unfinished, metadata=about)
         unfinished.replace(file)
+        self._parts |= dict.fromkeys(about, file.name)
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Only now does it count as complete."""
@@ -80,10 +82,10 @@ class Kept:
 
     def __call__(self, maps: Sequence[Map]) -> list[Compressed]:
         """What became of these maps."""
-        if not self._parts:
+        if any(map.name not in self._parts for map in maps):
             self._parts = {
                 name: file.name
-                for file in sorted(self.folder.glob("*.safetensors"))
+                for file in self.folder.glob("*.safetensors")
                 for name in _metadata(file)
             }
         return [self._read(map) for map in maps]

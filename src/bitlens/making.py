@@ -11,7 +11,10 @@ from torch import nn
 
 from bitlens.calibrate import Wanted
 from bitlens.calibration import about_overlap, calibrated, make, read_calibration, source_of, wanted
+from bitlens.checkpoint_twin import CheckpointTwin
+from bitlens.checkpoints import open_checkpoint
 from bitlens.compress import format
+from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.compression import Compression, Map
 from bitlens.compress.controls import Noise
 from bitlens.compress.inputs import Inputs
@@ -33,6 +36,7 @@ class Making:
 
     study: Study
     loaded: Loaded
+    trust_remote_code: bool
     layout: Layout
     evaluation: Corpus
     seed: int
@@ -45,41 +49,70 @@ class Making:
     checks: list[Check] = field(default_factory=list)
     calibration: Corpus | None = None
     """The documents that compressions were calibrated on; None where none asked for any."""
+    _calibrated: dict[str, Wanted] = field(default_factory=dict)
+    _opened: dict[str, CheckpointTwin] = field(default_factory=dict)
 
     def twins(self, sides: Sequence[Side]) -> dict[str, Twin]:
         """By text, all that can be made."""
         takes: dict[str, list[str]] = {}
         for side in sides:
             with self._losing(side.text):
+                self._open(side.compression)
                 takes[side.text] = chosen(self.layout, side.compression)
-        kept = self._calibrate([side for side in sides if side.text in takes], takes)
+        self._calibrate([side for side in sides if side.text in takes], takes)
         return {
-            side.text: Twin(
-                self.layout,
-                side.compression,
-                takes[side.text],
-                self.seed,
-                _source(side.compression, kept, self.seed),
-            )
+            side.text: self._twin(side, takes[side.text])
             for side in sides
             if side.text in takes and side.text not in self.failed
         }
 
-    def _calibrate(self, sides: Sequence[Side], takes: dict[str, list[str]]) -> dict[str, Wanted]:
+    def fingerprint(self, compression: Compression) -> str | None:
+        """Which weights does the checkpoint hold that this is, or that this is noise like?"""
+        opened = self._opened.get(format(getattr(compression, "like", compression)))
+        return opened.checkpoint.fingerprint if opened else None
+
+    def _twin(self, side: Side, takes: Sequence[str]) -> Twin:
+        compression = side.compression
+        if isinstance(compression, Checkpoint):
+            return self._opened[side.text]
+        base = format(getattr(compression, "like", compression))
+        source: Source | None = None
+        if base in self._calibrated:
+            source = self._calibrated[base].kept
+        elif base in self._opened:
+            source = self._opened[base].matched
+        if source is not None and isinstance(compression, Noise):
+            source = Around(compression, source, self.seed)
+        return Twin(self.layout, compression, takes, self.seed, source)
+
+    def _open(self, compression: Compression) -> None:
+        """The checkpoint that this is, or that this is noise like."""
+        compression = getattr(compression, "like", compression)
+        text = format(compression)
+        if not isinstance(compression, Checkpoint) or text in self._opened:
+            return
+        checkpoint = open_checkpoint(compression, self.loaded, self.trust_remote_code)
+        self._opened[text] = CheckpointTwin(self.layout, compression, checkpoint)
+        runs = "real kernels" if checkpoint.kernels else "dequantized weights"
+        detail = " ".join([f"{checkpoint.format}, run as {runs}.", *checkpoint.notes])
+        self.say(f"{text}: {detail}")
+        self.checks.append(Check(f"{text}: what runs", checkpoint.kernels or None, detail))
+
+    def _calibrate(self, sides: Sequence[Side], takes: dict[str, list[str]]) -> None:
         """What is calibrated for these, by the text of the compression that is."""
         bases = {side.text: calibrated(side.compression) for side in sides}
         asked = {
             format(base): (base, takes[text]) for text, base in bases.items() if base is not None
         }
         if not asked:
-            return {}
+            return
         corpus = self.calibration = self._documents(next(iter(asked.values()))[0])
         allowed = "overlap" in self.study.allow
         self.checks.append(about_overlap(corpus, self.evaluation, allowed))
-        made = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
+        self._calibrated = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
         reasons = make(
             self.layout,
-            made,
+            self._calibrated,
             corpus,
             self.batch_tokens,
             self.seed,
@@ -89,7 +122,6 @@ class Making:
         for text, base in bases.items():
             if base is not None and format(base) in reasons:
                 self._lose(text, reasons[format(base)])
-        return made
 
     def _documents(self, asking: Compression) -> Corpus:
         return read_calibration(
@@ -118,6 +150,8 @@ class Making:
 def chosen(layout: Layout, compression: Compression) -> list[str]:
     """Which of the model's matrices does it take? In the model's order."""
     default = [name for name, _ in layout.matrices()]
+    if isinstance(getattr(compression, "like", compression), Checkpoint):
+        return default
     found = targets([example.name for example in layout.examples()], default, compression)
     base = calibrated(compression)
     for name in found if base is not None else ():
@@ -158,12 +192,3 @@ def _inputs(map: Map, compression: Compression) -> Inputs | None:
     width = map.weight.shape[-1]
     ones = torch.ones(width)
     return Inputs(torch.tensor(width), torch.eye(width), ones, ones, ones)
-
-
-def _source(compression: Compression, kept: dict[str, Wanted], seed: int) -> Source | None:
-    """Where its matrices come from, unless they are computed whenever they are needed."""
-    base = calibrated(compression)
-    if base is None:
-        return None
-    own = kept[format(base)].kept
-    return Around(compression, own, seed) if isinstance(compression, Noise) else own

@@ -102,6 +102,7 @@ class Audit:
         self.making = Making(
             self.study,
             self.loaded,
+            self.source.trust_remote_code,
             self.layout,
             self.corpus,
             self.seed,
@@ -271,6 +272,9 @@ class Audit:
         calibration = self.making.calibration
         if calibration is not None and calibrated(side.compression) is not None:
             settings["calibration"] = calibration.token_hash
+        fingerprint = self.making.fingerprint(side.compression)
+        if fingerprint is not None:
+            settings["checkpoint"] = fingerprint
         return Cell(self.loaded.name, side.text, analysis.name, self.seed, settings)
 
     def _sweep(self, wanted: Sequence[Side], missing: Sequence[Key]) -> None:

@@ -54,8 +54,8 @@ CONTRASTS = pa.schema(
 )
 COVERAGE = pa.schema(
     {"model": TEXT, "compression": TEXT, "module": TEXT, "kind": TEXT, "compressed": FLAG}
-    | {"format": TEXT, "bits": NUMBER, "parameters": COUNT, "bytes": COUNT, "changed": NUMBER}
-    | {"relative_error": NUMBER, "sqnr_db": NUMBER, "reason": TEXT, "note": TEXT}
+    | {"format": TEXT, "bits": NUMBER, "group": COUNT, "parameters": COUNT, "bytes": COUNT}
+    | {"changed": NUMBER, "relative_error": NUMBER, "sqnr_db": NUMBER, "reason": TEXT, "note": TEXT}
 )
 
 MANIFEST, CELL = "manifest.json", "cell.json"

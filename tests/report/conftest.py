@@ -273,6 +273,7 @@ def write_store(
                         "bytes": int(16384 * twin["bits"] / 8),
                         "changed": 0.998,
                         "relative_error": damage,
+                        "group": 0,
                         "sqnr_db": -20 * math.log10(damage),
                         "note": "",
                     }

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
+from bitlens.checkpoints import gguf, hqq
 from bitlens.checkpoints.checkpoint import Checkpoint, Found, Request, quantization
 from bitlens.checkpoints.same import require_same
 from bitlens.checkpoints.stored import dequantized, restored
@@ -42,16 +44,18 @@ def open_checkpoint(
     BitlensError for the first difference, for a format that cannot be read, and for a library
     that is not installed.
     """
-    source = ModelSource(settings.path, settings.revision, trust_remote_code=trust_remote_code)
+    path = os.path.expanduser(settings.path)
+    source = ModelSource(path, settings.revision, trust_remote_code=trust_remote_code)
     request = Request(source, settings.run, reference)
-    if settings.path.endswith(".gguf"):
-        from bitlens.checkpoints import gguf
-
+    if path.endswith(".gguf"):
         return gguf.open_file(request)
     require_model(source)
     common = {"revision": source.revision, "trust_remote_code": trust_remote_code}
     config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
-    reader = _reader(source, quantization(config).get("quant_method"))
+    method = quantization(config).get("quant_method")
+    if method is None and Path(source.name).is_dir() and hqq.is_hqq(Path(source.name)):
+        method = "hqq"
+    reader = _reader(source, method)
     name = name_of(source)
     tokenizer = _tokenizer(source, common)
     require_same(reference, name, config, tokenizer, trust_remote_code)
@@ -135,5 +139,5 @@ def _ordinary(request: Request, found: Found, why: str) -> Found:
         kernels=False,
         model=model,
         stored=restored(model, found.stored),
-        notes=(*found.notes, note),
+        notes=(note,),
     )

@@ -136,6 +136,11 @@ class Shell:
         """Families whose model unpacks what a block returns want it packed."""
         self._as_tuple = value
 
+    @property
+    def hands_on_tuples(self) -> bool:
+        """Whether this is one of them."""
+        return self._as_tuple
+
     def _shared(self, value: Tensor) -> Tensor:
         """Masks and position embeddings are the same for most batches: keep one of each."""
         known = self._intern.setdefault((value.shape, value.dtype, value.device), [])

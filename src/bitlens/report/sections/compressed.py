@@ -25,6 +25,7 @@ FIELDS = {
     "kind": False,
     "format": False,
     "bits": True,
+    "group": True,
     "parameters": True,
     "bytes": True,
     "changed": True,
@@ -98,6 +99,7 @@ def _ledger(rows: list[Row]) -> Ledger:
         "modules",
         tuple(Column(titles.get(field, field), numeric) for field, numeric in FIELDS.items()),
         tuple(tuple(row[field] for field in FIELDS) for row in rows),
+        "group: input columns that share a scale; 0 where a row or more does, or nothing. "
         "share changed: of a module's weights. relative error: size of the change over the size "
         "of the weights (Frobenius norms). SQNR: the same in decibels.",
     )

@@ -1,0 +1,117 @@
+"""A twin with modules of its own: a checkpoint that was made elsewhere."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bitlens.checkpoints import Checkpoint
+from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.coverage import Row, measure, tied
+from bitlens.models.layout import Layout, Parameter
+from bitlens.models.run import Block
+from bitlens.models.shell import Entry, Shell
+from bitlens.twin import Twin
+
+
+class CheckpointTwin(Twin):
+    """Runs the checkpoint's own blocks, embedding and unembedding, with the names of its
+    reference's parts."""
+
+    def __init__(self, layout: Layout, compression: Compression, checkpoint: Checkpoint) -> None:
+        super().__init__(layout, compression)
+        self.checkpoint = checkpoint
+        model = checkpoint.model
+        attention = layout.model.config._attn_implementation
+        if model.config._attn_implementation != attention:
+            # Both streams must multiply alike, or their difference would not be the weights'.
+            model.set_attn_implementation(attention)
+        self._blocks = list(model.get_submodule(layout.blocks_path).children())
+        self._own_shell = Shell(model, layout.blocks_path)
+        self._own_shell.returns_tuple(layout.shell.hands_on_tuples)
+        self._table: list[Row] = []
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Compute dtype."""
+        return self.checkpoint.model.dtype
+
+    @property
+    def entry_key(self) -> str:
+        """No other twin shares its embedding."""
+        return f"checkpoint {self.checkpoint.fingerprint}"
+
+    def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:
+        """What its blocks are called with."""
+        return self._own_shell.enter(tokens, mask)
+
+    def leave(self, states: Tensor) -> Tensor:
+        """`[n, width]` after the last block to `[n, vocabulary]`."""
+        return self._own_shell.leave(states.to(self.dtype))
+
+    def block(self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]) -> Block:
+        """Its own block, whatever the reference's is."""
+        return Block(self._blocks[depth], self.layout.block_layouts[depth], {})
+
+    def matched(self, maps: Sequence[Map]) -> list[Compressed]:
+        """What the checkpoint holds for these maps, for noise of the same size."""
+        names = {m.name for m in maps}
+        places = {
+            f"{self.layout.block_name(depth)}.{place.name}": (
+                f"{self.layout.block_name(depth)}.{place.key}",
+                place,
+            )
+            for depth, names_of in enumerate(self.layout.block_layouts)
+            for group in names_of.groups
+            for place in group
+            if f"{self.layout.block_name(depth)}.{place.name}" in names
+        }
+        results = []
+        for m in maps:
+            key, place = places[m.name]
+            stored = self.checkpoint.stored[key]
+            weight = place.effective(stored.weight().to(m.weight.device))
+            results.append(Compressed(weight, stored.bits, stored.group, stored.note))
+        return results
+
+    def complete_coverage(self) -> None:
+        """Compare every parameter with the reference's."""
+        if not self._table:
+            weights = dict(self._reference_weights())
+            self._table = [self._row(p, weights) for p in self.layout.parameters()]
+
+    def coverage(self) -> list[Row]:
+        """What became of every module, in the model's order; measured, not assumed."""
+        self.complete_coverage()
+        return self._table
+
+    def model(self) -> PreTrainedModel:
+        """The checkpoint itself."""
+        return self.checkpoint.model
+
+    def _reference_weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self.layout.shell.module.named_parameters():
+            yield name, parameter.detach()
+        for depth in range(self.layout.depth):
+            for name, tensor in self.layout.weights(depth).items():
+                yield f"{self.layout.block_name(depth)}.{name}", tensor
+
+    def _row(self, p: Parameter, weights: dict[str, Tensor]) -> Row:
+        stored = self.checkpoint.stored[p.name]
+        if p.tied is not None:
+            return tied(p.module, p.kind, p.tied, stored.format, stored.bits)
+        reference = weights[p.name]
+        own = stored.weight().to(reference.device)
+        quantized = stored.bits < 16 or stored.group > 0
+        same = not quantized and torch.equal(own, reference.float())
+        return measure(
+            p.module,
+            p.kind,
+            reference,
+            None if same else own,
+            stored.bits,
+            stored.format,
+            stored.note or (f"as in the reference: {p.kind}" if same else ""),
+            stored.group,
+        )
