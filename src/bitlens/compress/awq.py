@@ -48,8 +48,7 @@ class Awq(Compression):
     """False: from min to max of a group, which need not include 0."""
     scale: Literal["inputs", "ratio"] = "inputs"
     """`inputs`: s = a^alpha of mean inputs a, as in the paper; `ratio`: a^alpha / w^(1 - alpha),
-    where w is a column's mean |w| over the largest of its group, as AutoAWQ and gptqmodel have
-    it, whose checkpoints are most of those that there are."""
+    where w is a column's mean |w| over the largest of its group, as gptqmodel has it."""
     clip: bool = True
     """Query and key maps, and maps that hold them, are never clipped, as in the original: what
     their errors do to the attention pattern cannot be read off their outputs."""
