@@ -153,6 +153,7 @@ SHARED_BY_COMPRESSIONS = {"compression", "coverage", "rule", "settings", "text"}
     "grid",
     "inputs",
     "obs",
+    "sparsegpt",
     "sparsity",
     "weights",
 }

@@ -27,6 +27,12 @@ EXAMPLES = {
         "prune:sparsity=0.3",
         "prune:sparsity=0.5,scope=row",
         "prune:sparsity=0.4,scope=global",
+        "prune:pattern=2:4",
+        "prune:sparsity=0.5,by=wanda",
+        "prune:sparsity=0.5,by=wanda,scope=tensor",
+        "prune:pattern=2:4,by=wanda",
+        "prune:sparsity=0.5,by=sparsegpt",
+        "prune:pattern=2:4,by=sparsegpt",
     ],
     "awq": [
         "awq:bits=4,group=8",

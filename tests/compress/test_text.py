@@ -28,6 +28,8 @@ class Everything(Compression):
     yes: bool = False
     word: str = "word"
     choice: Literal["a", "b"] = "a"
+    maybe: float | None = None
+    inner: Compression | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -44,6 +46,11 @@ class Everything(Compression):
         ("rtn:bits=3,symmetric=false,clip=mse", Rtn(bits=3, symmetric=False, clip="mse")),
         ("cast:dtype=float8_e4m3fn", Cast(dtype="float8_e4m3fn")),
         ("prune:sparsity=0.25,scope=row", Prune(sparsity=0.25, scope="row")),
+        ("prune:pattern=2:4,by=wanda", Prune(pattern="2:4", by="wanda")),
+        (
+            "prune:match=[rtn:bits=6],on=perplexity",
+            Prune(match=Rtn(bits=6), on="perplexity"),
+        ),
         ("noise:like=[rtn:bits=4]", Noise(like=Rtn(bits=4))),
         (
             "noise:like=[noise:like=[rtn:bits=2,exclude=[*.o_proj]]]",
@@ -92,6 +99,9 @@ def test_canonical_order_spaces_and_defaults() -> None:
         ("noise:like=[rtn:bits=1]", "bits is 1", "2 to 8", "rtn:bits=4"),
         ("noise:like=[nothing],exclude=[a]", "no setting called 'exclude'", "like", "like"),
         ("prune:sparsity=nan", "sparsity is nan", "finite", "sparsity=0.5"),
+        ("prune:sparsity=none", "sparsity is 'none'", "finite", "sparsity=0.5"),
+        ("prune:match=rtn:bits=6", "match is 'rtn:bits=6'", "in brackets", "[rtn:bits=4]"),
+        ("prune", "no sparsity, pattern or match", "one of", "prune:sparsity=0.5"),
         ("prune:sparsity=1", "sparsity is 1.0", "below 1", "prune:sparsity=0.5"),
         ("", "no compression called ''", "rtn", "bitlens list"),
     ],
@@ -116,6 +126,11 @@ def test_errors_name_what_was_found(text: str, found: str, expected: str, remedy
         ("word", "a,b"),
         ("word", " a"),
         ("choice", "c"),
+        ("choice", None),
+        ("share", None),
+        ("maybe", float("nan")),
+        ("maybe", "0.5"),
+        ("inner", "rtn:bits=4"),
         ("include", ("[[]",)),
         ("include", ("",)),
         ("include", "*"),
@@ -133,6 +148,17 @@ def test_equal_compressions_have_one_text() -> None:
     assert format(Everything(share=1)) == format(Everything(share=1.0)) == "everything:share=1.0"
 
 
+def test_what_is_left_out_is_not_written() -> None:
+    """A setting whose default is None has the type of its other values, and None is no text."""
+    types = {setting.name: setting.type for setting in settings_of(Everything).values()}
+    assert types["maybe"] is float and holds_compression(types["inner"])
+    assert Everything(maybe=None, inner=None) == Everything()
+    assert format(Everything()) == "everything"
+    assert format(Everything(maybe=0.0, inner=Rtn(bits=4))) == (
+        "everything:maybe=0.0,inner=[rtn:bits=4]"
+    )
+
+
 def test_split_keeps_brackets_together() -> None:
     """Commas inside brackets do not part pieces."""
     assert split("a=[b,[c,d]], e=f") == ["a=[b,[c,d]]", "e=f"]
@@ -148,7 +174,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if holds_compression(kind):
         return st.deferred(compressions)
     if kind is str:
-        return st.text("ab=/[],: ", max_size=5) | st.sampled_from(["path", "run=a", "path=run=a"])
+        return st.text("ab=/[],: ", max_size=5) | st.sampled_from(
+            ["path", "run=a", "path=run=a", "2:4"]
+        )
     return {int: st.integers(0, 9), float: st.floats(0, 1), bool: st.booleans()}[kind]
 
 
@@ -157,7 +185,10 @@ def compressions() -> st.SearchStrategy[Compression]:
 
     def drawn(name: str) -> st.SearchStrategy[Compression]:
         cls = COMPRESSIONS[name]
-        kinds = {s.name: values(s.type) for s in settings_of(cls).values()}
+        kinds = {
+            s.name: st.none() | values(s.type) if s.default is None else values(s.type)
+            for s in settings_of(cls).values()
+        }
         return st.fixed_dictionaries(kinds).map(lambda chosen: (cls, chosen))
 
     def made(chosen: tuple[type[Compression], dict[str, Any]]) -> Compression:

@@ -1,146 +1,181 @@
-"""What does setting the smallest weights to zero do?"""
+"""What does setting the weights that matter least to zero do?"""
 
+import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
+from bitlens.compress import obs, sparsegpt
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
-from bitlens.compress.inputs import Inputs
+from bitlens.compress.inputs import Inputs, Statistic
 from bitlens.compress.settings import check
+from bitlens.compress.sparsity import Cut, cut, kept, kept_of_every
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
 
-
-@dataclass(frozen=True)
-class Cut:
-    """Where pruning falls among all the maps of a model."""
-
-    magnitude: float
-    """Smaller weights are zeroed, and as many of this magnitude as are still needed."""
-    zeros: dict[str, int]
-    """How many weights of each map are zeroed."""
+_DAMPING = 0.01
+"""Share of the mean of x² that SparseGPT adds to that of each input column."""
 
 
 @COMPRESSIONS.register("prune")
 @dataclass(frozen=True, kw_only=True)
 class Prune(Compression):
-    """Magnitude pruning: the round(sparsity * n) smallest |w| of each scope become zero, of equal
-    ones those that come first. Weights that were zero already count.
+    """Pruning: the round(sparsity * n) weights that matter least in each scope become zero, of
+    equal ones those that come first. Weights that were zero already count.
 
-    Bits per weight: those of the reference's dtype for each weight that is not zero, and one of
-    mask for every weight.
+    Bits per weight: those of the reference's dtype for each weight that is kept, and one of mask
+    for every weight; with a pattern, log2(m choose n) of mask for every m.
     """
 
     name: ClassVar[str] = "prune"
 
-    sparsity: float
-    """Share of the weights, above 0 and below 1."""
-    scope: Literal["tensor", "row", "global"] = "tensor"
+    sparsity: float | None = None
+    """Share of the weights, above 0 and below 1. Of sparsity, pattern and match one is given."""
+    pattern: str | None = None
+    """`n:m`, such as 2:4: of every m consecutive input columns of a row, n weights are kept."""
+    match: Compression | None = None
+    """The sparsity is that at which pruning does as much harm as this compression does. An audit
+    finds it before anything is compressed."""
+    on: Literal["kl", "perplexity"] = "kl"
+    """What is to be equal to that of match."""
+    by: Literal["magnitude", "wanda", "sparsegpt"] = "magnitude"
+    """What says how much a weight matters. `magnitude`: |w|. `wanda`: |w| times the root of the
+    mean x² it is multiplied with (Sun et al. 2023, arXiv 2306.11695). `sparsegpt`: the harm that
+    is left once others made up for it, which they then do (see `sparsegpt`)."""
+    scope: Literal["auto", "tensor", "row", "global"] = "auto"
     """Among which weights the smallest are sought: a matrix (of each expert), an output row, or
-    all matrices that are compressed."""
+    all matrices that are compressed. `auto`: a matrix by magnitude, a row by wanda, and 128 input
+    columns by sparsegpt, each as its authors do it."""
 
     def __post_init__(self) -> None:
         check(self)
-        if not 0 < self.sparsity < 1:
+        if (self.sparsity, self.pattern, self.match).count(None) != 2:
+            given = [
+                name for name in ("sparsity", "pattern", "match") if getattr(self, name) is not None
+            ]
+            raise BitlensError(
+                f"prune is given {' and '.join(given) or 'no sparsity, pattern or match'}.",
+                "one of sparsity, pattern and match: each says how many weights go.",
+                "prune:sparsity=0.5",
+            )
+        if self.sparsity is not None and not 0 < self.sparsity < 1:
             raise BitlensError(
                 f"prune: sparsity is {self.sparsity}.",
                 "a share above 0 and below 1.",
                 "prune:sparsity=0.5",
             )
+        n, m = self._pattern
+        if self.pattern is not None and not 0 < n < m:
+            raise BitlensError(
+                f"prune: pattern is {self.pattern!r}.",
+                "n:m, so that n weights of every m are kept, n from 1 and below m.",
+                "prune:pattern=2:4",
+            )
+        if self.scope != "auto" and (self.pattern or self.by == "sparsegpt"):
+            raise BitlensError(
+                f"prune: scope={self.scope} with {'a pattern' if self.pattern else 'sparsegpt'}.",
+                "no scope: a pattern has its own, and so does sparsegpt.",
+                f"prune without scope={self.scope}",
+            )
+        if self.scope == "global" and self.by == "wanda":
+            raise BitlensError(
+                "prune: scope=global with wanda.",
+                "scope=row or scope=tensor: deeper inputs are known only once shallower matrices"
+                " are pruned.",
+                "prune:sparsity=0.5,by=wanda",
+            )
+
+    @property
+    def needs(self) -> frozenset[Statistic]:
+        needed: dict[str, frozenset[Statistic]] = {
+            "magnitude": frozenset(),
+            "wanda": frozenset({"square"}),
+            "sparsegpt": frozenset({"second"}),
+        }
+        return needed[self.by]
 
     def survey(self, maps: Callable[[], Iterable[Map]]) -> Cut | None:
-        """Where is the cut among all weights? None unless the scope is global.
-
-        Float32 magnitudes sort like their bits, so two histograms find it exactly, with one map
-        in memory at a time: of the upper halves, and of the lower halves where the cut falls."""
-        if self.scope != "global":
+        """Where is the cut among all weights? None unless the scope is global."""
+        if self.scope != "global" or self.sparsity is None:
             return None
-        upper = torch.zeros(2**15, dtype=torch.int64)
-        for map in maps():
-            upper += _histogram(_bits(map) >> 16, 2**15)
-        wanted = round(self.sparsity * int(upper.sum()))
-        half = _bin_of(upper, wanted)
-        wanted -= int(upper[:half].sum())
-        below, lower = {}, {}
-        for map in maps():
-            bits = _bits(map)
-            below[map.name] = int((bits >> 16 < half).sum())
-            lower[map.name] = _histogram(bits[bits >> 16 == half] & 0xFFFF, 2**16).int()
-        together = torch.stack(list(lower.values())).sum(0)
-        rest = _bin_of(together, wanted)
-        wanted -= int(together[:rest].sum())
-        zeros = {}
-        for name, counts in lower.items():
-            tied = min(wanted, int(counts[rest]))
-            wanted -= tied
-            zeros[name] = below[name] + int(counts[:rest].sum()) + tied
-        magnitude = torch.tensor(half << 16 | rest, dtype=torch.int32).view(torch.float32)
-        return Cut(magnitude.item(), zeros)
+        return cut(maps, self.sparsity)
 
     def compress(
         self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
     ) -> list[Compressed]:
-        return [self._pruned(map, survey) for map in maps]
+        if self.match is not None:
+            raise ValueError("prune with match= needs the sparsity that matches")
+        if self.by == "sparsegpt":
+            if inputs is None or inputs.second is None:
+                raise ValueError("sparsegpt is calibrated on the second moments of its inputs")
+            return self._with_surgery(maps, inputs.second)
+        importance = None
+        if self.by == "wanda":
+            if inputs is None or inputs.square is None:
+                raise ValueError("wanda is calibrated on the mean x² of its inputs")
+            importance = inputs.square.sqrt().unsqueeze(-2)
+        return [self._pruned(map, importance, survey) for map in maps]
 
-    def _pruned(self, map: Map, cut: Cut | None) -> Compressed:
+    @property
+    def _pattern(self) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d+):(\d+)", self.pattern or "")
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    def _pruned(self, map: Map, importance: Tensor | None, survey: Cut | None) -> Compressed:
+        """`importance` is `[..., 1, in]`."""
         weight = working_copy(map)
+        if self.sparsity is None:
+            self._check_width(map)
+            weight.mul_(kept_of_every(weight, *self._pattern, importance))
+            return Compressed(weight, self._bits(map, 0))
         rows, columns = weight.shape[-2:]
+        threshold = None
         if self.scope == "global":
-            if cut is None:
+            if survey is None:
                 raise ValueError("prune with scope=global needs its survey")
             together = weight.view(1, -1, columns)
-            left = _prune_(together, cut.zeros[map.name], cut.magnitude)
+            count, threshold = survey.zeros[map.name], survey.magnitude
         else:
-            together = weight.view(-1, rows if self.scope == "tensor" else 1, columns)
-            left = _prune_(together, round(self.sparsity * together[0].numel()))
+            whole = self.scope == "tensor" or (self.scope == "auto" and self.by == "magnitude")
+            together = weight.view(-1, rows if whole else 1, columns)
+            count = round(self.sparsity * together[0].numel())
+            if importance is not None and not whole:
+                importance = importance.expand(weight.shape).reshape(together.shape)
+        keep, left = kept(together, count, importance, threshold)
+        together.mul_(keep)
+        return Compressed(weight, self._bits(map, left))
+
+    def _with_surgery(self, maps: Sequence[Map], second: Tensor) -> list[Compressed]:
+        for map in maps:
+            self._check_width(map)
+        weights = [obs.columns_of(map) for map in maps]
+        work = partial(sparsegpt.zero_, share=self.sparsity, pattern=self._pattern)
+        note = obs.operate_(weights, second, _DAMPING, work)
+        return [
+            Compressed(
+                obs.as_stored(weight, map),
+                self._bits(map, int(weight.count_nonzero())),
+                note=note,
+            )
+            for map, weight in zip(maps, weights, strict=True)
+        ]
+
+    def _check_width(self, map: Map) -> None:
+        width, (_, m) = map.weight.shape[-1], self._pattern
+        if self.pattern and width % m:
+            raise BitlensError(
+                f"prune: pattern={self.pattern}, but {map.name} has {width} input columns.",
+                f"a multiple of {m}.",
+                f"another pattern, or prune:pattern={self.pattern},exclude=[{map.name}]",
+            )
+
+    def _bits(self, map: Map, left: int) -> float:
         stored = 8 * map.weight.element_size()
-        return Compressed(weight, stored * left / weight.numel() + 1)
-
-
-def _prune_(together: Tensor, count: int, magnitude: float | None = None) -> int:
-    """Zero the `count` smallest of each scope of `[scope, row, column]`, in place; how many
-    weights are left in all?
-
-    `magnitude` is that of the last to go, sought within the scope where it is not given."""
-    weights = together.flatten(1)
-    spare = weights.abs()
-    threshold = _smallest_(spare, count) if magnitude is None else magnitude
-    # A mask of floats in memory already at hand: masks of bools multiply five times as slowly.
-    keep = torch.abs(weights, out=spare).gt_(threshold)
-    kept = keep.view(together.shape).sum(-1).double().sum(-1, keepdim=True)
-    missing = (weights.shape[-1] - count - kept) * (threshold > 0)
-    if missing.any():
-        scope, place = (weights.abs() == threshold).nonzero(as_tuple=True)
-        after = torch.searchsorted(scope, scope, right=True) - torch.arange(len(scope)).to(scope)
-        stays = after <= missing[scope, 0]
-        keep[scope[stays], place[stays]] = 1
-    weights.mul_(keep)
-    return int(kept.sum() + missing.sum())
-
-
-def _smallest_(magnitudes: Tensor, count: int) -> Tensor:
-    """The `count`-th smallest of each scope, `[scope, n]` to `[scope, 1]`; 0 for the zeroth.
-    Leaves the magnitudes in disorder."""
-    if count == 0:
-        return magnitudes.new_zeros(len(magnitudes), 1)
-    if magnitudes.device.type == "cpu":
-        # numpy selects with vector instructions: ten times as fast as torch.
-        magnitudes.numpy().partition(count - 1, axis=-1)
-        return magnitudes[:, count - 1 : count].clone()
-    return magnitudes.kthvalue(count, dim=-1, keepdim=True).values
-
-
-def _bits(map: Map) -> Tensor:
-    return working_copy(map).abs_().view(torch.int32).flatten()
-
-
-def _histogram(values: Tensor, bins: int) -> Tensor:
-    return torch.bincount(values, minlength=bins).cpu()
-
-
-def _bin_of(histogram: Tensor, rank: int) -> int:
-    """In which bin is the `rank`-th smallest value? Counted from one."""
-    return int(torch.searchsorted(histogram.cumsum(0), rank))
+        if self.sparsity is not None:
+            return stored * left / map.weight.numel() + 1
+        n, m = self._pattern
+        return stored * n / m + math.log2(math.comb(m, n)) / m

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from bitlens.compress.compression import Compression
@@ -23,6 +24,7 @@ class Setting:
 
     name: str
     type: Any
+    """Of a value that is given; one whose default is None may be left out."""
     default: Any
     """`dataclasses.MISSING` where a value must be given."""
 
@@ -46,7 +48,8 @@ class Setting:
 
     def check(self, compression: str, value: object) -> None:
         """May it have this value in that compression? Raises where it may not."""
-        if not _allowed(value, self.type):
+        left_out = value is None and self.default is None
+        if not left_out and not _allowed(value, self.type):
             raise self.wrong(compression, value)
 
     def wrong(self, compression: str, value: object) -> BitlensError:
@@ -64,7 +67,7 @@ def settings_of(cls: type[Compression]) -> dict[str, Setting]:
     shared = {field.name for field in fields(Compression)}
     types = get_type_hints(cls)
     settings = [
-        Setting(field.name, types[field.name], field.default)
+        Setting(field.name, _given(types[field.name]), field.default)
         for field in sorted(fields(cls), key=lambda field: field.name in shared)
         if field.init
     ]
@@ -104,6 +107,12 @@ def _pieces(text: str) -> Iterator[str]:
             "noise:like=[rtn:bits=4]",
         )
     yield text[start:].strip()
+
+
+def _given(kind: Any) -> Any:
+    """Of `float | None`, float."""
+    kinds = [one for one in get_args(kind) if one is not NoneType]
+    return kinds[0] if isinstance(kind, UnionType) and len(kinds) == 1 else kind
 
 
 def _allowed(value: Any, kind: Any) -> bool:
