@@ -61,8 +61,7 @@ def calibrate(
     that each block's weights are read once for all of them. `progress` is told the tokens that
     went through a block, as `work` counts them.
     """
-    device = next(p.device for p in layout.shell.module.parameters())
-    batches = [torch.from_numpy(b).to(device) for b in _even(corpus, batch_tokens)]
+    batches = [torch.from_numpy(b).to(layout.device) for b in _even(corpus, batch_tokens)]
     one = 2 * sum(b.numel() for b in batches) * layout.width * layout.dtype.itemsize
     together = max(1, memory // one)
     missing = [(name, twin) for name, twin in wanted.items() if not twin.kept.complete]

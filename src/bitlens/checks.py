@@ -63,7 +63,7 @@ def about_change(side: Side, rows: Sequence[coverage.Row], allowed: bool) -> Che
 def check_forward(layout: Layout, corpus: Corpus) -> tuple[Check, float]:
     """The first window through the model's own forward and through the blocks one by one, and
     the seconds that the latter took for a token."""
-    device = next(p.device for p in layout.shell.module.parameters())
+    device = layout.device
     tokens = torch.from_numpy(corpus.rows[0][:512]).long().to(device)[None]
     expected = layout.model(input_ids=tokens, use_cache=False).logits[0]
     started = time.perf_counter()

@@ -140,6 +140,79 @@ def audit(
 
 
 @app.command()
+def compress(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or demo.")],
+    with_: Annotated[
+        str, typer.Option("--with", metavar="SPEC", help="A compression, gptq:bits=4,group=128.")
+    ],
+    save: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
+    calibration: Annotated[str | None, _setting("calibration", "SOURCE")] = None,
+    calibration_tokens: Annotated[int, _setting("calibration_tokens", "N")] = DEFAULT[
+        "calibration_tokens"
+    ],
+    context: Annotated[int | None, _setting("context", "N")] = None,
+    bos: Annotated[str, _setting("bos", "auto|yes|no")] = DEFAULT["bos"],
+    seed: Annotated[int, _setting("seeds", "S")] = 0,
+    device: Annotated[str, _setting("device", "D")] = DEFAULT["device"],
+    dtype: Annotated[str, _setting("dtype", "auto|float32|bfloat16|float16")] = DEFAULT["dtype"],
+    revision: Annotated[str | None, _setting("revision", "R")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
+    ] = False,
+) -> None:
+    """Write a twin as a model folder, with a record of how it was made."""
+    from bitlens.inspection import table
+    from bitlens.saving import save as write_folder
+
+    study = audit_of(
+        model,
+        with_,
+        controls=(),
+        calibration=calibration,
+        calibration_tokens=calibration_tokens,
+        context=context,
+        bos=bos,
+        seeds=(seed,),
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    rows = write_folder(study, save, _say)
+    _say(table(rows).caption)
+    _say(f"Saved: {save}")
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or demo.")],
+    twin: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="A checkpoint of it: a folder, a .gguf file, a hub id."),
+    ] = None,
+    device: Annotated[str, _setting("device", "D")] = DEFAULT["device"],
+    dtype: Annotated[str, _setting("dtype", "auto|float32|bfloat16|float16")] = DEFAULT["dtype"],
+    revision: Annotated[str | None, _setting("revision", "R")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
+    ] = False,
+) -> None:
+    """Show what is in every matrix of a model, or of a checkpoint beside it."""
+    from bitlens.inspection import of_model, of_twin
+
+    study = audit_of(
+        model,
+        f"checkpoint:{twin}" if twin else "nothing",
+        controls=(),
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    _show(of_twin(study, _say) if twin else of_model(study))
+
+
+@app.command()
 def study(
     path: Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study to run.")],
     out: Out,

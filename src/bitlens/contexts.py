@@ -150,7 +150,7 @@ def _read(
         document_names=tuple(map(str, rows)),
     )
     numbers = list(rows)
-    device = next(p.device for p in layout.shell.module.parameters())
+    device = layout.device
     plan = make_plan(small, "all", 0, batch_tokens, device=device)
     deepest = max(site(p.site).depth for p in placed)
     names = [REFERENCE, *twins]

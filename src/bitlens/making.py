@@ -23,11 +23,14 @@ from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.matrices import Around, Source
 from bitlens.models.layout import Layout
-from bitlens.models.load import Loaded
+from bitlens.models.load import Loaded, attention, free_memory, load
+from bitlens.plan import context_of
 from bitlens.records import Check
-from bitlens.sides import Side
-from bitlens.study import Study
+from bitlens.sides import Side, sides
+from bitlens.study import Study, parse_bytes
 from bitlens.twin import Twin
+
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 
 @dataclass
@@ -38,9 +41,10 @@ class Making:
     loaded: Loaded
     trust_remote_code: bool
     layout: Layout
-    evaluation: Corpus
+    context: int
+    evaluation: Corpus | None
+    """What calibration documents must be apart from; None where nothing is measured."""
     seed: int
-    batch_tokens: int
     memory: int
     say: Callable[[str], None]
     keep_going: bool
@@ -107,18 +111,22 @@ class Making:
         if not asked:
             return
         corpus = self.calibration = self._documents(next(iter(asked.values()))[0])
-        allowed = "overlap" in self.study.allow
-        self.checks.append(about_overlap(corpus, self.evaluation, allowed))
+        if self.evaluation is not None:
+            allowed = "overlap" in self.study.allow
+            self.checks.append(about_overlap(corpus, self.evaluation, allowed))
         self._calibrated = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
-        reasons = make(
-            self.layout,
-            self._calibrated,
-            corpus,
-            self.batch_tokens,
-            self.seed,
-            self.memory // 2,
-            self.say,
-        )
+        batch_tokens = BATCH_TOKENS.get(self.layout.device.type, BATCH_TOKENS["cpu"])
+        # What is made must not depend on which analyses are asked for besides.
+        with attention(self.loaded.model, self.loaded.attention):
+            reasons = make(
+                self.layout,
+                self._calibrated,
+                corpus,
+                batch_tokens,
+                self.seed,
+                self.memory // 2,
+                self.say,
+            )
         for text, base in bases.items():
             if base is not None and format(base) in reasons:
                 self._lose(text, reasons[format(base)])
@@ -128,7 +136,7 @@ class Making:
             source_of(self.study.calibration, self.study.text, asking),
             self.loaded,
             self.layout,
-            self.evaluation.context,
+            self.context,
             self.study.bos,
             self.study.calibration_tokens,
             self.seed,
@@ -192,3 +200,36 @@ def _inputs(map: Map, compression: Compression) -> Inputs | None:
     width = map.weight.shape[-1]
     ones = torch.ones(width)
     return Inputs(torch.tensor(width), torch.eye(width), ones, ones, ones)
+
+
+def load_whole(study: Study) -> tuple[Loaded, Layout]:
+    """The model of a study of one, in memory."""
+    (source,) = study.models
+    loaded = load(source, parse_bytes(study.memory) if study.memory else free_memory(source))
+    if loaded.offloaded:
+        raise BitlensError(
+            f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, more than there is room for.",
+            "room for the model and a copy of it.",
+            "a machine with more memory, or a larger --memory.",
+        )
+    return loaded, Layout(loaded.model)
+
+
+def make_one(study: Study, say: Callable[[str], None]) -> tuple[Making, Side, Twin]:
+    """The twin of a study of one model and one compression, with nothing to be measured."""
+    loaded, layout = load_whole(study)
+    longest = getattr(layout.config, "max_position_embeddings", None)
+    making = Making(
+        study,
+        loaded,
+        study.models[0].trust_remote_code,
+        layout,
+        context_of(study.context, loaded.name, longest),
+        None,
+        study.seeds[0],
+        parse_bytes(study.memory) if study.memory else free_memory(study.models[0]),
+        say,
+        keep_going=False,
+    )
+    (side,) = sides(study, layout)
+    return making, side, making.twins([side])[side.text]

@@ -51,7 +51,7 @@ def describe_model(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[
         "parameters": sum(p.numel() for p in layout.model.parameters()),
         "bytes": loaded.weight_bytes,
         "dtype": str(layout.dtype).removeprefix("torch."),
-        "device": str(next(p.device for p in layout.shell.module.parameters())),
+        "device": str(layout.device),
         "attention": loaded.model.config._attn_implementation,
         "from_disk": loaded.offloaded,
         "remote_code": source.trust_remote_code,

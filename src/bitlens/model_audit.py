@@ -6,7 +6,6 @@ from functools import cached_property
 from importlib.metadata import version
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from bitlens.analyses import ANALYSES, Analysis
@@ -21,14 +20,14 @@ from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.shown import CorpusTexts
 from bitlens.data.texts import read_texts
 from bitlens.errors import BitlensError
-from bitlens.making import Making
+from bitlens.making import BATCH_TOKENS, Making
 from bitlens.manifest import Done, cell_entry, describe_corpus, describe_model, twin_record
 from bitlens.measure import Measurement
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
-from bitlens.plan import CORPUS, Plan, make_plan
+from bitlens.plan import CORPUS, Plan, context_of, make_plan
 from bitlens.records import Cell, Check, Value
 from bitlens.saes import Fitted, fit_saes
 from bitlens.sides import Side, sides
@@ -36,8 +35,6 @@ from bitlens.store import Store
 from bitlens.study import Study, parse_bytes
 from bitlens.tables import joined, tables
 
-LONGEST_CONTEXT = 1024
-BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 FREE_SHARE = 0.5
 """Of the free memory, when --memory does not say."""
 PATTERN_BYTES = 1 << 30
@@ -104,9 +101,9 @@ class Audit:
             self.loaded,
             self.source.trust_remote_code,
             self.layout,
+            self.corpus.context,
             self.corpus,
             self.seed,
-            self._batch_tokens,
             self.memory,
             self.say,
             self.keep_going,
@@ -152,14 +149,8 @@ class Audit:
             self.failed |= {(text, a.name): reason for a in self.analyses}
 
     def _corpus(self) -> Corpus:
-        longest = getattr(self.layout.config, "max_position_embeddings", None) or LONGEST_CONTEXT
-        context = self.study.context or min(longest, LONGEST_CONTEXT)
-        if context > longest:
-            raise BitlensError(
-                f"The context is {context} tokens, but {self.loaded.name} reads {longest}.",
-                f"at most {longest}.",
-                f"--context {longest}",
-            )
+        longest = getattr(self.layout.config, "max_position_embeddings", None)
+        context = context_of(self.study.context, self.loaded.name, longest)
         corpus = make_corpus(
             read_texts(self.study.text),
             self.loaded.tokenizer,
@@ -196,19 +187,15 @@ class Audit:
             self.seed,
             self._batch_tokens,
             self.study.interval,
-            self._device,
+            self.layout.device,
             own,
         )
-
-    @property
-    def _device(self) -> torch.device:
-        return next(p.device for p in self.layout.shell.module.parameters())
 
     @property
     def _batch_tokens(self) -> int:
         """Tokens that run together: fewer where attention patterns, which grow with the context,
         are kept."""
-        most = BATCH_TOKENS.get(self._device.type, BATCH_TOKENS["cpu"])
+        most = BATCH_TOKENS.get(self.layout.device.type, BATCH_TOKENS["cpu"])
         if self.loaded.model.config._attn_implementation != "eager":
             return most
         heads = int(self.layout.config.num_attention_heads)

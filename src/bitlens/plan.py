@@ -16,6 +16,7 @@ from bitlens.data.batches import Batch, make_batches
 from bitlens.data.corpus import Corpus
 from bitlens.data.positions import Rule, counted
 from bitlens.data.sample import batch_keys
+from bitlens.errors import BitlensError
 from bitlens.readings import Positions
 from bitlens.seeds import position_keys
 from bitlens.stats.replicates import SHARDS, assign, bootstrap, leave_one_out
@@ -23,6 +24,7 @@ from bitlens.stats.replicates import SHARDS, assign, bootstrap, leave_one_out
 Interval = Literal["jackknife", "bootstrap"]
 CORPUS, SUBSET = "corpus", "subset"
 """Names of sets of documents: the texts, and those of them that forks run on."""
+LONGEST_CONTEXT = 1024
 FORK_SHARE = 8
 """Forks run on one document in eight."""
 
@@ -103,6 +105,19 @@ class Plan:
             batch.tokens.flatten()[index],
             batch.length[index],
         )
+
+
+def context_of(asked: int | None, model: str, longest: int | None) -> int:
+    """How many tokens are read at a time? `longest`: what the model can, where it has a bound."""
+    longest = longest or LONGEST_CONTEXT
+    context = asked or min(longest, LONGEST_CONTEXT)
+    if context > longest:
+        raise BitlensError(
+            f"The context is {context} tokens, but {model} reads {longest}.",
+            f"at most {longest}.",
+            f"--context {longest}",
+        )
+    return context
 
 
 def make_plan(

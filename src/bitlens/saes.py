@@ -77,7 +77,7 @@ def fit_saes(
 ) -> list[Fitted]:
     """Every SAE at its site, with its fit on the beginning of the corpus. BitlensError for an SAE
     that belongs nowhere in this model, and, unless `allow_poor`, for one that does not fit."""
-    device = next(p.device for p in layout.shell.module.parameters())
+    device = layout.device
     saes = [load_sae(folder).to(device) for folder in folders]
     labels = [sae.label for sae in saes]
     for label in labels:

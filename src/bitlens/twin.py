@@ -50,6 +50,8 @@ class Twin:
         self._rows: dict[str, coverage.Row] = {}
         self._cast_rows: dict[str, coverage.Row] = {}
         self._shell: dict[str, Tensor] | None = None
+        self.rounded: set[str] = set()
+        """Matrices met so far whose inputs are rounded: no plain weights can stand for that."""
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -86,6 +88,8 @@ class Twin:
         for m, result in zip(chosen, self._source(chosen), strict=True):
             weight = result.weight.to(self.dtype or m.weight.dtype)
             own[m.name] = replace(result, weight=weight)
+            if result.activations is not None:
+                self.rounded.add(m.name)
             if m.name not in self._rows:
                 self._rows[m.name] = coverage.measure(
                     m.name, "block", m.weight, weight, result.bits, text, result.note, result.group

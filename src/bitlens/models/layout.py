@@ -62,6 +62,11 @@ class Layout:
         return next(p.dtype for p in self.blocks[0].parameters())
 
     @property
+    def device(self) -> torch.device:
+        """Where tokens go in."""
+        return next(p.device for p in self.shell.module.parameters())
+
+    @property
     def vocabulary(self) -> int:
         return int(self.config.vocab_size)
 

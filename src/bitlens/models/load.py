@@ -5,6 +5,8 @@ import json
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,21 @@ class Loaded:
     offloaded: bool
     """Whether the blocks are read from disk, one after another."""
     weight_bytes: int
+    attention: str
+    """The implementation it was loaded with."""
+
+
+@contextmanager
+def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
+    """While this lasts, the model attends by this implementation."""
+    before = model.config._attn_implementation
+    if before != implementation:
+        model.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        if before != implementation:
+            model.set_attn_implementation(before)
 
 
 def load(source: ModelSource, memory: int) -> Loaded:
@@ -88,6 +105,7 @@ def load(source: ModelSource, memory: int) -> Loaded:
         fingerprint(source, config),
         offload,
         weight_bytes,
+        model.config._attn_implementation,
     )
 
 

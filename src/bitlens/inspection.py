@@ -1,0 +1,68 @@
+"""What is in every matrix of a model, or of a twin beside its reference? The table alone."""
+
+from collections.abc import Callable, Sequence
+
+from bitlens.compress import parse
+from bitlens.compress.coverage import Row, total
+from bitlens.making import load_whole, make_one
+from bitlens.report.parts import Column, Table
+from bitlens.report.wording import plain, size
+from bitlens.study import Study
+from bitlens.twin import Twin
+
+COLUMNS = {
+    "module": False,
+    "kind": False,
+    "format": False,
+    "bits": True,
+    "group": True,
+    "size": True,
+    "changed": True,
+    "SQNR, dB": True,
+    "note": False,
+}
+"""Titles, and whether they stand over numbers."""
+
+
+def of_model(study: Study) -> Table:
+    """As the model itself is stored."""
+    _, layout = load_whole(study)
+    rows = Twin(layout, parse("nothing")).coverage()
+    return table([row for row in rows], compared=False)
+
+
+def of_twin(study: Study, say: Callable[[str], None]) -> Table:
+    """A twin compared with its reference, module by module; nothing is assumed."""
+    _, _, twin = make_one(study, say)
+    twin.complete_coverage()
+    return table(twin.coverage(), compared=True)
+
+
+def table(rows: Sequence[Row], compared: bool = True) -> Table:
+    """One row a parameter, in the model's order, and the sum of it all below."""
+    whole = total(rows)
+    caption = f"{whole.whole_bits:.2f} bits per weight over all {whole.parameters:,} parameters, "
+    caption += f"{size(whole.bytes)}"
+    if compared:
+        caption += f"; {whole.changed:.1%} of them changed"
+        if whole.bits is not None:
+            caption += f"; {whole.bits:.2f} bits per weight over what was compressed"
+    return Table(
+        tuple(Column(title, numeric) for title, numeric in COLUMNS.items()),
+        tuple(_row(row, compared) for row in rows),
+        f"{caption}. group: input columns that share a scale.",
+    )
+
+
+def _row(row: Row, compared: bool) -> tuple[str, ...]:
+    return (
+        row.module,
+        row.kind,
+        row.format if row.compressed or not row.note.startswith("tied") else "",
+        plain(row.bits, 2),
+        str(row.group) if row.group else "",
+        size(row.bytes) if row.parameters else "",
+        f"{row.changed:.1%}" if compared and row.parameters else "",
+        f"{row.sqnr_db:.1f}" if row.sqnr_db is not None else "",
+        row.note if compared or row.note.startswith("tied") else "",
+    )
