@@ -52,6 +52,7 @@ EXAMPLES = {
     "nf4": ["nf4", "nf4:block=24", "nf4:block=8,double=true"],
     "fp4": ["fp4:block=16", "fp4:double=true"],
     "gguf": [f"gguf:type={kind}" for kind in ("q4_0", "q4_1", "q8_0", "tq2_0", "mxfp4")],
+    "quip": ["quip:bits=2", "quip:bits=4,symmetric=true,clip=none,damping=0.1"],
     "nothing": ["nothing"],
     "noise": ["noise:like=[rtn:bits=3]", "noise:like=[prune:sparsity=0.4,scope=global]"],
 }
@@ -81,6 +82,7 @@ FALLING = [
     "awq:bits={},group=8",
     "gptq:bits={}",
     "gptq:bits={},group=8,act_order=true",
+    "quip:bits={}",
     "noise:like=[rtn:bits={}]",
 ]
 
@@ -146,9 +148,9 @@ def test_every_weight_tensor_changed(maps: list[Map], text: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_same_seed_gives_the_same_twin(maps: list[Map], text: str) -> None:
-    """One seed, one twin; another seed changes noise and nothing else."""
+    """One seed, one twin; another seed changes noise, random bases and nothing else."""
     first, again, other = (twin(text, maps, seed) for seed in (7, 7, 8))
-    random = text.startswith("noise")
+    random = text.startswith(("noise", "quip"))
     for one, two, three in zip(first, again, other, strict=True):
         assert torch.equal(one.weight, two.weight)
         assert torch.equal(one.weight, three.weight) is not random

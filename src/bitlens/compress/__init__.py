@@ -12,6 +12,7 @@ from bitlens.compress import (
     hqq,
     int8,
     prune,
+    quip,
     rtn,
     smoothquant,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "int8",
     "parse",
     "prune",
+    "quip",
     "rtn",
     "smoothquant",
 ]
