@@ -19,10 +19,12 @@ def read(request: Request) -> Found:
             # dequantized after that is garbage, and the product goes through bfloat16.
             module.support_avx512bf16_for_cpu = False
     settings = quantization(model.config)
-    kind = settings["bnb_4bit_quant_type"] if settings.get("load_in_4bit") else "int8"
-    return Found(
-        f"bitsandbytes {kind}", True, model, find(request.reference.model, model, _held(bnb))
-    )
+    stored = find(request.reference.model, model, _held(bnb))
+    if settings.get("load_in_4bit"):
+        return Found(f"bitsandbytes {settings['bnb_4bit_quant_type']}", True, model, stored)
+    threshold = settings.get("llm_int8_threshold", 6.0)
+    note = f"Input columns in which something reaches {threshold:g} are multiplied in 16 bits."
+    return Found("bitsandbytes int8", True, model, stored, (note,))
 
 
 def _held(bnb: Any) -> Quantized:
@@ -59,5 +61,4 @@ def _eight_bits(bnb: Any, module: Any) -> Stored:
         lambda: bnb.functional.int8_vectorwise_dequant(weight, scales().to(weight.device)).float(),
         bits_per_weight([weight, scales()], weight.numel()),
         "int8",
-        note=f"input columns that reach {module.state.threshold:g} are multiplied in 16 bits",
     )

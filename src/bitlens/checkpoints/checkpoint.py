@@ -29,7 +29,7 @@ class Stored:
     group: int = 0
     """Input columns within a row that share a scale; 0: whole rows or more do, or nothing does."""
     note: str = ""
-    """What the user should know about how it is stored or multiplied."""
+    """What the user should know about how it is stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,7 @@ class Found:
     model: PreTrainedModel
     stored: Mapping[str, Stored]
     notes: tuple[str, ...] = ()
+    """How the modules multiply; no longer true of dequantized weights."""
 
 
 def library(name: str, extra: str, *, needed_for: str) -> ModuleType:

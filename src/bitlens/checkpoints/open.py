@@ -53,7 +53,8 @@ def open_checkpoint(
     common = {"revision": source.revision, "trust_remote_code": trust_remote_code}
     config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
     method = quantization(config).get("quant_method")
-    if method is None and Path(source.name).is_dir() and hqq.is_hqq(Path(source.name)):
+    folder = Path(source.name)
+    if method is None and folder.is_dir() and guarded(source, lambda: hqq.is_hqq(folder)):
         method = "hqq"
     reader = _reader(source, method)
     name = name_of(source)

@@ -1,7 +1,9 @@
 """A whole model as transformers loads it, or the reason why it is not whole."""
 
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from bitlens.checkpoints.checkpoint import Request
@@ -35,6 +37,22 @@ def load_whole(request: Request, cls: Any = AutoModelForCausalLM, **arguments: A
             " transformers cannot read back.",
         )
     return _evaluated(model)
+
+
+def folder(request: Request) -> Path:
+    """Where the files are; from the hub, its weights and configuration only."""
+    path = Path(request.source.name)
+    if path.is_dir():
+        return path
+    files = ["*.safetensors", "config.json"]
+    return Path(
+        guarded(
+            request.source,
+            lambda: snapshot_download(
+                request.source.name, revision=request.source.revision, allow_patterns=files
+            ),
+        )
+    )
 
 
 def _evaluated(model: PreTrainedModel) -> PreTrainedModel:

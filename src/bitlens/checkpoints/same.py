@@ -40,7 +40,7 @@ def require_same(
     require_shapes(reference, name, shapes(skeleton))
     if tokenizer is not None:
         size = max(len(reference.tokenizer), len(tokenizer))
-        require_tokens(reference, name, tokenizer.convert_ids_to_tokens(range(size)))
+        require_tokens(reference, name, tokenizer.convert_ids_to_tokens(list(range(size))))
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ def dequantized(
 ) -> PreTrainedModel:
     """The reference's architecture with what a checkpoint stands for in ordinary matrices."""
     state = {name: entry.weight().to(dtype).contiguous() for name, entry in stored.items()}
-    model = cls.from_pretrained(
+    model: Any = cls.from_pretrained(
         None,
         config=config,
         state_dict=state,

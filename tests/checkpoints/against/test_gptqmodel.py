@@ -1,0 +1,71 @@
+"""GPTQ and AWQ folders, as gptqmodel writes them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bitlens.models.load import Loaded, load
+from bitlens.models.source import ModelSource
+from checkpoints.conftest import FAMILIES, check_laws, logits, opened, weights
+
+pytestmark = pytest.mark.against
+os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+gptqmodel = pytest.importorskip("gptqmodel", reason="gptqmodel is absent (bitlens[gptq])")
+
+Reference = Callable[[str], Loaded]
+TEXTS = [f"{n} plus {n * 7} is {n * 8}, which is what a text may say; " * 2 for n in range(24)]
+
+
+def quantized(folder: Path, out: Path, settings: Any, tokenizer: Any, **more: Any) -> Path:
+    model = gptqmodel.GPTQModel.load(str(folder), settings, device="cpu", **more)
+    model.quantize(TEXTS, tokenizer=tokenizer, batch_size=1, **more)
+    model.save(str(out))
+    return out
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gptq(
+    reference: Reference, folder_of: Callable[[str], Path], family: str, tmp_path: Path
+) -> None:
+    """4 bits, with a scale of 16 and a zero of 4 for 32 weights; experts, which the library takes
+    apart, in the reference's names. Modules that are built afterwards are transformers' own."""
+    model = reference(family)
+    settings = gptqmodel.QuantizeConfig(bits=4, group_size=32, offload_to_disk=False)
+    path = quantized(folder_of(family), tmp_path / "gptq", settings, model.tokenizer)
+    checkpoint = opened(path, model)
+    assert (checkpoint.format, checkpoint.kernels) == ("gptq 4 bits", True)
+    check_laws(checkpoint, model, 4e-3)
+    found = {(e.format, e.bits, e.group) for e in checkpoint.stored.values()}
+    assert found == {("gptq 4 bits", 4 + 20 / 32, 32), ("bfloat16", 16, 0)}
+    if family == "qwen3_moe":
+        assert checkpoint.stored["model.layers.0.mlp.experts.gate_up_proj"].bits == 4 + 20 / 32
+    plain = opened(path, model, "weights")
+    assert type(plain.model.base_model) is type(model.model.base_model)
+    theirs = weights(checkpoint)
+    assert all(torch.equal(w, theirs[name]) for name, w in weights(plain).items())
+    scale = logits(model.model).norm()
+    assert (logits(plain.model) - logits(checkpoint.model)).norm() < 0.03 * scale
+
+
+def test_awq(
+    tiny_folder: Callable[..., Path], folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As many keys as queries: the library's search for clips takes rows by 64."""
+    folder = tiny_folder("llama", num_key_value_heads=4)
+    model = load(ModelSource(str(folder)), 1 << 34)
+    from gptqmodel.quantization.config import AWQConfig
+
+    settings = AWQConfig(bits=4, group_size=32, offload_to_disk=False)
+    backend = gptqmodel.BACKEND.AWQ_TORCH
+    path = quantized(folder, tmp_path / "awq", settings, model.tokenizer, backend=backend)
+    checkpoint = opened(path, model)
+    assert (checkpoint.format, checkpoint.kernels) == ("awq 4 bits", True)
+    found = {(e.format, e.bits, e.group) for e in checkpoint.stored.values()}
+    assert found == {("awq 4 bits", 4 + 20 / 32, 32), ("bfloat16", 16, 0)}
+    plain = opened(path, model, "weights")
+    scale = logits(checkpoint.model).norm()
+    assert (logits(plain.model) - logits(checkpoint.model)).norm() < 0.03 * scale
