@@ -53,6 +53,8 @@ EXAMPLES = {
     "fp4": ["fp4:block=16", "fp4:double=true"],
     "gguf": [f"gguf:type={kind}" for kind in ("q4_0", "q4_1", "q8_0", "tq2_0", "mxfp4")],
     "quip": ["quip:bits=2", "quip:bits=4,symmetric=true,clip=none,damping=0.1"],
+    "hqq": ["hqq:bits=3,group=8", "hqq:bits=4,group=0"],
+    "squeezellm": ["squeezellm:bits=2", "squeezellm:bits=3,outliers=0.02"],
     "nothing": ["nothing"],
     "noise": ["noise:like=[rtn:bits=3]", "noise:like=[prune:sparsity=0.4,scope=global]"],
 }
@@ -71,6 +73,8 @@ GROUPS: dict[str, Callable[[Tensor], Tensor]] = {
     "rtn:bits={},group=8": lambda weight: weight.reshape(-1, 8),
     "gptq:bits={}": lambda weight: weight.flatten(0, -2),
     "gptq:bits={},symmetric=false,group=8": lambda weight: weight.reshape(-1, 8),
+    "hqq:bits={},group=16": lambda weight: weight.reshape(-1, 16),
+    "squeezellm:bits={},outliers=0.0": lambda weight: weight.flatten(0, -2),
     "rtn:bits={},scope=tensor": lambda weight: weight.reshape(-1, weight.shape[-2:].numel()),
 }
 """Compressions to a grid of 2^bits values, and a weight as rows of what shares a grid."""
@@ -83,6 +87,7 @@ FALLING = [
     "gptq:bits={}",
     "gptq:bits={},group=8,act_order=true",
     "quip:bits={}",
+    "hqq:bits={},group=8",
     "noise:like=[rtn:bits={}]",
 ]
 

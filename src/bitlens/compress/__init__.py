@@ -6,6 +6,7 @@ from bitlens.compress import (
     checkpoint,
     codebook,
     controls,
+    folded,
     fp8,
     gguf,
     gptq,
@@ -15,6 +16,7 @@ from bitlens.compress import (
     quip,
     rtn,
     smoothquant,
+    squeezellm,
 )
 from bitlens.compress.text import format, parse
 
@@ -24,6 +26,7 @@ __all__ = [
     "checkpoint",
     "codebook",
     "controls",
+    "folded",
     "format",
     "fp8",
     "gguf",
@@ -35,4 +38,5 @@ __all__ = [
     "quip",
     "rtn",
     "smoothquant",
+    "squeezellm",
 ]
