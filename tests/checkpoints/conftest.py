@@ -52,7 +52,9 @@ def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
 @torch.no_grad()
 def pushed(module: nn.Module, columns: int) -> Tensor:
     """`[out, in]`: what a module does to the identity, what it does to nothing taken off."""
-    dtype = getattr(getattr(module, "scales", None), "dtype", torch.float32)
+    own = getattr(module, "scales", getattr(module, "weight", None))
+    dtype = own.dtype if own is not None and own.is_floating_point() else torch.float32
+    dtype = torch.float32 if dtype.itemsize == 1 else dtype
     identity = torch.eye(columns, dtype=dtype)[None]
     return (module(identity) - module(torch.zeros_like(identity)))[0].T.float()
 

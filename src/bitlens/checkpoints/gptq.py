@@ -30,7 +30,7 @@ def read(request: Request) -> Found:
     method = _settings(request)
     backend = backends.AWQ_TORCH if method == "awq" else backends.GPTQ_TORCH
     arguments = {} if source.revision is None else {"revision": source.revision}
-    with _unchanged(type(request.reference.model).__module__):
+    with unchanged(type(request.reference.model).__module__):
         wrapper = guarded(
             source,
             lambda: gptqmodel.GPTQModel.load(
@@ -50,7 +50,7 @@ def read(request: Request) -> Found:
 
 
 @contextmanager
-def _unchanged(name: str) -> Iterator[None]:
+def unchanged(name: str) -> Iterator[None]:
     """gptqmodel puts classes of its own into transformers' modules, to take experts apart; every
     model built afterwards would be made of them."""
     module = sys.modules[name]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bitlens.checkpoints.gptq import unchanged
 from bitlens.models.load import Loaded, load
 from bitlens.models.source import ModelSource
 from checkpoints.conftest import FAMILIES, check_laws, logits, opened, weights
@@ -20,10 +21,11 @@ Reference = Callable[[str], Loaded]
 TEXTS = [f"{n} plus {n * 7} is {n * 8}, which is what a text may say; " * 2 for n in range(24)]
 
 
-def quantized(folder: Path, out: Path, settings: Any, tokenizer: Any, **more: Any) -> Path:
-    model = gptqmodel.GPTQModel.load(str(folder), settings, device="cpu", **more)
-    model.quantize(TEXTS, tokenizer=tokenizer, batch_size=1, **more)
-    model.save(str(out))
+def quantized(folder: Path, out: Path, settings: Any, reference: Loaded, **more: Any) -> Path:
+    with unchanged(type(reference.model).__module__):
+        model = gptqmodel.GPTQModel.load(str(folder), settings, device="cpu", **more)
+        model.quantize(TEXTS, tokenizer=reference.tokenizer, batch_size=1, **more)
+        model.save(str(out))
     return out
 
 
@@ -35,7 +37,7 @@ def test_gptq(
     apart, in the reference's names. Modules that are built afterwards are transformers' own."""
     model = reference(family)
     settings = gptqmodel.QuantizeConfig(bits=4, group_size=32, offload_to_disk=False)
-    path = quantized(folder_of(family), tmp_path / "gptq", settings, model.tokenizer)
+    path = quantized(folder_of(family), tmp_path / "gptq", settings, model)
     checkpoint = opened(path, model)
     assert (checkpoint.format, checkpoint.kernels) == ("gptq 4 bits", True)
     check_laws(checkpoint, model, 4e-3)
@@ -61,7 +63,7 @@ def test_awq(
 
     settings = AWQConfig(bits=4, group_size=32, offload_to_disk=False)
     backend = gptqmodel.BACKEND.AWQ_TORCH
-    path = quantized(folder, tmp_path / "awq", settings, model.tokenizer, backend=backend)
+    path = quantized(folder, tmp_path / "awq", settings, model, backend=backend)
     checkpoint = opened(path, model)
     assert (checkpoint.format, checkpoint.kernels) == ("awq 4 bits", True)
     found = {(e.format, e.bits, e.group) for e in checkpoint.stored.values()}
