@@ -18,9 +18,11 @@ from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.compression import Compression, Map
 from bitlens.compress.controls import Noise
 from bitlens.compress.inputs import Inputs
+from bitlens.compress.prune import Prune
 from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
+from bitlens.matching import matched
 from bitlens.matrices import Around, Source
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, attention, free_memory, load
@@ -55,14 +57,19 @@ class Making:
     """The documents that compressions were calibrated on; None where none asked for any."""
     _calibrated: dict[str, Wanted] = field(default_factory=dict)
     _opened: dict[str, CheckpointTwin] = field(default_factory=dict)
+    _sparsities: dict[str, Prune] = field(default_factory=dict)
 
     def twins(self, sides: Sequence[Side]) -> dict[str, Twin]:
         """By text, all that can be made."""
         takes: dict[str, list[str]] = {}
+        found = []
         for side in sides:
             with self._losing(side.text):
-                self._open(side.compression)
-                takes[side.text] = chosen(self.layout, side.compression)
+                known = replace(side, compression=self._matched(side.compression))
+                self._open(known.compression)
+                takes[side.text] = chosen(self.layout, known.compression)
+                found.append(known)
+        sides = found
         self._calibrate([side for side in sides if side.text in takes], takes)
         return {
             side.text: self._twin(side, takes[side.text])
@@ -89,6 +96,45 @@ class Making:
             source = Around(compression, source, self.seed)
         return Twin(self.layout, compression, takes, self.seed, source)
 
+    def _matched(self, compression: Compression) -> Compression:
+        """With the sparsity that was to be found, where one was."""
+        if isinstance(compression, Noise):
+            return replace(compression, like=self._matched(compression.like))
+        if not isinstance(compression, Prune) or compression.match is None:
+            return compression
+        text = format(compression)
+        if text not in self._sparsities:
+            if self.evaluation is None:
+                raise BitlensError(
+                    f"{text} is to be matched, and there is no text to compare on.",
+                    "an audit, which has one.",
+                    "bitlens audit, then prune:sparsity= with what it found.",
+                )
+            self.say(f"{text}: looking for its sparsity.")
+            self._sparsities[text], detail = matched(
+                compression,
+                self._one(compression.match),
+                self._one,
+                self.layout,
+                self.evaluation,
+                self._batch_tokens,
+                self.memory // 2,
+                self.seed,
+            )
+            self.say(f"{text}: {detail}.")
+            self.checks.append(Check(f"{text}: matched", True, detail))
+        return self._sparsities[text]
+
+    def _one(self, compression: Compression) -> Twin:
+        """A twin by the way."""
+        text = format(compression)
+        made = self.twins([Side(text, compression, False, None)])
+        if text in self.failed:
+            raise BitlensError(
+                f"{text} cannot be made: {self.failed.pop(text)}", "a twin.", "other settings."
+            )
+        return made[text]
+
     def _open(self, compression: Compression) -> None:
         """The checkpoint that this is, or that this is noise like."""
         compression = getattr(compression, "like", compression)
@@ -110,19 +156,21 @@ class Making:
         }
         if not asked:
             return
-        corpus = self.calibration = self._documents(next(iter(asked.values()))[0])
-        if self.evaluation is not None:
-            allowed = "overlap" in self.study.allow
-            self.checks.append(about_overlap(corpus, self.evaluation, allowed))
-        self._calibrated = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
-        batch_tokens = BATCH_TOKENS.get(self.layout.device.type, BATCH_TOKENS["cpu"])
+        if self.calibration is None:
+            self.calibration = self._documents(next(iter(asked.values()))[0])
+            if self.evaluation is not None:
+                allowed = "overlap" in self.study.allow
+                self.checks.append(about_overlap(self.calibration, self.evaluation, allowed))
+        corpus = self.calibration
+        new = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
+        self._calibrated |= new
         # What is made must not depend on which analyses are asked for besides.
         with attention(self.loaded.model, self.loaded.attention):
             reasons = make(
                 self.layout,
-                self._calibrated,
+                new,
                 corpus,
-                batch_tokens,
+                self._batch_tokens,
                 self.seed,
                 self.memory // 2,
                 self.say,
@@ -130,6 +178,10 @@ class Making:
         for text, base in bases.items():
             if base is not None and format(base) in reasons:
                 self._lose(text, reasons[format(base)])
+
+    @property
+    def _batch_tokens(self) -> int:
+        return BATCH_TOKENS.get(self.layout.device.type, BATCH_TOKENS["cpu"])
 
     def _documents(self, asking: Compression) -> Corpus:
         return read_calibration(
