@@ -15,7 +15,6 @@ import torch
 
 from bitlens.analyses import ANALYSES
 from bitlens.compress import coverage
-from bitlens.compress.compression import Compression
 from bitlens.data.corpus import Corpus
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
@@ -60,21 +59,22 @@ def describe_model(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[
 
 def twin_record(
     text: str,
-    compression: Compression,
     control: bool,
     like: str | None,
     twin: Twin | None,
     reference: torch.dtype,
     reason: str | None,
 ) -> TwinRecord:
-    total = coverage.total(twin.coverage()) if twin is not None and reason is None else None
+    made = twin if reason is None else None
+    total = coverage.total(made.coverage()) if made is not None else None
     return TwinRecord(
         text,
         control,
         like,
         total.bits if total else None,
         total.bytes if total else None,
-        str(compression.compute_dtype or reference).removeprefix("torch."),
+        str((twin and twin.dtype) or reference).removeprefix("torch."),
+        len(made.rounded) if made is not None else 0,
         "failed" if reason else "done",
         reason,
     )

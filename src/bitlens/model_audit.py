@@ -396,7 +396,6 @@ class Audit:
                 reason = lost.get(side.text)
                 record = twin_record(
                     side.text,
-                    side.compression,
                     side.control,
                     side.like,
                     twin,

@@ -94,6 +94,8 @@ class TwinRecord:
     """Bytes the whole model would take, compressed matrices at `bits`."""
     dtype: str = ""
     """Compute dtype."""
+    rounded_inputs: int = 0
+    """Matrices whose inputs are rounded too."""
     status: Literal["done", "failed"] = "done"
     reason: str | None = None
 

@@ -88,11 +88,13 @@ class Twin:
         for m, result in zip(chosen, self._source(chosen), strict=True):
             weight = result.weight.to(self.dtype or m.weight.dtype)
             own[m.name] = replace(result, weight=weight)
+            note = result.note
             if result.activations is not None:
                 self.rounded.add(m.name)
+                note = "; ".join(filter(None, (note, result.activations.words)))
             if m.name not in self._rows:
                 self._rows[m.name] = coverage.measure(
-                    m.name, "block", m.weight, weight, result.bits, text, result.note, result.group
+                    m.name, "block", m.weight, weight, result.bits, text, note, result.group
                 )
         return own
 

@@ -57,6 +57,13 @@ class Activations:
             calls.mul_(self.smooth)
         return calls.view(x.shape).to(x.dtype)
 
+    @property
+    def words(self) -> str:
+        """How are inputs rounded? For the table of what was compressed."""
+        scale = "a scale for each position" if self.largest is None else "one scale for all"
+        spared = "" if self.outliers is None else f", columns from {self.outliers:g} on spared"
+        return f"inputs rounded to {self.format}, {scale}{spared}"
+
     def parts(self) -> tuple[dict[str, str | float], dict[str, Tensor]]:
         """What files hold of it: plain values, and tensors. Given back by name they make it again:
         `Activations(**values, **tensors)`."""

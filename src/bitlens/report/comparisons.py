@@ -45,8 +45,11 @@ def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
     if kl is None:
         return
     start = "KL is "
+    noise = "weight noise of the same size"
+    if any(twin.rounded_inputs for twin in evidence.twins(model) if twin.compression == name):
+        noise += ", which leaves the inputs as they are"
     for control, said in (
-        (evidence.noise(model, name), "weight noise of the same size"),
+        (evidence.noise(model, name), noise),
         (evidence.cast(model), evidence.cast(model)),
     ):
         other = evidence.find(model, control, "behaviour.kl") if control else None
