@@ -3,7 +3,7 @@
 import pytest
 
 from bitlens.compress import parse
-from bitlens.compress.rule import targets
+from bitlens.compress.rule import left_alone, targets
 from bitlens.errors import BitlensError
 
 NAMES = ["embed", *(f"layers.{i}.{m}" for i in (0, 1, 10) for m in ("q_proj", "gate", "mlp.up"))]
@@ -30,11 +30,13 @@ def test_default() -> None:
         (",exclude=[*.up,layers.[01].*]", ["layers.10.q_proj"]),
         (",include=[*.gate],exclude=[1.gate]", ["layers.0.gate", "layers.10.gate"]),
         (",exclude=[lm_head]", DEFAULT),
+        (",include=[*]", DEFAULT),
+        (",include=[embed,*],exclude=[10.*]", ["embed", *DEFAULT[:4]]),
     ],
 )
 def test_patterns(settings: str, expected: list[str]) -> None:
-    """Include replaces the default and reaches every matrix; exclude wins; a pattern matches the
-    whole path or its end after a dot."""
+    """Include replaces the default and reaches every matrix, but * alone is the default; exclude
+    wins; a pattern matches the whole path or its end after a dot."""
     assert chosen(settings) == expected
 
 
@@ -52,3 +54,18 @@ def test_patterns_that_leave_nothing() -> None:
     """Excluding everything is refused."""
     with pytest.raises(BitlensError, match="leave no matrix"):
         chosen(",include=[embed],exclude=[*]")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "why"),
+    [
+        ("rtn:bits=4", "embedding", "left alone: embedding"),
+        ("rtn:bits=4,exclude=[layers.1.*]", "block", "left alone: excluded"),
+        ("rtn:bits=4,include=[lm_head]", "block", "left alone: no pattern matches"),
+        ("mixed:lm_head=[nf4]", "block", "left alone: no pattern matches"),
+        ("mixed:lm_head=[nf4]", "router", "left alone: router"),
+    ],
+)
+def test_why_a_module_is_left_alone(text: str, kind: str, why: str) -> None:
+    """It is excluded, or patterns do not reach it, or its kind is not compressed unasked."""
+    assert left_alone("layers.1.mlp.up", kind, parse(text)) == why

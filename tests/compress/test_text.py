@@ -12,9 +12,10 @@ from bitlens.compress import format, parse
 from bitlens.compress.cast import Cast
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.controls import Noise, Nothing
+from bitlens.compress.mixed import Mixed
 from bitlens.compress.prune import Prune
 from bitlens.compress.rtn import Rtn
-from bitlens.compress.settings import check, holds_compression, settings_of, split
+from bitlens.compress.settings import Rules, check, holds_compression, settings_of, split
 from bitlens.errors import BitlensError
 
 
@@ -61,6 +62,13 @@ class Everything(Compression):
             Rtn(bits=4, exclude=("*.down_proj", "*.o_proj")),
         ),
         ("rtn:bits=4,include=[layers.[0-3].*]", Rtn(bits=4, include=("layers.[0-3].*",))),
+        (
+            "mixed:layers.[0-3].*=[rtn:bits=8],*=[rtn:bits=4,group=64],exclude=[*.o_proj]",
+            Mixed(
+                rules=(("layers.[0-3].*", Rtn(bits=8)), ("*", Rtn(bits=4, group=64))),
+                exclude=("*.o_proj",),
+            ),
+        ),
     ],
 )
 def test_written_and_read(text: str, compression: Compression) -> None:
@@ -73,6 +81,8 @@ def test_canonical_order_spaces_and_defaults() -> None:
     """Other orders, spaces, defaults written out and short spellings are read, and not written."""
     assert format(parse(" rtn: group=0 ,exclude=[ a , b ], bits=4 ")) == "rtn:bits=4,exclude=[a,b]"
     assert format(parse("cast:dtype=bf16")) == "cast:dtype=bfloat16"
+    mixed = parse("mixed: exclude = [ a ] , b = [ rtn: bits=8 ], * = [rtn:bits=4] ")
+    assert format(mixed) == "mixed:b=[rtn:bits=8],*=[rtn:bits=4],exclude=[a]"
     assert format(Prune(sparsity=5e-7)) == "prune:sparsity=5e-07"
 
 
@@ -101,6 +111,11 @@ def test_canonical_order_spaces_and_defaults() -> None:
         ("prune:sparsity=nan", "sparsity is nan", "finite", "sparsity=0.5"),
         ("prune:sparsity=none", "sparsity is 'none'", "finite", "sparsity=0.5"),
         ("prune:match=rtn:bits=6", "match is 'rtn:bits=6'", "in brackets", "[rtn:bits=4]"),
+        ("mixed", "mixed is given without rules", "patterns, each", "mixed:*.fc1=[rtn:bits=8],*=["),
+        ("mixed:*=rtn:bits=4", "rules is '*=rtn:bits=4'", "in brackets", "*=[rtn:bits=4]"),
+        ("mixed:rtn", "rules is 'rtn'", "in brackets", "*=[rtn:bits=4]"),
+        ("mixed:*=[rtm:bits=4]", "no compression called 'rtm'", "rtn", "rtn"),
+        ("mixed:include=[a],*=[rtn:bits=4]", "no setting called 'include'", "exclude", "exclude"),
         ("prune", "no sparsity, pattern or match", "one of", "prune:sparsity=0.5"),
         ("prune:sparsity=1", "sparsity is 1.0", "below 1", "prune:sparsity=0.5"),
         ("", "no compression called ''", "rtn", "bitlens list"),
@@ -173,6 +188,11 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(st.text("ab.*?[],= ", max_size=5), max_size=3).map(tuple)
     if holds_compression(kind):
         return st.deferred(compressions)
+    if kind == Rules:
+        patterns = st.sampled_from(["*", "*.fc1", "layers.[0-3].*"]) | st.text(
+            "ab.*=[] ", max_size=5
+        )
+        return st.lists(st.tuples(patterns, st.deferred(compressions)), max_size=3).map(tuple)
     if kind is str:
         return st.text("ab=/[],: ", max_size=5) | st.sampled_from(
             ["path", "run=a", "path=run=a", "2:4"]

@@ -9,12 +9,16 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from bitlens.compress.compression import Compression
 from bitlens.errors import BitlensError
 
+Rules = tuple[tuple[str, Compression], ...]
+"""Patterns of module paths, each with a compression. Written without the setting's name."""
+
 _DESCRIBED: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "true"),
     int: ("a whole number", "4"),
     float: ("a finite number", "0.5"),
     str: ("text without spaces around it, whose brackets pair up and enclose its commas", "text"),
     tuple[str, ...]: ("shell patterns in brackets, with commas between them", "[*.q_proj,*.fc1]"),
+    Rules: ("patterns, each with a compression in brackets", "*.fc1=[rtn:bits=8],*=[rtn:bits=4]"),
 }
 
 
@@ -44,6 +48,8 @@ class Setting:
             return f"{self.name}={get_args(self.type)[0]}"
         if holds_compression(self.type):
             return f"{self.name}=[rtn:bits=4]"
+        if self.type == Rules:
+            return _DESCRIBED[Rules][1]
         return f"{self.name}={_DESCRIBED[self.type][1]}"
 
     def check(self, compression: str, value: object) -> None:
@@ -120,6 +126,8 @@ def _allowed(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if kind == tuple[str, ...]:
         return isinstance(value, tuple) and all(_allowed(item, str) for item in value)
+    if kind == Rules:
+        return isinstance(value, tuple) and all(_is_rule(item) for item in value)
     if kind is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and math.isfinite(value)
@@ -128,6 +136,13 @@ def _allowed(value: Any, kind: Any) -> bool:
     if kind is str:
         return isinstance(value, str) and _survives(value)
     return isinstance(value, kind)
+
+
+def _is_rule(value: Any) -> bool:
+    if not (isinstance(value, tuple) and len(value) == 2):
+        return False
+    pattern, compression = value
+    return _allowed(pattern, str) and "=" not in pattern and isinstance(compression, Compression)
 
 
 def _survives(text: str) -> bool:

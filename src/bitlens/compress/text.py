@@ -1,10 +1,10 @@
 """How is a compression written down? `rtn:bits=4,group=64`, `noise:like=[rtn:bits=4]`."""
 
-from dataclasses import MISSING
+from dataclasses import MISSING, fields
 from typing import Any
 
 from bitlens.compress.compression import COMPRESSIONS, Compression
-from bitlens.compress.settings import Setting, holds_compression, settings_of, split
+from bitlens.compress.settings import Rules, Setting, holds_compression, settings_of, split
 from bitlens.errors import BitlensError
 from bitlens.registry import nearest
 
@@ -13,13 +13,14 @@ def parse(text: str) -> Compression:
     """Which compression is meant? `name`, or `name:setting=value,setting=value`.
 
     Lists and nested compressions stand in brackets; a positional setting may come first without
-    its name. `parse(format(c)) == c` for every `c`.
+    its name; where there are rules, what is no setting is a pattern. `parse(format(c)) == c` for
+    every `c`.
     """
     name, _, written = text.strip().partition(":")
     cls = COMPRESSIONS[name]
     settings = settings_of(cls)
-    values: dict[str, Any] = {}
-    for place, piece in enumerate(split(written)):
+    values, pieces = _read_rules(cls, settings, split(written))
+    for place, piece in enumerate(pieces):
         key, equals, value = (part.strip() for part in piece.partition("="))
         if cls.positional and place == 0 and key not in settings:
             key, equals, value = cls.positional, "=", piece
@@ -52,7 +53,7 @@ def format(compression: Compression) -> str:
     """How is this compression written? Only what differs from the defaults, in canonical order."""
     settings = settings_of(type(compression))
     written = [
-        f"{setting.name}={_write(value, setting.type)}"
+        ("" if setting.type == Rules else f"{setting.name}=") + _write(value, setting.type)
         for setting in settings.values()
         if (value := getattr(compression, setting.name)) != setting.default
     ]
@@ -66,6 +67,19 @@ def format(compression: Compression) -> str:
 def _example(name: str, settings: dict[str, Setting]) -> str:
     needed = [setting.example for setting in settings.values() if setting.default is MISSING]
     return f"{name}:{','.join(needed)}" if needed else name
+
+
+def _read_rules(
+    cls: type[Compression], settings: dict[str, Setting], pieces: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The rules among the pieces, which are what is no setting where there are any; the rest."""
+    setting = next((setting for setting in settings.values() if setting.type == Rules), None)
+    taken = {field.name for field in fields(cls)}
+    rules = [piece for piece in pieces if piece.partition("=")[0].strip() not in taken]
+    if setting is None or not rules:
+        return {}, pieces
+    rest = [piece for piece in pieces if piece not in rules]
+    return {setting.name: _read(cls.name, setting, ",".join(rules))}, rest
 
 
 def _read(compression: str, setting: Setting, text: str) -> Any:
@@ -86,7 +100,14 @@ def _converted(text: str, kind: Any) -> Any:
         return tuple(split(_inside_brackets(text)))
     if holds_compression(kind):
         return parse(_inside_brackets(text))
+    if kind == Rules:
+        return tuple(_rule(piece) for piece in split(text))
     return text
+
+
+def _rule(text: str) -> tuple[str, Compression]:
+    pattern, _, compression = (part.strip() for part in text.partition("="))
+    return pattern, parse(_inside_brackets(compression))
 
 
 def _inside_brackets(text: str) -> str:
@@ -104,4 +125,6 @@ def _write(value: Any, kind: Any) -> str:
         return f"[{','.join(value)}]"
     if holds_compression(kind):
         return f"[{format(value)}]"
+    if kind == Rules:
+        return ",".join(f"{pattern}=[{format(compression)}]" for pattern, compression in value)
     return str(value)
