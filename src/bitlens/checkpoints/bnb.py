@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from bitlens.checkpoints.checkpoint import Found, Request, Stored, library, quantization
 from bitlens.checkpoints.pretrained import load_whole
@@ -21,7 +22,8 @@ def read(request: Request) -> Found:
     settings = quantization(model.config)
     stored = find(request.reference.model, model, _held(bnb))
     if settings.get("load_in_4bit"):
-        return Found(f"bitsandbytes {settings['bnb_4bit_quant_type']}", True, model, stored)
+        kind = f"bitsandbytes {settings['bnb_4bit_quant_type']}"
+        return Found(kind, True, model, stored, wrong=_miscomputed(bnb, model))
     threshold = settings.get("llm_int8_threshold", 6.0)
     note = f"Input columns in which something reaches {threshold:g} are multiplied in 16 bits."
     return Found("bitsandbytes int8", True, model, stored, (note,))
@@ -42,12 +44,45 @@ def _four_bits(bnb: Any, module: Any) -> Stored:
     state = module.weight.quant_state
     nested = [state.state2.absmax, state.offset] if state.nested else []
     return Stored(
-        lambda: bnb.functional.dequantize_4bit(module.weight.data, state).float(),
+        lambda: _dequantized(bnb, module),
         bits_per_weight([module.weight.data, state.absmax, *nested], state.shape.numel()),
         state.quant_type,
         state.blocksize,
         "scales quantized to 8 bits" if state.nested else "",
     )
+
+
+def _dequantized(bnb: Any, module: Any) -> Tensor:
+    """Codes by their scales, blocks running on from row to row: two codes a byte, the higher half
+    first. The library's own way is not used: see `_miscomputed`."""
+    state, packed = module.weight.quant_state, module.weight.data.view(torch.uint8).flatten()
+    scales = state.absmax
+    if state.nested:
+        scales = bnb.functional.dequantize_blockwise(scales, state.state2) + state.offset
+    codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten()[: state.shape.numel()]
+    values = state.code.float()[codes.int()].reshape(state.shape)
+    each = scales.float().repeat_interleave(state.blocksize)[: values.numel()]
+    return (values * each.reshape(state.shape)).to(state.dtype).float()
+
+
+def _miscomputed(bnb: Any, model: nn.Module) -> str:
+    """On CPUs, matrices whose rows are no whole number of blocks come out wrong (0.50.2); looked
+    for in one matrix of every shape."""
+    shapes: dict[Any, nn.Module] = {}
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            shapes.setdefault(tuple(module.weight.quant_state.shape), module)
+    for shape, made in shapes.items():
+        weight: Any = made.weight
+        theirs = bnb.functional.dequantize_4bit(weight.data, weight.quant_state).float()
+        ours = _dequantized(bnb, made)
+        error = float((theirs - ours).norm() / ours.norm())
+        if error > 0.01:
+            return (
+                f"bitsandbytes {bnb.__version__} dequantizes matrices of shape {list(shape)}"
+                f" wrongly on this device, by {error:.0%} of their size"
+            )
+    return ""
 
 
 def _eight_bits(bnb: Any, module: Any) -> Stored:

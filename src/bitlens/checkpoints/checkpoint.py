@@ -78,6 +78,8 @@ class Found:
     stored: Mapping[str, Stored]
     notes: tuple[str, ...] = ()
     """How the modules multiply; no longer true of dequantized weights."""
+    wrong: str = ""
+    """Why what the modules compute on this machine is not what the checkpoint stands for."""
 
 
 def library(name: str, extra: str, *, needed_for: str) -> ModuleType:

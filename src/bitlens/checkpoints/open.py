@@ -107,26 +107,26 @@ def _as_asked(request: Request, found: Found) -> Found:
         return found
     if request.run == "weights":
         return _ordinary(request, found, "as asked")
-    reason = _trial(request, found)
-    if reason is None:
+    reason = found.wrong or _trial(request, found)
+    if not reason:
         return found
     if request.run == "kernels":
         raise BitlensError(
-            f"The kernels of {request.source.name} ({found.format}) do not run here: {reason}.",
-            "a machine on which they run.",
+            f"The kernels of {request.source.name} ({found.format}) cannot be used: {reason}.",
+            "a machine on which they run, and rightly.",
             f"checkpoint:{request.source.name},run=weights",
         )
-    return _ordinary(request, found, f"the kernels do not run here ({reason})")
+    return _ordinary(request, found, f"because the kernels cannot be used here ({reason})")
 
 
 @torch.no_grad()
-def _trial(request: Request, found: Found) -> str | None:
-    """Why the model does not run on this machine; None if it does."""
+def _trial(request: Request, found: Found) -> str:
+    """Why the model does not run on this machine; empty if it does."""
     try:
         found.model(torch.zeros((1, 2), dtype=torch.long, device=request.device), use_cache=False)
     except (RuntimeError, ValueError, NotImplementedError, ImportError, AssertionError) as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    return None
+    return ""
 
 
 def _ordinary(request: Request, found: Found, why: str) -> Found:
