@@ -55,6 +55,11 @@ EXAMPLES = {
     "quip": ["quip:bits=2", "quip:bits=4,symmetric=true,clip=none,damping=0.1"],
     "hqq": ["hqq:bits=3,group=8", "hqq:bits=4,group=0"],
     "squeezellm": ["squeezellm:bits=2", "squeezellm:bits=3,outliers=0.02"],
+    "mixed": [
+        "mixed:*.mlp.*=[rtn:bits=3],*=[prune:sparsity=0.4,scope=global]",
+        "mixed:o_proj=[squeezellm:bits=2],*.attn.*=[nf4:block=16],*=[rtn:bits=4]",
+    ],
+    "folded": ["folded:of=[rtn:bits=4]", "folded:of=[gptq:bits=3,group=8]"],
     "nothing": ["nothing"],
     "noise": ["noise:like=[rtn:bits=3]", "noise:like=[prune:sparsity=0.4,scope=global]"],
 }

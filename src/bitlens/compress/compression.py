@@ -26,6 +26,12 @@ class Map:
     fused: Literal["contiguous", "interleaved", "grouped"] | None = None
     """Where one map holds query, key and value: rows [qkv, head, size] or [head, qkv, size];
     `grouped` where there are fewer keys and values than queries."""
+    gain: Tensor | None = None
+    """`[in]`, float32: what the norm whose output x is multiplies by (1 + weight where the family
+    does so); None where x is no norm's output."""
+    writes: bool = False
+    """Whether y is added to a residual stream whose mean over the width nothing reads, as under
+    LayerNorm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +61,8 @@ class Compression(ABC):
     """The setting whose value may be written first, without its name."""
 
     include: tuple[str, ...] = ()
-    """Shell patterns of module paths to compress; empty: every matrix of every block but routers.
-    A pattern matches the whole path or any tail of it that starts at a dot."""
+    """Shell patterns of module paths to compress; empty, or `*`: every matrix of every block but
+    routers. A pattern matches the whole path or any tail of it that starts at a dot."""
     exclude: tuple[str, ...] = ()
     """Shell patterns of module paths to leave alone; wins over include."""
 

@@ -5,6 +5,7 @@ output, attention being the one that looks at other positions. Matrices belong t
 read the same tensor.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from bitlens.errors import BitlensError
+from bitlens.models.folding import Gain, gain_of, writers
 from bitlens.models.shell import Call, strip
 
 INTERLEAVED = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom"})
@@ -32,6 +34,10 @@ class Place:
     """Stored as `[in, out]` (GPT-2's Conv1D) or `[expert, in, out]`."""
     head_size: int | None = None
     fused: Literal["contiguous", "interleaved", "grouped"] | None = None
+    gain: Gain | None = None
+    """Of the norm whose output it reads; None where it reads something else."""
+    writes: bool = False
+    """Whether it writes to a residual stream whose mean over the width nothing reads."""
 
     @property
     def name(self) -> str:
@@ -90,6 +96,13 @@ def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any
     attention, mlp = _find_additions(name, code, weights, seen, hidden, first_tensor(output))
     mixing = _mixing_child(name, code, weights, seen)
     groups = _find_groups(code, weights, seen, mixing, config)
+    written = writers(
+        lambda hidden, weights: first_tensor(_run(code, weights, hidden, call)),
+        hidden,
+        weights,
+        [p.key for group in groups for p in group],
+    )
+    groups = [[replace(p, writes=p.key in written) for p in group] for group in groups]
     inside_attention = [p for g in groups for p in g if p.module.startswith(f"{mixing}.")]
     inside_mlp = [p for g in groups for p in g if not p.module.startswith(f"{mixing}.")]
     return BlockLayout(
@@ -130,11 +143,15 @@ def _record(block: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: 
 
         handles.append(module.register_forward_hook(hook, with_kwargs=True))
     try:
-        output = functional_call(block, weights, (hidden, *call.args), call.kwargs)
+        output = _run(block, weights, hidden, call)
     finally:
         for handle in handles:
             handle.remove()
     return seen, output
+
+
+def _run(block: nn.Module, weights: Mapping[str, Tensor], hidden: Tensor, call: Call) -> Any:
+    return functional_call(block, dict(weights), (hidden, *call.args), call.kwargs)
 
 
 def _last_dense(places: list[Place]) -> str | None:
@@ -233,18 +250,25 @@ def _find_groups(
     """Matrices in the order they run (a module's call begins when its input exists), those
     that read the same tensor together."""
     groups: dict[Any, list[Place]] = {}
+    gains: dict[tuple[int, int], Gain] = {}
     for s in seen:
         if is_router(s.module, s.path):
             continue
         if isinstance(s.module, nn.Linear | Conv1D):
-            inputs = s.args[0]
-            place = Place(s.path, "weight", isinstance(s.module, Conv1D))
-            groups.setdefault((inputs.data_ptr(), inputs.numel()), []).append(place)
-        else:
-            stacks = [n for n, p in s.module.named_parameters(recurse=False) if p.ndim == 3]
-            for parameter in stacks:
-                transposed = bool(getattr(s.module, "is_transposed", False))
-                groups[(s.path, parameter)] = [Place(s.path, parameter, transposed)]
+            read = _memory(s.args[0])
+            place = Place(s.path, "weight", isinstance(s.module, Conv1D), gain=gains.get(read))
+            groups.setdefault(read, []).append(place)
+            continue
+        gain = gain_of(s.path, s.module, s.args, weights)
+        if gain is not None:
+            gains[_memory(s.output)] = gain
+        stacks = [n for n, p in s.module.named_parameters(recurse=False) if p.ndim == 3]
+        for parameter in stacks:
+            transposed = bool(getattr(s.module, "is_transposed", False))
+            # The last stack reads what the others made of the module's input.
+            read = _memory(s.args[0]) if s.args and parameter != stacks[-1] else (0, 0)
+            place = Place(s.path, parameter, transposed, gain=gains.get(read))
+            groups[(s.path, parameter)] = [place]
     ordered = list(groups.values())
     head_size = getattr(config, "head_dim", None) or (
         config.hidden_size // config.num_attention_heads
@@ -262,6 +286,11 @@ def _find_groups(
             replace(p, head_size=int(head_size), fused=fused) if p in inside else p for p in group
         ]
     return ordered
+
+
+def _memory(tensor: Tensor) -> tuple[int, int]:
+    """The same for tensors that are one, however they are viewed."""
+    return tensor.data_ptr(), tensor.numel()
 
 
 def is_router(module: nn.Module, path: str) -> bool:

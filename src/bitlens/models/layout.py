@@ -135,21 +135,30 @@ class Layout:
         name = self.block_name(depth)
         return [
             [
-                Map(f"{name}.{p.name}", p.effective(weights[p.key]), p.head_size, p.fused)
+                Map(
+                    f"{name}.{p.name}",
+                    p.effective(weights[p.key]),
+                    p.head_size,
+                    p.fused,
+                    p.gain.of(weights) if p.gain else None,
+                    p.writes,
+                )
                 for p in group
             ]
             for group in self.block_layouts[depth].groups
         ]
 
     def examples(self) -> Iterator[Map]:
-        """Every matrix that could be compressed, without its weights (on the meta device)."""
+        """Every matrix that could be compressed, without its weights (on the meta device) and
+        without its gain."""
         for depth, block in enumerate(self.blocks):
             parameters = dict(block.named_parameters())
             for group in self.block_layouts[depth].groups:
                 for place in group:
                     stored = torch.empty(parameters[place.key].shape, device="meta")
                     name = f"{self.block_name(depth)}.{place.name}"
-                    yield Map(name, place.effective(stored), place.head_size, place.fused)
+                    weight, writes = place.effective(stored), place.writes
+                    yield Map(name, weight, place.head_size, place.fused, writes=writes)
         for m in self.shell_maps():
             yield replace(m, weight=m.weight.to("meta"))
 
