@@ -1,0 +1,120 @@
+"""What do compressions without data cost, over copying the weights once?
+
+    python benchmarks/formats.py [--repeats 5]      # where hqq is installed, against it too
+
+Every matrix of the blocks of a random Llama of about 100 million parameters, in float32, on one
+thread. The unit is copying them into memory that is there already. Each compression makes one
+matrix after the other and keeps none, as a sweep does; copy and compression take turns, and figures
+are medians of the ratios. Times are the processor's, which other work on the machine leaves alone.
+"""
+
+import argparse
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bitlens.compress import parse
+from bitlens.compress.compression import Map
+from bitlens.models.layout import Layout
+
+AT_MOST = {
+    "rtn:bits=4": 10,
+    "rtn:bits=4,group=64": 10,
+    "nf4": 40,
+    "prune:sparsity=0.5": 25,
+}
+"""Times a copy."""
+MORE = ("rtn:bits=4,symmetric=false", "nf4:double=true", "fp4", "gguf:type=q4_0", "gguf:type=q8_0")
+"""Told for comparison: nobody set them a bound."""
+HQQ = "hqq:bits=4,group=64"
+
+
+def matrices() -> list[Map]:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=8192,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+    )
+    layout = Layout(LlamaForCausalLM(config))
+    print(f"{sum(p.numel() for p in layout.model.parameters()) / 1e6:.0f} M parameters", flush=True)
+    blocks = (layout.maps(depth, layout.weights(depth)) for depth in range(layout.depth))
+    return [map for block in blocks for group in block for map in group]
+
+
+def seconds(do: Callable[[], object]) -> float:
+    start = time.process_time()
+    do()
+    return time.process_time() - start
+
+
+def ratio(one: Callable[[], object], other: Callable[[], object], repeats: int) -> float:
+    """How many times the second does the first take?"""
+    one(), other()
+    return median(seconds(one) / seconds(other) for _ in range(repeats))
+
+
+def by_library(weight: Tensor) -> Tensor:
+    """What the library hqq makes of a matrix with the settings of `HQQ`."""
+    from hqq.core.quantize import Quantizer
+
+    codes, meta = Quantizer.quantize(
+        weight, nbits=4, group_size=64, axis=1, bitpack=False, device="cpu"
+    )
+    restored: Tensor = Quantizer.dequantize(codes, {**meta, "compute_dtype": torch.float32})
+    return restored
+
+
+def compressing(text: str, maps: Sequence[Map]) -> Callable[[], None]:
+    compression = parse(text)
+
+    def make() -> None:
+        for map in maps:
+            compression.compress([map], 0)
+
+    return make
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    torch.set_num_threads(1)
+    maps = matrices()
+    copies = [torch.empty_like(map.weight) for map in maps]
+
+    def copy() -> None:
+        for target, map in zip(copies, maps, strict=True):
+            target.copy_(map.weight)
+
+    def clone() -> None:
+        for map in maps:
+            map.weight.clone()
+
+    print(f"{'':36} over a copy  at most")
+    print(f"{'a copy into new memory':36} {ratio(clone, copy, repeats):11.1f}")
+    for text in (*AT_MOST, *MORE, HQQ):
+        over = ratio(compressing(text, maps), copy, repeats)
+        print(f"{text:36} {over:11.1f} {AT_MOST.get(text, ''):>8}", flush=True)
+    if importlib.util.find_spec("hqq") is None:
+        print("hqq is not installed: ours is not compared with it.")
+        return
+    few = maps[:14]
+
+    def library() -> None:
+        for map in few:
+            by_library(map.weight)
+
+    over = ratio(compressing(HQQ, few), library, repeats)
+    print(f"{HQQ} over the library hqq, on two blocks: {over:.2f} (at most 1.00)")
+
+
+if __name__ == "__main__":
+    main()
