@@ -21,8 +21,8 @@ class Mixed(Compression):
     name: ClassVar[str] = "mixed"
 
     rules: Rules
-    """Patterns of module paths, as in exclude, each with a compression. `*` comes last: every
-    other matrix of every block but routers."""
+    """The first that matches decides. `*` comes last: every other matrix of every block but
+    routers."""
     include: tuple[str, ...] = field(init=False)
     """The patterns of the rules."""
 
