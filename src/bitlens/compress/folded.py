@@ -18,15 +18,17 @@ from bitlens.errors import BitlensError
 @COMPRESSIONS.register("folded")
 @dataclass(frozen=True, kw_only=True)
 class Folded(Compression):
-    """Another compression, given the weights that TransformerLens makes of a model by default
-    (`fold_ln`, `center_writing_weights`):
+    """Another compression on folded weights, as TransformerLens makes them of a model by default
+    (`fold_ln`, `center_writing_weights`), carried back to the model's own.
+
+    It is given, in place of W,
 
         V = W diag(g) - mean over output rows,
 
     with g the gain of the norm that feeds W, if one does, and the mean taken away where W writes
-    to a residual stream whose mean nothing reads. What V becomes, V̂, is carried back to the
-    model's own coordinates, Ŵ = (V̂ + mean) diag(1/g), so the twin is the same function as a model
-    that was folded, then compressed. Statistics of inputs and their rounding are those of x / g.
+    to a residual stream whose mean nothing reads. Of what it makes of V, V̂, the twin gets
+    Ŵ = (V̂ + mean) diag(1/g), and so is the same function as a model that was folded, then
+    compressed. Statistics of inputs, and their rounding, are those of x / g.
 
     What differs from there: a LayerNorm's bias stays with the norm and meets Ŵ, where
     TransformerLens moves its product with W into the next bias before anything is rounded (the
