@@ -154,7 +154,7 @@ MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "mo
     "twin",
 }
 """Who may import torch and transformers. Nobody else: results are read without them."""
-SHARED_BY_ANALYSES = {"analysis", "correlation", "survival"}
+SHARED_BY_ANALYSES = {"analysis", "correlation", "halves", "neighbours", "survival"}
 SHARED_BY_COMPRESSIONS = {"compression", "coverage", "rule", "settings", "text"} | {
     "activations",
     "eightbit",

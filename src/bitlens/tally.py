@@ -61,7 +61,7 @@ class Tally:
     sums: dict[str, Tensor] = field(default_factory=dict)
     """`[shards, ...]` float64."""
     largest: dict[str, Tensor] = field(default_factory=dict)
-    """`[shards]`; minus infinity where the shard has nothing."""
+    """`[shards, ...]`; minus infinity, or the least possible, where the shard has nothing."""
     rows: dict[str, list[Rows]] = field(default_factory=dict)
     """By name of the sample."""
     top: dict[str, Top] = field(default_factory=dict)
@@ -145,6 +145,10 @@ class Totals:
         self._tally = tally
         self.weights = weights
 
+    def under(self, weights: np.ndarray) -> "Totals":
+        """The same tally seen through other weights `[n, shards]`."""
+        return Totals(self._tally, weights)
+
     @property
     def finite(self) -> bool:
         """Whether everything that was summed is finite."""
@@ -171,6 +175,10 @@ class Totals:
 
     def largest(self, name: str) -> float:
         return float(self._tally.largest[name].max())
+
+    def largest_of(self, name: str, shards: np.ndarray) -> np.ndarray:
+        """`[...]`: the largest values in some of the shards."""
+        return np.asarray(self._tally.largest[name].cpu().numpy()[shards].max(axis=0))
 
     def rows(self, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
         """Shard `[n]` and values `[n, ...]` of a sample; None when nothing was sampled."""

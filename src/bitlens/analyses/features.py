@@ -1,15 +1,18 @@
 """Do the features of a frozen SAE mean the same in the twin?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Sample
 from bitlens.analyses.correlation import normalised
+from bitlens.analyses.halves import halves
+from bitlens.analyses.neighbours import neighbours
 from bitlens.analyses.survival import METRICS, Sums, survival
 from bitlens.readings import Pair, Positions, Reading
 from bitlens.records import Metric
@@ -34,6 +37,15 @@ class Placed:
     site: str
     centre: Tensor
     """`[latents]`: the mean code of the reference, on the positions it was fitted on."""
+    _near: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def near(self, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of some latents, `neighbours` among their decoder directions: made once for all twins,
+        whose features are those of the same reference."""
+        key = latents.tobytes()
+        if key not in self._near:
+            self._near[key] = neighbours(self.sae.w_dec[latents])
+        return self._near[key]
 
 
 @ANALYSES.register("features")
@@ -72,7 +84,9 @@ class Features(Analysis):
         for placed in self.saes:
             label = placed.sae.label
             if totals.has(f"{label}/count"):
-                found += survival(Sums(totals, label, placed.sae.latents), placed.site)
+                sums = Sums(totals, label, placed.sae.latents)
+                found += survival(sums, placed.site)
+                found += halves(sums, placed.sae, placed.site, placed.near, reference, twin)
         return found
 
     def _at(self, site: str) -> Iterator[Placed]:
@@ -103,7 +117,12 @@ def _tally(placed: Placed, pair: Pair) -> Tally:
         f"{label}/{who}": reading.once((label, "top"), partial(_top, placed, reading, at))
         for who, reading in both.items()
     }
-    return Tally(sums={f"{label}/{name}": value for name, value in sums.items()}, top=top)
+    peak = pair.reference.once((label, "peak"), partial(_peak, placed, pair.reference, at))
+    return Tally(
+        sums={f"{label}/{name}": value for name, value in sums.items()},
+        largest={f"{label}/peak_reference": peak},
+        top=top,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +170,15 @@ def _own_sums(placed: Placed, reading: Reading, at: Positions) -> dict[str, Tens
         "energy": at.total(reading.square),
         "vector": at.total(x),
     }
+
+
+def _peak(placed: Placed, reading: Reading, at: Positions) -> Tensor:
+    """`[shards, latents]`: the largest activation; 0 where a latent is silent."""
+    own = codes(placed, reading)
+    largest = torch.zeros(at.shards * own.latents, device=own.value.device)
+    place = at.shard[own.row] * own.latents + own.latent
+    largest.scatter_reduce_(0, place, own.value, "amax")
+    return largest.reshape(at.shards, own.latents)
 
 
 @dataclass(frozen=True, eq=False)

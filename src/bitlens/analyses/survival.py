@@ -218,6 +218,13 @@ class Sums:
     def top(self, who: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         return self.totals.top(f"{self.label}/{who}")
 
+    def largest(self, name: str, shards: np.ndarray) -> np.ndarray:
+        return self.totals.largest_of(f"{self.label}/{name}", shards)
+
+    def under(self, weights: np.ndarray) -> "Sums":
+        """The same sums under other weights of the shards."""
+        return Sums(self.totals.under(weights), self.label, self.latents)
+
     @cached_property
     def count(self) -> np.ndarray:
         """`[replicates + 1, 1]` positions."""
@@ -249,8 +256,7 @@ def survival(sums: Sums, site: str) -> Findings:
     label = sums.label
     active = {who: np.flatnonzero(rate > ACTIVE) for who, rate in sums.rates.items()}
     only = np.setdiff1d(active["twin"], active["reference"])
-    # A latent that fires everywhere with one strength goes together with nothing.
-    features = active["reference"][_varies(sums, active["reference"])]
+    features = features_of(sums)
     alive = np.flatnonzero(sums.rates["reference"] + sums.rates["twin"])
     found: Findings = [
         *_levels(sums, len(features)),
@@ -263,17 +269,24 @@ def survival(sums: Sums, site: str) -> Findings:
         known = {o.metric for o in found if isinstance(o, Outcome)}
         missing = [m.name for m in METRICS if m.name not in known]
         return [*found, *(Outcome(m, None, label, reason=reason) for m in missing)]
-    agreement = _agreement(sums, features)
-    low, high = _bounds(agreement.r, sums.totals.weights)
+    alike = agreement(sums, features)
+    low, high = _bounds(alike.r, sums.totals.weights)
     return [
         *found,
-        *_shares(label, agreement.r),
-        *_sure(label, agreement.r[0], low, high),
-        *_medians(label, agreement),
+        *_shares(label, alike.r),
+        *_sure(label, alike.r[0], low, high),
+        *_medians(label, alike),
         *_firings(sums, features, only),
-        _table(sums, site, features, only, agreement, low, high),
-        _places(sums, site, features, only, agreement.r[0]),
+        _table(sums, site, features, only, alike, low, high),
+        _places(sums, site, features, only, alike.r[0]),
     ]
+
+
+def features_of(sums: Sums) -> np.ndarray:
+    """Which latents are features of the reference? Those that fire often enough, and not
+    everywhere with one strength: such a one goes together with nothing."""
+    active = np.flatnonzero(sums.rates["reference"] > ACTIVE)
+    return np.asarray(active[_varies(sums, active)])
 
 
 def _varies(sums: Sums, features: np.ndarray) -> np.ndarray:
@@ -343,8 +356,9 @@ def _kappa(sums: Sums, alive: np.ndarray) -> Outcome:
     return Outcome("firing_kappa", (observed - expected) / (1 - expected), sums.label)
 
 
-def _agreement(sums: Sums, columns: np.ndarray) -> Agreement:
-    """Moments to correlations, in float64 as they were summed."""
+def agreement(sums: Sums, columns: np.ndarray) -> Agreement:
+    """How do some latents of both models go together? Moments to correlations, in float64 as
+    they were summed."""
     n = sums.count
     mean = {who: sums(f"sum_{who}", columns) / n for who in _BOTH}
     x, y = mean.values()
@@ -448,7 +462,7 @@ def _table(
     site: str,
     features: np.ndarray,
     only: np.ndarray,
-    agreement: Agreement,
+    alike: Agreement,
     low: np.ndarray,
     high: np.ndarray,
 ) -> Shown:
@@ -456,7 +470,7 @@ def _table(
     latent = np.concatenate([features, only])
     fired = {who: sums.value(f"fired_{who}")[latent] for who in _BOTH}
     both = sums.value("both")[latent]
-    r, n = agreement.r[0], sums.count[0, 0]
+    r, n = alike.r[0], sums.count[0, 0]
     state = np.select([r > SURVIVED, r >= DAMAGED], ["survived", "degraded"], "damaged")
     sure = np.select([low > SURVIVED, high <= SURVIVED], ["survived", "lost"], "undecided")
 
@@ -473,9 +487,9 @@ def _table(
             "r": known(r),
             "r_low": known(low),
             "r_high": known(high),
-            "gain": known(agreement.gain[0]),
-            "offset": known(agreement.offset[0]),
-            "concordance": known(agreement.concordance[0]),
+            "gain": known(alike.gain[0]),
+            "offset": known(alike.offset[0]),
+            "concordance": known(alike.concordance[0]),
             "rate_reference": fired["reference"] / n,
             "rate_twin": fired["twin"] / n,
             "lost": 1 - both / fired["reference"],
