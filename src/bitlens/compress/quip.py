@@ -60,10 +60,10 @@ class Quip(Compression):
     shows that it is GPTQ), and put back.
 
     The grid is gptq's, a scale for each row of the rotated matrix, so that the two differ in the
-    basis alone. (The paper takes one range for the matrix, 2.4 times the root mean square, which
-    is up to 1.5 times as wrong on Gaussian weights at 2 bits and does not get better beyond 4;
-    it also scales columns first, which is left out.) The bases follow from the seed and cost no
-    bits; an expert has those of its map.
+    basis alone. (The paper takes one range for the matrix, 2.4 times the root mean square: on
+    Gaussian weights 1.4 times the error at 2 bits, and more at 8, since it cuts off the tails. It
+    also scales columns first, which is left out.) The bases follow from the seed and cost no bits;
+    an expert has those of its map.
     """
 
     name: ClassVar[str] = "quip"
