@@ -22,7 +22,14 @@ def compressions() -> Table:
         rows.append((name, "", "", _first_line(cls)))
         settings = settings_of(cls).values()
         rows += _settings(cls, [setting for setting in settings if setting.name not in shared])
-    rows.append(("(all)", "", "", "What every compression but noise takes too."))
+    rows.append(
+        (
+            "(all)",
+            "",
+            "",
+            "What every compression takes too but noise, mixed, folded and checkpoint.",
+        )
+    )
     rows += _settings(Compression, settings_of(COMPRESSIONS["nothing"]).values())
     return _table(
         ("compression", "setting", "default", "meaning"),

@@ -10,9 +10,19 @@ from bitlens.checkpoints import Checkpoint
 from bitlens.compress.compression import Compressed, Compression, Map
 from bitlens.compress.coverage import Row, measure, tied
 from bitlens.models.layout import Layout, Parameter
-from bitlens.models.run import Block
+from bitlens.models.run import Block, Rounding
 from bitlens.models.shell import Entry, Shell
 from bitlens.twin import Twin
+
+
+class _Blank:
+    """Puts nothing where padding is, so that it decides nothing about its row."""
+
+    def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        return x if valid is None else x * valid.unsqueeze(-1)
+
+    def expert(self, index: int) -> "_Blank":
+        return self
 
 
 class CheckpointTwin(Twin):
@@ -52,7 +62,12 @@ class CheckpointTwin(Twin):
 
     def block(self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]) -> Block:
         """Its own block, whatever the reference's is."""
-        return Block(self._blocks[depth], self.layout.block_layouts[depth], {})
+        names = self.layout.block_layouts[depth]
+        blanks: dict[str, Rounding] = {}
+        if self.checkpoint.padding_matters:
+            places = [place for group in names.groups for place in group]
+            blanks = {p.key: _Blank() for p in places if p.parameter == "weight"}
+        return Block(self._blocks[depth], names, {}, blanks)
 
     def matched(self, maps: Sequence[Map]) -> list[Compressed]:
         """What the checkpoint holds for these maps, for noise of the same size."""
@@ -86,8 +101,8 @@ class CheckpointTwin(Twin):
         self.complete_coverage()
         return self._table
 
-    def model(self) -> PreTrainedModel:
-        """The checkpoint itself."""
+    def model(self, rounding: bool = True) -> PreTrainedModel:
+        """The checkpoint itself, whose modules round what they do."""
         return self.checkpoint.model
 
     def _reference_weights(self) -> Iterator[tuple[str, Tensor]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -93,7 +95,9 @@ class Kept:
     def _read(self, map: Map) -> Compressed:
         with safe_open(self.folder / self._parts[map.name], "pt") as file:
             about = json.loads(file.metadata()[map.name])
-            weight = file.get_tensor(map.name).to(map.weight.device).float()
+            # A copy: what lies in the file is aligned as nothing else is, and some products of
+            # several matrices at once round differently there.
+            weight = file.get_tensor(map.name).to(map.weight.device, torch.float32, copy=True)
             activations = None
             if "activations" in about:
                 own = {

@@ -3,17 +3,22 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bitlens.checkpoints.plain import RECORD
+from bitlens.compress import parse
 from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.coverage import Row
 from bitlens.errors import BitlensError
 from bitlens.making import Making, make_one
 from bitlens.study import Study
+
+MATRICES = ("block", "router", "embedding", "unembedding")
+"""Kinds of parameters of which a module has one: its name stands for it."""
 
 
 def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
@@ -21,37 +26,63 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
     weights and tokenizer, and a record of how it was made. The rows of its coverage table.
 
     All of the folder appears at once, or nothing. Raises BitlensError where there is something
-    already, and for what cannot be made.
+    already, where nothing can be written, and for what cannot be made.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BitlensError(f"{out} is there already.", "a new or empty folder.", "another --save.")
-    making, side, twin = make_one(study, say)
-    if isinstance(side.compression, Checkpoint):
+    (text,) = study.compressions
+    if isinstance(parse(text), Checkpoint):
         raise BitlensError(
-            f"{side.text} is a folder already.", "a compression that bitlens makes.", "copy it."
+            f"{text} is a model already.", "a compression that bitlens makes.", "copy it."
         )
-    model = twin.model()
-    rows = twin.coverage()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        model.save_pretrained(aside)
-        making.loaded.tokenizer.save_pretrained(aside)
-        record = _record(making, side.text, rows, sorted(twin.rounded))
-        text = json.dumps(record, indent=1, allow_nan=False)
-        (aside / RECORD).write_text(f"{text}\n", encoding="utf-8")
-        aside.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with _new_folder(out) as aside:
+        making, side, twin = make_one(study, say)
+        model = twin.model(rounding=False)
+        rows = twin.coverage()
+        record = json.dumps(
+            _record(making, side.text, rows, sorted(twin.rounded)), indent=1, allow_nan=False
+        )
+        with _writing(out):
+            model.save_pretrained(aside)
+            making.loaded.tokenizer.save_pretrained(aside)
+            (aside / RECORD).write_text(f"{record}\n", encoding="utf-8")
     if twin.rounded:
         say(
             f"An ordinary folder holds weights only. That the inputs of {len(twin.rounded)} "
             f"matrices are rounded too stands in {RECORD}; what loads the folder will not do it."
         )
     return rows
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` in the end; tried before anything long begins."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BitlensError(f"{out} is there already.", "a new or empty folder.", "another --save.")
+    final = out.resolve()
+    near = next(folder for folder in final.parents if folder.exists())
+    with _writing(out):
+        aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=near))
+    try:
+        yield aside
+        with _writing(out):
+            aside.chmod(0o755)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if final.exists():
+                final.rmdir()
+            aside.rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BitlensError(
+            f"{out} cannot be written: {error.strerror or error}.",
+            "a folder that can be made, with space left for a model.",
+            "another --save.",
+        ) from error
 
 
 def _record(
@@ -74,7 +105,7 @@ def _record(
         "matrices": {
             row.module: {"bits": row.bits, "group": row.group, "note": row.note}
             for row in rows
-            if row.compressed
+            if row.compressed and row.kind in MATRICES
         },
         "inputs_rounded": list(rounded),
     }

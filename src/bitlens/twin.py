@@ -3,14 +3,18 @@
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bitlens.compress import coverage, format
 from bitlens.compress.activations import Activations
 from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.rule import left_alone
+from bitlens.errors import BitlensError
 from bitlens.matrices import Computed, Source
 from bitlens.models.layout import Layout
 from bitlens.models.run import Block
@@ -173,17 +177,19 @@ class Twin:
             elif p.name in self._cast_rows:
                 rows[p.name] = replace(self._cast_rows[p.name], module=p.module, kind=p.kind)
             else:
-                note = f"left alone: {p.kind}"
+                note = left_alone(p.module, p.kind, self.compression)
                 kept = str(p.dtype).removeprefix("torch.")
                 shape = torch.empty(p.shape, device="meta")
                 rows[p.name] = coverage.measure(p.module, p.kind, shape, None, stored, kept, note)
         return list(rows.values())
 
     @torch.no_grad()
-    def model(self) -> PreTrainedModel:
+    def model(self, rounding: bool = True) -> PreTrainedModel:
         """A normal transformers model with the twin's weights, the reference left as it is.
 
-        Needs memory for a second model; models swept from disk must be loaded in memory first.
+        With `rounding`, modules whose inputs are rounded do so themselves; those of fused experts
+        cannot, and are refused. Needs memory for a second model; models swept from disk must be
+        loaded in memory first.
         """
         model = copy.deepcopy(self.layout.model)
         if self.dtype is not None:
@@ -194,7 +200,21 @@ class Twin:
             parameters[name].data.copy_(tensor)
         for depth in range(self.layout.depth):
             weights = self.layout.weights(depth)
-            own = self.block_weights(depth, weights, self.layout.maps(depth, weights))
+            own, roundings = self._made(depth, weights, self.layout.maps(depth, weights))
+            prefix = self.layout.block_name(depth)
             for name, tensor in own.items():
-                parameters[f"{self.layout.block_name(depth)}.{name}"].data.copy_(tensor)
+                parameters[f"{prefix}.{name}"].data.copy_(tensor)
+            for key, rule in (roundings if rounding else {}).items():
+                path, _, parameter = f"{prefix}.{key}".rpartition(".")
+                if parameter != "weight":
+                    raise BitlensError(
+                        f"{path}: the inputs of fused experts are rounded in a sweep only.",
+                        "matrices in modules of their own.",
+                        f"exclude=[{path.rpartition('.')[2]}.*]",
+                    )
+                model.get_submodule(path).register_forward_pre_hook(partial(_round, rule))
         return model
+
+
+def _round(rounding: Activations, module: nn.Module, args: tuple[Tensor, ...]) -> Any:
+    return (rounding.round(args[0]), *args[1:])

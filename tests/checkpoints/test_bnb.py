@@ -9,8 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from bitlens.checkpoint_twin import CheckpointTwin
 from bitlens.checkpoints import Checkpoint
 from bitlens.compress import coverage
+from bitlens.compress.checkpoint import Checkpoint as Settings
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, load
@@ -189,3 +191,25 @@ def test_it_runs_block_by_block(reference: Reference, made: Made, family: str, k
         out = strip(block)(hidden, *call.args, **call.kwargs)
         hidden = out[0] if isinstance(out, tuple | list) else out
     assert torch.equal(shell.leave(hidden[0]), logits(checkpoint.model)[0])
+
+
+def test_company_and_padding_decide_nothing(reference: Reference, made: Made) -> None:
+    """A window's states are those it has alone, though another in the batch, and what stands at
+    its own padding, have outliers in other columns."""
+    model = reference("llama")
+    layout = Layout(model.model)
+    checkpoint = opened(made("llama", "int8"), model)
+    twin = CheckpointTwin(layout, Settings(path="int8"), checkpoint)
+    weights = layout.weights(0)
+    block = twin.block(0, weights, layout.maps(0, weights))
+    draw = torch.Generator().manual_seed(0)
+    hidden = torch.randn(2, 12, layout.width, generator=draw)
+    norm = layout.model.get_submodule("model.layers.0.input_layernorm").weight
+    hidden[1, 3, int(norm.abs().argmax())] = 1e3
+    hidden[0, 8:, int(norm.abs().argmax())] = 1e3
+    valid = torch.ones(2, 12, dtype=torch.long)
+    valid[0, 8:] = 0
+    tokens = torch.arange(4, 28).view(2, 12)
+    together = block(hidden, twin.enter(tokens, valid).calls[0], (), valid)[1][0, :8]
+    alone = block(hidden[:1, :8], twin.enter(tokens[:1, :8], None).calls[0])[1][0]
+    assert torch.allclose(together, alone, atol=1e-5)

@@ -57,7 +57,7 @@ EXAMPLES = {
     "squeezellm": ["squeezellm:bits=2", "squeezellm:bits=3,outliers=0.02"],
     "mixed": [
         "mixed:*.mlp.*=[rtn:bits=3],*=[prune:sparsity=0.4,scope=global]",
-        "mixed:o_proj=[squeezellm:bits=2],*.attn.*=[nf4:block=16],*=[rtn:bits=4]",
+        "mixed:*.mlp.*=[squeezellm:bits=2],*=[nf4:block=16]",
     ],
     "folded": ["folded:of=[rtn:bits=4]", "folded:of=[gptq:bits=3,group=8]"],
     "nothing": ["nothing"],
@@ -66,6 +66,8 @@ EXAMPLES = {
 """Settings under which the laws are tried, for every registered name."""
 
 TEXTS = [text for texts in EXAMPLES.values() for text in texts]
+EVERYWHERE = [text for text in TEXTS if text != "gguf:type=tq2_0"]
+"""Those that suit the matrices of every tiny model: its blocks are of 256 columns."""
 
 ELSEWHERE = {"checkpoint"}
 """Twins with modules of their own, which compress nothing; their laws are those of checkpoints."""

@@ -1,5 +1,8 @@
 """bitsandbytes: LLM.int8, and 4 bits as nf4 or fp4."""
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,8 +28,22 @@ def read(request: Request) -> Found:
         kind = f"bitsandbytes {settings['bnb_4bit_quant_type']}"
         return Found(kind, True, model, stored, wrong=_miscomputed(bnb, model))
     threshold = settings.get("llm_int8_threshold", 6.0)
-    note = f"Input columns in which something reaches {threshold:g} are multiplied in 16 bits."
-    return Found("bitsandbytes int8", True, model, stored, (note,))
+    note = (
+        f"Input columns in which something in a window reaches {threshold:g} are multiplied in 16 "
+        "bits; inputs are made float16 first."
+    )
+    # It would say so at every product.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear8bitLt):
+            module.forward = partial(_row_by_row, module.forward)
+    return Found("bitsandbytes int8", True, model, stored, (note,), padding_matters=True)
+
+
+def _row_by_row(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Each window a call of its own: outlier columns are those of everything in a call, so what
+    else is in the batch would change what is computed."""
+    return torch.cat([forward(row[None]) for row in x]) if x.ndim == 3 else forward(x)
 
 
 def _held(bnb: Any) -> Quantized:

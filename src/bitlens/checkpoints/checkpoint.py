@@ -51,6 +51,8 @@ class Checkpoint:
     """By the reference's parameter names, tied ones under each of their names."""
     notes: tuple[str, ...] = ()
     """What was decided on the way, in sentences: whose tokenizer is used, what cannot run here."""
+    padding_matters: bool = False
+    """Whether what stands at padding changes what is computed elsewhere in its row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,8 @@ class Found:
     stored: Mapping[str, Stored]
     notes: tuple[str, ...] = ()
     """How the modules multiply; no longer true of dequantized weights."""
+    padding_matters: bool = False
+    """Whether what stands at padding changes what is computed elsewhere in its row."""
     wrong: str = ""
     """Why what the modules compute on this machine is not what the checkpoint stands for."""
 

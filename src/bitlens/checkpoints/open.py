@@ -73,6 +73,7 @@ def open_checkpoint(
         fingerprint(source, config),
         found.stored,
         notes,
+        found.kernels and found.padding_matters,
     )
 
 

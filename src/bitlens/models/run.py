@@ -3,17 +3,24 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bitlens.compress.activations import Activations
 from bitlens.errors import BitlensError
 from bitlens.models.block import BlockLayout, Place, first_tensor
 from bitlens.models.products import at_products
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
+
+
+class Rounding(Protocol):
+    """What becomes of a matrix's input before it is multiplied; see `compress.activations`."""
+
+    def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor: ...
+
+    def expert(self, index: int) -> "Rounding": ...
 
 
 class Block:
@@ -28,7 +35,7 @@ class Block:
         code: nn.Module,
         names: BlockLayout,
         weights: Mapping[str, Tensor],
-        roundings: Mapping[str, Activations] | None = None,
+        roundings: Mapping[str, Rounding] | None = None,
     ) -> None:
         self.code, self.names = code, names
         self.weights = dict(weights)
