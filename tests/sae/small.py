@@ -7,7 +7,7 @@ import torch
 
 from bitlens.sae.sae import Sae, TrainedOn
 
-ARCHITECTURES = ("standard", "topk", "jumprelu")
+ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 NORMALISATIONS = ("none", "expected_average_only_in", "layer_norm", "constant_norm_rescale")
 
 
@@ -29,7 +29,7 @@ def small_sae(
             "b_enc": 0.3 * random(latents),
             "w_dec": random(latents, width),
             "b_dec": random(width),
-            "threshold": random(latents) * 0.5 if architecture == "jumprelu" else None,
+            "threshold": random(latents) * 0.5 if architecture in ("jumprelu", "gated") else None,
             "k": 5 if architecture == "topk" else None,
             "trained_on": TrainedOn("tiny", 16, True, "float32"),
             **other,

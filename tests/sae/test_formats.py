@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_round_trip(architecture: str, normalisation: Any, tmp_path: Path) -> None:
     """What was saved is what is loaded; the label is the folder's name."""
-    trained_on = TrainedOn("tiny", 16, False, "float32", {"center_writing_weights": True})
+    trained_on = TrainedOn("tiny", 16, False, "float32", {"center_writing_weights": True}, (1, 9))
     sae = small_sae(
         architecture,
         normalisation=normalisation,
@@ -50,6 +50,8 @@ def test_round_trip(architecture: str, normalisation: Any, tmp_path: Path) -> No
     for name in ("w_enc", "b_enc", "w_dec", "b_dec"):
         assert torch.equal(getattr(found, name), getattr(sae, name))
     assert (found.threshold is None) == (sae.threshold is None) and found.k == sae.k
+    if sae.threshold is not None:
+        torch.testing.assert_close(found.threshold, sae.threshold)
     assert (found.architecture, found.hook) == (architecture, "blocks.1.hook_resid_post")
     assert (found.normalisation, found.apply_b_dec_to_input) == (normalisation, False)
     assert found.trained_on == trained_on and found.label == "there"
@@ -73,6 +75,8 @@ def test_the_older_layout(folder: Path) -> None:
     assert found.trained_on == new.trained_on
     change_config(folder, lambda c: c.update(normalize_activations=True))
     assert load_sae(folder).normalisation == "expected_average_only_in"
+    change_config(folder, lambda c: c.pop("prepend_bos"))
+    assert load_sae(folder).trained_on.prepend_bos is True
 
 
 def test_half_precision_weights_become_float32(folder: Path) -> None:
@@ -113,6 +117,52 @@ def test_finetuning_scales_codes_when_decoding(folder: Path) -> None:
     torch.testing.assert_close(sae.decode(sae.codes(x)), expected)
 
 
+def test_gated_weights_worked_by_hand(folder: Path) -> None:
+    """One direction of unit length. With r_mag = log 2, b_mag = 1, b_gate = -1/2: at x = 1 the
+    gate 1 - 1/2 is open and the code 2 + 1; at x = 1/4 the gate is shut although 1/2 + 1 > 0."""
+    weights = {
+        "W_enc": torch.ones(1, 1),
+        "W_dec": torch.ones(1, 1),
+        "b_dec": torch.zeros(1),
+        "r_mag": torch.tensor([2.0]).log(),
+        "b_mag": torch.ones(1),
+        "b_gate": torch.tensor([-0.5]),
+    }
+    save_file(weights, folder / "sae_weights.safetensors")
+    change_config(folder, lambda c: c.update(architecture="gated", d_in=1, d_sae=1))
+    codes = load_sae(folder).encode(torch.tensor([[1.0], [0.25], [-9.0]]))
+    torch.testing.assert_close(codes, torch.tensor([[3.0], [0.0], [0.0]]))
+
+
+def test_gated_is_what_the_paper_says(folder: Path) -> None:
+    """f = 1[W (x - b_dec) + b_gate > 0] relu(exp(r_mag) W (x - b_dec) + b_mag), dense."""
+    plain, x = load_sae(folder), activations()
+    draw = torch.Generator().manual_seed(3)
+    b_gate, r_mag, b_mag = 0.5 * torch.randn(3, 40, generator=draw)
+    change_weights(folder, lambda t: t.update(b_gate=b_gate, r_mag=r_mag, b_mag=b_mag))
+    change_config(folder, lambda c: c.update(architecture="gated"))
+    product = (x - plain.b_dec) @ plain.w_enc
+    expected = (product + b_gate > 0) * (r_mag.exp() * product + b_mag).relu()
+    opened = (product + b_gate > 0).double().mean()
+    assert 0 < (expected > 0).double().mean() < opened < 1
+    torch.testing.assert_close(load_sae(folder).encode(x), expected)
+
+
+def test_positions_left_out_are_remembered(folder: Path) -> None:
+    """A slice that leaves nothing out is none."""
+    change_config(folder, lambda c: c["metadata"].update(seqpos_slice=[5, None]))
+    assert load_sae(folder).trained_on.positions == (5, None)
+    change_config(folder, lambda c: c["metadata"].update(seqpos_slice=[None]))
+    assert load_sae(folder).trained_on.positions is None
+
+
+def test_rates_beside_it_give_the_published_l0(folder: Path) -> None:
+    """Three latents that fired at 1, 1/10 and none of the positions: 1.1 at a time."""
+    assert load_sae(folder).published.l0 is None
+    save_file({"sparsity": torch.tensor([0.0, -1.0, -10.0])}, folder / "sparsity.safetensors")
+    assert load_sae(folder).published.l0 == pytest.approx(1.1)
+
+
 def test_fingerprint_follows_the_files(folder: Path) -> None:
     """Same files, same fingerprint; one weight or one setting more, another."""
     first = load_sae(folder).fingerprint
@@ -126,8 +176,11 @@ def test_fingerprint_follows_the_files(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(architecture="gated"), r"(?s)'gated'.*standard, topk, jumprelu"),
-        (lambda c: c.update(architecture="jumprelu_transcoder"), "jumprelu_transcoder"),
+        (lambda c: c.update(architecture="batchtopk"), r"(?s)'batchtopk'.*save_inference_model"),
+        (lambda c: c.update(architecture="temporal"), "'temporal'(?s:.*)topk, jumprelu, gated"),
+        (lambda c: c.update(architecture="gated"), "b_gate is missing"),
+        (lambda c: c.update(architecture="transcoder"), "is a transcoder(?s:.*)predicts another"),
+        (lambda c: c.update(architecture="jumprelu_skip_transcoder"), "jumprelu_skip_transcoder"),
         (lambda c: c.update(architecture=["topk"]), "architecture"),
         (lambda c: c.update(architecture="standard", activation_fn="tanh-relu"), "tanh-relu"),
         (lambda c: c.update(normalize_activations="covariance_whitening"), "covariance_whitening"),
@@ -151,6 +204,8 @@ def test_fingerprint_follows_the_files(folder: Path) -> None:
         (lambda c: c["metadata"].update(prepend_bos="yes"), "prepend_bos"),
         (lambda c: c["metadata"].update(model_from_pretrained_kwargs=[1]), "model_from_pretr"),
         (lambda c: c["metadata"].update(model_name=["gpt2"]), "model_name"),
+        (lambda c: c["metadata"].update(seqpos_slice=3), "seqpos_slice as 3"),
+        (lambda c: c["metadata"].update(context_size=True), "context_size as True"),
     ],
 )
 def test_settings_that_cannot_be_read(
@@ -213,3 +268,9 @@ def test_folders_that_are_no_sae(folder: Path, tmp_path: Path) -> None:
     (folder / "sae_weights.safetensors").rename(folder / "sae.pt")
     with pytest.raises(BitlensError, match=r"(?s)no sae_weights.*cfg\.json, sae\.pt"):
         load_sae(folder)
+
+
+def test_the_file_of_the_weights_means_its_folder(folder: Path) -> None:
+    """As a path in a download's cache may be given."""
+    found = load_sae(folder / "sae_weights.safetensors")
+    assert found.label == "layer-1" and found.fingerprint == load_sae(folder).fingerprint

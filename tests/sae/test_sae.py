@@ -85,6 +85,26 @@ def test_constant_norm_worked_by_hand() -> None:
     assert sae.decode(silent)[0] == pytest.approx([5 / 2**0.5] * 2)
 
 
+def test_centring_worked_by_hand() -> None:
+    """(3, 1) is encoded as (1, -1), and what decodes to b_dec comes back with its mean 2 added:
+    (1, 0) + (1, 1) + 2."""
+    sae = by_hand(centred=True, apply_b_dec_to_input=False)
+    codes = sae.codes(torch.tensor([[3.0, 1.0]]))
+    assert codes.dense().tolist() == [[1, 0, 0]]
+    assert sae.decode(codes).tolist() == [[4, 3]]
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_centring_does_not_see_the_mean(normalisation: Any) -> None:
+    """Rows moved by a constant each: the same codes, and reconstructions moved by it."""
+    sae, x = small_sae(centred=True, normalisation=normalisation), activations()
+    shift = torch.linspace(-4, 4, len(x))[:, None]
+    codes, moved = sae.codes(x), sae.codes(x + shift)
+    torch.testing.assert_close(moved.dense(), codes.dense(), atol=1e-4, rtol=1e-4)
+    found = sae.decode(moved) - shift
+    torch.testing.assert_close(found, sae.decode(codes), atol=1e-4, rtol=1e-4)
+
+
 def dense_oracle(sae: Sae, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes and reconstruction in float64, by dense products and the definition."""
     x, scale, shift = x.double(), torch.ones(len(x), 1), torch.zeros(len(x), 1)
@@ -147,7 +167,7 @@ def test_largest_is_a_full_sort(columns: int, data: st.DataObject) -> None:
 
 def test_latents_that_never_fire_change_nothing() -> None:
     """Ten dead latents more: the same values and reconstruction."""
-    for architecture in ("standard", "jumprelu", "topk"):
+    for architecture in ARCHITECTURES:
         sae, x = small_sae(architecture), activations()
         more = replace(
             sae,

@@ -1,39 +1,75 @@
-"""What does an SAE's folder say? One reader a format, every surprise an error that helps.
-
-For now SAELens' folders: `cfg.json` and `sae_weights.safetensors`.
-"""
+"""In which format is this SAE, and what is in it? One reader a format, every surprise an error
+that helps."""
 
 import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from bitlens.errors import BitlensError
 from bitlens.records import to_json
+from bitlens.sae import dictionary_learning, gemma_scope, sparsify
 from bitlens.sae.sae import Sae
-from bitlens.sae.saelens import CONFIG, FOLDER, WEIGHTS, read_saelens
+from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS, read_saelens
+from bitlens.sae.stored import read_bytes
 
 _LAYOUT = "6.0.0"
 """The version of SAELens whose layout is written: without it SAELens takes a file for an older
 one and forgets the place."""
 
 
+Reader = Callable[[Mapping[str, bytes], Path, Mapping[str, Any]], Sae]
+"""From the bytes of files by name, the folder they are in, and what stands above its settings."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a folder of this format holds, and who reads it."""
+
+    name: str
+    files: tuple[str, ...]
+    """The weights last: they tell it from the others."""
+    read: Reader
+    figures: str | None = None
+    """A file with published figures, which need not be there."""
+
+
+SAELENS = Format("SAELens", (CONFIG, WEIGHTS), read_saelens, SPARSITY)
+SPARSIFY = Format("sparsify", (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify)
+GEMMA_SCOPE = Format("Gemma Scope", (gemma_scope.WEIGHTS,), gemma_scope.read_gemma_scope)
+DICTIONARY_LEARNING = Format(
+    "dictionary_learning",
+    (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
+    dictionary_learning.read_dictionary_learning,
+    dictionary_learning.EVALUATION,
+)
+FORMATS = (SAELENS, SPARSIFY, GEMMA_SCOPE, DICTIONARY_LEARNING)
+_EXPECTED = "; ".join(f"{' and '.join(known.files)} ({known.name})" for known in FORMATS) + "."
+
+
 def load_sae(path: Path | str) -> Sae:
-    """The SAE in a folder. Raises BitlensError for a folder that is no SAE, is not whole, or is
-    of a kind that is not read."""
-    folder = Path(path)
-    _require_folder(folder)
-    settings, weights = _read(folder / CONFIG), _read(folder / WEIGHTS)
-    fingerprint = hashlib.sha256(settings + b"\0" + weights).hexdigest()
-    return read_saelens(settings, weights, folder, fingerprint)
+    """The SAE in a folder, or beside the file of its weights.
+
+    Raises BitlensError for what is no SAE, is not whole, or is of a kind that is not read."""
+    folder, known = _find(Path(path))
+    return _read(folder, known, {})
+
+
+def _read(folder: Path, known: Format, overrides: Mapping[str, Any]) -> Sae:
+    files = {name: read_bytes(folder / name) for name in known.files}
+    fingerprint = hashlib.sha256(b"\0".join(files.values())).hexdigest()
+    return replace(known.read(files, folder, overrides), fingerprint=fingerprint)
 
 
 def save_sae(sae: Sae, path: Path | str) -> None:
     """Write the folder that `load_sae` and SAELens read."""
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {"W_enc": sae.w_enc, "b_enc": sae.b_enc, "W_dec": sae.w_dec, "b_dec": sae.b_dec}
+    tensors = {"W_enc": sae.w_enc, "W_dec": sae.w_dec, "b_dec": sae.b_dec}
     config: dict[str, Any] = {
         "architecture": sae.architecture,
         "d_in": sae.width,
@@ -50,10 +86,18 @@ def save_sae(sae: Sae, path: Path | str) -> None:
             "context_size": sae.trained_on.context,
             "prepend_bos": sae.trained_on.prepend_bos,
             "model_from_pretrained_kwargs": sae.trained_on.loading,
+            "seqpos_slice": sae.trained_on.positions or (None,),
         },
     }
-    if sae.threshold is not None:
-        tensors["threshold"] = sae.threshold
+    if sae.architecture == "gated":
+        assert sae.threshold is not None
+        # Of all the gates that open at these thresholds, those on the magnitude's own scale.
+        silent = torch.zeros_like(sae.b_enc)
+        tensors |= {"b_mag": sae.b_enc, "r_mag": silent, "b_gate": sae.b_enc - sae.threshold}
+    else:
+        tensors["b_enc"] = sae.b_enc
+        if sae.threshold is not None:
+            tensors["threshold"] = sae.threshold
     if sae.k is not None:
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
     save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / WEIGHTS)
@@ -61,35 +105,42 @@ def save_sae(sae: Sae, path: Path | str) -> None:
     (folder / CONFIG).write_text(to_json(config, indent=1) + "\n", encoding="utf-8")
 
 
-def _require_folder(folder: Path) -> None:
-    if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
-        return
+def _find(path: Path) -> tuple[Path, Format]:
+    """The folder and its format; a file means the folder it is in."""
+    folder = path.parent if path.is_file() else path
     if not folder.is_dir():
-        raise BitlensError(f"There is no folder {folder}.", FOLDER, "the path of a downloaded SAE.")
-    below = sorted(config.parent for config in folder.rglob(CONFIG))
-    if below and below[0] != folder:
+        raise BitlensError(
+            f"There is no folder {path}.", _EXPECTED, "the path of a downloaded SAE."
+        )
+    for known in FORMATS:
+        if all((folder / name).is_file() for name in known.files):
+            return folder, known
+    raise _no_sae(folder)
+
+
+def _no_sae(folder: Path) -> BitlensError:
+    """What is there instead: SAEs further down, a part of one, or something else."""
+    weights = {known.files[-1] for known in FORMATS}
+    below = sorted(file.parent for name in weights for file in folder.rglob(name))
+    if below and folder not in below:
         names = ", ".join(path.relative_to(folder).as_posix() for path in below[:8])
         more = f" and {len(below) - 8} more" if len(below) > 8 else ""
-        raise BitlensError(
+        return BitlensError(
             f"{folder} is not an SAE but holds {len(below)}: {names}{more}.",
-            FOLDER,
+            _EXPECTED,
             f"one of them: {below[0]}",
         )
-    missing = CONFIG if not (folder / CONFIG).is_file() else WEIGHTS
-    there = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-    raise BitlensError(
-        f"{folder} has no {missing}; it holds {there}.",
-        FOLDER,
-        "the folder that SAELens' save_model wrote; pickles (.pt) and other formats are not read.",
+    missing = [
+        name
+        for known in FORMATS
+        for name in known.files
+        if any((folder / other).is_file() for other in known.files)
+        and not (folder / name).is_file()
+    ]
+    there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    lacks = f"has no {' or '.join(dict.fromkeys(missing))}; it " if missing else ""
+    return BitlensError(
+        f"{folder} {lacks}holds {there}.",
+        _EXPECTED,
+        "the folder as it was published; other pickles (.pt) are not read.",
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BitlensError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            "a file this user may read.",
-            f"ls -l {path}",
-        ) from error

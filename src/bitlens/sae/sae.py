@@ -1,6 +1,7 @@
 """What is in an activation, by a sparse autoencoder? Encoding, decoding, and what it expects.
 
-The conventions are those of SAELens 6, whose folders most published autoencoders come in.
+The conventions are those of SAELens 6, whose folders most published autoencoders come in; readers
+of other formats say theirs in these.
 """
 
 import math
@@ -14,7 +15,8 @@ from torch.nn.functional import embedding_bag
 from bitlens.errors import BitlensError
 from bitlens.sae.codes import Codes
 
-Architecture = Literal["standard", "topk", "jumprelu"]
+Architecture = Literal["standard", "topk", "jumprelu", "gated"]
+"""A gated one is held as the JumpReLU one that it is, and so has a threshold."""
 Normalisation = Literal["none", "expected_average_only_in", "layer_norm", "constant_norm_rescale"]
 """What is done to each activation before encoding. `expected_average_only_in` is a constant that
 was folded into the weights when training ended: reading such an autoencoder takes nothing."""
@@ -34,6 +36,17 @@ class TrainedOn:
     dtype: str | None = None
     loading: dict[str, Any] = field(default_factory=dict)
     """How its model was changed on loading (`center_writing_weights`, `fold_ln`)."""
+    positions: tuple[int | None, ...] | None = None
+    """Which positions of a context, as the arguments of a slice; None: all."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What its authors measured, as far as its files or its release say."""
+
+    fvu: float | None = None
+    l0: float | None = None
+    alive: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +67,17 @@ class Sae:
     b_dec: Tensor
     """`[width]`."""
     threshold: Tensor | None = None
-    """`[latents]`, jumprelu only: a latent fires where its pre-activation is above this."""
+    """`[latents]`, jumprelu and gated: a latent fires where its pre-activation is above this."""
     k: int | None = None
     """topk only: at most this many latents fire at a position."""
     apply_b_dec_to_input: bool = True
     """Whether `b_dec` is subtracted before encoding."""
     normalisation: Normalisation = "none"
+    centred: bool = False
+    """Whether each row's mean over the width is taken away before anything else, as it is from
+    models whose writing weights were centred; decoding adds it back."""
     trained_on: TrainedOn = TrainedOn()
+    published: Published = Published()
     fingerprint: str = ""
     """SHA-256 of its files; empty for one that was never read from any."""
 
@@ -131,16 +148,18 @@ class Sae:
 
     def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What is encoded, and what its rows are to be multiplied by and moved by afterwards."""
-        if self.normalisation == "layer_norm":
+        shift = None
+        if self.centred or self.normalisation == "layer_norm":
             shift = x.mean(dim=1, keepdim=True)
-            centred = x - shift
-            scale = centred.std(dim=1, keepdim=True)
+            x = x - shift
+        if self.normalisation == "layer_norm":
+            scale = x.std(dim=1, keepdim=True)
             # The epsilon stands in the division only, as in SAELens.
-            return centred / (scale + _LAYER_NORM_EPSILON), scale, shift
+            return x / (scale + _LAYER_NORM_EPSILON), scale, shift
         if self.normalisation == "constant_norm_rescale":
             scale = x.norm(dim=1, keepdim=True) / math.sqrt(self.width)
-            return x / scale, scale, None
-        return x, None, None
+            return x / scale, scale, shift
+        return x, None, shift
 
     def _firing(self, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Row, latent and value of what fires, of pre-activations `[rows, latents]`."""

@@ -4,22 +4,20 @@ Both layouts of `cfg.json` are read: the one since version 6, with a part `metad
 older one that keeps everything at the top level.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 from bitlens.errors import BitlensError
-from bitlens.sae.sae import Architecture, Normalisation, Sae, TrainedOn
+from bitlens.sae.sae import Architecture, Normalisation, Published, Sae, TrainedOn
+from bitlens.sae.stored import Tensors, agree, gated, known, read_bytes, settings
 
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
-FOLDER = f"a SAELens folder: {CONFIG} and {WEIGHTS}."
+SPARSITY = "sparsity.safetensors"
 _OLD_NAMES = {
     "hook_point": "hook_name",
     "hook_point_head_index": "hook_head_index",
@@ -35,73 +33,26 @@ _KINDS: dict[str, type] = {
     "model_name": str,
     "prepend_bos": bool,
     "rescale_acts_by_decoder_norm": bool,
+    "seqpos_slice": list,
 }
 """Settings that are used as they stand; each may also be missing, or null."""
 
 
-def read_saelens(settings: bytes, weights: bytes, folder: Path, fingerprint: str) -> Sae:
-    """The SAE in the bytes of a folder's two files; `folder` names it in errors."""
-    return _sae(_config(settings, folder), _tensors(weights, folder), folder, fingerprint)
-
-
-def _config(data: bytes, folder: Path) -> dict[str, Any]:
-    """The settings under their present names, what the metadata says beside the rest."""
-    try:
-        config = json.loads(data)
-    except ValueError as error:
-        raise BitlensError(
-            f"{folder / CONFIG} is not JSON: {error}.", FOLDER, "fetch the folder again."
-        ) from error
-    if not isinstance(config, dict) or not isinstance(config.get("metadata", {}), dict):
-        raise BitlensError(
-            f"{folder / CONFIG} holds no settings.",
-            "a JSON object; `metadata`, where there is one, an object as well.",
-            "the file that SAELens wrote.",
-        )
-    config = {**config, **config.get("metadata", {})}
-    config = {_OLD_NAMES.get(name, name): value for name, value in config.items()}
-    for name, kind in _KINDS.items():
-        if not isinstance(config.get(name), kind | None):
-            raise BitlensError(
-                f"{folder / CONFIG} gives {name} as {config[name]!r}.",
-                f"a {kind.__name__}.",
-                "the file that SAELens wrote.",
-            )
-    return config
-
-
-def _tensors(data: bytes, folder: Path) -> dict[str, Tensor]:
-    try:
-        return load(data)
-    except SafetensorError as error:
-        raise BitlensError(
-            f"{folder / WEIGHTS} is not a whole safetensors file: {error}.",
-            FOLDER,
-            "fetch the folder again.",
-        ) from error
-
-
-def _sae(
-    config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path, fingerprint: str
-) -> Sae:
+def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[str, Any]) -> Sae:
+    """The SAE in the bytes of a folder's two files; `folder` names it in errors. `overrides` are
+    settings that stand above those of the file: a release may know better."""
+    config = _config(files[CONFIG], folder, overrides)
+    tensors = Tensors.of_safetensors(files[WEIGHTS], folder / WEIGHTS)
     architecture = _architecture(config, folder)
     normalisation = _normalisation(config, folder)
     hook = _hook(config, folder)
-    latents, width = _sizes(tensors, config, folder)
-    shapes = {
-        "W_enc": (width, latents),
-        "b_enc": (latents,),
-        "W_dec": (latents, width),
-        "b_dec": (width,),
-    }
-    if architecture == "jumprelu":
-        shapes["threshold"] = (latents,)
-    weights = {name: _tensor(tensors, name, shape, folder) for name, shape in shapes.items()}
-    k = _k(config, latents, folder) if architecture == "topk" else None
+    latents, width = tensors.sizes("W_dec", "[latents, width]")
+    agree(config, {"d_sae": latents, "d_in": width}, folder / CONFIG, folder / WEIGHTS)
+    weights = _weights(architecture, tensors, latents, width)
     if architecture == "topk" and config.get("rescale_acts_by_decoder_norm"):
         _fold_decoder_norm(weights)
     if config.get("finetuning_scaling_factor"):
-        _fold_finetuning(weights, tensors, latents, folder)
+        _fold_finetuning(weights, tensors, latents)
     return Sae(
         label=folder.resolve().name,
         hook=hook,
@@ -111,7 +62,7 @@ def _sae(
         w_dec=weights["W_dec"],
         b_dec=weights["b_dec"],
         threshold=weights.get("threshold"),
-        k=k,
+        k=_k(config, latents, folder) if architecture == "topk" else None,
         apply_b_dec_to_input=config.get("apply_b_dec_to_input") is not False,
         normalisation=normalisation,
         trained_on=TrainedOn(
@@ -120,9 +71,27 @@ def _sae(
             config.get("prepend_bos"),
             config.get("dtype"),
             config.get("model_from_pretrained_kwargs") or {},
+            _positions(config),
         ),
-        fingerprint=fingerprint,
+        published=_published(folder),
     )
+
+
+def _config(data: bytes, folder: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under their present names, what the metadata says beside the rest."""
+    file = folder / CONFIG
+    config = settings(data, file)
+    if not isinstance(config.get("metadata", {}), dict):
+        raise BitlensError(
+            f"{file} holds no settings in metadata.", "an object.", "the file that SAELens wrote."
+        )
+    # Before BOS became a setting, texts were read with it.
+    older = {} if "metadata" in config else {"prepend_bos": True}
+    config = {**older, **config, **config.get("metadata", {})}
+    config = {_OLD_NAMES.get(name, name): value for name, value in config.items()} | {**overrides}
+    for name, kind in _KINDS.items():
+        known(config, name, kind, file)
+    return config
 
 
 def _architecture(config: Mapping[str, Any], folder: Path) -> Architecture:
@@ -131,11 +100,19 @@ def _architecture(config: Mapping[str, Any], folder: Path) -> Architecture:
     activation = config.get("activation_fn", "relu")
     if activation == "topk" and name == "standard":
         name = "topk"
+    if "transcoder" in str(name):
+        raise BitlensError(
+            f"{folder} is a transcoder ({name}).",
+            "an autoencoder, which describes what it reads: a transcoder reads one place and "
+            "predicts another, so it has no reconstruction of either that could be compared.",
+            "another SAE of the model, of the residual stream, attention or MLP.",
+        )
     if name not in get_args(Architecture):
         raise BitlensError(
             f"The SAE {folder} is of the architecture {name!r}.",
             f"one of those that are read: {', '.join(get_args(Architecture))}.",
-            "another SAE of the release; BatchTopK ones are saved for use as jumprelu.",
+            "another SAE of the release; BatchTopK and Matryoshka ones are read as SAELens saves "
+            "them for use (save_inference_model), as jumprelu.",
         )
     if name == "standard" and activation != "relu":
         raise BitlensError(
@@ -164,14 +141,14 @@ def _normalisation(config: Mapping[str, Any], folder: Path) -> Normalisation:
     name = config.get("normalize_activations") or "none"
     if name is True:
         name = "expected_average_only_in"
-    known: dict[str, Normalisation] = {way: way for way in get_args(Normalisation)}
-    if not isinstance(name, str) or name not in known:
+    ways: dict[str, Normalisation] = {way: way for way in get_args(Normalisation)}
+    if not isinstance(name, str) or name not in ways:
         raise BitlensError(
             f"The SAE {folder} normalises activations in a way that is not known: {name!r}.",
-            f"one of {', '.join(known)}.",
+            f"one of {', '.join(ways)}.",
             "an SAE whose normalisation is folded into its weights, as SAELens saves it for use.",
         )
-    return known[name]
+    return ways[name]
 
 
 def _hook(config: Mapping[str, Any], folder: Path) -> str:
@@ -185,50 +162,30 @@ def _hook(config: Mapping[str, Any], folder: Path) -> str:
     return hook
 
 
-def _sizes(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path
-) -> tuple[int, int]:
-    """Latents and width: as the decoder has them, and not otherwise in the settings."""
-    decoder = tensors.get("W_dec")
-    if decoder is None or decoder.ndim != 2 or 0 in decoder.shape:
-        raise BitlensError(
-            f"{folder / WEIGHTS} has no decoder; it holds {_shapes(tensors)}.",
-            "W_dec of shape [latents, width].",
-            "the file that SAELens wrote.",
-        )
-    latents, width = decoder.shape
-    said = (config.get("d_sae", latents), config.get("d_in", width))
-    if said != (latents, width):
-        raise BitlensError(
-            f"{folder / CONFIG} says d_sae {said[0]} and d_in {said[1]}; "
-            f"W_dec has {latents} and {width}.",
-            "settings and weights of one SAE.",
-            "fetch the folder again: its files are of different SAEs.",
-        )
-    return latents, width
+def _positions(config: Mapping[str, Any]) -> tuple[int | None, ...] | None:
+    """Of the slice, if it leaves anything out."""
+    ends = tuple(config.get("seqpos_slice") or ())
+    return ends if any(end is not None for end in ends) else None
 
 
-def _tensor(
-    tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], folder: Path
-) -> Tensor:
-    """A tensor of the shape it must have, finite, in float32."""
-    tensor = tensors.get(name)
-    if tensor is None or tuple(tensor.shape) != shape:
-        found = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
-        raise BitlensError(
-            f"{name} {found} in {folder / WEIGHTS}.",
-            f"{name} of shape {list(shape)} (the file holds {_shapes(tensors)}).",
-            "the folder that SAELens wrote, settings and weights of one SAE.",
+def _weights(
+    architecture: Architecture, tensors: Tensors, latents: int, width: int
+) -> dict[str, Tensor]:
+    found = {
+        "W_enc": tensors.take("W_enc", (width, latents)),
+        "W_dec": tensors.take("W_dec", (latents, width)),
+        "b_dec": tensors.take("b_dec", (width,)),
+    }
+    if architecture == "gated":
+        b_gate, r_mag, b_mag = (
+            tensors.take(name, (latents,)) for name in ("b_gate", "r_mag", "b_mag")
         )
-    tensor = tensor.float().contiguous()
-    if not bool(tensor.isfinite().all()):
-        raise BitlensError(
-            f"{name} in {folder / WEIGHTS} holds {int((~tensor.isfinite()).sum()):,} values that "
-            "are not finite.",
-            "finite weights.",
-            "fetch the folder again; if it is the same, its training failed.",
-        )
-    return tensor
+        encoder = gated(found["W_enc"], b_gate, r_mag, b_mag)
+        return found | dict(zip(("W_enc", "b_enc", "threshold"), encoder, strict=True))
+    found["b_enc"] = tensors.take("b_enc", (latents,))
+    if architecture == "jumprelu":
+        found["threshold"] = tensors.take("threshold", (latents,))
+    return found
 
 
 def _k(config: Mapping[str, Any], latents: int, folder: Path) -> int:
@@ -251,15 +208,18 @@ def _fold_decoder_norm(weights: dict[str, Tensor]) -> None:
     weights["W_dec"] = weights["W_dec"] / norm.clamp(min=torch.finfo(norm.dtype).tiny)[:, None]
 
 
-def _fold_finetuning(
-    weights: dict[str, Tensor], tensors: Mapping[str, Tensor], latents: int, folder: Path
-) -> None:
+def _fold_finetuning(weights: dict[str, Tensor], tensors: Tensors, latents: int) -> None:
     """Decoding multiplies each code by a factor of its own: the same, said in the decoder."""
     names = ("finetuning_scaling_factor", "scaling_factor")
     name = next((name for name in names if name in tensors), names[0])
-    factor = _tensor(tensors, name, (latents,), folder)
-    weights["W_dec"] = weights["W_dec"] * factor[:, None]
+    weights["W_dec"] = weights["W_dec"] * tensors.take(name, (latents,))[:, None]
 
 
-def _shapes(tensors: Mapping[str, Tensor]) -> str:
-    return ", ".join(f"{n} {list(t.shape)}" for n, t in sorted(tensors.items())) or "nothing"
+def _published(folder: Path) -> Published:
+    """SAELens may put beside it the log10 of how often each latent fired in training."""
+    file = folder / SPARSITY
+    if not file.is_file():
+        return Published()
+    rates = Tensors.of_safetensors(read_bytes(file), file).by_name.get("sparsity")
+    # What never fired was written as 1e-10.
+    return Published() if rates is None else Published(l0=float((10 ** rates.double()).sum()))
