@@ -93,12 +93,21 @@ def llama(tiny_folder: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def short_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 documents of random words, 60 to 200 characters long, as JSON lines."""
-    draw = generator(0, "short texts")
+    return written(tmp_path_factory.mktemp("texts") / "texts.jsonl", "short texts")
+
+
+@pytest.fixture(scope="session")
+def other_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 more, of other words: to calibrate on."""
+    return written(tmp_path_factory.mktemp("texts") / "calibration.jsonl", "other texts")
+
+
+def written(path: Path, name: str) -> Path:
+    draw = generator(0, name)
     words = ["".join(draw.choice(list("aeioustrnl"), draw.integers(1, 8))) for _ in range(60)]
     lines = [
         json.dumps({"text": " ".join(draw.choice(words, draw.integers(15, 40)))}) for _ in range(24)
     ]
-    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

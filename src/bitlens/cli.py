@@ -160,8 +160,8 @@ def compress(
         bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
     ] = False,
 ) -> None:
-    """Write a twin as a model folder, with a record of how it was made."""
-    from bitlens.inspection import table
+    """Write a twin as a model folder, and how it was made."""
+    from bitlens.inspection import summary
     from bitlens.saving import save as write_folder
 
     study = audit_of(
@@ -179,7 +179,7 @@ def compress(
         trust_remote_code=trust_remote_code,
     )
     rows = write_folder(study, save, _say)
-    _say(table(rows).caption)
+    _say(summary(rows))
     _say(f"Saved: {save}")
 
 
@@ -197,7 +197,7 @@ def inspect(
         bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
     ] = False,
 ) -> None:
-    """Show what is in every matrix of a model, or of a checkpoint beside it."""
+    """Show what is in every matrix of a model or a checkpoint."""
     from bitlens.inspection import of_model, of_twin
 
     study = audit_of(

@@ -28,7 +28,7 @@ def of_model(study: Study) -> Table:
     """As the model itself is stored."""
     _, layout = load_whole(study)
     rows = Twin(layout, parse("nothing")).coverage()
-    return table([row for row in rows], compared=False)
+    return table(rows, compared=False)
 
 
 def of_twin(study: Study, say: Callable[[str], None]) -> Table:
@@ -40,18 +40,23 @@ def of_twin(study: Study, say: Callable[[str], None]) -> Table:
 
 def table(rows: Sequence[Row], compared: bool = True) -> Table:
     """One row a parameter, in the model's order, and the sum of it all below."""
-    whole = total(rows)
-    caption = f"{whole.whole_bits:.2f} bits per weight over all {whole.parameters:,} parameters, "
-    caption += f"{size(whole.bytes)}"
-    if compared:
-        caption += f"; {whole.changed:.1%} of them changed"
-        if whole.bits is not None:
-            caption += f"; {whole.bits:.2f} bits per weight over what was compressed"
     return Table(
         tuple(Column(title, numeric) for title, numeric in COLUMNS.items()),
         tuple(_row(row, compared) for row in rows),
-        f"{caption}. group: input columns that share a scale.",
+        f"{summary(rows, compared)} group: input columns that share a scale.",
     )
+
+
+def summary(rows: Sequence[Row], compared: bool = True) -> str:
+    """All of the rows in a sentence."""
+    whole = total(rows)
+    told = f"{whole.whole_bits:.2f} bits per weight over all {whole.parameters:,} parameters, "
+    told += size(whole.bytes)
+    if compared:
+        told += f"; {whole.changed:.1%} of them changed"
+        if whole.bits is not None:
+            told += f"; {whole.bits:.2f} bits per weight over what was compressed"
+    return f"{told}."
 
 
 def _row(row: Row, compared: bool) -> tuple[str, ...]:

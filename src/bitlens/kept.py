@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor

@@ -18,6 +18,7 @@ from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.compression import Compression, Map
 from bitlens.compress.controls import Noise
 from bitlens.compress.inputs import Inputs
+from bitlens.compress.mixed import Mixed
 from bitlens.compress.prune import Prune
 from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus
@@ -29,7 +30,7 @@ from bitlens.models.load import Loaded, attention, free_memory, load
 from bitlens.plan import context_of
 from bitlens.records import Check
 from bitlens.sides import Side, sides
-from bitlens.study import Study, parse_bytes
+from bitlens.study import Study
 from bitlens.twin import Twin
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -62,25 +63,33 @@ class Making:
     def twins(self, sides: Sequence[Side]) -> dict[str, Twin]:
         """By text, all that can be made."""
         takes: dict[str, list[str]] = {}
-        found = []
+        known = []
         for side in sides:
             with self._losing(side.text):
-                known = replace(side, compression=self._matched(side.compression))
-                self._open(known.compression)
-                takes[side.text] = chosen(self.layout, known.compression)
-                found.append(known)
-        sides = found
-        self._calibrate([side for side in sides if side.text in takes], takes)
+                compression = self._matched(side.compression)
+                self._open(compression)
+                takes[side.text] = chosen(self.layout, compression)
+                known.append(replace(side, compression=compression))
+        self._calibrate(known, takes)
         return {
             side.text: self._twin(side, takes[side.text])
-            for side in sides
-            if side.text in takes and side.text not in self.failed
+            for side in known
+            if side.text not in self.failed
         }
 
-    def fingerprint(self, compression: Compression) -> str | None:
-        """Which weights does the checkpoint hold that this is, or that this is noise like?"""
-        opened = self._opened.get(format(getattr(compression, "like", compression)))
-        return opened.checkpoint.fingerprint if opened else None
+    def origin(self, compression: Compression) -> dict[str, str]:
+        """What decides about a twin and does not stand in its text: the calibration documents,
+        the checkpoint's weights, the sparsity that was found."""
+        found: dict[str, str] = {}
+        known = self._known(compression)
+        if known != compression:
+            found["matched"] = format(known)
+        if self.calibration is not None and calibrated(known) is not None:
+            found["calibration"] = self.calibration.token_hash
+        opened = self._opened.get(format(getattr(known, "like", known)))
+        if opened is not None:
+            found["checkpoint"] = opened.checkpoint.fingerprint
+        return found
 
     def _twin(self, side: Side, takes: Sequence[str]) -> Twin:
         compression = side.compression
@@ -97,43 +106,55 @@ class Making:
         return Twin(self.layout, compression, takes, self.seed, source)
 
     def _matched(self, compression: Compression) -> Compression:
-        """With the sparsity that was to be found, where one was."""
-        if isinstance(compression, Noise):
-            return replace(compression, like=self._matched(compression.like))
-        if not isinstance(compression, Prune) or compression.match is None:
-            return compression
-        text = format(compression)
-        if text not in self._sparsities:
-            if self.evaluation is None:
-                raise BitlensError(
-                    f"{text} is to be matched, and there is no text to compare on.",
-                    "an audit, which has one.",
-                    "bitlens audit, then prune:sparsity= with what it found.",
-                )
-            self.say(f"{text}: looking for its sparsity.")
-            self._sparsities[text], detail = matched(
-                compression,
-                self._one(compression.match),
-                self._one,
-                self.layout,
-                self.evaluation,
-                self._batch_tokens,
-                self.memory // 2,
-                self.seed,
-            )
-            self.say(f"{text}: {detail}.")
-            self.checks.append(Check(f"{text}: matched", True, detail))
-        return self._sparsities[text]
+        """With the sparsity that is to be found, where one is."""
+        like = getattr(compression, "like", compression)
+        if isinstance(like, Prune) and like.match is not None:
+            self._match(like, like.match)
+        return self._known(compression)
 
-    def _one(self, compression: Compression) -> Twin:
-        """A twin by the way."""
-        text = format(compression)
-        made = self.twins([Side(text, compression, False, None)])
-        if text in self.failed:
+    def _known(self, compression: Compression) -> Compression:
+        """With the sparsity that was found, where one was."""
+        if isinstance(compression, Noise):
+            return replace(compression, like=self._known(compression.like))
+        return self._sparsities.get(format(compression), compression)
+
+    def _match(self, prune: Prune, to: Compression) -> None:
+        text = format(prune)
+        if text in self._sparsities:
+            return
+        if self.evaluation is None:
             raise BitlensError(
-                f"{text} cannot be made: {self.failed.pop(text)}", "a twin.", "other settings."
+                f"{text} is to be matched, and there is no text to compare on.",
+                "an audit, which has one.",
+                "bitlens audit, then prune:sparsity= with what it found.",
             )
-        return made[text]
+        self.say(f"{text}: looking for its sparsity.")
+        (target,) = self._aside([to])
+        self._sparsities[text], check = matched(
+            prune,
+            target,
+            self._aside,
+            self.layout,
+            self.evaluation,
+            self._batch_tokens,
+            self.memory // 2,
+            self.seed,
+        )
+        self.say(f"{text}: {check.detail}.")
+        self.checks.append(check)
+
+    def _aside(self, compressions: Sequence[Compression]) -> list[Twin]:
+        """Twins that something else needs."""
+        texts = [format(compression) for compression in compressions]
+        made = self.twins(
+            [Side(t, c, False, None) for t, c in zip(texts, compressions, strict=True)]
+        )
+        for text in texts:
+            if text not in made:
+                raise BitlensError(
+                    f"{text} cannot be made: {self.failed[text]}", "a twin.", "other settings."
+                )
+        return [made[text] for text in texts]
 
     def _open(self, compression: Compression) -> None:
         """The checkpoint that this is, or that this is noise like."""
@@ -156,12 +177,13 @@ class Making:
         }
         if not asked:
             return
-        if self.calibration is None:
-            self.calibration = self._documents(next(iter(asked.values()))[0])
-            if self.evaluation is not None:
-                allowed = "overlap" in self.study.allow
-                self.checks.append(about_overlap(self.calibration, self.evaluation, allowed))
-        corpus = self.calibration
+        try:
+            corpus = self._documents(next(iter(asked.values()))[0])
+        except BitlensError as error:
+            for text, base in bases.items():
+                if base is not None:
+                    self._lose(text, error)
+            return
         new = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
         self._calibrated |= new
         # What is made must not depend on which analyses are asked for besides.
@@ -184,15 +206,22 @@ class Making:
         return BATCH_TOKENS.get(self.layout.device.type, BATCH_TOKENS["cpu"])
 
     def _documents(self, asking: Compression) -> Corpus:
-        return read_calibration(
-            source_of(self.study.calibration, self.study.text, asking),
-            self.loaded,
-            self.layout,
-            self.context,
-            self.study.bos,
-            self.study.calibration_tokens,
-            self.seed,
-        )
+        """What is calibrated on, and that it is apart from the evaluation."""
+        if self.calibration is None:
+            corpus = read_calibration(
+                source_of(self.study.calibration, self.study.text, asking),
+                self.loaded,
+                self.layout,
+                self.context,
+                self.study.bos,
+                self.study.calibration_tokens,
+                self.seed,
+            )
+            if self.evaluation is not None:
+                allowed = "overlap" in self.study.allow
+                self.checks.append(about_overlap(corpus, self.evaluation, allowed))
+            self.calibration = corpus
+        return self.calibration
 
     @contextmanager
     def _losing(self, text: str) -> Iterator[None]:
@@ -213,27 +242,34 @@ def chosen(layout: Layout, compression: Compression) -> list[str]:
     if isinstance(getattr(compression, "like", compression), Checkpoint):
         return default
     found = targets([example.name for example in layout.examples()], default, compression)
-    base = calibrated(compression)
-    for name in found if base is not None else ():
-        if name not in default and isinstance(
-            layout.shell.module.get_submodule(name), nn.Embedding
-        ):
+    for name in set(found) - set(default):
+        looked_up = isinstance(layout.shell.module.get_submodule(name), nn.Embedding)
+        if looked_up and _taker(compression, name).needs:
             raise BitlensError(
                 f"{format(compression)} is to compress {name}, which is looked up in, not "
                 "multiplied with: there is nothing to calibrate it on.",
                 "matrices that are multiplied with activations.",
-                f"exclude=[{name}], or mixed with another compression for it.",
+                f"mixed:{name}=[rtn:bits=8],*=[...], or without this pattern.",
             )
-    _try_shapes(layout, set(found), base or compression)
+    _try_shapes(layout, set(found), calibrated(compression) or compression)
     return found
+
+
+def _taker(compression: Compression, name: str) -> Compression:
+    """What decides about this matrix: of noise what it is like, of a mixture its part."""
+    compression = getattr(compression, "like", compression)
+    return compression.part(name) if isinstance(compression, Mixed) else compression
 
 
 def _try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:
     """Compress one matrix of every kind: what does not fit fails before the sweep."""
     tried: set[tuple[object, ...]] = set()
     for example in layout.examples():
-        kind = (tuple(example.weight.shape), example.head_size, example.fused)
-        if example.name in names and kind not in tried:
+        if example.name not in names:
+            continue
+        part = format(_taker(compression, example.name))
+        kind = (part, tuple(example.weight.shape), example.head_size, example.fused)
+        if kind not in tried:
             tried.add(kind)
             rows, columns = example.weight.shape[-2:]
             weight = torch.linspace(-0.1, 0.1, rows * columns).reshape(rows, columns)
@@ -257,12 +293,12 @@ def _inputs(map: Map, compression: Compression) -> Inputs | None:
 def load_whole(study: Study) -> tuple[Loaded, Layout]:
     """The model of a study of one, in memory."""
     (source,) = study.models
-    loaded = load(source, parse_bytes(study.memory) if study.memory else free_memory(source))
+    loaded = load(source, free_memory(source))
     if loaded.offloaded:
         raise BitlensError(
             f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, more than there is room for.",
             "room for the model and a copy of it.",
-            "a machine with more memory, or a larger --memory.",
+            "a machine with more memory, or --dtype bfloat16.",
         )
     return loaded, Layout(loaded.model)
 
@@ -279,7 +315,7 @@ def make_one(study: Study, say: Callable[[str], None]) -> tuple[Making, Side, Tw
         context_of(study.context, loaded.name, longest),
         None,
         study.seeds[0],
-        parse_bytes(study.memory) if study.memory else free_memory(study.models[0]),
+        free_memory(study.models[0]),
         say,
         keep_going=False,
     )

@@ -6,17 +6,19 @@ answer, meets the wanted one.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 
+from bitlens.compress import format
 from bitlens.compress.prune import Prune
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.plan import CORPUS, make_plan
+from bitlens.records import Check
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
 from bitlens.twin import Twin
 
@@ -47,16 +49,16 @@ class Harm:
 def matched(
     prune: Prune,
     twin: Twin,
-    make: Callable[[Prune], Twin],
+    make: Callable[[Sequence[Prune]], Sequence[Twin]],
     layout: Layout,
     corpus: Corpus,
     batch_tokens: int,
     hidden_bytes: int,
     seed: int,
-) -> tuple[Prune, str]:
-    """The same pruning at the sparsity whose harm is `twin`'s, and how close it comes, in words.
+) -> tuple[Prune, Check]:
+    """The same pruning at the sparsity whose harm is `twin`'s, and whether it comes close enough.
 
-    `make` makes the twin of a pruning whose sparsity is known.
+    `make` makes the twins of prunings whose sparsity is known.
     """
     measure = _Measure(layout, corpus, batch_tokens, hidden_bytes, seed)
     target, reference = measure({"twin": twin})
@@ -65,8 +67,8 @@ def matched(
     best = 0.0
     for _ in range(ROUNDS):
         between = _closer(tried, wanted) if len(tried) > 2 else list(FIRST)
-        candidates = {s: replace(prune, match=None, sparsity=s) for s in between}
-        harms, _ = measure({f"{s}": make(candidate) for s, candidate in candidates.items()})
+        twins = make([replace(prune, match=None, sparsity=s) for s in between])
+        harms, _ = measure({f"{s}": one for s, one in zip(between, twins, strict=True)})
         tried |= {s: harms[f"{s}"].on(prune.on, reference) for s in between}
         best = min(tried, key=lambda s: abs(tried[s] - wanted))
         if abs(tried[best] - wanted) <= TOLERANCE * abs(wanted):
@@ -78,12 +80,14 @@ def matched(
             "a twin that does some harm.",
             "prune:sparsity=0.1, or match=[...] with fewer bits.",
         )
+    apart = abs(tried[best] / wanted - 1)
     words = {"kl": "mean KL", "perplexity": "log perplexity ratio"}[prune.on]
-    found = (
+    detail = (
         f"sparsity {best:.4f}: {words} {tried[best]:.4g} against {wanted:.4g} nats, "
-        f"{abs(tried[best] / wanted - 1):.1%} apart, on {measure.positions:,} positions"
+        f"{apart:.1%} apart, on {measure.positions:,} positions"
     )
-    return replace(prune, match=None, sparsity=best), found
+    check = Check(f"{format(prune)}: matched", apart <= TOLERANCE, detail)
+    return replace(prune, match=None, sparsity=best), check
 
 
 def _closer(tried: Mapping[float, float], wanted: float) -> list[float]:

@@ -12,7 +12,6 @@ from bitlens.analyses import ANALYSES, Analysis
 from bitlens.analyses.analysis import Reader, Shown
 from bitlens.analyses.features import Features
 from bitlens.analyses.survival import PLACES
-from bitlens.calibration import calibrated
 from bitlens.checks import about_change, about_documents, about_layout, about_tokens, check_forward
 from bitlens.comparison import comparisons
 from bitlens.contexts import contexts
@@ -256,12 +255,7 @@ class Audit:
         }
         if analysis.name in self.own:
             settings["tokens"] = self.own[analysis.name][0].token_hash
-        calibration = self.making.calibration
-        if calibration is not None and calibrated(side.compression) is not None:
-            settings["calibration"] = calibration.token_hash
-        fingerprint = self.making.fingerprint(side.compression)
-        if fingerprint is not None:
-            settings["checkpoint"] = fingerprint
+        settings |= self.making.origin(side.compression)
         return Cell(self.loaded.name, side.text, analysis.name, self.seed, settings)
 
     def _sweep(self, wanted: Sequence[Side], missing: Sequence[Key]) -> None:

@@ -166,14 +166,14 @@ class Twin:
     def coverage(self) -> list[coverage.Row]:
         """What became of every module, in the model's order; measured, not assumed."""
         assert self.compression is not None and self.targets <= self._rows.keys()
-        text = format(self.compression)
         rows: dict[str, coverage.Row] = {}
         for p in self.layout.parameters():
             stored = 8.0 * p.dtype.itemsize
             if p.module in self._rows and p.kind != "bias":
                 rows[p.name] = replace(self._rows[p.module], kind=p.kind)
             elif p.tied is not None:
-                rows[p.name] = coverage.tied(p.module, p.kind, p.tied, text, stored)
+                other = rows[p.tied]
+                rows[p.name] = coverage.tied(p.module, p.kind, p.tied, other.format, other.bits)
             elif p.name in self._cast_rows:
                 rows[p.name] = replace(self._cast_rows[p.name], module=p.module, kind=p.kind)
             else:

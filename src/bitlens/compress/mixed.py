@@ -56,14 +56,14 @@ class Mixed(Compression):
         """What each compression must know of the matrices that are its own."""
 
         def own(place: int) -> Callable[[], Iterable[Map]]:
-            return lambda: (map for map in maps() if self._place(map) == place)
+            return lambda: (map for map in maps() if self._place(map.name) == place)
 
         return [part.survey(own(place)) for place, (_, part) in enumerate(self.rules)]
 
     def compress(
         self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
     ) -> list[Compressed]:
-        places = [self._place(map) for map in maps]
+        places = [self._place(map.name) for map in maps]
         made: dict[int, Compressed] = {}
         for place, (_, part) in enumerate(self.rules):
             own = [number for number, found in enumerate(places) if found == place]
@@ -74,12 +74,16 @@ class Mixed(Compression):
                 made |= dict(zip(own, (_noted(result, part) for result in results), strict=True))
         return [made[number] for number in range(len(maps))]
 
-    def _place(self, map: Map) -> int:
+    def part(self, name: str) -> Compression:
+        """Which compression takes the matrix of this name?"""
+        return self.rules[self._place(name)][1]
+
+    def _place(self, name: str) -> int:
         """Of which rule is this matrix?"""
         for place, (pattern, _) in enumerate(self.rules):
-            if matches(map.name, pattern):
+            if matches(name, pattern):
                 return place
-        raise ValueError(f"no pattern matches {map.name}")
+        raise ValueError(f"no pattern matches {name}")
 
 
 def _noted(result: Compressed, part: Compression) -> Compressed:
