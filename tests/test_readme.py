@@ -21,6 +21,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
+CALIBRATION = "".join(f'{{"text": "{word} " }}\n' for word in ("one two three " * 20, "four " * 30))
+"""Apart from the texts."""
 COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
 
 
@@ -41,6 +43,7 @@ def folder(
     shutil.copytree(gpt2, tmp_path / "gpt2")
     shutil.copytree(tiny_folder("gpt_neox"), tmp_path / "EleutherAI" / "pythia-70m")
     shutil.copy(short_texts, tmp_path / "texts.jsonl")
+    (tmp_path / "calibration.jsonl").write_text(CALIBRATION, encoding="utf-8")
     study = blocks("yaml")[0] + f"text: {short_texts}\n"
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
     (tmp_path / "src").symlink_to(ROOT / "src")
