@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from bitlens.errors import BitlensError
 from bitlens.records import to_json
-from bitlens.sae import dictionary_learning, gemma_scope, sparsify
+from bitlens.sae import dictionary_learning, gemma_scope, hub, sparsify
 from bitlens.sae.sae import Sae
 from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS, read_saelens
 from bitlens.sae.stored import read_bytes
@@ -51,12 +51,54 @@ FORMATS = (SAELENS, SPARSIFY, GEMMA_SCOPE, DICTIONARY_LEARNING)
 _EXPECTED = "; ".join(f"{' and '.join(known.files)} ({known.name})" for known in FORMATS) + "."
 
 
-def load_sae(path: Path | str) -> Sae:
-    """The SAE in a folder, or beside the file of its weights.
+CONVERSIONS = {
+    "sae_lens": SAELENS,
+    "sparsify": SPARSIFY,
+    "gemma_2": GEMMA_SCOPE,
+    "dictionary_learning_1": DICTIONARY_LEARNING,
+}
+"""Of those by which SAELens reads its releases, the ones that are read here."""
+
+
+def load_sae(source: Path | str) -> Sae:
+    """The SAE in a folder, beside the file of its weights, or of a release
+    (`release:RELEASE:SAE_ID`), which is downloaded.
 
     Raises BitlensError for what is no SAE, is not whole, or is of a kind that is not read."""
-    folder, known = _find(Path(path))
+    if isinstance(source, str) and hub.is_release(source):
+        return _of_release(hub.find(source))
+    folder, known = _find(Path(source))
     return _read(folder, known, {})
+
+
+def _of_release(entry: hub.Entry) -> Sae:
+    """As SAELens reads it: the table's settings and scale are part of what it is."""
+    if entry.conversion not in CONVERSIONS:
+        raise BitlensError(
+            f"{entry.text} is in a format that is not read ({entry.conversion}).",
+            f"one of {', '.join(CONVERSIONS)}.",
+            "another release, or SAELens itself: load it there, save_model, and name the folder.",
+        )
+    known = CONVERSIONS[entry.conversion]
+    folder = hub.fetch(entry, known.files, known.figures)
+    sae = _read(folder, known, entry.overrides)
+    meaning = to_json([entry.overrides, entry.scale])
+    if entry.scale is not None and sae.normalisation == "expected_average_only_in":
+        sae = _scaled(sae, entry.scale)
+    return replace(
+        sae,
+        fingerprint=hashlib.sha256(f"{sae.fingerprint} {meaning}".encode()).hexdigest(),
+        published=replace(
+            sae.published,
+            fvu=sae.published.fvu if entry.fvu is None else entry.fvu,
+            l0=sae.published.l0 if entry.l0 is None else entry.l0,
+        ),
+    )
+
+
+def _scaled(sae: Sae, scale: float) -> Sae:
+    """What was trained on activations times `scale`, for activations as they are."""
+    return replace(sae, w_enc=sae.w_enc * scale, w_dec=sae.w_dec / scale, b_dec=sae.b_dec / scale)
 
 
 def _read(folder: Path, known: Format, overrides: Mapping[str, Any]) -> Sae:
