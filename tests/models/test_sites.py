@@ -43,6 +43,14 @@ def test_names_round_trip() -> None:
         ("layers.1", ["resid.1"]),
         ("model.layers.1.self_attn", ["attn.1"]),
         ("layers.1.mlp", ["mlp.1"]),
+        ("layer_2/width_16k/average_l0_82", ["resid.2"]),
+        ("layer_2", ["resid.2"]),
+        ("resid_post_layer_2", ["resid.2"]),
+        ("resid_out_layer2", ["resid.2"]),
+        ("resid_pre_layer_2", ["resid.1"]),
+        ("resid_pre_layer_0", ["embed"]),
+        ("attn_out_layer_1", ["attn.1"]),
+        ("mlp_out_layer1", ["mlp.1"]),
     ],
 )
 def test_other_tools_names_mean_our_sites(name: str, means: list[str]) -> None:
@@ -59,6 +67,10 @@ def test_module_paths_mean_what_the_module_gives(family: str) -> None:
         assert resolve(block, layout) == [f"resid.{depth}"]
         assert resolve(f"{block}.{names.attention}", layout) == [f"attn.{depth}"]
         assert resolve(f"{block}.{names.mlp}", layout) == [f"mlp.{depth}"]
+        # Seen from inside the base model, as sparsify does: h.1, layers.1.
+        inner = block.split(".", 1)[1]
+        assert resolve(inner, layout) == [f"resid.{depth}"]
+        assert resolve(f"{inner}.{names.mlp}", layout) == [f"mlp.{depth}"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +83,8 @@ def test_module_paths_mean_what_the_module_gives(family: str) -> None:
         ("resid_pre.9", "resid"),
         ("model.layers.7", "resid.*"),
         ("model.layers.1.mlp.up_proj", "resid.*"),
+        ("layer_9/width_16k/average_l0_82", "resid.*"),
+        ("resid_mid_layer_1", "resid.1"),
         ("", "resid.*"),
     ],
 )

@@ -23,6 +23,14 @@ _TRANSFORMER_LENS = {
     "attn.hook_pattern": "pattern",
     "mlp.hook_post": "neurons",
 }
+_FOLDERS = {
+    r"layer_(\d+)(?:/.+)?": "resid",
+    r"resid(?:_post|_out)?_layer_?(\d+)": "resid",
+    r"resid_pre_layer_?(\d+)": "resid_pre",
+    r"attn(?:_out)?_layer_?(\d+)": "attn",
+    r"mlp(?:_out)?_layer_?(\d+)": "mlp",
+}
+"""How Gemma Scope (the residual stream's) and dictionary_learning call folders of SAEs."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ def all_sites(layout: "Layout", kinds: tuple[str, ...] = KINDS) -> list[str]:
 
 def resolve(pattern: str, layout: "Layout") -> list[str]:
     """Which sites does a user's name mean? Shell patterns of our names (`resid.*`), the names of
-    TransformerLens (`blocks.6.hook_resid_post`) and module paths (`model.layers.6`).
+    TransformerLens (`blocks.6.hook_resid_post`), module paths (`model.layers.6`, `h.6`) and
+    folders of published SAEs (`layer_12/width_16k/average_l0_82`, `resid_post_layer_3`).
 
     Raises BitlensError for names that mean nothing here, with the nearest that do.
     """
@@ -58,7 +67,11 @@ def resolve(pattern: str, layout: "Layout") -> list[str]:
     matched = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
     if matched:
         return matched
-    foreign = _from_transformer_lens(pattern) or _from_module_path(pattern, layout)
+    foreign = (
+        _from_transformer_lens(pattern)
+        or _from_module_path(pattern, layout)
+        or _from_folder(pattern)
+    )
     if foreign in known:
         return [foreign]
     raise BitlensError(
@@ -77,16 +90,29 @@ def _from_transformer_lens(name: str) -> str | None:
     if not match:
         return None
     if match[1] == "resid_pre" or match[2] == "hook_resid_pre":
-        depth = int(match[2] if match[1] == "resid_pre" else match[1])
-        return f"resid.{depth - 1}" if depth else "embed"
+        return _before(int(match[2] if match[1] == "resid_pre" else match[1]))
     kind = _TRANSFORMER_LENS.get(match[2])
     return f"{kind}.{int(match[1])}" if kind else None
 
 
+def _before(depth: int) -> str:
+    """What goes into this block."""
+    return f"resid.{depth - 1}" if depth else "embed"
+
+
+def _from_folder(name: str) -> str | None:
+    for pattern, kind in _FOLDERS.items():
+        match = re.fullmatch(pattern, name)
+        if match:
+            depth = int(match[1])
+            return _before(depth) if kind == "resid_pre" else f"{kind}.{depth}"
+    return None
+
+
 def _from_module_path(name: str, layout: "Layout") -> str | None:
-    """A module's site is its output; sparsify says `layers.6` for the block."""
-    tail = layout.blocks_path.rsplit(".", 1)[-1]
-    for prefix in (layout.blocks_path, tail):
+    """A module's site is its output; sparsify leaves out the model's own name: `layers.6`."""
+    parts = layout.blocks_path.split(".")
+    for prefix in (".".join(parts[n:]) for n in range(len(parts))):
         match = re.fullmatch(rf"{re.escape(prefix)}\.(\d+)(?:\.(.+))?", name)
         if match and int(match[1]) < layout.depth:
             depth = int(match[1])
