@@ -154,7 +154,7 @@ class _Maker:
             # What goes on is what a sweep will read back: in the dtype it is kept in.
         last = depth == layout.depth - 1
         for n, (hidden, call) in enumerate(zip(self.hidden, calls, strict=True)):
-            if not last or self._unembedding:
+            if not last or self._outside_blocks:
                 self.hidden[n] = block(hidden, call)[1]
             self.progress(hidden.shape[0] * hidden.shape[1])
 
@@ -207,26 +207,35 @@ class _Maker:
         return sums
 
     @property
-    def _unembedding(self) -> list[Map]:
+    def _outside_blocks(self) -> list[Map]:
         return [m for m in self.layout.shell_maps() if m.name in self.wanted.targets]
 
     def finish(self) -> None:
-        """The unembedding, where a pattern asks for it, on what the final norm hands it."""
-        for m in self._unembedding:
+        """What a pattern asks for outside of blocks."""
+        for m in self._outside_blocks:
             module = self.layout.shell.module.get_submodule(m.name)
-            sums = _Sums(self.wanted.compression, m)
-
-            def before(module: nn.Module, args: Any, sums: "_Sums" = sums) -> None:
-                sums.add(args[0], None)
-
-            handle = module.register_forward_pre_hook(before)
-            try:
-                for hidden in self.hidden:
-                    self.layout.shell.leave(hidden.flatten(0, 1))
-            finally:
-                handle.remove()
-            self.wanted.kept.add(f"shell.{m.name}", [m], self._compress([m], sums))
+            if isinstance(module, nn.Embedding):
+                # Looked up in, not multiplied with: of a mixture, a part that needs no data.
+                made = self.wanted.compression.compress([m], self.seed, self._survey)
+            else:
+                made = self._compress([m], self._after_the_norm(m, module))
+            self.wanted.kept.add(f"shell.{m.name}", [m], made)
         self.wanted.kept.finish(self.wanted.record)
+
+    def _after_the_norm(self, map: Map, unembedding: nn.Module) -> "_Sums":
+        """Statistics of what the final norm hands the unembedding."""
+        sums = _Sums(self.wanted.compression, map)
+
+        def before(module: nn.Module, args: Any) -> None:
+            sums.add(args[0], None)
+
+        handle = unembedding.register_forward_pre_hook(before)
+        try:
+            for hidden in self.hidden:
+                self.layout.shell.leave(hidden.flatten(0, 1))
+        finally:
+            handle.remove()
+        return sums
 
 
 class _Seen(Exception):
