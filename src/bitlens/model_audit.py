@@ -15,10 +15,10 @@ from bitlens.analyses.survival import PLACES
 from bitlens.checks import about_change, about_documents, about_layout, about_tokens, check_forward
 from bitlens.comparison import comparisons
 from bitlens.contexts import contexts
-from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
+from bitlens.data.corpus import Corpus
 from bitlens.data.shown import CorpusTexts
-from bitlens.data.texts import read_texts
 from bitlens.errors import BitlensError
+from bitlens.evaluation import evaluation
 from bitlens.making import BATCH_TOKENS, Making
 from bitlens.manifest import Done, cell_entry, describe_corpus, describe_model, twin_record
 from bitlens.measure import Measurement
@@ -26,7 +26,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
-from bitlens.plan import CORPUS, Plan, context_of, make_plan
+from bitlens.plan import CORPUS, Plan, make_plan
 from bitlens.records import Cell, Check, Value
 from bitlens.saes import Fitted, fit_saes
 from bitlens.sides import Side, sides
@@ -69,7 +69,7 @@ class Audit:
             # Only eager attention hands out its weights, and both streams must use the same.
             _make_eager(self.loaded)
         self.layout = Layout(self.loaded.model)
-        self.corpus = self._corpus()
+        self.corpus = evaluation(study, self.loaded, self.layout, seed)
         self.texts = CorpusTexts(self.corpus, self.loaded.tokenizer)
         self.seconds_per_token: float | None = None
         self.failed: dict[Key, str] = {}
@@ -147,20 +147,6 @@ class Audit:
         for text, reason in failures.items():
             self.failed |= {(text, a.name): reason for a in self.analyses}
 
-    def _corpus(self) -> Corpus:
-        longest = getattr(self.layout.config, "max_position_embeddings", None)
-        context = context_of(self.study.context, self.loaded.name, longest)
-        corpus = make_corpus(
-            read_texts(self.study.text),
-            self.loaded.tokenizer,
-            context,
-            self.study.bos,
-            self.study.tokens or None,
-            self.seed,
-        )
-        check_vocabulary(corpus, self.layout.vocabulary)
-        return corpus
-
     def _analyses(self, names: Sequence[str]) -> list[Analysis]:
         """With the SAEs that fit; one that does not is refused before anything is compressed."""
         found = []
@@ -169,9 +155,13 @@ class Audit:
                 found.append(ANALYSES[name]())
                 continue
             poor = "poor-fit" in self.study.allow
-            name_of_model = self.loaded.name
             self.fitted = fit_saes(
-                self.source.saes, self.layout, self.plan({}), name_of_model, poor
+                self.source.saes,
+                self.layout,
+                self.plan({}),
+                self.corpus,
+                self.loaded.name,
+                poor,
             )
             for fitted in self.fitted:
                 self.say(fitted.said)

@@ -5,20 +5,23 @@ describe the activations would mean nothing.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bitlens.analyses.features import Placed
+from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.sites import resolve, site
+from bitlens.models.sites import all_sites, resolve, site
 from bitlens.plan import CORPUS, Plan, TokenBatch
 from bitlens.records import Check
 from bitlens.sae.fit import WORST_FVU, Fit, FitTally, check_fit
 from bitlens.sae.formats import load_sae
+from bitlens.sae.hub import is_release
 from bitlens.sae.sae import Sae
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
 from bitlens.twin import Twin
@@ -27,6 +30,10 @@ POSITIONS = 1024
 """Positions that decide whether an SAE fits, or a few more: whole batches are read."""
 SITES = ("embed", "resid", "attn", "mlp")
 """Kinds of sites as wide as the model."""
+CENTRING = "center_writing_weights"
+"""TransformerLens' word for weights that add nothing to the mean over the width."""
+HIDDEN_BYTES = 1 << 30
+"""Of the hidden states that are read at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,18 +42,29 @@ class Fitted:
 
     placed: Placed
     fit: Fit
+    notes: tuple[str, ...] = ()
+    """How it is read otherwise than it was trained, or changed for it; without capital or dot."""
+
+    @property
+    def good(self) -> bool:
+        return self.fit.fvu is not None and self.fit.fvu <= WORST_FVU
+
+    @property
+    def mapping(self) -> str:
+        """Its own name of its place and ours."""
+        sae, place = self.placed.sae, self.placed.site
+        return place if sae.hook == place else f"{sae.hook} = {place}"
 
     @property
     def said(self) -> str:
-        sae, place = self.placed.sae, self.placed.site
-        mapping = place if sae.hook == place else f"{sae.hook} = {place}"
-        return f"SAE {sae.label}: {sae.latents:,} latents at {mapping}; {self._found}."
+        sae = self.placed.sae
+        sentence = f"SAE {sae.label}: {sae.latents:,} latents at {self.mapping}; {self._found}"
+        return "; ".join((sentence, *self.notes)) + "."
 
     @property
     def check(self) -> Check:
         name = f"the SAE {self.placed.sae.label} fits {self.placed.site}"
-        good = self.fit.fvu is not None and self.fit.fvu <= WORST_FVU
-        return Check(name, good, f"{self._found}, on the reference")
+        return Check(name, self.good, "; ".join((f"{self._found}, on the reference", *self.notes)))
 
     @property
     def _found(self) -> str:
@@ -73,23 +91,23 @@ class Fitted:
 
 
 def fit_saes(
-    folders: Sequence[str], layout: Layout, plan: Plan, name: str, allow_poor: bool
+    sources: Sequence[str],
+    layout: Layout,
+    plan: Plan,
+    corpus: Corpus,
+    name: str,
+    allow_poor: bool,
+    positions: int = POSITIONS,
 ) -> list[Fitted]:
-    """Every SAE at its site, with its fit on the beginning of the corpus. BitlensError for an SAE
-    that belongs nowhere in this model, and, unless `allow_poor`, for one that does not fit."""
-    device = layout.device
-    saes = [load_sae(folder).to(device) for folder in folders]
-    labels = [sae.label for sae in saes]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise BitlensError(
-                f"{labels.count(label)} SAEs are called {label}.",
-                "folders with different names.",
-                "rename one of the folders.",
-            )
+    """Every SAE at its site, with its fit on the beginning of the corpus, of which `plan` is.
+    BitlensError for an SAE that belongs nowhere in this model, and, unless `allow_poor`, for one
+    that does not fit."""
+    saes = [load_sae(source).to(layout.device) for source in sources]
+    centres = _centres(layout)
+    saes = [_as_trained(sae, centres) for sae in _apart(saes, sources)]
     places = [_place(sae, layout) for sae in saes]
     sums = {sae.label: _Sums(sae) for sae in saes}
-    for place, values in _readings(layout, plan, set(places)):
+    for place, values in _readings(layout, plan, set(places), positions):
         for sae, mine in zip(saes, places, strict=True):
             if mine == place:
                 sums[sae.label].add(values)
@@ -98,8 +116,88 @@ def fit_saes(
         fit = sums[sae.label].fit.result()
         if not allow_poor:
             check_fit(fit, sae, f"{place} of {name}")
-        found.append(Fitted(Placed(sae, place, sums[sae.label].centre), fit))
+        placed = Placed(sae, place, sums[sae.label].centre)
+        found.append(Fitted(placed, fit, tuple(_notes(sae, corpus))))
     return found
+
+
+def elsewhere(fitted: Fitted, layout: Layout, plan: Plan) -> tuple[str, Fit] | None:
+    """The site of its kind that an SAE fits best, if it fits any other than its own."""
+    kind = site(fitted.placed.site).kind
+    residual = kind in ("embed", "resid")
+    sites = all_sites(layout, ("resid",) if residual else (kind,)) + ["embed"] * residual
+    tallies = {name: FitTally(fitted.placed.sae) for name in sites if name != fitted.placed.site}
+    for place, values in _readings(layout, plan, set(tallies), POSITIONS):
+        tallies[place].add(values)
+    fits = {name: tally.result() for name, tally in tallies.items()}
+    known = {name: fit.fvu for name, fit in fits.items() if fit.fvu is not None}
+    best = min(known, key=known.__getitem__, default=None)
+    return (best, fits[best]) if best is not None and known[best] <= WORST_FVU else None
+
+
+def _apart(saes: Sequence[Sae], sources: Sequence[str]) -> list[Sae]:
+    """Under different names: what is called alike takes along the folders it is in."""
+    labels = [sae.label for sae in saes]
+    above = [_above(source) for source in sources]
+    for _ in range(max(map(len, above), default=0)):
+        for n in [n for n, label in enumerate(labels) if labels.count(label) > 1]:
+            labels[n] = ".".join([*above[n][-1:], labels[n]])
+            above[n] = above[n][:-1]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise BitlensError(
+                f"{labels.count(label)} SAEs are called {label}.",
+                "different SAEs.",
+                "name each of them once.",
+            )
+    return [replace(sae, label=label) for sae, label in zip(saes, labels, strict=True)]
+
+
+def _above(source: str) -> list[str]:
+    """What an SAE is in: folders from the root, or the release."""
+    if is_release(source):
+        return source.split(":")[1:2]
+    path = Path(source).resolve()
+    return list((path.parent if path.is_file() else path).parts[1:-1])
+
+
+def _centres(layout: Layout) -> bool:
+    """Does nothing in the model read the mean over the width, as under LayerNorm?"""
+    places = (place for block in layout.block_layouts for group in block.groups for place in group)
+    return any(place.writes for place in places)
+
+
+def _as_trained(sae: Sae, centres: bool) -> Sae:
+    """TransformerLens centres what writes to the stream where nothing reads the mean, and leaves
+    other models alone, whatever was asked for."""
+    return replace(sae, centred=centres and sae.trained_on.loading.get(CENTRING) is True)
+
+
+def _notes(sae: Sae, corpus: Corpus) -> Iterator[str]:
+    """What of its training is otherwise here."""
+    trained_on = sae.trained_on
+    if sae.centred:
+        yield (
+            f"it was trained with {CENTRING}: the mean over the width is taken away before "
+            "encoding and added back afterwards"
+        )
+    elif trained_on.loading.get(CENTRING) is True:
+        yield (
+            f"it was trained with {CENTRING}, which changes nothing in a model whose norms read "
+            "the mean over the width, so nothing is changed here"
+        )
+    if trained_on.prepend_bos is True and not corpus.bos:
+        yield "it was trained with BOS, which these texts are read without (--bos yes)"
+    if trained_on.prepend_bos is False and corpus.bos:
+        yield "it was trained without BOS, which these texts are read with (--bos no)"
+    if trained_on.context is not None and corpus.context > trained_on.context:
+        yield (
+            f"it was trained on contexts of {trained_on.context:,} tokens, these are of up to "
+            f"{corpus.context:,} (--context {trained_on.context})"
+        )
+    if trained_on.positions is not None:
+        ends = ":".join("" if end is None else str(end) for end in trained_on.positions)
+        yield f"it was trained on positions [{ends}] of each context alone"
 
 
 class _Sums:
@@ -143,11 +241,14 @@ def _place(sae: Sae, layout: Layout) -> str:
 
 
 @torch.no_grad()
-def _readings(layout: Layout, plan: Plan, places: set[str]) -> Iterator[tuple[str, Tensor]]:
-    """The reference's activations at some sites, on the first batches of the corpus."""
+def _readings(
+    layout: Layout, plan: Plan, places: set[str], positions: int
+) -> Iterator[tuple[str, Tensor]]:
+    """The reference's activations at some sites, on the first batches of the corpus: whole
+    batches, until there are so many positions."""
     batches: list[TokenBatch] = []
     for batch in plan.batches:
-        if sum(len(b.index) for b in batches) >= POSITIONS:
+        if sum(len(b.index) for b in batches) >= positions:
             break
         batches.append(batch)
     deepest = max((site(place).depth for place in places), default=-1)
@@ -157,7 +258,7 @@ def _readings(layout: Layout, plan: Plan, places: set[str]) -> Iterator[tuple[st
         [Stream(REFERENCE, REFERENCE, stop=deepest + 1)],
         [Wish(REFERENCE, frozenset(places), CORPUS)],
         batches,
-        1 << 62,
+        HIDDEN_BYTES,
     )
     for wave in sweep.waves:
         for step in sweep.run(wave):

@@ -32,6 +32,7 @@ from bitlens.demo import calibration_path, evaluation_path, model_path, sae_path
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest
+from bitlens.sae.hub import FORM, find, is_release
 
 DEMO = "demo"
 """The word for the model and for the evaluation texts that ship with bitlens."""
@@ -244,19 +245,22 @@ def audit_of(model: str, to: Any, **settings: Any) -> Study:
 
 
 def refuse_absent_saes(study: Study, option: str = "") -> None:
-    """Loading a model takes long: a folder of an SAE that is not there is said before.
+    """Loading a model takes long: an SAE that is not there is said before.
 
     `option`: the word that named them; without it, their place in the file of the study.
     """
     for m, source in enumerate(study.models):
         for n, name in enumerate(source.saes):
             folder = Path(name)
-            if folder.is_dir():
+            if is_release(name):
+                find(name)
+                continue
+            if folder.exists():
                 continue
             near = nearest(folder.name, [p.name for p in folder.parent.glob("*/")])
             raise BitlensError(
                 f"{option or _path(('models', m, 'saes', n))}: there is no folder {name}.",
-                "a folder with an SAE in the layout of SAELens.",
+                f"a folder with an SAE, or {FORM}.",
                 near or "another path; it counts from the folder the command runs in.",
             )
 

@@ -21,4 +21,5 @@ class ModelSource:
     trust_remote_code: bool = False
     """Run code that comes with the model."""
     saes: tuple[str, ...] = ()
-    """Folders of SAEs that were trained on this model."""
+    """SAEs that were trained on this model: folders, or `release:RELEASE:SAE_ID` as SAELens names
+    them."""
