@@ -85,8 +85,8 @@ def twins_of(model: str, extra: dict[str, float]) -> list[dict[str, Any]]:
             None,
             None,
             "float32",
-            "failed",
-            "group 48 does not divide the 128 columns of model.layers.0.self_attn.q_proj.",
+            status="failed",
+            reason="group 48 does not divide the 128 columns of model.layers.0.self_attn.q_proj.",
         )
     )
     return [{"model": model, **asdict(record)} for record in records]
