@@ -291,6 +291,7 @@ def write_store(
                 "parameters": 524288,
                 "bytes": 2097152,
                 "changed": 0.0,
+                "group": 0,
                 "relative_error": 0.0,
                 "sqnr_db": None,
                 "note": "left alone: embedding",
