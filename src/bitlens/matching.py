@@ -43,7 +43,8 @@ class Harm:
 
     def on(self, what: str, reference: float) -> float:
         """As it grows from 0: of perplexity, the logarithm of its ratio to the reference's."""
-        return self.kl if what == "kl" else self.loss - reference
+        harm = self.kl if what == "kl" else self.loss - reference
+        return harm if math.isfinite(harm) else math.inf
 
 
 def matched(
@@ -63,6 +64,12 @@ def matched(
     measure = _Measure(layout, corpus, batch_tokens, hidden_bytes, seed)
     target, reference = measure({"twin": twin})
     wanted = target["twin"].on(prune.on, reference)
+    if not math.isfinite(wanted):
+        raise BitlensError(
+            "What the twin to be matched predicts is no longer finite.",
+            "a twin that can be run.",
+            "match=[...] with more bits.",
+        )
     tried: dict[float, float] = {0.0: 0.0, 1.0: math.inf}
     best = 0.0
     for _ in range(ROUNDS):
