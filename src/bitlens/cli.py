@@ -32,6 +32,8 @@ app = typer.Typer(
 )
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
+FIT_TOKENS = 16_384
+"""Enough for a latent that fires at one position in a thousand to be seen alive."""
 DEMO_TOKENS = 32_768
 """Enough to part the demo's compressions, few enough for two minutes on two cores."""
 INTERRUPTED = 130
@@ -51,6 +53,14 @@ def _setting(name: str, metavar: str) -> Any:
 
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder to write results to.")]
 Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that an audit wrote.")]
+Saes = Annotated[
+    list[str],
+    typer.Option(
+        metavar="DIR",
+        help="An SAE trained on this model, a folder or release:RELEASE:SAE_ID; once for each. "
+        "For demo, those that ship with bitlens.",
+    ),
+]
 
 
 @app.command()
@@ -95,14 +105,7 @@ def audit(
     device_map: Annotated[str | None, _setting("device_map", "M")] = None,
     memory: Annotated[str | None, _setting("memory", "SIZE")] = None,
     allow: Annotated[str, _setting("allow", "LIST")] = "",
-    sae: Annotated[
-        list[str],
-        typer.Option(
-            metavar="DIR",
-            help="An SAE trained on this model; once for each. For demo, "
-            "those that ship with bitlens.",
-        ),
-    ] = [],  # noqa: B006
+    sae: Saes = [],  # noqa: B006
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
     ] = False,
@@ -210,6 +213,48 @@ def inspect(
         trust_remote_code=trust_remote_code,
     )
     _show(of_twin(study, _say) if twin else of_model(study))
+
+
+@app.command()
+def fit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or demo.")],
+    sae: Saes = [],  # noqa: B006
+    text: Annotated[str, _setting("text", "SOURCE")] = DEFAULT["text"],
+    tokens: Annotated[int, _setting("tokens", "N")] = FIT_TOKENS,
+    context: Annotated[int | None, _setting("context", "N")] = None,
+    bos: Annotated[str, _setting("bos", "auto|yes|no")] = DEFAULT["bos"],
+    device: Annotated[str, _setting("device", "D")] = DEFAULT["device"],
+    dtype: Annotated[str, _setting("dtype", "auto|float32|bfloat16|float16")] = DEFAULT["dtype"],
+    revision: Annotated[str | None, _setting("revision", "R")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
+    ] = False,
+) -> None:
+    """Show whether SAEs describe a model's activations: where, how well, and what was published.
+
+    Ends with 1 where one does not fit.
+    """
+    from bitlens.fits import fits
+
+    study = audit_of(
+        model,
+        "nothing",
+        controls=(),
+        text=text,
+        tokens=tokens,
+        context=context,
+        bos=bos,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        saes=tuple(sae),
+        trust_remote_code=trust_remote_code,
+    )
+    refuse_absent_saes(study, "--sae")
+    found, good = fits(study, _say)
+    _show(found)
+    if not good:
+        raise typer.Exit(1)
 
 
 @app.command()
