@@ -258,6 +258,45 @@ def fit(
 
 
 @app.command()
+def align(
+    first: Annotated[
+        list[str], typer.Option(metavar="DIR", help="An SAE of one precision; once for each seed.")
+    ],
+    second: Annotated[
+        list[str],
+        typer.Option(metavar="DIR", help="One of the other precision, for each --first."),
+    ],
+    ceiling: Annotated[
+        list[str],
+        typer.Option(
+            metavar="DIR", help="The first precision trained from another seed, for each --first."
+        ),
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Where to write all of it.")
+    ] = None,
+) -> None:
+    """Compare SAEs of two precisions by their directions.
+
+    No text is read. Every number stands between chance and what another seed changes.
+    """
+    from dataclasses import asdict
+
+    from bitlens.records import to_json
+    from bitlens.sae.alignment.align import align as alignment_of
+    from bitlens.sae.alignment.table import table
+    from bitlens.sae.formats import load_sae
+    from bitlens.store import write
+
+    saes = {folder: load_sae(folder) for folder in (*first, *second, *ceiling)}
+    ones, others, again = ([saes[folder] for folder in some] for some in (first, second, ceiling))
+    found = alignment_of(ones, others, again)
+    if out is not None:
+        write(out, f"{to_json(asdict(found), indent=1)}\n".encode())
+    _show(table(found))
+
+
+@app.command()
 def study(
     path: Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study to run.")],
     out: Out,

@@ -1,0 +1,1 @@
+"""How alike are two dictionaries? Directions of SAEs alone, without tokens."""
