@@ -230,9 +230,10 @@ def fit(
         bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
     ] = False,
 ) -> None:
-    """Show whether SAEs describe a model's activations: where, how well, and what was published.
+    """Show whether SAEs fit a model.
 
-    Ends with 1 where one does not fit.
+    By the variance they leave unexplained, beside what was published; where one does not fit,
+    whether it belongs elsewhere. The exit code is then 1.
     """
     from bitlens.fits import fits
 
