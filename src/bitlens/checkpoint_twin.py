@@ -50,7 +50,7 @@ class CheckpointTwin(Twin):
     @property
     def entry_key(self) -> str:
         """No other twin shares its embedding."""
-        return f"checkpoint {self.checkpoint.fingerprint}"
+        return f"{self.compression}"
 
     def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:
         """What its blocks are called with."""
@@ -114,10 +114,10 @@ class CheckpointTwin(Twin):
 
     def _row(self, p: Parameter, weights: dict[str, Tensor]) -> Row:
         stored = self.checkpoint.stored[p.name]
-        if p.tied is not None:
-            return tied(p.module, p.kind, p.tied, stored.format, stored.bits)
-        reference = weights[p.name]
+        reference = weights[p.tied or p.name]
         own = stored.weight().to(reference.device)
+        if p.tied is not None and torch.equal(own, self._weight(p.tied, own.device)):
+            return tied(p.module, p.kind, p.tied, stored.format, stored.bits)
         quantized = stored.bits < 16 or stored.group > 0
         same = not quantized and torch.equal(own, reference.float())
         return measure(
@@ -130,3 +130,6 @@ class CheckpointTwin(Twin):
             stored.note or (f"as in the reference: {p.kind}" if same else ""),
             stored.group,
         )
+
+    def _weight(self, name: str, device: torch.device) -> Tensor:
+        return self.checkpoint.stored[name].weight().to(device)
