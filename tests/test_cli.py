@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bitlens import cli
-from bitlens.demo import model_path
+from bitlens.demo import model_path, sae_paths
 from bitlens.store import Store
 from bitlens.study import Study
 
@@ -97,7 +98,7 @@ def test_help_is_quick_and_needs_no_torch():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "audit", "study", "report", "export", "list", "doctor"]
+    "command", ["demo", "audit", "fit", "study", "report", "export", "list", "doctor"]
 )
 def test_every_command_explains_itself(bitlens: Command, command: str):
     """Its help says what it does, in full sentences and without a cut."""
@@ -306,6 +307,40 @@ def test_an_sae_that_is_not_there_is_said_before_anything_is_loaded(
     done = bitlens("study", path, "--out", tmp_path / "o", "--check")
     assert done.code == 2
     assert done.err.startswith(f"models[1].saes[1]: there is no folder {wrong}.\n")
+
+
+def test_saes_that_fit_end_well(bitlens: Command):
+    """A table with a verdict each."""
+    done = bitlens("fit", "demo", "--tokens", 1500)
+    assert done.code == 0
+    assert len(re.findall(r"^resid\.\d-topk .* = resid\.\d .*%.* fits *$", done.out, re.M)) == 2
+
+
+def test_one_that_does_not_fit_ends_with_a_failure(bitlens: Command, tmp_path: Path):
+    """The exit code is 1, and the table says where it belongs."""
+    shutil.copytree(sae_paths()[0], tmp_path / "wrong")
+    config = (tmp_path / "wrong" / "cfg.json").read_text()
+    wrong = config.replace("blocks.1.hook_resid_post", "blocks.0.hook_resid_pre")
+    (tmp_path / "wrong" / "cfg.json").write_text(wrong)
+    done = bitlens("fit", "demo", "--sae", tmp_path / "wrong", "--tokens", 1500)
+    assert done.code == 1 and "belongs elsewhere: at resid.1" in done.out
+
+
+@pytest.mark.parametrize(
+    ("sae", "message"),
+    [
+        ("nowhere", "--sae: there is no folder nowhere."),
+        ("release:gpt2-small-res-bj:blocks.8.hook_resid_pre", "Try: Did you mean gpt2-small"),
+        ("release:gpt2-small-res-jb", "names no SAE of a release"),
+    ],
+)
+def test_saes_that_are_not_there_are_a_mistake(
+    bitlens: Command, monkeypatch: pytest.MonkeyPatch, sae: str, message: str
+):
+    """Exit code 2, before the model is loaded."""
+    monkeypatch.setattr("bitlens.fits.load", lambda *_: pytest.fail("the model was loaded"))
+    done = bitlens("fit", "demo", "--sae", sae)
+    assert done.code == 2 and message in done.err
 
 
 @pytest.mark.parametrize(
