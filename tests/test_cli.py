@@ -98,7 +98,7 @@ def test_help_is_quick_and_needs_no_torch():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "audit", "fit", "study", "report", "export", "list", "doctor"]
+    "command", ["demo", "audit", "fit", "study", "report", "insights", "export", "list", "doctor"]
 )
 def test_every_command_explains_itself(bitlens: Command, command: str):
     """Its help says what it does, in full sentences and without a cut."""

@@ -283,15 +283,11 @@ def align(
     """
     from dataclasses import asdict
 
+    from bitlens.alignments import align_folders, table
     from bitlens.records import to_json
-    from bitlens.sae.alignment.align import align as alignment_of
-    from bitlens.sae.alignment.table import table
-    from bitlens.sae.formats import load_sae
     from bitlens.store import write
 
-    saes = {folder: load_sae(folder) for folder in (*first, *second, *ceiling)}
-    ones, others, again = ([saes[folder] for folder in some] for some in (first, second, ceiling))
-    found = alignment_of(ones, others, again)
+    found = align_folders(first, second, ceiling)
     if out is not None:
         write(out, f"{to_json(asdict(found), indent=1)}\n".encode())
     _show(table(found))
@@ -323,6 +319,33 @@ def report(results: Results) -> None:
     from bitlens.report.build import build
 
     _say(f"Report: {build(results)}")
+
+
+@app.command()
+def insights(results: Results) -> None:
+    """Show whether one could know which features die.
+
+    And whether two twins lose the same ones, SAE by SAE. The report of the results has the charts.
+    """
+    from bitlens.insights.measured import measured
+    from bitlens.insights.shared import pairs
+    from bitlens.report.evidence import Evidence
+    from bitlens.report.sections import prediction, shared
+
+    evidence = Evidence.read(results)
+    found = {model: measured(evidence.store, evidence.named(model)) for model in evidence.models}
+    if not any(found.values()):
+        raise BitlensError(
+            f"{results} has no features.",
+            "results of an audit with the analysis features.",
+            "bitlens audit MODEL --sae DIR --to rtn:bits=4 --analyses behaviour,features --out DIR",
+        )
+    for model, saes in found.items():
+        for sae in saes:
+            _say(f"\n{model}: SAE {sae.name}\n\nCould one have known which features survive?")
+            _show(prediction.table(evidence, model, prediction.predicted(evidence, model, sae)))
+            _say("\nDo the same features die?")
+            _show(shared.table(shared.foremost(list(pairs(sae)))))
 
 
 @app.command()

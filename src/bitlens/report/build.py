@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from bitlens.insights.measured import measured
 from bitlens.report.evidence import Evidence
 from bitlens.report.html import html
 from bitlens.report.markdown import markdown
@@ -17,7 +18,9 @@ from bitlens.report.sections.layers import layers
 from bitlens.report.sections.lens import lens
 from bitlens.report.sections.method import method
 from bitlens.report.sections.numbers import numbers
+from bitlens.report.sections.prediction import prediction
 from bitlens.report.sections.quality import overview, quality
+from bitlens.report.sections.shared import shared
 from bitlens.report.sections.tails import tails
 from bitlens.report.sections.validity import validity
 from bitlens.report.verdict import sentences, summary_table
@@ -77,7 +80,7 @@ def _about(evidence: Evidence, model: str, drawn: Mapping[str, Mark]) -> tuple[S
     """The sections of one model."""
     prefix = evidence.prefix(model)
     outputs = (*quality(evidence, model, drawn), *tails(evidence, model, drawn))
-    return (
+    sections = [
         Section(f"{prefix}compressed", "What was quantized", compressed(evidence, model)),
         Section(f"{prefix}quality", "Quality against bits", outputs),
         Section(f"{prefix}layers", "Layer by layer", layers(evidence, model, drawn)),
@@ -85,7 +88,15 @@ def _about(evidence: Evidence, model: str, drawn: Mapping[str, Mark]) -> tuple[S
         Section(f"{prefix}heads", "Heads", heads(evidence, model, drawn)),
         Section(f"{prefix}lens", "Logit lens", lens(evidence, model, drawn)),
         Section(f"{prefix}features", "Features", features(evidence, model, drawn)),
-    )
+    ]
+    if found := measured(evidence.store, evidence.named(model)):
+        known = prediction(evidence, model, drawn, found)
+        same = shared(evidence, model, found)
+        sections += [
+            Section(f"{prefix}prediction", "Could one have known?", known),
+            Section(f"{prefix}shared", "Do the same features die?", same),
+        ]
+    return tuple(sections)
 
 
 def _findings(evidence: Evidence, drawn: Mapping[str, Mark]) -> tuple[Part, ...]:

@@ -72,6 +72,11 @@ class Evidence:
         """The models audited, in the order they were named."""
         return [model["name"] for model in self.manifest["models"]]
 
+    def named(self, model: str) -> str:
+        """What the store itself calls a model, whose name here has nothing invisible in it."""
+        name: str = self.store.manifest()["models"][self.models.index(model)]["name"]
+        return name
+
     def about(self, model: str) -> dict[str, Any]:
         """What the manifest says of a model: blocks, heads, width, parameters, bytes, ..."""
         found: dict[str, Any] = next(m for m in self.manifest["models"] if m["name"] == model)

@@ -1,0 +1,221 @@
+"""Could one have known which features survive? Prediction from the reference, and its limits."""
+
+from collections.abc import Mapping
+
+import altair as alt
+
+from bitlens.insights.duan import COLUMNS, recipe
+from bitlens.insights.measured import Measured, Twin
+from bitlens.insights.prediction import (
+    BASELINE,
+    ERROR,
+    LOGISTIC,
+    PREDICTORS,
+    SURVIVAL,
+    Prediction,
+    Score,
+    predict,
+)
+from bitlens.report.charts import HEIGHT, beside, channels, frame, only
+from bitlens.report.depth import across
+from bitlens.report.evidence import Evidence, visible
+from bitlens.report.palette import CONTROL, INK, Mark
+from bitlens.report.parts import (
+    Column,
+    Details,
+    Figure,
+    Panel,
+    Part,
+    Point,
+    Prose,
+    Section,
+    Strip,
+    Table,
+)
+from bitlens.report.wording import figure, margin, plain
+
+Found = dict[str, tuple[Twin, Prediction]]
+"""By compression, at the first seed."""
+
+
+def prediction(
+    evidence: Evidence, model: str, marks: Mapping[str, Mark], found: list[Measured]
+) -> tuple[Part, ...]:
+    """A section for every SAE of one model."""
+    told = Prose(
+        "A feature's survival (r > 0.9) on one half of the documents is predicted from what the "
+        "feature is like on the other half, in the reference alone, and from the SAE's weights. "
+        "Predictors are scored on features they were not fitted on, nor on near-duplicates of "
+        "them. AUC: of two features of which one survives, how often the predictor tells which "
+        "(chance 0.5). Signal to noise is one line: a feature that varies much when it fires, read "
+        "by a short encoder vector, stands above any error. Where a predictor gains nothing on it, "
+        "or does as well for weight noise, nothing particular to a compression was predicted."
+    )
+    sections = []
+    for number, of in enumerate(found):
+        known = predicted(evidence, model, of)
+        stem = f"{evidence.prefix(model)}prediction-{number + 1}"
+        parts: list[Part] = [table(evidence, model, known)]
+        parts += _calibration(evidence, model, of, known, marks, stem)
+        parts.append(Details("As the paper predicts it", (_recipes(evidence, model, known),)))
+        sections.append(Section(stem, f"SAE {visible(of.name)}", tuple(parts)))
+    return (told, *sections)
+
+
+def predicted(evidence: Evidence, model: str, of: Measured) -> Found:
+    """What was found for every compression and its noise."""
+    wanted = {who for _, who in evidence.with_noise(model)}
+    found: Found = {}
+    for twin in sorted(of.twins, key=lambda twin: twin.seed):
+        who = visible(twin.compression)
+        if who in wanted and who not in found:
+            found[who] = (twin, predict(twin.halves))
+    return found
+
+
+def table(evidence: Evidence, model: str, known: Found) -> Table:
+    """AUC of every predictor, what the reference tells beyond one line, and Brier scores."""
+    rows = []
+    for label, who in evidence.with_noise(model):
+        if who in known:
+            of = known[who][1]
+            share = "–" if of.survived is None else figure(of.survived, "share")
+            rows.append((label, f"{of.features:,}", share, *_cells(of)))
+    missing = [
+        f"{label}: {known[who][1].reason}."
+        for label, who in evidence.with_noise(model)
+        if who in known and known[who][1].reason and label == who
+    ]
+    titles = ("features", "survived", *PREDICTORS, "gain", "Brier score", "of")
+    return Table(
+        (Column("compression"), *(Column(title, True) for title in titles)),
+        tuple(rows),
+        "AUC of survival on the second half, by predictor. "
+        f"{ERROR}: sees how far the twin moved what each encoder direction reads on the first "
+        f"half; {SURVIVAL}: sees survival itself there, about as well as anything can do. Both "
+        "need the twin; the others do not. gain: AUC of logistic regression less that of signal "
+        "to noise. Brier score: of logistic regression, beside that of always saying the share "
+        "that survived. ± is the longer half of a 95 % interval over features (near-duplicates "
+        f"drawn together), not over documents. {' '.join(missing)}".strip(),
+    )
+
+
+def _cells(of: Prediction) -> list[str]:
+    if not of.scores:
+        return ["–"] * (len(PREDICTORS) + 3)
+    told = of.scores[LOGISTIC]
+    gain = {"value": told.gain, "low": told.gain_low, "high": told.gain_high}
+    return [
+        *(_area(of.scores.get(name)) for name in PREDICTORS),
+        margin(gain),
+        plain(told.brier, 3),
+        plain(of.uncertain, 3),
+    ]
+
+
+def _area(score: Score | None) -> str:
+    if score is None:
+        return "–"
+    return margin({"value": score.auc, "low": score.low, "high": score.high})
+
+
+def _calibration(
+    evidence: Evidence,
+    model: str,
+    of: Measured,
+    known: Found,
+    marks: Mapping[str, Mark],
+    stem: str,
+) -> list[Part]:
+    twins = [t.compression for t in evidence.measured(model) if t.compression in known]
+    twins = [twin for twin in twins if known[twin][1].scores]
+    if not twins:
+        return []
+    empty = frame(None, _layers(twins, marks), HEIGHT)
+    panels = []
+    for twin in twins:
+        noise = evidence.noise(model, twin)
+        points = _points(twin, "compression", known[twin][1])
+        if noise in known:
+            points += _points(twin, "noise", known[noise][1])
+        ends: list[Point] = [{"is": "same", "x": at, "value": at} for at in (0, 1)]
+        panels.append(Panel(twin, empty, (*points, *ends)))
+    return [
+        Figure(
+            name=f"{stem}-calibration",
+            title=f"When it says 70 %, do 70 % survive? {visible(of.name)}",
+            key=(
+                "Each point is a tenth of the features: the chance that logistic regression gives "
+                "them across, the share that survived up. Filled: a compression. Hollow grey: "
+                "weight noise of the same size. Dashed: a predictor that is right."
+            ),
+            strips=(Strip("", tuple(panels)),),
+            caption="Below the dashed line too much was promised, above it too little.",
+            legend=tuple((marks[twin], twin) for twin in twins),
+            controls=beside(evidence, model),
+            across=across(len(panels)),
+        )
+    ]
+
+
+def _points(who: str, kind: str, of: Prediction) -> list[Point]:
+    if LOGISTIC not in of.scores:
+        return []
+    return [
+        {
+            "is": kind,
+            "who": who,
+            "x": round(b.predicted, 4),
+            "value": round(b.survived, 4),
+            "count": b.count,
+        }
+        for b in of.scores[LOGISTIC].bins
+    ]
+
+
+def _layers(twins: list[str], marks: Mapping[str, Mark]) -> list[alt.Chart]:
+    def axis(field: str, title: str, channel: type[alt.X] | type[alt.Y]) -> alt.X | alt.Y:
+        scale = alt.Scale(domain=[-0.03, 1.03], nice=False)
+        return channel(f"{field}:Q", title=title, scale=scale,
+                       axis=alt.Axis(format="%", tickCount=5))  # fmt: skip
+
+    x = axis("x", "predicted share", alt.X)
+    y = axis("value", "share that survived", alt.Y)
+    colour, shape = channels(twins, marks)
+    told = [
+        alt.Tooltip("is:N", title="of"),
+        alt.Tooltip("count:Q", title="features"),
+        alt.Tooltip("x:Q", title="predicted", format=".1%"),
+        alt.Tooltip("value:Q", title="survived", format=".1%"),
+    ]
+    return [
+        only("same").mark_line(color=INK, strokeDash=[5, 4], strokeWidth=1).encode(x=x, y=y),
+        only("compression").mark_line().encode(x=x, y=y, color=colour),
+        only("compression")
+        .mark_point(filled=True, size=60, opacity=1)
+        .encode(x=x, y=y, color=colour, shape=shape, tooltip=told),
+        only("noise")
+        .mark_point(filled=False, size=140, color=CONTROL, strokeWidth=1.5)
+        .encode(x=x, y=y, shape=shape, tooltip=told),
+    ]
+
+
+def _recipes(evidence: Evidence, model: str, known: Found) -> Table:
+    rows = []
+    for label, who in evidence.with_noise(model):
+        if who not in known:
+            continue
+        twin, of = known[who]
+        found = recipe(twin.features)
+        area = "–" if found.auc is None else f"{found.auc:.3f} ({found.deviation:.3f})"
+        weights = [f"{c:+.2f}".replace("-", "−") for c in found.coefficients] or ["–"] * 4
+        rows.append((label, area, _area(of.scores.get(BASELINE)), *weights))
+    titles = ("AUC (sd over folds)", "signal to noise", *COLUMNS)
+    return Table(
+        (Column("compression"), *(Column(title, True) for title in titles)),
+        tuple(rows),
+        "Duan 2026 (arXiv 2606.03002): four columns, logistic regression, 5 folds, statistics and "
+        "survival from the same tokens, near-duplicates in different folds. log concentration is "
+        "log max less log mean, so single coefficients mean nothing. The standard deviation over "
+        "folds is not an interval.",
+    )

@@ -1,0 +1,267 @@
+"""Do the same features die? Overlap of what every two twins lose, between chance and ceiling."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import altair as alt
+
+from bitlens.insights.measured import Measured, Twin
+from bitlens.insights.shared import THRESHOLDS, Interval, Overlap, Shared, pairs
+from bitlens.report.charts import beside, frame, only
+from bitlens.report.evidence import Evidence, visible
+from bitlens.report.palette import CONTROL, Mark
+from bitlens.report.parts import (
+    Column,
+    Details,
+    Figure,
+    Ledger,
+    Panel,
+    Part,
+    Point,
+    Prose,
+    Section,
+    Strip,
+    Table,
+)
+from bitlens.report.wording import count, figure, margin, plain
+
+MOST = 15
+"""Pairs of a chart at most."""
+DOT = Mark("#0072B2", "circle", "●")
+RANGE = Mark("#d9d9d9", "stroke", "▬")
+
+
+def shared(evidence: Evidence, model: str, found: list[Measured]) -> tuple[Part, ...]:
+    """A section for every SAE of one model."""
+    told = Prose(
+        "Which features does each twin lose, and are they the same? Jaccard: features lost in "
+        "both, over those lost in either. Two numbers frame it: chance, if the one loss told "
+        "nothing of the other, and the ceiling, if the smaller set lay wholly within the larger. "
+        "Weak features die under any error, so much is shared without a common cause: a pair "
+        "shares damage of its own only where it shares more than the noise controls do."
+    )
+    sections = []
+    for number, of in enumerate(found):
+        known = list(pairs(of))
+        stem = f"{evidence.prefix(model)}shared-{number + 1}"
+        title = f"SAE {visible(of.name)}"
+        chosen = foremost(known)
+        if not any(s.overlaps for s in chosen):
+            why = "two twins that lose features, read on the same text"
+            sections.append(Section(stem, title, (Prose(f"No pairs: it takes {why}."),)))
+            continue
+        parts: list[Part] = [table(chosen)]
+        parts += _overlaps(evidence, model, of, chosen, known, stem)
+        parts.append(Details("Every pair at every threshold", (_ledger(known, stem),)))
+        sections.append(Section(stem, title, tuple(parts)))
+    return (told, *sections)
+
+
+def foremost(known: Sequence[Shared]) -> list[Shared]:
+    """Two compressions, or a compression and its noise, at the first seed."""
+    first = min((pair.first.seed for pair in known), default=0)
+    return [
+        pair
+        for pair in known
+        for a, b in ((pair.first, pair.second),)
+        if a.seed == b.seed == first and (not (a.control or b.control) or _own_noise(a, b))
+    ]
+
+
+def _own_noise(a: Twin, b: Twin) -> bool:
+    return a.like == b.compression or b.like == a.compression
+
+
+def _label(pair: Shared) -> str:
+    a, b = pair.first, pair.second
+    if _own_noise(a, b):
+        return f"{visible(a.name if b.control else b.name)} and its noise"
+    return f"{visible(a.name)} and {visible(b.name)}"
+
+
+def table(chosen: Iterable[Shared]) -> Table:
+    """The pairs at r = 0.9."""
+    rows = []
+    for pair in chosen:
+        for one in pair.overlaps:
+            if one.threshold == THRESHOLDS[0]:
+                rows.append((_label(pair), *_cells(pair, one)))
+    return Table(
+        (Column("twins"), *(Column(title, True) for title in TITLES)),
+        tuple(rows),
+        "A feature is lost where its r is at most 0.9. lost: in the first twin and in the second. "
+        "phi: correlation of the two losses, 0 by chance. Spearman: rank correlation of damage, "
+        "1 − r. other text: Jaccard of what the one loses on one half of the documents with what "
+        "the other loses on the other half; itself: the same of each twin with itself. Where two "
+        "twins lose about as many and these are alike, one tells of the other what it tells of "
+        "itself. ± is the longer half "
+        "of a 95 % interval over features, near-duplicates drawn together; documents, the unit "
+        "elsewhere, cannot be drawn from a table of features.",
+    )
+
+
+TITLES = ("lost", "Jaccard", "chance", "ceiling", "phi", "Spearman", "other text", "itself")
+
+
+def _cells(pair: Shared, one: Overlap) -> list[str]:
+    lost = " and ".join(figure(round(p, 4), "share") for p in (one.first, one.second))
+    return [
+        lost,
+        _margin(one.jaccard),
+        plain(one.chance, 3),
+        plain(one.ceiling, 3),
+        _margin(one.phi),
+        _margin(pair.spearman),
+        "–" if one.crossed is None else plain(one.crossed, 3),
+        "–" if one.itself is None else plain(one.itself, 3),
+    ]
+
+
+def _margin(of: Interval | None) -> str:
+    return margin(None if of is None else vars(of))
+
+
+def _overlaps(
+    evidence: Evidence,
+    model: str,
+    of: Measured,
+    chosen: Sequence[Shared],
+    known: Sequence[Shared],
+    stem: str,
+) -> list[Part]:
+    controls = {
+        frozenset((a.like, b.like)): pair
+        for pair in known
+        for a, b in ((pair.first, pair.second),)
+        if a.like and b.like and a.seed == b.seed
+    }
+    panels = []
+    left_out = 0
+    for threshold in THRESHOLDS:
+        rows = [(pair, one) for pair in chosen for one in pair.overlaps
+                if one.threshold == threshold]  # fmt: skip
+        rows.sort(key=lambda row: -row[1].ceiling)
+        left_out = max(left_out, len(rows) - MOST)
+        if rows[:MOST]:
+            panels.append(_panel(threshold, rows[:MOST], controls))
+    are = "is" if left_out == 1 else "are"
+    more = f" {count(left_out, 'pair')} of lower ceilings {are} left out." if left_out else ""
+    return [
+        Figure(
+            name=f"{stem}-overlap",
+            title=f"Do two twins lose the same features? {visible(of.name)}",
+            key=(
+                "Grey bar: from the Jaccard that chance gives to the highest that the two numbers "
+                "of lost features allow. Dot: the pair, with its 95 % interval over features. "
+                "Hollow: the noise controls of the same two compressions."
+            ),
+            strips=(Strip("", tuple(panels)),),
+            caption=(
+                "A dot where the hollow one is: what is shared is what errors of these sizes "
+                f"share whatever made them.{more}"
+            ),
+            legend=((DOT, "two twins"), (RANGE, "from chance to ceiling")),
+            controls=beside(evidence, model),
+            across=2,
+        )
+    ]
+
+
+def _panel(
+    threshold: float,
+    rows: Sequence[tuple[Shared, Overlap]],
+    controls: Mapping[frozenset[str], Shared],
+) -> Panel:
+    points: list[Point] = []
+    for pair, one in rows:
+        label = _label(pair)
+        points.append(_point("range", label, chance=one.chance, ceiling=one.ceiling))
+        points.append(_point("pair", label, **vars(one.jaccard)))
+        other = controls.get(frozenset((pair.first.compression, pair.second.compression)))
+        for same in other.overlaps if other else ():
+            if same.threshold == threshold:
+                points.append(_point("noise", label, **vars(same.jaccard)))
+    labels = [_label(pair) for pair, _ in rows]
+    empty = frame(None, _layers(labels), 24 * len(labels))
+    return Panel(f"lost: r at most {threshold:g}", empty, tuple(points))
+
+
+def _point(kind: str, row: str, **numbers: float) -> Point:
+    return {"is": kind, "row": row, **{name: round(v, 4) for name, v in numbers.items()}}
+
+
+def _layers(labels: list[str]) -> list[alt.Chart]:
+    scale = alt.Scale(domain=[0, 1], nice=False)
+    y = alt.Y(
+        "row:N",
+        title=None,
+        sort=None,
+        scale=alt.Scale(domain=labels),
+        axis=alt.Axis(labelLimit=260, ticks=False, domain=False),
+    )
+
+    def x(field: str) -> alt.X:
+        return alt.X(f"{field}:Q", title="Jaccard", scale=scale, axis=alt.Axis(tickCount=5))
+
+    def told(**fields: str) -> list[alt.Tooltip]:
+        return [
+            alt.Tooltip("row:N", title="twins"),
+            *(alt.Tooltip(f"{f}:Q", title=title, format=".3f") for f, title in fields.items()),
+        ]
+
+    numbers = told(value="Jaccard", low="95 % interval from", high="95 % interval to")
+    return [
+        only("range")
+        .mark_bar(color=RANGE.colour, height=12)
+        .encode(
+            x=x("chance"), x2="ceiling:Q", y=y, tooltip=told(chance="chance", ceiling="ceiling")
+        ),
+        only("pair")
+        .mark_rule(color=DOT.colour, strokeWidth=2)
+        .encode(x=x("low"), x2="high:Q", y=y),
+        only("pair")
+        .mark_point(filled=True, size=60, opacity=1, color=DOT.colour)
+        .encode(x=x("value"), y=y, tooltip=numbers),
+        only("noise")
+        .mark_point(filled=False, size=150, color=CONTROL, strokeWidth=1.7)
+        .encode(x=x("value"), y=y, tooltip=numbers),
+    ]
+
+
+def _ledger(known: Sequence[Shared], stem: str) -> Ledger:
+    rows = [
+        (
+            visible(pair.first.name),
+            visible(pair.second.name),
+            *map(
+                _short,
+                (
+                    one.threshold,
+                    one.first,
+                    one.second,
+                    one.jaccard.value,
+                    one.jaccard.low,
+                    one.jaccard.high,
+                    one.chance,
+                    one.ceiling,
+                    None if one.phi is None else one.phi.value,
+                    None if pair.spearman is None else pair.spearman.value,
+                    one.crossed,
+                    one.itself,
+                ),
+            ),
+        )
+        for pair in known
+        for one in pair.overlaps
+    ]
+    titles = ("r at most", "lost, first", "lost, second", "Jaccard", "from", "to", "chance",
+              "ceiling", "phi", "Spearman", "other text", "itself")  # fmt: skip
+    return Ledger(
+        stem,
+        (Column("first"), Column("second"), *(Column(title, True) for title in titles)),
+        tuple(rows),
+        "Every two twins, controls too, that both lose features.",
+    )
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

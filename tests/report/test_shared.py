@@ -1,0 +1,83 @@
+"""Do the same features die? The table of pairs, the chart, what is left out and what is missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bitlens.insights.measured import Measured
+from bitlens.report.evidence import Evidence
+from bitlens.report.parts import Details, Figure, Ledger, Prose, Section, Table
+from bitlens.report.sections import shared as module
+from bitlens.report.sections.shared import shared
+from insights.made import twin
+
+RTN, PRUNE = "rtn:bits=4,group=64", "prune:sparsity=0.5"
+
+
+def lost(first: int, end: int) -> np.ndarray:
+    """A hundred features, of which some are lost."""
+    return np.where((np.arange(100) >= first) & (np.arange(100) < end), 0.8, 0.95)
+
+
+@pytest.fixture
+def made() -> Measured:
+    """Two compressions lose 20 features each, 10 of them both; their noises nearly the same."""
+    noise = {f"noise:like=[{name}]": name for name in (RTN, PRUNE)}
+    twins = [twin(lost(0, 20), RTN), twin(lost(10, 30), PRUNE)]
+    twins += [twin(lost(n, n + 20), name) for n, name in enumerate(noise)]
+    return Measured("demo", "late", "resid.2", tuple(twins))
+
+
+def section(deep: Evidence, made: Measured) -> Section:
+    found = shared(deep, "demo", [made])[1]
+    assert isinstance(found, Section)
+    return found
+
+
+def test_pairs_stand_between_chance_and_ceiling(deep: Evidence, made: Measured) -> None:
+    """Two compressions, and each beside its noise: 10 / 30 shared, 0.04 / 0.36 by chance."""
+    table = section(deep, made).parts[0]
+    assert isinstance(table, Table)
+    rows = {row[0]: row for row in table.rows}
+    assert list(rows) == [f"{RTN} and {PRUNE}", f"{RTN} and its noise", f"{PRUNE} and its noise"]
+    _, share, jaccard, chance, ceiling, phi, *_ = rows[f"{RTN} and {PRUNE}"]
+    assert share == "20.0 % and 20.0 %" and jaccard.startswith("0.33 ±")
+    assert (chance, ceiling) == ("0.111", "1.000") and phi.startswith("0.38 ±")
+    assert rows[f"{RTN} and its noise"][2] == "1"
+
+
+def test_the_chart_sets_a_pair_beside_its_noises(deep: Evidence, made: Measured) -> None:
+    """The hollow mark of two compressions is the Jaccard of their two controls: 19 / 21."""
+    (figure,) = (p for p in section(deep, made).parts if isinstance(p, Figure))
+    (panel,) = figure.strips[0].panels
+    row = [point for point in panel.points if point["row"] == f"{RTN} and {PRUNE}"]
+    by_kind = {point["is"]: point for point in row}
+    assert by_kind["range"]["chance"] == pytest.approx(0.1111)
+    assert by_kind["pair"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+    assert by_kind["noise"]["value"] == pytest.approx(19 / 21, abs=1e-4)
+
+
+def test_every_pair_is_in_the_ledger(deep: Evidence, made: Measured) -> None:
+    """Controls with controls too: six pairs at one threshold."""
+    (fold,) = (p for p in section(deep, made).parts if isinstance(p, Details))
+    ledger = fold.parts[0]
+    assert isinstance(ledger, Ledger) and len(ledger.rows) == 6
+
+
+def test_many_pairs_are_thinned_and_said(
+    deep: Evidence, made: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that could share most are kept."""
+    monkeypatch.setattr(module, "MOST", 2)
+    (figure,) = (p for p in section(deep, made).parts if isinstance(p, Figure))
+    assert "1 pairs of lower ceilings are left out" not in figure.caption
+    assert "1 pair of lower ceilings is left out" in figure.caption
+
+
+def test_nothing_lost_is_said(deep: Evidence, made: Measured) -> None:
+    """One twin, or twins that lose nothing, make no pair."""
+    whole = tuple(replace(t, features=t.features | {"r": np.ones(100)}) for t in made.twins)
+    for twins in (made.twins[:1], whole):
+        (told,) = section(deep, replace(made, twins=twins)).parts
+        assert isinstance(told, Prose) and told.text.startswith("No pairs")
