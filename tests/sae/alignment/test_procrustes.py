@@ -6,6 +6,7 @@ import torch
 from scipy.linalg import orthogonal_procrustes
 
 from bitlens.sae.alignment.procrustes import held_out, rotation
+from bitlens.seeds import generator
 
 from .planted import noisy, orthogonal, unit
 
@@ -22,6 +23,19 @@ def test_the_rotation_is_scipys() -> None:
     second = noisy(first @ orthogonal(7), 0.4)
     expected, _ = orthogonal_procrustes(first.numpy(), second.numpy())
     np.testing.assert_allclose(rotation(first, second).numpy(), expected, atol=1e-5)
+
+
+def test_every_pair_is_scored_by_the_other_half() -> None:
+    """Written out with scipy's rotation for the halves that the seed draws."""
+    first = unit(41, 7)
+    second = noisy(first @ orthogonal(7), 0.6)
+    mixed = generator(3, "halves of pairs", 41).permutation(41)
+    scores = []
+    for fitted, scored in ((mixed[:21], mixed[21:]), (mixed[21:], mixed[:21])):
+        turn, _ = orthogonal_procrustes(first[fitted].numpy(), second[fitted].numpy())
+        scores += ((first[scored].numpy() @ turn) * second[scored].numpy()).sum(1).tolist()
+    assert len(scores) == 41
+    assert held_out(first, second, seed=3) == pytest.approx(np.mean(scores), abs=1e-5)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from bitlens import cli
+from bitlens.alignments import table
 from bitlens.sae.alignment.align import align
 from bitlens.sae.alignment.compare import MEASURES
-from bitlens.sae.alignment.table import table
 from bitlens.sae.formats import save_sae
 from bitlens.sae.sae import Sae
-
-from .planted import noisy, order, sae_of, unit
+from sae.alignment.planted import noisy, order, sae_of, unit
 
 COMMON = unit(60, 16, seed=77)
 

@@ -1,16 +1,24 @@
-"""What did an alignment find? One table, every number between chance and ceiling."""
+"""How alike are SAEs in folders? One table, every number between chance and ceiling."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import count, figure, margin
-from bitlens.sae.alignment.align import Aligned, Alignment, Pair
+from bitlens.sae.alignment.align import Aligned, Alignment, Pair, align
 from bitlens.sae.alignment.compare import MEASURES
 from bitlens.sae.alignment.dictionary import Compared
 from bitlens.sae.alignment.over_pairs import OverPairs
+from bitlens.sae.formats import load_sae
 
 TITLES = ("uniform chance", "random chance", "alignment", "seed ceiling", "normalised")
+
+
+def align_folders(first: Sequence[str], second: Sequence[str], ceiling: Sequence[str]) -> Alignment:
+    """Of the SAEs in these folders; one that is named twice is read once."""
+    saes = {folder: load_sae(folder) for folder in (*first, *second, *ceiling)}
+    ones, others, again = ([saes[folder] for folder in some] for some in (first, second, ceiling))
+    return align(ones, others, again)
 
 
 def table(found: Alignment) -> Table:
