@@ -1,12 +1,12 @@
 """Tiny random models in generic position, what they read, and what is measured of them."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from bitlens.compress.controls import Noise
 from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.kept import Kept
+from bitlens.kept import Kept, cache
 from bitlens.matrices import Around
 from bitlens.measure import Measured, Measurement
 from bitlens.models.families import FAMILIES
@@ -217,7 +217,7 @@ def twin(layout: Layout, compression: str | Compression | None, seed: int = 0) -
     base = calibrated(compression)
     if base is None:
         return Twin(layout, compression, taken, seed)
-    kept = Kept(Path(tempfile.mkdtemp(prefix="bitlens-test-")))
+    kept = Kept(cache() / f"tiny-{uuid4().hex}")
     wanted = {"twin": Wanted(base, frozenset(taken), kept, {})}
     documents = corpus([[20, 7], [20], [20]], seed=5)
     failed = calibrate(layout, wanted, documents, 64, seed, 1 << 30)
