@@ -116,8 +116,10 @@ class CheckpointTwin(Twin):
         stored = self.checkpoint.stored[p.name]
         reference = weights[p.tied or p.name]
         own = stored.weight().to(reference.device)
-        if p.tied is not None and torch.equal(own, self._weight(p.tied, own.device)):
-            return tied(p.module, p.kind, p.tied, stored.format, stored.bits)
+        if p.tied is not None:
+            other = self.checkpoint.stored[p.tied]
+            if torch.equal(own, other.weight().to(own.device)):
+                return tied(p.module, p.kind, p.tied, other.format, other.bits)
         quantized = stored.bits < 16 or stored.group > 0
         same = not quantized and torch.equal(own, reference.float())
         return measure(
@@ -130,6 +132,3 @@ class CheckpointTwin(Twin):
             stored.note or (f"as in the reference: {p.kind}" if same else ""),
             stored.group,
         )
-
-    def _weight(self, name: str, device: torch.device) -> Tensor:
-        return self.checkpoint.stored[name].weight().to(device)
