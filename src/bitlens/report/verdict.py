@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from bitlens.records import TwinRecord
 from bitlens.report.comparisons import beside, disagreement
 from bitlens.report.evidence import Evidence
+from bitlens.report.hidden import hidden
 from bitlens.report.losses import INDUCTION, induction, kept, moved, survivals, without_heads
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import amount, count, figure, margin, plain, size
@@ -35,6 +36,7 @@ def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
         kept(evidence, model, name),
         ", ".join(_outputs(evidence, model, name)),
         without_heads(evidence, model, name),
+        hidden(evidence, model, name),
         beside(evidence, model, name),
         disagreement(evidence, model, name),
         "; ".join(
