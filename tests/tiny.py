@@ -13,6 +13,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from bitlens import kept as cached
 from bitlens.analyses import ANALYSES, Analysis
 from bitlens.analyses.analysis import Reader, Shown
 from bitlens.analyses.features import Features, Placed
@@ -25,7 +26,7 @@ from bitlens.compress.controls import Noise
 from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.kept import Kept, cache
+from bitlens.kept import Kept
 from bitlens.matrices import Around
 from bitlens.measure import Measured, Measurement
 from bitlens.models.families import FAMILIES
@@ -217,7 +218,7 @@ def twin(layout: Layout, compression: str | Compression | None, seed: int = 0) -
     base = calibrated(compression)
     if base is None:
         return Twin(layout, compression, taken, seed)
-    kept = Kept(cache() / f"tiny-{uuid4().hex}")
+    kept = Kept(cached.cache() / f"tiny-{uuid4().hex}")
     wanted = {"twin": Wanted(base, frozenset(taken), kept, {})}
     documents = corpus([[20, 7], [20], [20]], seed=5)
     failed = calibrate(layout, wanted, documents, 64, seed, 1 << 30)
