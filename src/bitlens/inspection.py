@@ -68,6 +68,6 @@ def _row(row: Row, compared: bool) -> tuple[str, ...]:
         str(row.group) if row.group else "",
         size(row.bytes) if row.parameters else "",
         f"{row.changed:.1%}" if compared and row.parameters else "",
-        f"{row.sqnr_db:.1f}" if row.sqnr_db is not None else "",
+        plain(row.sqnr_db, 1) if row.sqnr_db is not None else "",
         row.note if compared or row.note.startswith("tied") else "",
     )
