@@ -83,6 +83,46 @@ def test_centred_weights_are_seen_as_in_the_centred_model(
         assert not torch.allclose(plain.encode(raw), plain.encode(theirs), atol=1e-3)
 
 
+@pytest.mark.against
+def test_transformer_lens_centres_so(tmp_path: Path) -> None:
+    """Its GPT-2 with centred writing weights gives the codes that ours gives as it is."""
+    lens = pytest.importorskip("transformer_lens")
+    from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+
+    layout = Layout(tiny.build("gpt2", attention="eager"))
+    config = layout.config
+    theirs = lens.HookedTransformer(
+        lens.HookedTransformerConfig(
+            n_layers=config.n_layer,
+            d_model=config.n_embd,
+            d_head=config.n_embd // config.n_head,
+            n_heads=config.n_head,
+            n_ctx=config.n_positions,
+            d_mlp=config.n_inner or 4 * config.n_embd,
+            d_vocab=config.vocab_size,
+            act_fn="gelu_new",
+            normalization_type="LN",
+            eps=config.layer_norm_epsilon,
+        )
+    )
+    theirs.load_and_process_state_dict(
+        convert_gpt2_weights(layout.model, theirs.cfg),
+        center_writing_weights=True,
+        fold_ln=False,
+        center_unembed=False,
+        fold_value_biases=False,
+    )
+    batch = tiny.batch([9, 9])
+    _, cache = theirs.run_with_cache(batch.tokens, prepend_bos=False)
+    hook = "blocks.1.hook_resid_post"
+    (found,) = fitted([stored(tmp_path, hook=hook, trained_on=TrainedOn(loading=CENTRED))], layout)
+    raw = tiny.read(layout, ["resid.1"], batch)["resid.1"].flatten(0, 1)
+    plain = replace(found.placed.sae, centred=False)
+    expected = plain.encode(cache[hook].flatten(0, 1))
+    torch.testing.assert_close(found.placed.sae.encode(raw), expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(plain.encode(raw), expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_models_that_read_the_mean_are_left_alone(family: str, tmp_path: Path) -> None:
     """Under RMSNorm TransformerLens centres nothing, and so do we; it is said."""
