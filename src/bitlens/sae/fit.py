@@ -103,5 +103,6 @@ def _causes(sae: Sae) -> str:
         "the usual causes: another layer (what goes into block N is the output of block N - 1); "
         f"BOS missing or added (it was trained {bos[sae.trained_on.prepend_bos]}); activations "
         f"normalised in another way (it says {sae.normalisation}); weights centred or folded on "
-        f"loading (it says {loading or 'nothing'}); another model"
+        f"loading (it says {loading or 'nothing'}); another model. bitlens fit says whether it "
+        "belongs elsewhere in this one"
     )
