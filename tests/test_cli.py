@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from typer.main import get_command
 
 from bitlens import cli
 from bitlens.demo import model_path, sae_paths
@@ -97,9 +98,7 @@ def test_help_is_quick_and_needs_no_torch():
     assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "audit", "fit", "study", "report", "insights", "export", "list", "doctor"]
-)
+@pytest.mark.parametrize("command", sorted(get_command(cli.app).commands))  # type: ignore[attr-defined]
 def test_every_command_explains_itself(bitlens: Command, command: str):
     """Its help says what it does, in full sentences and without a cut."""
     done = bitlens(command, "--help")
@@ -185,9 +184,10 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         *("audit", "gpt2", "--to", "rtn:bits=4", "--to", "prune:sparsity=0.5"),
         *("--controls", "none", "--analyses", "behaviour,geometry", "--text", "t.txt"),
         *("--tokens", 12, "--context", 34, "--bos", "no", "--positions", "all"),
+        *("--calibration", "c.txt", "--calibration-tokens", 56),
         *("--sites", "resid.*,attn.0", "--seed", 5, "--interval", "bootstrap"),
         *("--device", "cpu", "--dtype", "bfloat16", "--revision", "v1", "--device_map", "auto"),
-        *("--memory", "8GB", "--allow", "identical,poor-fit", "--trust_remote_code"),
+        *("--memory", "8GB", "--allow", "identical,overlap,poor-fit", "--trust_remote_code"),
         *("--sae", tmp_path, "--sae", tmp_path.parent, "--out", tmp_path),
     )
     study, out, command, keep_going = asked[0]
@@ -208,6 +208,8 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         "analyses": ["behaviour", "geometry"],
         "text": "t.txt",
         "tokens": 12,
+        "calibration": "c.txt",
+        "calibration_tokens": 56,
         "context": 34,
         "bos": "no",
         "positions": "all",
@@ -215,7 +217,7 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         "seeds": [5],
         "interval": "bootstrap",
         "memory": "8GB",
-        "allow": ["identical", "poor-fit"],
+        "allow": ["identical", "overlap", "poor-fit"],
     }
     assert out == tmp_path
     assert command.startswith("bitlens audit gpt2 --to rtn:bits=4 ")
@@ -251,6 +253,105 @@ def test_the_demo_audits_the_embedded_model(
         assert f"\n- {text} (" in done.out
         assert f"noise:like=[{text}] (control)" in done.out
     assert str(model_path()) not in (tmp_path / "demo" / "manifest.json").read_text()
+
+
+def test_a_twin_is_written_and_shown(
+    bitlens: Command, llama: Path, other_texts: Path, tmp_path: Path
+):
+    """What it was calibrated on, what the whole of it takes, and where it is; beside its
+    reference, a row a matrix."""
+    words = ["compress", llama, "--with", "gptq:bits=3,group=32", "--calibration", other_texts]
+    done = bitlens(*words, "--save", tmp_path / "twin")
+    assert done.code == 0, done.err
+    first, total, saved = done.out.splitlines()
+    assert first.startswith("Calibrating gptq:bits=3,group=32 on 24 documents of calibration.jsonl")
+    assert re.fullmatch(
+        r"\d+\.\d\d bits per weight over all [\d,]+ parameters, \d+ kB; \d+\.\d% of them changed; "
+        r"3\.50 bits per weight over what was compressed\.",
+        total,
+    )
+    assert saved == f"Saved: {tmp_path / 'twin'}"
+    shown = bitlens("inspect", llama, "--twin", tmp_path / "twin")
+    assert shown.code == 0, shown.err
+    assert total.removesuffix(".") in shown.out
+    assert re.search(
+        r"layers\.0\.mlp\.down_proj +block +gptq:bits=3,group=32 +3\.50 +32 +\S+ kB +\d", shown.out
+    )
+    alone = bitlens("inspect", llama)
+    assert alone.code == 0 and "float32" in alone.out and "gptq" not in alone.out
+
+
+def test_a_folder_that_is_there_is_not_written_over(bitlens: Command, llama: Path, tmp_path: Path):
+    """It is refused before anything is made."""
+    (tmp_path / "mine").write_text("mine")
+    done = bitlens("compress", llama, "--with", "rtn:bits=4", "--save", tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert f"{tmp_path} is there already." in done.err and "another --save" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--with", "rtm:bits=4"], "no compression called 'rtm'"),
+        (["--with", "prune:match=[rtn:bits=4]"], "no text to compare on"),
+        (["--with", "checkpoint:x"], "is a model already"),
+        (["--with", "gptq:bits=4", "--calibration", "nowhere.txt"], "nowhere.txt"),
+        (["--with", "rtn:bits=4", "--context", "9999"], "context is 9999"),
+    ],
+)
+def test_what_cannot_be_compressed_leaves_nothing(
+    bitlens: Command, llama: Path, tmp_path: Path, words: list[str], found: str
+):
+    """Three parts, exit code 2, no folder."""
+    done = bitlens("compress", llama, *words, "--save", tmp_path / "twin")
+    assert done.code == 2 and found in done.err
+    assert "Expected: " in done.err and "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_twin_cannot_be_inspected(
+    bitlens: Command, llama: Path, gpt2: Path, tmp_path: Path
+):
+    """Another architecture, and nothing at all."""
+    done = bitlens("inspect", llama, "--twin", gpt2)
+    assert done.code == 2 and "tiny-gpt2 is a gpt2, tiny-llama a llama." in done.err
+    done = bitlens("inspect", llama, "--twin", tmp_path / "none")
+    assert done.code == 2 and "There is no folder" in done.err
+
+
+def test_all_options_reach_the_compression(
+    bitlens: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Those of the model and of calibration, and nothing that measures."""
+    asked: list[Study] = []
+
+    def save(study: Study, out: Path, say: Any) -> None:
+        asked.append(study)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitlens.saving.save", save)
+    bitlens(
+        *("compress", "gpt2", "--with", "gptq:bits=4", "--save", tmp_path),
+        *("--calibration", "c.txt", "--calibration_tokens", 12, "--context", 34, "--bos", "no"),
+        *("--seed", 5, "--device", "cpu", "--dtype", "bfloat16", "--revision", "v1"),
+        "--trust-remote-code",
+    )
+    model = {"revision": "v1", "dtype": "bfloat16", "device": "cpu", "trust_remote_code": True}
+    assert asked == [
+        Study.model_validate(
+            {
+                "models": [{"name": "gpt2", **model}],
+                "compressions": ["gptq:bits=4"],
+                "controls": [],
+                "calibration": "c.txt",
+                "calibration_tokens": 12,
+                "context": 34,
+                "bos": "no",
+                "seeds": [5],
+            }
+        )
+    ]
 
 
 def test_a_study_goes_on_after_a_failure_and_says_so(
@@ -398,6 +499,10 @@ REFUSALS: list[tuple[list[str], str, str]] = [
     (["--to", "rtn:bits=4", "--device", "gpu"], "'gpu'", "cuda"),
     (["--to", "rtn:bits=4", "--tokens", "-5"], "tokens is -5", "0"),
     (["--to", "rtn:bits=4,exclude=[*]"], "leave no matrix", "patterns"),
+    (["--to", "gptq:bits=4"], "no calibration documents are named", "--calibration FILE"),
+    (["--to", "gptq:bits=4", "--calibration", "nowhere.txt"], "nowhere.txt", "folder"),
+    (["--to", "gptq:bits=4,include=[embed_tokens]"], "looked up in", "mixed:"),
+    (["--to", "rtn:bits=4", "--calibration-tokens", "-5"], "calibration_tokens is -5", "0"),
 ]
 
 
@@ -420,6 +525,21 @@ def test_mistakes_get_three_parts(
     assert found in parts[1]
     assert help in parts[2] + parts[3]
     assert "Traceback" not in done.err
+
+
+def test_documents_that_are_evaluated_are_not_calibrated_on(
+    bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
+):
+    """Unless that is allowed; then the page says so."""
+    words = ["audit", llama, "--to", "gptq:bits=4", "--controls", "none"]
+    words += ["--analyses", "behaviour", "--text", short_texts, "--calibration", short_texts]
+    done = bitlens(*words, "--out", tmp_path / "out")
+    assert (done.code, done.out.count("Report:")) == (2, 0)
+    assert "24 of 24 evaluation documents (100%) share a tenth or more" in done.err
+    assert "Try: another --calibration FILE or --text, or --allow overlap" in done.err
+    done = bitlens(*words, "--allow", "overlap", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "which was allowed" in (tmp_path / "out" / "report.html").read_text()
 
 
 def no_config(folder: Path, llama: Path) -> Path:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from bitlens.compress import parse
-from bitlens.demo import evaluation_path, model_path, sae_paths
+from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.study import LARGEST_FILE, Study, audit_of, load_study, parse_bytes
@@ -85,6 +85,26 @@ def test_what_is_embedded_is_called_demo():
     assert Study.model_validate(settings) == study
 
 
+def test_documents_to_calibrate_on_are_named_as_texts_are(tmp_path: Path):
+    """By a file, or demo for those that ship with bitlens; none are the default."""
+    path = written(
+        tmp_path,
+        "models: [gpt2]\ncompressions: ['gptq:bits=4']\n"
+        "calibration: mine.jsonl\ncalibration_tokens: 5_000\nallow: [overlap]\n",
+    )
+    study = load_study(path)
+    assert (study.calibration, study.calibration_tokens) == ("mine.jsonl", 5000)
+    assert study.allow == ("overlap",)
+    assert Study.model_validate(study.to_dict()) == study
+    assert audit_of("gpt2", "rtn:bits=4").calibration is None
+    embedded = audit_of("gpt2", "gptq:bits=4", calibration="demo")
+    assert embedded.calibration == str(calibration_path())
+    assert embedded.to_dict()["calibration"] == "demo"
+    assert Study.model_validate(embedded.to_dict()) == embedded
+    home = audit_of("gpt2", "gptq:bits=4", calibration=f"{Path.home()}/c.txt")
+    assert home.to_dict()["calibration"] == "~/c.txt"
+
+
 def test_to_dict_keeps_home_folders_to_itself():
     """Results are passed on."""
     home = str(Path.home())
@@ -129,6 +149,8 @@ def test_bytes_without_sense_are_refused(text: str):
         ({"tokens": -1}, "tokens is -1", "greater"),
         ({"tokens": "many"}, "tokens is 'many'", "integer"),
         ({"tokens": True}, "tokens is True", "integer"),
+        ({"calibration": 3}, "calibration is 3", "quotes"),
+        ({"calibration_tokens": -1}, "calibration_tokens is -1", "greater"),
         ({"context": 1}, "context is 1", "greater"),
         ({"positions": "contents"}, "contents", "Did you mean content"),
         ({"seeds": []}, "seeds", "[0]"),
@@ -136,6 +158,7 @@ def test_bytes_without_sense_are_refused(text: str):
         ({"seeds": [1, 1]}, "1 is given twice", "once"),
         ({"memory": "8"}, "'8'", "8GB"),
         ({"allow": ["identcal"]}, "identcal", "Did you mean identical"),
+        ({"allow": ["overlaps"]}, "overlaps", "Did you mean overlap"),
         ({"tokns": 3}, "tokns is not a setting", "Did you mean tokens"),
     ],
 )
