@@ -371,6 +371,25 @@ def test_a_study_goes_on_after_a_failure_and_says_so(
     assert (tmp_path / "grid" / "report.html").exists()
 
 
+def test_a_study_says_what_to_calibrate_on(
+    bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
+):
+    """And what is allowed: documents that are evaluated too, which its checks then say."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"models: [{llama}]\ncompressions: ['gptq:bits=4']\ncontrols: []\nanalyses: [behaviour]\n"
+        f"text: {short_texts}\ncalibration: {short_texts}\ncalibration_tokens: 500\n"
+    )
+    done = bitlens("study", path, "--out", tmp_path / "grid")
+    assert done.code == 2 and "with the calibration documents" in done.err
+    path.write_text(path.read_text() + "allow: [overlap]\n")
+    done = bitlens("study", path, "--out", tmp_path / "grid")
+    assert done.code == 0, done.err
+    checks = {c["name"]: c for c in Store.open(tmp_path / "grid").manifest()["checks"]}
+    overlap = checks["calibration and evaluation are apart"]
+    assert overlap["passed"] is False and overlap["detail"].endswith("which was allowed")
+
+
 def test_a_study_is_checked_without_running(bitlens: Command, tmp_path: Path):
     """The grid and the number of its cells; nothing is loaded or written."""
     path = tmp_path / "study.yaml"

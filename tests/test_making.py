@@ -325,3 +325,26 @@ def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
     }
     with pytest.raises(BitlensError, match="no text to compare on"):
         making.make_one(study("prune:match=[rtn:bits=4]"), lambda line: None)
+
+
+def test_a_model_larger_than_memory_has_the_same_twins(
+    study: Callable[..., Study], maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibrated, opened, matched and with rounded inputs: from blocks on disk, estimates and
+    coverage are the same bytes."""
+    made = maker("rtn:bits=3")
+    twins(made)["rtn:bits=3"].model().save_pretrained(tmp_path / "twin")
+    wanted = ["gptq:bits=3", f"checkpoint:{tmp_path / 'twin'}", "prune:match=[rtn:bits=3]", "int8"]
+    found = []
+    for memory in (None, "60KB"):
+        monkeypatch.setenv(ENVIRONMENT, str(tmp_path / f"cache {memory}"))
+        settings: dict[str, Any] = {"tokens": 500, "calibration_tokens": 500, "memory": memory}
+        out = tmp_path / f"out {memory}"
+        store = run(study(*wanted, **settings), out, "audit", lambda line: None)
+        manifest = store.manifest()
+        assert manifest["models"][0]["from_disk"] == (memory is not None)
+        matched = {c["name"]: c["passed"] for c in manifest["checks"]}
+        assert matched["prune:match=[rtn:bits=3]: matched"] is True
+        tables = ("estimates", "coverage")
+        found.append([(out / f"{name}.parquet").read_bytes() for name in tables])
+    assert found[0] == found[1]
