@@ -58,6 +58,15 @@ def test_the_chart_sets_a_pair_beside_its_noises(deep: Evidence, made: Measured)
     assert by_kind["noise"]["value"] == pytest.approx(19 / 21, abs=1e-4)
 
 
+def test_beside_its_noise_stand_two_draws_of_it(deep: Evidence, made: Measured) -> None:
+    """Of two seeds: 15 / 25 of what the two draws lose."""
+    again = replace(made.twins[2], seed=1, features=made.twins[2].features | {"r": lost(5, 25)})
+    found = section(deep, replace(made, twins=(*made.twins, again)))
+    (figure,) = (p for p in found.parts if isinstance(p, Figure))
+    row = [p for p in figure.strips[0].panels[0].points if p["row"] == f"{RTN} and its noise"]
+    assert [p["value"] for p in row if p["is"] == "noise"] == [0.6]
+
+
 def test_every_pair_is_in_the_ledger(deep: Evidence, made: Measured) -> None:
     """Controls with controls too: six pairs at one threshold."""
     (fold,) = (p for p in section(deep, made).parts if isinstance(p, Details))

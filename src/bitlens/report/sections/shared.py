@@ -132,7 +132,7 @@ def _overlaps(
         frozenset((a.like, b.like)): pair
         for pair in known
         for a, b in ((pair.first, pair.second),)
-        if a.like and b.like and a.seed == b.seed
+        if a.like and b.like
     }
     panels = []
     left_out = 0
@@ -152,7 +152,8 @@ def _overlaps(
             key=(
                 "Grey bar: from the Jaccard that chance gives to the highest that the two numbers "
                 "of lost features allow. Dot: the pair, with its 95 % interval over features. "
-                "Hollow: the noise controls of the same two compressions."
+                "Hollow: the noise controls of the same two compressions; beside a compression and "
+                "its noise, two draws of that noise, where several seeds were run."
             ),
             strips=(Strip("", tuple(panels)),),
             caption=(
@@ -176,7 +177,7 @@ def _panel(
         label = _label(pair)
         points.append(_point("range", label, chance=one.chance, ceiling=one.ceiling))
         points.append(_point("pair", label, **vars(one.jaccard)))
-        other = controls.get(frozenset((pair.first.compression, pair.second.compression)))
+        other = controls.get(frozenset(t.like or t.compression for t in (pair.first, pair.second)))
         for same in other.overlaps if other else ():
             if same.threshold == threshold:
                 points.append(_point("noise", label, **vars(same.jaccard)))
