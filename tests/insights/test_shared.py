@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import jaccard_score, matthews_corrcoef
 
-from bitlens.insights.measured import Measured
-from bitlens.insights.shared import pairs, shared
+from bitlens.insights.measured import Measured, Twin
+from bitlens.insights.shared import foremost, pairs, shared, with_noise
 
 from .made import twin
 
@@ -121,3 +121,39 @@ def test_pairs_are_of_one_seed_or_draws_of_one_noise() -> None:
     other = twin(r, "nf4")
     other.features["rate_reference"] = np.full(20, 0.02)
     assert not list(pairs(Measured("m", "s", "resid.0", (twin(r), other))))
+
+
+def test_noise_controls_of_one_seed_are_no_pair() -> None:
+    """They are one draw at two sizes; each compression beside the other's is a pair."""
+    r = np.where(np.arange(20) < 5, 0.8, 0.95)
+    names = ("rtn:bits=4", "nf4", "noise:like=[rtn:bits=4]", "noise:like=[nf4]")
+    found = [(p.first.name, p.second.name) for p in pairs(made(*(twin(r, n) for n in names)))]
+    assert len(found) == 5 and names[2:] not in found
+
+
+def made(*twins: Twin) -> Measured:
+    return Measured("m", "s", "resid.0", twins)
+
+
+def lost(*which: int) -> np.ndarray:
+    return np.where(np.isin(np.arange(20), which), 0.8, 0.95)
+
+
+def test_what_noise_shares_by_hand() -> None:
+    """Of two compressions: {0, 1} with the other's noise {1, 2} is 1 / 3, {2, 3} with {0, 3} too.
+    Of one and its noise: its draw {0, 3} with that of seed 1, {0}: 1 / 2."""
+    one, other = "rtn:bits=4", "nf4"
+    noise = [f"noise:like=[{name}]" for name in (one, other)]
+    known = list(pairs(made(
+        twin(lost(0, 1), one), twin(lost(2, 3), other),
+        twin(lost(0, 3), noise[0]), twin(lost(1, 2), noise[1]),
+        twin(lost(0), noise[0], seed=1),
+    )))  # fmt: skip
+    shown = foremost(known)
+    assert [(p.first.name, p.second.name) for p in shown] == [
+        (one, other), (one, noise[0]), (other, noise[1]),
+    ]  # fmt: skip
+    values = [[j.value for j in with_noise(pair, known, 0.9)] for pair in shown]
+    assert values[0] == pytest.approx([1 / 3, 1 / 3])
+    assert values[1:] == [[0.5], []]
+    assert with_noise(shown[0], known, 0.5) == []

@@ -22,7 +22,8 @@ def lost(first: int, end: int) -> np.ndarray:
 
 @pytest.fixture
 def made() -> Measured:
-    """Two compressions lose 20 features each, 10 of them both; their noises nearly the same."""
+    """Two compressions lose 20 features each, 10 of them both; the noise of either loses nearly
+    what the first does."""
     noise = {f"noise:like=[{name}]": name for name in (RTN, PRUNE)}
     twins = [twin(lost(0, 20), RTN), twin(lost(10, 30), PRUNE)]
     twins += [twin(lost(n, n + 20), name) for n, name in enumerate(noise)]
@@ -41,21 +42,24 @@ def test_pairs_stand_between_chance_and_ceiling(deep: Evidence, made: Measured) 
     assert isinstance(table, Table)
     rows = {row[0]: row for row in table.rows}
     assert list(rows) == [f"{RTN} and {PRUNE}", f"{RTN} and its noise", f"{PRUNE} and its noise"]
-    _, share, jaccard, chance, ceiling, phi, *_ = rows[f"{RTN} and {PRUNE}"]
+    _, share, jaccard, noise, chance, ceiling, phi, *_ = rows[f"{RTN} and {PRUNE}"]
     assert share == "20.0 % and 20.0 %" and jaccard.startswith("0.33 ±")
     assert (chance, ceiling) == ("0.111", "1.000") and phi.startswith("0.38 ±")
-    assert rows[f"{RTN} and its noise"][2] == "1"
+    assert rows[f"{RTN} and its noise"][2:4] == ("1", "–")
+    # RTN with the noise of pruning: 19 / 21; pruning with that of RTN: 10 / 30.
+    assert noise == "0.905 and 0.333"
 
 
 def test_the_chart_sets_a_pair_beside_its_noises(deep: Evidence, made: Measured) -> None:
-    """The hollow mark of two compressions is the Jaccard of their two controls: 19 / 21."""
+    """The hollow marks of two compressions: each with the other's noise, 19 / 21 and 10 / 30."""
     (figure,) = (p for p in section(deep, made).parts if isinstance(p, Figure))
     (panel,) = figure.strips[0].panels
     row = [point for point in panel.points if point["row"] == f"{RTN} and {PRUNE}"]
     by_kind = {point["is"]: point for point in row}
+    noise = [point["value"] for point in row if point["is"] == "noise"]
     assert by_kind["range"]["chance"] == pytest.approx(0.1111)
     assert by_kind["pair"]["value"] == pytest.approx(1 / 3, abs=1e-4)
-    assert by_kind["noise"]["value"] == pytest.approx(19 / 21, abs=1e-4)
+    assert noise == pytest.approx([19 / 21, 1 / 3], abs=1e-4)
 
 
 def test_beside_its_noise_stand_two_draws_of_it(deep: Evidence, made: Measured) -> None:
@@ -68,10 +72,10 @@ def test_beside_its_noise_stand_two_draws_of_it(deep: Evidence, made: Measured) 
 
 
 def test_every_pair_is_in_the_ledger(deep: Evidence, made: Measured) -> None:
-    """Controls with controls too: six pairs at one threshold."""
+    """Compressions and controls: five pairs at one threshold; the noises are one draw."""
     (fold,) = (p for p in section(deep, made).parts if isinstance(p, Details))
     ledger = fold.parts[0]
-    assert isinstance(ledger, Ledger) and len(ledger.rows) == 6
+    assert isinstance(ledger, Ledger) and len(ledger.rows) == 5
 
 
 def test_many_pairs_are_thinned_and_said(

@@ -1,7 +1,7 @@
 """Do two twins damage the same features, more than chance and less than their numbers allow?"""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -64,14 +64,61 @@ class Shared:
     overlaps: tuple[Overlap, ...]
     """By threshold; without those at which one of the two loses nothing."""
 
+    @property
+    def own_noise(self) -> bool:
+        """Whether it is a compression beside its own noise."""
+        a, b = self.first, self.second
+        return a.like == b.compression or b.like == a.compression
+
 
 def pairs(of: Measured) -> Iterator[Shared]:
     """Every two twins at one seed, and two draws of the same noise at different seeds, where both
-    were read on the same text."""
+    were read on the same text. Not two noise controls of one seed: they are one draw at two sizes,
+    and would share damage for that alone."""
     for a, b in combinations(of.twins, 2):
-        draws = a.like is not None and a.compression == b.compression
-        if (a.seed == b.seed or draws) and _same_text(a, b):
+        draws = a.like is not None and b.like is not None
+        apart = a.seed != b.seed and a.compression == b.compression
+        if (apart if draws else a.seed == b.seed) and _same_text(a, b):
             yield shared(a, b)
+
+
+def foremost(known: Sequence[Shared]) -> list[Shared]:
+    """Two compressions, or a compression and its noise, at the first seed."""
+    first = min((pair.first.seed for pair in known), default=0)
+    return [
+        pair
+        for pair in known
+        if pair.first.seed == pair.second.seed == first
+        and (pair.own_noise or not (pair.first.control or pair.second.control))
+    ]
+
+
+def with_noise(pair: Shared, known: Sequence[Shared], threshold: float) -> list[Interval]:
+    """What each of two compressions shares with noise of the other's size, which is independent
+    of it; of a compression and its noise, what two draws of that noise share."""
+    a, b = pair.first, pair.second
+    noise = {
+        (twin.like, twin.seed): twin.compression
+        for other in known
+        for twin in (other.first, other.second)
+        if twin.like is not None
+    }
+    if pair.own_noise:
+        name = a.compression if a.like else b.compression
+        wanted = [{(name, a.seed), (name, seed)} for _, seed in noise if seed != a.seed][:1]
+    else:
+        wanted = [
+            {(one.compression, one.seed), (noise.get((other.compression, one.seed), ""), one.seed)}
+            for one, other in ((a, b), (b, a))
+        ]
+    return [
+        overlap.jaccard
+        for names in wanted
+        for other in known
+        if {(t.compression, t.seed) for t in (other.first, other.second)} == names
+        for overlap in other.overlaps
+        if overlap.threshold == threshold
+    ]
 
 
 def _same_text(a: Twin, b: Twin) -> bool:

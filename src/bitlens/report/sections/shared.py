@@ -1,11 +1,19 @@
 """Do the same features die? Overlap of what every two twins lose, between chance and ceiling."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import altair as alt
 
-from bitlens.insights.measured import Measured, Twin
-from bitlens.insights.shared import THRESHOLDS, Interval, Overlap, Shared, pairs
+from bitlens.insights.measured import Measured
+from bitlens.insights.shared import (
+    THRESHOLDS,
+    Interval,
+    Overlap,
+    Shared,
+    foremost,
+    pairs,
+    with_noise,
+)
 from bitlens.report.charts import beside, frame, only
 from bitlens.report.evidence import Evidence, visible
 from bitlens.report.palette import CONTROL, Mark
@@ -37,7 +45,8 @@ def shared(evidence: Evidence, model: str, found: list[Measured]) -> tuple[Part,
         "both, over those lost in either. Two numbers frame it: chance, if the one loss told "
         "nothing of the other, and the ceiling, if the smaller set lay wholly within the larger. "
         "Weak features die under any error, so much is shared without a common cause: a pair "
-        "shares damage of its own only where it shares more than the noise controls do."
+        "shares damage of its own only where it shares more than either does with weight noise of "
+        "the other's size."
     )
     sections = []
     for number, of in enumerate(found):
@@ -49,64 +58,62 @@ def shared(evidence: Evidence, model: str, found: list[Measured]) -> tuple[Part,
             why = "two twins that lose features, read on the same text"
             sections.append(Section(stem, title, (Prose(f"No pairs: it takes {why}."),)))
             continue
-        parts: list[Part] = [table(chosen)]
-        parts += _overlaps(evidence, model, of, chosen, known, stem)
+        parts: list[Part] = [table(known)]
+        parts += _overlaps(evidence, model, of, known, stem)
         parts.append(Details("Every pair at every threshold", (_ledger(known, stem),)))
         sections.append(Section(stem, title, tuple(parts)))
     return (told, *sections)
 
 
-def foremost(known: Sequence[Shared]) -> list[Shared]:
-    """Two compressions, or a compression and its noise, at the first seed."""
-    first = min((pair.first.seed for pair in known), default=0)
-    return [
-        pair
-        for pair in known
-        for a, b in ((pair.first, pair.second),)
-        if a.seed == b.seed == first and (not (a.control or b.control) or _own_noise(a, b))
-    ]
-
-
-def _own_noise(a: Twin, b: Twin) -> bool:
-    return a.like == b.compression or b.like == a.compression
-
-
 def _label(pair: Shared) -> str:
     a, b = pair.first, pair.second
-    if _own_noise(a, b):
+    if pair.own_noise:
         return f"{visible(a.name if b.control else b.name)} and its noise"
     return f"{visible(a.name)} and {visible(b.name)}"
 
 
-def table(chosen: Iterable[Shared]) -> Table:
-    """The pairs at r = 0.9."""
+def table(known: Sequence[Shared]) -> Table:
+    """The foremost pairs at r = 0.9."""
     rows = []
-    for pair in chosen:
+    for pair in foremost(known):
         for one in pair.overlaps:
             if one.threshold == THRESHOLDS[0]:
-                rows.append((_label(pair), *_cells(pair, one)))
+                noise = [plain(j.value, 3) for j in with_noise(pair, known, one.threshold)]
+                rows.append((_label(pair), *_cells(pair, one, " and ".join(noise) or "–")))
     return Table(
         (Column("twins"), *(Column(title, True) for title in TITLES)),
         tuple(rows),
         "A feature is lost where its r is at most 0.9. lost: in the first twin and in the second. "
-        "phi: correlation of the two losses, 0 by chance. Spearman: rank correlation of damage, "
-        "1 − r. other text: Jaccard of what the one loses on one half of the documents with what "
-        "the other loses on the other half; itself: the same of each twin with itself. Where two "
+        "with noise: Jaccard of the first with noise of the second's size, and of the second with "
+        "noise of the first's; beside a compression and its noise, of two draws of it. phi: "
+        "correlation of the two losses, 0 by chance. Spearman: rank correlation of damage, 1 − r. "
+        "other text: Jaccard of what the one loses on one half of the documents with what the "
+        "other loses on the other half; itself: the same of each twin with itself. Where two "
         "twins lose about as many and these are alike, one tells of the other what it tells of "
-        "itself. ± is the longer half "
-        "of a 95 % interval over features, near-duplicates drawn together; documents, the unit "
-        "elsewhere, cannot be drawn from a table of features.",
+        "itself. ± is the longer half of a 95 % interval over features, near-duplicates drawn "
+        "together; documents, the unit elsewhere, cannot be drawn from a table of features.",
     )
 
 
-TITLES = ("lost", "Jaccard", "chance", "ceiling", "phi", "Spearman", "other text", "itself")
+TITLES = (
+    "lost",
+    "Jaccard",
+    "with noise",
+    "chance",
+    "ceiling",
+    "phi",
+    "Spearman",
+    "other text",
+    "itself",
+)
 
 
-def _cells(pair: Shared, one: Overlap) -> list[str]:
+def _cells(pair: Shared, one: Overlap, noise: str) -> list[str]:
     lost = " and ".join(figure(round(p, 4), "share") for p in (one.first, one.second))
     return [
         lost,
         _margin(one.jaccard),
+        noise,
         plain(one.chance, 3),
         plain(one.ceiling, 3),
         _margin(one.phi),
@@ -124,25 +131,18 @@ def _overlaps(
     evidence: Evidence,
     model: str,
     of: Measured,
-    chosen: Sequence[Shared],
     known: Sequence[Shared],
     stem: str,
 ) -> list[Part]:
-    controls = {
-        frozenset((a.like, b.like)): pair
-        for pair in known
-        for a, b in ((pair.first, pair.second),)
-        if a.like and b.like
-    }
     panels = []
     left_out = 0
     for threshold in THRESHOLDS:
-        rows = [(pair, one) for pair in chosen for one in pair.overlaps
+        rows = [(pair, one) for pair in foremost(known) for one in pair.overlaps
                 if one.threshold == threshold]  # fmt: skip
         rows.sort(key=lambda row: -row[1].ceiling)
         left_out = max(left_out, len(rows) - MOST)
         if rows[:MOST]:
-            panels.append(_panel(threshold, rows[:MOST], controls))
+            panels.append(_panel(rows[:MOST], known))
     are = "is" if left_out == 1 else "are"
     more = f" {count(left_out, 'pair')} of lower ceilings {are} left out." if left_out else ""
     return [
@@ -152,8 +152,8 @@ def _overlaps(
             key=(
                 "Grey bar: from the Jaccard that chance gives to the highest that the two numbers "
                 "of lost features allow. Dot: the pair, with its 95 % interval over features. "
-                "Hollow: the noise controls of the same two compressions; beside a compression and "
-                "its noise, two draws of that noise, where several seeds were run."
+                "Hollow: each of the two with weight noise of the other's size; beside a "
+                "compression and its noise, two draws of that noise, where seeds differ."
             ),
             strips=(Strip("", tuple(panels)),),
             caption=(
@@ -167,23 +167,17 @@ def _overlaps(
     ]
 
 
-def _panel(
-    threshold: float,
-    rows: Sequence[tuple[Shared, Overlap]],
-    controls: Mapping[frozenset[str], Shared],
-) -> Panel:
+def _panel(rows: Sequence[tuple[Shared, Overlap]], known: Sequence[Shared]) -> Panel:
     points: list[Point] = []
     for pair, one in rows:
         label = _label(pair)
         points.append(_point("range", label, chance=one.chance, ceiling=one.ceiling))
         points.append(_point("pair", label, **vars(one.jaccard)))
-        other = controls.get(frozenset(t.like or t.compression for t in (pair.first, pair.second)))
-        for same in other.overlaps if other else ():
-            if same.threshold == threshold:
-                points.append(_point("noise", label, **vars(same.jaccard)))
+        noise = with_noise(pair, known, one.threshold)
+        points += [_point("noise", label, **vars(jaccard)) for jaccard in noise]
     labels = [_label(pair) for pair, _ in rows]
     empty = frame(None, _layers(labels), 24 * len(labels))
-    return Panel(f"lost: r at most {threshold:g}", empty, tuple(points))
+    return Panel(f"lost: r at most {rows[0][1].threshold:g}", empty, tuple(points))
 
 
 def _point(kind: str, row: str, **numbers: float) -> Point:
@@ -260,7 +254,8 @@ def _ledger(known: Sequence[Shared], stem: str) -> Ledger:
         stem,
         (Column("first"), Column("second"), *(Column(title, True) for title in titles)),
         tuple(rows),
-        "Every two twins, controls too, that both lose features.",
+        "Every two twins, controls too, that both lose features; of noise controls, only different "
+        "draws.",
     )
 
 
