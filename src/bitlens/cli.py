@@ -345,7 +345,7 @@ def insights(results: Results) -> None:
             _say(f"\n{model}: SAE {sae.name}\n\nCould one have known which features survive?")
             _show(prediction.table(evidence, model, prediction.predicted(evidence, model, sae)))
             _say("\nDo the same features die?")
-            _show(shared.table(shared.foremost(list(pairs(sae)))))
+            _show(shared.table(list(pairs(sae))))
 
 
 @app.command()
