@@ -34,6 +34,8 @@ from bitlens.study import Study
 from bitlens.twin import Twin
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+TRIED_ROWS = 16
+"""Of a matrix on which a calibrated compression is tried."""
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Making:
     checks: list[Check] = field(default_factory=list)
     calibration: Corpus | None = None
     """The documents that compressions were calibrated on; None where none asked for any."""
+    _tried: set[str] = field(default_factory=set)
     _calibrated: dict[str, Wanted] = field(default_factory=dict)
     _opened: dict[str, CheckpointTwin] = field(default_factory=dict)
     _sparsities: dict[str, Prune] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class Making:
                 compression = self._matched(side.compression)
                 self._open(compression)
                 takes[side.text] = chosen(self.layout, compression)
+                self._try(compression, takes[side.text])
                 known.append(replace(side, compression=compression))
         self._calibrate(known, takes)
         return {
@@ -169,6 +173,13 @@ class Making:
         self.say(f"{text}: {detail}")
         self.checks.append(Check(f"{text}: what runs", checkpoint.kernels or None, detail))
 
+    def _try(self, compression: Compression, names: Sequence[str]) -> None:
+        """Does it fit this model? Asked once, of noise of what it is like."""
+        like = getattr(compression, "like", compression)
+        if not isinstance(like, Checkpoint) and format(like) not in self._tried:
+            try_shapes(self.layout, set(names), like)
+            self._tried.add(format(like))
+
     def _calibrate(self, sides: Sequence[Side], takes: dict[str, list[str]]) -> None:
         """What is calibrated for these, by the text of the compression that is."""
         bases = {side.text: calibrated(side.compression) for side in sides}
@@ -251,7 +262,6 @@ def chosen(layout: Layout, compression: Compression) -> list[str]:
                 "matrices that are multiplied with activations.",
                 f"mixed:{name}=[rtn:bits=8],*=[...], or without this pattern.",
             )
-    _try_shapes(layout, set(found), calibrated(compression) or compression)
     return found
 
 
@@ -261,18 +271,22 @@ def _taker(compression: Compression, name: str) -> Compression:
     return compression.part(name) if isinstance(compression, Mixed) else compression
 
 
-def _try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:
-    """Compress one matrix of every kind: what does not fit fails before the sweep."""
+def try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:
+    """Compress one matrix of every kind: what does not fit fails before anything long begins."""
     tried: set[tuple[object, ...]] = set()
     for example in layout.examples():
         if example.name not in names:
             continue
-        part = format(_taker(compression, example.name))
-        kind = (part, tuple(example.weight.shape), example.head_size, example.fused)
+        part = _taker(compression, example.name)
+        kind = (format(part), tuple(example.weight.shape), example.head_size, example.fused)
         if kind not in tried:
             tried.add(kind)
             rows, columns = example.weight.shape[-2:]
-            weight = torch.linspace(-0.1, 0.1, rows * columns).reshape(rows, columns)
+            if part.needs:
+                # It looks at columns, and each row costs as much as the last.
+                rows = min(rows, TRIED_ROWS)
+            numbers = torch.linspace(-0.1, 0.1, rows * columns, device=layout.device)
+            weight = numbers.reshape(rows, columns)
             trial = replace(example, weight=weight)
             survey = compression.survey(partial(list, [trial]))
             (made,) = compression.compress([trial], 0, survey, _inputs(trial, compression))
@@ -285,9 +299,9 @@ def _inputs(map: Map, compression: Compression) -> Inputs | None:
     """Inputs without any structure."""
     if not compression.needs:
         return None
-    width = map.weight.shape[-1]
-    ones = torch.ones(width)
-    return Inputs(torch.tensor(width), torch.eye(width), ones, ones, ones)
+    width, device = map.weight.shape[-1], map.weight.device
+    ones = torch.ones(width, device=device)
+    return Inputs(torch.tensor(width, device=device), torch.diag(ones), ones, ones, ones)
 
 
 def load_whole(study: Study) -> tuple[Loaded, Layout]:
