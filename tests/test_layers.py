@@ -55,8 +55,10 @@ ALLOWED: dict[str, set[str]] = {
         "plan",
         "sides",
         "study",
+        "targets",
         "twin",
     },
+    "targets": {"compress", "models"},
     "saving": {"checkpoints", "compress", "making", "study"},
     "inspection": {"compress", "making", "report", "study", "twin"},
     "sweep": {"models", "plan", "twin"},
@@ -159,6 +161,7 @@ MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "mo
     "sides",
     "sweep",
     "tally",
+    "targets",
     "twin",
 }
 """Who may import torch and transformers. Nobody else: results are read without them."""

@@ -18,12 +18,13 @@ from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
 from bitlens.errors import BitlensError
 from bitlens.kept import ENVIRONMENT
-from bitlens.making import Making, chosen
+from bitlens.making import Making
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.runner import run
 from bitlens.sides import sides
 from bitlens.study import Study, audit_of
+from bitlens.targets import chosen
 from bitlens.twin import Twin
 
 Maker = Callable[..., Making]

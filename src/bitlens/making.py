@@ -4,10 +4,6 @@ matrix of every shape, what must be calibrated is, and nothing fails late."""
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-
-import torch
-from torch import nn
 
 from bitlens.calibrate import Wanted
 from bitlens.calibration import about_overlap, calibrated, make, read_calibration, source_of, wanted
@@ -15,12 +11,9 @@ from bitlens.checkpoint_twin import CheckpointTwin
 from bitlens.checkpoints import open_checkpoint
 from bitlens.compress import format
 from bitlens.compress.checkpoint import Checkpoint
-from bitlens.compress.compression import Compression, Map
+from bitlens.compress.compression import Compression
 from bitlens.compress.controls import Noise
-from bitlens.compress.inputs import Inputs
-from bitlens.compress.mixed import Mixed
 from bitlens.compress.prune import Prune
-from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.matching import matched
@@ -31,11 +24,10 @@ from bitlens.plan import context_of
 from bitlens.records import Check
 from bitlens.sides import Side, sides
 from bitlens.study import Study
+from bitlens.targets import chosen, try_shapes
 from bitlens.twin import Twin
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
-TRIED_ROWS = 16
-"""Of a matrix on which a calibrated compression is tried."""
 
 
 @dataclass
@@ -245,63 +237,6 @@ class Making:
         if not self.keep_going:
             raise error
         self.failed[text] = str(error)
-
-
-def chosen(layout: Layout, compression: Compression) -> list[str]:
-    """Which of the model's matrices does it take? In the model's order."""
-    default = [name for name, _ in layout.matrices()]
-    if isinstance(getattr(compression, "like", compression), Checkpoint):
-        return default
-    found = targets([example.name for example in layout.examples()], default, compression)
-    for name in set(found) - set(default):
-        looked_up = isinstance(layout.shell.module.get_submodule(name), nn.Embedding)
-        if looked_up and _taker(compression, name).needs:
-            raise BitlensError(
-                f"{format(compression)} is to compress {name}, which is looked up in, not "
-                "multiplied with: there is nothing to calibrate it on.",
-                "matrices that are multiplied with activations.",
-                f"mixed:{name}=[rtn:bits=8],*=[...], or without this pattern.",
-            )
-    return found
-
-
-def _taker(compression: Compression, name: str) -> Compression:
-    """What decides about this matrix: of noise what it is like, of a mixture its part."""
-    compression = getattr(compression, "like", compression)
-    return compression.part(name) if isinstance(compression, Mixed) else compression
-
-
-def try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:
-    """Compress one matrix of every kind: what does not fit fails before anything long begins."""
-    tried: set[tuple[object, ...]] = set()
-    for example in layout.examples():
-        if example.name not in names:
-            continue
-        part = _taker(compression, example.name)
-        kind = (format(part), tuple(example.weight.shape), example.head_size, example.fused)
-        if kind not in tried:
-            tried.add(kind)
-            rows, columns = example.weight.shape[-2:]
-            if part.needs:
-                # It looks at columns, and each row costs as much as the last.
-                rows = min(rows, TRIED_ROWS)
-            numbers = torch.linspace(-0.1, 0.1, rows * columns, device=layout.device)
-            weight = numbers.reshape(rows, columns)
-            trial = replace(example, weight=weight)
-            survey = compression.survey(partial(list, [trial]))
-            (made,) = compression.compress([trial], 0, survey, _inputs(trial, compression))
-            if made.activations is not None and example.weight.ndim == 3:
-                # What experts are multiplied with is only seen where they run one by one.
-                layout.model.set_experts_implementation("eager")
-
-
-def _inputs(map: Map, compression: Compression) -> Inputs | None:
-    """Inputs without any structure."""
-    if not compression.needs:
-        return None
-    width, device = map.weight.shape[-1], map.weight.device
-    ones = torch.ones(width, device=device)
-    return Inputs(torch.tensor(width, device=device), torch.diag(ones), ones, ones, ones)
 
 
 def load_whole(study: Study) -> tuple[Loaded, Layout]:
