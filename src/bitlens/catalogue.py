@@ -110,7 +110,9 @@ def _settings(cls: type, settings: Iterable[Setting]) -> list[tuple[str, ...]]:
 
 
 def _default(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else "none" if value in ((), None) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value in ((), None) else str(value)
 
 
 def _first_line(cls: type) -> str:
