@@ -155,20 +155,20 @@ def test_shards_are_whole_documents(shape: list[list[int]], interval: str) -> No
                 assert (at.token == batch.tokens.flatten()[batch.index]).all()
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 40, 41])
+@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 256, 257])
 def test_forks_run_on_a_seeded_eighth(n: int) -> None:
-    """One document in eight, rounded up, two at least; a batch holds documents of the subset or
+    """One document in eight, rounded up, 32 at least; a batch holds documents of the subset or
     others, never both; another seed takes others."""
     shape = [[6]] * n
     plan = make_plan(with_bos(shape), "all", 0, 24)
     chosen = {d for d, _ in counted(plan, subset=True)}
     assert FORK_SHARE == 8
-    assert len(chosen) == plan.sets[SUBSET].documents == max(min(2, n), -(-n // 8))
+    assert len(chosen) == plan.sets[SUBSET].documents == max(min(32, n), -(-n // 8))
     for batch in plan.batches:
         assert {d in chosen for d in batch.document[batch.index].tolist()} == {batch.subset}
     again = make_plan(with_bos(shape), "all", 0, 60)
     assert {d for d, _ in counted(again, subset=True)} == chosen
-    if n > 8:
+    if n > 32:
         others = [
             frozenset(d for d, _ in counted(make_plan(with_bos(shape), "all", s, 24), True))
             for s in range(1, 6)
@@ -210,8 +210,9 @@ def test_the_order_of_documents_does_not_matter(letters: PreTrainedTokenizerFast
     assert thresholds(first.sets[CORPUS]) == thresholds(second.sets[CORPUS])
 
 
-def test_a_part_of_a_corpus_is_planned_as_a_corpus() -> None:
+def test_a_part_of_a_corpus_is_planned_as_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents that were left out leave no shard, no sample and no subset of their own behind."""
+    monkeypatch.setattr("bitlens.plan.FEWEST_FORKED", 2)
     whole = with_bos([[9]] * 24)
     kept = np.arange(24)[::2]
     plan = make_plan(whole.select(kept), "content", 0, 60)

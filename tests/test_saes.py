@@ -220,7 +220,9 @@ def test_a_better_place_is_found() -> None:
 
     def found(sae: Sae, place: str) -> Any:
         return elsewhere(
-            Fitted(Placed(sae, place, torch.zeros(sae.latents)), nowhere), layout, plan
+            Fitted(Placed(sae, place, torch.zeros(sae.latents)), nowhere, torch.zeros(sae.width)),
+            layout,
+            plan,
         )
 
     better = found(good, "resid.2")

@@ -2,7 +2,8 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
+from bitlens.models.run import Edit
+from bitlens.models.sites import site
 from bitlens.sweep import REFERENCE, Stream
 from compress.test_laws import EVERYWHERE
 
@@ -419,3 +422,90 @@ def test_pattern_without_eager_attention_is_refused() -> None:
     layout = Layout(tiny.build("llama", attention="sdpa"))
     with pytest.raises(BitlensError, match="eager"):
         tiny.read(layout, ["pattern.0"], tiny.batch([5]))
+
+
+EDITED = ["gpt2", "gpt_neox", "llama", "gemma3_text", "opt", "bloom", "qwen3_moe"]
+SITES = ["embed", "resid.0", "resid.2", "attn.1", "mlp.1"]
+
+
+def spliced(name: str, change: Callable[[Tensor], Tensor], parent: str = REFERENCE) -> Stream:
+    start = max(site(name).depth, 0)
+    return Stream("spliced", parent, parent, start, edit=Edit(name, change))
+
+
+@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("family", EDITED)
+def test_an_edit_that_changes_nothing_is_its_parent(family: str, name: str) -> None:
+    """What is put in place of an activation is itself: everything from there on is bit for bit
+    the parent's, in the reference's dtype and in half of it."""
+    layout, batch = tiny.layout(family), tiny.batch([12, 7])
+    twins = {"half": tiny.twin(layout, "cast:dtype=bf16")}
+    for parent in (REFERENCE, "half"):
+        fork = spliced(name, lambda x: x, parent)
+        swept = tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins, [fork])
+        found = tiny.readings(swept)
+        for later in range(fork.start, layout.depth):
+            here = found[("spliced", f"resid.{later}", 0)]
+            assert torch.equal(here, found[(parent, f"resid.{later}", 0)])
+        assert torch.equal(found[("spliced", "logits", 0)], found[(parent, "logits", 0)])
+
+
+@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("family", EDITED)
+def test_an_edit_is_what_a_hook_on_the_whole_model_does(family: str, name: str) -> None:
+    """The states at the positions that count turned round and shrunk, by a hook on the module of
+    the model itself: the same logits; and not those of the parent."""
+    layout, batch = tiny.layout(family), tiny.batch([12, 7])
+
+    def change(x: Tensor) -> Tensor:
+        return 0.5 * x.flip(-1)
+
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        states = output[0] if isinstance(output, tuple) else output
+        flat = states.flatten(0, -2).clone()
+        flat[batch.index] = change(flat[batch.index])
+        changed = flat.view_as(states)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        if args:
+            return (hook(module, (), args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": hook(module, (), kwargs["hidden_states"])}
+
+    at = site(name)
+    block = layout.model.get_submodule(layout.block_name(max(at.depth, 0)))
+    names = layout.block_layouts[max(at.depth, 0)]
+    if at.kind == "embed":
+        handle = block.register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        paths = {"attn": names.attention, "mlp": names.mlp}
+        module = block.get_submodule(paths[at.kind]) if at.kind in paths else block
+        handle = module.register_forward_hook(hook)
+    try:
+        by_hand = tiny.forward(layout.model, batch)
+    finally:
+        handle.remove()
+    swept = tiny.sweep(layout, [batch], ["logits"], {}, [spliced(name, change)])
+    found = tiny.readings(swept)
+    logits_close(found[("spliced", "logits", 0)], by_hand, batch)
+    clean = found[(REFERENCE, "logits", 0)]
+    assert (found[("spliced", "logits", 0)] - clean).abs().max() > 1e-3
+
+
+def test_an_edit_leaves_padding_and_first_positions_alone() -> None:
+    """Only the positions that count are handed to it, and only they are changed."""
+    layout, batch = tiny.layout("llama"), tiny.batch([12, 7])
+    seen = []
+
+    def nought(x: Tensor) -> Tensor:
+        seen.append(x.shape)
+        return torch.zeros_like(x)
+
+    fork = spliced("resid.1", nought)
+    found = tiny.readings(tiny.sweep(layout, [batch], resids(layout), {}, [fork]))
+    edited, clean = (found[(s, "resid.1", 0)].flatten(0, 1) for s in ("spliced", REFERENCE))
+    others = torch.ones(len(clean), dtype=torch.bool)
+    others[batch.index] = False
+    assert seen == [(len(batch.index), layout.width)]
+    assert torch.equal(edited[others], clean[others]) and others.any()
+    assert not edited[batch.index].any()

@@ -17,6 +17,7 @@ from bitlens import kept as cached
 from bitlens.analyses import ANALYSES, Analysis
 from bitlens.analyses.analysis import Reader, Shown
 from bitlens.analyses.features import Features, Placed
+from bitlens.analyses.transfer import Splice, Transfer
 from bitlens.calibrate import Wanted, calibrate
 from bitlens.calibration import calibrated
 from bitlens.comparison import comparisons
@@ -302,9 +303,19 @@ def placed(sae: Sae, site: str = "resid.1") -> Placed:
     return Placed(sae, site, 0.2 * torch.rand(sae.latents, generator=draw))
 
 
+def splice(sae: Sae, site: str = "resid.1") -> Splice:
+    """An autoencoder to be spliced in, beside some mean activation."""
+    draw = torch.Generator().manual_seed(1)
+    return Splice(sae, site, 0.1 * torch.randn(sae.width, generator=draw))
+
+
 def analysis(name: str) -> Analysis:
     """A registered analysis with its default settings, and an autoencoder where it needs one."""
-    return Features((placed(sae()),)) if name == "features" else ANALYSES[name]()
+    with_saes = {
+        "features": Features((placed(sae()),)),
+        "transfer": Transfer((splice(sae()),)),
+    }
+    return with_saes.get(name) or ANALYSES[name]()
 
 
 def everything() -> list[Analysis]:

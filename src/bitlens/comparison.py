@@ -1,7 +1,7 @@
 """Which streams does an analysis compare, where, and on which documents?"""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bitlens.analyses.analysis import Analysis
 from bitlens.models.sites import site
@@ -22,6 +22,8 @@ class Comparison:
     sites: tuple[str, ...]
     documents: str
     """Which set of documents: the corpus, its subset, or the analysis' own."""
+    forks: Mapping[str, Stream] = field(default_factory=dict)
+    """Forks with an edit that it reads besides, by whose they are and the name of the edit."""
 
     @property
     def streams(self) -> tuple[str, str]:
@@ -46,7 +48,9 @@ def comparisons(
         names = tuple(sites[analysis.name])
         documents = analysis.name if analysis.name in own else CORPUS
         for twin in twins:
-            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, documents))
+            forks = edited(analysis, twin)
+            read = SUBSET if forks else documents
+            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, read, forks))
             depths = sorted({site(name).depth for name in names}) if analysis.local else []
             for depth in depths:
                 here = tuple(name for name in names if site(name).depth == depth)
@@ -55,8 +59,20 @@ def comparisons(
     return found
 
 
+def edited(analysis: Analysis, twin: str) -> dict[str, Stream]:
+    """Forks of the reference and of a twin with the edits that an analysis wants to see."""
+    found = {}
+    for who, base in (("reference", REFERENCE), ("twin", twin)):
+        for name, edit in analysis.edits(who).items():
+            start = max(site(edit.site).depth, 0)
+            fork = f"{base} with {name}"
+            found[f"{who} {name}"] = Stream(fork, base, base, start, subset=True, edit=edit)
+    return found
+
+
 def streams(wanted: Sequence[Comparison]) -> list[Stream]:
-    """The reference, every twin, and a fork a block where local errors are asked for."""
+    """The reference, every twin, a fork a block where local errors are asked for, and the forks
+    with an edit."""
     found = {REFERENCE: Stream(REFERENCE, REFERENCE)}
     for comparison in wanted:
         if comparison.item == LOCAL:
@@ -69,4 +85,6 @@ def streams(wanted: Sequence[Comparison]) -> list[Stream]:
             )
         else:
             found.setdefault(comparison.twin, Stream(comparison.twin, comparison.twin))
+            for fork in comparison.forks.values():
+                found.setdefault(fork.name, fork)
     return list(found.values())

@@ -19,7 +19,7 @@ from bitlens.carry import Carry, Key
 from bitlens.comparison import Comparison, streams
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
-from bitlens.plan import DocumentSet, Plan
+from bitlens.plan import SUBSET, DocumentSet, Plan, TokenBatch
 from bitlens.readings import Pair, Reading
 from bitlens.records import Metric, Value
 from bitlens.sampled import Sampled, positions_of, rows_of, sample_rows
@@ -147,13 +147,13 @@ class Measurement:
 
         for stream in step.readings:
             for comparison in self.wanted:
-                if comparison.stream == stream and comparison.read == step.batch.documents:
+                if comparison.stream == stream and _reads(comparison, step.batch):
                     if comparison.analysis.lens:
                         self._sample_path(step, comparison, tallies, sampled)
                     else:
                         self._tally_one(step, comparison, reading, tallies, sampled)
-            if stream != REFERENCE:
-                # Only the reference's readings serve more than one stream.
+            if self.sweep.stream(stream).source != REFERENCE:
+                # Only readings of the reference and its forks serve more than one stream.
                 for key in [k for k in flat if k[0] == stream]:
                     del flat[key]
 
@@ -183,6 +183,7 @@ class Measurement:
                 reading(comparison.stream, name),
                 positions,
                 threshold,
+                {who: reading(fork.name, name) for who, fork in comparison.forks.items()},
             )
             key = (comparison.analysis.name, comparison.twin, comparison.item, name)
             tallies.setdefault(key, Tally()).add(comparison.analysis.tally(pair))
@@ -368,7 +369,14 @@ class Measurement:
 
 def _wishes(comparison: Comparison) -> list[Wish]:
     sites = frozenset(comparison.sites)
-    return [Wish(stream, sites, comparison.read) for stream in comparison.streams]
+    forks = [fork.name for fork in comparison.forks.values()]
+    return [Wish(stream, sites, comparison.read) for stream in (*comparison.streams, *forks)]
+
+
+def _reads(comparison: Comparison, batch: TokenBatch) -> bool:
+    """Whether a batch's documents are of the set that is compared on."""
+    subset = comparison.documents == SUBSET
+    return comparison.read == batch.documents and (batch.subset or not subset)
 
 
 def _flatten(step: Step, stream: str, name: str) -> Reading:

@@ -12,6 +12,7 @@ from bitlens.analyses import ANALYSES, Analysis
 from bitlens.analyses.analysis import Reader, Shown
 from bitlens.analyses.features import Features
 from bitlens.analyses.survival import PLACES
+from bitlens.analyses.transfer import Splice, Transfer
 from bitlens.checks import about_change, about_documents, about_layout, about_tokens, check_forward
 from bitlens.comparison import comparisons
 from bitlens.contexts import contexts
@@ -40,6 +41,8 @@ PATTERN_BYTES = 1 << 30
 """Of all streams' attention patterns in a batch."""
 WORKSPACE = 1 << 29
 """Bytes left for what a block, a tally and a few logits need while they are worked on."""
+
+SAE_ANALYSES = frozenset({"features", "transfer"})
 
 Key = tuple[str, str]
 """A twin's text and an analysis' name: a cell of this model and seed."""
@@ -80,17 +83,20 @@ class Audit:
     def _asked(self) -> list[str]:
         """The analyses of this model: all that were asked for and can be answered."""
         asked = list(self.study.analyses)
-        if self.source.saes or "features" not in asked:
+        without = [name for name in asked if name in SAE_ANALYSES]
+        if self.source.saes or not without:
             return asked
+        names = " and ".join(without)
         if set(asked) != set(ANALYSES):
             raise BitlensError(
-                "The analysis features needs an SAE, and none is named.",
+                f"No SAE is named for {names}.",
                 "a folder with an SAE that was trained on this model.",
-                "--sae DIR, or leave features out of --analyses.",
+                f"--sae DIR, or leave {names} out of --analyses.",
             )
-        self.say("features: left out, because no SAE is named (--sae DIR).")
-        self.checks.append(Check("features", None, "left out: no SAE was named (--sae DIR)"))
-        return [name for name in asked if name != "features"]
+        self.say(f"{names}: left out, because no SAE is named (--sae DIR).")
+        for name in without:
+            self.checks.append(Check(name, None, "left out: no SAE was named (--sae DIR)"))
+        return [name for name in asked if name not in without]
 
     def run(self, done: Done) -> None:
         """Compute what is missing and add to the manifest how everything ended."""
@@ -149,11 +155,7 @@ class Audit:
 
     def _analyses(self, names: Sequence[str]) -> list[Analysis]:
         """With the SAEs that fit; one that does not is refused before anything is compressed."""
-        found = []
-        for name in names:
-            if name != "features":
-                found.append(ANALYSES[name]())
-                continue
+        if set(names) & SAE_ANALYSES:
             poor = "poor-fit" in self.study.allow
             self.fitted = fit_saes(
                 self.source.saes,
@@ -163,11 +165,16 @@ class Audit:
                 self.loaded.name,
                 poor,
             )
-            for fitted in self.fitted:
-                self.say(fitted.said)
-                self.checks.append(fitted.check)
-            found.append(Features(tuple(fitted.placed for fitted in self.fitted)))
-        return found
+        for fitted in self.fitted:
+            self.say(fitted.said)
+            self.checks.append(fitted.check)
+        with_saes = {
+            "features": Features(tuple(fitted.placed for fitted in self.fitted)),
+            "transfer": Transfer(
+                tuple(Splice(f.placed.sae, f.placed.site, f.mean) for f in self.fitted)
+            ),
+        }
+        return [with_saes.get(name) or ANALYSES[name]() for name in names]
 
     def plan(self, own: dict[str, tuple[Corpus, int]]) -> Plan:
         return make_plan(
@@ -395,6 +402,8 @@ class Audit:
         plan = self.plan({})
         rule = self.study.positions
         notes = [note for corpus, _ in self.own.values() for note in corpus.notes]
+        if self.making.calibration is not None:
+            notes.append(read_for_calibration(self.making.calibration))
         described = describe_corpus(self.corpus, plan, name, self.seed, rule)
         done.corpora.append({**described, "notes": described["notes"] + notes})
         for key, cell in self.cells.items():

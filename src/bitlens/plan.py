@@ -25,8 +25,8 @@ Interval = Literal["jackknife", "bootstrap"]
 CORPUS, SUBSET = "corpus", "subset"
 """Names of sets of documents: the texts, and those of them that forks run on."""
 LONGEST_CONTEXT = 1024
-FORK_SHARE = 8
-"""Forks run on one document in eight."""
+FORK_SHARE, FEWEST_FORKED = 8, 32
+"""Forks run on one document in eight, or on so many where there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Plan:
 
     batches: tuple[TokenBatch, ...]
     sets: Mapping[str, DocumentSet]
-    """By name: the corpus, the seeded eighth of it that forks run on, and the documents of
+    """By name: the corpus, the seeded part of it that forks run on, and the documents of
     analyses that read their own."""
 
     @property
@@ -163,9 +163,9 @@ def _batches(
 
 
 def _subset(present: np.ndarray, seed: int) -> np.ndarray:
-    """A seeded eighth of the documents, two at least where there are two."""
+    """A seeded eighth of the documents, 32 at least where there are as many."""
     documents = np.flatnonzero(present)
-    size = max(min(2, len(documents)), -(-len(documents) // FORK_SHARE))
+    size = max(min(FEWEST_FORKED, len(documents)), -(-len(documents) // FORK_SHARE))
     keys = position_keys(seed, documents, np.full_like(documents, -1))
     chosen = np.zeros(len(present), dtype=bool)
     chosen[documents[np.argsort(keys)[:size]]] = True

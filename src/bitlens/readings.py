@@ -1,6 +1,6 @@
 """What is read from a stream, once, however many twins and analyses use it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -125,3 +125,5 @@ class Pair:
     positions: Positions
     threshold: Callable[[int], int]
     """A sample's size to the largest key that is in the sample of the whole corpus."""
+    forks: Mapping[str, Reading] = field(default_factory=dict)
+    """The same of forks with an edit, by `reference` or `twin` and the name of the edit."""

@@ -42,6 +42,8 @@ class Fitted:
 
     placed: Placed
     fit: Fit
+    mean: Tensor
+    """`[width]`: the reference's mean activation there."""
     notes: tuple[str, ...] = ()
     """How it is read otherwise than it was trained, or changed for it; without capital or dot."""
 
@@ -117,7 +119,8 @@ def fit_saes(
         if not allow_poor:
             check_fit(fit, sae, f"{place} of {name}")
         placed = Placed(sae, place, sums[sae.label].centre)
-        found.append(Fitted(placed, fit, tuple(_notes(sae, corpus))))
+        mean = sums[sae.label].fit.mean.to(layout.device)
+        found.append(Fitted(placed, fit, mean, tuple(_notes(sae, corpus))))
     return found
 
 

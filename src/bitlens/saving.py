@@ -33,14 +33,14 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
         raise BitlensError(
             f"{text} is a model already.", "a compression that bitlens makes.", "copy it."
         )
-    with _new_folder(out) as aside:
+    with new_folder(out, "--save") as aside:
         making, side, twin = make_one(study, say)
         model = twin.model(rounding=False)
         rows = twin.coverage()
         record = json.dumps(
             _record(making, side.text, rows, sorted(twin.rounded)), indent=1, allow_nan=False
         )
-        with _writing(out):
+        with _writing(out, "--save"):
             model.save_pretrained(aside)
             making.loaded.tokenizer.save_pretrained(aside)
             (aside / RECORD).write_text(f"{record}\n", encoding="utf-8")
@@ -53,17 +53,20 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
 
 
 @contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` in the end; tried before anything long begins."""
+def new_folder(out: Path, option: str) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` in the end; tried before anything long begins.
+    `option`: the word that named it."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BitlensError(f"{out} is there already.", "a new or empty folder.", "another --save.")
+        raise BitlensError(
+            f"{out} is there already.", "a new or empty folder.", f"another {option}."
+        )
     final = out.resolve()
     near = next(folder for folder in final.parents if folder.exists())
-    with _writing(out):
+    with _writing(out, option):
         aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=near))
     try:
         yield aside
-        with _writing(out):
+        with _writing(out, option):
             aside.chmod(0o755)
             final.parent.mkdir(parents=True, exist_ok=True)
             if final.exists():
@@ -74,14 +77,14 @@ def _new_folder(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing(out: Path) -> Iterator[None]:
+def _writing(out: Path, option: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise BitlensError(
             f"{out} cannot be written: {error.strerror or error}.",
             "a folder that can be made, with space left for a model.",
-            "another --save.",
+            f"another {option}.",
         ) from error
 
 

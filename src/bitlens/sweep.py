@@ -9,6 +9,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.run import Block
+from bitlens.models.run import Block, Edit
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
 from bitlens.plan import TokenBatch
@@ -47,6 +48,9 @@ class Stream:
     """Where the other blocks come from."""
     subset: bool = False
     """True: runs on the seeded subset of the documents only."""
+    edit: Edit | None = None
+    """What is put in place of something in the first block it runs, at the positions that count:
+    the others, BOS and padding among them, are left alone."""
 
     def weights_at(self, depth: int) -> str:
         return self.source if self.own is None or depth in self.own else self.otherwise
@@ -191,7 +195,12 @@ class Sweep:
             states = hidden[(forks_here or stream.name, batch.number)]
             call = calls[(self.twins[source].entry_key, batch.number)][depth]
             sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
-            read, outputs[stream.name] = blocks[source](states, call, sites, batch.mask)
+            edits = {}
+            if stream.edit is not None and stream.start == depth:
+                kind, apply = site(stream.edit.site).kind, partial(stream.edit.at, batch.index)
+                states = apply(states) if kind == "embed" else states
+                edits = {kind: apply}
+            read, outputs[stream.name] = blocks[source](states, call, sites, batch.mask, edits)
             # Blocks may live on several devices; what is read of them comes together on one.
             readings[stream.name] = {s: v.to(batch.tokens.device) for s, v in read.items()}
         self.progress(batch.tokens.numel() * len(outputs))

@@ -1,6 +1,6 @@
 """The analyses, one question a file; importing this registers them."""
 
-from bitlens.analyses import attention, behaviour, features, geometry, heads, lens
+from bitlens.analyses import attention, behaviour, features, geometry, heads, lens, transfer
 from bitlens.analyses.analysis import ANALYSES, Analysis
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "geometry",
     "heads",
     "lens",
+    "transfer",
 ]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bitlens.data.corpus import Corpus
+from bitlens.models.run import Edit
 from bitlens.readings import Pair
 from bitlens.records import Metric
 from bitlens.registry import Registry
@@ -132,6 +133,11 @@ class Analysis(ABC):
         """Documents of its own and how many of them, the first, every replicate keeps; None: it
         reads the corpus."""
         return None
+
+    def edits(self, who: str) -> Mapping[str, Edit]:
+        """By name, what is to be put in place of something in forks of the `reference` or the
+        `twin`, which are read beside them on the seeded subset of the documents."""
+        return {}
 
     @abstractmethod
     def sites(self, layout: "Layout") -> list[str]:

@@ -1,7 +1,7 @@
 """Do the features of a frozen SAE mean the same in the twin?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,6 +37,8 @@ class Placed:
     site: str
     centre: Tensor
     """`[latents]`: the mean code of the reference, on the positions it was fitted on."""
+    adapted: Sae | None = None
+    """The one that reads the twin, where it is another: the same latents, repaired for it."""
     _near: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
 
     def near(self, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,31 +95,32 @@ class Features(Analysis):
         return (placed for placed in self.saes if placed.site == site)
 
 
-def codes(placed: Placed, reading: Reading) -> Codes:
+def codes(sae: Sae, reading: Reading) -> Codes:
     """The SAE's code of a reading, made once."""
-    return reading.once((placed.sae.label, "codes"), lambda: placed.sae.codes(reading.values))
+    return reading.once((sae.label, "codes"), lambda: sae.codes(reading.values))
 
 
 def _tally(placed: Placed, pair: Pair) -> Tally:
     at, label = pair.positions, placed.sae.label
-    both = {"reference": pair.reference, "twin": pair.twin}
-    x, y = (codes(placed, reading) for reading in both.values())
+    mine, theirs = placed.sae, replace(placed.adapted or placed.sae, label=label)
+    both = {"reference": (mine, pair.reference), "twin": (theirs, pair.twin)}
+    x, y = (codes(*one) for one in both.values())
     joint = _joint(x, y)
     sums = {
         "count": at.total(torch.ones(len(at), device=x.value.device)),
         "product": _by_latent(x, at, joint.row, joint.latent, joint.product),
         "both": _by_latent(x, at, joint.row, joint.latent, torch.ones_like(joint.product)),
     }
-    for who, reading in both.items():
-        own = reading.once((label, "sums"), partial(_own_sums, placed, reading, at))
+    for who, (sae, reading) in both.items():
+        own = reading.once((label, "sums"), partial(_own_sums, sae, reading, at))
         sums |= {f"{name}_{who}": value for name, value in own.items()}
-    rows = {"reference": _rows(placed, pair.reference), "twin": _rows(placed, pair.twin)}
+    rows = {who: _rows(*one, placed.centre) for who, one in both.items()}
     sums |= _by_row(at, placed, rows, joint)
     top = {
-        f"{label}/{who}": reading.once((label, "top"), partial(_top, placed, reading, at))
-        for who, reading in both.items()
+        f"{label}/{who}": reading.once((label, "top"), partial(_top, sae, reading, at))
+        for who, (sae, reading) in both.items()
     }
-    peak = pair.reference.once((label, "peak"), partial(_peak, placed, pair.reference, at))
+    peak = pair.reference.once((label, "peak"), partial(_peak, mine, pair.reference, at))
     return Tally(
         sums={f"{label}/{name}": value for name, value in sums.items()},
         largest={f"{label}/peak_reference": peak},
@@ -156,12 +159,12 @@ def _by_latent(codes: Codes, at: Positions, row: Tensor, latent: Tensor, values:
     return total.reshape(at.shards, codes.latents)
 
 
-def _own_sums(placed: Placed, reading: Reading, at: Positions) -> dict[str, Tensor]:
+def _own_sums(sae: Sae, reading: Reading, at: Positions) -> dict[str, Tensor]:
     """What is summed of one stream alone."""
-    own = codes(placed, reading)
+    own = codes(sae, reading)
     value = own.value.double()
     x = reading.values
-    error = x - placed.sae.decode(own)
+    error = x - sae.decode(own)
     return {
         "sum": _by_latent(own, at, own.row, own.latent, value),
         "square": _by_latent(own, at, own.row, own.latent, value * value),
@@ -172,9 +175,9 @@ def _own_sums(placed: Placed, reading: Reading, at: Positions) -> dict[str, Tens
     }
 
 
-def _peak(placed: Placed, reading: Reading, at: Positions) -> Tensor:
+def _peak(sae: Sae, reading: Reading, at: Positions) -> Tensor:
     """`[shards, latents]`: the largest activation; 0 where a latent is silent."""
-    own = codes(placed, reading)
+    own = codes(sae, reading)
     largest = torch.zeros(at.shards * own.latents, device=own.value.device)
     place = at.shard[own.row] * own.latents + own.latent
     largest.scatter_reduce_(0, place, own.value, "amax")
@@ -194,9 +197,9 @@ class _Rows:
     """Places of each row's most active latents, ascending."""
 
 
-def _rows(placed: Placed, reading: Reading) -> _Rows:
+def _rows(sae: Sae, reading: Reading, centre: Tensor) -> _Rows:
     def make() -> _Rows:
-        own = codes(placed, reading)
+        own = codes(sae, reading)
         value = own.value.double()
 
         def over_row(values: Tensor) -> Tensor:
@@ -205,12 +208,12 @@ def _rows(placed: Placed, reading: Reading) -> _Rows:
         return _Rows(
             over_row(value),
             over_row(value * value),
-            over_row(value * placed.centre.double()[own.latent]),
+            over_row(value * centre.double()[own.latent]),
             over_row(torch.ones_like(value)),
             _most_active(own),
         )
 
-    return reading.once((placed.sae.label, "rows"), make)
+    return reading.once((sae.label, "rows"), make)
 
 
 def _by_row(
@@ -264,10 +267,10 @@ def _leading(group: Tensor, value: Tensor, groups: int) -> Tensor:
     return order[rank < TOP]
 
 
-def _top(placed: Placed, reading: Reading, at: Positions) -> Top:
+def _top(sae: Sae, reading: Reading, at: Positions) -> Top:
     """Where every latent fires most in this batch; of equal activations (texts that begin alike)
     at the first positions, whatever the order of rows."""
-    own = codes(placed, reading)
+    own = codes(sae, reading)
     position = (at.document << BITS) + at.offset
     order = torch.argsort(position[own.row], stable=True)
     chosen = order[_leading(own.latent[order], own.value[order], own.latents)]

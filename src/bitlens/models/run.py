@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
 
@@ -21,6 +22,23 @@ class Rounding(Protocol):
     def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor: ...
 
     def expert(self, index: int) -> "Rounding": ...
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What is put in the place of something on its way through depth."""
+
+    site: str
+    """`embed`, `resid.N`, `attn.N` or `mlp.N`."""
+    change: Callable[[Tensor], Tensor]
+    """`[n, width]` float32 of some positions to what is to stand there."""
+
+    def at(self, index: Tensor, value: Tensor) -> Tensor:
+        """`[..., width]` changed at the flattened positions `index`; the others as they are."""
+        flat = value.flatten(0, -2).clone()
+        index = index.to(flat.device)
+        flat[index] = self.change(flat[index].float()).to(flat)
+        return flat.view_as(value)
 
 
 class Block:
@@ -45,21 +63,31 @@ class Block:
         self._device, self._dtype = some.device, some.dtype
 
     def __call__(
-        self, hidden: Tensor, call: Call, sites: Sequence[str] = (), valid: Tensor | None = None
+        self,
+        hidden: Tensor,
+        call: Call,
+        sites: Sequence[str] = (),
+        valid: Tensor | None = None,
+        edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """What is at these sites, and the block's output. `hidden` is `[rows, positions, width]`;
-        `valid` `[rows, positions]` is 0 at padding."""
+        `valid` `[rows, positions]` is 0 at padding. `edits`: by kind of site (`resid`, `attn`,
+        `mlp`), what becomes of it."""
+        edits = edits or {}
         # A fork may come from a stream of another dtype.
         hidden = hidden.to(self._device, self._dtype)
         call = call.each(lambda tensor: tensor.to(self._device))
         with ExitStack() as listening:
             kinds = [site(s).kind for s in sites]
+            # Before what listens, which then hears what was put in place.
+            listening.enter_context(_replacing(self.code, self.names, edits))
             caught = listening.enter_context(_capture(self.code, self.names, kinds))
             if self.roundings:
                 listening.enter_context(self._rounding(hidden, valid))
             output = first_tensor(
                 functional_call(self.code, self.weights, (hidden, *call.args), call.kwargs)
             )
+        output = edits["resid"](output) if "resid" in edits else output
         caught["resid"] = output
         return {s: _with_batch(caught[site(s).kind], hidden) for s in sites}, output
 
@@ -81,6 +109,32 @@ def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
     if value.shape[0] == rows * positions and value.shape[0] != rows:
         return value.unflatten(0, (rows, positions))
     return value
+
+
+@contextmanager
+def _replacing(
+    code: nn.Module, names: BlockLayout, edits: Mapping[str, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
+    """Let attention and MLP hand out something else, and stop it."""
+
+    def hook_of(edit: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            changed = edit(first_tensor(output))
+            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+        return hook
+
+    paths = {"attn": names.attention, "mlp": names.mlp}
+    handles = [
+        code.get_submodule(paths[kind]).register_forward_hook(hook_of(edit))
+        for kind, edit in edits.items()
+        if kind in paths
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

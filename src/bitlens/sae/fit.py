@@ -54,6 +54,11 @@ class FitTally:
         self._firings += torch.bincount(codes.latent, minlength=self.sae.latents).cpu()
         return codes
 
+    @property
+    def mean(self) -> Tensor:
+        """`[width]` float32: of everything added so far."""
+        return (self._sum / max(1, self._positions)).float()
+
     def result(self) -> Fit:
         """Of everything added so far."""
         n = max(1, self._positions)

@@ -111,9 +111,7 @@ class Sae:
                 f"({self.trained_on.model or 'not recorded'}).",
                 "an SAE that was trained on this model.",
             )
-        x, scale, shift = self._normalised(x.float())
-        if self.apply_b_dec_to_input:
-            x = x - self.b_dec
+        x, scale, shift = self.read(x)
         tile = min(max(1, _TILE_BYTES // (4 * self.latents)), max(1, len(x)))
         memory = x.new_empty(tile, self.latents)
         found = []
@@ -127,6 +125,12 @@ class Sae:
             found.append((nowhere, nowhere, x.new_empty(0)))
         row, latent, value = (torch.cat(parts) for parts in zip(*found, strict=True))
         return Codes(row, latent, value, len(x), self.latents, scale, shift)
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """`[n, width]` to what the encoder is multiplied with, and the scale and the shift of each
+        row that decoding gives back."""
+        x, scale, shift = self._normalised(x.float())
+        return (x - self.b_dec if self.apply_b_dec_to_input else x), scale, shift
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Tensor:

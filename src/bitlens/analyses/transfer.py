@@ -1,0 +1,179 @@
+"""What does the model lose when an SAE's reconstruction takes the place of what it read?
+
+Not how well activations are described but whether what the model needs of them is: the SAE is
+spliced into the reference and into the twin, each of which goes on from there, and each is held
+against its own clean loss.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Outcome, Sample
+from bitlens.models.run import Edit
+from bitlens.readings import Pair, Reading
+from bitlens.records import Metric
+from bitlens.sae.sae import Sae
+from bitlens.tally import Tally, Totals
+
+if TYPE_CHECKING:
+    from bitlens.models.layout import Layout
+
+_SOURCE = "Gao et al. 2024, arXiv 2406.04093, section 4.1; with the mean in the place of zero"
+
+METRICS = (
+    Metric(
+        "loss_recovered",
+        "What share of the loss that an average activation in its place costs does the SAE's "
+        "reconstruction save, each model against its own clean loss?",
+        "share",
+        "lower",
+        None,
+        level=True,
+        source=_SOURCE,
+    ),
+    Metric(
+        "loss_added",
+        "How much worse does the model predict with the reconstruction in place?",
+        "nats",
+        "higher",
+        None,
+        level=True,
+    ),
+    Metric(
+        "loss_at_stake",
+        "How much worse does it predict with the reference's mean activation in place?",
+        "nats",
+        None,
+        None,
+        level=True,
+    ),
+    Metric(
+        "recovered_difference",
+        "How much less of it does the SAE save in the twin than in the reference?",
+        "share",
+        "higher",
+        0.0,
+    ),
+    Metric(
+        "added_difference",
+        "How much more does the splice cost the twin than the reference?",
+        "nats",
+        "higher",
+        0.0,
+    ),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Splice:
+    """An SAE to be put in the place of what it reads."""
+
+    sae: Sae
+    site: str
+    mean: Tensor
+    """`[width]`: the reference's mean activation there."""
+    adapted: Sae | None = None
+    """The one for the twin, where it is another."""
+
+
+@ANALYSES.register("transfer")
+@dataclass(frozen=True)
+class Transfer(Analysis):
+    """The SAE spliced into both models, at every position that counts, beside mean ablation.
+
+    With the cross-entropies CE of a model's predictions, loss recovered is (CE_mean - CE_sae) /
+    (CE_mean - CE_clean): 1 where the reconstruction does no harm, 0 where it is worth no more than
+    the mean. On the documents that forks run on.
+    """
+
+    splices: tuple[Splice, ...] = ()
+
+    name: ClassVar[str] = "transfer"
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            s.sae.label: [s.site, s.sae.fingerprint, s.adapted.fingerprint if s.adapted else ""]
+            for s in self.splices
+        }
+
+    def edits(self, who: str) -> Mapping[str, Edit]:
+        found = {}
+        for splice in self.splices:
+            sae = splice.adapted if who == "twin" and splice.adapted else splice.sae
+            found[_mean_at(splice.site)] = Edit(splice.site, _constant(splice.mean))
+            found[splice.sae.label] = Edit(splice.site, partial(reconstruction, sae))
+        return found
+
+    def sites(self, layout: "Layout") -> list[str]:
+        return ["logits"]
+
+    def tally(self, pair: Pair) -> Tally:
+        at = pair.positions
+        sums = {"count": at.total(torch.ones(len(at), device=at.target.device))}
+        read = {"reference": pair.reference, "twin": pair.twin, **pair.forks}
+        for who, reading in read.items():
+            sums[who] = at.total(reading.once("loss", partial(_loss, reading, at.target)))
+        return Tally(sums=sums)
+
+    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+        found: Findings = []
+        for splice in self.splices:
+            label = splice.sae.label
+            recovered, added = {}, {}
+            for who in ("reference", "twin"):
+                item = f"{label}, {who}"
+                clean, spliced, mean = (
+                    totals.sum(name) / totals.sum("count")
+                    for name in (who, f"{who} {label}", f"{who} {_mean_at(splice.site)}")
+                )
+                added[who] = spliced - clean
+                found.append(Outcome("loss_added", added[who], item))
+                found.append(Outcome("loss_at_stake", mean - clean, item))
+                recovered[who] = _share(mean - spliced, mean - clean)
+                # The mean in its place is chance.
+                found.append(_outcome("loss_recovered", recovered[who], item, 0.0))
+            lost = None
+            if recovered["reference"] is not None and recovered["twin"] is not None:
+                lost = recovered["reference"] - recovered["twin"]
+            found.append(_outcome("recovered_difference", lost, label))
+            found.append(Outcome("added_difference", added["twin"] - added["reference"], label))
+        return found
+
+
+def reconstruction(sae: Sae, x: Tensor) -> Tensor:
+    """`[n, width]` to what the SAE makes of it."""
+    return sae.decode(sae.codes(x))
+
+
+def _constant(mean: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda x: mean.to(x).expand_as(x)
+
+
+def _mean_at(site: str) -> str:
+    return f"the mean at {site}"
+
+
+def _loss(reading: Reading, target: Tensor) -> Tensor:
+    """`[n]`: cross-entropy of the next token, nats."""
+    return torch.nn.functional.cross_entropy(reading.values, target, reduction="none")
+
+
+def _share(saved: np.ndarray, stake: np.ndarray) -> np.ndarray | None:
+    return saved / stake if np.all(stake > 0) else None
+
+
+def _outcome(
+    metric: str, values: np.ndarray | None, item: str, chance: float | None = None
+) -> Outcome:
+    if values is None:
+        reason = "the mean in its place costs nothing here, so there is nothing to recover"
+        return Outcome(metric, None, item, reason=reason)
+    return Outcome(metric, values, item, chance)

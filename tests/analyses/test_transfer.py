@@ -1,0 +1,175 @@
+"""Transfer: numbers worked by hand, and the model itself with hooks to agree with."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tiny
+from bitlens.analyses.analysis import Outcome
+from bitlens.analyses.transfer import Splice, Transfer, reconstruction
+from bitlens.plan import SUBSET
+from bitlens.readings import Pair, Positions, Reading
+from bitlens.records import Value
+from bitlens.sae.sae import Sae
+from bitlens.stats.replicates import leave_one_out
+
+from .by_hand import NOTHING
+
+SITE = "resid.1"
+Found = dict[tuple[str, str], Value]
+
+
+def perfect(width: int) -> Sae:
+    """Two latents a dimension, one for each sign: what it reads, it gives back."""
+    eye = torch.eye(width)
+    both = torch.cat([eye, -eye])
+    return Sae(
+        "perfect", SITE, "standard", both.T.contiguous(), torch.zeros(2 * width), both,
+        torch.zeros(width),
+    )  # fmt: skip
+
+
+def constant(width: int, mean: Tensor) -> Sae:
+    """Says the mean whatever it reads."""
+    nothing = torch.zeros(width, 1)
+    return Sae("constant", SITE, "standard", nothing, torch.zeros(1), nothing.T, mean)
+
+
+def measured(splices: list[Splice], folder: Path, compression: str = "rtn:bits=3") -> Found:
+    analysis = Transfer(tuple(splices))
+    plan = tiny.plan(tiny.spoken(tiny.speaker(), [24] * 8 + [9, 5]), [analysis], batch_tokens=100)
+    twins = {"twin": compression}
+    found = tiny.values(tiny.measurement(tiny.speaker(), twins, plan, folder, [analysis]))
+    return {(metric, item): value for (_, _, item, _, metric), value in found.items()}
+
+
+def test_by_hand() -> None:
+    """Losses of 1, 2 and 5 nats clean, spliced and ablated: 3/4 recovered, 1 nat added, 4 at
+    stake; in the twin 2, 4 and 6: 1/2, 2 and 4. A quarter less is saved, and a nat more lost."""
+    splice = Splice(perfect(4), SITE, torch.zeros(4))
+    edits = ("perfect", f"the mean at {SITE}")
+    both = ("reference", "twin")
+    names = [*both, *(f"{who} {edit}" for who in both for edit in edits)]
+    losses = dict(zip(names, [1.0, 2.0, 2.0, 5.0, 4.0, 6.0], strict=True))
+    place = torch.zeros(2, dtype=torch.int64)
+
+    def reading(loss: float) -> Reading:
+        p = np.exp(-loss)
+        return Reading(torch.log(torch.tensor([[p, 1 - p]] * 2, dtype=torch.float32)))
+
+    at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
+    read = {who: reading(loss) for who, loss in losses.items()}
+    forks = {who: one for who, one in read.items() if " " in who}
+    pair = Pair("logits", "", read["reference"], read["twin"], at, lambda size: size, forks)
+    analysis = Transfer((splice,))
+    totals = analysis.tally(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
+    found = {
+        (o.metric, o.item): o.values
+        for o in analysis.finish(totals, NOTHING, NOTHING)
+        if isinstance(o, Outcome)
+    }
+    wanted = {
+        ("loss_recovered", "perfect, reference"): 0.75,
+        ("loss_recovered", "perfect, twin"): 0.5,
+        ("loss_added", "perfect, reference"): 1,
+        ("loss_added", "perfect, twin"): 2,
+        ("loss_at_stake", "perfect, reference"): 4,
+        ("loss_at_stake", "perfect, twin"): 4,
+        ("recovered_difference", "perfect"): 0.25,
+        ("added_difference", "perfect"): 1,
+    }
+    assert found.keys() == wanted.keys()
+    for key, number in wanted.items():
+        assert found[key] == pytest.approx(np.full(3, number), abs=1e-5), key
+
+
+def test_a_perfect_sae_recovers_everything_and_the_mean_nothing(tmp_path: Path) -> None:
+    """In both models, to rounding."""
+    width = tiny.speaker().width
+    mean = torch.randn(width, generator=torch.Generator().manual_seed(0))
+    saes = (perfect(width), constant(width, mean))
+    found = measured([Splice(sae, SITE, mean) for sae in saes], tmp_path)
+    for who in ("reference", "twin"):
+        assert found[("loss_at_stake", f"perfect, {who}")].value > 0.1  # type: ignore[operator]
+        assert found[("loss_recovered", f"perfect, {who}")].value == pytest.approx(1, abs=1e-4)
+        assert found[("loss_recovered", f"constant, {who}")].value == pytest.approx(0, abs=1e-4)
+        assert found[("loss_recovered", f"constant, {who}")].chance == 0
+
+
+@pytest.mark.parametrize("who", ["reference", "twin"])
+def test_it_is_what_hooks_on_the_whole_model_give(who: str, tmp_path: Path) -> None:
+    """Each document alone through the model itself, its block's output replaced where it counts:
+    the same losses, clean, spliced and ablated; the twin by an SAE of its own."""
+    layout = tiny.speaker()
+    mean = 0.1 * torch.randn(layout.width, generator=torch.Generator().manual_seed(0))
+    sae, own = tiny.sae(), tiny.sae(seed=1)
+    found = measured([Splice(sae, SITE, mean, own)], tmp_path)
+    model = layout.model if who == "reference" else tiny.twin(layout, "rtn:bits=3").model()
+    block = model.get_submodule(layout.block_name(1))
+    read = sae if who == "reference" else own
+    rows = tiny.spoken(layout, [24] * 8 + [9, 5]).rows
+    edits = {"mean": lambda x: mean.expand_as(x), "sae": lambda x: reconstruction(read, x)}
+
+    def loss(edit: str) -> float:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            states = (output[0] if isinstance(output, tuple) else output).clone()
+            # The first position does not count.
+            states[0, 1:] = edits[edit](states[0, 1:])
+            return (states, *output[1:]) if isinstance(output, tuple) else states
+
+        handle = block.register_forward_hook(hook) if edit in edits else None
+        losses = []
+        for row in rows:
+            tokens = torch.from_numpy(row).long()[None]
+            with torch.no_grad():
+                logits = model(tokens, use_cache=False).logits[0].float()
+            inside = nn.functional.cross_entropy(logits[:-1], tokens[0, 1:], reduction="none")
+            losses.append(inside[1:])
+        if handle is not None:
+            handle.remove()
+        return float(torch.cat(losses).mean())
+
+    clean, spliced, ablated = loss(""), loss("sae"), loss("mean")
+    item = f"random, {who}"
+    assert found[("loss_added", item)].value == pytest.approx(spliced - clean, abs=1e-4)
+    assert found[("loss_at_stake", item)].value == pytest.approx(ablated - clean, abs=1e-4)
+    share = (ablated - spliced) / (ablated - clean)
+    assert found[("loss_recovered", item)].value == pytest.approx(share, abs=1e-3)
+
+
+def test_what_costs_nothing_can_recover_nothing() -> None:
+    """Where ablation does no harm there is a reason and no number."""
+    splice = Splice(perfect(4), SITE, torch.zeros(4))
+    place, logits = torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3)
+    at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
+    analysis = Transfer((splice,))
+    forks = {
+        f"{who} {name}": Reading(logits)
+        for who in ("reference", "twin")
+        for name in analysis.edits(who)
+    }
+    pair = Pair("logits", "", Reading(logits), Reading(logits), at, lambda size: size, forks)
+    totals = analysis.tally(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
+    found = analysis.finish(totals, NOTHING, NOTHING)
+    none = [o for o in found if isinstance(o, Outcome) and o.values is None]
+    assert {o.metric for o in none} == {"loss_recovered", "recovered_difference"}
+    assert all(o.reason and "costs nothing" in o.reason for o in none)
+
+
+def test_two_saes_of_a_site_share_its_mean(tmp_path: Path) -> None:
+    """The mean is put in once; every number rests on the documents that forks run on."""
+    width = tiny.speaker().width
+    saes = [tiny.sae(), replace(tiny.sae(seed=1), label="other")]
+    analysis = Transfer(tuple(Splice(sae, SITE, torch.zeros(width)) for sae in saes))
+    assert len(analysis.edits("twin")) == 3
+    plan = tiny.plan(tiny.corpus([[9]] * 40), [analysis])
+    found = tiny.values(
+        tiny.measurement(tiny.speaker(), {"twin": "rtn:bits=3"}, plan, tmp_path, [analysis])
+    )
+    assert plan.sets[SUBSET].documents == 32
+    assert {value.documents for value in found.values()} == {32}
