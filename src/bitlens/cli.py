@@ -259,6 +259,32 @@ def fit(
 
 
 @app.command()
+def repair(
+    results: Results,
+    twin: Annotated[str, typer.Option(metavar="SPEC", help="Which of its twins, rtn:bits=3.")],
+    sae: Annotated[
+        str, typer.Option(metavar="DIR", help="An SAE of its model, or release:RELEASE:SAE_ID.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the SAE to.")],
+    calibration: Annotated[str | None, _setting("calibration", "SOURCE")] = None,
+    calibration_tokens: Annotated[int, _setting("calibration_tokens", "N")] = DEFAULT[
+        "calibration_tokens"
+    ],
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Train the encoder too; takes minutes.")
+    ] = False,
+) -> None:
+    """Adapt an SAE to a twin and show what that repairs.
+
+    On calibration documents; measured on the text of the results. Writes a SAELens folder.
+    """
+    from bitlens.repairs import repair_run
+
+    _show(repair_run(results, twin, sae, out, calibration, calibration_tokens, finetune, _say))
+    _say(f"Saved: {out}")
+
+
+@app.command()
 def align(
     first: Annotated[
         list[str], typer.Option(metavar="DIR", help="An SAE of one precision; once for each seed.")
