@@ -8,6 +8,7 @@ import torch
 
 from bitlens.compress.activations import Activations
 from bitlens.compress.compression import Compressed, Map
+from bitlens.errors import BitlensError
 from bitlens.kept import ENVIRONMENT, Kept, cache, folder_of
 
 
@@ -46,7 +47,8 @@ def test_only_a_record_makes_it_complete(tmp_path: Path) -> None:
     assert kept.has("block.0") and not kept.complete
     kept.finish({"compression": "gptq:bits=4"})
     assert kept.complete
-    assert json.loads((kept.folder / "record.json").read_text()) == {"compression": "gptq:bits=4"}
+    record = json.loads((kept.folder / "record.json").read_text())
+    assert record == {"compression": "gptq:bits=4", "parts": ["block.0"]}
     assert sorted(p.name for p in kept.folder.iterdir()) == ["block.0.safetensors", "record.json"]
 
 
@@ -58,3 +60,26 @@ def test_the_folder_is_named_by_what_made_it(
     one, same = folder_of({"a": 1, "b": 2}), folder_of({"b": 2, "a": 1})
     assert one == same != folder_of({"a": 1, "b": 3})
     assert one.parent.parent == tmp_path == cache()
+
+
+@pytest.mark.parametrize("damage", ["missing", "junk", "cut", "record"])
+def test_what_is_damaged_is_not_there(tmp_path: Path, damage: str) -> None:
+    """A part that is gone or cannot be read, or a record that cannot, makes it incomplete."""
+    kept = Kept(tmp_path)
+    for part in ("block.0", "block.1"):
+        kept.add(part, maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+    kept.finish({})
+    file = tmp_path / ("record.json" if damage == "record" else "block.1.safetensors")
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:20] if damage == "cut" else b"junk")
+    assert not Kept(tmp_path).complete and Kept(tmp_path).has("block.0")
+    assert Kept(tmp_path).has("block.1") is (damage == "record")
+
+
+def test_no_room_is_said_first(tmp_path: Path) -> None:
+    """A cache that cannot be written to is named before anything is calibrated."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BitlensError, match=ENVIRONMENT):
+        Kept(tmp_path / "file" / "twin").prepare()

@@ -124,6 +124,7 @@ class _Maker:
         self._survey: Any = None
 
     def begin(self, hidden: list[Tensor]) -> None:
+        self.wanted.kept.prepare()
         self.hidden = hidden
         targets = partial(targeted_maps, self.layout, self.wanted.targets)
         self._survey = self.wanted.compression.survey(targets)

@@ -1,10 +1,14 @@
 """On which documents are compressions calibrated, and did the evaluation read them too?"""
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 from tqdm import tqdm
 
+import bitlens
 from bitlens.calibrate import Wanted, calibrate, work
 from bitlens.compress import format
 from bitlens.compress.compression import Compression
@@ -49,6 +53,14 @@ def read_calibration(
     return corpus
 
 
+def read_for_calibration(corpus: Corpus) -> str:
+    """What calibrated methods read, for the page."""
+    return (
+        f"Calibrated compressions read {corpus.n_documents:,} documents of {corpus.name}, "
+        f"{corpus.n_tokens:,} tokens (sha256 {corpus.token_hash[:12]})."
+    )
+
+
 def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Check:
     """Are the two apart? An error where they are not and should be."""
     shared = overlap(calibration, evaluation)
@@ -76,6 +88,17 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
     return Check(name, False, f"{found}, which was allowed")
 
 
+@cache
+def _code() -> str:
+    """Which code makes them? Another version of a method is another method."""
+    root = Path(bitlens.__file__).parent
+    folders = (root / "compress", root / "models")
+    digest = hashlib.sha256()
+    for file in [root / "calibrate.py", *sorted(f for d in folders for f in d.glob("*.py"))]:
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def wanted(
     layout: Layout,
     loaded: Loaded,
@@ -94,7 +117,10 @@ def wanted(
             "targets": sorted(targets),
             "calibration": corpus.token_hash,
             "seed": seed,
-            "bitlens": version("bitlens"),
+            "device": layout.device.type,
+            "attention": loaded.attention,
+            "versions": [version(name) for name in ("torch", "transformers")],
+            "code": _code(),
         }
         record = {**made_by, "model": loaded.name, "calibration name": corpus.name}
         kept = Kept(folder_of(made_by))

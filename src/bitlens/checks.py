@@ -1,5 +1,6 @@
 """Is the measurement itself to be trusted? What a run checks about itself."""
 
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -51,6 +52,14 @@ def about_change(side: Side, rows: Sequence[coverage.Row], allowed: bool) -> Che
     total = coverage.total(rows)
     if side.compression.name == "nothing":
         return Check(f"{side.text}: weights are equal", total.changed == 0, "as they should be")
+    errors = [r.relative_error for r in rows if r.compressed and r.relative_error is not None]
+    if errors and statistics.median(errors) >= 1:
+        return Check(
+            f"{side.text}: weights differ",
+            False,
+            f"by as much as weights that have nothing to do with each other: median error "
+            f"{statistics.median(errors):.0%} of their size; is this a twin of that reference?",
+        )
     return Check(
         f"{side.text}: weights differ",
         total.changed > 0 or (None if side.control else False),

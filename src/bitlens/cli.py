@@ -171,7 +171,7 @@ def compress(
         model,
         with_,
         controls=(),
-        calibration=calibration,
+        calibration=calibration or (DEMO if model == DEMO else None),
         calibration_tokens=calibration_tokens,
         context=context,
         bos=bos,

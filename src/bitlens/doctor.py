@@ -16,7 +16,17 @@ from bitlens.models.load import load
 from bitlens.models.source import ModelSource
 
 NEEDED = ("bitlens", "torch", "transformers", "accelerate", "safetensors", "numpy", "pyarrow")
-OPTIONAL = {"datasets": "for --text hf:owner/name"}
+OPTIONAL = {"datasets": "for --text hf:owner/name: pip install datasets"} | {
+    name: f"for checkpoint: of its format: pip install 'bitlens[{extra}]'"
+    for name, extra in {
+        "bitsandbytes": "bnb",
+        "gptqmodel": "gptq",
+        "compressed-tensors": "ct",
+        "hqq": "hqq",
+        "torchao": "torchao",
+        "gguf": "gguf",
+    }.items()
+}
 SHOWN = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 """Variables of the environment whose values are no secrets."""
 HIDDEN = ("HF_HOME", "HF_TOKEN")
@@ -29,7 +39,7 @@ def examine() -> Iterator[tuple[str, str]]:
     for name in NEEDED:
         yield name, version(name)
     for name, purpose in OPTIONAL.items():
-        yield name, _installed(name) or f"absent ({purpose}: pip install {name})"
+        yield name, _installed(name) or f"absent ({purpose})"
     yield "system", f"{platform.system()} {platform.machine()}"
     yield "cores", f"{psutil.cpu_count()}, of which torch uses {torch.get_num_threads()} threads"
     yield "vector instructions", torch.backends.cpu.get_cpu_capability()

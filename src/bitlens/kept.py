@@ -4,18 +4,20 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bitlens.compress.activations import Activations
 from bitlens.compress.compression import Compressed, Map
+from bitlens.errors import BitlensError
 from bitlens.store import write
 
 ENVIRONMENT = "BITLENS_CACHE"
@@ -44,10 +46,33 @@ class Kept:
 
     @property
     def complete(self) -> bool:
-        return (self.folder / _RECORD).is_file()
+        """Whether all of it is there, and whole; what is not will be made again."""
+        try:
+            parts = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))["parts"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return all(self.has(part) for part in parts)
 
     def has(self, part: str) -> bool:
-        return self._file(part).is_file()
+        """Whether this part is there and can be read."""
+        file = self._file(part)
+        try:
+            return file.is_file() and bool(_metadata(file))
+        except (SafetensorError, OSError):
+            return False
+
+    def prepare(self) -> None:
+        """Make sure that there is room for it, before anything long begins."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise BitlensError(
+                f"{self.folder} cannot be written to: {error.strerror}.",
+                "a folder to keep calibrated twins in.",
+                f"{ENVIRONMENT}=DIR, a folder of yours with room.",
+            ) from error
 
     def add(self, part: str, maps: Sequence[Map], results: Sequence[Compressed]) -> None:
         """Keep what became of these maps, in the dtype of their reference."""
@@ -75,7 +100,9 @@ class Kept:
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Only now does it count as complete."""
-        text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
+        parts = sorted(file.stem for file in self.folder.glob("*.safetensors"))
+        whole = {**record, "parts": parts}
+        text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False)
         write(self.folder / _RECORD, text.encode())
 
     def remove(self) -> None:
@@ -87,6 +114,7 @@ class Kept:
             self._parts = {
                 name: file.name
                 for file in self.folder.glob("*.safetensors")
+                if self.has(file.stem)
                 for name in _metadata(file)
             }
         return [self._read(map) for map in maps]

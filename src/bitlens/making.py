@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from bitlens.calibrate import Wanted
-from bitlens.calibration import about_overlap, calibrated, make, read_calibration, source_of, wanted
+from bitlens.calibration import (
+    about_overlap,
+    calibrated,
+    make,
+    read_calibration,
+    read_for_calibration,
+    source_of,
+    wanted,
+)
 from bitlens.checkpoint_twin import CheckpointTwin
 from bitlens.checkpoints import open_checkpoint
 from bitlens.compress import format
@@ -163,7 +171,7 @@ class Making:
         runs = "real kernels" if checkpoint.kernels else "dequantized weights"
         detail = " ".join([f"{checkpoint.format}, run as {runs}.", *checkpoint.notes])
         self.say(f"{text}: {detail}")
-        self.checks.append(Check(f"{text}: what runs", checkpoint.kernels or None, detail))
+        self.checks.append(Check(f"{text}: what runs", True, detail))
 
     def _try(self, compression: Compression, names: Sequence[str]) -> None:
         """Does it fit this model? Asked once, of noise of what it is like."""
@@ -208,11 +216,18 @@ class Making:
     def _batch_tokens(self) -> int:
         return BATCH_TOKENS.get(self.layout.device.type, BATCH_TOKENS["cpu"])
 
+    @property
+    def notes(self) -> list[str]:
+        """What the reader of a result should know of the calibration documents."""
+        return [read_for_calibration(self.calibration)] if self.calibration is not None else []
+
     def _documents(self, asking: Compression) -> Corpus:
         """What is calibrated on, and that it is apart from the evaluation."""
         if self.calibration is None:
+            # Where nothing is measured, the text is nobody's choice and says nothing.
+            text = self.study.text if self.evaluation is not None else None
             corpus = read_calibration(
-                source_of(self.study.calibration, self.study.text, asking),
+                source_of(self.study.calibration, text, asking),
                 self.loaded,
                 self.layout,
                 self.context,

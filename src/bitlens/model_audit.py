@@ -402,6 +402,7 @@ class Audit:
         plan = self.plan({})
         rule = self.study.positions
         notes = [note for corpus, _ in self.own.values() for note in corpus.notes]
+        notes += self.making.notes
         if self.making.calibration is not None:
             notes.append(read_for_calibration(self.making.calibration))
         described = describe_corpus(self.corpus, plan, name, self.seed, rule)

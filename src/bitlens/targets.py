@@ -62,6 +62,13 @@ def try_shapes(layout: Layout, names: set[str], compression: Compression) -> Non
             trial = replace(example, weight=weight)
             survey = compression.survey(partial(list, [trial]))
             (made,) = compression.compress([trial], 0, survey, _inputs(trial, compression))
+            if made.activations is not None and not example.name.startswith(layout.blocks_path):
+                raise BitlensError(
+                    f"{format(part)} rounds inputs, and is to compress {example.name}, which is "
+                    "no matrix of a block.",
+                    "matrices of blocks: only their inputs are rounded.",
+                    f"mixed:{example.name}=[rtn:bits=8],*=[{format(part)}], or without it.",
+                )
             if made.activations is not None and example.weight.ndim == 3:
                 # What experts are multiplied with is only seen where they run one by one.
                 layout.model.set_experts_implementation("eager")

@@ -97,11 +97,12 @@ def _check_part(pattern: str, part: Compression) -> None:
             f"the compression of {pattern} has patterns of its own, {format(part)}",
             "patterns before the compressions only",
         )
-    if part.control or part.compute_dtype or part.name in ("mixed", "checkpoint"):
+    unknown = getattr(part, "match", None) is not None
+    if unknown or part.control or part.compute_dtype or part.name in ("mixed", "checkpoint"):
         raise _refused(
             f"{pattern} is to be {format(part)}",
             "compressions that change matrices and nothing else: no control, no other mixture, no"
-            " checkpoint, no dtype to compute in",
+            " checkpoint, no dtype to compute in, nothing to be matched first",
         )
 
 

@@ -65,6 +65,7 @@ def compressed(evidence: Evidence, model: str) -> tuple[Part, ...]:
 def _summary(name: str, modules: list[Row]) -> tuple[str, ...]:
     chosen = [row for row in modules if row["compressed"]]
     same = sum(not row["changed"] for row in chosen)
+    rounded = sum("inputs rounded" in row["note"] for row in chosen)
     total = sum(row["parameters"] for row in modules)
     changed = sum(row["changed"] * row["parameters"] for row in modules)
     weights = sum(row["parameters"] for row in chosen)
@@ -75,7 +76,9 @@ def _summary(name: str, modules: list[Row]) -> tuple[str, ...]:
     alone = Counter(row["kind"] for row in modules if not row["compressed"] and row["parameters"])
     return (
         name,
-        f"{len(chosen)} of {len(modules)}" + (f", {same} unchanged" if same else ""),
+        f"{len(chosen)} of {len(modules)}"
+        + (f", {same} unchanged" if same else "")
+        + (f", inputs of {rounded} rounded" if rounded else ""),
         f"{100 * changed / total:.1f} %" if total else "–",
         plain(bits / weights, 2) if weights else "–",
         size(sum(row["bytes"] for row in chosen)) if chosen else "–",
