@@ -403,8 +403,6 @@ class Audit:
         rule = self.study.positions
         notes = [note for corpus, _ in self.own.values() for note in corpus.notes]
         notes += self.making.notes
-        if self.making.calibration is not None:
-            notes.append(read_for_calibration(self.making.calibration))
         described = describe_corpus(self.corpus, plan, name, self.seed, rule)
         done.corpora.append({**described, "notes": described["notes"] + notes})
         for key, cell in self.cells.items():
