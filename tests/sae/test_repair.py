@@ -261,3 +261,9 @@ def test_too_few_positions_are_refused() -> None:
     """No map of 16 dimensions can be learnt from 12 positions."""
     with pytest.raises(BitlensError, match="calibration"):
         repair(sae(), on(activations(n=16), activations(n=16)))
+
+
+def test_an_sae_that_is_not_linear_where_it_fires_is_refused() -> None:
+    """A gain folded into such an encoder would not be a gain of its code."""
+    with pytest.raises(BitlensError, match="squared"):
+        repair(replace(sae(), architecture="squared"), on(activations()))  # type: ignore[arg-type]

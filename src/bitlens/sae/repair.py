@@ -20,6 +20,7 @@ from bitlens.sae.sae import Sae
 
 UNREPAIRED, GAIN, MAP, TRAINED = "as it is", "gain and offset", "linear map", "fine-tuned"
 """The steps; each but the gain begins with what the one before it made."""
+ADAPTABLE = ("standard", "topk", "jumprelu", "gated")
 SHRINKAGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of a linear map towards the identity, in units of the mean variance of what it maps."""
 FEWEST_FIRINGS = 2
@@ -85,8 +86,15 @@ def repair(
     """The SAE as it is and after every step of repair, each with its error on the held-out
     calibration positions. `progress` is told every step of training.
 
-    BitlensError where there are too few positions to learn from.
+    BitlensError where there are too few positions to learn from, and for an SAE whose code is not
+    its pre-activation where it fires.
     """
+    if sae.architecture not in ADAPTABLE:
+        raise BitlensError(
+            f"The SAE {sae.label} is {sae.architecture}.",
+            f"one of {', '.join(ADAPTABLE)}: what they say is linear in what they read.",
+            "another --sae.",
+        )
     learnt, held = on.part(False), on.part(True)
     if len(learnt.twin) <= sae.width or len(held.twin) < 2:
         raise BitlensError(
