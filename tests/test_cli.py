@@ -429,6 +429,22 @@ def test_an_sae_that_is_not_there_is_said_before_anything_is_loaded(
     assert done.err.startswith(f"models[1].saes[1]: there is no folder {wrong}.\n")
 
 
+def test_saes_are_trained_on_a_model_and_its_twin(
+    bitlens: Command, llama: Path, short_texts: Path, tmp_path: Path
+):
+    """A folder each, which `fit` finds where they belong; a mistake ends with three parts."""
+    out = tmp_path / "saes"
+    training = ("train-sae", llama, "--site", "resid.0", "--text", short_texts, "--out", out)
+    two = ("--on", "reference", "--on", "rtn:bits=8")
+    done = bitlens(*training, *two, "--width", "2x,4x", "--k", 8, "--epochs", 40, "--lr", 0.01)
+    assert done.code == 0, done.err
+    folders = sorted(out.iterdir())
+    assert len(folders) == 4 and len(re.findall(r" 40 of 40 *$", done.out, re.M)) == 4
+    fitted = bitlens("fit", llama, "--sae", folders[0], "--text", short_texts)
+    assert "blocks.0.hook_resid_post = resid.0" in fitted.out
+    assert bitlens(*training, "--arch", "standard", "--k", 8).code == 2
+
+
 def test_saes_that_fit_end_well(bitlens: Command):
     """A table with a verdict each."""
     done = bitlens("fit", "demo", "--tokens", 1500)

@@ -34,6 +34,8 @@ app = typer.Typer(
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
 FIT_TOKENS = 16_384
 """Enough for a latent that fires at one position in a thousand to be seen alive."""
+TRAINING_TOKENS = 1_000_000
+"""Ten for each of 100,000 latents."""
 DEMO_TOKENS = 32_768
 """Enough to part the demo's compressions, few enough for two minutes on two cores."""
 INTERRUPTED = 130
@@ -281,6 +283,113 @@ def repair(
     from bitlens.repairs import repair_run
 
     _show(repair_run(results, twin, sae, out, calibration, calibration_tokens, finetune, _say))
+    _say(f"Saved: {out}")
+
+
+@app.command("train-sae")
+def train_sae(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or demo.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the SAEs to.")],
+    site: Annotated[str, typer.Option(metavar="SITE", help="Where: resid.6, mlp.3.")],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SPEC",
+            help="A compression to train on, gptq:bits=4; once for each. reference, and without "
+            "it: the model as it is.",
+        ),
+    ] = [],  # noqa: B006
+    arch: Annotated[
+        Literal["standard", "topk", "batchtopk", "gated", "jumprelu", "seed-plain", "seed-gated"],
+        typer.Option(
+            help="The architecture; those of seeds are of earlier studies, faults included."
+        ),
+    ] = "topk",
+    width: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="Times the model's width, 0.5x,8x, or latents, 4096."),
+    ] = "8x",
+    l1: Annotated[
+        str | None,
+        typer.Option(
+            "--l1",
+            metavar="LIST",
+            help="What firing costs: the sum of codes, for jumprelu each latent.",
+        ),
+    ] = None,
+    k: Annotated[
+        str | None,
+        typer.Option("--k", metavar="LIST", help="topk, batchtopk: latents at a position; 32."),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(metavar="R", help="The learning rate.")] = None,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the activations.")] = 5,
+    schedule: Annotated[
+        Literal["constant", "cosine", "linear"] | None,
+        typer.Option(help="The rate after its warm-up; linear: down over the last 30 %."),
+    ] = None,
+    patience: Annotated[
+        int,
+        typer.Option(metavar="N", help="Looks of 20 without gain that end training; 0: none do."),
+    ] = 0,
+    held_out: Annotated[
+        float, typer.Option(metavar="SHARE", help="Documents not learnt from.")
+    ] = 0.1,
+    seed: Annotated[str, typer.Option(metavar="LIST", help="Seeds of the training: 0,1.")] = "0",
+    text: Annotated[str, _setting("text", "SOURCE")] = DEFAULT["text"],
+    tokens: Annotated[int, _setting("tokens", "N")] = TRAINING_TOKENS,
+    calibration: Annotated[str | None, _setting("calibration", "SOURCE")] = None,
+    calibration_tokens: Annotated[int, _setting("calibration_tokens", "N")] = DEFAULT[
+        "calibration_tokens"
+    ],
+    context: Annotated[int | None, _setting("context", "N")] = None,
+    bos: Annotated[str, _setting("bos", "auto|yes|no")] = DEFAULT["bos"],
+    device: Annotated[str, _setting("device", "D")] = DEFAULT["device"],
+    dtype: Annotated[str, _setting("dtype", "auto|float32|bfloat16|float16")] = DEFAULT["dtype"],
+    revision: Annotated[str | None, _setting("revision", "R")] = None,
+    memory: Annotated[str | None, _setting("memory", "SIZE")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
+    ] = False,
+) -> None:
+    """Train SAEs on a model, compressed or not.
+
+    Lists of widths, penalties and seeds make a folder each, trained in one pass. Writes SAELens
+    folders. The same command again goes on where it stopped.
+    """
+    from bitlens.grid import Grid, listed
+    from bitlens.trainings import train_saes
+
+    grid = Grid(
+        site,
+        arch,
+        listed(width, str, "--width"),
+        () if l1 is None else listed(l1, float, "--l1"),
+        () if k is None else listed(k, int, "--k"),
+        listed(seed, int, "--seed"),
+        lr,
+        epochs,
+        schedule,
+        patience,
+        held_out,
+    )
+    compressions = [spec for spec in on if spec != "reference"]
+    study = audit_of(
+        model,
+        compressions or "nothing",
+        controls=(),
+        text=text,
+        tokens=tokens,
+        calibration=calibration,
+        calibration_tokens=calibration_tokens,
+        context=context,
+        bos=bos,
+        memory=memory,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    _show(train_saes(study, on, grid, out, _say))
     _say(f"Saved: {out}")
 
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from bitlens.demo.train_saes import Material, activations, cut, make, other
 from bitlens.sae.formats import load_sae
-from bitlens.sae.train import Recipe
+from bitlens.sae.training.recipe import Recipe
 
 TEXTS = ["abcdefgh", "xy", "a longer text, for two windows and more"]
 

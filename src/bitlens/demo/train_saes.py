@@ -34,7 +34,8 @@ from bitlens.records import to_json
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.formats import save_sae
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.sae.train import Recipe, describe, train_sae
+from bitlens.sae.training.loop import InMemory, Job, describe, train
+from bitlens.sae.training.recipe import Recipe
 
 CONTEXT = 256
 POSITIONS = 800_000
@@ -156,7 +157,9 @@ def make(
     for n, recipe in recipes.items():
         label = f"resid.{n}-{recipe.architecture}"
         hook = f"blocks.{n}.hook_resid_post"
-        sae = train_sae(learnt[n], watched[n], recipe, label, hook, trained_on, quiet)
+        job = Job(recipe, label, hook, trained_on)
+        (trained,) = train(InMemory({"": learnt[n]}), {"": watched[n]}, [job], quiet=quiet)
+        sae = trained.sae
         save_sae(sae, out / label)
         made[label] = sae, measure_fit(sae, measured[n])
         figures[label] = {
@@ -165,7 +168,7 @@ def make(
             "recipe": asdict(recipe),
         }
         if not quiet:
-            tqdm.write(f"{label}: {describe(made[label][1])} on {len(measured[n]):,} positions")
+            tqdm.write(f"{label}: {describe([made[label][1]])} on {len(measured[n]):,} positions")
     (out / "figures.json").write_text(to_json(figures, indent=1) + "\n", encoding="utf-8")
     return made
 

@@ -83,6 +83,13 @@ def resolve(pattern: str, layout: "Layout") -> list[str]:
     )
 
 
+def hook_of(name: str) -> str:
+    """What does TransformerLens call one of our sites? `blocks.3.hook_resid_post` for resid.3."""
+    place = site(name)
+    hooks = {kind: hook for hook, kind in reversed(_TRANSFORMER_LENS.items())}
+    return "hook_embed" if place.kind == "embed" else f"blocks.{place.depth}.{hooks[place.kind]}"
+
+
 def _from_transformer_lens(name: str) -> str | None:
     if name == "hook_embed":
         return "embed"

@@ -108,7 +108,7 @@ def _read(folder: Path, known: Format, overrides: Mapping[str, Any]) -> Sae:
 
 
 def save_sae(sae: Sae, path: Path | str) -> None:
-    """Write the folder that `load_sae` and SAELens read."""
+    """Write the folder that `load_sae` reads, and SAELens but for a seed-gated one."""
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"W_enc": sae.w_enc, "W_dec": sae.w_dec, "b_dec": sae.b_dec}
@@ -140,6 +140,8 @@ def save_sae(sae: Sae, path: Path | str) -> None:
         tensors["b_enc"] = sae.b_enc
         if sae.threshold is not None:
             tensors["threshold"] = sae.threshold
+    if sae.w_gate is not None and sae.b_gate is not None:
+        tensors |= {"W_gate": sae.w_gate, "b_gate": sae.b_gate}
     if sae.k is not None:
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
     save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / WEIGHTS)

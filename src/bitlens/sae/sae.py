@@ -15,8 +15,9 @@ from torch.nn.functional import embedding_bag
 from bitlens.errors import BitlensError
 from bitlens.sae.codes import Codes
 
-Architecture = Literal["standard", "topk", "jumprelu", "gated"]
-"""A gated one is held as the JumpReLU one that it is, and so has a threshold."""
+Architecture = Literal["standard", "topk", "jumprelu", "gated", "seed-gated"]
+"""A gated one is held as the JumpReLU one that it is, and so has a threshold. seed-gated: of an
+earlier study, with codes multiplied by a sigmoid; no other library knows it."""
 Normalisation = Literal["none", "expected_average_only_in", "layer_norm", "constant_norm_rescale"]
 """What is done to each activation before encoding. `expected_average_only_in` is a constant that
 was folded into the weights when training ended: reading such an autoencoder takes nothing."""
@@ -68,6 +69,10 @@ class Sae:
     """`[width]`."""
     threshold: Tensor | None = None
     """`[latents]`, jumprelu and gated: a latent fires where its pre-activation is above this."""
+    w_gate: Tensor | None = None
+    """`[width, latents]`, seed-gated: a code is multiplied by sigmoid(x w_gate + b_gate)."""
+    b_gate: Tensor | None = None
+    """`[latents]`, seed-gated."""
     k: int | None = None
     """topk only: at most this many latents fire at a position."""
     apply_b_dec_to_input: bool = True
@@ -91,7 +96,7 @@ class Sae:
 
     def to(self, device: torch.device | str) -> "Sae":
         """The same autoencoder on another device."""
-        names = ("w_enc", "b_enc", "w_dec", "b_dec", "threshold")
+        names = ("w_enc", "b_enc", "w_dec", "b_dec", "threshold", "w_gate", "b_gate")
         tensors = {name: getattr(self, name) for name in names}
         return replace(self, **{n: t.to(device) for n, t in tensors.items() if t is not None})
 
@@ -119,6 +124,8 @@ class Sae:
             part = x[first : first + tile]
             before = torch.addmm(self.b_enc, part, self.w_enc, out=memory[: len(part)])
             row, latent, value = self._firing(before)
+            if self.w_gate is not None and self.b_gate is not None:
+                value = value * torch.addmm(self.b_gate, part, self.w_gate)[row, latent].sigmoid()
             found.append((row + first, latent, value))
         if not found:
             nowhere = torch.empty(0, dtype=torch.int64, device=x.device)

@@ -62,6 +62,8 @@ def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[st
         w_dec=weights["W_dec"],
         b_dec=weights["b_dec"],
         threshold=weights.get("threshold"),
+        w_gate=weights.get("W_gate"),
+        b_gate=weights.get("b_gate"),
         k=_k(config, latents, folder) if architecture == "topk" else None,
         apply_b_dec_to_input=config.get("apply_b_dec_to_input") is not False,
         normalisation=normalisation,
@@ -185,6 +187,9 @@ def _weights(
     found["b_enc"] = tensors.take("b_enc", (latents,))
     if architecture == "jumprelu":
         found["threshold"] = tensors.take("threshold", (latents,))
+    if architecture == "seed-gated":
+        found["W_gate"] = tensors.take("W_gate", (width, latents))
+        found["b_gate"] = tensors.take("b_gate", (latents,))
     return found
 
 

@@ -1,0 +1,151 @@
+"""How fast, and how well, are SAEs trained beside SAELens's trainer?
+
+    python benchmarks/train.py [--model demo] [--text demo] [--site resid.1] [--repeats 2]
+
+Needs sae-lens. Both are fed the same rows of the same activations, in memory, in the same order
+and batches, one thread each, TopK with the same k (so at equal L0), the same rates, warm-up and
+decay, in turn. FVU is of documents that neither learnt from. Four SAEs (four seeds) in one pass
+stand beside four runs, reading the activations included where it says so. Processor time: other
+work on the machine does not count.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import torch
+from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
+from sae_lens.config import SAETrainerConfig
+from sae_lens.training.sae_trainer import SAETrainer
+from torch import Tensor
+
+from bitlens.grid import Grid
+from bitlens.sae.fit import Fit, measure_fit
+from bitlens.sae.sae import Sae, TrainedOn
+from bitlens.sae.training.loop import InMemory, Job, batches, train
+from bitlens.sae.training.recipe import Recipe
+from bitlens.study import audit_of
+from bitlens.sweep import REFERENCE
+from bitlens.trainings import _material
+
+T = TypeVar("T")
+BATCH, RATES = 2048, (3e-3, 6e-3)
+
+
+def timed(do: Callable[[], T]) -> tuple[T, float]:
+    begun = time.process_time()
+    result = do()
+    return result, time.process_time() - begun
+
+
+def ours(rows: Tensor, held: Tensor, recipes: list[Recipe]) -> list[Sae]:
+    jobs = [Job(r, f"{n}", "resid.0", TrainedOn()) for n, r in enumerate(recipes)]
+    # Nothing is held out while it is timed but a row: SAELens looks at nothing.
+    return [t.sae for t in train(InMemory({"": rows}), {"": held[:1]}, jobs, quiet=True)]
+
+
+def theirs(rows: Tensor, recipe: Recipe, autocast: bool) -> list[Sae]:
+    torch.manual_seed(recipe.seed)
+    config = TopKTrainingSAEConfig(
+        d_in=rows.shape[1],
+        d_sae=recipe.latents,
+        k=recipe.k,
+        normalize_activations="expected_average_only_in",
+        use_sparse_activations=False,
+    )
+    sae = TopKTrainingSAE(config)
+    settings = SAETrainerConfig(
+        total_training_samples=recipe.steps * BATCH,
+        train_batch_size_samples=BATCH,
+        lr=recipe.rate,
+        lr_end=recipe.rate / 10,
+        lr_warm_up_steps=int(recipe.warm_up * recipe.steps),
+        lr_decay_steps=int(recipe.decay * recipe.steps),
+        n_batches_for_norm_estimate=1,
+        autocast=autocast,
+    )
+
+    def provided() -> Iterator[Tensor]:
+        for step, chunk, order in batches(
+            InMemory({"": rows}), {recipe.seed}, BATCH, 0, recipe.steps
+        ):
+            if step == 0:
+                # The first is taken for the norm.
+                yield chunk[""][order[recipe.seed]]
+            yield chunk[""][order[recipe.seed]]
+
+    SAETrainer(settings, sae, provided()).fit()
+    norm = sae.W_dec.detach().norm(dim=1)
+    w_enc, b_enc, w_dec, b_dec = (
+        tensor.detach() for tensor in (sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec)
+    )
+    w_dec = w_dec / norm[:, None]
+    return [Sae("theirs", "resid.0", "topk", w_enc * norm, b_enc * norm, w_dec, b_dec, k=recipe.k)]
+
+
+def described(fit: Fit) -> str:
+    return f"FVU {fit.fvu:.4f}, L0 {fit.l0:.2f}, alive {fit.alive:.1%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--text", default="demo")
+    parser.add_argument("--site", default="resid.1")
+    parser.add_argument("--tokens", type=int, default=200_000)
+    parser.add_argument("--latents", type=int, default=2048)
+    parser.add_argument("-k", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=2)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    study = audit_of(asked.model, "nothing", controls=(), text=asked.text, tokens=asked.tokens)
+    material, reading = timed(lambda: _material(study, [REFERENCE], Grid(asked.site), print))
+    assert isinstance(material.source, InMemory)
+    rows, held = material.source.rows[REFERENCE], material.held_out[REFERENCE]
+    steps = asked.epochs * (len(rows) // BATCH)
+    positions = steps * BATCH
+    print(
+        f"{len(rows):,} positions of width {rows.shape[1]}, read in {reading:.1f} s; {steps} steps"
+    )
+    times: dict[str, list[float]] = {}
+    for repeat in range(asked.repeats):
+        for rate in RATES:
+            recipe = Recipe(
+                "topk", asked.latents, k=asked.k, steps=steps, rate=rate, dead_after=positions // 10
+            )
+            recipes = [replace(recipe, seed=seed) for seed in range(4)]
+            runs: dict[str, Callable[[], list[Sae]]] = {
+                "bitlens": partial(ours, rows, held, recipes[:1]),
+                "SAELens": partial(theirs, rows, recipe, False),
+                "SAELens, bf16": partial(theirs, rows, recipe, True),
+            }
+            if rate == RATES[-1]:
+                runs["bitlens, four in one pass"] = partial(ours, rows, held, recipes)
+            for name, do in runs.items():
+                saes, seconds = timed(do)
+                times.setdefault(name, []).append(seconds)
+                if repeat == 0:
+                    fit = described(measure_fit(saes[0], held))
+                    print(f"rate {rate:g}: {name}: {seconds:.1f} s; {fit}", flush=True)
+    median = {name: statistics.median(seconds) for name, seconds in times.items()}
+    one, four = median["bitlens"], median["bitlens, four in one pass"]
+    for name, seconds in median.items():
+        many = 4 if "four" in name else 1
+        print(f"{name}: {many * positions / seconds:,.0f} positions a second, all SAEs together")
+    print(f"one SAE over SAELens: {median['SAELens'] / one:.2f} times the positions a second")
+    print(f"  over SAELens in bf16: {median['SAELens, bf16'] / one:.2f}")
+    print(f"four in one pass over four runs of SAELens: {4 * median['SAELens'] / four:.2f}")
+    print(f"  over four in bf16: {4 * median['SAELens, bf16'] / four:.2f}")
+    print(f"  over four runs of bitlens: {4 * one / four:.2f}")
+    print(
+        f"  the same with reading, each run its own: {4 * (one + reading) / (four + reading):.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What does an SAE learn from? A model's activations at one place, and its twins' at the same
+positions, by the sweep: kept in memory where they fit, chunk by chunk where they do not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bitlens.data.corpus import Corpus
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.models.sites import site
+from bitlens.plan import CORPUS, TokenBatch
+from bitlens.seeds import generator
+from bitlens.sweep import Stream, Sweep, Wish
+from bitlens.twin import Twin
+
+CHUNK = 1 << 17
+"""Positions read at a time where they do not all fit: what is drawn at random is drawn within."""
+HELD_OUT_TOKENS = 65_536
+"""At most so many are kept to measure on."""
+
+
+def split(corpus: Corpus, share: float) -> tuple[Corpus, Corpus]:
+    """Documents to learn from and documents to measure on, whole, at least one of each.
+
+    The choice is the same for every seed of training. BitlensError where there is one document
+    only, or where `share` is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise BitlensError(
+            f"The share of documents held out is {share:g}.", "between 0 and 1.", "--held-out 0.1"
+        )
+    documents = np.unique(corpus.document)
+    if len(documents) < 2:
+        raise BitlensError(
+            f"{corpus.name} has {len(documents)} document.",
+            "two or more: some are learnt from, the others measured on.",
+            "another --text, or more --tokens.",
+        )
+    order = generator(0, "held-out").permutation(documents)
+    held = order[: min(max(1, round(share * len(documents))), len(documents) - 1)]
+    tokens = np.bincount(corpus.document, corpus.lengths, minlength=documents.max() + 1)
+    kept = held[np.cumsum(tokens[held]) <= HELD_OUT_TOKENS]
+    return corpus.select(order[len(held) :]), corpus.select(kept if len(kept) else held[:1])
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Where activations are read, and of whom."""
+
+    layout: Layout
+    twins: Mapping[str, Twin]
+    """By name, the reference among them if it is wanted."""
+    place: str
+    hidden_bytes: int
+    """Of hidden states at a time."""
+
+    def bytes_of(self, batches: Sequence[TokenBatch]) -> int:
+        """What `rows` would take."""
+        return 4 * self.layout.width * len(self.twins) * _positions(batches)
+
+    def rows(self, batches: Sequence[TokenBatch]) -> dict[str, Tensor]:
+        """By name, `[counted positions of the batches, width]` float32, the same positions in the
+        same order. BitlensError for a twin that fails or whose numbers are not finite."""
+        stop = site(self.place).depth + 1
+        count, device = _positions(batches), self.layout.device
+        found = {n: torch.empty(count, self.layout.width, device=device) for n in self.twins}
+        tokens = sum(batch.tokens.numel() for batch in batches)
+        total = tokens * stop * len(self.twins)
+        with tqdm(
+            desc="activations", unit=" tokens", unit_scale=True, total=total, disable=None
+        ) as bar:
+            sweep = Sweep(
+                self.layout,
+                self.twins,
+                [Stream(name, name, stop=stop) for name in self.twins],
+                [Wish(name, frozenset([self.place]), CORPUS) for name in self.twins],
+                batches,
+                self.hidden_bytes,
+                bar.update,
+            )
+            done = 0
+            for wave in sweep.waves:
+                for step in sweep.run(wave):
+                    _refuse_failed(sweep)
+                    if not any(self.place in read for read in step.readings.values()):
+                        continue
+                    for name, rows in found.items():
+                        values = step.readings[name][self.place].flatten(0, 1)[step.index]
+                        rows[done : done + len(values)] = values
+                    done += len(step.index)
+        for name, rows in found.items():
+            _refuse_infinite(name, rows, self.place)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """Activations of more positions than fit, read anew on every pass."""
+
+    reading: Reading
+    parts: Sequence[Sequence[TokenBatch]]
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Positions in each chunk."""
+        return [_positions(part) for part in self.parts]
+
+    def chunks(self, first: int) -> Iterator[Mapping[str, Tensor]]:
+        """From this chunk on."""
+        for part in self.parts[first:]:
+            yield self.reading.rows(part)
+
+
+def in_parts(batches: Sequence[TokenBatch], positions: int = CHUNK) -> list[list[TokenBatch]]:
+    """Batches one after the other, together until there are so many positions."""
+    parts: list[list[TokenBatch]] = [[]]
+    for batch in batches:
+        if parts[-1] and _positions([*parts[-1], batch]) > positions:
+            parts.append([])
+        parts[-1].append(batch)
+    return parts
+
+
+def _positions(batches: Sequence[TokenBatch]) -> int:
+    return sum(len(batch.index) for batch in batches)
+
+
+def _refuse_failed(sweep: Sweep) -> None:
+    for name, reason in sweep.failed.items():
+        raise BitlensError(f"{name} failed: {reason}", "a twin.", "another --on.")
+
+
+def _refuse_infinite(name: str, rows: Tensor, place: str) -> None:
+    broken = int((~rows.isfinite()).any(dim=1).sum())
+    if broken:
+        raise BitlensError(
+            f"The activations of {name} at {place} are not finite at {broken:,} positions.",
+            "a model that computes finite numbers.",
+            "another --on, or --dtype float32.",
+        )

@@ -1,0 +1,1 @@
+"""How is a sparse autoencoder learnt from activations?"""

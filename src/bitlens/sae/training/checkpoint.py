@@ -1,0 +1,61 @@
+"""How far had this training come? One file, whole or absent; safetensors, never a pickle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from bitlens.errors import BitlensError
+from bitlens.records import to_json
+from bitlens.store import write
+
+FILE = "checkpoint.safetensors"
+_PROGRESS = "progress"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a training goes on from."""
+
+    tensors: Mapping[str, Tensor]
+    progress: Mapping[str, Any]
+    """Steps done, what was seen on the way, and what made it, as JSON."""
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """All of it, or what was there before."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    write(folder / FILE, save(tensors, {_PROGRESS: to_json(checkpoint.progress)}))
+
+
+def read_checkpoint(folder: Path, device: torch.device | str) -> Checkpoint | None:
+    """None where there is none; BitlensError for one that is damaged."""
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    data = file.read_bytes()
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        progress = json.loads(header["__metadata__"][_PROGRESS])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BitlensError(
+            f"{file} is damaged: {error}.",
+            "what bitlens train-sae wrote.",
+            f"delete {file}: the training begins anew.",
+        ) from None
+    # Copies: results may differ in the last bit with where in memory a tensor begins.
+    return Checkpoint(
+        {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, progress
+    )
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """The training is over."""
+    (folder / FILE).unlink(missing_ok=True)

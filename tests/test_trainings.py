@@ -1,0 +1,156 @@
+"""From a model to folders: what is trained, resumed, refused and shown."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bitlens.errors import BitlensError
+from bitlens.grid import Grid
+from bitlens.report.parts import Table
+from bitlens.sae.formats import load_sae
+from bitlens.sae.training import loop
+from bitlens.study import audit_of
+from bitlens.trainings import RECORD, train_saes
+
+Run = Callable[..., tuple[list[dict[str, str]], list[str]]]
+
+
+@pytest.fixture
+def run(llama: Path, short_texts: Path, other_texts: Path) -> Run:
+    """Training on a tiny model: the rows of the table by title, and what was said."""
+
+    def make(
+        out: Path, *on: str, memory: str | None = None, text: Path = short_texts, **settings: Any
+    ) -> tuple[list[dict[str, str]], list[str]]:
+        said: list[str] = []
+        wanted = [spec for spec in on if spec != "reference"]
+        study = audit_of(
+            str(llama), wanted or "nothing", controls=(), text=str(text), memory=memory,
+            calibration=str(other_texts), tokens=0,
+        )  # fmt: skip
+        grid = Grid(**{"site": "resid.0", "widths": ("2x",), "ks": (4,), "epochs": 30, **settings})
+        table: Table = train_saes(study, on, grid, out, said.append)
+        titles = [column.title for column in table.columns]
+        return [dict(zip(titles, row, strict=True)) for row in table.rows], said
+
+    return make
+
+
+def files(out: Path) -> list[str]:
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def test_one_sae_is_a_folder_that_fits_its_model(run: Run, tmp_path: Path) -> None:
+    """With its place, its figures of held-out documents, and nothing left over."""
+    rows, said = run(tmp_path / "sae")
+    assert files(tmp_path / "sae") == ["cfg.json", "sae_weights.safetensors", RECORD]
+    sae = load_sae(tmp_path / "sae")
+    assert (sae.hook, sae.architecture, sae.k) == ("blocks.0.hook_resid_post", "topk", 4)
+    assert sae.latents == 2 * sae.width and sae.trained_on.model == "tiny-llama"
+    record = json.loads((tmp_path / "sae" / RECORD).read_text())
+    assert rows[0]["of"] == "reference" and rows[0]["FVU"] == f"{record['held out']['fvu']:.1%}"
+    assert "22 documents to learn from, 2 documents held out" in said[0]
+    assert sum(record["dead"].values()) == round((1 - record["held out"]["alive"]) * sae.latents)
+
+
+def test_precisions_and_seeds_train_in_one_pass(run: Run, tmp_path: Path) -> None:
+    """A folder each, named after what differs, and the same weights as alone."""
+    rows, _ = run(tmp_path / "grid", "reference", "gptq:bits=3", seeds=(0, 1))
+    assert {row["SAE"] for row in rows} == {path.name for path in (tmp_path / "grid").iterdir()}
+    assert len(rows) == 4
+    assert {row["of"] for row in rows} == {"reference", "gptq:bits=3"}
+    run(tmp_path / "alone", "gptq:bits=3", seeds=(1,))
+    (twin,) = (
+        r["SAE"]
+        for r in rows
+        if r["of"] != "reference" and r["SAE"].startswith("gptq") and "seed1" in r["SAE"]
+    )
+    alone, beside = load_sae(tmp_path / "alone"), load_sae(tmp_path / "grid" / twin)
+    assert torch.equal(alone.w_enc, beside.w_enc) and torch.equal(alone.w_dec, beside.w_dec)
+    reference = load_sae(tmp_path / "grid" / "reference.seed1")
+    assert not torch.equal(reference.w_enc, beside.w_enc)
+
+
+def test_a_killed_run_goes_on_and_a_finished_one_is_left_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped half-way, the same command ends with the same weights; once more it trains nothing;
+    other settings are refused."""
+    written = loop.write_checkpoint
+    count = 0
+
+    def until(*args: Any) -> None:
+        nonlocal count
+        written(*args)
+        count += 1
+        if count == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_checkpoint", until)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "killed")
+    assert files(tmp_path / "killed") == ["checkpoint.safetensors"]
+    run(tmp_path / "killed")
+    run(tmp_path / "whole")
+    killed, whole = load_sae(tmp_path / "killed"), load_sae(tmp_path / "whole")
+    assert torch.equal(killed.w_enc, whole.w_enc) and torch.equal(killed.b_dec, whole.b_dec)
+    before = (tmp_path / "whole" / "sae_weights.safetensors").stat().st_mtime_ns
+    assert run(tmp_path / "whole")[0] == run(tmp_path / "whole")[0]
+    assert (tmp_path / "whole" / "sae_weights.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(BitlensError, match="trained with other settings"):
+        run(tmp_path / "whole", epochs=31)
+
+
+def test_what_does_not_fit_is_streamed_once_and_said(run: Run, tmp_path: Path) -> None:
+    """One epoch instead of those asked for."""
+    rows, said = run(tmp_path / "sae", memory="300KB", epochs=4)
+    assert any("streamed and learnt from once, not 4 times" in line for line in said)
+    steps = int(rows[0]["steps"].split()[0])
+    record = json.loads((tmp_path / "sae" / RECORD).read_text())
+    assert record["made by"]["epochs"] == 1 and steps == max(1, record["positions"] // 2048)
+
+
+@pytest.mark.parametrize(
+    "kind", ["standard", "batchtopk", "gated", "jumprelu", "seed-plain", "seed-gated"]
+)
+def test_every_architecture_is_written_and_read(run: Run, tmp_path: Path, kind: str) -> None:
+    """By the name under which SAELens knows it, the sigmoid's under its own."""
+    ks = {"ks": (4,)} if kind == "batchtopk" else {"ks": ()}
+    run(tmp_path / "sae", architecture=kind, **ks)
+    known = {"batchtopk": "jumprelu", "seed-plain": "standard"}
+    assert load_sae(tmp_path / "sae").architecture == known.get(kind, kind)
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"site": "heads.0"}, "one site as wide as the model"),
+        ({"site": "resid.*"}, "one site as wide as the model"),
+        ({"site": "resid.9"}, "There is no site"),
+        ({"widths": ("0.5x",), "ks": (99,)}, "k is 99"),
+        ({"held_out": 1.5}, "share of documents held out is 1.5"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    run: Run, tmp_path: Path, settings: dict[str, Any], found: str
+) -> None:
+    """Before anything is written."""
+    with pytest.raises(BitlensError, match=found):
+        run(tmp_path / "sae", **settings)
+    assert not (tmp_path / "sae").exists()
+
+
+def test_other_folders_are_left_alone(run: Run, tmp_path: Path) -> None:
+    """A folder with something else in it, a file, and a stream that is named twice."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BitlensError, match=r"holds thesis\.txt"):
+        run(tmp_path)
+    with pytest.raises(BitlensError, match="is a file"):
+        run(tmp_path / "thesis.txt")
+    with pytest.raises(BitlensError, match="names reference twice"):
+        run(tmp_path / "sae", "reference", "reference")
