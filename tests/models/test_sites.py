@@ -1,5 +1,7 @@
 """Laws of sites: our names, those of TransformerLens and module paths mean one place."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import tiny
@@ -27,6 +29,14 @@ def test_names_round_trip() -> None:
         ("resid.1", ["resid.1"]),
         ("resid.*", ["resid.0", "resid.1", "resid.2"]),
         ("*.1", ["resid.1", "attn.1", "mlp.1", "heads.1", "neurons.1", "pattern.1"]),
+        ("resid.-1", ["resid.2"]),
+        ("mlp.-3", ["mlp.0"]),
+        ("resid.::2", ["resid.0", "resid.2"]),
+        ("resid.-2:", ["resid.1", "resid.2"]),
+        ("attn.1:9", ["attn.1", "attn.2"]),
+        ("resid.:-1", ["resid.0", "resid.1"]),
+        ("resid.::-2", ["resid.0", "resid.2"]),
+        ("*.-1:", ["resid.2", "attn.2", "mlp.2", "heads.2", "neurons.2", "pattern.2"]),
         ("hook_embed", ["embed"]),
         ("blocks.1.hook_resid_post", ["resid.1"]),
         ("blocks.1.hook_out", ["resid.1"]),
@@ -78,6 +88,12 @@ def test_module_paths_mean_what_the_module_gives(family: str) -> None:
     [
         ("resdi.1", "resid.1"),
         ("resid.3", "resid"),
+        ("resid.-4", "resid"),
+        ("resid.::0", "resid"),
+        ("resid.2:1", "resid"),
+        ("resid.1:2:3:4", "resid"),
+        ("resid.every4", "resid"),
+        ("embed.::2", "embed"),
         ("blocks.3.hook_resid_post", "resid.*"),
         ("blocks.1.hook_resid_mid", "resid.*"),
         ("resid_pre.9", "resid"),
@@ -97,3 +113,19 @@ def test_a_name_that_means_nothing_is_refused(name: str, hint: str) -> None:
     assert "blocks.0.hook_resid_post" in caught.value.expected
     assert "model.layers.0" in caught.value.expected
     assert hint in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        (48, [0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 46, 47]),
+        (40, [0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 38, 39]),
+    ],
+)
+def test_every_fourth_block_and_the_last_two_are_two_slices(
+    depth: int, expected: list[int]
+) -> None:
+    """The rule of an earlier study, whose own list for 48 blocks this is."""
+    layout = SimpleNamespace(depth=depth)
+    named = {name for rule in ("resid.::4", "resid.-2:") for name in resolve(rule, layout)}
+    assert sorted(site(name).depth for name in named) == expected

@@ -57,14 +57,16 @@ def all_sites(layout: "Layout", kinds: tuple[str, ...] = KINDS) -> list[str]:
 
 
 def resolve(pattern: str, layout: "Layout") -> list[str]:
-    """Which sites does a user's name mean? Shell patterns of our names (`resid.*`), the names of
-    TransformerLens (`blocks.6.hook_resid_post`), module paths (`model.layers.6`, `h.6`) and
-    folders of published SAEs (`layer_12/width_16k/average_l0_82`, `resid_post_layer_3`).
+    """Which sites does a user's name mean? Shell patterns of our names (`resid.*`), Python's slices
+    of block numbers (`resid.::4` every fourth, `resid.-2:` the last two, `resid.-1` the last), the
+    names of TransformerLens (`blocks.6.hook_resid_post`), module paths (`model.layers.6`, `h.6`)
+    and folders of published SAEs (`layer_12/width_16k/average_l0_82`, `resid_post_layer_3`).
 
     Raises BitlensError for names that mean nothing here, with the nearest that do.
     """
     known = ["embed", *all_sites(layout), "logits"]
     matched = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
+    matched = matched or _from_slice(pattern, layout.depth)
     if matched:
         return matched
     foreign = (
@@ -77,7 +79,7 @@ def resolve(pattern: str, layout: "Layout") -> list[str]:
     raise BitlensError(
         f"There is no site {pattern!r} in a model of {layout.depth} blocks.",
         f"embed, logits, or one of {', '.join(KINDS)} with a block number from 0 to "
-        f"{layout.depth - 1} (resid.{layout.depth - 1}, attn.*), or a name such as "
+        f"{layout.depth - 1} (resid.{layout.depth - 1}, attn.*, resid.::4), or a name such as "
         f"blocks.0.hook_resid_post or {layout.block_name(0)}.",
         nearest(pattern, known) or "resid.*",
     )
@@ -88,6 +90,19 @@ def hook_of(name: str) -> str:
     place = site(name)
     hooks = {kind: hook for hook, kind in reversed(_TRANSFORMER_LENS.items())}
     return "hook_embed" if place.kind == "embed" else f"blocks.{place.depth}.{hooks[place.kind]}"
+
+
+def _from_slice(pattern: str, depth: int) -> list[str]:
+    """In the order of the blocks, whichever way the slice counts; none where it is empty."""
+    match = re.fullmatch(r"(\w+|\*)\.(-\d+|-?\d*:-?\d*(?::-?\d*)?)", pattern)
+    if not match:
+        return []
+    if ":" not in match[2]:
+        numbers = [n for n in range(depth) if n - depth == int(match[2])]
+    else:
+        begin, end, step = (int(n) if n else None for n in f"{match[2]}:".split(":")[:3])
+        numbers = [] if step == 0 else list(range(depth)[begin:end:step])
+    return [f"{kind}.{n}" for n in sorted(numbers) for kind in KINDS if match[1] in (kind, "*")]
 
 
 def _from_transformer_lens(name: str) -> str | None:
