@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from bitlens.compress.coverage import measure, tied
 from bitlens.errors import BitlensError
 from bitlens.inspection import COLUMNS, of_model, of_twin, summary, table
+from bitlens.models.load import fingerprint, weights_hash
+from bitlens.models.source import ModelSource
 from bitlens.report.parts import Table
 from bitlens.study import Study, audit_of
 
@@ -42,7 +44,13 @@ def folders(
             model.transformer.h[0].mlp.c_fc.weight.mul_(1.1)
             model.transformer.h[0].mlp.c_proj.weight[:, ::2] = 0
     matrices = {f"{NAME}.c_proj": {"bits": 4.25, "group": 64, "note": "damped"}}
-    record = {"compression": "gptq:bits=4,group=64", "matrices": matrices}
+    source = ModelSource(str(root / "reference"))
+    record = {
+        "compression": "gptq:bits=4,group=64",
+        "reference": fingerprint(source, AutoConfig.from_pretrained(source.name)),
+        "weights": weights_hash(root / "twin"),
+        "matrices": matrices,
+    }
     (root / "twin" / "bitlens.json").write_text(json.dumps(record))
     return root / "reference", root / "twin"
 

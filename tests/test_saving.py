@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from bitlens.errors import BitlensError
 from bitlens.making import make_one
+from bitlens.models.load import weights_hash
 from bitlens.runner import run
 from bitlens.saving import save
 from bitlens.study import Study, audit_of
@@ -117,6 +118,7 @@ def test_the_record_says_how_it_was_made(study: Callable[..., Study], tmp_path: 
         row.module: {"bits": 3.5, "group": 32, "note": ""} for row in rows if row.kind == "block"
     }
     assert made["inputs_rounded"] == []
+    assert made["weights"] == weights_hash(tmp_path / "twin")
     assert str(Path.home()) not in (tmp_path / "twin" / "bitlens.json").read_text()
 
 

@@ -15,6 +15,7 @@ from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.coverage import Row
 from bitlens.errors import BitlensError
 from bitlens.making import Making, make_one
+from bitlens.models.load import weights_hash
 from bitlens.study import Study
 
 MATRICES = ("block", "router", "embedding", "unembedding")
@@ -37,13 +38,13 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
         making, side, twin = make_one(study, say)
         model = twin.model(rounding=False)
         rows = twin.coverage()
-        record = json.dumps(
-            _record(making, side.text, rows, sorted(twin.rounded)), indent=1, allow_nan=False
-        )
+        record = _record(making, side.text, rows, sorted(twin.rounded))
         with _writing(out, "--save"):
             model.save_pretrained(aside)
             making.loaded.tokenizer.save_pretrained(aside)
-            (aside / RECORD).write_text(f"{record}\n", encoding="utf-8")
+            record["weights"] = weights_hash(aside)
+            written = json.dumps(record, indent=1, allow_nan=False)
+            (aside / RECORD).write_text(f"{written}\n", encoding="utf-8")
     if twin.rounded:
         say(
             f"An ordinary folder holds weights only. That the inputs of {len(twin.rounded)} "

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from bitlens.compress import coverage
 from bitlens.errors import BitlensError
-from bitlens.models.load import Loaded
+from bitlens.models.load import Loaded, weights_hash
 from checkpoints.conftest import FAMILIES, check_laws, logits, opened, rows, weights
 
 Reference = Callable[[str], Loaded]
@@ -67,8 +67,9 @@ def test_it_computes_in_its_own_dtype(
     assert checkpoint.tokenizer is reference("llama").tokenizer
 
 
-def record(path: Path, **written: Any) -> Path:
-    (path / "bitlens.json").write_text(json.dumps(written))
+def record(path: Path, of: Loaded, **written: Any) -> Path:
+    whole = {"weights": weights_hash(path), "reference": of.fingerprint, **written}
+    (path / "bitlens.json").write_text(json.dumps(whole))
     return path
 
 
@@ -78,14 +79,49 @@ def test_what_bitlens_wrote_says_how_it_was_made(
     """Bits, group and note of the matrices that were compressed; the others are as stored."""
     path = changed(folder_of("llama"), tmp_path / "made", lambda t: None)
     matrices = {NAME: {"bits": 4.5, "group": 32, "note": "damped"}}
-    checkpoint = opened(
-        record(path, compression="gptq:bits=4", matrices=matrices), reference("llama")
-    )
+    model = reference("llama")
+    record(path, model, compression="gptq:bits=4", matrices=matrices)
+    checkpoint = opened(path, model)
     entry = checkpoint.stored[f"{NAME}.weight"]
     assert checkpoint.format == entry.format == "gptq:bits=4"
     assert (entry.bits, entry.group, entry.note) == (4.5, 32, "damped")
     others = {e.bits for name, e in checkpoint.stored.items() if name != f"{NAME}.weight"}
-    assert others == {32}
+    assert others == {32} and checkpoint.notes == ()
+
+
+def test_a_record_of_other_weights_is_not_believed(
+    reference: Reference, folder_of: Folder, tmp_path: Path
+) -> None:
+    """Trained on after it was compressed, the folder is an ordinary one, and that is said."""
+    model, path = reference("llama"), tmp_path / "made"
+    shutil.copytree(folder_of("llama"), path)
+    record(path, model, compression="gptq:bits=4", matrices={NAME: {"bits": 4.5}})
+    tensors = load_file(path / "model.safetensors")
+    tensors[f"{NAME}.weight"][0, 0] += 1
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    checkpoint = opened(path, model)
+    assert checkpoint.format == "float32"
+    assert {entry.bits for entry in checkpoint.stored.values()} == {32}
+    (note,) = checkpoint.notes
+    assert "gptq:bits=4" in note and "not those it was written for: it is not believed" in note
+
+
+def test_a_twin_of_another_model_is_said_to_be_one(
+    reference: Reference, folder_of: Folder, tmp_path: Path
+) -> None:
+    """Both are named with their hashes; what it takes to store it is still true."""
+    model = reference("llama")
+    path = changed(folder_of("llama"), tmp_path / "made", lambda t: None)
+    matrices = {NAME: {"bits": 4.5}}
+    record(
+        path, model, compression="gptq:bits=4", matrices=matrices, model="other", reference="0123"
+    )
+    checkpoint = opened(path, model)
+    assert checkpoint.stored[f"{NAME}.weight"].bits == 4.5
+    (note,) = checkpoint.notes
+    assert note.startswith(
+        f"It was made of other (0123), and is compared with tiny-llama ({model.fingerprint})"
+    )
 
 
 def test_experts_are_recorded_under_their_own_names(
@@ -93,9 +129,13 @@ def test_experts_are_recorded_under_their_own_names(
 ) -> None:
     path = changed(folder_of("qwen3_moe"), tmp_path / "made", lambda t: None)
     name = "model.layers.0.mlp.experts.gate_up_proj"
-    record(path, compression="nf4", matrices={name: {"bits": 4.5}})
-    entry = opened(path, reference("qwen3_moe")).stored[name]
+    model = reference("qwen3_moe")
+    record(path, model, compression="nf4", matrices={name: {"bits": 4.5}})
+    entry = opened(path, model).stored[name]
     assert (entry.bits, entry.group, entry.format) == (4.5, 0, "nf4")
+
+
+HASHES = '"weights": "01", "reference": "23", "compression": "nf4"'
 
 
 @pytest.mark.parametrize(
@@ -104,10 +144,14 @@ def test_experts_are_recorded_under_their_own_names(
         "",
         "[]",
         '{"compression": "nf4"}',
-        '{"compression": "nf4", "matrices": {"no.such": {"bits": 4}}}',
-        '{"compression": "nf4", "matrices": {"lm_head": {"bits": "many"}}}',
-        '{"compression": "nf4", "matrices": {"lm_head": 4}}',
-        '{"compression": "nf4", "matrices": 4}',
+        '{"compression": "nf4", "reference": "01", "matrices": {}}',
+        '{"compression": "nf4", "weights": "01", "matrices": {}}',
+        f'{{{HASHES}, "matrices": {{"no.such": {{"bits": 4}}}}}}',
+        f'{{{HASHES}, "matrices": {{"lm_head": {{"bits": "many"}}}}}}',
+        f'{{{HASHES}, "matrices": {{"lm_head": {{"bits": NaN}}}}}}',
+        f'{{{HASHES}, "matrices": {{"lm_head": 4}}}}',
+        f'{{{HASHES}, "matrices": 4}}',
+        "[" * 100_000,
     ],
 )
 def test_a_broken_record_is_refused(

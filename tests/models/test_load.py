@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.load import load
+from bitlens.models.load import fingerprint, load
 from bitlens.models.source import ModelSource
 
 PLENTY = 1 << 33
@@ -69,6 +70,15 @@ def test_the_fingerprint_is_of_the_weights(llama: Path, tmp_path: Path) -> None:
     weights["model.norm.weight"][0] += 1
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     assert load(source(copy), PLENTY).fingerprint != first
+
+
+def test_the_fingerprint_outlives_an_upgrade(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another transformers reads the same weights."""
+    config = AutoConfig.from_pretrained(llama)
+    first = fingerprint(source(llama), config)
+    settings = {**config.to_dict(), "transformers_version": "99.0"}
+    monkeypatch.setattr(config, "to_dict", lambda: settings)
+    assert fingerprint(source(llama), config) == first
 
 
 def test_a_folder_that_is_not_there(llama: Path) -> None:

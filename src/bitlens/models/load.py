@@ -253,13 +253,21 @@ def _blocks_on_disk(config: Any, source: ModelSource, device: torch.device) -> d
 
 def fingerprint(source: ModelSource, config: Any) -> str:
     """Which weights are these? Of a folder, a hash of every weight file; of a hub model, its
-    commit."""
-    settings = {k: v for k, v in config.to_dict().items() if k != "_name_or_path"}
+    commit. Whichever transformers reads them."""
+    aside = ("_name_or_path", "transformers_version")
+    settings = {k: v for k, v in config.to_dict().items() if k not in aside}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     folder = Path(source.name)
-    if not folder.is_dir():
+    if folder.is_dir():
+        digest.update(weights_hash(folder).encode())
+    else:
         digest.update(str(getattr(config, "_commit_hash", None) or source.revision).encode())
-        return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
+
+
+def weights_hash(folder: Path) -> str:
+    """Of every weight file in a folder, and its name."""
+    digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
