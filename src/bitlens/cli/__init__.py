@@ -1,0 +1,71 @@
+"""The command line: parse, call, print. What it starts is imported when it is started."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import typer
+
+from bitlens.cli.audits import audit, demo
+from bitlens.cli.compressions import compress, inspect
+from bitlens.cli.doctor import doctor
+from bitlens.cli.list import list_
+from bitlens.cli.results import export, insights, report
+from bitlens.cli.saes import align, fit, repair, train_sae
+from bitlens.cli.studies import study
+from bitlens.cli.terminal import say
+from bitlens.errors import BitlensError
+
+INTERRUPTED = 130
+"""What a shell expects of a program that was stopped by Ctrl-C."""
+
+app = typer.Typer(
+    help="What of a language model's interpretable structure survives compression, where does "
+    "it break, and how sure are we?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "audit": audit,
+    "compress": compress,
+    "inspect": inspect,
+    "fit": fit,
+    "repair": repair,
+    "train-sae": train_sae,
+    "align": align,
+    "study": study,
+    "report": report,
+    "insights": insights,
+    "export": export,
+    "list": list_,
+    "doctor": doctor,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """The entry point: errors of the user in three parts and without a traceback, exit code 2."""
+    # Threads that wait by spinning make torch several times slower where cores are shared. This
+    # is read when torch is loaded, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app(prog_name="bitlens")
+    except BitlensError as error:
+        say(str(error), err=True)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            say(
+                "Stopped. Complete waves and cells are kept; the same command does the rest.",
+                err=True,
+            )
+        raise

@@ -1,0 +1,120 @@
+"""`demo` and `audit`: one model beside its twins."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitlens.cli import options
+from bitlens.cli.options import DEFAULT, names, setting
+from bitlens.cli.terminal import say, show
+from bitlens.study import DEMO, Study, audit_of, refuse_absent_saes
+
+DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
+DEMO_TOKENS = 32_768
+"""Enough to part the demo's compressions, few enough for two minutes on two cores."""
+
+
+def demo(out: options.Out = Path("bitlens-demo")) -> None:
+    """Audit the small model that comes with bitlens."""
+    carry_out(audit_of(DEMO, DEMO_COMPRESSIONS, tokens=DEMO_TOKENS), out)
+
+
+def audit(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A folder, a hub id, or demo, the model that ships with bitlens."
+        ),
+    ],
+    to: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SPEC",
+            help="A compression, rtn:bits=4,group=64; once for each. See bitlens list.",
+        ),
+    ],
+    out: options.Out,
+    controls: Annotated[str, setting("controls", "LIST|none")] = ",".join(DEFAULT["controls"]),
+    analyses: Annotated[str, setting("analyses", "LIST")] = "",
+    text: options.Text = DEFAULT["text"],
+    tokens: options.Tokens = DEFAULT["tokens"],
+    calibration: options.Calibration = None,
+    calibration_tokens: options.CalibrationTokens = DEFAULT["calibration_tokens"],
+    context: options.Context = None,
+    bos: options.Bos = DEFAULT["bos"],
+    positions: Annotated[str, setting("positions", "content|all|last")] = DEFAULT["positions"],
+    sites: Annotated[str, setting("sites", "LIST")] = "",
+    seed: options.Seed = 0,
+    interval: Annotated[str, setting("interval", "jackknife|bootstrap")] = DEFAULT["interval"],
+    device: options.Device = DEFAULT["device"],
+    dtype: options.Dtype = DEFAULT["dtype"],
+    revision: options.Revision = None,
+    device_map: Annotated[str | None, setting("device_map", "M")] = None,
+    memory: options.Memory = None,
+    allow: Annotated[str, setting("allow", "LIST")] = "",
+    sae: options.Saes = [],  # noqa: B006
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Compare a model with compressed twins of it.
+
+    Writes results and report.html. The same command again computes only what is missing.
+    """
+    study = audit_of(
+        model,
+        to,
+        controls=() if controls == "none" else names(controls),
+        analyses=names(analyses),
+        text=text,
+        tokens=tokens,
+        calibration=calibration,
+        calibration_tokens=calibration_tokens,
+        context=context,
+        bos=bos,
+        positions=positions,
+        sites=names(sites),
+        seeds=(seed,),
+        interval=interval,
+        memory=memory,
+        allow=names(allow),
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        saes=tuple(sae),
+        trust_remote_code=trust_remote_code,
+    )
+    refuse_absent_saes(study, "--sae")
+    carry_out(study, out)
+
+
+def carry_out(study: Study, out: Path, keep_going: bool = False) -> None:
+    """Run a study, write its report and show what was found; exit code 1 where a cell failed."""
+    from bitlens.report.build import build
+    from bitlens.runner import run
+
+    store = run(study, out, shlex.join(["bitlens", *sys.argv[1:]]), say, keep_going)
+    page = build(store.root)
+    failures = _show_findings(store.root)
+    say(f"Report: {page}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _show_findings(root: Path) -> int:
+    """The table and a sentence a twin, model by model; the number of cells that failed."""
+    from bitlens.report.evidence import Evidence
+    from bitlens.report.verdict import summary_table, verdicts
+
+    evidence = Evidence.read(root)
+    for model in evidence.models:
+        say(f"\n{model}")
+        show(summary_table(evidence, model))
+        for _, sentence in verdicts(evidence, model):
+            say(f"- {sentence}")
+    failures = evidence.failures()
+    for reason in dict.fromkeys(f"{cell['model']}: {cell['reason']}" for cell in failures):
+        say(f"Failed: {reason}", err=True)
+    return len(failures)

@@ -1,0 +1,55 @@
+"""Options and arguments that several commands have, and what is said of a setting."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bitlens.meanings import meanings
+from bitlens.models.source import ModelSource
+from bitlens.study import Study
+
+MEANING = meanings(ModelSource) | {
+    name: " ".join((info.description or "").split()) for name, info in Study.model_fields.items()
+}
+DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(ModelSource)} | {
+    name: info.default for name, info in Study.model_fields.items()
+}
+
+
+def setting(name: str, metavar: str) -> Any:
+    """The option of a setting of a study, explained as there."""
+    return typer.Option(help=MEANING[name], metavar=metavar)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """`a,b` as names."""
+    return tuple(name.strip() for name in text.split(",")) if text else ()
+
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or demo.")]
+Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that an audit wrote.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder to write results to.")]
+Saes = Annotated[
+    list[str],
+    typer.Option(
+        metavar="DIR",
+        help="An SAE trained on this model, a folder or release:RELEASE:SAE_ID; once for each. "
+        "For demo, those that ship with bitlens.",
+    ),
+]
+Text = Annotated[str, setting("text", "SOURCE")]
+Tokens = Annotated[int, setting("tokens", "N")]
+Calibration = Annotated[str | None, setting("calibration", "SOURCE")]
+CalibrationTokens = Annotated[int, setting("calibration_tokens", "N")]
+Context = Annotated[int | None, setting("context", "N")]
+Bos = Annotated[str, setting("bos", "auto|yes|no")]
+Seed = Annotated[int, setting("seeds", "S")]
+Device = Annotated[str, setting("device", "D")]
+Dtype = Annotated[str, setting("dtype", "auto|float32|bfloat16|float16")]
+Revision = Annotated[str | None, setting("revision", "R")]
+Memory = Annotated[str | None, setting("memory", "SIZE")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
+]

@@ -1,0 +1,64 @@
+"""`report`, `insights` and `export`: what is read off results that are there."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bitlens.cli import options
+from bitlens.cli.terminal import say, show
+from bitlens.errors import BitlensError
+
+
+def report(results: options.Results) -> None:
+    """Write the report of results once more."""
+    from bitlens.report.build import build
+
+    say(f"Report: {build(results)}")
+
+
+def insights(results: options.Results) -> None:
+    """Show whether one could know which features die.
+
+    And whether two twins lose the same ones, SAE by SAE. The report of the results has the charts.
+    """
+    from bitlens.insights.measured import measured
+    from bitlens.insights.shared import pairs
+    from bitlens.report.evidence import Evidence
+    from bitlens.report.sections import prediction, shared
+
+    evidence = Evidence.read(results)
+    found = {model: measured(evidence.store, evidence.named(model)) for model in evidence.models}
+    if not any(found.values()):
+        raise BitlensError(
+            f"{results} has no features.",
+            "results of an audit with the analysis features.",
+            "bitlens audit MODEL --sae DIR --to rtn:bits=4 --analyses behaviour,features --out DIR",
+        )
+    for model, saes in found.items():
+        for sae in saes:
+            say(f"\n{model}: SAE {sae.name}\n\nCould one have known which features survive?")
+            show(prediction.table(evidence, model, prediction.predicted(evidence, model, sae)))
+            say("\nDo the same features die?")
+            show(shared.table(list(pairs(sae))))
+
+
+def export(
+    results: options.Results,
+    format: Annotated[Literal["csv", "json", "parquet"], typer.Option(help="The format.")] = "csv",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to; without it, standard output.")
+    ] = None,
+) -> None:
+    """Write every estimate as one table."""
+    from bitlens.export import export as table_of
+    from bitlens.store import Store, write
+
+    table = table_of(Store.open(results), format)
+    if out is not None:
+        write(out, table)
+    elif format == "parquet" and sys.stdout.isatty():
+        raise BitlensError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
+    else:
+        typer.echo(table, nl=False)

@@ -1,0 +1,215 @@
+"""`fit`, `repair`, `train-sae` and `align`: SAEs before, after and between compressions."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bitlens.cli import options
+from bitlens.cli.options import DEFAULT
+from bitlens.cli.terminal import say, show
+from bitlens.study import audit_of, refuse_absent_saes
+
+FIT_TOKENS = 16_384
+"""Enough for a latent that fires at one position in a thousand to be seen alive."""
+TRAINING_TOKENS = 1_000_000
+"""Ten for each of 100,000 latents."""
+
+
+def fit(
+    model: options.Model,
+    sae: options.Saes = [],  # noqa: B006
+    text: options.Text = DEFAULT["text"],
+    tokens: options.Tokens = FIT_TOKENS,
+    context: options.Context = None,
+    bos: options.Bos = DEFAULT["bos"],
+    device: options.Device = DEFAULT["device"],
+    dtype: options.Dtype = DEFAULT["dtype"],
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Show whether SAEs fit a model.
+
+    By the variance they leave unexplained, beside what was published; where one does not fit,
+    whether it belongs elsewhere. The exit code is then 1.
+    """
+    from bitlens.fits import fits
+
+    study = audit_of(
+        model,
+        "nothing",
+        controls=(),
+        text=text,
+        tokens=tokens,
+        context=context,
+        bos=bos,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        saes=tuple(sae),
+        trust_remote_code=trust_remote_code,
+    )
+    refuse_absent_saes(study, "--sae")
+    found, good = fits(study, say)
+    show(found)
+    if not good:
+        raise typer.Exit(1)
+
+
+def repair(
+    results: options.Results,
+    twin: Annotated[str, typer.Option(metavar="SPEC", help="Which of its twins, rtn:bits=3.")],
+    sae: Annotated[
+        str, typer.Option(metavar="DIR", help="An SAE of its model, or release:RELEASE:SAE_ID.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the SAE to.")],
+    calibration: options.Calibration = None,
+    calibration_tokens: options.CalibrationTokens = DEFAULT["calibration_tokens"],
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Train the encoder too; takes minutes.")
+    ] = False,
+) -> None:
+    """Adapt an SAE to a twin and show what that repairs.
+
+    On calibration documents; measured on the text of the results. Writes a SAELens folder.
+    """
+    from bitlens.repairs import repair_run
+
+    show(repair_run(results, twin, sae, out, calibration, calibration_tokens, finetune, say))
+    say(f"Saved: {out}")
+
+
+def train_sae(
+    model: options.Model,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the SAEs to.")],
+    site: Annotated[str, typer.Option(metavar="SITE", help="Where: resid.6, mlp.3.")],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SPEC",
+            help="A compression to train on, gptq:bits=4; once for each. reference, and without "
+            "it: the model as it is.",
+        ),
+    ] = [],  # noqa: B006
+    arch: Annotated[
+        Literal["standard", "topk", "batchtopk", "gated", "jumprelu", "seed-plain", "seed-gated"],
+        typer.Option(
+            help="The architecture; those of seeds are of earlier studies, faults included."
+        ),
+    ] = "topk",
+    width: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="Times the model's width, 0.5x,8x, or latents, 4096."),
+    ] = "8x",
+    l1: Annotated[
+        str | None,
+        typer.Option(
+            "--l1",
+            metavar="LIST",
+            help="What firing costs: the sum of codes, for jumprelu each latent.",
+        ),
+    ] = None,
+    k: Annotated[
+        str | None,
+        typer.Option("--k", metavar="LIST", help="topk, batchtopk: latents at a position; 32."),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(metavar="R", help="The learning rate.")] = None,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the activations.")] = 5,
+    schedule: Annotated[
+        Literal["constant", "cosine", "linear"] | None,
+        typer.Option(help="The rate after its warm-up; linear: down over the last 30 %."),
+    ] = None,
+    patience: Annotated[
+        int,
+        typer.Option(metavar="N", help="Looks of 20 without gain that end training; 0: none do."),
+    ] = 0,
+    held_out: Annotated[
+        float, typer.Option(metavar="SHARE", help="Documents not learnt from.")
+    ] = 0.1,
+    seed: Annotated[str, typer.Option(metavar="LIST", help="Seeds of the training: 0,1.")] = "0",
+    text: options.Text = DEFAULT["text"],
+    tokens: options.Tokens = TRAINING_TOKENS,
+    calibration: options.Calibration = None,
+    calibration_tokens: options.CalibrationTokens = DEFAULT["calibration_tokens"],
+    context: options.Context = None,
+    bos: options.Bos = DEFAULT["bos"],
+    device: options.Device = DEFAULT["device"],
+    dtype: options.Dtype = DEFAULT["dtype"],
+    revision: options.Revision = None,
+    memory: options.Memory = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Train SAEs on a model, compressed or not.
+
+    Lists of widths, penalties and seeds make a folder each, trained in one pass. Writes SAELens
+    folders. The same command again goes on where it stopped.
+    """
+    from bitlens.grid import Grid, listed
+    from bitlens.trainings import train_saes
+
+    grid = Grid(
+        site,
+        arch,
+        listed(width, str, "--width"),
+        () if l1 is None else listed(l1, float, "--l1"),
+        () if k is None else listed(k, int, "--k"),
+        listed(seed, int, "--seed"),
+        lr,
+        epochs,
+        schedule,
+        patience,
+        held_out,
+    )
+    compressions = [spec for spec in on if spec != "reference"]
+    study = audit_of(
+        model,
+        compressions or "nothing",
+        controls=(),
+        text=text,
+        tokens=tokens,
+        calibration=calibration,
+        calibration_tokens=calibration_tokens,
+        context=context,
+        bos=bos,
+        memory=memory,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    show(train_saes(study, on, grid, out, say))
+    say(f"Saved: {out}")
+
+
+def align(
+    first: Annotated[
+        list[str], typer.Option(metavar="DIR", help="An SAE of one precision; once for each seed.")
+    ],
+    second: Annotated[
+        list[str],
+        typer.Option(metavar="DIR", help="One of the other precision, for each --first."),
+    ],
+    ceiling: Annotated[
+        list[str],
+        typer.Option(
+            metavar="DIR", help="The first precision trained from another seed, for each --first."
+        ),
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Where to write all of it.")
+    ] = None,
+) -> None:
+    """Compare SAEs of two precisions by their directions.
+
+    No text is read. Every number stands between chance and what another seed changes.
+    """
+    from dataclasses import asdict
+
+    from bitlens.alignments import align_folders, table
+    from bitlens.records import to_json
+    from bitlens.store import write
+
+    found = align_folders(first, second, ceiling)
+    if out is not None:
+        write(out, f"{to_json(asdict(found), indent=1)}\n".encode())
+    show(table(found))

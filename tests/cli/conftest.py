@@ -1,0 +1,72 @@
+"""Running a command as a shell does."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitlens import cli
+from bitlens.store import Store
+from bitlens.study import Study
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def bitlens(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command as the shell would, in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["bitlens", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def audited(
+    llama: Path, short_texts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], str]:
+    """An audit of a tiny model: its arguments, the folder last, and what it printed."""
+    out = tmp_path_factory.mktemp("cli") / "results"
+    arguments = ["audit", llama, "--to", "rtn:bits=4", "--to", "prune:sparsity=0.3"]
+    arguments += ["--analyses", "behaviour", "--text", short_texts, "--out", out]
+    words = [str(argument) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "bitlens", *words], capture_output=True, text=True, check=True
+    )
+    return words, done.stdout
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Study, Path, str, bool]]:
+    """What would have been run, instead of running it."""
+    calls: list[tuple[Study, Path, str, bool]] = []
+
+    def run(study: Study, out: Path, command: str, say: Any, keep_going: bool) -> Store:
+        calls.append((study, out, command, keep_going))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitlens.runner.run", run)
+    return calls

@@ -1,0 +1,130 @@
+"""demo and audit: what they print and leave behind."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitlens.cli import audits as cli
+from bitlens.demo import model_path
+from bitlens.store import Store
+from bitlens.study import Study
+
+from .conftest import Command
+
+
+def test_an_audit_ends_with_a_table_a_sentence_a_twin_and_the_page(
+    audited: tuple[list[str], str],
+):
+    """And says before it starts what it will cost."""
+    words, out = audited
+    cost, _, rest = out.partition("\n")
+    assert "twins" in cost and "tokens" in cost
+    assert re.search(r"^compression +bits +size +perplexity", rest, re.MULTILINE)
+    assert "noise:like=[rtn:bits=4] (control)" in rest
+    assert re.search(r"^- rtn:bits=4 \(.*mean KL .* nats \[", rest, re.MULTILINE)
+    assert re.search(r"^- prune:sparsity=0.3 \(", rest, re.MULTILINE)
+    page = Path(rest.strip().splitlines()[-1].removeprefix("Report: "))
+    assert page == Path(words[-1]) / "report.html"
+    assert page.stat().st_size > 100_000
+
+
+def test_the_store_says_which_command_made_it(audited: tuple[list[str], str]):
+    """To be run again."""
+    words, _ = audited
+    assert Store.open(words[-1]).manifest()["command"].startswith("bitlens audit ")
+
+
+def test_the_same_command_again_computes_nothing(audited: tuple[list[str], str], bitlens: Command):
+    """The cells stay as they are; the table is printed once more."""
+    words, out = audited
+    cells = sorted(Path(words[-1]).glob("cells/*/*"))
+    before = [path.stat().st_mtime_ns for path in cells]
+    done = bitlens(*words)
+    assert done.code == 0, done.err
+    assert [path.stat().st_mtime_ns for path in cells] == before
+    nothing = "tiny-llama: every cell is there already; nothing to compute.\n"
+    assert done.out == nothing + out.partition("\n")[2]
+
+
+def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_path: Path):
+    """Lists by commas, words and numbers as they are; written with - or _."""
+    bitlens(
+        *("audit", "gpt2", "--to", "rtn:bits=4", "--to", "prune:sparsity=0.5"),
+        *("--controls", "none", "--analyses", "behaviour,geometry", "--text", "t.txt"),
+        *("--tokens", 12, "--context", 34, "--bos", "no", "--positions", "all"),
+        *("--calibration", "c.txt", "--calibration-tokens", 56),
+        *("--sites", "resid.*,attn.0", "--seed", 5, "--interval", "bootstrap"),
+        *("--device", "cpu", "--dtype", "bfloat16", "--revision", "v1", "--device_map", "auto"),
+        *("--memory", "8GB", "--allow", "identical,overlap,poor-fit", "--trust_remote_code"),
+        *("--sae", tmp_path, "--sae", tmp_path.parent, "--out", tmp_path),
+    )
+    study, out, command, keep_going = asked[0]
+    assert study.to_dict() == {
+        "models": [
+            {
+                "name": "gpt2",
+                "revision": "v1",
+                "dtype": "bfloat16",
+                "device": "cpu",
+                "device_map": "auto",
+                "trust_remote_code": True,
+                "saes": [str(tmp_path), str(tmp_path.parent)],
+            }
+        ],
+        "compressions": ["rtn:bits=4", "prune:sparsity=0.5"],
+        "controls": [],
+        "analyses": ["behaviour", "geometry"],
+        "text": "t.txt",
+        "tokens": 12,
+        "calibration": "c.txt",
+        "calibration_tokens": 56,
+        "context": 34,
+        "bos": "no",
+        "positions": "all",
+        "sites": ["resid.*", "attn.0"],
+        "seeds": [5],
+        "interval": "bootstrap",
+        "memory": "8GB",
+        "allow": ["identical", "overlap", "poor-fit"],
+    }
+    assert out == tmp_path
+    assert command.startswith("bitlens audit gpt2 --to rtn:bits=4 ")
+    assert not keep_going
+
+
+def test_without_options_the_study_has_its_defaults(
+    bitlens: Command, asked: list[Any], tmp_path: Path
+):
+    """The command line adds none of its own."""
+    bitlens("audit", "gpt2", "--to", "rtn:bits=4", "--out", tmp_path)
+    assert asked[0][0] == Study.model_validate({"models": ["gpt2"], "compressions": ["rtn:bits=4"]})
+
+
+def test_the_demo_audits_the_embedded_model(
+    bitlens: Command, no_pictures: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """8, 4 and 3 bits and pruning, each with its control; here on few tokens."""
+    monkeypatch.setattr(cli, "DEMO_TOKENS", 2048)
+    done = bitlens("demo", "--out", tmp_path / "demo")
+    assert done.code == 0, done.err
+    for text in ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3"):
+        assert f"\n- {text} (" in done.out
+        assert f"noise:like=[{text}] (control)" in done.out
+    assert str(model_path()) not in (tmp_path / "demo" / "manifest.json").read_text()
+
+
+def test_documents_that_are_evaluated_are_not_calibrated_on(
+    bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
+):
+    """Unless that is allowed; then the page says so."""
+    words = ["audit", llama, "--to", "gptq:bits=4", "--controls", "none"]
+    words += ["--analyses", "behaviour", "--text", short_texts, "--calibration", short_texts]
+    done = bitlens(*words, "--out", tmp_path / "out")
+    assert (done.code, done.out.count("Report:")) == (2, 0)
+    assert "24 of 24 evaluation documents (100%) share a tenth or more" in done.err
+    assert "Try: another --calibration FILE or --text, or --allow overlap" in done.err
+    done = bitlens(*words, "--allow", "overlap", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "which was allowed" in (tmp_path / "out" / "report.html").read_text()

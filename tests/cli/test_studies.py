@@ -1,0 +1,63 @@
+"""study: its grid, and what goes on after a failure."""
+
+import re
+from pathlib import Path
+
+from bitlens.store import Store
+
+from .conftest import Command
+
+
+def test_a_study_goes_on_after_a_failure_and_says_so(
+    bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
+):
+    """What could be measured is there; what could not has its reason; the exit code is 1."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"models: [{llama}]\ncompressions: ['rtn:bits=4', 'rtn:bits=4,group=7']\n"
+        f"controls: []\nanalyses: [behaviour]\ntext: {short_texts}\n"
+    )
+    done = bitlens("study", path, "--out", tmp_path / "grid")
+    assert done.code == 1
+    assert "\n- rtn:bits=4 (" in done.out
+    assert "rtn:bits=4,group=7: failed." in done.out
+    assert "Failed:" in done.err and "does not divide" in done.err
+    assert (tmp_path / "grid" / "report.html").exists()
+
+
+def test_a_study_says_what_to_calibrate_on(
+    bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
+):
+    """And what is allowed: documents that are evaluated too, which its checks then say."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"models: [{llama}]\ncompressions: ['gptq:bits=4']\ncontrols: []\nanalyses: [behaviour]\n"
+        f"text: {short_texts}\ncalibration: {short_texts}\ncalibration_tokens: 500\n"
+    )
+    done = bitlens("study", path, "--out", tmp_path / "grid")
+    assert done.code == 2 and "with the calibration documents" in done.err
+    path.write_text(path.read_text() + "allow: [overlap]\n")
+    done = bitlens("study", path, "--out", tmp_path / "grid")
+    assert done.code == 0, done.err
+    checks = {c["name"]: c for c in Store.open(tmp_path / "grid").manifest()["checks"]}
+    overlap = checks["calibration and evaluation are apart"]
+    assert overlap["passed"] is False and overlap["detail"].endswith("which was allowed")
+
+
+def test_a_study_is_checked_without_running(bitlens: Command, tmp_path: Path):
+    """The grid and the number of its cells; nothing is loaded or written."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "models: [gpt2, nowhere]\ncompressions: ['rtn:bits=4', 'rtn:bits=3', 'rtn:bits=8']\n"
+        "analyses: [behaviour]\nseeds: [0, 1]\ntext: a.txt\n"
+    )
+    done = bitlens("study", path, "--out", tmp_path / "grid", "--check")
+    assert done.code == 0
+    assert "gpt2, nowhere" in done.out
+    for told in ("saes: +none", "text: +a.txt", "tokens: +65,536 at most"):
+        assert re.search(told, done.out)
+    assert done.out.endswith("12 cells, and those of the controls.\n")
+    path.write_text(path.read_text() + "controls: []\ntokens: 0\n")
+    done = bitlens("study", path, "--out", tmp_path / "grid", "--check")
+    assert done.out.endswith("12 cells.\n") and re.search("tokens: +all", done.out)
+    assert not (tmp_path / "grid").exists()
