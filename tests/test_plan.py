@@ -56,6 +56,7 @@ def thresholds(documents: DocumentSet) -> list[int]:
 def expected(corpus: Corpus, rule: str, predicting: bool) -> set[Place]:
     """The same by the words of the rule, a position at a time."""
     found = set()
+    final = dict(zip(corpus.document.tolist(), corpus.starts.tolist(), strict=True))
     for row, document, start in zip(corpus.rows, corpus.document, corpus.starts, strict=True):
         last = len(row) - 1
         for n, token in enumerate(row):
@@ -64,7 +65,7 @@ def expected(corpus: Corpus, rule: str, predicting: bool) -> set[Place]:
             elif rule == "all":
                 counts = not (predicting and n == last)
             else:
-                counts = n == (last - 1 if predicting else last)
+                counts = start == final[document] and n == (last - 1 if predicting else last)
             if counts:
                 found.add((int(document), int(start) + n))
     return found
@@ -77,7 +78,7 @@ def test_every_position_that_counts_counts_once(
     rule: str, shape: list[list[int]], tokens: int
 ) -> None:
     """All those that the rule means, and no other: content leaves out BOS and each window's
-    first position, and nothing predicts beyond its window."""
+    first position, last is one of each document, and nothing predicts beyond its window."""
     corpus = with_bos(shape)
     plan = make_plan(corpus, rule, 0, tokens)
     assert set(counted(plan)) == expected(corpus, rule, predicting=False)

@@ -339,3 +339,28 @@ def test_one_document_has_values_but_no_intervals(folder: Path, tmp_path: Path) 
     rows = [r for r in rows if r["analysis"] != "heads"]
     assert rows and all(r["low"] is None and r["reason"] for r in rows)
     assert any(r["value"] is not None for r in rows)
+
+
+def test_where_nothing_is_predicted_is_a_reason(folder: Path, tmp_path: Path) -> None:
+    """The last token of nine words read eight at a time stands alone in its window: what is there
+    is measured, and what would follow or precede it is not made up."""
+    words = [" ".join(f"w{(7 * k + n) % VOCABULARY}" for n in range(9)) for k in range(6)]
+    (tmp_path / "nine.json").write_text(json.dumps(words))
+    settings = {"text": str(tmp_path / "nine.json"), "context": 8, "bos": "no", "controls": ()}
+    asked = ("behaviour", "geometry", "lens")
+    store = run(
+        small(folder, positions="last", analyses=asked, **settings), tmp_path / "o", "", silent
+    )
+    cells = store.manifest()["cells"]
+    ended = {(cell["analysis"], cell["status"]) for cell in cells}
+    assert ended == {("behaviour", "failed"), ("geometry", "done"), ("lens", "failed")}
+    assert {"--positions last" in cell["reason"] for cell in cells if cell["reason"]} == {True}
+    (corpus,) = store.manifest()["corpora"]
+    assert corpus["positions"] == 6
+    with pytest.raises(BitlensError, match="--positions last"):
+        run(
+            small(folder, positions="last", analyses=asked[::2], **settings),
+            tmp_path / "p",
+            "",
+            silent,
+        )

@@ -115,6 +115,7 @@ class Audit:
         )
         self.twins = self.making.twins(wanted)
         self._lose(self.making.failed)
+        self.failed |= self._without_predictions(wanted)
         self.checks += self.making.checks
         self.cells = {
             (side.text, a.name): self._cell(side, a) for side in wanted for a in self.analyses
@@ -152,6 +153,21 @@ class Audit:
     def _lose(self, failures: dict[str, str]) -> None:
         for text, reason in failures.items():
             self.failed |= {(text, a.name): reason for a in self.analyses}
+
+    def _without_predictions(self, wanted: Sequence[Side]) -> dict[Key, str]:
+        """Cells that need a next token, where no position of the corpus that counts has one."""
+        if len(self.plan({}).sets[CORPUS].keys[True]):
+            return {}
+        reason = (
+            f"no token of {self.corpus.name} that is predicted counts: --positions "
+            f"{self.study.positions} leaves none in windows as short as these"
+        )
+        needing = [
+            a.name
+            for a in self.analyses
+            if a.name not in self.own and (a.lens or "logits" in a.sites(self.layout))
+        ]
+        return {(side.text, name): reason for side in wanted for name in needing}
 
     def _analyses(self, names: Sequence[str]) -> list[Analysis]:
         """With the SAEs that fit; one that does not is refused before anything is compressed."""

@@ -183,10 +183,10 @@ def _token_batch(
 ) -> TokenBatch:
     place = batch.offset[:, None] + np.arange(batch.tokens.shape[1])
     target = batch.target
-    counts = counted(batch.tokens, batch.lengths, rule, corpus.bos_id)
+    counts = counted(batch.tokens, batch.lengths, rule, corpus.bos_id, corpus.ends[batch.row])
     predicts = counts & (target >= 0)
     if rule == "last":
-        # The last token of a row predicts nothing in it; the one before it does.
+        # Nothing follows it that it could predict; it is predicted by the one before it.
         predicts = np.zeros_like(counts)
         predicts[:, :-1] = counts[:, 1:]
     document = np.broadcast_to(batch.document[:, None], place.shape)

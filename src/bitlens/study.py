@@ -177,7 +177,8 @@ class Study(BaseModel):
     )
     """Whether each window begins with BOS; auto: as the tokenizer wants it."""
     positions: Literal["content", "all", "last"] = Field("content", examples=["content"])
-    """Which positions count. content: no padding, no BOS, no first position."""
+    """Which positions count. content: no padding, no BOS, no first position; last: the last token
+    of each document, of whose prediction behaviour and lens then speak."""
     sites: tuple[str, ...] = Field((), examples=["[resid.*]"])
     """Where geometry and attention look: resid.*, attn.3, blocks.6.hook_resid_post,
     model.layers.6; none named: everywhere."""

@@ -35,6 +35,14 @@ def test_padding_never_counts(rule: Rule) -> None:
         assert not result[:, 4:].any()
 
 
+def test_the_last_token_of_a_document_is_in_its_last_row() -> None:
+    """Of a document of two rows the first has none; other rules do not ask where it ends."""
+    ends = np.array([False, True, True])
+    last = counted(TOKENS, LENGTHS, "last", 1, ends)
+    assert last.astype(int).tolist() == [[0, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
+    assert (counted(TOKENS, LENGTHS, "all", 1, ends) == counted(TOKENS, LENGTHS, "all", 1)).all()
+
+
 def test_unknown_rule_is_refused() -> None:
     """A rule that does not exist lists those that do."""
     with pytest.raises(BitlensError, match="content, all, last"):

@@ -19,7 +19,7 @@ def _sampled(corpus: Corpus, rule: Rule, bound: int, seed: int, size: int) -> li
     """The documents and places drawn, found batch by batch as a sweep does."""
     drawn = []
     for batch in make_batches(corpus, size):
-        keep = counted(batch.tokens, batch.lengths, rule, corpus.bos_id)
+        keep = counted(batch.tokens, batch.lengths, rule, corpus.bos_id, corpus.ends[batch.row])
         row, place = np.nonzero(keep & (batch_keys(batch, seed) <= bound))
         drawn += list(zip(batch.document[row], batch.offset[row] + place, strict=True))
     return sorted(drawn)

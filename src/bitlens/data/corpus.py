@@ -67,6 +67,11 @@ class Corpus:
         return np.fromiter(map(len, self.rows), np.int64, len(self.rows))
 
     @property
+    def ends(self) -> NDArray[np.bool_]:
+        """[rows] whether a row is the last that is read of its document."""
+        return np.append(self.document[1:] != self.document[:-1], True)
+
+    @property
     def n_documents(self) -> int:
         """Documents with at least one row here."""
         return len(np.unique(self.document))
