@@ -18,6 +18,7 @@ from bitlens.calibration import (
     calibrated,
     make,
     read_calibration,
+    say_unread,
     source_of,
     wanted,
 )
@@ -95,6 +96,41 @@ def folders(cache: Path) -> dict[str, dict[str, Any]]:
         path.parent.name: json.loads(path.read_text())
         for path in sorted(cache.glob("twins/*/record.json"))
     }
+
+
+@pytest.mark.parametrize("to", ["rtn:bits=4", "noise:like=[rtn:bits=4]", "prune:sparsity=0.5"])
+def test_documents_that_nothing_reads_are_said_not_to_be(
+    study: Callable[..., Study], to: str, other_texts: Path
+) -> None:
+    """By their own name; those that ship with bitlens were perhaps named by nobody."""
+    said: list[str] = []
+    say_unread(study(to), said.append)
+    assert said == [f"{to} need no calibration: {other_texts.name} is not read."]
+    for calibration in (None, "demo"):
+        say_unread(study(to, calibration=calibration), said.append)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "to", ["gptq:bits=4", "noise:like=[awq:bits=4]", "prune:match=[gptq:bits=3]",
+    "noise:like=[prune:match=[gptq:bits=3]]", "mixed:*=[gptq:bits=4]"]
+)  # fmt: skip
+def test_documents_that_something_reads_are_not(study: Callable[..., Study], to: str) -> None:
+    """Whatever it is that is calibrated in the end."""
+    said: list[str] = []
+    say_unread(study("rtn:bits=4", to), said.append)
+    assert said == []
+
+
+def test_documents_that_are_not_there_are_an_error_even_unread(
+    study: Callable[..., Study], tmp_path: Path, other_texts: Path
+) -> None:
+    """Before the model is loaded, with the nearest name."""
+    absent = other_texts.with_name("calibratoin.jsonl")
+    with pytest.raises(BitlensError, match="There is no") as caught:
+        audit(study("rtn:bits=4", calibration=str(absent)), tmp_path / "out")
+    assert other_texts.name in caught.value.remedy
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_cell_is_written_and_the_table_is_that_of_the_kept_weights(

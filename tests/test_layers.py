@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "matrices": {"compress"},
     "twin": {"compress", "matrices", "models"},
     "calibrate": {"compress", "data", "kept", "models", "twin"},
-    "calibration": {"calibrate", "compress", "data", "demo", "kept", "models"},
+    "calibration": {"calibrate", "compress", "data", "demo", "kept", "models", "study"},
     "checkpoint_twin": {"checkpoints", "compress", "models", "twin"},
     "matching": {"compress", "data", "models", "plan", "sweep", "twin"},
     "making": {
@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "twin",
     },
     "targets": {"compress", "models"},
-    "saving": {"checkpoints", "compress", "making", "study"},
+    "saving": {"calibration", "checkpoints", "compress", "making", "models", "study"},
     "inspection": {"compress", "making", "report", "study", "twin"},
     "sweep": {"models", "plan", "twin"},
     "comparison": {"analyses", "models", "plan", "sweep"},
@@ -151,6 +151,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "runner": {
         "analyses",
+        "calibration",
         "model_audit",
         "estimate",
         "manifest",
@@ -161,7 +162,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "api": {"compress", "report", "runner", "store", "study"},
     "catalogue": {"analyses", "compress", "models", "report"},
-    "doctor": {"demo", "models"},
+    "doctor": {"demo", "kept", "models"},
     "cli": {
         "alignments",
         "catalogue",

@@ -10,9 +10,10 @@ from tqdm import tqdm
 
 import bitlens
 from bitlens.calibrate import Wanted, calibrate, work
-from bitlens.compress import format
+from bitlens.compress import format, parse
 from bitlens.compress.compression import Compression
 from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
+from bitlens.data.hub import PREFIX
 from bitlens.data.overlap import overlap
 from bitlens.data.texts import read_texts
 from bitlens.demo import calibration_path, evaluation_path
@@ -21,6 +22,7 @@ from bitlens.kept import Kept, folder_of
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.records import Check
+from bitlens.study import Study
 
 
 def calibrated(compression: Compression) -> Compression | None:
@@ -42,6 +44,27 @@ def source_of(calibration: str | None, text: str | None, asking: Compression) ->
         "documents like those the model is for, apart from those it is measured on.",
         "--calibration FILE",
     )
+
+
+def say_unread(study: Study, say: Callable[[str], None]) -> None:
+    """Are calibration documents named that nothing will read? An error where they are not there:
+    a misspelt name would be found out only when something is calibrated."""
+    source = study.calibration
+    if source in (None, str(calibration_path())) or _asks_for_data(study):
+        return
+    if not source.startswith(PREFIX) and not Path(source).expanduser().exists():
+        read_texts(source)
+    say(f"{' and '.join(study.compressions)} need no calibration: {Path(source).name} is not read.")
+
+
+def _asks_for_data(study: Study) -> bool:
+    for text in study.compressions:
+        compression = parse(text)
+        compression = getattr(compression, "like", compression)
+        for asking in (compression, getattr(compression, "match", None)):
+            if asking is not None and calibrated(asking) is not None:
+                return True
+    return False
 
 
 def read_calibration(

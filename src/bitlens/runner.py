@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from bitlens.calibration import say_unread
 from bitlens.errors import BitlensError
 from bitlens.estimate import contrasts, estimates
 from bitlens.manifest import Done, cell_entry, make_manifest, run_record
@@ -32,6 +33,7 @@ def run(
     is raised.
     """
     _refuse_namesakes(study)
+    say_unread(study, say)
     share_one_heap()
     store = Store.create(out)
     started, done = time.monotonic(), Done()

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bitlens.calibration import say_unread
 from bitlens.checkpoints.plain import RECORD
 from bitlens.compress import parse
 from bitlens.compress.checkpoint import Checkpoint
@@ -34,6 +35,7 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
         raise BitlensError(
             f"{text} is a model already.", "a compression that bitlens makes.", "copy it."
         )
+    say_unread(study, say)
     with new_folder(out, "--save") as aside:
         making, side, twin = make_one(study, say)
         model = twin.model(rounding=False)
