@@ -24,10 +24,16 @@ class Comparison:
     """Which set of documents: the corpus, its subset, or the analysis' own."""
     forks: Mapping[str, Stream] = field(default_factory=dict)
     """Forks with an edit that it reads besides, by whose they are and the name of the edit."""
+    alone: Mapping[str, Stream] = field(default_factory=dict)
+    """By site, the twin's block on the reference's input, where it is read besides."""
 
     @property
     def streams(self) -> tuple[str, str]:
         return REFERENCE, self.stream
+
+    @property
+    def besides(self) -> tuple[Stream, ...]:
+        return (*self.forks.values(), *self.alone.values())
 
     @property
     def read(self) -> str:
@@ -50,13 +56,21 @@ def comparisons(
         for twin in twins:
             forks = edited(analysis, twin)
             read = SUBSET if forks else documents
-            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, read, forks))
+            blocks = [name for name in names if "." in name] if analysis.beside_local else []
+            alone = {name: local(twin, site(name).depth) for name in blocks}
+            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, read, forks, alone))
             depths = sorted({site(name).depth for name in names}) if analysis.local else []
             for depth in depths:
                 here = tuple(name for name in names if site(name).depth == depth)
-                fork = f"{twin} block {depth} on the reference"
-                found.append(Comparison(analysis, twin, LOCAL, fork, here, SUBSET))
+                fork = local(twin, depth)
+                found.append(Comparison(analysis, twin, LOCAL, fork.name, here, SUBSET))
     return found
+
+
+def local(twin: str, depth: int) -> Stream:
+    """One block of a twin on the reference's input."""
+    name = f"{twin} block {depth} on the reference"
+    return Stream(name, twin, REFERENCE, depth, depth + 1, subset=True)
 
 
 def edited(analysis: Analysis, twin: str) -> dict[str, Stream]:
@@ -64,7 +78,7 @@ def edited(analysis: Analysis, twin: str) -> dict[str, Stream]:
     found = {}
     for who, base in (("reference", REFERENCE), ("twin", twin)):
         for name, edit in analysis.edits(who).items():
-            start = max(site(edit.site).depth, 0)
+            start = site(edit.site).depth + edit.between
             fork = f"{base} with {name}"
             found[f"{who} {name}"] = Stream(fork, base, base, start, subset=True, edit=edit)
     return found
@@ -76,15 +90,10 @@ def streams(wanted: Sequence[Comparison]) -> list[Stream]:
     found = {REFERENCE: Stream(REFERENCE, REFERENCE)}
     for comparison in wanted:
         if comparison.item == LOCAL:
-            depth = site(comparison.sites[0]).depth
-            found.setdefault(
-                comparison.stream,
-                Stream(
-                    comparison.stream, comparison.twin, REFERENCE, depth, depth + 1, subset=True
-                ),
-            )
+            fork = local(comparison.twin, site(comparison.sites[0]).depth)
+            found.setdefault(fork.name, fork)
         else:
             found.setdefault(comparison.twin, Stream(comparison.twin, comparison.twin))
-            for fork in comparison.forks.values():
+            for fork in comparison.besides:
                 found.setdefault(fork.name, fork)
     return list(found.values())

@@ -173,6 +173,8 @@ class Measurement:
             if name not in step.readings[comparison.stream]:
                 continue
 
+            alone = comparison.alone[name].name if name in comparison.alone else ""
+
             def threshold(size: int, predicting: bool = name == "logits") -> int:
                 return documents.threshold(predicting, size)
 
@@ -184,6 +186,7 @@ class Measurement:
                 positions,
                 threshold,
                 {who: reading(fork.name, name) for who, fork in comparison.forks.items()},
+                reading(alone, name) if name in step.readings.get(alone, ()) else None,
             )
             key = (comparison.analysis.name, comparison.twin, comparison.item, name)
             tallies.setdefault(key, Tally()).add(comparison.analysis.tally(pair))
@@ -369,7 +372,7 @@ class Measurement:
 
 def _wishes(comparison: Comparison) -> list[Wish]:
     sites = frozenset(comparison.sites)
-    forks = [fork.name for fork in comparison.forks.values()]
+    forks = [fork.name for fork in comparison.besides]
     return [Wish(stream, sites, comparison.read) for stream in (*comparison.streams, *forks)]
 
 

@@ -127,3 +127,5 @@ class Pair:
     """A sample's size to the largest key that is in the sample of the whole corpus."""
     forks: Mapping[str, Reading] = field(default_factory=dict)
     """The same of forks with an edit, by `reference` or `twin` and the name of the edit."""
+    alone: Reading | None = None
+    """The same of the twin's block on the reference's input; None where that does not run."""

@@ -399,4 +399,4 @@ def test_two_saes_of_one_site_do_not_meddle() -> None:
     assert len(found) == len(expected)
     for outcome in expected:
         assert np.array_equal(found[outcome.metric, outcome.item].values, outcome.values)
-    assert Features((saes[0],)).settings.keys() == {"sae 20"}
+    assert Features((saes[0],)).settings["saes"].keys() == {"sae 20"}

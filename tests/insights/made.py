@@ -19,7 +19,7 @@ def halves(n: int = 400, seed: int = 0) -> Columns:
         "mean_first": mean,
         "peak_first": np.exp(draw.normal(1, 0.7, n)),
         "sparseness_first": rate * draw.uniform(0.5, 0.9, n),
-        "error_first": np.exp(draw.normal(-1, 0.1, n)),
+        "local_error_first": np.exp(draw.normal(-1, 0.1, n)),
         "decoder_norm": np.ones(n),
         "encoder_norm": np.exp(draw.normal(0, 0.1, n)),
         "bias": draw.normal(0, 0.3, n),

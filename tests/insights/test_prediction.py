@@ -97,12 +97,12 @@ def test_near_duplicates_do_not_help() -> None:
 
 def test_nothing_of_the_second_half_is_seen() -> None:
     """Predictors read columns of the first half and of the SAE; what is of the reference alone
-    holds neither the twin's error nor its r."""
+    holds neither its local error nor its r."""
     made = halves()
     described_once = described(made)
     made["r_second"] = np.zeros(400)
     assert all(np.array_equal(v, described_once[n]) for n, v in described(made).items())
-    assert not {"error", "r"} & set(REFERENCE_ONLY)
+    assert not {"local error", "r"} & set(REFERENCE_ONLY)
     assert set(PREDICTORS[BOOSTING]) == set(PREDICTORS[LOGISTIC]) == set(REFERENCE_ONLY)
 
 
@@ -164,12 +164,29 @@ def test_a_run_without_halves_has_a_reason() -> None:
     assert predict({}).reason == "the run did not split its documents into halves"
 
 
-def test_without_sampled_positions_the_error_is_left_out() -> None:
-    """The other predictors go on."""
+def test_without_local_errors_there_is_a_reason() -> None:
+    """The other predictors go on, whether no block ran alone or the store is older than that."""
     made = halves()
     made["r_second"] = np.where(np.arange(400) % 2 == 0, 0.5, 0.95)
-    made["error_first"] = np.full(400, np.nan)
-    assert set(predict(made).scores) == set(PREDICTORS) - {prediction.ERROR}
+    whole = predict(made)
+    made.pop("local_error_first")
+    older = predict(made)
+    assert "before it was read" in older.missing[prediction.ERROR]
+    absent = predict(made | {"local_error_first": np.full(400, np.nan)})
+    assert "no block of the twin" in absent.missing[prediction.ERROR]
+    for found in (older, absent):
+        assert set(found.scores) == set(PREDICTORS) - {prediction.ERROR}
+        assert found.scores[LOGISTIC] == whole.scores[LOGISTIC] and not whole.missing
+
+
+def test_survival_by_local_error_is_found() -> None:
+    """Of what else is known of the features nothing tells; with it nearly all is."""
+    made = halves()
+    error = made["local_error_first"]
+    made["r_second"] = np.where(error < np.median(error), 0.95, 0.6)
+    scores = predict(made).scores
+    assert scores[prediction.ERROR].auc > 0.97
+    assert scores[LOGISTIC].auc < 0.65 and scores[prediction.ERROR].gain_low > 0.2
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:

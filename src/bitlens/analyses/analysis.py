@@ -110,6 +110,8 @@ class Analysis(ABC):
     by the analysis itself."""
     local: ClassVar[bool] = False
     """Whether it also wants each block of the twin on the reference's input."""
+    beside_local: ClassVar[bool] = False
+    """Whether it reads those beside the twin, in the documents that they run on."""
     patterns: ClassVar[bool] = False
     """Whether it reads attention patterns, which only eager attention gives."""
     narrows: ClassVar[bool] = False

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Sample
 from bitlens.analyses.correlation import normalised
-from bitlens.analyses.halves import halves
+from bitlens.analyses.halves import halves, seen
 from bitlens.analyses.neighbours import neighbours
 from bitlens.analyses.survival import METRICS, Sums, survival
 from bitlens.readings import Pair, Positions, Reading
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 TOP = 10
 """Positions kept of every latent, and latents of every position that count as its most active."""
+FORM = 2
+"""Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 BITS = 32
 """A document and a place in it share an integer."""
 
@@ -65,12 +67,14 @@ class Features(Analysis):
 
     name: ClassVar[str] = "features"
     sample: ClassVar[int] = 512
+    beside_local: ClassVar[bool] = True
     unpaired: ClassVar[frozenset[str]] = frozenset({"twin_only"})
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {p.sae.label: [p.site, p.sae.fingerprint] for p in self.saes}
+        saes = {p.sae.label: [p.site, p.sae.fingerprint] for p in self.saes}
+        return {"form": FORM, "saes": saes}
 
     def sites(self, layout: "Layout") -> list[str]:
         return list(dict.fromkeys(placed.site for placed in self.saes))
@@ -88,7 +92,7 @@ class Features(Analysis):
             if totals.has(f"{label}/count"):
                 sums = Sums(totals, label, placed.sae.latents)
                 found += survival(sums, placed.site)
-                found += halves(sums, placed.sae, placed.site, placed.near, reference, twin)
+                found += halves(sums, placed.sae, placed.site, placed.near)
         return found
 
     def _at(self, site: str) -> Iterator[Placed]:
@@ -116,6 +120,7 @@ def _tally(placed: Placed, pair: Pair) -> Tally:
         sums |= {f"{name}_{who}": value for name, value in own.items()}
     rows = {who: _rows(*one, placed.centre) for who, one in both.items()}
     sums |= _by_row(at, placed, rows, joint)
+    sums |= seen(mine, pair) if pair.alone else {}
     top = {
         f"{label}/{who}": reading.once((label, "top"), partial(_top, sae, reading, at))
         for who, (sae, reading) in both.items()
@@ -247,8 +252,22 @@ def _by_row(
 
 def _most_active(codes: Codes) -> Tensor:
     """Places of the TOP largest activations of every row, ascending."""
-    chosen = _leading(codes.row, codes.value, codes.rows)
-    return _places(codes)[chosen].sort().values
+    sizes = torch.bincount(codes.row, minlength=codes.rows)
+    rank = _ranks(codes.row, sizes)
+    width = max(TOP, int(sizes.max()) if len(sizes) else 0)
+    values = codes.value.new_full((codes.rows, width), -torch.inf)
+    latents = codes.latent.new_zeros((codes.rows, width))
+    values[codes.row, rank], latents[codes.row, rank] = codes.value, codes.latent
+    value, chosen = values.topk(TOP)
+    places = torch.arange(codes.rows, device=rank.device)[:, None] * codes.latents
+    places = places + latents.gather(1, chosen)
+    return places[value > -torch.inf].sort().values
+
+
+def _ranks(group: Tensor, sizes: Tensor) -> Tensor:
+    """`[m]`: of entries sorted by group, which of its group each is."""
+    begin = torch.cumsum(sizes, 0) - sizes
+    return torch.arange(len(group), device=group.device) - begin[group]
 
 
 def _shared(a: Tensor, b: Tensor, latents: int, rows: int) -> Tensor:
@@ -257,27 +276,18 @@ def _shared(a: Tensor, b: Tensor, latents: int, rows: int) -> Tensor:
     return torch.bincount(both // latents, minlength=rows).double()
 
 
-def _leading(group: Tensor, value: Tensor, groups: int) -> Tensor:
-    """Which entries are among the TOP largest of their group, largest first within it."""
-    order = torch.argsort(value, descending=True, stable=True)
-    order = order[torch.argsort(group[order], stable=True)]
-    sizes = torch.bincount(group, minlength=groups)
-    begin = torch.cumsum(sizes, 0) - sizes
-    rank = torch.arange(len(order), device=order.device) - begin[group[order]]
-    return order[rank < TOP]
-
-
 def _top(sae: Sae, reading: Reading, at: Positions) -> Top:
     """Where every latent fires most in this batch; of equal activations (texts that begin alike)
     at the first positions, whatever the order of rows."""
     own = codes(sae, reading)
     position = (at.document << BITS) + at.offset
-    order = torch.argsort(position[own.row], stable=True)
-    chosen = order[_leading(own.latent[order], own.value[order], own.latents)]
-    latent = own.latent[chosen]
-    sizes = torch.bincount(latent, minlength=own.latents)
-    begin = torch.cumsum(sizes, 0) - sizes
-    rank = torch.arange(len(chosen), device=latent.device) - begin[latent]
+    order = _by_position(position, own.row)
+    # A non-negative number and its bits are in the same order.
+    key = (own.latent[order] << BITS) - own.value[order].view(torch.int32)
+    order = order[torch.argsort(key, stable=True)]
+    latent = own.latent[order]
+    rank = _ranks(latent, torch.bincount(latent, minlength=own.latents))
+    chosen, rank, latent = (some[rank < TOP] for some in (order, rank, latent))
     values = torch.full((own.latents, TOP), -torch.inf, device=latent.device)
     values[latent, rank] = own.value[chosen]
     row = own.row[chosen]
@@ -286,3 +296,10 @@ def _top(sae: Sae, reading: Reading, at: Positions) -> Top:
         places[name] = torch.full_like(values, -1, dtype=torch.int64)
         places[name][latent, rank] = found
     return Top(values, places)
+
+
+def _by_position(position: Tensor, row: Tensor) -> Tensor:
+    """An order of entries by the position of their row; entries come by row."""
+    if bool((position.diff() > 0).all()):
+        return torch.arange(len(row), device=row.device)
+    return torch.argsort(position[row], stable=True)

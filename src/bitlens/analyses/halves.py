@@ -8,13 +8,17 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from bitlens.analyses.analysis import Findings, Sample, Shown
+from bitlens.analyses.analysis import Findings, Shown
 from bitlens.analyses.survival import Sums, agreement, features_of
+from bitlens.readings import Pair
 from bitlens.sae.sae import Sae
 
 HALVES = "halves"
 """The table of what was read on each half."""
+_TILE_BYTES = 32 << 20
+"""Of what encoder directions see at a time."""
 
 
 def halves(
@@ -22,8 +26,6 @@ def halves(
     sae: Sae,
     site: str,
     near: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    reference: Sample,
-    twin: Sample,
 ) -> Findings:
     """One row a feature of the reference; nothing where one half has no documents.
 
@@ -31,9 +33,9 @@ def halves(
     `peak` activation, and `sparseness` (mean^2 / mean square over all positions: 1 for one that
     always fires alike, its rate for one that fires seldom and then alike; Treves and Rolls 1991).
     Of the SAE alone: norms, `bias` (b_enc, less the threshold), the nearest other feature's
-    decoder cosine and the `group` of near-duplicates, by `near`. Not of the reference alone:
-    `error_first`, how far the twin moved what the encoder reads (root mean square of w_enc . dx
-    over the sampled positions of the first half), and `r` on either half.
+    decoder cosine and the `group` of near-duplicates, by `near`. Of the twin's weights on the
+    reference's activations: `local_error_first`, by `seen` on the first half (root mean square;
+    NaN where no block ran so). Of the twin: `r` on either half.
     """
     features = features_of(sums)
     shards = np.arange(sums.totals.weights.shape[1])
@@ -63,7 +65,7 @@ def halves(
         "mean_first": total / n,
         "peak_first": split.largest("peak_reference", shards % 2 == 0)[features],
         "sparseness_first": np.divide(total**2, energy, np.zeros_like(total), where=energy > 0),
-        "error_first": _error(sae, features, reference, twin),
+        "local_error_first": _root_mean_square(split, features),
         **{name: values.cpu().numpy().astype(np.float64) for name, values in of_sae.items()},
         "nearest": cosine,
     }
@@ -71,17 +73,26 @@ def halves(
 
 
 @torch.no_grad()
-def _error(sae: Sae, features: np.ndarray, reference: Sample, twin: Sample) -> np.ndarray:
-    """`[features]`: root mean square of what the encoder sees of the twin's error, over sampled
-    positions of the first half; NaN where none was sampled."""
-    mine = reference.shard % 2 == 0
-    if not mine.any():
+def seen(sae: Sae, pair: Pair) -> dict[str, Tensor]:
+    """How large, to each encoder direction, is the error of the block's own weights?
+
+    The twin's block is run on the reference's input, so that nothing before it counts. With dx
+    its error as the encoder is given it: `local_error` `[shards, latents]`, the sum of
+    (w_enc . dx)^2 over positions, and `local_count` `[shards]`, how many those are.
+    """
+    assert pair.alone is not None
+    at = pair.positions
+    error = sae.read(pair.alone.values)[0] - sae.read(pair.reference.values)[0]
+    tile = max(1, _TILE_BYTES // (4 * max(1, len(error))))
+    parts = [at.total((error @ part).square_()) for part in sae.w_enc.split(tile, dim=1)]
+    count = at.total(torch.ones(len(at), device=error.device))
+    return {"local_error": torch.cat(parts, dim=1), "local_count": count}
+
+
+def _root_mean_square(split: Sums, features: np.ndarray) -> np.ndarray:
+    """`[features]`: of what `seen` summed, on the first half."""
+    ran = split.totals.has(f"{split.label}/local_count")
+    count = split("local_count")[0] if ran else 0
+    if not count > 0:
         return np.full(len(features), np.nan)
-    read = []
-    for sample in (reference, twin):
-        x = torch.from_numpy(sample.values[mine]).to(sae.w_enc.device)
-        codes = sae.codes(x)
-        x = x if codes.shift is None else x - codes.shift
-        read.append(x if codes.scale is None else x / codes.scale)
-    seen = (read[1] - read[0]) @ sae.w_enc[:, features]
-    return np.asarray(seen.double().square().mean(dim=0).sqrt().cpu().numpy())
+    return np.asarray(np.sqrt(split("local_error", features)[0] / count))

@@ -5,7 +5,7 @@ Everything is out of fold: no model has seen a feature it is scored on, nor a ne
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,16 +42,17 @@ REFERENCE_ONLY = (
 )
 """What can be known before there is a twin."""
 BASELINE, LOGISTIC, BOOSTING = "signal to noise", "logistic", "boosting"
-PEAK, ERROR, SURVIVAL = "peak alone", "with the twin's error", "r on the other half"
+PEAK, ERROR, SURVIVAL = "peak alone", "with local error", "r on the other half"
 PREDICTORS: Mapping[str, tuple[str, ...]] = {
     BASELINE: ("signal to noise",),
     PEAK: ("peak",),
     LOGISTIC: REFERENCE_ONLY,
     BOOSTING: REFERENCE_ONLY,
-    ERROR: (*REFERENCE_ONLY, "error"),
+    ERROR: (*REFERENCE_ONLY, "local error"),
     SURVIVAL: ("r",),
 }
-"""By name, the columns each sees; the last two see the twin, on the first half."""
+"""By name, the columns each sees; of the twin, on the first half, the last but one sees its block's
+weights at work on the reference's activations, the last the twin itself."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class Prediction:
     """Share of the features, on the second half."""
     scores: Mapping[str, Score]
     reason: str | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """By predictor, why it has no score beside the others."""
 
     @property
     def uncertain(self) -> float:
@@ -139,7 +142,21 @@ def predict(halves: Columns, seed: int = 0) -> Prediction:
         for name, of in PREDICTORS.items()
         if all(np.isfinite(columns[c]).all() for c in of)
     }
-    return Prediction(n, groups, share, _scores(chances, survived, group, fold, seed))
+    missing = {} if ERROR in chances else {ERROR: _without_error(mine)}
+    scores = _scores(chances, survived, group, fold, seed)
+    return Prediction(n, groups, share, scores, None, missing)
+
+
+def _without_error(halves: Columns) -> str:
+    if "local_error_first" not in halves:
+        return (
+            "the results were written before it was read; the command that made them, again, "
+            "adds it"
+        )
+    return (
+        "no block of the twin was run on the reference's input there (the embedding has none, and "
+        "the documents that are run so may all be of the other half)"
+    )
 
 
 def described(halves: Columns) -> Columns:
@@ -150,6 +167,7 @@ def described(halves: Columns) -> Columns:
     it fires, correlates with itself at 1 / sqrt(1 + rate * noise / v). Of equal noise in all
     directions the encoder lets through its squared norm. `concentration` is the squared
     coefficient of variation, 1 / sparseness - 1 (of sparseness as Treves and Rolls 1991 have it).
+    The local error is NaN where a store does not have it.
     """
     spread = 1 / halves["sparseness_first"] - 1
     variance = halves["mean_first"] ** 2 * spread
@@ -164,7 +182,7 @@ def described(halves: Columns) -> Columns:
         "bias": halves["bias"],
         "nearest": halves["nearest"],
         "signal to noise": _log(variance) - _log(noise),
-        "error": _log(halves["error_first"]),
+        "local error": _log(halves.get("local_error_first", np.full(len(spread), np.nan))),
         "r": np.arctanh(np.clip(halves["r_first"], -1 + 1e-9, 1 - 1e-9)),
     }
 

@@ -81,21 +81,21 @@ def table(evidence: Evidence, model: str, known: Found) -> Table:
             of = known[who][1]
             share = "–" if of.survived is None else figure(of.survived, "share")
             rows.append((label, f"{of.features:,}", share, *_cells(of)))
-    missing = [
-        f"{label}: {known[who][1].reason}."
-        for label, who in evidence.with_noise(model)
-        if who in known and known[who][1].reason and label == who
-    ]
+    twins = [t.compression for t in evidence.measured(model) if t.compression in known]
+    missing = [f"{who}: {known[who][1].reason}." for who in twins if known[who][1].reason]
+    absent = {(n, why): None for who in twins for n, why in known[who][1].missing.items()}
+    missing += [f"No {name}: {why}." for name, why in absent]
     titles = ("features", "survived", *PREDICTORS, "gain", "Brier score", "of")
     return Table(
         (Column("compression"), *(Column(title, True) for title in titles)),
         tuple(rows),
         "AUC of survival on the second half, by predictor. "
-        f"{ERROR}: sees how far the twin moved what each encoder direction reads on the first "
-        f"half; {SURVIVAL}: sees survival itself there, about as well as anything can do. Both "
-        "need the twin; the others do not. gain: AUC of logistic regression less that of signal "
-        "to noise. Brier score: of logistic regression, beside that of always saying the share "
-        "that survived. ± is the longer half of a 95 % interval over features (near-duplicates "
+        f"{ERROR}: sees, besides what {LOGISTIC} sees, how much of the error that the block's own "
+        "weights make on the reference's input each encoder direction reads, on the first half; "
+        f"{SURVIVAL}: sees survival itself there, about as well as anything can do. Of the twin "
+        "the first needs one block, the second all; the others nothing. gain: AUC of logistic "
+        "regression less that of signal to noise. Brier score: of logistic regression, beside that "
+        "of always saying the share that survived. ± is the longer half of a 95 % interval over features (near-duplicates "
         f"drawn together), not over documents. {' '.join(missing)}".strip(),
     )
 
