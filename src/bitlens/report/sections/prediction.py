@@ -95,8 +95,8 @@ def table(evidence: Evidence, model: str, known: Found) -> Table:
         f"{SURVIVAL}: sees survival itself there, about as well as anything can do. Of the twin "
         "the first needs one block, the second all; the others nothing. gain: AUC of logistic "
         "regression less that of signal to noise. Brier score: of logistic regression, beside that "
-        "of always saying the share that survived. ± is the longer half of a 95 % interval over features (near-duplicates "
-        f"drawn together), not over documents. {' '.join(missing)}".strip(),
+        "of always saying the share that survived. ± is the longer half of a 95 % interval over "
+        f"features (near-duplicates drawn together), not over documents. {' '.join(missing)}".strip(),
     )
 
 
