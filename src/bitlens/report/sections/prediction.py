@@ -96,7 +96,8 @@ def table(evidence: Evidence, model: str, known: Found) -> Table:
         "the first needs one block, the second all; the others nothing. gain: AUC of logistic "
         "regression less that of signal to noise. Brier score: of logistic regression, beside that "
         "of always saying the share that survived. ± is the longer half of a 95 % interval over "
-        f"features (near-duplicates drawn together), not over documents. {' '.join(missing)}".strip(),
+        "features (near-duplicates drawn together), not over documents. "
+        f"{' '.join(missing)}".strip(),
     )
 
 
