@@ -103,6 +103,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "fits": {"data", "evaluation", "making", "models", "plan", "report", "sae", "saes", "study"},
     "repairs": {
+        "activations",
         "analyses",
         "calibration",
         "comparison",
@@ -126,7 +127,8 @@ ALLOWED: dict[str, set[str]] = {
         "twin",
     },
     "saes": {"analyses", "data", "models", "plan", "sae", "sweep", "twin"},
-    "study": {"analyses", "compress", "demo", "models", "sae"},
+    "settings": {"models"},
+    "study": {"analyses", "compress", "demo", "models", "sae", "settings"},
     "sides": {"compress", "models", "study"},
     "checks": {"compress", "data", "models", "sides"},
     "manifest": {"analyses", "compress", "data", "models", "plan", "study", "twin"},

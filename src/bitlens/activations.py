@@ -132,7 +132,7 @@ def _positions(batches: Sequence[TokenBatch]) -> int:
 
 def _refuse_failed(sweep: Sweep) -> None:
     for name, reason in sweep.failed.items():
-        raise BitlensError(f"{name} failed: {reason}", "a twin.", "another --on.")
+        raise BitlensError(f"{name} failed: {reason}", "a twin.", "another compression.")
 
 
 def _refuse_infinite(name: str, rows: Tensor, place: str) -> None:
@@ -141,5 +141,5 @@ def _refuse_infinite(name: str, rows: Tensor, place: str) -> None:
         raise BitlensError(
             f"The activations of {name} at {place} are not finite at {broken:,} positions.",
             "a model that computes finite numbers.",
-            "another --on, or --dtype float32.",
+            "another compression, or --dtype float32; of a repair, in its audit.",
         )

@@ -2,18 +2,15 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from bitlens.demo import calibration_path, evaluation_path, sae_paths
 from bitlens.errors import BitlensError
-from bitlens.records import Value
-from bitlens.repairs import RECORD, recovered, repair_run
+from bitlens.repairs.run import RECORD, repair_run
 from bitlens.runner import run
 from bitlens.sae.formats import load_sae
 from bitlens.store import MANIFEST
@@ -99,22 +96,6 @@ def test_an_unchanged_twin_has_nothing_to_repair(results: Path, tmp_path: Path) 
     assert gain["recovered"]["value"] is None and gain["recovered"]["reason"] == "nothing was lost"
     assert record["latents"]["not repaired"] == []
     assert torch.equal(load_sae(tmp_path / "sae").w_enc, load_sae(SAE).w_enc)
-
-
-def test_what_is_recovered_by_hand() -> None:
-    """From 0.2 to 0.4 of 0.8 that were lost, a quarter; replicate by replicate; less than before
-    is below nought; what never was lost is not recovered."""
-    before = Value("survived", "resid.1", "a", 0.2, (0.5, 0.0), documents=7)
-    after = replace(before, value=0.4, replicates=(0.75, 0.1))
-    found = recovered(before, after)
-    assert found.value == pytest.approx(0.25) and found.documents == 7
-    assert found.replicates == pytest.approx((0.5, 0.1))
-    worse = recovered(before, replace(after, value=0.0)).value
-    assert worse is not None and np.isclose(worse, -0.25)
-    whole = replace(before, value=1.0)
-    assert recovered(whole, after).reason == "nothing was lost"
-    unknown = replace(before, value=None, replicates=(), reason="too few features")
-    assert recovered(unknown, after).reason == "too few features"
 
 
 Change = Callable[[dict[str, Any]], None]

@@ -1,0 +1,177 @@
+"""Which model, texts and twin is an SAE repaired for? Those of a folder of results."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from bitlens.activations import Reading
+from bitlens.calibration import about_overlap, read_calibration
+from bitlens.compress import format, parse
+from bitlens.data.corpus import Corpus
+from bitlens.data.shown import CorpusTexts
+from bitlens.demo import calibration_path, evaluation_path
+from bitlens.errors import BitlensError
+from bitlens.evaluation import evaluation
+from bitlens.making import BATCH_TOKENS, Making
+from bitlens.models.layout import Layout
+from bitlens.models.load import free_memory, load
+from bitlens.plan import Plan, make_plan
+from bitlens.records import to_json
+from bitlens.repairs.measured import estimates, fates, measured, median_readable
+from bitlens.repairs.shown import Repair, record, table
+from bitlens.report.parts import Table
+from bitlens.sae.formats import save_sae
+from bitlens.sae.repair.activations import Activations
+from bitlens.sae.repair.steps import repair
+from bitlens.saes import fit_saes
+from bitlens.saving import new_folder
+from bitlens.sides import sides
+from bitlens.store import Store
+from bitlens.study import Study
+from bitlens.sweep import REFERENCE
+from bitlens.twin import Twin
+
+RECORD = "repair.json"
+HELD_OUT = 5
+"""One calibration document in so many chooses and is not learnt from."""
+
+
+def repair_run(
+    results: Path,
+    twin: str,
+    sae: str,
+    out: Path,
+    calibration: str | None,
+    calibration_tokens: int,
+    finetune: bool,
+    say: Callable[[str], None],
+) -> Table:
+    """Repair an SAE for a twin of a complete store, write it and its record to the new folder
+    `out`, and show what it is worth. BitlensError for what cannot be repaired or measured."""
+    study = _study(Store.open(results), twin, calibration, calibration_tokens)
+    with new_folder(out, "--out") as aside:
+        found = _repaired(study, sae, finetune, say)
+        save_sae(found.made.best.sae, aside)
+        text = to_json(record(found), indent=1)
+        (aside / RECORD).write_text(f"{text}\n", encoding="utf-8")
+    return table(found)
+
+
+def _study(store: Store, twin: str, calibration: str | None, tokens: int) -> Study:
+    """The study of the results, of one twin and with calibration documents."""
+    manifest = store.manifest()
+    settings = manifest["settings"]
+    if len(settings["models"]) != 1:
+        raise BitlensError(
+            f"{store.root} holds results of {len(settings['models'])} models.",
+            "results of one.",
+            "an audit of the model that the SAE was trained on.",
+        )
+    known = [t["compression"] for t in manifest["twins"] if t["status"] == "done"]
+    text = format(parse(twin))
+    if text not in known:
+        raise BitlensError(
+            f"{store.root} has no twin {text}.", f"one of {', '.join(known)}.", f"--twin {known[0]}"
+        )
+    changed = {"compressions": [text], "controls": [], "calibration_tokens": tokens}
+    settings = _at_home({**settings, **changed, "seeds": settings["seeds"][:1]})
+    calibration = calibration or settings["calibration"]
+    if calibration is None and settings["text"] in ("demo", str(evaluation_path())):
+        calibration = str(calibration_path())
+    if calibration is None:
+        raise BitlensError(
+            "No calibration documents are named.",
+            "documents like those that were evaluated, apart from them.",
+            "--calibration FILE",
+        )
+    return Study.model_validate({**settings, "calibration": calibration})
+
+
+def _at_home(settings: Any) -> Any:
+    """Settings with the user's folder where the manifest has `~`."""
+    if isinstance(settings, Mapping):
+        return {name: _at_home(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [_at_home(value) for value in settings]
+    return settings.replace("~/", f"{Path.home()}/") if isinstance(settings, str) else settings
+
+
+def _repaired(study: Study, source: str, finetune: bool, say: Callable[[str], None]) -> Repair:
+    (model,), (seed,) = study.models, study.seeds
+    memory = free_memory(model) // 2
+    loaded = load(model, memory)
+    layout = Layout(loaded.model)
+    corpus = evaluation(study, loaded, layout, seed)
+    making = Making(
+        study,
+        loaded,
+        model.trust_remote_code,
+        layout,
+        corpus.context,
+        corpus,
+        seed,
+        memory,
+        say,
+        keep_going=False,
+    )
+    (side,) = sides(study, layout)
+    twin = making.twins([side])[side.text]
+    assert study.calibration is not None
+    learnt = read_calibration(
+        study.calibration,
+        loaded,
+        layout,
+        corpus.context,
+        study.bos,
+        study.calibration_tokens,
+        seed,
+    )
+    say(f"{about_overlap(learnt, corpus, 'overlap' in study.allow).detail}.")
+    plan = _plan(study, layout, corpus)
+    poor = "poor-fit" in study.allow
+    (fitted,) = fit_saes([source], layout, plan, corpus, loaded.name, poor)
+    say(fitted.said)
+    on = _activations(layout, twin, _plan(study, layout, learnt), fitted.placed.site, memory)
+    say(f"Learning from {int((~on.held_out).sum()):,} positions of {learnt.name}.")
+    with tqdm(desc="fine-tuning", unit=" steps", disable=None if finetune else True) as bar:
+        made = repair(fitted.placed.sae, on, finetune, seed, lambda step: bar.update())
+    texts = CorpusTexts(corpus, loaded.tokenizer)
+    found = measured(layout, twin, fitted, made, plan, texts, memory)
+    facts = {
+        "model": loaded.name,
+        "reference": loaded.fingerprint,
+        "twin": side.text,
+        "sae": {"label": fitted.placed.sae.label, "fingerprint": fitted.placed.sae.fingerprint},
+        "site": fitted.placed.site,
+        "seed": seed,
+        "calibration": _described(learnt),
+        "evaluation": _described(corpus),
+    }
+    lost = fates(found, made)
+    return Repair(made, estimates(found, study), lost, median_readable(made, lost), facts)
+
+
+def _plan(study: Study, layout: Layout, corpus: Corpus) -> Plan:
+    batch_tokens = BATCH_TOKENS.get(layout.device.type, BATCH_TOKENS["cpu"])
+    seed = study.seeds[0]
+    return make_plan(corpus, study.positions, seed, batch_tokens, study.interval, layout.device)
+
+
+def _activations(layout: Layout, twin: Twin, plan: Plan, place: str, memory: int) -> Activations:
+    """Both models at every counted position of the calibration documents."""
+    reading = Reading(layout, {REFERENCE: Twin(layout, None), "twin": twin}, place, memory)
+    rows = reading.rows(plan.batches)
+    document = torch.cat([batch.document[batch.index] for batch in plan.batches])
+    return Activations(rows[REFERENCE], rows["twin"], document % HELD_OUT == 0)
+
+
+def _described(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "name": corpus.name,
+        "documents": corpus.n_documents,
+        "tokens": corpus.n_tokens,
+        "sha256": corpus.token_hash,
+    }

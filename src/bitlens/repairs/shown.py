@@ -1,0 +1,100 @@
+"""How is a repair shown, and what is kept of it?"""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from bitlens.analyses.survival import SURVIVED
+from bitlens.repairs.measured import Numbers
+from bitlens.report.parts import Column, Table
+from bitlens.report.wording import count, figure, margin
+from bitlens.sae.repair.steps import UNREPAIRED, Repaired
+
+SHOWN = {
+    "survived": ("features", "survived", ""),
+    "recovered": ("", "recovered", ""),
+    "median r": ("features", "r", ""),
+    "concordance": ("features", "concordance", ""),
+    "F1": ("features", "firing_f1", ""),
+    "FVU": ("features", "fvu", ", twin"),
+    "loss recovered": ("transfer", "loss_recovered", ", twin"),
+}
+"""Columns: title to analysis, metric and the end of the item."""
+_SHARES = {"survived", "recovered", "fvu", "loss_recovered"}
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """What is to be written and shown."""
+
+    made: Repaired
+    numbers: dict[str, Numbers]
+    """By step."""
+    lost: dict[str, list[int]]
+    """Latents that were lost and are back, that are lost all the same, and that were not lost
+    before."""
+    readable: dict[str, float | None]
+    """Of the first two, the median of how well a linear reading of the twin tells them."""
+    facts: dict[str, Any]
+
+
+def record(found: Repair) -> dict[str, Any]:
+    """What is written beside the SAE."""
+    steps = {
+        step.name: {"calibration error": step.error, "evaluation": found.numbers[step.name]}
+        for step in found.made.steps
+    }
+    return {
+        "bitlens": version("bitlens"),
+        **found.facts,
+        "chosen": found.made.best.name,
+        "steps": steps,
+        "latents": found.lost,
+        "readable": found.readable,
+    }
+
+
+def table(found: Repair) -> Table:
+    """A row a step; what was repaired and what was not below."""
+    rows = []
+    for step in found.made.steps:
+        numbers = found.numbers[step.name]
+        cells = []
+        for analysis, metric, who in SHOWN.values():
+            name = f"{analysis}.{metric}{who}" if analysis else metric
+            unit = "share" if metric in _SHARES else ""
+            cells.append(margin(numbers.get(name), unit))
+        chosen = " (chosen)" if step is found.made.best else ""
+        rows.append((f"{step.name}{chosen}", figure(step.error), *cells))
+    titles = ("calibration error", *SHOWN)
+    columns = (Column("step"), *(Column(title, numeric=True) for title in titles))
+    return Table(columns, tuple(rows), "\n".join(_said(found)))
+
+
+def _said(found: Repair) -> list[str]:
+    lost, facts = found.lost, found.facts
+    back, left = len(lost["repaired"]), len(lost["not repaired"])
+    best = found.made.best
+    lines = [
+        f"On {count(facts['evaluation']['documents'], 'document')} that nothing was learnt from or "
+        "chosen by; ± is the longer half of the 95 % interval over documents. recovered: share of "
+        f"the lost survival (r > {SURVIVED:g}) had back. FVU and loss recovered are the twin's."
+    ]
+    if best.name == UNREPAIRED:
+        lines.append("No step makes the codes more alike: the SAE is written as it is.")
+    else:
+        lines.append(
+            f"Of {count(back + left, 'lost feature')}, {back:,} are back by the {best.name}; "
+            f"{left:,} are not, {len(lost['lost by the repair']):,} were lost by it."
+        )
+    for name, r in found.readable.items():
+        if r is not None:
+            lines.append(
+                f"{name}: the best linear reading of the twin tells these features' pre-activation "
+                f"with a median r of {r:.2f} on held-out calibration documents."
+            )
+    lines.append(
+        "A gain and an offset change a feature's strength and when it fires, not how it orders "
+        "positions: they mend concordance and F1, and r only as far as firings decide it."
+    )
+    return lines

@@ -1,0 +1,32 @@
+"""What is a repair learnt from?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bitlens.sae.sae import Sae
+
+ENTRIES = 1 << 24
+"""Of dense codes at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """Both models at the same positions of the same documents."""
+
+    reference: Tensor
+    """`[n, width]` float32."""
+    twin: Tensor
+    held_out: Tensor
+    """`[n]` bool: positions, of whole documents, that are not learnt from but choose."""
+
+    def part(self, held_out: bool) -> "Activations":
+        mine = self.held_out == held_out
+        return Activations(self.reference[mine], self.twin[mine], self.held_out[mine])
+
+
+def tiles(sae: Sae, on: Activations) -> Iterator[tuple[Tensor, Tensor]]:
+    """Positions a few at a time: dense codes of all of them would not fit."""
+    rows = max(1, ENTRIES // sae.latents)
+    return zip(on.reference.split(rows), on.twin.split(rows), strict=True)

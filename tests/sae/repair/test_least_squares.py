@@ -1,0 +1,87 @@
+"""Gains, offsets, maps and thresholds, beside numpy and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from bitlens.sae.repair.error import code_error
+from bitlens.sae.repair.least_squares import affine, with_decoder, with_gain, with_thresholds
+from bitlens.sae.sae import Sae
+
+from .planted import KINDS, LATENTS, WIDTH, activations, correlations, on, sae, turned
+
+
+def test_a_gain_and_an_offset_by_hand() -> None:
+    """One latent, z = x. The twin says 1, 2, 3 and, silent, -4 where the reference says 3, 5, 7
+    and 9: f = 2 z + 1 on the three positions where it fires, whatever the fourth is."""
+    one, nought = torch.ones(1, 1), torch.zeros(1)
+    plain = Sae("one", "resid.0", "standard", one, nought, one, nought)
+    x, y = torch.tensor([[3.0], [5], [7], [9]]), torch.tensor([[1.0], [2], [3], [-4]])
+    made = with_gain(plain, on(y, x))
+    assert made.w_enc.item() == pytest.approx(2) and made.b_enc.item() == pytest.approx(1)
+    assert made.encode(y).flatten().tolist() == pytest.approx([3, 5, 7, 0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gain_and_an_offset_are_those_of_polyfit(kind: str) -> None:
+    """Latent by latent, numpy's line through the codes of both where the twin fires."""
+    whole, x = sae(kind), activations()
+    y = x + 0.2 * activations(seed=4)
+    made = with_gain(whole, on(y))
+    f, g = whole.encode(x).double().numpy(), whole.encode(y).double().numpy()
+    for j in range(LATENTS):
+        fires = g[:, j] > 0
+        gain, offset = np.polyfit(g[fires, j], f[fires, j], 1)
+        assert torch.allclose(made.w_enc[:, j], float(gain) * whole.w_enc[:, j], atol=1e-4)
+        wanted = gain * float(whole.b_enc[j]) + offset
+        assert float(made.b_enc[j]) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_gain_and_an_offset_do_not_change_the_order_of_positions() -> None:
+    """Of noise they mend strength and not correlation: r moves little, concordance a lot."""
+    whole, x = sae(), activations()
+    y = 0.4 * x + 0.1 * activations(seed=4)
+    made = with_gain(whole, on(y))
+    before, after = correlations(whole, whole, x, y), correlations(whole, made, x, y)
+    assert np.median(after) < np.median(before) + 0.1
+    assert code_error(whole, made, on(y)) < 0.5 * code_error(whole, whole, on(y))
+
+
+@pytest.mark.parametrize("shrinkage", [1e-6, 0.1, 10.0])
+def test_the_map_is_the_ridge_regression_of_what_is_left(shrinkage: float) -> None:
+    """scikit-learn's, of y - x on x; with much shrinkage, the identity."""
+    x, y = activations().double(), turned(activations()).double()
+    ((weight, bias),) = affine(x.float(), y.float(), [shrinkage])
+    penalty = shrinkage * float((x - x.mean(0)).square().sum(0).mean())
+    ridge = Ridge(alpha=penalty).fit(x.numpy(), (y - x).numpy())
+    wanted = torch.from_numpy(ridge.coef_.T).float() + torch.eye(WIDTH)
+    assert torch.allclose(weight, wanted, atol=1e-4)
+    assert torch.allclose(bias, torch.from_numpy(ridge.intercept_).float(), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_decoder_changes_no_code(kind: str) -> None:
+    """What is decoded follows the twin; what fires, and how much, is as it was."""
+    whole, y = sae(kind), turned(activations())
+    part = on(y)
+    made = with_decoder(whole, part.part(False), part.part(True))
+    assert torch.allclose(made.encode(y), whole.encode(y), atol=1e-4)
+    left = [(s.decode(s.codes(y)) - y).square().mean() for s in (whole, made)]
+    assert left[1] < left[0]
+
+
+@pytest.mark.parametrize("kind", ["jumprelu", "gated"])
+def test_thresholds_bring_back_how_often_latents_fire(kind: str) -> None:
+    """In the twin, which is weaker, as often as in the reference; without a threshold nothing
+    changes."""
+    whole, x = sae(kind), activations()
+    y = 0.8 * x
+    made = with_thresholds(whole, whole, on(y))
+    wanted, before, after = (
+        (s.encode(v) > 0).sum(dim=0) for s, v in ((whole, x), (whole, y), (made, y))
+    )
+    assert (before < wanted).any()
+    assert torch.equal(after, wanted)
+    plain = sae()
+    assert with_thresholds(plain, plain, on(y)) is plain
