@@ -4,40 +4,26 @@ A study comes from Python or from a YAML file; either way every setting is check
 anything is loaded, and whatever is wrong is a BitlensError that says where.
 """
 
-import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
 from re import fullmatch
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+from pydantic_core import PydanticCustomError
 
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest
 from bitlens.sae.hub import FORM, find, is_release
+from bitlens.settings import Settings, path_of, read_settings, unknown
 
 DEMO = "demo"
 """The word for the model and for the evaluation texts that ship with bitlens."""
-LARGEST_FILE = 1 << 20
-"""Bytes; a study is written by hand."""
 _UNITS = {
     "B": 1,
     **{f"{letter}B": 1000**n for n, letter in enumerate("KMGT", 1)},
@@ -125,19 +111,11 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-class Study(BaseModel):
+class Study(Settings):
     """A grid of models x compressions x analyses x seeds, and how it is measured.
 
     Frozen. Every setting is checked when it is made: BitlensError for what is unknown or wrong.
     """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        revalidate_instances="always",
-        use_attribute_docstrings=True,
-    )
 
     models: Annotated[
         tuple[Annotated[ModelSource, BeforeValidator(_named), AfterValidator(_embedded)], ...],
@@ -159,8 +137,8 @@ class Study(BaseModel):
     )
     """Which questions are asked; none named: all."""
     text: Annotated[str, AfterValidator(_source)] = Field(DEMO, examples=["texts.jsonl"])
-    """What is read: a file, a folder, hf:owner/name:config:split:column, or demo, the texts that
-    ship with bitlens."""
+    """What is read: a file, a folder, hf:owner/name:config:split:column, code-prompts:1000, so many
+    beginnings of code, or demo, the texts that ship with bitlens."""
     tokens: StrictInt = Field(65_536, ge=0, examples=[65_536])
     """At most so many tokens; 0: the whole text."""
     calibration: Annotated[str, AfterValidator(_calibrated_on)] | None = Field(
@@ -197,17 +175,6 @@ class Study(BaseModel):
     documents that are evaluated too; poor-fit: an SAE that leaves most of the activations
     unexplained."""
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _explain(
-        cls, values: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo
-    ) -> Self:
-        """pydantic's errors as ours. The context says where in a file a setting stands."""
-        try:
-            return check(values)
-        except ValidationError as error:
-            raise _explained(error.errors()[0], info.context or _path) from None
-
     def to_dict(self) -> dict[str, Any]:
         """Every setting as plain values, the same on every machine: home folders become `~`."""
         settings = self.model_dump(mode="json")
@@ -237,7 +204,7 @@ def audit_of(model: str, to: Any, **settings: Any) -> Study:
     allowed = [name for name in Study.model_fields if name not in ("models", "compressions")]
     for name in settings:
         if name not in (*allowed, *known):
-            raise _unknown(name, name, [*allowed, *sorted(known)])
+            raise unknown(name, name, [*allowed, *sorted(known)])
     source = {name: settings.pop(name) for name in known & settings.keys()}
     compressions = (to,) if isinstance(to, str) else tuple(to)
     return Study.model_validate(
@@ -260,7 +227,7 @@ def refuse_absent_saes(study: Study, option: str = "") -> None:
                 continue
             near = nearest(folder.name, [p.name for p in folder.parent.glob("*/")])
             raise BitlensError(
-                f"{option or _path(('models', m, 'saes', n))}: there is no folder {name}.",
+                f"{option or path_of(('models', m, 'saes', n))}: there is no folder {name}.",
                 f"a folder with an SAE, or {FORM}.",
                 near or "another path; it counts from the folder the command runs in.",
             )
@@ -269,133 +236,5 @@ def refuse_absent_saes(study: Study, option: str = "") -> None:
 def load_study(path: str | Path) -> Study:
     """The study in a YAML file: the fields of Study by name, unknown keys and keys given twice
     refused. Paths in it are relative to the folder the command runs in."""
-    text = _read(Path(path))
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-        if tree is not None:
-            _refuse_repeated(tree, str(path), set())
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise _not_yaml(f"{path}{line} is not YAML: {error.problem or error.context}.") from None
-    except RecursionError:
-        raise _not_yaml(f"{path} is nested too deeply.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise _not_yaml(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise _not_yaml(f"{path} holds {_shown(values)}.")
-
-    def where(location: Sequence[str | int]) -> str:
-        line = _line(tree, location)
-        return f"{path}, line {line}: {_path(location)}" if line else f"{path}: {_path(location)}"
-
+    values, where = read_settings(path)
     return Study.model_validate(values, context=where)
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise _not_yaml(f"{path} is larger than {LARGEST_FILE:,} bytes.")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")])
-        raise BitlensError(
-            f"{path} cannot be read: {error.strerror}.", "a study in YAML.", near or "another path."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise _not_yaml(f"{path} is not UTF-8: {error.reason}.") from None
-
-
-def _not_yaml(found: str) -> BitlensError:
-    return BitlensError(
-        found,
-        "a study in YAML: settings with their values.",
-        "models: [gpt2] on one line and compressions: ['rtn:bits=4'] on the next.",
-    )
-
-
-def _refuse_repeated(node: yaml.Node, path: str, seen: set[int]) -> None:
-    """YAML would let the last of two equal keys win, in silence."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated(item, path, seen)
-    if isinstance(node, yaml.MappingNode):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and keys.count(key.value) > 1:
-                raise BitlensError(
-                    f"{path}, line {key.start_mark.line + 1}: {key.value} is given twice.",
-                    "every setting once.",
-                    "leave one out; several values stand in one list.",
-                )
-            _refuse_repeated(value, path, seen)
-
-
-def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int | None:
-    """The line on which a setting stands, counted from 1; None where it is not written."""
-    line = None
-    for step in location:
-        if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == step]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            found = [(value, value) for value in node.value[step : step + 1]]
-        else:
-            return line
-        if not found:
-            return line
-        line, node = found[0][0].start_mark.line + 1, found[0][1]
-    return line
-
-
-def _shown(value: Any) -> str:
-    """A value, short however large it is."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxstring = 2, 80
-    return short.repr(value)
-
-
-def _path(location: Sequence[str | int]) -> str:
-    """`models[1].dtype`."""
-    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location]
-    return "".join(steps).lstrip(".")
-
-
-def _explained(error: ErrorDetails, where: Callable[[Sequence[str | int]], str]) -> BitlensError:
-    """One error of pydantic as what was found, what was expected and what to do."""
-    place, kind = where(error["loc"]), error["type"]
-    name = str(error["loc"][0]) if error["loc"] else ""
-    if kind == "bitlens":
-        inner = error["ctx"]["error"]
-        return BitlensError(f"{place}: {inner.found}", inner.expected, inner.remedy)
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        within = [f.name for f in fields(ModelSource)] if len(error["loc"]) > 1 else None
-        known = within or list(Study.model_fields)
-        return _unknown(place, str(error["loc"][-1]), known)
-    examples = Study.model_fields[name].examples if name else None
-    example = f"for example {examples[0]}" if examples else "bitlens audit --help"
-    if kind in ("missing", "missing_argument", "too_short"):
-        return BitlensError(f"{place} is not given.", "at least one.", example)
-    found = f"{place} is {_shown(error['input'])}."
-    if kind == "tuple_type":
-        return BitlensError(found, "a list.", example)
-    if kind == "dataclass_type":
-        return BitlensError(found, "a name, or a mapping with a name.", example)
-    if kind == "string_type":
-        return BitlensError(found, "text.", "in YAML, put it in quotes.")
-    if kind == "literal_error":
-        words = error["ctx"]["expected"].replace("'", "")
-        near = nearest(str(error["input"]), words.replace(" or ", ", ").split(", "))
-        return BitlensError(found, f"one of {words}.", near or example)
-    expected = error["msg"].removeprefix("Input should be ")
-    return BitlensError(found, f"{expected}.", example)
-
-
-def _unknown(place: str, name: str, known: Sequence[str]) -> BitlensError:
-    return BitlensError(
-        f"{place} is not a setting.",
-        f"one of {', '.join(known)}.",
-        nearest(name, known) or "leave it out.",
-    )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitlens.data import code_prompts
 from bitlens.data.files import Document, read_folder, read_running_text
 from bitlens.data.hub import FORM, PREFIX, read_hub
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
@@ -32,7 +33,7 @@ _ROWS: dict[str, Callable[[Path], list[Document]]] = {
     ".jsonl.gz": read_jsonl,
     ".parquet": read_parquet,
 }
-_KINDS = f".txt, {', '.join(_ROWS)}, a folder of text files, or {FORM}"
+_KINDS = f".txt, {', '.join(_ROWS)}, a folder of text files, {FORM}, or {code_prompts.FORM}"
 
 
 def read_texts(source: str | Path) -> Texts:
@@ -41,11 +42,15 @@ def read_texts(source: str | Path) -> Texts:
     `.txt` is one running text without document marks. `.json` (a list), `.jsonl`, `.jsonl.gz`
     (strings, or objects with a `text` and perhaps a `name`) and `.parquet` (a column `text`)
     hold a document a row, but rows that are lines of WikiText are joined to articles. A folder
-    holds a document a file. `hf:owner/name:config:split:column` is a Hugging Face dataset.
-    Text is UTF-8. Empty documents are dropped, which the notes say.
+    holds a document a file. `hf:owner/name:config:split:column` is a Hugging Face dataset;
+    `code-prompts:1066` makes so many beginnings of code. Text is UTF-8. Empty documents are
+    dropped, which the notes say.
     """
     if str(source).startswith(PREFIX):
         return _from_rows(str(source), str(source), read_hub(str(source)))
+    if str(source).startswith(code_prompts.PREFIX):
+        made = code_prompts.read_prompts(str(source))
+        return _checked(str(source), str(source), made, True, [code_prompts.note(made)])
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
         documents, notes = read_folder(path)
