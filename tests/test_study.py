@@ -9,7 +9,8 @@ from bitlens.compress import parse
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
-from bitlens.study import LARGEST_FILE, Study, audit_of, load_study, parse_bytes
+from bitlens.settings import LARGEST_FILE
+from bitlens.study import Study, audit_of, load_study, parse_bytes
 
 SMALL = {"models": ["gpt2"], "compressions": ["rtn:bits=4"]}
 
