@@ -149,6 +149,17 @@ def _kappa(f: np.ndarray, g: np.ndarray) -> float:
     return float((observed - expected) / (1 - expected))
 
 
+def test_agreement_on_firing_stands_beside_its_chance() -> None:
+    """Two latents at four positions. One fires at two, in the twin at one of them: 3 of 4 agree,
+    where rates of 1/2 and 1/4 alone give 1/8 + 3/8. The other never does: 4 of 4, either way."""
+    reference = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    twin = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    found = findings(identity(2), pair(reference, twin))
+    (agreement,) = (o for o in found if isinstance(o, Outcome) and o.metric == "firing_agreement")
+    assert agreement.values is not None
+    assert (agreement.values[0], agreement.chance) == (7 / 8, 3 / 4)
+
+
 def test_kappa_of_one_latent_is_cohens() -> None:
     """What the many are compared with is, for one, what sklearn has."""
     fired = np.random.default_rng(0).random((200, 2)) < 0.3

@@ -187,7 +187,7 @@ METRICS = (
     _share(
         "firing_agreement",
         "How often do latents agree on firing or not? Dead latents agree always, so this is high "
-        "by construction.",
+        "by construction; chance: what the two rates of each latent alone would give.",
         "lower",
         1.0,
         source=_SWITZER,
@@ -335,7 +335,10 @@ def _codes(sums: Sums) -> Findings:
     some = sums("some")
     fired = [sums(f"fired_{who}").sum(axis=1) for who in _BOTH]
     apart = fired[0] + fired[1] - 2 * sums("both").sum(axis=1)
-    agreement = Outcome("firing_agreement", 1 - apart / (n * sums.latents), label)
+    a, b = sums.rates.values()
+    # Two patterns that know nothing of each other, each latent with its own two rates.
+    chance = float((a * b + (1 - a) * (1 - b)).mean())
+    agreement = Outcome("firing_agreement", 1 - apart / (n * sums.latents), label, chance)
     if not np.all(some > 0):
         reason = "no latent fires in the reference"
         return [*plain, agreement, Outcome("top10_agreement", None, label, reason=reason)]
