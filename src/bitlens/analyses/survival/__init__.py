@@ -1,0 +1,22 @@
+"""What became of an SAE's features? From sums of its codes in two models; no model is needed."""
+
+from bitlens.analyses.survival.correlations import Agreement, agreement
+from bitlens.analyses.survival.findings import survival
+from bitlens.analyses.survival.metrics import DAMAGED, METRICS, SURVIVED, THRESHOLDS
+from bitlens.analyses.survival.sums import ACTIVE, Sums, features_of
+from bitlens.analyses.survival.tables import PLACES, shown
+
+__all__ = [
+    "ACTIVE",
+    "DAMAGED",
+    "METRICS",
+    "PLACES",
+    "SURVIVED",
+    "THRESHOLDS",
+    "Agreement",
+    "Sums",
+    "agreement",
+    "features_of",
+    "shown",
+    "survival",
+]

@@ -1,0 +1,42 @@
+"""From the sums of an SAE's codes in two models to what became of its features."""
+
+import numpy as np
+
+from bitlens.analyses.analysis import Findings, Outcome
+from bitlens.analyses.survival.codes import codes, levels, token_sets
+from bitlens.analyses.survival.correlations import agreement, intervals, medians, shares, sure
+from bitlens.analyses.survival.firings import firings, kappa
+from bitlens.analyses.survival.metrics import METRICS
+from bitlens.analyses.survival.sums import ACTIVE, Sums, features_of
+from bitlens.analyses.survival.tables import places, table
+
+
+def survival(sums: Sums, site: str) -> Findings:
+    """Every metric of one SAE, and the table of its features."""
+    label = sums.label
+    active = {who: np.flatnonzero(rate > ACTIVE) for who, rate in sums.rates.items()}
+    only = np.setdiff1d(active["twin"], active["reference"])
+    features = features_of(sums)
+    alive = np.flatnonzero(sums.rates["reference"] + sums.rates["twin"])
+    found: Findings = [
+        *levels(sums, len(features)),
+        *codes(sums),
+        kappa(sums, alive),
+        token_sets(sums),
+    ]
+    if len(features) < 2:
+        reason = f"{len(features)} features: too few to speak of shares"
+        known = {o.metric for o in found if isinstance(o, Outcome)}
+        missing = [m.name for m in METRICS if m.name not in known]
+        return [*found, *(Outcome(m, None, label, reason=reason) for m in missing)]
+    alike = agreement(sums, features)
+    low, high = intervals(alike.r, sums.totals.weights)
+    return [
+        *found,
+        *shares(label, alike.r),
+        *sure(label, alike.r[0], low, high),
+        *medians(label, alike),
+        *firings(sums, features, only),
+        table(sums, site, features, only, alike, low, high),
+        places(sums, site, features, only, alike.r[0]),
+    ]
