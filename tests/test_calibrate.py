@@ -139,6 +139,30 @@ def test_experts_are_calibrated_on_the_tokens_routed_to_them(tmp_path: Path) -> 
     assert f"expert {first} ({len(routed[first])})" in result.note
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen3_moe"])
+def test_fewer_tokens_than_columns_are_said(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With both numbers, of the matrices it is true of; of experts, how many."""
+    monkeypatch.setattr("bitlens.calibrate.FEWEST", 0)
+    layout = tiny.layout(family)
+    listener = Listener()
+    twin = made(layout, listener, tmp_path)
+    twin.complete_coverage()
+    notes = {row.module: row.note for row in twin.coverage()}
+    said = []
+    for name, shape in layout.matrices():
+        width, counts = shape[-1], listener.heard[name].count.flatten()
+        few = counts[counts < width]
+        told = f"calibrated on {few.min() if len(few) else ''} tokens"
+        fewer = f"fewer than the {width} input columns"
+        if len(shape) == 3:
+            told = f"{len(few)} of {len(counts)} experts {told} or more"
+        assert (f"{told}, {fewer}" in notes[name]) is bool(len(few))
+        said.append(len(few))
+    assert any(said)
+
+
 def test_maps_that_read_the_same_input_come_together(tmp_path: Path) -> None:
     """Query, key and value in one call, in the order data meets the groups."""
     layout = tiny.layout("llama")

@@ -98,6 +98,25 @@ def folders(cache: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+def test_a_calibration_of_fewer_tokens_than_columns_is_said(
+    study: Callable[..., Study], tmp_path: Path, loaded: Loaded
+) -> None:
+    """Once, with the widest matrix that is calibrated, before it begins; the check has failed."""
+    widest = max(shape[-1] for _, shape in Layout(loaded.model).matrices())
+    for tokens, exclude, passed in ((64, "", False), (widest, "", True), (100, "down_proj", True)):
+        said: list[str] = []
+        twins = [f"{text},exclude=[{exclude}]" for text in ("gptq:bits=4", "awq:bits=4,group=32")]
+        out = tmp_path / f"out{tokens}{exclude}"
+        store = run(study(*twins, calibration_tokens=tokens), out, "audit", said.append)
+        found, detail = checks(store)["enough calibration tokens"]
+        warnings = [line for line in said if line.startswith("Few documents to calibrate on")]
+        assert found is passed and len(warnings) == (not passed)
+        if not passed:
+            assert f"calibrated on {tokens} tokens of calibration.jsonl; " in detail
+            assert f"has {widest} input columns: how its inputs" in detail
+            assert detail in warnings[0]
+
+
 @pytest.mark.parametrize("to", ["rtn:bits=4", "noise:like=[rtn:bits=4]", "prune:sparsity=0.5"])
 def test_documents_that_nothing_reads_are_said_not_to_be(
     study: Callable[..., Study], to: str, other_texts: Path

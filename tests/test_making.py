@@ -318,7 +318,8 @@ def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
     made, side, twin = making.make_one(study("gptq:bits=3"), lambda line: None)
     assert side.text == "gptq:bits=3"
     assert made.calibration is not None and made.calibration.name == "calibration.jsonl"
-    assert made.evaluation is None and made.checks == []
+    assert made.evaluation is None
+    assert [check.name for check in made.checks] == ["enough calibration tokens"]
     twin.complete_coverage()
     assert {row.bits for row in twin.coverage() if row.kind == "block"} == {
         3 + 16 / 64,

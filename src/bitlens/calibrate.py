@@ -275,9 +275,10 @@ class _Sums:
 
     def inputs(self, name: str) -> tuple[Inputs, str]:
         """The statistics, and what must be said about them."""
-        note = ""
-        if self._count.ndim:
-            note = self._share_among_experts()
+        notes = [
+            self._share_among_experts() if self._count.ndim else "",
+            self._fewer_than_columns(),
+        ]
         for statistic, sums in self._sums.items():
             count = self._count.view(*self._count.shape, *[1] * (sums.ndim - self._count.ndim))
             if statistic != "largest":
@@ -288,7 +289,17 @@ class _Sums:
                     "finite activations on the calibration documents.",
                     "--dtype float32 or --dtype bfloat16, or other calibration documents.",
                 )
-        return Inputs(self._count, **self._sums), note
+        return Inputs(self._count, **self._sums), "; ".join(filter(None, notes))
+
+    def _fewer_than_columns(self) -> str:
+        few = self._count < self._width
+        if not few.any():
+            return ""
+        which = f"{int(few.sum())} of {few.numel()} experts " if few.ndim else ""
+        return (
+            f"{which}calibrated on {int(self._count.min()):,} tokens{' or more' * few.ndim}, fewer "
+            f"than the {self._width:,} input columns"
+        )
 
     def _share_among_experts(self) -> str:
         few = self._count < min(FEWEST, self._width)

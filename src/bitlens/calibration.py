@@ -1,7 +1,7 @@
 """On which documents are compressions calibrated, and did the evaluation read them too?"""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -109,6 +109,22 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
             "another --calibration FILE or --text, or --allow overlap if this is intended.",
         )
     return Check(name, False, f"{found}, which was allowed")
+
+
+def about_size(corpus: Corpus, layout: Layout, names: Collection[str]) -> Check:
+    """Is there a token for every input column of the matrices of these names? With fewer, second
+    moments have directions that nothing was seen of."""
+    columns = {example.name: example.weight.shape[-1] for example in layout.examples()}
+    widths = {name: width for name, width in columns.items() if name in names}
+    widest = max(widths, key=widths.__getitem__)
+    enough = corpus.n_tokens >= widths[widest]
+    detail = (
+        f"calibrated on {corpus.n_tokens:,} tokens of {corpus.name}; {widest}, the widest matrix, "
+        f"has {widths[widest]:,} input columns"
+    )
+    if not enough:
+        detail += ": how its inputs go together cannot be known from fewer tokens than columns"
+    return Check("enough calibration tokens", enough, detail)
 
 
 @cache

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from bitlens.calibrate import Wanted
 from bitlens.calibration import (
     about_overlap,
+    about_size,
     calibrated,
     make,
     read_calibration,
@@ -195,6 +196,12 @@ class Making:
                 if base is not None:
                     self._lose(text, error)
             return
+        names = {name for _, takes in asked.values() for name in takes}
+        size = about_size(corpus, self.layout, names)
+        if size not in self.checks:
+            self.checks.append(size)
+            if not size.passed:
+                self.say(f"Few documents to calibrate on: {size.detail}.")
         new = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
         self._calibrated |= new
         # What is made must not depend on which analyses are asked for besides.

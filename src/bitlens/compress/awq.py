@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
 from bitlens.compress.grid import Grid, Levels, grouped
-from bitlens.compress.inputs import Inputs, Statistic
+from bitlens.compress.inputs import Inputs, Statistic, never_active
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
@@ -77,13 +77,14 @@ class Awq(Compression):
         for map, weight in zip(maps, weights, strict=True):
             grouped(self.name, map.name, weight, self._width(weight))
         scale = self._best_scale(weights, inputs.mean, inputs.second)
+        note = never_active(inputs.mean, "scaled least")
         results = []
         for map, weight in zip(maps, weights, strict=True):
             clipped = self.clip and not _makes_patterns(map)
             limit = self._best_limit(weight, scale, inputs.second) if clipped else None
             bits = Grid(self.bits, self.symmetric).bits_per_weight(self._width(weight))
             rounded = self._rounded(weight, scale, limit)
-            results.append(Compressed(rounded, bits, self.group))
+            results.append(Compressed(rounded, bits, self.group, note))
         return results
 
     def _width(self, weight: Tensor) -> int:

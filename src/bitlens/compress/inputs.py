@@ -27,3 +27,19 @@ class Inputs:
     """`[..., in]`: largest |x|."""
     mean: Tensor | None = None
     """`[..., in]`: mean of |x|."""
+
+
+def never_active(sizes: Tensor, treated: str) -> str:
+    """What should be said of input columns that calibration only saw at 0? Empty where there are
+    none.
+
+    `sizes` is `[..., in]`, a statistic that is 0 there and nowhere else; `treated`, what became
+    of their weights. Experts whose inputs were all 0 are told apart."""
+    silent = (sizes == 0).view(-1, sizes.shape[-1])
+    unseen = silent.all(-1)
+    columns, experts = int(silent[~unseen].sum()), int(unseen.sum())
+    notes = {
+        f"{columns} of {silent.numel()} input columns never active: {treated}": columns,
+        f"{experts} of {len(silent)} inputs never active: not calibrated": experts,
+    }
+    return "; ".join(note for note, times in notes.items() if times)

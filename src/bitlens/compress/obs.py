@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bitlens.compress.compression import Map
+from bitlens.compress.inputs import never_active
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
 
@@ -198,13 +199,8 @@ def _experts(order: Tensor) -> Tensor:
 
 def _note(second: Tensor, damping: float, used: Tensor) -> str:
     """What should the user know? The damping that it took, and what was never active."""
-    experts, width, _ = second.shape
-    raised, never = int((used != used.new_tensor(damping)).sum()), int(dead(second).sum())
-    unseen = int((second.diagonal(dim1=-2, dim2=-1) == 0).all(-1).sum())
+    experts, raised = len(second), int((used != used.new_tensor(damping)).sum())
     among = f" in {raised} of {experts} experts" if experts > 1 else ""
-    notes = {
-        f"damping raised from {damping:g} to {used.max():.1g}{among}": raised,
-        f"{never} of {experts * width} input columns never active: made zero": never,
-        f"{unseen} of {experts} inputs never active: not calibrated": unseen,
-    }
-    return "; ".join(note for note, times in notes.items() if times)
+    more = f"damping raised from {damping:g} to {used.max():.1g}{among}" if raised else ""
+    silent = never_active(second.diagonal(dim1=-2, dim2=-1), "made zero")
+    return "; ".join(filter(None, (more, silent)))

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bitlens.compress import obs, sparsegpt
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
-from bitlens.compress.inputs import Inputs, Statistic
+from bitlens.compress.inputs import Inputs, Statistic, never_active
 from bitlens.compress.settings import check
 from bitlens.compress.sparsity import Cut, cut, kept, kept_of_every
 from bitlens.compress.weights import working_copy
@@ -113,12 +113,13 @@ class Prune(Compression):
             if inputs is None or inputs.second is None:
                 raise ValueError("sparsegpt is calibrated on the second moments of its inputs")
             return self._with_surgery(maps, inputs.second)
-        importance = None
+        importance, note = None, ""
         if self.by == "wanda":
             if inputs is None or inputs.square is None:
                 raise ValueError("wanda is calibrated on the mean x² of its inputs")
             importance = inputs.square.sqrt().unsqueeze(-2)
-        return [self._pruned(map, importance, survey) for map in maps]
+            note = never_active(inputs.square, "zeroed first")
+        return [replace(self._pruned(map, importance, survey), note=note) for map in maps]
 
     @property
     def _pattern(self) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from bitlens.compress.activations import Activations
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
 from bitlens.compress.eightbit import round_
 from bitlens.compress.grid import Grid
-from bitlens.compress.inputs import Inputs, Statistic
+from bitlens.compress.inputs import Inputs, Statistic, never_active
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
@@ -66,7 +66,8 @@ class SmoothQuant(Compression):
         smooth = self._smooth(largest, weights)
         fixed = (largest / smooth).amax(-1) if self.activations == "tensor" else None
         activations = Activations("int8", smooth, fixed)
-        return [self._rounded_(weight, activations) for weight in weights]
+        note = never_active(largest, "not smoothed")
+        return [self._rounded_(weight, activations, note) for weight in weights]
 
     def _smooth(self, largest: Tensor, weights: Sequence[Tensor]) -> Tensor:
         columns = torch.stack([weight.abs().amax(-2) for weight in weights]).amax(0)
@@ -74,11 +75,11 @@ class SmoothQuant(Compression):
         smooth = largest.pow(self.alpha) / columns.pow(1 - self.alpha)
         return torch.where(largest > 0, smooth.clamp_min(_SMALLEST), 1)
 
-    def _rounded_(self, weight: Tensor, activations: Activations) -> Compressed:
+    def _rounded_(self, weight: Tensor, activations: Activations, note: str) -> Compressed:
         assert activations.smooth is not None
         smooth = activations.smooth.unsqueeze(-2)
         dims = (-1,) if self.scope == "row" else (-2, -1)
         weight.mul_(smooth)
         round_(weight, weight.abs().amax(dims, keepdim=True), activations.format).div_(smooth)
         bits = Grid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
-        return Compressed(weight, bits, activations=activations)
+        return Compressed(weight, bits, note=note, activations=activations)

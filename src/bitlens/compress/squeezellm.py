@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
-from bitlens.compress.inputs import Inputs, Statistic
+from bitlens.compress.inputs import Inputs, Statistic, never_active
 from bitlens.compress.kmeans import means, middles
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
@@ -86,7 +86,8 @@ class SqueezeLlm(Compression):
             piece.copy_(torch.where(keep, piece, values.gather(-1, nearest)))
         stored = 8 * map.weight.element_size()
         apart = int(kept.sum()) / kept.numel() * (stored + _INDEX_BITS)
-        return Compressed(weight, self.bits + _VALUE_BITS * 2**self.bits / columns + apart)
+        bits = self.bits + _VALUE_BITS * 2**self.bits / columns + apart
+        return Compressed(weight, bits, note=never_active(square, "counted least"))
 
 
 def _largest(matrices: Tensor, share: float) -> Tensor:
