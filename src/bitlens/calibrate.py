@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bitlens.compress.compression import Compressed, Compression, Map
 from bitlens.compress.inputs import Inputs
+from bitlens.compress.weights import finite
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.kept import Kept
@@ -283,7 +284,7 @@ class _Sums:
             count = self._count.view(*self._count.shape, *[1] * (sums.ndim - self._count.ndim))
             if statistic != "largest":
                 sums /= count.clamp_min(1)
-            if not torch.isfinite(sums.sum()):
+            if not finite(sums):
                 raise BitlensError(
                     f"What {name} is multiplied with in calibration is not finite.",
                     "finite activations on the calibration documents.",

@@ -9,7 +9,7 @@ import torch
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
-from bitlens.compress.weights import working_copy
+from bitlens.compress.weights import finite, working_copy
 from bitlens.errors import BitlensError
 
 _SPELLINGS = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn"}
@@ -54,7 +54,7 @@ class Cast(Compression):
             limit = torch.finfo(self._stored).max
             weight.clamp_(-limit, limit)
         weight.copy_(weight.to(self._stored))
-        if not torch.isfinite(weight.sum()):
+        if not finite(weight):
             raise BitlensError(
                 f"{map.name} holds weights up to {map.weight.abs().max():.6g}.",
                 f"at most {torch.finfo(self._stored).max:.6g}, the largest {self.dtype}.",

@@ -10,7 +10,7 @@ from torch import Tensor
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
-from bitlens.compress.weights import working_copy
+from bitlens.compress.weights import finite, working_copy
 from bitlens.errors import BitlensError
 
 
@@ -62,7 +62,7 @@ class Gguf(Compression):
                 f"gguf:type={self.type},exclude=[{map.name}], or rtn:bits=4.",
             )
         layout.round_(weight.unflatten(-1, (-1, layout.block)))
-        if not torch.isfinite(weight.sum()):
+        if not finite(weight):
             raise BitlensError(
                 f"{map.name} holds weights up to {map.weight.abs().max():.6g}.",
                 "weights whose scales a float16 can hold.",

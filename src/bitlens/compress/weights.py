@@ -12,8 +12,7 @@ def working_copy(map: Map) -> Tensor:
 
     Weights that are not finite are refused: rounding would hide them."""
     weight = map.weight.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-    # One read and no temporary: a sum is finite only if every weight is.
-    if not torch.isfinite(weight.sum()):
+    if not finite(weight):
         raise BitlensError(
             f"{map.name} holds weights that are infinite or not a number.",
             "finite weights.",
@@ -22,9 +21,19 @@ def working_copy(map: Map) -> Tensor:
     return weight
 
 
+def finite(weights: Tensor) -> bool:
+    """Is every one of them a finite number? One read and no temporary; sums may overflow."""
+    if not weights.numel():
+        return True
+    return bool(torch.isfinite(torch.stack(torch.aminmax(weights.detach()))).all())
+
+
 def frobenius(matrices: Tensor) -> Tensor:
     """How large is each matrix? `[..., out, in]` to `[..., 1, 1]`, float64.
 
-    Rows are summed in their own precision and added up in float64."""
+    Rows are summed in their own precision, which is much faster, unless their squares are more
+    than it holds, and added up in float64."""
     rows = torch.linalg.vector_norm(matrices, dim=-1, keepdim=True)
+    if not finite(rows):
+        rows = torch.linalg.vector_norm(matrices, dim=-1, keepdim=True, dtype=torch.float64)
     return torch.linalg.vector_norm(rows.double(), dim=-2, keepdim=True)
