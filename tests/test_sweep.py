@@ -429,8 +429,8 @@ SITES = ["embed", "resid.0", "resid.2", "attn.1", "mlp.1"]
 
 
 def spliced(name: str, change: Callable[[Tensor], Tensor], parent: str = REFERENCE) -> Stream:
-    start = max(site(name).depth, 0)
-    return Stream("spliced", parent, parent, start, edit=Edit(name, change))
+    edit = Edit(name, change)
+    return Stream("spliced", parent, parent, edit.start, edit=edit)
 
 
 @pytest.mark.parametrize("name", SITES)
@@ -501,9 +501,9 @@ def test_an_edit_leaves_padding_and_first_positions_alone() -> None:
         seen.append(x.shape)
         return torch.zeros_like(x)
 
-    fork = spliced("resid.1", nought)
-    found = tiny.readings(tiny.sweep(layout, [batch], resids(layout), {}, [fork]))
-    edited, clean = (found[(s, "resid.1", 0)].flatten(0, 1) for s in ("spliced", REFERENCE))
+    fork = spliced("mlp.1", nought)
+    found = tiny.readings(tiny.sweep(layout, [batch], ["mlp.1"], {}, [fork]))
+    edited, clean = (found[(s, "mlp.1", 0)].flatten(0, 1) for s in ("spliced", REFERENCE))
     others = torch.ones(len(clean), dtype=torch.bool)
     others[batch.index] = False
     assert seen == [(len(batch.index), layout.width)]

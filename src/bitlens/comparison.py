@@ -78,9 +78,8 @@ def edited(analysis: Analysis, twin: str) -> dict[str, Stream]:
     found = {}
     for who, base in (("reference", REFERENCE), ("twin", twin)):
         for name, edit in analysis.edits(who).items():
-            start = site(edit.site).depth + edit.between
             fork = f"{base} with {name}"
-            found[f"{who} {name}"] = Stream(fork, base, base, start, subset=True, edit=edit)
+            found[f"{who} {name}"] = Stream(fork, base, base, edit.start, subset=True, edit=edit)
     return found
 
 

@@ -49,8 +49,9 @@ class Stream:
     subset: bool = False
     """True: runs on the seeded subset of the documents only."""
     edit: Edit | None = None
-    """What is put in place of something in the first block it runs, at the positions that count:
-    the others, BOS and padding among them, are left alone."""
+    """What is put in place of something, at the positions that count: the others, BOS and padding
+    among them, are left alone. Of what attention or MLP adds in the first block it runs; of the
+    residual stream, in its parent's states before that block (or before the unembedding)."""
 
     def weights_at(self, depth: int) -> str:
         return self.source if self.own is None or depth in self.own else self.otherwise
@@ -191,15 +192,12 @@ class Sweep:
         outputs: dict[str, Tensor] = {}
         for stream in self._active(depth, batch):
             source = stream.weights_at(depth)
-            forks_here = stream.parent if stream.start == depth else None
-            states = hidden[(forks_here or stream.name, batch.number)]
+            states = self._before(stream, depth, batch, hidden)
             call = calls[(self.twins[source].entry_key, batch.number)][depth]
             sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
             edits = {}
-            if stream.edit is not None and stream.start == depth:
-                kind, apply = site(stream.edit.site).kind, partial(stream.edit.at, batch.index)
-                states = apply(states) if kind == "embed" else states
-                edits = {kind: apply}
+            if stream.edit is not None and stream.start == depth and not stream.edit.between:
+                edits = {site(stream.edit.site).kind: partial(stream.edit.at, batch.index)}
             read, outputs[stream.name] = blocks[source](states, call, sites, batch.mask, edits)
             # Blocks may live on several devices; what is read of them comes together on one.
             readings[stream.name] = {s: v.to(batch.tokens.device) for s, v in read.items()}
@@ -212,6 +210,15 @@ class Sweep:
                 hidden.pop((stream.name, batch.number), None)
         self._look_for_overflow(outputs, depth, batch)
         return Step(batch, depth, readings, batch.index)
+
+    def _before(self, stream: Stream, depth: int, batch: TokenBatch, hidden: Hidden) -> Tensor:
+        """A stream's states before a block, or before the unembedding."""
+        if stream.parent is None or stream.start != depth:
+            return hidden[(stream.name, batch.number)]
+        states = hidden[(stream.parent, batch.number)]
+        if stream.edit is None or not stream.edit.between:
+            return states
+        return stream.edit.at(batch.index, states)
 
     def _look_for_overflow(
         self, outputs: Mapping[str, Tensor], depth: int, batch: TokenBatch
@@ -272,9 +279,13 @@ class Sweep:
             return
         chunk = self.chunk
         states = {
-            s.name: hidden.pop((s.name, batch.number)).flatten(0, 1)[batch.logits_index]
+            s.name: self._before(s, self.layout.depth, batch, hidden).flatten(0, 1)[
+                batch.logits_index
+            ]
             for s in streams
         }
+        for stream in streams:
+            hidden.pop((stream.name, batch.number), None)
         for begin in range(0, len(batch.logits_index), chunk):
             part = slice(begin, begin + chunk)
             readings = {s.name: _Last(self, s, states[s.name][part]) for s in streams}

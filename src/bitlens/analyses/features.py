@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Sample
 from bitlens.analyses.correlation import normalised
+from bitlens.analyses.flow import CHANGED, flow
 from bitlens.analyses.halves import halves, seen
 from bitlens.analyses.neighbours import neighbours
 from bitlens.analyses.survival import METRICS, Sums, survival
@@ -68,8 +69,8 @@ class Features(Analysis):
     name: ClassVar[str] = "features"
     sample: ClassVar[int] = 512
     beside_local: ClassVar[bool] = True
-    unpaired: ClassVar[frozenset[str]] = frozenset({"twin_only"})
-    metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    unpaired: ClassVar[frozenset[str]] = frozenset({"twin_only", CHANGED.name})
+    metrics: ClassVar[tuple[Metric, ...]] = (*METRICS, CHANGED)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -92,6 +93,7 @@ class Features(Analysis):
             if totals.has(f"{label}/count"):
                 sums = Sums(totals, label, placed.sae.latents)
                 found += survival(sums, placed.site)
+                found += flow(sums, placed.site)
                 found += halves(sums, placed.sae, placed.site, placed.near)
         return found
 

@@ -33,6 +33,16 @@ class Edit:
     change: Callable[[Tensor], Tensor]
     """`[n, width]` float32 of some positions to what is to stand there."""
 
+    @property
+    def between(self) -> bool:
+        """Whether it is of the residual stream between blocks, not of what a block works with."""
+        return site(self.site).kind in ("embed", "resid")
+
+    @property
+    def start(self) -> int:
+        """The first block that it changes anything for."""
+        return site(self.site).depth + self.between
+
     def at(self, index: Tensor, value: Tensor) -> Tensor:
         """`[..., width]` changed at the flattened positions `index`; the others as they are."""
         flat = value.flatten(0, -2).clone()
@@ -71,8 +81,8 @@ class Block:
         edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """What is at these sites, and the block's output. `hidden` is `[rows, positions, width]`;
-        `valid` `[rows, positions]` is 0 at padding. `edits`: by kind of site (`resid`, `attn`,
-        `mlp`), what becomes of it."""
+        `valid` `[rows, positions]` is 0 at padding. `edits`: by kind of site (`attn`, `mlp`),
+        what becomes of it."""
         edits = edits or {}
         # A fork may come from a stream of another dtype.
         hidden = hidden.to(self._device, self._dtype)
@@ -87,7 +97,6 @@ class Block:
             output = first_tensor(
                 functional_call(self.code, self.weights, (hidden, *call.args), call.kwargs)
             )
-        output = edits["resid"](output) if "resid" in edits else output
         caught["resid"] = output
         return {s: _with_batch(caught[site(s).kind], hidden) for s in sites}, output
 
@@ -128,7 +137,6 @@ def _replacing(
     handles = [
         code.get_submodule(paths[kind]).register_forward_hook(hook_of(edit))
         for kind, edit in edits.items()
-        if kind in paths
     ]
     try:
         yield
