@@ -1,5 +1,6 @@
 """GGUF files."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,3 +178,15 @@ def test_there_is_no_such_file_and_there_are_no_kernels(
     path = write(reference("llama").model, tmp_path / "a.gguf")
     with pytest.raises(BitlensError, match="read as ordinary matrices"):
         opened(path, reference("llama"), "kernels")
+
+
+def test_a_weight_that_is_no_number_is_named(reference: Reference, tmp_path: Path) -> None:
+    """By the name it has in the reference, not in the file."""
+    model = reference("llama")
+    broken = copy.deepcopy(model.model)
+    with torch.no_grad():
+        broken.model.layers[1].input_layernorm.weight[2] = torch.inf
+    path = write(broken, tmp_path / "broken.gguf")
+    name = r"model\.layers\.1\.input_layernorm\.weight of broken\.gguf holds 1 of"
+    with pytest.raises(BitlensError, match=name):
+        opened(path, model)

@@ -1,6 +1,7 @@
 """Ordinary folders, and those that bitlens wrote."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,17 @@ def test_missing_weights_are_refused(
     path = changed(folder_of("llama"), tmp_path / "part", lambda t: t.pop(f"{NAME}.weight"))
     with pytest.raises(BitlensError, match="has no weights for model"):
         opened(path, reference("llama"))
+
+
+@pytest.mark.parametrize("run", ["auto", "weights"])
+def test_a_weight_that_is_no_number_is_named(
+    reference: Reference, folder_of: Folder, tmp_path: Path, run: str
+) -> None:
+    """Before anything is run."""
+    name = f"{NAME}.weight"
+    path = changed(folder_of("llama"), tmp_path / "bad", lambda t: t[name][3].fill_(math.nan))
+    with pytest.raises(BitlensError, match=f"{name} of bad holds .* weights that are infinite or"):
+        opened(path, reference("llama"), run)
 
 
 def test_pickles_and_cut_files_are_refused(

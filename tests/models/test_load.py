@@ -81,6 +81,37 @@ def test_the_fingerprint_outlives_an_upgrade(llama: Path, monkeypatch: pytest.Mo
     assert fingerprint(source(llama), config) == first
 
 
+@pytest.mark.parametrize("memory", [PLENTY, 1], ids=["memory", "disk"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model.layers.1.mlp.down_proj.weight", float("nan")), ("model.norm.weight", float("inf"))],
+)
+def test_a_weight_that_is_no_number_is_named(
+    llama: Path, tmp_path: Path, memory: int, name: str, value: float
+) -> None:
+    """In a block or outside, in memory or on disk; how many there are, and of how many."""
+    copy = shutil.copytree(llama, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    weights[name].view(-1)[:2] = value
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BitlensError) as caught:
+        load(source(copy), memory)
+    count = f"2 of {weights[name].numel():,} weights that are infinite or not a number"
+    assert caught.value.found == f"{name} of copy holds {count}, in float32."
+
+
+def test_weights_that_a_dtype_cannot_hold_are_an_error(llama: Path, tmp_path: Path) -> None:
+    """Of 1e6 float16 makes infinity."""
+    copy = shutil.copytree(llama, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    weights["model.norm.weight"][0] = 1e6
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert load(source(copy), PLENTY)
+    with pytest.raises(BitlensError, match="in float16") as caught:
+        load(source(copy, dtype="float16"), PLENTY)
+    assert "--dtype bfloat16" in caught.value.remedy
+
+
 def test_a_folder_that_is_not_there(llama: Path) -> None:
     """A misspelt path is told the nearest that exists."""
     with pytest.raises(BitlensError) as caught:

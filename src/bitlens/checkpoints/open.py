@@ -16,7 +16,7 @@ from bitlens.checkpoints.same import require_same
 from bitlens.checkpoints.stored import dequantized, restored
 from bitlens.compress.checkpoint import Checkpoint as Settings
 from bitlens.errors import BitlensError
-from bitlens.models.load import Loaded, fingerprint, guarded, name_of, require_model
+from bitlens.models.load import Loaded, fingerprint, guarded, name_of, require_finite, require_model
 from bitlens.models.source import ModelSource
 
 READERS = {
@@ -41,16 +41,22 @@ def open_checkpoint(
     """The checkpoint as a twin of the reference.
 
     Architecture, vocabulary, shapes and tokens are compared before any weight is read. Raises
-    BitlensError for the first difference, for a format that cannot be read, and for a library
-    that is not installed.
+    BitlensError for the first difference, for a format that cannot be read, for a library that
+    is not installed, and for weights that are no numbers.
     """
     path = os.path.expanduser(settings.path)
     source = ModelSource(path, settings.revision, trust_remote_code=trust_remote_code)
     request = Request(source, settings.run, reference)
-    if path.endswith(".gguf"):
-        return gguf.open_file(request)
+    checkpoint = gguf.open_file(request) if path.endswith(".gguf") else _open_folder(request)
+    for name, entry in checkpoint.stored.items():
+        require_finite(source, name, entry.weight())
+    return checkpoint
+
+
+def _open_folder(request: Request) -> Checkpoint:
+    source, reference = request.source, request.reference
     require_model(source)
-    common = {"revision": source.revision, "trust_remote_code": trust_remote_code}
+    common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
     method = quantization(config).get("quant_method")
     folder = Path(source.name)
@@ -59,7 +65,7 @@ def open_checkpoint(
     reader = _reader(source, method)
     name = name_of(source)
     tokenizer = _tokenizer(source, common)
-    require_same(reference, name, config, tokenizer, trust_remote_code)
+    require_same(reference, name, config, tokenizer, source.trust_remote_code)
     found = _as_asked(request, reader.read(request))
     notes = found.notes
     if tokenizer is None:

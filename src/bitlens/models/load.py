@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 import torch
-from torch import nn
+from accelerate.utils import align_module_device
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from bitlens.compress.weights import finite
 from bitlens.errors import BitlensError
 from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource
@@ -98,6 +100,8 @@ def load(source: ModelSource, memory: int) -> Loaded:
     elif not source.device_map:
         model = guarded(source, lambda: model.to(device))
     tokenizer = guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
+    for name, parameter in _parameters(model):
+        require_finite(source, name, parameter)
     return Loaded(
         name_of(source),
         model.eval(),
@@ -147,6 +151,28 @@ def require_model(source: ModelSource) -> None:
             "safetensors: unpickling runs whatever code is in the file.",
             "save it again with save_pretrained, which writes safetensors.",
         )
+
+
+def require_finite(source: ModelSource, name: str, weights: Tensor) -> None:
+    """A weight that is no number makes all that is computed with it none."""
+    # Numbers of 8 bits and fewer come with scales, and torch has no extremes of them.
+    if not weights.is_floating_point() or weights.itemsize < 2 or finite(weights):
+        return
+    bad = int((~torch.isfinite(weights)).sum())
+    raise BitlensError(
+        f"{name} of {name_of(source)} holds {bad:,} of {weights.numel():,} weights that are "
+        f"infinite or not a number, in {str(weights.dtype).removeprefix('torch.')}.",
+        "finite weights.",
+        "fetch its files again; what float16 cannot hold, --dtype bfloat16 or float32 can.",
+    )
+
+
+def _parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter, one module at a time; read from disk where it lives there."""
+    for path, module in model.named_modules():
+        with align_module_device(module):
+            for name, parameter in module.named_parameters(recurse=False):
+                yield f"{path}.{name}", parameter.detach()
 
 
 def guarded(source: ModelSource, action: Any) -> Any:
