@@ -23,14 +23,15 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
+from bitlens.activations import split
 from bitlens.grid import Grid
+from bitlens.material import Material, ground
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.sae.training.loop import InMemory, Job, batches, train
 from bitlens.sae.training.recipe import Recipe
 from bitlens.study import audit_of
 from bitlens.sweep import REFERENCE
-from bitlens.trainings import _material
 
 T = TypeVar("T")
 BATCH, RATES = 2048, (3e-3, 6e-3)
@@ -104,7 +105,12 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     study = audit_of(asked.model, "nothing", controls=(), text=asked.text, tokens=asked.tokens)
-    material, reading = timed(lambda: _material(study, [REFERENCE], Grid(asked.site), print))
+
+    def read() -> Material:
+        here = ground(study, [REFERENCE], asked.site, print)
+        return here.material(*split(here.corpus, Grid.held_out))
+
+    material, reading = timed(read)
     assert isinstance(material.source, InMemory)
     rows, held = material.source.rows[REFERENCE], material.held_out[REFERENCE]
     steps = asked.epochs * (len(rows) // BATCH)

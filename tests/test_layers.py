@@ -83,23 +83,32 @@ ALLOWED: dict[str, set[str]] = {
     "alignments": {"report", "sae"},
     "activations": {"data", "models", "plan", "sweep", "twin"},
     "grid": {"sae"},
-    "trainings": {
+    "material": {
         "activations",
         "compress",
         "data",
         "evaluation",
-        "grid",
         "making",
         "models",
         "plan",
-        "report",
         "sae",
         "saes",
         "sides",
-        "store",
         "study",
         "sweep",
         "twin",
+    },
+    "trainings": {
+        "activations",
+        "compress",
+        "grid",
+        "material",
+        "models",
+        "report",
+        "sae",
+        "store",
+        "study",
+        "sweep",
     },
     "fits": {"data", "evaluation", "making", "models", "plan", "report", "sae", "saes", "study"},
     "repairs": {
@@ -198,6 +207,7 @@ MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "mo
     "checkpoint_twin",
     "making",
     "matching",
+    "material",
     "matrices",
     "carry",
     "checks",
@@ -213,11 +223,10 @@ MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "mo
     "sweep",
     "tally",
     "targets",
-    "trainings",
     "twin",
 }
 """Who may import torch and transformers. Nobody else: results are read without them."""
-SHARED_BY_ANALYSES = {"analysis", "correlation", "halves", "neighbours", "survival"}
+SHARED_BY_ANALYSES = {"analysis", "correlation", "flow", "halves", "neighbours", "survival"}
 SHARED_BY_COMPRESSIONS = {"compression", "coverage", "rule", "settings", "text"} | {
     "activations",
     "eightbit",

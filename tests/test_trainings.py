@@ -47,7 +47,12 @@ def files(out: Path) -> list[str]:
 def test_one_sae_is_a_folder_that_fits_its_model(run: Run, tmp_path: Path) -> None:
     """With its place, its figures of held-out documents, and nothing left over."""
     rows, said = run(tmp_path / "sae")
-    assert files(tmp_path / "sae") == ["cfg.json", "sae_weights.safetensors", RECORD]
+    assert files(tmp_path / "sae") == [
+        "cfg.json",
+        "sae_weights.safetensors",
+        "sparsity.safetensors",
+        RECORD,
+    ]
     sae = load_sae(tmp_path / "sae")
     assert (sae.hook, sae.architecture, sae.k) == ("blocks.0.hook_resid_post", "topk", 4)
     assert sae.latents == 2 * sae.width and sae.trained_on.model == "tiny-llama"
@@ -55,6 +60,9 @@ def test_one_sae_is_a_folder_that_fits_its_model(run: Run, tmp_path: Path) -> No
     assert rows[0]["of"] == "reference" and rows[0]["FVU"] == f"{record['held out']['fvu']:.1%}"
     assert "22 documents to learn from, 2 documents held out" in said[0]
     assert sum(record["dead"].values()) == round((1 - record["held out"]["alive"]) * sae.latents)
+    assert sae.firing_rate is not None
+    assert float(sae.firing_rate.sum()) == pytest.approx(record["held out"]["l0"], rel=1e-5)
+    assert int((sae.firing_rate == 0).sum()) == sum(record["dead"].values())
 
 
 def test_precisions_and_seeds_train_in_one_pass(run: Run, tmp_path: Path) -> None:

@@ -48,6 +48,30 @@ def split(corpus: Corpus, share: float) -> tuple[Corpus, Corpus]:
     return corpus.select(order[len(held) :]), corpus.select(kept if len(kept) else held[:1])
 
 
+def nested(corpus: Corpus, held_out: int, sizes: Sequence[int]) -> tuple[Corpus, list[Corpus]]:
+    """Documents of about `held_out` tokens to measure on, and for each of `sizes` documents of at
+    most so many tokens to learn from, the smaller ones among the larger ones.
+
+    What is held out does not depend on the sizes, so that SAEs of all of them are measured on the
+    same documents. BitlensError where there is too little text for the largest.
+    """
+    documents = generator(0, "held-out").permutation(np.unique(corpus.document))
+    tokens = np.bincount(corpus.document, corpus.lengths, minlength=int(documents.max()) + 1)
+    so_far = np.cumsum(tokens[documents])
+    apart = int(np.searchsorted(so_far, held_out)) + 1
+    left = int(so_far[-1] - so_far[min(apart, len(so_far)) - 1])
+    # The largest size may end within a document.
+    if left + int(tokens.max()) < max(sizes):
+        raise BitlensError(
+            f"{corpus.name} has {left:,} tokens beside the {held_out:,} that are held out.",
+            f"{max(sizes):,}, the most that is to be learnt from.",
+            "more text, or fewer tokens.",
+        )
+    learnt, so_far = documents[apart:], np.cumsum(tokens[documents[apart:]])
+    counts = [max(1, int(np.searchsorted(so_far, size, side="right"))) for size in sizes]
+    return corpus.select(documents[:apart]), [corpus.select(learnt[:n]) for n in counts]
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """Where activations are read, and of whom."""

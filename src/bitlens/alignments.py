@@ -15,10 +15,13 @@ TITLES = ("uniform chance", "random chance", "alignment", "seed ceiling", "norma
 
 
 def align_folders(first: Sequence[str], second: Sequence[str], ceiling: Sequence[str]) -> Alignment:
-    """Of the SAEs in these folders; one that is named twice is read once."""
+    """Of the SAEs in these folders; one that is named twice is read once. Where a folder says how
+    often its latents fired (`sparsity.safetensors`), those that never did are left out."""
     saes = {folder: load_sae(folder) for folder in (*first, *second, *ceiling)}
     ones, others, again = ([saes[folder] for folder in some] for some in (first, second, ceiling))
-    return align(ones, others, again)
+    rates = {sae: sae.firing_rate for sae in saes.values()}
+    alive = {sae: rate > 0 for sae, rate in rates.items() if rate is not None}
+    return align(ones, others, again, alive)
 
 
 def table(found: Alignment) -> Table:

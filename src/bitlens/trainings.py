@@ -2,60 +2,32 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from bitlens.activations import Reading, Streamed, in_parts, split
+from bitlens.activations import split
 from bitlens.compress import format, parse
-from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.evaluation import evaluation
 from bitlens.grid import Grid
-from bitlens.making import BATCH_TOKENS, Making
-from bitlens.models.layout import Layout
-from bitlens.models.load import free_memory, load
-from bitlens.models.sites import hook_of, resolve, site
-from bitlens.plan import CORPUS, Plan, make_plan
+from bitlens.material import Material, ground
+from bitlens.models.sites import hook_of
 from bitlens.records import to_json
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import count
-from bitlens.sae.fit import Fit, measure_fit
-from bitlens.sae.formats import load_sae, save_sae
-from bitlens.sae.sae import TrainedOn
+from bitlens.sae.fit import Fit, tally_fit
+from bitlens.sae.formats import load_sae, save_firing_rates, save_sae
+from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS
+from bitlens.sae.training.checkpoint import FILE as CHECKPOINT
 from bitlens.sae.training.checkpoint import remove_checkpoint
 from bitlens.sae.training.dead import REASONS, diagnose
-from bitlens.sae.training.loop import InMemory, Job, Source, Trained, train
-from bitlens.saes import SITES
-from bitlens.sides import Side
+from bitlens.sae.training.loop import Job, Trained, train
 from bitlens.store import sanitise, write
-from bitlens.study import Study, parse_bytes
+from bitlens.study import Study
 from bitlens.sweep import REFERENCE
-from bitlens.twin import Twin
 
 RECORD = "training.json"
 """Written last: a folder with one is complete."""
-FREE_SHARE = 0.5
-"""Of the free memory, when --memory does not say; half of it for activations."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Material:
-    """What is learnt from and measured on."""
-
-    source: Source
-    held_out: Mapping[str, Tensor]
-    made_by: Mapping[str, Mapping[str, Any]]
-    """By stream: what decides about its activations."""
-    positions: int
-    place: str
-    width: int
-    trained_on: TrainedOn
-    once: bool
-    """Whether they did not fit into memory."""
 
 
 def train_saes(
@@ -70,7 +42,15 @@ def train_saes(
     names = _streams(on)
     single = len(names) * len(grid.recipes(1 << 20, 1)) == 1
     _refuse_foreign(out, single)
-    material = _material(study, names, grid, say)
+    here = ground(study, names, grid.site, say)
+    grid.recipes(here.layout.width, 1)
+    learnt, held = split(here.corpus, grid.held_out)
+    material = here.material(learnt, held)
+    say(
+        f"{grid.architecture} SAEs at {here.place} of {here.loaded.name}: {material.positions:,} "
+        f"positions of {count(learnt.n_documents, 'document')} to learn from, "
+        f"{count(held.n_documents, 'document')} held out."
+    )
     if material.once and grid.epochs > 1:
         say(
             f"The activations of {material.positions:,} positions do not fit into memory: they are "
@@ -99,7 +79,7 @@ def _refuse_foreign(out: Path, single: bool) -> None:
     """A folder that something else wrote is left alone."""
     if out.exists() and not out.is_dir():
         raise BitlensError(f"{out} is a file.", "a folder.", "another --out.")
-    own = {RECORD, "checkpoint.safetensors", "cfg.json", "sae_weights.safetensors"}
+    own = {RECORD, CHECKPOINT, CONFIG, WEIGHTS, SPARSITY}
     for path in sorted(out.iterdir()) if out.is_dir() else ():
         theirs = path.is_dir() if single else not path.is_dir()
         if theirs or (single and path.name.strip(".").removesuffix(".writing") not in own):
@@ -110,90 +90,8 @@ def _refuse_foreign(out: Path, single: bool) -> None:
             )
 
 
-def _material(
-    study: Study, names: Sequence[str], grid: Grid, say: Callable[[str], None]
-) -> _Material:
-    (model,) = study.models
-    memory = parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(model))
-    loaded = load(model, memory)
-    layout = Layout(loaded.model)
-    place = _place(grid.site, layout)
-    grid.recipes(layout.width, 1)
-    corpus = evaluation(study, loaded, layout, study.seeds[0])
-    learnt, held = split(corpus, grid.held_out)
-    making = Making(
-        study,
-        loaded,
-        model.trust_remote_code,
-        layout,
-        corpus.context,
-        None,
-        study.seeds[0],
-        memory,
-        say,
-        keep_going=False,
-    )
-    wanted = [Side(n, parse(n), False, None) for n in names if n != REFERENCE]
-    twins = {REFERENCE: Twin(layout, None)} if REFERENCE in names else {}
-    twins |= making.twins(wanted)
-    reading = Reading(layout, {n: twins[n] for n in names}, place, memory // 4)
-    plan = _plan(study, layout, learnt)
-    once = reading.bytes_of(plan.batches) > memory // 2
-    say(
-        f"{grid.architecture} SAEs at {place} of {loaded.name}: {plan.positions:,} positions of "
-        f"{count(learnt.n_documents, 'document')} to learn from, "
-        f"{count(held.n_documents, 'document')} held out."
-    )
-    held_out = reading.rows(_plan(study, layout, held).batches)
-    source: Source = (
-        Streamed(reading, in_parts(plan.batches)) if once else InMemory(reading.rows(plan.batches))
-    )
-    shared = {
-        "bitlens": version("bitlens"),
-        "model": loaded.name,
-        "weights": loaded.fingerprint,
-        "dtype": str(layout.dtype),
-        "site": place,
-        "learnt from": {"name": learnt.name, "sha256": learnt.token_hash},
-        "held out": held.token_hash,
-        "positions": study.positions,
-        "chunks": list(source.sizes),
-    }
-    origins = {side.text: making.origin(side.compression) for side in wanted}
-    made_by = {name: {**shared, "of": name, **origins.get(name, {})} for name in names}
-    dtype = str(layout.dtype).removeprefix("torch.")
-    trained_on = TrainedOn(loaded.name, corpus.context, corpus.bos, dtype)
-    return _Material(
-        source, held_out, made_by, plan.positions, place, layout.width, trained_on, once
-    )
-
-
-def _plan(study: Study, layout: Layout, corpus: Corpus) -> Plan:
-    batch_tokens = BATCH_TOKENS.get(layout.device.type, BATCH_TOKENS["cpu"])
-    seed = study.seeds[0]
-    plan = make_plan(corpus, study.positions, seed, batch_tokens, study.interval, layout.device)
-    if not plan.positions:
-        raise BitlensError(
-            f"No position of {corpus.name} counts ({plan.sets[CORPUS].documents} documents).",
-            "positions to learn from.",
-            "--positions all, or another --text.",
-        )
-    return plan
-
-
-def _place(name: str, layout: Layout) -> str:
-    found = resolve(name, layout)
-    if len(found) != 1 or site(found[0]).kind not in SITES:
-        raise BitlensError(
-            f"--site {name} means {', '.join(found[:4])}{', ...' if len(found) > 4 else ''}.",
-            f"one site as wide as the model: {', '.join(SITES)}.",
-            f"--site resid.{layout.depth // 2}",
-        )
-    return found[0]
-
-
 def _jobs(
-    grid: Grid, names: Sequence[str], material: _Material, out: Path, single: bool
+    grid: Grid, names: Sequence[str], material: Material, out: Path, single: bool
 ) -> list[Job]:
     jobs = []
     for name in names:
@@ -237,27 +135,28 @@ def _finished(job: Job) -> dict[str, Any] | None:
     return record
 
 
-def _write(trained: Trained, material: _Material) -> dict[str, Any]:
+def _write(trained: Trained, material: Material) -> dict[str, Any]:
     job, sae = trained.job, trained.sae
     assert job.folder is not None
     held = material.held_out[job.stream]
-    fit = measure_fit(sae, held)
+    fit = tally_fit(sae, held)
     record = {
         "made by": job.made_by,
         "latents": sae.latents,
         "positions": material.positions,
         "steps": trained.steps,
-        "held out": asdict(fit),
+        "held out": asdict(fit.result()),
         "dead": diagnose(sae, held, material.positions),
         "looks": trained.looks,
     }
     save_sae(sae, job.folder)
+    save_firing_rates(fit.rates, job.folder)
     write(job.folder / RECORD, f"{to_json(record, indent=1)}\n".encode())
     remove_checkpoint(job.folder)
     return record
 
 
-def _table(found: Sequence[tuple[Job, Mapping[str, Any]]], material: _Material) -> Table:
+def _table(found: Sequence[tuple[Job, Mapping[str, Any]]], material: Material) -> Table:
     rows, reasons = [], set()
     for job, record in found:
         fit, dead = Fit(**record["held out"]), record["dead"]

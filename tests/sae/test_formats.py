@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bitlens.errors import BitlensError
-from bitlens.sae.formats import load_sae, save_sae
+from bitlens.sae.formats import load_sae, save_firing_rates, save_sae
 from bitlens.sae.sae import TrainedOn
 
 from .small import ARCHITECTURES, NORMALISATIONS, activations, small_sae
@@ -157,10 +157,35 @@ def test_positions_left_out_are_remembered(folder: Path) -> None:
 
 
 def test_rates_beside_it_give_the_published_l0(folder: Path) -> None:
-    """Three latents that fired at 1, 1/10 and none of the positions: 1.1 at a time."""
-    assert load_sae(folder).published.l0 is None
-    save_file({"sparsity": torch.tensor([0.0, -1.0, -10.0])}, folder / "sparsity.safetensors")
-    assert load_sae(folder).published.l0 == pytest.approx(1.1)
+    """Latents that fired at 1, 1/10 and, as SAELens writes it, none of the positions: 1.1 at a
+    time."""
+    bare = load_sae(folder)
+    assert bare.published.l0 is None and bare.firing_rate is None
+    logarithms = torch.full((bare.latents,), -10.0)
+    logarithms[:2] = torch.tensor([0.0, -1.0])
+    save_file({"sparsity": logarithms}, folder / "sparsity.safetensors")
+    sae = load_sae(folder)
+    assert sae.published.l0 == pytest.approx(1.1)
+    assert sae.firing_rate is not None
+    assert sae.firing_rate[:2].tolist() == pytest.approx([1, 0.1])
+    assert sae.firing_rate[2:].tolist() == [0] * (bare.latents - 2)
+
+
+def test_rates_come_back_as_they_were_written(folder: Path) -> None:
+    """One position in a hundred million is told from none."""
+    rates = torch.zeros(load_sae(folder).latents)
+    rates[:2] = torch.tensor([1e-8, 0.5])
+    save_firing_rates(rates, folder)
+    found = load_sae(folder).firing_rate
+    assert found is not None
+    torch.testing.assert_close(found.float(), rates, rtol=1e-4, atol=0)
+
+
+def test_rates_of_another_sae_are_refused(folder: Path) -> None:
+    """As many as there are latents."""
+    save_firing_rates(torch.ones(3), folder)
+    with pytest.raises(BitlensError, match=r"sparsity has shape \[3\]"):
+        load_sae(folder)
 
 
 def test_fingerprint_follows_the_files(folder: Path) -> None:

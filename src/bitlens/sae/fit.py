@@ -59,6 +59,11 @@ class FitTally:
         """`[width]` float32: of everything added so far."""
         return (self._sum / max(1, self._positions)).float()
 
+    @property
+    def rates(self) -> Tensor:
+        """`[latents]` float64: at which share of the positions each latent fired."""
+        return self._firings.double() / max(1, self._positions)
+
     def result(self) -> Fit:
         """Of everything added so far."""
         n = max(1, self._positions)
@@ -76,10 +81,15 @@ class FitTally:
 
 def measure_fit(sae: Sae, x: Tensor, batch: int = 4096) -> Fit:
     """Of activations `[n, width]` in memory."""
+    return tally_fit(sae, x, batch).result()
+
+
+def tally_fit(sae: Sae, x: Tensor, batch: int = 4096) -> FitTally:
+    """The same, with what the fit is made of."""
     tally = FitTally(sae)
     for part in x.split(batch):
         tally.add(part)
-    return tally.result()
+    return tally
 
 
 def check_fit(fit: Fit, sae: Sae, where: str) -> None:

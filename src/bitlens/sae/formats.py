@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
+from torch import Tensor
 
 from bitlens.errors import BitlensError
 from bitlens.records import to_json
 from bitlens.sae import dictionary_learning, gemma_scope, hub, sparsify
 from bitlens.sae.sae import Sae
-from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS, read_saelens
+from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS, read_saelens, sparsity_of
 from bitlens.sae.stored import read_bytes
+from bitlens.store import write
 
 _LAYOUT = "6.0.0"
 """The version of SAELens whose layout is written: without it SAELens takes a file for an older
@@ -147,6 +149,11 @@ def save_sae(sae: Sae, path: Path | str) -> None:
     save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)
     (folder / CONFIG).write_text(to_json(config, indent=1) + "\n", encoding="utf-8")
+
+
+def save_firing_rates(rates: Tensor, path: Path | str) -> None:
+    """Beside an SAE, how often each of its latents fired, `[latents]`, as SAELens writes it."""
+    write(Path(path) / SPARSITY, save({"sparsity": sparsity_of(rates).cpu()}))
 
 
 def _find(path: Path) -> tuple[Path, Format]:

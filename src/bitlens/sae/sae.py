@@ -83,6 +83,9 @@ class Sae:
     models whose writing weights were centred; decoding adds it back."""
     trained_on: TrainedOn = TrainedOn()
     published: Published = Published()
+    firing_rate: Tensor | None = None
+    """`[latents]`: at which share of positions each fired, as its folder says; None: it does not
+    say."""
     fingerprint: str = ""
     """SHA-256 of its files; empty for one that was never read from any."""
 

@@ -18,6 +18,8 @@ from bitlens.sae.stored import Tensors, agree, gated, known, read_bytes, setting
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
 SPARSITY = "sparsity.safetensors"
+_LEAST = 1e-10
+"""Added to a firing rate before its logarithm is written."""
 _OLD_NAMES = {
     "hook_point": "hook_name",
     "hook_point_head_index": "hook_head_index",
@@ -49,6 +51,7 @@ def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[st
     latents, width = tensors.sizes("W_dec", "[latents, width]")
     agree(config, {"d_sae": latents, "d_in": width}, folder / CONFIG, folder / WEIGHTS)
     weights = _weights(architecture, tensors, latents, width)
+    rates = _rates(folder, latents)
     if architecture == "topk" and config.get("rescale_acts_by_decoder_norm"):
         _fold_decoder_norm(weights)
     if config.get("finetuning_scaling_factor"):
@@ -75,7 +78,8 @@ def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[st
             config.get("model_from_pretrained_kwargs") or {},
             _positions(config),
         ),
-        published=_published(folder),
+        published=Published() if rates is None else Published(l0=float(rates.sum())),
+        firing_rate=rates,
     )
 
 
@@ -220,11 +224,20 @@ def _fold_finetuning(weights: dict[str, Tensor], tensors: Tensors, latents: int)
     weights["W_dec"] = weights["W_dec"] * tensors.take(name, (latents,))[:, None]
 
 
-def _published(folder: Path) -> Published:
-    """SAELens may put beside it the log10 of how often each latent fired in training."""
+def sparsity_of(rates: Tensor) -> Tensor:
+    """`[latents]` float32: the log10 of firing rates, as SAELens writes them."""
+    return (rates.double() + _LEAST).log10().float()
+
+
+def _rates(folder: Path, latents: int) -> Tensor | None:
+    """`[latents]` float64: SAELens may put beside an SAE the log10 of how often each latent
+    fired."""
     file = folder / SPARSITY
     if not file.is_file():
-        return Published()
-    rates = Tensors.of_safetensors(read_bytes(file), file).by_name.get("sparsity")
-    # What never fired was written as 1e-10.
-    return Published() if rates is None else Published(l0=float((10 ** rates.double()).sum()))
+        return None
+    tensors = Tensors.of_safetensors(read_bytes(file), file)
+    if "sparsity" not in tensors:
+        return None
+    rates = 10 ** tensors.take("sparsity", (latents,)).double() - _LEAST
+    # What never fired comes back within rounding of nothing.
+    return torch.where(rates > _LEAST, rates, 0.0)

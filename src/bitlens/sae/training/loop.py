@@ -22,7 +22,8 @@ from bitlens.sae.training.recipe import Recipe
 from bitlens.sae.training.trainee import Trainee
 
 LOOKS = 20
-"""At the held-out positions, evenly over the steps; after each a checkpoint is written."""
+"""At the held-out positions, evenly over the steps; after each a checkpoint is written. As many as
+this in a training by itself; whoever trains many may do with fewer."""
 LOOKED_AT = 8192
 """Held-out positions at most that a look reads."""
 
@@ -129,6 +130,7 @@ def train(
     jobs: Sequence[Job],
     patience: int = 0,
     quiet: bool = False,
+    looks: int = LOOKS,
 ) -> list[Trained]:
     """Every job's SAE. All recipes have the same batch and number of steps.
 
@@ -138,7 +140,7 @@ def train(
     """
     runs = [_begin(job, held_out[job.stream]) for job in jobs]
     (batch,), (steps,) = ({getattr(j.recipe, n) for j in jobs} for n in ("batch", "steps"))
-    every = max(1, steps // LOOKS)
+    every = max(1, steps // looks)
     start = min((run.steps for run in runs if not run.over), default=steps)
     with tqdm(total=steps, initial=start, disable=quiet or None, mininterval=2) as bar:
         roots = {job.recipe.seed for job in jobs}
