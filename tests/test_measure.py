@@ -81,7 +81,8 @@ def as_bytes(found: Iterable[Measured]) -> str:
         if key[1] != "trajectories"
     }
     paths = {k: shown.columns for k, shown in tiny.tables(found).items() if k not in tables}
-    assert {name for _, name in tables} == {"heads", "features", "halves", "places"} and paths
+    shown = {"heads", "features", "flow", "halves", "places"}
+    assert {name for _, name in tables} == shown and paths
     return values + repr(tables) + repr(paths)
 
 

@@ -41,14 +41,21 @@ def test_no_latents_do_not_flow() -> None:
     assert flow([], []).tolist() == [[0] * 4] * 4
 
 
-@pytest.mark.parametrize("rates", [[-0.1], [1.1], [np.nan], [[0.5]], 0.5])
+def test_each_replicate_has_its_own() -> None:
+    """A row of rates a replicate."""
+    assert categories([[0, 0.02], [0.001, 0.6]]).tolist() == [[0, 2], [1, 3]]
+
+
+@pytest.mark.parametrize("rates", [[-0.1], [1.1], [np.nan], [[0.5, 2]]])
 def test_what_is_no_rate_is_refused(rates: object) -> None:
-    """Outside 0 to 1, not a number, not a vector."""
-    with pytest.raises(ValueError, match="not all between 0 and 1"):
+    """Outside 0 to 1, or not a number."""
+    with pytest.raises(ValueError, match="not from 0 to 1"):
         categories(rates)  # type: ignore[arg-type]
 
 
 def test_other_latents_are_refused() -> None:
-    """Both lengths are named."""
-    with pytest.raises(ValueError, match="2 rates before but 3 after"):
+    """Both shapes are named; rates of replicates do not flow."""
+    with pytest.raises(ValueError, match=r"\(2,\) before but \(3,\) after"):
         flow([0, 1], [0, 0, 1])
+    with pytest.raises(ValueError, match=r"\(1, 2\) before"):
+        flow([[0, 1]], [[0, 1]])
