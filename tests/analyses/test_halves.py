@@ -18,7 +18,7 @@ from bitlens.stats.replicates import bootstrap, leave_one_out
 from bitlens.tally import Tally
 
 from .by_hand import NOTHING
-from .test_features import codes, identity, pair
+from .coded import codes, identity, pair
 
 
 def table(
