@@ -150,6 +150,28 @@ def test_experts_with_rounded_inputs_are_saved(study: Callable[..., Study], tmp_
     assert any("experts" in name for name in record(tmp_path / "twin")["inputs_rounded"])
 
 
+@pytest.mark.parametrize("text", ["nothing", "cast:dtype=bfloat16", "rtn:bits=4,include=[lm_head]"])
+def test_a_copy_is_not_written(study: Callable[..., Study], tmp_path: Path, text: str) -> None:
+    """Nothing, a cast to what it is already, rounding of what is on the grid: nothing would differ."""
+    folder = Path(study(text).models[0].name)
+    if text != "nothing":
+        save(study(text), tmp_path / "once", silent)
+        folder = tmp_path / "once"
+    with pytest.raises(BitlensError, match="the folder would be a copy") as caught:
+        save(audit_of(str(folder), text, controls=()), tmp_path / "twin", silent)
+    assert caught.value.found.startswith(f"{text} changes no weight of {folder.name}:")
+    assert not (tmp_path / "twin").exists()
+
+
+def test_half_the_size_is_no_copy(study: Callable[..., Study], tmp_path: Path) -> None:
+    """Weights that bfloat16 holds exactly do not change, and take half as much."""
+    save(study("cast:dtype=bfloat16"), tmp_path / "half", silent)
+    wide = audit_of(str(tmp_path / "half"), "cast:dtype=bfloat16", controls=(), dtype="float32")
+    rows = save(wide, tmp_path / "again", silent)
+    assert not any(row.changed for row in rows)
+    assert weights_hash(tmp_path / "half") == weights_hash(tmp_path / "again")
+
+
 @pytest.mark.parametrize("there", ["file", "full"])
 def test_what_is_there_stays(study: Callable[..., Study], tmp_path: Path, there: str) -> None:
     """A file, or a folder with something in it, is refused before anything is loaded."""

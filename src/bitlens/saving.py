@@ -40,6 +40,12 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
         making, side, twin = make_one(study, say)
         model = twin.model(rounding=False)
         rows = twin.coverage()
+        if model.dtype == making.layout.dtype and not any(row.changed for row in rows):
+            raise BitlensError(
+                f"{text} changes no weight of {making.loaded.name}: the folder would be a copy.",
+                "a compression that changes something.",
+                "--with rtn:bits=4; or copy the folder.",
+            )
         record = _record(making, side.text, rows, sorted(twin.rounded))
         with _writing(out, "--save"):
             model.save_pretrained(aside)
