@@ -152,7 +152,7 @@ def test_experts_with_rounded_inputs_are_saved(study: Callable[..., Study], tmp_
 
 @pytest.mark.parametrize("text", ["nothing", "cast:dtype=bfloat16", "rtn:bits=4,include=[lm_head]"])
 def test_a_copy_is_not_written(study: Callable[..., Study], tmp_path: Path, text: str) -> None:
-    """Nothing, a cast to what it is already, rounding of what is on the grid: nothing would differ."""
+    """Nothing, a cast to what it is already, rounding of what is on the grid: none would differ."""
     folder = Path(study(text).models[0].name)
     if text != "nothing":
         save(study(text), tmp_path / "once", silent)
