@@ -1,15 +1,19 @@
 """What took long to make is kept whole, named by what made it, and read back as it was."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from bitlens.compress.activations import Activations
 from bitlens.compress.compression import Compressed, Map
 from bitlens.errors import BitlensError
-from bitlens.kept import ENVIRONMENT, Kept, cache, folder_of
+from bitlens.kept import ENVIRONMENT, Kept, folder_of, twins
 
 
 def maps() -> list[Map]:
@@ -59,7 +63,7 @@ def test_the_folder_is_named_by_what_made_it(
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
     one, same = folder_of({"a": 1, "b": 2}), folder_of({"b": 2, "a": 1})
     assert one == same != folder_of({"a": 1, "b": 3})
-    assert one.parent.parent == tmp_path == cache()
+    assert one.parent == tmp_path / "twins" == twins()
 
 
 @pytest.mark.parametrize("damage", ["missing", "junk", "cut", "record"])
@@ -76,6 +80,54 @@ def test_what_is_damaged_is_not_there(tmp_path: Path, damage: str) -> None:
         file.write_bytes(file.read_bytes()[:20] if damage == "cut" else b"junk")
     assert not Kept(tmp_path).complete and Kept(tmp_path).has("block.0")
     assert Kept(tmp_path).has("block.1") is (damage == "record")
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    """Half a part of a process that is gone; not that of one that may still be writing, nor what
+    was finished."""
+    kept = Kept(tmp_path)
+    kept.add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    for pid in (gone, os.getpid(), os.getppid()):
+        (tmp_path / f"block.1.{pid}").write_bytes(b"half")
+    kept.prepare()
+    names = {f"block.1.{os.getpid()}", f"block.1.{os.getppid()}", "block.0.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_part_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that stops leaves the part or nothing."""
+    there: list[list[str]] = []
+    flush = os.fsync
+
+    def listening(file: int) -> None:
+        there.append([path.name for path in tmp_path.iterdir()])
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", listening)
+    Kept(tmp_path).add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+    assert there == [[f"block.0.{os.getpid()}"]] and Kept(tmp_path).has("block.0")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")]
+)
+def test_a_disk_that_fills_up_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """And nothing is left of the part."""
+
+    def full(tensors: object, file: Path, metadata: object) -> None:
+        file.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr("bitlens.kept.save_file", full)
+    with pytest.raises(BitlensError, match="cannot be written to: No space left on device"):
+        Kept(tmp_path).add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_room_is_said_first(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from bitlens.demo import model_path
 from bitlens.errors import BitlensError
+from bitlens.kept import RECORD, twins
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.models.source import ModelSource
@@ -51,6 +52,7 @@ def examine() -> Iterator[tuple[str, str]]:
         yield name, os.environ.get(name, "not set")
     for name in HIDDEN:
         yield name, "set" if name in os.environ else "not set"
+    yield "calibrated twins", _kept(twins())
     yield "embedded model", _demo(model_path())
 
 
@@ -72,6 +74,16 @@ def _gpus() -> Iterator[str]:
         free, total = torch.cuda.mem_get_info(number)
         name = torch.cuda.get_device_name(number)
         yield f"cuda:{number} {name}, {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
+
+
+def _kept(folder: Path) -> str:
+    where = str(folder).replace(str(Path.home()), "~")
+    try:
+        sizes = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    except OSError as error:
+        return f"{where} cannot be read: {error.strerror}"
+    kept = sum(file.name == RECORD for file in sizes)
+    return f"{kept} in {where}, {sum(sizes.values()) / 1e9:.2f} GB; remove that folder to empty it"
 
 
 def _demo(folder: Path) -> str:

@@ -5,11 +5,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from re import fullmatch
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,19 +24,20 @@ from bitlens.errors import BitlensError
 from bitlens.store import write
 
 ENVIRONMENT = "BITLENS_CACHE"
-_RECORD = "record.json"
+RECORD = "record.json"
+"""What is written last: with it a twin is complete."""
 
 
 def folder_of(made_by: Mapping[str, Any]) -> Path:
     """Where the twin that these settings make is kept: below $BITLENS_CACHE, by their hash."""
     text = json.dumps(made_by, sort_keys=True, allow_nan=False)
-    return cache() / "twins" / hashlib.sha256(text.encode()).hexdigest()[:20]
+    return twins() / hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def cache() -> Path:
-    """$BITLENS_CACHE, or the user's own cache folder."""
+def twins() -> Path:
+    """What is below $BITLENS_CACHE, or the user's own cache folder, and is ours alone."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(ENVIRONMENT) or Path(root) / "bitlens")
+    return Path(os.environ.get(ENVIRONMENT) or Path(root) / "bitlens") / "twins"
 
 
 @dataclass(eq=False)
@@ -48,7 +52,7 @@ class Kept:
     def complete(self) -> bool:
         """Whether all of it is there, and whole; what is not will be made again."""
         try:
-            parts = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))["parts"]
+            parts = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))["parts"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return all(self.has(part) for part in parts)
@@ -62,17 +66,16 @@ class Kept:
             return False
 
     def prepare(self) -> None:
-        """Make sure that there is room for it, before anything long begins."""
-        try:
+        """Make sure that there is room for it, before anything long begins, and that nothing is
+        left of runs that were killed while they wrote."""
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
-        except OSError as error:
-            raise BitlensError(
-                f"{self.folder} cannot be written to: {error.strerror}.",
-                "a folder to keep calibrated twins in.",
-                f"{ENVIRONMENT}=DIR, a folder of yours with room.",
-            ) from error
+            for file in self.folder.iterdir():
+                writer = fullmatch(r".+\.(\d{1,9})", file.name)
+                if writer and not psutil.pid_exists(int(writer[1])):
+                    file.unlink(missing_ok=True)
 
     def add(self, part: str, maps: Sequence[Map], results: Sequence[Compressed]) -> None:
         """Keep what became of these maps, in the dtype of their reference."""
@@ -91,11 +94,18 @@ class Kept:
                     # Maps of a group share theirs, and safetensors refuses to write that.
                     tensors[f"{map.name}@{name}"] = tensor.to("cpu", copy=True).contiguous()
             about[map.name] = json.dumps(entry, allow_nan=False)
-        self.folder.mkdir(parents=True, exist_ok=True)
         file = self._file(part)
         unfinished = file.with_suffix(f".{os.getpid()}")
-        save_file(tensors, unfinished, metadata=about)
-        unfinished.replace(file)
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                save_file(tensors, unfinished, metadata=about)
+                # Without this a machine that stops may leave the name without the content.
+                with unfinished.open("rb") as written:
+                    os.fsync(written.fileno())
+                unfinished.replace(file)
+            finally:
+                unfinished.unlink(missing_ok=True)
         self._parts |= dict.fromkeys(about, file.name)
 
     def finish(self, record: Mapping[str, Any]) -> None:
@@ -103,7 +113,7 @@ class Kept:
         parts = sorted(file.stem for file in self.folder.glob("*.safetensors"))
         whole = {**record, "parts": parts}
         text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False)
-        write(self.folder / _RECORD, text.encode())
+        write(self.folder / RECORD, text.encode())
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -134,6 +144,18 @@ class Kept:
                 }
                 activations = Activations(**about["activations"], **own)
         return Compressed(weight, about["bits"], about["group"], about["note"], activations)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            raise BitlensError(
+                f"{self.folder} cannot be written to: {why or error}.",
+                "a folder to keep calibrated twins in.",
+                f"{ENVIRONMENT}=DIR, a folder of yours with room.",
+            ) from error
 
     def _file(self, part: str) -> Path:
         return self.folder / f"{part}.safetensors"

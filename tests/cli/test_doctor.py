@@ -16,5 +16,6 @@ def test_the_doctor_tells_no_secrets(bitlens: Command, monkeypatch: pytest.Monke
     assert re.search(r"torch: +\d", done.out)
     assert re.search(r"HF_TOKEN: +set", done.out)
     assert re.search(r"HF_HUB_OFFLINE: +1", done.out)
+    assert re.search(r"calibrated twins: +\d+ in .*twins, [\d.]+ GB; remove that folder", done.out)
     assert re.search(r"embedded model: +loads", done.out)
     assert "hf_secret" not in done.out + done.err
