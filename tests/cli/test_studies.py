@@ -45,7 +45,8 @@ def test_a_study_says_what_to_calibrate_on(
 
 
 def test_a_study_is_checked_without_running(bitlens: Command, tmp_path: Path):
-    """The grid and the number of its cells; nothing is loaded or written."""
+    """The grid and the number of its cells, what it needs and what it does not know of; nothing
+    is loaded, fetched or written."""
     path = tmp_path / "study.yaml"
     path.write_text(
         "models: [gpt2, nowhere]\ncompressions: ['rtn:bits=4', 'rtn:bits=3', 'rtn:bits=8']\n"
@@ -56,8 +57,29 @@ def test_a_study_is_checked_without_running(bitlens: Command, tmp_path: Path):
     assert "gpt2, nowhere" in done.out
     for told in ("saes: +none", "text: +a.txt", "tokens: +65,536 at most"):
         assert re.search(told, done.out)
-    assert done.out.endswith("12 cells, and those of the controls.\n")
+    assert "\n12 cells, and those of the controls.\n" in done.out
+    assert re.search("from the hub: gpt2, nowhere\nnot here: +a.txt\n", done.out)
+    assert done.out.count("needs the hub") == 2
     path.write_text(path.read_text() + "controls: []\ntokens: 0\n")
     done = bitlens("study", path, "--out", tmp_path / "grid", "--check")
-    assert done.out.endswith("12 cells.\n") and re.search("tokens: +all", done.out)
+    assert "\n12 cells.\n" in done.out and re.search("tokens: +all", done.out)
     assert not (tmp_path / "grid").exists()
+
+
+def test_a_check_tells_what_a_model_costs_and_what_does_not_fit_it(
+    bitlens: Command, llama: Path, tmp_path: Path
+):
+    """Of a folder's configuration: its weights are not touched, and may be missing."""
+    folder, path = tmp_path / "bare", tmp_path / "study.yaml"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((llama / "config.json").read_bytes())
+    text = f"models: [{folder}]\ncompressions: ['rtn:bits=4']\nanalyses: [behaviour]\n"
+    path.write_text(text)
+    done = bitlens("study", path, "--out", tmp_path / "o", "--check")
+    assert done.code == 0, done.err
+    assert re.search("from the hub: nothing\nnot here: +nothing\n", done.out)
+    assert re.search(r"bare +[\d,]+ +[\d.]+ kB +3 +[\d.e-]+ TFLOP", done.out)
+    path.write_text(text.replace("rtn:bits=4", "rtn:bits=4,group=7"))
+    done = bitlens("study", path, "--out", tmp_path / "o", "--check")
+    assert done.code == 2
+    assert done.err.startswith("bare: ") and "does not divide" in done.err

@@ -7,7 +7,7 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.audits import carry_out
-from bitlens.cli.terminal import say
+from bitlens.cli.terminal import say, show
 from bitlens.study import Study, load_study, refuse_absent_saes
 
 
@@ -15,7 +15,8 @@ def study(
     path: Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study to run.")],
     out: options.Out,
     check: Annotated[
-        bool, typer.Option("--check", help="Only check it and show the grid.")
+        bool,
+        typer.Option("--check", help="Only check it and show what it needs and costs."),
     ] = False,
 ) -> None:
     """Audit a grid of models, compressions and seeds.
@@ -24,13 +25,14 @@ def study(
     """
     wanted = load_study(path)
     if check:
-        refuse_absent_saes(wanted)
         _show_grid(wanted)
+        refuse_absent_saes(wanted)
     else:
         carry_out(wanted, out, keep_going=True)
 
 
 def _show_grid(study: Study) -> None:
+    from bitlens.outlook import absent, from_the_hub, table
     from bitlens.report.wording import count
 
     settings = study.to_dict()
@@ -50,3 +52,7 @@ def _show_grid(study: Study) -> None:
     say(f"{'text:':<14}{settings['text']}")
     say(f"{'tokens:':<14}{f'{study.tokens:,} at most' if study.tokens else 'all'}")
     say(count(cells, "cell") + (", and those of the controls." if study.controls else "."))
+    costs = table(study)
+    say(f"{'from the hub:':<14}{', '.join(from_the_hub(study)) or 'nothing'}")
+    say(f"{'not here:':<14}{', '.join(absent(study)) or 'nothing'}\n")
+    show(costs)

@@ -1,6 +1,6 @@
 """Where things are in a transformer, checked on its own activations when it loads."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -79,15 +79,12 @@ class Layout:
         found: dict[Any, BlockLayout] = {}
         layouts = []
         for depth, block in enumerate(self.blocks):
-            structure = (
-                type(block),
-                tuple((n, tuple(p.shape)) for n, p in block.named_parameters()),
-            )
-            if structure not in found:
-                found[structure] = examine(
+            kind = structure(block)
+            if kind not in found:
+                found[kind] = examine(
                     self.block_name(depth), block, entry.hidden, entry.calls[depth], self.config
                 )
-            layouts.append(found[structure])
+            layouts.append(found[kind])
         return layouts
 
     @torch.no_grad()
@@ -226,6 +223,11 @@ def _kind(
     if is_router(module, path):
         return "router"
     return "other"
+
+
+def structure(block: nn.Module) -> Hashable:
+    """The same for blocks that are built alike."""
+    return type(block), tuple((n, tuple(p.shape)) for n, p in block.named_parameters())
 
 
 def blocks_path(model: nn.Module, depth: int) -> str:
