@@ -139,5 +139,6 @@ def frame(axis: Axis | None, layers: Iterable[alt.Chart], height: int) -> Spec:
     if axis is not None:
         fields = {"y": "value", "lo": "low", "hi": "high"}
         chart = chart.transform_calculate(**{k: axis.formula(f) for k, f in fields.items()})
-    spec = chart.to_dict()
+    # The pictures are tested; checking every part against a schema takes as long as making it.
+    spec = chart.to_dict(validate=False)
     return {key: spec[key] for key in ("layer", "transform", "height") if key in spec}
