@@ -1,6 +1,7 @@
 """compress and inspect: a twin as a folder, and what is in it."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,20 @@ def test_what_is_no_twin_cannot_be_inspected(
     assert done.code == 2 and "tiny-gpt2 is a gpt2, tiny-llama a llama." in done.err
     done = bitlens("inspect", llama, "--twin", tmp_path / "none")
     assert done.code == 2 and "There is no folder" in done.err
+
+
+@pytest.mark.parametrize("name", ["a,b", "[a]", "a[1],run=b"])
+def test_a_path_with_commas_and_brackets_is_inspected(
+    bitlens: Command, llama: Path, tmp_path: Path, name: str
+):
+    """As it is; where a compression is written down, in brackets. Unpaired ones are refused."""
+    folder = shutil.copytree(llama, tmp_path / name)
+    shown = bitlens("inspect", llama, "--twin", folder)
+    assert shown.code == 0, shown.err
+    spec = f"checkpoint:[{folder}]" if "," in name else f"checkpoint:{folder}"
+    assert f"{spec}: float32, run as" in shown.out and "down_proj" in shown.out
+    refused = bitlens("inspect", llama, "--twin", tmp_path / "a]b")
+    assert refused.code == 2 and "whose brackets pair up" in refused.err
 
 
 def test_all_options_reach_the_compression(

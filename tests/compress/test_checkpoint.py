@@ -17,10 +17,17 @@ from bitlens.errors import BitlensError
         ("checkpoint:path=run=a", Checkpoint(path="run=a")),
         ("checkpoint:path=path", Checkpoint(path="path")),
         ("checkpoint:C:/dir,revision=v1", Checkpoint(path="C:/dir", revision="v1")),
+        ("checkpoint:./a[1]", Checkpoint(path="./a[1]")),
+        ("checkpoint:[./a,b],run=weights", Checkpoint(path="./a,b", run="weights")),
+        ("checkpoint:[a,run=b]", Checkpoint(path="a,run=b")),
+        ("checkpoint:[[a]]", Checkpoint(path="[a]")),
+        ("checkpoint:[a]/[b]", Checkpoint(path="[a]/[b]")),
+        ("checkpoint:[[a,b],[c]]", Checkpoint(path="[a,b],[c]")),
     ],
 )
 def test_the_path_comes_first_without_its_name(text: str, checkpoint: Checkpoint) -> None:
-    """Unless it would be read as another setting; either way it reads back as it was."""
+    """Unless it would be read as another setting, and in brackets if it has commas or would lose
+    some; either way it reads back as it was."""
     assert format(checkpoint) == text
     assert parse(text) == checkpoint
 
@@ -36,7 +43,9 @@ def test_the_name_may_be_written() -> None:
         ("checkpoint", "without path", "text"),
         ("checkpoint:", "without path", "text"),
         ("checkpoint:run=weights", "without path", "text"),
-        ("checkpoint:./dir,weights", "'weights' is not a setting", "setting=value"),
+        ("checkpoint:./dir,weights", "'weights' is not a setting", "text with commas in brackets"),
+        ("checkpoint:./a]b", "do not pair up", "a [ before every ]"),
+        ("checkpoint:[./a", "do not pair up", "a ] for every ["),
         ("checkpoint:./dir,path=./dir", "path is given twice", "one value"),
         ("checkpoint:./dir,run=fast", "run is 'fast'", "auto, kernels, weights"),
         ("checkpoint:./dir,include=[a]", "no setting called 'include'", "path, revision, run"),
@@ -48,6 +57,13 @@ def test_what_is_wrong_is_named(text: str, found: str, expected: str) -> None:
         parse(text)
     assert found in error.value.found
     assert expected in error.value.expected
+
+
+@pytest.mark.parametrize("path", ["./a]b", "[a", "][", " a", ""])
+def test_a_path_that_cannot_be_written_down_is_refused(path: str) -> None:
+    with pytest.raises(BitlensError, match="brackets pair up") as error:
+        Checkpoint(path=path)
+    assert repr(path) in error.value.found
 
 
 def test_nothing_is_compressed() -> None:

@@ -138,7 +138,7 @@ def test_errors_name_what_was_found(text: str, found: str, expected: str, remedy
         ("share", True),
         ("share", float("inf")),
         ("yes", 1),
-        ("word", "a,b"),
+        ("word", "a]b"),
         ("word", " a"),
         ("choice", "c"),
         ("choice", None),

@@ -62,11 +62,12 @@ def inspect(
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Show what is in every matrix of a model or a checkpoint."""
+    from bitlens.compress.checkpoint import Checkpoint
     from bitlens.inspection import of_model, of_twin
 
     study = audit_of(
         model,
-        f"checkpoint:{twin}" if twin else "nothing",
+        [Checkpoint(path=twin)] if twin else "nothing",
         controls=(),
         revision=revision,
         dtype=dtype,

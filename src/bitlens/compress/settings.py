@@ -16,7 +16,10 @@ _DESCRIBED: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "true"),
     int: ("a whole number", "4"),
     float: ("a finite number", "0.5"),
-    str: ("text without spaces around it, whose brackets pair up and enclose its commas", "text"),
+    str: (
+        "text without spaces around it, whose brackets pair up; in brackets if it has commas",
+        "[a,b]",
+    ),
     tuple[str, ...]: ("shell patterns in brackets, with commas between them", "[*.q_proj,*.fc1]"),
     Rules: ("patterns, each with a compression in brackets", "*.fc1=[rtn:bits=8],*=[rtn:bits=4]"),
 }
@@ -97,6 +100,20 @@ def split(text: str) -> list[str]:
     return list(_pieces(text)) if text else []
 
 
+def pairs_up(text: str) -> bool:
+    """Has every bracket its other half?"""
+    try:
+        split(text)
+    except BitlensError:
+        return False
+    return True
+
+
+def is_one_piece(text: Any) -> bool:
+    """Can it stand between commas as it is?"""
+    return isinstance(text, str) and pairs_up(text) and split(text) == [text]
+
+
 def _pieces(text: str) -> Iterator[str]:
     depth = start = 0
     for place, character in enumerate(text):
@@ -125,7 +142,7 @@ def _allowed(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if kind == tuple[str, ...]:
-        return isinstance(value, tuple) and all(_allowed(item, str) for item in value)
+        return isinstance(value, tuple) and all(is_one_piece(item) for item in value)
     if kind == Rules:
         return isinstance(value, tuple) and all(_is_rule(item) for item in value)
     if kind is float:
@@ -134,7 +151,7 @@ def _allowed(value: Any, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind is str:
-        return isinstance(value, str) and _survives(value)
+        return isinstance(value, str) and value == value.strip() != "" and pairs_up(value)
     return isinstance(value, kind)
 
 
@@ -142,11 +159,4 @@ def _is_rule(value: Any) -> bool:
     if not (isinstance(value, tuple) and len(value) == 2):
         return False
     pattern, compression = value
-    return _allowed(pattern, str) and "=" not in pattern and isinstance(compression, Compression)
-
-
-def _survives(text: str) -> bool:
-    try:
-        return split(text) == [text]
-    except BitlensError:
-        return False
+    return is_one_piece(pattern) and "=" not in pattern and isinstance(compression, Compression)

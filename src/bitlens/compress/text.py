@@ -4,7 +4,15 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from bitlens.compress.compression import COMPRESSIONS, Compression
-from bitlens.compress.settings import Rules, Setting, holds_compression, settings_of, split
+from bitlens.compress.settings import (
+    Rules,
+    Setting,
+    holds_compression,
+    is_one_piece,
+    pairs_up,
+    settings_of,
+    split,
+)
 from bitlens.errors import BitlensError
 from bitlens.registry import nearest
 
@@ -12,9 +20,9 @@ from bitlens.registry import nearest
 def parse(text: str) -> Compression:
     """Which compression is meant? `name`, or `name:setting=value,setting=value`.
 
-    Lists and nested compressions stand in brackets; a positional setting may come first without
-    its name; where there are rules, what is no setting is a pattern. `parse(format(c)) == c` for
-    every `c`.
+    Lists, nested compressions and text with commas stand in brackets; a positional setting may
+    come first without its name; where there are rules, what is no setting is a pattern.
+    `parse(format(c)) == c` for every `c`.
     """
     name, _, written = text.strip().partition(":")
     cls = COMPRESSIONS[name]
@@ -27,7 +35,7 @@ def parse(text: str) -> Compression:
         if not equals:
             raise BitlensError(
                 f"{name}: {piece!r} is not a setting with its value.",
-                "setting=value, with a comma before the next.",
+                "setting=value, with a comma before the next; text with commas in brackets.",
                 _example(name, settings),
             )
         if key not in settings:
@@ -102,12 +110,17 @@ def _converted(text: str, kind: Any) -> Any:
         return parse(_inside_brackets(text))
     if kind == Rules:
         return tuple(_rule(piece) for piece in split(text))
-    return text
+    return _inside_brackets(text) if kind is str and _is_enclosed(text) else text
 
 
 def _rule(text: str) -> tuple[str, Compression]:
     pattern, _, compression = (part.strip() for part in text.partition("="))
     return pattern, parse(_inside_brackets(compression))
+
+
+def _is_enclosed(text: str) -> bool:
+    """`[a],[b]` begins and ends with brackets, but not with the same pair."""
+    return text.startswith("[") and text.endswith("]") and pairs_up(text[1:-1])
 
 
 def _inside_brackets(text: str) -> str:
@@ -123,6 +136,8 @@ def _write(value: Any, kind: Any) -> str:
         return repr(float(value))
     if kind == tuple[str, ...]:
         return f"[{','.join(value)}]"
+    if kind is str and (_is_enclosed(value) or not is_one_piece(value)):
+        return f"[{value}]"
     if holds_compression(kind):
         return f"[{format(value)}]"
     if kind == Rules:
