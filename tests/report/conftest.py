@@ -15,7 +15,7 @@ from bitlens.report.evidence import Evidence
 from bitlens.report.parts import Page
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
 
-from .inside import HOSTILE, INSIDE, inside
+from .inside import HOSTILE, INSIDE, SAES, inside
 
 __all__ = ["HOSTILE"]
 
@@ -322,6 +322,7 @@ def write_store(
                 "dtype": "float32",
                 "device": "cpu",
                 "attention": "sdpa",
+                "saes": [{"label": label, "site": site} for site, label in SAES] if deep else [],
             }
             for model in models
         ],

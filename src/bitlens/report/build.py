@@ -22,6 +22,7 @@ from bitlens.report.sections.prediction import prediction
 from bitlens.report.sections.quality import overview, quality
 from bitlens.report.sections.shared import shared
 from bitlens.report.sections.tails import tails
+from bitlens.report.sections.transfer import transfer
 from bitlens.report.sections.validity import validity
 from bitlens.report.verdict import sentences, summary_table
 from bitlens.report.wording import count
@@ -88,6 +89,7 @@ def _about(evidence: Evidence, model: str, drawn: Mapping[str, Mark]) -> tuple[S
         Section(f"{prefix}heads", "Heads", heads(evidence, model, drawn)),
         Section(f"{prefix}lens", "Logit lens", lens(evidence, model, drawn)),
         Section(f"{prefix}features", "Features", features(evidence, model, drawn)),
+        Section(f"{prefix}transfer", "SAEs spliced in", transfer(evidence, model, drawn)),
     ]
     if found := measured(evidence.store, evidence.named(model)):
         known = prediction(evidence, model, drawn, found)

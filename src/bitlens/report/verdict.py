@@ -8,6 +8,7 @@ from bitlens.report.evidence import Evidence
 from bitlens.report.hidden import hidden
 from bitlens.report.losses import INDUCTION, induction, kept, moved, survivals, without_heads
 from bitlens.report.parts import Column, Table
+from bitlens.report.splices import costlier
 from bitlens.report.wording import amount, count, figure, margin, plain, size
 
 PARTS_OF_A_BLOCK = {"attn": "attention", "mlp": "MLP"}
@@ -37,6 +38,7 @@ def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
         ", ".join(_outputs(evidence, model, name)),
         without_heads(evidence, model, name),
         hidden(evidence, model, name),
+        costlier(evidence, model, name),
         beside(evidence, model, name),
         disagreement(evidence, model, name),
         "; ".join(

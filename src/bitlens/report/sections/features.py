@@ -12,6 +12,7 @@ from bitlens.report.ladders import ladder, shares
 from bitlens.report.palette import CERTAINTIES, PIECES, Mark
 from bitlens.report.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
 from bitlens.report.sections.contexts import contexts
+from bitlens.report.sections.flow import flow
 from bitlens.report.sections.latents import latents
 from bitlens.report.wording import count, figure, margin, plain
 
@@ -86,6 +87,7 @@ def _about(
     parts += latents(evidence, model, sae, stem)
     parts += contexts(evidence, model, sae, stem)
     parts.append(_typical(evidence, model, sae))
+    parts += flow(evidence, model, sae, stem)
     parts.append(Details("As earlier tools count them", (_earlier(evidence, model, sae),)))
     return tuple(parts)
 

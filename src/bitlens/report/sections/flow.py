@@ -1,0 +1,71 @@
+"""Do latents fire as often as before? From which category of firing rate to which they went."""
+
+from bitlens.report.dictionaries import Dictionary
+from bitlens.report.evidence import Evidence
+from bitlens.report.parts import Column, Part, Prose, Section, Table, Tabs
+from bitlens.report.wording import amount, figure
+
+CATEGORIES = ("dead", "rare", "common", "frequent")
+CHANGED = "category_changed"
+
+
+def flow(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[Part]:
+    """A matrix a twin, its noise beside it; a sentence where the store is too old to have one."""
+    title, anchor = "Do latents fire as often as before?", f"{stem}-flow"
+    if f"features.{CHANGED}" not in evidence.metrics:
+        told = "These results were written before latents were sorted by how often they fire. "
+        again = "The command that made them, again, adds it."
+        return [Section(anchor, title, (Prose(told + again),))]
+    twins = [twin.compression for twin in evidence.measured(model)]
+    tabs = tuple(
+        (twin, (_matrix(evidence, model, sae, twin),))
+        for twin in twins
+        if sae.rows(evidence, model, twin, "flow")
+    )
+    if not tabs:
+        return []
+    told = (
+        "Latents by the share of positions on which they fire: dead (never), rare (less than 1 %), "
+        "common, frequent (half or more). A row holds the latents of one category in the "
+        "reference, a column those of one in the twin, as shares of the row; intact is 100 % on "
+        "the diagonal."
+    )
+    shown = evidence.farthest(model, [twin for twin, _ in tabs])
+    return [Section(anchor, title, (Prose(told), Tabs(tabs, shown)))]
+
+
+def _matrix(evidence: Evidence, model: str, sae: Dictionary, twin: str) -> Table:
+    noise = evidence.noise(model, twin)
+    mine = _counts(evidence, model, sae, twin)
+    others = _counts(evidence, model, sae, noise) if noise else {}
+    rows = []
+    for before in CATEGORIES:
+        latents = sum(mine[before, after] for after in CATEGORIES)
+        cells = [_share(found, before, after) for found in (mine, others) if found
+                 for after in CATEGORIES]  # fmt: skip
+        rows.append((before, f"{latents:,}", *cells))
+    titles = [*CATEGORIES, *(f"noise: {name}" for name in CATEGORIES if others)]
+    return Table(
+        (Column("reference"), *(Column(title, True) for title in ("latents", *titles))),
+        tuple(rows),
+        f"{_changed(evidence, model, sae, twin)} of the latents that fire in either model are of "
+        "another category in the twin"
+        + (f"; under noise {_changed(evidence, model, sae, noise)}." if noise and others else "."),
+    )
+
+
+def _counts(
+    evidence: Evidence, model: str, sae: Dictionary, who: str
+) -> dict[tuple[str, str], int]:
+    rows = sae.rows(evidence, model, who, "flow")
+    return {(row["reference"], row["twin"]): row["latents"] for row in rows}
+
+
+def _share(counts: dict[tuple[str, str], int], before: str, after: str) -> str:
+    whole = sum(counts[before, to] for to in CATEGORIES)
+    return figure(counts[before, after] / whole, "share") if whole else "–"
+
+
+def _changed(evidence: Evidence, model: str, sae: Dictionary, who: str) -> str:
+    row = sae.find(evidence, model, who, CHANGED)
+    return amount(row, "share") if row else "an unknown share"

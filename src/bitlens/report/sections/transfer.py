@@ -1,0 +1,124 @@
+"""What does a model lose when an SAE's reconstruction takes the place of what it read?"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bitlens.report.charts import beside
+from bitlens.report.dictionaries import Dictionary
+from bitlens.report.evidence import Evidence
+from bitlens.report.frontier import against_bits, bits_of
+from bitlens.report.palette import Mark
+from bitlens.report.parts import Column, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.splices import find, spliced
+from bitlens.report.wording import margin
+
+RECOVERED = "transfer.loss_recovered"
+TITLES = (
+    "loss recovered",
+    "less than the reference",
+    "loss added",
+    "more than the reference",
+    "at stake",
+)
+
+
+def transfer(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+    """Loss recovered in the reference and in every twin: a chart of all SAEs, a table of each."""
+    found = spliced(evidence, model)
+    if not found:
+        return (
+            Prose("No SAE was spliced in: the analysis `transfer` was not run, or had no SAE."),
+        )
+    told = Prose(
+        "The SAE's reconstruction is put in the place of what it read, at every position that "
+        "counts, in the reference and in the twin, and each model goes on from there. Loss "
+        "recovered is the share of the loss at stake that the reconstruction saves: 1 where it "
+        "does no harm, 0 where it is worth no more than the reference's mean activation in its "
+        "place. Each model is held against its own clean loss, on the documents that forks run on."
+    )
+    tables = (
+        Section(
+            f"{evidence.prefix(model)}transfer-{number + 1}",
+            f"SAE {sae.name}",
+            (_table(evidence, model, sae),),
+        )
+        for number, sae in enumerate(found)
+    )
+    return (told, *_figure(evidence, model, found, marks), *tables)
+
+
+def _figure(
+    evidence: Evidence, model: str, found: list[Dictionary], marks: Mapping[str, Mark]
+) -> list[Part]:
+    bits = bits_of(evidence, model)
+    twins = [twin.compression for twin in evidence.measured(model)]
+    panels, missing = [], []
+    for sae in found:
+        own = (find(evidence, model, twin, sae, "loss_recovered", "reference") for twin in twins)
+        intact = next((row["value"] for row in own if row), None)
+        chart = against_bits(evidence, model, RECOVERED, bits, marks, f"{sae.label}, twin", intact)
+        if chart:
+            panels.append(replace(chart[0], title=sae.name))
+            missing += [f"{sae.label}: {remark}" for remark in chart[1]]
+    if not panels:
+        return []
+    return [
+        Figure(
+            name=f"{evidence.prefix(model)}transfer",
+            title="How much of the loss do the SAEs recover in the twins?",
+            key=(
+                "Filled: a compression with its 95 % interval. Hollow grey: weight noise of the "
+                "same size as that compression's error. Dashed: intact, which is the reference's "
+                "own; chance, which is the mean in the SAE's place; and the rounding floor (a "
+                "cast)."
+            ),
+            strips=(Strip("", tuple(panels)),),
+            caption=(
+                "Intervals are those of each model alone. Both models read the same documents: "
+                "whether the twin differs from the reference, the differences in the tables tell."
+                + (f" Not drawn: {'; '.join(missing)}." if missing else "")
+            ),
+            legend=tuple((marks[name], name) for name in bits),
+            controls=beside(evidence, model),
+            across=2 if len(panels) in (1, 2, 4) else 3,
+        )
+    ]
+
+
+def _table(evidence: Evidence, model: str, sae: Dictionary) -> Table:
+    """The reference first, then every twin with its noise."""
+
+    def levels(who: str, of: str) -> list[str]:
+        units = {"loss_recovered": "share", "loss_added": "", "loss_at_stake": ""}
+        return [margin(find(evidence, model, who, sae, n, of), unit) for n, unit in units.items()]
+
+    rows: list[tuple[str, ...]] = []
+    for label, who in evidence.with_noise(model):
+        if not rows:
+            recovered, added, stake = levels(who, "reference")
+            rows.append(("reference", recovered, "–", added, "–", stake))
+        recovered, added, stake = levels(who, "twin")
+        less = margin(find(evidence, model, who, sae, "recovered_difference"), "share")
+        more = margin(find(evidence, model, who, sae, "added_difference"))
+        rows.append((label, recovered, less, added, more, stake))
+    return Table(
+        (Column("compression"), *(Column(title, True) for title in TITLES)),
+        tuple(rows),
+        "loss recovered: of the loss at stake; less than the reference: by how many points of it, "
+        "on the same documents. loss added: cross-entropy with the reconstruction in its place "
+        "less the model's own, in nats; more than the reference: how much more. at stake: the same "
+        "with the mean in its place. ± is the longer half of a 95 % interval, documents being the "
+        f"unit.{_reasons(evidence, model, sae)}",
+    )
+
+
+def _reasons(evidence: Evidence, model: str, sae: Dictionary) -> str:
+    """Why numbers are missing."""
+    found = dict.fromkeys(
+        row["reason"]
+        for row in evidence.estimates
+        if (row["model"], row["analysis"], row["item"]) == (model, "transfer", sae.label)
+        and row["value"] is None
+        and row["reason"]
+    )
+    return f" Missing: {'; '.join(found)}." if found else ""

@@ -1,0 +1,59 @@
+"""Does an SAE in its place recover less of the loss in a twin than in the reference?"""
+
+from bitlens.report.dictionaries import Dictionary
+from bitlens.report.evidence import Evidence, Row
+from bitlens.report.wording import amount, figure
+
+
+def spliced(evidence: Evidence, model: str) -> list[Dictionary]:
+    """The SAEs that were spliced into a model, by depth."""
+    measured = {
+        row["item"]
+        for row in evidence.estimates
+        if (row["model"], row["analysis"], row["metric"])
+        == (model, "transfer", "recovered_difference")
+    }
+    known = (Dictionary(sae["label"], sae["site"]) for sae in evidence.about(model).get("saes", ()))
+    found = [sae for sae in known if sae.label in measured]
+    return sorted(found, key=lambda sae: (sae.block, sae.site, sae.label))
+
+
+def find(
+    evidence: Evidence, model: str, who: str, sae: Dictionary, name: str, of: str = ""
+) -> Row | None:
+    """An estimate of one splice; `of`: `reference` or `twin` for a level."""
+    item = f"{sae.label}, {of}" if of else sae.label
+    return evidence.find(model, who, f"transfer.{name}", item=item)
+
+
+def costlier(evidence: Evidence, model: str, name: str) -> str:
+    """Where an SAE recovers distinctly less of the loss in the twin: the interval of the
+    difference is above 0. Of several, where most is lost; empty where there is none."""
+    found = [
+        (row, sae)
+        for sae in spliced(evidence, model)
+        if (row := find(evidence, model, name, sae, "recovered_difference"))
+        and row["low"] is not None
+        and row["low"] > 0
+    ]
+    if not found:
+        return ""
+    row, sae = max(found, key=lambda pair: pair[0]["value"])
+    twin, reference = (
+        find(evidence, model, name, sae, "loss_recovered", of) for of in ("twin", "reference")
+    )
+    if twin is None or reference is None:
+        return ""
+    noise = evidence.noise(model, name)
+    other = find(evidence, model, noise, sae, "recovered_difference") if noise else None
+    beside = f"; under noise {_points(other)}" if other else ""
+    return (
+        f"the SAE {sae.where} in its place recovers less of the loss: "
+        f"{figure(twin['value'], 'share')}, in the reference "
+        f"{figure(reference['value'], 'share')} (difference {_points(row)}{beside})"
+    )
+
+
+def _points(row: Row) -> str:
+    ends = ("value", "low", "high")
+    return amount({k: None if row[k] is None else 100 * row[k] for k in ends}, "points")

@@ -1,0 +1,70 @@
+"""What a splice costs a twin beside the reference: said where an interval decides it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bitlens.report.dictionaries import Dictionary
+from bitlens.report.evidence import Evidence
+from bitlens.report.splices import costlier, spliced
+from bitlens.report.verdict import sentences
+
+RTN, FINE = "rtn:bits=4,group=64", "rtn:bits=8"
+NOISE = f"noise:like=[{RTN}]"
+
+
+def told(deep: Evidence, **changed: Any) -> Evidence:
+    """The store with other numbers of every difference of the late SAE, or without them."""
+    rows = [
+        {**row, **changed}
+        if (row["metric"], row["item"]) == ("recovered_difference", "late")
+        else row
+        for row in deep.estimates
+    ]
+    return replace(deep, estimates=rows)
+
+
+def test_saes_stand_by_depth_with_their_sites(deep: Evidence) -> None:
+    """The sites are the manifest's: estimates of a splice are all at the logits."""
+    expected = [Dictionary("early", "resid.0"), Dictionary("late", "resid.2")]
+    assert spliced(deep, "demo") == expected
+
+
+def test_where_less_is_recovered_it_is_said(deep: Evidence) -> None:
+    """97 % less 0.3 * 9 %: 94.3 %, 2.7 points with the noise's 0.83 of that beside; the SAE that
+    recovers more in the twin is not spoken of, and the verdict has the sentence."""
+    assert costlier(deep, "demo", RTN) == (
+        "the SAE in block 2 (late) in its place recovers less of the loss: 94.3 %, in the "
+        "reference 97.0 % (difference 2.7 points [1.7, 3.7]; under noise 2.2 points [1.2, 3.2])"
+    )
+    twin = next(t for t in deep.twins("demo") if t.compression == RTN)
+    assert any(s.startswith("The SAE in block 2 (late) in") for s in sentences(deep, "demo", twin))
+
+
+def test_without_noise_there_is_none_beside(deep: Evidence) -> None:
+    """The sentence ends with the difference."""
+    rows = [row for row in deep.estimates if row["compression"] != NOISE]
+    assert costlier(replace(deep, estimates=rows), "demo", RTN).endswith("[1.7, 3.7])")
+
+
+def test_an_interval_that_holds_none_says_nothing(deep: Evidence) -> None:
+    """At 8 bits the difference is 0.12 points, within a point either way."""
+    assert costlier(deep, "demo", FINE) == ""
+
+
+@pytest.mark.parametrize("low", [0.0, -0.01, None])
+def test_doubt_says_nothing(deep: Evidence, low: float | None) -> None:
+    """Nor does an interval that ends at 0, or that is not known."""
+    assert costlier(told(deep, low=low), "demo", RTN) == ""
+
+
+def test_without_a_value_nothing_is_said(deep: Evidence) -> None:
+    """Where the mean costs nothing there is a reason instead."""
+    absent = told(deep, value=None, low=None, high=None, reason="nothing to recover")
+    assert costlier(absent, "demo", RTN) == ""
+
+
+def test_a_store_without_the_analysis_has_none(evidence: Evidence) -> None:
+    """Nothing was spliced."""
+    assert spliced(evidence, "demo") == [] and costlier(evidence, "demo", RTN) == ""
