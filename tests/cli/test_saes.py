@@ -27,6 +27,17 @@ def test_saes_are_trained_on_a_model_and_its_twin(
     assert bitlens(*training, "--arch", "standard", "--k", 8).code == 2
 
 
+def test_saes_learn_from_the_positions_that_are_asked_for(
+    bitlens: Command, llama: Path, short_texts: Path, tmp_path: Path
+):
+    """The last of every document: as many positions as documents."""
+    training = ("train-sae", llama, "--site", "resid.-1", "--text", short_texts, "--epochs", 1)
+    done = bitlens(*training, "--positions", "last", "--width", "1x", "--out", tmp_path / "sae")
+    assert done.code == 0, done.err
+    learnt = re.search(r"resid\.2 of .*: (\d+) positions of (\d+) documents", done.out)
+    assert learnt and learnt[1] == learnt[2]
+
+
 def test_saes_that_fit_end_well(bitlens: Command):
     """A table with a verdict each."""
     done = bitlens("fit", "demo", "--tokens", 1500)

@@ -45,7 +45,7 @@ def audit(
     calibration_tokens: options.CalibrationTokens = DEFAULT["calibration_tokens"],
     context: options.Context = None,
     bos: options.Bos = DEFAULT["bos"],
-    positions: Annotated[str, setting("positions", "content|all|last")] = DEFAULT["positions"],
+    positions: options.Positions = DEFAULT["positions"],
     sites: Annotated[str, setting("sites", "LIST")] = "",
     seed: options.Seed = 0,
     interval: Annotated[str, setting("interval", "jackknife|bootstrap")] = DEFAULT["interval"],
