@@ -4,11 +4,14 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bitlens.checkpoints import gptq, plain
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
 from checkpoints.conftest import opened
@@ -110,3 +113,106 @@ def test_pickles_of_hqq_are_refused(
     with pytest.raises(BitlensError) as error:
         opened(path, reference("llama"))
     assert "qmodel.pt" in error.value.found and "save_to_safetensors" in error.value.remedy
+
+
+GARBAGE = b"\x93 no such thing {"
+LIES = (8).to_bytes(8, "little") + b'{"a": 3}'
+"""As long as it says, and not what it should be."""
+
+
+@pytest.mark.parametrize("content", [b"", GARBAGE, LIES, b"[]", b"3", b"null", b"{}", b"[" * 99999])
+@pytest.mark.parametrize(
+    "file",
+    ["config.json", "model.safetensors", "tokenizer.json", "model.safetensors.index.json"],
+)
+def test_a_broken_folder_is_an_error_of_ours(
+    reference: Reference,
+    folder_of: Callable[[str], Path],
+    tmp_path: Path,
+    file: str,
+    content: bytes,
+) -> None:
+    """Whatever file is no such file, and however: with what was found, expected and to be done."""
+    path = shutil.copytree(folder_of("llama"), tmp_path / "broken")
+    (path / file).write_bytes(content)
+    with pytest.raises(BitlensError) as error:
+        opened(path, reference("llama"))
+    assert error.value.found and error.value.expected and error.value.remedy
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "compressed-tensors", "hqq", None])
+@pytest.mark.parametrize("settings", [3, "gptq", [1], {}, {"bits": "many"}, {"config_groups": 3}])
+def test_broken_settings_are_an_error_of_ours(
+    reference: Reference, said_to_be: Callable[[str], Path], method: str, settings: Any
+) -> None:
+    """Of a quantization that was never done, in any shape."""
+    path = said_to_be("gptq")
+    config = json.loads((path / "config.json").read_text())
+    if isinstance(settings, dict) and method:
+        settings = {"quant_method": method, **settings}
+    config["quantization_config"] = settings
+    (path / "config.json").write_text(json.dumps(config))
+    try:
+        opened(path, reference("llama"))
+    except BitlensError as error:
+        assert error.found and error.expected and error.remedy
+
+
+def test_what_a_reader_does_not_expect_is_an_error_of_ours(
+    reference: Reference, folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises; its own words stand in the message."""
+
+    class Odd(Exception):
+        pass
+
+    def read(request: Any) -> Any:
+        raise Odd("never heard of")
+
+    monkeypatch.setattr(plain, "read", read)
+    with pytest.raises(BitlensError, match="tiny-llama cannot be read: Odd: never heard of"):
+        opened(folder_of("llama"), reference("llama"))
+
+
+def test_kernels_may_fail_in_any_way(
+    reference: Reference, folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then dequantized weights run, and the reason is said."""
+    read = plain.read
+
+    def with_kernels(request: Any) -> Any:
+        found = read(request)
+        found.model.get_input_embeddings().forward = lambda tokens: {}["no kernel"]
+        return replace(found, kernels=True)
+
+    monkeypatch.setattr(plain, "read", with_kernels)
+    checkpoint = opened(folder_of("llama"), reference("llama"))
+    assert not checkpoint.kernels and "KeyError: 'no kernel'" in checkpoint.notes[0]
+
+
+def test_gptqmodel_is_given_no_pickles(
+    reference: Reference, said_to_be: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no switch: a folder without safetensors, or that lists others, does not reach it."""
+    path = said_to_be("gptq")
+    given: list[str] = []
+
+    class GPTQModel:
+        @staticmethod
+        def load(folder: str, **settings: Any) -> Any:
+            given.append(folder)
+            raise RuntimeError("seen enough")
+
+    library = SimpleNamespace(GPTQModel=GPTQModel, BACKEND=SimpleNamespace(GPTQ_TORCH="torch"))
+    monkeypatch.setattr(gptq, "library", lambda *names, **more: library)
+    with pytest.raises(BitlensError, match="seen enough"):
+        opened(path, reference("llama"))
+    assert given == [str(path)]
+    (path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model.bin"}}')
+    with pytest.raises(BitlensError, match=r"as pickles \(model\.bin\)"):
+        opened(path, reference("llama"))
+    (path / "model.safetensors.index.json").unlink()
+    (path / "model.safetensors").rename(path / "gptq_model-4bit-128g.bin")
+    with pytest.raises(BitlensError, match=r"as pickles \(gptq_model-4bit-128g\.bin\)"):
+        opened(path, reference("llama"))
+    assert given == [str(path)]

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.load import fingerprint, load
+from bitlens.models.load import fingerprint, load, require_safetensors
 from bitlens.models.source import ModelSource
 
 PLENTY = 1 << 33
@@ -133,6 +133,23 @@ def test_pickled_weights_are_refused(llama: Path, tmp_path: Path) -> None:
     with pytest.raises(BitlensError) as caught:
         load(source(folder), PLENTY)
     assert "pytorch_model.bin" in caught.value.found and "safetensors" in caught.value.expected
+
+
+def test_an_index_leads_to_no_pickle(llama: Path, tmp_path: Path) -> None:
+    """Beside safetensors, a list of files that names another is refused, and one that is no list
+    said to be broken."""
+    folder = shutil.copytree(llama, tmp_path / "listed")
+    index = folder / "model.safetensors.index.json"
+    for file in ("model.safetensors", "x.bin"):
+        index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": file}}))
+        if file == "model.safetensors":
+            require_safetensors("listed", folder)
+    with pytest.raises(BitlensError, match=r"as pickles \(x\.bin\) only"):
+        load(source(folder), PLENTY)
+    for text in ("", "[]", "{}", '{"weight_map": 3}', "[" * 100_000):
+        index.write_text(text)
+        with pytest.raises(BitlensError, match=r"index\.json of .* cannot be read"):
+            load(source(folder), PLENTY)
 
 
 def test_weights_that_are_cut_short(llama: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from bitlens.checkpoints.checkpoint import Found, Request, Stored, library
+from bitlens.checkpoints.pretrained import folder
 from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
-from bitlens.models.load import guarded
+from bitlens.models.load import guarded, require_safetensors
 
 
 def read(request: Request) -> Found:
@@ -29,16 +30,17 @@ def read(request: Request) -> Found:
     source, backends = request.source, gptqmodel.BACKEND
     method = _settings(request)
     backend = backends.AWQ_TORCH if method == "awq" else backends.GPTQ_TORCH
-    arguments = {} if source.revision is None else {"revision": source.revision}
+    # It has no switch for it: what it is given holds no pickles, or none that it would read.
+    path = folder(request)
+    require_safetensors(source.name, path)
     with unchanged(type(request.reference.model).__module__):
         wrapper = guarded(
             source,
             lambda: gptqmodel.GPTQModel.load(
-                source.name,
+                str(path),
                 device=str(request.device),
                 backend=backend,
                 trust_remote_code=source.trust_remote_code,
-                **arguments,
             ),
         )
     model = wrapper.model.eval().requires_grad_(False)

@@ -47,9 +47,20 @@ def open_checkpoint(
     path = os.path.expanduser(settings.path)
     source = ModelSource(path, settings.revision, trust_remote_code=trust_remote_code)
     request = Request(source, settings.run, reference)
-    checkpoint = gguf.open_file(request) if path.endswith(".gguf") else _open_folder(request)
-    for name, entry in checkpoint.stored.items():
-        require_finite(source, name, entry.weight())
+    try:
+        checkpoint = gguf.open_file(request) if path.endswith(".gguf") else _open_folder(request)
+        for name, entry in checkpoint.stored.items():
+            require_finite(source, name, entry.weight())
+    except BitlensError:
+        raise
+    except Exception as error:
+        # Nine libraries read what somebody else wrote: there is no list of what they may raise.
+        raise BitlensError(
+            f"{name_of(source)} cannot be read: {_short(error)}.",
+            "a whole checkpoint, as its library wrote it.",
+            "compare its files with the original's and fetch them again; else run=weights, or the"
+            " model quantized another way.",
+        ) from error
     return checkpoint
 
 
@@ -131,9 +142,13 @@ def _trial(request: Request, found: Found) -> str:
     """Why the model does not run on this machine; empty if it does."""
     try:
         found.model(torch.zeros((1, 2), dtype=torch.long, device=request.device), use_cache=False)
-    except (RuntimeError, ValueError, NotImplementedError, ImportError, AssertionError) as error:
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except Exception as error:
+        return _short(error)
     return ""
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _ordinary(request: Request, found: Found, why: str) -> Found:

@@ -40,11 +40,12 @@ def load_whole(request: Request, cls: Any = AutoModelForCausalLM, **arguments: A
 
 
 def folder(request: Request) -> Path:
-    """Where the files are; from the hub, its weights and configuration only."""
+    """Where the files are; from the hub, none of its pickles, and code only if it is trusted."""
     path = Path(request.source.name)
     if path.is_dir():
         return path
-    files = ["*.safetensors", "config.json"]
+    files = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+    files += ["*.py"] if request.source.trust_remote_code else []
     return Path(
         guarded(
             request.source,

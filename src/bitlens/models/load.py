@@ -145,12 +145,34 @@ def require_model(source: ModelSource) -> None:
             "a transformers folder: config.json, *.safetensors, tokenizer.json.",
             "the folder that save_pretrained wrote.",
         )
-    if not list(path.glob("*.safetensors")) and any(path.glob("*.bin")):
+    require_safetensors(source.name, path)
+
+
+def require_safetensors(name: str, folder: Path) -> None:
+    """Libraries fall back to pickles, or follow an index to them."""
+    pickles = [path.name for path in folder.glob("*.bin")]
+    if any(folder.glob("*.safetensors")):
+        pickles = [file for file in _listed(name, folder) if not file.endswith(".safetensors")]
+    if pickles:
         raise BitlensError(
-            f"{source.name} has its weights as pickles ({next(path.glob('*.bin')).name}) only.",
+            f"{name} has its weights as pickles ({min(pickles)}) only.",
             "safetensors: unpickling runs whatever code is in the file.",
             "save it again with save_pretrained, which writes safetensors.",
         )
+
+
+def _listed(name: str, folder: Path) -> Iterator[str]:
+    """The files of a model that is in several."""
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise BitlensError(
+                f"{index.name} of {name} cannot be read: {type(error).__name__}: {error}.",
+                '{"weight_map": {parameter: file}}, as save_pretrained writes it.',
+                "fetch the folder again.",
+            ) from error
+        yield from map(str, files)
 
 
 def require_finite(source: ModelSource, name: str, weights: Tensor) -> None:
@@ -179,8 +201,8 @@ def guarded(source: ModelSource, action: Any) -> Any:
     """transformers' many errors as one that says what to do."""
     try:
         return action()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise _explained(source, error) from error
+    except BitlensError:
+        raise
     except Exception as error:
         # safetensors raises a class of its own for files that are cut short.
         if type(error).__module__.startswith("safetensors") or "Safetensor" in str(type(error)):
@@ -189,7 +211,7 @@ def guarded(source: ModelSource, action: Any) -> Any:
                 "whole safetensors files.",
                 "compare their sizes with the original's and fetch them again.",
             ) from error
-        raise
+        raise _explained(source, error) from error
 
 
 def _explained(source: ModelSource, error: Exception) -> BitlensError:
