@@ -81,3 +81,12 @@ def test_patterns_are_read_at_their_positions() -> None:
         assert torch.equal(found[n], patterns[at // 5, :, at % 5, 0])
     expected = entropy(patterns.double().numpy(), axis=-1)
     assert np.allclose(Reading(patterns, index).entropy, expected, atol=1e-6)
+
+
+def test_some_positions_sum_as_they_did_among_all() -> None:
+    """Those of one shard alone: its sum, and nought elsewhere."""
+    shard = torch.tensor([0, 1, 0, 2, 1])
+    values = torch.tensor([1.0, 2, 4, 8, 16])
+    some = positions(shard, 3).some(torch.tensor([1, 4]))
+    assert len(some) == 2 and some.token.tolist() == [1, 4]
+    assert some.total(values[[1, 4]]).tolist() == [0, 18, 0]

@@ -1,7 +1,7 @@
 """What is read from a stream, once, however many twins and analyses use it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -33,6 +33,11 @@ class Positions:
 
     def __len__(self) -> int:
         return int(self.key.shape[0])
+
+    def some(self, rows: Tensor) -> "Positions":
+        """Those of these rows."""
+        picked = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "shards"}
+        return replace(self, **picked)
 
     @cached_property
     def _members(self) -> Tensor:

@@ -34,9 +34,7 @@ def table(
     analysis, whole, middle = Features((placed,)), Tally(), forked or len(x) // 3
     both = pair(x, y, shard)
     for rows in (slice(middle), slice(middle, None)):
-        at = both.positions
-        names = ("document", "shard", "offset", "target", "key", "token", "length")
-        some = replace(at, **{name: getattr(at, name)[rows] for name in names})
+        some = both.positions.some(torch.arange(len(x))[rows])
         part = replace(pair(x[rows], y[rows], shard[rows]), positions=some)
         if alone is not None and rows.start is None:
             part = replace(part, alone=Reading(alone[rows]))

@@ -5,6 +5,7 @@ are the shards of even and odd number, each of whole documents.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ def halves(
     """
     features = features_of(sums)
     shards = np.arange(sums.totals.weights.shape[1])
-    split = sums.under(np.stack([shards % 2 == 0, shards % 2 == 1]).astype(np.float64))
+    split = sums.under(np.stack([_first(shards), ~_first(shards)]).astype(np.float64))
     if len(features) < 2 or not np.all(split.count > 0):
         return []
     n, r = split.count[0, 0], agreement(split, features).r
@@ -63,7 +64,7 @@ def halves(
         "r_second": r[1],
         "rate_first": fired / n,
         "mean_first": total / n,
-        "peak_first": split.largest("peak_reference", shards % 2 == 0)[features],
+        "peak_first": split.largest("peak_reference", _first(shards))[features],
         "sparseness_first": np.divide(total**2, energy, np.zeros_like(total), where=energy > 0),
         "local_error_first": _root_mean_square(split, features),
         **{name: values.cpu().numpy().astype(np.float64) for name, values in of_sae.items()},
@@ -72,17 +73,25 @@ def halves(
     return [Shown(HALVES, columns)]
 
 
+def _first(shards: Any) -> Any:
+    """Which shards, of an array or a tensor of their numbers, are the first half?"""
+    return shards % 2 == 0
+
+
 @torch.no_grad()
 def seen(sae: Sae, pair: Pair) -> dict[str, Tensor]:
     """How large, to each encoder direction, is the error of the block's own weights?
 
     The twin's block is run on the reference's input, so that nothing before it counts. With dx
     its error as the encoder is given it: `local_error` `[shards, latents]`, the sum of
-    (w_enc . dx)^2 over positions, and `local_count` `[shards]`, how many those are.
+    (w_enc . dx)^2 over positions, and `local_count` `[shards]`, how many those are. Of the first
+    half alone: the other is not to be looked at.
     """
     assert pair.alone is not None
-    at = pair.positions
-    error = sae.read(pair.alone.values)[0] - sae.read(pair.reference.values)[0]
+    rows = torch.nonzero(_first(pair.positions.shard)).flatten()
+    at = pair.positions.some(rows)
+    alone, reference = (sae.read(of.values[rows])[0] for of in (pair.alone, pair.reference))
+    error = alone - reference
     tile = max(1, _TILE_BYTES // (4 * max(1, len(error))))
     parts = [at.total((error @ part).square_()) for part in sae.w_enc.split(tile, dim=1)]
     count = at.total(torch.ones(len(at), device=error.device))

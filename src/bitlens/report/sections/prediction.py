@@ -84,7 +84,7 @@ def table(evidence: Evidence, model: str, known: Found) -> Table:
     twins = [t.compression for t in evidence.measured(model) if t.compression in known]
     missing = [f"{who}: {known[who][1].reason}." for who in twins if known[who][1].reason]
     absent = {(n, why): None for who in twins for n, why in known[who][1].missing.items()}
-    missing += [f"No {name}: {why}." for name, why in absent]
+    missing += [f"{name} is left out: {why}." for name, why in absent]
     titles = ("features", "survived", *PREDICTORS, "gain", "Brier score", "of")
     return Table(
         (Column("compression"), *(Column(title, True) for title in titles)),
