@@ -219,7 +219,7 @@ def twin(layout: Layout, compression: str | Compression | None, seed: int = 0) -
     base = calibrated(compression)
     if base is None:
         return Twin(layout, compression, taken, seed)
-    kept = Kept(cached.cache() / f"tiny-{uuid4().hex}")
+    kept = Kept(cached.twins() / f"tiny-{uuid4().hex}")
     wanted = {"twin": Wanted(base, frozenset(taken), kept, {})}
     documents = corpus([[20, 7], [20], [20]], seed=5)
     failed = calibrate(layout, wanted, documents, 64, seed, 1 << 30)
