@@ -1,6 +1,8 @@
 """From the twins that are wanted to twins that can be swept."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from bitlens import making, matching
 from bitlens.compress import format, parse
 from bitlens.compress.compression import Compressed, Map
 from bitlens.compress.gptq import Gptq
+from bitlens.compress.prune import Prune
 from bitlens.compress.weights import frobenius
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
@@ -277,6 +280,76 @@ def test_nothing_is_opened_or_calibrated_twice(
     assert opened == [checkpoint]
     # What is kept is not made again; trying one matrix of every shape is all, and that once.
     assert len(compressed) == tried
+
+
+WANDA = "prune:match=[rtn:bits=3],by=wanda"
+
+
+def sparsities(cache: Path) -> set[str]:
+    """Of the pruned twins that are kept."""
+    records = [json.loads(path.read_text()) for path in cache.glob("twins/*/record.json")]
+    return {record["compression"] for record in records}
+
+
+def test_a_sparsity_is_sought_once(
+    maker: Maker, cache: Path, quick_match: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run finds it, and its check, where nothing it depends on has changed; where
+    something has, or what was found cannot be read, it is sought again."""
+    searches: list[str] = []
+
+    def seeks(prune: Prune, *rest: Any) -> Any:
+        searches.append(format(prune))
+        return matching.matched(prune, *rest)
+
+    monkeypatch.setattr(making, "matched", seeks)
+    first = maker(WANDA)
+    twin = twins(first)[WANDA]
+    again = maker(WANDA)
+    before, after = matrices(twin), matrices(twins(again)[WANDA])
+    assert searches == [WANDA] and all(torch.equal(before[name], after[name]) for name in before)
+    assert set(first.checks) == set(again.checks) and first._sparsities == again._sparsities
+    others: list[tuple[str, dict[str, Any]]] = [
+        (WANDA, {"calibration_tokens": 1000}),
+        (WANDA, {"dtype": "bfloat16"}),
+        (f"{WANDA},on=perplexity", {}),
+        (WANDA.replace("=3", "=4"), {}),
+    ]
+    for n, (text, settings) in enumerate(others, 2):
+        twins(maker(text, **settings))
+        assert len(searches) == n
+    for file in cache.glob("twins/*/found.json"):
+        file.write_text('{"sparsity": 3}')
+    twins(maker(WANDA))
+    assert len(searches) == len(others) + 2
+
+
+def test_candidates_are_not_kept(maker: Maker, cache: Path, quick_match: None) -> None:
+    """Only the twin that was found is, and what was kept before or is wanted for itself."""
+    twins(maker("prune:sparsity=0.2,by=wanda"))
+    made = maker(WANDA, "prune:sparsity=0.4,by=wanda")
+    found = twins(made)
+    pruned = format(made._sparsities[WANDA])
+    expected = {"prune:sparsity=0.2,by=wanda", "prune:sparsity=0.4,by=wanda", pruned}
+    assert sparsities(cache) == expected
+    for twin in found.values():
+        twin.complete_coverage()
+
+
+def test_candidates_of_a_search_that_fails_are_not_kept(
+    maker: Maker, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither they nor a sparsity."""
+
+    def fails(prune: Prune, target: Twin, make: Any, *rest: Any) -> Any:
+        make([replace(prune, match=None, sparsity=0.3)])
+        assert sparsities(cache) == {"prune:sparsity=0.3,by=wanda"}
+        raise BitlensError("It will not be.", "one that is.", "another.")
+
+    monkeypatch.setattr(making, "matched", fails)
+    with pytest.raises(BitlensError, match="It will not be"):
+        twins(maker(WANDA))
+    assert not sparsities(cache) and not list(cache.glob("twins/*/found.json"))
 
 
 def test_a_twin_that_fails_by_the_way_fails_by_itself_too(maker: Maker) -> None:

@@ -1,9 +1,11 @@
 """At which sparsity does pruning do as much harm as another twin?"""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +18,7 @@ from bitlens.compress.compression import Compressed, Compression, Map
 from bitlens.compress.prune import Prune
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.matching import TOLERANCE, matched
+from bitlens.matching import FOUND, TOLERANCE, matched, recall, remember
 from bitlens.models.layout import Layout
 from bitlens.records import Check
 from bitlens.twin import Twin
@@ -171,3 +173,25 @@ def test_settings_besides_the_sparsity_stay() -> None:
     wanted = prune("prune:match=[rtn:bits=3],scope=row,exclude=[o_proj]")
     pruning, _ = found(layout, wanted, tiny.twin(layout, "rtn:bits=3"))
     assert replace(pruning, sparsity=None, match=wanted.match) == wanted
+
+
+def test_what_was_found_is_read_back(tmp_path: Path) -> None:
+    """The sparsity to the last digit, and the check."""
+    asked = prune("prune:match=[rtn:bits=3],scope=row")
+    pruning = replace(asked, match=None, sparsity=0.1 + 0.2)
+    check = Check("matched", True, "sparsity 0.3")
+    assert recall(tmp_path / "it", asked) is None
+    remember(tmp_path / "it", {"weights": "0123"}, pruning, check)
+    assert recall(tmp_path / "it", asked) == (pruning, check)
+    assert json.loads((tmp_path / "it" / FOUND).read_text())["weights"] == "0123"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"sparsity": 0.3}', '{"sparsity": "x", "check": {}}',
+     '{"sparsity": 3, "check": {"name": "", "passed": true, "detail": ""}}',
+     '{"sparsity": 0.3, "check": {"name": ""}}', '{"sparsity": 0.3, "check": 4}'],
+)  # fmt: skip
+def test_what_cannot_be_read_was_not_found(tmp_path: Path, text: str) -> None:
+    (tmp_path / FOUND).write_text(text)
+    assert recall(tmp_path, prune("prune:match=[rtn:bits=3]")) is None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -127,13 +128,28 @@ def about_size(corpus: Corpus, layout: Layout, names: Collection[str]) -> Check:
     return Check("enough calibration tokens", enough, detail)
 
 
+def made_by(layout: Layout, loaded: Loaded, seed: int, **settings: Any) -> dict[str, Any]:
+    """Everything that what is kept depends on: it is found again only where all of it is so."""
+    return {
+        "weights": loaded.fingerprint,
+        "dtype": str(layout.dtype),
+        "seed": seed,
+        "device": layout.device.type,
+        "attention": loaded.attention,
+        "versions": [version(name) for name in ("torch", "transformers")],
+        "code": _code(),
+        **settings,
+    }
+
+
 @cache
 def _code() -> str:
     """Which code makes them? Another version of a method is another method."""
     root = Path(bitlens.__file__).parent
+    files = [root / "calibrate.py", root / "matching.py"]
     folders = (root / "compress", root / "models")
     digest = hashlib.sha256()
-    for file in [root / "calibrate.py", *sorted(f for d in folders for f in d.glob("*.py"))]:
+    for file in [*files, *sorted(f for d in folders for f in d.glob("*.py"))]:
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -149,20 +165,16 @@ def wanted(
     `compressions` come with the names of the matrices they take."""
     found = {}
     for compression, targets in compressions:
-        made_by = {
-            "weights": loaded.fingerprint,
-            "dtype": str(layout.dtype),
-            "compression": format(compression),
-            "targets": sorted(targets),
-            "calibration": corpus.token_hash,
-            "seed": seed,
-            "device": layout.device.type,
-            "attention": loaded.attention,
-            "versions": [version(name) for name in ("torch", "transformers")],
-            "code": _code(),
-        }
-        record = {**made_by, "model": loaded.name, "calibration name": corpus.name}
-        kept = Kept(folder_of(made_by))
+        made = made_by(
+            layout,
+            loaded,
+            seed,
+            compression=format(compression),
+            targets=sorted(targets),
+            calibration=corpus.token_hash,
+        )
+        record = {**made, "model": loaded.name, "calibration name": corpus.name}
+        kept = Kept(folder_of(made))
         found[format(compression)] = Wanted(compression, frozenset(targets), kept, record)
     return found
 

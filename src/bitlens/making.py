@@ -10,6 +10,7 @@ from bitlens.calibration import (
     about_overlap,
     about_size,
     calibrated,
+    made_by,
     make,
     read_calibration,
     read_for_calibration,
@@ -25,7 +26,8 @@ from bitlens.compress.controls import Noise
 from bitlens.compress.prune import Prune
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.matching import matched
+from bitlens.kept import folder_of
+from bitlens.matching import matched, recall, remember
 from bitlens.matrices import Around, Source
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, attention, free_memory, load
@@ -61,6 +63,8 @@ class Making:
     """The documents that compressions were calibrated on; None where none asked for any."""
     _tried: set[str] = field(default_factory=set)
     _calibrated: dict[str, Wanted] = field(default_factory=dict)
+    _fresh: set[str] = field(default_factory=set)
+    """Those that were not kept before this run."""
     _opened: dict[str, CheckpointTwin] = field(default_factory=dict)
     _sparsities: dict[str, Prune] = field(default_factory=dict)
 
@@ -133,20 +137,50 @@ class Making:
                 "an audit, which has one.",
                 "bitlens audit, then prune:sparsity= with what it found.",
             )
-        self.say(f"{text}: looking for its sparsity.")
         (target,) = self._aside([to])
-        self._sparsities[text], check = matched(
-            prune,
-            target,
-            self._aside,
+        made = made_by(
             self.layout,
-            self.evaluation,
-            self._batch_tokens,
-            self.memory // 2,
+            self.loaded,
             self.seed,
+            compression=text,
+            targets=sorted(chosen(self.layout, prune)),
+            evaluation=self.evaluation.token_hash,
+            calibration=self._documents(prune).token_hash if calibrated(prune) else None,
+            match=self.origin(to),
         )
+        folder = folder_of(made)
+        found = recall(folder, prune)
+        if found is None:
+            self.say(f"{text}: looking for its sparsity.")
+            found = self._search(prune, target, self.evaluation)
+            remember(folder, made, *found)
+        self._sparsities[text], check = found
         self.say(f"{text}: {check.detail}.")
         self.checks.append(check)
+
+    def _search(self, prune: Prune, target: Twin, evaluation: Corpus) -> tuple[Prune, Check]:
+        """Candidates that were made for the search alone are not kept."""
+        known = set(self._calibrated)
+        try:
+            found = matched(
+                prune,
+                target,
+                self._aside,
+                self.layout,
+                evaluation,
+                self._batch_tokens,
+                self.memory // 2,
+                self.seed,
+            )
+        except BitlensError:
+            self._forget(known)
+            raise
+        self._forget(known | {format(found[0])})
+        return found
+
+    def _forget(self, keep: set[str]) -> None:
+        for text in (self._fresh & self._calibrated.keys()) - keep:
+            self._calibrated.pop(text).kept.remove()
 
     def _aside(self, compressions: Sequence[Compression]) -> list[Twin]:
         """Twins that something else needs."""
@@ -204,6 +238,7 @@ class Making:
                 self.say(f"Few documents to calibrate on: {size.detail}.")
         new = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
         self._calibrated |= new
+        self._fresh |= {text for text, twin in new.items() if not twin.kept.complete}
         # What is made must not depend on which analyses are asked for besides.
         with attention(self.loaded.model, self.loaded.attention):
             reasons = make(

@@ -5,10 +5,13 @@ over, then around where the logarithm of the harm, between the two sparsities th
 answer, meets the wanted one.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +22,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.plan import CORPUS, make_plan
 from bitlens.records import Check
+from bitlens.store import write
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
 from bitlens.twin import Twin
 
@@ -30,6 +34,8 @@ CLOSER = (-0.1, 0.0, 0.1)
 TOLERANCE = 0.01
 """Relative difference at which the search ends."""
 ROUNDS = 6
+FOUND = "found.json"
+"""Where a sparsity that was found is kept."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,23 @@ def matched(
     )
     check = Check(f"{format(prune)}: matched", apart <= TOLERANCE, detail)
     return replace(prune, match=None, sparsity=best), check
+
+
+def remember(folder: Path, made_by: Mapping[str, Any], pruning: Prune, check: Check) -> None:
+    """Keep what was found, with everything that it depends on."""
+    found = {**made_by, "sparsity": pruning.sparsity, "check": asdict(check)}
+    text = json.dumps(found, indent=1, sort_keys=True, allow_nan=False)
+    write(folder / FOUND, f"{text}\n".encode())
+
+
+def recall(folder: Path, prune: Prune) -> tuple[Prune, Check] | None:
+    """What was found before; None where nothing was, or where it cannot be read."""
+    try:
+        found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
+        pruning = replace(prune, match=None, sparsity=found["sparsity"])
+        return pruning, Check(**found["check"])
+    except (OSError, ValueError, KeyError, TypeError, BitlensError):
+        return None
 
 
 def _closer(tried: Mapping[float, float], wanted: float) -> list[float]:
