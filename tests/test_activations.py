@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.activations import CHUNK, HELD_OUT_TOKENS, Reading, Streamed, in_parts, split
+from bitlens.activations import CHUNK, HELD_OUT_TOKENS, Reading, Streamed, in_parts, nested, split
 from bitlens.compress import parse
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
@@ -55,6 +55,27 @@ def test_documents_are_split_whole_and_always_alike() -> None:
     assert len(learnt.rows) + len(held.rows) == len(whole.rows)
     assert held.token_hash == split(whole, 0.3)[1].token_hash
     assert split(whole, 0.99)[0].n_documents == 1 and split(whole, 0.001)[1].n_documents == 1
+
+
+def test_smaller_sizes_are_within_larger_ones_and_what_is_held_out_is_the_same() -> None:
+    """Whole documents in one order: about so many tokens, whatever sizes are asked for."""
+    whole = corpus(40)
+    held, (small, large) = nested(whole, 100, [120, 400])
+    assert set(small.document) < set(large.document)
+    assert not set(held.document) & set(large.document)
+    assert 100 <= held.n_tokens < 100 + 32
+    assert 120 - 32 < small.n_tokens <= 120 and 400 - 32 < large.n_tokens <= 400
+    again, (alone,) = nested(whole, 100, [120])
+    assert (again.token_hash, alone.token_hash) == (held.token_hash, small.token_hash)
+
+
+def test_too_little_text_for_the_largest_size_is_refused() -> None:
+    """With what there is."""
+    whole = corpus(40)
+    with pytest.raises(BitlensError, match="tokens beside the 100 that are held out"):
+        nested(whole, 100, [120, 4000])
+    with pytest.raises(BitlensError, match="has 0 tokens beside the 10,000"):
+        nested(whole, 10_000, [100])
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])

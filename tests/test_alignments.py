@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from bitlens import cli
-from bitlens.alignments import table
+from bitlens.alignments import align_folders, table
 from bitlens.sae.alignment.align import align
 from bitlens.sae.alignment.compare import MEASURES
-from bitlens.sae.formats import save_sae
+from bitlens.sae.formats import load_sae, save_firing_rates, save_sae
 from bitlens.sae.sae import Sae
 from sae.alignment.planted import noisy, order, sae_of, unit
 
@@ -82,6 +83,25 @@ def test_reasons_stand_below() -> None:
     assert caption.count("there is 1 pair; it takes SAEs trained from at least 2 seeds") == 1
     assert caption.count("no SAE of the first precision from another seed was given") == 1
     assert "60 alive of 60 latents" in caption and "dead" not in caption
+
+
+def test_what_never_fired_by_its_folder_is_left_out(folders: list[str], tmp_path: Path) -> None:
+    """`sparsity.safetensors` says so: the numbers are those of the living alone. Of a folder
+    without one all latents count, and the table says that."""
+    first, second = folders[1], folders[7]
+    bare = align_folders([first], [second], [])
+    assert not bare.pairs[0].first.alive_given and "dead ones" in table(bare).caption
+    alive = torch.arange(60) < 40
+    for folder in (first, second):
+        save_firing_rates(0.25 * alive, folder)
+    found = align_folders([first], [second], [])
+    about = found.pairs[0].second
+    assert (about.alive_given, about.compared, about.latents) == (True, 40, 60)
+    assert "dead ones" not in table(found).caption
+    one, other = load_sae(first), load_sae(second)
+    expected = align([one], [other], alive={one: alive, other: alive})
+    assert [m.value for m in found.measures] == [m.value for m in expected.measures]
+    assert [m.value for m in found.measures] != [m.value for m in bare.measures]
 
 
 def test_the_command_prints_the_table_and_writes_all_of_it(

@@ -60,8 +60,8 @@ def nested(corpus: Corpus, held_out: int, sizes: Sequence[int]) -> tuple[Corpus,
     so_far = np.cumsum(tokens[documents])
     apart = int(np.searchsorted(so_far, held_out)) + 1
     left = int(so_far[-1] - so_far[min(apart, len(so_far)) - 1])
-    # The largest size may end within a document.
-    if left + int(tokens.max()) < max(sizes):
+    # Documents are whole: at either end one may be in the way.
+    if left + 2 * int(tokens.max()) < max(sizes):
         raise BitlensError(
             f"{corpus.name} has {left:,} tokens beside the {held_out:,} that are held out.",
             f"{max(sizes):,}, the most that is to be learnt from.",

@@ -22,6 +22,7 @@ from bitlens.sae.training.checkpoint import FILE as CHECKPOINT
 from bitlens.sae.training.checkpoint import remove_checkpoint
 from bitlens.sae.training.dead import REASONS, diagnose
 from bitlens.sae.training.loop import Job, Trained, train
+from bitlens.sae.training.recipe import Recipe
 from bitlens.store import sanitise, write
 from bitlens.study import Study
 from bitlens.sweep import REFERENCE
@@ -59,10 +60,10 @@ def train_saes(
         )
         grid = replace(grid, epochs=1)
     jobs = _jobs(grid, names, material, out, single)
-    done = {job.label: _finished(job) for job in jobs}
+    done = {job.label: finished(job) for job in jobs}
     wanted = [job for job in jobs if done[job.label] is None]
     made = train(material.source, material.held_out, wanted, grid.patience) if wanted else []
-    records = {trained.job.label: _write(trained, material) for trained in made}
+    records = {trained.job.label: keep(trained, material) for trained in made}
     records |= {label: record for label, record in done.items() if record is not None}
     return _table([(job, records[job.label]) for job in jobs], material)
 
@@ -97,24 +98,29 @@ def _jobs(
     for name in names:
         for varied, recipe in grid.recipes(material.width, material.positions):
             parts = [name] * (len(names) > 1) + [varied] * bool(varied)
-            label = out.resolve().name if single else sanitise(".".join(parts))
-            made_by = {**material.made_by[name], "recipe": asdict(recipe), "epochs": grid.epochs}
-            made_by |= {"patience": grid.patience}
-            jobs.append(
-                Job(
-                    recipe,
-                    label,
-                    hook_of(material.place),
-                    material.trained_on,
-                    name,
-                    out if single else out / label,
-                    json.loads(to_json(made_by)),
-                )
-            )
+            folder = out if single else out / sanitise(".".join(parts))
+            settings = {"epochs": grid.epochs, "patience": grid.patience}
+            jobs.append(job_of(material, name, recipe, folder, settings))
     return jobs
 
 
-def _finished(job: Job) -> dict[str, Any] | None:
+def job_of(
+    material: Material, stream: str, recipe: Recipe, folder: Path, settings: Mapping[str, Any]
+) -> Job:
+    """One SAE on the activations of one stream; `settings`: what else decides about it."""
+    made_by = {**material.made_by[stream], "recipe": asdict(recipe), **settings}
+    return Job(
+        recipe,
+        folder.resolve().name,
+        hook_of(material.place),
+        material.trained_on,
+        stream,
+        folder,
+        json.loads(to_json(made_by)),
+    )
+
+
+def finished(job: Job) -> dict[str, Any] | None:
     """The record of an SAE that is complete already; BitlensError where it is another."""
     assert job.folder is not None
     file = job.folder / RECORD
@@ -135,7 +141,8 @@ def _finished(job: Job) -> dict[str, Any] | None:
     return record
 
 
-def _write(trained: Trained, material: Material) -> dict[str, Any]:
+def keep(trained: Trained, material: Material) -> dict[str, Any]:
+    """Measure it on the held-out documents and write its folder; its record."""
     job, sae = trained.job, trained.sae
     assert job.folder is not None
     held = material.held_out[job.stream]

@@ -1,4 +1,4 @@
-"""`study`: a grid of models, compressions and seeds."""
+"""`study`: a grid of models, compressions and seeds, or of SAEs that are trained on them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,8 @@ import typer
 from bitlens.cli import options
 from bitlens.cli.audits import carry_out
 from bitlens.cli.terminal import say, show
+from bitlens.errors import BitlensError
+from bitlens.sae_study.settings import SaeStudy, load_sae_study, trains
 from bitlens.study import Study, load_study, refuse_absent_saes
 
 
@@ -18,17 +20,49 @@ def study(
         bool,
         typer.Option("--check", help="Only check it and show what it needs and costs."),
     ] = False,
+    only: Annotated[
+        list[str],
+        typer.Option(
+            metavar="AXIS=LIST",
+            help="Of a study of trained SAEs the part to run, width=0.5x,8x; once for each axis.",
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
-    """Audit a grid of models, compressions and seeds.
+    """Audit a grid of models, compressions and seeds, or train SAEs on them and compare those.
 
     What fails says why, and the rest goes on. The same command again computes only what is missing.
     """
+    if trains(path):
+        _train(load_sae_study(path), out, check, only)
+        return
     wanted = load_study(path)
+    if only:
+        raise BitlensError(
+            f"--only {only[0]}, but {path} trains no SAEs.", "all of it.", "leave --only out."
+        )
     if check:
         _show_grid(wanted)
         refuse_absent_saes(wanted)
     else:
         carry_out(wanted, out, keep_going=True)
+
+
+def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:
+    axes = wanted.part(only)
+    if check:
+        from bitlens.outlook import absent, from_the_hub
+        from bitlens.sae_study.cost import costs
+
+        for name, values in axes.items():
+            say(f"{name + ':':<14}{', '.join(map(str, values))}")
+        say(f"{'site:':<14}{wanted.train.site} of {wanted.study.to_dict()['models'][0]['name']}")
+        say(f"{'from the hub:':<14}{', '.join(from_the_hub(wanted.study)) or 'nothing'}")
+        say(f"{'not here:':<14}{', '.join(absent(wanted.study)) or 'nothing'}\n")
+        show(costs(wanted, axes))
+    else:
+        from bitlens.sae_study.run import run
+
+        say(f"Report: {run(wanted, only, out, say)}")
 
 
 def _show_grid(study: Study) -> None:

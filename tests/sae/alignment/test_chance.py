@@ -8,6 +8,7 @@ from scipy import stats
 from bitlens.sae.alignment.chance import (
     best_cosine,
     best_cosine_quantile,
+    in_sample_procrustes,
     mutual_pairs,
     random_like,
 )
@@ -118,3 +119,26 @@ def test_an_elongated_dictionary_has_a_higher_chance() -> None:
     flat = torch.nn.functional.normalize(unit(500, 64) * torch.logspace(0, -2, 64), dim=1)
     best = nearest(flat, random_like(flat, 0)).of_first.mean()
     assert float(best) > 1.5 * best_cosine(500, 64)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"), [(0.25, 0.9375), (0.5, 0.875), (1, 0.75), (2, 0.5683), (8, 0.2963)]
+)
+def test_an_in_sample_rotation_fits_what_it_can(times: float, expected: float) -> None:
+    """1 - c/4 up to as many directions as dimensions, less and less beyond; as random matrices
+    have it."""
+    width = 256
+    n = int(times * width)
+    assert in_sample_procrustes(n, width) == pytest.approx(expected, abs=1e-4)
+    first, second = unit(n, width, seed=1), unit(n, width, seed=2)
+    fitted = float(torch.linalg.svdvals(first.T @ second).sum()) / n
+    assert fitted == pytest.approx(expected, abs=0.01)
+
+
+def test_the_two_branches_meet_and_the_far_one_has_its_limit() -> None:
+    """3/4 at one direction a dimension from both sides; 8 / (3 pi sqrt(c)) far away."""
+    assert in_sample_procrustes(10_001, 10_000) == pytest.approx(0.75, abs=1e-4)
+    far = in_sample_procrustes(10_000_000, 100)
+    assert far == pytest.approx(8 / (3 * np.pi * np.sqrt(1e5)), rel=1e-4)
+    with pytest.raises(ValueError, match="0 directions"):
+        in_sample_procrustes(0, 4)

@@ -39,6 +39,9 @@ def _metric(name: str, question: str, unit: str = "", source: str = "") -> Metri
     return Metric(name, question, unit, "lower", 1.0, source=source)
 
 
+BEST = _best("first", "mean")
+SHARED = _matched(0.7)
+
 _METRICS = (
     *(
         _metric(_best(way, statistic), f"How near is the nearest latent {of}?")

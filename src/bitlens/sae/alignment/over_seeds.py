@@ -67,8 +67,8 @@ def over_seeds(
     ]
     known = [replicate for replicate in replicates if replicate is not None]
     if len(known) < max(2, len(seeds)):
-        least = "one of the seeds left out leaves too few" if len(seeds) > 1 else "it takes several"
-        return OverPairs(whole, reason=f"no interval: {_said(seeds)}, {least}", pairs=len(seeds))
+        why = f"no interval: {_said(seeds)}, and without one of them there is no value"
+        return OverPairs(whole, pairs=len(seeds), reason=why)
     low, high = student(whole, np.array(known)).tolist()
     return OverPairs(whole, low, high, len(seeds))
 

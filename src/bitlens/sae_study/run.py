@@ -1,0 +1,265 @@
+"""Train what a part of the grid lacks, compare it, and keep what was found.
+
+    DIR/saes/NAME/       an SAE each, as bitlens train-sae writes it
+    DIR/results.json     every number of every configuration, and what is said of them
+    DIR/report.html      the page
+
+Configuration by configuration, each file whole or absent: the same command goes on where it
+stopped, and what was run at different times stands together.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.activations import nested
+from bitlens.analyses.geometry import debiased_cka
+from bitlens.data.corpus import Corpus
+from bitlens.errors import BitlensError
+from bitlens.material import Ground, Material, ground
+from bitlens.sae.formats import load_sae
+from bitlens.sae.sae import Sae
+from bitlens.sae.training.loop import LOOKS, Job, train
+from bitlens.sae_study.measures import aligned, frozen, plain
+from bitlens.sae_study.results import RESULTS, Results
+from bitlens.sae_study.settings import Configuration, SaeStudy, configurations
+from bitlens.sae_study.show import PAGE, page_of
+from bitlens.seeds import generator
+from bitlens.stats.intervals import student
+from bitlens.stats.replicates import assign, leave_one_out
+from bitlens.store import sanitise, write
+from bitlens.sweep import REFERENCE
+from bitlens.trainings import RECORD, finished, job_of, keep
+
+SAES = "saes"
+STEPS_A_LOOK = 100
+"""A look at the held-out positions reads as many as four steps learn from."""
+CKA_POSITIONS = 2048
+
+
+def run(study: SaeStudy, only: Sequence[str], out: Path, say: Callable[[str], None]) -> Path:
+    """Train and compare a part of the grid; the path of the page, which shows all there is.
+
+    BitlensError for what cannot be trained, and for a folder that holds anything else.
+    """
+    axes = study.part(only)
+    _refuse_foreign(out)
+    work = _Work(study, axes, out, say)
+    results = Results.open(out / RESULTS, work.about)
+    results.cka |= work.cka(set(axes["twin"]) - set(results.cka))
+    wanted = configurations(axes)
+    for tokens in axes["tokens"]:
+        for group in work.groups([c for c in wanted if c.tokens == tokens]):
+            work.train(tokens, group)
+            for configuration in group:
+                for twin in axes["twin"]:
+                    work.measure(results, configuration, twin)
+                results.write()
+        work.forget()
+    write(out / PAGE, page_of(results.content).encode())
+    return out / PAGE
+
+
+class _Work:
+    """A model, its documents, and the SAEs of one folder; everything is read when it is needed."""
+
+    def __init__(
+        self,
+        study: SaeStudy,
+        axes: Mapping[str, Sequence[Any]],
+        out: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self.study, self.axes, self.out, self.say = study, axes, out, say
+        streams = [REFERENCE, *axes["twin"]]
+        self.ground: Ground = ground(study.study, streams, study.train.site, say)
+        sizes = axes["tokens"]
+        self.held, learnt = nested(self.ground.corpus, study.train.held_out, sizes)
+        self.learnt: dict[int, Corpus] = dict(zip(sizes, learnt, strict=True))
+        self._material: Material | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What all SAEs of a folder have in common, and two parts of it may not differ in."""
+        loaded, train = self.ground.loaded, self.study.train
+        return {
+            "model": loaded.name,
+            "weights": loaded.fingerprint,
+            "text": self.held.name,
+            "held out": {"documents": self.held.n_documents, "sha256": self.held.token_hash},
+            "width": self.ground.layout.width,
+            "site": self.ground.place,
+            "penalty": train.penalty,
+            "architecture": train.architecture,
+            "rate": train.rate,
+            "schedule": train.schedule,
+            "positions": self.study.study.positions,
+        }
+
+    @cached_property
+    def held_out(self) -> dict[str, Tensor]:
+        """By stream, `[positions, width]`."""
+        return self.ground.rows(self.held)
+
+    def cka(self, twins: set[str]) -> dict[str, dict[str, float | None]]:
+        """Of the activations themselves: debiased CKA of the reference and of each twin, and its
+        value where the twin's positions are others'."""
+        if not twins:
+            return {}
+        batches = self.ground.plan(self.held).batches
+        document = torch.cat([batch.document[batch.index] for batch in batches]).cpu().numpy()
+        chosen = generator(0, "cka").permutation(len(document))[:CKA_POSITIONS]
+        shard = _shards(document[chosen])
+        weights = leave_one_out(np.ones(shard.max() + 1, dtype=bool))
+
+        def gram(rows: Tensor) -> Tensor:
+            return (rows @ rows.T).fill_diagonal_(0).cpu()
+
+        found = {}
+        of = {name: rows[torch.from_numpy(chosen)] for name, rows in self.held_out.items()}
+        for twin in sorted(twins):
+            value, chance = (
+                debiased_cka(gram(of[REFERENCE]), gram(rows), shard, weights)
+                for rows in (of[twin], of[twin].roll(len(chosen) // 2, dims=0))
+            )
+            found[twin] = _interval(value) | {
+                "chance": None if chance is None else float(chance[0])
+            }
+        return found
+
+    def groups(self, wanted: Sequence[Configuration]) -> list[list[Configuration]]:
+        """What is trained in one pass: a configuration where activations are in memory, or nothing
+        is to be trained; else all of them, each of one epoch."""
+        if not any(self._missing(wanted)) or not self._material_of(wanted[0].tokens).once:
+            return [[configuration] for configuration in wanted]
+        if any(configuration.epochs > 1 for configuration in wanted):
+            raise BitlensError(
+                f"The activations of {wanted[0].tokens:,} tokens do not fit into memory.",
+                "less, where they are learnt from more than once.",
+                "--only epochs=1, fewer tokens, or more memory in the study.",
+            )
+        return [list(wanted)]
+
+    def train(self, tokens: int, group: Sequence[Configuration]) -> None:
+        """Every SAE of these configurations that is not there yet."""
+        missing = self._missing(group)
+        if not missing:
+            return
+        material = self._material_of(tokens)
+        jobs: list[Job] = []
+        for configuration, stream, seed in missing:
+            settings = self.study.train.grid(
+                [configuration.width], [configuration.penalty], [seed], configuration.epochs
+            )
+            ((_, recipe),) = settings.recipes(material.width, material.positions)
+            folder = self._folder(configuration, stream, seed)
+            jobs.append(job_of(material, stream, recipe, folder, {"epochs": configuration.epochs}))
+        self.say(f"{len(jobs)} SAEs: {', '.join(map(_said, group))}.")
+        jobs = [job for job in jobs if finished(job) is None]
+        looks = max(1, min(LOOKS, jobs[0].recipe.steps // STEPS_A_LOOK))
+        for trained in train(material.source, material.held_out, jobs, looks=looks):
+            keep(trained, material)
+
+    def measure(self, results: Results, configuration: Configuration, twin: str) -> None:
+        """Compare what is there of a configuration, unless it was compared before."""
+        reference, other = (self._there(configuration, name) for name in (REFERENCE, twin))
+        prints = [[sae.fingerprint for sae in saes.values()] for saes in (reference, other)]
+        if results.known(configuration, twin, prints):
+            return
+        records = {
+            name: {str(seed): _measured(self._folder(configuration, name, seed)) for seed in s}
+            for name, s in ((REFERENCE, reference), (twin, other))
+        }
+        rows = self.held_out
+        results.put(
+            {
+                **asdict(configuration),
+                "twin": twin,
+                "latents": next(iter(reference.values())).latents,
+                "fingerprints": prints,
+                "saes": records,
+                "frozen": {
+                    str(seed): plain(frozen(sae, rows[REFERENCE], rows[twin]))
+                    for seed, sae in reference.items()
+                },
+                "aligned": plain(aligned(reference, other)),
+            }
+        )
+
+    def forget(self) -> None:
+        """The activations of a data size."""
+        self._material = None
+
+    def _missing(self, wanted: Sequence[Configuration]) -> list[tuple[Configuration, str, int]]:
+        return [
+            (configuration, stream, seed)
+            for configuration in wanted
+            for stream in (REFERENCE, *self.axes["twin"])
+            for seed in self.axes["seed"]
+            if not (self._folder(configuration, stream, seed) / RECORD).is_file()
+        ]
+
+    def _there(self, configuration: Configuration, stream: str) -> dict[int, Sae]:
+        """By seed, whatever part they were trained in."""
+        folders = {s: self._folder(configuration, stream, s) for s in self.study.train.seed}
+        return {s: load_sae(f) for s, f in folders.items() if (f / RECORD).is_file()}
+
+    def _folder(self, configuration: Configuration, stream: str, seed: int) -> Path:
+        train = self.study.train
+        name = (
+            f"{stream}.width{configuration.width}.{train.penalty}{configuration.penalty:g}"
+            f".epochs{configuration.epochs}.tokens{configuration.tokens}.seed{seed}"
+        )
+        return self.out / SAES / sanitise(name)
+
+    def _material_of(self, tokens: int) -> Material:
+        if self._material is None:
+            learnt = self.learnt[tokens]
+            self._material = self.ground.material(learnt, self.held, self.held_out)
+        return self._material
+
+
+def _said(configuration: Configuration) -> str:
+    c = configuration
+    return f"{c.width} of {c.penalty:g}, epochs {c.epochs}, {c.tokens:,} tokens"
+
+
+def _shards(document: np.ndarray) -> np.ndarray:
+    """`[positions]`: the shard each one's document is in."""
+    names, place, sizes = np.unique(document, return_inverse=True, return_counts=True)
+    return assign(sizes.tolist(), names.tolist())[place]
+
+
+def _interval(replicates: np.ndarray | None) -> dict[str, float | None]:
+    """The first, and what leaving out shards of documents makes of it."""
+    if replicates is None or len(replicates) < 3:
+        return {"value": None if replicates is None else float(replicates[0])}
+    low, high = student(float(replicates[0]), replicates[1:]).tolist()
+    return {"value": float(replicates[0]), "low": low, "high": min(high, 1.0)}
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    """How well an SAE does on the held-out documents."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return {**record["held out"], "steps": record["steps"], "learnt from": record["positions"]}
+
+
+def _refuse_foreign(out: Path) -> None:
+    """A folder that something else wrote is left alone."""
+    if out.exists() and not out.is_dir():
+        raise BitlensError(f"{out} is a file.", "a folder.", "another --out.")
+    own = {SAES, RESULTS, PAGE}
+    for path in sorted(out.iterdir()) if out.is_dir() else ():
+        if path.name.strip(".").removesuffix(".writing") not in own:
+            raise BitlensError(
+                f"{out} holds {path.name}, which this study would not write.",
+                "a new folder, or one that a part of this study was written to.",
+                "another --out.",
+            )
