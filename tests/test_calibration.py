@@ -121,10 +121,10 @@ def test_a_calibration_of_fewer_tokens_than_columns_is_said(
 def test_documents_that_nothing_reads_are_said_not_to_be(
     study: Callable[..., Study], to: str, other_texts: Path
 ) -> None:
-    """By their own name; those that ship with bitlens were perhaps named by nobody."""
+    """As they were named; those that ship with bitlens were perhaps named by nobody."""
     said: list[str] = []
     say_unread(study(to), said.append)
-    assert said == [f"{to} need no calibration: {other_texts.name} is not read."]
+    assert said == [f"No calibration is needed for {to}: {other_texts} is not read."]
     for calibration in (None, "demo"):
         say_unread(study(to, calibration=calibration), said.append)
     assert len(said) == 1

@@ -1,40 +1,45 @@
 """What is there to choose from? Compressions, analyses, families and metrics as tables."""
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, fields
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING
 from itertools import groupby
 
 from bitlens.analyses import ANALYSES
-from bitlens.compress.compression import COMPRESSIONS, Compression
-from bitlens.compress.settings import Setting, settings_of
+from bitlens.compress.compression import COMPRESSIONS
+from bitlens.compress.settings import settings_of
 from bitlens.meanings import meanings
 from bitlens.models.families import FAMILIES
 from bitlens.report.parts import Column, Table
 
 
 def compressions() -> Table:
-    """Every compression with its settings: defaults, values and meaning."""
-    shared = {field.name for field in fields(Compression)}
-    rows: list[tuple[str, ...]] = []
-    for name in COMPRESSIONS:
-        cls = COMPRESSIONS[name]
-        rows.append((name, "", "", _first_line(cls)))
-        settings = settings_of(cls).values()
-        rows += _settings(cls, [setting for setting in settings if setting.name not in shared])
-    rows.append(
-        (
-            "(all)",
-            "",
-            "",
-            "What every compression takes too but noise, mixed, folded and checkpoint.",
-        )
-    )
-    rows += _settings(Compression, settings_of(COMPRESSIONS["nothing"]).values())
+    """Every compression with the question it answers."""
     return _table(
-        ("compression", "setting", "default", "meaning"),
+        ("compression", "the question it answers"),
+        [(name, _question(COMPRESSIONS[name])) for name in COMPRESSIONS],
+        "bitlens list compressions NAME shows what one does and its settings.",
+    )
+
+
+def compression(name: str) -> Table:
+    """What one of them does, and its settings: defaults, values and meaning."""
+    cls = COMPRESSIONS[name]
+    texts = meanings(cls)
+    rows = [
+        (
+            setting.name,
+            "required" if setting.default is MISSING else _default(setting.default),
+            f"{setting.expected[0].upper()}{setting.expected[1:]}. {texts.get(setting.name, '')}",
+        )
+        for setting in settings_of(cls).values()
+    ]
+    return _table(
+        ("setting", "default", "meaning"),
         rows,
-        "Written as rtn:bits=4,group=64; lists and nested compressions in brackets.",
+        f"{inspect.getdoc(cls)}\n\nWritten as rtn:bits=4,group=64; lists, nested compressions and"
+        " text with commas in brackets.",
     )
 
 
@@ -96,23 +101,16 @@ def _in_short(names: Sequence[str]) -> str:
     return ", ".join(told)
 
 
-def _settings(cls: type, settings: Iterable[Setting]) -> list[tuple[str, ...]]:
-    texts = meanings(cls)
-    return [
-        (
-            "",
-            setting.name,
-            "required" if setting.default is MISSING else _default(setting.default),
-            f"{setting.expected[0].upper()}{setting.expected[1:]}. {texts.get(setting.name, '')}",
-        )
-        for setting in settings
-    ]
-
-
 def _default(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value in ((), None) else str(value)
+
+
+def _question(cls: type) -> str:
+    """With which its file opens; of a plug-in without one, what it does."""
+    question = (inspect.getdoc(sys.modules[cls.__module__]) or "").partition("\n\n")[0]
+    return question.replace("\n", " ") or _first_line(cls)
 
 
 def _first_line(cls: type) -> str:

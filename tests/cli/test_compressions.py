@@ -54,6 +54,8 @@ def test_a_folder_that_is_there_is_not_written_over(bitlens: Command, llama: Pat
         (["--with", "prune:match=[rtn:bits=4]"], "no text to compare on"),
         (["--with", "checkpoint:x"], "is a model already"),
         (["--with", "gptq:bits=4", "--calibration", "nowhere.txt"], "nowhere.txt"),
+        (["--with", "rtn:bits=4", "--calibration", "nowhere.txt"], "There is no nowhere.txt"),
+        (["--with", "nothing"], "nothing changes no weight of tiny-llama"),
         (["--with", "rtn:bits=4", "--context", "9999"], "context is 9999"),
     ],
 )
@@ -65,6 +67,18 @@ def test_what_cannot_be_compressed_leaves_nothing(
     assert done.code == 2 and found in done.err
     assert "Expected: " in done.err and "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_documents_that_nothing_reads_are_said_not_to_be(
+    bitlens: Command, llama: Path, other_texts: Path, tmp_path: Path
+):
+    """The folder is written all the same; with the embedded model nobody named any."""
+    words = ["compress", llama, "--with", "rtn:bits=4", "--calibration", other_texts]
+    done = bitlens(*words, "--save", tmp_path / "twin")
+    assert done.code == 0
+    assert f"is needed for rtn:bits=4: {other_texts} is not read." in done.out
+    done = bitlens("compress", "demo", "--with", "rtn:bits=4", "--save", tmp_path / "demo")
+    assert done.code == 0 and "not read" not in done.out
 
 
 def test_what_is_no_twin_cannot_be_inspected(

@@ -1,8 +1,12 @@
 """list: names with their meaning."""
 
+import inspect
 import re
 
 import pytest
+
+from bitlens.compress.compression import COMPRESSIONS
+from bitlens.compress.settings import settings_of
 
 from .conftest import Command
 
@@ -10,7 +14,7 @@ from .conftest import Command
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        ("compressions", ["rtn", "bits", "required", "2 to 8", "noise", "exclude", "restricted"]),
+        ("compressions", ["rtn", "uniform grid", "noise", "compressions NAME shows"]),
         ("analyses", ["behaviour", "geometry", "cosine"]),
         ("families", ["GPT-2", "gpt_neox", "Qwen3-MoE", "Conv1D"]),
         ("metrics", ["behaviour.kl ", "nats", "higher", "level", "Kullback"]),
@@ -31,3 +35,33 @@ def test_metrics_that_differ_in_a_number_are_one_entry(bitlens: Command):
     assert "kl, kl_p50 … kl_p999, kl_max" in out
     assert "induction_kept_10 … induction_kept_90, induction_rank" in out
     assert "l0, alive" in out and "kept_50" not in out
+
+
+def test_compressions_fit_on_a_screen(bitlens: Command):
+    """A line each, however many there are, at a hundred columns or little more."""
+    lines = bitlens("list", "compressions").out.splitlines()
+    assert len(lines) < 30 and max(map(len, lines)) <= 110
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_a_compression_says_what_it_does_and_takes(bitlens: Command, name: str):
+    """Every setting with its default and meaning, and below them the whole of its description."""
+    out = bitlens("list", "compressions", name).out
+    for setting in settings_of(COMPRESSIONS[name]):
+        assert re.search(rf"^ ?{setting} +\S", out, re.MULTILINE)
+    assert (inspect.getdoc(COMPRESSIONS[name]) or "").splitlines()[-1] in out
+
+
+def test_a_setting_by_hand(bitlens: Command):
+    out = bitlens("list", "compressions", "gptq").out
+    assert re.search(r"bits +required +A whole number\. 2 to 8\.", out)
+    assert re.search(r"damping +0\.01 +A finite number\. Share of the mean of x²", out)
+    assert re.search(r"exclude +none +Shell patterns in brackets", out)
+
+
+def test_names_that_there_are_not(bitlens: Command):
+    """The nearest is named; other lists take none."""
+    done = bitlens("list", "compressions", "gtpq")
+    assert done.code == 2 and "gptq" in done.err and "Traceback" not in done.err
+    done = bitlens("list", "metrics", "kl")
+    assert done.code == 2 and "list metrics is given a name, kl." in done.err

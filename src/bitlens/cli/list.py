@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bitlens.cli.terminal import show
+from bitlens.errors import BitlensError
 
 
 def list_(
@@ -12,8 +13,20 @@ def list_(
         Literal["compressions", "analyses", "families", "metrics"],
         typer.Argument(help="What to list."),
     ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One compression: its settings.")
+    ] = None,
 ) -> None:
     """Show what there is to choose from."""
-    from bitlens.catalogue import TABLES
+    from bitlens.catalogue import TABLES, compression
 
-    show(TABLES[what]())
+    if name is None:
+        show(TABLES[what]())
+    elif what == "compressions":
+        show(compression(name))
+    else:
+        raise BitlensError(
+            f"list {what} is given a name, {name}.",
+            "a name of a compression, or none.",
+            f"bitlens list {what}",
+        )

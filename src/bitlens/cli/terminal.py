@@ -48,4 +48,4 @@ def show(table: "Table") -> None:
             console.print(Text(visible(name)))
             console.print(Padding(Text(visible(numbers)), (0, 0, 0, 4)))
     if table.caption:
-        console.print(Text(visible(table.caption)))
+        console.print(Text(visible(table.caption)), soft_wrap=not console.is_terminal)
