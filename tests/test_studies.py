@@ -6,28 +6,55 @@ import re
 import shlex
 import sys
 from dataclasses import asdict
-from itertools import pairwise
+from inspect import signature
+from itertools import pairwise, takewhile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
 from scipy.stats import t
 
+import tiny
 from bitlens import cli
+from bitlens.cli.saes import train_sae
 from bitlens.compress import format, parse
+from bitlens.data import code_prompts
 from bitlens.data.hub import PREFIX, HubSource
+from bitlens.models.load import name_of
+from bitlens.models.sites import resolve, site
+from bitlens.outlook import absent, costs, from_the_hub
 from bitlens.records import Cell, Metric, Value
+from bitlens.sae.hub import find, is_release
 from bitlens.store import Store
-from bitlens.study import load_study
+from bitlens.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "studies"
 README = (STUDIES / "README.md").read_text(encoding="utf-8")
-FILES = sorted(path.name for path in STUDIES.glob("*.yaml"))
+FILES = sorted(
+    path.name
+    for path in STUDIES.glob("*.yaml")
+    if "train" not in yaml.safe_load(path.read_text(encoding="utf-8"))
+)
+"""Those of SAEs that are trained are a kind of their own."""
 PAIRS = [name for name in FILES if name.replace(".yaml", "_corrected.yaml") in FILES]
 APART = [name for name in FILES if name.startswith("what_broke_")]
 """One study on several models, which needs no correction."""
+BEFORE = {"heads": ("no", "all"), "features": ("no", "all"), "transfer": ("auto", "last")}
+AFTER = {
+    "heads": ("yes", "content"),
+    "features": ("yes", "content"),
+    "transfer": ("auto", "content"),
+}
+"""By family, BOS and positions as they were and corrected."""
+CHANGED = {
+    "heads": {"bos", "positions", "compressions", "controls"},
+    "features": {"bos", "positions", "compressions", "controls"},
+    "transfer": {"positions", "controls", "analyses", "text", "seeds", "models"},
+}
+"""What differs on every model."""
+AXES = {"heads": "axis=input", "features": "axis=heads", "transfer": ""}
 COMMANDS = [
     line
     for block in re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -51,17 +78,17 @@ def family(name: str) -> str:
 
 def table_of_settings() -> dict[str, set[str]]:
     """The README's table of what a correction changes: by setting, the families it changes."""
-    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|", README, re.MULTILINE)
     return {
-        name: {kind for kind, cell in (("heads", heads), ("features", features)) if "–" not in cell}
-        for name, heads, features in rows
+        name: {kind for kind, cell in zip(BEFORE, cells, strict=True) if "–" not in cell}
+        for name, *cells in rows
     }
 
 
 def test_every_study_has_its_correction():
     """Of those that repeat an earlier study half are corrections of the other half."""
     assert sorted([*PAIRS, *map(corrected, PAIRS), *APART]) == FILES
-    assert (len(PAIRS), len(APART)) == (6, 3)
+    assert (len(PAIRS), len(APART)) == (9, 3)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -76,14 +103,105 @@ def test_what_a_study_needs_is_said(name: str):
     configuration and a split."""
     study = yaml.safe_load((STUDIES / name).read_text(encoding="utf-8"))
     texts = [study["text"], study.get("calibration", "demo")]
-    needed = [text for text in texts if not text.startswith(PREFIX)]
-    for text in set(texts) - set(needed):
-        source = HubSource.parse(text)
-        assert source.config and source.split
+    needed = [text for text in texts if not text.startswith((PREFIX, code_prompts.PREFIX))]
+    for text in texts:
+        if text.startswith(PREFIX):
+            source = HubSource.parse(text)
+            assert source.config and source.split
+        if text.startswith(code_prompts.PREFIX):
+            assert code_prompts.read_prompts(text)
     for model in study["models"]:
-        needed += model.get("saes", []) if isinstance(model, dict) else []
+        for sae in model.get("saes", []) if isinstance(model, dict) else []:
+            # A release is looked up; what is to be trained first, the file says how.
+            if is_release(sae):
+                assert find(sae)
+            elif not trained_by(name, sae):
+                needed.append(sae)
     for path in needed:
         assert path == "demo" or f"`{path}`" in README
+
+
+def trained_by(name: str, sae: str) -> bool:
+    """Whether the commands in a file's first lines write this SAE."""
+    told = " ".join(comments(name))
+    match = re.fullmatch(r"(.+)/resid\.(\d+)-(\w+)", sae)
+    if not match:
+        return False
+    written = f"{match[1]}/" in told and f"resid.$n-{match[3]}" in told
+    return written and match[2] in re.findall(r"\b\d+\b", told)
+
+
+def comments(name: str) -> list[str]:
+    """The lines before the first setting."""
+    lines = (STUDIES / name).read_text(encoding="utf-8").splitlines()
+    return list(takewhile(lambda line: line.startswith("#"), lines))
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if family(name) == "transfer"])
+def test_the_saes_are_those_of_the_rule_and_can_be_trained(name: str):
+    """One for each block that the sites mean, at the places where training puts them, on prompts
+    of which the corrected study reads none; the commands are ones that the command line takes."""
+    study = load_study(STUDIES / name)
+    for source, depth in zip(study.models, {1: [4], 2: [48, 40]}[len(study.models)], strict=True):
+        layout = SimpleNamespace(depth=depth)
+        meant = {site(s).depth for rule in study.sites for s in resolve(rule, layout)}
+        assert sorted(meant) == [int(re.findall(r"resid\.(\d+)", sae)[0]) for sae in source.saes]
+        assert all(trained_by(name, sae) for sae in source.saes)
+    told = " ".join(line[2:].strip().rstrip("\\") for line in comments(name))
+    (command,) = re.findall(r"bitlens (train-sae .*?) done", told)
+    model, *words = shlex.split(command.replace("$n", "2"))[1:]
+    assert model == yaml.safe_load((STUDIES / name).read_text())["models"][0]["name"]
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert {option[2:].replace("-", "_") for option in options} <= set(
+        signature(train_sae).parameters
+    )
+    assert options.get("--positions", "content") == study.positions
+    learnt, read = (
+        {document.text for document in code_prompts.read_prompts(text)}
+        for text in (options["--text"], study.text)
+    )
+    assert not learnt & read if name.endswith("_corrected.yaml") else learnt == read
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_study_is_planned_and_costed(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """What it needs is listed; where its model is here, its cost is known and every shape fits."""
+    monkeypatch.chdir(tmp_path)
+    study = load_study(STUDIES / name)
+    here = [source for source in study.models if Path(source.name).exists()]
+    for source in study.models:
+        assert (source in here) != (source.name in from_the_hub(study))
+        assert all(
+            (s in from_the_hub(study)) or (s in absent(study)) or Path(s).exists()
+            for s in source.saes
+        )
+    found = costs(study)
+    assert len(found) == len(study.models) and all(found[name_of(source)] for source in here)
+
+
+@pytest.mark.parametrize(
+    ("name", "families", "twins"),
+    [
+        ("features_gemma.yaml", ["gemma2"], 6),
+        ("features_gemma_corrected.yaml", ["gemma2"], 7 + 1 + 7),
+        ("transfer.yaml", ["qwen3_moe", "starcoder2"], 4),
+        ("transfer_corrected.yaml", ["qwen3_moe", "starcoder2"], 4 + 3),
+    ],
+)
+def test_what_is_not_here_fits_a_tiny_model_of_its_family(
+    name: str, families: list[str], twins: int, tmp_path: Path
+):
+    """Every twin and control can be made of its matrices, experts among them, and every site is
+    there."""
+    models = []
+    for source, kind in zip(load_study(STUDIES / name).models, families, strict=True):
+        tiny.build(kind).config.save_pretrained(tmp_path / kind)
+        models.append({"name": str(tmp_path / kind), "dtype": source.dtype})
+    values = yaml.safe_load((STUDIES / name).read_text(encoding="utf-8"))
+    found = costs(Study.model_validate({**values, "models": models, "context": 32}))
+    assert [cost and cost.twins for cost in found.values()] == [twins] * len(families)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -93,33 +211,36 @@ def test_a_correction_changes_what_the_readme_says(name: str):
     changed = {key for key in before if before[key] != after[key]}
     said = {key for key, families in table_of_settings().items() if family(name) in families}
     assert changed <= said
-    assert {"bos", "positions", "compressions", "controls"} <= changed
+    assert CHANGED[family(name)] <= changed
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_correction_keeps_the_models_and_adds_to_the_analyses(name: str):
-    """Models and SAEs stay; no analysis is dropped."""
+    """Models stay, and their SAEs but for those that are trained otherwise; no analysis is
+    dropped."""
     before, after = settings(name), settings(corrected(name))
-    assert before["models"] == after["models"]
+    for one, other in zip(before["models"], after["models"], strict=True):
+        other = other | {"saes": one["saes"]} if family(name) == "transfer" else other
+        assert one == other
     assert set(before["analyses"]) <= set(after["analyses"])
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_earlier_settings_are_the_same_on_every_model(name: str):
-    """No BOS, every position, no control; one axis for all roundings of a family."""
+    """BOS and positions of the family, no control; one axis for all its roundings."""
     study = settings(name)
-    assert (study["bos"], study["positions"], study["controls"]) == ("no", "all", [])
-    axis = {"heads": "axis=input", "features": "axis=heads"}[family(name)]
-    assert all(axis in c for c in study["compressions"] if c.startswith("rtn"))
+    assert (study["bos"], study["positions"]) == BEFORE[family(name)] and not study["controls"]
+    assert all(AXES[family(name)] in c for c in study["compressions"] if c.startswith("rtn"))
 
 
 @pytest.mark.parametrize("name", map(corrected, PAIRS))
 def test_the_corrected_settings_are_the_same_on_every_model(name: str):
-    """BOS, content positions, both controls; one rounding keeps the earlier axis to compare."""
+    """BOS and positions of the family, both controls; one rounding keeps the earlier axis to
+    compare, where there was one."""
     study = settings(name)
-    assert (study["bos"], study["positions"]) == ("yes", "content")
+    assert (study["bos"], study["positions"]) == AFTER[family(name)]
     assert study["controls"] == ["cast", "noise"]
-    assert sum("axis=" in c for c in study["compressions"]) == 1
+    assert sum("axis=" in c for c in study["compressions"]) == bool(AXES[family(name)])
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +330,9 @@ def test_the_commands_refer_to_what_is_there(
         Path("studies").symlink_to(STUDIES)
         for model in load_study(words[2]).models:
             for sae in model.saes:
-                if not Path(sae).is_dir():
-                    assert f"`{sae}`" in README, "how to come by it"
+                if not is_release(sae) and not Path(sae).is_dir():
+                    said = f"`{sae}`" in README or trained_by(Path(words[2]).name, sae)
+                    assert said, "how to come by it"
                     Path(sae).mkdir(parents=True)
         words = [*words[: words.index("--out")], "--out", str(tmp_path / "out"), "--check"]
         monkeypatch.setattr(sys, "argv", words)

@@ -33,6 +33,8 @@ from bitlens.targets import chosen, try_shapes
 TRIED = 0.5
 """The sparsity at which pruning is tried that has yet to find its own."""
 
+_UNITS = (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3))
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -95,20 +97,21 @@ def _row(name: str, cost: Cost | None) -> tuple[str, ...]:
     if cost is None:
         return (name, "needs the hub", *["–"] * 5)
     each = cost.flop * (1 + cost.twins)
-    work = (
-        f"{each * cost.tokens / 1e12:,.3g} TFLOP"
-        if cost.tokens
-        else f"{each / 1e9:,.3g} GFLOP a token"
-    )
     return (
         name,
         f"{cost.parameters:,}",
         size(cost.weight_bytes),
         str(cost.twins),
-        work,
+        _work(each * cost.tokens) if cost.tokens else f"{_work(each)} a token",
         size(cost.kept_bytes),
         size(cost.least_bytes),
     )
+
+
+def _work(flop: float) -> str:
+    """Operations in the unit that keeps their number short: `18.3 PFLOP`."""
+    unit, scale = next((u, s) for u, s in _UNITS if flop >= s or u == "kFLOP")
+    return f"{flop / scale:.3g} {unit}"
 
 
 def _cost(study: Study, source: ModelSource) -> Cost | None:

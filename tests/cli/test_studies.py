@@ -78,7 +78,7 @@ def test_a_check_tells_what_a_model_costs_and_what_does_not_fit_it(
     done = bitlens("study", path, "--out", tmp_path / "o", "--check")
     assert done.code == 0, done.err
     assert re.search("from the hub: nothing\nnot here: +nothing\n", done.out)
-    assert re.search(r"bare +[\d,]+ +[\d.]+ kB +3 +[\d.e-]+ TFLOP", done.out)
+    assert re.search(r"bare +[\d,]+ +[\d.]+ kB +3 +[\d.]+ [MG]FLOP", done.out)
     path.write_text(text.replace("rtn:bits=4", "rtn:bits=4,group=7"))
     done = bitlens("study", path, "--out", tmp_path / "o", "--check")
     assert done.code == 2
