@@ -94,6 +94,7 @@ def test_a_part_that_is_not_there_is_refused(tmp_path: Path, only: str, found: s
         ("width: [0.5x, 2x]", "width: [wide]", "line 2: train: --width is 'wide'"),
         ("width: [0.5x, 2x]", "width: [2x, 2x]", "line 4: train.width: 2x is given twice"),
         ("width: [0.5x, 2x]", "width: []", "line 4: train.width is not given"),
+        ("width: [0.5x, 2x]", "width: [yes]", "Expected: text"),
         ("k: [4, 8]", "l1: [4, 8]", "--l1 says nothing about topk"),
         ("k: [4, 8]", "k: [0]", "k is 0"),
         ("k: [4, 8]", "k: [4, 8]\n  l1: [1]", "--l1 says nothing about topk"),

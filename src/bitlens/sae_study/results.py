@@ -11,7 +11,7 @@ from bitlens.records import SCHEMA, to_json
 from bitlens.sae.alignment.chance import in_sample_procrustes
 from bitlens.sae.alignment.over_pairs import OverPairs
 from bitlens.sae.alignment.over_seeds import Crossed, mean, normalised, ratio, ratio_normalised
-from bitlens.sae_study.measures import ALIGNED, FROZEN, IN_SAMPLE
+from bitlens.sae_study.measures import ALIGNED, FROZEN, IN_SAMPLE, ROLES
 from bitlens.sae_study.settings import Configuration
 from bitlens.store import write
 
@@ -144,9 +144,11 @@ def _measured(record: Record) -> list[tuple[str, str, dict[str, Crossed]]]:
     for measure in ALIGNED:
         roles: dict[str, Crossed] = {
             {"random": "chance"}.get(role, role): {
-                tuple(map(int, seeds.split())): value for seeds, value in numbers.items()
+                tuple(map(int, seeds.split())): value
+                for seeds, value in sorted(aligned[measure][role].items())
             }
-            for role, numbers in aligned.get(measure, {}).items()
+            for role in ROLES
+            if role in aligned.get(measure, {})
         }
         found.append((RETRAINED, measure, roles))
     return found

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 from pydantic_core import PydanticCustomError
 
 from bitlens.errors import BitlensError
@@ -43,6 +43,13 @@ Counts = Annotated[
 ]
 
 
+Width = Annotated[str, BeforeValidator(lambda width: str(width) if _whole(width) else width)]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 class Training(Settings):
     """The axes of the grid, and what all its SAEs have in common."""
 
@@ -50,7 +57,7 @@ class Training(Settings):
     """Where the SAEs read."""
     architecture: Kind = Field("topk", examples=["topk"])
     """What kind they are."""
-    width: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(
+    width: Annotated[tuple[Width, ...], AfterValidator(_distinct)] = Field(
         min_length=1, examples=["[0.5x, 8x]"]
     )
     """Latents: times the model's width, or a number."""
