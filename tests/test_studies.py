@@ -26,18 +26,15 @@ from bitlens.models.sites import resolve, site
 from bitlens.outlook import absent, costs, from_the_hub
 from bitlens.records import Cell, Metric, Value
 from bitlens.sae.hub import find, is_release
+from bitlens.sae_study.settings import load_sae_study, trains
 from bitlens.store import Store
 from bitlens.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "studies"
 README = (STUDIES / "README.md").read_text(encoding="utf-8")
-FILES = sorted(
-    path.name
-    for path in STUDIES.glob("*.yaml")
-    if "train" not in yaml.safe_load(path.read_text(encoding="utf-8"))
-)
-"""Those of SAEs that are trained are a kind of their own."""
+FILES = sorted(path.name for path in STUDIES.glob("*.yaml") if not trains(path))
+"""Those of SAEs that are trained are a kind of their own (`sae_study/test_files.py`)."""
 PAIRS = [name for name in FILES if name.replace(".yaml", "_corrected.yaml") in FILES]
 APART = [name for name in FILES if name.startswith("what_broke_")]
 """One study on several models, which needs no correction."""
@@ -328,7 +325,9 @@ def test_the_commands_refer_to_what_is_there(
     if words[:2] == ["bitlens", "study"]:
         monkeypatch.chdir(tmp_path)
         Path("studies").symlink_to(STUDIES)
-        for model in load_study(words[2]).models:
+        path = Path(words[2])
+        wanted = load_sae_study(path).study if trains(path) else load_study(path)
+        for model in wanted.models:
             for sae in model.saes:
                 if not is_release(sae) and not Path(sae).is_dir():
                     said = f"`{sae}`" in README or trained_by(Path(words[2]).name, sae)

@@ -83,3 +83,30 @@ def test_a_check_tells_what_a_model_costs_and_what_does_not_fit_it(
     done = bitlens("study", path, "--out", tmp_path / "o", "--check")
     assert done.code == 2
     assert done.err.startswith("bare: ") and "does not divide" in done.err
+
+
+def test_a_study_of_trained_saes_is_checked_and_run_in_parts(
+    bitlens: Command, llama: Path, short_texts: Path, tmp_path: Path
+):
+    """The axes with what is left of them, how many SAEs and what they cost; then the page. A part
+    of an audit's study is refused, and of this one what is not on an axis."""
+    path, out = tmp_path / "study.yaml", tmp_path / "out"
+    path.write_text(
+        "train: {site: resid.0, width: [1x, 2x], k: [4], tokens: [800, 1600], seed: [0, 1, 2],"
+        f" held_out: 500}}\nmodels: ['{llama}']\ncompressions: ['rtn:bits=4']\n"
+        f"text: '{short_texts}'\n"
+    )
+    part = ["--only", "seed=0,1", "--only", "width=1x", "--only", "tokens=800"]
+    done = bitlens("study", path, "--out", out, *part, "--check")
+    assert done.code == 0, done.err
+    assert re.search(r"width: +1x\n", done.out) and re.search(r"seed: +0, 1\n", done.out)
+    assert re.search(r"\nall +4 ", done.out) and "TFLOP" in done.out and not out.exists()
+    done = bitlens("study", path, "--out", out, *part)
+    assert done.code == 0, done.err
+    assert f"Report: {out / 'report.html'}" in done.out.replace("\n", "")
+    done = bitlens("study", path, "--out", out, "--only", "width=3x")
+    assert done.code == 2 and "--only width=3x is not in this study" in done.err
+    other = tmp_path / "audit.yaml"
+    other.write_text(f"models: ['{llama}']\ncompressions: ['rtn:bits=4']\n")
+    done = bitlens("study", other, "--out", out, "--only", "width=1x")
+    assert done.code == 2 and "trains no SAEs" in done.err

@@ -24,12 +24,13 @@ def curves(
     title: str,
     metric: Metric,
     series: Mapping[str, tuple[Mark, Sequence[tuple[str, Row]]]],
+    places: Sequence[str],
     along: str,
     reference: Mapping[str, float] | None = None,
     axis: Axis | None = None,
 ) -> Panel | None:
-    """One chart: by name, a mark and estimates at places along an axis, in its order; None where
-    nothing has a value. `reference`: lines across, by name."""
+    """One chart: by name, a mark and estimates at places along an axis; None where nothing has a
+    value. `reference`: lines across, by name."""
     known = {
         name: (mark, [(x, row) for x, row in rows if row["value"] is not None])
         for name, (mark, rows) in series.items()
@@ -38,8 +39,7 @@ def curves(
     if not rows:
         return None
     axis = axis or fit(metric, rows, list((reference or {}).values()))
-    order = list(dict.fromkeys(x for _, found in series.values() for x, _ in found))
-    x = alt.X("x:O", title=along, sort=order, axis=alt.Axis(labelAngle=0))
+    x = alt.X("x:O", title=along, sort=list(places), axis=alt.Axis(labelAngle=0))
     layers = [*line_layers(axis, at_end=True)]
     points = lines(axis, dict(reference or {}))
     for number, (name, (mark, found)) in enumerate(known.items()):

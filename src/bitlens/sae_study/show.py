@@ -110,7 +110,11 @@ class _Found:
             if (e["twin"], e["width"], e["measure"], e["column"]) == (twin, width, measure, "value")
             and all(e[name] == value for name, value in place.items() if name != axis)
         ]
-        return [(f"{e[axis]:,}", e) for e in sorted(rows, key=lambda e: e[axis])]
+        return [(f"{e[axis]:,}", e) for e in rows]
+
+    def values(self, twin: str, axis: str) -> list[str]:
+        """What an axis holds, in its order."""
+        return [f"{value:,}" for value in sorted({c[axis] for c in self._of(twin)})]
 
     def estimate(
         self, twin: str, place: Place, width: str, measure: str, column: str
@@ -186,15 +190,23 @@ def _activations(found: _Found, twin: str) -> str:
 
 def _told(found: _Found, twin: str, place: Place, widths: Sequence[str]) -> str:
     narrow, wide = widths[0], widths[-1]
-    value = found.ratio(twin, place, IN_SAMPLE, "value")
-    null = found.ratio(twin, place, IN_SAMPLE, "null")
+    value, null, again = (
+        found.ratio(twin, place, IN_SAMPLE, column) for column in ("value", "null", "ceiling")
+    )
     if value is None or null is None or value["value"] is None:
         return "In-sample Procrustes has no ratio."
-    return (
+    told = (
         f"In-sample Procrustes, by which a published study found that SAEs of 0.5x transfer 2.3 "
         f"times better than those of 8x, is {amount(value)} times as large at {narrow} as at "
-        f"{wide} here; of random directions it is {figure(null['value'])} times as large."
+        f"{wide} here; of random directions it is {figure(null['value'])} times as large"
     )
+    if again is not None and again["value"] is not None:
+        told += f", of SAEs of the reference alone {amount(again)} times"
+    ends = [found.estimate(twin, place, width, BEST, "normalised") for width in (narrow, wide)]
+    if all(end is not None and end["value"] is not None for end in ends):
+        far = " and ".join(amount(end) for end in ends if end is not None)
+        told += f". Between chance and seed ceiling the best matches stand at {far}"
+    return f"{told}."
 
 
 def _ratios(found: _Found, twin: str, place: Place, widths: Sequence[str]) -> Table:
@@ -273,14 +285,24 @@ def _retrained(found: _Found, twin: str, place: Place, measure: str, own: Any) -
     if measure == IN_SAMPLE:
         series["random matrices"] = (NULL, found.curve(twin, place, measure, "null"))
     metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
-    return curves(SHORT[measure], metric, series, "width", axis=shares(metric))
+    return curves(
+        SHORT[measure], metric, series, found.widths(twin, place), "width", axis=shares(metric)
+    )
 
 
 def _normalised(found: _Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
     series = {twin: (own, found.curve(twin, place, measure, "normalised"))}
     metric = Metric("normalised", "", "", "lower", 1.0)
     axis = Axis(metric, "linear", -0.5, 2.0, (0, 0.5, 1, 1.5))
-    return curves(SHORT[measure], metric, series, "width", {"chance": 0.0, "ceiling": 1.0}, axis)
+    return curves(
+        SHORT[measure],
+        metric,
+        series,
+        found.widths(twin, place),
+        "width",
+        {"chance": 0.0, "ceiling": 1.0},
+        axis,
+    )
 
 
 def _frozen(found: _Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
@@ -290,12 +312,16 @@ def _frozen(found: _Found, twin: str, place: Place, measure: str, own: Any) -> P
             "reference": (CEILING, found.curve(twin, place, measure, "value")),
             twin: (own, found.curve(twin, place, "fvu_twin", "value")),
         }
-        return curves("FVU", metric, series, "width", axis=shares(metric))
+        return curves(
+            "FVU", metric, series, found.widths(twin, place), "width", axis=shares(metric)
+        )
     series = {
         "other positions": (CHANCE, found.curve(twin, place, measure, "chance")),
         twin: (own, found.curve(twin, place, measure, "value")),
     }
-    return curves(SHORT[measure], metric, series, "width", axis=shares(metric))
+    return curves(
+        SHORT[measure], metric, series, found.widths(twin, place), "width", axis=shares(metric)
+    )
 
 
 def _along_axes(found: _Found, twin: str) -> list[Part]:
@@ -314,8 +340,8 @@ def _along_axes(found: _Found, twin: str) -> list[Part]:
             if max(len(rows) for _, rows in series.values()) < 2:
                 continue
             metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
-            short = curves(SHORT[measure], metric, series, title, axis=shares(metric))
-            panels.append(short)
+            at = found.values(twin, axis)
+            panels.append(curves(SHORT[measure], metric, series, at, title, axis=shares(metric)))
         drawing = _figure(
             axis,
             f"And against {title}?",
@@ -353,7 +379,8 @@ def _widths_table(found: _Found, twin: str, place: Place) -> Table:
         cells = [found.estimate(twin, place, width, measure, column) for width in widths]
         if any(cell is not None and cell["value"] is not None for cell in cells):
             told = f"{SHORT[measure]}: {COLUMNS.get(column, column)}".removesuffix(": ")
-            rows.append((told, *(margin(cell, UNITS.get(measure, "")) for cell in cells)))
+            unit = "" if column == "normalised" else UNITS.get(measure, "")
+            rows.append((told, *(margin(cell, unit) for cell in cells)))
     return Table(
         (Column("measure"), *(Column(width, numeric=True) for width in widths)),
         tuple(rows),
