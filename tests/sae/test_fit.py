@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import r2_score
 
 from bitlens.errors import BitlensError
-from bitlens.sae.fit import Fit, FitTally, check_fit, measure_fit
+from bitlens.sae.fit import Fit, FitTally, check_fit, measure_fit, tally_fit
 from bitlens.sae.sae import Sae, TrainedOn
 
 from .small import ARCHITECTURES, activations, small_sae
@@ -36,6 +36,17 @@ def test_worked_by_hand() -> None:
     fit = measure_fit(sae, torch.tensor([[3.0, 0.0], [1.0, 0.0], [-4.0, 2.0]]))
     assert fit.fvu == pytest.approx(16 / (26 + 8 / 3))
     assert (fit.positions, fit.l0, fit.alive) == (3, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_rates_are_shares_of_the_positions(kind: Any) -> None:
+    """Of every latent; in sum L0."""
+    sae, x = small_sae(kind), activations()
+    tally = tally_fit(sae, x, 7)
+    expected = (sae.encode(x) > 0).double().mean(0)
+    torch.testing.assert_close(tally.rates, expected)
+    assert float(tally.rates.sum()) == pytest.approx(tally.result().l0)
+    assert FitTally(sae).rates.sum() == 0
 
 
 def test_identity_loses_nothing() -> None:

@@ -124,6 +124,16 @@ def test_looks_are_json_and_tell_what_is_going_on(tmp_path: Path) -> None:
     assert describe([Fit(9, None, 0.0, 0.0)]) == "FVU none, L0 0.0, alive 0%"
 
 
+def test_whoever_trains_many_may_look_less_often() -> None:
+    """The same weights; two looks, the last of which is at the end."""
+    _, rows, held = planted()
+    job = Job(SHORT, "one", "resid.0", TrainedOn("none"))
+    (found,) = train(InMemory({"": rows}), {"": held}, [job], quiet=True, looks=2)
+    (usual,) = train(InMemory({"": rows}), {"": held}, [job], quiet=True)
+    assert [look["steps"] for look in found.looks] == [30, 60]
+    assert same(found.sae, usual.sae) and found.looks[-1] == usual.looks[-1]
+
+
 def test_what_does_not_stay_finite_is_said() -> None:
     """A rate beyond all measure is a mistake, not an SAE of NaN."""
     with pytest.raises(BitlensError, match="did not stay finite"):
