@@ -69,22 +69,34 @@ class Results:
             self.configurations.remove(before)
         self.configurations.append(record)
 
+    def keep(self) -> None:
+        """What was measured so far, to go on from; what it says over seeds waits for the end."""
+        self._write(self._measured)
+
     def write(self) -> None:
         """All of it, or what was there before."""
-        write(self.path, f"{to_json(self.content, indent=1)}\n".encode())
+        self._write(self.content)
 
     @property
     def content(self) -> Record:
-        """What the file holds."""
+        """What the file holds in the end."""
         width = self.about["width"]
+        return self._measured | {
+            "estimates": [row for c in self.configurations for row in estimates(c, width)],
+            "ratios": ratios(self.configurations, width),
+        }
+
+    @property
+    def _measured(self) -> Record:
         return {
             "schema": SCHEMA,
             "about": self.about,
             "cka": self.cka,
             "configurations": self.configurations,
-            "estimates": [row for c in self.configurations for row in estimates(c, width)],
-            "ratios": ratios(self.configurations, width),
         }
+
+    def _write(self, content: Record) -> None:
+        write(self.path, f"{to_json(content, indent=1)}\n".encode())
 
     def _find(self, record: Record) -> Record | None:
         place = _place(record)

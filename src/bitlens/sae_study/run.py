@@ -61,8 +61,8 @@ def run(study: SaeStudy, only: Sequence[str], out: Path, say: Callable[[str], No
             for configuration in group:
                 for twin in axes["twin"]:
                     work.measure(results, configuration, twin)
-                results.write()
         work.forget()
+    results.write()
     write(out / PAGE, page_of(results.content).encode())
     return out / PAGE
 
@@ -192,6 +192,7 @@ class _Work:
                 "aligned": plain(aligned(reference, other)),
             }
         )
+        results.keep()
 
     def forget(self) -> None:
         """The activations of a data size."""
