@@ -124,7 +124,7 @@ def test_documents_that_nothing_reads_are_said_not_to_be(
     """As they were named; those that ship with bitlens were perhaps named by nobody."""
     said: list[str] = []
     say_unread(study(to), said.append)
-    assert said == [f"No calibration is needed for {to}: {other_texts} is not read."]
+    assert said == [f"Nothing is calibrated here: {other_texts} is not read."]
     for calibration in (None, "demo"):
         say_unread(study(to, calibration=calibration), said.append)
     assert len(said) == 1

@@ -99,6 +99,7 @@ ALLOWED: dict[str, set[str]] = {
     "grid": {"sae"},
     "material": {
         "activations",
+        "calibration",
         "compress",
         "data",
         "evaluation",

@@ -30,7 +30,7 @@ def run(llama: Path, short_texts: Path, other_texts: Path) -> Run:
         wanted = [spec for spec in on if spec != "reference"]
         study = audit_of(
             str(llama), wanted or "nothing", controls=(), text=str(text), memory=memory,
-            calibration=str(other_texts), tokens=0,
+            calibration=str(other_texts) if wanted else None, tokens=0,
         )  # fmt: skip
         grid = Grid(**{"site": "resid.0", "widths": ("2x",), "ks": (4,), "epochs": 30, **settings})
         table: Table = train_saes(study, on, grid, out, said.append)
@@ -59,6 +59,7 @@ def test_one_sae_is_a_folder_that_fits_its_model(run: Run, tmp_path: Path) -> No
     record = json.loads((tmp_path / "sae" / RECORD).read_text())
     assert rows[0]["of"] == "reference" and rows[0]["FVU"] == f"{record['held out']['fvu']:.1%}"
     assert "22 documents to learn from, 2 documents held out" in said[0]
+    assert "30 steps of 2,048 positions are few" in said[1]
     assert sum(record["dead"].values()) == round((1 - record["held out"]["alive"]) * sae.latents)
     assert sae.firing_rate is not None
     assert float(sae.firing_rate.sum()) == pytest.approx(record["held out"]["l0"], rel=1e-5)

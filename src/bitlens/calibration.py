@@ -55,7 +55,7 @@ def say_unread(study: Study, say: Callable[[str], None]) -> None:
         return
     if not source.startswith(PREFIX) and not Path(source).expanduser().exists():
         read_texts(source)
-    say(f"No calibration is needed for {', '.join(study.compressions)}: {source} is not read.")
+    say(f"Nothing is calibrated here: {source} is not read.")
 
 
 def _asks_for_data(study: Study) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from bitlens.activations import Reading, Streamed, in_parts
+from bitlens.calibration import say_unread
 from bitlens.compress import parse
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
@@ -149,6 +150,7 @@ def ground(study: Study, streams: Sequence[str], name: str, say: Callable[[str],
     """The model of a study of one, its texts, and the place of this name in it. BitlensError for
     a place where no SAE is trained."""
     (model,) = study.models
+    say_unread(study, say)
     memory = parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(model))
     loaded = load(model, memory)
     layout = Layout(loaded.model)

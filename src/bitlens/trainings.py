@@ -29,6 +29,8 @@ from bitlens.sweep import REFERENCE
 
 RECORD = "training.json"
 """Written last: a folder with one is complete."""
+FEW_STEPS = 500
+"""With fewer an SAE is far from what its settings can give."""
 
 
 def train_saes(
@@ -62,6 +64,9 @@ def train_saes(
     jobs = _jobs(grid, names, material, out, single)
     done = {job.label: finished(job) for job in jobs}
     wanted = [job for job in jobs if done[job.label] is None]
+    if wanted and (steps := wanted[0].recipe.steps) < FEW_STEPS:
+        asked = f"{count(steps, 'step')} of {Recipe.batch:,} positions"
+        say(f"{asked} are few: more --tokens or --epochs make better SAEs.")
     made = train(material.source, material.held_out, wanted, grid.patience) if wanted else []
     records = {trained.job.label: keep(trained, material) for trained in made}
     records |= {label: record for label, record in done.items() if record is not None}

@@ -28,9 +28,10 @@ def study(
         ),
     ] = [],  # noqa: B006
 ) -> None:
-    """Audit a grid of models, compressions and seeds, or train SAEs on them and compare those.
+    """Audit a grid of models and compressions, or of SAEs.
 
-    What fails says why, and the rest goes on. The same command again computes only what is missing.
+    SAEs are trained on a model and its twins, and compared. What fails says why, and the rest goes
+    on. The same command again computes only what is missing.
     """
     if trains(path):
         _train(load_sae_study(path), out, check, only)
