@@ -158,8 +158,8 @@ class Study(Settings):
     """Which positions count. content: no padding, no BOS, no first position; last: the last token
     of each document, of whose prediction behaviour and lens then speak."""
     sites: tuple[str, ...] = Field((), examples=["[resid.*]"])
-    """Where geometry and attention look: resid.*, attn.3, blocks.6.hook_resid_post,
-    model.layers.6; none named: everywhere."""
+    """Where geometry and attention look: resid.*, resid.::4 (every fourth block), resid.-2: (the
+    last two), attn.3, blocks.6.hook_resid_post, model.layers.6; none named: everywhere."""
     seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], AfterValidator(_distinct)] = (
         Field((0,), min_length=1, examples=["[0]"])
     )
