@@ -21,8 +21,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-CALIBRATION = "".join(f'{{"text": "{word} " }}\n' for word in ("one two three " * 20, "four " * 30))
-"""Apart from the texts."""
+CALIBRATION = "".join(
+    f'{{"text": "{" ".join(str(n * n % 97) for n in range(begin, begin + 120))}"}}\n'
+    for begin in range(0, 1200, 120)
+)
+"""Apart from the texts, and more positions than a model is wide."""
 COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
 
 
@@ -69,13 +72,17 @@ def test_make_has_what_the_readme_names(target: str):
 def test_the_commands_work_one_after_the_other(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """As they stand there; the demo's texts are replaced by short ones."""
+    """As they stand there; the demo's texts are replaced by short ones, SAEs are small."""
     for command in COMMANDS:
         if not command.startswith("bitlens "):
             continue
         words = shlex.split(command)
         if words[1] == "audit" and "--text" not in words:
             words += ["--text", "texts.jsonl"]
+        if words[1] == "repair":
+            words += ["--calibration", "calibration.jsonl"]
+        if words[1] == "train-sae":
+            words += ["--tokens", "3000", "--width", "2x", "--k", "8"]
         monkeypatch.setattr(sys, "argv", words)
         try:
             cli.main()
