@@ -177,7 +177,7 @@ class _Work:
             name: {str(seed): _measured(self._folder(configuration, name, seed)) for seed in s}
             for name, s in ((REFERENCE, reference), (twin, other))
         }
-        rows = self.held_out
+        here, there = self.held_out[REFERENCE], self.held_out[twin]
         results.put(
             {
                 **asdict(configuration),
@@ -186,7 +186,7 @@ class _Work:
                 "fingerprints": prints,
                 "saes": records,
                 "frozen": {
-                    str(seed): plain(frozen(sae, rows[REFERENCE], rows[twin]))
+                    str(seed): plain(frozen(sae.to(here.device), here, there))
                     for seed, sae in reference.items()
                 },
                 "aligned": plain(aligned(reference, other)),
