@@ -24,7 +24,8 @@ from bitlens.report.parts import (
 from bitlens.report.wording import amount, count, figure, margin
 from bitlens.sae.alignment.compare import BEST, MUTUAL, ROTATED, SHARED
 from bitlens.sae.categories import CATEGORIES
-from bitlens.sae_study.figures import CEILING, CHANCE, NULL, Row, curves, shares
+from bitlens.sae_study.figures import CEILING, CHANCE, NULL, curves, shares
+from bitlens.sae_study.found import Found, Place
 from bitlens.sae_study.measures import ALIGNED, IN_SAMPLE, SURVIVAL, R
 from bitlens.sae_study.results import AXES, FROZEN_MODE, RETRAINED
 
@@ -43,9 +44,6 @@ SHORT = {
 UNITS = {SURVIVAL: "share", "fvu_reference": "share", "fvu_twin": "share"}
 UNITS |= {MUTUAL: "share", SHARED: "share"}
 
-Place = tuple[float, int, int]
-"""Penalty, epochs and tokens."""
-
 
 def page_of(content: Mapping[str, Any]) -> str:
     """The whole file; the same results give the same text."""
@@ -55,7 +53,7 @@ def page_of(content: Mapping[str, Any]) -> str:
 def page(content: Mapping[str, Any]) -> Page:
     """Everything, as parts."""
     about, twins = content["about"], sorted({c["twin"] for c in content["configurations"]})
-    found = _Found(content)
+    found = Found(content)
     sections = [Section("short", "In short", tuple(_short(found, twins)))]
     for n, twin in enumerate(twins):
         parts = (*_against_width(found, twin), *_along_axes(found, twin), *_flows(found, twin))
@@ -73,98 +71,13 @@ def page(content: Mapping[str, Any]) -> Page:
     return Page(title, subtitle, tuple(sections))
 
 
-class _Found:
-    """The results, by the questions the page asks of them."""
-
-    def __init__(self, content: Mapping[str, Any]) -> None:
-        self.about, self.cka = content["about"], content["cka"]
-        self.configurations = content["configurations"]
-        self.estimates, self.ratios = content["estimates"], content["ratios"]
-
-    @property
-    def penalty(self) -> str:
-        return str(self.about["penalty"])
-
-    def main(self, twin: str) -> Place:
-        """Where most widths were trained; of several, with most data, then epochs, and of those
-        the middle penalty."""
-        widths: dict[Place, int] = {}
-        for c in self._of(twin):
-            widths[_place(c)] = widths.get(_place(c), 0) + 1
-        most = [place for place, number in widths.items() if number == max(widths.values())]
-        tokens = max(place[2] for place in most)
-        epochs = max(place[1] for place in most if place[2] == tokens)
-        penalties = sorted(place[0] for place in most if place[1:] == (epochs, tokens))
-        return penalties[len(penalties) // 2], epochs, tokens
-
-    def curve(self, twin: str, place: Place, measure: str, column: str) -> list[tuple[str, Row]]:
-        """By width."""
-        return [(e["width"], e) for e in self._at(twin, place, measure, column)]
-
-    def along(self, twin: str, axis: str, width: str, measure: str) -> list[tuple[str, Row]]:
-        """By another axis, the rest as in the main place."""
-        place = dict(zip(("penalty", "epochs", "tokens"), self.main(twin), strict=True))
-        rows = [
-            e
-            for e in self.estimates
-            if (e["twin"], e["width"], e["measure"], e["column"]) == (twin, width, measure, "value")
-            and all(e[name] == value for name, value in place.items() if name != axis)
-        ]
-        return [(f"{e[axis]:,}", e) for e in rows]
-
-    def values(self, twin: str, axis: str) -> list[str]:
-        """What an axis holds, in its order."""
-        return [f"{value:,}" for value in sorted({c[axis] for c in self._of(twin)})]
-
-    def estimate(
-        self, twin: str, place: Place, width: str, measure: str, column: str
-    ) -> Row | None:
-        return dict(self.curve(twin, place, measure, column)).get(width)
-
-    def ratio(self, twin: str, place: Place, measure: str, column: str) -> Row | None:
-        rows = [
-            r
-            for r in self.ratios
-            if (r["twin"], r["measure"], r["column"]) == (twin, measure, column)
-            and _place(r) == place
-        ]
-        return rows[0] if rows else None
-
-    def widths(self, twin: str, place: Place) -> list[str]:
-        """From narrow to wide."""
-        there = [c for c in self._of(twin) if _place(c) == place]
-        return [c["width"] for c in sorted(there, key=lambda c: c["latents"])]
-
-    def flows(self, twin: str, place: Place) -> list[tuple[str, list[list[list[int]]]]]:
-        """By width, each seed's."""
-        there = [c for c in self._of(twin) if _place(c) == place]
-        there.sort(key=lambda c: c["latents"])
-        return [(c["width"], [f["flow"] for f in c["frozen"].values()]) for c in there]
-
-    def _of(self, twin: str) -> list[Mapping[str, Any]]:
-        return [c for c in self.configurations if c["twin"] == twin]
-
-    def _at(self, twin: str, place: Place, measure: str, column: str) -> list[Row]:
-        rows = [
-            e
-            for e in self.estimates
-            if (e["twin"], e["measure"], e["column"]) == (twin, measure, column)
-            and _place(e) == place
-        ]
-        return sorted(rows, key=lambda e: e["latents"])
-
-
-def _place(row: Mapping[str, Any]) -> Place:
-    return row["penalty"], row["epochs"], row["tokens"]
-
-
-def _where(found: _Found, place: Place) -> str:
+def _where(found: Found, place: Place) -> str:
     penalty, epochs, tokens = place
     times = count(epochs, "epoch")
     return f"{found.penalty} {penalty:g}, {times}, {tokens:,} tokens"
 
 
-def _short(found: _Found, twins: Sequence[str]) -> list[Part]:
+def _short(found: Found, twins: Sequence[str]) -> list[Part]:
     """The published ratio, beside what random directions give."""
     parts: list[Part] = []
     for twin in twins:
@@ -179,7 +92,7 @@ def _short(found: _Found, twins: Sequence[str]) -> list[Part]:
     return parts
 
 
-def _activations(found: _Found, twin: str) -> str:
+def _activations(found: Found, twin: str) -> str:
     known = found.cka.get(twin, {})
     if known.get("value") is None:
         return "debiased CKA of the activations is not known"
@@ -188,7 +101,7 @@ def _activations(found: _Found, twin: str) -> str:
     return f"debiased CKA of the activations {amount(value)}{chance}"
 
 
-def _told(found: _Found, twin: str, place: Place, widths: Sequence[str]) -> str:
+def _told(found: Found, twin: str, place: Place, widths: Sequence[str]) -> str:
     narrow, wide = widths[0], widths[-1]
     value, null, again = (
         found.ratio(twin, place, IN_SAMPLE, column) for column in ("value", "null", "ceiling")
@@ -209,7 +122,7 @@ def _told(found: _Found, twin: str, place: Place, widths: Sequence[str]) -> str:
     return f"{told}."
 
 
-def _ratios(found: _Found, twin: str, place: Place, widths: Sequence[str]) -> Table:
+def _ratios(found: Found, twin: str, place: Place, widths: Sequence[str]) -> Table:
     columns = ("value", "chance", "ceiling", "normalised")
     rows = []
     for measure in (SURVIVAL, R, "fvu_reference", "fvu_twin", *ALIGNED):
@@ -233,7 +146,7 @@ def _ratios(found: _Found, twin: str, place: Place, widths: Sequence[str]) -> Ta
     )
 
 
-def _against_width(found: _Found, twin: str) -> tuple[Part, ...]:
+def _against_width(found: Found, twin: str) -> tuple[Part, ...]:
     place = found.main(twin)
     own = marks([twin])[twin]
     return tuple(
@@ -276,7 +189,7 @@ def _against_width(found: _Found, twin: str) -> tuple[Part, ...]:
     )
 
 
-def _retrained(found: _Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
+def _retrained(found: Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
     series = {
         "random directions": (CHANCE, found.curve(twin, place, measure, "chance")),
         "seed ceiling": (CEILING, found.curve(twin, place, measure, "ceiling")),
@@ -290,7 +203,7 @@ def _retrained(found: _Found, twin: str, place: Place, measure: str, own: Any) -
     )
 
 
-def _normalised(found: _Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
+def _normalised(found: Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
     series = {twin: (own, found.curve(twin, place, measure, "normalised"))}
     metric = Metric("normalised", "", "", "lower", 1.0)
     axis = Axis(metric, "linear", -0.5, 2.0, (0, 0.5, 1, 1.5))
@@ -305,7 +218,7 @@ def _normalised(found: _Found, twin: str, place: Place, measure: str, own: Any) 
     )
 
 
-def _frozen(found: _Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
+def _frozen(found: Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
     metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
     if measure == "fvu_reference":
         series = {
@@ -324,7 +237,7 @@ def _frozen(found: _Found, twin: str, place: Place, measure: str, own: Any) -> P
     )
 
 
-def _along_axes(found: _Found, twin: str) -> list[Part]:
+def _along_axes(found: Found, twin: str) -> list[Part]:
     """Every other axis of which more than one value was run at the main place's others."""
     place, parts = found.main(twin), list[Part]()
     widths = found.widths(twin, place)
@@ -369,7 +282,7 @@ def _figure(
     return Figure(name, title, key, (Strip("", there),), caption, tuple(legend), tuple(beside))
 
 
-def _widths_table(found: _Found, twin: str, place: Place) -> Table:
+def _widths_table(found: Found, twin: str, place: Place) -> Table:
     """A row a number, a column a width."""
     widths = found.widths(twin, place)
     wanted = [(measure, "value") for measure in ("fvu_reference", "fvu_twin", SURVIVAL, R)]
@@ -399,7 +312,7 @@ COLUMNS = {
 }
 
 
-def _flows(found: _Found, twin: str) -> list[Part]:
+def _flows(found: Found, twin: str) -> list[Part]:
     place = found.main(twin)
     rows = []
     for width, flows in found.flows(twin, place):
@@ -431,7 +344,7 @@ def _ledger(content: Mapping[str, Any]) -> Ledger:
     )
 
 
-def _method(found: _Found) -> tuple[Part, ...]:
+def _method(found: Found) -> tuple[Part, ...]:
     return (
         Prose(
             "Alignment is of decoder directions of latents that fired on the held-out documents; "
