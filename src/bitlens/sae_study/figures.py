@@ -1,73 +1,148 @@
-"""How do numbers of SAEs run along an axis of a study? Curves with their intervals."""
+"""What is drawn of a study of trained SAEs? Against width, and against what else was varied."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import altair as alt
+from collections.abc import Sequence
 
 from bitlens.records import Metric
-from bitlens.report.axes import Axis, fit
-from bitlens.report.charts import HEIGHT, frame, line_layers, lines, only, point, tooltip
-from bitlens.report.palette import CONTROL, INK, Mark
-from bitlens.report.parts import Panel
-
-Row = dict[str, Any]
-
-CHANCE = Mark(CONTROL, "circle", "●")
-CEILING = Mark(INK, "square", "□")
-"""Hollow, and larger than what may lie on it."""
-NULL = Mark(INK, "stroke", "┈")
-DASHES = {NULL: [2, 3], CHANCE: [4, 3]}
+from bitlens.report.axes import Axis
+from bitlens.report.palette import Mark, marks
+from bitlens.report.parts import Figure, Panel, Strip
+from bitlens.sae.alignment.compare import BEST, SHARED
+from bitlens.sae_study.curves import CEILING, CHANCE, NULL, curves, shares
+from bitlens.sae_study.found import Found, Place
+from bitlens.sae_study.measures import ALIGNED, IN_SAMPLE, SHORT, SURVIVAL, UNITS, R
 
 
-def curves(
-    title: str,
-    metric: Metric,
-    series: Mapping[str, tuple[Mark, Sequence[tuple[str, Row]]]],
-    places: Sequence[str],
-    along: str,
-    reference: Mapping[str, float] | None = None,
-    axis: Axis | None = None,
-) -> Panel | None:
-    """One chart: by name, a mark and estimates at places along an axis; None where nothing has a
-    value. `reference`: lines across, by name."""
-    known = {
-        name: (mark, [(x, row) for x, row in rows if row["value"] is not None])
-        for name, (mark, rows) in series.items()
+def against_width(found: Found, twin: str) -> tuple[Figure, ...]:
+    """Trained on either model, between chance and seed ceiling, and read frozen."""
+    place = found.main(twin)
+    own = marks([twin])[twin]
+    return tuple(
+        part
+        for part in (
+            _figure(
+                "alignment",
+                "Are SAEs that were trained on either model alike?",
+                [_retrained(found, twin, place, measure, own) for measure in ALIGNED],
+                f"SAEs of the reference against those of {twin}, of different seeds; random "
+                "directions have the twin's mean and covariance, those without structure are "
+                f"uniform. {found.where(place)}.",
+                [(own, f"SAEs of {twin}")],
+                [
+                    (CEILING, "SAEs of the reference, the seed ceiling"),
+                    (CHANCE, "random directions, chance"),
+                    (NULL, "random directions without structure, by formula"),
+                ],
+            ),
+            _figure(
+                "normalised",
+                "And between chance and seed ceiling?",
+                [_normalised(found, twin, place, measure, own) for measure in ALIGNED],
+                "0: as alike as random directions; 1: as alike as SAEs of the reference trained "
+                "again. Where the ceiling is hardly above chance, the number says little.",
+                [(own, twin)],
+            ),
+            _figure(
+                "frozen",
+                "Does the reference's SAE say the same of the twin?",
+                [_frozen(found, twin, place, m, own) for m in (SURVIVAL, R, "fvu_reference")],
+                "One SAE on both models, at the same positions: nothing is matched. Survived: "
+                "active latents with a correlation above 0.9.",
+                [(own, twin)],
+                [(CEILING, "the reference"), (CHANCE, "other positions, chance")],
+            ),
+        )
+        if part is not None
+    )
+
+
+def _retrained(found: Found, twin: str, place: Place, measure: str, own: Mark) -> Panel | None:
+    series = {
+        "random directions": (CHANCE, found.curve(twin, place, measure, "chance")),
+        "seed ceiling": (CEILING, found.curve(twin, place, measure, "ceiling")),
+        twin: (own, found.curve(twin, place, measure, "value")),
     }
-    rows = [row for _, found in known.values() for _, row in found]
-    if not rows:
+    if measure == IN_SAMPLE:
+        series["random matrices"] = (NULL, found.curve(twin, place, measure, "null"))
+    metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
+    return curves(
+        SHORT[measure], metric, series, found.widths(twin, place), "width", axis=shares(metric)
+    )
+
+
+def _normalised(found: Found, twin: str, place: Place, measure: str, own: Mark) -> Panel | None:
+    series = {twin: (own, found.curve(twin, place, measure, "normalised"))}
+    metric = Metric("normalised", "", "", "lower", 1.0)
+    axis = Axis(metric, "linear", -0.5, 2.0, (0, 0.5, 1, 1.5))
+    return curves(
+        SHORT[measure],
+        metric,
+        series,
+        found.widths(twin, place),
+        "width",
+        {"chance": 0.0, "ceiling": 1.0},
+        axis,
+    )
+
+
+def _frozen(found: Found, twin: str, place: Place, measure: str, own: Mark) -> Panel | None:
+    metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
+    if measure == "fvu_reference":
+        series = {
+            "reference": (CEILING, found.curve(twin, place, measure, "value")),
+            twin: (own, found.curve(twin, place, "fvu_twin", "value")),
+        }
+        return curves(
+            "FVU", metric, series, found.widths(twin, place), "width", axis=shares(metric)
+        )
+    series = {
+        "other positions": (CHANCE, found.curve(twin, place, measure, "chance")),
+        twin: (own, found.curve(twin, place, measure, "value")),
+    }
+    return curves(
+        SHORT[measure], metric, series, found.widths(twin, place), "width", axis=shares(metric)
+    )
+
+
+def along_axes(found: Found, twin: str) -> list[Figure]:
+    """Every other axis of which more than one value was run at the main place's others."""
+    place, parts = found.main(twin), list[Figure]()
+    widths = found.widths(twin, place)
+    drawn = marks(widths)
+    for axis, title in (
+        ("penalty", found.penalty),
+        ("epochs", "epochs"),
+        ("tokens", "tokens learnt from"),
+    ):
+        panels = []
+        for measure in ("fvu_reference", SURVIVAL, BEST, SHARED, IN_SAMPLE):
+            series = {w: (drawn[w], found.along(twin, axis, w, measure)) for w in widths}
+            if max(len(rows) for _, rows in series.values()) < 2:
+                continue
+            metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
+            at = found.values(twin, axis)
+            panels.append(curves(SHORT[measure], metric, series, at, title, axis=shares(metric)))
+        drawing = _figure(
+            axis,
+            f"And against {title}?",
+            panels,
+            f"A curve a width; what is not on the axis as above: {found.where(place)}.",
+            [(drawn[w], w) for w in widths],
+        )
+        if drawing is not None:
+            parts.append(drawing)
+    return parts
+
+
+def _figure(
+    name: str,
+    title: str,
+    panels: Sequence[Panel | None],
+    caption: str,
+    legend: Sequence[tuple[Mark, str]],
+    beside: Sequence[tuple[Mark, str]] = (),
+) -> Figure | None:
+    there = tuple(panel for panel in panels if panel is not None)
+    if not there:
         return None
-    axis = axis or fit(metric, rows, list((reference or {}).values()))
-    x = alt.X("x:O", title=along, sort=list(places), axis=alt.Axis(labelAngle=0))
-    layers = [*line_layers(axis, at_end=True)]
-    points = lines(axis, dict(reference or {}))
-    for number, (name, (mark, found)) in enumerate(known.items()):
-        kind = f"curve {number}"
-        layers += _curve(axis, kind, mark, x, along)
-        points += [point(axis, row, place, name, kind) for place, row in found]
-    return Panel(title, frame(axis, layers, HEIGHT), tuple(points))
-
-
-def shares(metric: Metric, label: str = "") -> Axis:
-    """From nothing to everything: charts that can be compared."""
-    return Axis(metric, "linear", -0.06, 1.08, (0, 0.25, 0.5, 0.75, 1), label)
-
-
-def _curve(axis: Axis, kind: str, mark: Mark, x: alt.X, along: str) -> list[alt.Chart]:
-    of, dash = only(kind), DASHES.get(mark, [1, 0])
-    told = tooltip(axis, {"who": "of", "x": along})
-    path = of.mark_line(color=mark.colour, strokeDash=dash).encode(x=x, y=axis.y())
-    if mark is NULL:
-        return [path]
-    return [
-        path,
-        of.mark_rule(color=mark.colour, strokeWidth=2).encode(x=x, y=axis.y("lo"), y2="hi:Q"),
-        of.mark_point(
-            filled=mark is not CEILING,
-            size=150 if mark is CEILING else 50,
-            opacity=1,
-            color=mark.colour,
-            shape=mark.shape,
-        ).encode(x=x, y=axis.y(), tooltip=told),
-    ]
+    key = "Bars: 95 % interval over seeds."
+    return Figure(name, title, key, (Strip("", there),), caption, tuple(legend), tuple(beside))

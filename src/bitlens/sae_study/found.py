@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bitlens.sae_study.figures import Row
+from bitlens.report.wording import count
+from bitlens.sae_study.curves import Row
 
 Place = tuple[float, int, int]
 """Penalty, epochs and tokens."""
@@ -21,6 +22,12 @@ class Found:
     def penalty(self) -> str:
         """What the axis is called: k or l1."""
         return str(self.about["penalty"])
+
+    def where(self, place: Place) -> str:
+        """What was not varied, in words."""
+        penalty, epochs, tokens = place
+        times = count(epochs, "epoch")
+        return f"{self.penalty} {penalty:g}, {times}, {tokens:,} tokens"
 
     def main(self, twin: str) -> Place:
         """Where most widths were trained; of several, with most data, then epochs, and of those

@@ -31,6 +31,20 @@ ALIGNED = (BEST, MUTUAL, SHARED, ROTATED, IN_SAMPLE)
 ROLES = ("value", "same", "random", "ceiling")
 """Reference against twin, of different seeds and of the same one; reference against random
 directions like the twin's; reference against reference, of different seeds."""
+SHORT = {
+    BEST: "best match",
+    MUTUAL: "mutual nearest",
+    SHARED: "matched at 0.7",
+    ROTATED: "held-out Procrustes",
+    IN_SAMPLE: "in-sample Procrustes",
+    SURVIVAL: "survived",
+    R: "median r",
+    "fvu_reference": "FVU, reference",
+    "fvu_twin": "FVU, twin",
+}
+"""What a table calls them."""
+UNITS = {SURVIVAL: "share", "fvu_reference": "share", "fvu_twin": "share"}
+UNITS |= {MUTUAL: "share", SHARED: "share"}
 _ROWS = 4096
 
 

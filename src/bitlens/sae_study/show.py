@@ -3,46 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bitlens.records import Metric
-from bitlens.report.axes import Axis
 from bitlens.report.evidence import visible
 from bitlens.report.html import html
-from bitlens.report.palette import Mark, marks
 from bitlens.report.parts import (
     Column,
     Facts,
-    Figure,
     Ledger,
     Page,
-    Panel,
     Part,
     Prose,
     Section,
-    Strip,
     Table,
 )
 from bitlens.report.wording import amount, count, figure, margin
-from bitlens.sae.alignment.compare import BEST, MUTUAL, ROTATED, SHARED
+from bitlens.sae.alignment.compare import BEST
 from bitlens.sae.categories import CATEGORIES
-from bitlens.sae_study.figures import CEILING, CHANCE, NULL, curves, shares
+from bitlens.sae_study.figures import against_width, along_axes
 from bitlens.sae_study.found import Found, Place
-from bitlens.sae_study.measures import ALIGNED, IN_SAMPLE, SURVIVAL, R
+from bitlens.sae_study.measures import ALIGNED, IN_SAMPLE, SHORT, SURVIVAL, UNITS, R
 from bitlens.sae_study.results import AXES, FROZEN_MODE, RETRAINED
 
 PAGE = "report.html"
-SHORT = {
-    BEST: "best match",
-    MUTUAL: "mutual nearest",
-    SHARED: "matched at 0.7",
-    ROTATED: "held-out Procrustes",
-    IN_SAMPLE: "in-sample Procrustes",
-    SURVIVAL: "survived",
-    R: "median r",
-    "fvu_reference": "FVU, reference",
-    "fvu_twin": "FVU, twin",
-}
-UNITS = {SURVIVAL: "share", "fvu_reference": "share", "fvu_twin": "share"}
-UNITS |= {MUTUAL: "share", SHARED: "share"}
 
 
 def page_of(content: Mapping[str, Any]) -> str:
@@ -56,8 +37,9 @@ def page(content: Mapping[str, Any]) -> Page:
     found = Found(content)
     sections = [Section("short", "In short", tuple(_short(found, twins)))]
     for n, twin in enumerate(twins):
-        parts = (*_against_width(found, twin), *_along_axes(found, twin), *_flows(found, twin))
-        sections.append(Section(f"twin-{n}", twin, parts))
+        parts: list[Part] = [_widths_table(found, twin, found.main(twin))]
+        parts += [*against_width(found, twin), *along_axes(found, twin), _flows(found, twin)]
+        sections.append(Section(f"twin-{n}", twin, tuple(parts)))
     sections += [
         Section("numbers", "All numbers", (_ledger(content),)),
         Section("method", "Method and limits", _method(found)),
@@ -71,19 +53,13 @@ def page(content: Mapping[str, Any]) -> Page:
     return Page(title, subtitle, tuple(sections))
 
 
-def _where(found: Found, place: Place) -> str:
-    penalty, epochs, tokens = place
-    times = count(epochs, "epoch")
-    return f"{found.penalty} {penalty:g}, {times}, {tokens:,} tokens"
-
-
 def _short(found: Found, twins: Sequence[str]) -> list[Part]:
     """The published ratio, beside what random directions give."""
     parts: list[Part] = []
     for twin in twins:
         place = found.main(twin)
         widths = found.widths(twin, place)
-        parts.append(Facts(((twin, _activations(found, twin)), ("SAEs", _where(found, place)))))
+        parts.append(Facts(((twin, _activations(found, twin)), ("SAEs", found.where(place)))))
         if len(widths) < 2:
             parts.append(Prose("One width alone: there is nothing to compare it with."))
             continue
@@ -146,142 +122,6 @@ def _ratios(found: Found, twin: str, place: Place, widths: Sequence[str]) -> Tab
     )
 
 
-def _against_width(found: Found, twin: str) -> tuple[Part, ...]:
-    place = found.main(twin)
-    own = marks([twin])[twin]
-    return tuple(
-        part
-        for part in (
-            _widths_table(found, twin, place),
-            _figure(
-                "alignment",
-                "Are SAEs that were trained on either model alike?",
-                [_retrained(found, twin, place, measure, own) for measure in ALIGNED],
-                f"SAEs of the reference against those of {twin}, of different seeds; random "
-                "directions have the twin's mean and covariance, those without structure are "
-                f"uniform. {_where(found, place)}.",
-                [(own, f"SAEs of {twin}")],
-                [
-                    (CEILING, "SAEs of the reference, the seed ceiling"),
-                    (CHANCE, "random directions, chance"),
-                    (NULL, "random directions without structure, by formula"),
-                ],
-            ),
-            _figure(
-                "normalised",
-                "And between chance and seed ceiling?",
-                [_normalised(found, twin, place, measure, own) for measure in ALIGNED],
-                "0: as alike as random directions; 1: as alike as SAEs of the reference trained "
-                "again. Where the ceiling is hardly above chance, the number says little.",
-                [(own, twin)],
-            ),
-            _figure(
-                "frozen",
-                "Does the reference's SAE say the same of the twin?",
-                [_frozen(found, twin, place, m, own) for m in (SURVIVAL, R, "fvu_reference")],
-                "One SAE on both models, at the same positions: nothing is matched. Survived: "
-                "active latents with a correlation above 0.9.",
-                [(own, twin)],
-                [(CEILING, "the reference"), (CHANCE, "other positions, chance")],
-            ),
-        )
-        if part is not None
-    )
-
-
-def _retrained(found: Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
-    series = {
-        "random directions": (CHANCE, found.curve(twin, place, measure, "chance")),
-        "seed ceiling": (CEILING, found.curve(twin, place, measure, "ceiling")),
-        twin: (own, found.curve(twin, place, measure, "value")),
-    }
-    if measure == IN_SAMPLE:
-        series["random matrices"] = (NULL, found.curve(twin, place, measure, "null"))
-    metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
-    return curves(
-        SHORT[measure], metric, series, found.widths(twin, place), "width", axis=shares(metric)
-    )
-
-
-def _normalised(found: Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
-    series = {twin: (own, found.curve(twin, place, measure, "normalised"))}
-    metric = Metric("normalised", "", "", "lower", 1.0)
-    axis = Axis(metric, "linear", -0.5, 2.0, (0, 0.5, 1, 1.5))
-    return curves(
-        SHORT[measure],
-        metric,
-        series,
-        found.widths(twin, place),
-        "width",
-        {"chance": 0.0, "ceiling": 1.0},
-        axis,
-    )
-
-
-def _frozen(found: Found, twin: str, place: Place, measure: str, own: Any) -> Panel | None:
-    metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
-    if measure == "fvu_reference":
-        series = {
-            "reference": (CEILING, found.curve(twin, place, measure, "value")),
-            twin: (own, found.curve(twin, place, "fvu_twin", "value")),
-        }
-        return curves(
-            "FVU", metric, series, found.widths(twin, place), "width", axis=shares(metric)
-        )
-    series = {
-        "other positions": (CHANCE, found.curve(twin, place, measure, "chance")),
-        twin: (own, found.curve(twin, place, measure, "value")),
-    }
-    return curves(
-        SHORT[measure], metric, series, found.widths(twin, place), "width", axis=shares(metric)
-    )
-
-
-def _along_axes(found: Found, twin: str) -> list[Part]:
-    """Every other axis of which more than one value was run at the main place's others."""
-    place, parts = found.main(twin), list[Part]()
-    widths = found.widths(twin, place)
-    drawn = marks(widths)
-    for axis, title in (
-        ("penalty", found.penalty),
-        ("epochs", "epochs"),
-        ("tokens", "tokens learnt from"),
-    ):
-        panels = []
-        for measure in ("fvu_reference", SURVIVAL, BEST, SHARED, IN_SAMPLE):
-            series = {w: (drawn[w], found.along(twin, axis, w, measure)) for w in widths}
-            if max(len(rows) for _, rows in series.values()) < 2:
-                continue
-            metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
-            at = found.values(twin, axis)
-            panels.append(curves(SHORT[measure], metric, series, at, title, axis=shares(metric)))
-        drawing = _figure(
-            axis,
-            f"And against {title}?",
-            panels,
-            f"A curve a width; what is not on the axis as above: {_where(found, place)}.",
-            [(drawn[w], w) for w in widths],
-        )
-        if drawing is not None:
-            parts.append(drawing)
-    return parts
-
-
-def _figure(
-    name: str,
-    title: str,
-    panels: Sequence[Panel | None],
-    caption: str,
-    legend: Sequence[tuple[Mark, str]],
-    beside: Sequence[tuple[Mark, str]] = (),
-) -> Figure | None:
-    there = tuple(panel for panel in panels if panel is not None)
-    if not there:
-        return None
-    key = "Bars: 95 % interval over seeds."
-    return Figure(name, title, key, (Strip("", there),), caption, tuple(legend), tuple(beside))
-
-
 def _widths_table(found: Found, twin: str, place: Place) -> Table:
     """A row a number, a column a width."""
     widths = found.widths(twin, place)
@@ -297,7 +137,7 @@ def _widths_table(found: Found, twin: str, place: Place) -> Table:
     return Table(
         (Column("measure"), *(Column(width, numeric=True) for width in widths)),
         tuple(rows),
-        f"{_where(found, place)}. ± is the longer half of the 95 % interval over seeds. One seed: "
+        f"{found.where(place)}. ± is the longer half of the 95 % interval over seeds. One seed: "
         "SAEs of both models that began alike.",
     )
 
@@ -312,7 +152,7 @@ COLUMNS = {
 }
 
 
-def _flows(found: Found, twin: str) -> list[Part]:
+def _flows(found: Found, twin: str) -> Table:
     place = found.main(twin)
     rows = []
     for width, flows in found.flows(twin, place):
@@ -320,14 +160,12 @@ def _flows(found: Found, twin: str) -> list[Part]:
             counts = [sum(flow[before][after] for flow in flows) / len(flows) for after in range(4)]
             rows.append((width, name, *(figure(n) if n else "0" for n in counts)))
     titles = (Column("width"), Column("in the reference"))
-    return [
-        Table(
-            (*titles, *(Column(f"{name} in {twin}", numeric=True) for name in CATEGORIES)),
-            tuple(rows),
-            "Latents of the reference's SAE by how often they fire on either model, mean over "
-            "seeds. Rare: at less than 1 % of positions; frequent: at half of them or more.",
-        )
-    ]
+    return Table(
+        (*titles, *(Column(f"{name} in {twin}", numeric=True) for name in CATEGORIES)),
+        tuple(rows),
+        "Latents of the reference's SAE by how often they fire on either model, mean over "
+        "seeds. Rare: at less than 1 % of positions; frequent: at half of them or more.",
+    )
 
 
 def _ledger(content: Mapping[str, Any]) -> Ledger:
