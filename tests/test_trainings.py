@@ -81,6 +81,7 @@ def test_precisions_and_seeds_train_in_one_pass(run: Run, tmp_path: Path) -> Non
     alone, beside = load_sae(tmp_path / "alone"), load_sae(tmp_path / "grid" / twin)
     assert torch.equal(alone.w_enc, beside.w_enc) and torch.equal(alone.w_dec, beside.w_dec)
     reference = load_sae(tmp_path / "grid" / "reference.seed1")
+    assert reference.trained_on.seed == beside.trained_on.seed == 1
     assert not torch.equal(reference.w_enc, beside.w_enc)
 
 

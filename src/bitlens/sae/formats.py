@@ -131,6 +131,7 @@ def save_sae(sae: Sae, path: Path | str) -> None:
             "prepend_bos": sae.trained_on.prepend_bos,
             "model_from_pretrained_kwargs": sae.trained_on.loading,
             "seqpos_slice": sae.trained_on.positions or (None,),
+            "seed": sae.trained_on.seed,
         },
     }
     if sae.architecture == "gated":

@@ -77,6 +77,7 @@ def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[st
             config.get("dtype"),
             config.get("model_from_pretrained_kwargs") or {},
             _positions(config),
+            seed if isinstance(seed := config.get("seed"), int) else None,
         ),
         published=Published() if rates is None else Published(l0=float(rates.sum())),
         firing_rate=rates,

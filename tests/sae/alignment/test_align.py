@@ -1,6 +1,6 @@
 """Alignment of SAEs over seeds: what was planted, between chance and ceiling."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 
 import pytest
@@ -10,7 +10,7 @@ from torch import Tensor
 from bitlens.errors import BitlensError
 from bitlens.records import to_json
 from bitlens.sae.alignment.align import Aligned, Alignment, align
-from bitlens.sae.sae import Sae
+from bitlens.sae.sae import Sae, TrainedOn
 
 from .planted import noisy, order, sae_of, unit
 
@@ -112,6 +112,24 @@ def test_without_a_ceiling_there_is_no_normalised_number() -> None:
     assert found.value.low is not None and found.random.value is not None
     for part in (found.ceiling, found.normalised):
         assert part.value is None and "another seed was given" in str(part.reason)
+
+
+def test_saes_of_one_seed_are_not_held_against_another_seed() -> None:
+    """They began alike: they are compared, and the normalised number has a reason instead."""
+    first, second, again = (several(0.8, range(n, n + 2)) for n in (0, 10, 20))
+
+    def of(saes: list[Sae], seeds: tuple[int, int]) -> list[Sae]:
+        return [
+            replace(sae, trained_on=TrainedOn(seed=n)) for sae, n in zip(saes, seeds, strict=True)
+        ]
+
+    alike = align(of(first, (0, 1)), of(second, (5, 1)), of(again, (2, 3)))
+    apart = align(of(first, (0, 1)), of(second, (5, 6)), of(again, (2, 3)))
+    for one, other in zip(alike.measures, apart.measures, strict=True):
+        assert (one.value, one.ceiling) == (other.value, other.ceiling)
+        assert one.normalised.value is None and one.normalised.reason
+    assert "began with the same weights" in str(measure(alike, MATCHED).normalised.reason)
+    assert measure(apart, MATCHED).normalised.value is not None
 
 
 def test_shared_saes_leave_no_interval() -> None:

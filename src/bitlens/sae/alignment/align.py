@@ -26,6 +26,11 @@ _SPARSE = (
     f"least {LEAST}, because there are more than {FULL:,} latents"
 )
 
+_ALIKE = (
+    "SAEs of one seed began with the same weights, which the seed ceiling's did not; take a "
+    "second one of another seed"
+)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -34,6 +39,8 @@ class Pair:
     first: Compared
     second: Compared
     ceiling: Compared | None
+    began_alike: bool
+    """Trained from one seed, and so from the same weights in the same order."""
     uniform: dict[str, float]
     """By measure: chance for directions uniform on the sphere, where there is an answer."""
     found: dict[str, dict[str, Comparison]]
@@ -80,8 +87,8 @@ def align(
 
     The n-th first is compared with the n-th second and with the n-th of `ceiling`, SAEs of the
     first precision from other seeds. The unit is the pair: numbers have intervals if there are at
-    least two and none share an SAE. Two SAEs from one seed start from the same weights and may be
-    more alike than the ceiling; pairs of different seeds are the fair ones.
+    least two and none share an SAE. Two SAEs from one seed start from the same weights and are
+    more alike than any two seeds: they are compared, but not with the ceiling.
     `alive`: for an SAE `[latents]` bool, what fired on some documents; only those are compared,
     and of an SAE without it all whose directions are not zero. `seed` draws the random directions.
     Raises BitlensError for numbers of SAEs or widths that do not go together.
@@ -119,7 +126,9 @@ def _pair(first: Dictionary, second: Dictionary, again: Dictionary | None, seed:
             found[side]["ceiling"] = compare(one, again.directions(side), seed)
     a, b = first.about, second.about
     uniform = of_uniform(a.compared, b.compared, first.sae.width)
-    return Pair(a, b, again.about if again else None, uniform, found)
+    alike = first.sae.trained_on.seed is not None and a.latents == b.latents
+    alike = alike and first.sae.trained_on.seed == second.sae.trained_on.seed
+    return Pair(a, b, again.about if again else None, alike, uniform, found)
 
 
 def _aligned(side: str, name: str, pairs: Sequence[Pair], apart: Mapping[str, Apart]) -> Aligned:
@@ -132,6 +141,8 @@ def _aligned(side: str, name: str, pairs: Sequence[Pair], apart: Mapping[str, Ap
         else:
             numbers[role], over[role] = found, mean(found, apart[role])
     lacking = next((part.reason for role, part in over.items() if role not in numbers), None)
+    if any(pair.began_alike for pair in pairs):
+        lacking = lacking or _ALIKE
     between = (
         OverPairs(None, reason=lacking)
         if lacking

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -166,7 +167,7 @@ class Trainee:
             b_gate=weights.get("b_gate"),
             k=self.recipe.k if kind == "topk" else None,
             apply_b_dec_to_input=kind not in SEEDS,
-            trained_on=trained_on,
+            trained_on=replace(trained_on, seed=self.recipe.seed),
         )
 
     def _outcome(self, x: Tensor, penalty: float) -> Outcome:
