@@ -2,8 +2,11 @@
 of the one that takes three changes apart each is a change of one thing."""
 
 import importlib.util
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from dataclasses import asdict
 from inspect import signature
@@ -132,6 +135,27 @@ def comments(name: str) -> list[str]:
     """The lines before the first setting."""
     lines = (STUDIES / name).read_text(encoding="utf-8").splitlines()
     return list(takewhile(lambda line: line.startswith("#"), lines))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@pytest.mark.parametrize("name", [name for name in FILES if family(name) == "transfer"])
+def test_one_command_trains_the_saes_and_runs_the_study(name: str, tmp_path: Path):
+    """Every SAE that the study names, as its first lines say, then the study."""
+    (tmp_path / "bitlens").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "bitlens").chmod(0o755)
+    script = ["bash", str(STUDIES / "transfer.sh"), name.removesuffix(".yaml"), "out"]
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    *trained, last = subprocess.check_output(script, text=True, env=path).splitlines()
+    told = " ".join(line[2:].strip().rstrip("\\") for line in comments(name))
+    (command,) = re.findall(r"bitlens (train-sae .*?) done", told)
+    model, block = command.split()[1], r"resid\.(\d+)"
+    first = [line for line in trained if line.split()[1] == model]
+    for line in first:
+        (number, _) = re.findall(block, line)
+        assert sorted(line.split()) == sorted(command.replace("$n", number).split())
+    wanted = [sae for source in load_study(STUDIES / name).models for sae in source.saes]
+    assert [line.split("--out ")[1] for line in trained] == wanted
+    assert last == f"study {STUDIES / name} --out out"
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if family(name) == "transfer"])
