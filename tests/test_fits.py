@@ -56,6 +56,16 @@ def test_one_that_belongs_elsewhere_is_told_where(tmp_path: Path) -> None:
     assert float(rows[0]["FVU"].rstrip("%")) > 50
 
 
+def test_one_that_fits_twice_as_well_elsewhere_is_told_where(tmp_path: Path) -> None:
+    """Of block 1, said to be of what its MLP adds, which is much of it; and of another model."""
+    other = {"hook_name": "blocks.1.hook_mlp_out", "model_name": "EleutherAI/pythia-70m"}
+    wrong = moved(tmp_path / "wrong", lambda c: c["metadata"].update(other))
+    rows, good, said = table(wrong)
+    assert good and 30 < float(rows[0]["FVU"].rstrip("%")) < 50
+    assert rows[0]["verdict"].startswith("fits better elsewhere: at resid.1 its FVU is 1")
+    assert said == ["wrong: its own files say that it was trained on EleutherAI/pythia-70m."]
+
+
 def test_one_that_fits_nowhere_fits_badly_and_what_differs_is_said(tmp_path: Path) -> None:
     """Its decoder points the other way; BOS and context are not those of its training."""
     sae = load_sae(EARLY)

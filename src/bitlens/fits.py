@@ -27,6 +27,8 @@ COLUMNS = {
     "verdict": False,
 }
 """Titles, and whether they stand over numbers."""
+DOUBTFUL = 0.3
+"""Unexplained above this, an SAE that fits may still belong elsewhere, which is looked into."""
 
 
 def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
@@ -45,8 +47,9 @@ def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
     for fitted in found:
         for note in fitted.notes:
             say(f"{fitted.placed.sae.label}: {note}.")
-    places = {f.placed.sae.label: None if f.good else elsewhere(f, layout, plan) for f in found}
-    rows = tuple(_row(fitted, places[fitted.placed.sae.label]) for fitted in found)
+    doubted = [f for f in found if not f.good or f.fit.fvu is None or f.fit.fvu > DOUBTFUL]
+    places = {f.placed.sae.label: elsewhere(f, layout, plan) for f in doubted}
+    rows = tuple(_row(fitted, places.get(fitted.placed.sae.label)) for fitted in found)
     caption = (
         f"On {plan.positions:,} positions of {count(plan.sets[CORPUS].documents, 'document')}. "
         "FVU: share of the variance left unexplained; L0: latents that fire at a position; alive: "
@@ -83,12 +86,11 @@ def _row(fitted: Fitted, better: tuple[str, Fit] | None) -> tuple[str, ...]:
 
 
 def _verdict(fitted: Fitted, better: tuple[str, Fit] | None) -> str:
-    if fitted.good:
-        return "fits"
     if better is None:
-        return "fits badly"
+        return "fits" if fitted.good else "fits badly"
     place, fit = better
-    return f"belongs elsewhere: at {place} its FVU is {_share(fit.fvu)}"
+    where = "fits better elsewhere" if fitted.good else "belongs elsewhere"
+    return f"{where}: at {place} its FVU is {_share(fit.fvu)}"
 
 
 def _published(published: Published) -> str:

@@ -4,6 +4,7 @@ Read on the reference alone, before anything is compressed: survival of features
 describe the activations would mean nothing.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,22 +121,23 @@ def fit_saes(
             check_fit(fit, sae, f"{place} of {name}")
         placed = Placed(sae, place, sums[sae.label].centre)
         mean = sums[sae.label].fit.mean.to(layout.device)
-        found.append(Fitted(placed, fit, mean, tuple(_notes(sae, corpus))))
+        found.append(Fitted(placed, fit, mean, tuple(_notes(sae, corpus, name))))
     return found
 
 
 def elsewhere(fitted: Fitted, layout: Layout, plan: Plan) -> tuple[str, Fit] | None:
-    """The site of its kind that an SAE fits best, if it fits any other than its own."""
-    kind = site(fitted.placed.site).kind
-    residual = kind in ("embed", "resid")
-    sites = all_sites(layout, ("resid",) if residual else (kind,)) + ["embed"] * residual
+    """The site that an SAE fits best, if it fits it at least twice as well as its own."""
+    sites = ["embed", *all_sites(layout, tuple(kind for kind in SITES if kind != "embed"))]
     tallies = {name: FitTally(fitted.placed.sae) for name in sites if name != fitted.placed.site}
     for place, values in _readings(layout, plan, set(tallies), POSITIONS):
         tallies[place].add(values)
     fits = {name: tally.result() for name, tally in tallies.items()}
     known = {name: fit.fvu for name, fit in fits.items() if fit.fvu is not None}
     best = min(known, key=known.__getitem__, default=None)
-    return (best, fits[best]) if best is not None and known[best] <= WORST_FVU else None
+    here = math.inf if fitted.fit.fvu is None else fitted.fit.fvu
+    if best is None or known[best] > min(WORST_FVU, here / 2):
+        return None
+    return best, fits[best]
 
 
 def _apart(saes: Sequence[Sae], sources: Sequence[str]) -> list[Sae]:
@@ -176,9 +178,12 @@ def _as_trained(sae: Sae, centres: bool) -> Sae:
     return replace(sae, centred=centres and sae.trained_on.loading.get(CENTRING) is True)
 
 
-def _notes(sae: Sae, corpus: Corpus) -> Iterator[str]:
+def _notes(sae: Sae, corpus: Corpus, model: str) -> Iterator[str]:
     """What of its training is otherwise here."""
     trained_on = sae.trained_on
+    # Of a hub id the last part: the same model may lie in a folder.
+    if trained_on.model and trained_on.model.split("/")[-1].lower() != model.split("/")[-1].lower():
+        yield f"its own files say that it was trained on {trained_on.model}"
     if sae.centred:
         yield (
             f"it was trained with {CENTRING}: the mean over the width is taken away before "

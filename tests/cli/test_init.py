@@ -46,7 +46,7 @@ def test_ctrl_c_is_one_line(bitlens: Command, asked: list[Any], tmp_path: Path):
     assert done == Outcome(
         130,
         "",
-        "Stopped. Complete waves and cells are kept; the same command does the rest.\n",
+        "Stopped. What was complete is kept; the same command does the rest.\n",
     )
 
 

@@ -56,7 +56,7 @@ def test_every_predictor_has_its_column(section: Section) -> None:
     rows = {row[0]: dict(zip(titles, row, strict=True)) for row in table.rows}
     assert list(rows) == [FINE, RTN, "– its noise"]
     assert rows[RTN]["peak alone"].startswith("0.9") and "±" in rows[RTN]["peak alone"]
-    assert rows[FINE]["logistic"] == "–" and rows[FINE]["survived"] == "100 %"
+    assert rows[FINE]["logistic"] == "–" and rows[FINE]["survived there"] == "100 %"
     assert f"{FINE}: 300 of 300 features survive" in table.caption
 
 

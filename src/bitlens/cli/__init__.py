@@ -65,7 +65,7 @@ def main() -> None:
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             say(
-                "Stopped. Complete waves and cells are kept; the same command does the rest.",
+                "Stopped. What was complete is kept; the same command does the rest.",
                 err=True,
             )
         raise

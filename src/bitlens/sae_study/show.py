@@ -87,7 +87,8 @@ def _told(found: Found, twin: str, place: Place, widths: Sequence[str]) -> str:
     told = (
         f"In-sample Procrustes, by which a published study found that SAEs of 0.5x transfer 2.3 "
         f"times better than those of 8x, is {amount(value)} times as large at {narrow} as at "
-        f"{wide} here; of random directions it is {figure(null['value'])} times as large"
+        f"{wide} here; of random directions without structure it is {figure(null['value'])} times "
+        "as large"
     )
     if again is not None and again["value"] is not None:
         told += f", of SAEs of the reference alone {amount(again)} times"

@@ -85,16 +85,23 @@ def table(evidence: Evidence, model: str, known: Found) -> Table:
     missing = [f"{who}: {known[who][1].reason}." for who in twins if known[who][1].reason]
     absent = {(n, why): None for who in twins for n, why in known[who][1].missing.items()}
     missing += [f"{name} is left out: {why}." for name, why in absent]
-    titles = ("features", "survived", *PREDICTORS, "gain", "Brier score", "of")
+    titles = (
+        "features",
+        "survived there",
+        *PREDICTORS,
+        "gain of AUC",
+        "Brier score",
+        "of a constant",
+    )
     return Table(
         (Column("compression"), *(Column(title, True) for title in titles)),
         tuple(rows),
-        "AUC of survival on the second half, by predictor. "
+        "Survival on the second half of the documents, and its AUC by predictor. "
         f"{ERROR}: sees, besides what {LOGISTIC} sees, how much of the error that the block's own "
         "weights make on the reference's input each encoder direction reads, on the first half; "
-        f"{SURVIVAL}: sees survival itself there, about as well as anything can do. Of the twin "
-        "the first needs one block, the second all; the others nothing. gain: AUC of logistic "
-        "regression less that of signal to noise. Brier score: of logistic regression, beside that "
+        f"{SURVIVAL}: sees survival itself there, which is hard to beat. Of the twin "
+        "the first needs one block, the second all; the others nothing. gain of AUC: logistic "
+        "regression over signal to noise. Brier score: of logistic regression, beside that "
         "of always saying the share that survived. ± is the longer half of a 95 % interval over "
         "features (near-duplicates drawn together), not over documents. "
         f"{' '.join(missing)}".strip(),

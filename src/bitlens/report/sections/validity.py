@@ -47,7 +47,7 @@ def _gaps(evidence: Evidence) -> list[Check]:
         f"{count(missing, 'estimate')} of {len(evidence.estimates):,} could not be computed; "
         "the reasons stand beside them among all numbers."
     )
-    checks = [Check("every number has a value", None, told)] if missing else []
+    checks = [Check("every number has a value", False, told)] if missing else []
     for model in evidence.models:
         bare = [
             twin.compression
