@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bitlens.records import Value
-from bitlens.repairs.measured import recovered
+from bitlens.repairs.measured import difference, recovered
 
 
 def test_what_is_recovered_by_hand() -> None:
@@ -23,3 +23,16 @@ def test_what_is_recovered_by_hand() -> None:
     assert recovered(whole, after).reason == "nothing was lost"
     unknown = replace(before, value=None, replicates=(), reason="too few features")
     assert recovered(unknown, after).reason == "too few features"
+
+
+def test_how_much_more_is_recovered_by_hand() -> None:
+    """0.9 after 0.95 is 0.05 less, replicate by replicate; what is not known changes by nothing
+    that is."""
+    before = Value("loss_recovered", "resid.1", "a", 0.95, (0.75, 1.0), documents=7)
+    found = difference(before, replace(before, value=0.9, replicates=(0.5, 1.25)))
+    assert found.value == pytest.approx(-0.05) and found.documents == 7
+    assert found.replicates == (-0.25, 0.25)
+    unknown = replace(before, value=None, replicates=(), reason="nothing to recover")
+    for pair in ((before, unknown), (unknown, before)):
+        assert difference(*pair).value is None
+        assert difference(*pair).reason == "nothing to recover"

@@ -84,6 +84,7 @@ def test_what_is_written_is_an_sae_for_the_twin(repaired: tuple[Path, Any]) -> N
     assert not torch.allclose(after.w_enc, before.w_enc, atol=1e-2)
     rows = [row[0] for row in table.rows]
     assert rows == ["as it is", "gain and offset", "linear map (chosen)"]
+    assert "points" in table.caption and "by the linear map. Codes" in table.caption
     assert "lost feature" in table.caption and "not how it orders positions" in table.caption
 
 

@@ -1,6 +1,8 @@
 """A folder is read as it means, or refused with what is in the way and what to do."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,32 @@ def test_round_trip(architecture: str, normalisation: Any, tmp_path: Path) -> No
     assert (found.architecture, found.hook) == (architecture, "blocks.1.hook_resid_post")
     assert (found.normalisation, found.apply_b_dec_to_input) == (normalisation, False)
     assert found.trained_on == trained_on and found.label == "there"
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_what_cannot_be_written_leaves_no_half_an_sae(
+    folder: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the weights: the SAE that was there is whole. At the settings: none is
+    there, not the new weights with the old settings."""
+    old, calls = load_sae(folder), iter(range(9))
+
+    def full(file: int, fsync: Any = os.fsync) -> None:
+        # Every file written is synchronised, and then its folder.
+        if next(calls) == 2 * after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(BitlensError, match="No space left on device"):
+            save_sae(small_sae("standard", seed=1), folder)
+    assert not list(folder.glob(".*"))
+    if after == 0:
+        assert load_sae(folder).fingerprint == old.fingerprint
+    else:
+        with pytest.raises(BitlensError, match=r"has no cfg\.json"):
+            load_sae(folder)
 
 
 def test_the_older_layout(folder: Path) -> None:
@@ -132,6 +160,20 @@ def test_gated_weights_worked_by_hand(folder: Path) -> None:
     change_config(folder, lambda c: c.update(architecture="gated", d_in=1, d_sae=1))
     codes = load_sae(folder).encode(torch.tensor([[1.0], [0.25], [-9.0]]))
     torch.testing.assert_close(codes, torch.tensor([[3.0], [0.0], [0.0]]))
+
+
+@pytest.mark.parametrize(("r_mag", "b_gate"), [(100.0, 0.5), (80.0, 1e5)])
+def test_gated_weights_that_leave_float32_are_refused(
+    folder: Path, r_mag: float, b_gate: float
+) -> None:
+    """e^100 is past float32's 3.4e38, and e^80 times 1e5 is too, though all that is stored is
+    finite."""
+    change_weights(folder, lambda t: t.pop("b_enc"))
+    filled = {"b_gate": b_gate, "r_mag": r_mag, "b_mag": 0.0}
+    change_weights(folder, lambda t: t.update({n: torch.full((40,), v) for n, v in filled.items()}))
+    change_config(folder, lambda c: c.update(architecture="gated"))
+    with pytest.raises(BitlensError, match=rf"sae_weights.*r_mag reaches {r_mag:g}"):
+        load_sae(folder)
 
 
 def test_gated_is_what_the_paper_says(folder: Path) -> None:

@@ -85,6 +85,16 @@ def test_constant_norm_worked_by_hand() -> None:
     assert sae.decode(silent)[0] == pytest.approx([5 / 2**0.5] * 2)
 
 
+def test_a_row_of_zeros_has_no_norm_and_is_read_as_zeros() -> None:
+    """Never NaN: its code is that of nothing, and it decodes to nothing."""
+    sae = by_hand(normalisation="constant_norm_rescale", apply_b_dec_to_input=False)
+    nothing = torch.zeros(1, 2)
+    assert sae.read(nothing)[0].tolist() == [[0, 0]]
+    codes = sae.codes(nothing)
+    assert codes.dense()[0].tolist() == sae.b_enc.relu().tolist()
+    assert sae.decode(codes).tolist() == [[0, 0]]
+
+
 def test_centring_worked_by_hand() -> None:
     """(3, 1) is encoded as (1, -1), and what decodes to b_dec comes back with its mean 2 added:
     (1, 0) + (1, 1) + 2."""

@@ -31,6 +31,14 @@ RECOVERED = Metric(
     level=True,
 )
 
+LOSS_CHANGE = Metric(
+    "loss_recovered, change",
+    "How much more of the loss does the repaired SAE recover in the twin?",
+    "share",
+    "lower",
+    0.0,
+)
+
 Numbers = dict[str, dict[str, Any]]
 """By `metric` (and whose it is): fields of an `Estimate`."""
 
@@ -68,6 +76,7 @@ def estimates(found: Sequence[Measured], study: Study) -> dict[str, Numbers]:
     values = [(one.comparison.analysis, value) for one in found for value in one.values]
     numbers: dict[str, Numbers] = {}
     survived: dict[str, Value] = {}
+    loss: dict[str, Value] = {}
     for analysis, value in values:
         step, _, who = value.item.partition(", ")
         metric = next(m for m in analysis.metrics if m.name == value.metric)
@@ -76,10 +85,13 @@ def estimates(found: Sequence[Measured], study: Study) -> dict[str, Numbers]:
         numbers.setdefault(step, {})[f"{analysis.name}.{name}"] = estimate
         if value.metric == "survived":
             survived[step] = value
-    for step, value in survived.items():
-        if step != UNREPAIRED:
-            back = recovered(survived[UNREPAIRED], value)
-            numbers[step]["recovered"] = asdict(interval(back, RECOVERED, study.interval))
+        elif (value.metric, who) == ("loss_recovered", "twin"):
+            loss[step] = value
+    for metric, of, change in ((RECOVERED, survived, recovered), (LOSS_CHANGE, loss, difference)):
+        for step, value in of.items():
+            if step != UNREPAIRED:
+                estimate = asdict(interval(change(of[UNREPAIRED], value), metric, study.interval))
+                numbers[step][metric.name] = estimate
     return numbers
 
 
@@ -103,6 +115,22 @@ def recovered(before: Value, after: Value) -> Value:
         after.item,
         shares[0],
         tuple(shares[1:]),
+        documents=after.documents,
+    )
+
+
+def difference(before: Value, after: Value) -> Value:
+    """after - before, under every replicate's weights."""
+    name = LOSS_CHANGE.name
+    if before.value is None or after.value is None:
+        return Value(name, after.site, after.item, None, reason=before.reason or after.reason)
+    pairs = zip(after.replicates, before.replicates, strict=True)
+    return Value(
+        name,
+        after.site,
+        after.item,
+        after.value - before.value,
+        tuple(a - b for a, b in pairs),
         documents=after.documents,
     )
 

@@ -1,6 +1,6 @@
 """Which model, texts and twin is an SAE repaired for? Those of a folder of results."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from bitlens.activations import Reading
 from bitlens.calibration import about_overlap, read_calibration
-from bitlens.compress import format, parse
 from bitlens.data.corpus import Corpus
 from bitlens.data.shown import CorpusTexts
 from bitlens.demo import calibration_path, evaluation_path
@@ -20,6 +19,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import free_memory, load
 from bitlens.plan import Plan, make_plan
 from bitlens.records import to_json
+from bitlens.repairs.audited import Audited
 from bitlens.repairs.measured import estimates, fates, measured, median_readable
 from bitlens.repairs.shown import Repair, record, table
 from bitlens.report.parts import Table
@@ -51,35 +51,20 @@ def repair_run(
 ) -> Table:
     """Repair an SAE for a twin of a complete store, write it and its record to the new folder
     `out`, and show what it is worth. BitlensError for what cannot be repaired or measured."""
-    study = _study(Store.open(results), twin, calibration, calibration_tokens)
+    audited = Audited.of(Store.open(results), twin)
+    learning = _learning(audited.study, calibration, calibration_tokens)
     with new_folder(out, "--out") as aside:
-        found = _repaired(study, sae, finetune, say)
+        found = _repaired(audited, learning, sae, finetune, say)
         save_sae(found.made.best.sae, aside)
         text = to_json(record(found), indent=1)
         (aside / RECORD).write_text(f"{text}\n", encoding="utf-8")
     return table(found)
 
 
-def _study(store: Store, twin: str, calibration: str | None, tokens: int) -> Study:
-    """The study of the results, of one twin and with calibration documents."""
-    manifest = store.manifest()
-    settings = manifest["settings"]
-    if len(settings["models"]) != 1:
-        raise BitlensError(
-            f"{store.root} holds results of {len(settings['models'])} models.",
-            "results of one.",
-            "an audit of the model that the SAE was trained on.",
-        )
-    known = [t["compression"] for t in manifest["twins"] if t["status"] == "done"]
-    text = format(parse(twin))
-    if text not in known:
-        raise BitlensError(
-            f"{store.root} has no twin {text}.", f"one of {', '.join(known)}.", f"--twin {known[0]}"
-        )
-    changed = {"compressions": [text], "controls": [], "calibration_tokens": tokens}
-    settings = _at_home({**settings, **changed, "seeds": settings["seeds"][:1]})
-    calibration = calibration or settings["calibration"]
-    if calibration is None and settings["text"] in ("demo", str(evaluation_path())):
+def _learning(study: Study, calibration: str | None, tokens: int) -> Study:
+    """The study with the documents that the repair learns from, whatever its twin is made by."""
+    calibration = calibration or study.calibration
+    if calibration is None and study.text == str(evaluation_path()):
         calibration = str(calibration_path())
     if calibration is None:
         raise BitlensError(
@@ -87,24 +72,21 @@ def _study(store: Store, twin: str, calibration: str | None, tokens: int) -> Stu
             "documents like those that were evaluated, apart from them.",
             "--calibration FILE",
         )
-    return Study.model_validate({**settings, "calibration": calibration})
+    other = {"calibration": calibration, "calibration_tokens": tokens}
+    return Study.model_validate({**study.model_dump(), **other})
 
 
-def _at_home(settings: Any) -> Any:
-    """Settings with the user's folder where the manifest has `~`."""
-    if isinstance(settings, Mapping):
-        return {name: _at_home(value) for name, value in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [_at_home(value) for value in settings]
-    return settings.replace("~/", f"{Path.home()}/") if isinstance(settings, str) else settings
-
-
-def _repaired(study: Study, source: str, finetune: bool, say: Callable[[str], None]) -> Repair:
+def _repaired(
+    audited: Audited, learning: Study, source: str, finetune: bool, say: Callable[[str], None]
+) -> Repair:
+    study = audited.study
     (model,), (seed,) = study.models, study.seeds
     memory = free_memory(model) // 2
     loaded = load(model, memory)
+    audited.check_model(loaded)
     layout = Layout(loaded.model)
     corpus = evaluation(study, loaded, layout, seed)
+    audited.check_texts(corpus)
     making = Making(
         study,
         loaded,
@@ -119,14 +101,16 @@ def _repaired(study: Study, source: str, finetune: bool, say: Callable[[str], No
     )
     (side,) = sides(study, layout)
     twin = making.twins([side])[side.text]
-    assert study.calibration is not None
+    origin = making.origin(side.compression)
+    audited.check_twin(origin)
+    assert learning.calibration is not None
     learnt = read_calibration(
-        study.calibration,
+        learning.calibration,
         loaded,
         layout,
         corpus.context,
         study.bos,
-        study.calibration_tokens,
+        learning.calibration_tokens,
         seed,
     )
     say(f"{about_overlap(learnt, corpus, 'overlap' in study.allow).detail}.")
@@ -144,6 +128,7 @@ def _repaired(study: Study, source: str, finetune: bool, say: Callable[[str], No
         "model": loaded.name,
         "reference": loaded.fingerprint,
         "twin": side.text,
+        "origin": origin,
         "sae": {"label": fitted.placed.sae.label, "fingerprint": fitted.placed.sae.fingerprint},
         "site": fitted.placed.site,
         "seed": seed,

@@ -5,9 +5,9 @@ from importlib.metadata import version
 from typing import Any
 
 from bitlens.analyses.survival import SURVIVED
-from bitlens.repairs.measured import Numbers
+from bitlens.repairs.measured import LOSS_CHANGE, Numbers
 from bitlens.report.parts import Column, Table
-from bitlens.report.wording import count, figure, margin
+from bitlens.report.wording import amount, count, figure, margin
 from bitlens.sae.repair.steps import UNREPAIRED, Repaired
 
 SHOWN = {
@@ -87,6 +87,7 @@ def _said(found: Repair) -> list[str]:
             f"Of {count(back + left, 'lost feature')}, {back:,} are back by the {best.name}; "
             f"{left:,} are not, {len(lost['lost by the repair']):,} were lost by it."
         )
+    lines += _lowered(found)
     for name, r in found.readable.items():
         if r is not None:
             lines.append(
@@ -98,3 +99,19 @@ def _said(found: Repair) -> list[str]:
         "positions: they mend concordance and F1, and r only as far as firings decide it."
     )
     return lines
+
+
+def _lowered(found: Repair) -> list[str]:
+    """The steps after which less of the twin's loss is recovered, whatever became of survival."""
+    lowered = []
+    for step, numbers in found.numbers.items():
+        change = numbers.get(LOSS_CHANGE.name)
+        if change is not None and (change["value"] or 0) < 0:
+            points = {k: 100 * v if isinstance(v, float) else v for k, v in change.items()}
+            lowered.append(f"{amount(points, 'points')} by the {step}")
+    if not lowered:
+        return []
+    return [
+        f"Loss recovered changes from the SAE as it is: {', '.join(lowered)}. Codes more like the "
+        "reference's need not be those that serve the twin best."
+    ]

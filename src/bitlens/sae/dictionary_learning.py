@@ -119,7 +119,7 @@ def _encoder(kind: str, w_enc: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor
     if kind == "GatedAutoEncoder":
         names = ("gate_bias", "r_mag", "mag_bias")
         b_gate, r_mag, b_mag = (tensors.take(name, (latents,)) for name in names)
-        return gated(w_enc, b_gate, r_mag, b_mag)
+        return gated(w_enc, b_gate, r_mag, b_mag, tensors.file)
     b_enc = tensors.take("b_enc" if "b_enc" in tensors else "encoder.bias", (latents,))
     if kind == "JumpReluAutoEncoder":
         return w_enc, b_enc, tensors.take("threshold", (latents,))

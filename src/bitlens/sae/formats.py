@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from bitlens.errors import BitlensError
@@ -110,9 +110,9 @@ def _read(folder: Path, known: Format, overrides: Mapping[str, Any]) -> Sae:
 
 
 def save_sae(sae: Sae, path: Path | str) -> None:
-    """Write the folder that `load_sae` reads, and SAELens but for a seed-gated one."""
+    """Write the folder that `load_sae` reads, and SAELens but for a seed-gated one; all of it or,
+    to every reader, no SAE."""
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {"W_enc": sae.w_enc, "W_dec": sae.w_dec, "b_dec": sae.b_dec}
     config: dict[str, Any] = {
         "architecture": sae.architecture,
@@ -147,9 +147,10 @@ def save_sae(sae: Sae, path: Path | str) -> None:
         tensors |= {"W_gate": sae.w_gate, "b_gate": sae.b_gate}
     if sae.k is not None:
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)
-    (folder / CONFIG).write_text(to_json(config, indent=1) + "\n", encoding="utf-8")
+    weights = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
+    # Settings of another SAE would make these weights something else.
+    write(folder / WEIGHTS, weights, withdraw=folder / CONFIG)
+    write(folder / CONFIG, f"{to_json(config, indent=1)}\n".encode())
 
 
 def save_firing_rates(rates: Tensor, path: Path | str) -> None:

@@ -174,7 +174,8 @@ class Sae:
             return x / (scale + _LAYER_NORM_EPSILON), scale, shift
         if self.normalisation == "constant_norm_rescale":
             scale = x.norm(dim=1, keepdim=True) / math.sqrt(self.width)
-            return x / scale, scale, shift
+            # A row of zeros has no direction and stays one.
+            return x / scale.clamp(min=torch.finfo(x.dtype).tiny), scale, shift
         return x, None, shift
 
     def _firing(self, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -131,9 +131,10 @@ def _list(values: Mapping[str, Any], names: Mapping[str, int]) -> str:
 
 
 def gated(
-    w_enc: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor
+    w_enc: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor, where: Path | str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`w_enc`, `b_enc` and `threshold` of the JumpReLU SAE that a gated one is.
+    """`w_enc`, `b_enc` and `threshold` of the JumpReLU SAE that a gated one is. `where`: what the
+    error names where float32 cannot hold them.
 
     With pi = W x + b_gate, f = 1[pi > 0] relu(exp(r_mag) W x + b_mag) (Rajamanoharan et al. 2024,
     "Improving Dictionary Learning with Gated Sparse Autoencoders", equation 6). Of the magnitude's
@@ -141,7 +142,14 @@ def gated(
     paper, section 3.2 and appendix).
     """
     gain = r_mag.exp()
-    return w_enc * gain, b_mag, b_mag - gain * b_gate
+    weight, threshold = w_enc * gain, b_mag - gain * b_gate
+    if not bool(weight.isfinite().all() and threshold.isfinite().all()):
+        raise BitlensError(
+            f"exp(r_mag) in {where} leaves float32: r_mag reaches {float(r_mag.max()):.4g}.",
+            "gains whose products with the encoder and the gate's bias are finite.",
+            "fetch it again; if it is the same, its training failed.",
+        )
+    return weight, b_mag, threshold
 
 
 def every(threshold: Tensor, latents: int) -> Tensor:

@@ -1,12 +1,17 @@
 """Gains, offsets, maps and thresholds, beside numpy and scikit-learn."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
 
+from bitlens.sae.repair.activations import Activations
 from bitlens.sae.repair.error import code_error
 from bitlens.sae.repair.least_squares import affine, with_decoder, with_gain, with_thresholds
+from bitlens.sae.repair.steps import repair
 from bitlens.sae.sae import Sae
 
 from .planted import KINDS, LATENTS, WIDTH, activations, correlations, on, sae, turned
@@ -69,6 +74,24 @@ def test_the_decoder_changes_no_code(kind: str) -> None:
     assert torch.allclose(made.encode(y), whole.encode(y), atol=1e-4)
     left = [(s.decode(s.codes(y)) - y).square().mean() for s in (whole, made)]
     assert left[1] < left[0]
+
+
+@pytest.mark.parametrize("normalisation", ["constant_norm_rescale", "layer_norm"])
+def test_rows_of_zeros_say_nothing_about_the_decoder(normalisation: Any) -> None:
+    """They have no scale to be divided by: with some of them among the positions the decoder is
+    the one without them, and every step's is finite; of nothing but them, it stays."""
+    whole, y = replace(sae(), normalisation=normalisation), turned(activations())
+    some = torch.cat([y, torch.zeros(40, WIDTH)])
+    part = Activations(some, some, torch.arange(len(some)) % 4 == 0)
+    without = on(y, y)
+    made, wanted = (with_decoder(whole, p.part(False), p.part(True)) for p in (part, without))
+    assert torch.allclose(made.w_dec, wanted.w_dec, atol=1e-5)
+    assert torch.allclose(made.b_dec, wanted.b_dec, atol=1e-5)
+    for step in repair(whole, part, finetune=True).steps:
+        assert all(t.isfinite().all() for t in (step.sae.w_enc, step.sae.b_enc, step.sae.w_dec))
+        assert step.error <= 1
+    silent = on(torch.zeros_like(y))
+    assert with_decoder(whole, silent.part(False), silent.part(True)) is whole
 
 
 @pytest.mark.parametrize("kind", ["jumprelu", "gated"])

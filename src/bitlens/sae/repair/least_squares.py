@@ -97,16 +97,29 @@ def with_decoder(sae: Sae, learnt: Activations, held: Activations) -> Sae:
     and bias; codes stay what they are."""
     decoded = []
     for part in (learnt, held):
-        codes = sae.codes(part.twin)
-        plain = sae.decode(replace(codes, scale=None, shift=None))
-        wanted = part.twin if codes.shift is None else part.twin - codes.shift
-        decoded += [plain, wanted if codes.scale is None else wanted / codes.scale]
+        plain, wanted = _decoded(sae, part.twin)
+        if not len(plain):
+            return sae
+        decoded += [plain, wanted]
     weight, bias = _best_map(*decoded)
     b_dec = sae.b_dec @ weight + bias
     b_enc = sae.b_enc
     if sae.apply_b_dec_to_input:
         b_enc = b_enc + (b_dec - sae.b_dec) @ sae.w_enc
     return replace(sae, w_dec=sae.w_dec @ weight, b_dec=b_dec, b_enc=b_enc)
+
+
+def _decoded(sae: Sae, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What the codes of `[n, width]` decode to and what they should, both before their rows'
+    normalisation is undone."""
+    codes = sae.codes(x)
+    plain = sae.decode(replace(codes, scale=None, shift=None))
+    wanted = x if codes.shift is None else x - codes.shift
+    if codes.scale is None:
+        return plain, wanted
+    # Of a row whose scale is 0 any decoder makes nothing: it says nothing about one.
+    told = codes.scale[:, 0] > 0
+    return plain[told], wanted[told] / codes.scale[told]
 
 
 def with_thresholds(sae: Sae, reference: Sae, on: Activations) -> Sae:

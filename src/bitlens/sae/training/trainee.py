@@ -148,7 +148,8 @@ class Trainee:
         kind = self.recipe.architecture
         w_enc, b_enc, threshold = weights["w_enc"], weights["b_enc"], None
         if kind == "gated":
-            w_enc, b_enc, threshold = stored.gated(w_enc, b_enc, weights["r_mag"], weights["b_mag"])
+            r_mag, b_mag = weights["r_mag"], weights["b_mag"]
+            w_enc, b_enc, threshold = stored.gated(w_enc, b_enc, r_mag, b_mag, label)
         elif kind == "jumprelu":
             threshold = weights["log_threshold"].exp()
         elif kind == "batchtopk":

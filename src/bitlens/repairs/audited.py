@@ -1,0 +1,87 @@
+"""Which model, texts and twin do results speak of, and are they still what was audited?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitlens.compress import format, parse
+from bitlens.data.corpus import Corpus
+from bitlens.errors import BitlensError
+from bitlens.models.load import Loaded
+from bitlens.store import Store
+from bitlens.study import Study
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One twin of a complete store."""
+
+    store: Store
+    study: Study
+    """The store's settings, of this twin alone: what it is made by is as it was."""
+
+    @classmethod
+    def of(cls, store: Store, twin: str) -> "Audited":
+        """BitlensError for results of several models and for a twin they do not have."""
+        manifest = store.manifest()
+        settings = manifest["settings"]
+        if len(settings["models"]) != 1:
+            raise BitlensError(
+                f"{store.root} holds results of {len(settings['models'])} models.",
+                "results of one.",
+                "an audit of the model that the SAE was trained on.",
+            )
+        known = [t["compression"] for t in manifest["twins"] if t["status"] == "done"]
+        text = format(parse(twin))
+        if text not in known:
+            raise BitlensError(
+                f"{store.root} has no twin {text}.",
+                f"one of {', '.join(known)}.",
+                f"--twin {known[0]}",
+            )
+        # The first seed that was measured: an earlier one may have failed.
+        seed = manifest["corpora"][0]["seed"]
+        one = {"compressions": [text], "controls": [], "seeds": [seed]}
+        return cls(store, Study.model_validate(_at_home({**settings, **one})))
+
+    def check_model(self, loaded: Loaded) -> None:
+        """BitlensError where its weights are not those that were audited."""
+        (model,) = self.store.manifest()["models"]
+        self._same(f"The weights of {loaded.name}", loaded.fingerprint, model["fingerprint"])
+
+    def check_texts(self, corpus: Corpus) -> None:
+        """BitlensError where other tokens were evaluated."""
+        first = self.store.manifest()["corpora"][0]
+        self._same(f"The tokens of {corpus.name}", corpus.token_hash, first["token_hash"])
+
+    def check_twin(self, origin: Mapping[str, str]) -> None:
+        """BitlensError where the twin is now made of something else: other calibration documents,
+        another checkpoint, another sparsity. `origin`: as `Making.origin` tells it."""
+        (twin,), (seed,) = self.study.compressions, self.study.seeds
+        entry = next(
+            cell
+            for cell in self.store.manifest()["cells"]
+            if (cell["compression"], cell["seed"], cell["status"]) == (twin, seed, "done")
+        )
+        settings = self.store.read_cell(entry["id"])[0].settings
+        for name, now in origin.items():
+            self._same(f"What {twin} is made by ({name})", now, settings[name])
+
+    def _same(self, what: str, now: str, then: str) -> None:
+        if now != then:
+            raise BitlensError(
+                f"{what} changed since the audit: {now[:40]} now, {then[:40]} in "
+                f"{self.store.root}.",
+                "what was audited: the numbers to be had back are of that.",
+                "it as it was, or another audit with another --out.",
+            )
+
+
+def _at_home(settings: Any) -> Any:
+    """Settings with the user's folder where the manifest has `~`."""
+    if isinstance(settings, Mapping):
+        return {name: _at_home(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [_at_home(value) for value in settings]
+    return settings.replace("~/", f"{Path.home()}/") if isinstance(settings, str) else settings

@@ -1,0 +1,123 @@
+"""The twin that is repaired is the twin that was audited, or none is."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bitlens import kept
+from bitlens.errors import BitlensError
+from bitlens.repairs.run import RECORD, repair_run
+from bitlens.runner import run
+from bitlens.sae.formats import save_sae
+from bitlens.sae.sae import TrainedOn
+from bitlens.store import Store
+from bitlens.study import audit_of
+from sae.small import small_sae
+
+TWIN = "gptq:bits=4,group=16"
+TOKENS = 900
+
+
+@pytest.fixture
+def results(
+    llama: Path, short_texts: Path, other_texts: Path, tmp_path: Path, monkeypatch: Any
+) -> Path:
+    """An audit of a calibrated twin of a tiny model, whose files may all be changed."""
+    monkeypatch.setenv(kept.ENVIRONMENT, str(tmp_path / "cache"))
+    model = shutil.copytree(llama, tmp_path / "model")
+    for name, source in (("texts", short_texts), ("calibration", other_texts)):
+        shutil.copy(source, tmp_path / f"{name}.jsonl")
+    study = audit_of(
+        str(model), TWIN, controls=(), analyses=("behaviour",), tokens=1000, context=64,
+        text=str(tmp_path / "texts.jsonl"), calibration=str(tmp_path / "calibration.jsonl"),
+        calibration_tokens=TOKENS, allow=("poor-fit",),
+    )  # fmt: skip
+    run(study, tmp_path / "results", "an audit", lambda line: None)
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def repair(results: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """A repair with other calibration tokens than the audit's; what it said."""
+    width = json.loads((tmp_path / "model" / "config.json").read_text())["hidden_size"]
+    sae = replace(small_sae(width=width), hook="resid.1", trained_on=TrainedOn("model"))
+    save_sae(sae, tmp_path / "sae")
+
+    def run_it(tokens: int = 3000) -> list[str]:
+        said: list[str] = []
+        repair_run(
+            results, TWIN, str(tmp_path / "sae"), tmp_path / "out", None, tokens, False, said.append
+        )
+        return said
+
+    return run_it
+
+
+def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(file.relative_to(folder)): (file.read_bytes(), file.stat().st_mtime_ns)
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_the_twin_is_the_audits_whatever_the_repair_learns_from(
+    results: Path, repair: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """With three times the tokens to learn from, no twin is calibrated and no file of the kept one
+    is touched; the record says by which documents it was made, and by which the repair."""
+    before = files(kept.twins())
+    assert before
+    said = repair()
+    assert files(kept.twins()) == before
+    assert not any("Calibrating" in line for line in said)
+    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    store = Store.open(results)
+    (cell,) = store.manifest()["cells"]
+    settings = store.read_cell(cell["id"])[0].settings
+    assert record["origin"] == {"calibration": settings["calibration"]}
+    assert record["calibration"]["sha256"] != settings["calibration"]
+    assert record["calibration"]["tokens"] > TOKENS
+
+
+def change_weights(folder: Path) -> None:
+    file = folder / "model" / "model.safetensors"
+    tensors = load_file(file)
+    next(iter(tensors.values())).add_(torch.tensor(0.01))
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def change_lines(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        file = folder / name
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join(line.replace("a", "e") for line in lines) + "\n")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (change_weights, "The weights of model changed since the audit: "),
+        (change_lines("texts.jsonl"), "The tokens of texts.jsonl changed since the audit: "),
+        (change_lines("calibration.jsonl"), r"What gptq\S+ is made by \(calibration\) changed"),
+    ],
+)
+def test_what_changed_since_the_audit_is_refused(
+    repair: Callable[..., list[str]], tmp_path: Path, change: Callable[[Path], None], message: str
+) -> None:
+    """Other weights, other texts, other calibration documents: said in three parts, and no
+    folder."""
+    change(tmp_path)
+    with pytest.raises(BitlensError, match=message) as caught:
+        repair()
+    assert "what was audited" in str(caught.value) and "--out" in str(caught.value)
+    assert not (tmp_path / "out").exists()
