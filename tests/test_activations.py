@@ -78,6 +78,33 @@ def test_too_little_text_for_the_largest_size_is_refused() -> None:
         nested(whole, 10_000, [100])
 
 
+@pytest.mark.parametrize(
+    ("size", "held_out", "found"),
+    [
+        (200_000, 10_000, "has 120,000 tokens beside the 10,000 that are held out"),
+        (30_000, 130_000, "has 0 tokens beside"),
+        (30_000, 10_000, "to be learnt from has 40,000 tokens"),
+    ],
+)
+def test_far_fewer_or_more_tokens_than_were_asked_for_are_refused(
+    size: int, held_out: int, found: str
+) -> None:
+    """Of four documents of 40,000; 150,000 would be 120,000, as documents are whole."""
+    whole = Corpus(
+        "long",
+        tuple(np.full(40_000, n, dtype=np.int32) for n in range(4)),
+        np.arange(4),
+        np.zeros(4, dtype=np.int64),
+        tuple("abcd"),
+        40_000,
+        False,
+        None,
+    )
+    with pytest.raises(BitlensError, match=found):
+        nested(whole, held_out, [size])
+    assert nested(whole, 10_000, [150_000])[1][0].n_tokens == 120_000
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
 def test_a_share_of_nothing_or_all_is_refused(share: float) -> None:
     """So is a text of one document."""

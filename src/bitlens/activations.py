@@ -22,6 +22,8 @@ CHUNK = 1 << 17
 """Positions read at a time where they do not all fit: what is drawn at random is drawn within."""
 HELD_OUT_TOKENS = 65_536
 """At most so many are kept to measure on."""
+SHORT = 0.05
+"""Share of the tokens to learn from that may be missing, however short the documents."""
 
 
 def split(corpus: Corpus, share: float) -> tuple[Corpus, Corpus]:
@@ -53,22 +55,32 @@ def nested(corpus: Corpus, held_out: int, sizes: Sequence[int]) -> tuple[Corpus,
     most so many tokens to learn from, the smaller ones among the larger ones.
 
     What is held out does not depend on the sizes, so that SAEs of all of them are measured on the
-    same documents. BitlensError where there is too little text for the largest.
+    same documents. BitlensError where there is too little text for the largest (documents are
+    whole: one of them may be missing, or SHORT), or where no document is short enough for the
+    smallest.
     """
     documents = generator(0, "held-out").permutation(np.unique(corpus.document))
     tokens = np.bincount(corpus.document, corpus.lengths, minlength=int(documents.max()) + 1)
     so_far = np.cumsum(tokens[documents])
     apart = int(np.searchsorted(so_far, held_out)) + 1
     left = int(so_far[-1] - so_far[min(apart, len(so_far)) - 1])
-    # Documents are whole: at either end one may be in the way.
-    if left + 2 * int(tokens.max()) < max(sizes):
+    largest, longest = max(sizes), int(tokens.max())
+    if not left or left + max(longest, SHORT * largest) < largest:
         raise BitlensError(
-            f"{corpus.name} has {left:,} tokens beside the {held_out:,} that are held out.",
-            f"{max(sizes):,}, the most that is to be learnt from.",
+            f"{corpus.name} has {left:,} tokens beside the {held_out:,} that are held out, in "
+            f"documents of up to {longest:,}.",
+            f"{largest:,}, the most that is to be learnt from.",
             "more text, or fewer tokens.",
         )
     learnt, so_far = documents[apart:], np.cumsum(tokens[documents[apart:]])
-    counts = [max(1, int(np.searchsorted(so_far, size, side="right"))) for size in sizes]
+    if so_far[0] > min(sizes):
+        first = f"{int(so_far[0]):,} tokens"
+        raise BitlensError(
+            f"The first document of {corpus.name} to be learnt from has {first}.",
+            f"{min(sizes):,} or fewer, the least that is to be learnt from.",
+            "shorter documents, or more tokens.",
+        )
+    counts = [int(np.searchsorted(so_far, size, side="right")) for size in sizes]
     return corpus.select(documents[:apart]), [corpus.select(learnt[:n]) for n in counts]
 
 
@@ -85,13 +97,13 @@ class Reading:
 
     def bytes_of(self, batches: Sequence[TokenBatch]) -> int:
         """What `rows` would take."""
-        return 4 * self.layout.width * len(self.twins) * _positions(batches)
+        return 4 * self.layout.width * len(self.twins) * positions_of(batches)
 
     def rows(self, batches: Sequence[TokenBatch]) -> dict[str, Tensor]:
         """By name, `[counted positions of the batches, width]` float32, the same positions in the
         same order. BitlensError for a twin that fails or whose numbers are not finite."""
         stop = site(self.place).depth + 1
-        count, device = _positions(batches), self.layout.device
+        count, device = positions_of(batches), self.layout.device
         found = {n: torch.empty(count, self.layout.width, device=device) for n in self.twins}
         tokens = sum(batch.tokens.numel() for batch in batches)
         total = tokens * stop * len(self.twins)
@@ -132,7 +144,7 @@ class Streamed:
     @property
     def sizes(self) -> Sequence[int]:
         """Positions in each chunk."""
-        return [_positions(part) for part in self.parts]
+        return [positions_of(part) for part in self.parts]
 
     def chunks(self, first: int) -> Iterator[Mapping[str, Tensor]]:
         """From this chunk on."""
@@ -144,13 +156,14 @@ def in_parts(batches: Sequence[TokenBatch], positions: int = CHUNK) -> list[list
     """Batches one after the other, together until there are so many positions."""
     parts: list[list[TokenBatch]] = [[]]
     for batch in batches:
-        if parts[-1] and _positions([*parts[-1], batch]) > positions:
+        if parts[-1] and positions_of([*parts[-1], batch]) > positions:
             parts.append([])
         parts[-1].append(batch)
     return parts
 
 
-def _positions(batches: Sequence[TokenBatch]) -> int:
+def positions_of(batches: Sequence[TokenBatch]) -> int:
+    """How many positions of these batches count."""
     return sum(len(batch.index) for batch in batches)
 
 
