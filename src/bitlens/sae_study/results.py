@@ -50,10 +50,11 @@ class Results:
             ) from None
         differing = [name for name in about if known.get(name) != json.loads(to_json(about))[name]]
         if differing:
+            text = "the text as long as it was then: by its length documents are held out; or "
             raise BitlensError(
                 f"{path.parent} holds a study with another {', '.join(differing)}.",
                 "parts of one study, which differ in nothing but their axes.",
-                "another --out.",
+                f"{text if 'held out' in differing else ''}another --out.",
             )
         return cls(path, about, cka, configurations)
 
