@@ -108,7 +108,9 @@ def main() -> None:
 
     def read() -> Material:
         here = ground(study, [REFERENCE], asked.site, print)
-        return here.material(*split(here.corpus, Grid.held_out))
+        learnt, held = split(here.corpus, Grid.held_out)
+        here = replace(here, held=held)
+        return here.material(here.terms(learnt))
 
     material, reading = timed(read)
     assert isinstance(material.source, InMemory)

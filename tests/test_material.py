@@ -1,5 +1,6 @@
 """What SAEs learn from and are measured on: a model and its twins at one place."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,26 @@ def test_what_was_read_already_is_not_read_again(llama: Path, short_texts: Path)
     """Held-out activations are shared by materials; who made them is written down."""
     here = made(llama, short_texts)
     learnt, held = split(here.corpus, 0.3)
-    rows = here.rows(held)
-    material = here.material(learnt, held, rows)
+    here = replace(here, held=held)
+    rows, terms = here.rows(held), here.terms(learnt)
+    material = here.material(terms, rows)
+    assert material.made_by == terms.made_by and material.sizes == [terms.positions]
     assert material.held_out is rows and isinstance(material.source, InMemory)
     assert material.positions == len(material.source.rows[REFERENCE]) and not material.once
     assert material.made_by[TWIN]["of"] == TWIN
     assert material.made_by[TWIN]["learnt from"] == material.made_by[REFERENCE]["learnt from"]
+
+
+def test_what_is_calibrated_on_is_not_measured_on(llama: Path, short_texts: Path) -> None:
+    """A text that is both is refused before anything is calibrated."""
+    study = audit_of(
+        str(llama), "gptq:bits=4", controls=(), text=str(short_texts), tokens=0,
+        calibration=str(short_texts),
+    )  # fmt: skip
+    here = ground(study, ["gptq:bits=4"], "resid.0", print)
+    learnt, held = split(here.corpus, 0.3)
+    with pytest.raises(BitlensError, match="share a tenth or more"):
+        replace(here, held=held).terms(learnt)
 
 
 def test_a_place_where_no_sae_is_trained_is_refused(llama: Path, short_texts: Path) -> None:

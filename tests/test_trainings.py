@@ -112,8 +112,22 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_left_alone(
     before = (tmp_path / "whole" / "sae_weights.safetensors").stat().st_mtime_ns
     assert run(tmp_path / "whole")[0] == run(tmp_path / "whole")[0]
     assert (tmp_path / "whole" / "sae_weights.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(BitlensError, match="trained with other settings"):
+    with pytest.raises(BitlensError, match=r"trained with other settings: .*epochs 30, not 31"):
         run(tmp_path / "whole", epochs=31)
+
+
+def test_what_stopped_a_training_is_said_where_it_is_measured(
+    llama: Path, short_texts: Path, tmp_path: Path
+) -> None:
+    """Held-out documents that chose the weights: in the caption and in the record."""
+    study = audit_of(str(llama), "nothing", controls=(), text=str(short_texts), tokens=0)
+    for patience in (0, 1):
+        out = tmp_path / str(patience)
+        grid = Grid("resid.0", widths=("2x",), ks=(4,), patience=patience)
+        table = train_saes(study, [], grid, out, print)
+        assert ("(--patience 1)" in table.caption) == bool(patience)
+        record = json.loads((out / RECORD).read_text())
+        assert record["stopped by held out"] == bool(patience)
 
 
 def test_what_does_not_fit_is_streamed_once_and_said(run: Run, tmp_path: Path) -> None:
@@ -122,7 +136,8 @@ def test_what_does_not_fit_is_streamed_once_and_said(run: Run, tmp_path: Path) -
     assert any("streamed and learnt from once, not 4 times" in line for line in said)
     steps = int(rows[0]["steps"].split()[0])
     record = json.loads((tmp_path / "sae" / RECORD).read_text())
-    assert record["made by"]["epochs"] == 1 and steps == max(1, record["positions"] // 2048)
+    assert record["made by"]["epochs"] == 1
+    assert steps == sum(max(1, size // 2048) for size in record["made by"]["chunks"])
 
 
 @pytest.mark.parametrize(

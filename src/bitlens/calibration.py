@@ -107,7 +107,8 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
             f"{found}, the first {shared.names[0]}.",
             "calibration documents that are not evaluated: what was calibrated on them looks "
             "better than it is.",
-            "another --calibration FILE or --text, or --allow overlap if this is intended.",
+            "another --calibration FILE or --text, or --allow overlap in an audit "
+            "where this is intended.",
         )
     return Check(name, False, f"{found}, which was allowed")
 

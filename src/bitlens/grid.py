@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from bitlens.errors import BitlensError
-from bitlens.sae.training.recipe import SEEDS, WITH_K, Kind, Recipe, Schedule
+from bitlens.sae.training.recipe import SEEDS, WITH_K, Kind, Recipe, Schedule, steps_of
 
 K, RATE, SEED_RATE = 32, 5e-3, 1e-3
 PENALTIES: dict[str, float] = {
@@ -61,12 +61,13 @@ class Grid:
             )
         for width in self.widths:
             _times(width)
-        self.recipes(1 << 20, 1)
+        self.recipes(1 << 20, [1])
 
-    def recipes(self, width: int, positions: int) -> list[tuple[str, Recipe]]:
-        """Each with a name for its folder, made of what differs; `positions`: to learn from."""
+    def recipes(self, width: int, sizes: Sequence[int]) -> list[tuple[str, Recipe]]:
+        """Each with a name for its folder, made of what differs; `sizes`: positions to learn from,
+        chunk by chunk."""
         kind, plain = self.architecture, self.architecture in SEEDS
-        steps = self.epochs * max(1, positions // Recipe.batch)
+        steps = self.epochs * sum(steps_of(sizes, Recipe.batch))
         settings: dict[str, Sequence[Any]] = {
             "width": self.widths,
             "k": self.ks or (K,),

@@ -2,14 +2,14 @@
 of documents that are learnt from and of others that are not."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 from torch import Tensor
 
-from bitlens.activations import Reading, Streamed, in_parts
+from bitlens.activations import Reading, Streamed, in_parts, positions_of
 from bitlens.calibration import say_unread
 from bitlens.compress import parse
 from bitlens.data.corpus import Corpus
@@ -19,7 +19,7 @@ from bitlens.making import BATCH_TOKENS, Making
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.sites import resolve, site
-from bitlens.plan import Plan, make_plan
+from bitlens.plan import Plan, TokenBatch, make_plan
 from bitlens.sae.sae import TrainedOn
 from bitlens.sae.training.loop import InMemory, Source
 from bitlens.saes import SITES
@@ -33,21 +33,37 @@ FREE_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class Terms:
+    """What is known of a training before any activation is read."""
+
+    made_by: Mapping[str, Mapping[str, Any]]
+    """By stream: what decides about its activations."""
+    parts: Sequence[Sequence[TokenBatch]]
+    """What is learnt from, chunk by chunk."""
+    place: str
+    width: int
+    trained_on: TrainedOn
+    once: bool
+    """Whether the activations do not fit into memory."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Positions in each chunk."""
+        return [positions_of(part) for part in self.parts]
+
+    @property
+    def positions(self) -> int:
+        """To learn from."""
+        return sum(self.sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Material(Terms):
     """What is learnt from and measured on."""
 
     source: Source
     held_out: Mapping[str, Tensor]
     """By stream, `[positions, width]`."""
-    made_by: Mapping[str, Mapping[str, Any]]
-    """By stream: what decides about its activations."""
-    positions: int
-    """To learn from."""
-    place: str
-    width: int
-    trained_on: TrainedOn
-    once: bool
-    """Whether they did not fit into memory."""
 
 
 @dataclass(eq=False)
@@ -61,6 +77,8 @@ class Ground:
     layout: Layout
     place: str
     corpus: Corpus
+    held: Corpus
+    """The documents of it that are measured on, which no twin may be calibrated on."""
     memory: int
     say: Callable[[str], None]
 
@@ -94,36 +112,47 @@ class Ground:
         """By stream, `[positions, width]`."""
         return self.reading.rows(self.plan(corpus).batches)
 
-    def material(
-        self, learnt: Corpus, held: Corpus, held_out: Mapping[str, Tensor] | None = None
-    ) -> Material:
-        """What is learnt from the one and measured on the other, of which `held_out` are the
-        activations if they have been read already."""
-        plan = self.plan(learnt)
-        once = self.reading.bytes_of(plan.batches) > self.memory // 2
-        held_out = self.rows(held) if held_out is None else held_out
-        source: Source = (
-            Streamed(self.reading, in_parts(plan.batches))
-            if once
-            else InMemory(self.reading.rows(plan.batches))
-        )
-        shared = {
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What decides about the activations of every stream, whatever is learnt from."""
+        return {
             "bitlens": version("bitlens"),
             "model": self.loaded.name,
             "weights": self.loaded.fingerprint,
             "dtype": str(self.layout.dtype),
             "site": self.place,
-            "learnt from": {"name": learnt.name, "sha256": learnt.token_hash},
-            "held out": held.token_hash,
+            "held out": self.held.token_hash,
             "positions": self.study.positions,
-            "chunks": list(source.sizes),
         }
+
+    @cached_property
+    def made_by(self) -> dict[str, dict[str, Any]]:
+        """By stream: what decides about its activations, whatever is learnt from."""
+        streams = self.reading.twins  # They are made here: what of is known only afterwards.
         origins = {side.text: self._making.origin(side.compression) for side in self._sides}
-        made_by = {n: {**shared, "of": n, **origins.get(n, {})} for n in self.streams}
-        width = self.layout.width
-        return Material(
-            source, held_out, made_by, plan.positions, self.place, width, self.trained_on, once
+        return {name: {**self.shared, "of": name, **origins.get(name, {})} for name in streams}
+
+    def terms(self, learnt: Corpus) -> Terms:
+        """On which SAEs learn from these documents. BitlensError for a twin that cannot be made."""
+        batches = self.plan(learnt).batches
+        once = self.reading.bytes_of(batches) > self.memory // 2
+        parts = in_parts(batches) if once else [list(batches)]
+        documents = {"name": learnt.name, "sha256": learnt.token_hash}
+        more = {"learnt from": documents, "chunks": [positions_of(part) for part in parts]}
+        made_by = {name: {**of, **more} for name, of in self.made_by.items()}
+        return Terms(made_by, parts, self.place, self.layout.width, self.trained_on, once)
+
+    def material(self, terms: Terms, held_out: Mapping[str, Tensor] | None = None) -> Material:
+        """What is learnt on these terms; `held_out`: the activations that are measured on, if they
+        have been read already."""
+        held_out = self.rows(self.held) if held_out is None else held_out
+        source: Source = (
+            Streamed(self.reading, terms.parts)
+            if terms.once
+            else InMemory(self.reading.rows(terms.parts[0]))
         )
+        known = {field.name: getattr(terms, field.name) for field in fields(terms)}
+        return Material(**known, source=source, held_out=held_out)
 
     @cached_property
     def _sides(self) -> list[Side]:
@@ -138,7 +167,7 @@ class Ground:
             model.trust_remote_code,
             self.layout,
             self.corpus.context,
-            None,
+            self.held,
             self.study.seeds[0],
             self.memory,
             self.say,
@@ -156,7 +185,7 @@ def ground(study: Study, streams: Sequence[str], name: str, say: Callable[[str],
     layout = Layout(loaded.model)
     place = _place(name, layout)
     corpus = evaluation(study, loaded, layout, study.seeds[0])
-    return Ground(study, streams, loaded, layout, place, corpus, memory, say)
+    return Ground(study, streams, loaded, layout, place, corpus, corpus, memory, say)
 
 
 def _place(name: str, layout: Layout) -> str:

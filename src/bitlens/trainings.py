@@ -10,7 +10,7 @@ from bitlens.activations import split
 from bitlens.compress import format, parse
 from bitlens.errors import BitlensError
 from bitlens.grid import Grid
-from bitlens.material import Material, ground
+from bitlens.material import Material, Terms, ground
 from bitlens.models.sites import hook_of
 from bitlens.records import to_json
 from bitlens.report.parts import Column, Table
@@ -43,34 +43,36 @@ def train_saes(
     for a folder that holds anything else.
     """
     names = _streams(on)
-    single = len(names) * len(grid.recipes(1 << 20, 1)) == 1
+    single = len(names) * len(grid.recipes(1 << 20, [1])) == 1
     _refuse_foreign(out, single)
     here = ground(study, names, grid.site, say)
-    grid.recipes(here.layout.width, 1)
+    grid.recipes(here.layout.width, [1])
     learnt, held = split(here.corpus, grid.held_out)
-    material = here.material(learnt, held)
+    here = replace(here, held=held)
+    terms = here.terms(learnt)
     say(
-        f"{grid.architecture} SAEs at {here.place} of {here.loaded.name}: {material.positions:,} "
+        f"{grid.architecture} SAEs at {here.place} of {here.loaded.name}: {terms.positions:,} "
         f"positions of {count(learnt.n_documents, 'document')} to learn from, "
         f"{count(held.n_documents, 'document')} held out."
     )
-    if material.once and grid.epochs > 1:
+    if terms.once and grid.epochs > 1:
         say(
-            f"The activations of {material.positions:,} positions do not fit into memory: they are "
+            f"The activations of {terms.positions:,} positions do not fit into memory: they are "
             f"streamed and learnt from once, not {grid.epochs} times (fewer --tokens, or more "
             "--memory, would change that)."
         )
         grid = replace(grid, epochs=1)
-    jobs = _jobs(grid, names, material, out, single)
+    jobs = _jobs(grid, names, terms, out, single)
     done = {job.label: finished(job) for job in jobs}
     wanted = [job for job in jobs if done[job.label] is None]
     if wanted and (steps := wanted[0].recipe.steps) < FEW_STEPS:
         asked = f"{count(steps, 'step')} of {Recipe.batch:,} positions"
         say(f"{asked} are few: more --tokens or --epochs make better SAEs.")
+    material = here.material(terms)
     made = train(material.source, material.held_out, wanted, grid.patience) if wanted else []
     records = {trained.job.label: keep(trained, material) for trained in made}
     records |= {label: record for label, record in done.items() if record is not None}
-    return _table([(job, records[job.label]) for job in jobs], material)
+    return _table([(job, records[job.label]) for job in jobs], material, grid.patience)
 
 
 def _streams(on: Sequence[str]) -> list[str]:
@@ -96,29 +98,27 @@ def _refuse_foreign(out: Path, single: bool) -> None:
             )
 
 
-def _jobs(
-    grid: Grid, names: Sequence[str], material: Material, out: Path, single: bool
-) -> list[Job]:
+def _jobs(grid: Grid, names: Sequence[str], terms: Terms, out: Path, single: bool) -> list[Job]:
     jobs = []
     for name in names:
-        for varied, recipe in grid.recipes(material.width, material.positions):
+        for varied, recipe in grid.recipes(terms.width, terms.sizes):
             parts = [name] * (len(names) > 1) + [varied] * bool(varied)
             folder = out if single else out / sanitise(".".join(parts))
             settings = {"epochs": grid.epochs, "patience": grid.patience}
-            jobs.append(job_of(material, name, recipe, folder, settings))
+            jobs.append(job_of(terms, name, recipe, folder, settings))
     return jobs
 
 
 def job_of(
-    material: Material, stream: str, recipe: Recipe, folder: Path, settings: Mapping[str, Any]
+    terms: Terms, stream: str, recipe: Recipe, folder: Path, settings: Mapping[str, Any]
 ) -> Job:
     """One SAE on the activations of one stream; `settings`: what else decides about it."""
-    made_by = {**material.made_by[stream], "recipe": asdict(recipe), **settings}
+    made_by = {**terms.made_by[stream], "recipe": asdict(recipe), **settings}
     return Job(
         recipe,
         folder.resolve().name,
-        hook_of(material.place),
-        material.trained_on,
+        hook_of(terms.place),
+        terms.trained_on,
         stream,
         folder,
         json.loads(to_json(made_by)),
@@ -126,24 +126,54 @@ def job_of(
 
 
 def finished(job: Job) -> dict[str, Any] | None:
-    """The record of an SAE that is complete already; BitlensError where it is another."""
+    """The record of an SAE that is complete already, which can be read; BitlensError where it is
+    another."""
+    record = recorded(job)
+    if record is not None and job.folder is not None:
+        load_sae(job.folder)
+    return record
+
+
+def recorded(job: Job) -> dict[str, Any] | None:
+    """The record alone."""
     assert job.folder is not None
-    file = job.folder / RECORD
-    if not file.is_file():
+    if not (job.folder / RECORD).is_file():
         return None
+    record = read_record(job.folder)
+    refuse_others(job.folder, record["made by"], job.made_by)
+    return record
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Of an SAE that is complete. BitlensError for a file that is none."""
     try:
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        same = record["made by"] == job.made_by
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        known = isinstance(record["made by"], dict)
     except (ValueError, KeyError, TypeError):
-        same = False
-    if not same:
+        known = False
+    if not known:
         raise BitlensError(
-            f"{job.folder} holds an SAE that was trained with other settings.",
+            f"{folder / RECORD} is damaged.",
+            "the file as bitlens wrote it.",
+            f"delete {folder}: the SAE is trained anew.",
+        )
+    return record
+
+
+def refuse_others(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """BitlensError where what made an SAE is not what is to make it, saying what differs."""
+    before, now = ({**made, **made.get("recipe", {})} for made in (found, wanted))
+    differing = [
+        f"{name} {before.get(name)}, not {now.get(name)}"
+        for name in sorted(before | now)
+        if name != "recipe" and before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise BitlensError(
+            f"{folder} holds an SAE that was trained with other settings: {'; '.join(differing)}.",
             "a new folder, or one that the same command began.",
             "another --out.",
         )
-    load_sae(job.folder)
-    return record
 
 
 def keep(trained: Trained, material: Material) -> dict[str, Any]:
@@ -158,6 +188,7 @@ def keep(trained: Trained, material: Material) -> dict[str, Any]:
         "positions": material.positions,
         "steps": trained.steps,
         "held out": asdict(fit.result()),
+        "stopped by held out": bool(job.made_by.get("patience")),
         "dead": diagnose(sae, held, material.positions),
         "looks": trained.looks,
     }
@@ -168,7 +199,9 @@ def keep(trained: Trained, material: Material) -> dict[str, Any]:
     return record
 
 
-def _table(found: Sequence[tuple[Job, Mapping[str, Any]]], material: Material) -> Table:
+def _table(
+    found: Sequence[tuple[Job, Mapping[str, Any]]], material: Material, patience: int
+) -> Table:
     rows, reasons = [], set()
     for job, record in found:
         fit, dead = Fit(**record["held out"]), record["dead"]
@@ -191,6 +224,11 @@ def _table(found: Sequence[tuple[Job, Mapping[str, Any]]], material: Material) -
         "variance left unexplained; L0: latents that fire at a position; alive: share of the "
         "latents that fired at all here."
     ]
+    if patience:
+        lines.append(
+            f"They also chose when training stops and whose weights are kept (--patience {patience}"
+            "): these figures are better than those of documents that chose nothing."
+        )
     lines += [f"{word}: {REASONS[word]}." for word in REASONS if word in reasons]
     titles = {"SAE": False, "of": False, "latents": True, "FVU": True, "L0": True, "alive": True}
     titles |= {"not alive, and why": False, "steps": False}

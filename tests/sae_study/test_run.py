@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,46 @@ def test_other_folders_are_left_alone(
     (tmp_path / "copy" / "results.json").write_text(json.dumps(found))
     with pytest.raises(BitlensError, match="holds a study with another weights"):
         run(study, ["tokens=800", "epochs=20"], tmp_path / "copy", print)
+
+
+def test_saes_of_other_settings_are_not_mixed(
+    study: SaeStudy, small: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """Of another dtype, whatever part they are of; and what stands in the place of an SAE."""
+    (model,) = study.study.models
+    coarse = replace(model, dtype="bfloat16")
+    other = SaeStudy(study.train, study.study.model_copy(update={"models": (coarse,)}))
+    differing = r"settings: dtype torch\.float32, not torch\.bfloat16\."
+    for part in ("tokens=800", "tokens=1600"):
+        with pytest.raises(BitlensError, match=differing):
+            run(other, [part, "epochs=20"], small[0], print)
+    shutil.copytree(small[0], tmp_path / "copy")
+    folder = tmp_path / "copy" / "saes" / "reference.width1x.k4.epochs20.tokens800.seed0"
+    record = json.loads((folder / "training.json").read_text())
+    record["made by"]["recipe"]["rate"] = 1.0
+    (folder / "training.json").write_text(json.dumps(record))
+    with pytest.raises(BitlensError, match=r"rate 1\.0, not 0\.005"):
+        run(study, ["tokens=800", "epochs=20"], tmp_path / "copy", print)
+    (folder / "training.json").write_text("{}")
+    with pytest.raises(BitlensError, match=r"training\.json is damaged"):
+        run(study, ["tokens=800", "epochs=20"], tmp_path / "copy", print)
+
+
+def test_twins_calibrated_on_other_documents_are_not_mixed(
+    study: SaeStudy, other_texts: Path, tmp_path: Path
+) -> None:
+    """The text of a twin does not say what it was calibrated on."""
+    part, twin = ["tokens=800", "epochs=1", "width=1x", "seed=0"], "gptq:bits=3"
+    for tokens in (2000, 1000):
+        settings = {
+            "compressions": (twin,), "calibration": str(other_texts), "calibration_tokens": tokens,
+        }  # fmt: skip
+        calibrated = SaeStudy(study.train, study.study.model_copy(update=settings))
+        if tokens == 2000:
+            run(calibrated, part, tmp_path / "out", print)
+        else:
+            with pytest.raises(BitlensError, match="other settings: calibration "):
+                run(calibrated, part, tmp_path / "out", print)
 
 
 def test_too_little_text_is_refused(study: SaeStudy, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_what_firing_costs_is_an_axis_of_every_architecture(
     """k or the penalty, by default the architecture's; a recipe has what was asked for."""
     study = load_sae_study(written(tmp_path / "a.yaml", STUDY.replace("k: [4, 8]", axis)))
     assert study.axes[name] == values
-    ((_, recipe),) = study.train.grid(["2x"], values[-1:], [0], 1).recipes(64, 1000)
+    ((_, recipe),) = study.train.grid(["2x"], values[-1:], [0], 1).recipes(64, [1000])
     assert (recipe.k if name == "k" else recipe.penalty) == values[-1]
 
 

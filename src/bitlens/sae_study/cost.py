@@ -89,7 +89,7 @@ def _seconds(study: SaeStudy, axes: Axes, width: str, wide: int) -> float:
     train = study.train
     penalties = axes[train.penalty]
     middle = sorted(penalties)[len(penalties) // 2]
-    ((_, recipe),) = train.grid([width], [middle], [0], 1).recipes(wide, Recipe.batch)
+    ((_, recipe),) = train.grid([width], [middle], [0], 1).recipes(wide, [Recipe.batch])
     x = torch.randn(recipe.batch, wide, generator=torch.Generator().manual_seed(0))
     trainee = Trainee.begun(recipe, x)
     trainee.step(x)

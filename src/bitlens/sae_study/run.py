@@ -10,7 +10,7 @@ stopped, and what was run at different times stands together.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from bitlens.activations import nested
 from bitlens.analyses.geometry import debiased_cka
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.material import Ground, Material, ground
+from bitlens.material import Ground, Material, Terms, ground
+from bitlens.report.wording import count
 from bitlens.sae.formats import load_sae
 from bitlens.sae.sae import Sae
 from bitlens.sae.training.loop import LOOKS, Job, train
@@ -36,7 +37,7 @@ from bitlens.stats.intervals import student
 from bitlens.stats.replicates import assign, leave_one_out
 from bitlens.store import sanitise, write
 from bitlens.sweep import REFERENCE
-from bitlens.trainings import RECORD, finished, job_of, keep
+from bitlens.trainings import RECORD, job_of, keep, read_record, recorded, refuse_others
 
 SAES = "saes"
 STEPS_A_LOOK = 100
@@ -53,6 +54,7 @@ def run(study: SaeStudy, only: Sequence[str], out: Path, say: Callable[[str], No
     _refuse_foreign(out)
     work = _Work(study, axes, out, say)
     results = Results.open(out / RESULTS, work.about)
+    work.refuse_others()
     results.cka |= work.cka(set(axes["twin"]) - set(results.cka))
     wanted = configurations(axes)
     for tokens in axes["tokens"]:
@@ -79,10 +81,11 @@ class _Work:
     ) -> None:
         self.study, self.axes, self.out, self.say = study, axes, out, say
         streams = [REFERENCE, *axes["twin"]]
-        self.ground: Ground = ground(study.study, streams, study.train.site, say)
-        sizes = axes["tokens"]
-        self.held, learnt = nested(self.ground.corpus, study.train.held_out, sizes)
+        whole, sizes = ground(study.study, streams, study.train.site, say), axes["tokens"]
+        self.held, learnt = nested(whole.corpus, study.train.held_out, sizes)
+        self.ground: Ground = replace(whole, held=self.held)
         self.learnt: dict[int, Corpus] = dict(zip(sizes, learnt, strict=True))
+        self._terms: dict[int, Terms] = {}
         self._material: Material | None = None
 
     @property
@@ -102,6 +105,15 @@ class _Work:
             "schedule": train.schedule,
             "positions": self.study.study.positions,
         }
+
+    def refuse_others(self) -> None:
+        """BitlensError for an SAE of the folder that has not in common what all of them have."""
+        made_by = self.ground.made_by
+        for file in sorted((self.out / SAES).glob(f"*/{RECORD}")):
+            found = read_record(file.parent)["made by"]
+            wanted = made_by.get(found.get("of"), self.ground.shared)
+            there = {name: found[name] for name in found if name in wanted}
+            refuse_others(file.parent, there, wanted)
 
     @cached_property
     def held_out(self) -> dict[str, Tensor]:
@@ -137,7 +149,7 @@ class _Work:
     def groups(self, wanted: Sequence[Configuration]) -> list[list[Configuration]]:
         """What is trained in one pass: a configuration where activations are in memory, or nothing
         is to be trained; else all of them, each of one epoch."""
-        if not any(self._missing(wanted)) or not self._material_of(wanted[0].tokens).once:
+        if not any(self._missing(wanted)) or not self._terms_of(wanted[0].tokens).once:
             return [[configuration] for configuration in wanted]
         if any(configuration.epochs > 1 for configuration in wanted):
             raise BitlensError(
@@ -153,18 +165,12 @@ class _Work:
         if not missing:
             return
         material = self._material_of(tokens)
-        jobs: list[Job] = []
-        for configuration, stream, seed in missing:
-            settings = self.study.train.grid(
-                [configuration.width], [configuration.penalty], [seed], configuration.epochs
-            )
-            ((_, recipe),) = settings.recipes(material.width, material.positions)
-            folder = self._folder(configuration, stream, seed)
-            jobs.append(job_of(material, stream, recipe, folder, {"epochs": configuration.epochs}))
-        self.say(f"{len(jobs)} SAEs: {', '.join(map(_said, group))}.")
-        jobs = [job for job in jobs if finished(job) is None]
-        looks = max(1, min(LOOKS, jobs[0].recipe.steps // STEPS_A_LOOK))
-        for trained in train(material.source, material.held_out, jobs, looks=looks):
+        self.say(
+            f"{len(missing)} SAEs: {', '.join(map(_said, group))}, of which "
+            f"{count(material.positions, 'position')} count."
+        )
+        looks = max(1, min(LOOKS, missing[0].recipe.steps // STEPS_A_LOOK))
+        for trained in train(material.source, material.held_out, missing, looks=looks):
             keep(trained, material)
 
     def measure(self, results: Results, configuration: Configuration, twin: str) -> None:
@@ -198,19 +204,31 @@ class _Work:
         """The activations of a data size."""
         self._material = None
 
-    def _missing(self, wanted: Sequence[Configuration]) -> list[tuple[Configuration, str, int]]:
-        return [
-            (configuration, stream, seed)
+    def _missing(self, wanted: Sequence[Configuration]) -> list[Job]:
+        """BitlensError where another SAE is in the place of one of these."""
+        jobs = [
+            self._job(configuration, stream, seed)
             for configuration in wanted
             for stream in (REFERENCE, *self.axes["twin"])
             for seed in self.axes["seed"]
-            if not (self._folder(configuration, stream, seed) / RECORD).is_file()
         ]
+        return [job for job in jobs if recorded(job) is None]
 
     def _there(self, configuration: Configuration, stream: str) -> dict[int, Sae]:
         """By seed, whatever part they were trained in."""
-        folders = {s: self._folder(configuration, stream, s) for s in self.study.train.seed}
-        return {s: load_sae(f) for s, f in folders.items() if (f / RECORD).is_file()}
+        jobs = {s: self._job(configuration, stream, s) for s in self.study.train.seed}
+        return {
+            seed: load_sae(self._folder(configuration, stream, seed))
+            for seed, job in jobs.items()
+            if recorded(job) is not None
+        }
+
+    def _job(self, configuration: Configuration, stream: str, seed: int) -> Job:
+        terms, epochs = self._terms_of(configuration.tokens), configuration.epochs
+        grid = self.study.train.grid([configuration.width], [configuration.penalty], [seed], epochs)
+        ((_, recipe),) = grid.recipes(terms.width, terms.sizes)
+        folder = self._folder(configuration, stream, seed)
+        return job_of(terms, stream, recipe, folder, {"epochs": epochs})
 
     def _folder(self, configuration: Configuration, stream: str, seed: int) -> Path:
         train = self.study.train
@@ -220,10 +238,14 @@ class _Work:
         )
         return self.out / SAES / sanitise(name)
 
+    def _terms_of(self, tokens: int) -> Terms:
+        if tokens not in self._terms:
+            self._terms[tokens] = self.ground.terms(self.learnt[tokens])
+        return self._terms[tokens]
+
     def _material_of(self, tokens: int) -> Material:
         if self._material is None:
-            learnt = self.learnt[tokens]
-            self._material = self.ground.material(learnt, self.held, self.held_out)
+            self._material = self.ground.material(self._terms_of(tokens), self.held_out)
         return self._material
 
 

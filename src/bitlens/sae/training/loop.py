@@ -18,7 +18,7 @@ from bitlens.errors import BitlensError
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.sae.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from bitlens.sae.training.recipe import Recipe
+from bitlens.sae.training.recipe import Recipe, steps_of
 from bitlens.sae.training.trainee import Trainee
 
 LOOKS = 20
@@ -182,7 +182,7 @@ def batches(
 ) -> Iterator[tuple[int, Mapping[str, Tensor], dict[int, Tensor]]]:
     """Step by step from `start` to `stop`: the chunk, and which rows of it the SAEs of each
     seed learn from, in an order drawn anew for each chunk and pass."""
-    parts = [max(1, size // batch) for size in source.sizes]
+    parts = steps_of(source.sizes, batch)
     passed = start // sum(parts)
     step = passed * sum(parts)
     while start < stop:

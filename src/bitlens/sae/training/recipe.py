@@ -1,6 +1,7 @@
 """What decides about a trained SAE besides the activations?"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,7 +60,7 @@ class Recipe:
         for name, value, option in (
             ("learning rate", self.rate, "--lr 0.001"),
             ("number of steps", self.steps, "--epochs 1"),
-            ("batch", self.batch, "--batch 2048"),
+            ("batch", self.batch, "2048 positions"),
         ):
             if not 0 < value < math.inf:
                 raise BitlensError(f"The {name} is {value}.", "more than 0.", option)
@@ -78,3 +79,8 @@ class Recipe:
     def penalty_at(self, step: int) -> float:
         """Up to the full penalty, twice as slowly as the rate."""
         return self.penalty * min(1.0, (step + 1) / max(1.0, 2 * self.warm_up * self.steps))
+
+
+def steps_of(sizes: Sequence[int], batch: int) -> list[int]:
+    """By chunk of so many positions, the steps in which each of them is learnt from once."""
+    return [max(1, size // batch) for size in sizes]
