@@ -108,6 +108,8 @@ def test_another_studys_results_and_damaged_ones_are_refused(tmp_path: Path) -> 
     Results.open(path, ABOUT).write()
     with pytest.raises(BitlensError, match="holds a study with another model"):
         Results.open(path, {**ABOUT, "model": "other"})
+    with pytest.raises(BitlensError, match="the text as long as it was then"):
+        Results.open(path, {**ABOUT, "held out": "others"})
     path.write_text("{")
     with pytest.raises(BitlensError, match="is damaged"):
         Results.open(path, ABOUT)

@@ -13,8 +13,8 @@ from bitlens.errors import BitlensError
 from bitlens.sae.fit import Fit
 from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.sae.training.checkpoint import FILE
-from bitlens.sae.training.loop import InMemory, Job, Trained, describe, train
-from bitlens.sae.training.recipe import Recipe
+from bitlens.sae.training.loop import InMemory, Job, Trained, batches, describe, train
+from bitlens.sae.training.recipe import Recipe, steps_of
 
 from .planted import TOPK, planted, trained
 
@@ -80,6 +80,15 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     resumed, whole = run(again, tmp_path), run(Chunked(x), None)
     assert same(resumed.sae, whole.sae) and resumed.looks == whole.looks
     assert again.read == 5
+
+
+def test_the_steps_of_the_chunks_learn_from_every_row_once() -> None:
+    """A pass over 2,500 rows in chunks of a thousand, batches of 300 or a few more."""
+    source = Chunked(torch.arange(2500.0)[:, None])
+    steps = sum(steps_of(source.sizes, 300))
+    seen = [chunk[""][rows[0]] for _, chunk, rows in batches(source, {0}, 300, 0, steps)]
+    assert steps == len(seen) == 3 + 3 + 1
+    assert torch.equal(torch.cat(seen).flatten().sort().values, torch.arange(2500.0))
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
