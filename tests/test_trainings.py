@@ -21,7 +21,7 @@ Run = Callable[..., tuple[list[dict[str, str]], list[str]]]
 
 @pytest.fixture
 def run(llama: Path, short_texts: Path, other_texts: Path) -> Run:
-    """Training on a tiny model: the rows of the table by title, and what was said."""
+    """Training on a tiny model: the rows of the table by title; what was said, and below it."""
 
     def make(
         out: Path, *on: str, memory: str | None = None, text: Path = short_texts, **settings: Any
@@ -35,7 +35,7 @@ def run(llama: Path, short_texts: Path, other_texts: Path) -> Run:
         grid = Grid(**{"site": "resid.0", "widths": ("2x",), "ks": (4,), "epochs": 30, **settings})
         table: Table = train_saes(study, on, grid, out, said.append)
         titles = [column.title for column in table.columns]
-        return [dict(zip(titles, row, strict=True)) for row in table.rows], said
+        return [dict(zip(titles, row, strict=True)) for row in table.rows], [*said, table.caption]
 
     return make
 
@@ -64,6 +64,15 @@ def test_one_sae_is_a_folder_that_fits_its_model(run: Run, tmp_path: Path) -> No
     assert sae.firing_rate is not None
     assert float(sae.firing_rate.sum()) == pytest.approx(record["held out"]["l0"], rel=1e-5)
     assert int((sae.firing_rate == 0).sum()) == sum(record["dead"].values())
+
+
+def test_one_that_describes_nothing_is_said(run: Run, tmp_path: Path) -> None:
+    """Below the table, by name: audit would refuse it."""
+    rows, said = run(tmp_path / "grid", "reference", rate=100.0, seeds=(0, 1))
+    assert all(float(row["FVU"].rstrip("%")) > 50 for row in rows)
+    assert "seed0, seed1: more than 50% is left unexplained" in said[-1]
+    rows, said = run(tmp_path / "sae", widths=("4x",), ks=(16,), epochs=100)
+    assert float(rows[0]["FVU"].rstrip("%")) < 50 and "refuse such" not in said[-1]
 
 
 def test_precisions_and_seeds_train_in_one_pass(run: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From a model and texts to SAEs in folders that SAELens loads; the model may be compressed."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from bitlens.models.sites import hook_of
 from bitlens.records import to_json
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import count
-from bitlens.sae.fit import Fit, tally_fit
+from bitlens.sae.fit import WORST_FVU, Fit, tally_fit
 from bitlens.sae.formats import load_sae, save_firing_rates, save_sae
 from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS
 from bitlens.sae.training.checkpoint import FILE as CHECKPOINT
@@ -230,6 +231,12 @@ def _table(
             "): these figures are better than those of documents that chose nothing."
         )
     lines += [f"{word}: {REASONS[word]}." for word in REASONS if word in reasons]
+    poor = [job.label for job, r in found if (r["held out"]["fvu"] or math.inf) > WORST_FVU]
+    if poor:
+        lines.append(
+            f"{', '.join(poor)}: more than {WORST_FVU:.0%} is left unexplained; audit and repair "
+            "refuse such an SAE."
+        )
     titles = {"SAE": False, "of": False, "latents": True, "FVU": True, "L0": True, "alive": True}
     titles |= {"not alive, and why": False, "steps": False}
     columns = tuple(Column(title, numeric) for title, numeric in titles.items())

@@ -106,7 +106,7 @@ def check_fit(fit: Fit, sae: Sae, where: str) -> None:
         f"variance at {where} unexplained ({fit.l0:.1f} of {sae.latents:,} latents "
         f"firing, {fit.positions:,} positions).",
         f"at most {WORST_FVU:.0%}: what a basis that does not fit keeps says nothing.",
-        f"{_causes(sae)}. --allow poor-fit goes on regardless, and the report says so.",
+        f"{_causes(sae)}. An audit with --allow poor-fit goes on regardless, and says so.",
     )
 
 
