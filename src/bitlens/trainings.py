@@ -1,7 +1,6 @@
 """From a model and texts to SAEs in folders that SAELens loads; the model may be compressed."""
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -231,7 +230,8 @@ def _table(
             "): these figures are better than those of documents that chose nothing."
         )
     lines += [f"{word}: {REASONS[word]}." for word in REASONS if word in reasons]
-    poor = [job.label for job, r in found if (r["held out"]["fvu"] or math.inf) > WORST_FVU]
+    left = {job.label: record["held out"]["fvu"] for job, record in found}
+    poor = [label for label, fvu in left.items() if fvu is None or fvu > WORST_FVU]
     if poor:
         lines.append(
             f"{', '.join(poor)}: more than {WORST_FVU:.0%} is left unexplained; audit and repair "
