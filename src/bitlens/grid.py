@@ -51,6 +51,8 @@ class Grid:
                 f"one of {', '.join(PENALTIES)}.",
                 "--k" if kind in WITH_K else "leave it out: nothing is paid for firing.",
             )
+        if self.ks and min(self.ks) < 1:
+            raise BitlensError(f"--k is {min(self.ks)}.", "1 or more.", f"--k {K}")
         if self.epochs < 1:
             raise BitlensError(f"--epochs is {self.epochs}.", "1 or more.", "--epochs 5")
         if self.patience < 0:

@@ -4,7 +4,7 @@ from typing import Any
 
 from bitlens.report.parts import Figure, Table, figures
 from bitlens.sae_study.results import estimates, ratios
-from bitlens.sae_study.show import page, page_of
+from bitlens.sae_study.show import page, page_of, sentences
 
 from .test_results import ABOUT, NARROW, WIDE
 
@@ -80,6 +80,8 @@ def test_one_width_says_so_and_nothing_is_refused() -> None:
     """There is no ratio, and a page."""
     short = page(content(NARROW)).sections[0].parts
     assert "One width alone" in short[1].text  # type: ignore[union-attr]
+    (sentence,) = sentences(content(NARROW))
+    assert sentence.endswith(short[1].text)  # type: ignore[union-attr]
     assert page_of(content(NARROW)).startswith("<!doctype html>")
 
 

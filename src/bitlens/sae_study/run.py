@@ -31,7 +31,7 @@ from bitlens.sae.training.loop import LOOKS, Job, train
 from bitlens.sae_study.measures import aligned, frozen, plain
 from bitlens.sae_study.results import RESULTS, Results
 from bitlens.sae_study.settings import Configuration, SaeStudy, configurations
-from bitlens.sae_study.show import PAGE, page_of
+from bitlens.sae_study.show import PAGE, page_of, sentences
 from bitlens.seeds import generator
 from bitlens.stats.intervals import student
 from bitlens.stats.replicates import assign, leave_one_out
@@ -66,6 +66,8 @@ def run(study: SaeStudy, only: Sequence[str], out: Path, say: Callable[[str], No
         work.forget()
     results.write()
     write(out / PAGE, page_of(results.content).encode())
+    for sentence in sentences(results.content):
+        say(f"- {sentence}")
     return out / PAGE
 
 

@@ -31,6 +31,15 @@ def page_of(content: Mapping[str, Any]) -> str:
     return html(page(visible(content)))
 
 
+def sentences(content: Mapping[str, Any]) -> list[str]:
+    """What stands first on the page, for a terminal: a line a twin."""
+    found, lines = Found(content), []
+    for twin in sorted({c["twin"] for c in content["configurations"]}):
+        place = found.main(twin)
+        lines.append(f"{twin} ({found.where(place)}): {_told(found, twin, place)}")
+    return lines
+
+
 def page(content: Mapping[str, Any]) -> Page:
     """Everything, as parts."""
     about, twins = content["about"], sorted({c["twin"] for c in content["configurations"]})
@@ -60,11 +69,9 @@ def _short(found: Found, twins: Sequence[str]) -> list[Part]:
         place = found.main(twin)
         widths = found.widths(twin, place)
         parts.append(Facts(((twin, _activations(found, twin)), ("SAEs", found.where(place)))))
-        if len(widths) < 2:
-            parts.append(Prose("One width alone: there is nothing to compare it with."))
-            continue
-        parts.append(Prose(_told(found, twin, place, widths)))
-        parts.append(_ratios(found, twin, place, widths))
+        parts.append(Prose(_told(found, twin, place)))
+        if len(widths) > 1:
+            parts.append(_ratios(found, twin, place, widths))
     return parts
 
 
@@ -77,8 +84,11 @@ def _activations(found: Found, twin: str) -> str:
     return f"debiased CKA of the activations {amount(value)}{chance}"
 
 
-def _told(found: Found, twin: str, place: Place, widths: Sequence[str]) -> str:
-    narrow, wide = widths[0], widths[-1]
+def _told(found: Found, twin: str, place: Place) -> str:
+    narrow, *others = found.widths(twin, place)
+    if not others:
+        return "One width alone: there is nothing to compare it with."
+    wide = others[-1]
     value, null, again = (
         found.ratio(twin, place, IN_SAMPLE, column) for column in ("value", "null", "ceiling")
     )
