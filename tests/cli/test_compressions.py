@@ -76,7 +76,7 @@ def test_documents_that_nothing_reads_are_said_not_to_be(
     words = ["compress", llama, "--with", "rtn:bits=4", "--calibration", other_texts]
     done = bitlens(*words, "--save", tmp_path / "twin")
     assert done.code == 0
-    assert f"is needed for rtn:bits=4: {other_texts} is not read." in done.out
+    assert f"Nothing is calibrated here: {other_texts} is not read." in done.out
     done = bitlens("compress", "demo", "--with", "rtn:bits=4", "--save", tmp_path / "demo")
     assert done.code == 0 and "not read" not in done.out
 
