@@ -25,6 +25,7 @@ from transformers import (
 
 from bitlens.compress.weights import finite
 from bitlens.errors import BitlensError
+from bitlens.models.folder import require_announced, require_whole
 from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest
@@ -72,6 +73,8 @@ def load(source: ModelSource, memory: int) -> Loaded:
     """
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     require_model(source)
+    if Path(source.name).is_dir():
+        guarded(source, lambda: require_announced(source.name, Path(source.name)))
     config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
     if getattr(config, "is_encoder_decoder", False):
         raise BitlensError(
@@ -139,6 +142,7 @@ def require_model(source: ModelSource) -> None:
                 near or "the path of a downloaded model.",
             )
         return
+    require_whole(source.name, path)
     if not (path / "config.json").is_file():
         raise BitlensError(
             f"{source.name} is not a model: it has no config.json.",
