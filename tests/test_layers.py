@@ -11,10 +11,13 @@ import pytest
 import bitlens
 
 ROOT = Path(bitlens.__file__).parent
-GROUND = {"errors", "records", "registry", "seeds", "meanings"}
+GROUND = {"errors", "foreign", "home", "meanings", "records", "registry", "seeds", "visible"}
 """What everybody may use: it knows nothing of the rest."""
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "foreign": set(),
+    "home": set(),
+    "visible": set(),
     "registry": set(),
     "seeds": set(),
     "meanings": set(),

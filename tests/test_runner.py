@@ -11,7 +11,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from bitlens.errors import BitlensError
-from bitlens.manifest import without_home
 from bitlens.measure import Measurement
 from bitlens.model_audit import SAE_ANALYSES
 from bitlens.models.source import ModelSource
@@ -286,21 +285,6 @@ def test_changed_weights_are_measured_again(folder: Path, tmp_path: Path) -> Non
     model.save_pretrained(changed)
     again = run(small(changed, controls=()), tmp_path / "out", "audit", silent).manifest()["cells"]
     assert not {c["id"] for c in first} & {c["id"] for c in again}
-
-
-@pytest.mark.parametrize(
-    ("home", "command", "expected"),
-    [
-        ("/home/al", "audit /home/al/m --out /home/alice/x", "audit ~/m --out /home/alice/x"),
-        ("/", "audit a/b", "audit a/b"),
-    ],
-)
-def test_home_is_not_named(
-    home: str, command: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The user's folder becomes ~, other paths stay as they are."""
-    monkeypatch.setattr(Path, "home", lambda: Path(home))
-    assert without_home(command) == expected
 
 
 def test_unknown_site_names_the_nearest(folder: Path, tmp_path: Path) -> None:

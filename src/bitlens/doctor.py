@@ -11,6 +11,7 @@ import torch
 
 from bitlens.demo import model_path
 from bitlens.errors import BitlensError
+from bitlens.home import without_home
 from bitlens.kept import RECORD, twins
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
@@ -52,7 +53,7 @@ def examine() -> Iterator[tuple[str, str]]:
         yield name, os.environ.get(name, "not set")
     for name in HIDDEN:
         yield name, "set" if name in os.environ else "not set"
-    yield "calibrated twins", _kept(twins())
+    yield "calibrated twins", _calibrated()
     yield "embedded model", _demo(model_path())
 
 
@@ -76,8 +77,15 @@ def _gpus() -> Iterator[str]:
         yield f"cuda:{number} {name}, {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
 
 
+def _calibrated() -> str:
+    try:
+        return _kept(twins())
+    except BitlensError as error:
+        return error.found
+
+
 def _kept(folder: Path) -> str:
-    where = str(folder).replace(str(Path.home()), "~")
+    where = without_home(str(folder))
     try:
         sizes = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
     except OSError as error:

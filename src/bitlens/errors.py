@@ -1,14 +1,34 @@
 """The errors a user can meet: what was found, what was expected, what to do."""
 
+from bisect import bisect_right
+from itertools import accumulate
+
+from bitlens.visible import in_one_line
+
+LONGEST_TOLD = 300
+"""Characters of what a library says; the rest is in its own documentation."""
+
 
 class BitlensError(Exception):
     """A mistake the user can mend; printed without a traceback, exit code 2.
 
-    `found` names the value met, `expected` what would have worked, `remedy` what to type.
+    `found` names the value met, `expected` what would have worked, `remedy` what to type. Each is
+    one line, whatever the names in it hold.
     """
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
-        self.found = found
-        self.expected = expected
-        self.remedy = remedy
-        super().__init__(f"{found}\nExpected: {expected}\nTry: {remedy}")
+        self.found = in_one_line(found)
+        self.expected = in_one_line(expected)
+        self.remedy = in_one_line(remedy)
+        super().__init__(f"{self.found}\nExpected: {self.expected}\nTry: {self.remedy}")
+
+
+def told(error: BaseException) -> str:
+    """What an exception of a library says, in one line without a full stop: whole words only, so
+    that no address is cut in two; its type where it says nothing."""
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    words = said.split() or [type(error).__name__]
+    ends = list(accumulate(len(word) + 1 for word in words))
+    kept = max(1, bisect_right(ends, LONGEST_TOLD))
+    text = " ".join(words[:kept]).rstrip(".")
+    return text if kept == len(words) else f"{text} ..."

@@ -21,6 +21,7 @@ from torch import Tensor
 from bitlens.compress.activations import Activations
 from bitlens.compress.compression import Compressed, Map
 from bitlens.errors import BitlensError
+from bitlens.home import home
 from bitlens.store import write
 
 ENVIRONMENT = "BITLENS_CACHE"
@@ -36,8 +37,17 @@ def folder_of(made_by: Mapping[str, Any]) -> Path:
 
 def twins() -> Path:
     """What is below $BITLENS_CACHE, or the user's own cache folder, and is ours alone."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(ENVIRONMENT) or Path(root) / "bitlens") / "twins"
+    own, folder = os.environ.get(ENVIRONMENT), home()
+    if own:
+        return Path(own) / "twins"
+    root = os.environ.get("XDG_CACHE_HOME") or (folder and folder / ".cache")
+    if root is None:
+        raise BitlensError(
+            "There is no home folder to keep calibrated twins in.",
+            "a folder of yours.",
+            f"{ENVIRONMENT}=DIR before the command.",
+        )
+    return Path(root) / "bitlens" / "twins"
 
 
 @dataclass(eq=False)

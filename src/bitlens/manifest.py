@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import resource
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import torch
 from bitlens.analyses import ANALYSES
 from bitlens.compress import coverage
 from bitlens.data.corpus import Corpus
+from bitlens.home import without_home
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.models.source import ModelSource
@@ -130,12 +130,6 @@ def make_manifest(study: Study, command: str, done: Done) -> dict[str, Any]:
         "metrics": metrics,
         "cells": done.cells,
     }
-
-
-def without_home(command: str) -> str:
-    """The command with `~` for the user's folder, whose name is nobody's business."""
-    home = re.escape(str(Path.home()).rstrip("/"))
-    return re.sub(rf"(?<![\w/.-]){home}(?=[/\s'\"]|$)", "~", command) if home else command
 
 
 def peak_bytes() -> int:

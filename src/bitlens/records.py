@@ -118,5 +118,7 @@ class Cell:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON with sorted keys: NaN and infinities are refused, not written."""
-    return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, indent=indent)
+    """Strict JSON with sorted keys: NaN and infinities are refused, not written. What UTF-8 cannot
+    hold, half a surrogate pair or a byte of a file's name, is written by its number."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -54,7 +54,7 @@ def run(
     if not any(cell["status"] == "done" for cell in done.cells):
         reasons = sorted({cell["reason"] for cell in done.cells})
         raise BitlensError(
-            f"Nothing could be measured: {reasons[0]}",
+            f"Nothing could be measured: {reasons[0].partition(chr(10))[0]}",
             "at least one twin with numbers.",
             "another compression or model.",
         )

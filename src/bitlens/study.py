@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
+from bitlens.home import without_home
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest
 from bitlens.sae.hub import FORM, find, is_release
@@ -186,13 +187,13 @@ class Study(Settings):
             # The embedded model comes with its own again.
             own = [str(path) for path in sae_paths()]
             saes = [] if model["saes"] == own else model["saes"]
-            model["saes"] = [sae.replace(str(Path.home()), "~") for sae in saes]
+            model["saes"] = [without_home(sae) for sae in saes]
         return settings
 
 
 def _public(source: str, embedded: Path) -> str:
     """A source without what is this machine's business."""
-    return DEMO if source == str(embedded) else source.replace(str(Path.home()), "~")
+    return DEMO if source == str(embedded) else without_home(source)
 
 
 def audit_of(model: str, to: Any, **settings: Any) -> Study:

@@ -9,6 +9,7 @@ from typing import Any
 from bitlens.activations import split
 from bitlens.compress import format, parse
 from bitlens.errors import BitlensError
+from bitlens.foreign import read_json
 from bitlens.grid import Grid
 from bitlens.material import Material, Terms, ground
 from bitlens.models.sites import hook_of
@@ -147,9 +148,9 @@ def recorded(job: Job) -> dict[str, Any] | None:
 def read_record(folder: Path) -> dict[str, Any]:
     """Of an SAE that is complete. BitlensError for a file that is none."""
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(folder / RECORD)
         known = isinstance(record["made by"], dict)
-    except (ValueError, KeyError, TypeError):
+    except (BitlensError, KeyError, TypeError):
         known = False
     if not known:
         raise BitlensError(

@@ -8,21 +8,9 @@ from pathlib import Path
 import pytest
 
 from bitlens.errors import BitlensError
-from bitlens.report.evidence import Evidence, visible
+from bitlens.report.evidence import Evidence
 
 from .conftest import CAST, HOSTILE
-
-
-def test_unseen_characters_become_visible() -> None:
-    """Terminal escapes, bidirectional marks and zero widths are written out, everywhere."""
-    assert visible("a\x1b[31m\u202eb\u200bc") == "a⟨U+001B⟩[31m⟨U+202E⟩b⟨U+200B⟩c"
-    assert visible({"\u2066k": ["\ufeff", 1, None]}) == {"⟨U+2066⟩k": ["⟨U+FEFF⟩", 1, None]}
-
-
-def test_ordinary_text_is_left_alone() -> None:
-    """Accents, scripts, emoji, tabs and line breaks are not hostile."""
-    text = "naïve Größe 模型 🙂\tx\ny"
-    assert visible(text) == text
 
 
 def test_twins_controls_and_failures_are_told_apart(evidence: Evidence) -> None:

@@ -15,7 +15,7 @@ from bitlens.checkpoints.checkpoint import Checkpoint, Found, Request, quantizat
 from bitlens.checkpoints.same import require_same
 from bitlens.checkpoints.stored import dequantized, restored
 from bitlens.compress.checkpoint import Checkpoint as Settings
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
 from bitlens.models.load import Loaded, fingerprint, guarded, name_of, require_finite, require_model
 from bitlens.models.source import ModelSource
 
@@ -148,7 +148,7 @@ def _trial(request: Request, found: Found) -> str:
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {told(error)}"
 
 
 def _ordinary(request: Request, found: Found, why: str) -> Found:

@@ -1,6 +1,5 @@
 """Ordinary folders: fine-tuned, pruned, or written by `bitlens compress`."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from bitlens.checkpoints.checkpoint import Found, Request
 from bitlens.checkpoints.pretrained import load_whole
 from bitlens.checkpoints.stored import find
 from bitlens.errors import BitlensError
+from bitlens.foreign import read_json
 from bitlens.models.load import Loaded, weights_hash
 
 RECORD = "bitlens.json"
@@ -28,7 +28,7 @@ def _recorded(path: Path, found: Found, reference: Loaded) -> Found:
     """With what the matrices would take if they were stored as the compression made them, and
     what makes the record doubtful."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         format, matrices = str(record["compression"]), dict(record["matrices"])
         weights, made_of = str(record["weights"]), str(record["reference"])
         inputs = set(record.get("inputs_rounded", ()))
@@ -44,7 +44,7 @@ def _recorded(path: Path, found: Found, reference: Loaded) -> Found:
             stored[name] = replace(
                 stored[name], bits=bits, format=format, group=group, note=str(note)
             )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BitlensError(
             f"{path.name} beside the weights cannot be read: {type(error).__name__}: {error}.",
             '{"compression": text, "reference": hash, "weights": hash, "matrices": {name: {"bits":'

@@ -13,9 +13,11 @@ from bitlens.cli.list import list_
 from bitlens.cli.results import export, insights, report
 from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.studies import study
-from bitlens.cli.terminal import say
+from bitlens.cli.terminal import on_terminal, say
 from bitlens.errors import BitlensError
 
+REFUSED = 2
+"""A mistake that the user can mend, as a shell's own."""
 INTERRUPTED = 130
 """What a shell expects of a program that was stopped by Ctrl-C."""
 
@@ -57,15 +59,26 @@ def main() -> None:
     # Threads that wait by spinning make torch several times slower where cores are shared. This
     # is read when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with on_terminal() as out:
+        code = _run()
+        if out.lost:
+            say(str(out.lost), err=True)
+            code = code or REFUSED
+    sys.exit(code)
+
+
+def _run() -> int | str | None:
+    """The command that was typed, and the exit code it ends with."""
     try:
         app(prog_name="bitlens")
     except BitlensError as error:
         say(str(error), err=True)
-        sys.exit(2)
+        return REFUSED
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             say(
                 "Stopped. What was complete is kept; the same command does the rest.",
                 err=True,
             )
-        raise
+        return stop.code
+    return 0

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.terminal import say, show
+from bitlens.cli.terminal import hand_on, say, show
 from bitlens.errors import BitlensError
 
 
@@ -60,5 +60,7 @@ def export(
         write(out, table)
     elif format == "parquet" and sys.stdout.isatty():
         raise BitlensError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
+    elif sys.stdout.isatty():
+        say(table.decode().removesuffix("\n"))
     else:
-        typer.echo(table, nl=False)
+        hand_on(table)

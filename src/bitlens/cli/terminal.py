@@ -1,18 +1,138 @@
-"""How text and tables reach the terminal."""
+"""How text and tables reach the terminal: whoever prints, nothing that steers it, nothing that it
+cannot write, and nothing that stops a run because nobody reads it."""
 
-from typing import TYPE_CHECKING
+import codecs
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
 
-import typer
+from bitlens.errors import BitlensError, told
+from bitlens.visible import visible
 
 if TYPE_CHECKING:
     from bitlens.report.parts import Table
 
+PLAIN = {
+    **{"±": "+-", "−": "-", "–": "-", "×": "x", "·": "*", "→": "->", "≤": "<=", "≥": ">="},
+    **{"’": "'", "‘": "'", "“": '"', "”": '"', "…": "...", "─": "-", "⟨": "<", "⟩": ">"},
+}
+"""What our own signs become where a terminal does not have them."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_MOVES = re.compile(r"\n*(\x1b\[A)*|\r")
+"""What a progress bar writes by itself to go to its line."""
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """A codec's way out: signs in plain letters, all else by number."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    signs = (PLAIN.get(sign) or f"\\u{ord(sign):04x}" for sign in text)
+    return "".join(signs), error.end
+
+
+codecs.register_error("bitlens.plain", _plain)
+
+
+class Terminal:
+    """A standard stream that writes only what is visible, in the letters the terminal has.
+
+    What cannot be written any more (a full disk, a reader that left) is dropped, so that no run
+    is lost for it, and said at the end.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._failed: OSError | None = None
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="bitlens.plain")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        # A bar begins anew on its line; anyone else's return would overwrite it.
+        start = "\r" if text.startswith("\r") else ""
+        moves = _MOVES.fullmatch(text)
+        shown = text if moves else start + visible(_COLOURS.sub("", text.removeprefix(start)))
+        with self._dropping():
+            self._stream.write(shown)
+        return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Data as they are, for what reads them next."""
+        with self._dropping():
+            self._stream.buffer.write(data)
+            self._stream.buffer.flush()
+
+    def flush(self) -> None:
+        with self._dropping():
+            self._stream.flush()
+
+    @property
+    def lost(self) -> BitlensError | None:
+        """What became of output that was dropped; a reader that left, as `head` does, has what it
+        wanted."""
+        self.flush()
+        if self._failed is None or isinstance(self._failed, BrokenPipeError):
+            return None
+        return BitlensError(
+            f"Standard output could not be written: {told(self._failed)}.",
+            "room for what is printed. Files were written nevertheless.",
+            "the same command with its output elsewhere: it does only what is missing.",
+        )
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failed = error
+            # What is still in the stream's own buffer would fail again, at the end of the process.
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._stream.fileno())
+            os.close(nothing)
+
+
+@contextmanager
+def on_terminal() -> Iterator[Terminal]:
+    """While this lasts, both standard streams are terminals in this sense; gives what is printed
+    to."""
+    _open_closed()
+    before = sys.stdout, sys.stderr
+    out, err = Terminal(sys.stdout), Terminal(sys.stderr)
+    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    try:
+        yield out
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _open_closed() -> None:
+    """Descriptors that were closed before we began lead nowhere: the next file to be opened would
+    take such a number, and be printed into."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+
 
 def say(text: str, err: bool = False) -> None:
-    """Text from outside may hold anything; a terminal gets no control codes from it."""
-    from bitlens.report.evidence import visible
+    """A line of text, at once."""
+    print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 
-    typer.echo(visible(text), err=err)
+
+def hand_on(data: bytes) -> None:
+    """Data on standard output, as they are."""
+    out = sys.stdout
+    (out if isinstance(out, Terminal) else Terminal(out)).write_bytes(data)
 
 
 def show(table: "Table") -> None:
@@ -26,8 +146,6 @@ def show(table: "Table") -> None:
     from rich.table import Table as View
     from rich.text import Text
 
-    from bitlens.report.evidence import visible
-
     view = View(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in table.columns:
         view.add_column(
@@ -35,10 +153,10 @@ def show(table: "Table") -> None:
         )
     for row in table.rows:
         view.add_row(*(Text(visible(cell)) for cell in row))
-    console = Console()
+    console = Console(color_system=None)
     wanted = console.measure(view, options=console.options.update(max_width=1 << 16)).maximum
     if not console.is_terminal:
-        console = Console(width=wanted)
+        console = Console(color_system=None, width=wanted)
     if wanted <= console.width or not all(column.numeric for column in table.columns[1:]):
         console.print(view)
     else:

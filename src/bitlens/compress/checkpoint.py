@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
+from bitlens.home import without_home
 
 
 @COMPRESSIONS.register("checkpoint")
@@ -34,9 +34,7 @@ class Checkpoint(Compression):
     def __post_init__(self) -> None:
         check(self)
         # It is written down in results, where the user's folder is nobody's business.
-        home = str(Path.home())
-        if self.path.startswith(f"{home}/"):
-            object.__setattr__(self, "path", f"~{self.path.removeprefix(home)}")
+        object.__setattr__(self, "path", without_home(self.path))
 
     def compress(
         self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None

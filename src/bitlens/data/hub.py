@@ -7,7 +7,7 @@ from typing import Any
 
 from bitlens.data.files import Document
 from bitlens.data.rows import check_column, from_column
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
 
 PREFIX = "hf:"
 FORM = "hf:OWNER/NAME[:CONFIG][:SPLIT][:COLUMN]"
@@ -87,9 +87,8 @@ def _asking(source: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = str(error).strip().splitlines()
         raise BitlensError(
-            f"{source} cannot be loaded: {said[0] if said else type(error).__name__}",
-            f"a dataset that this machine can reach, as {FORM}",
+            f"{source} cannot be loaded: {told(error)}.",
+            f"a dataset that this machine can reach, as {FORM}.",
             "check the name, configuration and split; gated ones need HF_TOKEN.",
         ) from error

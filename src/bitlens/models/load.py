@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from bitlens.compress.weights import finite
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
 from bitlens.models.folder import require_announced, require_whole
 from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource
@@ -219,7 +219,7 @@ def guarded(source: ModelSource, action: Any) -> Any:
 
 
 def _explained(source: ModelSource, error: Exception) -> BitlensError:
-    text = " ".join(str(error).split())
+    text = told(error)
     if "trust_remote_code" in text:
         return BitlensError(
             f"{source.name} comes with code of its own.",
@@ -228,18 +228,18 @@ def _explained(source: ModelSource, error: Exception) -> BitlensError:
         )
     if "gated" in text.lower() or "401" in text or "403" in text:
         return BitlensError(
-            f"{source.name} may not be read: {text[:200]}",
+            f"{source.name} may not be read: {text}.",
             "a public model, or one whose licence you have accepted.",
             "accept the licence on its page and set HF_TOKEN.",
         )
     if "not the path" in text or "is not a local folder" in text or "connect" in text.lower():
         return BitlensError(
-            f"{source.name} is no folder here and could not be had from the hub: {text[:200]}",
+            f"{source.name} is no folder here and could not be had from the hub: {text}.",
             "a folder, or a hub id that can be reached or is in the cache.",
             "check the spelling and the network; HF_HUB_OFFLINE=1 uses the cache alone.",
         )
     return BitlensError(
-        f"{source.name} could not be loaded: {type(error).__name__}: {text[:300]}",
+        f"{source.name} could not be loaded: {type(error).__name__}: {text}.",
         "a causal language model that transformers loads.",
         "python -c \"import transformers as t; t.AutoModelForCausalLM.from_pretrained('...')\" "
         "shows the whole error.",

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bitlens.compress import format, parse
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
+from bitlens.home import with_home
 from bitlens.models.load import Loaded
 from bitlens.store import Store
 from bitlens.study import Study
@@ -84,4 +84,4 @@ def _at_home(settings: Any) -> Any:
         return {name: _at_home(value) for name, value in settings.items()}
     if isinstance(settings, list | tuple):
         return [_at_home(value) for value in settings]
-    return settings.replace("~/", f"{Path.home()}/") if isinstance(settings, str) else settings
+    return with_home(settings) if isinstance(settings, str) else settings

@@ -11,27 +11,9 @@ import pyarrow as pa
 
 from bitlens.records import Check, Metric, TwinRecord
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
-
-UNSEEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
-)
-"""Characters that hide, reorder or steer text: control codes, zero widths, bidirectional marks."""
+from bitlens.visible import visible
 
 Row = dict[str, Any]
-
-
-def visible(value: Any) -> Any:
-    """The same value, with every character nobody can see written as ⟨U+202E⟩ in its strings.
-
-    Names and reasons come from models and files we did not write, and go to pages and terminals.
-    """
-    if isinstance(value, str):
-        return UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", value)
-    if isinstance(value, list):
-        return [visible(item) for item in value]
-    if isinstance(value, dict):
-        return {visible(key): visible(item) for key, item in value.items()}
-    return value
 
 
 def _textual(kind: pa.DataType) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
+from bitlens.foreign import refuse_bomb
 from bitlens.sae.sae import Architecture, Published, Sae, TrainedOn
 from bitlens.sae.stored import Tensors, agree, every, gated, known, settings, settings_beside
 
@@ -83,12 +84,12 @@ def read_dictionary_learning(
 
 def _state(data: bytes, file: Path) -> Tensors:
     """Names and tensors; a pickle that holds anything else is not unpickled."""
+    refuse_bomb(data, file)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        said = str(error).strip().splitlines()
         raise BitlensError(
-            f"{file} is not read: {said[0] if said else type(error).__name__}",
+            f"{file} is not read: {told(error)}.",
             "a file that torch.save wrote from a state dict, tensors and nothing else.",
             "fetch it again; what runs code when it is loaded is refused on purpose.",
         ) from error
@@ -98,6 +99,15 @@ def _state(data: bytes, file: Path) -> Tensors:
             "tensors by name.",
             "torch.save(dictionary.state_dict(), 'ae.pt')",
         )
+    for name, tensor in state.items():
+        # A view may repeat a few numbers without end.
+        if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+            raise BitlensError(
+                f"{name} in {file} has shape {list(tensor.shape)}, but the file does not hold as "
+                "many numbers.",
+                "tensors that are stored whole.",
+                "fetch it again from where it was published.",
+            )
     # torch.compile puts a word before every name.
     named = {str(name).removeprefix("_orig_mod."): tensor for name, tensor in state.items()}
     return Tensors(file, named)

@@ -7,6 +7,7 @@ in the path: `gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82`.
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
+from bitlens.foreign import refuse_bomb
 from bitlens.sae.sae import Published, Sae, TrainedOn
 from bitlens.sae.stored import Tensors
 
@@ -57,12 +59,24 @@ def read_gemma_scope(files: Mapping[str, bytes], folder: Path, overrides: Mappin
 
 def _arrays(data: bytes, file: Path) -> Tensors:
     """Without unpickling: an array of objects is refused by numpy."""
+    refuse_bomb(data, file)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return Tensors(file, {name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    except (ValueError, EOFError, OSError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        # A header may claim any shape; nothing is touched before the numbers are found.
+        MemoryError,
+        ValueError,
+        EOFError,
+        OSError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise BitlensError(
-            f"{file} cannot be read as arrays: {str(error).splitlines()[0] if str(error) else ''}",
+            f"{file} cannot be read as arrays: {told(error)}.",
             "an npz file of numbers: W_enc, W_dec, b_enc, b_dec, threshold.",
             "fetch it again.",
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
 from bitlens.registry import nearest
 
 PREFIX = "release:"
@@ -140,10 +140,9 @@ def _asking(entry: Entry) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = str(error).strip().splitlines()
         raise BitlensError(
             f"{entry.text} cannot be fetched from {entry.repository}/{entry.folder}: "
-            f"{said[0] if said else type(error).__name__}",
+            f"{told(error)}.",
             "a repository that this machine can reach, or that is in the hub's cache.",
             "check the network (HF_HUB_OFFLINE=1 uses the cache alone); gated repositories need "
             "HF_TOKEN.",

@@ -1,39 +1,30 @@
 """What do the files of an SAE hold? Settings and tensors, checked where every format needs it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens import foreign
+from bitlens.errors import BitlensError, told
 
 _AGAIN = "fetch it again: it was cut short, or is something else under that name."
 
 
 def read_bytes(file: Path) -> bytes:
-    """All of a file: what is hashed is then what is read."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BitlensError(
-            f"{file} cannot be read: {error.strerror or error}.",
-            "a file this user may read.",
-            f"ls -l {file}",
-        ) from error
+    """All of a file, if there is memory for it: what is hashed is then what is read."""
+    return foreign.read_bytes(file, psutil.virtual_memory().available)
 
 
 def settings(data: bytes, file: Path) -> dict[str, Any]:
     """A JSON object."""
-    try:
-        found = json.loads(data)
-    except ValueError as error:
-        raise BitlensError(f"{file} is not JSON: {error}.", "settings as JSON.", _AGAIN) from error
+    found = foreign.parse_json(data, str(file))
     if not isinstance(found, dict):
         raise BitlensError(f"{file} holds no settings.", "a JSON object.", _AGAIN)
     return found
@@ -71,7 +62,7 @@ class Tensors:
             return cls(file, load(data))
         except SafetensorError as error:
             raise BitlensError(
-                f"{file} is not a whole safetensors file: {error}.", "all of it.", _AGAIN
+                f"{file} is not a whole safetensors file: {told(error)}.", "all of it.", _AGAIN
             ) from error
 
     def __contains__(self, name: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import BitlensError
+from bitlens.foreign import read_json
 from bitlens.records import SCHEMA, to_json
 from bitlens.sae.alignment.chance import in_sample_procrustes
 from bitlens.sae.alignment.over_pairs import OverPairs
@@ -41,10 +42,10 @@ class Results:
         if not path.is_file():
             return cls(path, about, {}, [])
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             known = content["about"] if content["schema"] == SCHEMA else {}
             cka, configurations = content["cka"], content["configurations"]
-        except (ValueError, KeyError, TypeError):
+        except (BitlensError, KeyError, TypeError):
             raise BitlensError(
                 f"{path} is damaged.", "the file as bitlens wrote it.", "delete it: SAEs are kept."
             ) from None

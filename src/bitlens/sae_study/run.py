@@ -8,7 +8,6 @@ Configuration by configuration, each file whole or absent: the same command goes
 stopped, and what was run at different times stands together.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -272,7 +271,7 @@ def _interval(replicates: np.ndarray | None) -> dict[str, float | None]:
 
 def _measured(folder: Path) -> dict[str, Any]:
     """How well an SAE does on the held-out documents."""
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record = read_record(folder)
     return {**record["held out"], "steps": record["steps"], "learnt from": record["positions"]}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bitlens.report.evidence import visible
 from bitlens.report.html import html
 from bitlens.report.parts import (
     Column,
@@ -22,6 +21,7 @@ from bitlens.sae_study.figures import against_width, along_axes
 from bitlens.sae_study.found import Found, Place
 from bitlens.sae_study.measures import ALIGNED, IN_SAMPLE, SHORT, SURVIVAL, UNITS, R
 from bitlens.sae_study.results import AXES, FROZEN_MODE, RETRAINED
+from bitlens.visible import visible
 
 PAGE = "report.html"
 

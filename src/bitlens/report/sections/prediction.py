@@ -18,7 +18,7 @@ from bitlens.insights.prediction import (
 )
 from bitlens.report.charts import HEIGHT, beside, channels, frame, only
 from bitlens.report.depth import across
-from bitlens.report.evidence import Evidence, visible
+from bitlens.report.evidence import Evidence
 from bitlens.report.palette import CONTROL, INK, Mark
 from bitlens.report.parts import (
     Column,
@@ -33,6 +33,7 @@ from bitlens.report.parts import (
     Table,
 )
 from bitlens.report.wording import figure, margin, plain
+from bitlens.visible import visible
 
 Found = dict[str, tuple[Twin, Prediction]]
 """By compression, at the first seed."""

@@ -15,7 +15,7 @@ from bitlens.insights.shared import (
     with_noise,
 )
 from bitlens.report.charts import beside, frame, only
-from bitlens.report.evidence import Evidence, visible
+from bitlens.report.evidence import Evidence
 from bitlens.report.palette import CONTROL, Mark
 from bitlens.report.parts import (
     Column,
@@ -31,6 +31,7 @@ from bitlens.report.parts import (
     Table,
 )
 from bitlens.report.wording import count, figure, margin, plain
+from bitlens.visible import visible
 
 MOST = 15
 """Pairs of a chart at most."""

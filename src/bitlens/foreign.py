@@ -1,0 +1,103 @@
+"""How is a file read that somebody else wrote? Regular files only, and of each no more than a
+stated bound, which is refused before memory goes."""
+
+import io
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bitlens.errors import BitlensError, told
+
+LARGEST_JSON = 1 << 26
+"""Bytes of a file of settings; the index of a model in a hundred thousand parts takes 10 MB."""
+MOST_UNPACKED = 16
+"""Times its packed size that an archive of numbers may take. Trained weights hardly get smaller
+at all; what shrinks a thousandfold is empty."""
+FREELY_UNPACKED = 1 << 24
+"""Bytes an archive may take whatever its packed size: biases that are zero do shrink."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The file, open for reading. BitlensError for what is none: a folder, a pipe or a device,
+    of which the first would fail, the second wait and the third never end."""
+    try:
+        # Opening a pipe waits for its writer, unless asked not to.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BitlensError(
+            f"{path} is a folder, a pipe or a device.",
+            "an ordinary file.",
+            "copy what it gives to a file, and name that.",
+        )
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, most: int = LARGEST_JSON) -> bytes:
+    """All of a regular file of at most so many bytes."""
+    with open_regular(path) as file:
+        try:
+            # One more than allowed: the file may grow while it is read.
+            data = file.read(most + 1) if size_of(file) <= most else None
+        except OSError as error:
+            raise unreadable(path, error) from error
+    if data is None or len(data) > most:
+        raise BitlensError(
+            f"{path} is larger than {most:,} bytes.",
+            "no more than that: it would not fit beside everything else.",
+            "check that it is the file that was meant.",
+        )
+    return data
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
+    """What a JSON file of at most so many bytes holds."""
+    return parse_json(read_bytes(path, most), str(path))
+
+
+def parse_json(data: str | bytes, where: str) -> Any:
+    """What the text holds; `where` it stands is named in the error."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise _no_json(f"{where} is nested too deeply.") from error
+    except ValueError as error:
+        raise _no_json(f"{where} is not JSON: {told(error)}.") from error
+
+
+def refuse_bomb(data: bytes, path: Path) -> None:
+    """Would this zip archive (npz and pt files are some) take far more memory than it is long?"""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return  # no archive at all: whoever reads it says so
+    if unpacked > max(FREELY_UNPACKED, MOST_UNPACKED * len(data)):
+        raise BitlensError(
+            f"{path}, {len(data):,} bytes, would unpack to {unpacked:,}.",
+            f"at most {MOST_UNPACKED} times its size, as trained weights do.",
+            "fetch it again from where it was published.",
+        )
+
+
+def unreadable(path: Path, error: BaseException) -> BitlensError:
+    """What the system says about a file that it does not open."""
+    return BitlensError(
+        f"{path} cannot be read: {told(error)}.",
+        "a file that is there and that this user may read.",
+        f"ls -l {path}",
+    )
+
+
+def _no_json(found: str) -> BitlensError:
+    return BitlensError(found, "valid JSON.", "python -m json.tool FILE checks it.")

@@ -1,0 +1,28 @@
+"""Which folder is the user's own, and how is a path in it written where others read it?"""
+
+import re
+from pathlib import Path
+
+
+def home() -> Path | None:
+    """The user's folder; None where there is none, as for a container's user, or where it is all
+    of the disk."""
+    try:
+        found = Path.home()
+    except RuntimeError:
+        return None
+    return found if found.is_absolute() and found != Path(found.anchor) else None
+
+
+def without_home(text: str) -> str:
+    """A command or a path with `~` for the user's folder, whose name is nobody's business."""
+    folder = home()
+    if folder is None:
+        return text
+    return re.sub(rf"(?<![\w/.~-]){re.escape(str(folder))}(?=[/\s'\"]|$)", "~", text)
+
+
+def with_home(path: str) -> str:
+    """A path that begins with `~` as one that can be opened."""
+    folder = home()
+    return path if folder is None else re.sub(r"^~(?=/|$)", lambda _: str(folder), path)
