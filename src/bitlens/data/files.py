@@ -1,16 +1,25 @@
 """What text stands in a file? Exact decoding, or an error that says where it fails."""
 
+import codecs
 import gzip
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
+from bitlens.foreign import open_regular, read_bytes, unreadable
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LARGEST = 1 << 30
+"""Bytes of text, unpacked, that a source may hold: some 250 million tokens."""
+LONGEST_LINE = 1 << 26
+"""Bytes of a document in a line."""
+MOST_DOCUMENTS = 5_000_000
 _HEAD = 8192
 """A NUL among a file's first bytes means binary: git's rule."""
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""How UTF-16 begins, which PowerShell writes."""
 
 
 class Document(NamedTuple):
@@ -20,77 +29,135 @@ class Document(NamedTuple):
     text: str
 
 
-def read_bytes(path: Path) -> bytes:
-    """Everything in the file, unpacked where its name ends in `.gz`."""
-    try:
+def read_text(path: Path, most: int = LARGEST) -> str:
+    """The whole of a file of at most so many bytes."""
+    return decode(read_bytes(path, most), path)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """A file line by line, unpacked where its name ends in `.gz`; what is longer than a line or
+    a source may be is refused as soon as that is seen."""
+    with open_regular(path) as file, _unpacking(path):
+        stream: BinaryIO = file
         if path.suffix.lower() == ".gz":
-            with gzip.open(path) as file:
-                return file.read()
-        return path.read_bytes()
+            stream = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]
+        first = stream.readline(LONGEST_LINE + 1)
+        if first.startswith(_WIDE):
+            yield from decode(first + stream.read(LARGEST), path).split("\n")
+            return
+        taken, line = 0, first.removeprefix(codecs.BOM_UTF8)
+        while line:
+            taken += len(line)
+            if len(line) > LONGEST_LINE:
+                raise BitlensError(
+                    f"{path} has a line of more than {LONGEST_LINE:,} bytes.",
+                    "a document a line, of a size that a model reads.",
+                    "look at it with: head -c 1000 (after gzip -dc, if it is packed).",
+                )
+            if taken > LARGEST:
+                raise too_large(str(path))
+            yield decode(line, path)
+            line = stream.readline(LONGEST_LINE + 1)
+
+
+@contextmanager
+def _unpacking(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise BitlensError(
-            f"{path} cannot be unpacked: {error}.",
+            f"{path} cannot be unpacked: {told(error)}.",
             "a whole gzip file.",
             f"gzip -t {path} checks it; fetch it again.",
         ) from error
     except OSError as error:
-        raise BitlensError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            "a file this user may read.",
-            f"ls -l {path}",
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def decode(data: bytes, path: Path) -> str:
-    """UTF-8 bytes as text. A byte order mark is dropped and Windows line ends become `\\n`."""
-    start = len(_BYTE_ORDER_MARK) if data.startswith(_BYTE_ORDER_MARK) else 0
+    """UTF-8 bytes as text, or UTF-16 ones that begin with its mark. Byte order marks are dropped
+    and Windows line ends become `\\n`."""
+    wide = data.startswith(_WIDE)
+    if not wide and b"\0" in data:
+        raise BitlensError(
+            f"{path} holds a NUL, at byte {data.index(0)}: no text does.",
+            "UTF-8 text.",
+            "if every second byte is one, it was UTF-16: iconv -f UTF-16LE -t UTF-8 converts what "
+            "it was made from.",
+        )
+    start = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     try:
-        text = data[start:].decode("utf-8")
+        text = data.decode("utf-16") if wide else data[start:].decode("utf-8")
     except UnicodeDecodeError as error:
         at = start + error.start
         raise BitlensError(
-            f"{path} is not UTF-8: byte 0x{data[at]:02x} at offset {at}.",
+            f"{path} is not UTF-{16 if wide else 8}: byte 0x{data[at]:02x} at offset {at}.",
             "UTF-8 text.",
             "iconv -f WINDOWS-1252 -t UTF-8 (or whatever its encoding is) converts it.",
         ) from error
     return text.replace("\r\n", "\n")
 
 
+def gathered(documents: Iterable[Document], source: str) -> list[Document]:
+    """All of them, unless they are more than a source may hold."""
+    found, size = [], 0
+    for document in documents:
+        size += len(document.text)
+        if size > LARGEST or len(found) == MOST_DOCUMENTS:
+            raise too_large(source)
+        found.append(document)
+    return found
+
+
+def too_large(source: str) -> BitlensError:
+    """What is said of a source that holds more than is read."""
+    return BitlensError(
+        f"{source} holds more than {LARGEST:,} bytes of text, or {MOST_DOCUMENTS:,} documents.",
+        "no more than that: a budget of tokens takes a small part of it.",
+        "a part of it, drawn at random: shuf -n 100000, say.",
+    )
+
+
 def read_running_text(path: Path) -> list[Document]:
     """The whole file as one text."""
-    return [Document(path.name, decode(read_bytes(path), path))]
+    return [Document(path.name, read_text(path))]
 
 
 def read_folder(folder: Path) -> tuple[list[Document], list[str]]:
     """Every text file below a folder as one document, by relative path; and what was left out."""
-    documents: list[Document] = []
     hidden: list[str] = []
     unreadable: list[str] = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if not path.is_file():
-            continue
-        if any(part.startswith(".") for part in relative.parts):
-            hidden.append(relative.as_posix())
-        elif (text := _text_or_none(path)) is None:
-            unreadable.append(relative.as_posix())
-        else:
-            documents.append(Document(relative.as_posix(), text))
+
+    def documents() -> Iterator[Document]:
+        for path in sorted(folder.rglob("*")):
+            relative = path.relative_to(folder)
+            if not path.is_file():
+                continue
+            if any(part.startswith(".") for part in relative.parts):
+                hidden.append(relative.as_posix())
+            elif (text := _text_or_none(path)) is None:
+                unreadable.append(relative.as_posix())
+            else:
+                yield Document(relative.as_posix(), text)
+
+    found = gathered(documents(), str(folder))
     notes = _left_out(hidden, "Hidden") + _left_out(unreadable, "Binary or unreadable")
-    rows = [d.name for d in documents if d.name.lower().endswith((".json", ".jsonl"))]
+    rows = [d.name for d in found if d.name.lower().endswith((".json", ".jsonl"))]
     if rows:
         notes.append(
             f"JSON files read as plain text, one document each: {_examples(rows)}. Name such a "
             "file itself to read its rows as documents."
         )
-    return documents, notes
+    return found, notes
 
 
 def _text_or_none(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEAD)
-            return None if b"\0" in head else decode(head + file.read(), path)
+            if b"\0" in head and not head.startswith(_WIDE):
+                return None
+        return read_text(path)
     except (OSError, BitlensError):
         return None
 

@@ -1,73 +1,138 @@
 """Which documents stand in a list or a table? Most often one a row, but not in WikiText."""
 
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import pairwise
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
-from bitlens.data.files import Document, decode, read_bytes
-from bitlens.errors import BitlensError
+from bitlens.data.files import (
+    LARGEST,
+    MOST_DOCUMENTS,
+    Document,
+    gathered,
+    read_lines,
+    read_text,
+    too_large,
+)
+from bitlens.errors import BitlensError, told
+from bitlens.foreign import open_regular, parse_json
 from bitlens.registry import nearest
+
+_COLUMN = "text"
+_CHATS = ("messages", "conversations", "conversation", "chat")
+_LARGEST_LIST = 1 << 28
+"""Bytes; a list is in memory as a whole before its items are seen. Lines are not."""
+_ROWS_A_PART = 4096
 
 _TITLE = re.compile(r" = (?!= )(.*\S) = \n?")
 """A level-one heading of WikiText; ` = = Section = = ` is a lower one."""
 
 
 def read_json(path: Path) -> list[Document]:
-    """A JSON list of strings, or of objects with a `text`."""
-    value = _parse(decode(read_bytes(path), path), str(path))
+    """A JSON list of strings, or of objects with a `text`; or JSON lines under another name."""
+    try:
+        value = parse_json(read_text(path, _LARGEST_LIST), str(path))
+    except BitlensError as error:
+        if isinstance(error.__cause__, JSONDecodeError) and error.__cause__.msg == "Extra data":
+            # The first value is whole and another one follows: what `to_json` of datasets writes.
+            return read_jsonl(path)
+        raise
     if not isinstance(value, list):
         found = _keys(value) if isinstance(value, dict) else _kind(value)
         raise BitlensError(
             f"{path} holds {found}.",
             'a list of strings, or of objects with a "text".',
-            "wrap it in a list; one object a line belongs in a file called .jsonl.",
+            _list_within(value)
+            or "wrap it in a list; one object a line belongs in a file called .jsonl.",
         )
-    return [_document(item, f"item {n}", path) for n, item in enumerate(value, 1)]
+    items = (_document(item, f"item {n}", str(path)) for n, item in enumerate(value, 1))
+    return gathered(items, str(path))
 
 
 def read_jsonl(path: Path) -> list[Document]:
     """JSON lines, each a string or an object with a `text`; empty lines are no rows."""
-    lines = enumerate(decode(read_bytes(path), path).split("\n"), 1)
-    return [
-        _document(_parse(line, f"{path}, line {n}"), f"line {n}", path)
+    lines = enumerate(read_lines(path), 1)
+    documents = (
+        _document(parse_json(line, f"{path}, line {n}"), f"line {n}", str(path))
         for n, line in lines
         if line.strip()
-    ]
+    )
+    return gathered(documents, str(path))
 
 
 def read_parquet(path: Path) -> list[Document]:
-    """The column `text` of a Parquet file."""
+    """The column `text` of a Parquet file, part by part."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        file = pq.ParquetFile(path)
-        check_column(file.schema_arrow.names, "text", str(path))
-        column = file.read(columns=["text"]).column("text")
-    except (pa.ArrowException, OSError) as error:
-        raise BitlensError(
-            f"{path} cannot be read as Parquet: {error}.",
-            "a whole Parquet file.",
-            "it may be cut short or a Git LFS pointer: compare its size and fetch it again.",
-        ) from error
-    return from_column(column.to_pylist(), str(path))
+    with open_regular(path) as opened:
+        try:
+            # As a dictionary, equal values stand in memory once: what they amount to is known
+            # before they are written out.
+            file = pq.ParquetFile(opened, read_dictionary=[_COLUMN])
+            check_column(file.schema_arrow.names, _COLUMN, str(path))
+            if file.metadata.num_rows > MOST_DOCUMENTS or _unpacked(file.metadata) > LARGEST:
+                raise too_large(str(path))
+            parts = file.iter_batches(_ROWS_A_PART, columns=[_COLUMN])
+            return from_column(_values(parts, str(path)), str(path))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise BitlensError(
+                f"{path} cannot be read as Parquet: {told(error)}.",
+                "a whole Parquet file.",
+                "it may be cut short or a Git LFS pointer: compare its size and fetch it again.",
+            ) from error
+
+
+def _unpacked(metadata: Any) -> int:
+    """Bytes of the column once it is unpacked."""
+    groups = (metadata.row_group(n) for n in range(metadata.num_row_groups))
+    chunks = (group.column(n) for group in groups for n in range(group.num_columns))
+    return sum(c.total_uncompressed_size for c in chunks if c.path_in_schema == _COLUMN)
+
+
+def _values(parts: Iterable[Any], source: str) -> Iterator[Any]:
+    """The values of a column, or an error before they are more than a source may hold."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    size = 0
+    for part in parts:
+        column = part.column(0)
+        if pa.types.is_dictionary(column.type):
+            lengths = pc.binary_length(column.dictionary)
+            size += pc.sum(lengths.take(column.indices)).as_py() or 0
+            if size > LARGEST:
+                raise too_large(source)
+            column = column.dictionary.cast(pa.large_binary()).take(column.indices)
+        yield from column.to_pylist()
 
 
 def from_column(values: Iterable[Any], source: str) -> list[Document]:
-    """A column's values as documents called `row 1`, `row 2`, ...; a missing value is empty."""
-    documents = []
-    for n, value in enumerate(values, 1):
-        if value is not None and not isinstance(value, str):
+    """A column's values as documents called `row 1`, `row 2`, ...; a missing value is empty, bytes
+    are UTF-8."""
+    return gathered((_row(n, value, source) for n, value in enumerate(values, 1)), source)
+
+
+def _row(number: int, value: Any, source: str) -> Document:
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
             raise BitlensError(
-                f"Row {n} of {source} is {_kind(value)}.",
-                "a column of strings.",
-                "name the column that holds the text.",
-            )
-        documents.append(Document(f"row {n}", value or ""))
-    return documents
+                f"Row {number} of {source} is not UTF-8: byte 0x{value[error.start]:02x} at "
+                f"offset {error.start}.",
+                "UTF-8 text.",
+                "write the column again from the texts it was made of.",
+            ) from error
+    if value is not None and not isinstance(value, str):
+        raise BitlensError(
+            f"Row {number} of {source} is {_kind(value)}.",
+            "a column of strings.",
+            "name the column that holds the text.",
+        )
+    return Document(f"row {number}", value or "")
 
 
 def check_column(columns: Sequence[str], wanted: str, source: str) -> None:
@@ -76,7 +141,9 @@ def check_column(columns: Sequence[str], wanted: str, source: str) -> None:
         raise BitlensError(
             f"{source} has no column {wanted!r}.",
             f"one of its columns: {', '.join(columns)}.",
-            nearest(wanted, columns) or f"rename the one that holds the text to {wanted!r}.",
+            _as_text(columns)
+            or nearest(wanted, columns)
+            or f"rename the one that holds the text to {wanted!r}.",
         )
 
 
@@ -107,30 +174,38 @@ def join_lines(documents: Sequence[Document]) -> list[Document] | None:
     return [article for article in articles if article.text.strip()]
 
 
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BitlensError(
-            f"{where} is not JSON: {error}.", "valid JSON.", "python -m json.tool FILE checks it."
-        ) from error
-
-
-def _document(item: Any, place: str, path: Path) -> Document:
+def _document(item: Any, place: str, source: str) -> Document:
+    """A string, or what stands under `text`; nothing where that is null."""
     if isinstance(item, str):
         return Document(place, item)
     if isinstance(item, dict):
-        text, name = item.get("text"), item.get("name")
-        if isinstance(text, str):
-            return Document(name if isinstance(name, str) and name else place, text)
-        found = f'an object whose "text" is {_kind(text)}' if "text" in item else _keys(item)
+        text, name = item.get(_COLUMN), item.get("name")
+        if isinstance(text, str) or (text is None and _COLUMN in item):
+            return Document(name if isinstance(name, str) and name else place, text or "")
+        found = f'an object whose "text" is {_kind(text)}' if text else _keys(item)
     else:
         found = _kind(item)
     raise BitlensError(
-        f"{place.capitalize()} of {path} is {found}.",
+        f"{place.capitalize()} of {source} is {found}.",
         'a string, or an object with a "text" that is a string.',
-        'call the field that holds the text "text".',
+        _as_text(item) or 'call the field that holds the text "text".',
     )
+
+
+def _as_text(names: Any) -> str:
+    """What to do with chats; empty where there are none. `names`: of the fields."""
+    chat = next((name for name in _CHATS if isinstance(names, Container) and name in names), "")
+    return chat and (
+        f"these are chats: tokenizer.apply_chat_template(row[{chat!r}], tokenize=False) makes a "
+        "text of each, as the model wants it."
+    )
+
+
+def _list_within(value: Any) -> str:
+    """What to do with an object that holds the list; empty where it holds none, or several."""
+    items = value.items() if isinstance(value, dict) else ()
+    lists = [key for key, held in items if isinstance(held, list)]
+    return f"the list alone: jq .{lists[0]} FILE > NEW.json" if len(lists) == 1 else ""
 
 
 def _keys(item: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from bitlens.data.hub import FORM, PREFIX, read_hub
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
 from bitlens.errors import BitlensError
 from bitlens.registry import nearest
+from bitlens.visible import in_one_line
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,11 @@ def _from_rows(source: str, name: str, rows: list[Document]) -> Texts:
 def _checked(
     source: str, name: str, documents: Sequence[Document], marked: bool, notes: list[str]
 ) -> Texts:
-    kept = tuple(document for document in documents if document.text.strip())
+    kept = tuple(
+        document._replace(name=in_one_line(document.name))
+        for document in documents
+        if document.text.strip()
+    )
     if not kept:
         held = f"{len(documents)} documents, all empty" if documents else "no document"
         raise BitlensError(
@@ -95,7 +100,7 @@ def _checked(
         _check_encodable(source, document)
     if empty := len(documents) - len(kept):
         notes = [*notes, f"Empty documents dropped: {empty:,}."]
-    return Texts(name, kept, marked, tuple(notes))
+    return Texts(in_one_line(name), kept, marked, tuple(notes))
 
 
 def _check_encodable(source: str, document: Document) -> None:
