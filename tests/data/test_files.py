@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bitlens.data.files import decode, read_bytes, read_folder
+from bitlens.data import files
+from bitlens.data.files import decode, gathered, read_folder, read_lines
 from bitlens.errors import BitlensError
 
 
@@ -28,10 +29,59 @@ def test_truncated_gzip_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(gzip.compress(b"\n".join(b'"text %d"' % n for n in range(999)))[:-20])
     with pytest.raises(BitlensError, match="cannot be unpacked"):
-        read_bytes(path)
+        list(read_lines(path))
     path.write_bytes(b"not gzip at all")
     with pytest.raises(BitlensError, match="cannot be unpacked"):
-        read_bytes(path)
+        list(read_lines(path))
+
+
+def test_a_packed_file_is_read_line_by_line(tmp_path: Path) -> None:
+    """What unpacks to ten thousand times its size is refused in its first line, and one of many
+    lines at the bound; neither is unpacked further."""
+    path = tmp_path / "x.jsonl.gz"
+    with gzip.open(path, "wb") as file:
+        for _ in range(9):
+            file.write(bytes(b" " * (1 << 24)))
+    with pytest.raises(BitlensError, match="a line of more than 67,108,864 bytes"):
+        list(read_lines(path))
+
+
+def test_a_source_may_hold_so_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of lines, characters of documents, and documents."""
+    monkeypatch.setattr(files, "LARGEST", 100)
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'"123456789"\n' * 8)
+    assert len(list(read_lines(path))) == 8
+    path.write_bytes(b'"123456789"\n' * 9)
+    with pytest.raises(BitlensError, match="more than 100 bytes of text"):
+        list(read_lines(path))
+    document = files.Document("a", "x" * 50)
+    assert len(gathered([document] * 2, "here")) == 2
+    with pytest.raises(BitlensError, match="here holds more"):
+        gathered([document] * 3, "here")
+    monkeypatch.setattr(files, "MOST_DOCUMENTS", 1)
+    with pytest.raises(BitlensError, match="or 1 documents"):
+        gathered([files.Document("a", "")] * 2, "here")
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_what_windows_writes_is_read(tmp_path: Path, name: str, encoding: str) -> None:
+    """UTF-8 with a mark or without, UTF-16 with its mark in either order."""
+    path, text = tmp_path / name, '"größer"\r\n"日本"'
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path.write_bytes((mark + text).encode(encoding))
+    assert [line.rstrip("\n") for line in read_lines(path)] == ['"größer"', '"日本"']
+    assert files.read_text(path) == '"größer"\n"日本"'
+
+
+def test_a_nul_is_no_text(tmp_path: Path) -> None:
+    """UTF-16 without its mark, or converted as something else, would be read as nonsense."""
+    for data in ("text".encode("utf-16-le"), b"t\0e", b"\xff\xfe\0\0t\0\0\0", b'"a"\n"b\0"'):
+        (tmp_path / "x.jsonl").write_bytes(data)
+        with pytest.raises(BitlensError, match="holds a NUL") as caught:
+            list(read_lines(tmp_path / "x.jsonl"))
+        assert "iconv" in caught.value.remedy
 
 
 def test_folder_reads_text_by_relative_path_and_counts_the_rest(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bitlens.data import rows
 from bitlens.data.files import Document
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
 from bitlens.errors import BitlensError
@@ -65,7 +66,7 @@ def test_json_lines_end_at_newlines_only(tmp_path: Path) -> None:
         ('[{"content": "a", "id": 1}]', "Item 1 of .* is an object with the fields content, id"),
         ('[{"text": ["a"]}]', 'an object whose "text" is a list'),
         ('["a", "b"', "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
         ("", "is not JSON"),
     ],
 )
@@ -73,6 +74,34 @@ def test_json_of_another_shape_is_refused(tmp_path: Path, content: str, found: s
     """The error says what stands where a text was expected."""
     with pytest.raises(BitlensError, match=found):
         read_json(_write(tmp_path / "x.json", content))
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+def test_lines_are_read_under_either_name(tmp_path: Path, name: str) -> None:
+    """Many libraries write JSON lines into a file called .json; a null text is an empty one."""
+    path = _write(tmp_path / name, '{"text": "a"}\n{"text": null, "name": "n"}\n"c"\n')
+    read = read_json if name == "x.json" else read_jsonl
+    assert read(path) == [("line 1", "a"), ("n", ""), ("line 3", "c")]
+
+
+def test_chats_are_called_chats(tmp_path: Path) -> None:
+    """Neither renaming a field nor joining it would make of them what the model reads."""
+    path = _write(tmp_path / "x.jsonl", '{"messages": [{"role": "user", "content": "a"}]}')
+    with pytest.raises(BitlensError) as caught:
+        read_jsonl(path)
+    assert "apply_chat_template(row['messages']" in caught.value.remedy
+    table = pa.table({"conversations": [["a"]], "id": [1]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(BitlensError) as caught:
+        read_parquet(tmp_path / "x.parquet")
+    assert "apply_chat_template(row['conversations']" in caught.value.remedy
+
+
+def test_the_list_within_an_object_is_named(tmp_path: Path) -> None:
+    """Wrapping the object would not help."""
+    with pytest.raises(BitlensError) as caught:
+        read_json(_write(tmp_path / "x.json", '{"data": ["a"], "version": 2}'))
+    assert caught.value.remedy == "the list alone: jq .data FILE > NEW.json"
 
 
 def test_bad_json_line_is_named(tmp_path: Path) -> None:
@@ -97,6 +126,33 @@ def test_parquet_without_the_column_lists_its_columns(tmp_path: Path) -> None:
         read_parquet(path)
     assert "texts, id" in caught.value.expected
     assert "Did you mean texts?" in caught.value.remedy
+
+
+def test_parquet_of_bytes_is_read_as_utf8(tmp_path: Path) -> None:
+    """In a column of bytes, or of strings that are none; the first bad byte is named."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": pa.array(["ü".encode(), None], pa.binary())}), path)
+    assert read_parquet(path) == [("row 1", "ü"), ("row 2", "")]
+    pq.write_table(pa.table({"text": pa.array([b"a", b"b\xff"]).view(pa.string())}), path)
+    with pytest.raises(BitlensError, match=r"Row 2 of .* is not UTF-8: byte 0xff at offset 1"):
+        read_parquet(path)
+
+
+def test_parquet_of_very_many_or_very_long_rows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own figures, or, where equal values are stored once, before they are written out."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["x" * 1000] * 2000}), path)
+    assert path.stat().st_size < 5000
+    assert len(read_parquet(path)) == 2000
+    monkeypatch.setattr(rows, "LARGEST", 1_500_000)
+    with pytest.raises(BitlensError, match="holds more than"):
+        read_parquet(path)
+    monkeypatch.setattr(rows, "MOST_DOCUMENTS", 1999)
+    monkeypatch.setattr(rows, "_values", None)
+    with pytest.raises(BitlensError, match="holds more than"):
+        read_parquet(path)
 
 
 def test_parquet_of_numbers_is_refused(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def decode(data: bytes, path: Path) -> str:
     """UTF-8 bytes as text, or UTF-16 ones that begin with its mark. Byte order marks are dropped
     and Windows line ends become `\\n`."""
     wide = data.startswith(_WIDE)
-    if not wide and b"\0" in data:
+    if b"\0" in data and not (wide and "\0" not in data.decode("utf-16", "replace")):
         raise BitlensError(
             f"{path} holds a NUL, at byte {data.index(0)}: no text does.",
             "UTF-8 text.",

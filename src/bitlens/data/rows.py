@@ -69,10 +69,12 @@ def read_parquet(path: Path) -> list[Document]:
 
     with open_regular(path) as opened:
         try:
+            schema = pq.read_schema(opened)
+            check_column(schema.names, _COLUMN, str(path))
             # As a dictionary, equal values stand in memory once: what they amount to is known
             # before they are written out.
-            file = pq.ParquetFile(opened, read_dictionary=[_COLUMN])
-            check_column(file.schema_arrow.names, _COLUMN, str(path))
+            nested = pa.types.is_nested(schema.field(_COLUMN).type)
+            file = pq.ParquetFile(opened, read_dictionary=None if nested else [_COLUMN])
             if file.metadata.num_rows > MOST_DOCUMENTS or _unpacked(file.metadata) > LARGEST:
                 raise too_large(str(path))
             parts = file.iter_batches(_ROWS_A_PART, columns=[_COLUMN])

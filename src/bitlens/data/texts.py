@@ -10,6 +10,7 @@ from bitlens.data.files import Document, read_folder, read_running_text
 from bitlens.data.hub import FORM, PREFIX, read_hub
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
 from bitlens.errors import BitlensError
+from bitlens.foreign import open_regular
 from bitlens.registry import nearest
 from bitlens.visible import in_one_line
 
@@ -58,10 +59,12 @@ def read_texts(source: str | Path) -> Texts:
         return _checked(str(source), path.resolve().name, documents, True, notes)
     if not os.path.exists(path):
         raise _missing(str(source), path)
-    if path.is_file() and path.name.lower().endswith(".txt"):
+    # What is no file is refused here, whatever it is called.
+    open_regular(path).close()
+    if path.name.lower().endswith(".txt"):
         return _checked(str(source), path.name, read_running_text(path), False, [])
     for ending, read in _ROWS.items():
-        if path.is_file() and path.name.lower().endswith(ending):
+        if path.name.lower().endswith(ending):
             return _from_rows(str(source), path.name, read(path))
     raise BitlensError(
         f"{source} is not a kind of text that can be read.",
