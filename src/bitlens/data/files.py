@@ -100,7 +100,8 @@ def decode(data: bytes, path: Path) -> str:
 
 def gathered(documents: Iterable[Document], source: str) -> list[Document]:
     """All of them, unless they are more than a source may hold."""
-    found, size = [], 0
+    found: list[Document] = []
+    size = 0
     for document in documents:
         size += len(document.text)
         if size > LARGEST or len(found) == MOST_DOCUMENTS:
