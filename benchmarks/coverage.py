@@ -23,7 +23,7 @@ from bitlens.records import Metric, Value
 from bitlens.seeds import generator
 from bitlens.stats.intervals import interval
 from bitlens.stats.percentiles import Method
-from bitlens.stats.replicates import SHARDS, bootstrap, leave_one_out
+from bitlens.stats.replicates import DRAWN, SHARDS, bootstrap, leave_one_out
 
 DOCUMENTS = (10, 20, 50, 100, 200, 400, 1000)
 TOKENS = (64, 512)
@@ -113,7 +113,7 @@ def covered(
     """
     rng = generator(0, "coverage", method, documents, tokens, population)
     deviation = population.deviation
-    shards = min(SHARDS, documents) if method == "jackknife" else documents
+    shards = min(SHARDS if method == "jackknife" else DRAWN, documents)
     shard = np.arange(documents) % shards
     occupied = np.ones(shards, dtype=bool)
     bins = len(EDGES) - 1

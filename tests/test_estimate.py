@@ -52,7 +52,8 @@ def manifest(store):
     for model in ("a", "b"):
         for twin in TWINS:
             cell = Cell(model, twin.compression, "behaviour", 3)
-            cells.append({"id": cell.id, "status": twin.status})
+            about = {"model": model, "compression": twin.compression, "analysis": "behaviour"}
+            cells.append({"id": cell.id, "status": twin.status, "seed": 3, **about})
             if twin.status == "done":
                 store.write_cell(cell, values(twin.compression, rng))
     return {

@@ -132,15 +132,15 @@ def test_samples_have_the_size_asked_for(shape: list[list[int]], size: int, seed
 @settings(max_examples=25, deadline=None)
 @given(shape=SHAPES, interval=st.sampled_from(["jackknife", "bootstrap"]))
 def test_shards_are_whole_documents(shape: list[list[int]], interval: str) -> None:
-    """A document is in one shard; 20 shards or one a document; the first row of weights counts
-    all of them once."""
+    """A document is in one shard; 20 shards, or 100 to draw from, and no more than documents; the
+    first row of weights counts all of them once."""
     plan = make_plan(with_bos(shape), "all", 0, 64, interval)
     for name, subset in ((CORPUS, False), (SUBSET, True)):
         documents = plan.sets[name]
         seen = {d for d, _ in counted(plan, subset)}
         shards = {int(documents.shard[d]) for d in seen}
         assert documents.documents == len(seen)
-        limit = len(seen) if interval == "bootstrap" else min(20, len(seen))
+        limit = min(100 if interval == "bootstrap" else 20, len(seen))
         assert shards == set(range(limit)) == set(range(documents.shards))
         assert (documents.weights[0] == 1).all()
         if interval == "jackknife" and len(shards) > 1:
@@ -307,3 +307,11 @@ def test_all_own_documents_may_be_replicates() -> None:
     assert documents.documents == documents.shards == 11
     assert documents.weights.shape == (12, 11)
     assert (documents.weights == 0).any(axis=0).all()
+
+
+@pytest.mark.parametrize(("interval", "shards"), [("jackknife", 20), ("bootstrap", 100)])
+def test_sums_by_shard_do_not_grow_with_the_documents(interval: str, shards: int) -> None:
+    """However many documents there are, a bootstrap too draws from so many shards of them."""
+    plan = make_plan(with_bos([[3]] * 250), "all", 0, 64, interval)
+    assert plan.sets[CORPUS].shards == shards == plan.sets[CORPUS].weights.shape[1]
+    assert plan.sets[CORPUS].documents == 250

@@ -1,8 +1,8 @@
 """From the values of complete cells to rows with intervals, and to contrasts with controls.
 
 Everything comes from the store and the manifest (`metrics`: `analysis.metric` to the fields of
-a `Metric`; `twins`: the fields of each `TwinRecord` and its `model`; `cells`: `id` and `status`),
-so that nothing here, or after it, needs torch or the analyses.
+a `Metric`; `twins`: the fields of each `TwinRecord` and its `model`; `cells`: `id`, `status` and
+what each is of), so that nothing here, or after it, needs torch or the analyses.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,26 +61,30 @@ def contrasts(
     """
     metrics, twins = _metrics(manifest), _twins(manifest)
     complete = {
-        (cell.model, cell.compression, cell.analysis, cell.seed): values
-        for cell, values in _cells(store, manifest)
+        tuple(entry[name] for name in ("model", "compression", "analysis", "seed")): entry["id"]
+        for entry in manifest["cells"]
+        if entry["status"] == "done"
     }
-    pairs: list[tuple[Value, Value, Metric]] = []
     rows: Rows = []
-    for (model, compression, analysis, seed), values in complete.items():
+    # Two cells at a time: with their replicates, those of a whole study would not fit.
+    for (model, compression, analysis, seed), cell_id in complete.items():
         control = control_of(compression, twins.get(model, []))
-        if control is None:
+        controls_id = complete.get((model, control, analysis, seed))
+        if controls_id is None:
             continue
+        pairs: list[tuple[Value, Value, Metric]] = []
+        found: Rows = []
         theirs = {
             (value.metric, value.site, value.item): value
-            for value in complete.get((model, control, analysis, seed), [])
+            for value in store.read_cell(controls_id)[1]
         }
-        for value in values:
+        for value in store.read_cell(cell_id)[1]:
             metric = metrics[f"{analysis}.{value.metric}"]
             other = theirs.get((value.metric, value.site, value.item))
             if other is None or metric.level:
                 continue
             pairs.append((value, other, metric))
-            rows.append(
+            found.append(
                 {
                     "model": model,
                     "compression": compression,
@@ -92,8 +96,8 @@ def contrasts(
                     "seed": seed,
                 }
             )
-    for row, contrast in zip(rows, contrast_pairs(pairs, method=method, level=level), strict=True):
-        row.update(asdict(contrast))
+        contrasted = contrast_pairs(pairs, method=method, level=level)
+        rows += [row | asdict(of) for row, of in zip(found, contrasted, strict=True)]
     families: dict[tuple[str, str], Rows] = {}
     for row in rows:
         families.setdefault((row["analysis"], row["metric"]), []).append(row)

@@ -19,7 +19,7 @@ from bitlens.data.sample import batch_keys
 from bitlens.errors import BitlensError
 from bitlens.readings import Positions
 from bitlens.seeds import position_keys
-from bitlens.stats.replicates import SHARDS, assign, bootstrap, leave_one_out
+from bitlens.stats.replicates import DRAWN, SHARDS, assign, bootstrap, leave_one_out
 
 Interval = Literal["jackknife", "bootstrap"]
 CORPUS, SUBSET = "corpus", "subset"
@@ -224,7 +224,7 @@ def _document_set(
     replicate."""
     documents = np.flatnonzero(member)[fixed:]
     sizes = np.bincount(corpus.document, weights=corpus.lengths, minlength=len(member))
-    shards = len(documents) if interval == "bootstrap" else SHARDS
+    shards = DRAWN if interval == "bootstrap" else SHARDS
     shard = np.zeros(len(member), dtype=np.int64)
     # Documents stand in the order of a hash of their text, so their numbers are keys.
     shard[documents] = assign(sizes[documents].astype(int).tolist(), documents.tolist(), shards)

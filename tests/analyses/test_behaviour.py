@@ -1,5 +1,7 @@
 """Behaviour: numbers worked by hand, and independent implementations to agree with."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from scipy.stats import entropy
 
 from bitlens.analyses.behaviour import DP_QUANTILES, KL_QUANTILES, Behaviour, weighted_quantiles
 from bitlens.readings import Pair
+from bitlens.stats.replicates import bootstrap
 
 from .by_hand import outcomes, pair, value
 
@@ -156,7 +159,7 @@ def test_weighted_quantiles_are_those_of_repeated_values(
     values = draw.integers(0, 5, n).astype(float) if ties else draw.normal(size=n)
     weights = draw.integers(0, 4, (3, n)).astype(float)
     weights[:, 0] += 1
-    found = weighted_quantiles(values, weights, np.array(levels))
+    found = weighted_quantiles(values, np.arange(n), weights, np.array(levels))
     for row, weight in zip(found, weights, strict=True):
         repeated = np.repeat(values, weight.astype(int))
         # A level of exactly nought means the smallest that is there.
@@ -169,7 +172,8 @@ def test_a_level_that_hits_a_value_is_that_value() -> None:
     point; so for every percentile that reaches a whole number."""
     values = np.arange(1.0, 101)
     levels = np.arange(1, 101) / 100
-    assert (weighted_quantiles(values, np.ones((1, 100)), levels)[0] == values).all()
+    shard = np.zeros(100, dtype=np.int64)
+    assert (weighted_quantiles(values, shard, np.ones((1, 1)), levels)[0] == values).all()
 
 
 def test_kept_positions_are_those_of_the_sample(random_pair: Pair) -> None:
@@ -204,3 +208,17 @@ def test_sure_models_give_finite_numbers() -> None:
     given = pair([[100.0, 0.0]], [[0.0, 100.0]])
     assert value(Behaviour(), given, "kl") == pytest.approx(100, rel=1e-5)
     assert value(Behaviour(), given, "perplexity_ratio") == pytest.approx(np.exp(100), rel=1e-3)
+
+
+def test_percentiles_of_many_draws_take_little_memory() -> None:
+    """Two thousand draws of twenty thousand positions, a number each, would be 320 MB."""
+    draw = np.random.default_rng(0)
+    values, shard = draw.normal(size=20_000), draw.integers(0, 100, 20_000)
+    weights = bootstrap(np.ones(100, dtype=bool))
+    tracemalloc.start()
+    try:
+        weighted_quantiles(values, shard, weights, np.array([0.5, 0.99]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6

@@ -184,22 +184,25 @@ class Behaviour(Analysis):
         shard, values = rows
         for column, quantiles in (("kl", KL_QUANTILES), ("dp", DP_QUANTILES)):
             at = weighted_quantiles(
-                values[column], totals.weights[:, shard], np.array(list(quantiles.values()))
+                values[column], shard, totals.weights, np.array(list(quantiles.values()))
             )
             outcomes += [Outcome(f"{column}_{name}", at[:, i]) for i, name in enumerate(quantiles)]
         return outcomes
 
 
-def weighted_quantiles(values: np.ndarray, weights: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Quantiles under each row of weights: `[n]`, `[r, n]`, `[k]` to `[r, k]`.
+def weighted_quantiles(
+    values: np.ndarray, shard: np.ndarray, weights: np.ndarray, q: np.ndarray
+) -> np.ndarray:
+    """Quantiles under each row of weights: `[n]`, `[n]`, `[r, shards]`, `[k]` to `[r, k]`.
 
     The inverse of the empirical distribution (Hyndman and Fan 1996, type 1).
     """
     order = np.argsort(values, kind="stable")
-    ordered = values[order]
+    ordered, shard = values[order], shard[order]
     out = np.empty((len(weights), len(q)))
     for r, row in enumerate(weights):
-        reached = np.cumsum(row[order])
+        # A row at a time: the weights of every value in every replicate would not fit.
+        reached = np.cumsum(row[shard])
         # The tolerance keeps q * n from overshooting a whole number by rounding.
         at = np.searchsorted(reached, q * reached[-1] * (1 - 1e-12))
         out[r] = ordered[np.minimum(at, len(ordered) - 1)]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bitlens.analyses.analysis import Findings, Outcome, Shown
-from bitlens.analyses.survival import Sums
+from bitlens.analyses.survival import Sums, replicated
 from bitlens.records import Metric
 from bitlens.sae.categories import CATEGORIES, categories
 from bitlens.sae.categories import flow as counts
@@ -36,14 +36,14 @@ def flow(sums: Sums, site: str) -> Findings:
         "twin": np.tile(CATEGORIES, size),
         "latents": found.ravel(),
     }
-    return [_changed(sums), Shown(FLOW, columns)]
+    return [*replicated(sums, _changed), Shown(FLOW, columns)]
 
 
-def _changed(sums: Sums) -> Outcome:
+def _changed(sums: Sums) -> list[Outcome]:
     fires = np.flatnonzero(sum(sums.rates.values()))
     rates = [sums(f"fired_{who}", fires) / sums.count for who in sums.rates]
     number = ((rates[0] > 0) | (rates[1] > 0)).sum(axis=1)
     if not np.all(number > 0):
-        return Outcome(CHANGED.name, None, sums.label, reason="no latent fires")
+        return [Outcome(CHANGED.name, None, sums.label, reason="no latent fires")]
     before, after = map(categories, rates)
-    return Outcome(CHANGED.name, (before != after).sum(axis=1) / number, sums.label)
+    return [Outcome(CHANGED.name, (before != after).sum(axis=1) / number, sums.label)]

@@ -3,6 +3,7 @@
 from bitlens.analyses.survival.correlations import Agreement, agreement
 from bitlens.analyses.survival.findings import survival
 from bitlens.analyses.survival.metrics import DAMAGED, METRICS, SURVIVED, THRESHOLDS
+from bitlens.analyses.survival.parts import replicated
 from bitlens.analyses.survival.sums import ACTIVE, Sums, features_of
 from bitlens.analyses.survival.tables import PLACES, shown
 
@@ -17,6 +18,7 @@ __all__ = [
     "Sums",
     "agreement",
     "features_of",
+    "replicated",
     "shown",
     "survival",
 ]

@@ -6,6 +6,7 @@ import numpy as np
 
 from bitlens.analyses.analysis import Findings, Outcome
 from bitlens.analyses.survival.metrics import DAMAGED, SURVIVED, THRESHOLDS
+from bitlens.analyses.survival.parts import at_once
 from bitlens.analyses.survival.sums import BOTH, Sums
 from bitlens.stats.replicates import bounds
 
@@ -39,14 +40,20 @@ def agreement(sums: Sums, columns: np.ndarray) -> Agreement:
     return Agreement(r.clip(-1, 1), gain, y - gain * x, concordance)
 
 
-def intervals(r: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def intervals(sums: Sums, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Interval of every feature's correlation on the scale of artanh, `[features]` each; NaN
     where there are no replicates, or where a feature is silent in one: what fires in the documents
     of a single shard is not known at all without them."""
-    low, high = bounds(np.arctanh(r.clip(-1 + 1e-12, 1 - 1e-12)), weights)
-    # What is the same in every document is the same whatever is left out.
-    equal = np.nanmin(r, axis=0) >= 1 - 1e-12
-    low, high = (np.where(equal & (len(r) > 2), np.inf, of) for of in (low, high))
+    weights = sums.totals.weights
+    columns = at_once(len(weights))
+    parts = []
+    for first in range(0, len(features), columns):
+        r = agreement(sums, features[first : first + columns]).r
+        low, high = bounds(np.arctanh(r.clip(-1 + 1e-12, 1 - 1e-12)), weights)
+        # What is the same in every document is the same whatever is left out.
+        equal = np.nanmin(r, axis=0) >= 1 - 1e-12
+        parts.append([np.where(equal & (len(r) > 2), np.inf, of) for of in (low, high)])
+    low, high = np.concatenate(parts, axis=1)
     return np.tanh(low), np.tanh(high)
 
 

@@ -7,6 +7,7 @@ from bitlens.analyses.survival.codes import codes, levels, token_sets
 from bitlens.analyses.survival.correlations import agreement, intervals, medians, shares, sure
 from bitlens.analyses.survival.firings import firings, kappa
 from bitlens.analyses.survival.metrics import METRICS
+from bitlens.analyses.survival.parts import replicated
 from bitlens.analyses.survival.sums import ACTIVE, Sums, features_of
 from bitlens.analyses.survival.tables import places, table
 
@@ -19,9 +20,10 @@ def survival(sums: Sums, site: str) -> Findings:
     features = features_of(sums)
     alive = np.flatnonzero(sums.rates["reference"] + sums.rates["twin"])
     found: Findings = [
-        *levels(sums, len(features)),
-        *codes(sums),
-        kappa(sums, alive),
+        *replicated(
+            sums,
+            lambda some: [*levels(some, len(features)), *codes(some), kappa(some, alive)],
+        ),
         token_sets(sums),
     ]
     if len(features) < 2:
@@ -29,14 +31,17 @@ def survival(sums: Sums, site: str) -> Findings:
         known = {o.metric for o in found if isinstance(o, Outcome)}
         missing = [m.name for m in METRICS if m.name not in known]
         return [*found, *(Outcome(m, None, label, reason=reason) for m in missing)]
-    alike = agreement(sums, features)
-    low, high = intervals(alike.r, sums.totals.weights)
+
+    def alike(some: Sums) -> list[Outcome]:
+        of = agreement(some, features)
+        return [*shares(label, of.r), *medians(label, of), *firings(some, features, only)]
+
+    itself = agreement(sums.under(sums.totals.weights[:1]), features)
+    low, high = intervals(sums, features)
     return [
         *found,
-        *shares(label, alike.r),
-        *sure(label, alike.r[0], low, high),
-        *medians(label, alike),
-        *firings(sums, features, only),
-        table(sums, site, features, only, alike, low, high),
-        places(sums, site, features, only, alike.r[0]),
+        *replicated(sums, alike),
+        *sure(label, itself.r[0], low, high),
+        table(sums, site, features, only, itself, low, high),
+        places(sums, site, features, only, itself.r[0]),
     ]
