@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from bitlens.analyses.analysis import Findings, Outcome
+from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.survival.sums import BOTH, Sums
 
 SEED_FEATURES, SEED_OVERLAP = 20, 0.8
 """An earlier tool's: so many features of largest mean, and the share of tokens they must keep."""
 
 
-def levels(sums: Sums, features: int) -> Findings:
+def levels(sums: Sums, features: int) -> list[Outcome]:
     """How many latents fire, and how much of each model do they leave unexplained?"""
     label, fvu = sums.label, {who: _fvu(sums, who) for who in BOTH}
-    found: Findings = [
+    found: list[Outcome] = [
         Outcome("alive", np.array([float((sums.rates["reference"] > 0).sum())]), label),
         Outcome("active", np.array([float(features)]), label),
     ]
@@ -41,7 +41,7 @@ def _fvu(sums: Sums, who: str) -> np.ndarray | None:
     return sums(f"error_{who}") / variance if np.all(variance > 0) else None
 
 
-def codes(sums: Sums) -> Findings:
+def codes(sums: Sums) -> list[Outcome]:
     """How alike are the two codes of a position?"""
     label, n = sums.label, sums.count[:, 0]
     plain = [

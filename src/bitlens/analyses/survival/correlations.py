@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitlens.analyses.analysis import Findings, Outcome
+from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.survival.metrics import DAMAGED, SURVIVED, THRESHOLDS
 from bitlens.analyses.survival.parts import at_once
 from bitlens.analyses.survival.sums import BOTH, Sums
@@ -57,7 +57,7 @@ def intervals(sums: Sums, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.tanh(low), np.tanh(high)
 
 
-def shares(label: str, r: np.ndarray) -> Findings:
+def shares(label: str, r: np.ndarray) -> list[Outcome]:
     """Shares of features above and between thresholds, of those that fire at all."""
     known = ~np.isnan(r)
     count = known.sum(axis=1)
@@ -74,7 +74,7 @@ def shares(label: str, r: np.ndarray) -> Findings:
         ]
 
 
-def sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> Findings:
+def sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[Outcome]:
     """The share of features whose own intervals decide; no interval of its own, because leaving
     documents out changes those intervals too."""
     if np.isnan(low).all():
@@ -88,7 +88,7 @@ def sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> Findin
     ]
 
 
-def medians(label: str, of: Agreement) -> Findings:
+def medians(label: str, of: Agreement) -> list[Outcome]:
     """How does the feature in the middle fare?"""
     return [
         Outcome("r", np.nanmedian(of.r, axis=1), label),

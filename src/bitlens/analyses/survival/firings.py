@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bitlens.analyses.analysis import Findings, Outcome
+from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.survival.sums import ACTIVE, BOTH, Sums
 
 
-def firings(sums: Sums, features: np.ndarray, only: np.ndarray) -> Findings:
+def firings(sums: Sums, features: np.ndarray, only: np.ndarray) -> list[Outcome]:
     """Which firings are gone, which are new, and which features?"""
     label = sums.label
     a, b, both = (
@@ -15,7 +15,7 @@ def firings(sums: Sums, features: np.ndarray, only: np.ndarray) -> Findings:
     seen = np.concatenate([features, only])
     rate = {who: sums(f"fired_{who}", seen) / sums.count > ACTIVE for who in BOTH}
     new = (rate["twin"] & ~rate["reference"]).sum(axis=1) / rate["reference"].sum(axis=1)
-    found: Findings = [
+    found: list[Outcome] = [
         Outcome("lost_firings", 1 - both / a, label),
         Outcome("firing_f1", 2 * both / (a + b), label),
         Outcome("twin_only", new, label),
