@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from bitlens.compress.activations import Activations
 from bitlens.compress.compression import Compressed, Map
@@ -82,18 +82,66 @@ def test_what_is_damaged_is_not_there(tmp_path: Path, damage: str) -> None:
     assert Kept(tmp_path).has("block.1") is (damage == "record")
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    """Half a part of a process that is gone; not that of one that may still be writing, nor what
-    was finished."""
+def changed(file: Path, **tensors: torch.Tensor) -> None:
+    """The same part with other tensors, under the hash it had."""
+    with safe_open(file, "pt") as opened:
+        whole = {key: opened.get_tensor(key) for key in opened.keys()}
+        header = opened.metadata()
+    save_file(whole | {"layers.0.q_proj": tensors["weight"]}, file, metadata=header)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ("bytes", "its bytes are not those that were written"),
+        ("nan", "its bytes are not those that were written"),
+        ("header", "its bytes are not those that were written"),
+        ("no hash", "its bytes are not those that were written"),
+        ("shape", r"layers.0.q_proj is \[8, 4\], not \[4, 8\]"),
+    ],
+)
+def test_what_is_not_as_it_was_written_is_no_part(tmp_path: Path, damage: str, why: str) -> None:
+    """Forty bytes, a weight that is no number, what is said of it, another shape: the part is to
+    be made again, and why is said; the others stay."""
     kept = Kept(tmp_path)
-    kept.add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                          capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
-    for pid in (gone, os.getpid(), os.getppid()):
-        (tmp_path / f"block.1.{pid}").write_bytes(b"half")
-    kept.prepare()
-    names = {f"block.1.{os.getpid()}", f"block.1.{os.getppid()}", "block.0.safetensors"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    for part in ("block.0", "block.1"):
+        kept.add(part, maps()[:1], [Compressed(torch.ones(8, 4), 4.0, note="here")])
+    kept.finish({})
+    file = tmp_path / "block.1.safetensors"
+    if damage == "bytes":
+        content = file.read_bytes()
+        file.write_bytes(content[:-50] + bytes(40) + content[-10:])
+    elif damage == "nan":
+        changed(file, weight=torch.full((8, 4), torch.nan))
+    elif damage == "header":
+        file.write_bytes(file.read_bytes().replace(b"here", b"hero"))
+    elif damage == "no hash":
+        save_file({"layers.0.q_proj": torch.ones(8, 4)}, file, metadata={"layers.0.q_proj": "{}"})
+    shapes = {"layers.0.q_proj": (4, 8)} if damage == "shape" else {}
+    again = Kept(tmp_path, shapes)
+    assert not again.complete and not again.has("block.1")
+    assert re.fullmatch(why, again.faults["block.1"])
+    assert again.has("block.0") is (damage != "shape")
+
+
+def test_a_part_that_changes_under_a_run_is_noticed(tmp_path: Path) -> None:
+    """It was whole when the run began; what is read later is looked at again."""
+    kept = Kept(tmp_path)
+    kept.add("block.0", maps()[:1], [Compressed(torch.ones(8, 4), 4.0)])
+    assert kept.has("block.0") and torch.equal(kept(maps()[:1])[0].weight, torch.ones(8, 4))
+    changed(tmp_path / "block.0.safetensors", weight=torch.zeros(8, 4))
+    with pytest.raises(BitlensError, match=r"block.0.safetensors changed while it was used"):
+        kept(maps()[:1])
+
+
+@pytest.mark.parametrize("record", ['{"parts": 5}', '{"parts": ["../x"]}', "[]", "{", "null", ""])
+def test_a_broken_record_is_said(tmp_path: Path, record: str) -> None:
+    """The twin is then not complete; its parts are."""
+    kept = Kept(tmp_path)
+    kept.add("block.0", maps()[:1], [Compressed(torch.ones(8, 4), 4.0)])
+    (tmp_path / "record.json").write_text(record)
+    assert not kept.complete and kept.has("block.0")
+    assert kept.faults == {"record.json": "it is no record"}
 
 
 def test_a_part_is_on_the_disk_before_it_has_its_name(
@@ -109,7 +157,8 @@ def test_a_part_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", listening)
     Kept(tmp_path).add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
-    assert there == [[f"block.0.{os.getpid()}"]] and Kept(tmp_path).has("block.0")
+    aside = f".block.0.safetensors.{os.getpid()}.writing"
+    assert there == [[aside], ["block.0.safetensors"]] and Kept(tmp_path).has("block.0")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +174,7 @@ def test_a_disk_that_fills_up_is_said(
         raise error
 
     monkeypatch.setattr("bitlens.kept.save_file", full)
-    with pytest.raises(BitlensError, match="cannot be written to: No space left on device"):
+    with pytest.raises(BitlensError, match="cannot be written: No space left on device"):
         Kept(tmp_path).add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
     assert list(tmp_path.iterdir()) == []
 

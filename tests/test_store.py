@@ -70,7 +70,7 @@ def test_the_same_content_is_the_same_bytes(tmp_path):
     fill(one)
     fill(two)
     first = files(one)
-    assert first == files(two) and len(first) == 5
+    assert first == files(two) and len(first) == 6
     fill(one)
     assert files(one) == first
 
@@ -99,7 +99,7 @@ def test_a_cell_is_complete_with_its_last_file(store, monkeypatch):
     [
         (os, "replace", errno.ENOSPC),
         (os, "fsync", errno.EIO),
-        (Path, "open", errno.EACCES),
+        (os, "open", errno.EACCES),
         (Path, "mkdir", errno.EROFS),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_table_withdraws_the_manifest(store, monkeypatch):
 def test_a_file_where_the_folder_should_be(tmp_path):
     """--out naming a file is said, not overwritten."""
     (tmp_path / "out").write_text("precious")
-    with pytest.raises(BitlensError, match="cannot be written: File exists"):
+    with pytest.raises(BitlensError, match="out is a file"):
         Store.create(tmp_path / "out")
     with pytest.raises(BitlensError, match="is not a folder"):
         Store.open(tmp_path / "out")
@@ -178,7 +178,7 @@ def test_an_unfinished_run_says_what_to_type(store):
     assert f"again with --out {store.root}" in found.value.remedy
 
 
-@pytest.mark.parametrize("schema", [SCHEMA + 1, None, "1"])
+@pytest.mark.parametrize("schema", [SCHEMA + 1, None, str(SCHEMA)])
 def test_other_schemas_are_refused(store, schema):
     """A store of another version is neither read nor written into."""
     fill(store)
@@ -252,7 +252,7 @@ def test_not_a_number_is_never_written(store, bad):
         store.write_json("run", {"seconds": bad})
     with pytest.raises(ValueError, match="not finite"):
         store.write_table("estimates", [ROW | {"value": bad}], ESTIMATES)
-    assert not store.has(CELL) and files(store) == {}
+    assert not store.has(CELL) and list(files(store)) == ["store.json"]
 
 
 def test_columns_must_be_the_schemas(store):
@@ -263,11 +263,32 @@ def test_columns_must_be_the_schemas(store):
 
 
 def test_partial_folder(store):
-    """Tallies have a folder of their own that can be cleared, twice."""
-    (store.partial / "wave").write_bytes(b"x")
+    """Tallies have a folder of their own that can be cleared, twice; what else is in it stays."""
+    (store.partial / ("a" * 16)).mkdir()
     store.clear_partial()
     store.clear_partial()
     assert not (store.root / "partial").exists()
+    (store.partial / ("a" * 16)).mkdir()
+    (store.partial / "thesis.txt").write_text("years of work")
+    store.clear_partial()
+    assert [path.name for path in store.partial.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("names", [["cells"], ["cells", "partial", "report.html"], ["charts"]])
+def test_names_do_not_make_a_store(tmp_path, names):
+    """A folder of somebody's own with `cells/` or a report in it is not taken for ours."""
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(BitlensError, match="already holds other files"):
+        Store.create(tmp_path)
+
+
+@pytest.mark.parametrize("schema", [None, 0, SCHEMA + 1, "x"])
+def test_a_folder_of_another_version_is_not_gone_on_with(store, schema):
+    """Unfinished or not."""
+    (store.root / "store.json").write_text(json.dumps({"schema": schema}))
+    with pytest.raises(BitlensError, match=r"store\.json has schema"):
+        Store.create(store.root)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +334,23 @@ def test_a_link_out_of_the_store_is_not_followed(store, tmp_path):
     with pytest.raises(BitlensError, match="leads out of"):
         store.write_json("run", {})
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["cells", "partial"])
+def test_a_folder_that_is_a_link_out_is_not_followed(store, tmp_path, name):
+    """Neither cells nor tallies are written elsewhere, or deleted there."""
+    elsewhere = tmp_path / "elsewhere" / ("a" * 16)
+    elsewhere.mkdir(parents=True)
+    (store.root / "cells").rmdir()
+    (store.root / name).symlink_to(elsewhere.parent)
+    attempts = {
+        "cells": [lambda: store.write_cell(CELL, VALUES), lambda: Store.create(store.root)],
+        "partial": [lambda: store.partial, store.clear_partial],
+    }
+    for attempt in attempts[name]:
+        with pytest.raises(BitlensError, match="leads out of"):
+            attempt()
+    assert list(elsewhere.parent.iterdir()) == [elsewhere]
 
 
 def test_rows_of_dataclasses(store):

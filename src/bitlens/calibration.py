@@ -1,7 +1,10 @@
 """On which documents are compressions calibrated, and did the evaluation read them too?"""
 
 import hashlib
+import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -139,8 +142,39 @@ def made_by(layout: Layout, loaded: Loaded, seed: int, **settings: Any) -> dict[
         "attention": loaded.attention,
         "versions": [version(name) for name in ("torch", "transformers")],
         "code": _code(),
+        "other code": sorted(_other_code(parse(settings["compression"]))),
         **settings,
     }
+
+
+def _other_code(setting: Any) -> set[str]:
+    """A hash of each package that brings a compression which is not ours: of what is asked for,
+    and of what stands in its settings."""
+    found = set[str]()
+    if isinstance(setting, Compression):
+        package = type(setting).__module__.partition(".")[0]
+        if package != bitlens.__name__:
+            found.add(_package(package))
+    if is_dataclass(setting):
+        for part in fields(setting):
+            found |= _other_code(getattr(setting, part.name))
+    elif isinstance(setting, list | tuple):
+        for item in setting:
+            found |= _other_code(item)
+    return found
+
+
+@cache
+def _package(name: str) -> str:
+    """The sources of a package, or of a module by itself. What was typed at a prompt has none: it
+    is itself, in this process only."""
+    module = sys.modules[name]
+    files = [f for root in getattr(module, "__path__", ()) for f in Path(root).rglob("*.py")]
+    files = files or [Path(f) for f in [getattr(module, "__file__", None)] if f]
+    digest = hashlib.sha256(name.encode() if files else os.urandom(16))
+    for file in sorted(files):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @cache
@@ -165,6 +199,7 @@ def wanted(
     """The twins that have to be calibrated, by their text; each with the folder it is kept in.
     `compressions` come with the names of the matrices they take."""
     found = {}
+    shapes = {example.name: tuple(example.weight.shape) for example in layout.examples()}
     for compression, targets in compressions:
         made = made_by(
             layout,
@@ -175,7 +210,7 @@ def wanted(
             calibration=corpus.token_hash,
         )
         record = {**made, "model": loaded.name, "calibration name": corpus.name}
-        kept = Kept(folder_of(made))
+        kept = Kept(folder_of(made), shapes)
         found[format(compression)] = Wanted(compression, frozenset(targets), kept, record)
     return found
 
@@ -190,6 +225,9 @@ def make(
     say: Callable[[str], None],
 ) -> dict[str, BitlensError]:
     """Calibrate what is not kept yet; which twins failed, and why."""
+    for text, twin in twins.items():
+        for part, why in twin.kept.faults.items():
+            say(f"{text}: {part} of {twin.kept.folder} is made again: {why}.")
     missing = [text for text, twin in twins.items() if not twin.kept.complete]
     if not missing:
         return {}

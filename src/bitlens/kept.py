@@ -5,14 +5,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from re import fullmatch
 from typing import Any
 
-import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -22,11 +19,15 @@ from bitlens.compress.activations import Activations
 from bitlens.compress.compression import Compressed, Map
 from bitlens.errors import BitlensError
 from bitlens.home import home
-from bitlens.store import write
+from bitlens.writing import explained, whole, write
 
 ENVIRONMENT = "BITLENS_CACHE"
 RECORD = "record.json"
 """What is written last: with it a twin is complete."""
+DIGEST = "sha256"
+"""The entry of a part's own header with the hash of everything else in it."""
+ROOM = "a folder to keep calibrated twins in, with space left."
+REMEDY = f"{ENVIRONMENT}=DIR, a folder of yours with room."
 
 
 def folder_of(made_by: Mapping[str, Any]) -> Path:
@@ -52,40 +53,43 @@ def twins() -> Path:
 
 @dataclass(eq=False)
 class Kept:
-    """A twin's compressed matrices: a safetensors file for every part, a record at the end."""
+    """A twin's compressed matrices: a safetensors file for every part, a record at the end.
+
+    A part that is not as it was written is as good as none, and is made again.
+    """
 
     folder: Path
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    """By map, what its matrix must look like."""
     _parts: dict[str, str] = field(default_factory=dict, repr=False)
     """By map, the part it is in."""
+    _read: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
+    """By part, which file was read, and what is wrong with it; empty where nothing is."""
 
     @property
     def complete(self) -> bool:
-        """Whether all of it is there, and whole; what is not will be made again."""
-        try:
-            parts = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))["parts"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        return all(self.has(part) for part in parts)
+        """Whether all of it is there, and as it was written."""
+        parts = self._recorded()
+        return parts is not None and all(self.has(part) for part in parts)
 
     def has(self, part: str) -> bool:
-        """Whether this part is there and can be read."""
-        file = self._file(part)
-        try:
-            return file.is_file() and bool(_metadata(file))
-        except (SafetensorError, OSError):
-            return False
+        """Whether this part is there, and as it was written."""
+        return self._fault(part) == ""
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """What is there and is not as it was written, by its name, and why."""
+        faults = {part: self._fault(part) for part in self._present()}
+        if (self.folder / RECORD).is_file() and self._recorded() is None:
+            faults[RECORD] = "it is no record"
+        return {part: why for part, why in faults.items() if why}
 
     def prepare(self) -> None:
-        """Make sure that there is room for it, before anything long begins, and that nothing is
-        left of runs that were killed while they wrote."""
-        with self._writing():
+        """Make sure that there is room for it, before anything long begins."""
+        with explained(self.folder, ROOM, REMEDY):
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
-            for file in self.folder.iterdir():
-                writer = fullmatch(r".+\.(\d{1,9})", file.name)
-                if writer and not psutil.pid_exists(int(writer[1])):
-                    file.unlink(missing_ok=True)
 
     def add(self, part: str, maps: Sequence[Map], results: Sequence[Compressed]) -> None:
         """Keep what became of these maps, in the dtype of their reference."""
@@ -104,26 +108,16 @@ class Kept:
                     # Maps of a group share theirs, and safetensors refuses to write that.
                     tensors[f"{map.name}@{name}"] = tensor.to("cpu", copy=True).contiguous()
             about[map.name] = json.dumps(entry, allow_nan=False)
-        file = self._file(part)
-        unfinished = file.with_suffix(f".{os.getpid()}")
-        with self._writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                save_file(tensors, unfinished, metadata=about)
-                # Without this a machine that stops may leave the name without the content.
-                with unfinished.open("rb") as written:
-                    os.fsync(written.fileno())
-                unfinished.replace(file)
-            finally:
-                unfinished.unlink(missing_ok=True)
-        self._parts |= dict.fromkeys(about, file.name)
+        with whole(self._file(part), remedy=REMEDY) as aside:
+            save_file(tensors, aside, metadata={**about, DIGEST: _digest(tensors, about)})
+        self._parts |= dict.fromkeys(about, part)
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Only now does it count as complete."""
-        parts = sorted(file.stem for file in self.folder.glob("*.safetensors"))
-        whole = {**record, "parts": parts}
-        text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False)
-        write(self.folder / RECORD, text.encode())
+        text = json.dumps(
+            {**record, "parts": self._present()}, indent=1, sort_keys=True, allow_nan=False
+        )
+        write(self.folder / RECORD, text.encode(), remedy=REMEDY)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -132,15 +126,22 @@ class Kept:
         """What became of these maps."""
         if any(map.name not in self._parts for map in maps):
             self._parts = {
-                name: file.name
-                for file in self.folder.glob("*.safetensors")
-                if self.has(file.stem)
-                for name in _metadata(file)
+                name: part
+                for part in self._present()
+                if self.has(part)
+                for name in _opened(self._file(part))[0]
             }
-        return [self._read(map) for map in maps]
+        return [self._compressed(map) for map in maps]
 
-    def _read(self, map: Map) -> Compressed:
-        with safe_open(self.folder / self._parts[map.name], "pt") as file:
+    def _compressed(self, map: Map) -> Compressed:
+        part = self._parts[map.name]
+        if not self.has(part):
+            raise BitlensError(
+                f"{self._file(part)} changed while it was used: {self._fault(part)}.",
+                "the file as it was kept.",
+                "the same command again, which makes it anew.",
+            )
+        with safe_open(self._file(part), "pt") as file:
             about = json.loads(file.metadata()[map.name])
             # A copy: what lies in the file is aligned as nothing else is, and some products of
             # several matrices at once round differently there.
@@ -155,22 +156,54 @@ class Kept:
                 activations = Activations(**about["activations"], **own)
         return Compressed(weight, about["bits"], about["group"], about["note"], activations)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            why = error.strerror if isinstance(error, OSError) else None
-            raise BitlensError(
-                f"{self.folder} cannot be written to: {why or error}.",
-                "a folder to keep calibrated twins in.",
-                f"{ENVIRONMENT}=DIR, a folder of yours with room.",
-            ) from error
-
     def _file(self, part: str) -> Path:
         return self.folder / f"{part}.safetensors"
 
+    def _present(self) -> list[str]:
+        return sorted(file.stem for file in self.folder.glob("[!.]*.safetensors"))
 
-def _metadata(file: Path) -> dict[str, str]:
+    def _recorded(self) -> list[str] | None:
+        """The parts of a complete twin; None where there is no record, or none that can be one."""
+        try:
+            parts = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))["parts"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        named = isinstance(parts, list) and all(isinstance(p, str) and "/" not in p for p in parts)
+        return parts if named else None
+
+    def _fault(self, part: str) -> str:
+        """Why this part is not to be used. Read once, and again when the file is another."""
+        try:
+            stat = self._file(part).stat()
+            which = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if part not in self._read or self._read[part][0] != which:
+                self._read[part] = (which, self._checked(*_opened(self._file(part))))
+        except OSError as error:
+            return error.strerror or str(error)
+        except SafetensorError as error:
+            self._read[part] = (which, str(error))
+        return self._read[part][1]
+
+    def _checked(self, about: dict[str, str], digest: str, tensors: Mapping[str, Tensor]) -> str:
+        if digest != _digest(tensors, about):
+            return "its bytes are not those that were written"
+        for name in about:
+            shape = tuple(tensors[name].shape)
+            if shape != self.shapes.get(name, shape):
+                return f"{name} is {list(shape)}, not {list(self.shapes[name])}"
+        return ""
+
+
+def _opened(file: Path) -> tuple[dict[str, str], str, dict[str, Tensor]]:
+    """What a part says of each map, its hash, and its tensors."""
     with safe_open(file, "pt") as opened:
-        return dict(opened.metadata() or {})
+        about = dict(opened.metadata() or {})
+        return about, about.pop(DIGEST, ""), {key: opened.get_tensor(key) for key in opened.keys()}
+
+
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

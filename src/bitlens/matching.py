@@ -22,9 +22,9 @@ from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.plan import CORPUS, make_plan
 from bitlens.records import Check
-from bitlens.store import write
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
 from bitlens.twin import Twin
+from bitlens.writing import write
 
 POSITIONS = 8_192
 """Positions read, about: both twins are read on the same."""

@@ -36,6 +36,14 @@ def run(
     say_unread(study, say)
     share_one_heap()
     store = Store.create(out)
+    with store.alone():
+        _run(study, store, command, say, keep_going)
+    return store
+
+
+def _run(
+    study: Study, store: Store, command: str, say: Callable[[str], None], keep_going: bool
+) -> None:
     started, done = time.monotonic(), Done()
     for source in study.models:
         for seed in study.seeds:
@@ -65,7 +73,6 @@ def run(
     store.write_json("run", run_record(time.monotonic() - started))
     store.write_manifest(manifest)
     store.clear_partial()
-    return store
 
 
 def _refuse_namesakes(study: Study) -> None:

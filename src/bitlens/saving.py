@@ -1,10 +1,7 @@
 """How does a twin become a folder of its own?"""
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from bitlens.errors import BitlensError
 from bitlens.making import Making, make_one
 from bitlens.models.load import weights_hash
 from bitlens.study import Study
+from bitlens.writing import ROOM, explained, new_folder, write
 
 MATRICES = ("block", "router", "embedding", "unembedding")
 """Kinds of parameters of which a module has one: its name stands for it."""
@@ -47,54 +45,18 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
                 "--with rtn:bits=4; or copy the folder.",
             )
         record = _record(making, side.text, rows, sorted(twin.rounded))
-        with _writing(out, "--save"):
+        with explained(out, ROOM, "another --save."):
             model.save_pretrained(aside)
             making.loaded.tokenizer.save_pretrained(aside)
             record["weights"] = weights_hash(aside)
             written = json.dumps(record, indent=1, allow_nan=False)
-            (aside / RECORD).write_text(f"{written}\n", encoding="utf-8")
+            write(aside / RECORD, f"{written}\n".encode())
     if twin.rounded:
         say(
             f"An ordinary folder holds weights only. That the inputs of {len(twin.rounded)} "
             f"matrices are rounded too stands in {RECORD}; what loads the folder will not do it."
         )
     return rows
-
-
-@contextmanager
-def new_folder(out: Path, option: str) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` in the end; tried before anything long begins.
-    `option`: the word that named it."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BitlensError(
-            f"{out} is there already.", "a new or empty folder.", f"another {option}."
-        )
-    final = out.resolve()
-    near = next(folder for folder in final.parents if folder.exists())
-    with _writing(out, option):
-        aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=near))
-    try:
-        yield aside
-        with _writing(out, option):
-            aside.chmod(0o755)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            if final.exists():
-                final.rmdir()
-            aside.rename(final)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-@contextmanager
-def _writing(out: Path, option: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BitlensError(
-            f"{out} cannot be written: {error.strerror or error}.",
-            "a folder that can be made, with space left for a model.",
-            f"another {option}.",
-        ) from error
 
 
 def _record(

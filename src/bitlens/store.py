@@ -1,5 +1,6 @@
 """The folder of results: plain files, each written whole or not at all, the manifest last.
 
+    OUT/store.json            that the folder is a store, and of which version; written first
     OUT/manifest.json         what was run, deterministic; its presence means the run is complete
     OUT/run.json              what differs from run to run: date, seconds, memory, machine
     OUT/estimates.parquet     one row an estimate
@@ -15,11 +16,10 @@ The same content is the same bytes.
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from bitlens.errors import BitlensError
 from bitlens.records import SCHEMA, Cell, Value, to_json
+from bitlens.writing import GO_ON, ROOM, alone, explained, unfinished, write
 
 TEXT, NUMBER, COUNT, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
@@ -58,7 +59,10 @@ COVERAGE = pa.schema(
     | {"changed": NUMBER, "relative_error": NUMBER, "sqnr_db": NUMBER, "reason": TEXT, "note": TEXT}
 )
 
-MANIFEST, CELL = "manifest.json", "cell.json"
+STORE, MANIFEST, CELL = "store.json", "manifest.json", "cell.json"
+
+_NAME = re.compile(r"[0-9a-f]{16}")
+"""Of a cell, and of the tallies of a sweep."""
 
 
 class Store:
@@ -71,19 +75,30 @@ class Store:
     def create(cls, path: str | Path) -> "Store":
         """A folder to write to: a new one, an empty one, or a store to go on with."""
         store = cls(Path(path))
-        with _writing(store.root):
+        if store.root.exists() and not store.root.is_dir():
+            raise BitlensError(f"{path} is a file.", "a folder for results.", "another --out.")
+        with explained(store.root, ROOM, GO_ON):
             store.root.mkdir(parents=True, exist_ok=True)
-            names = {entry.name for entry in store.root.iterdir()}
-            if names and not names & {"cells", MANIFEST}:
-                raise BitlensError(
-                    f"{path} already holds other files ({sorted(names)[0]}, ...).",
-                    "a new or empty folder, or one written by bitlens.",
-                    "another --out.",
-                )
-            (store.root / "cells").mkdir(exist_ok=True)
+            names = {e.name for e in store.root.iterdir() if not unfinished(e.name)}
+        if names and not names & {STORE, MANIFEST}:
+            raise BitlensError(
+                f"{path} already holds other files ({min(names)}, ...).",
+                "a new or empty folder, or one written by bitlens.",
+                "another --out.",
+            )
+        if STORE in names:
+            _check_schema(store.root / STORE, store.read_json("store"))
         if MANIFEST in names:
             store.manifest()
+        if not names:
+            store.write_json("store", {"schema": SCHEMA})
+        with explained(store.root, ROOM, GO_ON):
+            inside(store.root, "cells").mkdir(exist_ok=True)
         return store
+
+    def alone(self) -> AbstractContextManager[None]:
+        """To be written to by nobody else."""
+        return alone(self.root)
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
@@ -168,25 +183,31 @@ class Store:
     @property
     def partial(self) -> Path:
         """The folder for tallies of waves already swept; made when asked for."""
-        folder = self.root / "partial"
-        with _writing(folder):
+        folder = inside(self.root, "partial")
+        with explained(folder, ROOM, GO_ON):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clear_partial(self) -> None:
-        """Drop the tallies: their cells are complete."""
-        with _writing(self.root / "partial"):
-            if (self.root / "partial").exists():
-                shutil.rmtree(self.root / "partial")
+        """Drop the tallies: their cells are complete. What else somebody put there stays."""
+        folder = inside(self.root, "partial")
+        with explained(folder, ROOM, GO_ON):
+            if not folder.exists():
+                return
+            for entry in folder.iterdir():
+                if _NAME.fullmatch(entry.name):
+                    shutil.rmtree(entry)
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     def _cell_folder(self, cell_id: str) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{16}", cell_id):
+        if not _NAME.fullmatch(cell_id):
             raise BitlensError(
                 f"{cell_id!r} is not the name of a cell.",
                 "sixteen hexadecimal digits, as the manifest lists them.",
                 AGAIN,
             )
-        return inside(self.root / "cells", cell_id)
+        return inside(inside(self.root, "cells"), cell_id)
 
     def _incomplete(self) -> BitlensError:
         if not self.root.is_dir():
@@ -195,7 +216,7 @@ class Store:
                 "a folder of results.",
                 f"bitlens audit MODEL --to rtn:bits=4 --out {self.root}",
             )
-        if not (self.root / "cells").is_dir():
+        if not (self.root / STORE).is_file():
             return BitlensError(
                 f"{self.root} holds no results of bitlens: there is no {MANIFEST}.",
                 "a folder written by bitlens audit, study or demo.",
@@ -240,44 +261,6 @@ def inside(root: Path, name: str) -> Path:
             f"delete the link {path}.",
         )
     return path
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BitlensError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            "a folder that can be written to, with space left.",
-            "mend that, or take another --out; what was complete before is untouched, and the "
-            "same command goes on from there.",
-        ) from error
-
-
-def write(path: Path, content: bytes, withdraw: Path | None = None) -> None:
-    """All of the content or nothing, even if the machine stops: written aside, then renamed."""
-    aside = path.with_name(f".{path.name}.writing")
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if withdraw is not None:
-                withdraw.unlink(missing_ok=True)
-            os.replace(aside, path)
-        except OSError:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise
-        if os.name == "posix":
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
 
 def _json(content: Any) -> bytes:

@@ -24,9 +24,10 @@ from bitlens.sae.training.checkpoint import remove_checkpoint
 from bitlens.sae.training.dead import REASONS, diagnose
 from bitlens.sae.training.loop import Job, Trained, train
 from bitlens.sae.training.recipe import Recipe
-from bitlens.store import sanitise, write
+from bitlens.store import sanitise
 from bitlens.study import Study
 from bitlens.sweep import REFERENCE
+from bitlens.writing import alone, unfinished, write
 
 RECORD = "training.json"
 """Written last: a folder with one is complete."""
@@ -46,6 +47,18 @@ def train_saes(
     names = _streams(on)
     single = len(names) * len(grid.recipes(1 << 20, [1])) == 1
     _refuse_foreign(out, single)
+    with alone(out):
+        return _train(study, names, grid, out, single, say)
+
+
+def _train(
+    study: Study,
+    names: Sequence[str],
+    grid: Grid,
+    out: Path,
+    single: bool,
+    say: Callable[[str], None],
+) -> Table:
     here = ground(study, names, grid.site, say)
     grid.recipes(here.layout.width, [1])
     learnt, held = split(here.corpus, grid.held_out)
@@ -91,7 +104,7 @@ def _refuse_foreign(out: Path, single: bool) -> None:
     own = {RECORD, CHECKPOINT, CONFIG, WEIGHTS, SPARSITY}
     for path in sorted(out.iterdir()) if out.is_dir() else ():
         theirs = path.is_dir() if single else not path.is_dir()
-        if theirs or (single and path.name.strip(".").removesuffix(".writing") not in own):
+        if not unfinished(path.name) and (theirs or (single and path.name not in own)):
             raise BitlensError(
                 f"{out} holds {path.name}, which this training would not write.",
                 "a new folder, or one that the same command began.",

@@ -53,7 +53,8 @@ def export(
 ) -> None:
     """Write every estimate as one table."""
     from bitlens.export import export as table_of
-    from bitlens.store import Store, write
+    from bitlens.store import Store
+    from bitlens.writing import write
 
     table = table_of(Store.open(results), format)
     if out is not None:

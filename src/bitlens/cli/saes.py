@@ -209,7 +209,7 @@ def align(
 
     from bitlens.alignments import align_folders, table
     from bitlens.records import to_json
-    from bitlens.store import write
+    from bitlens.writing import write
 
     found = align_folders(first, second, ceiling)
     if out is not None:

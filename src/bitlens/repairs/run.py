@@ -27,12 +27,12 @@ from bitlens.sae.formats import save_sae
 from bitlens.sae.repair.activations import Activations
 from bitlens.sae.repair.steps import repair
 from bitlens.saes import fit_saes
-from bitlens.saving import new_folder
 from bitlens.sides import sides
 from bitlens.store import Store
 from bitlens.study import Study
 from bitlens.sweep import REFERENCE
 from bitlens.twin import Twin
+from bitlens.writing import new_folder, write
 
 RECORD = "repair.json"
 HELD_OUT = 5
@@ -57,7 +57,7 @@ def repair_run(
         found = _repaired(audited, learning, sae, finetune, say)
         save_sae(found.made.best.sae, aside)
         text = to_json(record(found), indent=1)
-        (aside / RECORD).write_text(f"{text}\n", encoding="utf-8")
+        write(aside / RECORD, f"{text}\n".encode())
     return table(found)
 
 

@@ -26,7 +26,8 @@ from bitlens.report.sections.transfer import transfer
 from bitlens.report.sections.validity import validity
 from bitlens.report.verdict import sentences, summary_table
 from bitlens.report.wording import count
-from bitlens.store import write
+from bitlens.store import inside
+from bitlens.writing import write
 
 
 def build(store_path: Path) -> Path:
@@ -36,13 +37,13 @@ def build(store_path: Path) -> Path:
     """
     evidence = Evidence.read(store_path)
     whole = page(evidence)
-    charts = store_path / "charts"
-    charts.mkdir(exist_ok=True)
-    for figure in figures(whole):
-        for name, content in pictures(figure).items():
-            write(charts / name, content)
-    write(store_path / "summary.md", markdown(summary(evidence)).encode())
-    write(store_path / "report.html", html(whole).encode())
+    with evidence.store.alone():
+        charts = inside(store_path, "charts")
+        for figure in figures(whole):
+            for name, content in pictures(figure).items():
+                write(inside(charts, name), content)
+        write(store_path / "summary.md", markdown(summary(evidence)).encode())
+        write(store_path / "report.html", html(whole).encode())
     return store_path / "report.html"
 
 

@@ -17,7 +17,7 @@ from bitlens.sae import dictionary_learning, gemma_scope, hub, sparsify
 from bitlens.sae.sae import Sae
 from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS, read_saelens, sparsity_of
 from bitlens.sae.stored import read_bytes
-from bitlens.store import write
+from bitlens.writing import write
 
 _LAYOUT = "6.0.0"
 """The version of SAELens whose layout is written: without it SAELens takes a file for an older

@@ -14,7 +14,7 @@ from bitlens.sae.alignment.over_pairs import OverPairs
 from bitlens.sae.alignment.over_seeds import Crossed, mean, normalised, ratio, ratio_normalised
 from bitlens.sae_study.measures import ALIGNED, FROZEN, IN_SAMPLE, ROLES
 from bitlens.sae_study.settings import Configuration
-from bitlens.store import write
+from bitlens.writing import write
 
 RESULTS = "results.json"
 FROZEN_MODE, RETRAINED = "frozen", "retrained"

@@ -34,9 +34,10 @@ from bitlens.sae_study.show import PAGE, page_of, sentences
 from bitlens.seeds import generator
 from bitlens.stats.intervals import student
 from bitlens.stats.replicates import assign, leave_one_out
-from bitlens.store import sanitise, write
+from bitlens.store import sanitise
 from bitlens.sweep import REFERENCE
 from bitlens.trainings import RECORD, job_of, keep, read_record, recorded, refuse_others
+from bitlens.writing import alone, unfinished, write
 
 SAES = "saes"
 STEPS_A_LOOK = 100
@@ -51,6 +52,13 @@ def run(study: SaeStudy, only: Sequence[str], out: Path, say: Callable[[str], No
     """
     axes = study.part(only)
     _refuse_foreign(out)
+    with alone(out):
+        return _run(study, axes, out, say)
+
+
+def _run(
+    study: SaeStudy, axes: Mapping[str, Sequence[Any]], out: Path, say: Callable[[str], None]
+) -> Path:
     work = _Work(study, axes, out, say)
     results = Results.open(out / RESULTS, work.about)
     work.refuse_others()
@@ -281,7 +289,7 @@ def _refuse_foreign(out: Path) -> None:
         raise BitlensError(f"{out} is a file.", "a folder.", "another --out.")
     own = {SAES, RESULTS, PAGE}
     for path in sorted(out.iterdir()) if out.is_dir() else ():
-        if path.name.strip(".").removesuffix(".writing") not in own:
+        if path.name not in own and not unfinished(path.name):
             raise BitlensError(
                 f"{out} holds {path.name}, which this study would not write.",
                 "a new folder, or one that a part of this study was written to.",

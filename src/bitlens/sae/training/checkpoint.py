@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitlens.errors import BitlensError
 from bitlens.records import to_json
-from bitlens.store import write
+from bitlens.writing import write
 
 FILE = "checkpoint.safetensors"
 _PROGRESS = "progress"

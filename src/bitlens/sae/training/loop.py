@@ -148,17 +148,16 @@ def train(
             if all(run.over for run in runs):
                 break
             bar.update()
-            for run in runs:
-                if run.over or step < run.steps:
-                    continue
+            learning = [run for run in runs if not run.over and step >= run.steps]
+            for run in learning:
                 x = chunk[run.job.stream]
                 if run.trainee is None:
                     run.trainee = Trainee.begun(run.job.recipe, x)
                 run.trainee.step(x[rows[run.job.recipe.seed].to(x.device)])
             if (step + 1) % every == 0:
-                looked = [run for run in runs if not run.over and run.steps == step + 1]
-                bar.set_postfix_str(describe([run.look(patience) for run in looked]))
-                for run in looked:
+                # Not those that were restored here: they looked before their checkpoint.
+                bar.set_postfix_str(describe([run.look(patience) for run in learning]))
+                for run in learning:
                     _keep(run)
     return [_end(run, patience) for run in runs]
 
