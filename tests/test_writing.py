@@ -76,7 +76,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         assert f"by another run (process {os.getpid()})" in caught.value.found
     with alone(tmp_path / "out"):
         pass
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_dead_hold_no_lock(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_where_there_are_no_locks_work_goes_on(
     monkeypatch.setattr("bitlens.writing.flock", none)
     with alone(tmp_path / "out"):
         pass
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("left", ["folder", "file", "link"])

@@ -95,10 +95,23 @@ def _sync(path: Path) -> None:
 def alone(folder: Path) -> Iterator[None]:
     """No other process writes to this folder meanwhile. BitlensError, with its number, where one
     does; the system gives a lock back when its process ends, however it ends."""
-    with explained(folder, ROOM, GO_ON):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder / LOCK, folder):
+    with _there(folder, GO_ON), _held(folder / LOCK, folder):
         yield
+
+
+@contextmanager
+def _there(folder: Path, remedy: str) -> Iterator[None]:
+    """A folder that is made where it is missing, and is gone again if nothing stays in it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with explained(folder, ROOM, remedy):
+            for path in reversed(missing):
+                path.mkdir(exist_ok=True)
+        yield
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 @contextmanager
@@ -148,30 +161,21 @@ def new_folder(out: Path, option: str) -> Iterator[Path]:
         )
     another = f"another {option}."
     final = out.resolve()
-    missing = [folder for folder in final.parents if not folder.exists()]
     aside = final.with_name(f".{final.name}{UNFINISHED}")
-    try:
+    lock = final.with_name(f".{final.name}{LOCK}")
+    with _there(final.parent, another), _held(lock, out, another):
         with explained(out, ROOM, another):
-            for folder in reversed(missing):
-                folder.mkdir()
-        with _held(final.with_name(f".{final.name}{LOCK}"), out, another):
+            _clear(aside)
+            aside.mkdir()
+        try:
+            yield aside
             with explained(out, ROOM, another):
-                _clear(aside)
-                aside.mkdir()
-            try:
-                yield aside
-                with explained(out, ROOM, another):
-                    for file in aside.rglob("*"):
-                        _sync(file)
-                    os.replace(aside, final)
-                    _sync(final.parent)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-    except BaseException:
-        for folder in missing:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
+                for file in aside.rglob("*"):
+                    _sync(file)
+                os.replace(aside, final)
+                _sync(final.parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _clear(aside: Path) -> None:

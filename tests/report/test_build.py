@@ -57,7 +57,7 @@ def test_a_failed_write_leaves_the_old_page(built: Path, monkeypatch: pytest.Mon
     def full(source: object, target: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("bitlens.store.os.replace", full)
+    monkeypatch.setattr("bitlens.writing.os.replace", full)
     with pytest.raises(BitlensError, match="no space left"):
         building.write(built / "report.html", b"half")
     assert (built / "report.html").read_bytes() == before
