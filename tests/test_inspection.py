@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 from bitlens.compress.coverage import measure, tied
 from bitlens.errors import BitlensError
 from bitlens.inspection import COLUMNS, of_model, of_twin, summary, table
-from bitlens.models.load import fingerprint, weights_hash
+from bitlens.models.files import fingerprint, weights_hash
 from bitlens.models.source import ModelSource
 from bitlens.report.parts import Table
 from bitlens.study import Study, audit_of

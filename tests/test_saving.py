@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from bitlens.errors import BitlensError
 from bitlens.making import make_one
-from bitlens.models.load import weights_hash
+from bitlens.models.files import weights_hash
 from bitlens.runner import run
 from bitlens.saving import save
 from bitlens.study import Study, audit_of

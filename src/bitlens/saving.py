@@ -13,7 +13,7 @@ from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.coverage import Row
 from bitlens.errors import BitlensError
 from bitlens.making import Making, make_one
-from bitlens.models.load import weights_hash
+from bitlens.models.files import weights_hash
 from bitlens.study import Study
 from bitlens.writing import ROOM, explained, new_folder, write
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from bitlens.compress import coverage
 from bitlens.errors import BitlensError
-from bitlens.models.load import Loaded, weights_hash
+from bitlens.models.files import weights_hash
+from bitlens.models.load import Loaded
 from checkpoints.conftest import FAMILIES, check_laws, logits, opened, rows, weights
 
 Reference = Callable[[str], Loaded]

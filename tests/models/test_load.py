@@ -12,8 +12,9 @@ from transformers import AutoConfig
 
 import tiny
 from bitlens.errors import BitlensError
+from bitlens.models.files import fingerprint, require_safetensors
 from bitlens.models.layout import Layout
-from bitlens.models.load import fingerprint, load, require_safetensors
+from bitlens.models.load import load
 from bitlens.models.source import ModelSource
 
 PLENTY = 1 << 33

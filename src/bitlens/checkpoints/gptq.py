@@ -12,7 +12,8 @@ from transformers import PretrainedConfig
 from bitlens.checkpoints.checkpoint import Found, Request, Stored, library
 from bitlens.checkpoints.pretrained import folder
 from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
-from bitlens.models.load import guarded, require_safetensors
+from bitlens.models.files import require_safetensors
+from bitlens.models.load import guarded
 
 
 def read(request: Request) -> Found:

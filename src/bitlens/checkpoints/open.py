@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bitlens.checkpoints import gguf, hqq
 from bitlens.checkpoints.checkpoint import Checkpoint, Found, Request, quantization
@@ -16,7 +16,8 @@ from bitlens.checkpoints.same import require_same
 from bitlens.checkpoints.stored import dequantized, restored
 from bitlens.compress.checkpoint import Checkpoint as Settings
 from bitlens.errors import BitlensError, told
-from bitlens.models.load import Loaded, fingerprint, guarded, name_of, require_finite, require_model
+from bitlens.models.files import fingerprint
+from bitlens.models.load import Loaded, configuration, guarded, name_of, require_finite
 from bitlens.models.source import ModelSource
 
 READERS = {
@@ -66,9 +67,8 @@ def open_checkpoint(
 
 def _open_folder(request: Request) -> Checkpoint:
     source, reference = request.source, request.reference
-    require_model(source)
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
-    config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
+    config = configuration(source)
     method = quantization(config).get("quant_method")
     folder = Path(source.name)
     if method is None and folder.is_dir() and guarded(source, lambda: hqq.is_hqq(folder)):
@@ -87,7 +87,7 @@ def _open_folder(request: Request) -> Checkpoint:
         found.kernels,
         found.model,
         tokenizer or reference.tokenizer,
-        fingerprint(source, config),
+        fingerprint(source, config, type(found.model)),
         found.stored,
         notes,
         found.kernels and found.padding_matters,

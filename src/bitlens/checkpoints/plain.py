@@ -9,7 +9,8 @@ from bitlens.checkpoints.pretrained import load_whole
 from bitlens.checkpoints.stored import find
 from bitlens.errors import BitlensError
 from bitlens.foreign import read_json
-from bitlens.models.load import Loaded, weights_hash
+from bitlens.models.files import weights_hash
+from bitlens.models.load import Loaded
 
 RECORD = "bitlens.json"
 """What `bitlens compress` writes beside the weights it made."""

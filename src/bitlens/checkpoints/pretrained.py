@@ -7,35 +7,23 @@ from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from bitlens.checkpoints.checkpoint import Request
-from bitlens.errors import BitlensError
-from bitlens.models.load import guarded
+from bitlens.models.load import guarded, whole
 
 
 def load_whole(request: Request, cls: Any = AutoModelForCausalLM, **arguments: Any) -> Any:
     """`from_pretrained` on the reference's device, with the reference's attention, in evaluation
-    mode; refused where a weight is missing, which transformers makes up at random."""
+    mode; refused where anything is missing or left over."""
     source = request.source
-    model, report = guarded(
+    model = whole(
         source,
-        lambda: cls.from_pretrained(
-            arguments.pop("name", source.name),
-            revision=source.revision,
-            attn_implementation=request.reference.model.config._attn_implementation,
-            device_map={"": str(request.device)},
-            use_safetensors=True,
-            output_loading_info=True,
-            **arguments,
-        ),
+        cls,
+        arguments.pop("name", source.name),
+        revision=source.revision,
+        attn_implementation=request.reference.model.config._attn_implementation,
+        device_map={"": str(request.device)},
+        use_safetensors=True,
+        **arguments,
     )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise BitlensError(
-            f"{source.name} has no weights for {', '.join(missing[:4])}"
-            f"{f' and {len(missing) - 4} more' if len(missing) > 4 else ''}.",
-            "a weight for every parameter of the model.",
-            "the whole checkpoint; if it is, its format stores this model in a way that"
-            " transformers cannot read back.",
-        )
     return _evaluated(model)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import safe_open
 
 from bitlens.errors import BitlensError
+from bitlens.models.files import weight_files
 
 SETTINGS = "quantization_config"
 """Where config.json announces that weights are codes."""
@@ -101,7 +102,7 @@ def _more(found: list[Any]) -> str:
 
 def _tensors(folder: Path) -> Iterator[tuple[str, str, list[int]]]:
     """Name, dtype and shape of all that is in the files."""
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():
                 part = tensors.get_slice(name)

@@ -1,11 +1,10 @@
 """From a folder or a hub id to a model and its tokenizer, in memory or left on disk."""
 
-import hashlib
-import json
+import logging
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +18,37 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.quantization_config import Mxfp4Config
 
 from bitlens.compress.weights import finite
 from bitlens.errors import BitlensError, told
+from bitlens.models.files import fingerprint, folder_of, held, require_files, weight_files
 from bitlens.models.folder import require_announced, require_whole
 from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource
+from bitlens.models.whole import require_complete
 from bitlens.registry import nearest
 
 WEIGHTS_SHARE = 0.7
 """Of the memory allowed: models whose weights need more are swept from disk."""
+LARGEST = {
+    "num_hidden_layers": 4096,
+    "num_layers": 4096,
+    "n_layer": 4096,
+    "n_layers": 4096,
+    "max_position_embeddings": 1 << 24,
+    "n_positions": 1 << 24,
+}
+"""Of what a configuration may ask for: many times what any model has."""
+DESCRIBED = 1 << 28
+"""Weights that a configuration may describe beyond twice what the files hold; missing ones are
+then named, and many more than that would take the memory first."""
+DEQUANTIZED = {"mxfp4": Mxfp4Config}
+"""Methods of which transformers makes ordinary weights again when it loads them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +66,8 @@ class Loaded:
     weight_bytes: int
     attention: str
     """The implementation it was loaded with."""
+    notes: tuple[str, ...] = ()
+    """How it is otherwise than its files, in sentences."""
 
 
 @contextmanager
@@ -72,16 +91,16 @@ def load(source: ModelSource, memory: int) -> Loaded:
     or needs code of its own without the flag.
     """
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
-    require_model(source)
+    config = configuration(source)
     if Path(source.name).is_dir():
         guarded(source, lambda: require_announced(source.name, Path(source.name)))
-    config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common))
     if getattr(config, "is_encoder_decoder", False):
         raise BitlensError(
             f"{source.name} is an encoder-decoder ({config.model_type}).",
             "a decoder-only causal language model.",
             "bitlens list families shows which were tried.",
         )
+    quantization, notes = _dequantized(source, config)
     device = _device(source.device)
     weight_bytes = _weight_bytes(config, source)
     offload = source.device_map is None and weight_bytes > WEIGHTS_SHARE * memory
@@ -89,6 +108,7 @@ def load(source: ModelSource, memory: int) -> Loaded:
     arguments: dict[str, Any] = {
         "dtype": _dtype(source.dtype),
         "use_safetensors": True,
+        **quantization,
         **common,
     }
     if source.device_map:
@@ -96,7 +116,7 @@ def load(source: ModelSource, memory: int) -> Loaded:
     elif offload:
         arguments["device_map"] = _blocks_on_disk(config, source, device)
         arguments["offload_folder"] = tempfile.mkdtemp(prefix="bitlens-offload-")
-    model = guarded(source, lambda: AutoModelForCausalLM.from_pretrained(source.name, **arguments))
+    model = whole(source, AutoModelForCausalLM, source.name, **arguments)
     if offload:
         folder = arguments["offload_folder"]
         weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
@@ -105,15 +125,106 @@ def load(source: ModelSource, memory: int) -> Loaded:
     tokenizer = guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
     for name, parameter in _parameters(model):
         require_finite(source, name, parameter)
+    if not Path(source.name).exists() and (folder := folder_of(source)) is not None:
+        require_files(source.name, folder)
     return Loaded(
         name_of(source),
         model.eval(),
         tokenizer,
-        fingerprint(source, config),
+        fingerprint(source, config, type(model)),
         offload,
         weight_bytes,
         model.config._attn_implementation,
+        notes,
     )
+
+
+def whole(source: ModelSource, cls: Any, name: str | None, **arguments: Any) -> Any:
+    """`from_pretrained`, refused where anything is missing or left over, with the names."""
+    with _unreported():
+        model, report = guarded(
+            source,
+            lambda: cls.from_pretrained(
+                name, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+            ),
+        )
+    require_complete(source.name, report)
+    return model
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """transformers prints a table of what is missing or left over; it is an error here, and the
+    names in it are somebody else's."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def configuration(source: ModelSource, **arguments: Any) -> Any:
+    """What its config.json says; refused where no model could be made of it."""
+    require_model(source)
+    common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
+    # Its class may make a list as long as the model is deep: the number is looked at before.
+    settings, _ = guarded(
+        source,
+        lambda: PretrainedConfig.get_config_dict(
+            source.name, revision=source.revision, **arguments
+        ),
+    )
+    _require_sizes(source, settings)
+    config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common, **arguments))
+    depth = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if not getattr(config, "is_encoder_decoder", False) and not (type(depth) is int and depth > 0):
+        raise _unbelievable(source, "num_hidden_layers", depth)
+    return config
+
+
+def _require_sizes(source: ModelSource, settings: Mapping[str, Any]) -> None:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            _require_sizes(source, value)
+        elif key in LARGEST and type(value) is int and value > LARGEST[key]:
+            raise _unbelievable(source, key, value)
+
+
+def _unbelievable(source: ModelSource, key: str, value: Any) -> BitlensError:
+    return BitlensError(
+        f"config.json of {source.name} gives {key} as {value!r}.",
+        f"a whole number from 1 to {LARGEST[key]:,}.",
+        "the config.json that was published with these weights.",
+    )
+
+
+def _dequantized(source: ModelSource, config: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """How a reference is loaded whose weights are stored as codes, and what is said of it."""
+    text = config.get_text_config(decoder=True)
+    settings = getattr(config, "quantization_config", None) or getattr(
+        text, "quantization_config", None
+    )
+    if not settings:
+        return {}, ()
+    settings = settings if isinstance(settings, dict) else settings.to_dict()
+    method = settings.get("quant_method")
+    method = getattr(method, "value", method)
+    if method not in DEQUANTIZED:
+        raise BitlensError(
+            f"{source.name} is quantized ({method}): it has no weights that could be compressed "
+            "or compared with.",
+            "a reference in 16 or 32 bits"
+            f" ({' and '.join(name.upper() for name in DEQUANTIZED)} can be undone).",
+            "the model that it was made from as the reference, and beside it --to "
+            f"checkpoint:{source.name} (inspect: --twin {source.name}).",
+        )
+    note = (
+        f"{name_of(source)} is stored in {method.upper()}; its weights were dequantized when it "
+        "was loaded, and what is compressed and compared is that."
+    )
+    return {"quantization_config": DEQUANTIZED[method](dequantize=True)}, (note,)
 
 
 def free_memory(source: ModelSource) -> int:
@@ -125,9 +236,15 @@ def free_memory(source: ModelSource) -> int:
 
 
 def name_of(source: ModelSource) -> str:
-    """What is the model called? The hub id, or the folder's own name."""
+    """What is the model called? The hub id, of a folder in its cache too, or the folder's own
+    name."""
     path = Path(source.name)
-    return path.resolve().name if path.exists() else source.name
+    if not path.exists():
+        return source.name
+    path = path.resolve()
+    if path.parent.name == "snapshots" and path.parents[1].name.startswith("models--"):
+        return path.parents[1].name.removeprefix("models--").replace("--", "/")
+    return path.name
 
 
 def require_model(source: ModelSource) -> None:
@@ -149,34 +266,7 @@ def require_model(source: ModelSource) -> None:
             "a transformers folder: config.json, *.safetensors, tokenizer.json.",
             "the folder that save_pretrained wrote.",
         )
-    require_safetensors(source.name, path)
-
-
-def require_safetensors(name: str, folder: Path) -> None:
-    """Libraries fall back to pickles, or follow an index to them."""
-    pickles = [path.name for path in folder.glob("*.bin")]
-    if any(folder.glob("*.safetensors")):
-        pickles = [file for file in _listed(name, folder) if not file.endswith(".safetensors")]
-    if pickles:
-        raise BitlensError(
-            f"{name} has its weights as pickles ({min(pickles)}) only.",
-            "safetensors: unpickling runs whatever code is in the file.",
-            "save it again with save_pretrained, which writes safetensors.",
-        )
-
-
-def _listed(name: str, folder: Path) -> Iterator[str]:
-    """The files of a model that is in several."""
-    for index in folder.glob("*.safetensors.index.json"):
-        try:
-            files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise BitlensError(
-                f"{index.name} of {name} cannot be read: {type(error).__name__}: {error}.",
-                '{"weight_map": {parameter: file}}, as save_pretrained writes it.',
-                "fetch the folder again.",
-            ) from error
-        yield from map(str, files)
+    require_files(source.name, path)
 
 
 def require_finite(source: ModelSource, name: str, weights: Tensor) -> None:
@@ -274,8 +364,25 @@ def _skeleton(config: Any, source: ModelSource) -> nn.Module:
         return AutoModelForCausalLM.from_config(config, trust_remote_code=source.trust_remote_code)
 
 
+def _require_described(source: ModelSource, skeleton: nn.Module) -> None:
+    """What is missing would be made up, and take memory, before anyone could say so."""
+    folder = folder_of(source)
+    if folder is None or not weight_files(folder):
+        return
+    described = sum(p.numel() for p in skeleton.parameters())
+    found = guarded(source, lambda: held(folder))
+    if described > 2 * found + DESCRIBED:
+        raise BitlensError(
+            f"config.json of {source.name} describes {described:,} weights; its files hold "
+            f"{found:,}.",
+            "a configuration and the weights of one model.",
+            "fetch all of its files again.",
+        )
+
+
 def _weight_bytes(config: Any, source: ModelSource) -> int:
     skeleton = guarded(source, lambda: _skeleton(config, source))
+    _require_described(source, skeleton)
     wanted = _dtype(source.dtype)
     if not isinstance(wanted, torch.dtype):
         wanted = getattr(config, "dtype", None) or torch.float32
@@ -301,26 +408,3 @@ def _blocks_on_disk(config: Any, source: ModelSource, device: torch.device) -> d
 
     place(skeleton, "")
     return placed
-
-
-def fingerprint(source: ModelSource, config: Any) -> str:
-    """Which weights are these? Of a folder, a hash of every weight file; of a hub model, its
-    commit. Whichever transformers reads them."""
-    aside = ("_name_or_path", "transformers_version")
-    settings = {k: v for k, v in config.to_dict().items() if k not in aside}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    folder = Path(source.name)
-    if folder.is_dir():
-        digest.update(weights_hash(folder).encode())
-    else:
-        digest.update(str(getattr(config, "_commit_hash", None) or source.revision).encode())
-    return digest.hexdigest()[:16]
-
-
-def weights_hash(folder: Path) -> str:
-    """Of every weight file in a folder, and its name."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]

@@ -6,10 +6,10 @@ import torch
 from accelerate import init_empty_weights
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from bitlens.models.layout import blocks_path, structure
-from bitlens.models.load import guarded, require_model
+from bitlens.models.load import configuration, guarded, require_model
 from bitlens.models.source import ModelSource
 
 
@@ -21,13 +21,9 @@ def outline(source: ModelSource) -> PreTrainedModel | None:
     a folder that holds no model.
     """
     require_model(source)
-    common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     if not Path(source.name).exists() and not _cached(source):
         return None
-    config = guarded(
-        source,
-        lambda: AutoConfig.from_pretrained(source.name, local_files_only=True, **common),
-    )
+    config = configuration(source, local_files_only=True)
     dtype = source.dtype if source.dtype != "auto" else (config.dtype or torch.float32)
     with init_empty_weights(include_buffers=False):
         model = guarded(
