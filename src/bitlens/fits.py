@@ -40,6 +40,8 @@ def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
             "No SAE is named.", "one or more.", "--sae DIR, or --sae release:RELEASE:SAE_ID"
         )
     loaded = load(source, free_memory(source))
+    for note in loaded.notes:
+        say(note)
     layout = Layout(loaded.model)
     corpus = evaluation(study, loaded, layout, study.seeds[0])
     plan = _plan(study, layout, corpus)

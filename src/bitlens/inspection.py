@@ -1,6 +1,7 @@
 """What is in every matrix of a model, or of a twin beside its reference? The table alone."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from bitlens.compress import parse
 from bitlens.compress.coverage import Row, total
@@ -26,9 +27,10 @@ COLUMNS = {
 
 def of_model(study: Study) -> Table:
     """As the model itself is stored."""
-    _, layout = load_whole(study)
+    loaded, layout = load_whole(study)
     rows = Twin(layout, parse("nothing")).coverage()
-    return table(rows, compared=False)
+    made = table(rows, compared=False)
+    return replace(made, caption=" ".join([*loaded.notes, made.caption]))
 
 
 def of_twin(study: Study, say: Callable[[str], None]) -> Table:

@@ -312,6 +312,8 @@ def load_whole(study: Study) -> tuple[Loaded, Layout]:
 def make_one(study: Study, say: Callable[[str], None]) -> tuple[Making, Side, Twin]:
     """The twin of a study of one model and one compression, with nothing to be measured."""
     loaded, layout = load_whole(study)
+    for note in loaded.notes:
+        say(note)
     longest = getattr(layout.config, "max_position_embeddings", None)
     making = Making(
         study,

@@ -182,6 +182,8 @@ def ground(study: Study, streams: Sequence[str], name: str, say: Callable[[str],
     say_unread(study, say)
     memory = parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(model))
     loaded = load(model, memory)
+    for note in loaded.notes:
+        say(note)
     layout = Layout(loaded.model)
     place = _place(name, layout)
     corpus = evaluation(study, loaded, layout, study.seeds[0])

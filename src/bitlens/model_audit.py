@@ -68,6 +68,9 @@ class Audit:
             parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(source))
         )
         self.loaded = load(source, self.memory)
+        for note in self.loaded.notes:
+            say(note)
+            self.checks.append(Check("the reference's weights", True, note))
         if any(ANALYSES[name].patterns for name in names):
             # Only eager attention hands out its weights, and both streams must use the same.
             _make_eager(self.loaded)

@@ -204,3 +204,34 @@ def test_a_gpu_that_is_not_there(llama: Path) -> None:
     with pytest.raises(BitlensError) as caught:
         load(ModelSource(str(llama), device="cuda"), PLENTY)
     assert "--device cpu" in caught.value.remedy
+
+
+def test_a_reference_in_mxfp4_is_dequantized_and_said(tiny_folder: Folder, tmp_path: Path) -> None:
+    """To exactly what its codes and scales stand for, two codes a byte, the lower half first."""
+    folder = shutil.copytree(tiny_folder("gpt_oss"), tmp_path / "oss")
+    half = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    values = torch.cat([half, -half])
+    stored, expected = {}, {}
+    draw = torch.Generator().manual_seed(0)
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            stored[name] = tensor
+            continue
+        experts, inputs, outputs = tensor.shape
+        shape = (experts, outputs, inputs // 32)
+        blocks = torch.randint(0, 256, (*shape, 16), generator=draw, dtype=torch.uint8)
+        scales = torch.randint(120, 126, shape, generator=draw, dtype=torch.uint8)
+        stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        codes = torch.stack([blocks & 15, blocks >> 4], dim=-1).flatten(-2)
+        numbers = values[codes.int()] * torch.exp2(scales.float() - 127)[..., None]
+        expected[name] = numbers.flatten(-2).transpose(1, 2)
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4"}
+    (folder / "config.json").write_text(json.dumps(config))
+    loaded = load(source(folder), PLENTY)
+    parameters = dict(loaded.model.named_parameters())
+    assert expected
+    for name, numbers in expected.items():
+        assert torch.equal(parameters[name].float(), numbers)
+    assert "is stored in MXFP4; its weights were dequantized" in loaded.notes[0]
