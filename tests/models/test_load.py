@@ -149,7 +149,7 @@ def test_an_index_leads_to_no_pickle(llama: Path, tmp_path: Path) -> None:
         load(source(folder), PLENTY)
     for text in ("", "[]", "{}", '{"weight_map": 3}', "[" * 100_000):
         index.write_text(text)
-        with pytest.raises(BitlensError, match=r"index\.json of .* cannot be read"):
+        with pytest.raises(BitlensError, match=r"index\.json"):
             load(source(folder), PLENTY)
 
 

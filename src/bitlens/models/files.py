@@ -16,6 +16,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors import safe_open
 
 from bitlens.errors import BitlensError
+from bitlens.foreign import read_json
 from bitlens.models.source import ModelSource
 
 _INDEX = ".safetensors.index.json"
@@ -79,10 +80,10 @@ def _listed(name: str, folder: Path) -> Iterator[tuple[str, str]]:
     indexes = sorted(path.name for path in folder.glob(f"*{_INDEX}"))
     for index in dict.fromkeys([*indexes, *([named] if named.endswith(_INDEX) else [])]):
         try:
-            files = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            files = read_json(folder / index)["weight_map"].values()
+        except (TypeError, KeyError, AttributeError) as error:
             raise BitlensError(
-                f"{index} of {name} cannot be read: {type(error).__name__}: {error}.",
+                f"{index} of {name} lists no files: {type(error).__name__}: {error}.",
                 '{"weight_map": {parameter: file}}, as save_pretrained writes it.',
                 "fetch the folder again.",
             ) from error
@@ -92,9 +93,9 @@ def _listed(name: str, folder: Path) -> Iterator[tuple[str, str]]:
 def _named_in_config(folder: Path) -> str:
     """A configuration may say which file holds the weights; empty where it does not."""
     try:
-        named = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        named = read_json(folder / "config.json")
         return str(named.get("transformers_weights") or "")
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (BitlensError, AttributeError):
         # Whoever reads the configuration says what is wrong with it.
         return ""
 
