@@ -309,20 +309,20 @@ def guarded(source: ModelSource, action: Any) -> Any:
 
 
 def _explained(source: ModelSource, error: Exception) -> BitlensError:
-    text = told(error)
-    if "trust_remote_code" in text:
+    text, said = told(error), " ".join(str(error).split())
+    if "trust_remote_code" in said:
         return BitlensError(
             f"{source.name} comes with code of its own.",
             "a model that transformers knows; code from a model is run only when asked for.",
             "read that code, then --trust-remote-code.",
         )
-    if "gated" in text.lower() or "401" in text or "403" in text:
+    if "gated" in said.lower() or "401" in said or "403" in said:
         return BitlensError(
             f"{source.name} may not be read: {text}.",
             "a public model, or one whose licence you have accepted.",
             "accept the licence on its page and set HF_TOKEN.",
         )
-    if "not the path" in text or "is not a local folder" in text or "connect" in text.lower():
+    if "not the path" in said or "is not a local folder" in said or "connect" in said.lower():
         return BitlensError(
             f"{source.name} is no folder here and could not be had from the hub: {text}.",
             "a folder, or a hub id that can be reached or is in the cache.",
