@@ -28,10 +28,13 @@ def read(request: Request) -> Found:
         kind = f"bitsandbytes {settings['bnb_4bit_quant_type']}"
         return Found(kind, True, model, stored, wrong=_miscomputed(bnb, model))
     threshold = settings.get("llm_int8_threshold", 6.0)
-    note = (
-        f"Input columns in which something in a window reaches {threshold:g} are multiplied in 16 "
-        "bits; inputs are made float16 first."
+    spared = (
+        f"Input columns in which something in a window reaches {threshold:g} are multiplied in 16"
+        " bits"
+        if threshold > 0
+        else "Its threshold is 0: all input columns are rounded to 8 bits, outliers too"
     )
+    note = f"{spared}; inputs are made float16 first."
     # It would say so at every product.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     for module in model.modules():

@@ -1,5 +1,6 @@
 """What is a checkpoint, beside the reference whose twin it is?"""
 
+import copy
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ class Checkpoint:
     """What was decided on the way, in sentences: whose tokenizer is used, what cannot run here."""
     padding_matters: bool = False
     """Whether what stands at padding changes what is computed elsewhere in its row."""
+    own_settings: tuple[str, ...] = ()
+    """Settings that change what is computed, where they are not the reference's; its own are
+    used."""
+    left_out: tuple[str, ...] = ()
+    """What the checkpoint does where it is deployed, and does not do here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +68,8 @@ class Request:
     source: ModelSource
     run: Literal["auto", "kernels", "weights"]
     reference: Loaded
+    config: Any = None
+    """Of a folder: its own config.json as transformers reads it."""
 
     @property
     def device(self) -> torch.device:
@@ -84,6 +92,12 @@ class Found:
     """Whether what stands at padding changes what is computed elsewhere in its row."""
     wrong: str = ""
     """Why what the modules compute on this machine is not what the checkpoint stands for."""
+    exact: Mapping[str, Stored] | None = None
+    """What the files hold, where the modules hold it rounded; taken when both agree."""
+    undeployed: str = ""
+    """Why nobody deploys these modules on a machine like this one: they run if asked for."""
+    left_out: tuple[str, ...] = ()
+    """What the checkpoint does where it is deployed, and neither modules nor weights do here."""
 
 
 def library(name: str, extra: str, *, needed_for: str) -> ModuleType:
@@ -104,3 +118,11 @@ def quantization(config: Any) -> dict[str, Any]:
     """The quantization settings in a model's config.json; empty where there are none."""
     settings = getattr(config, "quantization_config", None) or {}
     return settings if isinstance(settings, dict) else settings.to_dict()
+
+
+def ordinary(config: Any) -> Any:
+    """A copy of a configuration without the quantization in it."""
+    own = copy.deepcopy(config)
+    if hasattr(own, "quantization_config"):
+        del own.quantization_config
+    return own

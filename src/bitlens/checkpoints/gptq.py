@@ -6,21 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig
 
-from bitlens.checkpoints.checkpoint import Found, Request, Stored, library
+from bitlens.checkpoints.checkpoint import Found, Request, Stored, library, quantization
+from bitlens.checkpoints.held import DTYPES, Held, Leaves
 from bitlens.checkpoints.pretrained import folder
+from bitlens.checkpoints.second_reading import as_in_files
 from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
 from bitlens.models.files import require_safetensors
 from bitlens.models.load import guarded
 
 
 def read(request: Request) -> Found:
-    """The model with gptqmodel's plain torch kernels.
+    """The model with gptqmodel's plain torch kernels, in the dtype of the checkpoint's scales.
 
     The faster ones repack the weights in place, at the first forward or before, after which
-    nothing can be dequantized.
+    nothing can be dequantized. Left to choose, the library makes all of a model bfloat16 on CPUs.
     """
     # With fewer its thread pool fails to start on machines of two cores.
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
@@ -29,11 +31,14 @@ def read(request: Request) -> Found:
         "gptqmodel.quantization.awq.utils.packing_utils", "gptq", needed_for="An AWQ checkpoint"
     )
     source, backends = request.source, gptqmodel.BACKEND
-    method = _settings(request)
+    settings = quantization(request.config)
+    method = str(settings.get("quant_method", "gptq")).lower()
     backend = backends.AWQ_TORCH if method == "awq" else backends.GPTQ_TORCH
     # It has no switch for it: what it is given holds no pickles, or none that it would read.
     path = folder(request)
     require_safetensors(source.name, path)
+    held = guarded(source, lambda: Held(path))
+    dtype = _dtype(held)
     with unchanged(type(request.reference.model).__module__):
         wrapper = guarded(
             source,
@@ -41,15 +46,52 @@ def read(request: Request) -> Found:
                 str(path),
                 device=str(request.device),
                 backend=backend,
+                dtype=dtype,
                 trust_remote_code=source.trust_remote_code,
             ),
         )
     model = wrapper.model.eval().requires_grad_(False)
     model.set_attn_implementation(request.reference.model.config._attn_implementation)
+    _spare(model, held, dtype, request.device)
     stored = find(request.reference.model, model, _held(packing, method))
     kinds = {entry.format for entry in stored.values() if entry.format.startswith(method)}
-    note = "gptqmodel's plain torch kernels run, which keep the weights as they are stored."
-    return Found(" and ".join(sorted(kinds)) or method, True, model, stored, (note,))
+    width = str(dtype).removeprefix("torch.")
+    note = f"gptqmodel's plain torch kernels run, in {width}."
+    on_cpu = request.device.type == "cpu"
+    return Found(
+        " and ".join(sorted(kinds)) or method,
+        True,
+        model,
+        stored,
+        (note,),
+        exact=as_in_files(request.reference.model, stored, held, settings),
+        undeployed="nobody deploys these kernels on CPUs" if on_cpu else "",
+    )
+
+
+def _dtype(held: Held) -> torch.dtype:
+    """In which scales are stored; the zeros and codes beside them are whole numbers."""
+    scales = (leaves["scales"] for leaves in held.modules.values() if "scales" in leaves)
+    names = {DTYPES.get(scale.dtype, "float16") for scale in scales}
+    return getattr(torch, min(names, default="float16"))
+
+
+def _spare(model: nn.Module, held: Held, dtype: torch.dtype, device: torch.device) -> None:
+    """Matrices that the files hold as they were. The library packs what its settings do not spare
+    by the names that it knows, and leaves codes of nought in their place."""
+    for path, module in list(model.named_modules()):
+        if isinstance(getattr(module, "qweight", None), Tensor):
+            leaves = held.modules.get(path, {})
+            if "weight" in leaves and "qweight" not in leaves:
+                model.set_submodule(path, _linear(leaves, dtype, device))
+
+
+def _linear(leaves: Leaves, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    rows, columns = leaves["weight"].shape
+    made = nn.Linear(columns, rows, "bias" in leaves, device=device, dtype=dtype)
+    for name, parameter in made.named_parameters():
+        parameter.data.copy_(leaves[name].read())
+    return made.eval().requires_grad_(False)
 
 
 @contextmanager
@@ -62,14 +104,6 @@ def unchanged(name: str) -> Iterator[None]:
         yield
     finally:
         vars(module).update(before)
-
-
-def _settings(request: Request) -> str:
-    config, _ = PretrainedConfig.get_config_dict(
-        request.source.name, revision=request.source.revision
-    )
-    settings: dict[str, Any] = config.get("quantization_config", {})
-    return str(settings.get("quant_method", "gptq")).lower()
 
 
 def _held(packing: Any, method: str) -> Quantized:

@@ -1,6 +1,5 @@
 """HQQ, from safetensors: matrices on a half-quadratic grid, without data."""
 
-import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from bitlens.checkpoints.checkpoint import Found, Request, Stored, library
+from bitlens.checkpoints.checkpoint import Found, Request, Stored, library, ordinary
 from bitlens.checkpoints.pretrained import folder, load_whole
 from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
 from bitlens.errors import BitlensError
@@ -20,7 +19,10 @@ PACKED = "W_q"
 """The tensor that every quantized module has, and no other."""
 
 
-def is_hqq(path: Path) -> bool:
+METHOD = "hqq"
+
+
+def is_own(path: Path) -> bool:
     """Did hqq itself write this folder? Its config.json does not say so."""
     return (path / "qmodel.pt").is_file() or any(
         name.endswith(f".{PACKED}") for file in path.glob("*.safetensors") for name in _names(file)
@@ -72,7 +74,7 @@ def read(request: Request) -> Found:
         request,
         type(reference),
         name=None,
-        config=copy.deepcopy(reference.config),
+        config=ordinary(request.config),
         state_dict=state,
         dtype=next(iter(modules.values())).compute_dtype,
     )

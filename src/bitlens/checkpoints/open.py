@@ -1,6 +1,5 @@
 """Which format is this checkpoint in? Found out from its own files, and read accordingly."""
 
-import copy
 import importlib
 import os
 from dataclasses import replace
@@ -10,13 +9,17 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from bitlens.checkpoints import gguf, hqq
-from bitlens.checkpoints.checkpoint import Checkpoint, Found, Request, quantization
-from bitlens.checkpoints.same import require_same
+from bitlens.checkpoints import gguf, hqq, modelopt
+from bitlens.checkpoints.checkpoint import Checkpoint, Found, Request, ordinary, quantization
+from bitlens.checkpoints.held import Held
+from bitlens.checkpoints.pretrained import folder
+from bitlens.checkpoints.same import other_settings, require_same
+from bitlens.checkpoints.second_reading import require_agreement
 from bitlens.checkpoints.stored import dequantized, restored
 from bitlens.compress.checkpoint import Checkpoint as Settings
 from bitlens.errors import BitlensError, told
 from bitlens.models.files import fingerprint
+from bitlens.models.folder import require_announced
 from bitlens.models.load import Loaded, configuration, guarded, name_of, require_finite
 from bitlens.models.source import ModelSource
 
@@ -29,6 +32,8 @@ READERS = {
     "compressed-tensors": "compressed",
     "hqq": "hqq",
     "torchao": "torchao",
+    "modelopt": "modelopt",
+    "mxfp4": "mxfp4",
     None: "plain",
 }
 """By quant_method in config.json, the module of this package that reads it."""
@@ -69,16 +74,18 @@ def _open_folder(request: Request) -> Checkpoint:
     source, reference = request.source, request.reference
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     config = configuration(source)
-    method = quantization(config).get("quant_method")
-    folder = Path(source.name)
-    if method is None and folder.is_dir() and guarded(source, lambda: hqq.is_hqq(folder)):
-        method = "hqq"
-    reader = _reader(source, method)
+    request = replace(request, config=config)
+    reader = _reader(source, guarded(source, lambda: _method(request)))
     name = name_of(source)
     tokenizer = _tokenizer(source, common)
     require_same(reference, name, config, tokenizer, source.trust_remote_code)
-    found = _as_asked(request, reader.read(request))
+    found = reader.read(request)
+    held, settings = Held(folder(request)), quantization(config)
+    unread = require_agreement(name, reference.model, found.stored, held, settings)
+    found = _as_asked(request, replace(found, stored=found.exact or found.stored))
     notes = found.notes
+    if unread:
+        notes = (*notes, f"Only {found.format}'s own library has read {', '.join(unread)}.")
     if tokenizer is None:
         notes = (*notes, f"{name} has no tokenizer; that of {reference.name} is used.")
     return Checkpoint(
@@ -91,7 +98,23 @@ def _open_folder(request: Request) -> Checkpoint:
         found.stored,
         notes,
         found.kernels and found.padding_matters,
+        other_settings(reference.model.config, config),
+        found.left_out,
     )
+
+
+def _method(request: Request) -> Any:
+    """What config.json says, or else what the files themselves do. Raises BitlensError where they
+    hold codes of which neither says how they are read."""
+    method = quantization(request.config).get("quant_method")
+    path = Path(request.source.name)
+    if method is not None or not path.is_dir():
+        return method
+    for reader in (hqq, modelopt):
+        if reader.is_own(path):
+            return reader.METHOD
+    require_announced(request.source.name, path)
+    return None
 
 
 def _reader(source: ModelSource, method: Any) -> Any:
@@ -125,6 +148,8 @@ def _as_asked(request: Request, found: Found) -> Found:
         return found
     if request.run == "weights":
         return _ordinary(request, found, "as asked")
+    if request.run == "auto" and found.undeployed:
+        return _ordinary(request, found, f"because {found.undeployed}")
     reason = found.wrong or _trial(request, found)
     if not reason:
         return found
@@ -153,9 +178,11 @@ def _short(error: Exception) -> str:
 
 def _ordinary(request: Request, found: Found, why: str) -> Found:
     reference = request.reference.model
-    config = copy.deepcopy(reference.config)
+    config = ordinary(request.config)
     config.tie_word_embeddings = found.model.config.tie_word_embeddings
-    model = dequantized(type(reference), config, found.stored, reference.dtype, request.device)
+    config._attn_implementation = reference.config._attn_implementation
+    # Nothing shorter holds every product of a code and its scale.
+    model = dequantized(type(reference), config, found.stored, torch.float32, request.device)
     note = f"{found.format}: dequantized weights in ordinary matrices, {why}."
     return replace(
         found,

@@ -1,5 +1,8 @@
 """Are these two models of one kind? Asked before any weight is read."""
 
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +12,17 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
+
+UNREAD = re.compile(
+    r"_.*|architectures|auto_map|model_type|dtype|torch_dtype|transformers_version"
+    r"|quantization_config|use_cache|return_dict|chunk_size_feed_forward|output_.*|id2label"
+    r"|label2id|problem_type|tie_word_embeddings|vocab_size|.*_token_ids?|initializer_range"
+    r"|.*(drop|dropout|pdrop)|dropout_.*|.*_dropout.*|gradient_.*|pretraining_tp|is_decoder"
+    r"|bos_.*|eos_.*|router_aux_loss_coef|summary_.*|embedding_initializer_range"
+    # What text generation does with the logits
+    r"|temperature|top_[kp]|max_length|min_length|num_beams.*|do_sample|repetition_penalty|.*beam.*"
+)
+"""Settings that no forward in evaluation mode reads; sizes and ties are seen in the weights."""
 
 REMEDY = "the reference that this checkpoint was made of."
 
@@ -41,6 +55,41 @@ def require_same(
     if tokenizer is not None:
         size = max(len(reference.tokenizer), len(tokenizer))
         require_tokens(reference, name, tokenizer.convert_ids_to_tokens(list(range(size))))
+
+
+def other_settings(reference: Any, own: Any) -> tuple[str, ...]:
+    """What changes the forward and is not the same in two configurations, in words."""
+    theirs, ours = (_settings(config) for config in (reference, own))
+    return tuple(
+        f"{key} is {_shown(ours, key)}, in the reference {_shown(theirs, key)}"
+        for key in sorted(theirs.keys() | ours.keys())
+        if not _equal(theirs.get(key), ours.get(key))
+    )
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    given = config.get_text_config().to_dict()
+    read = {k: v for k, v in given.items() if not UNREAD.fullmatch(k)}
+    rotary = read.get("rope_parameters")
+    if isinstance(rotary, dict) and rotary.get("rope_type") == "default":
+        # Then it is only how far the model was meant to read.
+        read.pop("max_position_embeddings", None)
+    return read
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Numbers to what float32 holds: a file may have no more."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return all(_equal(first.get(k), second.get(k)) for k in first.keys() | second.keys())
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return math.isclose(first, second, rel_tol=1e-6)
+    return bool(first == second)
+
+
+def _shown(settings: dict[str, Any], key: str) -> str:
+    return json.dumps(settings.get(key), default=str)[:200]
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

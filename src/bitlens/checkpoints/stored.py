@@ -10,13 +10,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from bitlens.checkpoints.checkpoint import Stored
+from bitlens.checkpoints.held import DTYPES, PARTS, Held, bits, is_coded
 from bitlens.errors import BitlensError
 
 Quantized = Callable[[nn.Module], Stored | None]
 """What a quantized module holds, its weight as `[out, in]`; None of any other module."""
-
-PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
-"""Fused parameters of experts, and the modules of one expert that libraries make of them."""
 
 
 def ordinary(_: nn.Module) -> None:
@@ -47,6 +45,25 @@ def find(
             found = _transposed(found)
         stored[name] = found
     return stored
+
+
+def as_held(
+    stored: Mapping[str, Stored], held: Held, prefix: str, describe: Callable[[str], dict[str, Any]]
+) -> dict[str, Stored]:
+    """With what the files hold: the bits of each, the dtype of what is not quantized, and of what
+    is what `describe` says of its module (format, group, note)."""
+    made = {}
+    for name, entry in stored.items():
+        parts = held.of(name, prefix)
+        if parts and any(map(is_coded, parts)):
+            whole = sum(map(bits, parts)) / entry.weight().numel()
+            module = next(iter(parts[0].values())).name.rpartition(".")[0]
+            entry = replace(entry, bits=whole, **describe(module))
+        elif parts:
+            (leaf,) = parts[0].values()
+            entry = replace(entry, bits=float(leaf.width), format=DTYPES[leaf.dtype])
+        made[name] = entry
+    return made
 
 
 def plain(parameter: Tensor) -> Stored:
