@@ -40,6 +40,11 @@ from bitlens.twin import Twin
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
+OWN_SETTINGS = "the twin computes with its own, so what differs is not its weights' doing alone"
+
+LEFT_OUT = "this is not done here, so what is deployed may differ by more than what is measured"
+"""How a checkpoint's settings bear on what is measured of it."""
+
 
 @dataclass
 class Making:
@@ -207,6 +212,13 @@ class Making:
         detail = " ".join([f"{checkpoint.format}, run as {runs}.", *checkpoint.notes])
         self.say(f"{text}: {detail}")
         self.checks.append(Check(f"{text}: what runs", True, detail))
+        for name, found, what in (
+            ("settings of its own", checkpoint.own_settings, OWN_SETTINGS),
+            ("left out", checkpoint.left_out, LEFT_OUT),
+        ):
+            if found:
+                self.say(f"{text}: {'; '.join(found)}: {what}.")
+                self.checks.append(Check(f"{text}: {name}", None, f"{'; '.join(found)}: {what}"))
 
     def _try(self, compression: Compression, names: Sequence[str]) -> None:
         """Does it fit this model? Asked once, of noise of what it is like."""

@@ -16,10 +16,12 @@ from compressed_tensors.quantization import (
 from compressed_tensors.quantization.utils import calculate_qparams
 from transformers import AutoModelForCausalLM
 
+from bitlens.checkpoints import compressed
 from bitlens.compress import coverage
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
 from checkpoints.conftest import check_laws, logits, opened, rows, weights
+from checkpoints.written import packed
 
 GROUPS = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}
 ROWS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"}
@@ -106,14 +108,14 @@ def test_activations_too(reference: Reference, made: Made, kind: str) -> None:
     assert (entry.bits, entry.group) == (8 + 32 / 64, 0)
 
 
-def test_a_scale_made_up_at_random_is_refused(reference: Reference, made: Made) -> None:
-    """The library writes GPT-NeoX's unembedding under another name, and then rounds it too;
-    weights alone are read."""
+def test_what_is_not_packed_is_not_rounded(reference: Reference, made: Made) -> None:
+    """The library ignores GPT-NeoX's unembedding under another name than the model's: by its
+    settings alone it would be quantized; the files have it whole."""
     model = reference("gpt_neox")
-    with pytest.raises(BitlensError, match=r"no weights for lm_head\.weight_scale") as error:
-        opened(made("gpt_neox", "int8"), model)
-    assert "run=weights" in error.value.remedy
-    check_laws(opened(made("gpt_neox", "int8"), model, "weights"), model, 1e-6)
+    checkpoint = opened(made("gpt_neox", "int8"), model)
+    assert checkpoint.stored["lm_head.weight"].format == "float32"
+    assert isinstance(checkpoint.model.get_output_embeddings(), torch.nn.Linear)
+    check_laws(checkpoint, model, 1e-2)
 
 
 def test_activations_are_rounded_by_hand(reference: Reference, made: Made) -> None:
@@ -144,12 +146,131 @@ def test_gpt2_is_passed_over_and_found_out(reference: Reference, made: Made) -> 
         coverage.require_change(rows(checkpoint, reference("gpt2")), False)
 
 
-def test_experts(reference: Reference, made: Made) -> None:
-    """Floats beside experts that were left alone are read; integers are not, and that is said."""
+@pytest.mark.parametrize("kind", ["int4", "float8"])
+def test_experts(reference: Reference, made: Made, kind: str) -> None:
+    """The library leaves fused ones alone; what is around them is read, integers too."""
     model = reference("qwen3_moe")
-    checkpoint = opened(made("qwen3_moe", "float8"), model)
+    checkpoint = opened(made("qwen3_moe", kind), model)
     formats = {n: e.format for n, e in checkpoint.stored.items()}
-    assert formats["model.layers.0.self_attn.q_proj.weight"].startswith("float8")
+    assert formats["model.layers.0.self_attn.q_proj.weight"].startswith(kind)
     assert formats["model.layers.0.mlp.experts.down_proj"] == "float32"
-    with pytest.raises(BitlensError, match="beside experts that were left alone"):
-        opened(made("qwen3_moe", "int4"), model)
+
+
+INT4, INT8 = (4, 32), (8, 64)
+BODY = (["re:.*(q|k|v|o|gate|up)_proj$"], *INT4)
+ROUNDED: dict[str, tuple[list[tuple[list[str], int, int]], Callable[[str], tuple[int, int]]]] = {
+    "first group": ([(["re:.*down_proj"], *INT8), BODY], lambda n: INT8 if "down" in n else INT4),
+    "second group": ([BODY, (["re:.*down_proj"], *INT8)], lambda n: INT8 if "down" in n else INT4),
+    "sizes of groups": (
+        [BODY, (["re:.*down_proj"], 4, 64)],
+        lambda n: (4, 64) if "down" in n else INT4,
+    ),
+    "a layer by name": (
+        [(["Linear"], *INT4), (["model.layers.1.mlp.up_proj"], *INT8)],
+        lambda n: INT8 if n == "model.layers.1.mlp.up_proj" else INT4,
+    ),
+    "the head too": (
+        [(["Linear"], *INT4), (["lm_head"], *INT8)],
+        lambda n: INT8 if n == "lm_head" else INT4,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROUNDED)
+def test_each_matrix_is_unpacked_by_its_own_group(
+    folder_of: Callable[[str], Path], reference: Reference, tmp_path: Path, case: str
+) -> None:
+    """Whatever the order of the groups, whatever names a matrix; the table has the format of each
+    and what is not in a group is as it was."""
+    groups, of = ROUNDED[case]
+    head = case == "the head too"
+    path, truth = packed(
+        folder_of("llama"),
+        tmp_path / "mixed",
+        lambda name: of(name) if "_proj" in name or (head and name == "lm_head") else None,
+        groups,
+        ignore=[] if head else ["lm_head"],
+    )
+    checkpoint = opened(path, reference("llama"))
+    for name, entry in checkpoint.stored.items():
+        assert torch.allclose(entry.weight(), truth[name], atol=1e-7), name
+        if name.endswith("_proj.weight") or (head and name == "lm_head.weight"):
+            bits, group = of(name.removesuffix(".weight"))
+            assert (entry.format, entry.group) == (f"int{bits}", group), name
+            assert entry.bits == bits + 32 / group
+        else:
+            assert (entry.format, entry.bits) == ("float32", 32)
+
+
+def test_keys_and_values_in_8_bits_are_said_to_be_left_out(
+    folder_of: Callable[[str], Path], reference: Reference, tmp_path: Path
+) -> None:
+    """With their scales in the files, which are no weights."""
+    cache = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}
+    scales = {
+        f"model.layers.{n}.self_attn.{k}_scale": torch.ones(1) for n in range(3) for k in "kv"
+    }
+    path, _ = packed(
+        folder_of("llama"),
+        tmp_path / "cached",
+        lambda name: INT8 if "_proj" in name else None,
+        [(["Linear"], *INT8)],
+        kv_cache_scheme=cache,
+        tensors=scales,
+    )
+    checkpoint = opened(path, reference("llama"))
+    assert checkpoint.left_out == ("keys and values are kept as float8 (kv_cache_scheme)",)
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "remedy"),
+    [
+        ({"actorder": "group"}, "actorder group", "actorder=weight"),
+        ({"targets": ["re:.*q_proj"]}, "no group of its quantization_config says how", "belongs"),
+        ({"transform_config": {"config_groups": {"R3": {}}}}, "transform_config", "without it"),
+    ],
+)
+def test_what_cannot_be_read_is_explained(
+    folder_of: Callable[[str], Path],
+    reference: Reference,
+    tmp_path: Path,
+    change: dict[str, Any],
+    found: str,
+    remedy: str,
+) -> None:
+    path, _ = packed(
+        folder_of("llama"),
+        tmp_path / "odd",
+        lambda name: INT4 if "_proj" in name else None,
+        [(change.pop("targets", ["Linear"]), *INT4)],
+        actorder=change.pop("actorder", None),
+        **change,
+    )
+    with pytest.raises(BitlensError, match=found) as error:
+        opened(path, reference("llama"))
+    assert remedy in error.value.remedy
+
+
+def test_codes_read_by_another_group_s_settings_are_noticed(
+    folder_of: Callable[[str], Path],
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The codes of int8 taken for those of int4, as the library does with what it is told."""
+    path, _ = packed(
+        folder_of("llama"),
+        tmp_path / "mixed",
+        lambda name: ((8, 32) if "down" in name else INT4) if "_proj" in name else None,
+        [BODY, (["re:.*down_proj"], 8, 32)],
+    )
+    schemes = compressed._schemes
+
+    def narrowest(*given: Any) -> Any:
+        found = dict(schemes(*given))
+        least = min(found.values(), key=lambda scheme: scheme.weights.num_bits)
+        return dict.fromkeys(found, least).items()
+
+    monkeypatch.setattr(compressed, "_schemes", narrowest)
+    with pytest.raises(BitlensError, match=r"down_proj\.weight of mixed \(int4\) is not what its"):
+        opened(path, reference("llama"))

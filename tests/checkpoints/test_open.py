@@ -10,12 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from bitlens.checkpoints import gptq, plain
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
-from checkpoints.conftest import opened
+from checkpoints.conftest import logits, opened
 from checkpoints.files import write
+from checkpoints.written import folder
 
 Reference = Callable[[str], Loaded]
 
@@ -216,3 +220,84 @@ def test_gptqmodel_is_given_no_pickles(
     with pytest.raises(BitlensError, match=r"as pickles \(gptq_model-4bit-128g\.bin\)"):
         opened(path, reference("llama"))
     assert given == [str(path)]
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_8_bit_floats_of_modelopt_are_read_with_their_scales(
+    reference: Reference, folder_of: Callable[[str], Path], tmp_path: Path, announced: bool
+) -> None:
+    """Older exports say so in a file of their own, newer in config.json; that inputs are rounded
+    too where they are deployed is said."""
+    state, truth = {}, {}
+    for name, weight in load_file(folder_of("llama") / "model.safetensors").items():
+        state[name] = truth[name] = weight
+        if "_proj.weight" in name:
+            scale = weight.abs().max() / 448
+            state[name] = (weight / scale).to(torch.float8_e4m3fn)
+            truth[name] = state[name].float() * scale
+            state[f"{name}_scale"] = scale.reshape(())
+            state[name.replace("weight", "input_scale")] = torch.tensor(0.01)
+    said = {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
+    path = folder(folder_of("llama"), tmp_path / "fp8", state, **(said if announced else {}))
+    if not announced:
+        settings = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": None}}
+        (path / "hf_quant_config.json").write_text(json.dumps(settings))
+    checkpoint = opened(path, reference("llama"))
+    assert (checkpoint.format, checkpoint.kernels) == ("modelopt fp8", False)
+    for name, entry in checkpoint.stored.items():
+        assert torch.equal(entry.weight(), truth[name]), name
+        coded = "_proj.weight" in name
+        assert entry.format == ("modelopt fp8" if coded else "float32")
+        assert (entry.bits < 9) == coded
+    assert checkpoint.left_out == (
+        "the inputs of its matrices are rounded to 8 bits (input_scale)",
+    )
+
+
+def test_codes_that_nobody_announced_are_no_weights(
+    reference: Reference, folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    state = load_file(folder_of("llama") / "model.safetensors")
+    state["model.layers.0.mlp.up_proj.weight_scale"] = torch.ones(1)
+    path = folder(folder_of("llama"), tmp_path / "left", state)
+    with pytest.raises(BitlensError, match=r"does not announce: .*up_proj\.weight_scale"):
+        opened(path, reference("llama"))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_settings_of_its_own_are_used_and_said(
+    reference: Reference, folder_of: Callable[[str], Path], tmp_path: Path, family: str
+) -> None:
+    """Which is what the folder gives by itself; names, dropout and the like are none."""
+    key, value = {
+        "llama": ("rope_parameters", {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}),
+        "gpt2": ("layer_norm_epsilon", 0.1),
+    }[family]
+    state = load_file(folder_of(family) / "model.safetensors")
+    neutral = {"architectures": ["Other"], "attention_dropout": 0.5, "max_position_embeddings": 99}
+    neutral = {} if family == "gpt2" else neutral
+    path = folder(folder_of(family), tmp_path / "own", state, **{key: value}, **neutral)
+    checkpoint = opened(path, reference(family))
+    alone = AutoModelForCausalLM.from_pretrained(path).eval()
+    assert torch.equal(logits(checkpoint.model), logits(alone))
+    assert not torch.allclose(logits(alone), logits(reference(family).model), atol=1e-3)
+    (said,) = [line for line in checkpoint.own_settings if line.startswith(f"{key} is")]
+    assert json.dumps(value) in said or str(value) in said
+    assert all(not line.startswith(("arch", "attention_d")) for line in checkpoint.own_settings)
+
+
+def test_settings_of_its_own_are_used_where_weights_are_asked_for(
+    reference: Reference, folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Of quantized folders too."""
+    rotary = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+    state = load_file(folder_of("llama") / "model.safetensors")
+    path = folder(folder_of("llama"), tmp_path / "own", state, rope_parameters=rotary)
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
+    AutoModelForCausalLM.from_pretrained(
+        path, quantization_config=settings, device_map="cpu"
+    ).save_pretrained(tmp_path / "made")
+    found = [opened(tmp_path / "made", reference("llama"), run) for run in ("kernels", "weights")]
+    assert torch.allclose(logits(found[0].model), logits(found[1].model), atol=1e-4)
+    assert found[1].model.config.rope_parameters["factor"] == 4
+    assert "rope_parameters is" in found[1].own_settings[0]

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from safetensors import safe_open
 from torch import Tensor
 
+from bitlens.models.files import weight_files
+
 PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
 """Fused parameters of experts, and the modules of one expert that libraries make of them."""
 
@@ -104,7 +106,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _leaves(folder: Path) -> Iterator[Leaf]:
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():
                 part = tensors.get_slice(name)

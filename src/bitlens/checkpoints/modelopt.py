@@ -1,6 +1,5 @@
 """ModelOpt: 8-bit floats, each matrix with a scale, each of its inputs with another."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from bitlens.checkpoints.held import Held, is_coded
 from bitlens.checkpoints.pretrained import folder, load_whole
 from bitlens.checkpoints.stored import as_held, find
 from bitlens.errors import BitlensError
+from bitlens.foreign import read_json
 
 METHOD = "modelopt"
 
@@ -82,5 +82,5 @@ def _left_out(settings: dict[str, Any], held: Held) -> list[str]:
 
 def _side(path: Path) -> dict[str, Any]:
     file = path / SIDE_FILE
-    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return dict(found.get("quantization", {}))
+    found = read_json(file) if file.exists() else {}
+    return dict(found.get("quantization") or {}) if isinstance(found, dict) else {}

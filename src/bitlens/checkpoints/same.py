@@ -60,21 +60,23 @@ def require_same(
 def other_settings(reference: Any, own: Any) -> tuple[str, ...]:
     """What changes the forward and is not the same in two configurations, in words."""
     theirs, ours = (_settings(config) for config in (reference, own))
+    keys = theirs.keys() | ours.keys()
+    if "default" in (_rotary(theirs), _rotary(ours)):
+        keys -= {"max_position_embeddings"}  # then only how far a model was meant to read
     return tuple(
         f"{key} is {_shown(ours, key)}, in the reference {_shown(theirs, key)}"
-        for key in sorted(theirs.keys() | ours.keys())
+        for key in sorted(keys)
         if not _equal(theirs.get(key), ours.get(key))
     )
 
 
 def _settings(config: Any) -> dict[str, Any]:
     given = config.get_text_config().to_dict()
-    read = {k: v for k, v in given.items() if not UNREAD.fullmatch(k)}
-    rotary = read.get("rope_parameters")
-    if isinstance(rotary, dict) and rotary.get("rope_type") == "default":
-        # Then it is only how far the model was meant to read.
-        read.pop("max_position_embeddings", None)
-    return read
+    return {key: value for key, value in given.items() if not UNREAD.fullmatch(key)}
+
+
+def _rotary(settings: dict[str, Any]) -> Any:
+    return (settings.get("rope_parameters") or {}).get("rope_type")
 
 
 def _equal(first: Any, second: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import safe_open
 
 from bitlens.errors import BitlensError
+from bitlens.foreign import read_bytes, read_json
 from bitlens.models.files import weight_files
 
 SETTINGS = "quantization_config"
@@ -38,7 +39,7 @@ def require_whole(name: str, folder: Path) -> None:
     if folder.resolve().name.startswith("models--") and snapshots.is_dir():
         main = folder / "refs" / "main"
         found = sorted(path.name for path in snapshots.iterdir() if path.is_dir())
-        if main.is_file() and (text := main.read_text(errors="replace").strip()) in found:
+        if main.is_file() and (text := read_bytes(main).decode(errors="replace").strip()) in found:
             found = [text]
         raise BitlensError(
             f"{name} is a folder of the hub's cache: the model's files are in its snapshots.",
@@ -137,8 +138,5 @@ def _remedy(folder: Path, config: dict[str, Any]) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}  # whoever needs it says so
+    found = read_json(path) if path.exists() else None
     return found if isinstance(found, dict) else {}

@@ -1,0 +1,83 @@
+"""Writes folders of quantized weights as their libraries do, and says what they stand for."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+Rule = Callable[[str], tuple[int, int] | None]
+"""Bits and group of the module of this name; None: it stays as it is."""
+
+
+def words(codes: Tensor, bits: int) -> Tensor:
+    """Rows of codes in 32-bit words, the first in the lowest bits."""
+    per = 32 // bits
+    shifted = codes.long().unflatten(-1, (-1, per)) << torch.arange(0, 32, bits)
+    whole = shifted.sum(-1)
+    return torch.where(whole >= 2**31, whole - 2**32, whole).int()
+
+
+def packed(
+    source: Path,
+    path: Path,
+    rule: Rule,
+    groups: Sequence[tuple[list[str], int, int]],
+    ignore: Sequence[str] = ("lm_head",),
+    actorder: str | None = None,
+    tensors: dict[str, Tensor] | None = None,
+    **settings: Any,
+) -> tuple[Path, dict[str, Tensor]]:
+    """compressed-tensors, pack-quantized: the folder, and every weight as it is to be read.
+    `groups`: targets, bits and group size."""
+    state, truth = dict(tensors or {}), {}
+    for name, weight in load_file(source / "model.safetensors").items():
+        rounded = rule(name.removesuffix(".weight")) if weight.ndim == 2 else None
+        state[name] = truth[name] = weight
+        if rounded is None:
+            continue
+        bits, group = rounded
+        half = 2 ** (bits - 1)
+        grouped = weight.unflatten(1, (-1, group))
+        scale = grouped.abs().amax(-1, keepdim=True) / (half - 0.5)
+        codes = (grouped / scale).round().clamp(-half, half - 1)
+        truth[name] = (codes * scale).flatten(1)
+        del state[name]
+        state[f"{name}_packed"] = words(codes.flatten(1) + half, bits)
+        state[f"{name}_scale"] = scale[..., 0].contiguous()
+        state[f"{name}_shape"] = torch.tensor(weight.shape)
+    said = {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "ignore": list(ignore),
+        "config_groups": {
+            f"group_{number}": {
+                "targets": targets,
+                "weights": {
+                    "num_bits": bits,
+                    "type": "int",
+                    "symmetric": True,
+                    "strategy": "group",
+                    "group_size": group,
+                    "actorder": actorder,
+                },
+            }
+            for number, (targets, bits, group) in enumerate(groups)
+        },
+        **settings,
+    }
+    return folder(source, path, state, quantization_config=said), truth
+
+
+def folder(source: Path, path: Path, state: dict[str, Tensor], **settings: Any) -> Path:
+    """A copy with other tensors, and with more in its config.json."""
+    shutil.copytree(source, path)
+    save_file(state, path / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, **settings}))
+    return path
