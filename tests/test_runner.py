@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -108,18 +110,19 @@ def test_again_does_only_what_is_missing(
     assert swept == [{"rtn:bits=8", "noise:like=[rtn:bits=8]"}]
 
 
-@pytest.mark.parametrize("steps", [1, 9, 40])
-def test_killed_anywhere_and_run_again_gives_the_same_bytes(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    """A run stopped in the middle of a wave ends, run again, with what it would have had."""
-    # So little memory that every batch is a wave of its own.
-    study = small(folder, memory="1MB")
-    monkeypatch.setattr("bitlens.model_audit.BATCH_TOKENS", {"cpu": 64})
-    monkeypatch.setattr("bitlens.models.load.WEIGHTS_SHARE", 1e9)
-    whole = contents(run(study, tmp_path / "whole", "audit", silent))
-    tally = Measurement._tally
-    calls = 0
+@contextmanager
+def small_waves() -> Iterator[None]:
+    """So little memory that every batch is a wave of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitlens.model_audit.BATCH_TOKENS", {"cpu": 64})
+        patch.setattr("bitlens.models.load.WEIGHTS_SHARE", 1e9)
+        yield
+
+
+@contextmanager
+def dying_after(steps: int) -> Iterator[None]:
+    """A run is stopped at so many tallies of a batch."""
+    tally, calls = Measurement._tally, 0
 
     def dies(self: Measurement, *arguments: object) -> None:
         nonlocal calls
@@ -128,12 +131,64 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(
             raise KeyboardInterrupt
         tally(self, *arguments)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Measurement, "_tally", dies)
         with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+@pytest.fixture(scope="module")
+def in_waves(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Study, dict[str, bytes]]:
+    """A study of many waves, and what it leaves where nothing stops it."""
+    asked = ("behaviour", "geometry", "lens")
+    study = small(folder, memory="1MB", controls=("noise",), analyses=asked)
+    with small_waves():
+        store = run(study, tmp_path_factory.mktemp("whole") / "out", "audit", silent)
+    return study, contents(store)
+
+
+@pytest.mark.parametrize("steps", [1, 9, 40])
+def test_killed_anywhere_and_run_again_gives_the_same_bytes(
+    in_waves: tuple[Study, dict[str, bytes]], tmp_path: Path, steps: int
+) -> None:
+    """A run stopped in the middle of a wave ends, run again, with what it would have had."""
+    study, whole = in_waves
+    with small_waves():
+        with dying_after(steps):
             run(study, tmp_path / "killed", "audit", silent)
-    assert not (tmp_path / "killed" / "manifest.json").exists()
-    assert contents(run(study, tmp_path / "killed", "audit", silent)) == whole
+        assert not (tmp_path / "killed" / "manifest.json").exists()
+        assert contents(run(study, tmp_path / "killed", "audit", silent)) == whole
+
+
+def test_what_another_study_left_behind_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    """A run that stopped in a wave leaves its tallies; another study in the same folder has the
+    numbers that it has in a folder of its own."""
+    asked = {"controls": (), "analyses": ("behaviour",), "memory": "1MB"}
+    first = small(folder, compressions=("rtn:bits=3",), **asked)
+    second = small(folder, compressions=("prune:sparsity=0.4",), **asked)
+    with small_waves():
+        alone = contents(run(second, tmp_path / "alone", "audit", silent))
+        with dying_after(40):
+            run(first, tmp_path / "out", "audit", silent)
+        after = contents(run(second, tmp_path / "out", "audit", silent))
+    assert after["estimates.parquet"] == alone["estimates.parquet"]
+
+
+def test_a_run_that_stops_at_its_end_has_no_manifest(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest says that everything else is there, so it is written after everything else."""
+
+    def full(seconds: float) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("bitlens.runner.run_record", full)
+    asked = {"compressions": ("rtn:bits=3",), "controls": (), "analyses": ("behaviour",)}
+    with pytest.raises(OSError, match="no space left"):
+        run(small(folder, **asked), tmp_path / "out", "audit", silent)
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_memory_changes_no_digit(folder: Path, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Geometry: numbers worked by hand, and independent implementations to agree with."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics.pairwise import cosine_similarity
 
+import tiny
 from bitlens.analyses.geometry import Geometry, debiased_cka
 from bitlens.readings import Pair
 from bitlens.stats.replicates import leave_one_out
@@ -217,3 +220,14 @@ def test_three_positions_are_too_few_for_cka() -> None:
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     found = outcomes(Geometry(), pair(x, x + 1))["cka"]
     assert found.values is None and "4" in found.reason
+
+
+def test_chance_of_cka_is_near_nought(tmp_path: Path) -> None:
+    """Positions of the twin are shuffled against the reference's, not with them: nothing is left
+    of what four bits keep."""
+    layout, analyses = tiny.layout("llama"), [Geometry()]
+    plan = tiny.plan(tiny.corpus([[60]] * 12, seed=4), analyses)
+    values = tiny.values(tiny.measurement(layout, {"twin": "rtn:bits=4"}, plan, tmp_path, analyses))
+    cka = values["geometry", "twin", "cumulative", "resid.1", "cka"]
+    assert cka.value is not None and cka.value > 0.8
+    assert cka.chance is not None and abs(cka.chance) < 0.2

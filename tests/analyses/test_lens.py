@@ -236,3 +236,15 @@ def test_one_blocks_bits_are_named_by_the_lens(tmp_path: Path) -> None:
     kl = [values["lens", "twin", "", f"resid.{n}", "lens_kl"].value for n in range(3)]
     assert kl[0] == 0 and kl[1] > 0.01
     assert values["lens", "twin", "", "resid", "divergence_seed"].value >= 1
+
+
+@pytest.mark.parametrize("text", ["rtn:bits=3,include=[lm_head]", "cast:dtype=bfloat16"])
+def test_a_twin_is_read_by_its_own_norm_and_unembedding(text: str, tmp_path: Path) -> None:
+    """At the last block the lens says what the model says, also where only the end is damaged."""
+    layout, analyses = tiny.layout("llama"), [Lens(), tiny.analysis("behaviour")]
+    plan = tiny.plan(tiny.corpus([[9], [7, 4], [5], [8]], seed=4), analyses, batch_tokens=20)
+    values = tiny.values(tiny.measurement(layout, {"twin": text}, plan, tmp_path, analyses))
+    kl = values["behaviour", "twin", "", "logits", "kl"]
+    assert kl.value is not None and kl.value > 0
+    last = values["lens", "twin", "", "resid.2", "lens_kl"]
+    assert last.value == pytest.approx(kl.value, rel=1e-3)

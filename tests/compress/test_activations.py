@@ -1,11 +1,13 @@
 """Rounded inputs: who shares a scale, and who decides about whom."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+import tiny
 from bitlens.compress.activations import Activations
 
 SMOOTH = torch.tensor([1.0, 2.0, 0.5, 4.0])
@@ -133,3 +135,20 @@ def test_parts_make_it_again(kind: Activations) -> None:
     again = Activations(**json.loads(json.dumps(values)), **tensors)
     assert again.parts()[0] == values
     assert torch.equal(again.round(drawn(2, 3, 4)), kind.round(drawn(2, 3, 4)))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1, 2])
+def test_padding_is_no_outlier_of_a_swept_row(threshold: float) -> None:
+    """Blocks that round their inputs are told where a row ends: whatever token pads it, the same
+    bits."""
+    layout, batch = tiny.layout("gpt2"), tiny.batch([12, 7])
+    assert batch.mask is not None
+    other = replace(batch, tokens=torch.where(batch.mask.bool(), batch.tokens, 77))
+    twin = {"twin": tiny.twin(layout, f"int8:threshold={threshold}")}
+    first, second = (
+        tiny.readings(tiny.sweep(layout, [b], ["resid.2"], twin))[("twin", "resid.2", 0)].flatten(
+            0, 1
+        )[batch.index]
+        for b in (batch, other)
+    )
+    assert torch.equal(first, second)

@@ -194,3 +194,18 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     made = halves()
     made["r_second"] = np.random.default_rng(4).uniform(0.8, 1, 400)
     assert predict(made) == predict(made)
+
+
+def test_scaling_is_that_of_the_other_folds() -> None:
+    """One feature far off, of the fold that is predicted: the others of its fold keep their
+    probabilities."""
+    draw = np.random.default_rng(0)
+    columns, fold = draw.normal(size=(400, 3)), np.arange(400) % 5
+    survived = columns[:, 0] + draw.normal(size=400) > 0
+    far = columns.copy()
+    far[0] = 1e3
+    before, after = (
+        prediction._out_of_fold(LOGISTIC, of, survived, fold, 0) for of in (columns, far)
+    )
+    rest = (fold == 0) & (np.arange(400) > 0)
+    assert np.array_equal(before[rest], after[rest])

@@ -13,7 +13,7 @@ from bitlens.errors import BitlensError
 from bitlens.repairs.run import RECORD, repair_run
 from bitlens.runner import run
 from bitlens.sae.formats import load_sae
-from bitlens.store import MANIFEST
+from bitlens.store import MANIFEST, Store
 from bitlens.study import audit_of
 
 SAE = str(sae_paths()[0])
@@ -30,21 +30,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An audit of the demo at three bits."""
     folder = tmp_path_factory.mktemp("results")
     study = audit_of(
-        "demo", [TWIN, "nothing"], controls=(), analyses=("behaviour",), tokens=4096,
-        allow=("identical",),
+        "demo", [TWIN, "nothing"], controls=(), analyses=("behaviour", "features"), tokens=4096,
+        allow=("identical",), saes=(SAE,),
     )  # fmt: skip
     run(study, folder, "an audit", silent)
     return folder
 
 
 @pytest.fixture(scope="module")
-def repaired(results: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """Its SAE repaired, and the table."""
-    out = tmp_path_factory.mktemp("repaired") / "sae"
-    return out, repair_run(results, TWIN, SAE, out, None, TOKENS, False, silent)
+def repaired(
+    results: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Any, list[str]]:
+    """Its SAE repaired, the table, and what was said."""
+    out, said = tmp_path_factory.mktemp("repaired") / "sae", list[str]()
+    return out, repair_run(results, TWIN, SAE, out, None, TOKENS, False, said.append), said
 
 
-def test_a_share_of_the_lost_survival_is_had_back(repaired: tuple[Path, Any]) -> None:
+def test_a_share_of_the_lost_survival_is_had_back(repaired: tuple[Path, Any, list[str]]) -> None:
     """Surely: the interval over documents is above 0; the linear map does more than a gain and an
     offset, and the SAE as it is is what the audit measures."""
     record = json.loads((repaired[0] / RECORD).read_text())
@@ -63,7 +65,23 @@ def test_a_share_of_the_lost_survival_is_had_back(repaired: tuple[Path, Any]) ->
     assert record["readable"]["repaired"] > record["readable"]["not repaired"]
 
 
-def test_every_number_of_a_step_is_known(repaired: tuple[Path, Any]) -> None:
+def test_it_is_measured_on_what_was_evaluated_and_learns_from_other_documents(
+    results: Path, repaired: tuple[Path, Any, list[str]]
+) -> None:
+    """As it is, the SAE keeps in the repair what the audit says it keeps, on as many documents;
+    what is learnt from are four of five calibration documents."""
+    rows = Store.open(results).read_table("estimates").to_pylist()
+    (audited,) = (r for r in rows if r["metric"] == "survived" and r["compression"] == TWIN)
+    record = json.loads((repaired[0] / RECORD).read_text())
+    found = record["steps"]["as it is"]["evaluation"]["features.survived"]
+    assert found["value"] == pytest.approx(audited["value"])
+    assert found["documents"] == audited["documents"]
+    (line,) = (line for line in repaired[2] if line.startswith("Learning from"))
+    learnt = int(line.removeprefix("Learning from ").split()[0].replace(",", ""))
+    assert 0.7 * TOKENS < learnt < 0.9 * TOKENS
+
+
+def test_every_number_of_a_step_is_known(repaired: tuple[Path, Any, list[str]]) -> None:
     """FVU and loss recovered of both models among them; the reference is read by the SAE as it is
     in every step."""
     record = json.loads((repaired[0] / RECORD).read_text())
@@ -75,10 +93,10 @@ def test_every_number_of_a_step_is_known(repaired: tuple[Path, Any]) -> None:
         assert step["evaluation"]["features.fvu, twin"]["low"] is not None
 
 
-def test_what_is_written_is_an_sae_for_the_twin(repaired: tuple[Path, Any]) -> None:
+def test_what_is_written_is_an_sae_for_the_twin(repaired: tuple[Path, Any, list[str]]) -> None:
     """Of the same latents at the same place, with another encoder; the table has a row a step and
     says what was not repaired."""
-    out, table = repaired
+    out, table, _ = repaired
     before, after = load_sae(SAE), load_sae(out)
     assert (after.latents, after.hook, after.k) == (before.latents, before.hook, before.k)
     assert not torch.allclose(after.w_enc, before.w_enc, atol=1e-2)

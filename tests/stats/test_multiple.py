@@ -11,6 +11,12 @@ def test_benjamini_hochberg_worked_by_hand():
     assert false_discovery([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
 
 
+def test_a_smaller_p_has_no_larger_q():
+    """Sorted .01 .02 .021 times 3/1 3/2 3/3: .03 .03 .021, of which the least from the right on
+    is .021 for all."""
+    assert false_discovery([0.01, 0.021, 0.02]) == pytest.approx([0.021] * 3)
+
+
 def test_tests_not_made_do_not_count():
     """None stays None and changes no other."""
     found = false_discovery([None, 0.01, 0.04, None, 0.03, 0.005])

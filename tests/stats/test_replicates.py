@@ -96,6 +96,16 @@ def test_draws_and_leaving_out_give_about_the_same_bounds():
     assert np.allclose(np.subtract(*bounds(means(documents, jackknife), fixed)[::-1]), width)
 
 
+def test_few_documents_have_no_narrower_bounds_by_drawing():
+    """Draws vary by (n - 1) / n too little, and five documents leave four degrees of freedom: the
+    bootstrap of five is as wide as Student's interval, not as a normal one."""
+    documents = np.random.default_rng(0).lognormal(size=(5, 6))
+    weights = bootstrap(np.ones(5, dtype=bool), draws=4000)
+    low, high = bounds(means(documents, weights), weights)
+    oracle = stats.t.interval(0.95, 4, documents.mean(axis=0), stats.sem(documents))
+    assert np.allclose(high - low, oracle[1] - oracle[0], rtol=0.1)
+
+
 @pytest.mark.parametrize("shards", [0, 1])
 def test_without_replicates_there_are_no_bounds(shards):
     """One shard cannot be left out."""

@@ -10,7 +10,14 @@ from sklearn.linear_model import Ridge
 
 from bitlens.sae.repair.activations import Activations
 from bitlens.sae.repair.error import code_error
-from bitlens.sae.repair.least_squares import affine, with_decoder, with_gain, with_thresholds
+from bitlens.sae.repair.least_squares import (
+    SHRINKAGES,
+    affine,
+    with_decoder,
+    with_gain,
+    with_map,
+    with_thresholds,
+)
 from bitlens.sae.repair.steps import repair
 from bitlens.sae.sae import Sae
 
@@ -108,3 +115,20 @@ def test_thresholds_bring_back_how_often_latents_fire(kind: str) -> None:
     assert torch.equal(after, wanted)
     plain = sae()
     assert with_thresholds(plain, plain, on(y)) is plain
+
+
+def test_the_shrinkage_is_chosen_on_what_was_not_learnt_from() -> None:
+    """Few positions of much noise: the map that leaves least on others, by hand over all
+    shrinkages, is not the least shrunk one."""
+    whole, draw = sae(), torch.Generator().manual_seed(0)
+    x = torch.randn(400, WIDTH, generator=draw)
+    y = x + 0.5 * torch.randn(400, WIDTH, generator=draw)
+    both = Activations(x, y, torch.arange(400) >= 24)
+    learnt, held = both.part(False), both.part(True)
+    made = with_map(whole, learnt, held)
+    rows, wanted = (whole.read(part)[0] for part in (held.twin, held.reference))
+    maps = list(affine(whole.read(learnt.twin)[0], whole.read(learnt.reference)[0], SHRINKAGES))
+    left = [float((rows @ weight + bias - wanted).square().mean()) for weight, bias in maps]
+    best = int(np.argmin(left))
+    assert best > 0
+    assert torch.allclose(made.w_enc, maps[best][0] @ whole.w_enc)
