@@ -22,7 +22,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ[ENVIRONMENT] = str(tmp_path_factory.mktemp("cache"))
 
 
-TINY = {family.model_type: family.tiny for family in FAMILIES}
+TINY = {family.key: family for family in FAMILIES}
 
 
 def generic_position(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -40,7 +40,8 @@ def tiny_model() -> Callable[..., nn.Module]:
     """A random model of a family, in generic position and evaluation mode."""
 
     def make(model_type: str = "llama", seed: int = 0, **settings: object) -> nn.Module:
-        config = AutoConfig.for_model(model_type, **{**TINY[model_type], **settings})
+        family = TINY[model_type]
+        config = AutoConfig.for_model(family.model_type, **{**family.tiny, **settings})
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(config)

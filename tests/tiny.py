@@ -41,8 +41,8 @@ from bitlens.twin import Twin
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
 
-NAMES = tuple(family.model_type for family in FAMILIES)
-SETTINGS = {family.model_type: family.tiny for family in FAMILIES}
+NAMES = tuple(family.key for family in FAMILIES)
+KNOWN = {family.key: family for family in FAMILIES}
 VOCABULARY = 128
 
 
@@ -55,9 +55,9 @@ def build(
 ) -> nn.Module:
     """A random model with every parameter moved: norms of one and biases of nought hide half of
     all mistakes."""
-    config = transformers.AutoConfig.for_model(
-        model_type, **{**SETTINGS.get(model_type, {}), **settings}
-    )
+    family = KNOWN.get(model_type)
+    name, sizes = (family.model_type, family.tiny) if family else (model_type, {})
+    config = transformers.AutoConfig.for_model(name, **{**sizes, **settings})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
@@ -181,7 +181,10 @@ def listening(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Heard]]:
             heard[name] = Heard(args, dict(kwargs), None)
 
         def after(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
-            heard[name].output = output
+            # Some blocks go on to add to it in place.
+            first = output[0] if isinstance(output, tuple) else output
+            first = first.clone() if isinstance(first, Tensor) else first
+            heard[name].output = (first, *output[1:]) if isinstance(output, tuple) else first
 
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(module.register_forward_hook(after))

@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from bitlens.models.families import FAMILIES, Family
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.model_type)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
 def test_every_family_has_a_tiny_model(family: Family):
     """transformers knows it as a causal language model, and it is small."""
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family.model_type, **family.tiny))
@@ -16,7 +16,7 @@ def test_every_family_has_a_tiny_model(family: Family):
 
 def test_families_differ():
     """Each stands there once."""
-    assert len({family.model_type for family in FAMILIES}) == len(FAMILIES)
+    assert len({family.key for family in FAMILIES}) == len(FAMILIES)
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
 
@@ -26,6 +26,7 @@ def test_the_promised_families_are_there():
         "gpt2",
         "gpt_neox",
         "gpt_neo",
+        "falcon",
         "opt",
         "bloom",
         "llama",

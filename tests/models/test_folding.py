@@ -14,7 +14,7 @@ each_family = pytest.mark.parametrize("family", tiny.NAMES)
 WITHOUT_GAINS = {"olmo": "its norms have no weights", "olmo2": "no norm before attention and MLP"}
 LAYER_NORM = {
     *("gpt2", "gpt_neox", "gpt_neo", "gptj", "opt", "bloom", "starcoder2", "phi"),
-    *("olmo", "cohere", "stablelm"),
+    *("olmo", "cohere", "stablelm", "falcon", "falcon-40b"),
 }
 """Families whose norms take the mean away."""
 

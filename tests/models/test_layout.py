@@ -294,7 +294,11 @@ def test_rows_of_query_maps_are_where_the_layout_says(family: str) -> None:
     place = next(p for group in layout.block_layouts[0].groups for p in group if p.head_size)
     weight = dict(layout.blocks[0].named_parameters())[place.key]
     size, heads = place.head_size, layout.config.num_attention_heads
-    start = head * size * (3 if place.fused == "interleaved" else 1)
+    if family == "falcon-40b":
+        # Of each key and value head: the queries that read it, then the two.
+        start = (head + 2 * (head // 2)) * size
+    else:
+        start = head * size * (3 if place.fused == "interleaved" else 1)
     sites = ["pattern.0", "heads.0"]
     before = tiny.read(layout, sites, batch)
     draw = torch.Generator().manual_seed(3)
@@ -313,6 +317,8 @@ def test_rows_of_query_maps_are_where_the_layout_says(family: str) -> None:
         # OLMo 2 norms the queries of all heads together.
         assert others < (0.5 * moved[head] if family == "olmo2" else 1e-6)
     kv_heads = getattr(layout.config, "num_key_value_heads", None) or heads
+    if family.startswith("falcon"):
+        kv_heads = 2 if family == "falcon-40b" else 1
     together = place.effective(weight).shape[0] == (heads + 2 * kv_heads) * size
     assert (place.fused is not None) == together
     assert (place.fused == "grouped") == (together and kv_heads != heads)
@@ -350,14 +356,14 @@ def test_post_norm_blocks_are_refused_with_what_was_looked_for() -> None:
 
 def test_scaled_residuals_are_refused() -> None:
     """Granite multiplies what it adds: no module's output is what reaches the residual stream."""
-    sizes = {**tiny.SETTINGS["llama"], "residual_multiplier": 0.5}
+    sizes = {**tiny.KNOWN["llama"].tiny, "residual_multiplier": 0.5}
     with pytest.raises(BitlensError, match="does not add up"):
         Layout(tiny.build("granite", **sizes))
 
 
 def test_an_untried_family_that_fits_works() -> None:
     """Granite without its multiplier is nowhere named, and is swept like the others."""
-    layout = Layout(tiny.build("granite", **tiny.SETTINGS["llama"], residual_multiplier=1.0))
+    layout = Layout(tiny.build("granite", **tiny.KNOWN["llama"].tiny, residual_multiplier=1.0))
     batch = tiny.batch([9, 9])
     logits = tiny.forward(layout.model, batch).flatten(0, 1)[batch.logits_index]
     assert close(tiny.read(layout, ["logits"], batch)["logits"], logits)
@@ -400,7 +406,7 @@ def test_blocks_of_several_structures_have_layouts_of_their_own() -> None:
 def test_the_gate_of_a_shared_expert_is_a_router() -> None:
     """Qwen2-MoE weighs its shared expert by a map with one output, which is left alone."""
     sizes = {
-        **tiny.SETTINGS["llama"],
+        **tiny.KNOWN["llama"].tiny,
         "num_experts": 4,
         "moe_intermediate_size": 32,
         "shared_expert_intermediate_size": 32,

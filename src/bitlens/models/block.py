@@ -18,7 +18,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.folding import Gain, gain_of, writers
 from bitlens.models.shell import Call, strip
 
-INTERLEAVED = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom"})
+INTERLEAVED = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom", "falcon"})
 """Families whose fused query-key-value rows are [head, qkv, size], not [qkv, head, size]."""
 
 
@@ -73,6 +73,9 @@ class BlockLayout:
     """The MLP's last map: its input is the neurons."""
     groups: tuple[tuple[Place, ...], ...]
     """Matrices that read the same input stand together, in the order data meets them."""
+    in_place: bool = False
+    """Whether the block adds to tensors after its modules have handed them out (Falcon): what is
+    read on the way must be copied when it is handed out."""
 
 
 @torch.no_grad()
@@ -92,7 +95,9 @@ def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(hidden.shape, generator=generator).to(device)
     hidden = hidden + noise * hidden.std().clamp_min(0.1)
-    seen, output = _record(code, weights, hidden, call)
+    given = hidden.clone()
+    seen, output = _record(code, weights, given, call)
+    in_place = not torch.equal(given, hidden) or any(s.changed for s in seen)
     attention, mlp = _find_additions(name, code, weights, seen, hidden, first_tensor(output))
     mixing = _mixing_child(name, code, weights, seen)
     groups = _find_groups(code, weights, seen, mixing, config)
@@ -112,18 +117,27 @@ def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any
         heads=inside_attention[-1].module if inside_attention else None,
         neurons=_last_dense(inside_mlp),
         groups=tuple(tuple(group) for group in groups),
+        in_place=in_place,
     )
 
 
 @dataclass
 class _Seen:
-    """One module's call during the examination of a block."""
+    """One module's call during the examination of a block, copied while it lasted: the block may
+    go on to add to any of it in place."""
 
     path: str
     module: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     output: Tensor
+    read: Any
+    """Its first argument itself, which keeps its place in memory; so does `made`, its output."""
+    made: Tensor
+
+    @property
+    def changed(self) -> bool:
+        return not torch.equal(self.made, self.output)
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -139,7 +153,11 @@ def _record(block: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: 
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any, path: str = path) -> None:
             tensor = first_tensor(output)
             if path and isinstance(tensor, Tensor):
-                seen.append(_Seen(path, module, args, kwargs, tensor))
+                copy = Call(args, kwargs).each(Tensor.clone)
+                read = args[0] if args else None
+                seen.append(
+                    _Seen(path, module, copy.args, copy.kwargs, tensor.clone(), read, tensor)
+                )
 
         handles.append(module.register_forward_hook(hook, with_kwargs=True))
     try:
@@ -255,18 +273,18 @@ def _find_groups(
         if is_router(s.module, s.path):
             continue
         if isinstance(s.module, nn.Linear | Conv1D):
-            read = _memory(s.args[0])
+            read = _memory(s.read)
             place = Place(s.path, "weight", isinstance(s.module, Conv1D), gain=gains.get(read))
             groups.setdefault(read, []).append(place)
             continue
         gain = gain_of(s.path, s.module, s.args, weights)
         if gain is not None:
-            gains[_memory(s.output)] = gain
+            gains[_memory(s.made)] = gain
         stacks = [n for n, p in s.module.named_parameters(recurse=False) if p.ndim == 3]
         for parameter in stacks:
             transposed = bool(getattr(s.module, "is_transposed", False))
             # The last stack reads what the others made of the module's input.
-            read = _memory(s.args[0]) if s.args and parameter != stacks[-1] else (0, 0)
+            read = _memory(s.read) if s.args and parameter != stacks[-1] else (0, 0)
             place = Place(s.path, parameter, transposed, gain=gains.get(read))
             groups[(s.path, parameter)] = [place]
     ordered = list(groups.values())
@@ -277,11 +295,12 @@ def _find_groups(
     for group in reading:
         inside = [p for p in group if p.module.startswith(f"{mixing}.")]
         fused: Literal["contiguous", "interleaved", "grouped"] | None = None
-        if len(inside) == 1 and config.model_type in INTERLEAVED:
-            fused = "interleaved"
-        elif len(inside) == 1:
-            kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-            fused = "contiguous" if kv_heads == config.num_attention_heads else "grouped"
+        if len(inside) == 1:
+            rows = inside[0].effective(weights[inside[0].key]).shape[-2]
+            if rows != 3 * config.num_attention_heads * head_size:
+                fused = "grouped"
+            else:
+                fused = "interleaved" if config.model_type in INTERLEAVED else "contiguous"
         group[:] = [
             replace(p, head_size=int(head_size), fused=fused) if p in inside else p for p in group
         ]

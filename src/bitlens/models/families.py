@@ -21,6 +21,13 @@ class Family:
     """Settings of a tiny model: `AutoConfig.for_model(model_type, **tiny)`."""
     notes: str = ""
     """What sets it apart."""
+    variant: str = ""
+    """Which of the architectures that transformers calls by this one name."""
+
+    @property
+    def key(self) -> str:
+        """Its own among all families: `gpt2`, `falcon-40b`."""
+        return "-".join(filter(None, (self.model_type, self.variant)))
 
 
 _TOKENS = {"vocab_size": 128, "bos_token_id": 0, "eos_token_id": 1}
@@ -78,6 +85,20 @@ FAMILIES = (
         "bloom",
         {**_TOKENS, "n_layer": 3, "hidden_size": 64, "n_head": 4},
         "ALiBi; residuals added inside attention and MLP; query, key and value fused head by head",
+    ),
+    Family(
+        "Falcon 7B",
+        "falcon",
+        {**_SIZES, "multi_query": True, "parallel_attn": True, "bias": False},
+        "parallel attention and MLP that share one norm, added in place; one key and value head",
+    ),
+    Family(
+        "Falcon 40B",
+        "falcon",
+        {**_SIZES, "new_decoder_architecture": True, "num_kv_heads": 2, "bias": False},
+        "parallel attention and MLP with a norm each, added in place; query, key and value fused "
+        "group by group",
+        "40b",
     ),
     Family("Llama", "llama", _LLAMA, "grouped queries"),
     Family("Mistral", "mistral", {**_LLAMA, "sliding_window": 8}, "sliding windows"),

@@ -1,6 +1,7 @@
 """From a folder or a hub id to a model and its tokenizer, in memory or left on disk."""
 
 import logging
+import re
 import shutil
 import tempfile
 import weakref
@@ -316,7 +317,7 @@ def _explained(source: ModelSource, error: Exception) -> BitlensError:
             "a model that transformers knows; code from a model is run only when asked for.",
             "read that code, then --trust-remote-code.",
         )
-    if "gated" in said.lower() or "401" in said or "403" in said:
+    if "gated" in said.lower() or re.search(r"\b40[13]\b", said):
         return BitlensError(
             f"{source.name} may not be read: {text}.",
             "a public model, or one whose licence you have accepted.",

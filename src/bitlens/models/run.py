@@ -86,6 +86,9 @@ class Block:
         edits = edits or {}
         # A fork may come from a stream of another dtype.
         hidden = hidden.to(self._device, self._dtype)
+        if self.names.in_place:
+            # Other streams may stand on the same states.
+            hidden = hidden.clone()
         call = call.each(lambda tensor: tensor.to(self._device))
         with ExitStack() as listening:
             kinds = [site(s).kind for s in sites]
@@ -153,6 +156,9 @@ def _capture(
     caught: dict[str, Tensor] = {}
     handles = []
 
+    def catch(kind: str, value: Tensor) -> None:
+        caught[kind] = value.clone() if names.in_place else value
+
     def output_of(kind: str, element: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             value = output[element] if isinstance(output, tuple) else output
@@ -162,13 +168,13 @@ def _capture(
                     "eager attention, which keeps its weights.",
                     "model.set_attn_implementation('eager') before anything is read.",
                 )
-            caught[kind] = value
+            catch(kind, value)
 
         return hook
 
     def input_of(kind: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any) -> None:
-            caught[kind] = args[0]
+            catch(kind, args[0])
 
         return hook
 
