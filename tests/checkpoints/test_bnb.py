@@ -16,7 +16,8 @@ from bitlens.compress.checkpoint import Checkpoint as Settings
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, load
-from bitlens.models.shell import Shell, strip
+from bitlens.models.shell import Shell
+from bitlens.models.strip import strip
 from bitlens.models.source import ModelSource
 from checkpoints.conftest import FAMILIES, TOKENS, check_laws, logits, opened, rows, weights
 

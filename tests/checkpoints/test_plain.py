@@ -161,7 +161,10 @@ def test_a_broken_record_is_refused(
 ) -> None:
     path = changed(folder_of("llama"), tmp_path / "made", lambda t: None)
     (path / "bitlens.json").write_text(text)
-    with pytest.raises(BitlensError, match=r"bitlens\.json (beside the weights cannot be read|is not JSON|is nested)"):
+    with pytest.raises(
+        BitlensError,
+        match=r"bitlens\.json (beside the weights cannot be read|is not JSON|is nested)",
+    ):
         opened(path, reference("llama"))
 
 

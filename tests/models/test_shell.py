@@ -6,7 +6,7 @@ import torch
 
 import tiny
 from bitlens.models.layout import Layout
-from bitlens.models.shell import strip
+from bitlens.models.strip import strip
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 

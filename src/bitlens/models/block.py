@@ -16,7 +16,8 @@ from transformers.pytorch_utils import Conv1D
 
 from bitlens.errors import BitlensError
 from bitlens.models.folding import Gain, gain_of, writers
-from bitlens.models.shell import Call, strip
+from bitlens.models.shell import Call
+from bitlens.models.strip import strip
 
 INTERLEAVED = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom", "falcon"})
 """Families whose fused query-key-value rows are [head, qkv, size], not [qkv, head, size]."""

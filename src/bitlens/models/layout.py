@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from bitlens.compress.compression import Map
 from bitlens.errors import BitlensError
 from bitlens.models.block import BlockLayout, block_weights, examine, first_tensor, is_router
-from bitlens.models.shell import Entry, Shell, strip
+from bitlens.models.shell import Entry, Shell
+from bitlens.models.strip import strip
 
 Kind = Literal["block", "router", "embedding", "unembedding", "norm", "bias", "other"]
 

@@ -8,10 +8,9 @@ seen: a document's numbers would depend on its company.
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from bitlens.models.structure import strip
+from bitlens.models.strip import strip
 
 _FOLLOW = ("dynamic", "longrope")
 

@@ -6,7 +6,6 @@ position embeddings, sliding windows) is what each block is then called with; th
 that the last stand-in hands on are what the final norm and the unembedding turn into logits.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from bitlens.models.rotary import RowByRow, length_dependent
+from bitlens.models.strip import strip
 
 Weights = Mapping[str, Tensor]
 
@@ -72,33 +74,6 @@ class _StandIn(nn.Module):
         return self._shell[0]._at_block(self._depth, args, kwargs)
 
 
-def strip(module: nn.Module, replace: Mapping[str, nn.Module] | None = None) -> nn.Module:
-    """A copy of the module's structure that shares its parameters and carries no hooks.
-
-    `replace` names submodules to put something else in place of; without it the whole tree is
-    copied, with it only the modules on the way to the replaced ones.
-    """
-    twin = copy.copy(module)
-    twin.__dict__ = dict(module.__dict__)
-    for hook in ("_hf_hook", "_old_forward", "forward"):
-        twin.__dict__.pop(hook, None)
-    twin._parameters = dict(module._parameters)
-    twin._buffers = dict(module._buffers)
-    twin._modules = dict(module._modules)
-    for name, child in module._modules.items():
-        if child is None:
-            continue
-        if replace is None:
-            twin._modules[name] = strip(child)
-        elif name in replace:
-            twin._modules[name] = replace[name]
-        else:
-            below = {p[len(name) + 1 :]: m for p, m in replace.items() if p.startswith(f"{name}.")}
-            if below:
-                twin._modules[name] = strip(child, below)
-    return twin
-
-
 class Shell:
     """The model without its blocks, run by its own forward."""
 
@@ -108,7 +83,8 @@ class Shell:
             f"{blocks_path}.{depth}": _StandIn(self, depth, block)
             for depth, block in enumerate(blocks)
         }
-        self.module = strip(model, stand_ins).eval()
+        self._rotaries = {path: RowByRow(found) for path, found in length_dependent(model)}
+        self.module = strip(model, {**stand_ins, **self._rotaries}).eval()
         self._depth = len(blocks)
         self._as_tuple = False
         self._until = self._depth - 1
@@ -166,6 +142,8 @@ class Shell:
         """
         self._calls, self._entry, self._injected = [], None, None
         self._until = self._depth - 1 if until is None else until
+        for rotary in self._rotaries.values():
+            rotary.lengths = None if mask is None else mask.sum(dim=1)
         try:
             functional_call(
                 self.module,
@@ -187,6 +165,8 @@ class Shell:
         """
         self._injected = hidden[None]
         self._until = self._depth - 1
+        for rotary in self._rotaries.values():
+            rotary.lengths = None
         try:
             output = functional_call(
                 self.module,
