@@ -23,7 +23,7 @@ def write(
     path: Path,
     kind: Any = None,
     tokens: list[str] | None = None,
-    **settings: float,
+    **settings: Any,
 ) -> Path:
     """The model's weights, its matrices in blocks of a kind; `settings` by their key override."""
     config: Any = model.config
@@ -78,7 +78,7 @@ def _finished(writer: Any, path: Path) -> Path:
     return path
 
 
-def _describe(writer: Any, config: Any, name: str, settings: dict[str, float]) -> None:
+def _describe(writer: Any, config: Any, name: str, settings: dict[str, Any]) -> None:
     whole = {
         "block_count": config.num_hidden_layers,
         "embedding_length": config.hidden_size,
@@ -100,9 +100,13 @@ def _describe(writer: Any, config: Any, name: str, settings: dict[str, float]) -
     for key, value in whole.items():
         if value is not None:
             writer.add_uint32(f"{name}.{key}", int(settings.get(key, value)))
-    for key, value in numbers.items():
-        if value is not None:
-            writer.add_float32(f"{name}.{key}", float(settings.get(key, value)))
+    scaling = {key: settings[key] for key in settings if key.startswith("rope.scaling")}
+    for key, value in (numbers | scaling).items():
+        value = settings.get(key, value)
+        if isinstance(value, str):
+            writer.add_string(f"{name}.{key}", value)
+        elif value is not None:
+            writer.add_float32(f"{name}.{key}", float(value))
 
 
 def _tensors(model: nn.Module, config: Any) -> Any:

@@ -3,11 +3,14 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
+import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
+from transformers import AddedToken, AutoTokenizer
 
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded, load
@@ -112,7 +115,6 @@ def test_the_reference_s_tokenizer_and_settings_are_said(
 @pytest.mark.parametrize(
     ("family", "settings", "found"),
     [
-        ("llama", {"rope.freq_base": 5e5}, "rope.freq_base is 500000"),
         ("llama", {"attention.head_count_kv": 4}, "attention.head_count_kv is 4"),
         ("llama", {"block_count": 4}, "block_count is 4"),
         ("gpt2", {}, "is a gpt2, tiny-llama a llama"),
@@ -125,6 +127,74 @@ def test_the_first_difference_is_named(
     with pytest.raises(BitlensError) as error:
         opened(path, reference("llama"))
     assert found in error.value.found
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "said"),
+    [
+        ("llama", {"rope.freq_base": 5e5}, '"rope_theta": 500000.0'),
+        ("llama", {"attention.layer_norm_rms_epsilon": 0.1}, "rms_norm_eps is 0.1"),
+        ("gpt2", {"attention.layer_norm_epsilon": 0.1}, "layer_norm_epsilon is 0.1"),
+        ("llama", {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}, '"factor": 4.0'),
+        ("qwen3_moe", {"expert_used_count": 1}, "num_experts_per_tok is 1"),
+    ],
+)
+def test_the_file_s_own_settings_are_used_and_said(
+    reference: Reference, family: str, settings: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """As in the same model with that in its config.json."""
+    model = reference(family)
+    checkpoint = opened(write(model.model, tmp_path / "own.gguf", **settings), model)
+    (line,) = checkpoint.own_settings
+    assert said in line and "in the reference" in line
+    by_hand = type(model.model)._from_config(copy.deepcopy(checkpoint.model.config)).eval()
+    by_hand.load_state_dict(model.model.state_dict())
+    assert torch.equal(logits(checkpoint.model), logits(by_hand))
+    assert not torch.allclose(logits(by_hand), logits(model.model), atol=1e-4)
+
+
+def test_scaling_that_it_cannot_read_is_refused(reference: Reference, tmp_path: Path) -> None:
+    """By name, or by numbers that are not the reference's."""
+    model = reference("llama")
+    path = write(model.model, tmp_path / "a.gguf", **{"rope.scaling.type": "longrope"})
+    with pytest.raises(BitlensError, match="by longrope, and they are default in the reference"):
+        opened(path, model)
+    factors = np.full(model.model.config.head_dim // 2, 2, np.float32)
+    whole = write(model.model, tmp_path / "b.gguf")
+    path = rewritten(whole, tmp_path / "c.gguf", added={"rope_freqs.weight": factors})
+    with pytest.raises(BitlensError, match=r"other numbers \(rope_freqs\.weight\)"):
+        opened(path, model)
+
+
+def test_spaces_in_added_tokens_are_the_same_tokens(
+    tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """llama.cpp writes a space for the sign that Gemma's tokenizer has for one; in added ones."""
+    folder = tiny_folder("llama")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([AddedToken("▁▁", normalized=False)])
+    tokenizer.save_pretrained(folder)
+    model = load(ModelSource(str(folder)), 1 << 34)
+    tokens = model.tokenizer.convert_ids_to_tokens(list(range(len(model.tokenizer))))
+    written = [token.replace("▁", " ") for token in tokens]
+    assert written != tokens
+    assert opened(write(model.model, tmp_path / "a.gguf", tokens=written), model).notes
+    written[tokens.index("a")] = " "
+    with pytest.raises(BitlensError, match="The tokenizers differ"):
+        opened(write(model.model, tmp_path / "b.gguf", tokens=written), model)
+
+
+def test_blocks_that_the_library_reads_otherwise_are_noticed(
+    reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = reference("llama")
+    path = write(model.model, tmp_path / "a.gguf", Kind.Q8_0)
+    right = gguf.quants.Q8_0.dequantize_blocks
+    monkeypatch.setattr(
+        gguf.quants.Q8_0, "dequantize_blocks", lambda blocks: np.roll(right(blocks), 1, 0) * 1.02
+    )
+    with pytest.raises(BitlensError, match=r"is not what its blocks in a\.gguf stand for"):
+        opened(path, model)
 
 
 def test_other_tokens_are_refused(reference: Reference, tmp_path: Path) -> None:

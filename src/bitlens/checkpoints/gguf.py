@@ -1,8 +1,6 @@
 """GGUF: one file with the weights in blocks, read into the reference's own architecture."""
 
-import copy
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -10,12 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from huggingface_hub import hf_hub_download
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
-from bitlens.checkpoints.checkpoint import Checkpoint, Request, Stored, library
+from bitlens.checkpoints.blocks import stand_for
+from bitlens.checkpoints.checkpoint import Checkpoint, Request, Stored, library, ordinary
+from bitlens.checkpoints.gguf_settings import says, take_settings
 from bitlens.checkpoints.pretrained import load_whole
-from bitlens.checkpoints.same import REMEDY, require_tokens
+from bitlens.checkpoints.same import REMEDY, other_settings, require_tokens
+from bitlens.checkpoints.second_reading import DIFFERENCE
 from bitlens.checkpoints.stored import dequantized, find, restored
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded, guarded
@@ -26,18 +29,14 @@ WRITTEN_AS = {"mistral": "llama", "gemma3_text": "gemma3", "cohere": "command-r"
 READ_AS = {"mistral": "llama"}
 """Those whose tensors transformers reads only under the other's name."""
 
-SETTINGS = {
+SIZES = {
     "block_count": "num_hidden_layers",
     "embedding_length": "hidden_size",
     "attention.head_count": "num_attention_heads",
     "attention.head_count_kv": "num_key_value_heads",
-    "attention.layer_norm_epsilon": "layer_norm_epsilon",
-    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
-    "rope.freq_base": "rope_theta",
     "expert_count": "num_experts",
-    "expert_used_count": "num_experts_per_tok",
 }
-"""What a file says about its model, and what the reference's configuration calls it."""
+"""What a file says about its shapes, and what the reference's configuration calls it."""
 
 EXPERTS = {"gate_up_proj": ("gate", "up"), "down_proj": ("down",)}
 
@@ -46,10 +45,10 @@ SUBGROUPS = {"Q2_K": 16, "Q3_K": 16, "Q4_K": 32, "Q5_K": 32, "Q6_K": 16}
 
 
 def open_file(request: Request) -> Checkpoint:
-    """The file's weights, dequantized, in matrices of the reference's dtype.
+    """The file's weights, dequantized, in ordinary matrices.
 
-    The file does not hold the whole configuration: the reference's is used, after every setting
-    that the file does hold was compared with it. Rows that llama.cpp reorders are put back.
+    The file does not hold the whole configuration: the rest of it is the reference's. Rows that
+    llama.cpp reorders are put back.
     """
     gguf = library("gguf", "gguf", needed_for="A .gguf file")
     if request.run == "kernels":
@@ -61,19 +60,18 @@ def open_file(request: Request) -> Checkpoint:
     reference, path = request.reference, _file(request)
     reader = _reader(gguf, path)
     tokens = _require_same(reference, path.name, reader)
-    dtype = reference.model.dtype
-    config, read_as = _configurations(reference, reader)
+    config, read_as = _configurations(reference, path.name, reader)
     model = load_whole(
         request,
         AutoModelForCausalLM,
         name=str(path.parent),
         gguf_file=path.name,
         config=read_as,
-        dtype=dtype,
+        dtype=torch.float32,
     )
-    stored = _described(gguf, reader, find(reference.model, model), read_as)
+    stored = _described(gguf, reader, find(reference.model, model), read_as, path.name)
     if read_as is not config:
-        model = dequantized(type(reference.model), config, stored, dtype, request.device)
+        model = dequantized(type(reference.model), config, stored, torch.float32, request.device)
         stored = restored(model, stored)
     notes = [
         f"{path.name} says only part of its model's settings; the rest are those of"
@@ -92,6 +90,7 @@ def open_file(request: Request) -> Checkpoint:
         fingerprint,
         stored,
         tuple(notes),
+        own_settings=other_settings(reference.model.config, config),
     )
 
 
@@ -126,15 +125,10 @@ def _reader(gguf: Any, path: Path) -> Any:
         ) from error
 
 
-def _says(reader: Any, key: str) -> Any:
-    field = reader.get_field(key)
-    return None if field is None else field.contents()
-
-
 def _require_same(reference: Loaded, name: str, reader: Any) -> bool:
     """Raises with the first difference from the reference; whether there were tokens to compare."""
     config = reference.model.config.get_text_config()
-    architecture = str(_says(reader, "general.architecture"))
+    architecture = str(says(reader, "general.architecture"))
     expected = WRITTEN_AS.get(config.model_type, config.model_type)
     if _plain(architecture) != _plain(expected):
         raise BitlensError(
@@ -149,11 +143,11 @@ def _require_same(reference: Loaded, name: str, reader: Any) -> bool:
             "the same quantization as bitlens makes it (bitlens list compressions), or another"
             " format.",
         )
-    for key, setting in SETTINGS.items():
-        found, own = _says(reader, f"{architecture}.{key}"), _setting(config, setting)
-        if None not in (found, own) and not math.isclose(found, own, rel_tol=1e-6):
+    for key, setting in SIZES.items():
+        found, own = says(reader, f"{architecture}.{key}"), getattr(config, setting, None)
+        if found is not None and own is not None and found != own:
             raise BitlensError(
-                f"{name} says {key} is {found:g}, in {reference.name} {setting} is {own:g}.",
+                f"{name} says {key} is {found}, in {reference.name} {setting} is {own}.",
                 "two models of one architecture and size.",
                 REMEDY,
             )
@@ -166,43 +160,44 @@ def _require_same(reference: Loaded, name: str, reader: Any) -> bool:
             "two models of one vocabulary.",
             REMEDY,
         )
-    tokens = _says(reader, "tokenizer.ggml.tokens")
+    tokens = says(reader, "tokenizer.ggml.tokens")
     if tokens:
-        require_tokens(reference, name, tokens)
+        added = reference.tokenizer.added_tokens_decoder
+        spaced = {number for number, token in added.items() if not token.special}
+        require_tokens(reference, name, tokens, spaced)
     return bool(tokens)
-
-
-def _setting(config: Any, name: str) -> Any:
-    if name == "rope_theta":
-        return (getattr(config, "rope_parameters", None) or {}).get(name)
-    return getattr(config, name, None)
 
 
 def _plain(architecture: str) -> str:
     return architecture.replace("_", "").replace("-", "")
 
 
-def _configurations(reference: Loaded, reader: Any) -> tuple[PreTrainedConfig, PreTrainedConfig]:
+def _configurations(
+    reference: Loaded, name: str, reader: Any
+) -> tuple[PreTrainedConfig, PreTrainedConfig]:
     """The twin's, and the one under which transformers reads the file."""
-    config = copy.deepcopy(reference.model.config)
+    config = ordinary(reference.model.config)
+    take_settings(config.get_text_config(), name, reader)
     if any(tensor.name == "output.weight" for tensor in reader.tensors):
         # Read as tied, the file's own unembedding would be dropped.
         config.tie_word_embeddings = False
-    name = READ_AS.get(config.model_type)
-    if name is None:
+    written = READ_AS.get(config.model_type)
+    if written is None:
         return config, config
     given = config.to_dict()
     for key in ("model_type", "architectures", "transformers_version"):
         given.pop(key, None)
-    return config, AutoConfig.for_model(name, **given)
+    return config, AutoConfig.for_model(written, **given)
 
 
 def _described(
-    gguf: Any, reader: Any, stored: Mapping[str, Stored], config: PreTrainedConfig
+    gguf: Any, reader: Any, stored: Mapping[str, Stored], config: PreTrainedConfig, file: str
 ) -> dict[str, Stored]:
-    """With the type in which the file holds each."""
+    """With the type in which the file holds each. One matrix of each kind and type is read a
+    second time, and refused where the numbers are not the same."""
+    tried = set()
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    written = str(_says(reader, "general.architecture"))
+    written = str(says(reader, "general.architecture"))
     architecture = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == written)
     names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
     described = {}
@@ -218,7 +213,29 @@ def _described(
             # A tied unembedding is stored once, as the embedding.
             found = [tensors["token_embd.weight"]]
         described[name] = replace(entry, **_type(gguf, found))
+        kind = (re.sub(r"\d+", "", name), described[name].format)
+        if kind not in tried and entry.weight().ndim > 1:
+            _require_numbers(file, name, described[name], found)
+        tried.add(kind)
     return described
+
+
+def _require_numbers(file: str, name: str, stored: Stored, tensors: list[Any]) -> None:
+    """Are these the numbers of the file, in whatever order? llama.cpp reorders rows."""
+    parts = []
+    for tensor in tensors:
+        shape = tuple(int(n) for n in reversed(tensor.shape))
+        parts.append(stand_for(tensor.tensor_type.name, tensor.data, shape))
+    if any(part is None for part in parts):
+        return
+    own = np.sort(np.concatenate([part.ravel() for part in parts if part is not None]))
+    theirs = np.sort(stored.weight().numpy().ravel())
+    if own.shape != theirs.shape or np.linalg.norm(own - theirs) > DIFFERENCE * np.linalg.norm(own):
+        raise BitlensError(
+            f"{name} ({stored.format}) is not what its blocks in {file} stand for.",
+            "one meaning of what is stored: a library that knows this type.",
+            "another version of gguf or transformers, or the model in another type.",
+        )
 
 
 def _type(gguf: Any, tensors: list[Any]) -> dict[str, Any]:
@@ -231,7 +248,7 @@ def _type(gguf: Any, tensors: list[Any]) -> dict[str, Any]:
 
 def _kind(gguf: Any, reader: Any) -> str:
     """The mixture of types as its maker called it, or else the type of most weights."""
-    file_type = _says(reader, "general.file_type")
+    file_type = says(reader, "general.file_type")
     if file_type is not None:
         try:
             return gguf.LlamaFileType(file_type).name.removeprefix("MOSTLY_").removeprefix("ALL_")
