@@ -17,8 +17,8 @@ from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, load
 from bitlens.models.shell import Shell
-from bitlens.models.strip import strip
 from bitlens.models.source import ModelSource
+from bitlens.models.strip import strip
 from checkpoints.conftest import FAMILIES, TOKENS, check_laws, logits, opened, rows, weights
 
 FOUR = {"load_in_4bit": True, "bnb_4bit_compute_dtype": torch.float32}
