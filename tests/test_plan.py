@@ -1,6 +1,7 @@
 """Laws of plans: which positions count, which are sampled, and where each belongs."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -312,6 +313,30 @@ def test_all_own_documents_may_be_replicates() -> None:
 @pytest.mark.parametrize(("interval", "shards"), [("jackknife", 20), ("bootstrap", 100)])
 def test_sums_by_shard_do_not_grow_with_the_documents(interval: str, shards: int) -> None:
     """However many documents there are, a bootstrap too draws from so many shards of them."""
-    plan = make_plan(with_bos([[3]] * 250), "all", 0, 64, interval)
+    plan = make_plan(with_bos([[30]] * 250), "all", 0, 64, interval)
     assert plan.sets[CORPUS].shards == shards == plan.sets[CORPUS].weights.shape[1]
     assert plan.sets[CORPUS].documents == 250
+
+
+@pytest.mark.parametrize("interval", ["jackknife", "bootstrap"])
+def test_copies_are_left_out_together(interval: str) -> None:
+    """Every document four times has the shards, the weights and the number of units of every
+    document once, and forks run on no document twice."""
+    once = tiny.corpus([[30 + n % 7] for n in range(50)])
+    many = replace(
+        once,
+        rows=once.rows * 4,
+        document=np.arange(200),
+        starts=np.zeros(200, dtype=np.int64),
+        document_names=tuple(map(str, range(200))),
+    )
+    for name in (CORPUS, SUBSET):
+        of_once, of_many = (
+            make_plan(corpus, "all", 0, 100, interval).sets[name] for corpus in (once, many)
+        )
+        assert of_many.documents == of_once.documents
+        assert np.array_equal(of_many.weights, of_once.weights)
+    shard = make_plan(many, "all", 0, 100, interval).sets[CORPUS].shard.reshape(4, 50)
+    assert (shard == shard[0]).all()
+    own = make_plan(once, "all", 0, 100, own={"heads": (many, 10)}).sets["heads"]
+    assert own.documents == 190

@@ -37,11 +37,12 @@ def about_tokens(corpus: Corpus, attention: str) -> Check:
     )
 
 
-def about_documents(documents: int) -> Check:
+def about_documents(documents: int, copies: int) -> Check:
     return Check(
         "enough documents",
         True if documents >= 200 else None if documents > 1 else False,
         f"{documents} document{'s' * (documents != 1)}, which are the sampling units"
+        + (f"; {copies:,} more are copies of these, and counted with them" if copies else "")
         + ("" if documents >= 200 else NARROW),
     )
 

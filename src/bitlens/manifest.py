@@ -93,8 +93,17 @@ def describe_corpus(corpus: Corpus, plan: Plan, model: str, seed: int, rule: str
         "bos": corpus.bos,
         "positions_rule": rule,
         "token_hash": corpus.token_hash,
-        "notes": list(corpus.notes),
+        "notes": [*corpus.notes, *_about_copies(corpus)],
     }
+
+
+def _about_copies(corpus: Corpus) -> list[str]:
+    if not corpus.copies:
+        return []
+    return [
+        f"Of {corpus.n_documents:,} documents {corpus.copies:,} are copies of others, word for "
+        f"word or nearly: all are read, but {corpus.n_units:,} are the sampling units."
+    ]
 
 
 def cell_entry(cell: Cell, status: str, reason: str | None) -> dict[str, Any]:

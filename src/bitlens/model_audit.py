@@ -380,7 +380,7 @@ class Audit:
             self.checks.append(check)
         attention = self.loaded.model.config._attn_implementation
         self.checks.append(about_tokens(self.corpus, attention))
-        self.checks.append(about_documents(self.corpus.n_documents))
+        self.checks.append(about_documents(self.corpus.n_units, self.corpus.copies))
 
     def _change(self, side: Side) -> Check:
         twin = self.twins[side.text]

@@ -60,10 +60,11 @@ class DocumentSet:
     """Documents over which something is averaged, and how they are replicated."""
 
     shard: Tensor
-    """`[documents of the corpus]`; only those in the set mean anything."""
+    """`[documents of the corpus]`; only those in the set mean anything. Copies share one."""
     weights: np.ndarray
     """`[replicates + 1, shards]`."""
     documents: int
+    """Copies counted once."""
     keys: Mapping[bool, np.ndarray]
     """(of predicting positions?) to the keys of all its positions, ascending."""
 
@@ -133,17 +134,20 @@ def make_plan(
     many of them, the first, are never left out."""
     n = len(corpus.document_names)
     present = np.bincount(corpus.document, minlength=n) > 0
-    chosen = _subset(present, seed)
+    chosen = _subset(np.unique(corpus.unit[present]), n, seed)
     batches = _batches(CORPUS, corpus, rule, seed, batch_tokens, device, chosen)
     of_subset = [b for b in batches if b.subset]
     sets = {
-        CORPUS: _document_set(batches, corpus, present, 0, seed, interval, device),
-        SUBSET: _document_set(of_subset, corpus, chosen, 0, seed, interval, device),
+        CORPUS: _document_set(batches, corpus, present, corpus.unit, 0, seed, interval, device),
+        SUBSET: _document_set(of_subset, corpus, chosen, corpus.unit, 0, seed, interval, device),
     }
     for name, (documents, fixed) in (own or {}).items():
         theirs = _batches(name, documents, "content", seed, batch_tokens, device)
-        everyone = np.ones(len(documents.document_names), dtype=bool)
-        sets[name] = _document_set(theirs, documents, everyone, fixed, seed, interval, device)
+        # These were drawn for the purpose: none is a copy.
+        everyone = np.arange(len(documents.document_names))
+        sets[name] = _document_set(
+            theirs, documents, everyone >= 0, everyone, fixed, seed, interval, device
+        )
         batches += theirs
     numbered = [replace(batch, number=number) for number, batch in enumerate(batches)]
     return Plan(tuple(numbered), sets)
@@ -162,12 +166,11 @@ def _batches(
     return [_token_batch(b, i, name, corpus, rule, seed, device) for i, b in enumerate(rows)]
 
 
-def _subset(present: np.ndarray, seed: int) -> np.ndarray:
-    """A seeded eighth of the documents, 32 at least where there are as many."""
-    documents = np.flatnonzero(present)
+def _subset(documents: np.ndarray, names: int, seed: int) -> np.ndarray:
+    """A seeded eighth of these documents, 32 at least where there are as many."""
     size = max(min(FEWEST_FORKED, len(documents)), -(-len(documents) // FORK_SHARE))
     keys = position_keys(seed, documents, np.full_like(documents, -1))
-    chosen = np.zeros(len(present), dtype=bool)
+    chosen = np.zeros(names, dtype=bool)
     chosen[documents[np.argsort(keys)[:size]]] = True
     return chosen
 
@@ -215,19 +218,22 @@ def _document_set(
     batches: Sequence[TokenBatch],
     corpus: Corpus,
     member: np.ndarray,
+    unit: np.ndarray,
     fixed: int,
     seed: int,
     interval: Interval,
     device: torch.device | str,
 ) -> DocumentSet:
     """Shards and replicates of the documents in `member`, the first `fixed` of which are in every
-    replicate."""
+    replicate. Whole units are left out, or drawn again: `unit` of each document."""
     documents = np.flatnonzero(member)[fixed:]
     sizes = np.bincount(corpus.document, weights=corpus.lengths, minlength=len(member))
+    units, of = np.unique(unit[documents], return_inverse=True)
+    together = np.bincount(of, weights=sizes[documents]).astype(int)
     shards = DRAWN if interval == "bootstrap" else SHARDS
     shard = np.zeros(len(member), dtype=np.int64)
     # Documents stand in the order of a hash of their text, so their numbers are keys.
-    shard[documents] = assign(sizes[documents].astype(int).tolist(), documents.tolist(), shards)
+    shard[documents] = assign(together.tolist(), units.tolist(), shards)[of]
     occupied = np.zeros(shard[documents].max() + 1, dtype=bool)
     keys = {}
     for predicting in (False, True):
@@ -240,4 +246,4 @@ def _document_set(
     if fixed:
         shard[:fixed] = weights.shape[1]
         weights = np.hstack([weights, np.ones((len(weights), 1))])
-    return DocumentSet(torch.from_numpy(shard).to(device), weights, len(documents), keys)
+    return DocumentSet(torch.from_numpy(shard).to(device), weights, len(units), keys)

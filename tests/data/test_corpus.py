@@ -141,7 +141,7 @@ def test_running_text_becomes_stretches_of_eight_windows(
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 99), budget=st.none() | st.integers(1, 300), order=st.randoms())
+@given(seed=st.integers(0, 99), budget=st.none() | st.integers(3, 300), order=st.randoms())
 def test_order_of_the_source_does_not_matter(
     with_bos: PreTrainedTokenizerFast,
     texts_of: TextsOf,
@@ -195,12 +195,44 @@ def test_budget_takes_whole_documents(
     assert other.document_names != make_corpus(texts, with_bos, 8, max_tokens=200).document_names
 
 
-def test_smallest_budget_takes_one_window(
-    with_bos: PreTrainedTokenizerFast, texts_of: TextsOf
+@pytest.mark.parametrize("budget", [3, 5, 8, 9, 16, 17])
+def test_at_most_means_at_most(
+    with_bos: PreTrainedTokenizerFast, texts_of: TextsOf, budget: int
 ) -> None:
-    """There is always something to measure."""
-    corpus = make_corpus(texts_of(LONG, LONG + "more"), with_bos, 8, max_tokens=1)
-    assert (len(corpus.rows), corpus.n_tokens) == (1, 8)
+    """No more tokens than asked for are read, BOS included; a window is cut where one alone would
+    be more, which is said."""
+    texts = texts_of(LONG, LONG + "more")
+    corpus = make_corpus(texts, with_bos, 8, max_tokens=budget)
+    assert corpus.n_tokens == (budget if budget < 8 else budget // 8 * 8)
+    whole = make_corpus(texts, with_bos, 8)
+    assert corpus.rows[0].tolist() == whole.rows[0][:budget].tolist()
+    assert any("the last one cut short" in note for note in corpus.notes)
+
+
+@pytest.mark.parametrize(("bos", "least"), [("yes", 3), ("no", 2)])
+def test_a_budget_leaves_something_to_predict(
+    with_bos: PreTrainedTokenizerFast, texts_of: TextsOf, bos: Bos, least: int
+) -> None:
+    """Two tokens of the text at least."""
+    assert make_corpus(texts_of(LONG), with_bos, 8, bos, max_tokens=least).n_tokens == least
+    with pytest.raises(BitlensError, match=f"at least {least}"):
+        make_corpus(texts_of(LONG), with_bos, 8, bos, max_tokens=least - 1)
+
+
+def test_copies_are_read_last_and_are_one_draw(
+    without_special: PreTrainedTokenizerFast, texts_of: TextsOf
+) -> None:
+    """A budget is spent on texts that differ while there are some; what is read twice is one unit
+    of sampling, which is said."""
+    texts = [f"{n} the {n} cat {n * n} sat {n + 7} on" for n in range(10)]
+    once = make_corpus(texts_of(*texts), without_special, 64)
+    five = make_corpus(texts_of(*texts * 5), without_special, 64)
+    part = make_corpus(texts_of(*texts * 5), without_special, 64, max_tokens=once.n_tokens)
+    assert part.token_hash == once.token_hash
+    assert (once.n_documents, once.n_units, once.copies) == (10, 10, 0)
+    assert (five.n_documents, five.n_units, five.copies) == (50, 10, 40)
+    assert five.unit.tolist() == list(range(10)) * 5
+    assert five.select([3, 13, 4]).n_units == 2
 
 
 def test_budget_tokenises_no_more_than_it_needs(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import compress, groupby
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
+from bitlens.data.copies import units
 from bitlens.data.files import Document
 from bitlens.data.texts import Texts
 from bitlens.errors import BitlensError
@@ -76,6 +79,30 @@ class Corpus:
         """Documents with at least one row here."""
         return len(np.unique(self.document))
 
+    @cached_property
+    def unit(self) -> NDArray[np.int64]:
+        """[document_names] the sampling unit of each document: copies are one draw of text, which
+        is called by the first of them."""
+        present, first = np.unique(self.document, return_index=True)
+        ends = np.append(first[1:], len(self.rows))
+        tokens = [
+            np.concatenate([row[self.bos :] for row in self.rows[start:end]])
+            for start, end in zip(first, ends, strict=True)
+        ]
+        unit = np.arange(len(self.document_names))
+        unit[present] = present[units(tokens)]
+        return unit
+
+    @property
+    def n_units(self) -> int:
+        """Documents with at least one row here, copies counted once."""
+        return len(np.unique(self.unit[self.document]))
+
+    @property
+    def copies(self) -> int:
+        """Documents that are copies of others here."""
+        return self.n_documents - self.n_units
+
     @property
     def n_tokens(self) -> int:
         """Tokens the model reads, BOS included."""
@@ -117,16 +144,22 @@ def make_corpus(
     A longer document becomes consecutive windows and stays one document; text without document
     marks becomes stretches of eight windows, each a document. With BOS every window begins with
     it and holds one token fewer of the text; `auto` follows the tokenizer. An EOS that the
-    tokenizer would append is left out. `max_tokens` takes documents in an order drawn by `seed`
-    and the text alone; the last is cut at the end of a window, and one window is the least.
+    tokenizer would append is left out. `max_tokens`, BOS included, takes documents in an order
+    drawn by `seed` and the text alone, what was there before word for word after all others; the
+    last is cut at the end of a window, and the first window where it alone would be too long.
     """
     if context < SHORTEST:
         raise BitlensError(
             f"The context is {context} tokens.", f"at least {SHORTEST}.", "--context 512"
         )
-    if max_tokens is not None and max_tokens < 1:
-        raise BitlensError(f"The budget is {max_tokens} tokens.", "at least 1.", "--tokens 100000")
     opening, opening_note = _opening(tokenizer, bos)
+    least = SHORTEST + (opening is not None)
+    if max_tokens is not None and max_tokens < least:
+        raise BitlensError(
+            f"The budget is {max_tokens} tokens.",
+            f"at least {least}, for there to be one to predict; 0 reads all of the text.",
+            "--tokens 100000",
+        )
     room = context - (opening is not None)
     found, pieces = _in_order(texts, tokenizer, room, seed)
     taken = _take(pieces, found, room, opening, max_tokens)
@@ -187,7 +220,7 @@ def _take(
     opening: int | None,
     max_tokens: int | None,
 ) -> _Taken:
-    """Documents one after the other until the budget is spent; the first window always fits.
+    """Documents one after the other until the budget is spent.
 
     No document gives more than its part of a budget shared by `SPREAD` documents (or by all of
     `found`, where there are fewer): a few long ones would leave nothing to resample.
@@ -201,14 +234,17 @@ def _take(
             taken.short += 1
             continue
         rows = _windows(ids, room, opening)
+        whole = sum(map(len, rows))
+        if not taken.names and len(rows[0]) > left:
+            rows = [rows[0][: int(left)], *rows[1:]]
         if cap is not None and len(rows) > cap:
             taken.capped += 1
             rows = rows[:cap]
         fitting = int(np.searchsorted(np.cumsum([len(row) for row in rows]), left, side="right"))
-        if kept := rows[: fitting if taken.names else max(fitting, 1)]:
+        if kept := rows[:fitting]:
             taken.names.append(name)
             taken.windows.append(kept)
-            taken.cut = len(kept) < len(rows)
+            taken.cut = sum(map(len, kept)) < whole
         if fitting < len(rows):
             break
         left -= sum(map(len, kept))
@@ -235,16 +271,27 @@ def _in_order(
         return hashlib.blake2b(data, key=key, digest_size=16).digest()
 
     if texts.marked:
-        documents = sorted(texts.documents, key=lambda document: rank(document.text.encode()))
-        return len(documents), _encode(documents, tokenizer)
+        ranks = [rank(document.text.encode()) for document in texts.documents]
+        order = _copies_last(ranks)
+        return len(order), _encode([texts.documents[n] for n in order], tokenizer)
     stretch = WINDOWS_A_STRETCH * room
     stretches = [
         (f"{name}, stretch {n}", ids)
         for name, whole in _encode(texts.documents, tokenizer)
         for n, ids in enumerate(np.split(whole, np.arange(stretch, len(whole), stretch)), 1)
     ]
-    stretches.sort(key=lambda piece: rank(piece[1].tobytes()))
-    return len(stretches), iter(stretches)
+    order = _copies_last([rank(ids.tobytes()) for _, ids in stretches])
+    return len(order), (stretches[n] for n in order)
+
+
+def _copies_last(ranks: Sequence[bytes]) -> list[int]:
+    """The order by rank; what has the rank of another before it, its copy, after all others."""
+    times: Counter[bytes] = Counter()
+    seen = []
+    for rank in ranks:
+        seen.append(times[rank])
+        times[rank] += 1
+    return sorted(range(len(ranks)), key=lambda n: (seen[n], ranks[n]))
 
 
 def _encode(
