@@ -275,7 +275,15 @@ MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "mo
     "twin",
 }
 """Who may import torch and transformers. Nobody else: results are read without them."""
-SHARED_BY_ANALYSES = {"analysis", "correlation", "flow", "halves", "neighbours", "survival"}
+SHARED_BY_ANALYSES = {
+    "analysis",
+    "correlation",
+    "flow",
+    "halves",
+    "known",
+    "neighbours",
+    "survival",
+}
 SHARED_BY_COMPRESSIONS = {"compression", "coverage", "rule", "settings", "text"} | {
     "activations",
     "eightbit",
@@ -366,13 +374,22 @@ def test_methods_do_not_import_each_other(package: str, shared: set[str]):
         "import bitlens.insights.prediction, bitlens.insights.shared, bitlens.insights.measured",
         "import bitlens.cli",
         "import bitlens; bitlens.Study; bitlens.Store; bitlens.load_study; bitlens.__version__",
+        "from bitlens.study import audit_of; refused(lambda: audit_of('demo', 'rtm:bits=4'))",
+        "from bitlens.study import audit_of; refused(lambda: audit_of('demo', 'INT4'))",
     ],
 )
 def test_results_are_read_without_torch(code: str):
-    """Neither torch nor transformers is loaded by what does not need a model."""
+    """Neither torch nor transformers is loaded by what does not need a model, mistakes that are
+    seen without one included."""
     loaded = "set(sys.modules) & {'torch', 'transformers'}"
+    given = "import sys, unittest; from bitlens.errors import BitlensError"
+    refused = "refused = lambda call: unittest.TestCase().assertRaises(BitlensError, call)"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; {code}; sys.exit(' '.join({loaded}) or None)"],
+        [
+            sys.executable,
+            "-c",
+            f"{given}; {refused}; {code}; sys.exit(' '.join({loaded}) or None)",
+        ],
         capture_output=True,
         text=True,
     )

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import tiny
-from bitlens.analyses import ANALYSES, Analysis
-from bitlens.analyses.analysis import Findings, Sample
+from bitlens.analyses import ANALYSES
+from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.behaviour import Behaviour
 from bitlens.analyses.geometry import Geometry
 from bitlens.data.corpus import Corpus

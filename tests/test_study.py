@@ -241,5 +241,5 @@ def test_files_that_cannot_be_a_study_are_refused(tmp_path: Path):
         load_study(large)
     with pytest.raises(BitlensError, match=r"Did you mean study\.yaml"):
         load_study(tmp_path / "stdy.yaml")
-    with pytest.raises(BitlensError, match="cannot be read"):
+    with pytest.raises(BitlensError, match="is a folder"):
         load_study(tmp_path)

@@ -14,8 +14,8 @@ import transformers
 from torch import Tensor, nn
 
 from bitlens import kept as cached
-from bitlens.analyses import ANALYSES, Analysis
-from bitlens.analyses.analysis import Reader, Shown
+from bitlens.analyses import ANALYSES
+from bitlens.analyses.analysis import Analysis, Reader, Shown
 from bitlens.analyses.features import Features, Placed
 from bitlens.analyses.transfer import Splice, Transfer
 from bitlens.calibrate import Wanted, calibrate

@@ -8,8 +8,8 @@ from importlib.metadata import version
 import numpy as np
 from tqdm import tqdm
 
-from bitlens.analyses import ANALYSES, Analysis
-from bitlens.analyses.analysis import Reader, Shown
+from bitlens.analyses import ANALYSES
+from bitlens.analyses.analysis import Analysis, Reader, Shown
 from bitlens.analyses.features import Features
 from bitlens.analyses.survival import PLACES
 from bitlens.analyses.transfer import Splice, Transfer

@@ -1,8 +1,10 @@
 """Names to classes, plug-ins by entry point, and what was probably meant."""
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from bitlens.errors import BitlensError
@@ -14,15 +16,29 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(close)}?" if close else ""
 
 
+def nearest_file(path: Path) -> str:
+    """Which of its neighbours did a path probably mean? A sentence, empty when none is near: of
+    names that say the same before the dot, or all but a letter or two."""
+    try:
+        neighbours = {found.name: found.stem.lower() for found in path.parent.iterdir()}
+    except (OSError, ValueError):
+        return ""
+    close = difflib.get_close_matches(path.stem.lower(), neighbours.values(), n=3, cutoff=0.76)
+    names = sorted(name for name, stem in neighbours.items() if stem in close)[:3]
+    return f"Did you mean {' or '.join(names)}?" if names else ""
+
+
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Classes by name. A plug-in package adds one through the entry-point group `group`."""
+    """Classes by name. A plug-in package adds one through the entry-point group `group`; of ours,
+    `modules` says where each is, so that a name is known before what it needs is loaded."""
 
-    def __init__(self, kind: str, group: str) -> None:
+    def __init__(self, kind: str, group: str, modules: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self._group = group
+        self._modules = modules or {}
         self._classes: dict[str, type[T]] = {}
         self._plugins_loaded = False
 
@@ -30,7 +46,7 @@ class Registry(Generic[T]):
         """Decorator: make a class known under a name. A name is taken once."""
 
         def add(cls: type[T]) -> type[T]:
-            if name in self._classes:
+            if name in self._classes or self._modules.get(name, cls.__module__) != cls.__module__:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             self._classes[name] = cls
             return cls
@@ -45,14 +61,22 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         self._load_plugins()
-        return iter(sorted(self._classes))
+        return iter(sorted({*self._modules, *self._classes}))
 
-    def __getitem__(self, name: str) -> type[T]:
-        self._load_plugins()
-        if name not in self._classes:
+    def __contains__(self, name: str) -> bool:
+        return name in set(self)
+
+    def require(self, name: str) -> None:
+        """BitlensError for a name that is none; nothing is loaded for one that is."""
+        if name not in self:
             raise BitlensError(
                 f"There is no {self.kind} called {name!r}.",
                 f"one of {', '.join(self)}.",
-                nearest(name, self._classes) or f"bitlens list shows every {self.kind}.",
+                nearest(name.lower(), self) or f"bitlens list shows every {self.kind}.",
             )
+
+    def __getitem__(self, name: str) -> type[T]:
+        self.require(name)
+        if name not in self._classes:
+            import_module(self._modules[name])
         return self._classes[name]

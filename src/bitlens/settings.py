@@ -18,9 +18,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
+from bitlens.foreign import read_bytes
 from bitlens.models.source import ModelSource
-from bitlens.registry import nearest
+from bitlens.registry import nearest, nearest_file
 
 LARGEST_FILE = 1 << 20
 """Bytes; a study is written by hand."""
@@ -70,7 +71,7 @@ def read_settings(path: str | Path) -> tuple[dict[str, Any], Where]:
     except RecursionError:
         raise _not_yaml(f"{path} is nested too deeply.") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise _not_yaml(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
+        raise _not_yaml(f"{path} is not YAML: {told(error)}.") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise _not_yaml(f"{path} holds {_shown(values)}.")
 
@@ -84,15 +85,14 @@ def read_settings(path: str | Path) -> tuple[dict[str, Any], Where]:
 
 
 def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise _not_yaml(f"{path} is larger than {LARGEST_FILE:,} bytes.")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")])
+    if not path.exists():
         raise BitlensError(
-            f"{path} cannot be read: {error.strerror}.", "a study in YAML.", near or "another path."
-        ) from None
+            f"There is no {path}.",
+            "a study in YAML.",
+            nearest_file(path) or "another path; it counts from the folder the command runs in.",
+        )
+    try:
+        return read_bytes(path, LARGEST_FILE).decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_yaml(f"{path} is not UTF-8: {error.reason}.") from None
 

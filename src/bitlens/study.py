@@ -19,7 +19,7 @@ from bitlens.demo import calibration_path, evaluation_path, model_path, sae_path
 from bitlens.errors import BitlensError
 from bitlens.home import without_home
 from bitlens.models.source import ModelSource
-from bitlens.registry import nearest
+from bitlens.registry import nearest_file
 from bitlens.sae.hub import FORM, find, is_release
 from bitlens.settings import Settings, path_of, read_settings, unknown
 
@@ -81,7 +81,9 @@ def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
     from bitlens.analyses import ANALYSES
 
     with _located():
-        return tuple(ANALYSES[name].name for name in names) or tuple(ANALYSES)
+        for name in names:
+            ANALYSES.require(name)
+    return names or tuple(ANALYSES)
 
 
 def _source(text: str) -> str:
@@ -226,11 +228,11 @@ def refuse_absent_saes(study: Study, option: str = "") -> None:
                 continue
             if folder.exists():
                 continue
-            near = nearest(folder.name, [p.name for p in folder.parent.glob("*/")])
             raise BitlensError(
                 f"{option or path_of(('models', m, 'saes', n))}: there is no folder {name}.",
                 f"a folder with an SAE, or {FORM}.",
-                near or "another path; it counts from the folder the command runs in.",
+                nearest_file(folder)
+                or "another path; it counts from the folder the command runs in.",
             )
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses import Analysis
-from bitlens.analyses.analysis import Findings, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
 from bitlens.readings import Pair, Positions, Reading
 from bitlens.stats.replicates import leave_one_out
 from bitlens.tally import Tally, Totals

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import pad
 
 import tiny
-from bitlens.analyses import ANALYSES, Analysis
-from bitlens.analyses.analysis import Outcome, Sample, Shown
+from bitlens.analyses import ANALYSES
+from bitlens.analyses.analysis import Analysis, Outcome, Sample, Shown
 from bitlens.analyses.features import Features
 from bitlens.analyses.heads import KINDS
 from bitlens.comparison import edited

@@ -1,16 +1,5 @@
-"""The analyses, one question a file; importing this registers them."""
+"""The analyses, one question a file; `ANALYSES` knows where each is."""
 
-from bitlens.analyses import attention, behaviour, features, geometry, heads, lens, transfer
-from bitlens.analyses.analysis import ANALYSES, Analysis
+from bitlens.analyses.known import ANALYSES
 
-__all__ = [
-    "ANALYSES",
-    "Analysis",
-    "attention",
-    "behaviour",
-    "features",
-    "geometry",
-    "heads",
-    "lens",
-    "transfer",
-]
+__all__ = ["ANALYSES"]

@@ -14,7 +14,6 @@ from bitlens.data.corpus import Corpus
 from bitlens.models.run import Edit
 from bitlens.readings import Pair
 from bitlens.records import Metric
-from bitlens.registry import Registry
 from bitlens.tally import Tally, Totals
 
 if TYPE_CHECKING:
@@ -156,6 +155,3 @@ class Analysis(ABC):
     def conclude(self, sites: Mapping[str, Totals], texts: Texts) -> Findings:
         """What can be said only when all sites are done."""
         return []
-
-
-ANALYSES: Registry[Analysis] = Registry("analysis", "bitlens.analyses")

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Outcome, Sample, Texts
+from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample, Texts
+from bitlens.analyses.known import ANALYSES
 from bitlens.models.sites import all_sites
 from bitlens.readings import Pair, Reading
 from bitlens.records import Metric

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
+from bitlens.analyses.known import ANALYSES
 from bitlens.readings import Pair
 from bitlens.records import Metric
 from bitlens.tally import Rows, Tally, Totals

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.correlation import normalised
 from bitlens.analyses.flow import CHANGED, flow
 from bitlens.analyses.halves import halves, seen
+from bitlens.analyses.known import ANALYSES
 from bitlens.analyses.neighbours import neighbours
 from bitlens.analyses.survival import METRICS, Sums, survival
 from bitlens.readings import Pair, Positions, Reading

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
 from bitlens.analyses.correlation import normalised
+from bitlens.analyses.known import ANALYSES
 from bitlens.readings import Pair
 from bitlens.records import Metric
 from bitlens.tally import Tally, Totals

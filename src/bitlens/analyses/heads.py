@@ -11,7 +11,6 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from bitlens.analyses.analysis import (
-    ANALYSES,
     Analysis,
     Findings,
     Outcome,
@@ -20,6 +19,7 @@ from bitlens.analyses.analysis import (
     Shown,
     Texts,
 )
+from bitlens.analyses.known import ANALYSES
 from bitlens.data.corpus import Corpus
 from bitlens.data.repeated import repeated
 from bitlens.models.sites import all_sites

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import ANALYSES, Analysis, Findings, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
+from bitlens.analyses.known import ANALYSES
 from bitlens.models.run import Edit
 from bitlens.readings import Pair, Reading
 from bitlens.records import Metric

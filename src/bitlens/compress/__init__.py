@@ -1,44 +1,5 @@
-"""Ways to make a twin, one a file; importing the package registers them."""
+"""Ways to make a twin, one a file; `compression.COMPRESSIONS` knows where each is."""
 
-from bitlens.compress import (
-    awq,
-    cast,
-    checkpoint,
-    codebook,
-    controls,
-    folded,
-    fp8,
-    gguf,
-    gptq,
-    hqq,
-    int8,
-    mixed,
-    prune,
-    quip,
-    rtn,
-    smoothquant,
-    squeezellm,
-)
 from bitlens.compress.text import format, parse
 
-__all__ = [
-    "awq",
-    "cast",
-    "checkpoint",
-    "codebook",
-    "controls",
-    "folded",
-    "format",
-    "fp8",
-    "gguf",
-    "gptq",
-    "hqq",
-    "int8",
-    "mixed",
-    "parse",
-    "prune",
-    "quip",
-    "rtn",
-    "smoothquant",
-    "squeezellm",
-]
+__all__ = ["format", "parse"]

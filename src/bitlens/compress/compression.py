@@ -1,16 +1,20 @@
 """What a compression is: frozen settings that turn the matrices of a block into other matrices."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
-from bitlens.compress.activations import Activations
-from bitlens.compress.inputs import Inputs, Statistic
 from bitlens.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from bitlens.compress.activations import Activations
+    from bitlens.compress.inputs import Inputs, Statistic
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,4 +104,23 @@ class Compression(ABC):
         it and the map's name, so the result does not depend on the order of calls."""
 
 
-COMPRESSIONS: Registry[Compression] = Registry("compression", "bitlens.compressions")
+_FILES = {
+    "nf4": "codebook",
+    "fp4": "codebook",
+    "noise": "controls",
+    "nothing": "controls",
+    **{
+        name: name
+        for name in (
+            *("awq", "cast", "checkpoint", "folded", "fp8", "gguf", "gptq", "hqq", "int8"),
+            *("mixed", "prune", "quip", "rtn", "smoothquant", "squeezellm"),
+        )
+    },
+}
+"""Names that are no file's own, and those that are."""
+
+COMPRESSIONS: Registry[Compression] = Registry(
+    "compression",
+    "bitlens.compressions",
+    {name: f"bitlens.compress.{file}" for name, file in _FILES.items()},
+)

@@ -12,6 +12,8 @@ from bitlens.errors import BitlensError
 Rules = tuple[tuple[str, Compression], ...]
 """Patterns of module paths, each with a compression. Written without the setting's name."""
 
+DEEPEST = 8
+"""Brackets within brackets; noise:like=[mixed:*=[rtn:bits=4]] has two."""
 _DESCRIBED: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "true"),
     int: ("a whole number", "4"),
@@ -120,6 +122,12 @@ def _pieces(text: str) -> Iterator[str]:
         depth += (character == "[") - (character == "]")
         if depth < 0:
             break
+        if depth > DEEPEST:
+            raise BitlensError(
+                f"{text[:40]!r}... has brackets more than {DEEPEST} deep.",
+                "a compression, or one within another.",
+                "noise:like=[rtn:bits=4]",
+            )
         if character == "," and depth == 0:
             yield text[start:place].strip()
             start = place + 1

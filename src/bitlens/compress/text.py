@@ -1,6 +1,7 @@
 """How is a compression written down? `rtn:bits=4,group=64`, `noise:like=[rtn:bits=4]`."""
 
 from dataclasses import MISSING, fields
+from re import fullmatch
 from typing import Any
 
 from bitlens.compress.compression import COMPRESSIONS, Compression
@@ -24,6 +25,7 @@ def parse(text: str) -> Compression:
     come first without its name; where there are rules, what is no setting is a pattern.
     `parse(format(c)) == c` for every `c`.
     """
+    _refuse_foreign(text)
     name, _, written = text.strip().partition(":")
     cls = COMPRESSIONS[name]
     settings = settings_of(cls)
@@ -55,6 +57,46 @@ def parse(text: str) -> Compression:
                 _example(name, settings),
             )
     return cls(**values)
+
+
+_ELSEWHERE = (
+    (r"(?:gguf:)?(q[458]_[01]|tq[12]_0|mxfp4)", "gguf:type={0}"),
+    (
+        r"(?:gguf:)?i?q([1-8])_.*",
+        "checkpoint:FILE.gguf, a file that llama.cpp wrote: K- and IQ-formats are not made here",
+    ),
+    (r"w8a8(?:[-_]int8)?", "smoothquant, or int8 (LLM.int8)"),
+    (r"w8a8[-_]fp8|w8a16[-_]fp8|(?:fp|float)8.*", "fp8"),
+    (r"w4a16|awq[-_]?int4", "awq:bits=4,group=128, gptq:bits=4,group=128 or rtn:bits=4,group=128"),
+    (r"(?:load[-_]in[-_])4bit|bnb[-_]?4bit|qlora", "nf4"),
+    (r"(?:load[-_]in[-_])8bit|bnb[-_]?8bit|bnb|bitsandbytes|llm\.int8(?:\(\))?", "int8"),
+    (r"(?:w|u?int|i|)([2-8])(?:a16|[-_ ]?bits?)?", "rtn:bits={0},group=128"),
+    (r"bf16|bfloat16", "cast:dtype=bfloat16"),
+    (r"fp16|float16|f16|half", "cast:dtype=float16"),
+    (r"[./~].*|.*\.(?:gguf|safetensors)", "checkpoint:PATH"),
+)
+"""How other tools call what is meant, in small letters, and what to write here."""
+
+
+def _refuse_foreign(text: str) -> None:
+    """What other tools write is refused with what it is called here, and so is a path that could
+    be written nowhere."""
+    name, _, written = text.strip().partition(":")
+    if not text.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise BitlensError(
+            f"{text} holds bytes that are no UTF-8.",
+            "a name that can be written down in results.",
+            "rename that file or folder.",
+        )
+    if name in COMPRESSIONS and not (name == "gguf" and written and "=" not in written):
+        return
+    for pattern, here in _ELSEWHERE:
+        if match := fullmatch(pattern, text.strip().lower()):
+            raise BitlensError(
+                f"{text!r} is no compression.",
+                f"its name here, one of {', '.join(COMPRESSIONS)}, with its settings.",
+                here.format(*match.groups()),
+            )
 
 
 def format(compression: Compression) -> str:

@@ -11,7 +11,7 @@ from bitlens.data.hub import FORM, PREFIX, read_hub
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
 from bitlens.errors import BitlensError
 from bitlens.foreign import open_regular
-from bitlens.registry import nearest
+from bitlens.registry import nearest_file
 from bitlens.visible import in_one_line
 
 
@@ -119,15 +119,7 @@ def _check_encodable(source: str, document: Document) -> None:
 
 
 def _missing(source: str, path: Path) -> BitlensError:
-    try:
-        neighbours = sorted(os.listdir(path.parent))
-    except OSError:
-        return BitlensError(
-            f"There is no {source}: its folder cannot be opened.", _KINDS, _hint(source)
-        )
-    return BitlensError(
-        f"There is no {source}.", _KINDS, nearest(path.name, neighbours) or _hint(source)
-    )
+    return BitlensError(f"There is no {source}.", _KINDS, nearest_file(path) or _hint(source))
 
 
 def _hint(source: str) -> str:

@@ -1,0 +1,14 @@
+"""Which analyses are there? Their names, and the file each is in."""
+
+from typing import TYPE_CHECKING
+
+from bitlens.registry import Registry
+
+if TYPE_CHECKING:
+    from bitlens.analyses.analysis import Analysis
+
+_NAMES = ("attention", "behaviour", "features", "geometry", "heads", "lens", "transfer")
+
+ANALYSES: "Registry[Analysis]" = Registry(
+    "analysis", "bitlens.analyses", {name: f"bitlens.analyses.{name}" for name in _NAMES}
+)
