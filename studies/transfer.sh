@@ -21,8 +21,8 @@ while read -r _ first second; do
     name:) model=$second ;;
     saes/*)
       site=$(basename "$first")
-      bitlens train-sae "$model" --dtype bfloat16 --site "${site%-*}" "${settings[@]}" --tokens 0 \
-        --out "$first" ;;
+      bitlens train-sae "$model" --dtype bfloat16 --compute bfloat16 --site "${site%-*}" \
+        "${settings[@]}" --tokens 0 --out "$first" ;;
   esac
 done < <(grep -E '^ +- (name:|saes/)' "$file")
 bitlens study "$file" --out "$out"

@@ -238,5 +238,5 @@ def test_rounded_activations_are_what_later_groups_meet(tmp_path: Path) -> None:
     twin = made(layout, rounded, tmp_path / "rounded")
     name = f"{layout.block_name(0)}.mlp.down_proj"
     assert not torch.equal(exact.heard[name].second, rounded.heard[name].second)
-    block = twin.block(0, layout.weights(0), layout.maps(0, layout.weights(0)))
+    block = twin.block(0, layout.block(0))
     assert len(block.roundings) == 7

@@ -72,13 +72,13 @@ def estimates(store: Store) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("family", "text"),
-    [("llama", "rtn:bits=3"), ("gpt2", "prune:sparsity=0.4"), ("qwen3_moe", "cast:dtype=bfloat16")],
+    [("llama", "rtn:bits=3"), ("gpt2", "prune:sparsity=0.4"), ("qwen3_moe", "rtn:bits=4")],
 )
 def test_every_analysis_sees_the_weights_in_the_folder(
     case: Callable[..., Case], short_texts: Path, tmp_path: Path, family: str, text: str
 ) -> None:
     """Attention patterns, heads and local errors of blocks among them: number by number what an
-    audit of the compression gives that made the folder; one in 16 bits computes in them."""
+    audit of the compression gives that made the folder."""
     made = case(family, text)
     there = audit(made.folder, f"checkpoint:{made.path}", short_texts, tmp_path / "there")
     here = estimates(audit(made.folder, text, short_texts, tmp_path / "here"))
@@ -123,8 +123,7 @@ def test_both_attend_alike(case: Callable[..., Case]) -> None:
 def matrices(twin: Twin, layout: Layout) -> dict[str, Tensor]:
     found = {}
     for depth in range(layout.depth):
-        weights = layout.weights(depth)
-        own = twin.block_weights(depth, weights, layout.maps(depth, weights))
+        own = twin.block_weights(depth, layout.block(depth))
         found |= {m.name: m.weight for group in layout.maps(depth, own) for m in group}
     return found
 
@@ -167,10 +166,26 @@ def test_half_precision_is_what_the_table_says(case: Callable[..., Case]) -> Non
     """Sixteen bits everywhere, and every matrix measured; norms that were exact stay so."""
     made = case(text="cast:dtype=bfloat16")
     twin = made.opened()
-    assert twin.dtype == torch.bfloat16
+    assert {p.dtype for p in twin.model().parameters()} == {torch.bfloat16}
     rows = twin.coverage()
     assert {row.bits for row in rows} == {16.0} and {row.format for row in rows} == {"bfloat16"}
     assert all(row.compressed and row.changed > 0.5 for row in rows if row.kind == "block")
+
+
+def test_half_precision_is_computed_as_the_reference_is(case: Callable[..., Case]) -> None:
+    """An ordinary folder in 16 bits holds weights, no arithmetic: bit for bit what transformers
+    computes of it in float32, and in 16 bits where the reference is computed in them."""
+    made = case(text="cast:dtype=bfloat16")
+    batch = tiny.batch([12, 7])
+    for compute in (torch.float32, torch.bfloat16):
+        layout = Layout(made.layout.model, compute)
+        twin = CheckpointTwin(layout, made.opened().compression, made.opened().checkpoint)
+        assert twin.dtype is None
+        sites = [f"resid.{n}" for n in range(layout.depth)]
+        found = tiny.readings(tiny.sweep(layout, [batch], sites, {"twin": twin}))
+        plain = AutoModelForCausalLM.from_pretrained(made.path, dtype=compute).eval()
+        own = tiny.own_states(plain, layout, batch)
+        assert all(torch.equal(found[("twin", site, 0)], own[site]) for site in sites)
 
 
 def test_an_unembedding_of_its_own_is_counted(case: Callable[..., Case], tmp_path: Path) -> None:

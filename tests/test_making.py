@@ -89,8 +89,7 @@ def matrices(twin: Twin) -> dict[str, Tensor]:
     """By name, as `[out, in]`, of every matrix of every block."""
     layout, found = twin.layout, {}
     for depth in range(layout.depth):
-        weights = layout.weights(depth)
-        own = twin.block_weights(depth, weights, layout.maps(depth, weights))
+        own = twin.block_weights(depth, layout.block(depth))
         found |= {m.name: m.weight for group in layout.maps(depth, own) for m in group}
     return found
 

@@ -228,10 +228,10 @@ def test_controls_have_the_energy_of_what_they_control(folder: Path, tmp_path: P
 
 def test_identical_twin_stops_the_run(folder: Path, tmp_path: Path) -> None:
     """A compression that changes nothing is refused, unless it is allowed or a control."""
-    same = small(folder, compressions=("cast:dtype=bfloat16",), controls=())
+    same = small(folder, compressions=("cast:dtype=fp8",), controls=())
     rounded = tmp_path / "rounded"
     shutil.copytree(folder, rounded)
-    model = AutoModelForCausalLM.from_pretrained(folder).bfloat16().float()
+    model = AutoModelForCausalLM.from_pretrained(folder).to(torch.float8_e4m3fn).float()
     model.save_pretrained(rounded)
     study = same.model_copy(update={"models": (ModelSource(str(rounded)),)})
     with pytest.raises(BitlensError, match="nothing was compressed"):
@@ -290,11 +290,30 @@ def test_one_identical_twin_of_a_study_fails_alone(folder: Path, tmp_path: Path)
     """In a study, a twin equal to its reference fails its own cells and no others."""
     rounded = tmp_path / "rounded"
     shutil.copytree(folder, rounded)
-    AutoModelForCausalLM.from_pretrained(folder).bfloat16().float().save_pretrained(rounded)
-    study = small(rounded, compressions=("cast:dtype=bfloat16", "rtn:bits=4"), controls=())
+    model = AutoModelForCausalLM.from_pretrained(folder).to(torch.float8_e4m3fn).float()
+    model.save_pretrained(rounded)
+    study = small(rounded, compressions=("cast:dtype=fp8", "rtn:bits=4"), controls=())
     cells = run(study, tmp_path / "out", "study", silent, keep_going=True).manifest()["cells"]
     status = {(c["compression"], c["status"]) for c in cells}
-    assert status == {("cast:dtype=bfloat16", "failed"), ("rtn:bits=4", "done")}
+    assert status == {("cast:dtype=float8_e4m3fn", "failed"), ("rtn:bits=4", "done")}
+
+
+def test_a_cast_of_what_is_stored_so_differs_in_its_arithmetic(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Of weights that bfloat16 holds a cast to it changes none, and is no copy all the same: what
+    it rounds is what it computes, and that is said."""
+    stored = tmp_path / "stored"
+    shutil.copytree(folder, stored)
+    AutoModelForCausalLM.from_pretrained(folder).bfloat16().save_pretrained(stored)
+    study = small(stored, compressions=("cast:dtype=bfloat16",), controls=())
+    manifest = run(study, tmp_path / "out", "audit", silent).manifest()
+    (check,) = (c for c in manifest["checks"] if c["name"].startswith("cast:dtype=bfloat16"))
+    assert check["passed"] and "computes in bfloat16, the reference in float32" in check["detail"]
+    assert "0.0% of all parameters changed" in check["detail"]
+    (model,) = manifest["models"]
+    assert (model["dtype"], model["compute"]) == ("bfloat16", "float32")
+    assert {t["dtype"] for t in manifest["twins"]} == {"bfloat16"}
 
 
 def test_a_twin_that_fails_late_costs_the_others_nothing(folder: Path, tmp_path: Path) -> None:

@@ -60,12 +60,10 @@ def tables(study: Study, out: Path) -> tuple[list[dict[str, Any]], list[dict[str
         ("llama", "gptq:bits=3"),
         ("llama", "nf4"),
         ("llama", "prune:sparsity=0.5"),
-        ("llama", "cast:dtype=bfloat16"),
         ("gpt2", "rtn:bits=4,group=8"),
-        ("gpt2", "cast:dtype=bfloat16"),
         ("gpt2", "rtn:bits=4,include=[*,wte]"),
         ("qwen3_moe", "gptq:bits=3"),
-        ("gpt_oss", "cast:dtype=bfloat16"),
+        ("gpt_oss", "rtn:bits=4,group=8"),
     ],
 )
 def test_an_audit_of_the_folder_is_one_of_the_twin(
@@ -80,6 +78,19 @@ def test_an_audit_of_the_folder_is_one_of_the_twin(
         exact = ("module", "kind", "compressed", "bits", "group", "parameters", "bytes", "changed")
         assert {k: one[k] for k in exact} == {k: two[k] for k in exact}
         assert (one["relative_error"] or 0) == pytest.approx(two["relative_error"] or 0, rel=1e-6)
+
+
+def test_of_a_cast_a_folder_keeps_the_weights_alone(
+    study: Callable[..., Study], tmp_path: Path
+) -> None:
+    """Stored in 16 bits it is computed in float32 as everything is: the weights are the cast's,
+    and what the cast's own arithmetic does besides is not in it."""
+    save(study("cast:dtype=bfloat16"), tmp_path / "twin", silent)
+    here, table = tables(study("cast:dtype=bfloat16"), tmp_path / "here")
+    there, other = tables(study(f"checkpoint:{tmp_path / 'twin'}"), tmp_path / "there")
+    assert [row["changed"] for row in table] == [row["changed"] for row in other]
+    kl = [next(row["value"] for row in rows if row["metric"] == "kl") for rows in (there, here)]
+    assert 0 < kl[0] < kl[1]
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3_moe"])
@@ -170,6 +181,28 @@ def test_half_the_size_is_no_copy(study: Callable[..., Study], tmp_path: Path) -
     rows = save(wide, tmp_path / "again", silent)
     assert not any(row.changed for row in rows)
     assert weights_hash(tmp_path / "half") == weights_hash(tmp_path / "again")
+
+
+def test_a_folder_in_16_bits_rounds_and_says_so(
+    study: Callable[..., Study], tmp_path: Path
+) -> None:
+    """What a compression makes of weights in 16 bits is more exact than they are: the folder holds
+    it rounded, its record names the matrices, and float32 keeps it."""
+    save(study("cast:dtype=bfloat16"), tmp_path / "half", silent)
+    said: list[str] = []
+    for dtype in ("auto", "float32"):
+        settings: dict[str, Any] = {"controls": (), "dtype": dtype}
+        rounding = audit_of(str(tmp_path / "half"), "rtn:bits=4,group=8", **settings)
+        save(rounding, tmp_path / dtype, said.append)
+    stored = [record(tmp_path / dtype)["stored"] for dtype in ("auto", "float32")]
+    assert [one["dtype"] for one in stored] == ["bfloat16", "float32"]
+    assert len(stored[0]["rounded to it"]) == 3 * 7 and not stored[1]["rounded to it"]
+    (line,) = (line for line in said if "is rounded to that" in line)
+    assert "stored in bfloat16" in line and "21 matrices" in line
+    narrow, wide = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / d).state_dict() for d in ("auto", "float32")
+    )
+    assert all(torch.equal(narrow[n], wide[n].bfloat16()) for n in narrow)
 
 
 @pytest.mark.parametrize("there", ["file", "full"])

@@ -63,7 +63,7 @@ def test_hidden_states_are_the_models_own(family: str, lengths: list[int]) -> No
 def test_half_precision_references(family: str, dtype: torch.dtype) -> None:
     """A reference in half precision is swept in it, bit for bit as the model computes; so is its
     twin in the other half precision."""
-    layout, batch = Layout(tiny.build(family, dtype)), tiny.batch([12, 7])
+    layout, batch = Layout(tiny.build(family, dtype), dtype), tiny.batch([12, 7])
     other = "float16" if dtype == torch.bfloat16 else "bfloat16"
     twins = {t: tiny.twin(layout, t) for t in ("rtn:bits=3", f"cast:dtype={other}")}
     found = tiny.readings(tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins))
@@ -331,14 +331,16 @@ def test_a_stream_that_overflows_is_reported_where_it_does() -> None:
 
 def test_a_reference_that_overflows_is_refused() -> None:
     """Without a finite reference there is nothing to compare with: the error says where it is
-    lost, and in which dtype it might not be."""
+    lost, and in which dtype it might not be. In that dtype it is not, of the same weights."""
     model = tiny.build("llama")
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight.mul_(1e5)
-    layout = Layout(model.half())
+    layout = Layout(model.half(), torch.float16)
     with pytest.raises(BitlensError) as caught:
         tiny.read(layout, resids(layout), tiny.batch([8, 8]))
-    assert "resid.1" in caught.value.found and "bfloat16" in caught.value.remedy
+    assert "resid.1" in caught.value.found and "--compute float32" in caught.value.remedy
+    wide = Layout(model.half())
+    assert torch.isfinite(tiny.read(wide, ["logits"], tiny.batch([8, 8]))["logits"]).all()
 
 
 @pytest.fixture

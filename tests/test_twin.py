@@ -135,7 +135,7 @@ def test_what_is_left_alone_is_shared() -> None:
     twin = tiny.twin(layout, "rtn:bits=3,include=[layers.1.mlp.down_proj]")
     for depth in range(layout.depth):
         weights = layout.weights(depth)
-        own = twin.block_weights(depth, weights, layout.maps(depth, weights))
+        own = twin.block_weights(depth, layout.block(depth))
         apart = {n for n in weights if own[n].data_ptr() != weights[n].data_ptr()}
         assert apart == ({"mlp.down_proj.weight"} if depth == 1 else set())
     assert twin.shell_weights() == {}

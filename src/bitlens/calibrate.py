@@ -24,7 +24,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.kept import Kept
 from bitlens.models.block import Place
-from bitlens.models.layout import Layout
+from bitlens.models.layout import BlockWeights, Layout
 from bitlens.models.products import at_products, one_expert_at_a_time
 from bitlens.models.run import Block
 from bitlens.models.shell import Call
@@ -63,7 +63,7 @@ def calibrate(
     went through a block, as `work` counts them.
     """
     batches = [torch.from_numpy(b).to(layout.device) for b in _even(corpus, batch_tokens)]
-    one = 2 * sum(b.numel() for b in batches) * layout.width * layout.dtype.itemsize
+    one = 2 * sum(b.numel() for b in batches) * layout.width * layout.compute.itemsize
     together = max(1, memory // one)
     missing = [(name, twin) for name, twin in wanted.items() if not twin.kept.complete]
     failed: dict[str, BitlensError] = {}
@@ -94,6 +94,7 @@ def _through_depth(
     layout: Layout, makers: dict[str, "_Maker"], batches: Sequence[Tensor]
 ) -> dict[str, BitlensError]:
     entries = [layout.shell.enter(tokens, None) for tokens in batches]
+    layout.shell.release()
     failed: dict[str, BitlensError] = {}
 
     def each(do: Callable[[_Maker], None]) -> None:
@@ -106,11 +107,11 @@ def _through_depth(
 
     each(lambda maker: maker.begin([entry.hidden for entry in entries]))
     for depth in range(layout.depth):
-        weights = layout.weights(depth)
-        maps = layout.maps(depth, weights)
+        weights = layout.block(depth)
         calls = [entry.calls[depth] for entry in entries]
-        each(partial(_Maker.block, depth=depth, weights=weights, maps=maps, calls=calls))
+        each(partial(_Maker.block, depth=depth, weights=weights, calls=calls))
     each(_Maker.finish)
+    layout.shell.release()
     return failed
 
 
@@ -133,27 +134,26 @@ class _Maker:
     def block(
         self,
         depth: int,
-        weights: Mapping[str, Tensor],
-        maps: Sequence[Sequence[Map]],
+        weights: BlockWeights,
         calls: Sequence[Call],
     ) -> None:
         """Compress a block, unless it is kept already, and let the hidden states through it."""
         layout, part = self.layout, f"block.{depth}"
         names = layout.block_layouts[depth]
-        block = Block(layout.callable_block(depth), names, weights)
+        block = Block(layout.callable_block(depth), names, weights.computed)
         chosen = [
             [(p, m) for p, m in zip(places, group, strict=True) if m.name in self.wanted.targets]
-            for places, group in zip(names.groups, maps, strict=True)
+            for places, group in zip(names.groups, weights.maps, strict=True)
         ]
         chosen = [group for group in chosen if group]
         everything = [m for group in chosen for _, m in group]
         if self.wanted.kept.has(part):
             for group in chosen:
-                _put(block, group, self.wanted.kept([m for _, m in group]))
+                kept = self.wanted.kept([m for _, m in group])
+                _put(block, group, [self._as_kept(result) for result in kept])
         elif chosen:
             results = self._compressed(block, chosen, calls)
             self.wanted.kept.add(part, everything, results)
-            # What goes on is what a sweep will read back: in the dtype it is kept in.
         last = depth == layout.depth - 1
         for n, (hidden, call) in enumerate(zip(self.hidden, calls, strict=True)):
             if not last or self._outside_blocks:
@@ -180,7 +180,12 @@ class _Maker:
     def _compress(self, maps: Sequence[Map], sums: "_Sums") -> list[Compressed]:
         inputs, note = sums.inputs(maps[0].name)
         made = self.wanted.compression.compress(maps, self.seed, self._survey, inputs)
-        return [replace(r, note="; ".join(filter(None, (r.note, note)))) for r in made]
+        return [self._as_kept(r, note) for r in made]
+
+    def _as_kept(self, result: Compressed, note: str = "") -> Compressed:
+        """In the dtype that a sweep will compute in: what is calibrated next must see the same."""
+        weight = result.weight.to(self.layout.compute)
+        return replace(result, weight=weight, note="; ".join(filter(None, (result.note, note))))
 
     def _gather(
         self,
@@ -218,7 +223,8 @@ class _Maker:
             module = self.layout.shell.module.get_submodule(m.name)
             if isinstance(module, nn.Embedding):
                 # Looked up in, not multiplied with: of a mixture, a part that needs no data.
-                made = self.wanted.compression.compress([m], self.seed, self._survey)
+                (one,) = self.wanted.compression.compress([m], self.seed, self._survey)
+                made = [self._as_kept(one)]
             else:
                 made = self._compress([m], self._after_the_norm(m, module))
             self.wanted.kept.add(f"shell.{m.name}", [m], made)
@@ -288,7 +294,7 @@ class _Sums:
                 raise BitlensError(
                     f"What {name} is multiplied with in calibration is not finite.",
                     "finite activations on the calibration documents.",
-                    "--dtype float32 or --dtype bfloat16, or other calibration documents.",
+                    "--compute float32, or other calibration documents.",
                 )
         return Inputs(self._count, **self._sums), "; ".join(filter(None, notes))
 
@@ -318,7 +324,7 @@ class _Sums:
 
 def _put(block: Block, group: Sequence[tuple[Place, Map]], results: Sequence[Compressed]) -> None:
     """Into the block's weights, as a twin would have them."""
-    for (place, map), result in zip(group, results, strict=True):
-        block.weights[place.key] = place.stored(result.weight.to(map.weight.dtype))
+    for (place, _), result in zip(group, results, strict=True):
+        block.weights[place.key] = place.stored(result.weight)
         if result.activations is not None:
             block.roundings[place.key] = result.activations

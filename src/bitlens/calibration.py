@@ -137,6 +137,7 @@ def made_by(layout: Layout, loaded: Loaded, seed: int, **settings: Any) -> dict[
     return {
         "weights": loaded.fingerprint,
         "dtype": str(layout.dtype),
+        "compute": str(layout.compute),
         "seed": seed,
         "device": layout.device.type,
         "attention": loaded.attention,

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from bitlens.checkpoints import Checkpoint
 from bitlens.compress.compression import Compressed, Compression, Map
 from bitlens.compress.coverage import Row, measure, tied
-from bitlens.models.layout import Layout, Parameter
+from bitlens.models.compute import computed
+from bitlens.models.layout import BlockWeights, Layout, Parameter
 from bitlens.models.run import Block, Rounding
 from bitlens.models.shell import Entry, Shell
 from bitlens.twin import Twin
@@ -27,7 +28,7 @@ class _Blank:
 
 class CheckpointTwin(Twin):
     """Runs the checkpoint's own blocks, embedding and unembedding, with the names of its
-    reference's parts."""
+    reference's parts: real kernels in their own dtype, ordinary matrices in the reference's."""
 
     def __init__(self, layout: Layout, compression: Compression, checkpoint: Checkpoint) -> None:
         super().__init__(layout, compression)
@@ -38,14 +39,15 @@ class CheckpointTwin(Twin):
             # Both streams must multiply alike, or their difference would not be the weights'.
             model.set_attn_implementation(attention)
         self._blocks = list(model.get_submodule(layout.blocks_path).children())
-        self._own_shell = Shell(model, layout.blocks_path)
+        compute = None if checkpoint.kernels else layout.compute
+        self._own_shell = Shell(model, layout.blocks_path, compute)
         self._own_shell.returns_tuple(layout.shell.hands_on_tuples)
         self._table: list[Row] = []
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Compute dtype."""
-        return self.checkpoint.model.dtype
+    def dtype(self) -> torch.dtype | None:
+        """Compute dtype of real kernels; None: the reference's."""
+        return self.checkpoint.model.dtype if self.checkpoint.kernels else None
 
     @property
     def entry_key(self) -> str:
@@ -58,16 +60,25 @@ class CheckpointTwin(Twin):
 
     def leave(self, states: Tensor) -> Tensor:
         """`[n, width]` after the last block to `[n, vocabulary]`."""
-        return self._own_shell.leave(states.to(self.dtype))
+        return self._own_shell.leave(states.to(self.dtype or self.layout.compute))
 
-    def block(self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]) -> Block:
+    def release(self) -> None:
+        """Let go of what was cast to enter or to leave; it is cast again when it is needed."""
+        self._own_shell.release()
+
+    def block(self, depth: int, weights: BlockWeights) -> Block:
         """Its own block, whatever the reference's is."""
         names = self.layout.block_layouts[depth]
         blanks: dict[str, Rounding] = {}
         if self.checkpoint.padding_matters:
             places = [place for group in names.groups for place in group]
             blanks = {p.key: _Blank() for p in places if p.parameter == "weight"}
-        return Block(self._blocks[depth], names, {}, blanks)
+        own: dict[str, Tensor] = {}
+        if not self.checkpoint.kernels:
+            stored = self.checkpoint.model.dtype
+            parameters = self._blocks[depth].named_parameters()
+            own = {n: computed(p.detach(), stored, self.layout.compute) for n, p in parameters}
+        return Block(self._blocks[depth], names, own, blanks)
 
     def matched(self, maps: Sequence[Map]) -> list[Compressed]:
         """What the checkpoint holds for these maps, for noise of the same size."""

@@ -8,6 +8,7 @@ import torch
 
 from bitlens.compress import coverage
 from bitlens.data.corpus import Corpus
+from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
 from bitlens.records import Check
 from bitlens.sides import Side
@@ -47,10 +48,22 @@ def about_documents(documents: int, copies: int) -> Check:
     )
 
 
-def about_change(side: Side, rows: Sequence[coverage.Row], allowed: bool) -> Check:
-    """Does the twin differ from its reference? An error where it does not and should."""
-    coverage.require_change(rows, allowed)
+def about_change(
+    side: Side, rows: Sequence[coverage.Row], allowed: bool, compute: torch.dtype
+) -> Check:
+    """Does the twin differ from its reference, which computes in `compute`? An error where it does
+    not and should."""
     total = coverage.total(rows)
+    own = side.compression.compute_dtype
+    if own is not None and own != compute:
+        names = [str(dtype).removeprefix("torch.") for dtype in (own, compute)]
+        return Check(
+            f"{side.text}: what differs",
+            True,
+            f"it computes in {names[0]}, the reference in {names[1]}; {total.changed:.1%} of all "
+            "parameters changed",
+        )
+    coverage.require_change(rows, allowed)
     if side.compression.name == "nothing":
         return Check(f"{side.text}: weights are equal", total.changed == 0, "as they should be")
     errors = [r.relative_error for r in rows if r.compressed and r.relative_error is not None]
@@ -75,7 +88,8 @@ def check_forward(layout: Layout, corpus: Corpus) -> tuple[Check, float]:
     the seconds that the latter took for a token."""
     device = layout.device
     tokens = torch.from_numpy(corpus.rows[0][:512]).long().to(device)[None]
-    expected = layout.model(input_ids=tokens, use_cache=False).logits[0]
+    with computing(layout.model, layout.blocks, layout.dtype, layout.compute):
+        expected = layout.model(input_ids=tokens, use_cache=False).logits[0]
     started = time.perf_counter()
     found = layout.forward(tokens)
     seconds = time.perf_counter() - started

@@ -24,6 +24,8 @@ class Comparison:
     """Which set of documents: the corpus, its subset, or the analysis' own."""
     forks: Mapping[str, Stream] = field(default_factory=dict)
     """Forks with an edit that it reads besides, by whose they are and the name of the edit."""
+    floor: bool = False
+    """Whether it measures the compute floor: its stream runs on the subset only."""
     alone: Mapping[str, Stream] = field(default_factory=dict)
     """By site, the twin's block on the reference's input, where it is read besides."""
 
@@ -46,19 +48,24 @@ def comparisons(
     twins: Sequence[str],
     sites: Mapping[str, Sequence[str]],
     own: Collection[str] = (),
+    floors: Collection[str] = (),
 ) -> list[Comparison]:
     """What is to be compared. `sites`: by analysis, where it looks (already narrowed by the
-    user); `own`: the analyses that read documents of their own."""
+    user); `own`: the analyses that read documents of their own; `floors`: twins that measure the
+    compute floor, of the outputs alone."""
     found = []
     for analysis in analyses:
         names = tuple(sites[analysis.name])
         documents = analysis.name if analysis.name in own else CORPUS
+        for twin in floors if analysis.outputs else ():
+            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, SUBSET, floor=True))
         for twin in twins:
             forks = edited(analysis, twin)
             read = SUBSET if forks else documents
             blocks = [name for name in names if "." in name] if analysis.beside_local else []
             alone = {name: local(twin, site(name).depth) for name in blocks}
-            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, read, forks, alone))
+            whole = Comparison(analysis, twin, CUMULATIVE, twin, names, read, forks, alone=alone)
+            found.append(whole)
             depths = sorted({site(name).depth for name in names}) if analysis.local else []
             for depth in depths:
                 here = tuple(name for name in names if site(name).depth == depth)
@@ -92,7 +99,8 @@ def streams(wanted: Sequence[Comparison]) -> list[Stream]:
             fork = local(comparison.twin, site(comparison.sites[0]).depth)
             found.setdefault(fork.name, fork)
         else:
-            found.setdefault(comparison.twin, Stream(comparison.twin, comparison.twin))
+            own = Stream(comparison.twin, comparison.twin, subset=comparison.floor)
+            found.setdefault(comparison.twin, own)
             for fork in comparison.besides:
                 found.setdefault(fork.name, fork)
     return list(found.values())

@@ -97,7 +97,7 @@ def _kept(folder: Path) -> str:
 def _demo(folder: Path) -> str:
     try:
         loaded = load(ModelSource(str(folder), device="cpu"), psutil.virtual_memory().available)
-        layout = Layout(loaded.model)
+        layout = Layout(loaded.model, loaded.compute)
     except BitlensError as error:
         return f"does not load: {error.found}"
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())

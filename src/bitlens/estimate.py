@@ -112,7 +112,7 @@ def control_of(compression: str, twins: Sequence[TwinRecord]) -> str | None:
 
     None for a control itself, and where no control came through.
     """
-    controls = [twin for twin in twins if twin.control and twin.status == "done"]
+    controls = [t for t in twins if t.control and not t.floor and t.status == "done"]
     if any(twin.compression == compression and twin.control for twin in twins):
         return None
     noise = [twin.compression for twin in controls if twin.like == compression]

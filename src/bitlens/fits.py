@@ -42,7 +42,7 @@ def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
     loaded = load(source, free_memory(source))
     for note in loaded.notes:
         say(note)
-    layout = Layout(loaded.model)
+    layout = Layout(loaded.model, loaded.compute)
     corpus = evaluation(study, loaded, layout, study.seeds[0])
     plan = _plan(study, layout, corpus)
     found = fit_saes(source.saes, layout, plan, corpus, loaded.name, True, plan.positions)

@@ -92,11 +92,11 @@ class Kept:
                 pass
 
     def add(self, part: str, maps: Sequence[Map], results: Sequence[Compressed]) -> None:
-        """Keep what became of these maps, in the dtype of their reference."""
+        """Keep what became of these maps, in the dtype that it was handed over in."""
         tensors: dict[str, Tensor] = {}
         about: dict[str, str] = {}
         for map, result in zip(maps, results, strict=True):
-            tensors[map.name] = result.weight.to(map.weight.dtype).contiguous().cpu()
+            tensors[map.name] = result.weight.contiguous().cpu()
             entry: dict[str, Any] = {
                 "bits": result.bits,
                 "group": result.group,

@@ -207,9 +207,10 @@ class Making:
         if not isinstance(compression, Checkpoint) or text in self._opened:
             return
         checkpoint = open_checkpoint(compression, self.loaded, self.trust_remote_code)
-        self._opened[text] = CheckpointTwin(self.layout, compression, checkpoint)
+        twin = self._opened[text] = CheckpointTwin(self.layout, compression, checkpoint)
         runs = "real kernels" if checkpoint.kernels else "dequantized weights"
-        detail = " ".join([f"{checkpoint.format}, run as {runs}.", *checkpoint.notes])
+        notes = [*checkpoint.notes, *_other_arithmetic(twin)]
+        detail = " ".join([f"{checkpoint.format}, run as {runs}.", *notes])
         self.say(f"{text}: {detail}")
         self.checks.append(Check(f"{text}: what runs", True, detail))
         for name, found, what in (
@@ -308,6 +309,15 @@ class Making:
         self.failed[text] = str(error)
 
 
+def _other_arithmetic(twin: Twin) -> Iterator[str]:
+    """That it computes in a dtype of its own."""
+    if twin.dtype not in (None, twin.layout.compute):
+        own, reference = (
+            str(dtype).removeprefix("torch.") for dtype in (twin.dtype, twin.layout.compute)
+        )
+        yield f"It computes in {own}, the reference in {reference}."
+
+
 def load_whole(study: Study) -> tuple[Loaded, Layout]:
     """The model of a study of one, in memory."""
     (source,) = study.models
@@ -318,7 +328,7 @@ def load_whole(study: Study) -> tuple[Loaded, Layout]:
             "room for the model and a copy of it.",
             "a machine with more memory, or --dtype bfloat16.",
         )
-    return loaded, Layout(loaded.model)
+    return loaded, Layout(loaded.model, loaded.compute)
 
 
 def make_one(study: Study, say: Callable[[str], None]) -> tuple[Making, Side, Twin]:

@@ -21,6 +21,7 @@ from bitlens.models.load import Loaded
 from bitlens.models.source import ModelSource
 from bitlens.plan import Plan
 from bitlens.records import Cell, Check, TwinRecord
+from bitlens.sides import Side
 from bitlens.study import Study
 from bitlens.twin import Twin
 
@@ -50,6 +51,7 @@ def describe_model(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[
         "parameters": sum(p.numel() for p in layout.model.parameters()),
         "bytes": loaded.weight_bytes,
         "dtype": str(layout.dtype).removeprefix("torch."),
+        "compute": str(layout.compute).removeprefix("torch."),
         "device": str(layout.device),
         "attention": loaded.model.config._attn_implementation,
         "from_disk": loaded.offloaded,
@@ -58,22 +60,18 @@ def describe_model(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[
 
 
 def twin_record(
-    text: str,
-    control: bool,
-    like: str | None,
-    twin: Twin | None,
-    reference: torch.dtype,
-    reason: str | None,
+    side: Side, twin: Twin | None, reference: torch.dtype, reason: str | None
 ) -> TwinRecord:
     made = twin if reason is None else None
     total = coverage.total(made.coverage()) if made is not None else None
     return TwinRecord(
-        text,
-        control,
-        like,
+        side.text,
+        side.control,
+        side.like,
         total.bits if total else None,
         total.bytes if total else None,
         str((twin and twin.dtype) or reference).removeprefix("torch."),
+        side.floor,
         len(made.rounded) if made is not None else 0,
         "failed" if reason else "done",
         reason,

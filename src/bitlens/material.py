@@ -91,7 +91,7 @@ class Ground:
 
     @property
     def trained_on(self) -> TrainedOn:
-        dtype = str(self.layout.dtype).removeprefix("torch.")
+        dtype = str(self.layout.compute).removeprefix("torch.")
         return TrainedOn(self.loaded.name, self.corpus.context, self.corpus.bos, dtype)
 
     def plan(self, corpus: Corpus) -> Plan:
@@ -120,6 +120,7 @@ class Ground:
             "model": self.loaded.name,
             "weights": self.loaded.fingerprint,
             "dtype": str(self.layout.dtype),
+            "compute": str(self.layout.compute),
             "site": self.place,
             "held out": self.held.token_hash,
             "positions": self.study.positions,
@@ -184,7 +185,7 @@ def ground(study: Study, streams: Sequence[str], name: str, say: Callable[[str],
     loaded = load(model, memory)
     for note in loaded.notes:
         say(note)
-    layout = Layout(loaded.model)
+    layout = Layout(loaded.model, loaded.compute)
     place = _place(name, layout)
     corpus = evaluation(study, loaded, layout, study.seeds[0])
     return Ground(study, streams, loaded, layout, place, corpus, corpus, memory, say)

@@ -14,12 +14,13 @@ from bitlens.analyses.features import Features
 from bitlens.analyses.survival import PLACES
 from bitlens.analyses.transfer import Splice, Transfer
 from bitlens.checks import about_change, about_documents, about_layout, about_tokens, check_forward
-from bitlens.comparison import comparisons
+from bitlens.comparison import Comparison, comparisons
 from bitlens.contexts import contexts
 from bitlens.data.corpus import Corpus
 from bitlens.data.shown import CorpusTexts
 from bitlens.errors import BitlensError
 from bitlens.evaluation import evaluation
+from bitlens.floors import about_floor, announced, floors
 from bitlens.making import BATCH_TOKENS, Making
 from bitlens.manifest import Done, cell_entry, describe_corpus, describe_model, twin_record
 from bitlens.measure import Measurement
@@ -27,7 +28,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
-from bitlens.plan import CORPUS, Plan, make_plan
+from bitlens.plan import CORPUS, SUBSET, Plan, make_plan
 from bitlens.records import Cell, Check, Value
 from bitlens.saes import Fitted, fit_saes
 from bitlens.sides import Side, sides
@@ -74,7 +75,7 @@ class Audit:
         if any(ANALYSES[name].patterns for name in names):
             # Only eager attention hands out its weights, and both streams must use the same.
             _make_eager(self.loaded)
-        self.layout = Layout(self.loaded.model)
+        self.layout = Layout(self.loaded.model, self.loaded.compute)
         self.corpus = evaluation(study, self.loaded, self.layout, seed)
         self.texts = CorpusTexts(self.corpus, self.loaded.tokenizer)
         self.seconds_per_token: float | None = None
@@ -117,11 +118,20 @@ class Audit:
             self.keep_going,
         )
         self.twins = self.making.twins(wanted)
+        own = {text: twin.dtype for text, twin in self.twins.items() if twin.dtype is not None}
+        floored = floors(wanted, own, self.layout.compute)
+        for line in announced(floored, self.loaded.name, self.layout.compute):
+            self.say(line)
+        self.twins |= self.making.twins(floored)
+        wanted = [*wanted, *floored]
         self._lose(self.making.failed)
         self.failed |= self._without_predictions(wanted)
         self.checks += self.making.checks
         self.cells = {
-            (side.text, a.name): self._cell(side, a) for side in wanted for a in self.analyses
+            (side.text, a.name): self._cell(side, a)
+            for side in wanted
+            for a in self.analyses
+            if a.outputs or not side.floor
         }
         missing = [
             key
@@ -137,7 +147,7 @@ class Audit:
             if side.text in self.lost:
                 continue
             try:
-                self.checks.append(self._change(side))
+                self.checks.append(self._floor(side) if side.floor else self._change(side))
             except BitlensError as error:
                 if not self.keep_going:
                     raise
@@ -261,6 +271,7 @@ class Audit:
             "tokens": corpus.token_hash,
             "positions": self.study.positions,
             "dtype": str(next(model.parameters()).dtype),
+            "compute": str(self.loaded.compute),
             "attention": model.config._attn_implementation,
             "device": next(p.device.type for p in model.parameters() if p.device.type != "meta"),
             "versions": [version(name) for name in ("torch", "transformers")],
@@ -271,16 +282,14 @@ class Audit:
         }
         if analysis.name in self.own:
             settings["tokens"] = self.own[analysis.name][0].token_hash
+        if side.floor:
+            settings["documents"] = SUBSET
         settings |= self.making.origin(side.compression)
         return Cell(self.loaded.name, side.text, analysis.name, self.seed, settings)
 
     def _sweep(self, wanted: Sequence[Side], missing: Sequence[Key]) -> None:
         """Everything missing in one sweep, then what it shows in a second."""
-        asked = [
-            c
-            for c in comparisons(self.analyses, list(self.twins), self.sites, self.own)
-            if (c.twin, c.analysis.name) in missing
-        ]
+        asked = [c for c in self._comparisons(wanted) if (c.twin, c.analysis.name) in missing]
         needed = {text: self.twins[text] for text, _ in missing}
         identity = Cell("", "", "", self.seed, {"cells": sorted(self.cells[k].id for k in missing)})
         plan = self.plan(self.own)
@@ -310,6 +319,11 @@ class Audit:
                 f"{first} failed: {lost[first]}", "weights it can hold.", "other settings."
             )
 
+    def _comparisons(self, wanted: Sequence[Side]) -> list[Comparison]:
+        below = [side.text for side in wanted if side.floor and side.text in self.twins]
+        twins = [text for text in self.twins if text not in below]
+        return comparisons(self.analyses, twins, self.sites, self.own, below)
+
     def _contexts(
         self, shown: dict[Key, dict[str, list[Shown]]], asked: Collection[str], room: int
     ) -> None:
@@ -336,7 +350,11 @@ class Audit:
         """What is left for hidden states after weights, one block a twin and room to work."""
         layout = self.layout
         block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
-        taken = block * layout.dtype.itemsize * (twins + 1) + WORKSPACE
+        taken = block * layout.compute.itemsize * (twins + 1) + WORKSPACE
+        taken += layout.shell.cast_bytes
+        if layout.compute != layout.dtype:
+            # The block under way as it is stored, where it is read from disk.
+            taken += block * layout.dtype.itemsize * self.loaded.offloaded
         if self.study.memory:
             taken += sum(
                 p.numel() * p.element_size()
@@ -387,7 +405,13 @@ class Audit:
         # Twins whose cells were all there already have not met their weights yet.
         twin.complete_coverage()
         allowed = side.control or "identical" in self.study.allow
-        return about_change(side, twin.coverage(), allowed)
+        return about_change(side, twin.coverage(), allowed, self.layout.compute)
+
+    def _floor(self, side: Side) -> Check:
+        """What computing in another dtype alone does, from its cell."""
+        cell = next((c for (text, _), c in self.cells.items() if text == side.text), None)
+        values = self.store.read_cell(cell.id)[1] if cell and self.store.has(cell) else []
+        return about_floor(side, self.layout.compute, values)
 
     def _report(self, done: Done, wanted: Sequence[Side]) -> None:
         """Into the manifest: what was run, on what, and how each cell ended."""
@@ -404,16 +428,9 @@ class Audit:
             for side in wanted:
                 twin = self.twins.get(side.text)
                 reason = lost.get(side.text)
-                record = twin_record(
-                    side.text,
-                    side.control,
-                    side.like,
-                    twin,
-                    self.layout.dtype,
-                    reason,
-                )
+                record = twin_record(side, twin, self.layout.compute, reason)
                 done.twins.append({"model": name, **asdict(record)})
-                if twin is not None and reason is None:
+                if twin is not None and reason is None and not side.floor:
                     done.coverage += [
                         {"model": name, "compression": side.text, **asdict(row)}
                         for row in twin.coverage()

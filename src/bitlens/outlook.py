@@ -17,6 +17,7 @@ from bitlens.data import code_prompts, hub
 from bitlens.errors import BitlensError
 from bitlens.making import BATCH_TOKENS
 from bitlens.model_audit import WORKSPACE
+from bitlens.models.compute import dtype_of
 from bitlens.models.layout import Layout
 from bitlens.models.load import name_of
 from bitlens.models.outline import outline
@@ -118,7 +119,7 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     model = outline(source)
     if model is None:
         return None
-    layout = Layout(model)
+    layout = Layout(model, dtype_of(source.compute))
     name = name_of(source)
     context_of(study.context, name, getattr(layout.config, "max_position_embeddings", None))
     for pattern in study.sites:
@@ -130,9 +131,9 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     weights = sum(p.numel() for p in parameters)
     block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
     around = weights - sum(p.numel() for b in layout.blocks for p in b.parameters())
-    each = layout.dtype.itemsize
+    each, used = layout.dtype.itemsize, layout.compute.itemsize
     batch = BATCH_TOKENS.get(source.device.partition(":")[0], BATCH_TOKENS["cpu"])
-    room = block * each * (len(wanted) + 1) + WORKSPACE
+    room = block * used * (len(wanted) + 1) + layout.shell.cast_bytes + WORKSPACE
     room += batch * layout.width * 4 * (len(wanted) + 2)
     return Cost(
         weights,

@@ -94,6 +94,8 @@ class TwinRecord:
     """Bytes the whole model would take, compressed matrices at `bits`."""
     dtype: str = ""
     """Compute dtype."""
+    floor: bool = False
+    """True: the reference computed in another dtype, which measures the compute floor."""
     rounded_inputs: int = 0
     """Matrices whose inputs are rounded too."""
     status: Literal["done", "failed"] = "done"

@@ -15,6 +15,7 @@ from bitlens.errors import BitlensError
 from bitlens.making import Making, make_one
 from bitlens.models.files import weights_hash
 from bitlens.study import Study
+from bitlens.twin import Twin
 from bitlens.writing import ROOM, explained, new_folder, write
 
 MATRICES = ("block", "router", "embedding", "unembedding")
@@ -37,20 +38,26 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
     with new_folder(out, "--save") as aside:
         making, side, twin = make_one(study, say)
         model = twin.model(rounding=False)
-        rows = twin.coverage()
+        rows, dtype = twin.coverage(), str(model.dtype).removeprefix("torch.")
         if model.dtype == making.layout.dtype and not any(row.changed for row in rows):
             raise BitlensError(
                 f"{text} changes no weight of {making.loaded.name}: the folder would be a copy.",
                 "a compression that changes something.",
                 "--with rtn:bits=4; or copy the folder.",
             )
-        record = _record(making, side.text, rows, sorted(twin.rounded))
+        record = _record(making, side.text, rows, twin, dtype)
         with explained(out, ROOM, "another --save."):
             model.save_pretrained(aside)
             making.loaded.tokenizer.save_pretrained(aside)
             record["weights"] = weights_hash(aside)
             written = json.dumps(record, indent=1, allow_nan=False)
             write(aside / RECORD, f"{written}\n".encode())
+    if twin.narrowed:
+        say(
+            f"The folder is stored in {dtype}, as {making.loaded.name} is: what {text} makes of "
+            f"{len(twin.narrowed)} matrices is rounded to that, which an audit of it does not do. "
+            "--dtype float32 keeps it exact."
+        )
     if twin.rounded:
         say(
             f"An ordinary folder holds weights only. That the inputs of {len(twin.rounded)} "
@@ -60,7 +67,7 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
 
 
 def _record(
-    making: Making, compression: str, rows: Sequence[Row], rounded: Sequence[str]
+    making: Making, compression: str, rows: Sequence[Row], twin: Twin, dtype: str
 ) -> dict[str, Any]:
     corpus = making.calibration
     return {
@@ -81,5 +88,9 @@ def _record(
             for row in rows
             if row.compressed and row.kind in MATRICES
         },
-        "inputs_rounded": list(rounded),
+        "inputs_rounded": sorted(twin.rounded),
+        "stored": {
+            "dtype": dtype,
+            "rounded to it": sorted(twin.narrowed),
+        },
     }

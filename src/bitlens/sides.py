@@ -18,6 +18,9 @@ class Side:
     compression: Compression
     control: bool
     like: str | None
+    floor: bool = False
+    """True: the reference again, computed in another dtype, on the seeded subset of the documents
+    only. What is measured of it is the compute floor: no smaller difference means anything."""
 
 
 def sides(study: Study, layout: Layout) -> list[Side]:
@@ -28,8 +31,7 @@ def sides(study: Study, layout: Layout) -> list[Side]:
     if "nothing" in study.controls:
         extra.append(parse("nothing"))
     if "cast" in study.controls:
-        half = "float16" if layout.dtype == torch.bfloat16 else "bfloat16"
-        extra.append(parse(f"cast:dtype={half}"))
+        extra.append(parse(f"cast:dtype={_half(layout)}"))
     if "noise" in study.controls:
         extra += [
             parse(f"noise:like=[{format(c)}]")
@@ -42,6 +44,14 @@ def sides(study: Study, layout: Layout) -> list[Side]:
             known.add(format(compression))
             found.append(Side(format(compression), compression, True, _like(compression)))
     return found
+
+
+def _half(layout: Layout) -> str:
+    """The 16 bits that the model would be deployed in: those it is stored in, or bfloat16; the
+    other ones where it is computed in them already."""
+    if layout.compute.itemsize == 2:
+        return "float16" if layout.compute == torch.bfloat16 else "bfloat16"
+    return "float16" if layout.dtype == torch.float16 else "bfloat16"
 
 
 def _like(compression: Compression) -> str | None:

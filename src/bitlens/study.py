@@ -125,7 +125,7 @@ class Study(Settings):
         AfterValidator(_distinct),
     ] = Field(min_length=1, examples=["[gpt2]"])
     """The references: hub ids, folders or demo, the model that ships with bitlens; or mappings of
-    name, revision, dtype, device, device_map and trust_remote_code."""
+    name, revision, dtype, compute, device, device_map and trust_remote_code."""
     compressions: Annotated[
         tuple[Annotated[str, BeforeValidator(_canonical)], ...], AfterValidator(_distinct)
     ] = Field(min_length=1, examples=['["rtn:bits=4,group=64"]'])

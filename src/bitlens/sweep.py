@@ -167,6 +167,7 @@ class Sweep:
         calls: dict[tuple[str, int], tuple[Call, ...]] = {}
         for batch in wave:
             yield from self._enter(batch, hidden, calls)
+        self._release()
         for depth in range(self.layout.depth):
             if not any(stream.runs(depth) for stream in self.streams):
                 continue
@@ -178,6 +179,12 @@ class Sweep:
             _return_memory()
         for batch in wave:
             yield from self._leave(batch, hidden)
+        self._release()
+
+    def _release(self) -> None:
+        """What was cast of embeddings and unembeddings is needed at one end of depth only."""
+        for twin in self.twins.values():
+            twin.release()
 
     def _step(
         self,
@@ -301,12 +308,11 @@ class Sweep:
     def _blocks(self, depth: int) -> dict[str, Block]:
         """This block once for every twin that a stream runs here."""
         needed = {s.weights_at(depth) for s in self.streams if s.runs(depth)}
-        weights = self.layout.weights(depth)
-        maps = self.layout.maps(depth, weights)
+        weights = self.layout.block(depth)
         blocks = {}
         for name in sorted(needed - self.failed.keys()):
             try:
-                blocks[name] = self.twins[name].block(depth, weights, maps)
+                blocks[name] = self.twins[name].block(depth, weights)
             except BitlensError as error:
                 self.failed[name] = str(error)
         return blocks
@@ -320,7 +326,7 @@ def _not_finite(states: Tensor, depth: int, batch: TokenBatch) -> BitlensError:
         f"{int(batch.document[place])} at token {int(batch.tokens.flatten()[place])} (position "
         f"{int(batch.offset[place])}).",
         "a model that computes finite numbers in this dtype.",
-        "--dtype float32 or --dtype bfloat16",
+        "--compute float32, and weights that are finite in it.",
     )
 
 

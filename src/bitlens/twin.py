@@ -16,7 +16,7 @@ from bitlens.compress.compression import Compressed, Compression, Map
 from bitlens.compress.rule import left_alone
 from bitlens.errors import BitlensError
 from bitlens.matrices import Computed, Source
-from bitlens.models.layout import Layout
+from bitlens.models.layout import BlockWeights, Layout
 from bitlens.models.run import Block
 from bitlens.models.shell import Entry
 
@@ -56,6 +56,8 @@ class Twin:
         self._shell: dict[str, Tensor] | None = None
         self.rounded: set[str] = set()
         """Matrices met so far whose inputs are rounded: no plain weights can stand for that."""
+        self.narrowed: set[str] = set()
+        """Parameters that `model` had to round to what the reference is stored in."""
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -76,21 +78,25 @@ class Twin:
         """`[n, width]` after the last block to `[n, vocabulary]`."""
         return self.layout.shell.leave(states, self.shell_weights())
 
-    def block(self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]) -> Block:
-        """This block of the twin, to be run; from the reference's weights and effective maps."""
-        own, roundings = self._made(depth, weights, maps)
+    def release(self) -> None:
+        """Let go of what was cast to enter or to leave; it is cast again when it is needed."""
+        self.layout.shell.release()
+
+    def block(self, depth: int, weights: BlockWeights) -> Block:
+        """This block of the twin, to be run; made from the reference's."""
+        own, roundings = self._made(depth, weights)
         layout = self.layout
         return Block(layout.callable_block(depth), layout.block_layouts[depth], own, roundings)
 
     def _compress(self, maps: Sequence[Map]) -> dict[str, Compressed]:
-        """By name, what became of the maps that are targets, in the twin's dtype."""
+        """By name, what became of the maps that are targets, in the dtype they compute in."""
         chosen = [m for m in maps if m.name in self.targets]
         if self.compression is None or self._source is None or not chosen:
             return {}
         text = format(self.compression)
         own: dict[str, Compressed] = {}
         for m, result in zip(chosen, self._source(chosen), strict=True):
-            weight = result.weight.to(self.dtype or m.weight.dtype)
+            weight = result.weight.to(self.dtype or self.layout.compute)
             own[m.name] = replace(result, weight=weight)
             note = result.note
             if result.activations is not None:
@@ -102,25 +108,28 @@ class Twin:
                 )
         return own
 
-    def block_weights(
-        self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]
-    ) -> dict[str, Tensor]:
-        """The parameters of this twin's block, from the reference's and its effective matrices.
+    def block_weights(self, depth: int, weights: BlockWeights) -> dict[str, Tensor]:
+        """The parameters of this twin's block, made from the reference's.
 
         What the compression leaves alone is shared with the reference, not copied.
         """
-        return self._made(depth, weights, maps)[0]
+        return self._made(depth, weights)[0]
 
     def _made(
-        self, depth: int, weights: dict[str, Tensor], maps: Sequence[Sequence[Map]]
+        self, depth: int, weights: BlockWeights
     ) -> tuple[dict[str, Tensor], Mapping[str, Activations]]:
         """The block's parameters, and how what its matrices are multiplied with is rounded."""
         if self.compression is None:
-            return weights, {}
+            return weights.computed, {}
         roundings: dict[str, Activations] = {}
         prefix = self.layout.block_name(depth)
-        own = {name: self._cast(tensor, f"{prefix}.{name}") for name, tensor in weights.items()}
-        for group, places in zip(maps, self.layout.block_layouts[depth].groups, strict=True):
+        if self.dtype is None:
+            own = dict(weights.computed)
+        else:
+            own = {n: self._cast(t, f"{prefix}.{n}") for n, t in weights.stored.items()}
+        for group, places in zip(
+            weights.maps, self.layout.block_layouts[depth].groups, strict=True
+        ):
             compressed = self._compress(group)
             for place, m in zip(places, group, strict=True):
                 if m.name in compressed:
@@ -144,8 +153,9 @@ class Twin:
         return self._shell
 
     def _cast(self, tensor: Tensor, name: str) -> Tensor:
-        """A parameter in the twin's compute dtype, and what that did to it."""
-        if self.dtype is None or not tensor.is_floating_point():
+        """A parameter in the twin's own dtype, and what that did to it."""
+        assert self.dtype is not None
+        if not tensor.is_floating_point():
             return tensor
         cast = tensor.to(self.dtype)
         if name not in self._cast_rows:
@@ -160,8 +170,7 @@ class Twin:
         if not self.targets <= self._rows.keys():
             self.shell_weights()
             for depth in range(self.layout.depth):
-                weights = self.layout.weights(depth)
-                self.block_weights(depth, weights, self.layout.maps(depth, weights))
+                self.block_weights(depth, self.layout.block(depth))
 
     def coverage(self) -> list[coverage.Row]:
         """What became of every module, in the model's order; measured, not assumed."""
@@ -185,7 +194,8 @@ class Twin:
 
     @torch.no_grad()
     def model(self, rounding: bool = True) -> PreTrainedModel:
-        """A normal transformers model with the twin's weights, the reference left as it is.
+        """A normal transformers model with the twin's weights, the reference left as it is. They
+        are stored as the reference's are, and rounded to that.
 
         With `rounding`, modules whose inputs are rounded do so themselves; those of fused experts
         cannot, and are refused. Needs memory for a second model; models swept from disk must be
@@ -196,14 +206,19 @@ class Twin:
             for parameter in model.parameters():
                 parameter.data = parameter.data.to(self.dtype)
         parameters = dict(model.named_parameters())
+
+        def put(name: str, tensor: Tensor) -> None:
+            stored = parameters[name].data.copy_(tensor)
+            if not torch.equal(stored.to(tensor.dtype), tensor):
+                self.narrowed.add(name)
+
         for name, tensor in self.shell_weights().items():
-            parameters[name].data.copy_(tensor)
+            put(name, tensor)
         for depth in range(self.layout.depth):
-            weights = self.layout.weights(depth)
-            own, roundings = self._made(depth, weights, self.layout.maps(depth, weights))
+            own, roundings = self._made(depth, self.layout.block(depth))
             prefix = self.layout.block_name(depth)
             for name, tensor in own.items():
-                parameters[f"{prefix}.{name}"].data.copy_(tensor)
+                put(f"{prefix}.{name}", tensor)
             for key, rule in (roundings if rounding else {}).items():
                 path, _, parameter = f"{prefix}.{key}".rpartition(".")
                 if parameter != "weight":

@@ -201,8 +201,7 @@ def test_company_and_padding_decide_nothing(reference: Reference, made: Made) ->
     layout = Layout(model.model)
     checkpoint = opened(made("llama", "int8"), model)
     twin = CheckpointTwin(layout, Settings(path="int8"), checkpoint)
-    weights = layout.weights(0)
-    block = twin.block(0, weights, layout.maps(0, weights))
+    block = twin.block(0, layout.block(0))
     draw = torch.Generator().manual_seed(0)
     hidden = torch.randn(2, 12, layout.width, generator=draw)
     norm = layout.model.get_submodule("model.layers.0.input_layernorm").weight

@@ -57,6 +57,7 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         *("--calibration", "c.txt", "--calibration-tokens", 56),
         *("--sites", "resid.*,attn.0", "--seed", 5, "--interval", "bootstrap"),
         *("--device", "cpu", "--dtype", "bfloat16", "--revision", "v1", "--device_map", "auto"),
+        *("--compute", "float16"),
         *("--memory", "8GB", "--allow", "identical,overlap,poor-fit", "--trust_remote_code"),
         *("--sae", tmp_path, "--sae", tmp_path.parent, "--out", tmp_path),
     )
@@ -67,6 +68,7 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
                 "name": "gpt2",
                 "revision": "v1",
                 "dtype": "bfloat16",
+                "compute": "float16",
                 "device": "cpu",
                 "device_map": "auto",
                 "trust_remote_code": True,

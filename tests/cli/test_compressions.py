@@ -120,9 +120,10 @@ def test_all_options_reach_the_compression(
         *("compress", "gpt2", "--with", "gptq:bits=4", "--save", tmp_path),
         *("--calibration", "c.txt", "--calibration_tokens", 12, "--context", 34, "--bos", "no"),
         *("--seed", 5, "--device", "cpu", "--dtype", "bfloat16", "--revision", "v1"),
-        "--trust-remote-code",
+        *("--compute", "float16", "--trust-remote-code"),
     )
     model = {"revision": "v1", "dtype": "bfloat16", "device": "cpu", "trust_remote_code": True}
+    model["compute"] = "float16"
     assert asked == [
         Study.model_validate(
             {

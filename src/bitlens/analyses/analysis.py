@@ -118,6 +118,9 @@ class Analysis(ABC):
     unpaired: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are the same whichever positions are paired, so that mismatched ones tell
     nothing of chance."""
+    outputs: ClassVar[bool] = False
+    """Whether it is of what the models put out on the corpus, beside which the compute floor
+    stands."""
     lens: ClassVar[bool] = False
     """Whether it reads sampled positions through the unembedding at all its sites together."""
 

@@ -33,6 +33,7 @@ class Behaviour(Analysis):
     """
 
     name: ClassVar[str] = "behaviour"
+    outputs: ClassVar[bool] = True
     sample: ClassVar[int] = 128
     kept: ClassVar[int] = 1 << 20
     """Positions whose own numbers the tally keeps, for percentiles."""

@@ -24,6 +24,7 @@ def compress(
     seed: options.Seed = 0,
     device: options.Device = DEFAULT["device"],
     dtype: options.Dtype = DEFAULT["dtype"],
+    compute: options.Compute = DEFAULT["compute"],
     revision: options.Revision = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
@@ -42,6 +43,7 @@ def compress(
         seeds=(seed,),
         revision=revision,
         dtype=dtype,
+        compute=compute,
         device=device,
         trust_remote_code=trust_remote_code,
     )

@@ -49,6 +49,7 @@ Positions = Annotated[str, setting("positions", "content|all|last")]
 Seed = Annotated[int, setting("seeds", "S")]
 Device = Annotated[str, setting("device", "D")]
 Dtype = Annotated[str, setting("dtype", "auto|float32|bfloat16|float16")]
+Compute = Annotated[str, setting("compute", "float32|bfloat16|float16")]
 Revision = Annotated[str | None, setting("revision", "R")]
 Memory = Annotated[str | None, setting("memory", "SIZE")]
 TrustRemoteCode = Annotated[

@@ -25,6 +25,7 @@ def fit(
     bos: options.Bos = DEFAULT["bos"],
     device: options.Device = DEFAULT["device"],
     dtype: options.Dtype = DEFAULT["dtype"],
+    compute: options.Compute = DEFAULT["compute"],
     revision: options.Revision = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
@@ -45,6 +46,7 @@ def fit(
         bos=bos,
         revision=revision,
         dtype=dtype,
+        compute=compute,
         device=device,
         saes=tuple(sae),
         trust_remote_code=trust_remote_code,
@@ -136,6 +138,7 @@ def train_sae(
     positions: options.Positions = DEFAULT["positions"],
     device: options.Device = DEFAULT["device"],
     dtype: options.Dtype = DEFAULT["dtype"],
+    compute: options.Compute = DEFAULT["compute"],
     revision: options.Revision = None,
     memory: options.Memory = None,
     trust_remote_code: options.TrustRemoteCode = False,
@@ -176,6 +179,7 @@ def train_sae(
         memory=memory,
         revision=revision,
         dtype=dtype,
+        compute=compute,
         device=device,
         trust_remote_code=trust_remote_code,
     )

@@ -12,22 +12,30 @@ from bitlens.compress.settings import check
 from bitlens.compress.weights import finite, working_copy
 from bitlens.errors import BitlensError
 
-_SPELLINGS = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn"}
+_SPELLINGS = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+    "fp8": "float8_e4m3fn",
+}
 
 
 @COMPRESSIONS.register("cast")
 @dataclass(frozen=True, kw_only=True)
 class Cast(Compression):
-    """Weights rounded to the nearest value of another dtype, halves to even, without scales.
+    """Weights rounded to the nearest value of another dtype, halves to even, without scales, and
+    computed in it.
 
-    bfloat16 and float16 are also the dtype the twin computes in, so its activations are rounded
-    too. For float8_e4m3fn only the weights are: CPUs multiply no such matrices, so the twin
-    computes in the reference's dtype, and weights beyond its largest value, 448, become that.
+    bfloat16 and float16 round the arithmetic too: every activation, and of weights that are stored
+    in the same 16 bits nothing else. float32 rounds no weight of 16 bits; it tells what computing
+    in less does. For float8_e4m3fn only the weights are rounded: CPUs multiply no such matrices,
+    so the twin computes as the reference does, and weights beyond its largest value, 448, become
+    that.
     """
 
     name: ClassVar[str] = "cast"
 
-    dtype: Literal["bfloat16", "float16", "float8_e4m3fn", "bf16", "fp16", "fp8"]
+    dtype: Literal["bfloat16", "float16", "float32", "float8_e4m3fn", "bf16", "fp16", "fp32", "fp8"]
     """Short spellings are replaced by the long ones."""
 
     def __post_init__(self) -> None:

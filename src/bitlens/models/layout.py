@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from bitlens.compress.compression import Map
 from bitlens.errors import BitlensError
 from bitlens.models.block import BlockLayout, block_weights, examine, first_tensor, is_router
+from bitlens.models.compute import computed
 from bitlens.models.shell import Entry, Shell
 from bitlens.models.strip import strip
 
@@ -31,15 +33,36 @@ class Parameter:
     """The other name it goes by."""
 
 
-class Layout:
-    """A model with the names of its parts, checked on its own activations."""
+@dataclass(frozen=True, eq=False)
+class BlockWeights:
+    """The parameters of one block, by name relative to it."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    stored: dict[str, Tensor]
+    """As they lie in the model; compressions read these."""
+    maps: list[list[Map]]
+    """The effective matrices of `stored`, grouped by the input they read."""
+    dtypes: tuple[torch.dtype, torch.dtype]
+    """What the model is stored in, and what it is computed in."""
+
+    @cached_property
+    def computed(self) -> dict[str, Tensor]:
+        """As they are multiplied with; the same tensors where the two dtypes are one."""
+        return {name: computed(tensor, *self.dtypes) for name, tensor in self.stored.items()}
+
+
+class Layout:
+    """A model with the names of its parts, checked on its own activations.
+
+    It is computed in `compute`, whatever its weights are stored in.
+    """
+
+    def __init__(self, model: PreTrainedModel, compute: torch.dtype = torch.float32) -> None:
         self.model = model.eval()
+        self.compute = compute
         self.config = model.config.get_text_config()
         self.blocks_path = blocks_path(model, self.config.num_hidden_layers)
         self.blocks: list[nn.Module] = list(model.get_submodule(self.blocks_path).children())
-        self.shell = Shell(model, self.blocks_path)
+        self.shell = Shell(model, self.blocks_path, compute)
         try:
             self.block_layouts = self._examine()
         except (TypeError, ValueError) as error:
@@ -60,6 +83,7 @@ class Layout:
 
     @property
     def dtype(self) -> torch.dtype:
+        """What the weights are stored in."""
         return next(p.dtype for p in self.blocks[0].parameters())
 
     @property
@@ -94,23 +118,31 @@ class Layout:
         generator = torch.Generator().manual_seed(0)
         tokens = torch.randint(0, self.vocabulary, (2, 12), generator=generator).to(device)
         first = self.shell.enter(tokens, None, until=0)
-        weights = self.weights(0)
+        dtypes = (self.dtype, self.compute)
         output = functional_call(
             self.callable_block(0),
-            weights,
+            {name: computed(tensor, *dtypes) for name, tensor in self.weights(0).items()},
             (first.hidden, *first.calls[0].args),
             first.calls[0].kwargs,
         )
         self.shell.returns_tuple(isinstance(output, tuple | list))
-        return self.shell.enter(tokens, None)
+        entry = self.shell.enter(tokens, None)
+        self.shell.release()
+        return entry
 
     def weights(self, depth: int) -> dict[str, Tensor]:
-        """Parameters of a block by name relative to it; read from disk where they live there.
+        """Parameters of a block by name relative to it, as stored; read from disk where they live
+        there.
 
         Together with `callable_block` this is all that running a block needs. Buffers come too
         when the block is offloaded, because then they are offloaded with it.
         """
         return block_weights(self.blocks[depth])
+
+    def block(self, depth: int) -> BlockWeights:
+        """The block's parameters as they are compressed and as they are computed with."""
+        weights = self.weights(depth)
+        return BlockWeights(weights, self.maps(depth, weights), (self.dtype, self.compute))
 
     def callable_block(self, depth: int) -> nn.Module:
         """The block's code without offloading hooks, to be called with weights of one's choice."""
@@ -122,11 +154,13 @@ class Layout:
         entry = self.shell.enter(tokens, None)
         hidden = entry.hidden
         for depth, call in enumerate(entry.calls):
-            block, weights = self.callable_block(depth), self.weights(depth)
+            block, weights = self.callable_block(depth), self.block(depth).computed
             hidden = first_tensor(
                 functional_call(block, weights, (hidden, *call.args), call.kwargs)
             )
-        return self.shell.leave(hidden.flatten(0, 1))
+        logits = self.shell.leave(hidden.flatten(0, 1))
+        self.shell.release()
+        return logits
 
     def maps(self, depth: int, weights: dict[str, Tensor]) -> list[list[Map]]:
         """The block's effective matrices, grouped by the input they read."""

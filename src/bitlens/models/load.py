@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import torch
+from accelerate import init_empty_weights
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 from transformers import (
@@ -27,6 +28,7 @@ from transformers.utils.quantization_config import Mxfp4Config
 
 from bitlens.compress.weights import finite
 from bitlens.errors import BitlensError, told
+from bitlens.models.compute import dtype_of
 from bitlens.models.files import fingerprint, folder_of, held, require_files, weight_files
 from bitlens.models.folder import require_announced, require_whole
 from bitlens.models.layout import blocks_path
@@ -69,6 +71,8 @@ class Loaded:
     """The implementation it was loaded with."""
     notes: tuple[str, ...] = ()
     """How it is otherwise than its files, in sentences."""
+    compute: torch.dtype = torch.float32
+    """What it is computed in, whatever its weights are stored in."""
 
 
 @contextmanager
@@ -126,6 +130,7 @@ def load(source: ModelSource, memory: int) -> Loaded:
     tokenizer = guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
     for name, parameter in _parameters(model):
         require_finite(source, name, parameter)
+    _restore_buffers(model, config, source)
     if not Path(source.name).exists() and (folder := folder_of(source)) is not None:
         require_files(source.name, folder)
     return Loaded(
@@ -137,7 +142,29 @@ def load(source: ModelSource, memory: int) -> Loaded:
         weight_bytes,
         model.config._attn_implementation,
         notes,
+        dtype_of(source.compute),
     )
+
+
+def _restore_buffers(model: PreTrainedModel, config: Any, source: ModelSource) -> None:
+    """Numbers that a model derives from its configuration in the dtype of its weights, such as the
+    factor that Gemma multiplies its embeddings with, as they are in float32."""
+    narrow = {
+        name
+        for name, buffer in model.named_buffers()
+        if buffer.is_floating_point() and buffer.itemsize < 4 and not buffer.is_meta
+    }
+    narrow -= model.state_dict().keys()
+    if not narrow:
+        return
+    with init_empty_weights(include_buffers=False):
+        exact = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=source.trust_remote_code
+        )
+    for name in narrow:
+        path, _, leaf = name.rpartition(".")
+        device = model.get_buffer(name).device
+        model.get_submodule(path)._buffers[leaf] = exact.get_buffer(name).to(device)
 
 
 def whole(source: ModelSource, cls: Any, name: str | None, **arguments: Any) -> Any:
@@ -356,7 +383,7 @@ def _device(name: str) -> torch.device:
 
 
 def _dtype(name: str) -> torch.dtype | str:
-    return name if name == "auto" else getattr(torch, name)
+    return name if name == "auto" else dtype_of(name)
 
 
 def _skeleton(config: Any, source: ModelSource) -> nn.Module:

@@ -6,14 +6,16 @@ position embeddings, sliding windows) is what each block is then called with; th
 that the last stand-in hands on are what the final norm and the unembedding turn into logits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bitlens.models.compute import computed
 from bitlens.models.rotary import RowByRow, length_dependent
 from bitlens.models.strip import strip
 
@@ -75,9 +77,17 @@ class _StandIn(nn.Module):
 
 
 class Shell:
-    """The model without its blocks, run by its own forward."""
+    """The model without its blocks, run by its own forward.
 
-    def __init__(self, model: nn.Module, blocks_path: str) -> None:
+    `compute` is the dtype it runs in; None: in the one it is stored in. What stands before the
+    blocks is cast when they are entered, what stands after them when they are left, and kept
+    until the other side is asked for or it is released: never both, because an embedding and an
+    unembedding of a large vocabulary are much of a model.
+    """
+
+    def __init__(
+        self, model: nn.Module, blocks_path: str, compute: torch.dtype | None = None
+    ) -> None:
         blocks = list(model.get_submodule(blocks_path).children())
         stand_ins = {
             f"{blocks_path}.{depth}": _StandIn(self, depth, block)
@@ -86,12 +96,82 @@ class Shell:
         self._rotaries = {path: RowByRow(found) for path, found in length_dependent(model)}
         self.module = strip(model, {**stand_ins, **self._rotaries}).eval()
         self._depth = len(blocks)
+        self._compute = compute
+        self._stored = next((p.dtype for p in blocks[0].parameters()), torch.float32)
+        self._held: dict[str, Tensor] = {}
         self._as_tuple = False
         self._until = self._depth - 1
         self._calls: list[Call] = []
         self._entry: Tensor | None = None
         self._injected: Tensor | None = None
         self._intern: dict[tuple[Any, ...], list[Tensor]] = {}
+
+    @cached_property
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        """By every name that a parameter has."""
+        return dict(self.module.named_parameters(remove_duplicate=False))
+
+    @cached_property
+    def _first_name(self) -> dict[int, str]:
+        """Of tied parameters the name that stands for them all."""
+        return {id(parameter): name for name, parameter in self.module.named_parameters()}
+
+    @cached_property
+    def _entering(self) -> frozenset[str]:
+        """Parameters of the modules that run before the first block."""
+        ran: list[str] = []
+        handles = [
+            module.register_forward_pre_hook(lambda m, args, path=path: ran.append(path))
+            for path, module in self.module.named_modules()
+            if module is not self.module
+        ]
+        device = next(iter(self._parameters.values())).device
+        try:
+            self._run_to(torch.zeros((1, 2), dtype=torch.long, device=device), None, {}, 0)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return frozenset(name for name in self._parameters if name.rpartition(".")[0] in ran)
+
+    def release(self) -> None:
+        """Let go of what was cast."""
+        self._held.clear()
+
+    @property
+    def cast_bytes(self) -> int:
+        """The most that casting takes at a time."""
+        if self._compute is None:
+            return 0
+        sides = (self._entering, self._parameters.keys() - self._entering)
+        return max(self._bytes_to_cast(side) for side in sides)
+
+    def _bytes_to_cast(self, names: Iterable[str]) -> int:
+        assert self._compute is not None
+        own = {id(self._parameters[name]): self._parameters[name] for name in names}
+        cast = (p for p in own.values() if p.is_floating_point() and p.dtype != self._compute)
+        return sum(p.numel() for p in cast) * self._compute.itemsize
+
+    def _dressed(self, entering: bool, weights: Weights | None) -> dict[str, Tensor]:
+        """The parameters of one side as they are computed with: a twin's where it has its own."""
+        if not weights and self._compute is None:
+            return {}
+        names = [n for n in self._parameters if (n in self._entering) == entering]
+        dressed: dict[str, Tensor] = {}
+        held: dict[str, Tensor] = {}
+        for name in names:
+            parameter = self._parameters[name]
+            first = self._first_name[id(parameter)]
+            if weights and first in weights:
+                dressed[name] = weights[first]
+                if first in self._held:
+                    held[first] = self._held[first]
+            elif self._compute is not None:
+                if first not in self._held:
+                    cast = computed(parameter.detach(), self._stored, self._compute)
+                    self._held[first] = cast
+                dressed[name] = held[first] = self._held[first]
+        self._held = held
+        return dressed
 
     def _at_block(self, depth: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden = args[0] if args else kwargs.pop("hidden_states")
@@ -140,16 +220,24 @@ class Shell:
         `weights` replace the shell's own parameters by name (another dtype, other embeddings);
         `until` is the last block to ask for.
         """
+        until = self._depth - 1 if until is None else until
+        return self._run_to(tokens, mask, self._dressed(True, weights), until)
+
+    @torch.no_grad()
+    def _run_to(
+        self, tokens: Tensor, mask: Tensor | None, weights: dict[str, Tensor], until: int
+    ) -> Entry:
         self._calls, self._entry, self._injected = [], None, None
-        self._until = self._depth - 1 if until is None else until
+        self._until = until
         for rotary in self._rotaries.values():
             rotary.lengths = None if mask is None else mask.sum(dim=1)
         try:
             functional_call(
                 self.module,
-                dict(weights or {}),
+                weights,
                 args=(),
                 kwargs={"input_ids": tokens, "attention_mask": mask, "use_cache": False},
+                tie_weights=False,
             )
         except _LastBlockReached:
             pass
@@ -163,6 +251,7 @@ class Shell:
         `hidden` is `[positions, width]` after the last block, any positions in any order;
         the result is `[positions, vocabulary]`.
         """
+        dressed = self._dressed(False, weights)
         self._injected = hidden[None]
         self._until = self._depth - 1
         for rotary in self._rotaries.values():
@@ -170,7 +259,7 @@ class Shell:
         try:
             output = functional_call(
                 self.module,
-                dict(weights or {}),
+                dressed,
                 args=(),
                 kwargs={
                     "input_ids": torch.zeros(
@@ -178,6 +267,7 @@ class Shell:
                     ),
                     "use_cache": False,
                 },
+                tie_weights=False,
             )
         finally:
             self._injected = None

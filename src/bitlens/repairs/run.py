@@ -84,7 +84,7 @@ def _repaired(
     memory = free_memory(model) // 2
     loaded = load(model, memory)
     audited.check_model(loaded)
-    layout = Layout(loaded.model)
+    layout = Layout(loaded.model, loaded.compute)
     corpus = evaluation(study, loaded, layout, seed)
     audited.check_texts(corpus)
     making = Making(

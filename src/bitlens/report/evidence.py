@@ -100,7 +100,26 @@ class Evidence:
 
     def controls(self, model: str) -> list[TwinRecord]:
         """What exists to be compared with: nothing, a cast, noise."""
-        return [twin for twin in self._twins[model] if twin.control and twin.status == "done"]
+        return [
+            twin
+            for twin in self._twins[model]
+            if twin.control and not twin.floor and twin.status == "done"
+        ]
+
+    def record(self, model: str, compression: str) -> TwinRecord | None:
+        """A twin, a control or a floor that there are numbers for."""
+        return next(
+            (
+                twin
+                for twin in self._twins[model]
+                if twin.compression == compression and twin.status == "done"
+            ),
+            None,
+        )
+
+    def floors(self, model: str) -> list[TwinRecord]:
+        """The reference computed in other dtypes, on some of the documents."""
+        return [twin for twin in self._twins[model] if twin.floor and twin.status == "done"]
 
     def noise(self, model: str, compression: str) -> str | None:
         """The weight noise of the same size as this compression's error, if it was run."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from bitlens.records import TwinRecord
 from bitlens.report.comparisons import beside, disagreement
-from bitlens.report.evidence import Evidence
+from bitlens.report.evidence import Evidence, Row
+from bitlens.report.floor import OUTPUTS, arithmetic, within
 from bitlens.report.hidden import hidden
 from bitlens.report.losses import INDUCTION, induction, kept, moved, survivals, without_heads
 from bitlens.report.parts import Column, Table
@@ -36,11 +37,15 @@ def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
     found = [
         kept(evidence, model, name),
         ", ".join(_outputs(evidence, model, name)),
+        arithmetic(evidence, model, name),
         without_heads(evidence, model, name),
         hidden(evidence, model, name),
         costlier(evidence, model, name),
-        beside(evidence, model, name),
-        disagreement(evidence, model, name),
+        *(
+            (beside(evidence, model, name), disagreement(evidence, model, name))
+            if not within(evidence, model, name, "behaviour.kl")
+            else ()
+        ),
         "; ".join(
             said
             for said in (_worst_block(evidence, model, name), moved(evidence, model, name))
@@ -53,12 +58,12 @@ def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
 
 
 def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
-    if row := evidence.find(model, name, "behaviour.perplexity_ratio"):
-        yield f"perplexity ×{amount(row)}"
-    if row := evidence.find(model, name, "behaviour.kl"):
-        yield f"mean KL {amount(row, 'nats')}"
-    if row := evidence.find(model, name, "behaviour.same_top"):
-        yield f"same top token {amount(row, 'share')}"
+    for metric, said in OUTPUTS.items():
+        row = evidence.find(model, name, metric)
+        if row and not within(evidence, model, name, metric):
+            unit = evidence.metrics[metric].unit
+            ratio = metric == "behaviour.perplexity_ratio"
+            yield f"{said} ×{amount(row)}" if ratio else f"{said} {amount(row, unit)}"
 
 
 def _worst_block(evidence: Evidence, model: str, name: str) -> str:
@@ -105,17 +110,21 @@ def summary_table(evidence: Evidence, model: str) -> Table:
     """
     columns = [Column("compression"), *(Column(t, True) for t in ("bits", "size", "perplexity"))]
     controls = evidence.controls(model)
-    twins = [*evidence.measured(model), *controls]
+    twins = [*evidence.measured(model), *controls, *evidence.floors(model)]
     inside = {twin.compression: _inside(evidence, model, twin.compression) for twin in twins}
     titles = list(dict.fromkeys(title for found in inside.values() for title in found))
     columns += [Column(title, True) for title in (*titles, *(title for title, _ in SUMMARY))]
+    floors = max(
+        (row["documents"] for t in evidence.floors(model) if (row := _kl(evidence, model, t))),
+        default=0,
+    )
     blank = ("–",) * (len(SUMMARY) + len(titles))
     rows: list[tuple[str, ...]] = [("reference", *_reference(evidence, model, twins), *blank)]
     for twin in twins:
         perplexity = evidence.find(model, twin.compression, "behaviour.perplexity", item="twin")
         rows.append(
             (
-                twin.compression + (" (control)" if twin.control else ""),
+                twin.compression + _role(twin),
                 "–" if twin.bits is None else plain(twin.bits, 2),
                 "–" if twin.bytes is None else size(twin.bytes),
                 margin(perplexity),
@@ -138,6 +147,12 @@ def summary_table(evidence: Evidence, model: str) -> Table:
         "ratio: the twin's perplexity over the reference's; RMS Δp: how far the true token's "
         "probability moved; same top: positions where both put the same token first."
         + (
+            f" compute floor: the reference beside itself in another dtype, on {floors} documents; "
+            "no smaller difference is a compression's."
+            if floors
+            else ""
+        )
+        + (
             " features: active features that survive (r > 0.9)."
             if any(t.startswith("features") for t in titles)
             else ""
@@ -149,6 +164,15 @@ def summary_table(evidence: Evidence, model: str) -> Table:
             else ""
         ),
     )
+
+
+def _kl(evidence: Evidence, model: str, twin: TwinRecord) -> Row | None:
+    return evidence.find(model, twin.compression, "behaviour.kl")
+
+
+def _role(twin: TwinRecord) -> str:
+    """What a row stands in the table for, beside compressions."""
+    return " (compute floor)" if twin.floor else " (control)" if twin.control else ""
 
 
 def _inside(evidence: Evidence, model: str, who: str) -> dict[str, str]:

@@ -56,6 +56,7 @@ def _models(evidence: Evidence) -> list[Part]:
         "parameters",
         "bytes",
         "dtype",
+        "compute",
         "device",
         "attention",
         "revision",
@@ -64,7 +65,30 @@ def _models(evidence: Evidence) -> list[Part]:
     rows = tuple(
         tuple(_text(model.get(t)) for t in titles) for model in evidence.manifest["models"]
     )
-    return [Table(tuple(Column(t, t in numeric) for t in titles), rows)]
+    caption = (
+        "dtype: what the weights are stored in; compute: what is computed in, block by block, by "
+        "the reference and by every twin that has no dtype of its own. Logits are float32."
+    )
+    return [
+        Table(tuple(Column(t, t in numeric) for t in titles), rows, caption),
+        *map(Prose, _other_arithmetic(evidence)),
+    ]
+
+
+def _other_arithmetic(evidence: Evidence) -> list[str]:
+    """Which twins compute otherwise than their reference, and what tells how much that does."""
+    told = []
+    for model in evidence.models:
+        compute = evidence.about(model).get("compute")
+        twins = [*evidence.measured(model), *evidence.controls(model)]
+        other = [f"{t.compression} in {t.dtype}" for t in twins if t.dtype != compute]
+        if compute and other:
+            told.append(
+                f"{model} computes in {compute}; {', '.join(other)}. What arithmetic adds to these "
+                "is not the compression's: a cast rounds weights and arithmetic alike, and of "
+                "other twins the compute floor says how much the arithmetic does alone."
+            )
+    return told
 
 
 def _texts(evidence: Evidence) -> list[Part]:

@@ -1,0 +1,62 @@
+"""What does arithmetic add to a difference, where somebody computes in other than float32?
+
+The compute floor: the reference beside itself in another dtype, on the seeded subset of the
+documents.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from bitlens.compress import format, parse
+from bitlens.records import Check, Value
+from bitlens.sides import Side
+
+
+def floors(
+    wanted: Sequence[Side], own: Mapping[str, torch.dtype], compute: torch.dtype
+) -> list[Side]:
+    """The reference in float32, where it is computed in less, and in what a twin computes in.
+
+    `own`: the twins that compute in a dtype of their own, by their text; `compute`: the
+    reference's. Casts are left out: to compute otherwise is what they do.
+    """
+    casts = {side.text for side in wanted if side.compression.compute_dtype is not None}
+    dtypes = {dtype for text, dtype in own.items() if text not in casts} - {compute}
+    if compute.itemsize < torch.float32.itemsize:
+        dtypes.add(torch.float32)
+    names = sorted(map(_name, dtypes))
+    found = (parse(f"cast:dtype={name}") for name in names)
+    return [Side(format(c), c, True, None, True) for c in found if format(c) not in casts]
+
+
+def announced(floors: Sequence[Side], model: str, compute: torch.dtype) -> Iterator[str]:
+    """What is said before anything runs."""
+    measured = "what that alone changes is measured as the compute floor"
+    if compute != torch.float32:
+        yield f"{model} is computed in {_name(compute)} (--compute), its twins too: {measured}."
+    for side in floors:
+        own = side.compression.compute_dtype
+        if own not in (None, torch.float32):
+            yield f"Some twins compute in {_name(own)}, {model} in {_name(compute)}: {measured}."
+
+
+def about_floor(side: Side, compute: torch.dtype, values: Sequence[Value]) -> Check:
+    """What computing in another dtype alone does to the outputs."""
+    name = f"the compute floor: {_name(compute)} beside {_name(side.compression.compute_dtype)}"
+    found = {value.metric: value for value in values}
+    if not found:
+        return Check(name, None, "not measured: behaviour is not among the analyses")
+    kl, top = found["kl"], found["same_top"]
+    if kl.value is None or top.value is None:
+        return Check(name, None, f"not known: {kl.reason or top.reason}")
+    return Check(
+        name,
+        True,
+        f"on {kl.documents} documents the reference is {kl.value:.2g} nats of mean KL away from "
+        f"itself, with {top.value:.2%} same top tokens; nothing smaller is a compression's doing",
+    )
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,87 @@
+"""What does computing in another dtype do by itself? No smaller difference is a compression's."""
+
+from dataclasses import dataclass
+
+from bitlens.report.evidence import Evidence, Row
+from bitlens.report.wording import amount, count
+
+OUTPUTS = {
+    "behaviour.perplexity_ratio": "perplexity",
+    "behaviour.kl": "mean KL",
+    "behaviour.same_top": "same top token",
+}
+"""Measures of the outputs that a verdict speaks of."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The reference beside itself in another dtype."""
+
+    twin: str
+    """What was measured: `cast:dtype=float32`."""
+    words: str
+    """`computing in bfloat16 instead of float32`."""
+    roundings: int
+    """2 where twin and reference both compute in less than float32, each with errors of its own,
+    which add up; else 1."""
+
+    def row(self, evidence: Evidence, model: str, metric: str) -> Row | None:
+        """The estimate of one measure of the outputs."""
+        return evidence.find(model, self.twin, metric)
+
+
+def floor(evidence: Evidence, model: str, name: str) -> Floor | None:
+    """What stands below a twin's numbers; None where twin and reference compute in float32, and
+    for casts to what is deployed, whose arithmetic is what they are run for."""
+    facts = evidence.about(model)
+    compute = facts.get("compute", facts["dtype"])
+    record = evidence.record(model, name)
+    if record is None:
+        return None
+    own = record.dtype if not name.startswith("cast:") else compute
+    other, words, roundings = own, f"computing in {own} instead of {compute}", 1
+    if own == compute:
+        other, words, roundings = "float32", f"computing in {compute} instead of float32", 2
+    twin = f"cast:dtype={other}"
+    if compute == own == "float32" or twin == name or evidence.record(model, twin) is None:
+        return None
+    return Floor(twin, words, roundings)
+
+
+def within(evidence: Evidence, model: str, name: str, metric: str) -> bool:
+    """Whether a measure is no farther from intact than the arithmetic alone may put it: KL is of
+    the second order in errors, the other measures are of less."""
+    found = floor(evidence, model, name)
+    row = evidence.find(model, name, metric)
+    below = found and found.row(evidence, model, metric)
+    if found is None or row is None or not below:
+        return False
+    ends = [end for end in (below["low"], below["value"], below["high"]) if end is not None]
+    most = found.roundings * max(abs(end - below["intact"]) for end in ends)
+    return bool(abs(row["value"] - row["intact"]) <= most)
+
+
+def arithmetic(evidence: Evidence, model: str, name: str) -> str:
+    """What the dtype alone does to the outputs, and which measures of a twin are no more than
+    that; empty where there is no floor."""
+    found = floor(evidence, model, name)
+    if found is None:
+        return ""
+    rows = {m: r for m in OUTPUTS if (r := found.row(evidence, model, m)) is not None}
+    if not rows:
+        return ""
+    units = {metric: evidence.metrics[metric].unit for metric in rows}
+    told = [
+        f"perplexity ×{amount(row)}"
+        if metric == "behaviour.perplexity_ratio"
+        else f"{OUTPUTS[metric]} {amount(row, units[metric])}"
+        for metric, row in rows.items()
+    ]
+    documents = count(max(row["documents"] for row in rows.values()), "document")
+    twice = ", which both models do, so that up to twice as much is arithmetic"
+    floor_of = f"the compute floor{twice if found.roundings == 2 else ''}"
+    said = f"{found.words} alone gives {', '.join(told)} on {documents} ({floor_of})"
+    drowned = [OUTPUTS[metric] for metric in rows if within(evidence, model, name, metric)]
+    if drowned:
+        said += f"; of {' and '.join(drowned)} nothing more is known of this compression"
+    return said
