@@ -17,8 +17,10 @@ from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.behaviour import Behaviour
 from bitlens.analyses.geometry import Geometry
 from bitlens.data.corpus import Corpus
+from bitlens.errors import BitlensError
 from bitlens.measure import Measured, Measurement
 from bitlens.models.layout import Layout
+from bitlens.pace import Pace
 from bitlens.plan import CORPUS, SUBSET, Plan, TokenBatch
 from bitlens.readings import Reading
 from bitlens.records import Value, to_json
@@ -277,7 +279,7 @@ def test_killed_while_writing(
             raise Killed
         rename(source, target)
 
-    monkeypatch.setattr("bitlens.carry.os.replace", dying)
+    monkeypatch.setattr("bitlens.writing.os.replace", dying)
     with pytest.raises(Killed):
         tiny.values(tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0))
     monkeypatch.undo()
@@ -579,3 +581,84 @@ def test_a_gpu_gives_the_same(corpus: Corpus, whole: Values, gpu: str, tmp_path:
             layout, TWINS, plan, tmp_path / str(budget), hidden_bytes=budget
         )
         agree(tiny.values(measured), whole, 1e-2)
+
+
+def interrupted(layout: Layout, made: Plan, folder: Path) -> None:
+    """After three batches, each a wave."""
+    measured = tiny.measurement(layout, TWINS, made, folder, hidden_bytes=0)
+    finished = measured._carry.wave_done
+
+    def killed(batches: int, overflowed: dict[str, str]) -> None:
+        finished(batches, overflowed)
+        if batches == 3:
+            raise Killed
+
+    measured._carry.wave_done = killed  # type: ignore[method-assign, assignment]
+    with pytest.raises(Killed):
+        tiny.values(measured)
+
+
+def flipped(path: Path) -> None:
+    """A digit that is another."""
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "the state emptied": lambda folder: (folder / "waves.json").write_bytes(b""),
+    "the state cut": lambda folder: (folder / "waves.json").write_bytes(
+        (folder / "waves.json").read_bytes()[:50]
+    ),
+    "the state changed": lambda folder: (folder / "waves.json").write_text(
+        (folder / "waves.json").read_text().replace('"batches": 3', '"batches": 4')
+    ),
+    "the state of another kind": lambda folder: (folder / "waves.json").write_text("[1]"),
+    "a tally missing": lambda folder: (folder / "3-1.safetensors").unlink(),
+    "a tally cut": lambda folder: (folder / "3-1.safetensors").write_bytes(b"x"),
+    "a tally changed": lambda folder: flipped(folder / "3-2.safetensors"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_tallies_that_are_not_what_was_written_are_computed_again(
+    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, how: str
+) -> None:
+    """Missing, cut or changed: it is said, nothing of them is used, and every digit is as ever."""
+    interrupted(layout, made, tmp_path)
+    assert tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0).damage == ""
+    DAMAGES[how](tmp_path)
+    resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
+    assert resumed.damage.endswith(("is missing", "is not what was written"))
+    assert len(resumed.sweep.batches) == len(made.batches) and not list(tmp_path.iterdir())
+    assert as_bytes(resumed.values()) == as_bytes(all_found)
+
+
+def test_a_tally_that_changes_while_the_run_goes_on_stops_it(
+    layout: Layout, made: Plan, tmp_path: Path
+) -> None:
+    """Never other numbers: the next run finds it and computes it again."""
+    interrupted(layout, made, tmp_path)
+    resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
+    flipped(tmp_path / "3-2.safetensors")
+    with pytest.raises(BitlensError, match="changed while the run went on"):
+        tiny.values(resumed)
+
+
+@pytest.mark.parametrize("seconds", [None, 1e-9, 0.5, 1e9])
+def test_waves_are_small_enough_to_lose_little(
+    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, seconds: float | None
+) -> None:
+    """Of a run that takes long no wave holds more than a tenth of the tokens, but for a batch; of
+    one that takes a moment the first holds all. No digit tells."""
+    tokens = sum(batch.tokens.numel() for batch in made.batches)
+    measured = tiny.measurement(layout, TWINS, made, tmp_path)
+    measured.pace = Pace(tokens, seconds)
+    waves: list[list[TokenBatch]] = []
+    run = measured.sweep.run
+    measured.sweep.run = lambda wave: (waves.append(list(wave)), run(wave))[1]  # type: ignore[method-assign]
+    assert as_bytes(measured.values()) == as_bytes(all_found)
+    first = sum(batch.tokens.numel() for batch in waves[0])
+    most = {None: tokens / 10, 1e-9: tokens, 0.5: 200, 1e9: tokens / 10}[seconds]
+    assert len(waves[0]) == 1 or first <= most
+    assert (len(waves) == 1) == (seconds == 1e-9)

@@ -2,10 +2,11 @@
 
 At every depth the tallies are complete once all documents have passed it. With one wave that is
 at once; with several they are carried from wave to wave in a file per depth, which is also what
-lets a killed run go on where it was. Sums are carried on in the same order whatever the waves,
-so memory changes no digit.
+lets a killed run go on where it was; waves are small enough that little is lost. Sums are carried
+on in the same order whatever the waves, so memory changes no digit.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from bitlens.carry import Carry, Key
 from bitlens.comparison import Comparison, streams
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
+from bitlens.pace import Pace
 from bitlens.plan import SUBSET, DocumentSet, Plan, TokenBatch
 from bitlens.readings import Pair, Reading
 from bitlens.records import Metric, Value
@@ -56,11 +58,14 @@ class Measurement:
         partial: Path,
         texts: Texts,
         progress: Callable[[int], None] = lambda tokens: None,
+        pace: Pace | None = None,
     ) -> None:
         self.layout = layout
         self.plan = plan
         self.wanted = list(wanted)
         self.texts = texts
+        self.pace = pace
+        """What bounds waves besides memory; None: nothing."""
         read = {c.read for c in wanted}
         batches = [b for b in plan.batches if b.documents in read]
         self._carry = Carry(partial, batches)
@@ -74,6 +79,8 @@ class Measurement:
             progress,
         )
         self.sweep.overflowed |= self._carry.overflowed
+        self.damage = self._carry.damage
+        """What a stopped run left and could not be used; empty where nothing is wrong."""
         self._totals: dict[Key, Totals] = {}
         """Of comparisons that conclude from all their sites."""
         self._paths: dict[Key, Sampled] = {}
@@ -81,8 +88,12 @@ class Measurement:
 
     def values(self) -> Iterator[Measured]:
         """Every value, site by site as the last wave passes it."""
-        for number, wave in enumerate(self.sweep.waves):
-            last = number == len(self.sweep.waves) - 1
+        swept = 0
+        while swept < len(self.sweep.batches):
+            began = time.monotonic()
+            wave = self.sweep.next_wave(swept, self.pace.most if self.pace else None)
+            swept += len(wave)
+            last = swept == len(self.sweep.batches)
             depth = -2
             passed = {depth}
             tallies: dict[Key, Tally] = {}
@@ -101,6 +112,9 @@ class Measurement:
             if not last:
                 done = self._carry.batches_done + len(wave)
                 self._carry.wave_done(done, self.sweep.overflowed)
+                if self.pace:
+                    tokens = sum(batch.tokens.numel() for batch in wave)
+                    self.pace.took(tokens, time.monotonic() - began)
         yield from self._conclude()
 
     def _complete(self, depth: int, tallies: dict[Key, Tally], last: bool) -> Iterator[Measured]:

@@ -28,6 +28,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
+from bitlens.pace import Pace
 from bitlens.plan import CORPUS, SUBSET, Plan, make_plan
 from bitlens.records import Cell, Check, Value
 from bitlens.saes import Fitted, fit_saes
@@ -42,6 +43,9 @@ PATTERN_BYTES = 1 << 30
 """Of all streams' attention patterns in a batch."""
 WORKSPACE = 1 << 29
 """Bytes left for what a block, a tally and a few logits need while they are worked on."""
+
+MEASURING = 4
+"""What all that is measured of a forward costs at most, in forwards: `benchmarks/sweep.py`."""
 
 SAE_ANALYSES = frozenset({"features", "transfer"})
 
@@ -299,8 +303,14 @@ class Audit:
             measurement = Measurement(
                 self.layout, needed, asked, plan, room, partial, self.texts, advance
             )
+            if measurement.damage:
+                self.say(
+                    f"What a stopped run left in {partial} cannot be used: {measurement.damage}. "
+                    "It is computed again."
+                )
             # After a kill, only the batches that are left.
             tokens = sum(b.tokens.numel() for b in measurement.sweep.batches)
+            measurement.pace = Pace(tokens, self._seconds(measurement.sweep.forwards()))
             advance.expect(measurement.sweep.forwards(), tokens)
             self._say_cost(measurement, [s for s in wanted if s.text in needed], plan, tokens)
             values, shown = _collect(measurement)
@@ -371,16 +381,23 @@ class Audit:
         controls = sum(side.control for side in wanted)
         read = sum(b.tokens.numel() if b.mask is None else int(b.mask.sum()) for b in sweep.batches)
         work = 2 * parameters * tokens * sweep.forwards()
-        peak = max((sum(sweep.hidden_bytes(b) for b in w) for w in sweep.waves), default=0)
+        waves = sweep.split(measurement.pace.most if measurement.pace else None)
+        peak = max((sum(sweep.hidden_bytes(b) for b in w) for w in waves), default=0)
         own = "".join(f" and {c.n_documents} of {name}" for name, (c, _) in self.own.items())
         self.say(
             f"{len(wanted)} twin{'s' * (len(wanted) > 1)} ({controls} of them controls) on "
             f"{plan.sets[CORPUS].documents} documents{own}, {read:,} tokens: "
             f"{sweep.forwards():.1f} forwards' worth of work "
             f"({work / 1e12:,.1f} TFLOP{self._about(tokens * sweep.forwards())}), "
-            f"{len(sweep.waves)} wave{'s' * (len(sweep.waves) > 1)}, hidden states up to "
+            f"{len(waves)} wave{'s' * (len(waves) > 1)}, hidden states up to "
             f"{peak / 1e9:.2f} GB."
         )
+
+    def _seconds(self, forwards: float) -> float | None:
+        """What a token takes through everything; None: not known."""
+        if self.seconds_per_token is None:
+            return None
+        return MEASURING * forwards * self.seconds_per_token
 
     def _about(self, tokens: float) -> str:
         """How long that many tokens take, judged by the one window already read."""

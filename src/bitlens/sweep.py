@@ -87,8 +87,9 @@ class Wish:
 class Sweep:
     """Streams of a reference and its twins over batches of tokens.
 
-    `hidden_bytes` bounds the hidden states of a wave; `waves` are the batches so divided, and
-    `run` yields the Steps of one.
+    `hidden_bytes` bounds the hidden states of a wave; `waves` are the batches so divided,
+    `next_wave` is one that begins anywhere and may be bounded besides; `run` yields the Steps of
+    one.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Sweep:
         """Streams that stopped being finite, and after which site."""
         self._needs = {s.name: self._twins_of(s) for s in streams}
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
-        self.waves = self._split(hidden_bytes)
+        self._room = hidden_bytes
 
     def _twins_of(self, stream: Stream) -> frozenset[str]:
         """The twins without which a stream cannot run: its own and its parent's."""
@@ -126,18 +127,32 @@ class Sweep:
     def _lost(self, stream: Stream) -> bool:
         return not self._needs[stream.name].isdisjoint(self.failed)
 
-    def _split(self, hidden_bytes: int) -> list[list[TokenBatch]]:
-        """Consecutive batches whose hidden states fit the budget; at least one batch a wave."""
+    @property
+    def waves(self) -> list[list[TokenBatch]]:
+        """All batches, in waves that are bounded by memory alone."""
+        return self.split()
+
+    def split(self, tokens: int | None = None) -> list[list[TokenBatch]]:
+        """All batches, in waves of at most so many tokens."""
         waves: list[list[TokenBatch]] = []
-        room = 0
-        for batch in self.batches:
-            need = self.hidden_bytes(batch)
-            if not waves or need > room:
-                waves.append([])
-                room = hidden_bytes
-            waves[-1].append(batch)
-            room -= need
+        done = 0
+        while done < len(self.batches):
+            waves.append(self.next_wave(done, tokens))
+            done += len(waves[-1])
         return waves
+
+    def next_wave(self, first: int, tokens: int | None = None) -> list[TokenBatch]:
+        """Batches from the one at `first` on whose hidden states fit the budget, of at most so
+        many tokens; at least one."""
+        wave: list[TokenBatch] = []
+        room, left = self._room, tokens
+        for batch in self.batches[first:]:
+            room -= self.hidden_bytes(batch)
+            left = None if left is None else left - batch.tokens.numel()
+            if wave and (room < 0 or (left is not None and left < 0)):
+                break
+            wave.append(batch)
+        return wave
 
     def hidden_bytes(self, batch: TokenBatch) -> int:
         """Bytes of hidden states that a batch keeps between blocks, all streams together."""

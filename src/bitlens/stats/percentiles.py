@@ -13,7 +13,7 @@ Method = Literal["jackknife", "bootstrap"]
 MOST_SIMULATED = 1000
 NEEDED: dict[Method, dict[float, int | None]] = {
     "jackknife": {0.5: 10, 0.9: 50, 0.95: 100, 0.99: 1000, 0.999: None},
-    "bootstrap": {0.5: 400, 0.9: None, 0.95: None, 0.99: None, 0.999: None},
+    "bootstrap": {0.5: None, 0.9: None, 0.95: None, 0.99: None, 0.999: None},
 }
 """Percentile -> the fewest documents from which on a 95 % interval covered at least 93 % in every
 simulated population; None where it never did."""

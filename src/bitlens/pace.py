@@ -1,0 +1,28 @@
+"""How much may a wave hold, so that a run that is stopped loses little?"""
+
+from dataclasses import dataclass
+
+WAVES = 10
+"""A wave of so small a share of a run may take as long as it likes."""
+SECONDS = 100.0
+"""Any other takes at most two minutes, were the next as slow as the last."""
+
+
+@dataclass
+class Pace:
+    """Tokens of a wave: a tenth of the run's, or what passes in two minutes, whichever is more."""
+
+    tokens: int
+    """Of the whole run."""
+    seconds: float | None
+    """What a token takes in all: estimated until a wave was timed; None: not known."""
+
+    @property
+    def most(self) -> int:
+        """Tokens that the next wave may hold."""
+        tenth = self.tokens // WAVES
+        return max(tenth, int(SECONDS / self.seconds)) if self.seconds else tenth
+
+    def took(self, tokens: int, seconds: float) -> None:
+        """A wave of so many tokens took so long."""
+        self.seconds = max(seconds, 1e-9) / tokens
