@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from bitlens.checkpoints import gguf, hqq, modelopt
+from bitlens.checkpoints import gguf, hqq, modelopt, plain
 from bitlens.checkpoints.checkpoint import Checkpoint, Found, Request, ordinary, quantization
 from bitlens.checkpoints.held import Held
 from bitlens.checkpoints.pretrained import folder
@@ -18,7 +18,7 @@ from bitlens.checkpoints.second_reading import require_agreement
 from bitlens.checkpoints.stored import dequantized, restored
 from bitlens.compress.checkpoint import Checkpoint as Settings
 from bitlens.errors import BitlensError, told
-from bitlens.models.files import fingerprint
+from bitlens.models.files import fingerprint, folder_of
 from bitlens.models.folder import require_announced
 from bitlens.models.load import Loaded, configuration, guarded, name_of, require_finite
 from bitlens.models.source import ModelSource
@@ -80,7 +80,10 @@ def _open_folder(request: Request) -> Checkpoint:
     tokenizer = _tokenizer(source, common)
     require_same(reference, name, config, tokenizer, source.trust_remote_code)
     found = reader.read(request)
-    held, settings = Held(folder(request)), quantization(config)
+    files = folder_of(source) or folder(request)
+    if reader is plain:
+        require_announced(source.name, files)  # those of a hub id are here only now
+    held, settings = Held(files), quantization(config)
     unread = require_agreement(name, reference.model, found.stored, held, settings)
     found = _as_asked(request, replace(found, stored=found.exact or found.stored))
     notes = found.notes
@@ -104,17 +107,15 @@ def _open_folder(request: Request) -> Checkpoint:
 
 
 def _method(request: Request) -> Any:
-    """What config.json says, or else what the files themselves do. Raises BitlensError where they
-    hold codes of which neither says how they are read."""
+    """What config.json says, or else what the files of a folder themselves do."""
     method = quantization(request.config).get("quant_method")
     path = Path(request.source.name)
     if method is not None or not path.is_dir():
         return method
-    for reader in (hqq, modelopt):
-        if reader.is_own(path):
-            return reader.METHOD
-    require_announced(request.source.name, path)
-    return None
+    owner = next((reader for reader in (hqq, modelopt) if reader.is_own(path)), None)
+    if owner is None:
+        require_announced(request.source.name, path)
+    return owner and owner.METHOD
 
 
 def _reader(source: ModelSource, method: Any) -> Any:

@@ -133,6 +133,7 @@ def load(source: ModelSource, memory: int) -> Loaded:
     _restore_buffers(model, config, source)
     if not Path(source.name).exists() and (folder := folder_of(source)) is not None:
         require_files(source.name, folder)
+        guarded(source, lambda: require_announced(source.name, folder))
     return Loaded(
         name_of(source),
         model.eval(),
