@@ -33,7 +33,7 @@ CHUNKED = {
 }
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dynamic": ("llama", {"max_position_embeddings": 16, "rope_parameters": DYNAMIC}),
-    "longrope": ("phi3", {"rope_parameters": LONG}),
+    "longrope": ("phi3", {"original_max_position_embeddings": 16, "rope_parameters": LONG}),
     "a kind for each layer": (
         "gemma3_text",
         {
