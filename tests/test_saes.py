@@ -1,6 +1,7 @@
 """SAEs are read at their place as they were trained, and what differs is said."""
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import tiny
@@ -237,3 +239,73 @@ def test_places_that_have_none_are_refused(hook: str, message: str, tmp_path: Pa
     """Not as wide as the model, or not in it."""
     with pytest.raises(BitlensError, match=message):
         fitted([stored(tmp_path, hook=hook)], tiny.layout("gpt2"))
+
+
+def shifted() -> Layout:
+    """A GPT-2 whose residual stream has a mean over the width, as the published one has."""
+    model = tiny.build("gpt2", tie_word_embeddings=False)
+    with torch.no_grad():
+        model.transformer.wte.weight.add_(0.5)
+        for block in model.transformer.h:
+            block.mlp.c_proj.bias.add_(0.5)
+    return Layout(model)
+
+
+def axes(layout: Layout, folder: Path, centred: bool, factor: float, **settings: Any) -> str:
+    """An SAE along random axes, either way of each, with a threshold; made for activations whose
+    mean over the width is gone, or times a factor; in the layout of SAELens before 6."""
+    width = layout.width
+    draw = torch.Generator().manual_seed(3)
+    basis = torch.linalg.qr(torch.randn(width, width, generator=draw))[0]
+    x = tiny.read(layout, ["resid.1"], tiny.batch([20] * 8))["resid.1"].flatten(0, 1)
+    x = (x - x.mean(1, keepdim=True) if centred else x) * factor
+    directions = torch.cat([basis, -basis])
+    tensors = {
+        "W_enc": directions.T.contiguous(),
+        "W_dec": directions.contiguous(),
+        "b_enc": torch.full((2 * width,), -0.4 * float(x.std())),
+        "b_dec": x.mean(0),
+    }
+    folder.mkdir()
+    save_file(tensors, folder / "sae_weights.safetensors")
+    config = {"hook_point": "resid.1", "d_in": width, "d_sae": 2 * width, "context_size": 128}
+    (folder / "cfg.json").write_text(json.dumps({**config, **settings}))
+    return str(folder)
+
+
+def test_centring_that_files_do_not_state_is_found_and_said(tmp_path: Path) -> None:
+    """TransformerLens centred by default when their layout was written."""
+    layout = shifted()
+    silent = axes(layout, tmp_path / "silent", True, 1.0)
+    told = axes(layout, tmp_path / "told", True, 1.0, model_from_pretrained_kwargs=CENTRED)
+    denied = {"model_from_pretrained_kwargs": {"center_writing_weights": False}}
+    other = axes(layout, tmp_path / "denied", True, 1.0, **denied)
+    found, right, wrong = fitted([silent, told, other], layout)
+    assert found.placed.sae.centred and found.fit == right.fit
+    assert found.notes[0].startswith("its files do not state center_writing_weights: it is read")
+    assert f"leaves {right.fit.fvu:.1%}" in found.said and found.notes[0] in found.check.detail
+    assert not wrong.placed.sae.centred and wrong.fit.fvu > right.fit.fvu
+    assert f"against what its files say, it would leave {right.fit.fvu:.1%}" in wrong.notes[0]
+
+
+def test_an_sae_of_activations_as_they_are_is_read_as_it_is(tmp_path: Path) -> None:
+    """Whether its files are silent or not; nothing is said."""
+    layout = Layout(tiny.build("gpt2", tie_word_embeddings=False))
+    (found,) = fitted([axes(layout, tmp_path / "sae", False, 1.0)], layout)
+    assert not found.placed.sae.centred
+    assert not any("center_writing_weights" in note for note in found.notes)
+
+
+def test_a_scale_that_files_do_not_state_is_found_and_said(tmp_path: Path) -> None:
+    """Of activations scaled to a mean length of the root of the width."""
+    layout = tiny.layout("llama")
+    x = tiny.read(layout, ["resid.1"], tiny.batch([20] * 8))["resid.1"].flatten(0, 1)
+    factor = layout.width**0.5 / float(x.norm(dim=1).mean())
+    scaling = {"normalize_activations": "expected_average_only_in"}
+    silent = axes(layout, tmp_path / "silent", False, factor, **scaling)
+    told = axes(layout, tmp_path / "told", False, factor, **scaling)
+    (Path(told) / "activation_scaler.json").write_text(json.dumps({"scaling_factor": factor}))
+    found, right = fitted([silent, told], layout)
+    assert found.notes[0].startswith("its files do not state normalize_activations: it is read on")
+    assert found.fit.fvu == pytest.approx(right.fit.fvu, rel=0.1)
+    assert found.fit.l0 == pytest.approx(right.fit.l0, rel=0.1)

@@ -20,6 +20,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.sites import all_sites, resolve, site
 from bitlens.plan import CORPUS, Plan, TokenBatch
 from bitlens.records import Check
+from bitlens.sae.conventions import CENTRING, SCALE, better, conventions
 from bitlens.sae.fit import WORST_FVU, Fit, FitTally, check_fit
 from bitlens.sae.formats import load_sae
 from bitlens.sae.hub import is_release
@@ -31,8 +32,6 @@ POSITIONS = 1024
 """Positions that decide whether an SAE fits, or a few more: whole batches are read."""
 SITES = ("embed", "resid", "attn", "mlp")
 """Kinds of sites as wide as the model."""
-CENTRING = "center_writing_weights"
-"""TransformerLens' word for weights that add nothing to the mean over the width."""
 HIDDEN_BYTES = 1 << 30
 """Of the hidden states that are read at a time."""
 
@@ -105,23 +104,24 @@ def fit_saes(
     """Every SAE at its site, with its fit on the beginning of the corpus, of which `plan` is.
     BitlensError for an SAE that belongs nowhere in this model, and, unless `allow_poor`, for one
     that does not fit."""
-    saes = [load_sae(source).to(layout.device) for source in sources]
-    centres = _centres(layout)
-    saes = [_as_trained(sae, centres) for sae in _apart(saes, sources)]
+    saes = _apart([load_sae(source).to(layout.device) for source in sources], sources)
     places = [_place(sae, layout) for sae in saes]
+    read = [_read(sae, place, layout, plan) for sae, place in zip(saes, places, strict=True)]
+    saes = [sae for sae, _ in read]
     sums = {sae.label: _Sums(sae) for sae in saes}
     for place, values in _readings(layout, plan, set(places), positions):
         for sae, mine in zip(saes, places, strict=True):
             if mine == place:
                 sums[sae.label].add(values)
     found = []
-    for sae, place in zip(saes, places, strict=True):
+    for (sae, convention), place in zip(read, places, strict=True):
         fit = sums[sae.label].fit.result()
         if not allow_poor:
             check_fit(fit, sae, f"{place} of {name}")
         placed = Placed(sae, place, sums[sae.label].centre)
         mean = sums[sae.label].fit.mean.to(layout.device)
-        found.append(Fitted(placed, fit, mean, tuple(_notes(sae, corpus, name))))
+        notes = (*convention, *_notes(sae, corpus, name))
+        found.append(Fitted(placed, fit, mean, notes))
     return found
 
 
@@ -172,10 +172,35 @@ def _centres(layout: Layout) -> bool:
     return any(place.writes for place in places)
 
 
-def _as_trained(sae: Sae, centres: bool) -> Sae:
-    """TransformerLens centres what writes to the stream where nothing reads the mean, and leaves
-    other models alone, whatever was asked for."""
-    return replace(sae, centred=centres and sae.trained_on.loading.get(CENTRING) is True)
+def _read(sae: Sae, place: str, layout: Layout, plan: Plan) -> tuple[Sae, tuple[str, ...]]:
+    """The SAE by the convention it was trained by, as far as its files say; where they are silent,
+    by the one that fits the reference clearly best. And what is to be said of that."""
+    centres = _centres(layout)
+    # TransformerLens centres what writes to the stream where nothing reads the mean, and leaves
+    # other models alone, whatever was asked for.
+    sae = replace(sae, centred=centres and sae.trained_on.loading.get(CENTRING) is True)
+    norm = None
+    if SCALE in sae.trained_on.unsaid:
+        norms = [values.norm(dim=1) for _, values in _readings(layout, plan, {place}, POSITIONS)]
+        norm = float(torch.cat(norms).mean())
+    others = list(conventions(sae, centres, norm))
+    if not others:
+        return sae, ()
+    tallies = [FitTally(sae), *(FitTally(other.sae) for other in others)]
+    for _, values in _readings(layout, plan, {place}, POSITIONS):
+        for tally in tallies:
+            tally.add(values)
+    fit, *fits = (tally.result() for tally in tallies)
+    best = better(fit, fits)
+    if best is None:
+        return sae, ()
+    other = others[best]
+    left = f"{fits[best].fvu:.1%} of the variance unexplained instead of "
+    left += "an unknown share" if fit.fvu is None else f"{fit.fvu:.1%}"
+    if other.setting in sae.trained_on.unsaid:
+        said = f"its files do not state {other.setting}: it is read {other.words}, which leaves"
+        return other.sae, (f"{said} {left}",)
+    return sae, (f"read {other.words}, against what its files say, it would leave {left}",)
 
 
 def _notes(sae: Sae, corpus: Corpus, model: str) -> Iterator[str]:
@@ -184,7 +209,7 @@ def _notes(sae: Sae, corpus: Corpus, model: str) -> Iterator[str]:
     # Of a hub id the last part: the same model may lie in a folder.
     if trained_on.model and trained_on.model.split("/")[-1].lower() != model.split("/")[-1].lower():
         yield f"its own files say that it was trained on {trained_on.model}"
-    if sae.centred:
+    if sae.centred and trained_on.loading.get(CENTRING) is True:
         yield (
             f"it was trained with {CENTRING}: the mean over the width is taken away before "
             "encoding and added back afterwards"

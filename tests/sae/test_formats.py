@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def test_round_trip(architecture: str, normalisation: Any, tmp_path: Path) -> No
         torch.testing.assert_close(found.threshold, sae.threshold)
     assert (found.architecture, found.hook) == (architecture, "blocks.1.hook_resid_post")
     assert (found.normalisation, found.apply_b_dec_to_input) == (normalisation, False)
-    assert found.trained_on == trained_on and found.label == "there"
+    # A constant may be folded into weights or not: nothing in the files says so.
+    open_ = ("normalize_activations",) if normalisation == "expected_average_only_in" else ()
+    assert found.trained_on == replace(trained_on, unsaid=open_) and found.label == "there"
 
 
 @pytest.mark.parametrize("after", [0, 1])
@@ -100,7 +103,8 @@ def test_the_older_layout(folder: Path) -> None:
     found = load_sae(folder)
     assert (found.architecture, found.k, found.hook) == ("topk", 5, new.hook)
     assert (found.normalisation, found.apply_b_dec_to_input) == ("none", True)
-    assert found.trained_on == new.trained_on
+    unsaid = ("center_writing_weights", "apply_b_dec_to_input")
+    assert found.trained_on == replace(new.trained_on, unsaid=unsaid)
     change_config(folder, lambda c: c.update(normalize_activations=True))
     assert load_sae(folder).normalisation == "expected_average_only_in"
     change_config(folder, lambda c: c.pop("prepend_bos"))
@@ -341,3 +345,28 @@ def test_the_file_of_the_weights_means_its_folder(folder: Path) -> None:
     """As a path in a download's cache may be given."""
     found = load_sae(folder / "sae_weights.safetensors")
     assert found.label == "layer-1" and found.fingerprint == load_sae(folder).fingerprint
+
+
+def scale(folder: Path, text: str) -> None:
+    change_config(folder, lambda c: c.update(normalize_activations="expected_average_only_in"))
+    (folder / "activation_scaler.json").write_text(text)
+
+
+def test_a_scale_that_is_not_folded_yet_is_part_of_the_sae(folder: Path) -> None:
+    """SAELens writes it beside an SAE whose training goes on; null stands for none."""
+    plain, x = load_sae(folder), activations()
+    scale(folder, '{"scaling_factor": null}')
+    torch.testing.assert_close(load_sae(folder).encode(x), plain.encode(x))
+    scale(folder, '{"scaling_factor": 2.5}')
+    found = load_sae(folder)
+    torch.testing.assert_close(found.encode(x), plain.encode(2.5 * x))
+    scale(folder, '{"scaling_factor": 2.4}')
+    assert load_sae(folder).fingerprint != found.fingerprint
+
+
+@pytest.mark.parametrize("factor", ["0", "-1", "true", '"2"', "Infinity", "NaN"])
+def test_a_scale_that_is_none_is_refused(folder: Path, factor: str) -> None:
+    """A positive number."""
+    scale(folder, f'{{"scaling_factor": {factor}}}')
+    with pytest.raises(BitlensError, match="scaling_factor"):
+        load_sae(folder)

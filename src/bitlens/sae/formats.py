@@ -14,8 +14,9 @@ from torch import Tensor
 from bitlens.errors import BitlensError
 from bitlens.records import to_json
 from bitlens.sae import dictionary_learning, gemma_scope, hub, sparsify
+from bitlens.sae.conventions import SCALE, scaled
 from bitlens.sae.sae import Sae
-from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS, read_saelens, sparsity_of
+from bitlens.sae.saelens import CONFIG, SCALER, SPARSITY, WEIGHTS, read_saelens, sparsity_of
 from bitlens.sae.stored import read_bytes
 from bitlens.writing import write
 
@@ -36,18 +37,20 @@ class Format:
     files: tuple[str, ...]
     """The weights last: they tell it from the others."""
     read: Reader
+    beside: tuple[str, ...] = ()
+    """Files that are part of what it is where they are there."""
     figures: str | None = None
     """A file with published figures, which need not be there."""
 
 
-SAELENS = Format("SAELens", (CONFIG, WEIGHTS), read_saelens, SPARSITY)
+SAELENS = Format("SAELens", (CONFIG, WEIGHTS), read_saelens, (SCALER,), SPARSITY)
 SPARSIFY = Format("sparsify", (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify)
 GEMMA_SCOPE = Format("Gemma Scope", (gemma_scope.WEIGHTS,), gemma_scope.read_gemma_scope)
 DICTIONARY_LEARNING = Format(
     "dictionary_learning",
     (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
     dictionary_learning.read_dictionary_learning,
-    dictionary_learning.EVALUATION,
+    figures=dictionary_learning.EVALUATION,
 )
 FORMATS = (SAELENS, SPARSIFY, GEMMA_SCOPE, DICTIONARY_LEARNING)
 _EXPECTED = "; ".join(f"{' and '.join(known.files)} ({known.name})" for known in FORMATS) + "."
@@ -86,7 +89,9 @@ def _of_release(entry: hub.Entry) -> Sae:
     sae = _read(folder, known, entry.overrides)
     meaning = to_json([entry.overrides, entry.scale])
     if entry.scale is not None and sae.normalisation == "expected_average_only_in":
-        sae = _scaled(sae, entry.scale)
+        unsaid = tuple(name for name in sae.trained_on.unsaid if name != SCALE)
+        sae = scaled(sae, entry.scale)
+        sae = replace(sae, trained_on=replace(sae.trained_on, unsaid=unsaid))
     return replace(
         sae,
         fingerprint=hashlib.sha256(f"{sae.fingerprint} {meaning}".encode()).hexdigest(),
@@ -98,13 +103,9 @@ def _of_release(entry: hub.Entry) -> Sae:
     )
 
 
-def _scaled(sae: Sae, scale: float) -> Sae:
-    """What was trained on activations times `scale`, for activations as they are."""
-    return replace(sae, w_enc=sae.w_enc * scale, w_dec=sae.w_dec / scale, b_dec=sae.b_dec / scale)
-
-
 def _read(folder: Path, known: Format, overrides: Mapping[str, Any]) -> Sae:
-    files = {name: read_bytes(folder / name) for name in known.files}
+    beside = [name for name in known.beside if (folder / name).is_file()]
+    files = {name: read_bytes(folder / name) for name in (*known.files, *beside)}
     fingerprint = hashlib.sha256(b"\0".join(files.values())).hexdigest()
     return replace(known.read(files, folder, overrides), fingerprint=fingerprint)
 

@@ -39,6 +39,8 @@ class TrainedOn:
     """How its model was changed on loading (`center_writing_weights`, `fold_ln`)."""
     positions: tuple[int | None, ...] | None = None
     """Which positions of a context, as the arguments of a slice; None: all."""
+    unsaid: tuple[str, ...] = ()
+    """Settings that decide how activations are read and that its files do not state."""
     seed: int | None = None
     """Of its first weights and the order of what it learnt from, where that is known."""
 

@@ -4,7 +4,9 @@ Both layouts of `cfg.json` are read: the one since version 6, with a part `metad
 older one that keeps everything at the top level.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,12 +14,15 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError
+from bitlens.sae.conventions import B_DEC, CENTRING, SCALE, scaled
 from bitlens.sae.sae import Architecture, Normalisation, Published, Sae, TrainedOn
 from bitlens.sae.stored import Tensors, agree, gated, known, read_bytes, settings
 
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
 SPARSITY = "sparsity.safetensors"
+SCALER = "activation_scaler.json"
+"""Beside an SAE whose training was not ended: what activations are multiplied by first."""
 _LEAST = 1e-10
 """Added to a firing rate before its logarithm is written."""
 _OLD_NAMES = {
@@ -41,7 +46,7 @@ _KINDS: dict[str, type] = {
 
 
 def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[str, Any]) -> Sae:
-    """The SAE in the bytes of a folder's two files; `folder` names it in errors. `overrides` are
+    """The SAE in the bytes of a folder's files; `folder` names it in errors. `overrides` are
     settings that stand above those of the file: a release may know better."""
     config = _config(files[CONFIG], folder, overrides)
     tensors = Tensors.of_safetensors(files[WEIGHTS], folder / WEIGHTS)
@@ -56,7 +61,8 @@ def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[st
         _fold_decoder_norm(weights)
     if config.get("finetuning_scaling_factor"):
         _fold_finetuning(weights, tensors, latents)
-    return Sae(
+    factor = _factor(files, folder) if normalisation == "expected_average_only_in" else None
+    sae = Sae(
         label=folder.resolve().name,
         hook=hook,
         architecture=architecture,
@@ -77,11 +83,44 @@ def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[st
             config.get("dtype"),
             config.get("model_from_pretrained_kwargs") or {},
             _positions(config),
+            tuple(_unsaid(config, normalisation, factor)),
             seed if isinstance(seed := config.get("seed"), int) else None,
         ),
         published=Published() if rates is None else Published(l0=float(rates.sum())),
         firing_rate=rates,
     )
+    return sae if factor is None else replace(scaled(sae, factor), normalisation="none")
+
+
+def _factor(files: Mapping[str, bytes], folder: Path) -> float | None:
+    """What activations are multiplied by first, of a checkpoint into which it is not folded yet."""
+    file = folder / SCALER
+    if SCALER not in files:
+        return None
+    factor = settings(files[SCALER], file).get("scaling_factor")
+    if factor is None:
+        return None
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
+        raise BitlensError(
+            f"{file} gives scaling_factor as {factor!r}.",
+            "a positive number.",
+            "the file that SAELens wrote.",
+        )
+    return float(factor)
+
+
+def _unsaid(
+    config: Mapping[str, Any], normalisation: Normalisation, factor: float | None
+) -> Iterator[str]:
+    """Which conventions are left open? The older layout was that of a time when TransformerLens
+    centred by default."""
+    loading = config.get("model_from_pretrained_kwargs") or {}
+    if "metadata" not in config and CENTRING not in loading:
+        yield CENTRING
+    if normalisation == "expected_average_only_in" and factor is None:
+        yield SCALE
+    if config.get(B_DEC) is None:
+        yield B_DEC
 
 
 def _config(data: bytes, folder: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
