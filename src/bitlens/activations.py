@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitlens.data.corpus import Corpus
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, failed
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.plan import CORPUS, TokenBatch
@@ -169,7 +169,7 @@ def positions_of(batches: Sequence[TokenBatch]) -> int:
 
 def _refuse_failed(sweep: Sweep) -> None:
     for name, reason in sweep.failed.items():
-        raise BitlensError(f"{name} failed: {reason}", "a twin.", "another compression.")
+        raise failed(name, reason)
 
 
 def _refuse_infinite(name: str, rows: Tensor, place: str) -> None:

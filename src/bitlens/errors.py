@@ -23,6 +23,18 @@ class BitlensError(Exception):
         super().__init__(f"{self.found}\nExpected: {self.expected}\nTry: {self.remedy}")
 
 
+def failed(what: str, reason: str) -> BitlensError:
+    """The error for a twin that could not be run. `reason`: as it was recorded, perhaps an error of
+    ours in its three lines."""
+    found, _, rest = reason.partition("\nExpected: ")
+    expected, _, remedy = rest.partition("\nTry: ")
+    return BitlensError(
+        f"{what} failed: {found}",
+        expected or "weights with which every block computes finite numbers.",
+        remedy or "more bits or smaller groups for it, or the others without it.",
+    )
+
+
 def told(error: BaseException) -> str:
     """What an exception of a library says, in one line without a full stop: whole words only, so
     that no address is cut in two; its type where it says nothing."""

@@ -53,6 +53,10 @@ class Grid:
             )
         if self.ks and min(self.ks) < 1:
             raise BitlensError(f"--k is {min(self.ks)}.", "1 or more.", f"--k {K}")
+        if not 0 <= min(self.seeds) <= max(self.seeds) < 2**63:
+            raise BitlensError(
+                f"--seed is {max(self.seeds, key=abs)}.", f"0 to {2**63 - 1}.", "--seed 0"
+            )
         if self.epochs < 1:
             raise BitlensError(f"--epochs is {self.epochs}.", "1 or more.", "--epochs 5")
         if self.patience < 0:
@@ -101,7 +105,14 @@ class Grid:
 def latents_of(text: str, width: int) -> int:
     """`8x` and `0.5x` are times the model's width, `4096` latents."""
     times = _times(text)
-    return max(1, round(times * width)) if text.endswith("x") else int(times)
+    latents = max(1, round(times * width)) if text.endswith("x") else int(times)
+    if latents > WIDEST * width:
+        raise BitlensError(
+            f"--width {text} is {latents / width:,.0f} times the model's width of {width:,}.",
+            f"at most {WIDEST:,.0f} times, {int(WIDEST * width):,} latents.",
+            "--width 8x",
+        )
+    return latents
 
 
 def _times(text: str) -> float:

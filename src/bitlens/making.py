@@ -25,7 +25,7 @@ from bitlens.compress.compression import Compression
 from bitlens.compress.controls import Noise
 from bitlens.compress.prune import Prune
 from bitlens.data.corpus import Corpus
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, failed
 from bitlens.kept import folder_of
 from bitlens.matching import matched, recall, remember
 from bitlens.matrices import Around, Source
@@ -195,9 +195,7 @@ class Making:
         )
         for text in texts:
             if text not in made:
-                raise BitlensError(
-                    f"{text} cannot be made: {self.failed[text]}", "a twin.", "other settings."
-                )
+                raise failed(text, self.failed[text])
         return [made[text] for text in texts]
 
     def _open(self, compression: Compression) -> None:

@@ -18,7 +18,7 @@ import torch
 from bitlens.compress import format
 from bitlens.compress.prune import Prune
 from bitlens.data.corpus import Corpus
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, failed
 from bitlens.models.layout import Layout
 from bitlens.plan import CORPUS, make_plan
 from bitlens.records import Check
@@ -73,8 +73,8 @@ def matched(
     if not math.isfinite(wanted):
         raise BitlensError(
             "What the twin to be matched predicts is no longer finite.",
-            "a twin that can be run.",
-            "match=[...] with more bits.",
+            "a twin to match whose predictions are finite numbers.",
+            "match=[...] with more bits, or prune:sparsity=0.5 without matching.",
         )
     tried: dict[float, float] = {0.0: 0.0, 1.0: math.inf}
     best = 0.0
@@ -169,11 +169,7 @@ class _Measure:
                 chance = before.exp()
                 for name in twins:
                     if name not in step.readings:
-                        raise BitlensError(
-                            sweep.failed.get(name, f"{name} is no longer finite."),
-                            "a twin that can be run.",
-                            "other settings.",
-                        )
+                        raise failed(name, sweep.failed.get(name, "it is no longer finite."))
                     after = torch.log_softmax(step.readings[name]["logits"], -1)
                     loss[name] -= float(after.gather(1, target).double().sum())
                     kl[name] += float(torch.linalg.vecdot(chance, before - after).double().sum())

@@ -18,7 +18,7 @@ from bitlens.comparison import Comparison, comparisons
 from bitlens.contexts import contexts
 from bitlens.data.corpus import Corpus
 from bitlens.data.shown import CorpusTexts
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, failed
 from bitlens.evaluation import evaluation
 from bitlens.floors import about_floor, announced, floors
 from bitlens.making import BATCH_TOKENS, Making
@@ -325,9 +325,7 @@ class Audit:
         if lost and not self.keep_going:
             # Only now: what the others have is kept for the next try.
             first = next(iter(lost))
-            raise BitlensError(
-                f"{first} failed: {lost[first]}", "weights it can hold.", "other settings."
-            )
+            raise failed(first, lost[first])
 
     def _comparisons(self, wanted: Sequence[Side]) -> list[Comparison]:
         below = [side.text for side in wanted if side.floor and side.text in self.twins]

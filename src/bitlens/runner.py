@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bitlens.calibration import say_unread
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, failed
 from bitlens.estimate import contrasts, estimates
 from bitlens.manifest import Done, cell_entry, make_manifest, run_record
 from bitlens.model_audit import Audit
@@ -61,11 +61,7 @@ def _run(
                 _record_failure(study, source, seed, reason, done)
     if not any(cell["status"] == "done" for cell in done.cells):
         reasons = sorted({cell["reason"] for cell in done.cells})
-        raise BitlensError(
-            f"Nothing could be measured: {reasons[0].partition(chr(10))[0]}",
-            "at least one twin with numbers.",
-            "another compression or model.",
-        )
+        raise failed("Every cell", reasons[0])
     manifest = make_manifest(study, command, done)
     store.write_table("coverage", done.coverage, COVERAGE)
     store.write_table("estimates", estimates(store, manifest, study.interval), ESTIMATES)

@@ -152,8 +152,8 @@ def _apart(saes: Sequence[Sae], sources: Sequence[str]) -> list[Sae]:
         if labels.count(label) > 1:
             raise BitlensError(
                 f"{labels.count(label)} SAEs are called {label}.",
-                "different SAEs.",
-                "name each of them once.",
+                "SAEs that can be told apart by their folders' names.",
+                "name each of them once, or rename a folder.",
             )
     return [replace(sae, label=label) for sae, label in zip(saes, labels, strict=True)]
 

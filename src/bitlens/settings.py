@@ -160,7 +160,8 @@ def _explained(cls: type[BaseModel], error: ErrorDetails, where: Where) -> Bitle
     name = str(error["loc"][0]) if error["loc"] else ""
     if kind == "bitlens":
         inner = error["ctx"]["error"]
-        return BitlensError(f"{place}: {inner.found}", inner.expected, inner.remedy)
+        found = f"{place}: {inner.found}" if place else inner.found
+        return BitlensError(found, inner.expected, inner.remedy)
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         within = [f.name for f in fields(ModelSource)] if len(error["loc"]) > 1 else None
         known = within or list(cls.model_fields)
@@ -168,7 +169,7 @@ def _explained(cls: type[BaseModel], error: ErrorDetails, where: Where) -> Bitle
     examples = cls.model_fields[name].examples if name else None
     example = f"for example {examples[0]}" if examples else "bitlens audit --help"
     if kind in ("missing", "missing_argument", "too_short"):
-        return BitlensError(f"{place} is not given.", "at least one.", example)
+        return BitlensError(f"{place or name} is not given.", "at least one.", example)
     found = f"{place} is {_shown(error['input'])}."
     if kind == "tuple_type":
         return BitlensError(found, "a list.", example)

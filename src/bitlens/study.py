@@ -4,7 +4,7 @@ A study comes from Python or from a YAML file; either way every setting is check
 anything is loaded, and whatever is wrong is a BitlensError that says where.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from decimal import Decimal
@@ -23,6 +23,8 @@ from bitlens.registry import nearest_file
 from bitlens.sae.hub import FORM, find, is_release
 from bitlens.settings import Settings, path_of, read_settings, unknown
 
+Whole = Annotated[StrictInt, Field(le=2**63 - 1)]
+"""What the files of a store can hold."""
 DEMO = "demo"
 """The word for the model and for the evaluation texts that ship with bitlens."""
 _UNITS = {
@@ -44,6 +46,12 @@ def parse_bytes(text: str) -> int:
     return int(Decimal(match[1]) * _UNITS[match[2]])
 
 
+_NAMED = {
+    "model": ("a folder, a hub id, or demo.", "a shell variable may be empty: write the name out."),
+    "sae": (f"a folder with an SAE, or {FORM}.", "leave it out where no SAE is meant."),
+}
+
+
 @contextmanager
 def _located() -> Iterator[None]:
     """Lets pydantic add to an error of ours at which setting it was."""
@@ -58,7 +66,12 @@ def _named(source: Any) -> Any:
 
 
 def _embedded(source: ModelSource) -> ModelSource:
-    """The word for the embedded model as its folder, and with its SAEs where none are named."""
+    """The word for the embedded model as its folder, and with its SAEs where none are named. What
+    is empty would be the folder the command runs in."""
+    for what, name in (("model", source.name), *(("sae", sae) for sae in source.saes)):
+        if not name.strip():
+            error = BitlensError(f"The {what} is named by an empty text.", *_NAMED[what])
+            raise PydanticCustomError("bitlens", "refused", {"error": error})
     if source.name != DEMO:
         return source
     saes = source.saes or tuple(str(path) for path in sae_paths())
@@ -87,11 +100,24 @@ def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _source(text: str) -> str:
+    _require(text)
     return str(evaluation_path()) if text == DEMO else text
 
 
 def _calibrated_on(text: str) -> str:
+    _require(text)
     return str(calibration_path()) if text == DEMO else text
+
+
+def _require(text: str) -> None:
+    """Texts that are named by nothing would be those of the folder the command runs in."""
+    with _located():
+        if not text.strip():
+            raise BitlensError(
+                "The texts are named by an empty text.",
+                "a file, a folder, or hf:OWNER/NAME.",
+                "a shell variable may be empty: write the name out, or leave the option out.",
+            )
 
 
 def _word(value: Any) -> Any:
@@ -142,16 +168,16 @@ class Study(Settings):
     text: Annotated[str, AfterValidator(_source)] = Field(DEMO, examples=["texts.jsonl"])
     """What is read: a file, a folder, hf:owner/name:config:split:column, code-prompts:1000, so many
     beginnings of code, or demo, the texts that ship with bitlens."""
-    tokens: StrictInt = Field(65_536, ge=0, examples=[65_536])
+    tokens: Whole = Field(65_536, ge=0, examples=[65_536])
     """At most so many tokens; 0: the whole text."""
     calibration: Annotated[str, AfterValidator(_calibrated_on)] | None = Field(
         None, examples=["calibration.jsonl"]
     )
     """Documents that GPTQ, AWQ and their like are calibrated on, as text is given; they must be
     apart from it. By default, of the texts that ship with bitlens, those meant for it."""
-    calibration_tokens: StrictInt = Field(131_072, ge=0, examples=[131_072])
+    calibration_tokens: Whole = Field(131_072, ge=0, examples=[131_072])
     """At most so many tokens of calibration; 0: all of it."""
-    context: StrictInt | None = Field(None, ge=2, examples=[512])
+    context: Whole | None = Field(None, ge=2, examples=[512])
     """Tokens read at a time; by default as many as the model can, 1,024 at most."""
     bos: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = Field(
         "auto", examples=["auto"]
@@ -163,8 +189,8 @@ class Study(Settings):
     sites: tuple[str, ...] = Field((), examples=["[resid.*]"])
     """Where geometry and attention look: resid.*, resid.::4 (every fourth block), resid.-2: (the
     last two), attn.3, blocks.6.hook_resid_post, model.layers.6; none named: everywhere."""
-    seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], AfterValidator(_distinct)] = (
-        Field((0,), min_length=1, examples=["[0]"])
+    seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], AfterValidator(_distinct)] = Field(
+        (0,), min_length=1, examples=["[0]"]
     )
     """Roots of all that is random: samples, shards, noise."""
     interval: Literal["jackknife", "bootstrap"] = Field("jackknife", examples=["jackknife"])
@@ -211,8 +237,15 @@ def audit_of(model: str, to: Any, **settings: Any) -> Study:
     source = {name: settings.pop(name) for name in known & settings.keys()}
     compressions = (to,) if isinstance(to, str) else tuple(to)
     return Study.model_validate(
-        {"models": ({"name": model, **source},), "compressions": compressions, **settings}
+        {"models": ({"name": model, **source},), "compressions": compressions, **settings},
+        context=_argument,
     )
+
+
+def _argument(location: Sequence[str | int]) -> str:
+    """Which argument a setting came from; nothing for a compression, which says it itself."""
+    words = [str(step) for step in location if step not in ("models", "compressions")]
+    return next((word for word in words if not word.isdigit()), "")
 
 
 def refuse_absent_saes(study: Study, option: str = "") -> None:

@@ -2,10 +2,12 @@
 
 from dataclasses import fields
 from pathlib import Path
+from re import fullmatch
 from typing import Annotated, Any
 
 import typer
 
+from bitlens.errors import BitlensError
 from bitlens.meanings import meanings
 from bitlens.models.source import ModelSource
 from bitlens.study import Study
@@ -18,9 +20,19 @@ DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(ModelSo
 }
 
 
-def setting(name: str, metavar: str) -> Any:
+def setting(name: str, metavar: str, **more: Any) -> Any:
     """The option of a setting of a study, explained as there."""
-    return typer.Option(help=MEANING[name], metavar=metavar)
+    return typer.Option(help=MEANING[name], metavar=metavar, **more)
+
+
+def count(text: str | int) -> int:
+    """`20000`, `20k` or `1M`."""
+    match = fullmatch(r"\s*(-?\d{1,18})\s*([kKmM]?)\s*", str(text).replace("_", ""))
+    if match is None:
+        raise BitlensError(
+            f"{text} is no number of tokens.", "a whole number, or thousands as 20k.", "20000"
+        )
+    return int(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()]
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -40,9 +52,9 @@ Saes = Annotated[
     ),
 ]
 Text = Annotated[str, setting("text", "SOURCE")]
-Tokens = Annotated[int, setting("tokens", "N")]
+Tokens = Annotated[int, setting("tokens", "N", parser=count)]
 Calibration = Annotated[str | None, setting("calibration", "SOURCE")]
-CalibrationTokens = Annotated[int, setting("calibration_tokens", "N")]
+CalibrationTokens = Annotated[int, setting("calibration_tokens", "N", parser=count)]
 Context = Annotated[int | None, setting("context", "N")]
 Bos = Annotated[str, setting("bos", "auto|yes|no")]
 Positions = Annotated[str, setting("positions", "content|all|last")]

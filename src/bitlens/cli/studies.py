@@ -39,7 +39,9 @@ def study(
     wanted = load_study(path)
     if only:
         raise BitlensError(
-            f"--only {only[0]}, but {path} trains no SAEs.", "all of it.", "leave --only out."
+            f"--only {only[0]}, but {path} trains no SAEs.",
+            "a study with train: in it, of which a part can be run.",
+            f"bitlens study {path} without --only.",
         )
     if check:
         _show_grid(wanted)

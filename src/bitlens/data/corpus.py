@@ -166,8 +166,8 @@ def make_corpus(
     if not taken.names:
         raise BitlensError(
             f"{texts.name} has no document of at least {SHORTEST} tokens.",
-            "text to predict.",
-            "name another source.",
+            "at least one document in which a token follows another.",
+            "--text with another file, or --context longer than a token or two.",
         )
     counts = [len(rows) for rows in taken.windows]
     corpus = Corpus(

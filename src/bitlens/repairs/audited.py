@@ -29,7 +29,7 @@ class Audited:
         if len(settings["models"]) != 1:
             raise BitlensError(
                 f"{store.root} holds results of {len(settings['models'])} models.",
-                "results of one.",
+                "results of one model, to whose twin the SAE is adapted.",
                 "an audit of the model that the SAE was trained on.",
             )
         known = [t["compression"] for t in manifest["twins"] if t["status"] == "done"]

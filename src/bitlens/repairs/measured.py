@@ -11,7 +11,7 @@ from bitlens.analyses.features import Features
 from bitlens.analyses.transfer import Splice, Transfer
 from bitlens.comparison import comparisons
 from bitlens.data.shown import CorpusTexts
-from bitlens.errors import BitlensError
+from bitlens.errors import failed
 from bitlens.measure import Measured, Measurement
 from bitlens.models.layout import Layout
 from bitlens.plan import Plan
@@ -67,7 +67,7 @@ def measured(
         one = Measurement(layout, {"twin": twin}, wanted, plan, memory, partial, texts)
         found = list(one.values())
     for reason in one.sweep.failed.values():
-        raise BitlensError(f"The twin failed: {reason}", "a twin.", "another --twin.")
+        raise failed("The twin", reason)
     return found
 
 

@@ -210,8 +210,8 @@ def load_sae_study(path: Path) -> SaeStudy:
     if len(study.models) != 1:
         raise BitlensError(
             f"{where(('models',))} names {len(study.models)} models.",
-            "one, with its twins.",
-            "a file for each.",
+            "one model, whose SAEs are trained on it and on its twins.",
+            "a file for each model, and an --out for each.",
         )
     return SaeStudy(training, study)
 
