@@ -186,7 +186,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "saes": {"analyses", "data", "models", "plan", "sae", "sweep", "twin"},
     "settings": {"models"},
-    "study": {"analyses", "compress", "demo", "models", "sae", "settings"},
+    "study": {"analyses", "compress", "data", "demo", "models", "sae", "settings"},
     "sides": {"compress", "models", "study"},
     "checks": {"compress", "data", "models", "sides"},
     "manifest": {"analyses", "compress", "data", "models", "plan", "sides", "study", "twin"},
@@ -210,6 +210,7 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "study",
         "tables",
+        "targets",
     },
     "runner": {
         "analyses",

@@ -8,7 +8,7 @@ from bitlens.compress.compression import Compression
 from bitlens.report.build import build as build_report
 from bitlens.runner import run
 from bitlens.store import Store
-from bitlens.study import audit_of
+from bitlens.study import audit_of, refuse_absent
 
 __all__ = ["audit", "build_report"]
 
@@ -29,6 +29,7 @@ def audit(
     study = audit_of(model, to, **settings)
     given = {"to": list(study.compressions), "out": str(out), **settings}
     arguments = ", ".join([repr(model), *(f"{name}={value!r}" for name, value in given.items())])
+    refuse_absent(study)
     store = run(study, Path(out), f"bitlens.audit({arguments})", say)
     build_report(store.root)
     return store

@@ -36,6 +36,7 @@ from bitlens.sides import Side, sides
 from bitlens.store import Store
 from bitlens.study import Study, parse_bytes
 from bitlens.tables import joined, tables
+from bitlens.targets import try_compression
 
 FREE_SHARE = 0.5
 """Of the free memory, when --memory does not say."""
@@ -186,9 +187,19 @@ class Audit:
         ]
         return {(side.text, name): reason for side in wanted for name in needing}
 
+    def _refuse_misfits(self) -> None:
+        """What can be known of the configuration alone is said before text is read for SAEs: sites
+        that are not there, and compressions that do not fit."""
+        for pattern in self.study.sites:
+            resolve(pattern, self.layout)
+        if not self.keep_going:
+            for side in sides(self.study, self.layout):
+                try_compression(self.layout, side.compression)
+
     def _analyses(self, names: Sequence[str]) -> list[Analysis]:
         """With the SAEs that fit; one that does not is refused before anything is compressed."""
         if set(names) & SAE_ANALYSES:
+            self._refuse_misfits()
             poor = "poor-fit" in self.study.allow
             self.fitted = fit_saes(
                 self.source.saes,

@@ -6,13 +6,12 @@ shapes of its matrices; of what is on the hub only the names are known.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bitlens.compress import parse
 from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.compression import Compression
-from bitlens.compress.prune import Prune
 from bitlens.data import code_prompts, hub
 from bitlens.errors import BitlensError
 from bitlens.making import BATCH_TOKENS
@@ -27,12 +26,9 @@ from bitlens.plan import context_of
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import size
 from bitlens.sae.hub import is_release
-from bitlens.sides import Side, sides
+from bitlens.sides import sides
 from bitlens.study import Study
-from bitlens.targets import chosen, try_shapes
-
-TRIED = 0.5
-"""The sparsity at which pruning is tried that has yet to find its own."""
+from bitlens.targets import try_compression
 
 _UNITS = (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3))
 
@@ -126,7 +122,10 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
         resolve(pattern, layout)
     wanted = sides(study, layout)
     for side in wanted:
-        _try(side, layout, name)
+        try:
+            try_compression(layout, side.compression)
+        except BitlensError as error:
+            raise BitlensError(f"{name}: {error.found}", error.expected, error.remedy) from None
     parameters = {id(p): p for p in model.parameters()}.values()
     weights = sum(p.numel() for p in parameters)
     block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
@@ -155,21 +154,6 @@ def _flop(layout: Layout) -> float:
         experts = shape[0] if len(shape) == 3 else 1
         weights += math.prod(shape) * min(1.0, (chosen or experts) / experts)
     return 2 * (weights + layout.width * layout.vocabulary)
-
-
-def _try(side: Side, layout: Layout, model: str) -> None:
-    """Noise is tried as what it is like, and what is to be matched beside what is matched to it."""
-    like = getattr(side.compression, "like", side.compression)
-    tried = [like]
-    if isinstance(like, Prune) and like.match is not None:
-        tried = [replace(like, match=None, sparsity=TRIED), like.match]
-    for compression in tried:
-        if isinstance(compression, Checkpoint):
-            continue
-        try:
-            try_shapes(layout, set(chosen(layout, compression)), compression)
-        except BitlensError as error:
-            raise BitlensError(f"{model}: {error.found}", error.expected, error.remedy) from None
 
 
 def _texts(study: Study) -> list[str]:

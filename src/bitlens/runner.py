@@ -15,7 +15,7 @@ from bitlens.models.load import name_of
 from bitlens.models.source import ModelSource
 from bitlens.records import Cell
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
-from bitlens.study import Study
+from bitlens.study import Study, refuse_absent_texts
 from bitlens.sweep import share_one_heap
 
 
@@ -33,6 +33,7 @@ def run(
     is raised.
     """
     _refuse_namesakes(study)
+    refuse_absent_texts(study)
     say_unread(study, say)
     share_one_heap()
     store = Store.create(out)

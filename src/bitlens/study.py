@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 from pydantic_core import PydanticCustomError
 
+from bitlens.data.texts import require_source
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
-from bitlens.home import without_home
+from bitlens.home import with_home, without_home
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest_file
 from bitlens.sae.hub import FORM, find, is_release
@@ -248,11 +249,15 @@ def _argument(location: Sequence[str | int]) -> str:
     return next((word for word in words if not word.isdigit()), "")
 
 
-def refuse_absent_saes(study: Study, option: str = "") -> None:
-    """Loading a model takes long: an SAE that is not there is said before.
+def refuse_absent(study: Study, option: str = "") -> None:
+    """Loading a model takes long: what is not there is said before, be it texts, a checkpoint or an
+    SAE.
 
-    `option`: the word that named them; without it, their place in the file of the study.
+    `option`: the word that named SAEs; without it, their place in the file of the study.
     """
+    refuse_absent_texts(study)
+    for text in study.compressions:
+        _refuse_absent_checkpoint(text)
     for m, source in enumerate(study.models):
         for n, name in enumerate(source.saes):
             folder = Path(name)
@@ -267,6 +272,26 @@ def refuse_absent_saes(study: Study, option: str = "") -> None:
                 nearest_file(folder)
                 or "another path; it counts from the folder the command runs in.",
             )
+
+
+def refuse_absent_texts(study: Study) -> None:
+    """Texts without which nothing of a study can be run."""
+    for source in (study.text, study.calibration):
+        if source:
+            require_source(source)
+
+
+def _refuse_absent_checkpoint(text: str) -> None:
+    """Of the forms that can only be a path: what has one slash may be a hub id."""
+    written = fullmatch(r"(?:[a-z]+:like=\[)?checkpoint:(?:path=)?([^,\]]*).*", text)
+    name = with_home(written[1]) if written else ""
+    path = Path(name)
+    if name.startswith((".", "/", "~")) and not path.exists():
+        raise BitlensError(
+            f"There is no folder and no file {name}.",
+            "a folder with config.json and weights, a .gguf file, or a hub id.",
+            nearest_file(path) or "another path; it counts from the folder the command runs in.",
+        )
 
 
 def load_study(path: str | Path) -> Study:

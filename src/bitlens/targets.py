@@ -11,10 +11,13 @@ from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.compression import Compression, Map
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.mixed import Mixed
+from bitlens.compress.prune import Prune
 from bitlens.compress.rule import targets
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 
+TRIED = 0.5
+"""The sparsity at which pruning is tried that has yet to find its own."""
 TRIED_ROWS = 16
 """Of a matrix on which a calibrated compression is tried."""
 
@@ -41,6 +44,18 @@ def _taker(compression: Compression, name: str) -> Compression:
     """What decides about this matrix: of noise what it is like, of a mixture its part."""
     compression = getattr(compression, "like", compression)
     return compression.part(name) if isinstance(compression, Mixed) else compression
+
+
+def try_compression(layout: Layout, compression: Compression) -> None:
+    """Does it fit the model's matrices? Of noise what it is like is tried, and what is to be
+    matched beside what is matched to it; a checkpoint has matrices of its own."""
+    like = getattr(compression, "like", compression)
+    tried = [like]
+    if isinstance(like, Prune) and like.match is not None:
+        tried = [replace(like, match=None, sparsity=TRIED), like.match]
+    for one in tried:
+        if not isinstance(one, Checkpoint):
+            try_shapes(layout, set(chosen(layout, one)), one)
 
 
 def try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:

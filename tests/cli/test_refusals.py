@@ -117,3 +117,43 @@ def test_an_sae_that_is_not_there_is_said_before_anything_is_loaded(
     done = bitlens("study", path, "--out", tmp_path / "o", "--check")
     assert done.code == 2
     assert done.err.startswith(f"models[1].saes[1]: there is no folder {wrong}.\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "help"),
+    [
+        (["--text", "nowhere.jsonl"], "There is no nowhere.jsonl", "folder"),
+        (["--to", "checkpoint:/nope"], "no folder and no file /nope", "another path"),
+        (["--calibration", "nowhere.txt"], "There is no nowhere.txt", "folder"),
+        (["--tokens", "10 thousand"], "10 thousand is no number", "20k"),
+        (["--seed", "99999999999999999999"], "99999999999999999999", "9223372036854775807"),
+        (["--sae", ""], "named by an empty text", "SAE"),
+        (["--text", ""], "named by an empty text", "file"),
+        (["--to", "W4A16"], "'W4A16' is no compression", "gptq:bits=4,group=128"),
+        (["--to", "noise:like=[" * 3000], "brackets more than 8 deep", "noise:like"),
+    ],
+    ids=lambda v: str(v)[-30:],
+)
+def test_mistakes_that_need_no_model_are_said_before_it_is_loaded(
+    bitlens: Command,
+    asked: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: list[str],
+    found: str,
+    help: str,
+):
+    """By the argument's own name; not even a hub that hangs would be asked."""
+    done = bitlens("audit", "gpt2", "--to", "rtn:bits=4", *options, "--out", tmp_path / "out")
+    assert (done.code, asked) == (2, [])
+    assert done.err.count("\n") == 3
+    assert found in done.err.splitlines()[0]
+    assert help in done.err
+    assert "compressions[" not in done.err and "models[" not in done.err
+
+
+def test_tokens_are_counted_in_thousands(bitlens: Command, asked: list[Any], tmp_path: Path):
+    """As people write them."""
+    for text, count in {"10k": 10_000, "1M": 1_000_000, "20_000": 20_000}.items():
+        bitlens("audit", "gpt2", "--to", "rtn:bits=4", "--tokens", text, "--out", tmp_path)
+        assert asked.pop()[0].tokens == count

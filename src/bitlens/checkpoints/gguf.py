@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from bitlens.checkpoints.blocks import stand_for
 from bitlens.checkpoints.checkpoint import Checkpoint, Request, Stored, library, ordinary
+from bitlens.checkpoints.gguf_header import require_whole_header
 from bitlens.checkpoints.gguf_settings import says, take_settings
 from bitlens.checkpoints.pretrained import load_whole
 from bitlens.checkpoints.same import REMEDY, other_settings, require_tokens
@@ -115,6 +116,7 @@ def _file(request: Request) -> Path:
 
 
 def _reader(gguf: Any, path: Path) -> Any:
+    require_whole_header(path)
     try:
         return gguf.GGUFReader(path)
     except (ValueError, IndexError, KeyError, OverflowError, TypeError, OSError) as error:

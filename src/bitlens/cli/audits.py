@@ -10,7 +10,7 @@ import typer
 from bitlens.cli import options
 from bitlens.cli.options import DEFAULT, names, setting
 from bitlens.cli.terminal import say, show
-from bitlens.study import DEMO, Study, audit_of, refuse_absent_saes
+from bitlens.study import DEMO, Study, audit_of, refuse_absent
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
 DEMO_TOKENS = 16_384
@@ -88,7 +88,7 @@ def audit(
         saes=tuple(sae),
         trust_remote_code=trust_remote_code,
     )
-    refuse_absent_saes(study, "--sae")
+    refuse_absent(study, "--sae")
     carry_out(study, out)
 
 

@@ -8,7 +8,7 @@ import typer
 from bitlens.cli import options
 from bitlens.cli.options import DEFAULT
 from bitlens.cli.terminal import say, show
-from bitlens.study import DEMO, audit_of
+from bitlens.study import DEMO, audit_of, refuse_absent
 
 
 def compress(
@@ -47,6 +47,7 @@ def compress(
         device=device,
         trust_remote_code=trust_remote_code,
     )
+    refuse_absent(study)
     rows = write_folder(study, save, say)
     say(summary(rows))
     say(f"Saved: {save}")
@@ -76,4 +77,5 @@ def inspect(
         device=device,
         trust_remote_code=trust_remote_code,
     )
+    refuse_absent(study)
     show(of_twin(study, say) if twin else of_model(study))

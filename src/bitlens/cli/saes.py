@@ -8,7 +8,7 @@ import typer
 from bitlens.cli import options
 from bitlens.cli.options import DEFAULT
 from bitlens.cli.terminal import say, show
-from bitlens.study import audit_of, refuse_absent_saes
+from bitlens.study import audit_of, refuse_absent
 
 FIT_TOKENS = 16_384
 """Enough for a latent that fires at one position in a thousand to be seen alive."""
@@ -51,7 +51,7 @@ def fit(
         saes=tuple(sae),
         trust_remote_code=trust_remote_code,
     )
-    refuse_absent_saes(study, "--sae")
+    refuse_absent(study, "--sae")
     found, good = fits(study, say)
     show(found)
     if not good:
@@ -183,6 +183,7 @@ def train_sae(
         device=device,
         trust_remote_code=trust_remote_code,
     )
+    refuse_absent(study)
     show(train_saes(study, on, grid, out, say))
     say(f"Saved: {out}")
 

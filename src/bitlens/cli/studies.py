@@ -10,7 +10,7 @@ from bitlens.cli.audits import carry_out
 from bitlens.cli.terminal import say, show
 from bitlens.errors import BitlensError
 from bitlens.sae_study.settings import SaeStudy, load_sae_study, trains
-from bitlens.study import Study, load_study, refuse_absent_saes
+from bitlens.study import Study, load_study, refuse_absent
 
 
 def study(
@@ -45,7 +45,7 @@ def study(
         )
     if check:
         _show_grid(wanted)
-        refuse_absent_saes(wanted)
+        refuse_absent(wanted)
     else:
         carry_out(wanted, out, keep_going=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bitlens.data import code_prompts
 from bitlens.data.files import Document, read_folder, read_running_text
-from bitlens.data.hub import FORM, PREFIX, read_hub
+from bitlens.data.hub import FORM, PREFIX, HubSource, read_hub
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
 from bitlens.errors import BitlensError
 from bitlens.foreign import open_regular
@@ -71,6 +71,16 @@ def read_texts(source: str | Path) -> Texts:
         _KINDS,
         "give a running text the ending .txt, or name the folder it is in.",
     )
+
+
+def require_source(source: str) -> None:
+    """BitlensError where a file or folder is named that is not there; nothing is read."""
+    if source.startswith(PREFIX):
+        HubSource.parse(source)
+    elif not source.startswith(code_prompts.PREFIX) and not os.path.exists(
+        path := Path(os.path.expanduser(source))
+    ):
+        raise _missing(source, path)
 
 
 def _from_rows(source: str, name: str, rows: list[Document]) -> Texts:

@@ -34,7 +34,7 @@ from bitlens.models.folder import require_announced, require_whole
 from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource
 from bitlens.models.whole import require_complete
-from bitlens.registry import nearest
+from bitlens.registry import nearest_file
 
 WEIGHTS_SHARE = 0.7
 """Of the memory allowed: models whose weights need more are swept from disk."""
@@ -281,11 +281,10 @@ def require_model(source: ModelSource) -> None:
     path = Path(source.name)
     if not path.exists():
         if source.name.count("/") > 1 or source.name.startswith((".", "/", "~")):
-            near = nearest(path.name, [p.name for p in path.parent.glob("*")])
             raise BitlensError(
                 f"There is no folder {source.name}.",
                 "a folder with config.json, safetensors weights and a tokenizer, or a hub id.",
-                near or "the path of a downloaded model.",
+                nearest_file(path) or "the path of a downloaded model.",
             )
         return
     require_whole(source.name, path)
