@@ -137,7 +137,6 @@ def test_an_sae_that_is_not_there_is_said_before_anything_is_loaded(
 def test_mistakes_that_need_no_model_are_said_before_it_is_loaded(
     bitlens: Command,
     asked: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     options: list[str],
     found: str,
