@@ -15,6 +15,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.models.source import ModelSource
 from bitlens.sweep import REFERENCE
+from bitlens.twin import Twin
 
 PLENTY = 1 << 33
 OTHER_SIZES = {"gemma2": {"hidden_size": 72}, "gemma3_text": {"hidden_size": 72}}
@@ -118,13 +119,12 @@ def test_one_end_of_a_model_is_cast_at_a_time(tied: bool) -> None:
     embedding = tiny.VOCABULARY * layout.width * 4
     norm = layout.width * 4
     assert layout.shell.cast_bytes == embedding + norm
-    held = layout.shell._held
     layout.shell.enter(torch.tensor([[1, 2]]), None)
     assert sum(t.nbytes for t in layout.shell._held.values()) == embedding
     layout.shell.leave(torch.zeros(1, layout.width))
     assert sum(t.nbytes for t in layout.shell._held.values()) == embedding + norm
     swept(layout)
-    assert held is not layout.shell._held and not layout.shell._held
+    assert not layout.shell._held
     assert Layout(tiny.build("llama")).shell.cast_bytes == 0
 
 
@@ -142,6 +142,23 @@ def test_what_a_compression_makes_is_not_rounded_back(
     )
     assert own.dtype == torch.float32 and torch.equal(own, same)
     assert not torch.equal(own, own.bfloat16().float())
+
+
+def test_a_twin_in_another_dtype_holds_no_second_model() -> None:
+    """Its embedding and unembedding are cast where they are used, beside the reference's, and let
+    go with them."""
+    layout = Layout(tiny.build("llama", tie_word_embeddings=False))
+    twin = tiny.twin(layout, "cast:dtype=bfloat16")
+    assert twin.shell_weights() == {}
+    tokens, shell = torch.tensor([[1, 2]]), layout.shell
+    entered = [t.enter(tokens, None).hidden for t in (Twin(layout, None), twin)]
+    assert [hidden.dtype for hidden in entered] == [torch.float32, torch.bfloat16]
+    embedding = tiny.VOCABULARY * layout.width * 2
+    own = [t.nbytes for t in shell._held.values() if t.dtype == torch.bfloat16]
+    assert sum(own) == embedding and shell.cast_bytes_in(torch.bfloat16) > embedding
+    assert twin.leave(entered[1][0]).dtype == torch.bfloat16
+    twin.release()
+    assert not shell._held
 
 
 def test_what_is_left_alone_is_cast_once() -> None:

@@ -50,6 +50,16 @@ class CheckpointTwin(Twin):
         return self.checkpoint.model.dtype if self.checkpoint.kernels else None
 
     @property
+    def arithmetic(self) -> torch.dtype | None:
+        """The narrowest dtype that it multiplies in: kernels have one of their own, besides that
+        of the states that they are handed."""
+        if self.dtype is None:
+            return None
+        kernels = (getattr(m, "compute_dtype", None) for m in self.checkpoint.model.modules())
+        dtypes = [dtype for dtype in kernels if isinstance(dtype, torch.dtype)]
+        return min([self.dtype, *dtypes], key=lambda dtype: dtype.itemsize)
+
+    @property
     def entry_key(self) -> str:
         """No other twin shares its embedding."""
         return f"{self.compression}"

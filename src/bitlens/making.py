@@ -309,9 +309,9 @@ class Making:
 
 def _other_arithmetic(twin: Twin) -> Iterator[str]:
     """That it computes in a dtype of its own."""
-    if twin.dtype not in (None, twin.layout.compute):
+    if twin.arithmetic not in (None, twin.layout.compute):
         own, reference = (
-            str(dtype).removeprefix("torch.") for dtype in (twin.dtype, twin.layout.compute)
+            str(dtype).removeprefix("torch.") for dtype in (twin.arithmetic, twin.layout.compute)
         )
         yield f"It computes in {own}, the reference in {reference}."
 

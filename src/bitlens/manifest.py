@@ -70,7 +70,7 @@ def twin_record(
         side.like,
         total.bits if total else None,
         total.bytes if total else None,
-        str((twin and twin.dtype) or reference).removeprefix("torch."),
+        str((twin and twin.arithmetic) or reference).removeprefix("torch."),
         side.floor,
         len(made.rounded) if made is not None else 0,
         "failed" if reason else "done",

@@ -123,7 +123,11 @@ class Audit:
             self.keep_going,
         )
         self.twins = self.making.twins(wanted)
-        own = {text: twin.dtype for text, twin in self.twins.items() if twin.dtype is not None}
+        own = {
+            text: twin.arithmetic
+            for text, twin in self.twins.items()
+            if twin.arithmetic is not None
+        }
         floored = floors(wanted, own, self.layout.compute)
         for line in announced(floored, self.loaded.name, self.layout.compute):
             self.say(line)
@@ -370,7 +374,8 @@ class Audit:
         layout = self.layout
         block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
         taken = block * layout.compute.itemsize * (twins + 1) + WORKSPACE
-        taken += layout.shell.cast_bytes
+        dtypes = {twin.dtype for twin in self.twins.values() if twin.dtype is not None}
+        taken += layout.shell.cast_bytes + sum(map(layout.shell.cast_bytes_in, dtypes))
         if layout.compute != layout.dtype:
             # The block under way as it is stored, where it is read from disk.
             taken += block * layout.dtype.itemsize * self.loaded.offloaded
@@ -416,7 +421,7 @@ class Audit:
         return f", about {seconds:.0f} s" if seconds < 120 else f", about {seconds / 60:.0f} min"
 
     def _check(self) -> None:
-        if self.loaded.offloaded:
+        if any(parameter.is_meta for parameter in self.layout.model.parameters()):
             unknown = Check("the sweep equals the model's forward", None, "not tried from disk")
             self.checks.append(unknown)
         else:

@@ -65,6 +65,11 @@ class Twin:
         return self.compression.compute_dtype if self.compression else None
 
     @property
+    def arithmetic(self) -> torch.dtype | None:
+        """The narrowest dtype that it multiplies in; None: the reference's."""
+        return self.dtype
+
+    @property
     def entry_key(self) -> str:
         """Twins with the same key share embeddings, unembedding and compute dtype."""
         own = sorted(self.targets & {m.name for m in self.layout.shell_maps()})
@@ -72,11 +77,11 @@ class Twin:
 
     def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:
         """What its blocks are called with."""
-        return self.layout.shell.enter(tokens, mask, self.shell_weights())
+        return self.layout.shell.enter(tokens, mask, self.shell_weights(), dtype=self.dtype)
 
     def leave(self, states: Tensor) -> Tensor:
         """`[n, width]` after the last block to `[n, vocabulary]`."""
-        return self.layout.shell.leave(states, self.shell_weights())
+        return self.layout.shell.leave(states, self.shell_weights(), self.dtype)
 
     def release(self) -> None:
         """Let go of what was cast to enter or to leave; it is cast again when it is needed."""
@@ -140,12 +145,13 @@ class Twin:
         return own, roundings
 
     def shell_weights(self) -> dict[str, Tensor]:
-        """Embedding, final norm and unembedding where they differ from the reference's."""
+        """Embedding, final norm and unembedding where they are others than the reference's; what
+        is the same in another dtype is cast when it is used."""
         if self._shell is None:
             own: dict[str, Tensor] = {}
             if self.dtype is not None:
-                named = self.layout.shell.module.named_parameters()
-                own |= {name: self._cast(p.detach(), name) for name, p in named}
+                for name, parameter in self.layout.shell.module.named_parameters():
+                    self._cast(parameter.detach(), name)
             for m in self.layout.shell_maps():
                 for name, result in self._compress([m]).items():
                     own[f"{name}.weight"] = result.weight

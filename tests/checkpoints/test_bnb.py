@@ -19,6 +19,10 @@ from bitlens.models.load import Loaded, load
 from bitlens.models.shell import Shell
 from bitlens.models.source import ModelSource
 from bitlens.models.strip import strip
+from bitlens.report.evidence import Evidence
+from bitlens.report.verdict import verdicts
+from bitlens.runner import run
+from bitlens.study import audit_of
 from checkpoints.conftest import FAMILIES, TOKENS, check_laws, logits, opened, rows, weights
 
 FOUR = {"load_in_4bit": True, "bnb_4bit_compute_dtype": torch.float32}
@@ -27,6 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "nf4": {**FOUR, "bnb_4bit_quant_type": "nf4"},
     "fp4": {**FOUR, "bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": True},
 }
+HALF = {**KINDS["nf4"], "bnb_4bit_compute_dtype": torch.bfloat16}
 Reference = Callable[[str], Loaded]
 Made = Callable[[str, str], Path]
 
@@ -35,13 +40,14 @@ Made = Callable[[str, str], Path]
 def made(folder_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A folder that the library itself wrote, before any forward."""
     root = tmp_path_factory.mktemp("bnb")
+    kinds = {**KINDS, "half": HALF}
 
     def make(family: str, kind: str) -> Path:
         path = root / f"{family}-{kind}"
         if not path.exists():
             AutoModelForCausalLM.from_pretrained(
                 folder_of(family),
-                quantization_config=BitsAndBytesConfig(**KINDS[kind]),
+                quantization_config=BitsAndBytesConfig(**kinds[kind]),
                 device_map="cpu",
                 dtype=torch.float32,
             ).save_pretrained(path)
@@ -213,3 +219,25 @@ def test_company_and_padding_decide_nothing(reference: Reference, made: Made) ->
     together = block(hidden, twin.enter(tokens, valid).calls[0], (), valid)[1][0, :8]
     alone = block(hidden[:1, :8], twin.enter(tokens[:1, :8], None).calls[0])[1][0]
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_kernels_in_16_bits_stand_beside_the_compute_floor(
+    folder_of: Callable[[str], Path], made: Made, short_texts: Path, tmp_path: Path
+) -> None:
+    """Beside a reference in float32, what multiplying in bfloat16 does by itself is measured of the
+    reference, and told with the twin; of kernels in float32 there is none."""
+    said: list[str] = []
+    half, whole = (f"checkpoint:{made('llama', kind)}" for kind in ("half", "nf4"))
+    settings: dict[str, Any] = {"controls": (), "analyses": ("behaviour",), "tokens": 1500}
+    study = audit_of(str(folder_of("llama")), (half, whole), text=str(short_texts), **settings)
+    store = run(study, tmp_path / "out", "audit", said.append)
+    twins = {twin["compression"]: twin for twin in store.manifest()["twins"]}
+    assert twins[half]["dtype"] == "bfloat16" and twins[whole]["dtype"] == "float32"
+    (floor,) = (twin["compression"] for twin in twins.values() if twin["floor"])
+    assert floor == "cast:dtype=bfloat16"
+    assert any("It computes in bfloat16, the reference in float32." in line for line in said)
+    evidence = Evidence.read(store.root)
+    told = dict(verdicts(evidence, evidence.models[0]))
+    alone = "omputing in bfloat16 instead of float32 alone gives"
+    assert alone in told[half] and alone not in told[whole]
+    assert "up to twice" not in told[half]

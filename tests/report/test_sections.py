@@ -51,7 +51,7 @@ def test_validity_misses_controls(evidence: Evidence) -> None:
     twins = [t for t in evidence.manifest["twins"] if not t["control"]]
     told = text(validity(replace(evidence, manifest={**evidence.manifest, "twins": twins})))
     assert "no weight noise of the same size was run for rtn:bits=8, rtn:bits=4,group=64" in told
-    assert "the rounding floor is not known" in told
+    assert "what 16 bits do is not known" in told
 
 
 def test_too_few_documents_comes_with_advice(evidence: Evidence) -> None:

@@ -98,7 +98,7 @@ class Shell:
         self._depth = len(blocks)
         self._compute = compute
         self._stored = next((p.dtype for p in blocks[0].parameters()), torch.float32)
-        self._held: dict[str, Tensor] = {}
+        self._held: dict[tuple[str, torch.dtype | None], Tensor] = {}
         self._as_tuple = False
         self._until = self._depth - 1
         self._calls: list[Call] = []
@@ -139,39 +139,46 @@ class Shell:
 
     @property
     def cast_bytes(self) -> int:
-        """The most that casting takes at a time."""
-        if self._compute is None:
-            return 0
+        """The most that casting takes at a time for the reference."""
+        return self.cast_bytes_in(self._compute) if self._compute is not None else 0
+
+    def cast_bytes_in(self, dtype: torch.dtype) -> int:
+        """The most that casting to this dtype takes at a time."""
         sides = (self._entering, self._parameters.keys() - self._entering)
-        return max(self._bytes_to_cast(side) for side in sides)
+        return max(self._bytes_to_cast(side, dtype) for side in sides)
 
-    def _bytes_to_cast(self, names: Iterable[str]) -> int:
-        assert self._compute is not None
+    def _bytes_to_cast(self, names: Iterable[str], dtype: torch.dtype) -> int:
         own = {id(self._parameters[name]): self._parameters[name] for name in names}
-        cast = (p for p in own.values() if p.is_floating_point() and p.dtype != self._compute)
-        return sum(p.numel() for p in cast) * self._compute.itemsize
+        cast = (p for p in own.values() if p.is_floating_point() and p.dtype != dtype)
+        return sum(p.numel() for p in cast) * dtype.itemsize
 
-    def _dressed(self, entering: bool, weights: Weights | None) -> dict[str, Tensor]:
+    def _dressed(
+        self, entering: bool, weights: Weights | None, dtype: torch.dtype | None
+    ) -> dict[str, Tensor]:
         """The parameters of one side as they are computed with: a twin's where it has its own."""
-        if not weights and self._compute is None:
+        weights = weights or {}
+        if not weights and dtype is None and self._compute is None:
             return {}
         names = [n for n in self._parameters if (n in self._entering) == entering]
-        dressed: dict[str, Tensor] = {}
-        held: dict[str, Tensor] = {}
-        for name in names:
-            parameter = self._parameters[name]
-            first = self._first_name[id(parameter)]
-            if weights and first in weights:
-                dressed[name] = weights[first]
-                if first in self._held:
-                    held[first] = self._held[first]
-            elif self._compute is not None:
-                if first not in self._held:
-                    cast = computed(parameter.detach(), self._stored, self._compute)
-                    self._held[first] = cast
-                dressed[name] = held[first] = self._held[first]
-        self._held = held
-        return dressed
+        firsts = {n: self._first_name[id(self._parameters[n])] for n in names}
+        # What another twin has cast of this side is still wanted; of the other side it is not.
+        here = set(firsts.values())
+        self._held = {key: cast for key, cast in self._held.items() if key[0] in here}
+        return {
+            name: weights[first] if first in weights else self._cast(first, dtype)
+            for name, first in firsts.items()
+        }
+
+    def _cast(self, name: str, dtype: torch.dtype | None) -> Tensor:
+        """A parameter in a twin's dtype, or in that of the reference."""
+        if (name, dtype) not in self._held:
+            parameter = self._parameters[name].detach()
+            if dtype is not None and parameter.is_floating_point():
+                cast = parameter.to(dtype)
+            else:
+                cast = computed(parameter, self._stored, self._compute or parameter.dtype)
+            self._held[(name, dtype)] = cast
+        return self._held[(name, dtype)]
 
     def _at_block(self, depth: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden = args[0] if args else kwargs.pop("hidden_states")
@@ -214,14 +221,15 @@ class Shell:
         mask: Tensor | None,
         weights: Weights | None = None,
         until: int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Entry:
         """What are the blocks called with? `tokens` and `mask` are `[rows, positions]`.
 
-        `weights` replace the shell's own parameters by name (another dtype, other embeddings);
-        `until` is the last block to ask for.
+        `weights` replace the shell's own parameters by name (other embeddings); `until` is the
+        last block to ask for; `dtype` is what a twin computes in that has its own.
         """
         until = self._depth - 1 if until is None else until
-        return self._run_to(tokens, mask, self._dressed(True, weights), until)
+        return self._run_to(tokens, mask, self._dressed(True, weights, dtype), until)
 
     @torch.no_grad()
     def _run_to(
@@ -245,13 +253,15 @@ class Shell:
         return Entry(self._entry, tuple(self._calls))
 
     @torch.no_grad()
-    def leave(self, hidden: Tensor, weights: Weights | None = None) -> Tensor:
+    def leave(
+        self, hidden: Tensor, weights: Weights | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """Final norm, unembedding and what the family does after it.
 
         `hidden` is `[positions, width]` after the last block, any positions in any order;
         the result is `[positions, vocabulary]`.
         """
-        dressed = self._dressed(False, weights)
+        dressed = self._dressed(False, weights, dtype)
         self._injected = hidden[None]
         self._until = self._depth - 1
         for rotary in self._rotaries.values():

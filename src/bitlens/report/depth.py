@@ -82,7 +82,11 @@ def along(
         caption=_missing(axis, chances),
         controls=(
             *beside(evidence, model, NOISE_CURVE),
-            *([(CAST, f"{evidence.cast(model)}, the rounding floor")] if cast else []),
+            *(
+                [(CAST, f"{evidence.cast(model)}: weights and arithmetic in 16 bits")]
+                if cast
+                else []
+            ),
         ),
         across=across(len(twins)),
     )

@@ -143,7 +143,7 @@ class Evidence:
         return values.index(max(values))
 
     def cast(self, model: str) -> str | None:
-        """The cast that serves as rounding floor, if it was run."""
+        """The cast to 16 bits that is compared with, if it was run."""
         return next(
             (t.compression for t in self.controls(model) if t.compression.startswith("cast")), None
         )

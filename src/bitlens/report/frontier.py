@@ -14,7 +14,7 @@ from bitlens.report.parts import Panel, Point
 KEY = (
     "Filled: a compression with its 95 % interval. Hollow grey: weight noise of the same size as "
     "that compression's error. Grey stairs: the best reached with at most so many bits. Dashed: "
-    "the rounding floor (a cast), intact and chance."
+    "the cast to 16 bits, intact and chance."
 )
 
 

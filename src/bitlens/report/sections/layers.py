@@ -60,6 +60,6 @@ def _course(metric: Metric) -> Course:
         key=(
             f"{metric.question}{way} Solid: cumulative. Dashed: local. Bands: 95 % intervals. "
             "Wide grey: weight noise of the same size, solid and dashed alike. Dotted: cumulative "
-            "error of the cast, the rounding floor."
+            "error of the cast to 16 bits."
         ),
     )

@@ -75,7 +75,7 @@ def _curves(evidence: Evidence, model: str, name: str, marks: Mapping[str, Mark]
         title=f"{CURVES[name]}, by block",
         key=(
             f"{metric.question}{way} {solid} Bands: 95 % intervals. Wide grey: weight noise of "
-            "the same size. Dotted: the cast, the rounding floor."
+            "the same size. Dotted: the cast to 16 bits."
         ),
     )
     return along(evidence, model, course, marks)

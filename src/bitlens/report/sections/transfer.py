@@ -69,8 +69,8 @@ def _figure(
             key=(
                 "Filled: a compression with its 95 % interval. Hollow grey: weight noise of the "
                 "same size as that compression's error. Dashed: intact, which is the reference's "
-                "own; chance, which is the mean in the SAE's place; and the rounding floor (a "
-                "cast)."
+                "own; chance, which is the mean in the SAE's place; and the cast to "
+                "16 bits."
             ),
             strips=(Strip("", tuple(panels)),),
             caption=(

@@ -58,8 +58,8 @@ def _gaps(evidence: Evidence) -> list[Check]:
             detail = f"{model}: no weight noise of the same size was run for {', '.join(bare)}."
             checks.append(Check("every compression has its noise control", None, detail))
         if evidence.measured(model) and evidence.cast(model) is None:
-            detail = f"{model}: no cast was run, so the rounding floor is not known."
-            checks.append(Check("the rounding floor is known", None, detail))
+            detail = f"{model}: no cast was run, so what 16 bits do is not known."
+            checks.append(Check("what 16 bits do is known", None, detail))
     return checks
 
 
