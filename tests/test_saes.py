@@ -18,7 +18,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.sae.fit import Fit
-from bitlens.sae.formats import save_sae
+from bitlens.sae.formats import load_sae, save_sae
 from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.saes import Fitted, elsewhere, fit_saes
 
@@ -284,6 +284,8 @@ def test_centring_that_files_do_not_state_is_found_and_said(tmp_path: Path) -> N
     assert found.placed.sae.centred and found.fit == right.fit
     assert found.notes[0].startswith("its files do not state center_writing_weights: it is read")
     assert f"leaves {right.fit.fvu:.1%}" in found.said and found.notes[0] in found.check.detail
+    save_sae(found.placed.sae, tmp_path / "saved")
+    assert load_sae(tmp_path / "saved").trained_on.loading == CENTRED
     assert not wrong.placed.sae.centred and wrong.fit.fvu > right.fit.fvu
     assert f"against what its files say, it would leave {right.fit.fvu:.1%}" in wrong.notes[0]
 

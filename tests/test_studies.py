@@ -24,8 +24,8 @@ from bitlens.cli.saes import train_sae
 from bitlens.compress import format, parse
 from bitlens.data import code_prompts
 from bitlens.data.hub import PREFIX, HubSource
-from bitlens.models.load import name_of
 from bitlens.models.sites import resolve, site
+from bitlens.models.source import name_of
 from bitlens.outlook import absent, costs, from_the_hub
 from bitlens.records import Cell, Metric, Value
 from bitlens.sae.hub import find, is_release

@@ -18,10 +18,9 @@ from bitlens.making import BATCH_TOKENS
 from bitlens.model_audit import WORKSPACE
 from bitlens.models.compute import dtype_of
 from bitlens.models.layout import Layout
-from bitlens.models.load import name_of
 from bitlens.models.outline import outline
 from bitlens.models.sites import resolve
-from bitlens.models.source import ModelSource
+from bitlens.models.source import ModelSource, name_of
 from bitlens.plan import context_of
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import size

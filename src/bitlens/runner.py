@@ -11,8 +11,7 @@ from bitlens.errors import BitlensError, failed
 from bitlens.estimate import contrasts, estimates
 from bitlens.manifest import Done, cell_entry, make_manifest, run_record
 from bitlens.model_audit import Audit
-from bitlens.models.load import name_of
-from bitlens.models.source import ModelSource
+from bitlens.models.source import ModelSource, name_of
 from bitlens.records import Cell
 from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
 from bitlens.study import Study, refuse_absent_texts

@@ -105,7 +105,9 @@ def fit_saes(
     BitlensError for an SAE that belongs nowhere in this model, and, unless `allow_poor`, for one
     that does not fit."""
     saes = _apart([load_sae(source).to(layout.device) for source in sources], sources)
+    saes = [_as_trained(sae, layout) for sae in saes]
     places = [_place(sae, layout) for sae in saes]
+    stated = {sae.label: sae for sae in saes}
     read = [_read(sae, place, layout, plan) for sae, place in zip(saes, places, strict=True)]
     saes = [sae for sae, _ in read]
     sums = {sae.label: _Sums(sae) for sae in saes}
@@ -120,7 +122,7 @@ def fit_saes(
             check_fit(fit, sae, f"{place} of {name}")
         placed = Placed(sae, place, sums[sae.label].centre)
         mean = sums[sae.label].fit.mean.to(layout.device)
-        notes = (*convention, *_notes(sae, corpus, name))
+        notes = (*convention, *_notes(stated[sae.label], corpus, name))
         found.append(Fitted(placed, fit, mean, notes))
     return found
 
@@ -172,18 +174,21 @@ def _centres(layout: Layout) -> bool:
     return any(place.writes for place in places)
 
 
+def _as_trained(sae: Sae, layout: Layout) -> Sae:
+    """TransformerLens centres what writes to the stream where nothing reads the mean, and leaves
+    other models alone, whatever was asked for."""
+    centred = _centres(layout) and sae.trained_on.loading.get(CENTRING) is True
+    return replace(sae, centred=centred)
+
+
 def _read(sae: Sae, place: str, layout: Layout, plan: Plan) -> tuple[Sae, tuple[str, ...]]:
-    """The SAE by the convention it was trained by, as far as its files say; where they are silent,
-    by the one that fits the reference clearly best. And what is to be said of that."""
-    centres = _centres(layout)
-    # TransformerLens centres what writes to the stream where nothing reads the mean, and leaves
-    # other models alone, whatever was asked for.
-    sae = replace(sae, centred=centres and sae.trained_on.loading.get(CENTRING) is True)
+    """The SAE by the convention that its files state; where they are silent, by the one that fits
+    the reference clearly best. And what is to be said of that."""
     norm = None
     if SCALE in sae.trained_on.unsaid:
         norms = [values.norm(dim=1) for _, values in _readings(layout, plan, {place}, POSITIONS)]
         norm = float(torch.cat(norms).mean())
-    others = list(conventions(sae, centres, norm))
+    others = list(conventions(sae, _centres(layout), norm))
     if not others:
         return sae, ()
     tallies = [FitTally(sae), *(FitTally(other.sae) for other in others)]
@@ -209,7 +214,7 @@ def _notes(sae: Sae, corpus: Corpus, model: str) -> Iterator[str]:
     # Of a hub id the last part: the same model may lie in a folder.
     if trained_on.model and trained_on.model.split("/")[-1].lower() != model.split("/")[-1].lower():
         yield f"its own files say that it was trained on {trained_on.model}"
-    if sae.centred and trained_on.loading.get(CENTRING) is True:
+    if sae.centred:
         yield (
             f"it was trained with {CENTRING}: the mean over the width is taken away before "
             "encoding and added back afterwards"

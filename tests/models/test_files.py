@@ -13,8 +13,8 @@ from transformers import AutoConfig
 from bitlens.errors import BitlensError
 from bitlens.models import files
 from bitlens.models.files import fingerprint, held, weight_files, weights_hash
-from bitlens.models.load import load, name_of
-from bitlens.models.source import ModelSource
+from bitlens.models.load import load
+from bitlens.models.source import ModelSource, name_of
 
 PLENTY = 1 << 33
 

@@ -12,7 +12,7 @@ from bitlens.checkpoints.held import Held, Leaves
 from bitlens.checkpoints.pretrained import folder, load_whole
 from bitlens.checkpoints.stored import as_held, find
 from bitlens.errors import BitlensError
-from bitlens.models.load import guarded
+from bitlens.models.explained import guarded
 
 
 class Rounded(nn.Module):

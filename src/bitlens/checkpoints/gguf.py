@@ -22,7 +22,8 @@ from bitlens.checkpoints.same import REMEDY, other_settings, require_tokens
 from bitlens.checkpoints.second_reading import DIFFERENCE
 from bitlens.checkpoints.stored import dequantized, find, restored
 from bitlens.errors import BitlensError
-from bitlens.models.load import Loaded, guarded
+from bitlens.models.explained import guarded
+from bitlens.models.load import Loaded
 
 WRITTEN_AS = {"mistral": "llama", "gemma3_text": "gemma3", "cohere": "command-r"}
 """Architectures that the format calls by another's name."""

@@ -14,8 +14,8 @@ from bitlens.checkpoints.held import DTYPES, Held, Leaves
 from bitlens.checkpoints.pretrained import folder
 from bitlens.checkpoints.second_reading import as_in_files
 from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
+from bitlens.models.explained import guarded
 from bitlens.models.files import require_safetensors
-from bitlens.models.load import guarded
 
 
 def read(request: Request) -> Found:

@@ -13,7 +13,7 @@ from bitlens.checkpoints.checkpoint import Found, Request, Stored, library, ordi
 from bitlens.checkpoints.pretrained import folder, load_whole
 from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
 from bitlens.errors import BitlensError
-from bitlens.models.load import guarded
+from bitlens.models.explained import guarded
 
 PACKED = "W_q"
 """The tensor that every quantized module has, and no other."""

@@ -18,10 +18,12 @@ from bitlens.checkpoints.second_reading import require_agreement
 from bitlens.checkpoints.stored import dequantized, restored
 from bitlens.compress.checkpoint import Checkpoint as Settings
 from bitlens.errors import BitlensError, told
+from bitlens.models.configuration import configuration
+from bitlens.models.explained import guarded
 from bitlens.models.files import fingerprint, folder_of
 from bitlens.models.folder import require_announced
-from bitlens.models.load import Loaded, configuration, guarded, name_of, require_finite
-from bitlens.models.source import ModelSource
+from bitlens.models.load import Loaded, require_finite
+from bitlens.models.source import ModelSource, name_of
 
 READERS = {
     "bitsandbytes": "bnb",

@@ -7,7 +7,8 @@ from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from bitlens.checkpoints.checkpoint import Request
-from bitlens.models.load import guarded, whole
+from bitlens.models.explained import guarded
+from bitlens.models.load import whole
 
 
 def load_whole(request: Request, cls: Any = AutoModelForCausalLM, **arguments: Any) -> Any:

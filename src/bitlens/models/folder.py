@@ -10,7 +10,9 @@ from safetensors import safe_open
 
 from bitlens.errors import BitlensError
 from bitlens.foreign import read_bytes, read_json
-from bitlens.models.files import weight_files
+from bitlens.models.files import require_files, weight_files
+from bitlens.models.source import ModelSource
+from bitlens.registry import nearest_file
 
 SETTINGS = "quantization_config"
 """Where config.json announces that weights are codes."""
@@ -140,3 +142,24 @@ def _remedy(folder: Path, config: dict[str, Any]) -> str:
 def _json(path: Path) -> dict[str, Any]:
     found = read_json(path) if path.exists() else None
     return found if isinstance(found, dict) else {}
+
+
+def require_model(source: ModelSource) -> None:
+    """Say early and plainly what a path lacks; a hub id is left to the hub."""
+    path = Path(source.name)
+    if not path.exists():
+        if source.name.count("/") > 1 or source.name.startswith((".", "/", "~")):
+            raise BitlensError(
+                f"There is no folder {source.name}.",
+                "a folder with config.json, safetensors weights and a tokenizer, or a hub id.",
+                nearest_file(path) or "the path of a downloaded model.",
+            )
+        return
+    require_whole(source.name, path)
+    if not (path / "config.json").is_file():
+        raise BitlensError(
+            f"{source.name} is not a model: it has no config.json.",
+            "a transformers folder: config.json, *.safetensors, tokenizer.json.",
+            "the folder that save_pretrained wrote.",
+        )
+    require_files(source.name, path)

@@ -8,8 +8,10 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from bitlens.models.configuration import configuration, require_described
+from bitlens.models.explained import guarded
+from bitlens.models.folder import require_model
 from bitlens.models.layout import blocks_path, structure
-from bitlens.models.load import configuration, guarded, require_model
 from bitlens.models.source import ModelSource
 
 
@@ -33,6 +35,7 @@ def outline(source: ModelSource) -> PreTrainedModel | None:
             ),
         )
     model.tie_weights()
+    require_described(source, model)
     _fill(model, config.get_text_config().num_hidden_layers)
     return model
 

@@ -1,6 +1,7 @@
 """Which model is meant, and how it is to be loaded. No torch."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 
@@ -26,3 +27,15 @@ class ModelSource:
     saes: tuple[str, ...] = ()
     """SAEs that were trained on this model: folders, or `release:RELEASE:SAE_ID` as SAELens names
     them."""
+
+
+def name_of(source: ModelSource) -> str:
+    """What is the model called? The hub id, of a folder in its cache too, or the folder's own
+    name."""
+    path = Path(source.name)
+    if not path.exists():
+        return source.name
+    path = path.resolve()
+    if path.parent.name == "snapshots" and path.parents[1].name.startswith("models--"):
+        return path.parents[1].name.removeprefix("models--").replace("--", "/")
+    return path.name

@@ -33,12 +33,14 @@ def conventions(sae: Sae, centres: bool, norm: float | None) -> Iterator[Convent
     over the width; `norm`: the mean length of the activations, where it is known."""
     if centres:
         words = "left in" if sae.centred else "taken away"
-        yield Convention(
-            CENTRING, f"with the mean over the width {words}", replace(sae, centred=not sae.centred)
-        )
+        other = replace(sae, centred=not sae.centred)
+        loading = {**sae.trained_on.loading, CENTRING: other.centred}
+        other = replace(other, trained_on=replace(sae.trained_on, loading=loading))
+        yield Convention(CENTRING, f"with the mean over the width {words}", other)
     if norm and SCALE in sae.trained_on.unsaid:
         factor = math.sqrt(sae.width) / norm
-        yield Convention(SCALE, f"on activations times {factor:.4g}", scaled(sae, factor))
+        other = replace(scaled(sae, factor), normalisation="none")
+        yield Convention(SCALE, f"on activations times {factor:.4g}", other)
     if B_DEC in sae.trained_on.unsaid:
         apply = not sae.apply_b_dec_to_input
         words = "with b_dec taken away first" if apply else "without b_dec taken away first"
