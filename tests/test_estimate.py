@@ -10,7 +10,7 @@ from bitlens.records import Cell, Metric, TwinRecord, Value
 from bitlens.stats.intervals import interval
 from bitlens.stats.multiple import false_discovery
 from bitlens.stats.replicates import leave_one_out
-from bitlens.store import CONTRASTS, ESTIMATES, Store
+from bitlens.store import Store
 
 KL = Metric("kl", "How far?", "nats", "higher", 0.0, scale="log")
 LOSS = Metric("perplexity", "How surprised?", "", "higher", None, level=True)
@@ -66,7 +66,7 @@ def manifest(store):
 def test_one_row_an_estimate(store, manifest):
     """Every value of every complete cell, in the manifest's order, with its interval."""
     rows = estimates(store, manifest)
-    store.write_table("estimates", rows, ESTIMATES)
+    store.write_table("estimates", rows)
     assert len(rows) == 2 * 4 * 5
     assert [row["compression"] for row in rows[:20:5]] == [t.compression for t in TWINS[:4]]
     _, first = store.read_cell(manifest["cells"][0]["id"])
@@ -85,7 +85,7 @@ def test_one_row_an_estimate(store, manifest):
 def test_twins_meet_their_controls(store, manifest):
     """RTN meets the noise that is like it, pruning the cast; controls and levels nothing."""
     rows = contrasts(store, manifest)
-    store.write_table("contrasts", rows, CONTRASTS)
+    store.write_table("contrasts", rows)
     met = {(row["model"], row["compression"], row["control"]) for row in rows}
     assert met == {
         (model, *pair)

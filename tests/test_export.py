@@ -7,9 +7,11 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+import results
 from bitlens.errors import BitlensError
 from bitlens.export import export
-from bitlens.store import ESTIMATES, Store
+from bitlens.schema import ESTIMATES
+from bitlens.store import Store
 
 COLUMNS = (
     "model, compression, bits, analysis, metric, site, item, value, low, high, documents, intact, "
@@ -27,8 +29,8 @@ ROWS = [dict(zip(COLUMNS, cells, strict=True)) for cells in CELLS]
 @pytest.fixture
 def store(tmp_path):
     store = Store.create(tmp_path / "out")
-    store.write_table("estimates", ROWS, ESTIMATES)
-    store.write_manifest({})
+    store.write_table("estimates", ROWS)
+    results.complete(store)
     return store
 
 
@@ -46,7 +48,7 @@ def test_csv_keeps_every_number(store):
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
 def test_csv_runs_no_formula(store, text):
     """A name that a spreadsheet would run is defused; a negative number stays a number."""
-    store.write_table("estimates", [ROWS[0] | {"model": text, "item": text}], ESTIMATES)
+    store.write_table("estimates", [ROWS[0] | {"model": text, "item": text}])
     _, row = csv.reader(io.StringIO(export(store, "csv").decode(), newline=""))
     assert row[0] == row[6] == "'" + text
     assert row[7] == "-0.1"

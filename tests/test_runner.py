@@ -1,6 +1,7 @@
 """Running studies: what is written, what is missing, what fails."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -337,6 +338,55 @@ def test_reference_that_is_not_finite_names_the_place(folder: Path, tmp_path: Pa
     study = small(broken, compressions=("rtn:bits=4",), controls=())
     with pytest.raises(BitlensError, match=r"finite at resid\.1, first in document \d+ at token"):
         run(study, tmp_path / "out", "audit", silent)
+
+
+def test_results_of_other_settings_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    """Unless that is said; cells that serve are kept. What only adds to what is there goes on, and
+    memory changes no digit."""
+    few = {"controls": (), "analyses": ("behaviour",)}
+    study = small(folder, compressions=("rtn:bits=3",), **few)
+    before = contents(run(study, tmp_path / "out", "audit", silent))
+    others: dict[str, dict[str, object]] = {
+        "tokens 0, not 300": {"tokens": 300},
+        "seeds": {"seeds": (1,)},
+        "compressions": {"compressions": ("rtn:bits=4",)},
+        "context": {"context": 16},
+    }
+    for found, change in others.items():
+        other = study.model_copy(update=change)
+        with pytest.raises(BitlensError, match=f"results of other settings: {found}") as caught:
+            run(other, tmp_path / "out", "audit", silent)
+        assert "--replace" in caught.value.remedy
+    assert contents(Store.open(tmp_path / "out")) == before
+    more = study.model_copy(update={"compressions": ("rtn:bits=4", "rtn:bits=3"), "memory": "9GB"})
+    run(more, tmp_path / "out", "audit", silent)
+    store = run(study, tmp_path / "out", "audit", silent, replace=True)
+    kept = {name: text for name, text in contents(store).items() if name in before}
+    assert kept == before
+
+
+def test_a_table_that_is_gone_is_computed_again(folder: Path, tmp_path: Path) -> None:
+    """What an analysis shows belongs to its cell: without it the report is refused, and the same
+    command has something to do."""
+    study = small(folder, compressions=("rtn:bits=3",), controls=(), analyses=("heads", "lens"))
+    store = run(study, tmp_path / "out", "audit", silent)
+    before = contents(store)
+    (lost,) = store.root.glob("cells/*/trajectories.parquet")
+    lost.unlink()
+    with pytest.raises(BitlensError, match=r"trajectories\.parquet cannot be read: it is missing"):
+        Store.open(store.root)
+    (store.root / "cells" / lost.parent.name / "values.parquet").write_bytes(b"half")
+    said: list[str] = []
+    run(study, tmp_path / "out", "audit", said.append)
+    assert not any("nothing to compute" in line for line in said)
+    assert contents(Store.open(store.root)) == before
+
+
+def test_one_run_at_a_time(folder: Path, tmp_path: Path) -> None:
+    """A second one is refused, and told by which process; the first goes on."""
+    store = Store.create(tmp_path / "out")
+    with store.alone(), pytest.raises(BitlensError, match=f"process {os.getpid()}"):
+        run(small(folder), tmp_path / "out", "audit", silent)
 
 
 def test_models_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:

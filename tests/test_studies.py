@@ -18,6 +18,7 @@ import pytest
 import yaml
 from scipy.stats import t
 
+import results
 import tiny
 from bitlens import cli
 from bitlens.cli.saes import train_sae
@@ -321,9 +322,10 @@ def test_what_broke_reads_a_store(
         cell = Cell("m", text, "behaviour", 0)
         replicates = tuple(number * factor for factor in (0.9, 1.0, 1.1))
         store.write_cell(cell, [Value("kl", "logits", "", number, replicates, None, 3)])
-        cells.append({"id": cell.id, "status": "done"})
+        cells.append(results.entry(cell))
     kl = Metric("kl", "How far?", "nats", "higher", 0.0, "log")
-    store.write_manifest({"metrics": {"behaviour.kl": asdict(kl)}, "cells": cells})
+    twins = [results.twin(text) for text in numbers]
+    results.complete(store, metrics={"behaviour.kl": asdict(kl)}, cells=cells, twins=twins)
     what_broke.main(str(tmp_path))
     _, line = capsys.readouterr().out.splitlines()
     assert line.startswith(

@@ -106,6 +106,22 @@ def test_documents_to_calibrate_on_are_named_as_texts_are(tmp_path: Path):
     assert home.to_dict()["calibration"] == "~/c.txt"
 
 
+ASKING = "models: [gpt2, {name: evil, trust_remote_code: true}]\ncompressions: ['rtn:bits=4']\n"
+
+
+def test_a_file_cannot_consent_to_run_code(tmp_path: Path):
+    """Anybody may have written it: that is for whoever calls, and where nobody asks it is said."""
+    path = written(tmp_path, ASKING)
+    with pytest.raises(BitlensError, match="asks to run code that comes with evil") as caught:
+        load_study(path)
+    assert caught.value.remedy == "read that code, then --trust-remote-code."
+    study = load_study(path, trust_remote_code=True)
+    assert [source.trust_remote_code for source in study.models] == [False, True]
+    path = written(tmp_path, "models: [gpt2]\ncompressions: ['rtn:bits=4']\n")
+    with pytest.raises(BitlensError, match="names no model that asks for it"):
+        load_study(path, trust_remote_code=True)
+
+
 def test_to_dict_keeps_home_folders_to_itself():
     """Results are passed on."""
     home = str(Path.home())

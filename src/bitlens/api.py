@@ -18,18 +18,20 @@ def audit(
     to: str | Iterable[str | Compression],
     out: str | Path,
     say: Callable[[str], None] = print,
+    replace: bool = False,
     **settings: Any,
 ) -> Store:
     """What does a model lose under these compressions? Results and report.html in the folder out.
 
     `model` is a hub id or a folder; `settings` are the fields of Study and ModelSource by name
-    (`tokens=10_000, dtype="bfloat16"`). What is already in `out` is not computed again.
+    (`tokens=10_000, dtype="bfloat16"`). What is already in `out` is not computed again; what a run
+    of other settings left there is refused unless `replace`.
     BitlensError for whatever is unknown, absent or impossible.
     """
     study = audit_of(model, to, **settings)
     given = {"to": list(study.compressions), "out": str(out), **settings}
     arguments = ", ".join([repr(model), *(f"{name}={value!r}" for name, value in given.items())])
     refuse_absent(study)
-    store = run(study, Path(out), f"bitlens.audit({arguments})", say)
+    store = run(study, Path(out), f"bitlens.audit({arguments})", say, replace=replace)
     build_report(store.root)
     return store

@@ -1,6 +1,7 @@
 """The errors a user can meet: what was found, what was expected, what to do."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 
 from bitlens.visible import in_one_line
@@ -44,3 +45,9 @@ def told(error: BaseException) -> str:
     kept = max(1, bisect_right(ends, LONGEST_TOLD))
     text = " ".join(words[:kept]).rstrip(".")
     return text if kept == len(words) else f"{text} ..."
+
+
+def path_of(location: Sequence[str | int]) -> str:
+    """`models[1].dtype`."""
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location]
+    return "".join(steps).lstrip(".")

@@ -22,7 +22,7 @@ Rows = list[dict[str, Any]]
 def estimates(
     store: Store, manifest: Mapping[str, Any], method: Method = "jackknife", level: float = LEVEL
 ) -> Rows:
-    """What is every value, and how sure is it? Rows of `store.ESTIMATES`, in the manifest's order.
+    """What is every value, and how sure is it? Rows of `schema.ESTIMATES`, in the manifest's order.
 
     `method` is how the cells' replicates were made.
     """
@@ -54,7 +54,7 @@ def estimates(
 def contrasts(
     store: Store, manifest: Mapping[str, Any], method: Method = "jackknife", level: float = LEVEL
 ) -> Rows:
-    """How far is every twin from its control? Rows of `store.CONTRASTS`, in the manifest's order.
+    """How far is every twin from its control? Rows of `schema.CONTRASTS`, in the manifest's order.
 
     q is the false discovery rate over all rows of one metric. Levels, which describe a model and
     not a change, are left out.

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 from bitlens.errors import BitlensError
 from bitlens.records import to_json
 from bitlens.registry import nearest
-from bitlens.store import ESTIMATES, Store
+from bitlens.store import Store
 
 Format = Literal["csv", "json", "parquet"]
 
 
 def export(store: Store, format: Format) -> bytes:
-    """All estimates, one row each, with the columns of `store.ESTIMATES`; strict UTF-8 text.
+    """All estimates, one row each, with the columns of `schema.ESTIMATES`; strict UTF-8 text.
 
     A number that does not exist is an empty cell in CSV and null in JSON, with its reason beside
     it. In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front.
@@ -27,7 +27,7 @@ def export(store: Store, format: Format) -> bytes:
             f"one of {', '.join(get_args(Format))}.",
             nearest(format, get_args(Format)) or "--format csv",
         )
-    table = store.read_table("estimates", ESTIMATES)
+    table = store.read_table("estimates")
     return {"csv": _csv, "json": _json, "parquet": _parquet}[format](table)
 
 

@@ -17,15 +17,14 @@ from torch import Tensor
 
 from bitlens.compress.activations import Activations
 from bitlens.compress.compression import Compressed, Map
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
 from bitlens.home import home
+from bitlens.seal import sealed, unsealed
 from bitlens.writing import explained, whole, write
 
 ENVIRONMENT = "BITLENS_CACHE"
 RECORD = "record.json"
 """What is written last: with it a twin is complete."""
-DIGEST = "sha256"
-"""The entry of a part's own header with the hash of everything else in it."""
 ROOM = "a folder to keep calibrated twins in, with space left."
 REMEDY = f"{ENVIRONMENT}=DIR, a folder of yours with room."
 
@@ -65,6 +64,8 @@ class Kept:
     """By map, the part it is in."""
     _read: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
     """By part, which file was read, and what is wrong with it; empty where nothing is."""
+    _about: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    """By part, what is said of each of its maps."""
 
     @property
     def complete(self) -> bool:
@@ -94,7 +95,7 @@ class Kept:
     def add(self, part: str, maps: Sequence[Map], results: Sequence[Compressed]) -> None:
         """Keep what became of these maps, in the dtype that it was handed over in."""
         tensors: dict[str, Tensor] = {}
-        about: dict[str, str] = {}
+        about: dict[str, Any] = {}
         for map, result in zip(maps, results, strict=True):
             tensors[map.name] = result.weight.contiguous().cpu()
             entry: dict[str, Any] = {
@@ -107,9 +108,9 @@ class Kept:
                 for name, tensor in own.items():
                     # Maps of a group share theirs, and safetensors refuses to write that.
                     tensors[f"{map.name}@{name}"] = tensor.to("cpu", copy=True).contiguous()
-            about[map.name] = json.dumps(entry, allow_nan=False)
+            about[map.name] = entry
         with whole(self._file(part), remedy=REMEDY) as aside:
-            save_file(tensors, aside, metadata={**about, DIGEST: _digest(tensors, about)})
+            save_file(tensors, aside, metadata=sealed(tensors, about))
         self._parts |= dict.fromkeys(about, part)
 
     def finish(self, record: Mapping[str, Any]) -> None:
@@ -129,7 +130,7 @@ class Kept:
                 name: part
                 for part in self._present()
                 if self.has(part)
-                for name in _opened(self._file(part))[0]
+                for name in self._about[part]
             }
         return [self._compressed(map) for map in maps]
 
@@ -142,7 +143,7 @@ class Kept:
                 "the same command again, which makes it anew.",
             )
         with safe_open(self._file(part), "pt") as file:
-            about = json.loads(file.metadata()[map.name])
+            about = self._about[part][map.name]
             # A copy: what lies in the file is aligned as nothing else is, and some products of
             # several matrices at once round differently there.
             weight = file.get_tensor(map.name).to(map.weight.device, torch.float32, copy=True)
@@ -173,37 +174,22 @@ class Kept:
 
     def _fault(self, part: str) -> str:
         """Why this part is not to be used. Read once, and again when the file is another."""
+        file = self._file(part)
         try:
-            stat = self._file(part).stat()
+            stat = file.stat()
             which = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if part not in self._read or self._read[part][0] != which:
-                self._read[part] = (which, self._checked(*_opened(self._file(part))))
-        except OSError as error:
-            return error.strerror or str(error)
-        except SafetensorError as error:
-            self._read[part] = (which, str(error))
+                self._read[part] = (which, self._unsealed(part))
+        except (OSError, SafetensorError, ValueError) as error:
+            return told(error)
         return self._read[part][1]
 
-    def _checked(self, about: dict[str, str], digest: str, tensors: Mapping[str, Tensor]) -> str:
-        if digest != _digest(tensors, about):
-            return "its bytes are not those that were written"
-        for name in about:
+    def _unsealed(self, part: str) -> str:
+        with safe_open(self._file(part), "pt") as opened:
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+            self._about[part] = unsealed(tensors, opened.metadata())
+        for name in self._about[part]:
             shape = tuple(tensors[name].shape)
             if shape != self.shapes.get(name, shape):
                 return f"{name} is {list(shape)}, not {list(self.shapes[name])}"
         return ""
-
-
-def _opened(file: Path) -> tuple[dict[str, str], str, dict[str, Tensor]]:
-    """What a part says of each map, its hash, and its tensors."""
-    with safe_open(file, "pt") as opened:
-        about = dict(opened.metadata() or {})
-        return about, about.pop(DIGEST, ""), {key: opened.get_tensor(key) for key in opened.keys()}
-
-
-def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of every file of a store; a reader refuses what it does not know."""
 
 Scale = Literal["linear", "log", "log1m", "atanh", "logit"]

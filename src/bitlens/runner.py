@@ -1,8 +1,10 @@
 """Running what is missing of a study: load, compress, sweep, write."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,10 +14,14 @@ from bitlens.estimate import contrasts, estimates
 from bitlens.manifest import Done, cell_entry, make_manifest, run_record
 from bitlens.model_audit import Audit
 from bitlens.models.source import ModelSource, name_of
-from bitlens.records import Cell
-from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
+from bitlens.records import Cell, to_json
+from bitlens.store import Store
 from bitlens.study import Study, refuse_absent_texts
 from bitlens.sweep import share_one_heap
+
+CHANGES_NO_DIGIT = {"memory"}
+LISTS = {"compressions", "controls", "analyses", "seeds", "allow"}
+"""Settings that add to what is there when they name more."""
 
 
 def run(
@@ -24,8 +30,11 @@ def run(
     command: str,
     say: Callable[[str], None] = print,
     keep_going: bool = False,
+    replace: bool = False,
 ) -> Store:
     """Compute what is missing of a study and leave a complete store.
+
+    A store of other settings is refused unless `replace`; one that this study adds to is not.
 
     Prints through `say` what each sweep will cost before it starts. With `keep_going` a model or
     compression that fails is recorded with its reason and the others go on; without, the error
@@ -37,6 +46,8 @@ def run(
     share_one_heap()
     store = Store.create(out)
     with store.alone():
+        if store.finished and not replace:
+            _refuse_other_settings(study, store)
         _run(study, store, command, say, keep_going)
     return store
 
@@ -63,12 +74,39 @@ def _run(
         reasons = sorted({cell["reason"] for cell in done.cells})
         raise failed("Every cell", reasons[0])
     manifest = make_manifest(study, command, done)
-    store.write_table("coverage", done.coverage, COVERAGE)
-    store.write_table("estimates", estimates(store, manifest, study.interval), ESTIMATES)
-    store.write_table("contrasts", contrasts(store, manifest, study.interval), CONTRASTS)
-    store.write_json("run", run_record(time.monotonic() - started))
+    store.write_table("coverage", done.coverage)
+    store.write_table("estimates", estimates(store, manifest, study.interval))
+    store.write_table("contrasts", contrasts(store, manifest, study.interval))
+    store.write_run(run_record(time.monotonic() - started))
     store.write_manifest(manifest)
     store.clear_partial()
+
+
+def _refuse_other_settings(study: Study, store: Store) -> None:
+    """What is there would be replaced, report and all. What only grows is kept."""
+    before, now = store.manifest()["settings"], json.loads(to_json(study.to_dict()))
+    differing = [
+        f"{name} {to_json(before[name])}, not {to_json(now[name])}"
+        for name in sorted(now)
+        if name not in CHANGES_NO_DIGIT and not _goes_on(name, before[name], now[name])
+    ]
+    if differing:
+        raise BitlensError(
+            f"{store.root} holds results of other settings: {'; '.join(differing)}.",
+            "the settings it was begun with, and more of the same if you like.",
+            "another --out, or --replace, which keeps of it only what serves these settings.",
+        )
+
+
+def _goes_on(name: str, before: Any, now: Any) -> bool:
+    """Is everything that was there still asked for?"""
+    if name == "models":
+        return all(any(_same_model(one, other) for other in now) for one in before)
+    return before == now or (name in LISTS and all(one in now for one in before))
+
+
+def _same_model(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return {**before, "saes": now["saes"]} == now and set(before["saes"]) <= set(now["saes"])
 
 
 def _refuse_namesakes(study: Study) -> None:

@@ -1,7 +1,7 @@
 """How does a twin become a folder of its own?"""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from bitlens.compress import parse
 from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.coverage import Row
 from bitlens.errors import BitlensError
+from bitlens.foreign import read_json
 from bitlens.making import Making, make_one
 from bitlens.models.files import weights_hash
 from bitlens.study import Study
 from bitlens.twin import Twin
-from bitlens.writing import ROOM, explained, new_folder, write
+from bitlens.writing import ROOM, explained, new_folder, reserved, write
 
 MATRICES = ("block", "router", "embedding", "unembedding")
 """Kinds of parameters of which a module has one: its name stands for it."""
@@ -24,7 +25,8 @@ MATRICES = ("block", "router", "embedding", "unembedding")
 
 def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
     """Write the twin of a study of one model and one compression: a transformers folder with its
-    weights and tokenizer, and a record of how it was made. The rows of its coverage table.
+    weights and tokenizer, and a record of how it was made. The rows of its coverage table; none
+    where the folder holds this very twin already.
 
     All of the folder appears at once, or nothing. Raises BitlensError where there is something
     already, where nothing can be written, and for what cannot be made.
@@ -35,6 +37,12 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
             f"{text} is a model already.", "a compression that bitlens makes.", "copy it."
         )
     say_unread(study, say)
+    if (out / RECORD).is_file():
+        with reserved(out, "--save"):
+            making, side, _ = make_one(study, say)
+            _require(out, _made_by(making, side.text))
+        say(f"{out} holds this twin already; nothing to do.")
+        return ()
     with new_folder(out, "--save") as aside:
         making, side, twin = make_one(study, say)
         model = twin.model(rounding=False)
@@ -66,9 +74,27 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
     return rows
 
 
-def _record(
-    making: Making, compression: str, rows: Sequence[Row], twin: Twin, dtype: str
-) -> dict[str, Any]:
+def _require(out: Path, wanted: Mapping[str, Any]) -> None:
+    """BitlensError where a folder holds another twin, or weights that are not those of its
+    record."""
+    there = read_json(out / RECORD)
+    known = there if isinstance(there, dict) else {}
+    now = json.loads(json.dumps(wanted)) | {"weights": weights_hash(out)}
+    differing = [
+        f"{name} {known.get(name)}, not {value}"
+        for name, value in now.items()
+        if known.get(name) != value
+    ]
+    if differing:
+        raise BitlensError(
+            f"{out} holds something else: {'; '.join(differing)}.",
+            "a new or empty folder, or the same twin, whole.",
+            "another --save.",
+        )
+
+
+def _made_by(making: Making, compression: str) -> dict[str, Any]:
+    """What decides about a twin."""
     corpus = making.calibration
     return {
         "bitlens": version("bitlens"),
@@ -76,6 +102,7 @@ def _record(
         "reference": making.loaded.fingerprint,
         "compression": compression,
         "seed": making.seed,
+        "dtype": str(making.layout.dtype).removeprefix("torch."),
         "calibration": corpus
         and {
             "name": corpus.name,
@@ -83,6 +110,14 @@ def _record(
             "tokens": corpus.n_tokens,
             "sha256": corpus.token_hash,
         },
+    }
+
+
+def _record(
+    making: Making, compression: str, rows: Sequence[Row], twin: Twin, dtype: str
+) -> dict[str, Any]:
+    return {
+        **_made_by(making, compression),
         "matrices": {
             row.module: {"bits": row.bits, "group": row.group, "note": row.note}
             for row in rows

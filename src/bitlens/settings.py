@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from bitlens.errors import BitlensError, told
+from bitlens.errors import BitlensError, path_of, told
 from bitlens.foreign import read_bytes
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest, nearest_file
@@ -146,12 +146,6 @@ def _shown(value: Any) -> str:
     short = reprlib.Repr()
     short.maxlevel, short.maxstring = 2, 80
     return short.repr(value)
-
-
-def path_of(location: Sequence[str | int]) -> str:
-    """`models[1].dtype`."""
-    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location]
-    return "".join(steps).lstrip(".")
 
 
 def _explained(cls: type[BaseModel], error: ErrorDetails, where: Where) -> BitlensError:

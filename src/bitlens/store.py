@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
@@ -28,38 +29,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, told
+from bitlens.foreign import open_regular
 from bitlens.records import SCHEMA, Cell, Value, to_json
+from bitlens.schema import (
+    SHOWN,
+    TABLES,
+    VALUES,
+    CellFile,
+    Content,
+    Manifest,
+    Run,
+    Versioned,
+    check_json,
+    check_table,
+    damaged,
+    read_json,
+    refuse_other_version,
+)
 from bitlens.writing import GO_ON, ROOM, alone, explained, unfinished, write
 
-TEXT, NUMBER, COUNT, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
-
-_PLACE = {"metric": TEXT, "site": TEXT, "item": TEXT}
-VALUES = pa.schema(
-    _PLACE
-    | {"value": NUMBER, "replicates": pa.list_(NUMBER), "chance": NUMBER}
-    | {"documents": COUNT, "reason": TEXT}
-)
-"""Of a cell: one row a `records.Value`."""
-ESTIMATES = pa.schema(
-    {"model": TEXT, "compression": TEXT, "bits": NUMBER, "analysis": TEXT}
-    | _PLACE
-    | {"value": NUMBER, "low": NUMBER, "high": NUMBER, "documents": COUNT}
-    | {"intact": NUMBER, "chance": NUMBER, "worse": TEXT, "reason": TEXT, "seed": COUNT}
-)
-CONTRASTS = pa.schema(
-    {"model": TEXT, "compression": TEXT, "control": TEXT, "analysis": TEXT}
-    | _PLACE
-    | {"difference": NUMBER, "low": NUMBER, "high": NUMBER, "p": NUMBER, "q": NUMBER}
-    | {"documents": COUNT, "reason": TEXT, "seed": COUNT}
-)
-COVERAGE = pa.schema(
-    {"model": TEXT, "compression": TEXT, "module": TEXT, "kind": TEXT, "compressed": FLAG}
-    | {"format": TEXT, "bits": NUMBER, "group": COUNT, "parameters": COUNT, "bytes": COUNT}
-    | {"changed": NUMBER, "relative_error": NUMBER, "sqnr_db": NUMBER, "reason": TEXT, "note": TEXT}
-)
-
-STORE, MANIFEST, CELL = "store.json", "manifest.json", "cell.json"
+STORE, MANIFEST, RUN = "store.json", "manifest.json", "run.json"
+CELL = "cell.json"
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 """Of a cell, and of the tallies of a sweep."""
@@ -80,18 +71,18 @@ class Store:
         with explained(store.root, ROOM, GO_ON):
             store.root.mkdir(parents=True, exist_ok=True)
             names = {e.name for e in store.root.iterdir() if not unfinished(e.name)}
-        if names and not names & {STORE, MANIFEST}:
+        if names and STORE not in names:
+            refuse_other_version(store.root / MANIFEST)
             raise BitlensError(
                 f"{path} already holds other files ({min(names)}, ...).",
                 "a new or empty folder, or one written by bitlens.",
                 "another --out.",
             )
-        if STORE in names:
-            _check_schema(store.root / STORE, store.read_json("store"))
-        if MANIFEST in names:
-            store.manifest()
+        for name, kind in ((STORE, Versioned), (MANIFEST, Manifest)):
+            if name in names:
+                store._read(name, kind)
         if not names:
-            store.write_json("store", {"schema": SCHEMA})
+            store._write(STORE, Versioned, {"schema": SCHEMA})
         with explained(store.root, ROOM, GO_ON):
             inside(store.root, "cells").mkdir(exist_ok=True)
         return store
@@ -102,26 +93,40 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
-        """A complete store to read."""
+        """A complete store to read: all of it is there, and what it should be."""
         store = cls(Path(path))
-        store.manifest()
+        store._check()
         return store
 
     def manifest(self) -> dict[str, Any]:
-        """What was run. Refuses what is not a complete store of this version."""
-        if not (self.root / MANIFEST).is_file():
+        """What was run: `schema.Manifest`. Refuses what is not a complete store."""
+        if not self.finished:
             raise self._incomplete()
-        manifest = self.read_json("manifest")
-        _check_schema(self.root / MANIFEST, manifest)
-        return manifest
+        return self._read(MANIFEST, Manifest)
+
+    def run(self) -> dict[str, Any]:
+        """What differs from run to run: `schema.Run`."""
+        return self._read(RUN, Run)
+
+    def write_run(self, record: Mapping[str, Any]) -> None:
+        self._write(RUN, Run, record)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Written last: says that everything else is there. Adds the schema."""
-        self.write_json("manifest", {**manifest, "schema": SCHEMA})
+        self._write(MANIFEST, Manifest, {**manifest, "schema": SCHEMA})
+
+    @property
+    def finished(self) -> bool:
+        """Is there a run that came to its end?"""
+        return (self.root / MANIFEST).is_file()
 
     def has(self, cell: Cell) -> bool:
-        """Is this cell already complete?"""
-        return (self._cell_folder(cell.id) / CELL).is_file()
+        """Is this cell already complete, with all that it shows?"""
+        try:
+            self._check_cell({"id": cell.id, **asdict(cell)})
+        except (BitlensError, OSError):
+            return False
+        return True
 
     def complete(self) -> list[str]:
         """The ids of all complete cells, sorted."""
@@ -132,53 +137,60 @@ class Store:
     ) -> None:
         """Write a cell; it counts as complete from the last step on. `tables`: by name, what the
         analysis shows besides values."""
-        folder = self._cell_folder(cell.id)
-        write(folder / "values.parquet", _parquet("values", values, VALUES))
-        for name, table in (tables or {}).items():
+        folder, tables = self._cell_folder(cell.id), tables or {}
+        content = {"schema": SCHEMA, **asdict(cell), "tables": sorted(tables)}
+        write(folder / "values.parquet", _parquet("values", values, VALUES), folder / CELL)
+        for name, table in tables.items():
             write(inside(folder, f"{name}.parquet"), _parquet_bytes(name, table))
-        write(folder / CELL, _json({"schema": SCHEMA, **asdict(cell)}))
+        write(folder / CELL, _checked(CellFile, content, folder / CELL))
 
     def read_cell(self, cell_id: str) -> tuple[Cell, list[Value]]:
         """A complete cell and its values, in the order in which they were written."""
-        folder = self._cell_folder(cell_id)
-        again = f"delete the folder {folder}; the command that made it computes only this again."
-        fields = _read_json(folder / CELL, again)
-        _check_schema(folder / CELL, fields)
-        try:
-            cell = Cell(**{name: fields[name] for name in fields if name != "schema"})
-        except TypeError:
-            raise _damaged(folder / CELL, "it is not a cell", again) from None
-        if cell.id != cell_id:
-            raise _damaged(folder / CELL, "its settings are those of another cell", again)
-        rows = _read_parquet(folder / "values.parquet", VALUES, again).to_pylist()
+        fields = self._cell(cell_id)
+        cell = Cell(**{field.name: fields[field.name] for field in dataclass_fields(Cell)})
+        path = self._cell_folder(cell_id) / "values.parquet"
+        rows = _read_parquet(path, VALUES, self._again(cell_id)).to_pylist()
         return cell, [Value(**{**row, "replicates": tuple(row["replicates"])}) for row in rows]
 
     def read_cell_table(self, cell_id: str, name: str) -> pa.Table | None:
         """What else the analysis of a complete cell shows, by name; None where it shows nothing."""
+        if name not in self._cell(cell_id)["tables"]:
+            return None
         path = inside(self._cell_folder(cell_id), f"{name}.parquet")
-        return _read_parquet(path, None, f"delete {path} and {AGAIN}") if path.is_file() else None
+        return _read_parquet(path, SHOWN.get(name), self._again(cell_id))
 
-    def write_table(self, name: str, rows: Iterable[Any], schema: pa.Schema) -> None:
-        """Write a table of dataclasses or dictionaries with exactly the schema's columns.
+    def write_table(self, name: str, rows: Iterable[Any]) -> None:
+        """Write a table of dataclasses or dictionaries with exactly the columns of its schema.
 
         The manifest is withdrawn in the same step: it vouches for the tables it was written after.
         """
-        content = _parquet(name, rows, schema)
+        content = _parquet(name, rows, TABLES[name])
         write(inside(self.root, f"{name}.parquet"), content, withdraw=self.root / MANIFEST)
 
-    def read_table(self, name: str, schema: pa.Schema | None = None) -> pa.Table:
-        """A table of the store, with the schema it must have where one is given."""
+    def read_table(self, name: str) -> pa.Table:
+        """One of `schema.TABLES`."""
         path = inside(self.root, f"{name}.parquet")
-        return _read_parquet(path, schema, f"delete {path} and {AGAIN}")
+        return _read_parquet(path, TABLES[name], f"delete {path} and {AGAIN}")
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Write `NAME.json`: strict, sorted, indented."""
-        write(inside(self.root, f"{name}.json"), _json(content))
+    def _read(self, name: str, kind: type[Content]) -> dict[str, Any]:
+        path = inside(self.root, name)
+        return read_json(kind, path, f"delete {path} and {AGAIN}")
 
-    def read_json(self, name: str) -> Any:
-        """What `NAME.json` holds."""
-        path = inside(self.root, f"{name}.json")
-        return _read_json(path, f"delete {path} and {AGAIN}")
+    def _write(self, name: str, kind: type[Content], content: Mapping[str, Any]) -> None:
+        path = inside(self.root, name)
+        write(path, _checked(kind, content, path))
+
+    def _cell(self, cell_id: str) -> dict[str, Any]:
+        """`schema.CellFile` of a complete cell, which is what its name says."""
+        path, again = self._cell_folder(cell_id) / CELL, self._again(cell_id)
+        content = read_json(CellFile, path, again)
+        if Cell(**{f.name: content[f.name] for f in dataclass_fields(Cell)}).id != cell_id:
+            raise damaged(path, "its settings are those of another cell", again)
+        return content
+
+    def _again(self, cell_id: str) -> str:
+        folder = self._cell_folder(cell_id)
+        return f"delete the folder {folder}; the command that made it computes only this again."
 
     @property
     def partial(self) -> Path:
@@ -208,6 +220,52 @@ class Store:
                 AGAIN,
             )
         return inside(inside(self.root, "cells"), cell_id)
+
+    def _check(self) -> None:
+        """That every file is there and holds what it should, and that they speak of the same."""
+        manifest, _ = self.manifest(), self.run()
+        for name, schema in TABLES.items():
+            path = inside(self.root, f"{name}.parquet")
+            check_table(path, schema, f"delete {path} and {AGAIN}")
+        for entry in manifest["cells"]:
+            if entry["status"] == "done":
+                self._check_cell(entry)
+        self._check_names(manifest)
+
+    def _check_cell(self, entry: Mapping[str, Any]) -> None:
+        folder, again = self._cell_folder(entry["id"]), self._again(entry["id"])
+        cell = self._cell(entry["id"])
+        for name in ("model", "compression", "analysis", "seed"):
+            if cell[name] != entry[name]:
+                raise damaged(folder / CELL, f"{name} is not what {MANIFEST} says", again)
+        check_table(folder / "values.parquet", VALUES, again)
+        for name in cell["tables"]:
+            check_table(inside(folder, f"{name}.parquet"), SHOWN.get(name), again)
+
+    def _check_names(self, manifest: Mapping[str, Any]) -> None:
+        """What the tables and the cells speak of is known to the manifest."""
+        models = {model["name"] for model in manifest["models"]}
+        twins = {(twin["model"], twin["compression"]) for twin in manifest["twins"]}
+        of_corpora = {corpus["model"] for corpus in manifest["corpora"]}
+        path = self.root / MANIFEST
+        again = f"delete {path} and {AGAIN}"
+        for unknown in sorted((of_corpora | {model for model, _ in twins}) ^ models):
+            raise damaged(path, f"model {unknown} is not in models, corpora and twins alike", again)
+        named = {
+            (cell["model"], cell["compression"])
+            for cell in manifest["cells"]
+            if cell["status"] == "done"
+        }
+        for name in TABLES:
+            of = self.read_table(name).select(["model", "compression"]).to_pylist()
+            named |= {(row["model"], row["compression"]) for row in of}
+        for model, compression in sorted(named - twins):
+            raise damaged(path, f"twins has no {compression} of {model}", again)
+        for name in ("estimates", "contrasts"):
+            of = self.read_table(name).select(["analysis", "metric"]).to_pylist()
+            for metric in sorted({f"{row['analysis']}.{row['metric']}" for row in of}):
+                if metric not in manifest["metrics"]:
+                    raise damaged(path, f"metrics has no {metric}", again)
 
     def _incomplete(self) -> BitlensError:
         if not self.root.is_dir():
@@ -287,43 +345,17 @@ def _parquet_bytes(name: str, table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def _read_json(path: Path, remedy: str) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, _why(error), remedy) from error
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+def _checked(kind: type[Content], content: Mapping[str, Any], path: Path) -> bytes:
+    """As it is written, if it will be read: a mistake of ours is found now, not by a reader."""
+    data = _json(content)
+    check_json(kind, json.loads(data), path, "report this: it is a mistake in bitlens.")
+    return data
 
 
 def _read_parquet(path: Path, schema: pa.Schema | None, remedy: str) -> pa.Table:
+    check_table(path, schema, remedy)
     try:
-        with path.open("rb") as file:
-            table = pq.read_table(file, page_checksum_verification=True)
+        with open_regular(path) as file:
+            return pq.read_table(file, page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise _damaged(path, _why(error), remedy) from error
-    if schema is not None and not table.schema.equals(schema):
-        raise _damaged(path, "its columns are not those of this version", remedy)
-    return table
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "it is missing"
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-
-
-def _damaged(path: Path, why: str, remedy: str) -> BitlensError:
-    return BitlensError(f"{path} cannot be read: {why}.", "the file as bitlens wrote it.", remedy)
-
-
-def _check_schema(path: Path, content: Any) -> None:
-    found = content.get("schema") if isinstance(content, dict) else None
-    if found != SCHEMA:
-        raise BitlensError(
-            f"{path} has schema {found!r}.",
-            f"schema {SCHEMA}, which this version of bitlens writes and reads.",
-            "the version of bitlens that wrote it, or another --out.",
-        )
+        raise damaged(path, told(error), remedy) from error

@@ -4,6 +4,7 @@ A study comes from Python or from a YAML file; either way every setting is check
 anything is loaded, and whatever is wrong is a BitlensError that says where.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -17,12 +18,12 @@ from pydantic_core import PydanticCustomError
 
 from bitlens.data.texts import require_source
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, path_of
 from bitlens.home import with_home, without_home
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest_file
 from bitlens.sae.hub import FORM, find, is_release
-from bitlens.settings import Settings, path_of, read_settings, unknown
+from bitlens.settings import Settings, read_settings, unknown
 
 Whole = Annotated[StrictInt, Field(le=2**63 - 1)]
 """What the files of a store can hold."""
@@ -206,7 +207,8 @@ class Study(Settings):
     unexplained."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting as plain values, the same on every machine: home folders become `~`."""
+        """Every setting as plain values. Paths are whole, so that they lead there from anywhere,
+        and the same on every machine: home folders become `~`."""
         settings = self.model_dump(mode="json")
         settings["text"] = _public(self.text, evaluation_path())
         if self.calibration:
@@ -216,13 +218,18 @@ class Study(Settings):
             # The embedded model comes with its own again.
             own = [str(path) for path in sae_paths()]
             saes = [] if model["saes"] == own else model["saes"]
-            model["saes"] = [without_home(sae) for sae in saes]
+            model["saes"] = [_whole(sae) for sae in saes]
         return settings
 
 
 def _public(source: str, embedded: Path) -> str:
     """A source without what is this machine's business."""
-    return DEMO if source == str(embedded) else without_home(source)
+    return DEMO if source == str(embedded) else _whole(source)
+
+
+def _whole(source: str) -> str:
+    """A path as it leads there from any folder; what is no path here stays as it is."""
+    return without_home(os.path.abspath(source) if os.path.exists(source) else source)
 
 
 def audit_of(model: str, to: Any, **settings: Any) -> Study:
@@ -294,8 +301,29 @@ def _refuse_absent_checkpoint(text: str) -> None:
         )
 
 
-def load_study(path: str | Path) -> Study:
+def load_study(path: str | Path, trust_remote_code: bool = False) -> Study:
     """The study in a YAML file: the fields of Study by name, unknown keys and keys given twice
-    refused. Paths in it are relative to the folder the command runs in."""
+    refused. Paths in it are relative to the folder the command runs in. Without
+    `trust_remote_code` one that asks for it is refused."""
     values, where = read_settings(path)
-    return Study.model_validate(values, context=where)
+    study = Study.model_validate(values, context=where)
+    require_consent(study, trust_remote_code, str(path))
+    return study
+
+
+def require_consent(study: Study, given: bool, file: str) -> None:
+    """Whether code that comes with a model may run is for the user to say, in the command or in a
+    call. What a file says, which anybody may have written, is no more than that it asks."""
+    asking = [source.name for source in study.models if source.trust_remote_code]
+    if asking and not given:
+        raise BitlensError(
+            f"{file} asks to run code that comes with {', '.join(asking)}.",
+            "your own word for it: a file may be anybody's.",
+            "read that code, then --trust-remote-code.",
+        )
+    if given and not asking:
+        raise BitlensError(
+            f"--trust-remote-code is given, but {file} names no model that asks for it.",
+            "trust_remote_code: true under each model whose code you have read.",
+            "add that, or leave the option out.",
+        )

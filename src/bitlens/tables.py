@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from bitlens.analyses.analysis import Shown
+from bitlens.schema import SHOWN
 
 
 def joined(parts: Sequence[Shown]) -> Shown:
@@ -23,13 +24,17 @@ def joined(parts: Sequence[Shown]) -> Shown:
 
 def tables(shown: Mapping[str, Sequence[Shown]]) -> dict[str, pa.Table]:
     """What a cell shows, by name; what is not a number is absent."""
-    return {
-        name: pa.table({c: _known(values) for c, values in joined(parts).columns.items()})
-        for name, parts in shown.items()
-    }
+    return {name: _table(joined(parts).columns, SHOWN.get(name)) for name, parts in shown.items()}
 
 
-def _known(values: Any) -> pa.Array:
+def _table(columns: Mapping[str, Any], schema: pa.Schema | None) -> pa.Table:
+    """`schema`: None where a plug-in shows what it likes."""
+    kinds = {} if schema is None else {field.name: field.type for field in schema}
+    arrays = {name: _known(values, kinds.get(name)) for name, values in columns.items()}
+    return pa.table(arrays, schema=schema)
+
+
+def _known(values: Any, kind: pa.DataType | None) -> pa.Array:
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
-    return pa.array(values, from_pandas=True)
+    return pa.array(values, kind, from_pandas=True)

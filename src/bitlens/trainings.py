@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, JsonValue
 
 from bitlens.activations import split
 from bitlens.compress import format, parse
 from bitlens.errors import BitlensError
-from bitlens.foreign import read_json
 from bitlens.grid import Grid
 from bitlens.material import Material, Terms, ground
 from bitlens.models.sites import hook_of
@@ -24,6 +25,7 @@ from bitlens.sae.training.checkpoint import remove_checkpoint
 from bitlens.sae.training.dead import REASONS, diagnose
 from bitlens.sae.training.loop import Job, Trained, train
 from bitlens.sae.training.recipe import Recipe
+from bitlens.schema import Content, read_json
 from bitlens.store import sanitise
 from bitlens.study import Study
 from bitlens.sweep import REFERENCE
@@ -33,6 +35,19 @@ RECORD = "training.json"
 """Written last: a folder with one is complete."""
 FEW_STEPS = 500
 """With fewer an SAE is far from what its settings can give."""
+
+
+class TrainingRecord(Content):
+    """What is written beside an SAE."""
+
+    made_by: Annotated[dict[str, JsonValue], Field(alias="made by")]
+    latents: int
+    positions: int
+    steps: int
+    held_out: Annotated[Fit, Field(alias="held out")]
+    stopped: Annotated[bool, Field(alias="stopped by held out")]
+    dead: dict[str, int]
+    looks: tuple[dict[str, float | None], ...]
 
 
 def train_saes(
@@ -155,23 +170,15 @@ def recorded(job: Job) -> dict[str, Any] | None:
         return None
     record = read_record(job.folder)
     refuse_others(job.folder, record["made by"], job.made_by)
+    # It may have been killed before it came to this.
+    remove_checkpoint(job.folder)
     return record
 
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Of an SAE that is complete. BitlensError for a file that is none."""
-    try:
-        record: dict[str, Any] = read_json(folder / RECORD)
-        known = isinstance(record["made by"], dict)
-    except (BitlensError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise BitlensError(
-            f"{folder / RECORD} is damaged.",
-            "the file as bitlens wrote it.",
-            f"delete {folder}: the SAE is trained anew.",
-        )
-    return record
+    again = f"delete {folder}: the SAE is trained anew."
+    return read_json(TrainingRecord, folder / RECORD, again)
 
 
 def refuse_others(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

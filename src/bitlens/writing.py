@@ -160,22 +160,32 @@ def new_folder(out: Path, option: str) -> Iterator[Path]:
             f"{out} is there already.", "a new or empty folder.", f"another {option}."
         )
     another = f"another {option}."
-    final = out.resolve()
-    aside = final.with_name(f".{final.name}{UNFINISHED}")
-    lock = final.with_name(f".{final.name}{LOCK}")
-    with _there(final.parent, another), _held(lock, out, another):
+    with reserved(out, option) as aside:
         with explained(out, ROOM, another):
-            _clear(aside)
             aside.mkdir()
         try:
             yield aside
             with explained(out, ROOM, another):
                 for file in aside.rglob("*"):
                     _sync(file)
-                os.replace(aside, final)
-                _sync(final.parent)
+                os.replace(aside, out.resolve())
+                _sync(out.resolve().parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def reserved(out: Path, option: str) -> Iterator[Path]:
+    """No other process makes this folder meanwhile, and nothing is left of one that was killed
+    while it did; where it is to be filled until it is whole."""
+    another = f"another {option}."
+    final = out.resolve()
+    aside = final.with_name(f".{final.name}{UNFINISHED}")
+    lock = final.with_name(f".{final.name}{LOCK}")
+    with _there(final.parent, another), _held(lock, out, another):
+        with explained(out, ROOM, another):
+            _clear(aside)
+        yield aside
 
 
 def _clear(aside: Path) -> None:

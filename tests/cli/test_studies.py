@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from bitlens.store import Store
 
 from .conftest import Command
@@ -42,6 +44,23 @@ def test_a_study_says_what_to_calibrate_on(
     checks = {c["name"]: c for c in Store.open(tmp_path / "grid").manifest()["checks"]}
     overlap = checks["calibration and evaluation are apart"]
     assert overlap["passed"] is False and overlap["detail"].endswith("which was allowed")
+
+
+@pytest.mark.parametrize("kind", ["", "train: {site: resid.1, width: [8x]}\n"])
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_a_study_that_asks_to_run_code_is_refused(
+    bitlens: Command, tmp_path: Path, kind: str, check: list[str]
+):
+    """With the option to type; also where it is only checked."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "models: [{name: evil, trust_remote_code: true}]\ncompressions: ['rtn:bits=4']\n"
+        f"text: a.txt\n{kind}"
+    )
+    done = bitlens("study", path, "--out", tmp_path / "grid", *check)
+    assert done.code == 2
+    assert "asks to run code that comes with evil" in done.err
+    assert "Try: read that code, then --trust-remote-code." in done.err
 
 
 def test_a_study_is_checked_without_running(bitlens: Command, tmp_path: Path):

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import results
 from bitlens.insights.measured import measured
 from bitlens.records import Cell
 from bitlens.store import Store
@@ -13,9 +14,12 @@ from bitlens.store import Store
 NOISE = "noise:like=[nf4]"
 
 
-def table(saes: list[str], **columns: list) -> pa.Table:
+def table(name: str, saes: list[str], **columns: list) -> pa.Table:
     """Rows of several SAEs at one site."""
-    return pa.table({"sae": saes, "site": ["resid.0"] * len(saes), **columns})
+    of = {"sae": saes, "site": ["resid.0"] * len(saes), **columns}
+    return results.shown(
+        name, [dict(zip(of, row, strict=True)) for row in zip(*of.values(), strict=True)]
+    )
 
 
 @pytest.fixture
@@ -26,6 +30,7 @@ def store(tmp_path: Path) -> Store:
     for name in ("nf4", NOISE):
         cell = Cell("m", name, "features", 0)
         features = table(
+            "features",
             ["a", "a", "a", "b"],
             latent=[5, 2, 9, 0],
             state=["survived", "damaged", "twin only", "survived"],
@@ -33,17 +38,15 @@ def store(tmp_path: Path) -> Store:
         )
         tables = {"features": features}
         if name == "nf4":
-            tables["halves"] = table(["b", "a", "a"], latent=[0, 5, 2], r_first=[0.9, None, 0.3])
+            tables["halves"] = table(
+                "halves", ["b", "a", "a"], latent=[0, 5, 2], r_first=[0.9, None, 0.3]
+            )
         made.write_cell(cell, [], tables)
-        cells.append({"id": cell.id, "model": "m", "compression": name, "analysis": "features",
-                      "seed": 0, "status": "done"})  # fmt: skip
+        cells.append(results.entry(cell))
     cells.append({**cells[0], "model": "n", "status": "failed"})
     cells.append({**cells[0], "analysis": "behaviour"})
-    twins = [
-        {"model": "m", "compression": "nf4", "control": False, "like": None},
-        {"model": "m", "compression": NOISE, "control": True, "like": "nf4"},
-    ]
-    made.write_manifest({"cells": cells, "twins": twins})
+    twins = [results.twin("nf4"), results.twin(NOISE, control=True, like="nf4")]
+    results.complete(made, cells=cells, twins=twins)
     return made
 
 

@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from bitlens import kept
 from bitlens.errors import BitlensError
+from bitlens.repairs.audited import _at_home
 from bitlens.repairs.run import RECORD, repair_run
 from bitlens.runner import run
 from bitlens.sae.formats import save_sae
 from bitlens.sae.sae import TrainedOn
 from bitlens.store import Store
-from bitlens.study import audit_of
+from bitlens.study import Study, audit_of
 from sae.small import small_sae
 
 TWIN = "gptq:bits=4,group=16"
@@ -85,6 +86,69 @@ def test_the_twin_is_the_audits_whatever_the_repair_learns_from(
     assert record["origin"] == {"calibration": settings["calibration"]}
     assert record["calibration"]["sha256"] != settings["calibration"]
     assert record["calibration"]["tokens"] > TOKENS
+
+
+def test_a_repair_that_is_there_is_shown_again(
+    repair: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same table, nothing learnt and no byte written; one of other documents is refused."""
+    repair()
+    before = files(tmp_path / "out")
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("it was repaired again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bitlens.repairs.run.repair", never)
+        said = repair()
+        assert said[-1] == f"{tmp_path / 'out'} holds this repair already; nothing to compute."
+        with pytest.raises(BitlensError, match="repair of something else: calibration"):
+            repair(2000)
+    assert files(tmp_path / "out") == before
+    (tmp_path / "out" / RECORD).write_text("{}")
+    with pytest.raises(BitlensError, match=r"repair\.json cannot be read: bitlens is missing"):
+        repair()
+
+
+def test_results_that_ask_to_run_code_need_the_users_word(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are data that somebody sent: nothing is loaded without the option, and with it only
+    where they ask."""
+    manifest = json.loads((results / "manifest.json").read_text())
+    manifest["settings"]["models"][0]["trust_remote_code"] = True
+    (results / "manifest.json").write_text(json.dumps(manifest))
+    loaded: list[bool] = []
+
+    def seen(source: Any, memory: int) -> None:
+        loaded.append(source.trust_remote_code)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitlens.repairs.run.load", seen)
+    given = (results, TWIN, "sae", tmp_path / "out", None, TOKENS, False, print)
+    with pytest.raises(BitlensError, match="asks to run code that comes with") as caught:
+        repair_run(*given)
+    assert caught.value.remedy == "read that code, then --trust-remote-code."
+    assert loaded == []
+    with pytest.raises(KeyboardInterrupt):
+        repair_run(*given, trust_remote_code=True)
+    assert loaded == [True]
+
+
+@pytest.mark.parametrize("home", ["/", "{folder}/mod"])
+def test_paths_lead_back_from_anywhere(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    """Named from another folder; with a home that is the whole disk, or that a path merely begins
+    like."""
+    monkeypatch.setenv("HOME", home.format(folder=tmp_path))
+    monkeypatch.chdir(tmp_path)
+    study = audit_of("model", TWIN, text="texts.jsonl", calibration="calibration.jsonl")
+    monkeypatch.chdir("/")
+    back = Study.model_validate(_at_home(study.to_dict()))
+    assert back.models[0].name == str(tmp_path / "model")
+    assert back.text == str(tmp_path / "texts.jsonl")
+    assert back.calibration == str(tmp_path / "calibration.jsonl")
 
 
 def change_weights(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Repair from end to end: the model that ships, measured on documents nothing was learnt from."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,12 +159,12 @@ def test_results_that_say_too_little_are_refused(
     results: Path, tmp_path: Path, change: Change, said: str
 ) -> None:
     """Another text without calibration documents for it; several models."""
-    manifest = json.loads((results / MANIFEST).read_text())
+    copy = shutil.copytree(results, tmp_path / "copy")
+    manifest = json.loads((copy / MANIFEST).read_text())
     change(manifest["settings"])
-    (tmp_path / "cells").mkdir()
-    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    (copy / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BitlensError, match=said):
-        repair_run(tmp_path, TWIN, SAE, tmp_path / "sae", None, TOKENS, False, silent)
+        repair_run(copy, TWIN, SAE, tmp_path / "sae", None, TOKENS, False, silent)
 
 
 def test_a_folder_that_is_there_is_not_written_over(results: Path, tmp_path: Path) -> None:

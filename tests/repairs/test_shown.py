@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bitlens.repairs.measured import LOSS_CHANGE
-from bitlens.repairs.shown import Repair, table
+from bitlens.repairs.shown import Repair, record, table
 from bitlens.sae.repair.steps import GAIN, MAP, UNREPAIRED, Repaired, Step
 from sae.small import small_sae
 
@@ -27,7 +27,7 @@ def repaired(gain: Any, mapped: Any) -> Repair:
 
 def test_a_step_that_lowers_loss_recovered_is_named_with_its_interval() -> None:
     """In points, and only the step that does: 0.97 to 0.95 is -2 points."""
-    said = table(repaired((-0.02, -0.03, -0.01), (0.01, 0.0, 0.02))).caption
+    said = table(record(repaired((-0.02, -0.03, -0.01), (0.01, 0.0, 0.02)))).caption
     assert "−2.0 points [−3.0, −1.0] by the gain and offset." in said
     assert "by the linear map. Codes" not in said
 
@@ -35,4 +35,4 @@ def test_a_step_that_lowers_loss_recovered_is_named_with_its_interval() -> None:
 @pytest.mark.parametrize("change", [(0.01, 0.0, 0.02), (0.0, 0.0, 0.0), (None, None, None)])
 def test_nothing_is_said_where_no_step_lowers_it(change: Any) -> None:
     """More, the same, or not known."""
-    assert "Loss recovered changes" not in table(repaired(change, change)).caption
+    assert "Loss recovered changes" not in table(record(repaired(change, change))).caption

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import results
 from bitlens.records import Cell, Check, Metric, TwinRecord
 from bitlens.report.build import build, page
 from bitlens.report.evidence import Evidence
 from bitlens.report.parts import Page
-from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
+from bitlens.store import Store
 
 from .inside import HOSTILE, INSIDE, SAES, inside
 
@@ -214,11 +215,12 @@ def write_store(
             ("geometry", metric, site, item, numbers)
             for metric, site, item, numbers in geometry(damage, blocks, wobble)
         ]
+        tables: dict[str, Any] = {}
         if deep:
             more, tables = inside(damage, blocks, wobble)
             rows += [(analysis, *place) for analysis in INSIDE for place in more[analysis]]
-            for analysis in INSIDE:
-                store.write_cell(ids[analysis], [], tables.get(analysis))
+        for analysis in analyses:
+            store.write_cell(ids[analysis], [], tables.get(analysis))
         for analysis, metric, site, item, (value, low, high, chance, reason) in rows:
             estimates.append(
                 {
@@ -297,9 +299,9 @@ def write_store(
                 "note": "left alone: embedding",
             }
         )
-    store.write_table("estimates", estimates, ESTIMATES)
-    store.write_table("contrasts", contrasts, CONTRASTS)
-    store.write_table("coverage", coverage, COVERAGE)
+    store.write_table("estimates", estimates)
+    store.write_table("contrasts", contrasts)
+    store.write_table("coverage", coverage)
     manifest = {
         "tool": {"version": "0.1.0"},
         "command": "bitlens audit "
@@ -308,49 +310,21 @@ def write_store(
         + " ".join(f"--to {name}" for name in damages)
         + " --out results",
         "models": [
-            {
-                "name": model,
-                "fingerprint": "5d1c",
-                "revision": None,
-                "family": "llama",
-                "blocks": blocks,
-                "width": 128,
-                "heads": 4,
-                "vocabulary": 4096,
-                "parameters": 1_310_720,
-                "bytes": 5_242_880,
-                "dtype": "float32",
-                "device": "cpu",
-                "attention": "sdpa",
-                "saes": [{"label": label, "site": site} for site, label in SAES] if deep else [],
-            }
+            results.model(
+                model,
+                blocks=blocks,
+                saes=[results.sae(label, site) for site, label in SAES] if deep else [],
+            )
             for model in models
         ],
         "corpora": [
-            {
-                "name": "demo evaluation texts",
-                "model": model,
-                "seed": 0,
-                "documents": 120,
-                "tokens": 61_312,
-                "positions": 60_904,
-                "windows": 240,
-                "context": 256,
-                "bos": True,
-                "positions_rule": "content",
-                "token_hash": "9f2c1ab04d7e5513",
-                "notes": ["Without document marks: cut into stretches of eight windows."],
-            }
+            results.corpus(
+                model,
+                notes=["Without document marks: cut into stretches of eight windows."],
+            )
             for model in models
         ],
-        "settings": {
-            "analyses": list(analyses),
-            "seed": 0,
-            "sites": "all",
-            "shards": 20,
-            "interval": "jackknife",
-            "memory": 8_000_000_000,
-        },
+        "settings": results.settings(analyses=list(analyses)),
         "versions": {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0"},
         "twins": twins,
         "checks": [
@@ -368,15 +342,7 @@ def write_store(
         "metrics": described(analyses),
         "cells": cells,
     }
-    store.write_json(
-        "run",
-        {
-            "date": "2026-11-21T10:02:11+00:00",
-            "seconds": 148.2,
-            "peak_bytes": 1_400_000_000,
-            "machine": {"cores": 2, "gpu": None},
-        },
-    )
+    store.write_run(results.RUN)
     store.write_manifest(manifest)
     return path
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from bitlens.records import Metric
+from results import shown
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -426,12 +427,12 @@ def inside(
         "transfer": list(transfer(damage)),
     }
     tables = {
-        "heads": {"heads": pa.Table.from_pylist(found)},
-        "lens": {"trajectories": pa.Table.from_pylist(trajectories(damage, blocks))},
+        "heads": {"heads": shown("heads", found)},
+        "lens": {"trajectories": shown("trajectories", trajectories(damage, blocks))},
         "features": {
-            "features": pa.Table.from_pylist(known),
-            "contexts": pa.Table.from_pylist(contexts(known)),
-            "flow": pa.Table.from_pylist(flow(damage)),
+            "features": shown("features", known),
+            "contexts": shown("contexts", contexts(known)),
+            "flow": shown("flow", list(flow(damage))),
         },
     }
     return rows, tables

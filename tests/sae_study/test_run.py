@@ -179,7 +179,7 @@ def test_saes_of_other_settings_are_not_mixed(
     with pytest.raises(BitlensError, match=r"rate 1\.0, not 0\.005"):
         run(study, ["tokens=800", "epochs=20"], tmp_path / "copy", print)
     (folder / "training.json").write_text("{}")
-    with pytest.raises(BitlensError, match=r"training\.json is damaged"):
+    with pytest.raises(BitlensError, match=r"training\.json cannot be read"):
         run(study, ["tokens=800", "epochs=20"], tmp_path / "copy", print)
 
 

@@ -17,9 +17,9 @@ DEMO_TOKENS = 16_384
 """Enough to part the demo's compressions, few enough for two minutes on two cores."""
 
 
-def demo(out: options.Out = Path("bitlens-demo")) -> None:
+def demo(out: options.Out = Path("bitlens-demo"), replace: options.Replace = False) -> None:
     """Audit the small model that comes with bitlens."""
-    carry_out(audit_of(DEMO, DEMO_COMPRESSIONS, tokens=DEMO_TOKENS), out)
+    carry_out(audit_of(DEMO, DEMO_COMPRESSIONS, tokens=DEMO_TOKENS), out, replace)
 
 
 def audit(
@@ -58,6 +58,7 @@ def audit(
     allow: Annotated[str, setting("allow", "LIST")] = "",
     sae: options.Saes = [],  # noqa: B006
     trust_remote_code: options.TrustRemoteCode = False,
+    replace: options.Replace = False,
 ) -> None:
     """Compare a model with compressed twins of it.
 
@@ -89,15 +90,15 @@ def audit(
         trust_remote_code=trust_remote_code,
     )
     refuse_absent(study, "--sae")
-    carry_out(study, out)
+    carry_out(study, out, replace)
 
 
-def carry_out(study: Study, out: Path, keep_going: bool = False) -> None:
+def carry_out(study: Study, out: Path, replace: bool, keep_going: bool = False) -> None:
     """Run a study, write its report and show what was found; exit code 1 where a cell failed."""
     from bitlens.report.build import build
     from bitlens.runner import run
 
-    store = run(study, out, shlex.join(["bitlens", *sys.argv[1:]]), say, keep_going)
+    store = run(study, out, shlex.join(["bitlens", *sys.argv[1:]]), say, keep_going, replace)
     page = build(store.root)
     failures = _show_findings(store.root)
     say(f"Report: {page}")

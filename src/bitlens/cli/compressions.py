@@ -49,7 +49,8 @@ def compress(
     )
     refuse_absent(study)
     rows = write_folder(study, save, say)
-    say(summary(rows))
+    if rows:
+        say(summary(rows))
     say(f"Saved: {save}")
 
 

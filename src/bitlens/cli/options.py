@@ -64,6 +64,12 @@ Dtype = Annotated[str, setting("dtype", "auto|float32|bfloat16|float16")]
 Compute = Annotated[str, setting("compute", "float32|bfloat16|float16")]
 Revision = Annotated[str | None, setting("revision", "R")]
 Memory = Annotated[str | None, setting("memory", "SIZE")]
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Replace what a run of other settings left in the folder of results."
+    ),
+]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
 ]

@@ -70,6 +70,7 @@ def repair(
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Train the encoder too; takes minutes.")
     ] = False,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Adapt an SAE to a twin and show what that repairs.
 
@@ -77,7 +78,10 @@ def repair(
     """
     from bitlens.repairs import repair_run
 
-    show(repair_run(results, twin, sae, out, calibration, calibration_tokens, finetune, say))
+    repaired = repair_run(
+        results, twin, sae, out, calibration, calibration_tokens, finetune, say, trust_remote_code
+    )
+    show(repaired)
     say(f"Saved: {out}")
 
 

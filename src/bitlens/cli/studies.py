@@ -27,6 +27,8 @@ def study(
             help="Of a study of trained SAEs the part to run, width=0.5x,8x; once for each axis.",
         ),
     ] = [],  # noqa: B006
+    replace: options.Replace = False,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Audit a grid of models and compressions, or of SAEs.
 
@@ -34,9 +36,15 @@ def study(
     on. The same command again computes only what is missing.
     """
     if trains(path):
-        _train(load_sae_study(path), out, check, only)
+        if replace:
+            raise BitlensError(
+                f"--replace, but {path} trains SAEs, which take hours.",
+                "a folder for each study of them.",
+                "another --out.",
+            )
+        _train(load_sae_study(path, trust_remote_code), out, check, only)
         return
-    wanted = load_study(path)
+    wanted = load_study(path, trust_remote_code)
     if only:
         raise BitlensError(
             f"--only {only[0]}, but {path} trains no SAEs.",
@@ -47,7 +55,7 @@ def study(
         _show_grid(wanted)
         refuse_absent(wanted)
     else:
-        carry_out(wanted, out, keep_going=True)
+        carry_out(wanted, out, replace, keep_going=True)
 
 
 def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:

@@ -10,7 +10,7 @@ from bitlens.errors import BitlensError
 from bitlens.home import with_home
 from bitlens.models.load import Loaded
 from bitlens.store import Store
-from bitlens.study import Study
+from bitlens.study import Study, require_consent
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Audited:
     """The store's settings, of this twin alone: what it is made by is as it was."""
 
     @classmethod
-    def of(cls, store: Store, twin: str) -> "Audited":
-        """BitlensError for results of several models and for a twin they do not have."""
+    def of(cls, store: Store, twin: str, trust_remote_code: bool) -> "Audited":
+        """BitlensError for results of several models, for a twin they do not have, and, without
+        `trust_remote_code`, for those of a model that runs its own code."""
         manifest = store.manifest()
         settings = manifest["settings"]
         if len(settings["models"]) != 1:
@@ -43,7 +44,10 @@ class Audited:
         # The first seed that was measured: an earlier one may have failed.
         seed = manifest["corpora"][0]["seed"]
         one = {"compressions": [text], "controls": [], "seeds": [seed]}
-        return cls(store, Study.model_validate(_at_home({**settings, **one})))
+        study = Study.model_validate(_at_home({**settings, **one}))
+        if study.models[0].trust_remote_code:
+            require_consent(study, trust_remote_code, str(store.root))
+        return cls(store, study)
 
     def check_model(self, loaded: Loaded) -> None:
         """BitlensError where its weights are not those that were audited."""

@@ -1,6 +1,7 @@
 """Which model, texts and twin is an SAE repaired for? Those of a folder of results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,22 @@ from bitlens.plan import Plan, make_plan
 from bitlens.records import to_json
 from bitlens.repairs.audited import Audited
 from bitlens.repairs.measured import estimates, fates, measured, median_readable
-from bitlens.repairs.shown import Repair, record, table
+from bitlens.repairs.shown import Repair, RepairRecord, record, table
 from bitlens.report.parts import Table
-from bitlens.sae.formats import save_sae
+from bitlens.sae.formats import load_sae, save_sae
 from bitlens.sae.repair.activations import Activations
 from bitlens.sae.repair.steps import repair
 from bitlens.saes import fit_saes
+from bitlens.schema import read_json
 from bitlens.sides import sides
 from bitlens.store import Store
 from bitlens.study import Study
 from bitlens.sweep import REFERENCE
 from bitlens.twin import Twin
-from bitlens.writing import new_folder, write
+from bitlens.writing import new_folder, reserved, write
 
 RECORD = "repair.json"
+ANOTHER = "another --out."
 HELD_OUT = 5
 """One calibration document in so many chooses and is not learnt from."""
 
@@ -48,17 +51,42 @@ def repair_run(
     calibration_tokens: int,
     finetune: bool,
     say: Callable[[str], None],
+    trust_remote_code: bool = False,
 ) -> Table:
     """Repair an SAE for a twin of a complete store, write it and its record to the new folder
-    `out`, and show what it is worth. BitlensError for what cannot be repaired or measured."""
-    audited = Audited.of(Store.open(results), twin)
+    `out`, and show what it is worth. BitlensError for what cannot be repaired or measured. A
+    repair that is there is shown again."""
+    audited = Audited.of(Store.open(results), twin, trust_remote_code)
     learning = _learning(audited.study, calibration, calibration_tokens)
+    if (out / RECORD).is_file():
+        there = read_json(RepairRecord, out / RECORD, ANOTHER)
+        with reserved(out, "--out"):
+            same = partial(_require, there=there, out=out)
+            _repaired(audited, learning, sae, finetune, say, same)
+        say(f"{out} holds this repair already; nothing to compute.")
+        return table(there)
     with new_folder(out, "--out") as aside:
         found = _repaired(audited, learning, sae, finetune, say)
+        assert found is not None
+        made = record(found)
         save_sae(found.made.best.sae, aside)
-        text = to_json(record(found), indent=1)
-        write(aside / RECORD, f"{text}\n".encode())
-    return table(found)
+        write(aside / RECORD, f"{to_json(made, indent=1)}\n".encode())
+    return table(made)
+
+
+def _require(facts: Mapping[str, Any], there: Mapping[str, Any], out: Path) -> bool:
+    """True; BitlensError where a folder holds another repair than the one of these facts."""
+    differing = [
+        f"{name} {there[name]}, not {now}" for name, now in facts.items() if there[name] != now
+    ]
+    if differing:
+        raise BitlensError(
+            f"{out} holds a repair of something else: {'; '.join(differing)}.",
+            "a new or empty folder, or the same repair.",
+            ANOTHER,
+        )
+    load_sae(out)
+    return True
 
 
 def _learning(study: Study, calibration: str | None, tokens: int) -> Study:
@@ -77,8 +105,14 @@ def _learning(study: Study, calibration: str | None, tokens: int) -> Study:
 
 
 def _repaired(
-    audited: Audited, learning: Study, source: str, finetune: bool, say: Callable[[str], None]
-) -> Repair:
+    audited: Audited,
+    learning: Study,
+    source: str,
+    finetune: bool,
+    say: Callable[[str], None],
+    done: Callable[[Mapping[str, Any]], bool] = lambda facts: False,
+) -> Repair | None:
+    """`done`: whether the repair that these facts describe is there already; then None."""
     study = audited.study
     (model,), (seed,) = study.models, study.seeds
     memory = free_memory(model) // 2
@@ -118,12 +152,6 @@ def _repaired(
     poor = "poor-fit" in study.allow
     (fitted,) = fit_saes([source], layout, plan, corpus, loaded.name, poor)
     say(fitted.said)
-    on = _activations(layout, twin, _plan(study, layout, learnt), fitted.placed.site, memory)
-    say(f"Learning from {int((~on.held_out).sum()):,} positions of {learnt.name}.")
-    with tqdm(desc="fine-tuning", unit=" steps", disable=None if finetune else True) as bar:
-        made = repair(fitted.placed.sae, on, finetune, seed, lambda step: bar.update())
-    texts = CorpusTexts(corpus, loaded.tokenizer)
-    found = measured(layout, twin, fitted, made, plan, texts, memory)
     facts = {
         "model": loaded.name,
         "reference": loaded.fingerprint,
@@ -134,7 +162,16 @@ def _repaired(
         "seed": seed,
         "calibration": _described(learnt),
         "evaluation": _described(corpus),
+        "finetune": finetune,
     }
+    if done(facts):
+        return None
+    on = _activations(layout, twin, _plan(study, layout, learnt), fitted.placed.site, memory)
+    say(f"Learning from {int((~on.held_out).sum()):,} positions of {learnt.name}.")
+    with tqdm(desc="fine-tuning", unit=" steps", disable=None if finetune else True) as bar:
+        made = repair(fitted.placed.sae, on, finetune, seed, lambda step: bar.update())
+    texts = CorpusTexts(corpus, loaded.tokenizer)
+    found = measured(layout, twin, fitted, made, plan, texts, memory)
     lost = fates(found, made)
     return Repair(made, estimates(found, study), lost, median_readable(made, lost), facts)
 

@@ -1,14 +1,19 @@
 """How is a repair shown, and what is kept of it?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from bitlens.analyses.survival import SURVIVED
+from bitlens.records import Estimate
 from bitlens.repairs.measured import LOSS_CHANGE, Numbers
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import amount, count, figure, margin
-from bitlens.sae.repair.steps import UNREPAIRED, Repaired
+from bitlens.sae.repair.steps import STEPS, UNREPAIRED, Repaired
+from bitlens.schema import Content
 
 SHOWN = {
     "survived": ("features", "survived", ""),
@@ -20,7 +25,54 @@ SHOWN = {
     "loss recovered": ("transfer", "loss_recovered", ", twin"),
 }
 """Columns: title to analysis, metric and the end of the item."""
+Name = Literal["as it is", "gain and offset", "linear map", "fine-tuned"]
+"""Of a step: one of `steps.STEPS`."""
 _SHARES = {"survived", "recovered", "fvu", "loss_recovered"}
+
+
+class Documents(Content):
+    name: str
+    documents: int
+    tokens: int
+    sha256: str
+
+
+class Read(Content):
+    """The SAE as it was."""
+
+    label: str
+    fingerprint: str
+
+
+class StepRecord(Content):
+    error: Annotated[float, Field(alias="calibration error")]
+    evaluation: dict[str, Estimate]
+
+
+class Lost(Content):
+    repaired: tuple[int, ...]
+    left: Annotated[tuple[int, ...], Field(alias="not repaired")]
+    by_it: Annotated[tuple[int, ...], Field(alias="lost by the repair")]
+
+
+class RepairRecord(Content):
+    """What is written beside the SAE."""
+
+    bitlens: str
+    model: str
+    reference: str
+    twin: str
+    origin: dict[str, str]
+    sae: Read
+    site: str
+    seed: int
+    finetune: bool
+    calibration: Documents
+    evaluation: Documents
+    chosen: Name
+    steps: dict[Name, StepRecord]
+    latents: Lost
+    readable: dict[str, float | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,41 +106,41 @@ def record(found: Repair) -> dict[str, Any]:
     }
 
 
-def table(found: Repair) -> Table:
-    """A row a step; what was repaired and what was not below."""
+def table(found: Mapping[str, Any]) -> Table:
+    """What the record of a repair says: a row a step; what was repaired and what was not below."""
     rows = []
-    for step in found.made.steps:
-        numbers = found.numbers[step.name]
+    for name in sorted(found["steps"], key=STEPS.index):
+        step = found["steps"][name]
+        numbers = step["evaluation"]
         cells = []
         for analysis, metric, who in SHOWN.values():
-            name = f"{analysis}.{metric}{who}" if analysis else metric
+            full = f"{analysis}.{metric}{who}" if analysis else metric
             unit = "share" if metric in _SHARES else ""
-            cells.append(margin(numbers.get(name), unit))
-        chosen = " (chosen)" if step is found.made.best else ""
-        rows.append((f"{step.name}{chosen}", figure(step.error), *cells))
+            cells.append(margin(numbers.get(full), unit))
+        chosen = " (chosen)" if name == found["chosen"] else ""
+        rows.append((f"{name}{chosen}", figure(step["calibration error"]), *cells))
     titles = ("calibration error", *SHOWN)
     columns = (Column("step"), *(Column(title, numeric=True) for title in titles))
     return Table(columns, tuple(rows), "\n".join(_said(found)))
 
 
-def _said(found: Repair) -> list[str]:
-    lost, facts = found.lost, found.facts
+def _said(found: Mapping[str, Any]) -> list[str]:
+    lost, best = found["latents"], found["chosen"]
     back, left = len(lost["repaired"]), len(lost["not repaired"])
-    best = found.made.best
     lines = [
-        f"On {count(facts['evaluation']['documents'], 'document')} that nothing was learnt from or "
+        f"On {count(found['evaluation']['documents'], 'document')} that nothing was learnt from or "
         "chosen by; ± is the longer half of the 95 % interval over documents. recovered: share of "
         f"the lost survival (r > {SURVIVED:g}) had back. FVU and loss recovered are the twin's."
     ]
-    if best.name == UNREPAIRED:
+    if best == UNREPAIRED:
         lines.append("No step makes the codes more alike: the SAE is written as it is.")
     else:
         lines.append(
-            f"Of {count(back + left, 'lost feature')}, {back:,} are back by the {best.name}; "
+            f"Of {count(back + left, 'lost feature')}, {back:,} are back by the {best}; "
             f"{left:,} are not, {len(lost['lost by the repair']):,} were lost by it."
         )
     lines += _lowered(found)
-    for name, r in found.readable.items():
+    for name, r in found["readable"].items():
         if r is not None:
             lines.append(
                 f"{name}: the best linear reading of the twin tells these features' pre-activation "
@@ -101,11 +153,11 @@ def _said(found: Repair) -> list[str]:
     return lines
 
 
-def _lowered(found: Repair) -> list[str]:
+def _lowered(found: Mapping[str, Any]) -> list[str]:
     """The steps after which less of the twin's loss is recovered, whatever became of survival."""
     lowered = []
-    for step, numbers in found.numbers.items():
-        change = numbers.get(LOSS_CHANGE.name)
+    for step in sorted(found["steps"], key=STEPS.index):
+        change = found["steps"][step]["evaluation"].get(LOSS_CHANGE.name)
         if change is not None and (change["value"] or 0) < 0:
             points = {k: 100 * v if isinstance(v, float) else v for k, v in change.items()}
             lowered.append(f"{amount(points, 'points')} by the {step}")

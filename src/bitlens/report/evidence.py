@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from bitlens.records import Check, Metric, TwinRecord
-from bitlens.store import CONTRASTS, COVERAGE, ESTIMATES, Store
+from bitlens.schema import TABLES
+from bitlens.store import Store
 from bitlens.visible import visible
 
 Row = dict[str, Any]
@@ -37,16 +38,9 @@ class Evidence:
     def read(cls, path: Path) -> "Evidence":
         """Read a complete store. BitlensError where there is none, or one of another version."""
         store = Store.open(path)
-        tables = [
-            store.read_table(name, schema).to_pylist()
-            for name, schema in (
-                ("estimates", ESTIMATES),
-                ("contrasts", CONTRASTS),
-                ("coverage", COVERAGE),
-            )
-        ]
+        tables = [store.read_table(name).to_pylist() for name in TABLES]
         estimates, contrasts, coverage = map(visible, tables)
-        manifest, run = visible(store.manifest()), visible(store.read_json("run"))
+        manifest, run = visible(store.manifest()), visible(store.run())
         return cls(manifest, run, estimates, contrasts, coverage, store)
 
     @property

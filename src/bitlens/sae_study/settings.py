@@ -14,7 +14,7 @@ from bitlens.grid import PENALTIES, Grid, K
 from bitlens.registry import nearest
 from bitlens.sae.training.recipe import WITH_K, Kind, Schedule
 from bitlens.settings import Settings, read_settings
-from bitlens.study import Study
+from bitlens.study import Study, require_consent
 
 KEY = "train"
 """What tells a study of trained SAEs from an audit's."""
@@ -183,9 +183,10 @@ def trains(path: Path) -> bool:
     return KEY in read_settings(path)[0]
 
 
-def load_sae_study(path: Path) -> SaeStudy:
+def load_sae_study(path: Path, trust_remote_code: bool = False) -> SaeStudy:
     """The study in a YAML file: under `train:` the fields of Training, beside it those of a Study
-    that say which model, texts and twins. BitlensError for what is unknown, wrong or useless."""
+    that say which model, texts and twins. BitlensError for what is unknown, wrong or useless, and,
+    without `trust_remote_code`, for one that asks for it."""
     values, where = read_settings(path)
     train = values.pop(KEY)
     for name, instead in ELSEWHERE.items():
@@ -207,6 +208,7 @@ def load_sae_study(path: Path) -> SaeStudy:
         raise BitlensError(found, error.expected, error.remedy) from None
     budget = {"tokens": ROOM * (training.held_out + max(training.tokens)), "controls": ()}
     study = Study.model_validate({**values, **budget}, context=where)
+    require_consent(study, trust_remote_code, str(path))
     if len(study.models) != 1:
         raise BitlensError(
             f"{where(('models',))} names {len(study.models)} models.",

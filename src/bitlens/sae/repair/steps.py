@@ -13,6 +13,7 @@ from bitlens.sae.repair.least_squares import with_decoder, with_gain, with_map, 
 from bitlens.sae.sae import Sae
 
 UNREPAIRED, GAIN, MAP, TRAINED = "as it is", "gain and offset", "linear map", "fine-tuned"
+STEPS = (UNREPAIRED, GAIN, MAP, TRAINED)
 """The steps; each but the gain begins with what the one before it made."""
 ADAPTABLE = ("standard", "topk", "jumprelu", "gated")
 

@@ -11,12 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from bitlens.errors import BitlensError
-from bitlens.records import to_json
+from bitlens.errors import told
+from bitlens.foreign import open_regular
+from bitlens.schema import damaged
+from bitlens.seal import sealed, unsealed
 from bitlens.writing import write
 
 FILE = "checkpoint.safetensors"
-_PROGRESS = "progress"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Checkpoint:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """All of it, or what was there before."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    write(folder / FILE, save(tensors, {_PROGRESS: to_json(checkpoint.progress)}))
+    write(folder / FILE, save(tensors, sealed(tensors, checkpoint.progress)))
 
 
 def read_checkpoint(folder: Path, device: torch.device | str) -> Checkpoint | None:
@@ -39,17 +40,15 @@ def read_checkpoint(folder: Path, device: torch.device | str) -> Checkpoint | No
     file = folder / FILE
     if not file.is_file():
         return None
-    data = file.read_bytes()
     try:
+        with open_regular(file) as opened:
+            data = opened.read()
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        progress = json.loads(header["__metadata__"][_PROGRESS])
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise BitlensError(
-            f"{file} is damaged: {error}.",
-            "what bitlens train-sae wrote.",
-            f"delete {file}: the training begins anew.",
-        ) from None
+        progress = unsealed(tensors, header["__metadata__"])
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        again = f"delete {file}: the training begins anew."
+        raise damaged(file, told(error), again) from None
     # Copies: results may differ in the last bit with where in memory a tensor begins.
     return Checkpoint(
         {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, progress
