@@ -99,7 +99,8 @@ def test_the_floor_is_the_reference_beside_itself_in_float32(
 def test_it_is_said_before_and_after(audited: tuple[Store, list[str]]) -> None:
     """In the terminal, in the manifest, as a check; and its cell is known to be of a part."""
     store, said = audited
-    assert any("is computed in bfloat16 (--compute)" in line for line in said)
+    assert said[0] == "stored is computed in bfloat16, as asked (--compute)."
+    assert any(line.startswith("Its twins compute in bfloat16 too") for line in said)
     manifest = store.manifest()
     assert manifest["models"][0]["compute"] == "bfloat16"
     assert manifest["settings"]["models"][0]["compute"] == "bfloat16"

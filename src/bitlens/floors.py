@@ -34,7 +34,7 @@ def announced(floors: Sequence[Side], model: str, compute: torch.dtype) -> Itera
     """What is said before anything runs."""
     measured = "what that alone changes is measured as the compute floor"
     if compute != torch.float32:
-        yield f"{model} is computed in {_name(compute)} (--compute), its twins too: {measured}."
+        yield f"Its twins compute in {_name(compute)} too: {measured}."
     for side in floors:
         own = side.compression.compute_dtype
         if own not in (None, torch.float32):

@@ -130,9 +130,15 @@ def load(source: ModelSource, memory: int) -> Loaded:
         offload,
         weight_bytes,
         model.config._attn_implementation,
-        notes,
+        (*notes, *_other_than_float32(source)),
         dtype_of(source.compute),
     )
+
+
+def _other_than_float32(source: ModelSource) -> Iterator[str]:
+    """That it is computed in 16 bits, which is a choice."""
+    if source.compute != "float32":
+        yield f"{name_of(source)} is computed in {source.compute}, as asked (--compute)."
 
 
 def _restore_buffers(model: PreTrainedModel, config: Any, source: ModelSource) -> None:

@@ -117,6 +117,8 @@ def _repaired(
     (model,), (seed,) = study.models, study.seeds
     memory = free_memory(model) // 2
     loaded = load(model, memory)
+    for note in loaded.notes:
+        say(note)
     audited.check_model(loaded)
     layout = Layout(loaded.model, loaded.compute)
     corpus = evaluation(study, loaded, layout, seed)
