@@ -9,6 +9,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 import tiny
+from bitlens.activations import Reading
+from bitlens.analyses import ANALYSES
 from bitlens.checks import check_forward
 from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
@@ -169,6 +171,38 @@ def test_what_is_left_alone_is_cast_once() -> None:
     own = twin.block_weights(1, weights)
     apart = {n for n in own if own[n].data_ptr() != weights.computed[n].data_ptr()}
     assert apart == {"mlp.down_proj.weight"}
+
+
+def test_every_analysis_computes_so(tmp_path: Path) -> None:
+    """Heads, lenses, patterns, features, splices and local errors of weights in bfloat16 are, to
+    the last digit, those of a float32 copy."""
+    narrow = tiny.build("llama", torch.bfloat16, attention="eager")
+    wide = tiny.build("llama", torch.bfloat16, attention="eager").float()
+    made = tiny.plan(tiny.corpus([[20, 7], [18], [16], [12]]))
+    found = [
+        tiny.values(tiny.measurement(Layout(m), {"twin": "rtn:bits=3"}, made, tmp_path / str(n)))
+        for n, m in enumerate((narrow, wide))
+    ]
+    assert {analysis for analysis, *_ in found[0]} == set(ANALYSES)
+    assert found[0] == found[1]
+
+
+def test_what_an_sae_learns_from_is_computed_so() -> None:
+    """Activations of a model and of a twin stored in bfloat16 are those of a float32 copy."""
+    narrow = Layout(tiny.build("llama", torch.bfloat16))
+    wide = Layout(tiny.build("llama", torch.bfloat16).float())
+    batches = tiny.plan(tiny.corpus([[20], [12]]), []).batches
+    rows = [
+        Reading(
+            layout,
+            {REFERENCE: Twin(layout, None), "twin": tiny.twin(layout, "rtn:bits=3")},
+            "resid.1",
+            1 << 30,
+        ).rows(batches)
+        for layout in (narrow, wide)
+    ]
+    assert rows[0].keys() == {REFERENCE, "twin"}
+    assert all(torch.equal(rows[0][name], rows[1][name]) for name in rows[0])
 
 
 def test_what_a_family_keeps_wider_is_not_narrowed() -> None:
