@@ -197,3 +197,13 @@ def test_a_quantized_reference(llama: Path, tmp_path: Path) -> None:
         with pytest.raises(BitlensError, match=f"is quantized .{method}") as caught:
             load(source(folder), PLENTY)
         assert "--to checkpoint:" in caught.value.remedy
+
+
+def test_code_that_a_configuration_names_is_not_run(llama: Path, tmp_path: Path) -> None:
+    """It would be fetched from a repository and run, without anybody's asking."""
+    folder = shutil.copytree(llama, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    named = {"attn_implementation": "somebody/kernels"}
+    (folder / "config.json").write_text(json.dumps({**config, **named}))
+    with pytest.raises(BitlensError, match="names code to run: attn_implementation"):
+        load(source(folder), PLENTY)

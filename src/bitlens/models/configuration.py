@@ -26,6 +26,7 @@ LARGEST = {
 DESCRIBED = 1 << 28
 """Weights that a configuration may describe beyond twice what the files hold; missing ones are
 then named, and many more than that would take the memory first."""
+_IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 DEQUANTIZED = {"mxfp4": Mxfp4Config}
 """Methods of which transformers makes ordinary weights again when it loads them."""
 
@@ -42,6 +43,8 @@ def configuration(source: ModelSource, **arguments: Any) -> Any:
         ),
     )
     _require_sizes(source, settings)
+    if not source.trust_remote_code:
+        _require_no_kernels(source, settings)
     config = guarded(source, lambda: AutoConfig.from_pretrained(source.name, **common, **arguments))
     depth = getattr(config.get_text_config(), "num_hidden_layers", None)
     if not getattr(config, "is_encoder_decoder", False) and not (type(depth) is int and depth > 0):
@@ -55,6 +58,18 @@ def _require_sizes(source: ModelSource, settings: Mapping[str, Any]) -> None:
             _require_sizes(source, value)
         elif key in LARGEST and type(value) is int and value > LARGEST[key]:
             raise _unbelievable(source, key, value)
+
+
+def _require_no_kernels(source: ModelSource, settings: Mapping[str, Any]) -> None:
+    """A configuration may name code of a repository to attend or to route with, which the library
+    fetches and runs."""
+    for key, value in settings.items():
+        if key.strip("_") in _IMPLEMENTATIONS and "/" in str(value):
+            raise BitlensError(
+                f"config.json of {source.name} names code to run: {key} {value!r}.",
+                "eager or sdpa; code that a model names is run only when asked for.",
+                f"take {key} out of config.json, or read that code, then --trust-remote-code.",
+            )
 
 
 def _unbelievable(source: ModelSource, key: str, value: Any) -> BitlensError:
