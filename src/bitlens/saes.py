@@ -20,7 +20,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.sites import all_sites, resolve, site
 from bitlens.plan import CORPUS, Plan, TokenBatch
 from bitlens.records import Check
-from bitlens.sae.conventions import CENTRING, SCALE, better, conventions
+from bitlens.sae.conventions import CENTRING, SCALE, Convention, better, conventions
 from bitlens.sae.fit import WORST_FVU, Fit, FitTally, check_fit
 from bitlens.sae.formats import load_sae
 from bitlens.sae.hub import is_release
@@ -107,8 +107,7 @@ def fit_saes(
     saes = _apart([load_sae(source).to(layout.device) for source in sources], sources)
     saes = [_as_trained(sae, layout) for sae in saes]
     places = [_place(sae, layout) for sae in saes]
-    stated = {sae.label: sae for sae in saes}
-    read = [_read(sae, place, layout, plan) for sae, place in zip(saes, places, strict=True)]
+    read, stated = _by_convention(saes, places, layout, plan), saes
     saes = [sae for sae, _ in read]
     sums = {sae.label: _Sums(sae) for sae in saes}
     for place, values in _readings(layout, plan, set(places), positions):
@@ -116,13 +115,13 @@ def fit_saes(
             if mine == place:
                 sums[sae.label].add(values)
     found = []
-    for (sae, convention), place in zip(read, places, strict=True):
+    for (sae, convention), own, place in zip(read, stated, places, strict=True):
         fit = sums[sae.label].fit.result()
         if not allow_poor:
             check_fit(fit, sae, f"{place} of {name}")
         placed = Placed(sae, place, sums[sae.label].centre)
         mean = sums[sae.label].fit.mean.to(layout.device)
-        notes = (*convention, *_notes(stated[sae.label], corpus, name))
+        notes = (*convention, *_notes(own, corpus, name))
         found.append(Fitted(placed, fit, mean, notes))
     return found
 
@@ -181,26 +180,44 @@ def _as_trained(sae: Sae, layout: Layout) -> Sae:
     return replace(sae, centred=centred)
 
 
-def _read(sae: Sae, place: str, layout: Layout, plan: Plan) -> tuple[Sae, tuple[str, ...]]:
-    """The SAE by the convention that its files state; where they are silent, by the one that fits
+def _by_convention(
+    saes: Sequence[Sae], places: Sequence[str], layout: Layout, plan: Plan
+) -> list[tuple[Sae, tuple[str, ...]]]:
+    """Each SAE by the convention that its files state; where they are silent, by the one that fits
     the reference clearly best. And what is to be said of that."""
-    norm = None
-    if SCALE in sae.trained_on.unsaid:
-        norms = [values.norm(dim=1) for _, values in _readings(layout, plan, {place}, POSITIONS)]
-        norm = float(torch.cat(norms).mean())
-    others = list(conventions(sae, _centres(layout), norm))
-    if not others:
-        return sae, ()
-    tallies = [FitTally(sae), *(FitTally(other.sae) for other in others)]
-    for _, values in _readings(layout, plan, {place}, POSITIONS):
-        for tally in tallies:
-            tally.add(values)
-    fit, *fits = (tally.result() for tally in tallies)
-    best = better(fit, fits)
+    lengths: dict[str, list[Tensor]] = {
+        place: [] for sae, place in zip(saes, places, strict=True) if SCALE in sae.trained_on.unsaid
+    }
+    if lengths:
+        for place, values in _readings(layout, plan, set(lengths), POSITIONS):
+            lengths[place].append(values.norm(dim=1))
+    norms = {place: float(torch.cat(found).mean()) for place, found in lengths.items()}
+    centres = _centres(layout)
+    tried = [
+        [Convention("", "", sae), *conventions(sae, centres, norms.get(place))]
+        for sae, place in zip(saes, places, strict=True)
+    ]
+    tallies = [[FitTally(convention.sae) for convention in of] for of in tried]
+    open_ = {place for place, of in zip(places, tried, strict=True) if len(of) > 1}
+    if open_:
+        for place, values in _readings(layout, plan, open_, POSITIONS):
+            for mine, of in zip(places, tallies, strict=True):
+                for tally in of if mine == place and len(of) > 1 else ():
+                    tally.add(values)
+    return [
+        _chosen(of, [tally.result() for tally in found])
+        for of, found in zip(tried, tallies, strict=True)
+    ]
+
+
+def _chosen(tried: Sequence[Convention], fits: Sequence[Fit]) -> tuple[Sae, tuple[str, ...]]:
+    """Of conventions, the first of which is what the files state."""
+    sae, fit = tried[0].sae, fits[0]
+    best = better(fit, fits[1:])
     if best is None:
         return sae, ()
-    other = others[best]
-    left = f"{fits[best].fvu:.1%} of the variance unexplained instead of "
+    other = tried[best + 1]
+    left = f"{fits[best + 1].fvu:.1%} of the variance unexplained instead of "
     left += "an unknown share" if fit.fvu is None else f"{fit.fvu:.1%}"
     if other.setting in sae.trained_on.unsaid:
         said = f"its files do not state {other.setting}: it is read {other.words}, which leaves"
