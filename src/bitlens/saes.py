@@ -27,6 +27,7 @@ from bitlens.sae.hub import is_release
 from bitlens.sae.sae import Sae
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
 from bitlens.twin import Twin
+from bitlens.visible import in_one_line
 
 POSITIONS = 1024
 """Positions that decide whether an SAE fits, or a few more: whole batches are read."""
@@ -156,7 +157,9 @@ def _apart(saes: Sequence[Sae], sources: Sequence[str]) -> list[Sae]:
                 "SAEs that can be told apart by their folders' names.",
                 "name each of them once, or rename a folder.",
             )
-    return [replace(sae, label=label) for sae, label in zip(saes, labels, strict=True)]
+    return [
+        replace(sae, label=in_one_line(label)) for sae, label in zip(saes, labels, strict=True)
+    ]
 
 
 def _above(source: str) -> list[str]:

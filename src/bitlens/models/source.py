@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bitlens.visible import in_one_line
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -38,4 +40,4 @@ def name_of(source: ModelSource) -> str:
     path = path.resolve()
     if path.parent.name == "snapshots" and path.parents[1].name.startswith("models--"):
         return path.parents[1].name.removeprefix("models--").replace("--", "/")
-    return path.name
+    return in_one_line(path.name)
