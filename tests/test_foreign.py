@@ -1,5 +1,6 @@
 """Files that somebody else wrote: none makes us wait, and none takes more than is said."""
 
+import ast
 import io
 import os
 import zipfile
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bitlens
 from bitlens.errors import BitlensError
 from bitlens.foreign import open_regular, read_bytes, read_json, refuse_bomb
 
@@ -72,3 +74,32 @@ def test_an_archive_of_nothing_is_a_bomb(tmp_path: Path) -> None:
     np.savez_compressed(file, a=np.random.default_rng(0).normal(size=3_000_000))
     refuse_bomb(file.getvalue(), tmp_path / "params.npz")
     refuse_bomb(b"no archive", tmp_path / "params.npz")
+
+
+OURS = {
+    "checkpoints/codes.py",
+    "models/files.py",
+    "sae/hub.py",
+    "sae/training/checkpoint.py",
+    "sae_study/results.py",
+}
+"""What they open or parse came with a package, was imported before, or is part of what was opened
+so."""
+READERS = ("checkpoints", "compress", "data", "models", "sae", "sae_study", "repairs")
+
+
+def test_files_from_elsewhere_are_opened_in_one_way() -> None:
+    """No module that reads them opens a path, or parses JSON, by itself."""
+    root = Path(bitlens.__file__).parent
+    found = []
+    for path in (path for name in READERS for path in (root / name).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            whose = ast.unparse(node.func.value)
+            parses = whose == "json" and node.func.attr in ("load", "loads")
+            opens = node.func.attr in ("read_text", "read_bytes", "open")
+            opens &= whose not in ("foreign", "Store", "Results")
+            if (parses or opens) and path.relative_to(root).as_posix() not in OURS:
+                found.append(f"{path.relative_to(root)}:{node.lineno} {ast.unparse(node.func)}")
+    assert not found

@@ -1,10 +1,11 @@
 """Whose business the user's folder is, and machines where there is none."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from bitlens.home import home, with_home, without_home
+from bitlens.home import home, lend_home, with_home, without_home
 
 
 @pytest.mark.parametrize(
@@ -40,4 +41,9 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "home", none)
     assert home() is None
+    monkeypatch.setenv("HOME", "unset later")
+    monkeypatch.delenv("USER", raising=False)
+    lend_home()
+    assert Path(os.environ["HOME"]).is_dir() and os.environ["USER"]
+    monkeypatch.delenv("USER")
     assert (without_home("/home/al/m"), with_home("~/m")) == ("/home/al/m", "~/m")

@@ -20,7 +20,7 @@ FREELY_UNPACKED = 1 << 24
 """Bytes an archive may take whatever its packed size: biases that are zero do shrink."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """The file, open for reading. BitlensError for what is none: a folder, a pipe or a device,
     of which the first would fail, the second wait and the third never end."""
     try:

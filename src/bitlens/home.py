@@ -1,6 +1,10 @@
 """Which folder is the user's own, and how is a path in it written where others read it?"""
 
+import atexit
+import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 
@@ -12,6 +16,18 @@ def home() -> Path | None:
     except RuntimeError:
         return None
     return found if found.is_absolute() and found != Path(found.anchor) else None
+
+
+def lend_home() -> None:
+    """Where the user has none, a folder for this process: libraries look for one when they are
+    imported, and for the user's name."""
+    try:
+        Path.home()
+    except RuntimeError:
+        folder = tempfile.mkdtemp(prefix="bitlens-home-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["HOME"] = folder
+        os.environ.setdefault("USER", "bitlens")
 
 
 def without_home(text: str) -> str:

@@ -157,9 +157,7 @@ def _apart(saes: Sequence[Sae], sources: Sequence[str]) -> list[Sae]:
                 "SAEs that can be told apart by their folders' names.",
                 "name each of them once, or rename a folder.",
             )
-    return [
-        replace(sae, label=in_one_line(label)) for sae, label in zip(saes, labels, strict=True)
-    ]
+    return [replace(sae, label=in_one_line(label)) for sae, label in zip(saes, labels, strict=True)]
 
 
 def _above(source: str) -> list[str]:

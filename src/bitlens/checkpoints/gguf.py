@@ -22,6 +22,7 @@ from bitlens.checkpoints.same import REMEDY, other_settings, require_tokens
 from bitlens.checkpoints.second_reading import DIFFERENCE
 from bitlens.checkpoints.stored import dequantized, find, restored
 from bitlens.errors import BitlensError
+from bitlens.foreign import open_regular
 from bitlens.models.explained import guarded
 from bitlens.models.load import Loaded
 
@@ -81,7 +82,7 @@ def open_file(request: Request) -> Checkpoint:
         f"{'Its tokens were compared' if tokens else 'It has no tokens'}; the tokenizer of"
         f" {reference.name} is used.",
     ]
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return Checkpoint(
         path.name,

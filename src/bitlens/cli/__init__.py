@@ -15,6 +15,7 @@ from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.studies import study
 from bitlens.cli.terminal import on_terminal, say
 from bitlens.errors import BitlensError
+from bitlens.home import lend_home
 
 REFUSED = 2
 """A mistake that the user can mend, as a shell's own."""
@@ -59,6 +60,7 @@ def main() -> None:
     # Threads that wait by spinning make torch several times slower where cores are shared. This
     # is read when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    lend_home()
     with on_terminal() as out:
         code = _run()
         if out.lost:

@@ -16,7 +16,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors import safe_open
 
 from bitlens.errors import BitlensError
-from bitlens.foreign import read_json
+from bitlens.foreign import open_regular, read_json
 from bitlens.models.source import ModelSource
 
 _INDEX = ".safetensors.index.json"
@@ -120,7 +120,7 @@ def weights_hash(folder: Path) -> str:
     """Of every file of weights, and its name."""
     digest = hashlib.sha256()
     for path in weight_files(folder):
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             name = path.relative_to(folder).as_posix()
             digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
