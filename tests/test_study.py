@@ -50,7 +50,7 @@ def test_defaults_are_what_the_documentation_says():
     assert study.models == (ModelSource("gpt2"),)
     assert study.controls == ("cast", "noise")
     assert {"behaviour", "geometry"} <= set(study.analyses)
-    assert study.text == str(evaluation_path())
+    assert (study.text, study.texts) == (None, str(evaluation_path()))
     assert (study.tokens, study.context, study.seeds) == (65_536, None, (0,))
 
 

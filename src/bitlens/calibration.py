@@ -25,7 +25,7 @@ from bitlens.errors import BitlensError
 from bitlens.kept import Kept, folder_of
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
-from bitlens.records import Check
+from bitlens.records import CALIBRATION, Check
 from bitlens.study import Study
 
 
@@ -99,6 +99,7 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
             f"{calibration.name} ({calibration.n_tokens:,} tokens) against {evaluation.name}: no "
             f"document has a tenth or more in shared runs of {shared.run} tokens"
             + (f"; {shared.passing} share less (licences, say)" if shared.passing else ""),
+            bears_on=CALIBRATION,
         )
     found = (
         f"{len(shared.names)} of {evaluation.n_documents} evaluation documents "
@@ -113,7 +114,7 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
             "another --calibration FILE or --text, or --allow overlap in an audit "
             "where this is intended.",
         )
-    return Check(name, False, f"{found}, which was allowed")
+    return Check(name, False, f"{found}, which was allowed", bears_on=CALIBRATION)
 
 
 def about_size(corpus: Corpus, layout: Layout, names: Collection[str]) -> Check:
@@ -129,7 +130,7 @@ def about_size(corpus: Corpus, layout: Layout, names: Collection[str]) -> Check:
     )
     if not enough:
         detail += ": how its inputs go together cannot be known from fewer tokens than columns"
-    return Check("enough calibration tokens", enough, detail)
+    return Check("enough calibration tokens", enough, detail, bears_on=CALIBRATION)
 
 
 def made_by(layout: Layout, loaded: Loaded, seed: int, **settings: Any) -> dict[str, Any]:

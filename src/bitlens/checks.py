@@ -10,7 +10,7 @@ from bitlens.compress import coverage
 from bitlens.data.corpus import Corpus
 from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
-from bitlens.records import Check
+from bitlens.records import TEXT, Check
 from bitlens.sides import Side
 
 NARROW = (
@@ -18,6 +18,11 @@ NARROW = (
     "93 % at 200: with few documents, read intervals as somewhat too narrow"
 )
 """Figures of benchmarks/coverage.md."""
+
+
+ENOUGH, FEWEST = 200, 20
+"""Documents with which an interval covers about what it says, and those below which it does not:
+there are 20 shards to leave out, and each should hold a whole document."""
 
 
 def about_layout() -> Check:
@@ -41,10 +46,11 @@ def about_tokens(corpus: Corpus, attention: str) -> Check:
 def about_documents(documents: int, copies: int) -> Check:
     return Check(
         "enough documents",
-        True if documents >= 200 else None if documents > 1 else False,
+        True if documents >= ENOUGH else None if documents >= FEWEST else False,
         f"{documents} document{'s' * (documents != 1)}, which are the sampling units"
         + (f"; {copies:,} more are copies of these, and counted with them" if copies else "")
-        + ("" if documents >= 200 else NARROW),
+        + ("" if documents >= ENOUGH else NARROW),
+        bears_on=TEXT,
     )
 
 
@@ -62,10 +68,13 @@ def about_change(
             True,
             f"it computes in {names[0]}, the reference in {names[1]}; {total.changed:.1%} of all "
             "parameters changed",
+            twins=(side.text,),
         )
     coverage.require_change(rows, allowed)
     if side.compression.name == "nothing":
-        return Check(f"{side.text}: weights are equal", total.changed == 0, "as they should be")
+        equal = total.changed == 0
+        name = f"{side.text}: weights are equal"
+        return Check(name, equal, "as they should be", twins=(side.text,))
     errors = [r.relative_error for r in rows if r.compressed and r.relative_error is not None]
     if errors and statistics.median(errors) >= 1:
         return Check(
@@ -73,12 +82,14 @@ def about_change(
             False,
             f"by as much as weights that have nothing to do with each other: median error "
             f"{statistics.median(errors):.0%} of their size; is this a twin of that reference?",
+            twins=(side.text,),
         )
     return Check(
         f"{side.text}: weights differ",
         total.changed > 0 or (None if side.control else False),
         f"{total.changed:.1%} of all parameters changed; "
         f"{sum(r.compressed for r in rows)} of {len(rows)} modules compressed",
+        twins=(side.text,),
     )
 
 

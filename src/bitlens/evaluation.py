@@ -12,7 +12,7 @@ def evaluation(study: Study, loaded: Loaded, layout: Layout, seed: int) -> Corpu
     """A study's texts as one of its models reads them."""
     longest = getattr(layout.config, "max_position_embeddings", None)
     corpus = make_corpus(
-        read_texts(study.text),
+        read_texts(study.texts),
         loaded.tokenizer,
         context_of(study.context, loaded.name, longest),
         study.bos,

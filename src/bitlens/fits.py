@@ -5,6 +5,7 @@ from collections.abc import Callable
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.evaluation import evaluation
+from bitlens.legible import check_text
 from bitlens.making import BATCH_TOKENS
 from bitlens.models.layout import Layout
 from bitlens.models.load import free_memory, load
@@ -45,6 +46,7 @@ def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
     layout = Layout(loaded.model, loaded.compute)
     corpus = evaluation(study, loaded, layout, study.seeds[0])
     plan = _plan(study, layout, corpus)
+    check_text(study, source, layout, corpus, plan, say)
     found = fit_saes(source.saes, layout, plan, corpus, loaded.name, True, plan.positions)
     for fitted in found:
         for note in fitted.notes:

@@ -210,14 +210,15 @@ class Making:
         notes = [*checkpoint.notes, *_other_arithmetic(twin)]
         detail = " ".join([f"{checkpoint.format}, run as {runs}.", *notes])
         self.say(f"{text}: {detail}")
-        self.checks.append(Check(f"{text}: what runs", True, detail))
+        self.checks.append(Check(f"{text}: what runs", True, detail, twins=(text,)))
         for name, found, what in (
             ("settings of its own", checkpoint.own_settings, OWN_SETTINGS),
             ("left out", checkpoint.left_out, LEFT_OUT),
         ):
             if found:
                 self.say(f"{text}: {'; '.join(found)}: {what}.")
-                self.checks.append(Check(f"{text}: {name}", None, f"{'; '.join(found)}: {what}"))
+                told = f"{'; '.join(found)}: {what}"
+                self.checks.append(Check(f"{text}: {name}", None, told, twins=(text,)))
 
     def _try(self, compression: Compression, names: Sequence[str]) -> None:
         """Does it fit this model? Asked once, of noise of what it is like."""
@@ -278,7 +279,7 @@ class Making:
         """What is calibrated on, and that it is apart from the evaluation."""
         if self.calibration is None:
             # Where nothing is measured, the text is nobody's choice and says nothing.
-            text = self.study.text if self.evaluation is not None else None
+            text = self.study.texts if self.evaluation is not None else None
             corpus = read_calibration(
                 source_of(self.study.calibration, text, asking),
                 self.loaded,

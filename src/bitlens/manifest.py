@@ -60,7 +60,11 @@ def describe_model(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[
 
 
 def twin_record(
-    side: Side, twin: Twin | None, reference: torch.dtype, reason: str | None
+    side: Side,
+    twin: Twin | None,
+    reference: torch.dtype,
+    calibrated: bool,
+    reason: str | None,
 ) -> TwinRecord:
     made = twin if reason is None else None
     total = coverage.total(made.coverage()) if made is not None else None
@@ -73,6 +77,7 @@ def twin_record(
         str((twin and twin.arithmetic) or reference).removeprefix("torch."),
         side.floor,
         len(made.rounded) if made is not None else 0,
+        calibrated,
         "failed" if reason else "done",
         reason,
     )

@@ -99,7 +99,8 @@ def matched(
         f"sparsity {best:.4f}: {words} {tried[best]:.4g} against {wanted:.4g} nats, "
         f"{apart:.1%} apart, on {measure.positions:,} positions"
     )
-    check = Check(f"{format(prune)}: matched", apart <= TOLERANCE, detail)
+    text = format(prune)
+    check = Check(f"{text}: matched", apart <= TOLERANCE, detail, twins=(text,))
     return replace(prune, match=None, sparsity=best), check
 
 

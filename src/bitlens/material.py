@@ -15,6 +15,7 @@ from bitlens.compress import parse
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.evaluation import evaluation
+from bitlens.legible import check_text
 from bitlens.making import BATCH_TOKENS, Making
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
@@ -188,7 +189,9 @@ def ground(study: Study, streams: Sequence[str], name: str, say: Callable[[str],
     layout = Layout(loaded.model, loaded.compute)
     place = _place(name, layout)
     corpus = evaluation(study, loaded, layout, study.seeds[0])
-    return Ground(study, streams, loaded, layout, place, corpus, corpus, memory, say)
+    found = Ground(study, streams, loaded, layout, place, corpus, corpus, memory, say)
+    check_text(study, model, layout, corpus, found.plan(corpus), say)
+    return found
 
 
 def _place(name: str, layout: Layout) -> str:

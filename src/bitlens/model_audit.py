@@ -21,6 +21,7 @@ from bitlens.data.shown import CorpusTexts
 from bitlens.errors import BitlensError, failed
 from bitlens.evaluation import evaluation
 from bitlens.floors import about_floor, announced, floors
+from bitlens.legible import check_text
 from bitlens.making import BATCH_TOKENS, Making
 from bitlens.manifest import Done, cell_entry, describe_corpus, describe_model, twin_record
 from bitlens.measure import Measurement
@@ -68,7 +69,9 @@ class Audit:
     ) -> None:
         self.study, self.source, self.seed = study, source, seed
         self.store, self.say, self.keep_going = store, say, keep_going
-        self.checks = [about_layout()]
+        self.checks: list[Check] = []
+        self.notes: list[str] = []
+        """What the reader of a result should know of this model."""
         names = self._asked()
         self.memory = (
             parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(source))
@@ -83,6 +86,8 @@ class Audit:
         self.layout = Layout(self.loaded.model, self.loaded.compute)
         self.corpus = evaluation(study, self.loaded, self.layout, seed)
         self.texts = CorpusTexts(self.corpus, self.loaded.tokenizer)
+        readable = check_text(study, source, self.layout, self.corpus, self.plan({}), say)
+        self.checks += [readable, about_layout()]
         self.seconds_per_token: float | None = None
         self.failed: dict[Key, str] = {}
         """Cells that cannot be computed, and why."""
@@ -103,8 +108,7 @@ class Audit:
                 f"--sae DIR, or leave {names} out of --analyses.",
             )
         self.say(f"{names}: left out, because no SAE is named (--sae DIR).")
-        for name in without:
-            self.checks.append(Check(name, None, "left out: no SAE was named (--sae DIR)"))
+        self.notes.append(f"Left out, because no SAE was named: {names} (--sae DIR).")
         return [name for name in asked if name not in without]
 
     def run(self, done: Done) -> None:
@@ -452,14 +456,12 @@ class Audit:
                 describe_model(self.loaded, self.layout, self.source)
                 | {"saes": [fitted.record for fitted in self.fitted]}
             )
-            done.checks += [
-                replace(c, name=f"{name}: {c.name}") if len(self.study.models) > 1 else c
-                for c in self.checks
-            ]
+            done.checks += [replace(check, model=name) for check in self.checks]
             for side in wanted:
                 twin = self.twins.get(side.text)
                 reason = lost.get(side.text)
-                record = twin_record(side, twin, self.layout.compute, reason)
+                calibrated = "calibration" in self.making.origin(side.compression)
+                record = twin_record(side, twin, self.layout.compute, calibrated, reason)
                 done.twins.append({"model": name, **asdict(record)})
                 if twin is not None and reason is None and not side.floor:
                     done.coverage += [
@@ -469,7 +471,7 @@ class Audit:
         plan = self.plan({})
         rule = self.study.positions
         notes = [note for corpus, _ in self.own.values() for note in corpus.notes]
-        notes += self.making.notes
+        notes += [*self.making.notes, *self.notes]
         described = describe_corpus(self.corpus, plan, name, self.seed, rule)
         done.corpora.append({**described, "notes": described["notes"] + notes})
         for key, cell in self.cells.items():

@@ -156,7 +156,7 @@ def _flop(layout: Layout) -> float:
 
 
 def _texts(study: Study) -> list[str]:
-    return list(dict.fromkeys(text for text in (study.text, study.calibration) if text))
+    return list(dict.fromkeys(text for text in (study.texts, study.calibration) if text))
 
 
 def _checkpoints(study: Study) -> Iterator[Checkpoint]:

@@ -69,14 +69,29 @@ class Estimate:
     """Why there is no value, or no interval."""
 
 
+TEXT, CALIBRATION = "text", "calibration"
+"""What a check may bear on: what was measured on the text, and twins that were calibrated."""
+
+
 @dataclass(frozen=True)
 class Check:
-    """One line of the page's validity section."""
+    """Something that a run checked about itself, and what rests on it."""
 
     name: str
     passed: bool | None
     """None: could not be decided."""
     detail: str
+    bears_on: str = ""
+    """What rests on it: `text`, what was measured on the text; `calibration`, twins that were
+    calibrated; the label of an SAE, what was read through it; empty: everything."""
+    model: str = ""
+    """Of which model alone; empty: of all."""
+    twins: tuple[str, ...] = ()
+    """Of which twins alone; empty: of all."""
+
+    def __post_init__(self) -> None:
+        # As JSON gives it back.
+        object.__setattr__(self, "twins", tuple(self.twins))
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,8 @@ class TwinRecord:
     """True: the reference computed in another dtype, which measures the compute floor."""
     rounded_inputs: int = 0
     """Matrices whose inputs are rounded too."""
+    calibrated: bool = False
+    """Whether documents decided how it was made."""
     status: Literal["done", "failed"] = "done"
     reason: str | None = None
 

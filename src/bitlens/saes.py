@@ -67,7 +67,8 @@ class Fitted:
     @property
     def check(self) -> Check:
         name = f"the SAE {self.placed.sae.label} fits {self.placed.site}"
-        return Check(name, self.good, "; ".join((f"{self._found}, on the reference", *self.notes)))
+        told = "; ".join((f"{self._found}, on the reference", *self.notes))
+        return Check(name, self.good, told, bears_on=self.placed.sae.label)
 
     @property
     def _found(self) -> str:

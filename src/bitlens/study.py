@@ -101,6 +101,11 @@ def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
     return names or tuple(ANALYSES)
 
 
+def is_embedded(source: ModelSource) -> bool:
+    """Is this the model that ships with bitlens?"""
+    return source.name == str(model_path())
+
+
 def _source(text: str) -> str:
     _require(text)
     return str(evaluation_path()) if text == DEMO else text
@@ -167,9 +172,10 @@ class Study(Settings):
         Field((), examples=["[behaviour]"])
     )
     """Which questions are asked; none named: all."""
-    text: Annotated[str, AfterValidator(_source)] = Field(DEMO, examples=["texts.jsonl"])
+    text: Annotated[str, AfterValidator(_source)] | None = Field(None, examples=["texts.jsonl"])
     """What is read: a file, a folder, hf:owner/name:config:split:column, code-prompts:1000, so many
-    beginnings of code, or demo, the texts that ship with bitlens."""
+    beginnings of code, or demo, the texts that ship with bitlens. Where none is named those of demo
+    are read, which are source code, and a model that cannot read them is refused."""
     tokens: Whole = Field(65_536, ge=0, examples=[65_536])
     """At most so many tokens; 0: the whole text."""
     calibration: Annotated[str, AfterValidator(_calibrated_on)] | None = Field(
@@ -206,11 +212,17 @@ class Study(Settings):
     documents that are evaluated too; poor-fit: an SAE that leaves most of the activations
     unexplained."""
 
+    @property
+    def texts(self) -> str:
+        """What is read: what was named, else the texts that ship with bitlens."""
+        return self.text or str(evaluation_path())
+
     def to_dict(self) -> dict[str, Any]:
         """Every setting as plain values. Paths are whole, so that they lead there from anywhere,
         and the same on every machine: home folders become `~`."""
         settings = self.model_dump(mode="json")
-        settings["text"] = _public(self.text, evaluation_path())
+        if self.text:
+            settings["text"] = _public(self.text, evaluation_path())
         if self.calibration:
             settings["calibration"] = _public(self.calibration, calibration_path())
         for model in settings["models"]:

@@ -39,7 +39,7 @@ def audit(
     out: options.Out,
     controls: Annotated[str, setting("controls", "LIST|none")] = ",".join(DEFAULT["controls"]),
     analyses: Annotated[str, setting("analyses", "LIST")] = "",
-    text: options.Text = DEFAULT["text"],
+    text: options.Text = None,
     tokens: options.Tokens = DEFAULT["tokens"],
     calibration: options.Calibration = None,
     calibration_tokens: options.CalibrationTokens = DEFAULT["calibration_tokens"],

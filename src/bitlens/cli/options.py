@@ -51,7 +51,7 @@ Saes = Annotated[
         "For demo, those that ship with bitlens.",
     ),
 ]
-Text = Annotated[str, setting("text", "SOURCE")]
+Text = Annotated[str | None, setting("text", "SOURCE")]
 Tokens = Annotated[int, setting("tokens", "N", parser=count)]
 Calibration = Annotated[str | None, setting("calibration", "SOURCE")]
 CalibrationTokens = Annotated[int, setting("calibration_tokens", "N", parser=count)]

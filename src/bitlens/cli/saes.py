@@ -19,7 +19,7 @@ TRAINING_TOKENS = 1_000_000
 def fit(
     model: options.Model,
     sae: options.Saes = [],  # noqa: B006
-    text: options.Text = DEFAULT["text"],
+    text: options.Text = None,
     tokens: options.Tokens = FIT_TOKENS,
     context: options.Context = None,
     bos: options.Bos = DEFAULT["bos"],
@@ -133,7 +133,7 @@ def train_sae(
         float, typer.Option(metavar="SHARE", help="Documents not learnt from.")
     ] = 0.1,
     seed: Annotated[str, typer.Option(metavar="LIST", help="Seeds of the training: 0,1.")] = "0",
-    text: options.Text = DEFAULT["text"],
+    text: options.Text = None,
     tokens: options.Tokens = TRAINING_TOKENS,
     calibration: options.Calibration = None,
     calibration_tokens: options.CalibrationTokens = DEFAULT["calibration_tokens"],

@@ -92,7 +92,7 @@ def _require(facts: Mapping[str, Any], there: Mapping[str, Any], out: Path) -> b
 def _learning(study: Study, calibration: str | None, tokens: int) -> Study:
     """The study with the documents that the repair learns from, whatever its twin is made by."""
     calibration = calibration or study.calibration
-    if calibration is None and study.text == str(evaluation_path()):
+    if calibration is None and study.texts == str(evaluation_path()):
         calibration = str(calibration_path())
     if calibration is None:
         raise BitlensError(
