@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -71,6 +72,20 @@ class Estimate:
 
 TEXT, CALIBRATION = "text", "calibration"
 """What a check may bear on: what was measured on the text, and twins that were calibrated."""
+
+
+_OVERFLOW = "the twin overflows at {}: its activations are not finite from there on"
+
+
+def overflow(site: str) -> str:
+    """Why a number of a twin that overflows does not exist."""
+    return _OVERFLOW.format(site)
+
+
+def overflowed(reason: str) -> str | None:
+    """The site of such a reason; None of any other."""
+    found = re.fullmatch(re.escape(_OVERFLOW).replace(r"\{\}", "(.+)"), reason)
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)

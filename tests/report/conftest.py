@@ -299,6 +299,7 @@ def write_store(
                 "note": "left alone: embedding",
             }
         )
+    contrasts += _attention_contrasts(estimates)
     store.write_table("estimates", estimates)
     store.write_table("contrasts", contrasts)
     store.write_table("coverage", coverage)
@@ -330,12 +331,20 @@ def write_store(
         "checks": [
             asdict(Check("weights differ", True, "28 of 28 targeted matrices changed.")),
             asdict(Check("identical tokens", True, "Every stream read the same 61,312 tokens.")),
-            asdict(Check("calibration apart from evaluation", None, "Nothing was calibrated.")),
+            asdict(
+                Check(
+                    "calibration apart from evaluation",
+                    None,
+                    "Nothing was calibrated.",
+                    bears_on="calibration",
+                )
+            ),
             asdict(
                 Check(
                     "finite activations",
                     False,
                     "3 of 60,904 positions overflowed float16 in block 2.",
+                    bears_on="overflow",
                 )
             ),
         ],
@@ -345,6 +354,44 @@ def write_store(
     store.write_run(results.RUN)
     store.write_manifest(manifest)
     return path
+
+
+def _attention_contrasts(estimates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of every head's JSD with noise: surely farther in head 1.2 alone, surely nearer in 2.0."""
+    keys = ("model", "compression", "site", "item")
+    heads = {
+        tuple(row[key] for key in keys): row
+        for row in estimates
+        if row["metric"] == "jsd" and row["item"].startswith("head ")
+    }
+    found = []
+    for (model, twin, site, item), row in heads.items():
+        control = heads.get((model, f"noise:like=[{twin}]", site, item))
+        if control is None:
+            continue
+        way = {("pattern.1", "head 2"): 1, ("pattern.2", "head 0"): -1}.get((site, item), 0)
+        difference = row["value"] - control["value"]
+        difference = way * abs(difference) if way else difference
+        found.append(
+            {
+                "model": model,
+                "compression": twin,
+                "control": control["compression"],
+                "analysis": "attention",
+                "metric": "jsd",
+                "site": site,
+                "item": item,
+                "difference": difference,
+                "low": difference - 1e-5 if way else -1.0,
+                "high": difference + 1e-5 if way else 1.0,
+                "p": 0.002 if way else 0.4,
+                "q": 0.002 if way else 0.5,
+                "documents": 120,
+                "reason": None,
+                "seed": 0,
+            }
+        )
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """Which heads moved is told head by head, beside their control."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bitlens.report.evidence import Evidence
 from bitlens.report.palette import Mark, marks
 from bitlens.report.parts import Figure, Prose, Section, Table, Tabs
-from bitlens.report.sections.attention import above, attention
+from bitlens.report.sections.attention import attention
 
 RTN = "rtn:bits=4,group=64"
 
@@ -47,28 +48,22 @@ def test_every_head_is_a_cell_beside_its_noise(deep: Evidence, drawn: dict[str, 
     assert "control" not in beside
 
 
-def test_what_is_not_above_the_noise_is_muted(deep: Evidence, drawn: dict[str, Mark]) -> None:
-    """A cell is muted exactly where it does not exceed the upper end of the noise's interval."""
+def test_colours_follow_the_stored_test(deep: Evidence, drawn: dict[str, Mark]) -> None:
+    """A cell is coloured exactly where q of its contrast is at most 0.05 and it moved farther."""
     for strip in maps(attention(deep, "demo", drawn)).strips:
         twin, noise = strip.panels
-        tops = {point["item"]: point["high"] for point in noise.points}
-        for point in twin.points:
-            assert (point["is"] == "muted") == (point["value"] <= tops[point["item"]])
+        coloured = {point["item"] for point in twin.points if point["is"] == "head"}
+        rows = [
+            r for r in deep.contrasts if (r["compression"], r["metric"]) == (strip.title, "jsd")
+        ]
+        sure = [r for r in rows if r["q"] <= 0.05 and r["difference"] > 0]
+        assert coloured == {place(r) for r in sure} and len(rows) == 16
         assert {point["is"] for point in noise.points} == {"head"}
 
 
-@pytest.mark.parametrize(
-    ("row", "other", "is_above"),
-    [
-        ({"value": 2.0}, {"value": 1.0, "high": 1.9}, True),
-        ({"value": 2.0}, {"value": 1.0, "high": 2.0}, False),
-        ({"value": 2.0}, {"value": 2.1, "high": None}, False),
-        ({"value": 2.0}, None, True),
-    ],
-)
-def test_above_is_above_the_whole_interval(row: dict, other: dict | None, is_above: bool) -> None:
-    """Equal is not above; without an interval the value counts; without a control all is shown."""
-    assert above(row, other) is is_above
+def place(row: dict[str, Any]) -> str:
+    """As block.head."""
+    return f"{row['site'].partition('.')[2]}.{row['item'].removeprefix('head ')}"
 
 
 def test_the_planted_head_leads_the_table(deep: Evidence, drawn: dict[str, Mark]) -> None:
@@ -83,6 +78,7 @@ def test_the_planted_head_leads_the_table(deep: Evidence, drawn: dict[str, Mark]
         for who in ("prune:sparsity=0.5", "noise:like=[prune:sparsity=0.5]")
     )
     assert own is not None and noise is not None
+    assert (table.columns[5].title, table.rows[0][5]) == ("q", "0.002")
     assert float(table.rows[0][4]) == pytest.approx(own["value"] / noise["value"], rel=5e-3)
 
 

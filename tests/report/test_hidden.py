@@ -39,7 +39,9 @@ KEPT, LOST, UNSURE = (0.98, 0.97, 0.99), (0.8, 0.77, 0.83), (0.94, 0.92, 0.96)
 def test_features_lost_behind_still_outputs(deep: Evidence) -> None:
     """The SAE that lost most is named, with both bounds; the verdict has the sentence."""
     found = told(deep, STILL, KEPT, LOST)
-    assert hidden(found, "demo", RTN) == (
+    one = hidden(found, "demo", RTN)
+    assert one is not None and one.uses == {"text", "late"}
+    assert one.text == (
         "hidden damage: perplexity stays within 1 % of the reference's, yet 80.0 % [77.0, 83.0] "
         "of the features in block 2 (late) survive, fewer than 95 %"
     )
@@ -50,7 +52,8 @@ def test_features_lost_behind_still_outputs(deep: Evidence) -> None:
 def test_features_that_outlast_the_outputs(deep: Evidence) -> None:
     """The reverse: every SAE keeps its features, and perplexity has moved."""
     found = told(deep, MOVED, KEPT, KEPT)
-    assert hidden(found, "demo", RTN).startswith(
+    one = hidden(found, "demo", RTN)
+    assert one is not None and one.text.startswith(
         "features outlast the outputs: perplexity moves by more than 1 %, yet 98.0 %"
     )
 
@@ -72,20 +75,22 @@ def test_agreement_and_doubt_say_nothing(
     deep: Evidence, ratio: tuple[Any, ...], early: tuple[Any, ...], late: tuple[Any, ...]
 ) -> None:
     """An interval that crosses a bound, or is missing, decides nothing."""
-    assert hidden(told(deep, ratio, early, late), "demo", RTN) == ""
+    assert hidden(told(deep, ratio, early, late), "demo", RTN) is None
 
 
-def test_no_more_kl_than_a_cast_is_no_change_either(deep: Evidence) -> None:
-    """Where perplexity alone does not decide."""
-    kl = deep.find("demo", CAST, "behaviour.kl")
-    assert kl is not None
-    low = kl["value"] / 2
-    found = told(deep, (1.008, 1.004, 1.012), KEPT, LOST, kl=(low, 0.9 * low, 1.1 * low))
-    assert hidden(found, "demo", RTN).startswith(
-        f"hidden damage: mean KL is no larger than that of {CAST}, yet 80.0 %"
-    )
+@pytest.mark.parametrize(("high", "sure"), [(-1e-6, True), (0.0, True), (1e-6, False)])
+def test_no_more_kl_than_a_cast_is_no_change_either(
+    deep: Evidence, high: float, sure: bool
+) -> None:
+    """Where perplexity alone does not decide; by the stored contrast, whatever the intervals."""
+    row = next(row for row in deep.contrasts if row["compression"] == RTN)
+    row = {**row, "control": CAST, "difference": -1e-5, "low": -2e-5, "high": high}
+    found = told(deep, (1.008, 1.004, 1.012), KEPT, LOST)
+    one = hidden(replace(found, contrasts=[*found.contrasts, row]), "demo", RTN)
+    expected = f"hidden damage: mean KL is no larger than that of {CAST}, yet 80.0 %"
+    assert (one is not None and one.text.startswith(expected)) is sure
 
 
 def test_without_features_there_is_nothing_to_hide(evidence: Evidence) -> None:
     """Outputs alone."""
-    assert all(hidden(evidence, "demo", t.compression) == "" for t in evidence.measured("demo"))
+    assert not any(hidden(evidence, "demo", t.compression) for t in evidence.measured("demo"))

@@ -31,15 +31,15 @@ def without(evidence: Evidence, *analyses: str) -> Evidence:
 
 
 def test_the_first_sentence_is_the_finding(deep: Evidence) -> None:
-    """Features of each SAE with intervals, heads by name, and the block that loses most."""
+    """Features of each SAE with intervals, and heads by name."""
     told = dict(verdicts(deep, "demo"))[PRUNED]
     assert told.startswith(
         "prune:sparsity=0.5 (8.50 bits per weight): keeps 50.6 % [48.6, 52.6] of 180 features in "
-        "block 0 (early), 29.4 % [27.4, 31.4] of 180 features in block 2 (late) and 1 of 2 "
-        "induction heads (lost 1.1, 0.64 to 0.32 [0.30, 0.34]); block 2 loses most. Perplexity ×"
+        "block 0 (early), 29.4 % [27.4, 31.4] of 180 features in block 2 (late). Keeps 1 of 2 "
+        "induction heads (lost 1.1, 0.64 to 0.32 [0.30, 0.34]). "
     )
-    assert "the attention of head 1.2 moved most, JSD " in told
-    assert "the noise keeps 31.1 % [29.1, 33.1] of the features in block 2 (late)" in told
+    assert "; the attention of head 1.2 moved most, JSD " in told
+    assert "The noise keeps 31.1 % [29.1, 33.1] of the features in block 2 (late)" in told
 
 
 def test_heads_are_those_that_both_sets_of_sequences_show(deep: Evidence) -> None:
@@ -92,7 +92,8 @@ def test_heads_are_counted_in_words(
     traces = [{**rows[0], "kind": "previous"}, {**rows[0], "choosing": 0.3}]
     bare = without(deep, "features")
     monkeypatch.setattr(Evidence, "table", lambda *_: rows + traces)
-    assert kept(bare, "demo", RTN) == f"keeps {told}"
+    (one,) = kept(bare, "demo", RTN)
+    assert one.text == f"keeps {told}" and not one.uses
 
 
 def test_without_an_interval_the_score_decides(
@@ -108,26 +109,21 @@ def test_without_an_interval_the_score_decides(
 
 
 def test_one_sae_needs_no_block_and_many_show_their_ends(deep: Evidence) -> None:
-    """With one SAE no block can lose most; of four the least and the most are named."""
+    """One SAE is all there is; of four the least and the most are named."""
     one = [row for row in deep.estimates if row["item"].partition(",")[0] != "early"]
-    assert kept(replace(deep, estimates=one), "demo", RTN) == (
-        "keeps 51.1 % [49.1, 53.1] of 180 features and both induction heads"
-    )
+    features, heads = kept(replace(deep, estimates=one), "demo", RTN)
+    assert features.text == "keeps 51.1 % [49.1, 53.1] of 180 features"
+    assert features.uses == {"text", "late"}
+    assert heads.text == "keeps both induction heads"
     more = [
         {**row, "site": "resid.3", "item": f"{name}{row['item'].removeprefix('late')}"}
         for name in ("third", "fourth")
         for row in deep.estimates
         if row["item"].startswith("late")
     ]
-    told = kept(replace(deep, estimates=deep.estimates + more), "demo", RTN)
+    told = next(kept(replace(deep, estimates=deep.estimates + more), "demo", RTN)).text
     assert told.startswith("keeps from 51.1 % [49.1, 53.1] of 180 features in block 2 (late) to 72")
-    assert "features in block 0 (early) and both" in told and "third" not in told
-
-
-def test_equal_losses_blame_no_block(deep: Evidence) -> None:
-    """Where all SAEs keep the same, none loses most."""
-    same = changed(deep, {"value": 0.7, "low": 0.6, "high": 0.8}, metric="survived")
-    assert "loses most" not in kept(same, "demo", RTN)
+    assert told.endswith("features in block 0 (early)") and "third" not in told
 
 
 def test_heads_without_noise_stand_alone(deep: Evidence) -> None:
@@ -137,13 +133,14 @@ def test_heads_without_noise_stand_alone(deep: Evidence) -> None:
     assert "under noise" in moved(deep, "demo", RTN)
     assert moved(bare, "demo", RTN).startswith("the attention of head 1.2 moved most")
     assert "under noise" not in moved(bare, "demo", RTN)
-    assert beside(bare, "demo", RTN) == ""
+    assert list(beside(bare, "demo", RTN)) == []
 
 
 def contrast(evidence: Evidence, metric: str, low: float, high: float, **more: Any) -> Evidence:
     """The evidence with the KL's contrast of one twin, and another for this metric."""
     found = next(row for row in evidence.contrasts if row["compression"] == RTN)
     row = {**found, "metric": metric, "difference": (low + high) / 2, "low": low, "high": high}
+    row["q"] = 0.0018 if low * high > 0 else 0.4
     return replace(evidence, contrasts=[*evidence.contrasts, {**row, **more}])
 
 
@@ -162,10 +159,11 @@ def test_disagreement_must_be_sure(deep: Evidence) -> None:
 def test_shares_differ_by_points_and_without_q_there_is_p(deep: Evidence) -> None:
     """A contrast of survived features is told in points; p stands where q is not known."""
     where = {"analysis": "features", "site": "resid.2", "item": "late"}
-    told = beside(contrast(deep, "survived", -0.12, -0.08, **where, q=None), "demo", RTN)
+    rows = contrast(deep, "survived", -0.12, -0.08, **where, q=None)
+    told = " ".join(one.text for one in beside(rows, "demo", RTN))
     assert "late) (difference −10.0 points [−12.0, −8.0], p = 0.0011)" in told
-    equal = contrast(deep, "survived", 0.0, 0.0, **where)
-    assert beside(equal, "demo", RTN).endswith("of the features in block 2 (late)")
+    equal = list(beside(contrast(deep, "survived", 0.0, 0.0, **where), "demo", RTN))
+    assert equal[-1].text.endswith("of the features in block 2 (late)")
 
 
 def test_the_table_tells_what_survived_within(deep: Evidence) -> None:

@@ -34,7 +34,9 @@ def test_saes_stand_by_depth_with_their_sites(deep: Evidence) -> None:
 def test_where_less_is_recovered_it_is_said(deep: Evidence) -> None:
     """97 % less 0.3 * 9 %: 94.3 %, 2.7 points with the noise's 0.83 of that beside; the SAE that
     recovers more in the twin is not spoken of, and the verdict has the sentence."""
-    assert costlier(deep, "demo", RTN) == (
+    one = costlier(deep, "demo", RTN)
+    assert one is not None and one.uses == {"text", "late"} and one.twins == {NOISE}
+    assert one.text == (
         "the SAE in block 2 (late) in its place recovers less of the loss: 94.3 %, in the "
         "reference 97.0 % (difference 2.7 points [1.7, 3.7]; under noise 2.2 points [1.2, 3.2])"
     )
@@ -45,26 +47,27 @@ def test_where_less_is_recovered_it_is_said(deep: Evidence) -> None:
 def test_without_noise_there_is_none_beside(deep: Evidence) -> None:
     """The sentence ends with the difference."""
     rows = [row for row in deep.estimates if row["compression"] != NOISE]
-    assert costlier(replace(deep, estimates=rows), "demo", RTN).endswith("[1.7, 3.7])")
+    one = costlier(replace(deep, estimates=rows), "demo", RTN)
+    assert one is not None and one.text.endswith("[1.7, 3.7])")
 
 
 def test_an_interval_that_holds_none_says_nothing(deep: Evidence) -> None:
     """At 8 bits the difference is 0.12 points, within a point either way."""
-    assert costlier(deep, "demo", FINE) == ""
+    assert costlier(deep, "demo", FINE) is None
 
 
 @pytest.mark.parametrize("low", [0.0, -0.01, None])
 def test_doubt_says_nothing(deep: Evidence, low: float | None) -> None:
     """Nor does an interval that ends at 0, or that is not known."""
-    assert costlier(told(deep, low=low), "demo", RTN) == ""
+    assert costlier(told(deep, low=low), "demo", RTN) is None
 
 
 def test_without_a_value_nothing_is_said(deep: Evidence) -> None:
     """Where the mean costs nothing there is a reason instead."""
     absent = told(deep, value=None, low=None, high=None, reason="nothing to recover")
-    assert costlier(absent, "demo", RTN) == ""
+    assert costlier(absent, "demo", RTN) is None
 
 
 def test_a_store_without_the_analysis_has_none(evidence: Evidence) -> None:
     """Nothing was spliced."""
-    assert spliced(evidence, "demo") == [] and costlier(evidence, "demo", RTN) == ""
+    assert spliced(evidence, "demo") == [] and costlier(evidence, "demo", RTN) is None

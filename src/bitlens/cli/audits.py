@@ -107,13 +107,17 @@ def carry_out(study: Study, out: Path, replace: bool, keep_going: bool = False) 
 
 
 def _show_findings(root: Path) -> int:
-    """The table and a sentence a twin, model by model; the number of cells that failed."""
+    """What is in doubt, the table and the findings, model by model; the number of cells that
+    failed."""
+    from bitlens.report.doubts import SIGNS
     from bitlens.report.evidence import Evidence
-    from bitlens.report.verdict import summary_table, verdicts
+    from bitlens.report.verdict import doubtful, summary_table, verdicts
 
     evidence = Evidence.read(root)
     for model in evidence.models:
         say(f"\n{model}")
+        for check in doubtful(evidence, model):
+            say(f"{SIGNS[check.passed]} {check.name}: {check.detail}")
         show(summary_table(evidence, model))
         for _, sentence in verdicts(evidence, model):
             say(f"- {sentence}")

@@ -8,7 +8,7 @@ from bitlens.report.evidence import Evidence
 from bitlens.report.html import html
 from bitlens.report.markdown import markdown
 from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import Finding, Findings, Page, Part, Section, figures
+from bitlens.report.parts import Checklist, Finding, Findings, Page, Part, Section, figures
 from bitlens.report.pictures import pictures
 from bitlens.report.sections.attention import attention
 from bitlens.report.sections.compressed import compressed
@@ -24,7 +24,7 @@ from bitlens.report.sections.shared import shared
 from bitlens.report.sections.tails import tails
 from bitlens.report.sections.transfer import transfer
 from bitlens.report.sections.validity import validity
-from bitlens.report.verdict import sentences, summary_table
+from bitlens.report.verdict import doubtful, sentences, summary_table
 from bitlens.report.wording import count
 from bitlens.store import inside
 from bitlens.writing import write
@@ -112,7 +112,9 @@ def _findings(evidence: Evidence, drawn: Mapping[str, Mark]) -> tuple[Part, ...]
                 for first, *more in (sentences(evidence, model, twin),)
             )
         )
-        about = (findings, summary_table(evidence, model))
+        doubts = doubtful(evidence, model)
+        heading = (Checklist(tuple(doubts)),) if doubts else ()
+        about = (*heading, findings, summary_table(evidence, model))
         if len(evidence.models) > 1:
             parts.append(Section(f"{evidence.prefix(model)}verdict", model, about))
         else:

@@ -1,5 +1,6 @@
 """What does the store say? Every question the sections ask of it, and nothing else."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +10,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from bitlens.records import Check, Metric, TwinRecord
+from bitlens.records import Check, Metric, TwinRecord, overflowed
 from bitlens.schema import TABLES
 from bitlens.store import Store
 from bitlens.visible import visible
 
 Row = dict[str, Any]
+
+
+def _depth(place: str) -> float:
+    """Sites in the order a stream meets them."""
+    number = place.partition(".")[2]
+    return float(number) if number.isdigit() else math.inf
 
 
 def _textual(kind: pa.DataType) -> bool:
@@ -114,6 +121,24 @@ class Evidence:
     def floors(self, model: str) -> list[TwinRecord]:
         """The reference computed in other dtypes, on some of the documents."""
         return [twin for twin in self._twins[model] if twin.floor and twin.status == "done"]
+
+    def doubted(self, model: str) -> set[str]:
+        """What checks that did not pass bear on."""
+        mine = (check for check in self.checks if check.model in ("", model))
+        return {check.bears_on for check in mine if not check.passed}
+
+    def calibrated(self, model: str, compression: str) -> bool:
+        """Did documents decide how this twin was made?"""
+        return any(t.calibrated for t in self._twins[model] if t.compression == compression)
+
+    def overflow(self, model: str, compression: str) -> str | None:
+        """The first site from which a twin has no numbers, because they are not finite."""
+        found = (
+            overflowed(row["reason"])
+            for row in self.estimates
+            if row["model"] == model and row["compression"] == compression and row["reason"]
+        )
+        return min((place for place in found if place), key=_depth, default=None)
 
     def noise(self, model: str, compression: str) -> str | None:
         """The weight noise of the same size as this compression's error, if it was run."""

@@ -1,12 +1,15 @@
 """What broke in a twin, and where? Features, induction heads and attention, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from bitlens.records import TEXT
 from bitlens.report.dictionaries import Dictionary, dictionaries
+from bitlens.report.differences import tested
+from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.scatter import heads
-from bitlens.report.wording import amount, count
+from bitlens.report.wording import amount, count, points
 
 INDUCTION = 0.4
 """A head above this score, on the sequences heads are chosen on and on the others, is one."""
@@ -39,11 +42,7 @@ class Induction:
 
 def induction(evidence: Evidence, model: str, who: str) -> Induction | None:
     """None where heads were not scored, or the reference has no induction head."""
-    rows = [
-        row
-        for row in evidence.table(model, who, "heads", "heads")
-        if row["kind"] == "induction" and min(row["choosing"], row["reference"]) > INDUCTION
-    ]
+    rows = _counted(evidence, model, who)
     if not rows:
         return None
     below = {_name(row): row for row in rows if row["twin"] <= INDUCTION}
@@ -85,15 +84,59 @@ def survivals(evidence: Evidence, model: str, who: str) -> list[tuple[Dictionary
     return [(sae, row) for sae, row in found if row is not None]
 
 
-def kept(evidence: Evidence, model: str, who: str) -> str:
-    """`keeps 71 % [69, 73] of 1,840 features and all 3 induction heads; block 2 loses most`."""
+def sound(
+    evidence: Evidence, model: str, found: list[tuple[Dictionary, Row]]
+) -> list[tuple[Dictionary, Row]]:
+    """Those of SAEs without a doubt of their own, where there are any."""
+    doubted = evidence.doubted(model)
+    return [pair for pair in found if pair[0].label not in doubted] or found
+
+
+def kept(evidence: Evidence, model: str, who: str) -> Iterator[Claim]:
+    """`keeps 71 % [69, 73] of 1,840 features` and `keeps all 3 induction heads`; apart what was
+    read through an SAE that is in doubt, lest it speak for the others."""
     found = survivals(evidence, model, who)
-    said = [text for text in (_features(evidence, model, who, found), _heads(evidence, model, who))
-            if text]  # fmt: skip
-    if not said:
+    doubted = evidence.doubted(model)
+    for mine in (
+        [pair for pair in found if pair[0].label not in doubted],
+        [pair for pair in found if pair[0].label in doubted],
+    ):
+        if mine:
+            labels = [sae.label for sae, _ in mine]
+            yield claim(f"keeps {_features(evidence, model, who, mine)}", TEXT, *labels)
+    if heads_kept := _heads(evidence, model, who):
+        yield claim(f"keeps {heads_kept}{_fell(evidence, model, who)}")
+
+
+def _fell(evidence: Evidence, model: str, who: str) -> str:
+    """What a count at a cut does not see: whether the scores themselves changed."""
+    row = evidence.find(model, who, "heads.induction_mean_change", "pattern")
+    if row is None or row["low"] is None or row["low"] <= 0 <= row["high"]:
         return ""
-    where = _worst(found)
-    return f"keeps {' and '.join(said)}" + (f"; {where}" if where else "")
+    changes = [
+        evidence.find(model, who, "heads.induction_change", f"pattern.{block}", f"head {head}")
+        for block, head in _induction_heads(evidence, model, who)
+    ]
+    ends = [(c["low"], c["high"]) for c in changes if c is not None and c["low"] is not None]
+    fell, rose = sum(high < 0 for _, high in ends), sum(low > 0 for low, _ in ends)
+    return (
+        f", with scores that changed by {points(row)} on average: {fell} of {len(changes)} surely "
+        f"fell, {rose} surely rose"
+    )
+
+
+def _induction_heads(evidence: Evidence, model: str, who: str) -> list[tuple[int, int]]:
+    """(block, head) of those that count in the reference."""
+    return [(row["block"], row["head"]) for row in _counted(evidence, model, who)]
+
+
+def _counted(evidence: Evidence, model: str, who: str) -> list[Row]:
+    """Of the table of heads, those that are induction heads of the reference."""
+    return [
+        row
+        for row in evidence.table(model, who, "heads", "heads")
+        if row["kind"] == "induction" and min(row["choosing"], row["reference"]) > INDUCTION
+    ]
 
 
 def moved(evidence: Evidence, model: str, who: str) -> str:
@@ -105,6 +148,7 @@ def moved(evidence: Evidence, model: str, who: str) -> str:
     noise = evidence.noise(model, who)
     others = heads(evidence, model, noise, "attention.jsd", "") if noise else {}
     beside = f" (under noise {amount(others[place], 'nats')})" if place in others else ""
+    beside += tested(evidence.contrast(found[place], noise), "nats")
     return (
         f"the attention of head {place[0]}.{place[1]} moved most, "
         f"JSD {amount(found[place], 'nats')}{beside}"
@@ -117,8 +161,6 @@ def _features(evidence: Evidence, model: str, who: str, found: list[tuple[Dictio
         of = "the active features" if n is None else count(n, "feature")
         return f"{amount(row, 'share')} of {of}"
 
-    if not found:
-        return ""
     if len(found) == 1:
         return said(*found[0])
     if len(found) <= NAMED:
@@ -148,18 +190,3 @@ def _heads(evidence: Evidence, model: str, who: str) -> str:
 
 def _listed(heads: list[str]) -> str:
     return "; ".join(heads[:NAMED]) + ("; ..." if len(heads) > NAMED else "")
-
-
-def _worst(found: list[tuple[Dictionary, Row]]) -> str:
-    """Where features are lost most, if they were looked at in several blocks and the intervals
-    are apart."""
-    ordered = sorted(found, key=lambda pair: pair[1]["value"])
-    if len({sae.block for sae, _ in found}) < 2 or not _apart(ordered[0][1], ordered[1][1]):
-        return ""
-    worst = ordered[0][0]
-    return f"block {worst.block} loses most" if worst.block >= 0 else f"{worst.site} loses most"
-
-
-def _apart(worst: Row, next_worst: Row) -> bool:
-    bounds = worst["high"], next_worst["low"]
-    return None not in bounds and bool(bounds[0] < bounds[1])

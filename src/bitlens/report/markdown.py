@@ -3,6 +3,7 @@
 import re
 from functools import singledispatch
 
+from bitlens.report.doubts import SIGNS
 from bitlens.report.parts import (
     Checklist,
     Command,
@@ -20,8 +21,6 @@ from bitlens.report.parts import (
     Tabs,
 )
 from bitlens.report.wording import count
-
-SIGNS = {True: "✓", False: "✗", None: "?"}
 
 
 def escaped(text: str) -> str:

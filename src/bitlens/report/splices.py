@@ -1,8 +1,11 @@
 """Does an SAE in its place recover less of the loss in a twin than in the reference?"""
 
+from bitlens.records import TEXT
 from bitlens.report.dictionaries import Dictionary
+from bitlens.report.differences import tested
+from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence, Row
-from bitlens.report.wording import amount, figure
+from bitlens.report.wording import figure, points
 
 
 def spliced(evidence: Evidence, model: str) -> list[Dictionary]:
@@ -26,9 +29,9 @@ def find(
     return evidence.find(model, who, f"transfer.{name}", item=item)
 
 
-def costlier(evidence: Evidence, model: str, name: str) -> str:
+def costlier(evidence: Evidence, model: str, name: str) -> Claim | None:
     """Where an SAE recovers distinctly less of the loss in the twin: the interval of the
-    difference is above 0. Of several, where most is lost; empty where there is none."""
+    difference is above 0. Of several, where most is lost."""
     found = [
         (row, sae)
         for sae in spliced(evidence, model)
@@ -37,23 +40,22 @@ def costlier(evidence: Evidence, model: str, name: str) -> str:
         and row["low"] > 0
     ]
     if not found:
-        return ""
+        return None
     row, sae = max(found, key=lambda pair: pair[0]["value"])
     twin, reference = (
         find(evidence, model, name, sae, "loss_recovered", of) for of in ("twin", "reference")
     )
     if twin is None or reference is None:
-        return ""
+        return None
     noise = evidence.noise(model, name)
     other = find(evidence, model, noise, sae, "recovered_difference") if noise else None
-    beside = f"; under noise {_points(other)}" if other else ""
-    return (
+    beside = f"; under noise {points(other)}" if other else ""
+    contrast = tested(evidence.contrast(row, noise), "share")
+    return claim(
         f"the SAE {sae.where} in its place recovers less of the loss: "
         f"{figure(twin['value'], 'share')}, in the reference "
-        f"{figure(reference['value'], 'share')} (difference {_points(row)}{beside})"
+        f"{figure(reference['value'], 'share')} (difference {points(row)}{beside}){contrast}",
+        TEXT,
+        sae.label,
+        twins=(noise,),
     )
-
-
-def _points(row: Row) -> str:
-    ends = ("value", "low", "high")
-    return amount({k: None if row[k] is None else 100 * row[k] for k in ends}, "points")

@@ -1,12 +1,14 @@
 """What did each compression cost? A few sentences a twin, and a table like llama.cpp's."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from bitlens.records import TwinRecord
+from bitlens.records import TEXT, Check, TwinRecord
 from bitlens.report.comparisons import beside, disagreement
+from bitlens.report.doubts import OVERFLOW, Claim, claim, doubts, heading, rests
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.floor import OUTPUTS, arithmetic, within
-from bitlens.report.hidden import hidden
+from bitlens.report.hidden import behind_cosine, copying, hidden, no_improvement
 from bitlens.report.losses import INDUCTION, induction, kept, moved, survivals, without_heads
 from bitlens.report.parts import Column, Table
 from bitlens.report.splices import costlier
@@ -28,33 +30,71 @@ def verdicts(evidence: Evidence, model: str) -> list[tuple[str, str]]:
     ]
 
 
+def doubtful(evidence: Evidence, model: str) -> list[Check]:
+    """The checks of a model that did not pass, as they stand before its verdict."""
+    told = (one for twin in evidence.measured(model) for one in claims(evidence, model, twin))
+    return heading(evidence, model, told)
+
+
 def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
-    """What broke, how far did the outputs move, beside which controls, and where?"""
+    """What was found, the finding first: what rests on a check that failed comes after what does
+    not, and carries its mark."""
     bits = f" ({figure(twin.bits)} bits per weight)" if twin.bits is not None else ""
     if twin.status == "failed":
         return [f"{twin.compression}{bits}: failed. {twin.reason}"]
+    against = doubts(evidence, model)
+    sure: list[str] = []
+    unsure: list[str] = []
+    for one in claims(evidence, model, twin):
+        resting = [doubt for doubt in against if rests(evidence, model, one, doubt)]
+        failed = any(doubt.check.passed is False for doubt in resting)
+        marks = ", ".join(doubt.mark for doubt in resting)
+        told = f"{one.text} ({marks})" if marks else one.text
+        (unsure if failed and OVERFLOW not in one.uses else sure).append(told)
+    if unsure and not sure:
+        sure = ["nothing that was measured is sure: a check that it rests on failed"]
+    first, *more = [*sure, *unsure] or ["nothing was measured"]
+    lead = f"{twin.compression}{bits}: {first}."
+    return [lead, *(f"{said[:1].upper()}{said[1:]}." for said in more)]
+
+
+def claims(evidence: Evidence, model: str, twin: TwinRecord) -> list[Claim]:
+    """What broke, how far did the outputs move, beside which controls, and where?"""
     name = twin.compression
+    noise = evidence.noise(model, name)
+    places = (_worst_block(evidence, model, name), moved(evidence, model, name))
+    drowned = within(evidence, model, name, "behaviour.kl")
     found = [
-        kept(evidence, model, name),
-        ", ".join(_outputs(evidence, model, name)),
-        arithmetic(evidence, model, name),
-        without_heads(evidence, model, name),
+        _overflow(evidence, model, twin),
+        *kept(evidence, model, name),
+        copying(evidence, model, name),
+        claim(", ".join(_outputs(evidence, model, name)), TEXT),
+        claim(arithmetic(evidence, model, name), TEXT),
+        None if drowned else no_improvement(evidence, model, name),
         hidden(evidence, model, name),
+        behind_cosine(evidence, model, name),
+        claim(without_heads(evidence, model, name)),
         costlier(evidence, model, name),
-        *(
-            (beside(evidence, model, name), disagreement(evidence, model, name))
-            if not within(evidence, model, name, "behaviour.kl")
-            else ()
-        ),
-        "; ".join(
-            said
-            for said in (_worst_block(evidence, model, name), moved(evidence, model, name))
-            if said
-        ),
-        _seeds(evidence, model, name),
+        *([] if drowned else beside(evidence, model, name)),
+        None if drowned else claim(disagreement(evidence, model, name), TEXT, twins=(noise,)),
+        claim("; ".join(filter(None, places)), TEXT, twins=(noise,)),
+        claim(_seeds(evidence, model, name), TEXT),
     ]
-    first, *more = [said for said in found if said] or ["nothing was measured"]
-    return [f"{name}{bits}: {first}.", *(f"{said[:1].upper()}{said[1:]}." for said in more)]
+    told = [one for one in found if one is not None and one.text]
+    return [replace(one, twins=one.twins | {name}) for one in told]
+
+
+def _overflow(evidence: Evidence, model: str, twin: TwinRecord) -> Claim | None:
+    """Where a twin stops having numbers, and that the reference does not."""
+    place = evidence.overflow(model, twin.compression)
+    if place is None:
+        return None
+    row = evidence.find(model, twin.compression, "behaviour.perplexity", item="reference")
+    own = f"; the reference's own perplexity is {amount(row)}" if row else ""
+    return claim(
+        f"overflows at {place}, computed in {twin.dtype}: from there on it has no numbers{own}",
+        OVERFLOW,
+    )
 
 
 def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:

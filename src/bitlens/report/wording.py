@@ -55,6 +55,16 @@ def amount(estimate: Mapping[str, Any], unit: str = "") -> str:
     return f"{plain(value, places)}{suffix} [{plain(low, places)}, {plain(high, places)}]"
 
 
+def points(estimate: Mapping[str, Any]) -> str:
+    """A difference of two shares: `−3.4 points [−5.1, −1.7]`."""
+    ends = ("value", "low", "high")
+    return amount(
+        {k: None if estimate[k] is None else 100 * estimate[k] for k in ends}
+        | {"reason": estimate.get("reason")},
+        "points",
+    )
+
+
 def margin(estimate: Mapping[str, Any] | None, unit: str = "") -> str:
     """An estimate as it stands in a narrow table: `0.0250 ±0.0017`, `(6.7 ±0.5)e−5`.
 

@@ -6,6 +6,7 @@ import altair as alt
 
 from bitlens.report.charts import beside, frame, only, pair
 from bitlens.report.depth import across
+from bitlens.report.differences import way
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.palette import Mark
 from bitlens.report.parts import (
@@ -22,7 +23,7 @@ from bitlens.report.parts import (
     Tabs,
 )
 from bitlens.report.scatter import Heads, against, heads
-from bitlens.report.wording import amount, figure, margin
+from bitlens.report.wording import amount, figure, margin, probability
 
 LEVELS = {
     "attention.entropy": "Entropy: how spread out a head's attention is",
@@ -93,14 +94,6 @@ def control(evidence: Evidence, model: str, twin: str) -> tuple[str, Heads]:
     return "", {}
 
 
-def above(row: Row, other: Row | None) -> bool:
-    """Is a head's divergence above its control's interval? True where there is no control."""
-    if other is None:
-        return True
-    top = other["value"] if other["high"] is None else other["high"]
-    return bool(row["value"] > top)
-
-
 def _maps(evidence: Evidence, model: str, found: Mapping[str, Heads]) -> Figure:
     columns = {
         twin: {
@@ -119,7 +112,7 @@ def _maps(evidence: Evidence, model: str, found: Mapping[str, Heads]) -> Figure:
             Panel(
                 "this compression" if who == twin else "weight noise of the same size",
                 empty,
-                tuple(_cells(who, rows, others if who == twin else {}, name)),
+                tuple(_cells(evidence, who, rows, others if who == twin else {}, name)),
             )
             for who, rows in maps.items()
             if rows
@@ -131,9 +124,9 @@ def _maps(evidence: Evidence, model: str, found: Mapping[str, Heads]) -> Figure:
         title="How far did each head's attention move?",
         key=(
             "One cell a head; darker is farther (JSD in nats, one logarithmic scale for all "
-            "charts). Flat grey, in a compression's chart: it moved, but no farther than noise of "
-            "the same size moves it (not above the 95 % interval of the same head under that "
-            "noise; under the cast, where no noise was run)."
+            "charts). Flat grey, in a compression's chart: not surely farther than noise of the "
+            "same size moves it, by the test on the same documents (q above 0.05, all heads "
+            "together; beside the cast, where no noise was run)."
         ),
         strips=tuple(strips),
         caption=f"Intact is 0.{told}",
@@ -146,20 +139,22 @@ def _range(chances: list[float]) -> str:
     return f"{low} nats (chance)" if low == high else f"{low} to {high} nats (chance)"
 
 
-def _cells(who: str, rows: Heads, others: Heads, name: str) -> list[Point]:
+def _cells(evidence: Evidence, who: str, rows: Heads, others: Heads, name: str) -> list[Point]:
     cells: list[Point] = []
     for (block, head), row in rows.items():
         other = others.get((block, head))
+        contrast = evidence.contrast(row, name) if other else None
         known = {
             "value": row["value"],
             "low": row["low"],
             "high": row["high"],
             "chance": row["chance"],
             "control": other["value"] if other else None,
+            "q": contrast["q"] if contrast else None,
         }
         cells.append(
             {
-                "is": "head" if above(row, other) else "muted",
+                "is": "head" if other is None or way(contrast) == "more" else "muted",
                 "who": who,
                 "item": f"{block}.{head}",
                 "x": head,
@@ -210,6 +205,7 @@ def _frame(evidence: Evidence, model: str, top: float) -> Spec:
                 "high": "95 % interval to",
                 "chance": "chance",
                 "control": "control",
+                "q": "q of the difference",
             }.items()
         ),
         alt.Tooltip("compared:N", title="the control is"),
@@ -230,7 +226,7 @@ def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
     beside = "the cast" if name and name == evidence.cast(model) else "noise"
     columns = (
         *("", "head", "JSD (nats)"),
-        *(f"JSD under {beside}", f"ratio to {beside}", "attention elsewhere"),
+        *(f"JSD under {beside}", f"ratio to {beside}", "q", "attention elsewhere"),
     )
     rows = tuple(
         (
@@ -239,6 +235,7 @@ def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
             amount(found[place]),
             amount(others[place]) if place in others else "–",
             _ratio(found[place], others.get(place)),
+            _sure(evidence.contrast(found[place], name)),
             margin(moved.get(place), "share"),
         )
         for number, place in enumerate(chosen)
@@ -246,10 +243,14 @@ def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
     compared = f" The control is {name}." if name else " No control was run."
     caption = (
         "The heads whose attention moved most and least, with 95 % intervals."
-        f"{compared} Attention elsewhere: share of a head's attention that rests on other "
-        "positions than in the reference (total variation)."
+        f"{compared} q: of the difference from it. Attention elsewhere: share of a head's "
+        "attention that rests on other positions than in the reference (total variation)."
     )
     return Table(tuple(Column(c, c not in ("", "head")) for c in columns), rows, caption)
+
+
+def _sure(contrast: Row | None) -> str:
+    return "–" if contrast is None or contrast["q"] is None else probability(contrast["q"])
 
 
 def _ratio(row: Row, other: Row | None) -> str:

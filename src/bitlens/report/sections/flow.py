@@ -1,6 +1,7 @@
 """Do latents fire as often as before? From which category of firing rate to which they went."""
 
 from bitlens.report.dictionaries import Dictionary
+from bitlens.report.differences import tested
 from bitlens.report.evidence import Evidence
 from bitlens.report.parts import Column, Part, Prose, Section, Table, Tabs
 from bitlens.report.wording import amount, figure
@@ -50,8 +51,14 @@ def _matrix(evidence: Evidence, model: str, sae: Dictionary, twin: str) -> Table
         tuple(rows),
         f"{_changed(evidence, model, sae, twin)} of the latents that fire in either model are of "
         "another category in the twin"
-        + (f"; under noise {_changed(evidence, model, sae, noise)}." if noise and others else "."),
+        + (f"; under noise {_changed(evidence, model, sae, noise)}" if noise and others else "")
+        + f"{_tested(evidence, model, sae, twin, noise)}.",
     )
+
+
+def _tested(evidence: Evidence, model: str, sae: Dictionary, twin: str, noise: str | None) -> str:
+    row = sae.find(evidence, model, twin, CHANGED)
+    return tested(evidence.contrast(row, noise), "share") if row else ""
 
 
 def _counts(

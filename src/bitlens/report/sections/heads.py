@@ -54,8 +54,9 @@ def heads(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
             ),
             strips=strips,
             caption=(
-                "Heads at the right do this job; one that falls below the dashed line does less of "
-                "it after compression. Heads at the lower left never did."
+                "Heads at the right do this job; those at the lower left never did. Below the "
+                "dashed line a score is lower after compression: by how much, on the same "
+                "sequences, stands with its interval in the table and among all numbers."
             ),
             controls=beside(evidence, model),
             across=across(max(len(strip.panels) for strip in strips)),
@@ -139,11 +140,14 @@ def _numbers(evidence: Evidence, model: str, kind: str) -> dict[str, int]:
 
 def _table(evidence: Evidence, model: str) -> Table:
     titles = ["compression", *(f"rank, {kind}" for kind in KINDS)]
+    titles += ["change of induction", "second copy, ratio"]
     titles += ["copying, reference", "copying, twin", "copying kept"]
     rows = tuple(
         (
             label,
             *(_rank(evidence.find(model, who, f"heads.{k}_rank", "pattern")) for k in KINDS),
+            _change(evidence.find(model, who, "heads.induction_mean_change", "pattern")),
+            margin(evidence.find(model, who, "heads.second_copy_ratio")),
             *(
                 margin(evidence.find(model, who, "heads.copying", item=item))
                 for item in ("reference", "twin")
@@ -156,9 +160,16 @@ def _table(evidence: Evidence, model: str) -> Table:
         tuple(Column(title, title != "compression") for title in titles),
         rows,
         "rank: are heads in the same order by score? Spearman correlation over all heads, 1 when "
-        "intact, 0 by chance. copying: how much easier the second copy is than the first, in nats "
-        "per token; kept: the twin's over the reference's, 100 % when intact, 0 by chance.",
+        "intact, 0 by chance. change of induction: mean change of the scores of the reference's "
+        "induction heads (above 0.4), in points. second copy, ratio: the twin's loss there over "
+        "the reference's, 1 when intact. copying: how much easier the second copy is than the "
+        "first, in nats per token; kept: the twin's over the reference's, 100 % when intact, 0 by chance.",
     )
+
+
+def _change(row: Row | None) -> str:
+    ends = ("value", "low", "high")
+    return "–" if row is None else margin({k: row[k] and 100 * row[k] for k in ends})
 
 
 def _rank(row: Row | None) -> str:

@@ -87,8 +87,8 @@ def _figure(
         ),
         strips=(Strip("", tuple(panels)),),
         caption=(
-            f"{sampled}Points below the grey band changed more than an error of that size has "
-            "to change them. Under noise itself about one feature in ten lies below the band."
+            f"{sampled}Under noise itself about one feature in ten lies below the grey band: where "
+            "more do, tells the share that survived beside that under noise, which is tested."
         ),
         legend=tuple((mark, name) for name, mark in PIECES.items()),
         controls=beside(evidence, model, NOISE_CURVE),

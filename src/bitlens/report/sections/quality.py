@@ -30,8 +30,9 @@ def quality(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[
             caption=(
                 "Far left and close to the intact value is best. A compression with more damage "
                 "than its own noise loses more than an error of that size has to; one with less "
-                "puts its error where it hurts less. Bits count scales and zeros."
-                + (f" Not drawn: {missing}." if missing else "")
+                "puts its error where it hurts less; whether they differ is tested on the same "
+                "documents, whatever the two intervals, and stands in the verdict as q. Bits count "
+                "scales and zeros." + (f" Not drawn: {missing}." if missing else "")
             ),
             legend=tuple((marks[name], name) for name in bits),
             controls=beside(evidence, model),

@@ -1,26 +1,27 @@
 """Is this measurement valid? What the run checked about itself, and what it could not do."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 
-from bitlens.records import Check
+from bitlens.report.doubts import checks, titled
 from bitlens.report.evidence import Evidence
 from bitlens.report.parts import Checklist, Column, Details, Part, Prose, Table
 from bitlens.report.wording import count
 
 
 def validity(evidence: Evidence) -> tuple[Part, ...]:
-    """The checks of the run, the gaps in the numbers, and the failed cells with their reasons."""
-    checks = (*map(_advised, evidence.checks), *_gaps(evidence), _complete(evidence))
-    held = tuple(check for check in checks if check.passed)
-    doubts = tuple(check for check in checks if not check.passed)
+    """The checks of the run, what was left out, and the failed cells with their reasons."""
+    found = [titled(evidence, check) for check in checks(evidence)]
+    held = tuple(check for check in found if check.passed)
+    doubts = tuple(check for check in found if not check.passed)
     parts: list[Part] = [
         Prose(
-            f"{len(held)} of {count(len(checks), 'check')} passed. A cross throws doubt on every "
+            f"{len(held)} of {count(len(found), 'check')} passed. A cross throws doubt on every "
             "number that rests on it; a question mark means the run could not tell."
         )
     ]
     if doubts:
         parts.append(Checklist(tuple(sorted(doubts, key=lambda check: check.passed is None))))
+    parts += map(Prose, _left_out(evidence))
     if held:
         parts.append(Details("What passed", (Checklist(held),)))
     if failures := evidence.failures():
@@ -32,22 +33,8 @@ def validity(evidence: Evidence) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _advised(check: Check) -> Check:
-    """A check that failed for want of text says what would mend it."""
-    if check.passed or not check.name.endswith("enough documents"):
-        return check
-    advice = "To know more, read more documents: a larger --tokens, or another --text."
-    return replace(check, detail=f"{check.detail.rstrip('.')}. {advice}")
-
-
-def _gaps(evidence: Evidence) -> list[Check]:
-    """Numbers without a value, and controls that were not run: both limit what can be said."""
-    missing = sum(row["value"] is None for row in evidence.estimates)
-    told = (
-        f"{count(missing, 'estimate')} of {len(evidence.estimates):,} could not be computed; "
-        "the reasons stand beside them among all numbers."
-    )
-    checks = [Check("every number has a value", False, told)] if missing else []
+def _left_out(evidence: Evidence) -> Iterator[str]:
+    """Controls that were not run, and numbers that do not exist: both limit what can be said."""
     for model in evidence.models:
         bare = [
             twin.compression
@@ -55,15 +42,12 @@ def _gaps(evidence: Evidence) -> list[Check]:
             if evidence.noise(model, twin.compression) is None
         ]
         if bare:
-            detail = f"{model}: no weight noise of the same size was run for {', '.join(bare)}."
-            checks.append(Check("every compression has its noise control", None, detail))
+            yield f"{model}: no weight noise of the same size was run for {', '.join(bare)}."
         if evidence.measured(model) and evidence.cast(model) is None:
-            detail = f"{model}: no cast was run, so what 16 bits do is not known."
-            checks.append(Check("what 16 bits do is known", None, detail))
-    return checks
-
-
-def _complete(evidence: Evidence) -> Check:
-    cells, failed = len(evidence.manifest["cells"]), len(evidence.failures())
-    detail = f"{cells - failed} of {count(cells, 'cell')} have a result."
-    return Check("the study is complete", not failed, detail)
+            yield f"{model}: no cast was run, so what 16 bits do is not known."
+    if missing := sum(row["value"] is None for row in evidence.estimates):
+        yield (
+            f"{count(missing, 'number')} of {len(evidence.estimates):,} do not exist here (a share "
+            "of heads where the reference has none, say); the reasons stand beside them among all "
+            "numbers, and together under what was not measured."
+        )

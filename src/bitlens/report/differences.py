@@ -1,0 +1,51 @@
+"""Is a number another than its control's? The stored contrast says so, and nothing else does.
+
+Intervals of two estimates that overlap may belong to numbers that surely differ, and the other way
+round: both were measured on the same documents.
+"""
+
+from typing import Literal
+
+from bitlens.report.evidence import Row
+from bitlens.report.wording import amount, points, probability
+
+LEVEL = 0.05
+"""Of q: the share of such claims that may be wrong."""
+
+
+def way(contrast: Row | None) -> Literal["more", "less", ""]:
+    """Is the twin's number surely above its control's, or below? Empty where neither is known.
+
+    By q, of all places tested together. Draws of documents (bootstrap) have none: there the
+    interval of the difference decides.
+    """
+    if contrast is None or not contrast["difference"]:
+        return ""
+    sure = contrast["p"] if contrast["q"] is None else contrast["q"]
+    if sure is None:
+        low, high = contrast["low"], contrast["high"]
+        if low is None or high is None or low <= 0 <= high:
+            return ""
+    elif sure > LEVEL:
+        return ""
+    return "more" if contrast["difference"] > 0 else "less"
+
+
+def tested(contrast: Row | None, unit: str) -> str:
+    """The difference with its interval, and how sure it is; q where many were tested at once."""
+    if contrast is None or contrast["difference"] == 0:
+        return ""
+    if contrast["p"] is None:
+        return f" (not tested: {contrast['reason']})"
+    row = {"value": contrast["difference"], "low": contrast["low"], "high": contrast["high"]}
+    told = points(row) if unit == "share" else amount(row, unit)
+    return f" (difference {told}, {surely(contrast)})"
+
+
+def surely(contrast: Row | None) -> str:
+    """`q = 0.03`; p where nothing else was tested; empty where there is neither."""
+    if contrast is None or contrast["p"] is None:
+        return ""
+    if contrast["q"] is None:
+        return f"p = {probability(contrast['p'])}"
+    return f"q = {probability(contrast['q'])}"
