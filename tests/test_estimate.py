@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from bitlens.estimate import contrasts, control_of, estimates
+from bitlens.estimate import contrasts, controls_of, estimates
 from bitlens.records import Cell, Metric, TwinRecord, Value
 from bitlens.stats.intervals import interval
 from bitlens.stats.multiple import false_discovery
@@ -83,7 +83,8 @@ def test_one_row_an_estimate(store, manifest):
 
 
 def test_twins_meet_their_controls(store, manifest):
-    """RTN meets the noise that is like it, pruning the cast; controls and levels nothing."""
+    """RTN meets the noise that is like it and the cast, pruning, which has no noise, the cast;
+    controls and levels nothing."""
     rows = contrasts(store, manifest)
     store.write_table("contrasts", rows)
     met = {(row["model"], row["compression"], row["control"]) for row in rows}
@@ -92,20 +93,26 @@ def test_twins_meet_their_controls(store, manifest):
         for model in ("a", "b")
         for pair in [
             ("rtn:bits=4", "noise:like=[rtn:bits=4]"),
+            ("rtn:bits=4", "cast:dtype=bfloat16"),
             ("prune:sparsity=0.3", "cast:dtype=bfloat16"),
         ]
     }
-    assert {row["metric"] for row in rows} == {"kl"} and len(rows) == 2 * 2 * 4
-    rtn = [row for row in rows if row["compression"] == "rtn:bits=4" and row["p"] is not None]
+    assert {row["metric"] for row in rows} == {"kl"} and len(rows) == 2 * 3 * 4
+    noise = (row for row in rows if row["control"].startswith("noise"))
+    rtn = [row for row in noise if row["p"] is not None]
     prune = [row for row in rows if row["compression"] != "rtn:bits=4" and row["p"] is not None]
     assert all(row["q"] < 0.01 and row["low"] > 0 for row in rtn)
     assert all(row["p"] > 0.01 for row in prune)
 
 
 def test_q_is_over_all_rows_of_a_metric(store, manifest):
-    """The false discovery rate counts every test of the metric, in all models and at all sites."""
+    """The false discovery rate counts every test of the metric, in all models and at all sites,
+    with one kind of control: how far twins are from a cast says nothing of noise."""
     rows = contrasts(store, manifest)
-    assert [row["q"] for row in rows] == false_discovery([row["p"] for row in rows])
+    for kind in ("noise", "cast"):
+        family = [row for row in rows if row["control"].startswith(kind)]
+        assert family
+        assert [row["q"] for row in family] == false_discovery([row["p"] for row in family])
     assert [row["p"] is None for row in rows] == [row["site"] == "resid.2" for row in rows]
 
 
@@ -115,12 +122,12 @@ def test_without_a_control_there_is_no_contrast(store, manifest):
     assert contrasts(store, manifest) == []
 
 
-def test_control_of_a_twin():
-    """The noise that is like it, else the first cast, never a failed one; none for a control."""
+def test_controls_of_a_twin():
+    """The noise that is like it and the first cast, never a failed one; none for a control."""
     noise, cast = "noise:like=[rtn:bits=4]", "cast:dtype=bfloat16"
-    assert control_of("rtn:bits=4", TWINS) == noise
-    assert control_of("rtn:bits=3", TWINS) == cast
-    assert control_of(cast, TWINS) is None and control_of(noise, TWINS) is None
+    assert controls_of("rtn:bits=4", TWINS) == [noise, cast]
+    assert controls_of("rtn:bits=3", TWINS) == [cast]
+    assert controls_of(cast, TWINS) == controls_of(noise, TWINS) == []
     failed = [TwinRecord(noise, True, like="rtn:bits=4", status="failed"), *TWINS[:3]]
-    assert control_of("rtn:bits=4", failed) == cast
-    assert control_of("rtn:bits=4", TWINS[:2]) is None
+    assert controls_of("rtn:bits=4", failed) == [cast]
+    assert controls_of("rtn:bits=4", TWINS[:2]) == []

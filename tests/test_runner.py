@@ -17,6 +17,9 @@ from bitlens.errors import BitlensError
 from bitlens.measure import Measurement
 from bitlens.model_audit import SAE_ANALYSES
 from bitlens.models.source import ModelSource
+from bitlens.report.evidence import Evidence
+from bitlens.report.verdict import verdicts
+from bitlens.report.wording import amount
 from bitlens.runner import run
 from bitlens.store import Store
 from bitlens.study import Study
@@ -284,7 +287,14 @@ def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path
     }
     assert cumulative["resid.0"]["value"] > 0.99
     assert cumulative["resid.2"]["value"] is None
-    assert "not finite from resid.1 on" in cumulative["resid.2"]["reason"]
+    assert "overflows at resid.1" in cumulative["resid.2"]["reason"]
+    evidence = Evidence.read(store.root)
+    (name,) = evidence.models
+    own = evidence.find(name, "cast:dtype=float16", "behaviour.perplexity", item="reference")
+    assert own is not None and own["low"] < own["value"] < own["high"]
+    told = dict(verdicts(evidence, name))["cast:dtype=float16"]
+    assert "overflows at resid.1, computed in float16" in told
+    assert f"the reference's own perplexity is {amount(own)}" in told
 
 
 def test_one_identical_twin_of_a_study_fails_alone(folder: Path, tmp_path: Path) -> None:

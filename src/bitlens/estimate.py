@@ -54,10 +54,10 @@ def estimates(
 def contrasts(
     store: Store, manifest: Mapping[str, Any], method: Method = "jackknife", level: float = LEVEL
 ) -> Rows:
-    """How far is every twin from its control? Rows of `schema.CONTRASTS`, in the manifest's order.
+    """How far is every twin from its controls? Rows of `schema.CONTRASTS`, in the manifest's order.
 
-    q is the false discovery rate over all rows of one metric. Levels, which describe a model and
-    not a change, are left out.
+    q is the false discovery rate over all rows of one metric with one kind of control. Levels,
+    which describe a model and not a change, are left out.
     """
     metrics, twins = _metrics(manifest), _twins(manifest)
     complete = {
@@ -68,56 +68,58 @@ def contrasts(
     rows: Rows = []
     # Two cells at a time: with their replicates, those of a whole study would not fit.
     for (model, compression, analysis, seed), cell_id in complete.items():
-        control = control_of(compression, twins.get(model, []))
-        controls_id = complete.get((model, control, analysis, seed))
-        if controls_id is None:
-            continue
-        pairs: list[tuple[Value, Value, Metric]] = []
-        found: Rows = []
-        theirs = {
-            (value.metric, value.site, value.item): value
-            for value in store.read_cell(controls_id)[1]
-        }
-        for value in store.read_cell(cell_id)[1]:
-            metric = metrics[f"{analysis}.{value.metric}"]
-            other = theirs.get((value.metric, value.site, value.item))
-            if other is None or metric.level:
+        controls = controls_of(compression, twins.get(model, []))
+        ids = {name: complete.get((model, name, analysis, seed)) for name in controls}
+        for control, control_id in ids.items():
+            if control_id is None:
                 continue
-            pairs.append((value, other, metric))
-            found.append(
-                {
-                    "model": model,
-                    "compression": compression,
-                    "control": control,
-                    "analysis": analysis,
-                    "metric": value.metric,
-                    "site": value.site,
-                    "item": value.item,
-                    "seed": seed,
-                }
-            )
-        contrasted = contrast_pairs(pairs, method=method, level=level)
-        rows += [row | asdict(of) for row, of in zip(found, contrasted, strict=True)]
-    families: dict[tuple[str, str], Rows] = {}
+            pairs: list[tuple[Value, Value, Metric]] = []
+            found: Rows = []
+            theirs = {
+                (value.metric, value.site, value.item): value
+                for value in store.read_cell(control_id)[1]
+            }
+            for value in store.read_cell(cell_id)[1]:
+                metric = metrics[f"{analysis}.{value.metric}"]
+                other = theirs.get((value.metric, value.site, value.item))
+                if other is None or metric.level:
+                    continue
+                pairs.append((value, other, metric))
+                found.append(
+                    {
+                        "model": model,
+                        "compression": compression,
+                        "control": control,
+                        "analysis": analysis,
+                        "metric": value.metric,
+                        "site": value.site,
+                        "item": value.item,
+                        "seed": seed,
+                    }
+                )
+            contrasted = contrast_pairs(pairs, method=method, level=level)
+            rows += [row | asdict(of) for row, of in zip(found, contrasted, strict=True)]
+    families: dict[tuple[str, ...], Rows] = {}
     for row in rows:
-        families.setdefault((row["analysis"], row["metric"]), []).append(row)
+        kind = row["control"].partition(":")[0]
+        families.setdefault((row["analysis"], row["metric"], kind), []).append(row)
     for family in families.values():
         for row, q in zip(family, false_discovery([row["p"] for row in family]), strict=True):
             row["q"] = q
     return rows
 
 
-def control_of(compression: str, twins: Sequence[TwinRecord]) -> str | None:
-    """What is this twin to be compared with? The noise that is like it, else the first cast.
+def controls_of(compression: str, twins: Sequence[TwinRecord]) -> list[str]:
+    """What is this twin to be compared with? The noise that is like it, and the first cast.
 
-    None for a control itself, and where no control came through.
+    Nothing for a control itself; a control that did not come through is left out.
     """
     controls = [t for t in twins if t.control and not t.floor and t.status == "done"]
     if any(twin.compression == compression and twin.control for twin in twins):
-        return None
+        return []
     noise = [twin.compression for twin in controls if twin.like == compression]
     casts = [twin.compression for twin in controls if twin.compression.split(":")[0] == "cast"]
-    return next(iter(noise + casts), None)
+    return [*noise[:1], *casts[:1]]
 
 
 def _metrics(manifest: Mapping[str, Any]) -> dict[str, Metric]:

@@ -23,7 +23,7 @@ from bitlens.models.sites import site
 from bitlens.pace import Pace
 from bitlens.plan import SUBSET, DocumentSet, Plan, TokenBatch
 from bitlens.readings import Pair, Reading
-from bitlens.records import Metric, Value
+from bitlens.records import Metric, Value, overflow
 from bitlens.sampled import Sampled, positions_of, rows_of, sample_rows
 from bitlens.sweep import REFERENCE, Step, Sweep, Wish
 from bitlens.tally import Tally, Totals
@@ -244,7 +244,7 @@ class Measurement:
         twin: Sampled | None,
     ) -> Measured:
         if not totals.finite:
-            return self._broken(comparison, name)
+            return self._broken(comparison, name, totals)
         if reference is None or twin is None:
             found = comparison.analysis.finish(totals, _NOTHING, _NOTHING)
             return self._measured(comparison, name, found, {})
@@ -252,13 +252,20 @@ class Measurement:
         by_chance = self._by_chance(comparison, name, reference, twin)
         return self._measured(comparison, name, found, by_chance, len(reference.rows.key))
 
-    def _broken(self, comparison: Comparison, name: str) -> Measured:
-        after = self.sweep.overflowed.get(comparison.stream)
-        reason = f"the twin's activations are not finite{f' from {after} on' if after else ''}"
-        found: Findings = [
-            Outcome(metric.name, None, reason=reason) for metric in comparison.analysis.metrics
+    def _broken(self, comparison: Comparison, name: str, totals: Totals) -> Measured:
+        """Of a twin that overflows: what is the reference's own, and why the rest is not there."""
+        reason = overflow(self.sweep.overflowed.get(comparison.stream, name))
+        with np.errstate(all="ignore"):
+            found = comparison.analysis.finish(totals, _NOTHING, _NOTHING)
+        kept: Findings = [
+            one if _of_the_reference(one) else replace(one, values=None, chance=None, reason=reason)
+            for one in found
+            if isinstance(one, Outcome)
         ]
-        return self._measured(comparison, name, found, {})
+        told = {one.metric for one in kept if isinstance(one, Outcome)}
+        names = [m.name for m in comparison.analysis.metrics if m.name not in told]
+        kept += [Outcome(metric, None, reason=reason) for metric in names]
+        return self._measured(comparison, name, kept, {})
 
     def _measured(
         self,
@@ -364,7 +371,7 @@ class Measurement:
             matched, mismatched = tallies[c.stream]
             totals = matched.totals(documents.weights)
             if not totals.finite:
-                yield self._broken(c, "resid")
+                yield self._broken(c, "resid", totals)
                 continue
             found = analysis.finish(totals, _NOTHING, _NOTHING)
             found = [*found, *analysis.conclude({"resid": totals}, self.texts)]
@@ -423,6 +430,12 @@ def _has_chance(metric: Metric, sampled: int) -> bool:
     if metric.level or not metric.interval:
         return False
     return metric.quantile is None or min(metric.quantile, 1 - metric.quantile) * sampled >= 1
+
+
+def _of_the_reference(one: Outcome) -> bool:
+    """Whether a number is of the reference alone, and exists."""
+    own = one.item == REFERENCE or one.item.endswith(f", {REFERENCE}")
+    return own and one.values is not None and bool(np.all(np.isfinite(one.values)))
 
 
 def _first_values(found: Findings) -> dict[tuple[str, str, str], float]:

@@ -14,11 +14,12 @@ NAME = CHANGED.name
 
 
 def test_four_latents_by_hand() -> None:
-    """Of 4 positions: half and half; never and a quarter; always and never; never and never.
+    """Of 40 positions: half and half; never and a quarter; always and never; never and never.
     Frequent stays, dead becomes common, frequent becomes dead: 2 of the 3 that fire."""
     x = torch.tensor([[1.0, -1, 1, -1], [1, -1, 1, -1], [-1, -1, 1, -1], [-1, -1, 1, -1]])
     y = torch.tensor([[-1.0, 1, -1, -1], [-1, -1, -1, -1], [1, -1, -1, -1], [1, -1, -1, -1]])
-    found = findings(identity(4), pair(x, y, torch.zeros(4, dtype=torch.int64)))
+    x, y = x.repeat(10, 1), y.repeat(10, 1)
+    found = findings(identity(4), pair(x, y, torch.zeros(40, dtype=torch.int64)))
     rows = table(found, FLOW)
     places = zip(rows["reference"], rows["twin"], strict=True)
     count = dict(zip(places, rows["latents"].tolist(), strict=True))
@@ -40,11 +41,15 @@ def test_replicates_are_counted_without_their_shard() -> None:
     shard = torch.arange(600) // 100
     values = numbers(findings(identity(7), pair(x, y, shard)))[NAME]
 
+    often = (((x > 0).sum(0) >= 10) | ((y > 0).sum(0) >= 10)).numpy()
+
+    def place(of: torch.Tensor) -> np.ndarray:
+        fired = (of > 0).sum(dim=0).numpy()
+        found = np.digitize(fired / len(of), (1e-12, 0.01, 0.5))
+        return np.where(fired < 10, found.clip(max=1), found)
+
     def share(rows: torch.Tensor) -> float:
-        a, b = ((of[rows] > 0).double().mean(dim=0).numpy() for of in (x, y))
-        borders = (1e-12, 0.01, 0.5)
-        changed = np.digitize(a, borders) != np.digitize(b, borders)
-        return float(changed.sum() / ((a > 0) | (b > 0)).sum())
+        return float((place(x[rows]) != place(y[rows]))[often].mean())
 
     left = [torch.ones(600, dtype=torch.bool), *(shard != n for n in range(6))]
     assert values == pytest.approx([share(rows) for rows in left])
@@ -72,9 +77,11 @@ def test_nothing_changed_is_none() -> None:
 
 
 def test_silence_is_a_reason() -> None:
-    """Latents that never fire have no share."""
+    """Latents that never fire have no share, nor have those that fire nine times."""
     silent = -torch.ones(10, 3)
     assert numbers(findings(identity(3), pair(silent, silent)))[NAME] is None
+    seldom = torch.cat([torch.ones(9, 3), -torch.ones(91, 3)])
+    assert numbers(findings(identity(3), pair(seldom, seldom.flip(0))))[NAME] is None
 
 
 def test_chance_is_not_told() -> None:

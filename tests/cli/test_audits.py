@@ -19,7 +19,9 @@ def test_an_audit_ends_with_a_table_a_sentence_a_twin_and_the_page(
 ):
     """And says before it starts what it will cost."""
     words, out = audited
-    cost, _, rest = out.partition("\n")
+    doubt, cost, rest = out.split("\n", 2)
+    assert doubt.startswith("Doubtful: tiny-llama predicts texts.jsonl with a loss of")
+    assert re.search("^✗ 1. the reference can read the text: .* is marked ✗1.$", rest, re.MULTILINE)
     assert "twins" in cost and "tokens" in cost
     assert re.search(r"^compression +bits +size +perplexity", rest, re.MULTILINE)
     assert "noise:like=[rtn:bits=4] (control)" in rest
@@ -44,8 +46,9 @@ def test_the_same_command_again_computes_nothing(audited: tuple[list[str], str],
     done = bitlens(*words)
     assert done.code == 0, done.err
     assert [path.stat().st_mtime_ns for path in cells] == before
-    nothing = "tiny-llama: every cell is there already; nothing to compute.\n"
-    assert done.out == nothing + out.partition("\n")[2]
+    doubt, _, rest = out.split("\n", 2)
+    nothing = "tiny-llama: every cell is there already; nothing to compute."
+    assert done.out == f"{doubt}\n{nothing}\n{rest}"
 
 
 def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_path: Path):

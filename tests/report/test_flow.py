@@ -45,8 +45,8 @@ def test_a_matrix_by_hand(deep: Evidence) -> None:
     )  # fmt: skip
     assert frequent[:6] == ("frequent", "2", "0 %", "0 %", "0 %", "100 %")
     assert table.caption == (
-        "9.0 % [8.0, 10.0] of the latents that fire in either model are of another category in "
-        "the twin; under noise 7.5 % [6.5, 8.5]."
+        "9.0 % [8.0, 10.0] of the latents that fire ten times or more in either model are of "
+        "another category in the twin; under noise 7.5 % [6.5, 8.5]."
     )
 
 

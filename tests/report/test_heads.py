@@ -116,7 +116,7 @@ def test_tables_hold_noise_under_each_compression(deep: Evidence, drawn: dict[st
     names = [row[0] for row in table.rows]
     assert names[2:4] == [RTN, "– its noise"]
     assert re.fullmatch(r"0\.\d+ \[0\.\d+, 0\.\d+\]", table.rows[2][1])
-    assert table.rows[2][4:] == ("3.10 ±0.20", "2.82 ±0.20", "91.0 ±3.0 %")
+    assert table.rows[2][6:] == ("3.10 ±0.20", "2.82 ±0.20", "91.0 ±3.0 %")
     fold = next(part for part in parts if isinstance(part, Details))
     told = markdown(fold)
     assert "by its README" in told and "by its code" in told and "91 ±5 %" in told

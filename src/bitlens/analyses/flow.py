@@ -3,17 +3,19 @@
 import numpy as np
 
 from bitlens.analyses.analysis import Findings, Outcome, Shown
-from bitlens.analyses.survival import Sums, replicated
+from bitlens.analyses.survival import BOTH, Sums, replicated
 from bitlens.records import Metric
 from bitlens.sae.categories import CATEGORIES, categories
 from bitlens.sae.categories import flow as counts
+from bitlens.stats.firings import FIRINGS, repeatedly
 
 FLOW = "flow"
 """The table of how many latents went from which category to which."""
 CHANGED = Metric(
     "category_changed",
-    "What share of the latents that fire in either model are of another category in the twin: "
-    "dead, rare (below 1 % of positions), common, or frequent (a half or more)?",
+    "What share of the latents that fire ten times or more in either model are of another category "
+    "in the twin: dead, rare (below 1 % of positions, or fewer than ten times), common, or "
+    "frequent (a half or more)?",
     "share",
     "higher",
     0.0,
@@ -24,11 +26,12 @@ CHANGED = Metric(
 def flow(sums: Sums, site: str) -> Findings:
     """One row a pair of categories, and the share of latents that change theirs.
 
-    Latents that fire in neither model are counted in the table and change no share. Rates do not
-    see which positions they are of, so that chance is not told.
+    Latents that fire seldom in both models are counted in the table and change no share. Rates do
+    not see which positions they are of, so that chance is not told.
     """
     label, size = sums.label, len(CATEGORIES)
-    found = counts(*sums.rates.values())
+    before, after = (sums.value(f"fired_{who}") for who in BOTH)
+    found = counts(before, after, int(sums.count[0, 0]))
     columns = {
         "sae": [label] * size**2,
         "site": [site] * size**2,
@@ -40,10 +43,10 @@ def flow(sums: Sums, site: str) -> Findings:
 
 
 def _changed(sums: Sums) -> list[Outcome]:
-    fires = np.flatnonzero(sum(sums.rates.values()))
-    rates = [sums(f"fired_{who}", fires) / sums.count for who in sums.rates]
-    number = ((rates[0] > 0) | (rates[1] > 0)).sum(axis=1)
-    if not np.all(number > 0):
-        return [Outcome(CHANGED.name, None, sums.label, reason="no latent fires")]
-    before, after = map(categories, rates)
-    return [Outcome(CHANGED.name, (before != after).sum(axis=1) / number, sums.label)]
+    often = np.any([repeatedly(sums.value(f"fired_{who}")) for who in BOTH], axis=0)
+    if not often.any():
+        return [Outcome(CHANGED.name, None, sums.label, reason=f"no latent fires {FIRINGS} times")]
+    before, after = (
+        categories(sums(f"fired_{who}", np.flatnonzero(often)), sums.count) for who in BOTH
+    )
+    return [Outcome(CHANGED.name, (before != after).mean(axis=1), sums.label)]

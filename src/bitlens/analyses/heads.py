@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,8 +32,13 @@ if TYPE_CHECKING:
     from bitlens.models.layout import Layout
 
 KINDS = ("induction", "previous", "duplicate")
+BOTH = ("reference", "twin")
 THRESHOLDS = tuple(range(10, 100, 10))
 """Per cent of attention above which a head counts, for the curve of survival."""
+COUNTED = 40
+"""The one of them above which a head counts where there is to be one number."""
+FORM = 2
+"""Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 PERIODS = (25, 50, 100)
 CHOOSING, SCORING = 9, 24
 """Sequences on which heads are chosen, and those on which they are scored: on the same ones the
@@ -79,6 +84,14 @@ def _of_kind(kind: str) -> tuple[Metric, ...]:
                 interval=False,
             )
             for t in THRESHOLDS
+        ),
+        Metric(
+            f"{kind}_mean_change",
+            f"How did the {kind} scores of the heads above {COUNTED / 100:g} in the reference "
+            "change, on average?",
+            "share",
+            "lower",
+            0.0,
         ),
         Metric(
             f"{kind}_rank",
@@ -137,6 +150,24 @@ class Heads(Analysis):
             source=_OLSSON,
         ),
         Metric(
+            "second_copy",
+            "How hard is the second copy? Mean loss on it.",
+            "nats",
+            "higher",
+            None,
+            "log",
+            level=True,
+            source=_OLSSON,
+        ),
+        Metric(
+            "second_copy_ratio",
+            "How many times as hard is the second copy for the twin as for the reference?",
+            "",
+            "higher",
+            1.0,
+            "log",
+        ),
+        Metric(
             "copying_kept",
             "What share of the second copy's gain is left in the twin?",
             "share",
@@ -144,6 +175,10 @@ class Heads(Analysis):
             1.0,
         ),
     )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"form": FORM}
 
     def sites(self, layout: "Layout") -> list[str]:
         return [*all_sites(layout, ("pattern",)), "logits"]
@@ -161,7 +196,7 @@ class Heads(Analysis):
             return _copying(totals)
         found: Findings = []
         for kind in KINDS:
-            of = {who: _score(totals, kind, who) for who in ("reference", "twin")}
+            of = {who: _score(totals, kind, who) for who in BOTH}
             for who, scores in of.items():
                 beside = _score(totals, f"{kind}_beside", who)[0]
                 found += [
@@ -178,8 +213,7 @@ class Heads(Analysis):
         columns: dict[str, list[np.ndarray]] = {}
         for kind in KINDS:
             scores = {
-                who: np.hstack([_score(t, kind, who) for t in blocks.values()])
-                for who in ("reference", "twin")
+                who: np.hstack([_score(t, kind, who) for t in blocks.values()]) for who in BOTH
             }
             chosen_on = np.concatenate(
                 [_score(t, f"choosing_{kind}", "reference")[0] for t in blocks.values()]
@@ -280,17 +314,27 @@ def _losses(pair: Pair) -> Tally:
 
 
 def _copying(totals: Totals) -> Findings:
-    gain = {
-        who: totals.sum(f"first_{who}") / totals.sum("first_count")
-        - totals.sum(f"second_{who}") / totals.sum("second_count")
-        for who in ("reference", "twin")
+    loss = {
+        copy: {who: totals.sum(f"{copy}_{who}") / totals.sum(f"{copy}_count") for who in BOTH}
+        for copy in ("first", "second")
     }
+    gain = {who: loss["first"][who] - loss["second"][who] for who in BOTH}
     found: Findings = [Outcome("copying", values, item=who) for who, values in gain.items()]
+    found += [Outcome("second_copy", values, item=who) for who, values in loss["second"].items()]
+    found.append(_ratio(loss["second"], chance=loss["first"]["reference"]))
     if np.all(gain["reference"] > 0):
         kept = gain["twin"] / gain["reference"]
         return [*found, Outcome("copying_kept", kept, chance=0.0)]
     reason = "the reference does not gain from the first copy"
     return [*found, Outcome("copying_kept", None, reason=reason)]
+
+
+def _ratio(second: Mapping[str, np.ndarray], chance: np.ndarray) -> Outcome:
+    """`chance`: the loss where there is nothing to copy."""
+    if not np.all(second["reference"] > 0):
+        return Outcome("second_copy_ratio", None, reason="the reference copies without a loss")
+    ratio = second["twin"] / second["reference"]
+    return Outcome("second_copy_ratio", ratio, chance=float(chance[0] / second["reference"][0]))
 
 
 def _survival(
@@ -303,7 +347,10 @@ def _survival(
     """How many heads stay, whatever the threshold; `reference` and `twin`
     `[replicates + 1, heads]`. How sure each head is, its own interval says; a count of heads that
     leaving a sequence out does not change would look surer than it is."""
-    found: Findings = [_rank(kind, reference, twin)]
+    found: Findings = [
+        _rank(kind, reference, twin),
+        _mean_change(kind, chosen_on, reference, twin),
+    ]
     for t in THRESHOLDS:
         heads = (chosen_on > t / 100) & (reference[0] > t / 100)
         metric = f"{kind}_kept_{t}"
@@ -338,6 +385,18 @@ def _kept(
     chance = float((beside[heads] > stays).mean())
     kept = (twin[:1, heads] > stays).mean(axis=1)
     return Outcome(metric, kept, chance=chance, site="pattern")
+
+
+def _mean_change(
+    kind: str, chosen_on: np.ndarray, reference: np.ndarray, twin: np.ndarray
+) -> Outcome:
+    """What a count at a cut does not see: all may fall and none below it."""
+    metric = f"{kind}_mean_change"
+    heads = (chosen_on > COUNTED / 100) & (reference[0] > COUNTED / 100)
+    if not heads.any():
+        reason = f"the reference has no head whose {kind} score is above {COUNTED / 100:g}"
+        return Outcome(metric, None, reason=reason, site="pattern")
+    return Outcome(metric, (twin - reference)[:, heads].mean(axis=1), site="pattern")
 
 
 def _rank(kind: str, reference: np.ndarray, twin: np.ndarray) -> Outcome:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bitlens.insights.measured import Columns
 from bitlens.seeds import derive, generator
+from bitlens.stats.firings import ACTIVE
 from bitlens.stats.intervals import middle
 from bitlens.stats.ranking import ordered_pairs
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 SURVIVED = 0.9
 """Correlation above which a feature survived, as in the paper."""
-ACTIVE = 0.001
-"""Share of the first half's positions on which a feature must fire to be described by them."""
 FEWEST = 30
 """Features of either kind below which nothing is said."""
 FOLDS = 5

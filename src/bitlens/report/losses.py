@@ -161,7 +161,7 @@ def _features(evidence: Evidence, model: str, who: str, found: list[tuple[Dictio
         of = "the active features" if n is None else count(n, "feature")
         return f"{amount(row, 'share')} of {of}"
 
-    if len(found) == 1:
+    if len(dictionaries(evidence, model)) == 1:
         return said(*found[0])
     if len(found) <= NAMED:
         return ", ".join(f"{said(sae, row)} {sae.where}" for sae, row in found)

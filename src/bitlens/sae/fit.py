@@ -60,6 +60,11 @@ class FitTally:
         return (self._sum / max(1, self._positions)).float()
 
     @property
+    def firings(self) -> Tensor:
+        """`[latents]` int64: on how many positions each latent fired."""
+        return self._firings
+
+    @property
     def rates(self) -> Tensor:
         """`[latents]` float64: at which share of the positions each latent fired."""
         return self._firings.double() / max(1, self._positions)

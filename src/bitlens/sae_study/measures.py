@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bitlens.analyses.correlation import normalised
-from bitlens.analyses.survival import ACTIVE, SURVIVED
+from bitlens.analyses.survival import SURVIVED
 from bitlens.sae.alignment.chance import random_like
 from bitlens.sae.alignment.compare import BEST, MUTUAL, ROTATED, SHARED, compare
 from bitlens.sae.alignment.dictionary import dictionary
@@ -20,6 +20,7 @@ from bitlens.sae.categories import flow
 from bitlens.sae.fit import FitTally
 from bitlens.sae.sae import Sae
 from bitlens.seeds import derive
+from bitlens.stats.firings import active
 
 SURVIVAL, R = "survived", "r"
 FROZEN = (SURVIVAL, R, "fvu_reference", "fvu_twin", "l0_reference", "l0_twin")
@@ -83,13 +84,15 @@ def frozen(sae: Sae, reference: Tensor, twin: Tensor) -> Frozen:
         x, y = (tally.add(part).dense() for tally, part in ((here, one), (there, other)))
         sums += _moments(x, y)
         unrelated += _moments(x, y.roll(len(y) // 2, dims=0))
-    active, n = here.rates > ACTIVE, len(reference)
-    values, chance = (_survival(_correlation(of, n)[active]) for of in (sums, unrelated))
+    n = len(reference)
+    before, after = here.firings.numpy(), there.firings.numpy()
+    often = torch.from_numpy(active(before, n))
+    values, chance = (_survival(_correlation(of, n)[often]) for of in (sums, unrelated))
     for name, fit in (("reference", here.result()), ("twin", there.result())):
         values[f"l0_{name}"] = fit.l0
         if fit.fvu is not None:
             values[f"fvu_{name}"] = fit.fvu
-    return Frozen(values, chance, flow(here.rates.numpy(), there.rates.numpy()).tolist())
+    return Frozen(values, chance, flow(before, after, n).tolist())
 
 
 def _survival(r: Tensor) -> dict[str, float]:

@@ -19,5 +19,5 @@ def random_pair() -> Pair:
     y = torch.where(x > 0, gain * x + noise, x + 0.3 * noise)
     x[:, [4, 9]] = y[:, [4, 9]] = -1
     y[:, 11] = x[:, 12] = y[:, 12] = -1
-    y[:3, 12] = 1
+    y[:13, 12] = 1
     return pair(x, y, torch.arange(200) // 25)

@@ -4,11 +4,11 @@ from bitlens.analyses.survival.correlations import Agreement, agreement
 from bitlens.analyses.survival.findings import survival
 from bitlens.analyses.survival.metrics import DAMAGED, METRICS, SURVIVED, THRESHOLDS
 from bitlens.analyses.survival.parts import replicated
-from bitlens.analyses.survival.sums import ACTIVE, Sums, features_of
+from bitlens.analyses.survival.sums import BOTH, Sums, features_of
 from bitlens.analyses.survival.tables import PLACES, shown
 
 __all__ = [
-    "ACTIVE",
+    "BOTH",
     "DAMAGED",
     "METRICS",
     "PLACES",

@@ -8,15 +8,14 @@ from bitlens.analyses.survival.correlations import agreement, intervals, medians
 from bitlens.analyses.survival.firings import firings, kappa
 from bitlens.analyses.survival.metrics import METRICS
 from bitlens.analyses.survival.parts import replicated
-from bitlens.analyses.survival.sums import ACTIVE, Sums, features_of
+from bitlens.analyses.survival.sums import Sums, features_of
 from bitlens.analyses.survival.tables import places, table
 
 
 def survival(sums: Sums, site: str) -> Findings:
     """Every metric of one SAE, and the table of its features."""
     label = sums.label
-    active = {who: np.flatnonzero(rate > ACTIVE) for who, rate in sums.rates.items()}
-    only = np.setdiff1d(active["twin"], active["reference"])
+    only = np.setdiff1d(sums.active("twin"), sums.active("reference"))
     features = features_of(sums)
     alive = np.flatnonzero(sums.rates["reference"] + sums.rates["twin"])
     found: Findings = [

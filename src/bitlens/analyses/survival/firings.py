@@ -3,7 +3,8 @@
 import numpy as np
 
 from bitlens.analyses.analysis import Outcome
-from bitlens.analyses.survival.sums import ACTIVE, BOTH, Sums
+from bitlens.analyses.survival.sums import BOTH, Sums
+from bitlens.stats.firings import active
 
 
 def firings(sums: Sums, features: np.ndarray, only: np.ndarray) -> list[Outcome]:
@@ -13,8 +14,8 @@ def firings(sums: Sums, features: np.ndarray, only: np.ndarray) -> list[Outcome]
         sums(name, features).sum(axis=1) for name in ("fired_reference", "fired_twin", "both")
     )
     seen = np.concatenate([features, only])
-    rate = {who: sums(f"fired_{who}", seen) / sums.count > ACTIVE for who in BOTH}
-    new = (rate["twin"] & ~rate["reference"]).sum(axis=1) / rate["reference"].sum(axis=1)
+    often = {who: active(sums(f"fired_{who}", seen), sums.count) for who in BOTH}
+    new = (often["twin"] & ~often["reference"]).sum(axis=1) / often["reference"].sum(axis=1)
     found: list[Outcome] = [
         Outcome("lost_firings", 1 - both / a, label),
         Outcome("firing_f1", 2 * both / (a + b), label),

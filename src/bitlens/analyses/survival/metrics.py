@@ -44,8 +44,8 @@ METRICS = (
     ),
     Metric(
         "active",
-        "How many latents fire on more than 0.1 % of positions in the reference? These are the "
-        "features.",
+        "How many latents fire on more than 0.1 % of positions in the reference, and ten times at "
+        "least? These are the features.",
         "latents",
         None,
         None,

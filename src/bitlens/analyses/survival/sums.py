@@ -5,10 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
+from bitlens.stats.firings import active
 from bitlens.tally import Totals
 
-ACTIVE = 0.001
-"""Share of positions on which a latent fires to count as a feature, as in the paper."""
 BOTH = ("reference", "twin")
 
 
@@ -43,6 +42,10 @@ class Sums:
         """`[latents]`: the share of positions on which each latent fires, by model."""
         return {who: self.value(f"fired_{who}") / self.count[0, 0] for who in BOTH}
 
+    def active(self, who: str) -> np.ndarray:
+        """The latents that fire often enough in one model."""
+        return np.flatnonzero(active(self.value(f"fired_{who}"), self.count[0, 0]))
+
     def value(self, name: str) -> np.ndarray:
         """A sum over everything, without replicates."""
         return self.totals.value(f"{self.label}/{name}")
@@ -51,8 +54,8 @@ class Sums:
 def features_of(sums: Sums) -> np.ndarray:
     """Which latents are features of the reference? Those that fire often enough, and not
     everywhere with one strength: such a one goes together with nothing."""
-    active = np.flatnonzero(sums.rates["reference"] > ACTIVE)
-    return np.asarray(active[_varies(sums, active)])
+    often = sums.active("reference")
+    return np.asarray(often[_varies(sums, often)])
 
 
 def _varies(sums: Sums, features: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def features(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple
         "Pearson correlation of its activations in the two models over the same positions: 1 "
         "when intact, about 0 when unrelated. Survived: r > 0.9; degraded: 0.5 to 0.9; damaged: "
         "below 0.5. Shares are of active features: those that fire on more than 0.1 % of the "
-        "positions in the reference."
+        "positions in the reference, and ten times at least."
     )
     parts = [told]
     sections = [

@@ -26,10 +26,10 @@ def flow(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[Par
     if not tabs:
         return []
     told = (
-        "Latents by the share of positions on which they fire: dead (never), rare (less than 1 %), "
-        "common, frequent (half or more). A row holds the latents of one category in the "
-        "reference, a column those of one in the twin, as shares of the row; intact is 100 % on "
-        "the diagonal."
+        "Latents by the share of positions on which they fire: dead (never), rare (less than 1 %, "
+        "or fewer than ten times), common, frequent (half or more). A row holds the latents of one "
+        "category in the reference, a column those of one in the twin, as shares of the row; "
+        "intact is 100 % on the diagonal."
     )
     shown = evidence.farthest(model, [twin for twin, _ in tabs])
     return [Section(anchor, title, (Prose(told), Tabs(tabs, shown)))]
@@ -49,8 +49,8 @@ def _matrix(evidence: Evidence, model: str, sae: Dictionary, twin: str) -> Table
     return Table(
         (Column("reference"), *(Column(title, True) for title in ("latents", *titles))),
         tuple(rows),
-        f"{_changed(evidence, model, sae, twin)} of the latents that fire in either model are of "
-        "another category in the twin"
+        f"{_changed(evidence, model, sae, twin)} of the latents that fire ten times or more in "
+        "either model are of another category in the twin"
         + (f"; under noise {_changed(evidence, model, sae, noise)}" if noise and others else "")
         + f"{_tested(evidence, model, sae, twin, noise)}.",
     )

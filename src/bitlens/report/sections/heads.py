@@ -163,7 +163,8 @@ def _table(evidence: Evidence, model: str) -> Table:
         "intact, 0 by chance. change of induction: mean change of the scores of the reference's "
         "induction heads (above 0.4), in points. second copy, ratio: the twin's loss there over "
         "the reference's, 1 when intact. copying: how much easier the second copy is than the "
-        "first, in nats per token; kept: the twin's over the reference's, 100 % when intact, 0 by chance.",
+        "first, in nats per token; kept: the twin's over the reference's, 100 % when intact, 0 by "
+        "chance.",
     )
 
 

@@ -5,9 +5,7 @@ from torch import Tensor
 
 from bitlens.sae.repair.activations import ENTRIES, Activations, tiles
 from bitlens.sae.sae import Sae
-
-ACTIVE = 0.001
-"""Share of positions on which a latent fires to count as a feature; see `analyses.survival`."""
+from bitlens.stats.firings import active
 
 
 def code_error(reference: Sae, made: Sae, on: Activations) -> float:
@@ -15,7 +13,7 @@ def code_error(reference: Sae, made: Sae, on: Activations) -> float:
     difference beside the feature's variance, at most 1 each; 0 is the same code, 1 no better than
     always saying the mean. 1 where there is no feature.
 
-    A feature is a latent that fires on more than 0.1 % of the positions in the reference.
+    A feature is a latent that fires often enough in the reference (`stats.firings`).
     """
     spread = feature_variance(reference, on.reference)
     error = torch.zeros_like(spread)
@@ -35,7 +33,8 @@ def feature_variance(sae: Sae, x: Tensor) -> Tensor:
         for sums, values in ((fired, torch.ones_like(value)), (total, value), (square, value**2)):
             sums += torch.bincount(codes.latent, values, minlength=sae.latents)
     variance = square / len(x) - (total / len(x)) ** 2
-    return torch.where(fired > ACTIVE * len(x), variance, 0.0).clamp(min=0)
+    often = torch.from_numpy(active(fired.cpu().numpy(), len(x))).to(x.device)
+    return torch.where(often, variance, 0.0).clamp(min=0)
 
 
 def readable(sae: Sae, mapped: Sae, held: Activations) -> Tensor:
