@@ -1,6 +1,7 @@
 """From the twins that are wanted to twins that can be swept."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -422,3 +423,19 @@ def test_a_model_larger_than_memory_has_the_same_twins(
         tables = ("estimates", "coverage")
         found.append([(out / f"{name}.parquet").read_bytes() for name in tables])
     assert found[0] == found[1]
+
+
+def test_what_a_checkpoint_does_otherwise_is_undecided(
+    maker: Maker, llama: Path, tmp_path: Path
+) -> None:
+    """A check each, in its own words: settings that are not the reference's, and what is done only
+    where it is deployed. One that does nothing otherwise has neither."""
+    twin = shutil.copytree(llama, tmp_path / "own")
+    config = json.loads((twin / "config.json").read_text())
+    (twin / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
+    made = maker(f"checkpoint:{twin}", f"checkpoint:{llama}", allow=("identical",))
+    twins(made)
+    found = {check.name: check for check in made.checks if check.name.startswith("checkpoint:")}
+    own = found.pop(f"checkpoint:{twin}: settings of its own")
+    assert own.passed is None and "rms_norm_eps is 0.5, in the reference 1e-06" in own.detail
+    assert all(name.endswith("what runs") for name in found)

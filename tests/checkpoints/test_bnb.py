@@ -151,6 +151,32 @@ def test_outliers_are_treated(reference: Reference, made: Made) -> None:
     assert errors[1] < 0.5 * errors[0]
 
 
+@pytest.mark.parametrize(("threshold", "spared"), [(6.0, True), (0.0, False)])
+def test_what_becomes_of_outliers_is_said(
+    reference: Reference,
+    folder_of: Callable[[str], Path],
+    tmp_path: Path,
+    threshold: float,
+    spared: bool,
+) -> None:
+    """A threshold of 0 spares none of them, and none are."""
+    settings = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=threshold)
+    AutoModelForCausalLM.from_pretrained(
+        folder_of("llama"), quantization_config=settings, device_map="cpu"
+    ).save_pretrained(tmp_path / "made")
+    checkpoint = opened(tmp_path / "made", reference("llama"))
+    said = "reaches 6 are multiplied in 16 bits" if spared else "outliers too; inputs are made"
+    assert said in checkpoint.notes[0]
+    name = "model.layers.0.self_attn.q_proj"
+    module, weight = checkpoint.model.get_submodule(name), checkpoint.stored[f"{name}.weight"]
+    inputs = 0.02 * torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+    inputs[:, 3] = 40
+    column = weight.weight()[:, 3]
+    rest = module(inputs) - inputs[:, 3:4] * column
+    lost = (rest - (inputs @ weight.weight().T - inputs[:, 3:4] * column)).norm() / rest.norm()
+    assert (lost < 0.1) == spared
+
+
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_dequantized_weights_on_request(reference: Reference, made: Made, kind: str) -> None:
     """The reference's own class with the same weights; for weight-only kinds, the same logits."""

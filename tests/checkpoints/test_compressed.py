@@ -1,5 +1,6 @@
 """compressed-tensors, on the CPU."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def test_gpt2_is_passed_over_and_found_out(reference: Reference, made: Made) -> 
         coverage.require_change(rows(checkpoint, reference("gpt2")), False)
 
 
-@pytest.mark.parametrize("kind", ["int4", "float8"])
+@pytest.mark.parametrize("kind", ["int4", "int8", "float8"])
 def test_experts(reference: Reference, made: Made, kind: str) -> None:
     """The library leaves fused ones alone; what is around them is read, integers too."""
     model = reference("qwen3_moe")
@@ -220,6 +221,40 @@ def test_keys_and_values_in_8_bits_are_said_to_be_left_out(
     )
     checkpoint = opened(path, reference("llama"))
     assert checkpoint.left_out == ("keys and values are kept as float8 (kv_cache_scheme)",)
+
+
+def test_outputs_are_rounded_where_the_checkpoint_says_so(
+    folder_of: Callable[[str], Path], reference: Reference, tmp_path: Path
+) -> None:
+    """By the scale that is held for them; the groups of other modules are left out and said."""
+    path, _ = packed(
+        folder_of("llama"),
+        tmp_path / "outputs",
+        lambda name: INT8 if "_proj" in name else None,
+        [(["Linear"], *INT8)],
+        tensors={
+            f"model.layers.{n}.{name}.output_scale": torch.tensor([0.5])
+            for n in range(3)
+            for name in (
+                *(f"self_attn.{part}_proj" for part in "qkvo"),
+                *(f"mlp.{part}_proj" for part in ("gate", "up", "down")),
+            )
+        },
+    )
+    config = json.loads((path / "config.json").read_text())
+    groups = config["quantization_config"]["config_groups"]
+    rounded = {"num_bits": 8, "type": "int", "strategy": "tensor", "dynamic": False}
+    groups["group_0"]["output_activations"] = rounded
+    groups["group_1"] = {"targets": ["LlamaAttention"], "input_activations": rounded}
+    (path / "config.json").write_text(json.dumps(config))
+    checkpoint = opened(path, reference("llama"))
+    assert checkpoint.format == "compressed-tensors int8, outputs int8"
+    assert checkpoint.left_out == ("activations of LlamaAttention are rounded",)
+    name = "model.layers.0.self_attn.q_proj"
+    inputs = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    exact = inputs @ checkpoint.stored[f"{name}.weight"].weight().T
+    found = checkpoint.model.get_submodule(name)(inputs)
+    assert torch.allclose(found, (exact / 0.5).round().clamp(-128, 127) * 0.5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from bitlens.checkpoints import gptq, plain
 from bitlens.errors import BitlensError
-from bitlens.models.load import Loaded
+from bitlens.models.load import Loaded, load
+from bitlens.models.source import ModelSource
 from checkpoints.conftest import logits, opened
 from checkpoints.files import write
 from checkpoints.written import folder
@@ -301,3 +303,36 @@ def test_settings_of_its_own_are_used_where_weights_are_asked_for(
     assert torch.allclose(logits(found[0].model), logits(found[1].model), atol=1e-4)
     assert found[1].model.config.rope_parameters["factor"] == 4
     assert "rope_parameters is" in found[1].own_settings[0]
+
+
+def test_experts_in_mxfp4_are_read(
+    tiny_model: Callable[..., nn.Module], letters: Any, tmp_path: Path
+) -> None:
+    """As gpt-oss is published: to the last bit, each matrix by its own format."""
+    model = tiny_model("gpt_oss").to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "whole")
+    letters.save_pretrained(tmp_path / "whole")
+    draw = torch.Generator().manual_seed(0)
+    table = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    state, truth = {}, {}
+    for name, weight in model.state_dict().items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            state[name] = truth[name] = weight
+            continue
+        experts, columns, rows = weight.shape
+        codes = torch.randint(0, 16, (experts, rows, columns // 32, 32), generator=draw)
+        powers = torch.randint(118, 122, (experts, rows, columns // 32), generator=draw)
+        halves = codes.unflatten(-1, (16, 2))
+        state[f"{name}_blocks"] = (halves[..., 0] | halves[..., 1] << 4).to(torch.uint8)
+        state[f"{name}_scales"] = powers.to(torch.uint8)
+        values = table[codes % 8] * torch.where(codes > 7, -1, 1)
+        values = values * torch.exp2(powers.float() - 127)[..., None]
+        truth[name] = values.flatten(2).transpose(1, 2)
+    said = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    path = folder(tmp_path / "whole", tmp_path / "made", state, quantization_config=said)
+    checkpoint = opened(path, load(ModelSource(str(tmp_path / "whole")), 1 << 34))
+    assert checkpoint.format == "mxfp4"
+    for name, entry in checkpoint.stored.items():
+        assert torch.equal(entry.weight(), truth[name].float()), name
+        coded = f"{name}_blocks" in state
+        assert (entry.format, entry.bits) == (("mxfp4", 4.25) if coded else ("bfloat16", 16))
