@@ -79,17 +79,15 @@ def test_a_16_bit_checkpoint_is_computed_as_its_float32_copy(
 def test_its_own_forward_in_another_dtype(
     family: str, compute: torch.dtype, stored: Callable[..., Path]
 ) -> None:
-    """A block at a time, the model's forward is that of a copy in that dtype; afterwards nothing
-    of it is left."""
+    """A block at a time, the model's forward is that of a copy in that dtype, whose last states
+    become logits in float32; afterwards nothing of it is left."""
     path = stored(family)
     layout = opened(path, compute=str(compute).removeprefix("torch."))
     before = dict(layout.model.named_parameters())
     tokens = torch.arange(2, 12)[None]
     with torch.no_grad(), computing(layout.model, layout.blocks, layout.dtype, compute):
         found = layout.model(tokens, use_cache=False).logits
-    plain = AutoModelForCausalLM.from_pretrained(path, dtype=compute).eval()
-    with torch.no_grad():
-        assert torch.equal(found, plain(tokens, use_cache=False).logits)
+    assert torch.equal(found, tiny.logits_of(path, compute)(tokens))
     after = dict(layout.model.named_parameters())
     assert before.keys() == after.keys()
     assert all(after[name] is parameter for name, parameter in before.items())

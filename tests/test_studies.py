@@ -220,7 +220,8 @@ def test_what_is_not_here_fits_a_tiny_model_of_its_family(
     models = []
     for source, kind in zip(load_study(STUDIES / name).models, families, strict=True):
         tiny.build(kind).config.save_pretrained(tmp_path / kind)
-        models.append({"name": str(tmp_path / kind), "dtype": source.dtype})
+        kept = {"dtype": source.dtype, "compute": source.compute}
+        models.append({"name": str(tmp_path / kind), **kept})
     values = yaml.safe_load((STUDIES / name).read_text(encoding="utf-8"))
     found = costs(Study.model_validate({**values, "models": models, "context": 32}))
     assert [cost and cost.twins for cost in found.values()] == [twins] * len(families)

@@ -31,7 +31,7 @@ from bitlens.kept import Kept
 from bitlens.matrices import Around
 from bitlens.measure import Measured, Measurement
 from bitlens.models.families import FAMILIES
-from bitlens.models.layout import Layout
+from bitlens.models.layout import Layout, blocks_path
 from bitlens.plan import CORPUS, SUBSET, Plan, TokenBatch, make_plan
 from bitlens.records import Value
 from bitlens.sae.sae import Sae
@@ -199,6 +199,37 @@ def listening(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Heard]]:
 def forward(model: nn.Module, batch: TokenBatch) -> Tensor:
     """The model's own forward: `[rows, positions, vocabulary]`."""
     return model(input_ids=batch.tokens, attention_mask=batch.mask, use_cache=False).logits
+
+
+def logits_of(folder: Path, compute: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """By plain transformers: the last states of a model in this dtype, and a float32 copy's norm
+    and unembedding on them."""
+    narrow, wide = (
+        transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        for dtype in (compute, torch.float32)
+    )
+    last = [
+        model.get_submodule(blocks_path(model, model.config.num_hidden_layers))[-1]
+        for model in (narrow, wide)
+    ]
+    states: list[Tensor] = []
+
+    def hear(module: nn.Module, args: Any, output: Any) -> None:
+        states.append(output[0] if isinstance(output, tuple) else output)
+
+    def put(module: nn.Module, args: Any, output: Any) -> Any:
+        state = states.pop().float()
+        return (state, *output[1:]) if isinstance(output, tuple) else state
+
+    last[0].register_forward_hook(hear)
+    last[1].register_forward_hook(put)
+
+    @torch.no_grad()
+    def logits(tokens: Tensor) -> Tensor:
+        narrow(tokens, use_cache=False)
+        return wide(tokens, use_cache=False).logits
+
+    return logits
 
 
 def own_states(model: nn.Module, layout: Layout, batch: TokenBatch) -> dict[str, Tensor]:

@@ -149,8 +149,7 @@ class _Maker:
         everything = [m for group in chosen for _, m in group]
         if self.wanted.kept.has(part):
             for group in chosen:
-                kept = self.wanted.kept([m for _, m in group])
-                _put(block, group, [self._as_kept(result) for result in kept])
+                _put(block, group, self.wanted.kept([m for _, m in group]))
         elif chosen:
             results = self._compressed(block, chosen, calls)
             self.wanted.kept.add(part, everything, results)
@@ -180,12 +179,7 @@ class _Maker:
     def _compress(self, maps: Sequence[Map], sums: "_Sums") -> list[Compressed]:
         inputs, note = sums.inputs(maps[0].name)
         made = self.wanted.compression.compress(maps, self.seed, self._survey, inputs)
-        return [self._as_kept(r, note) for r in made]
-
-    def _as_kept(self, result: Compressed, note: str = "") -> Compressed:
-        """In the dtype that a sweep will compute in: what is calibrated next must see the same."""
-        weight = result.weight.to(self.layout.compute)
-        return replace(result, weight=weight, note="; ".join(filter(None, (result.note, note))))
+        return [replace(r, note="; ".join(filter(None, (r.note, note)))) for r in made]
 
     def _gather(
         self,
@@ -223,8 +217,7 @@ class _Maker:
             module = self.layout.shell.module.get_submodule(m.name)
             if isinstance(module, nn.Embedding):
                 # Looked up in, not multiplied with: of a mixture, a part that needs no data.
-                (one,) = self.wanted.compression.compress([m], self.seed, self._survey)
-                made = [self._as_kept(one)]
+                made = self.wanted.compression.compress([m], self.seed, self._survey)
             else:
                 made = self._compress([m], self._after_the_norm(m, module))
             self.wanted.kept.add(f"shell.{m.name}", [m], made)
@@ -325,6 +318,7 @@ class _Sums:
 def _put(block: Block, group: Sequence[tuple[Place, Map]], results: Sequence[Compressed]) -> None:
     """Into the block's weights, as a twin would have them."""
     for (place, _), result in zip(group, results, strict=True):
-        block.weights[place.key] = place.stored(result.weight)
+        dtype = block.weights[place.key].dtype
+        block.weights[place.key] = place.stored(result.weight.to(dtype))
         if result.activations is not None:
             block.roundings[place.key] = result.activations

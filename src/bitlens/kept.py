@@ -93,7 +93,7 @@ class Kept:
                 pass
 
     def add(self, part: str, maps: Sequence[Map], results: Sequence[Compressed]) -> None:
-        """Keep what became of these maps, in the dtype that it was handed over in."""
+        """Keep what became of these maps."""
         tensors: dict[str, Tensor] = {}
         about: dict[str, Any] = {}
         for map, result in zip(maps, results, strict=True):

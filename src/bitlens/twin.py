@@ -16,6 +16,7 @@ from bitlens.compress.compression import Compressed, Compression, Map
 from bitlens.compress.rule import left_alone
 from bitlens.errors import BitlensError
 from bitlens.matrices import Computed, Source
+from bitlens.models.compute import of_logits
 from bitlens.models.layout import BlockWeights, Layout
 from bitlens.models.run import Block
 from bitlens.models.shell import Entry
@@ -93,15 +94,15 @@ class Twin:
         layout = self.layout
         return Block(layout.callable_block(depth), layout.block_layouts[depth], own, roundings)
 
-    def _compress(self, maps: Sequence[Map]) -> dict[str, Compressed]:
-        """By name, what became of the maps that are targets, in the dtype they compute in."""
+    def _compress(self, maps: Sequence[Map], dtype: torch.dtype) -> dict[str, Compressed]:
+        """By name, what became of the maps that are targets, in the twin's dtype or this one."""
         chosen = [m for m in maps if m.name in self.targets]
         if self.compression is None or self._source is None or not chosen:
             return {}
         text = format(self.compression)
         own: dict[str, Compressed] = {}
         for m, result in zip(chosen, self._source(chosen), strict=True):
-            weight = result.weight.to(self.dtype or self.layout.compute)
+            weight = result.weight.to(self.dtype or dtype)
             own[m.name] = replace(result, weight=weight)
             note = result.note
             if result.activations is not None:
@@ -135,7 +136,7 @@ class Twin:
         for group, places in zip(
             weights.maps, self.layout.block_layouts[depth].groups, strict=True
         ):
-            compressed = self._compress(group)
+            compressed = self._compress(group, self.layout.compute)
             for place, m in zip(places, group, strict=True):
                 if m.name in compressed:
                     result = compressed[m.name]
@@ -153,7 +154,7 @@ class Twin:
                 for name, parameter in self.layout.shell.module.named_parameters():
                     self._cast(parameter.detach(), name)
             for m in self.layout.shell_maps():
-                for name, result in self._compress([m]).items():
+                for name, result in self._compress([m], of_logits(self.layout.compute)).items():
                     own[f"{name}.weight"] = result.weight
             self._shell = own
         return self._shell

@@ -6,7 +6,7 @@ position embeddings, sliding windows) is what each block is then called with; th
 that the last stand-in hands on are what the final norm and the unembedding turn into logits.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bitlens.models.compute import computed
+from bitlens.models.compute import computed, of_logits
 from bitlens.models.rotary import RowByRow, length_dependent
 from bitlens.models.strip import strip
 
@@ -79,7 +79,8 @@ class _StandIn(nn.Module):
 class Shell:
     """The model without its blocks, run by its own forward.
 
-    `compute` is the dtype it runs in; None: in the one it is stored in. What stands before the
+    `compute` is the dtype it runs in, logits always in float32 at least; None: all of it in the one
+    it is stored in. What stands before the
     blocks is cast when they are entered, what stands after them when they are left, and kept
     until the other side is asked for or it is released: never both, because an embedding and an
     unembedding of a large vocabulary are much of a model.
@@ -98,7 +99,7 @@ class Shell:
         self._depth = len(blocks)
         self._compute = compute
         self._stored = next((p.dtype for p in blocks[0].parameters()), torch.float32)
-        self._held: dict[tuple[str, torch.dtype | None], Tensor] = {}
+        self._held: dict[tuple[str, torch.dtype, int], Tensor] = {}
         self._as_tuple = False
         self._until = self._depth - 1
         self._calls: list[Call] = []
@@ -140,12 +141,21 @@ class Shell:
     @property
     def cast_bytes(self) -> int:
         """The most that casting takes at a time for the reference."""
-        return self.cast_bytes_in(self._compute) if self._compute is not None else 0
+        if self._compute is None:
+            return 0
+        entering, leaving = self._sides
+        return max(
+            self._bytes_to_cast(entering, self._compute),
+            self._bytes_to_cast(leaving, of_logits(self._compute)),
+        )
+
+    @property
+    def _sides(self) -> tuple[Set[str], Set[str]]:
+        return self._entering, self._parameters.keys() - self._entering
 
     def cast_bytes_in(self, dtype: torch.dtype) -> int:
-        """The most that casting to this dtype takes at a time."""
-        sides = (self._entering, self._parameters.keys() - self._entering)
-        return max(self._bytes_to_cast(side, dtype) for side in sides)
+        """The most that casting to a twin's own dtype takes at a time."""
+        return max(self._bytes_to_cast(side, dtype) for side in self._sides)
 
     def _bytes_to_cast(self, names: Iterable[str], dtype: torch.dtype) -> int:
         own = {id(self._parameters[name]): self._parameters[name] for name in names}
@@ -157,28 +167,32 @@ class Shell:
     ) -> dict[str, Tensor]:
         """The parameters of one side as they are computed with: a twin's where it has its own."""
         weights = weights or {}
-        if not weights and dtype is None and self._compute is None:
-            return {}
-        names = [n for n in self._parameters if (n in self._entering) == entering]
-        firsts = {n: self._first_name[id(self._parameters[n])] for n in names}
+        wanted = dtype or self._dtype(entering)
+        if wanted is None:
+            return dict(weights)
+        side = self._sides[0 if entering else 1]
+        firsts = {name: self._first_name[id(self._parameters[name])] for name in side}
         # What another twin has cast of this side is still wanted; of the other side it is not.
         here = set(firsts.values())
         self._held = {key: cast for key, cast in self._held.items() if key[0] in here}
         return {
-            name: weights[first] if first in weights else self._cast(first, dtype)
+            name: self._cast(first, weights.get(first), wanted, exactly=dtype is not None)
             for name, first in firsts.items()
         }
 
-    def _cast(self, name: str, dtype: torch.dtype | None) -> Tensor:
-        """A parameter in a twin's dtype, or in that of the reference."""
-        if (name, dtype) not in self._held:
-            parameter = self._parameters[name].detach()
-            if dtype is not None and parameter.is_floating_point():
-                cast = parameter.to(dtype)
-            else:
-                cast = computed(parameter, self._stored, self._compute or parameter.dtype)
-            self._held[(name, dtype)] = cast
-        return self._held[(name, dtype)]
+    def _dtype(self, entering: bool) -> torch.dtype | None:
+        """What the reference computes one side in."""
+        return self._compute if entering or self._compute is None else of_logits(self._compute)
+
+    def _cast(self, name: str, own: Tensor | None, dtype: torch.dtype, exactly: bool) -> Tensor:
+        """A parameter, or a twin's `own` in its place; `exactly`: whatever the family keeps wider
+        is narrowed too."""
+        parameter = self._parameters[name].detach() if own is None else own
+        key = (name, dtype, id(own))
+        if key not in self._held:
+            stored = parameter.dtype if exactly or own is not None else self._stored
+            self._held[key] = computed(parameter, stored, dtype)
+        return self._held[key]
 
     def _at_block(self, depth: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden = args[0] if args else kwargs.pop("hidden_states")
@@ -262,7 +276,7 @@ class Shell:
         the result is `[positions, vocabulary]`.
         """
         dressed = self._dressed(False, weights, dtype)
-        self._injected = hidden[None]
+        self._injected = hidden[None].to(dtype or self._dtype(entering=False) or hidden.dtype)
         self._until = self._depth - 1
         for rotary in self._rotaries.values():
             rotary.lengths = None

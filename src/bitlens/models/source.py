@@ -18,8 +18,8 @@ class ModelSource:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """How weights are held; auto: as the checkpoint is stored."""
     compute: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What is computed in, whatever the weights are stored in. In 16 bits, what that alone changes
-    is measured beside."""
+    """What is computed in, whatever the weights are stored in; logits are always float32. In 16
+    bits, what that alone changes is measured beside."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`; auto: a GPU if there is one."""
     device_map: str | None = None
