@@ -123,3 +123,14 @@ def test_a_missing_expert_is_named(tiny_folder: Callable[..., Path], tmp_path: P
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BitlensError, match="experts"):
         opened(folder)
+
+
+def test_nothing_of_it_is_printed_by_the_library(
+    changed: Callable[[Change], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its table has the file's own names in it, uncleaned."""
+    folder = changed(lambda t: {**t, "\x1b[31mred": t[HEAD][0].clone()})
+    with pytest.raises(BitlensError, match="does not know"):
+        opened(folder)
+    printed = "".join(capfd.readouterr())
+    assert "red" not in printed and "sharded" not in printed

@@ -179,13 +179,17 @@ def whole(source: ModelSource, cls: Any, name: str | None, **arguments: Any) -> 
 def _unreported() -> Iterator[None]:
     """transformers prints a table of what is missing or left over; it is an error here, and the
     names in it are somebody else's."""
+    # Not by its level: at a higher one it looks into other things, and reports on them.
     logger = logging.getLogger("transformers.modeling_utils")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    logger.addFilter(_nothing)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def free_memory(source: ModelSource) -> int:
