@@ -36,7 +36,7 @@ from bitlens.models.files import fingerprint, folder_of, require_files
 from bitlens.models.folder import require_announced
 from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource, name_of
-from bitlens.models.whole import require_complete
+from bitlens.models.whole import require_complete, require_joined
 
 WEIGHTS_SHARE = 0.7
 """Of the memory allowed: models whose weights need more are swept from disk."""
@@ -164,32 +164,45 @@ def _restore_buffers(model: PreTrainedModel, config: Any, source: ModelSource) -
 
 def whole(source: ModelSource, cls: Any, name: str | None, **arguments: Any) -> Any:
     """`from_pretrained`, refused where anything is missing or left over, with the names."""
-    with _unreported():
-        model, report = guarded(
-            source,
-            lambda: cls.from_pretrained(
+
+    def loaded() -> Any:
+        try:
+            return cls.from_pretrained(
                 name, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
-            ),
-        )
-    require_complete(source.name, report)
+            )
+        except RuntimeError:
+            require_joined(source.name, report.said)
+            raise
+
+    with _kept() as report:
+        model, found = guarded(source, loaded)
+    require_complete(source.name, found)
     return model
 
 
+class _Report(logging.Filter):
+    """What transformers would print of a model's tensors, kept instead: names in it are somebody
+    else's."""
+
+    said = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.said += record.getMessage()
+        return False
+
+
 @contextmanager
-def _unreported() -> Iterator[None]:
-    """transformers prints a table of what is missing or left over; it is an error here, and the
-    names in it are somebody else's."""
-    # Not by its level: at a higher one it looks into other things, and reports on them.
-    logger = logging.getLogger("transformers.modeling_utils")
-    logger.addFilter(_nothing)
+def _kept() -> Iterator[_Report]:
+    logger, report = logging.getLogger("transformers.modeling_utils"), _Report()
+    before = logger.level
+    # However quiet it was made; at a higher level it looks into other things, and reports on them.
+    logger.setLevel(logging.INFO)
+    logger.addFilter(report)
     try:
-        yield
+        yield report
     finally:
-        logger.removeFilter(_nothing)
-
-
-def _nothing(record: logging.LogRecord) -> bool:
-    return False
+        logger.removeFilter(report)
+        logger.setLevel(before)
 
 
 def free_memory(source: ModelSource) -> int:

@@ -52,6 +52,20 @@ def require_complete(name: str, report: Mapping[str, Any]) -> None:
         )
 
 
+def require_joined(name: str, report: str) -> None:
+    """`report`: the table that transformers prints, where it could not make one parameter of
+    several tensors (an expert each); what it then raises names none."""
+    rows = [line.split("|") for line in report.splitlines() if "CONVERSION" in line]
+    parameters = [row[0].strip() for row in rows if len(row) > 1]
+    if parameters:
+        raise BitlensError(
+            f"{name} lacks some of the tensors that {listed(parameters)} is made of, or has them "
+            "in other shapes.",
+            _EXPECTED,
+            "fetch all of its files again.",
+        )
+
+
 def listed(names: Collection[str]) -> str:
     """The first few of them, and how many more there are."""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
