@@ -411,13 +411,14 @@ def test_a_model_larger_than_memory_has_the_same_twins(
     twins(made)["rtn:bits=3"].model().save_pretrained(tmp_path / "twin")
     wanted = ["gptq:bits=3", f"checkpoint:{tmp_path / 'twin'}", "prune:match=[rtn:bits=3]", "int8"]
     found = []
-    for memory in (None, "60KB"):
-        monkeypatch.setenv(ENVIRONMENT, str(tmp_path / f"cache {memory}"))
-        settings: dict[str, Any] = {"tokens": 500, "calibration_tokens": 500, "memory": memory}
-        out = tmp_path / f"out {memory}"
+    for share in (1.0, 0.0):
+        monkeypatch.setattr("bitlens.models.load.WEIGHTS_SHARE", share)
+        monkeypatch.setenv(ENVIRONMENT, str(tmp_path / f"cache {share}"))
+        settings: dict[str, Any] = {"tokens": 500, "calibration_tokens": 500}
+        out = tmp_path / f"out {share}"
         store = run(study(*wanted, **settings), out, "audit", lambda line: None)
         manifest = store.manifest()
-        assert manifest["models"][0]["from_disk"] == (memory is not None)
+        assert manifest["models"][0]["from_disk"] == (share == 0)
         matched = {c["name"]: c["passed"] for c in manifest["checks"]}
         assert matched["prune:match=[rtn:bits=3]: matched"] is True
         tables = ("estimates", "coverage")

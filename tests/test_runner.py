@@ -13,7 +13,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
+from bitlens.budget import Budget
 from bitlens.errors import BitlensError
+from bitlens.making import BATCH_TOKENS
 from bitlens.measure import Measurement
 from bitlens.model_audit import SAE_ANALYSES
 from bitlens.models.source import ModelSource
@@ -119,7 +121,7 @@ def small_waves() -> Iterator[None]:
     """So little memory that every batch is a wave of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bitlens.model_audit.BATCH_TOKENS", {"cpu": 64})
-        patch.setattr("bitlens.models.load.WEIGHTS_SHARE", 1e9)
+        patch.setattr(Budget, "room", lambda self, memory: 0)
         yield
 
 
@@ -147,7 +149,7 @@ def in_waves(
 ) -> tuple[Study, dict[str, bytes]]:
     """A study of many waves, and what it leaves where nothing stops it."""
     asked = ("behaviour", "geometry", "lens")
-    study = small(folder, memory="1MB", controls=("noise",), analyses=asked)
+    study = small(folder, controls=("noise",), analyses=asked)
     with small_waves():
         store = run(study, tmp_path_factory.mktemp("whole") / "out", "audit", silent)
     return study, contents(store)
@@ -169,7 +171,7 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(
 def test_what_another_study_left_behind_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
     """A run that stopped in a wave leaves its tallies; another study in the same folder has the
     numbers that it has in a folder of its own."""
-    asked = {"controls": (), "analyses": ("behaviour",), "memory": "1MB"}
+    asked = {"controls": (), "analyses": ("behaviour",)}
     first = small(folder, compressions=("rtn:bits=3",), **asked)
     second = small(folder, compressions=("prune:sparsity=0.4",), **asked)
     with small_waves():
@@ -196,19 +198,29 @@ def test_a_run_that_stops_at_its_end_has_no_manifest(
 
 
 def test_memory_changes_no_digit(folder: Path, tmp_path: Path) -> None:
-    """Estimates are the same bytes whether the sweep takes one wave or many."""
+    """Estimates are the same bytes whether the sweep takes one wave or many; so little memory that
+    a batch does not fit is refused with the least that does, and that is enough."""
     one = run(small(folder), tmp_path / "one", "audit", silent)
+    with pytest.raises(BitlensError, match="1MB is too little to audit tiny-llama") as refused:
+        run(small(folder, memory="1MB"), tmp_path / "none", "audit", silent)
+    least = refused.value.remedy.split()[1].rstrip(",")
     lines: list[str] = []
-    many = run(small(folder, memory="536MB"), tmp_path / "many", "audit", lines.append)
-    assert not any("1 wave," in line for line in lines)
+    many = run(small(folder, memory=least), tmp_path / "many", "audit", lines.append)
+    assert any("forwards' worth" in line and " 1 wave." not in line for line in lines)
+    assert any(line.startswith("Memory, at its peak about") for line in lines)
     same = "estimates.parquet"
     assert contents(one)[same] == contents(many)[same]
 
 
-def test_model_larger_than_memory_is_swept_from_disk(folder: Path, tmp_path: Path) -> None:
+def test_model_larger_than_memory_is_swept_from_disk(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With blocks on disk and a wave for every batch, the estimates are the same bytes."""
     loaded = run(small(folder), tmp_path / "loaded", "audit", silent)
-    streamed = run(small(folder, memory="40KB"), tmp_path / "disk", "audit", silent)
+    monkeypatch.setattr("bitlens.models.load.WEIGHTS_SHARE", 0)
+    with small_waves():
+        monkeypatch.setattr("bitlens.model_audit.BATCH_TOKENS", BATCH_TOKENS)
+        streamed = run(small(folder), tmp_path / "disk", "audit", silent)
     assert streamed.manifest()["models"][0]["from_disk"]
     assert not loaded.manifest()["models"][0]["from_disk"]
     assert contents(loaded)["estimates.parquet"] == contents(streamed)["estimates.parquet"]
@@ -482,3 +494,27 @@ def test_where_nothing_is_predicted_is_a_reason(folder: Path, tmp_path: Path) ->
             "",
             silent,
         )
+
+
+NO_MEMORY = (
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError("Unable to allocate 3.65 GiB for an array"),
+    torch.OutOfMemoryError("CUDA out of memory."),
+    OSError(12, "Cannot allocate memory"),
+)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+def test_memory_that_runs_out_is_an_error_of_the_user(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """On a GPU or a CPU, whoever notices: which model, and what to do; in a study its reason."""
+
+    def dies(self: Measurement) -> None:
+        raise error
+
+    monkeypatch.setattr(Measurement, "values", dies)
+    asked = {"compressions": ("rtn:bits=3",), "controls": (), "analyses": ("behaviour",)}
+    with pytest.raises(BitlensError, match="tiny-llama ran out of memory") as caught:
+        run(small(folder, **asked), tmp_path / "out", "audit", silent)
+    assert "--memory" in caught.value.remedy

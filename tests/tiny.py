@@ -291,7 +291,7 @@ def readings(swept: Sweep) -> Readings:
     for step in steps(swept):
         for stream, sites in step.readings.items():
             for name in sites:
-                if name != "final":
+                if name != "final" and stream not in step.again:
                     found.setdefault((stream, name, step.batch.number), []).append(sites[name])
     return {key: torch.cat(parts) for key, parts in found.items()}
 

@@ -119,16 +119,15 @@ class Reading:
                 self.hidden_bytes,
                 bar.update,
             )
-            done = 0
+            done = dict.fromkeys(found, 0)
             for wave in sweep.waves:
                 for step in sweep.run(wave):
                     _refuse_failed(sweep)
-                    if not any(self.place in read for read in step.readings.values()):
-                        continue
-                    for name, rows in found.items():
-                        values = step.readings[name][self.place].flatten(0, 1)[step.index]
-                        rows[done : done + len(values)] = values
-                    done += len(step.index)
+                    for name, read in step.readings.items():
+                        if self.place in read and name not in step.again:
+                            values = read[self.place].flatten(0, 1)[step.index]
+                            found[name][done[name] : done[name] + len(values)] = values
+                            done[name] += len(values)
         for name, rows in found.items():
             _refuse_infinite(name, rows, self.place)
         return found

@@ -64,6 +64,11 @@ class CheckpointTwin(Twin):
         """No other twin shares its embedding."""
         return f"{self.compression}"
 
+    @property
+    def held_bytes(self) -> int:
+        """All of it: it is a model of its own."""
+        return sum(p.numel() * p.element_size() for p in self.checkpoint.model.parameters())
+
     def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:
         """What its blocks are called with."""
         return self._own_shell.enter(tokens, mask)

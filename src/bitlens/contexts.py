@@ -168,7 +168,7 @@ def _read(
         for step in sweep.run(wave):
             for name, readings in step.readings.items():
                 for p in placed:
-                    if p.site in readings:
+                    if p.site in readings and name not in step.again:
                         values = readings[p.site].flatten(0, 1)[step.index]
                         found = _codes_of(p, values.float(), sorted(latents[p.sae.label]))
                         for place, row in _by_row(step.batch.document[step.index]):

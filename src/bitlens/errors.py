@@ -1,5 +1,6 @@
 """The errors a user can meet: what was found, what was expected, what to do."""
 
+import errno
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -34,6 +35,19 @@ def failed(what: str, reason: str) -> BitlensError:
         expected or "weights with which every block computes finite numbers.",
         remedy or "more bits or smaller groups for it, or the others without it.",
     )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Does this say that there is no memory left, on a GPU, on a CPU or for this process?"""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    # torch and the loader of libraries have no type of error for it.
+    return any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory")
 
 
 def told(error: BaseException) -> str:

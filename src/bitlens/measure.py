@@ -151,8 +151,8 @@ class Measurement:
 
     def _tally(self, step: Step, tallies: dict[Key, Tally]) -> None:
         """Every pair of this step into its tally. Readings are flattened once a stream."""
-        flat: dict[tuple[str, str], Reading] = {}
-        sampled: set[Key] = set()
+        flat: dict[tuple[str, str], Reading] = step.shared.setdefault("flat", {})
+        sampled: set[Key] = step.shared.setdefault("sampled", set())
 
         def reading(stream: str, name: str) -> Reading:
             if (stream, name) not in flat:
@@ -166,10 +166,9 @@ class Measurement:
                         self._sample_path(step, comparison, tallies, sampled)
                     else:
                         self._tally_one(step, comparison, reading, tallies, sampled)
-            if self.sweep.stream(stream).source != REFERENCE:
-                # Only readings of the reference and its forks serve more than one stream.
-                for key in [k for k in flat if k[0] == stream]:
-                    del flat[key]
+            # Only readings of the reference and its forks serve more than one twin.
+            for key in [k for k in flat if self.sweep.stream(k[0]).source != REFERENCE]:
+                del flat[key]
 
     def _tally_one(
         self,

@@ -13,6 +13,7 @@ from bitlens.analyses.analysis import Analysis, Reader, Shown
 from bitlens.analyses.features import Features
 from bitlens.analyses.survival import PLACES
 from bitlens.analyses.transfer import Splice, Transfer
+from bitlens.budget import Budget, budget
 from bitlens.checks import about_change, about_documents, about_layout, about_tokens, check_forward
 from bitlens.comparison import Comparison, comparisons
 from bitlens.contexts import contexts
@@ -41,10 +42,8 @@ from bitlens.targets import try_compression
 
 FREE_SHARE = 0.5
 """Of the free memory, when --memory does not say."""
-PATTERN_BYTES = 1 << 30
-"""Of all streams' attention patterns in a batch."""
-WORKSPACE = 1 << 29
-"""Bytes left for what a block, a tally and a few logits need while they are worked on."""
+PATTERN_BYTES = 1 << 27
+"""Of one stream's attention patterns in a batch, or those of one window where that is more."""
 
 MEASURING = 4
 """What all that is measured of a forward costs at most, in forwards: `benchmarks/sweep.py`."""
@@ -114,6 +113,7 @@ class Audit:
     def run(self, done: Done) -> None:
         """Compute what is missing and add to the manifest how everything ended."""
         wanted = sides(self.study, self.layout)
+        self._require_memory(wanted)
         self.making = Making(
             self.study,
             self.loaded,
@@ -247,8 +247,7 @@ class Audit:
         if self.loaded.model.config._attn_implementation != "eager":
             return most
         heads = int(self.layout.config.num_attention_heads)
-        streams = 1 + len(sides(self.study, self.layout))
-        return min(most, PATTERN_BYTES // (4 * heads * self.corpus.context * streams))
+        return min(most, PATTERN_BYTES // (4 * heads * self.corpus.context))
 
     @cached_property
     def own(self) -> dict[str, tuple[Corpus, int]]:
@@ -316,7 +315,11 @@ class Audit:
         needed = {text: self.twins[text] for text, _ in missing}
         identity = Cell("", "", "", self.seed, {"cells": sorted(self.cells[k].id for k in missing)})
         plan = self.plan(self.own)
-        room = self._hidden_bytes(len(needed))
+        shells = sum(twin.held_bytes for twin in needed.values())
+        needs = self._budget(asked, plan, shells)
+        if self.study.memory:
+            needs.require(self.memory, self.loaded.name, self.study.memory)
+        room = needs.room(self.memory)
         with _progress(self.layout) as advance:
             partial = self.store.partial / identity.id
             measurement = Measurement(
@@ -331,7 +334,10 @@ class Audit:
             tokens = sum(b.tokens.numel() for b in measurement.sweep.batches)
             measurement.pace = Pace(tokens, self._seconds(measurement.sweep.forwards()))
             advance.expect(measurement.sweep.forwards(), tokens)
-            self._say_cost(measurement, [s for s in wanted if s.text in needed], plan, tokens)
+            hidden = self._say_cost(
+                measurement, [s for s in wanted if s.text in needed], plan, tokens
+            )
+            self.say(needs.said(hidden))
             values, shown = _collect(measurement)
         self._lose(measurement.sweep.failed)
         self._contexts(shown, {side.text for side in wanted if not side.control}, room)
@@ -373,27 +379,22 @@ class Audit:
         for text, table in made.items():
             shown[(text, "features")]["contexts"] = [table]
 
-    def _hidden_bytes(self, twins: int) -> int:
-        """What is left for hidden states after weights, one block a twin and room to work."""
-        layout = self.layout
-        block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
-        taken = block * layout.compute.itemsize * (twins + 1) + WORKSPACE
-        dtypes = {twin.dtype for twin in self.twins.values() if twin.dtype is not None}
-        taken += layout.shell.cast_bytes + sum(map(layout.shell.cast_bytes_in, dtypes))
-        if layout.compute != layout.dtype:
-            # The block under way as it is stored, where it is read from disk.
-            taken += block * layout.dtype.itemsize * self.loaded.offloaded
-        if self.study.memory:
-            taken += sum(
-                p.numel() * p.element_size()
-                for p in layout.model.parameters()
-                if p.device.type != "meta"
-            )
-        return max(0, self.memory - taken)
+    def _budget(self, wanted: Sequence[Comparison], plan: Plan, shells: int) -> Budget:
+        saes = [fitted.placed.sae for fitted in self.fitted]
+        return budget(self.layout, wanted, plan, saes, shells, self.loaded.offloaded)
+
+    def _require_memory(self, wanted: Sequence[Side]) -> None:
+        """Before anything is compressed: is what is allowed enough for all of it?"""
+        texts = [side.text for side in wanted]
+        asked = comparisons(self.analyses, texts, self.sites, self.own)
+        if self.study.memory and asked:
+            needed = self._budget(asked, self.plan(self.own), 0)
+            needed.require(self.memory, self.loaded.name, self.study.memory)
 
     def _say_cost(
         self, measurement: Measurement, wanted: Sequence[Side], plan: Plan, tokens: int
-    ) -> None:
+    ) -> int:
+        """What it will take; and the bytes of hidden states of the largest wave."""
         sweep = measurement.sweep
         parameters = sum(p.numel() for p in self.layout.model.parameters())
         controls = sum(side.control for side in wanted)
@@ -407,9 +408,9 @@ class Audit:
             f"{plan.sets[CORPUS].documents} documents{own}, {read:,} tokens: "
             f"{sweep.forwards():.1f} forwards' worth of work "
             f"({work / 1e12:,.1f} TFLOP{self._about(tokens * sweep.forwards())}), "
-            f"{len(waves)} wave{'s' * (len(waves) > 1)}, hidden states up to "
-            f"{peak / 1e9:.2f} GB."
+            f"{len(waves)} wave{'s' * (len(waves) > 1)}."
         )
+        return peak
 
     def _seconds(self, forwards: float) -> float | None:
         """What a token takes through everything; None: not known."""

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitlens.budget import LOGITS, WORK
 from bitlens.compress import parse
 from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.compression import Compression
 from bitlens.data import code_prompts, hub
 from bitlens.errors import BitlensError
 from bitlens.making import BATCH_TOKENS
-from bitlens.model_audit import WORKSPACE
 from bitlens.models.compute import dtype_of
 from bitlens.models.layout import Layout
 from bitlens.models.outline import outline
@@ -27,6 +27,7 @@ from bitlens.report.wording import size
 from bitlens.sae.hub import is_release
 from bitlens.sides import sides
 from bitlens.study import Study
+from bitlens.sweep import logits_chunk
 from bitlens.targets import try_compression
 
 _UNITS = (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3))
@@ -131,7 +132,8 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     around = weights - sum(p.numel() for b in layout.blocks for p in b.parameters())
     each, used = layout.dtype.itemsize, layout.compute.itemsize
     batch = BATCH_TOKENS.get(source.device.partition(":")[0], BATCH_TOKENS["cpu"])
-    room = block * used * (len(wanted) + 1) + layout.shell.cast_bytes + WORKSPACE
+    room = block * used * (len(wanted) + 1) + layout.shell.cast_bytes + WORK
+    room += LOGITS * logits_chunk(layout.vocabulary, layout.config) * layout.vocabulary * 4
     room += batch * layout.width * 4 * (len(wanted) + 2)
     return Cost(
         weights,

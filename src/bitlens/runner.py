@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bitlens.calibration import say_unread
-from bitlens.errors import BitlensError, failed
+from bitlens.errors import BitlensError, failed, out_of_memory
 from bitlens.estimate import contrasts, estimates
 from bitlens.manifest import Done, cell_entry, make_manifest, run_record
 from bitlens.model_audit import Audit
@@ -60,15 +58,12 @@ def _run(
         for seed in study.seeds:
             try:
                 Audit(study, source, seed, store, say, keep_going).run(done)
-            except torch.OutOfMemoryError as error:
-                if not keep_going:
-                    raise _out_of_memory(source) from error
-                _record_failure(study, source, seed, str(_out_of_memory(source)), done)
             except Exception as error:
+                refused = _no_memory(source) if out_of_memory(error) else error
                 # One model that cannot be audited, for whatever reason, stops no other.
                 if not keep_going:
-                    raise
-                reason = str(error) if isinstance(error, BitlensError) else repr(error)
+                    raise refused from None if refused is error else error
+                reason = str(refused) if isinstance(refused, BitlensError) else repr(error)
                 _record_failure(study, source, seed, reason, done)
     if not any(cell["status"] == "done" for cell in done.cells):
         reasons = sorted({cell["reason"] for cell in done.cells})
@@ -121,7 +116,7 @@ def _refuse_namesakes(study: Study) -> None:
             )
 
 
-def _out_of_memory(source: ModelSource) -> BitlensError:
+def _no_memory(source: ModelSource) -> BitlensError:
     return BitlensError(
         f"{source.name} ran out of memory.",
         "room for the weights, one block for every twin and the hidden states of a wave.",

@@ -8,7 +8,7 @@ block is handed out when the block runs. Streams that fork from another share it
 import ctypes
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -72,6 +72,11 @@ class Step:
     they are asked for, because those of all streams at once would not fit."""
     index: Tensor
     """`[n]`: flattened positions to look at; for logits, the rows of the reading in order."""
+    again: frozenset[str] = frozenset()
+    """Streams that an earlier step of this batch and depth held already: the reference's stand
+    beside one twin's after another."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """What is made of those, for all steps of the batch and depth."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ class Sweep:
                 continue
             blocks = self._blocks(depth)
             for batch in wave:
-                yield self._step(depth, batch, blocks, hidden, calls)
+                yield from self._steps(depth, batch, blocks, hidden, calls)
             # Before the next blocks are made: one block a twin is what fits.
             del blocks
             _return_memory()
@@ -201,37 +206,54 @@ class Sweep:
         for twin in self.twins.values():
             twin.release()
 
-    def _step(
+    def _steps(
         self,
         depth: int,
         batch: TokenBatch,
         blocks: Mapping[str, Block],
         hidden: Hidden,
         calls: Mapping[tuple[str, int], tuple[Call, ...]],
-    ) -> Step:
-        """Every stream through one block on one batch."""
-        readings: dict[str, dict[str, Tensor]] = {}
+    ) -> Iterator[Step]:
+        """Every stream through one block on one batch: those of the reference, then one twin's
+        after another's, because what is read of all at once would not fit."""
         outputs: dict[str, Tensor] = {}
-        for stream in self._active(depth, batch):
-            source = stream.weights_at(depth)
-            states = self._before(stream, depth, batch, hidden)
-            call = calls[(self.twins[source].entry_key, batch.number)][depth]
-            sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
-            edits = {}
-            if stream.edit is not None and stream.start == depth and not stream.edit.between:
-                edits = {site(stream.edit.site).kind: partial(stream.edit.at, batch.index)}
-            read, outputs[stream.name] = blocks[source](states, call, sites, batch.mask, edits)
-            # Blocks may live on several devices; what is read of them comes together on one.
-            readings[stream.name] = {s: v.to(batch.tokens.device) for s, v in read.items()}
-        self.progress(batch.tokens.numel() * len(outputs))
+
+        def read(streams: Sequence[Stream]) -> dict[str, dict[str, Tensor]]:
+            readings: dict[str, dict[str, Tensor]] = {}
+            for stream in streams:
+                source = stream.weights_at(depth)
+                states = self._before(stream, depth, batch, hidden)
+                call = calls[(self.twins[source].entry_key, batch.number)][depth]
+                sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
+                edits = {}
+                if stream.edit is not None and stream.start == depth and not stream.edit.between:
+                    edits = {site(stream.edit.site).kind: partial(stream.edit.at, batch.index)}
+                found, output = blocks[source](states, call, sites, batch.mask, edits)
+                self._look_for_overflow(stream.name, output, depth, batch)
+                outputs[stream.name] = output
+                # Blocks may live on several devices; what is read of them comes together on one.
+                readings[stream.name] = {s: v.to(batch.tokens.device) for s, v in found.items()}
+            self.progress(batch.tokens.numel() * len(readings))
+            return readings
+
+        active = self._active(depth, batch)
+        by_source: dict[str, list[Stream]] = {}
+        for stream in active:
+            by_source.setdefault(stream.source, []).append(stream)
+        reference = read(by_source.pop(REFERENCE, []))
+        again: frozenset[str] = frozenset()
+        shared: dict[str, Any] = {}
+        for streams in by_source.values() or [[]]:
+            readings = reference | read(streams)
+            yield Step(batch, depth, readings, batch.index, again, shared)
+            del readings
+            again = frozenset(reference)
         # Only now: a fork reads its parent's states from before this block.
-        for stream in self._active(depth, batch):
+        for stream in active:
             if stream.stop is None or depth + 1 < stream.stop:
                 hidden[(stream.name, batch.number)] = outputs[stream.name]
             else:
                 hidden.pop((stream.name, batch.number), None)
-        self._look_for_overflow(outputs, depth, batch)
-        return Step(batch, depth, readings, batch.index)
 
     def _before(self, stream: Stream, depth: int, batch: TokenBatch, hidden: Hidden) -> Tensor:
         """A stream's states before a block, or before the unembedding."""
@@ -242,17 +264,14 @@ class Sweep:
             return states
         return stream.edit.at(batch.index, states)
 
-    def _look_for_overflow(
-        self, outputs: Mapping[str, Tensor], depth: int, batch: TokenBatch
-    ) -> None:
-        """Which streams are no longer finite? A twin's numbers then have a reason instead of a
-        value; without a finite reference there is nothing to compare with."""
-        for name, states in outputs.items():
-            if torch.isfinite(states.sum(dtype=torch.float32)):
-                continue
-            if name == REFERENCE:
-                raise _not_finite(states, depth, batch)
-            self.overflowed.setdefault(name, f"resid.{depth}")
+    def _look_for_overflow(self, name: str, states: Tensor, depth: int, batch: TokenBatch) -> None:
+        """Is a stream still finite? A twin's numbers then have a reason instead of a value;
+        without a finite reference there is nothing to compare with."""
+        if torch.isfinite(states.sum(dtype=torch.float32)):
+            return
+        if name == REFERENCE:
+            raise _not_finite(states, depth, batch)
+        self.overflowed.setdefault(name, f"resid.{depth}")
 
     def _on(self, batch: TokenBatch) -> list[Stream]:
         """The streams that run on a batch and have lost no twin they need."""

@@ -84,6 +84,15 @@ class Twin:
         """`[n, width]` after the last block to `[n, vocabulary]`."""
         return self.layout.shell.leave(states, self.shell_weights(), self.dtype)
 
+    @property
+    def held_bytes(self) -> int:
+        """Of its own embedding and unembedding: what it keeps for the run, and what it casts at a
+        time."""
+        shell = self.layout.shell
+        cast = 0 if self.dtype is None else shell.cast_bytes_in(self.dtype)
+        made = sum(m.weight.numel() for m in self.layout.shell_maps() if m.name in self.targets)
+        return cast + made * (self.dtype or self.layout.compute).itemsize
+
     def release(self) -> None:
         """Let go of what was cast to enter or to leave; it is cast again when it is needed."""
         self.layout.shell.release()

@@ -14,13 +14,19 @@ from bitlens.cli.results import export, insights, report
 from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.studies import study
 from bitlens.cli.terminal import on_terminal, say
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, out_of_memory
 from bitlens.home import lend_home
 
 REFUSED = 2
 """A mistake that the user can mend, as a shell's own."""
 INTERRUPTED = 130
 """What a shell expects of a program that was stopped by Ctrl-C."""
+
+NO_MEMORY = BitlensError(
+    "There is no memory left.",
+    "room for the model, and to work.",
+    "a smaller model or shorter texts, fewer things at once, or a machine with more.",
+)
 
 app = typer.Typer(
     help="What of a language model's interpretable structure survives compression, where does "
@@ -75,6 +81,11 @@ def _run() -> int | str | None:
         app(prog_name="bitlens")
     except BitlensError as error:
         say(str(error), err=True)
+        return REFUSED
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        say(str(NO_MEMORY), err=True)
         return REFUSED
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

@@ -1,0 +1,227 @@
+"""How much memory does a sweep take at its peak, and what is left of it for hidden states?
+
+Added up beforehand from shapes, part by part, each at its largest. What grows with the text is
+the hidden states, which waves bound, and the tokens themselves.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bitlens.comparison import Comparison, streams
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.models.sites import site
+from bitlens.plan import Plan, TokenBatch
+from bitlens.readings import Pair, Reading
+from bitlens.report.wording import size
+from bitlens.sae.sae import Sae
+from bitlens.sweep import REFERENCE, logits_chunk
+
+FLOAT = 4
+"""Bytes of a number that is computed with."""
+WORK = 96 << 20
+"""Of what Python, its libraries and their buffers take besides."""
+COPIES = 4
+"""Float copies of a group of matrices while it is compressed."""
+LOGITS = 10
+"""Copies of a chunk of logits: as they are, as log-probabilities and as probabilities of two
+streams, what lies between them, and the chunk before."""
+PATTERNS = 8
+"""Copies of a batch's attention: scores, masked and softened; of two streams, and what lies between
+them."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes at the peak of a sweep, by what takes them; hidden states apart."""
+
+    parts: Mapping[str, int]
+    smallest: int
+    """Of the hidden states of one batch, below which no wave goes."""
+
+    @property
+    def taken(self) -> int:
+        return sum(self.parts.values())
+
+    @property
+    def least(self) -> int:
+        return self.taken + self.smallest
+
+    def room(self, memory: int) -> int:
+        """Bytes left for the hidden states of a wave."""
+        return max(0, memory - self.taken)
+
+    def said(self, hidden: int) -> str:
+        """Expected at the peak: each part, hidden states of a wave with them."""
+        parts = {**self.parts, "hidden states": hidden}
+        named = ", ".join(f"{name} {size(n)}" for name, n in parts.items() if n >= 5e6)
+        return f"Memory, at its peak about {size(self.taken + hidden)}: {named}."
+
+    def require(self, memory: int, model: str, text: str) -> None:
+        """BitlensError where the memory allowed, as `text`, is less than the least that works."""
+        if self.least <= memory:
+            return
+        largest = sorted(self.parts.items(), key=lambda part: -part[1])[:3]
+        raise BitlensError(
+            f"--memory {text} is too little to audit {model}: "
+            f"{', '.join(f'{name} {size(n)}' for name, n in largest)}.",
+            f"{size(self.least)} or more, with one batch a wave.",
+            f"--memory {-(-self.least // 10**6)}MB, fewer compressions or a shorter --context.",
+        )
+
+
+def budget(
+    layout: Layout,
+    wanted: Sequence[Comparison],
+    plan: Plan,
+    saes: Sequence[Sae] = (),
+    shells: int = 0,
+    offloaded: bool = False,
+) -> Budget:
+    """What a sweep for these comparisons takes. `shells`: bytes of embeddings and unembeddings
+    that twins have of their own."""
+    read = {c.read for c in wanted}
+    batches = [b for b in plan.batches if b.documents in read]
+    twins = len({c.twin for c in wanted})
+    parts = {
+        "weights": _weights(layout) + sum(_bytes(sae) for sae in saes),
+        "blocks": _blocks(layout, twins, offloaded),
+        "embeddings": layout.shell.cast_bytes + shells,
+        "a batch": max(_batch(layout, wanted, b) for b in batches),
+        "logits": _logits(layout, wanted),
+        "tallies": _tallies(layout, wanted, plan, batches),
+        "samples": _samples(layout, wanted, plan),
+        "tokens": sum(b.tokens.numel() for b in plan.batches) * 80,
+        "room to work": WORK,
+    }
+    return Budget(parts, max(hidden_bytes(layout, wanted, b) for b in batches))
+
+
+def hidden_bytes(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:
+    """As `Sweep.hidden_bytes` has it."""
+    running = [s for s in streams(wanted) if batch.subset or not s.subset]
+    kept = sum(1 for s in running if s.stop is None or s.stop - s.start > 1)
+    return batch.tokens.numel() * layout.width * FLOAT * (kept + 1)
+
+
+def _bytes(sae: Sae) -> int:
+    tensors = (sae.w_enc, sae.w_dec, sae.w_gate)
+    return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+
+def _weights(layout: Layout) -> int:
+    """Those that lie in memory."""
+    own = {id(p): p for p in layout.model.parameters() if p.device.type != "meta"}
+    return sum(p.numel() * p.element_size() for p in own.values())
+
+
+def _blocks(layout: Layout, twins: int, offloaded: bool) -> int:
+    """A block of every twin, the reference's where it is not what lies in memory, and what making
+    one takes."""
+    block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
+    used = layout.compute.itemsize
+    own = twins + (offloaded or layout.compute != layout.dtype)
+    stored = block * layout.dtype.itemsize * offloaded
+    groups = (
+        sum(m.weight.numel() for m in group)
+        for group in layout.maps(0, {n: p.detach() for n, p in layout.blocks[0].named_parameters()})
+    )
+    return block * used * own + stored + COPIES * FLOAT * max(groups, default=0)
+
+
+def _batch(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:
+    """What a block computes with, what is read of it, and all streams' outputs."""
+    rows, length = batch.tokens.shape
+    outputs = sum(
+        min(p.shape) if p.ndim == 2 else p.shape[-1] for p in layout.blocks[0].parameters()
+    )
+    wide = max((max(p.shape) for p in layout.blocks[0].parameters()), default=0)
+    work = rows * length * FLOAT * (outputs + 4 * wide + 12 * layout.width)
+    work += rows * length * FLOAT * layout.width * len(streams(wanted))
+    heads = int(getattr(layout.config, "num_attention_heads", 1))
+    if layout.config._attn_implementation == "eager":
+        return work + PATTERNS * rows * heads * length * length * FLOAT
+    # A mask for every batch of a wave, and of a chunk of queries what they attend to.
+    return work + rows * length * length
+
+
+def _logits(layout: Layout, wanted: Sequence[Comparison]) -> int:
+    """A few positions at a time; those of forks besides."""
+    if not any("logits" in c.sites or c.analysis.lens for c in wanted):
+        return 0
+    chunk = logits_chunk(layout.vocabulary, layout.config) * layout.vocabulary * FLOAT
+    forks = max(len(c.forks) for c in wanted)
+    lens = sum(1 for c in wanted if c.analysis.lens)
+    return chunk * (LOGITS + 2 * forks + lens)
+
+
+def _tallies(
+    layout: Layout, wanted: Sequence[Comparison], plan: Plan, batches: Sequence[TokenBatch]
+) -> int:
+    """Of the depth that has most, once as they are and once as they are written or finished."""
+    by_depth: dict[int, int] = {}
+    known: dict[tuple[str, str, str], int] = {}
+    for c in wanted:
+        for name in () if c.analysis.lens else c.sites:
+            kind = name if c.analysis.beside_local else site(name).kind
+            key = (c.analysis.name, c.documents, kind)
+            if key not in known:
+                known[key] = _tally(layout, c, name, plan, batches)
+            depth = layout.depth if name == "logits" else site(name).depth
+            by_depth[depth] = by_depth.get(depth, 0) + known[key]
+    return 2 * max(by_depth.values(), default=0) + max(known.values(), default=0)
+
+
+@torch.no_grad()
+def _tally(
+    layout: Layout, c: Comparison, name: str, plan: Plan, batches: Sequence[TokenBatch]
+) -> int:
+    """Of one comparison at one site: as large for one position as for any number."""
+    batch = next((b for b in batches if b.documents == c.read and len(b.logits_index)), None)
+    if batch is None:
+        return 0
+    at = plan.positions_of(batch, batch.logits_index[:1], c.documents)
+    if name == "logits":
+        values = torch.zeros(1, layout.vocabulary)
+    elif site(name).kind == "pattern":
+        values = torch.zeros(1, int(layout.config.num_attention_heads), 1, 1)
+    else:
+        values = torch.zeros(1, layout.width)
+    values = values.to(layout.device)
+    index = torch.zeros(1, dtype=torch.int64, device=layout.device)
+
+    def reading() -> Reading:
+        return Reading(values, index if values.ndim == 4 else None)
+
+    forks = {who: reading() for who in c.forks}
+    alone = reading() if name in c.alone else None
+    pair = Pair(name, c.item, reading(), reading(), at, lambda size: size, forks, alone)
+    return sum(t.numel() * t.element_size() for t in c.analysis.tally(pair).tensors().values())
+
+
+def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
+    """Sampled positions of every stream at one depth; of a lens, at all of them."""
+    heads = int(getattr(layout.config, "num_attention_heads", 1))
+    longest = max(b.tokens.shape[1] for b in plan.batches)
+    rows: dict[tuple[str, str, str], int] = {}
+    for c in wanted:
+        positions = len(plan.sets[c.documents].keys[False])
+        for stream in (REFERENCE, c.stream):
+            if c.analysis.lens:
+                size = min(c.analysis.sampled(positions), positions)
+                rows[(stream, "lens", "")] = size * layout.width * len(c.sites)
+            elif c.analysis.sample:
+                size = min(c.analysis.sample, positions)
+                wide = heads * longest if c.analysis.patterns else layout.width
+                depths: dict[int, int] = {}
+                for name in c.sites:
+                    depth = layout.depth if name == "logits" else site(name).depth
+                    depths[depth] = depths.get(depth, 0) + 1
+                key = (stream, f"{c.analysis.sample}", c.documents)
+                rows[key] = max(size * wide * max(depths.values()), rows.get(key, 0))
+    # Of one site, products of every two positions besides.
+    most = max(len(of.keys[False]) for of in plan.sets.values())
+    largest = min(most, max(c.analysis.sample for c in wanted))
+    return FLOAT * (sum(rows.values()) + 8 * largest**2)
