@@ -1,5 +1,6 @@
 """What a study needs and costs, told from names and configurations."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
+from bitlens.budget import LOGITS, WORK
 from bitlens.errors import BitlensError
-from bitlens.model_audit import WORKSPACE
 from bitlens.outlook import absent, costs, from_the_hub, table
 from bitlens.study import Study
 
@@ -69,7 +70,10 @@ def test_cost_by_hand(llama: Path) -> None:
     assert (cost.weight_bytes, cost.twins) == (4 * cost.parameters, 1)
     assert cost.flop == 2 * (3 * 36_864 + 128 * 64)
     assert cost.kept_bytes - cost.least_bytes == 4 * 3 * 36_992
-    assert cost.kept_bytes - cost.weight_bytes == (2 * 36_992 * 4 + WORKSPACE + 1024 * 64 * 4 * 3)
+    positions = json.loads((llama / "config.json").read_text())["max_position_embeddings"]
+    logits = LOGITS * min(positions, 1024) * 128 * 4
+    states = 1024 * 64 * 4 * 3
+    assert cost.kept_bytes - cost.weight_bytes == 2 * 36_992 * 4 + WORK + logits + states
     row = table(study(llama, "rtn:bits=4", tokens=1000)).rows[0]
     assert cost.flop == 237_568
     assert row[4] == "475 MFLOP"

@@ -511,3 +511,24 @@ def test_an_edit_leaves_padding_and_first_positions_alone() -> None:
     assert seen == [(len(batch.index), layout.width)]
     assert torch.equal(edited[others], clean[others]) and others.any()
     assert not edited[batch.index].any()
+
+
+def test_what_is_read_of_one_twin_is_gone_before_the_next_runs() -> None:
+    """Attention patterns of all twins at once would not fit: at most the reference's and one
+    twin's stand side by side, and the reference's are the same for all."""
+    layout = tiny.eager("llama")
+    twins = {f"twin {bits}": tiny.twin(layout, f"rtn:bits={bits}") for bits in (2, 3, 4)}
+    swept = tiny.sweep(layout, [tiny.batch([9, 7])], ["pattern.1"], twins)
+    alive: dict[str, weakref.ref[Tensor]] = {}
+    reference: list[Tensor] = []
+    for step in swept.run(swept.batches):
+        if "pattern.1" in step.readings.get(REFERENCE, {}):
+            assert len(step.readings) == 2
+            assert (REFERENCE in step.again) == bool(reference)
+            reference.append(step.readings[REFERENCE]["pattern.1"])
+            assert reference[-1] is reference[0]
+            assert not any(pattern() is not None for pattern in alive.values())
+            (name,) = step.readings.keys() - {REFERENCE}
+            alive[name] = weakref.ref(step.readings[name]["pattern.1"])
+        del step
+    assert alive.keys() == twins.keys()

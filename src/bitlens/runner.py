@@ -61,8 +61,10 @@ def _run(
             except Exception as error:
                 refused = _no_memory(source) if out_of_memory(error) else error
                 # One model that cannot be audited, for whatever reason, stops no other.
+                if not keep_going and refused is error:
+                    raise
                 if not keep_going:
-                    raise refused from None if refused is error else error
+                    raise refused from error
                 reason = str(refused) if isinstance(refused, BitlensError) else repr(error)
                 _record_failure(study, source, seed, reason, done)
     if not any(cell["status"] == "done" for cell in done.cells):

@@ -1,0 +1,84 @@
+"""What a sweep takes, part by part."""
+
+from pathlib import Path
+
+import pytest
+
+import tiny
+from bitlens.analyses import ANALYSES
+from bitlens.budget import Budget, budget, hidden_bytes
+from bitlens.comparison import Comparison, comparisons
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.plan import CORPUS, Plan
+
+NAMES = ("behaviour", "geometry", "attention", "lens")
+
+
+def wanted(layout: Layout, twins: int, names: tuple[str, ...] = NAMES) -> list[Comparison]:
+    analyses = [ANALYSES[name]() for name in names]
+    sites = {a.name: a.sites(layout) for a in analyses}
+    return comparisons(analyses, [f"twin {n}" for n in range(twins)], sites)
+
+
+def plan(documents: int, interval: str = "jackknife") -> Plan:
+    return tiny.plan(tiny.corpus([[12]] * documents), [], interval=interval)
+
+
+def test_it_does_not_grow_with_the_text() -> None:
+    """Twice the documents: only the tokens themselves take more, and the samples as long as
+    there are fewer positions than they hold; a bootstrap's sums too are of shards."""
+    layout = tiny.eager("llama")
+    for interval in ("jackknife", "bootstrap"):
+        some, more = (budget(layout, wanted(layout, 2), plan(n, interval)) for n in (900, 1800))
+        growing = {n for n in some.parts if more.parts[n] > some.parts[n]}
+        assert growing <= {"tokens", "samples"}
+        assert more.smallest == some.smallest
+
+
+def test_the_least_holds_one_batch_and_its_room_is_what_is_left() -> None:
+    """By hand: parts of 100 and 50 bytes and a batch of 7."""
+    made = Budget({"weights": 100, "tallies": 50}, 7)
+    assert (made.taken, made.least) == (150, 157)
+    assert made.room(1000) == 850 and made.room(10) == 0
+    made.require(157, "tiny", "157B")
+    with pytest.raises(BitlensError, match="156B is too little to audit tiny: weights 100 B"):
+        made.require(156, "tiny", "156B")
+
+
+def test_hidden_states_are_those_the_sweep_counts(tmp_path: Path) -> None:
+    """Batch by batch, of the subset and not."""
+    layout = tiny.eager("llama")
+    made = plan(60)
+    measured = tiny.measurement(
+        layout,
+        {"twin 0": "rtn:bits=3", "twin 1": "rtn:bits=4"},
+        made,
+        tmp_path,
+        [ANALYSES[name]() for name in NAMES],
+    )
+    assert {b.subset for b in made.batches if b.documents == CORPUS} == {True, False}
+    for batch in measured.sweep.batches:
+        assert hidden_bytes(layout, measured.wanted, batch) == measured.sweep.hidden_bytes(batch)
+
+
+@pytest.mark.parametrize("name", ["behaviour", "geometry", "attention"])
+def test_tallies_are_as_large_as_they_are_said_to_be(name: str, tmp_path: Path) -> None:
+    """Told from one position of noughts, sums of a depth hold what they come to hold in a run."""
+    layout = tiny.eager("llama")
+    made = plan(60)
+    measured = tiny.measurement(
+        layout, {"twin 0": "rtn:bits=3"}, made, tmp_path, [ANALYSES[name]()]
+    )
+    held = []
+    complete = measured._complete
+
+    def seen(depth, tallies, last):  # type: ignore[no-untyped-def]
+        sums = (t for tally in tallies.values() for t in tally.sums.values())
+        held.append(sum(t.numel() * t.element_size() for t in sums))
+        return complete(depth, tallies, last)
+
+    measured._complete = seen  # type: ignore[method-assign]
+    tiny.values(measured)
+    said = budget(layout, measured.wanted, made).parts["tallies"]
+    assert max(held) <= said <= 4 * max(held) + 4096
