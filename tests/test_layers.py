@@ -275,6 +275,7 @@ ALLOWED: dict[str, set[str]] = {
 MODELS_ONLY = {"analyses", "compress", "data", "demo", "doctor", "manifest", "models", "plan"} | {
     "activations",
     "model_audit",
+    "budget",
     "calibrate",
     "calibration",
     "checkpoints",
