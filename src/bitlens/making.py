@@ -216,8 +216,8 @@ class Making:
             ("left out", checkpoint.left_out, LEFT_OUT),
         ):
             if found:
-                self.say(f"{text}: {'; '.join(found)}: {what}.")
                 told = f"{'; '.join(found)}: {what}"
+                self.say(f"{text}: {told}.")
                 self.checks.append(Check(f"{text}: {name}", None, told, twins=(text,)))
 
     def _try(self, compression: Compression, names: Sequence[str]) -> None:

@@ -74,6 +74,45 @@ def packed(
     return folder(source, path, state, quantization_config=said), truth
 
 
+def rounded(
+    source: Path, path: Path, method: str, rule: Callable[[str], bool], **settings: Any
+) -> tuple[Path, dict[str, Tensor]]:
+    """GPTQ or AWQ of 4 bits in groups of 32, of the matrices that the rule takes: the folder, and
+    every weight as it is to be read."""
+    state, truth = {}, {}
+    for name, weight in load_file(source / "model.safetensors").items():
+        state[name] = truth[name] = weight
+        if weight.ndim < 2 or not rule(name):
+            continue
+        grouped = weight.unflatten(1, (-1, 32))
+        low, high = grouped.amin(-1, keepdim=True), grouped.amax(-1, keepdim=True)
+        scale = ((high - low) / 15).half()
+        zero = (-low / scale).round().clamp(1, 15)
+        codes = (grouped / scale + zero).round().clamp(0, 15)
+        truth[name] = ((codes - zero) * scale.float()).flatten(1)
+        whole, zeros = codes.flatten(1).T.long(), zero[..., 0].T.long()
+        held = {"scales": scale[..., 0].T.contiguous()}
+        if method == "awq":
+            held |= {"qweight": words(_shuffled(whole), 4), "qzeros": words(_shuffled(zeros), 4)}
+        else:
+            held |= {"qweight": words(whole.T, 4).T.contiguous(), "qzeros": words(zeros - 1, 4)}
+            held |= {"g_idx": (torch.arange(weight.shape[1]) // 32).int()}
+        del state[name]
+        state |= {f"{name.removesuffix('weight')}{leaf}": tensor for leaf, tensor in held.items()}
+    said = {"quant_method": method, "bits": 4, "group_size": 32, **settings}
+    said |= (
+        {"zero_point": True, "version": "gemm"}
+        if method == "awq"
+        else {"desc_act": False, "sym": False, "checkpoint_format": "gptq", "pack_dtype": "int32"}
+    )
+    return folder(source, path, state, quantization_config=said), truth
+
+
+def _shuffled(codes: Tensor) -> Tensor:
+    """Eight neighbours in AWQ's order."""
+    return codes.unflatten(1, (-1, 8))[..., [0, 2, 4, 6, 1, 3, 5, 7]].flatten(1)
+
+
 def folder(source: Path, path: Path, state: dict[str, Tensor], **settings: Any) -> Path:
     """A copy with other tensors, and with more in its config.json."""
     shutil.copytree(source, path)

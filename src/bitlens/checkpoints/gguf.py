@@ -233,7 +233,7 @@ def _require_numbers(file: str, name: str, stored: Stored, tensors: list[Any]) -
     if any(part is None for part in parts):
         return
     own = np.sort(np.concatenate([part.ravel() for part in parts if part is not None]))
-    theirs = np.sort(stored.weight().numpy().ravel())
+    theirs = np.sort(stored.weight().cpu().numpy().ravel())
     if own.shape != theirs.shape or np.linalg.norm(own - theirs) > DIFFERENCE * np.linalg.norm(own):
         raise BitlensError(
             f"{name} ({stored.format}) is not what its blocks in {file} stand for.",

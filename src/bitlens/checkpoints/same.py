@@ -19,6 +19,8 @@ UNREAD = re.compile(
     r"|label2id|problem_type|tie_word_embeddings|vocab_size|.*_token_ids?|initializer_range"
     r"|.*(drop|dropout|pdrop)|dropout_.*|.*_dropout.*|gradient_.*|pretraining_tp|is_decoder"
     r"|bos_.*|eos_.*|router_aux_loss_coef|summary_.*|embedding_initializer_range"
+    # Of which layers attend how, which is a setting of its own
+    r"|max_window_layers|use_sliding_window"
     # What text generation does with the logits
     r"|temperature|top_[kp]|max_length|min_length|num_beams.*|do_sample|repetition_penalty|.*beam.*"
 )
@@ -71,8 +73,15 @@ def other_settings(reference: Any, own: Any) -> tuple[str, ...]:
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    given = config.get_text_config().to_dict()
-    return {key: value for key, value in given.items() if not UNREAD.fullmatch(key)}
+    """Those that its class knows: programs leave notes of their own among them, which no model
+    reads."""
+    text = config.get_text_config()
+    given = text.to_dict()
+    try:
+        known = type(text)().to_dict().keys()
+    except Exception:  # a class that came with a model may want arguments
+        known = given.keys()
+    return {k: v for k, v in given.items() if k in known and not UNREAD.fullmatch(k)}
 
 
 def _rotary(settings: dict[str, Any]) -> Any:

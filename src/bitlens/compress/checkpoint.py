@@ -14,7 +14,7 @@ from bitlens.home import without_home
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Compression):
     """A checkpoint with modules of its own: bitsandbytes, GPTQ, AWQ, compressed-tensors, HQQ,
-    torchao, a .gguf file, or ordinary weights."""
+    torchao, ModelOpt's FP8, MXFP4, a .gguf file, or ordinary weights."""
 
     name: ClassVar[str] = "checkpoint"
     positional: ClassVar[str | None] = "path"
@@ -25,7 +25,8 @@ class Checkpoint(Compression):
     """Of a hub id: branch, tag or commit."""
     run: Literal["auto", "kernels", "weights"] = "auto"
     """`kernels`: the library's own modules, activations as deployed. `weights`: what they stand
-    for in ordinary matrices. `auto`: kernels where they run on this machine."""
+    for in ordinary matrices. `auto`: kernels where they run, and are deployed, on such a
+    machine."""
     include: tuple[str, ...] = field(init=False, default=())
     """What it holds is what is compared."""
     exclude: tuple[str, ...] = field(init=False, default=())

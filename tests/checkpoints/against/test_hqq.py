@@ -43,6 +43,7 @@ def test_read(
     checkpoint = opened(path, model)
     assert (checkpoint.format, checkpoint.kernels) == (f"hqq {bits} bits", True)
     check_laws(checkpoint, model, 1e-5)
+    assert not any("own library" in note for note in checkpoint.notes), "two readers"
     found = {(e.format, e.bits, e.group) for e in checkpoint.stored.values()}
     assert found == {(f"hqq {bits} bits", held + 64 / 32, 32), ("float32", 32, 0)}
     plain = opened(path, model, "weights")

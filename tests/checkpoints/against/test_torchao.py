@@ -48,6 +48,7 @@ def test_weights_alone(
     checkpoint = opened(path, model)
     assert (checkpoint.format, checkpoint.kernels) == (f"torchao {kind}", True)
     check_laws(checkpoint, model, 1e-5)
+    assert not any("own library" in note for note in checkpoint.notes), "two readers"
     name = f"{next(iter(checkpoint.stored)).split('.')[0]}.layers.0"
     matrix = "attention.dense" if family == "gpt_neox" else "self_attn.o_proj"
     entry = checkpoint.stored[f"{name}.{matrix}.weight"]
