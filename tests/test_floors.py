@@ -112,6 +112,20 @@ def test_it_is_said_before_and_after(audited: tuple[Store, list[str]]) -> None:
     assert not [r for r in store.read_table("contrasts").to_pylist() if "cast" in r["control"]]
 
 
+def test_the_same_command_again_measures_nothing(
+    audited: tuple[Store, list[str]], study: Callable[..., Study]
+) -> None:
+    """The floor is there with the rest, and so is what is said of it."""
+    store, _ = audited
+    said: list[str] = []
+    again = run(study(SMALL, "rtn:bits=2"), store.root, "audit", said.append)
+    assert any("nothing to compute" in line for line in said)
+    (check,) = (c for c in again.manifest()["checks"] if "compute floor" in c["name"])
+    assert check["passed"]
+    (record,) = (t for t in again.manifest()["twins"] if t["floor"])
+    assert record["status"] == "done" and record["bits"] is None
+
+
 def test_no_verdict_speaks_of_less(audited: tuple[Store, list[str]]) -> None:
     """What 8 bits do drowns in what bfloat16 does, and is not given as a difference; what 2 bits
     do stands beside it. Both are told what the arithmetic does."""
@@ -151,6 +165,15 @@ def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -
     assert apart == {"compute"}
     ids = {Cell("m", "c", "a", 0, s).id for s in settings}
     assert len(ids) == 2
+
+
+def test_what_was_not_measured_is_said(study: Callable[..., Study], tmp_path: Path) -> None:
+    """Without the outputs there is nothing to measure it on: a check that is undecided, not one
+    that is silent."""
+    asked = study("rtn:bits=2", analyses=("geometry",))
+    manifest = run(asked, tmp_path / "out", "audit", lambda line: None).manifest()
+    (check,) = (c for c in manifest["checks"] if "compute floor" in c["name"])
+    assert check["passed"] is None and "behaviour is not among the analyses" in check["detail"]
 
 
 @pytest.mark.parametrize(

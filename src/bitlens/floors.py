@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from bitlens.compress import format, parse
-from bitlens.records import Check, Value
+from bitlens.records import TEXT, Check, Value
 from bitlens.sides import Side
 
 
@@ -46,15 +46,17 @@ def about_floor(side: Side, compute: torch.dtype, values: Sequence[Value]) -> Ch
     name = f"the compute floor: {_name(compute)} beside {_name(side.compression.compute_dtype)}"
     found = {value.metric: value for value in values}
     if not found:
-        return Check(name, None, "not measured: behaviour is not among the analyses")
+        told = "not measured: behaviour is not among the analyses"
+        return Check(name, None, told, bears_on=TEXT)
     kl, top = found["kl"], found["same_top"]
     if kl.value is None or top.value is None:
-        return Check(name, None, f"not known: {kl.reason or top.reason}")
+        return Check(name, None, f"not known: {kl.reason or top.reason}", bears_on=TEXT)
     return Check(
         name,
         True,
         f"on {kl.documents} documents the reference is {kl.value:.2g} nats of mean KL away from "
         f"itself, with {top.value:.2%} same top tokens; nothing smaller is a compression's doing",
+        bears_on=TEXT,
     )
 
 

@@ -66,7 +66,8 @@ def twin_record(
     calibrated: bool,
     reason: str | None,
 ) -> TwinRecord:
-    made = twin if reason is None else None
+    # A floor is no model to ship: it has no bits.
+    made = twin if reason is None and not side.floor else None
     total = coverage.total(made.coverage()) if made is not None else None
     return TwinRecord(
         side.text,
