@@ -1,5 +1,7 @@
 """What SAEs learn from is what the models compute, and never what they are measured on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,27 @@ def test_documents_are_split_whole_and_always_alike() -> None:
     assert len(learnt.rows) + len(held.rows) == len(whole.rows)
     assert held.token_hash == split(whole, 0.3)[1].token_hash
     assert split(whole, 0.99)[0].n_documents == 1 and split(whole, 0.001)[1].n_documents == 1
+
+
+def test_what_was_learnt_from_is_not_measured_on_as_a_copy() -> None:
+    """Every document three times: all three are in the same part, the parts those of one each."""
+    once, times = corpus(), 3
+    whole = replace(
+        once,
+        rows=once.rows * times,
+        document=np.concatenate([once.document + 10 * n for n in range(times)]),
+        starts=np.tile(once.starts, times),
+        document_names=tuple(map(str, range(10 * times))),
+    )
+    learnt, held = split(whole, 0.3)
+    assert (learnt.n_documents, held.n_documents) == (21, 9)
+    contents = [{row.tobytes() for row in part.rows} for part in (learnt, held)]
+    assert not contents[0] & contents[1]
+    assert set(held.document % 10) == set(split(once, 0.3)[1].document)
+    held, (small,) = nested(whole, 100, [400])
+    assert not set(held.document % 10) & set(small.document % 10)
+    with pytest.raises(BitlensError, match="1 document, and 2 copies of it"):
+        split(whole.select([0, 10, 20]), 0.5)
 
 
 def test_smaller_sizes_are_within_larger_ones_and_what_is_held_out_is_the_same() -> None:

@@ -36,18 +36,21 @@ def split(corpus: Corpus, share: float) -> tuple[Corpus, Corpus]:
         raise BitlensError(
             f"The share of documents held out is {share:g}.", "between 0 and 1.", "--held-out 0.1"
         )
-    documents = np.unique(corpus.document)
+    # Copies stay together: what was learnt from is not measured on.
+    unit = corpus.unit[corpus.document]
+    documents = np.unique(unit)
     if len(documents) < 2:
         raise BitlensError(
-            f"{corpus.name} has {len(documents)} document.",
+            f"{corpus.name} has {len(documents)} document"
+            + (f", and {corpus.copies} copies of it." if corpus.copies else "."),
             "two or more: some are learnt from, the others measured on.",
             "another --text, or more --tokens.",
         )
     order = generator(0, "held-out").permutation(documents)
     held = order[: min(max(1, round(share * len(documents))), len(documents) - 1)]
-    tokens = np.bincount(corpus.document, corpus.lengths, minlength=documents.max() + 1)
+    tokens = np.bincount(unit, corpus.lengths, minlength=documents.max() + 1)
     kept = held[np.cumsum(tokens[held]) <= HELD_OUT_TOKENS]
-    return corpus.select(order[len(held) :]), corpus.select(kept if len(kept) else held[:1])
+    return corpus.of_units(order[len(held) :]), corpus.of_units(kept if len(kept) else held[:1])
 
 
 def nested(corpus: Corpus, held_out: int, sizes: Sequence[int]) -> tuple[Corpus, list[Corpus]]:
@@ -59,8 +62,9 @@ def nested(corpus: Corpus, held_out: int, sizes: Sequence[int]) -> tuple[Corpus,
     whole: one of them may be missing, or SHORT), or where no document is short enough for the
     smallest.
     """
-    documents = generator(0, "held-out").permutation(np.unique(corpus.document))
-    tokens = np.bincount(corpus.document, corpus.lengths, minlength=int(documents.max()) + 1)
+    unit = corpus.unit[corpus.document]
+    documents = generator(0, "held-out").permutation(np.unique(unit))
+    tokens = np.bincount(unit, corpus.lengths, minlength=int(documents.max()) + 1)
     so_far = np.cumsum(tokens[documents])
     apart = int(np.searchsorted(so_far, held_out)) + 1
     left = int(so_far[-1] - so_far[min(apart, len(so_far)) - 1])
@@ -81,7 +85,7 @@ def nested(corpus: Corpus, held_out: int, sizes: Sequence[int]) -> tuple[Corpus,
             "shorter documents, or more tokens.",
         )
     counts = [int(np.searchsorted(so_far, size, side="right")) for size in sizes]
-    return corpus.select(documents[:apart]), [corpus.select(learnt[:n]) for n in counts]
+    return corpus.of_units(documents[:apart]), [corpus.of_units(learnt[:n]) for n in counts]
 
 
 @dataclass(frozen=True, eq=False)

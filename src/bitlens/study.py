@@ -177,7 +177,7 @@ class Study(Settings):
     beginnings of code, or demo, the texts that ship with bitlens. Where none is named those of demo
     are read, which are source code, and a model that cannot read them is refused."""
     tokens: Whole = Field(65_536, ge=0, examples=[65_536])
-    """At most so many tokens; 0: the whole text."""
+    """At most so many tokens, BOS included; 0: the whole text."""
     calibration: Annotated[str, AfterValidator(_calibrated_on)] | None = Field(
         None, examples=["calibration.jsonl"]
     )

@@ -120,6 +120,10 @@ class Corpus:
             digests.append(digest.digest())
         return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
+    def of_units(self, units: ArrayLike) -> Corpus:
+        """The rows of some sampling units, given by number, copies included."""
+        return self.select(np.flatnonzero(np.isin(self.unit, units)))
+
     def select(self, documents: ArrayLike) -> Corpus:
         """The rows of some documents, given by id; ids and names stay what they were."""
         keep = np.isin(self.document, documents)

@@ -168,7 +168,9 @@ def _repaired(
     }
     if done(facts):
         return None
-    on = _activations(layout, twin, _plan(study, layout, learnt), fitted.placed.site, memory)
+    on = _activations(
+        layout, twin, learnt, _plan(study, layout, learnt), fitted.placed.site, memory
+    )
     say(f"Learning from {int((~on.held_out).sum()):,} positions of {learnt.name}.")
     with tqdm(desc="fine-tuning", unit=" steps", disable=None if finetune else True) as bar:
         made = repair(fitted.placed.sae, on, finetune, seed, lambda step: bar.update())
@@ -184,12 +186,16 @@ def _plan(study: Study, layout: Layout, corpus: Corpus) -> Plan:
     return make_plan(corpus, study.positions, seed, batch_tokens, study.interval, layout.device)
 
 
-def _activations(layout: Layout, twin: Twin, plan: Plan, place: str, memory: int) -> Activations:
-    """Both models at every counted position of the calibration documents."""
+def _activations(
+    layout: Layout, twin: Twin, corpus: Corpus, plan: Plan, place: str, memory: int
+) -> Activations:
+    """Both models at every counted position of the calibration documents; copies are held out
+    together."""
     reading = Reading(layout, {REFERENCE: Twin(layout, None), "twin": twin}, place, memory)
     rows = reading.rows(plan.batches)
     document = torch.cat([batch.document[batch.index] for batch in plan.batches])
-    return Activations(rows[REFERENCE], rows["twin"], document % HELD_OUT == 0)
+    unit = torch.from_numpy(corpus.unit).to(document.device)[document]
+    return Activations(rows[REFERENCE], rows["twin"], unit % HELD_OUT == 0)
 
 
 def _described(corpus: Corpus) -> dict[str, Any]:

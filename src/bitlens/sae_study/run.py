@@ -137,7 +137,7 @@ class _Work:
         batches = self.ground.plan(self.held).batches
         document = torch.cat([batch.document[batch.index] for batch in batches]).cpu().numpy()
         chosen = generator(0, "cka").permutation(len(document))[:CKA_POSITIONS]
-        shard = _shards(document[chosen])
+        shard = _shards(self.held.unit[document[chosen]])
         weights = leave_one_out(np.ones(shard.max() + 1, dtype=bool))
 
         def gram(rows: Tensor) -> Tensor:
