@@ -38,7 +38,9 @@ def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
     (source,) = study.models
     if not source.saes:
         raise BitlensError(
-            "No SAE is named.", "one or more.", "--sae DIR, or --sae release:RELEASE:SAE_ID"
+            "No SAE is named.",
+            "the SAEs whose fit is to be shown.",
+            "--sae DIR, or --sae release:RELEASE:SAE_ID",
         )
     loaded = load(source, free_memory(source))
     for note in loaded.notes:

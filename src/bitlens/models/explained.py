@@ -17,7 +17,7 @@ def guarded(source: ModelSource, action: Any) -> Any:
         # safetensors raises a class of its own for files that are cut short.
         if type(error).__module__.startswith("safetensors") or "Safetensor" in str(type(error)):
             raise BitlensError(
-                f"The weights of {source.name} cannot be read: {error}.",
+                f"The weights of {source.name} cannot be read: {told(error)}.",
                 "whole safetensors files.",
                 "compare their sizes with the original's and fetch them again.",
             ) from error

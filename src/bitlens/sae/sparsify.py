@@ -74,6 +74,6 @@ def _refuse(config: Mapping[str, Any], folder: Path) -> None:
     if config.get("activation", "topk") != "topk":
         raise BitlensError(
             f"{folder} has the activation {config['activation']!r}.",
-            "topk.",
+            "topk, the activation that sparsify's SAEs are read with here.",
             "another SAE of the model.",
         )

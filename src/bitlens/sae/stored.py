@@ -62,7 +62,7 @@ class Tensors:
             return cls(file, load(data))
         except SafetensorError as error:
             raise BitlensError(
-                f"{file} is not a whole safetensors file: {told(error)}.", "all of it.", _AGAIN
+                f"{file} is not a whole safetensors file: {told(error)}.", "the whole file.", _AGAIN
             ) from error
 
     def __contains__(self, name: str) -> bool:
