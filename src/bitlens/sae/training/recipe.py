@@ -49,7 +49,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.latents < 1:
             raise BitlensError(
-                f"An SAE is to have {self.latents} latents.", "one or more.", "--width 8x"
+                f"An SAE is to have {self.latents} latents.", "at least one latent.", "--width 8x"
             )
         if self.architecture in WITH_K and not 1 <= self.k <= self.latents:
             raise BitlensError(
