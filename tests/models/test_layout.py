@@ -423,3 +423,28 @@ def test_a_model_without_a_list_of_blocks_is_refused() -> None:
         Layout(AutoModelForSeq2SeqLM.from_config(config))
     assert "encoder.block (2)" in caught.value.found and "decoder.block (2)" in caught.value.found
     assert "num_hidden_layers" in caught.value.expected
+
+
+def test_a_block_that_writes_over_its_input_changes_nothing_else() -> None:
+    """Streams that stand on the same states, and what was read of them, stay as they were."""
+    model = tiny.build("llama")
+    plain, batch = Layout(model), tiny.batch([9, 7])
+    own = type(model.model.layers[0]).forward
+
+    def forward(block: nn.Module, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return hidden_states.copy_(own(block, hidden_states.clone(), *args, **kwargs))
+
+    writing = tiny.build("llama")
+    for block in writing.model.layers:
+        block.__class__ = type("Writing", (type(block),), {"forward": forward})
+    layout = Layout(writing)
+    assert all(names.in_place for names in layout.block_layouts)
+    assert not any(names.in_place for names in plain.block_layouts)
+    sites = ["embed", "resid.0", "attn.1", "mlp.1", "resid.2", "logits"]
+    fork = tiny.Stream("fork", "twin", "reference", 1, 2)
+    found = [
+        tiny.readings(tiny.sweep(of, [batch], sites, {"twin": tiny.twin(of, "rtn:bits=3")}, [fork]))
+        for of in (plain, layout)
+    ]
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
