@@ -1,6 +1,7 @@
 """A model's configuration alone says where everything in it is."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +65,17 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": other}))
         with pytest.raises(BitlensError, match="could not be loaded"):
             outline(ModelSource(str(tmp_path)))
+
+
+def test_what_no_run_could_load_is_refused(llama: Path, tmp_path: Path) -> None:
+    """A quantized reference, and a configuration of far more weights than the files hold, which
+    would be made up."""
+    folder = shutil.copytree(llama, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    for change, words in (
+        ({"quantization_config": {"quant_method": "awq"}}, "is quantized"),
+        ({"vocab_size": 10**9}, "its files hold"),
+    ):
+        (folder / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(BitlensError, match=words):
+            outline(ModelSource(str(folder)))

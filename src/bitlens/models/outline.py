@@ -8,7 +8,7 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from bitlens.models.configuration import configuration, require_described
+from bitlens.models.configuration import configuration, dequantized, require_described, skeleton
 from bitlens.models.explained import guarded
 from bitlens.models.folder import require_model
 from bitlens.models.layout import blocks_path, structure
@@ -26,6 +26,9 @@ def outline(source: ModelSource) -> PreTrainedModel | None:
     if not Path(source.name).exists() and not _cached(source):
         return None
     config = configuration(source, local_files_only=True)
+    dequantized(source, config)
+    # Below, each parameter takes its memory once before it is let go.
+    require_described(source, guarded(source, lambda: skeleton(config, source)))
     dtype = source.dtype if source.dtype != "auto" else (config.dtype or torch.float32)
     with init_empty_weights(include_buffers=False):
         model = guarded(
@@ -35,7 +38,6 @@ def outline(source: ModelSource) -> PreTrainedModel | None:
             ),
         )
     model.tie_weights()
-    require_described(source, model)
     _fill(model, config.get_text_config().num_hidden_layers)
     return model
 
