@@ -197,6 +197,17 @@ def test_the_earlier_tools_code_by_hand() -> None:
         assert number(outcomes["induction_kept_code", "pattern", ""]) == kept
 
 
+def test_how_the_counted_heads_changed_by_hand(seven) -> None:
+    """Those above 0.4: 0.95 to 0.92, 0.85 to 0.35, 0.75 as it was, 0.55 to 0.60, 0.45 to 0.15. The
+    0.25 that became 0.41 does not count. Without heads above 0.4 there is a reason."""
+    outcomes, _ = seven
+    mean = number(outcomes["induction_mean_change", "pattern", ""])
+    assert mean == pytest.approx((-0.03 - 0.5 + 0 + 0.05 - 0.3) / 5, abs=1e-6)
+    weak, _ = concluded({"pattern.0": totals(Heads(), pair([blend(0.3)] * 2, [blend(0.2)] * 2))})
+    outcome = weak["induction_mean_change", "pattern", ""]
+    assert outcome.values is None and "above 0.4" in outcome.reason
+
+
 def test_the_order_of_heads_is_scipys_rank_correlation(seven) -> None:
     """Spearman over all heads of both blocks; ties (many heads of a real model) included."""
     outcomes, _ = seven
@@ -275,6 +286,11 @@ def test_copying_by_hand(bos: int) -> None:
     assert number(outcomes["copying", "", "twin"]) == pytest.approx(np.log(4), rel=1e-6)
     kept = outcomes["copying_kept", "", ""]
     assert number(kept) == pytest.approx(2 / 3, rel=1e-6) and kept.chance == 0
+    # A loss of ln 2 on the second copy, of ln 4 in the twin; without the first, ln 16.
+    assert number(outcomes["second_copy", "", "reference"]) == pytest.approx(np.log(2), rel=1e-6)
+    assert number(outcomes["second_copy", "", "twin"]) == pytest.approx(np.log(4), rel=1e-6)
+    ratio = outcomes["second_copy_ratio", "", ""]
+    assert (number(ratio), ratio.chance) == pytest.approx((2, 4), rel=1e-6)
     turned = replace(given, reference=given.twin, twin=given.reference)
     assert number(
         found(Heads().finish(totals(Heads(), turned), NOTHING, NOTHING))["copying_kept", "", ""]

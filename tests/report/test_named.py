@@ -1,0 +1,184 @@
+"""What one look hides is named: copying, a perplexity that falls, a cosine, counts at a cut."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bitlens.report.evidence import Evidence
+from bitlens.report.hidden import behind_cosine, copying, no_improvement
+from bitlens.report.losses import kept
+from bitlens.report.verdict import sentences
+
+RTN = "rtn:bits=4,group=64"
+NOISE = f"noise:like=[{RTN}]"
+Numbers = tuple[float, float | None, float | None]
+
+
+def with_rows(evidence: Evidence, who: str = RTN, **rows: Numbers) -> Evidence:
+    """The store with these numbers of a twin in the place of its own: `analysis__metric`, then the
+    site and the item, two underscores between."""
+    base = next(row for row in evidence.estimates if row["compression"] == who)
+    given = []
+    for name, (value, low, high) in rows.items():
+        analysis, metric, site, *item = name.split("__")
+        place = {"analysis": analysis, "metric": metric, "site": site.replace("_", ".")}
+        found = {**base, **place, "item": item[0].replace("_", " ") if item else ""}
+        given.append({**found, "value": value, "low": low, "high": high, "reason": None})
+    keys = ("compression", "analysis", "metric", "site", "item")
+    new = {tuple(row[key] for key in keys) for row in given}
+    others = [row for row in evidence.estimates if tuple(row[k] for k in keys) not in new]
+    return replace(evidence, estimates=[*others, *given])
+
+
+def told(evidence: Evidence) -> str:
+    """The whole verdict."""
+    twin = next(twin for twin in evidence.twins("demo") if twin.compression == RTN)
+    return " ".join(sentences(evidence, "demo", twin))
+
+
+COPIES: dict[str, Numbers] = {
+    "heads__second_copy_ratio__logits": (1.52, 1.41, 1.64),
+    "heads__second_copy__logits__reference": (0.31, 0.29, 0.33),
+    "heads__second_copy__logits__twin": (0.47, 0.44, 0.5),
+    "heads__copying__logits__reference": (3.1, 2.9, 3.3),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((0.02, 0.01, 0.03), ", although the best induction head, head 3.1, attends more to"),
+        ((0.01, -0.01, 0.03), ", although the best induction head, head 3.1, attends no less for"),
+        ((-0.2, -0.22, -0.18), "; the best induction head, head 3.1, attends less to the first"),
+        ((0.02, None, None), "0.310 to 0.470 nats [0.440, 0.500]"),
+    ],
+)
+def test_copying_that_suffers_is_named(deep: Evidence, change: Numbers, said: str) -> None:
+    """By the loss on the second copy, whatever its best induction head attends to."""
+    found = with_rows(deep, **COPIES, heads__induction_change__pattern_3__head_1=change)
+    one = copying(found, "demo", RTN)
+    assert one is not None and said in one.text
+    assert one.text.startswith(
+        "copying suffers: of random tokens that repeat, the loss on the second copy is 1.52 "
+        "[1.41, 1.64] times the reference's, 0.310 to 0.470 nats [0.440, 0.500]"
+    )
+    assert "Copying suffers: " in told(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("heads__second_copy_ratio__logits", (1.2, 1.09, 1.3)),
+        ("heads__second_copy_ratio__logits", (1.2, None, None)),
+        ("heads__copying__logits__reference", (0.02, -0.01, 0.05)),
+    ],
+)
+def test_copying_must_be_sure_and_there(deep: Evidence, name: str, numbers: Numbers) -> None:
+    """By a tenth with the whole interval, in a model that copies."""
+    found = with_rows(deep, **{**COPIES, name: numbers})
+    assert copying(found, "demo", RTN) is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kl", "said"),
+    [
+        ((0.97, 0.95, 0.99), (0.3, 0.28, 0.32), True),
+        ((0.97, 0.93, 1.01), (0.3, 0.28, 0.32), True),
+        ((0.9997, 0.9992, 1.0002), (2e-4, 1.9e-4, 2.1e-4), False),
+        ((1.01, 1.0, 1.02), (0.3, 0.28, 0.32), False),
+        ((0.97, 0.95, 0.99), (0.3, None, None), False),
+    ],
+)
+def test_a_perplexity_that_falls_is_no_improvement(
+    evidence: Evidence, ratio: Numbers, kl: Numbers, said: bool
+) -> None:
+    """Where KL is far above zero; said after the outputs."""
+    found = with_rows(evidence, behaviour__perplexity_ratio__logits=ratio, behaviour__kl__logits=kl)
+    one = no_improvement(found, "demo", RTN)
+    assert (one is not None) is said
+    assert ("Perplexity ×0.970 is no improvement: the predictions are not" in told(found)) is said
+
+
+ALIKE: dict[str, Numbers] = {
+    **{f"geometry__cosine__resid_{n}__cumulative": (0.995, 0.994, 0.996) for n in range(4)},
+    **{f"geometry__cka__resid_{n}__cumulative": (0.97, 0.96, 0.98) for n in range(4)},
+    "features__survived__resid_0__early": (0.98, 0.97, 0.99),
+    "features__survived__resid_2__late": (0.98, 0.97, 0.99),
+}
+
+
+def test_what_a_cosine_hides_is_one_finding(deep: Evidence) -> None:
+    """CKA and features of the same place, with their intervals."""
+    found = with_rows(
+        deep,
+        **{
+            **ALIKE,
+            "geometry__cosine__resid_2__cumulative": (0.99, 0.989, 0.991),
+            "geometry__cka__resid_2__cumulative": (0.7, 0.67, 0.73),
+            "features__survived__resid_2__late": (0.11, 0.09, 0.13),
+        },
+    )
+    one = behind_cosine(found, "demo", RTN)
+    assert one is not None and one.uses == {"text", "late"}
+    assert one.text == (
+        "the cosine hides it: at resid.2 activations keep one of 0.9900 [0.9890, 0.9910] with the "
+        "reference's, yet debiased CKA is 0.700 [0.670, 0.730] and 11.0 % [9.0, 13.0] of the "
+        "features in block 2 (late) survive"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("geometry__cka__resid_1__cumulative", (0.85, 0.8, 0.91)),
+        ("geometry__cka__resid_1__cumulative", (0.7, None, None)),
+        ("features__survived__resid_2__late", (0.7, 0.65, 0.75)),
+        ("geometry__cosine__resid_1__cumulative", (0.9, 0.89, 0.91)),
+    ],
+)
+def test_a_cosine_hides_nothing_that_is_not_sure(
+    deep: Evidence, name: str, numbers: Numbers
+) -> None:
+    """CKA below 0.9, or fewer than half of the features, with the whole interval."""
+    assert behind_cosine(with_rows(deep, **{**ALIKE, name: numbers}), "demo", RTN) is None
+
+
+def changes(first: Numbers, second: Numbers) -> dict[str, Numbers]:
+    """Of the reference's two induction heads."""
+    return {
+        "heads__induction_change__pattern_1__head_1": first,
+        "heads__induction_change__pattern_3__head_1": second,
+    }
+
+
+@pytest.mark.parametrize(
+    ("mean", "said"),
+    [
+        ((-0.1, -0.12, -0.08), "−10.0 points [−12.0, −8.0] on average: 2 of 2 surely fell, 0 "),
+        ((-0.1, -0.22, 0.02), ""),
+        ((-0.1, None, None), ""),
+    ],
+)
+def test_scores_that_fell_stand_beside_a_count(deep: Evidence, mean: Numbers, said: str) -> None:
+    """All heads may stay above the cut while every score falls."""
+    fell: Any = changes((-0.1, -0.12, -0.08), (-0.1, -0.11, -0.09))
+    found = with_rows(deep, heads__induction_mean_change__pattern=mean, **fell)
+    heads = list(kept(found, "demo", RTN))[-1].text
+    assert heads.startswith("keeps both induction heads")
+    assert (", with scores that changed by" in heads) is bool(said) and said in heads
+
+
+def test_the_noise_s_scores_stand_beside_its_count(deep: Evidence) -> None:
+    """With the stored contrast of the mean change."""
+    mean: Numbers = (-0.1, -0.12, -0.08)
+    found = with_rows(deep, heads__induction_mean_change__pattern=mean)
+    found = with_rows(found, NOISE, heads__induction_mean_change__pattern=(-0.05, -0.06, -0.04))
+    row = next(row for row in found.contrasts if row["compression"] == RTN)
+    place = {"analysis": "heads", "metric": "induction_mean_change", "site": "pattern"}
+    tested = {"difference": -0.05, "low": -0.07, "high": -0.03, "p": 0.001, "q": 0.004}
+    found = replace(found, contrasts=[*found.contrasts, {**row, **place, **tested}])
+    assert (
+        "The noise keeps 2 of 2 induction heads, whose scores it changes by −5.0 points "
+        "[−6.0, −4.0] on average (difference −5.0 points [−7.0, −3.0], q = 0.004)." in told(found)
+    )
