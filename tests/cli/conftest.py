@@ -64,7 +64,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Study, Path, str, bool]
     """What would have been run, instead of running it."""
     calls: list[tuple[Study, Path, str, bool]] = []
 
-    def run(study: Study, out: Path, command: str, say: Any, keep_going: bool) -> Store:
+    def run(
+        study: Study, out: Path, command: str, say: Any, keep_going: bool, replace: bool
+    ) -> Store:
         calls.append((study, out, command, keep_going))
         raise KeyboardInterrupt
 

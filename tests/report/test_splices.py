@@ -38,7 +38,7 @@ def test_where_less_is_recovered_it_is_said(deep: Evidence) -> None:
     assert one is not None and one.uses == {"text", "late"} and one.twins == {NOISE}
     assert one.text == (
         "the SAE in block 2 (late) in its place recovers less of the loss: 94.3 %, in the "
-        "reference 97.0 % (difference 2.7 points [1.7, 3.7]; under noise 2.2 points [1.2, 3.2])"
+        "reference 97.0 % (difference 2.7 points [1.7, 3.7]), under noise 2.2 points [1.2, 3.2]"
     )
     twin = next(t for t in deep.twins("demo") if t.compression == RTN)
     assert any(s.startswith("The SAE in block 2 (late) in") for s in sentences(deep, "demo", twin))

@@ -56,13 +56,14 @@ def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
 
 def _features(evidence: Evidence, model: str, name: str, noise: str | None) -> Iterator[Claim]:
     """Of the SAE that lost most: what noise keeps there."""
-    found = sound(evidence, model, survivals(evidence, model, name))
+    every = survivals(evidence, model, name)
+    found = sound(evidence, model, every)
     if not found or noise is None:
         return
     sae, row = min(found, key=lambda pair: pair[1]["value"])
     other = sae.find(evidence, model, noise, "survived")
     if other is not None:
-        where = f" {sae.where}" if len(found) > 1 else ""
+        where = f" {sae.where}" if len(every) > 1 else ""
         contrast = tested(evidence.contrast(row, noise), "share")
         text = f"the noise keeps {amount(other, 'share')} of the features{where}{contrast}"
         yield claim(text, TEXT, sae.label, twins=(noise,))

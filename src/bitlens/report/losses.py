@@ -147,7 +147,7 @@ def moved(evidence: Evidence, model: str, who: str) -> str:
     place = max(found, key=lambda place: found[place]["value"])
     noise = evidence.noise(model, who)
     others = heads(evidence, model, noise, "attention.jsd", "") if noise else {}
-    beside = f" (under noise {amount(others[place], 'nats')})" if place in others else ""
+    beside = f", under noise {amount(others[place], 'nats')}" if place in others else ""
     beside += tested(evidence.contrast(found[place], noise), "nats")
     return (
         f"the attention of head {place[0]}.{place[1]} moved most, "

@@ -49,12 +49,12 @@ def costlier(evidence: Evidence, model: str, name: str) -> Claim | None:
         return None
     noise = evidence.noise(model, name)
     other = find(evidence, model, noise, sae, "recovered_difference") if noise else None
-    beside = f"; under noise {points(other)}" if other else ""
+    beside = f", under noise {points(other)}" if other else ""
     contrast = tested(evidence.contrast(row, noise), "share")
     return claim(
         f"the SAE {sae.where} in its place recovers less of the loss: "
         f"{figure(twin['value'], 'share')}, in the reference "
-        f"{figure(reference['value'], 'share')} (difference {points(row)}{beside}){contrast}",
+        f"{figure(reference['value'], 'share')} (difference {points(row)}){beside}{contrast}",
         TEXT,
         sae.label,
         twins=(noise,),
