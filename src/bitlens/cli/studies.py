@@ -12,6 +12,9 @@ from bitlens.errors import BitlensError
 from bitlens.sae_study.settings import SaeStudy, load_sae_study, trains
 from bitlens.study import Study, load_study, refuse_absent
 
+UNNAMED = "source code that ships with bitlens; a model that cannot read it is refused"
+"""What is read where a study names no text."""
+
 
 def study(
     path: Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study to run.")],
@@ -94,7 +97,7 @@ def _show_grid(study: Study) -> None:
     saes = [sae for source in study.models for sae in source.saes]
     say(f"{'controls:':<14}{', '.join(study.controls) or 'none'}")
     say(f"{'saes:':<14}{', '.join(saes) or 'none'}")
-    say(f"{'text:':<14}{settings['text']}")
+    say(f"{'text:':<14}{settings['text'] or UNNAMED}")
     say(f"{'tokens:':<14}{f'{study.tokens:,} at most' if study.tokens else 'all'}")
     say(count(cells, "cell") + (", and those of the controls." if study.controls else "."))
     costs = table(study)

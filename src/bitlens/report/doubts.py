@@ -100,8 +100,8 @@ def _overflows(evidence: Evidence) -> Iterator[Check]:
                 yield Check(
                     f"{twin.compression}: its numbers are finite",
                     False,
-                    f"it overflows at {place}, computed in {twin.dtype}: nothing of the twin has a "
-                    "number from there on; what stands before it has, and the reference",
+                    f"it overflows at {place}, computed in {twin.dtype}, and has no numbers from "
+                    "there on; what comes before is measured, and so is the reference",
                     OVERFLOW,
                     model,
                     (twin.compression,),
