@@ -86,8 +86,11 @@ def rounded(
             continue
         grouped = weight.unflatten(1, (-1, 32))
         low, high = grouped.amin(-1, keepdim=True), grouped.amax(-1, keepdim=True)
+        if method == "gptq":  # as symmetric as the library wants it
+            high = torch.maximum(high, -low)
+            low = -high
         scale = ((high - low) / 15).half()
-        zero = (-low / scale).round().clamp(1, 15)
+        zero = torch.full_like(low, 8) if method == "gptq" else (-low / scale).round().clamp(0, 15)
         codes = (grouped / scale + zero).round().clamp(0, 15)
         truth[name] = ((codes - zero) * scale.float()).flatten(1)
         whole, zeros = codes.flatten(1).T.long(), zero[..., 0].T.long()
@@ -103,7 +106,7 @@ def rounded(
     said |= (
         {"zero_point": True, "version": "gemm"}
         if method == "awq"
-        else {"desc_act": False, "sym": False, "checkpoint_format": "gptq", "pack_dtype": "int32"}
+        else {"desc_act": False, "sym": True, "checkpoint_format": "gptq", "pack_dtype": "int32"}
     )
     return folder(source, path, state, quantization_config=said), truth
 

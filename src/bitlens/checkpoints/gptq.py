@@ -1,19 +1,26 @@
 """GPTQ and AWQ, through gptqmodel."""
 
+import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from bitlens.checkpoints.checkpoint import Found, Request, Stored, library, quantization
 from bitlens.checkpoints.held import DTYPES, Held, Leaves
 from bitlens.checkpoints.pretrained import folder
 from bitlens.checkpoints.second_reading import as_in_files
 from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
+from bitlens.foreign import read_json
 from bitlens.models.explained import guarded
 from bitlens.models.files import require_safetensors
 
@@ -39,11 +46,12 @@ def read(request: Request) -> Found:
     require_safetensors(source.name, path)
     held = guarded(source, lambda: Held(path))
     dtype = _dtype(held)
-    with unchanged(type(request.reference.model).__module__):
+    spared = _spared(request.reference.model, held) if method == "gptq" else []
+    with unchanged(type(request.reference.model).__module__), _sparing(path, spared) as given:
         wrapper = guarded(
             source,
             lambda: gptqmodel.GPTQModel.load(
-                str(path),
+                str(given),
                 device=str(request.device),
                 backend=backend,
                 dtype=dtype,
@@ -76,9 +84,42 @@ def _dtype(held: Held) -> torch.dtype:
     return getattr(torch, min(names, default="float16"))
 
 
+def _spared(reference: PreTrainedModel, held: Held) -> list[str]:
+    """Matrices of blocks that the files hold as they were, beside others that are packed."""
+    if not any("qweight" in leaves for leaves in held.modules.values()):
+        return []
+    return [
+        name
+        for name, module in reference.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not reference.get_output_embeddings()
+        and "weight" in held.modules.get(name, {})
+    ]
+
+
+@contextmanager
+def _sparing(path: Path, spared: Sequence[str]) -> Iterator[Path]:
+    """A folder whose settings say of each of these that it is spared: the library refuses GPTQ
+    folders that say it in other words than its own."""
+    if not spared:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="bitlens-") as folder:
+        aside = Path(folder)
+        for file in path.iterdir():
+            if file.name not in ("config.json", "quantize_config.json"):
+                (aside / file.name).symlink_to(file.resolve())
+        config = read_json(path / "config.json")
+        settings = config["quantization_config"]
+        own: dict[str, Any] = {f"-:^{re.escape(name)}$": {} for name in spared}
+        settings["dynamic"] = {**(settings.get("dynamic") or {}), **own}
+        (aside / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        yield aside
+
+
 def _spare(model: nn.Module, held: Held, dtype: torch.dtype, device: torch.device) -> None:
-    """Matrices that the files hold as they were. The library packs what its settings do not spare
-    by the names that it knows, and leaves codes of nought in their place."""
+    """Of AWQ folders the library packs what their settings do not spare by the names that it knows,
+    and leaves codes of nought in place of what the files hold as it was."""
     for path, module in list(model.named_modules()):
         if isinstance(getattr(module, "qweight", None), Tensor):
             leaves = held.modules.get(path, {})
