@@ -12,7 +12,7 @@ from torch import Tensor
 from bitlens.errors import BitlensError
 from bitlens.sae.fit import Fit
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.sae.training.checkpoint import FILE
+from bitlens.sae.training.checkpoint import FILE, Checkpoint, write_checkpoint
 from bitlens.sae.training.loop import InMemory, Job, Trained, batches, describe, train
 from bitlens.sae.training.recipe import Recipe, steps_of
 
@@ -80,6 +80,44 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     resumed, whole = run(again, tmp_path), run(Chunked(x), None)
     assert same(resumed.sae, whole.sae) and resumed.looks == whole.looks
     assert again.read == 5
+
+
+@pytest.mark.parametrize("kept", [1, 5])
+def test_who_looked_before_the_kill_does_not_look_twice(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between the checkpoints of two that learn side by side: the first looked at this
+    step already, and the same look is no look without gain."""
+    x, held_out = planted()[1:]
+
+    def run(folder: Path | None) -> list[Trained]:
+        jobs = [
+            Job(
+                replace(SHORT, seed=n),
+                f"{n}",
+                "resid.0",
+                TrainedOn(),
+                folder=folder and folder / f"{n}",
+            )  # fmt: skip
+            for n in (0, 1)
+        ]
+        return train(InMemory({"": x}), {"": held_out}, jobs, patience=1, quiet=True)
+
+    count = [0]
+
+    def write(folder: Path, checkpoint: Checkpoint) -> None:
+        write_checkpoint(folder, checkpoint)
+        count[0] += 1
+        if count[0] == kept:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bitlens.sae.training.loop.write_checkpoint", write)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    for resumed, whole in zip(run(tmp_path), run(None), strict=True):
+        assert resumed.looks == whole.looks and resumed.steps == whole.steps
+        assert same(resumed.sae, whole.sae)
 
 
 def test_the_steps_of_the_chunks_learn_from_every_row_once() -> None:
