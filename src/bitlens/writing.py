@@ -160,6 +160,8 @@ def new_folder(out: Path, option: str) -> Iterator[Path]:
             f"{out} is there already.", "a new or empty folder.", f"another {option}."
         )
     another = f"another {option}."
+    # Now: the folder that the command runs in has no name any more once it is replaced.
+    final = out.resolve()
     with reserved(out, option) as aside:
         with explained(out, ROOM, another):
             aside.mkdir()
@@ -168,8 +170,8 @@ def new_folder(out: Path, option: str) -> Iterator[Path]:
             with explained(out, ROOM, another):
                 for file in aside.rglob("*"):
                     _sync(file)
-                os.replace(aside, out.resolve())
-                _sync(out.resolve().parent)
+                os.replace(aside, final)
+                _sync(final.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -46,7 +46,7 @@ def test_a_study_says_what_to_calibrate_on(
     assert overlap["passed"] is False and overlap["detail"].endswith("which was allowed")
 
 
-@pytest.mark.parametrize("kind", ["", "train: {site: resid.1, width: [8x]}\n"])
+@pytest.mark.parametrize("kind", ["", "train: {site: resid.1, width: [8x], tokens: [1000]}\n"])
 @pytest.mark.parametrize("check", [[], ["--check"]])
 def test_a_study_that_asks_to_run_code_is_refused(
     bitlens: Command, tmp_path: Path, kind: str, check: list[str]

@@ -91,16 +91,10 @@ def test_who_looked_before_the_kill_does_not_look_twice(
     x, held_out = planted()[1:]
 
     def run(folder: Path | None) -> list[Trained]:
-        jobs = [
-            Job(
-                replace(SHORT, seed=n),
-                f"{n}",
-                "resid.0",
-                TrainedOn(),
-                folder=folder and folder / f"{n}",
-            )  # fmt: skip
-            for n in (0, 1)
-        ]
+        jobs = []
+        for n in (0, 1):
+            recipe, own = replace(SHORT, seed=n), folder and folder / f"{n}"
+            jobs.append(Job(recipe, f"{n}", "resid.0", TrainedOn(), folder=own))
         return train(InMemory({"": x}), {"": held_out}, jobs, patience=1, quiet=True)
 
     count = [0]
