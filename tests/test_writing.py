@@ -19,12 +19,13 @@ def gone() -> int:
     return process.pid
 
 
-@pytest.mark.parametrize("name", ["out.html", f".out.html.{os.getpid()}.writing"])
+@pytest.mark.parametrize("name", ["out.html", ".out.html.{}.writing"])
 def test_a_link_is_replaced_and_not_written_through(tmp_path: Path, name: str) -> None:
     """Whether it has the file's name or that of the file while it is written."""
     (tmp_path / "bashrc").write_text("precious")
     folder = tmp_path / "store"
     folder.mkdir()
+    name = name.format(os.getpid())
     (folder / name).symlink_to(tmp_path / "bashrc")
     write(folder / "out.html", b"<html>")
     assert (tmp_path / "bashrc").read_text() == "precious"

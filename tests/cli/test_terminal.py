@@ -11,7 +11,7 @@ import pytest
 from tqdm import tqdm
 
 from bitlens.cli.terminal import on_terminal
-from bitlens.store import ESTIMATES
+from bitlens.schema import ESTIMATES
 
 from .conftest import Command
 
