@@ -207,3 +207,14 @@ def test_code_that_a_configuration_names_is_not_run(llama: Path, tmp_path: Path)
     (folder / "config.json").write_text(json.dumps({**config, **named}))
     with pytest.raises(BitlensError, match="names code to run: attn_implementation"):
         load(source(folder), PLENTY)
+
+
+def test_a_file_that_the_index_names_is_there(llama: Path, tmp_path: Path) -> None:
+    """One that was not fetched is named; an index that nothing reads is left alone."""
+    folder = sharded(llama, tmp_path / "m", "a.safetensors")
+    shutil.copy(folder / "a.safetensors", folder / "model.safetensors")
+    (folder / "a.safetensors").unlink()
+    assert load(source(folder), PLENTY)
+    (folder / "model.safetensors").rename(folder / "b.safetensors")
+    with pytest.raises(BitlensError, match=r"^a\.safetensors of .* is not there"):
+        load(source(folder), PLENTY)

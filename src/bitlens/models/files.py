@@ -38,6 +38,13 @@ def require_files(name: str, folder: Path) -> None:
             _require_inside(name, folder, path, f"{path.name} of {name} is a link to")
     for index, file in _listed(name, folder):
         _require_inside(name, folder, folder / file, f"{index} of {name} names {file!r},")
+        read = index == f"model{_INDEX}" and not (folder / "model.safetensors").is_file()
+        if read and not (folder / file).is_file():
+            raise BitlensError(
+                f"{file} of {name} is not there; {index} names it.",
+                "every file that the index names.",
+                "fetch it, or the whole folder, again.",
+            )
     require_safetensors(name, folder)
 
 
