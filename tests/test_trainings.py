@@ -58,8 +58,9 @@ def test_one_sae_is_a_folder_that_fits_its_model(run: Run, tmp_path: Path) -> No
     assert sae.latents == 2 * sae.width and sae.trained_on.model == "tiny-llama"
     record = json.loads((tmp_path / "sae" / RECORD).read_text())
     assert rows[0]["of"] == "reference" and rows[0]["FVU"] == f"{record['held out']['fvu']:.1%}"
-    assert "22 documents to learn from, 2 documents held out" in said[0]
-    assert "30 steps of 2,048 positions are few" in said[1]
+    assert said[0].startswith("Doubtful: tiny-llama predicts")
+    assert "22 documents to learn from, 2 documents held out" in said[1]
+    assert "30 steps of 2,048 positions are few" in said[2]
     assert sum(record["dead"].values()) == round((1 - record["held out"]["alive"]) * sae.latents)
     assert sae.firing_rate is not None
     assert float(sae.firing_rate.sum()) == pytest.approx(record["held out"]["l0"], rel=1e-5)
