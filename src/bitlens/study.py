@@ -270,13 +270,15 @@ def _argument(location: Sequence[str | int]) -> str:
 
 def refuse_absent(study: Study, option: str = "") -> None:
     """Loading a model takes long: what is not there is said before, be it texts, a checkpoint or an
-    SAE.
-
-    `option`: the word that named SAEs; without it, their place in the file of the study.
-    """
+    SAE."""
     refuse_absent_texts(study)
     for text in study.compressions:
         _refuse_absent_checkpoint(text)
+    refuse_absent_saes(study, option)
+
+
+def refuse_absent_saes(study: Study, option: str = "") -> None:
+    """`option`: the word that named them; without it, their place in the file of the study."""
     for m, source in enumerate(study.models):
         for n, name in enumerate(source.saes):
             folder = Path(name)

@@ -10,7 +10,7 @@ from bitlens.cli.audits import carry_out
 from bitlens.cli.terminal import say, show
 from bitlens.errors import BitlensError
 from bitlens.sae_study.settings import SaeStudy, load_sae_study, trains
-from bitlens.study import Study, load_study, refuse_absent
+from bitlens.study import Study, load_study, refuse_absent_saes
 
 UNNAMED = "source code that ships with bitlens; a model that cannot read it is refused"
 """What is read where a study names no text."""
@@ -56,7 +56,7 @@ def study(
         )
     if check:
         _show_grid(wanted)
-        refuse_absent(wanted)
+        refuse_absent_saes(wanted)
     else:
         carry_out(wanted, out, replace, keep_going=True)
 
