@@ -181,5 +181,5 @@ def _refuse_infinite(name: str, rows: Tensor, place: str) -> None:
         raise BitlensError(
             f"The activations of {name} at {place} are not finite at {broken:,} positions.",
             "a model that computes finite numbers.",
-            "another compression, or --dtype float32; of a repair, in its audit.",
+            "another compression, or --compute float32; of a repair, in its audit.",
         )

@@ -34,7 +34,8 @@ class Folded(Compression):
     TransformerLens moves its product with W into the next bias before anything is rounded (the
     two differ by the constant (Ŵ - W) b). Biases, embeddings and unembedding, which are processed
     there too, are not compressed here by default; where a pattern asks for an embedding or an
-    unembedding, it is taken as it stands. In a model stored in 16 bits Ŵ is rounded to them.
+    unembedding, it is taken as it stands. A twin that is computed, or saved, in 16 bits has Ŵ
+    rounded to them.
     """
 
     name: ClassVar[str] = "folded"
