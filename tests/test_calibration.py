@@ -1,6 +1,8 @@
 """Calibrated twins of an audit: on which documents, kept where, and refused when."""
 
+import importlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import tiny
+from bitlens import calibration as keys
 from bitlens.calibration import (
     about_overlap,
     calibrated,
@@ -23,6 +26,7 @@ from bitlens.calibration import (
     wanted,
 )
 from bitlens.compress import format, parse
+from bitlens.compress.controls import Noise
 from bitlens.demo import calibration_path, evaluation_path
 from bitlens.errors import BitlensError
 from bitlens.kept import ENVIRONMENT, Kept
@@ -325,6 +329,39 @@ def test_allowed_overlap_is_in_the_results(
     store = audit(study("gptq:bits=3", **same, allow=("overlap",)), tmp_path / "out")
     passed, detail = checks(store)["calibration and evaluation are apart"]
     assert passed is False and "which was allowed" in detail
+
+
+PLUG_IN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from bitlens.compress.compression import Compression
+
+@dataclass(frozen=True)
+class Mine(Compression):
+    name: ClassVar[str] = "mine"
+
+    def compress(self, maps, seed, survey=None):
+        return []
+"""
+
+
+def test_the_code_of_a_plug_in_is_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of its method is another method, also within noise that is like it; ours
+    are told by our own code."""
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "plug_in_of_a_test.py"
+    found = []
+    for code in (PLUG_IN, PLUG_IN + "# otherwise", PLUG_IN):
+        file.write_text(code)
+        sys.modules.pop(file.stem, None)
+        mine = importlib.import_module(file.stem).Mine()
+        keys._package.cache_clear()
+        found.append(keys._other_code(mine))
+        assert keys._other_code(Noise(like=mine)) == found[-1]
+    assert found[0] == found[2] != found[1] and len(found[0]) == 1
+    assert keys._other_code(parse("noise:like=[gptq:bits=4]")) == set()
 
 
 def test_a_twin_is_kept_by_all_that_makes_it(loaded: Loaded) -> None:
