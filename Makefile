@@ -2,14 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+AGAINST := .venv-against
 
-.PHONY: demo test lint bench chromium
+.PHONY: demo test test-against lint bench chromium
 
 demo: $(READY)
 	$(BIN)/bitlens demo --out bitlens-demo
 
 test: lint chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -rs
+
+# What other libraries make of the same thing. They want another numpy, so they live apart.
+test-against: $(AGAINST)/ready
+	OMP_NUM_THREADS=1 GPTQMODEL_CPU_WORKERS=2 $(AGAINST)/bin/python -m pytest -m against -rs
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -19,12 +24,25 @@ lint: $(READY)
 bench: $(READY)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/sweep.py
 
+define python-3.11
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bitlens needs Python 3.11 or later: make PYTHON=python3.11")'
+endef
+
 # torch first: what comes after must find it, and never decide which one it is.
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bitlens needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(python-3.11)
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# dictionary-learning comes alone: what it asks for brings torchvision, which breaks transformers.
+$(AGAINST)/ready: pyproject.toml constraints-against.txt
+	$(python-3.11)
+	test -x $(AGAINST)/bin/pip || $(PYTHON) -m venv $(AGAINST)
+	$(AGAINST)/bin/pip install --quiet -c constraints-against.txt torch==2.13.0
+	$(AGAINST)/bin/pip install --quiet -c constraints-against.txt -e '.[dev,against]'
+	$(AGAINST)/bin/pip install --quiet -c constraints-against.txt --no-deps dictionary-learning
 	touch $@
 
 # The report is tested in a browser. Without one those tests skip, and pytest lists them.

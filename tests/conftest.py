@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, decoders, models
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -14,6 +15,25 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from bitlens.kept import ENVIRONMENT
 from bitlens.models.families import FAMILIES
 from bitlens.seeds import generator
+
+
+# How fast a machine draws examples says nothing about what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+SHARED = "BITLENS_SHARED"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real models and texts: `shared/data` in a folder above this one, or where the environment
+    says. Tests that need them skip where they are absent."""
+    above = [folder / "shared" for folder in Path(__file__).resolve().parents]
+    named = os.environ.get(SHARED)
+    for folder in [Path(named)] if named else above:
+        if (folder / "data" / "models" / "stories15M").is_dir():
+            return folder / "data"
+    pytest.skip(f"real models and texts are absent: set {SHARED} to the folder that holds data/")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -73,7 +73,7 @@ def expected(corpus: Corpus, rule: str, predicting: bool) -> set[Place]:
 
 
 @pytest.mark.parametrize("rule", ["content", "all", "last"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=SHAPES, tokens=st.integers(12, 90))
 def test_every_position_that_counts_counts_once(
     rule: str, shape: list[list[int]], tokens: int
@@ -87,7 +87,7 @@ def test_every_position_that_counts_counts_once(
     assert plan.positions == len(counted(plan))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=SHAPES, tokens=st.integers(12, 90))
 def test_targets_are_the_next_tokens(shape: list[list[int]], tokens: int) -> None:
     """What a position is to predict is what stands after it in its window; padding is never
@@ -113,7 +113,7 @@ def test_targets_are_the_next_tokens(shape: list[list[int]], tokens: int) -> Non
             assert (batch.mask.flatten().bool().numpy() == inside).all() and not inside.all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=SHAPES, size=st.integers(1, 60), seed=st.integers(0, 3))
 def test_samples_have_the_size_asked_for(shape: list[list[int]], size: int, seed: int) -> None:
     """Exactly so many positions, or all where there are fewer: those with the smallest hashes of
@@ -130,7 +130,7 @@ def test_samples_have_the_size_asked_for(shape: list[list[int]], size: int, seed
         assert key == position_keys(seed, np.array([document]), np.array([offset]))[0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=SHAPES, interval=st.sampled_from(["jackknife", "bootstrap"]))
 def test_shards_are_whole_documents(shape: list[list[int]], interval: str) -> None:
     """A document is in one shard; 20 shards, or 100 to draw from, and no more than documents, equal
@@ -183,7 +183,7 @@ def test_forks_run_on_a_seeded_eighth(n: int) -> None:
         assert len({frozenset(chosen), *others}) > 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shape=SHAPES, seed=st.integers(0, 3))
 def test_the_size_of_batches_changes_no_membership(shape: list[list[int]], seed: int) -> None:
     """Which positions count, their keys, the shards, the subset and the samples are the corpus'."""

@@ -10,11 +10,15 @@ from bitlens.demo import model_path
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PINS = dict(
-    line.split("==")
-    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    if not line.startswith("#")
-)
+
+
+def pins(file: str) -> dict[str, str]:
+    """What a file of constraints pins, by name."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+PINS, AGAINST = pins("constraints.txt"), pins("constraints-against.txt")
 
 
 def canonical(requirement: str) -> str:
@@ -35,6 +39,14 @@ def test_torch_is_exact_and_torchvision_absent():
     assert PINS["torch"] == "2.13.0"
     assert "torchvision" not in PINS
     assert "torch==2.13.0" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_other_tools_are_pinned_beside_the_same_libraries():
+    """Where both pin a version it is the same, but of numpy, which gptqmodel decides about."""
+    wanted = {canonical(r) for r in PROJECT["optional-dependencies"]["against"]} - {"bitlens"}
+    assert wanted | {"gptqmodel", "hqq", "torchao", "dictionary-learning"} <= AGAINST.keys()
+    assert {n for n in PINS.keys() & AGAINST.keys() if PINS[n] != AGAINST[n]} == {"numpy"}
+    assert "torchvision" not in AGAINST
 
 
 def test_citation_and_package_have_one_version():

@@ -1,7 +1,6 @@
 """A real model with facts measured by others: stories15M, where it is at hand."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +28,6 @@ FACTS = {
     "rtn:bits=2,group=32,symmetric=false": 243 / 5.03,
 }
 """How many times the perplexity becomes, by an implementation that is not ours."""
-
-
-@pytest.fixture(scope="module")
-def shared() -> Path:
-    folder = Path(os.environ.get("BITLENS_SHARED", Path(__file__).parents[1].parent / "shared"))
-    if not (folder / "data" / "models" / "stories15M").is_dir():
-        pytest.skip("stories15M is absent: set BITLENS_SHARED to the folder that holds it")
-    return folder / "data"
 
 
 def test_round_to_nearest_hurts_a_real_model_as_much_as_others_found(

@@ -116,7 +116,7 @@ def test_sums_extremes_and_rows_by_hand() -> None:
     assert whole["rows/r/values/v"].tolist() == [1, 2, 3]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds=st.lists(st.integers(0, 50), max_size=4))
 def test_tallies_survive_a_file(seeds: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Written and read back, a tally is what it was, and merges as it would have."""

@@ -143,7 +143,7 @@ def test_agrees_with_scipy_torch_and_numpy(random_pair: Pair) -> None:
             assert values is not None and values[row] == pytest.approx(number, rel=2e-5, abs=2e-7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 1000),
     n=st.integers(1, 40),

@@ -146,22 +146,48 @@ def test_a_broken_folder_is_an_error_of_ours(
     assert error.value.found and error.value.expected and error.value.remedy
 
 
-@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "compressed-tensors", "hqq", None])
-@pytest.mark.parametrize("settings", [3, "gptq", [1], {}, {"bits": "many"}, {"config_groups": 3}])
+def announce(path: Path, settings: Any) -> None:
+    """Write these settings of a quantization into a folder's config.json."""
+    config = json.loads((path / "config.json").read_text())
+    config["quantization_config"] = settings
+    (path / "config.json").write_text(json.dumps(config))
+
+
+BROKEN = [3, "gptq", [1], {}, {"bits": "many"}, {"config_groups": 3}]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        (method, settings)
+        for method in ("bitsandbytes", "gptq", "compressed-tensors", "hqq", None)
+        for settings in BROKEN
+        if method != "bitsandbytes" or not isinstance(settings, dict)
+    ],
+)
 def test_broken_settings_are_an_error_of_ours(
     reference: Reference, said_to_be: Callable[[str], Path], method: str, settings: Any
 ) -> None:
     """Of a quantization that was never done, in any shape."""
     path = said_to_be("gptq")
-    config = json.loads((path / "config.json").read_text())
-    if isinstance(settings, dict) and method:
-        settings = {"quant_method": method, **settings}
-    config["quantization_config"] = settings
-    (path / "config.json").write_text(json.dumps(config))
-    try:
+    named = isinstance(settings, dict) and method
+    announce(path, {"quant_method": method, **settings} if named else settings)
+    with pytest.raises(BitlensError) as error:
         opened(path, reference("llama"))
-    except BitlensError as error:
-        assert error.found and error.expected and error.remedy
+    assert error.value.found and error.value.expected and error.value.remedy
+
+
+@pytest.mark.parametrize("settings", [one for one in BROKEN if isinstance(one, dict)])
+def test_bitsandbytes_without_bits_quantized_nothing(
+    reference: Reference, said_to_be: Callable[[str], Path], settings: dict[str, Any]
+) -> None:
+    """Its settings name neither 4 nor 8 bits, so the folder's own weights are what is read."""
+    path = said_to_be("gptq")
+    announce(path, {"quant_method": "bitsandbytes", **settings})
+    loaded = reference("llama")
+    before = dict(loaded.model.named_parameters(remove_duplicate=False))
+    for name, entry in opened(path, loaded).stored.items():
+        assert entry.format == "float32" and torch.equal(entry.weight(), before[name])
 
 
 def test_what_a_reader_does_not_expect_is_an_error_of_ours(

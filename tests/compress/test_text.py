@@ -232,7 +232,7 @@ def compressions() -> st.SearchStrategy[Compression]:
     return st.sampled_from(list(COMPRESSIONS)).flatmap(drawn).map(made)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(compressions())
 def test_every_compression_reads_back(compression: Compression) -> None:
     """parse(format(c)) == c and format is stable, whatever the compression and its settings."""

@@ -1,6 +1,5 @@
 """Small tokenizers of each habit, corpora of given shape, and the real texts where they are."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -100,12 +99,3 @@ def corpus_of() -> CorpusOf:
         )
 
     return make
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real models and texts; tests that need it skip where it is absent."""
-    folder = Path(os.environ.get("BITLENS_SHARED", Path(__file__).parents[2].parent / "shared"))
-    if not (folder / "data" / "texts").is_dir():
-        pytest.skip("real texts are absent: set BITLENS_SHARED to the folder that holds them")
-    return folder

@@ -36,7 +36,7 @@ def _multiset(corpus: Corpus) -> list[tuple[int, ...]]:
     return sorted(tuple(row.tolist()) for row in corpus.rows)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     documents=st.lists(st.text(max_size=60), min_size=1, max_size=6),
     context=st.integers(2, 12),
@@ -140,7 +140,7 @@ def test_running_text_becomes_stretches_of_eight_windows(
     assert "no document marks" in corpus.notes[0] and f"{len(own)} in all" in corpus.notes[0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 99), budget=st.none() | st.integers(3, 300), order=st.randoms())
 def test_order_of_the_source_does_not_matter(
     with_bos: PreTrainedTokenizerFast,
@@ -321,8 +321,8 @@ def test_impossible_sizes_are_refused(
 
 def test_real_stories(shared: Path) -> None:
     """A real tokenizer on real stories loses nothing."""
-    tokenizer = AutoTokenizer.from_pretrained(shared / "data" / "models" / "stories15M")
-    texts = read_texts(shared / "data" / "texts" / "tinystories_1000.json")
+    tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "stories15M")
+    texts = read_texts(shared / "texts" / "tinystories_1000.json")
     corpus = make_corpus(texts, tokenizer, 256)
     assert corpus.bos and corpus.n_documents == 1000
     own = _own_tokens(corpus)

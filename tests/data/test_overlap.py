@@ -56,10 +56,10 @@ def test_a_corpus_overlaps_with_its_parts(corpus_of: CorpusOf) -> None:
 @pytest.mark.against
 def test_unrelated_real_texts_do_not_overlap(shared: Path) -> None:
     """At the default run two splits of WikiText-2 share nothing, and a part shares itself."""
-    tokenizer = AutoTokenizer.from_pretrained(shared / "data" / "models" / "stories15M")
+    tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "stories15M")
     test, validation = (
         make_corpus(
-            read_texts(shared / "data" / "texts" / f"wikitext2_raw_{part}.parquet"), tokenizer, 256
+            read_texts(shared / "texts" / f"wikitext2_raw_{part}.parquet"), tokenizer, 256
         )
         for part in ("test", "validation")
     )

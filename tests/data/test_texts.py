@@ -130,12 +130,12 @@ def test_lines_of_wikitext_are_joined_and_it_is_said(tmp_path: Path) -> None:
 def test_real_texts(shared: Path) -> None:
     """WikiText-2's parts have 60 articles each, and nothing but line ends is lost."""
     for part in ("test", "validation"):
-        path = shared / "data" / "texts" / f"wikitext2_raw_{part}.parquet"
+        path = shared / "texts" / f"wikitext2_raw_{part}.parquet"
         texts = read_texts(path)
         assert len(texts.documents) == 60
         rows = pq.read_table(path).column("text").to_pylist()
         assert "".join("".join(text.split()) for _, text in texts.documents) == "".join(
             "".join(row.split()) for row in rows
         )
-    stories = read_texts(shared / "data" / "texts" / "tinystories_1000.json")
+    stories = read_texts(shared / "texts" / "tinystories_1000.json")
     assert len(stories.documents) == 1000 and stories.notes == ()

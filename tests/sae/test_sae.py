@@ -164,7 +164,7 @@ def test_tiles_do_not_matter(
     assert (key.diff() > 0).all() and (tiled.value > 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 200), st.data())
 def test_largest_is_a_full_sort(columns: int, data: st.DataObject) -> None:
     """For any number of columns, prime or not, and any k."""

@@ -18,7 +18,7 @@ def test_pairs_by_hand() -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_agrees_with_scikit_learn(seed: int) -> None:
     """With ties and weights of zero."""
     draw = np.random.default_rng(seed)
