@@ -16,9 +16,10 @@ from bitlens.kept import ENVIRONMENT
 from bitlens.models.families import FAMILIES
 from bitlens.seeds import generator
 
-
 # How fast a machine draws examples says nothing about what is tested.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 SHARED = "BITLENS_SHARED"

@@ -140,7 +140,9 @@ def test_noise_is_as_large_as_what_the_folder_changed(
     before = matrices(Twin(made.layout, None), made.layout)
     for name, after in matrices(made.twin, made.layout).items():
         expected = torch.linalg.matrix_norm(after - before[name])
-        assert torch.allclose(torch.linalg.matrix_norm(noisy[name] - before[name]), expected, rtol=1e-5)
+        assert torch.allclose(
+            torch.linalg.matrix_norm(noisy[name] - before[name]), expected, rtol=1e-5
+        )
 
 
 @each_family

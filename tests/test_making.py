@@ -112,7 +112,9 @@ def test_noise_has_the_energy_of_the_calibrated_error(maker: Maker) -> None:
     for noise in (alone, both):
         for name, noisy in matrices(noise["noise:like=[gptq:bits=3]"]).items():
             size = torch.linalg.matrix_norm(noisy - reference[name])
-            assert torch.allclose(size, torch.linalg.matrix_norm(rounded[name] - reference[name]), rtol=1e-5)
+            assert torch.allclose(
+                size, torch.linalg.matrix_norm(rounded[name] - reference[name]), rtol=1e-5
+            )
             cosine = torch.cosine_similarity(
                 (noisy - reference[name]).flatten(), (rounded[name] - reference[name]).flatten(), 0
             )

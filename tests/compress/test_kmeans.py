@@ -6,7 +6,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from bitlens.compress.kmeans import means, middles
+from bitlens.compress.kmeans import means
 
 
 def error(rows: Tensor, counts: Tensor, values: Tensor) -> Tensor:

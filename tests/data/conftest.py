@@ -1,7 +1,6 @@
 """Small tokenizers of each habit, corpora of given shape, and the real texts where they are."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -58,9 +58,7 @@ def test_unrelated_real_texts_do_not_overlap(shared: Path) -> None:
     """At the default run two splits of WikiText-2 share nothing, and a part shares itself."""
     tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "stories15M")
     test, validation = (
-        make_corpus(
-            read_texts(shared / "texts" / f"wikitext2_raw_{part}.parquet"), tokenizer, 256
-        )
+        make_corpus(read_texts(shared / "texts" / f"wikitext2_raw_{part}.parquet"), tokenizer, 256)
         for part in ("test", "validation")
     )
     assert overlap(test, validation).share == 0

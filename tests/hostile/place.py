@@ -1,4 +1,4 @@
-"""Where hostile inputs are laid: a folder of its own, sound things to spoil, and commands to try."""
+"""Where hostile inputs are laid: a folder, sound things to spoil, and commands to try."""
 
 import json
 import shutil

@@ -126,24 +126,48 @@ CASES = [
     config("an unknown quantization", "aqlm", quantization_config={"quant_method": "aqlm"}),
     config("a quantization without a method", "quantiz", quantization_config={"bits": 4}),
     config("a quantization that is a number", "quantiz|config.json", quantization_config=4),
-    config("rotary factors of an unknown kind", "rope|rotary|silly|cannot", rope_scaling={"rope_type": "silly", "factor": 2.0}),
+    config(
+        "rotary factors of an unknown kind",
+        "rope|rotary|silly|cannot",
+        rope_scaling={"rope_type": "silly", "factor": 2.0},
+    ),
     folder("no weights", "safetensors|weights", without("model.safetensors")),
     folder("weights cut short", "safetensors", half),
     folder("weights that are empty", "safetensors", put("model.safetensors", b"")),
     folder("weights that are text", "safetensors", put("model.safetensors", "not tensors at all")),
-    folder("a header of 2^63 bytes", "safetensors", put("model.safetensors", b"\xff" * 7 + b"\x7f" + b"{}")),
+    folder(
+        "a header of 2^63 bytes",
+        "safetensors",
+        put("model.safetensors", b"\xff" * 7 + b"\x7f" + b"{}"),
+    ),
     folder("weights behind a pipe", "safetensors", piped),
     folder("weights as a pickle", "pickle|safetensors", pickled),
-    folder("weights in a folder beside", r"\.\./elsewhere|outside", indexed("../elsewhere.safetensors")),
+    folder(
+        "weights in a folder beside", r"\.\./elsewhere|outside", indexed("../elsewhere.safetensors")
+    ),
     folder("weights anywhere", "/etc/passwd|outside", indexed("/etc/passwd")),
     folder("weights that the index does not have", "gone.safetensors", indexed("gone.safetensors")),
     folder("an index that is a list", "index", put("model.safetensors.index.json", "[]")),
-    weights("a tensor that is missing", "down_proj", lambda t: t.pop("model.layers.0.mlp.down_proj.weight")),
+    weights(
+        "a tensor that is missing",
+        "down_proj",
+        lambda t: t.pop("model.layers.0.mlp.down_proj.weight"),
+    ),
     weights("no unembedding", "lm_head", lambda t: t.pop("lm_head.weight")),
     weights("a tensor too many", "stray", lambda t: t.update(stray=torch.zeros(2))),
-    weights("a tensor too many, in colour", "RED", lambda t: t.update({f"x{ORDER}": torch.zeros(2)})),
-    weights("a tensor of another shape", "norm", lambda t: t.update({"model.norm.weight": torch.zeros(9)})),
-    weights("all tensors of another name", "model.", lambda t: [t.update({f"x.{n}": t.pop(n)}) for n in list(t)]),
+    weights(
+        "a tensor too many, in colour", "RED", lambda t: t.update({f"x{ORDER}": torch.zeros(2)})
+    ),
+    weights(
+        "a tensor of another shape",
+        "norm",
+        lambda t: t.update({"model.norm.weight": torch.zeros(9)}),
+    ),
+    weights(
+        "all tensors of another name",
+        "model.",
+        lambda t: [t.update({f"x.{n}": t.pop(n)}) for n in list(t)],
+    ),
     weights("no tensors", "model.", lambda t: t.clear()),
     weights("a weight that is no number", "finite", spoilt),
     folder("no tokenizer", "tokenizer", without("tokenizer.json", "tokenizer_config.json")),
@@ -151,14 +175,30 @@ CASES = [
     folder("an adapter", "adapter|LoRA", adapter),
     folder("code of its own", "trust-remote-code", code),
     twin("a twin without a tensor", "lm_head|lacks|missing", lambda f: half(f)),
-    twin("a twin of fewer layers", "layers", lambda f: rewrite(f / "config.json", {"num_hidden_layers": 2})),
+    twin(
+        "a twin of fewer layers",
+        "layers",
+        lambda f: rewrite(f / "config.json", {"num_hidden_layers": 2}),
+    ),
     twin("a twin that is a pickle", "pickle|safetensors", pickled),
     twin("a twin with code of its own", "trust-remote-code", code),
     twin("a twin that is its reference", "nothing was compressed|equal|identical", lambda f: None),
     file("a GGUF that is none", "gguf", b"not a gguf"),
     file("a GGUF that ends at once", "gguf", b"GGUF\x03\0\0\0"),
-    file("a GGUF field of 2^40 numbers", "gguf", b"GGUF\x03\0\0\0" + bytes(8) + b"\x01" + bytes(7) + b"\x09" + bytes(7) + b"general.x" + b"\x09\0\0\0\x04\0\0\0" + (1 << 40).to_bytes(8, "little")),
-]  # fmt: skip
+    file(
+        "a GGUF field of 2^40 numbers",
+        "gguf",
+        b"GGUF\x03\0\0\0"
+        + bytes(8)
+        + b"\x01"
+        + bytes(7)
+        + b"\x09"
+        + bytes(7)
+        + b"general.x"
+        + b"\x09\0\0\0\x04\0\0\0"
+        + (1 << 40).to_bytes(8, "little"),
+    ),
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -93,7 +93,11 @@ CASES = [
     results("a manifest 100,000 deep", "manifest.json", put("manifest.json", b"[" * 100_000)),
     results("a manifest of other bytes", "manifest.json", put("manifest.json", b"\xff\xfe{}")),
     results("a manifest with NaN", "manifest.json", put("manifest.json", b'{"schema": NaN}')),
-    results("a manifest of a schema and no more", "manifest.json", put("manifest.json", b'{"schema": 1}')),
+    results(
+        "a manifest of a schema and no more",
+        "manifest.json",
+        put("manifest.json", b'{"schema": 1}'),
+    ),
     manifest("another schema", "schema", schema=99),
     manifest("a schema that is a word", "schema", schema="one"),
     manifest("no models", "models", models=None),
@@ -123,20 +127,28 @@ CASES = [
     results("estimates that are empty", "estimates", put("estimates.parquet", b"")),
     results("estimates of other columns", "estimates", other_table),
     results("estimates without values", "estimates", without_column),
-    results("coverage cut short", "coverage", lambda out: os.truncate(out / "coverage.parquet", 100)),
+    results(
+        "coverage cut short", "coverage", lambda out: os.truncate(out / "coverage.parquet", 100)
+    ),
     results("no contrasts", "contrasts", lambda out: (out / "contrasts.parquet").unlink()),
     results("a cell that is gone", "cells", cell(shutil.rmtree)),
     results("a cell without its file", r"cell\.json", cell(lambda c: (c / "cell.json").unlink())),
     results("a cell of nothing", r"cell\.json", cell(lambda c: (c / "cell.json").write_text("{}"))),
-    results("a cell without values", r"values\.parquet", cell(lambda c: (c / "values.parquet").unlink())),
-    results("values cut short", r"values\.parquet", cell(lambda c: os.truncate(c / "values.parquet", 60))),
+    results(
+        "a cell without values", r"values\.parquet", cell(lambda c: (c / "values.parquet").unlink())
+    ),
+    results(
+        "values cut short",
+        r"values\.parquet",
+        cell(lambda c: os.truncate(c / "values.parquet", 60)),
+    ),
     linked("report.html"),
     linked("charts"),
     linked("summary.md"),
     linked("estimates.parquet"),
     linked("manifest.json"),
     case("results that ask for a model's code", "trust-remote-code", asks_for_code),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -51,16 +51,28 @@ CASES = [
     config("k of a million", "k", architecture="topk", k=1_000_000),
     config("k of nought", "k", architecture="topk", k=0),
     config("an unknown normalisation", "silly", normalize_activations="silly"),
-    folder("no weights", "safetensors|weights", lambda sae: (sae / "sae_weights.safetensors").unlink()),
-    folder("weights that are text", "safetensors", put("sae_weights.safetensors", b"no tensors here")),
-    folder("weights cut short", "safetensors", lambda sae: os.truncate(sae / "sae_weights.safetensors", 900)),
+    folder(
+        "no weights", "safetensors|weights", lambda sae: (sae / "sae_weights.safetensors").unlink()
+    ),
+    folder(
+        "weights that are text", "safetensors", put("sae_weights.safetensors", b"no tensors here")
+    ),
+    folder(
+        "weights cut short",
+        "safetensors",
+        lambda sae: os.truncate(sae / "sae_weights.safetensors", 900),
+    ),
     weights("no decoder", "W_dec", lambda t: t.pop("W_dec")),
     weights("no bias", "b_enc", lambda t: t.pop("b_enc")),
     weights("a decoder of another shape", "W_dec", lambda t: t.update(W_dec=torch.zeros(3, 3))),
     weights("a weight that is no number", "finite|W_enc", lambda t: t["W_enc"].fill_(torch.nan)),
-    weights("directions of no length", "nought|zero|length|variance|unexplained", lambda t: t["W_dec"].zero_()),
+    weights(
+        "directions of no length",
+        "nought|zero|length|variance|unexplained",
+        lambda t: t["W_dec"].zero_(),
+    ),
     weights("an SAE of noise", "unexplained", lambda t: t["W_dec"].normal_()),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

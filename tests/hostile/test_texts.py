@@ -71,7 +71,12 @@ CASES = [
     text("lines without a text", "messages", "t.jsonl", '{"messages": [{"role": "user"}]}\n'),
     text("a text that is null", "null", "t.jsonl", '{"text": null}\n'),
     text("a text that is a number", "5", "t.jsonl", '{"text": 5}\n'),
-    text("half surrogates", "surrogate|UTF|character", "t.jsonl", '{"text": "\\ud800 cat sat on"}\n' * 3),
+    text(
+        "half surrogates",
+        "surrogate|UTF|character",
+        "t.jsonl",
+        '{"text": "\\ud800 cat sat on"}\n' * 3,
+    ),
     text("lines of one letter", "document", "t.jsonl", '"a"\n"b"\n'),
     text("a pointer to a file elsewhere", "t.parquet", "t.parquet", POINTER),
     text("Parquet cut short", "Parquet|parquet", "t.parquet", b"PAR1" + bytes(100)),
@@ -80,16 +85,24 @@ CASES = [
     table("no column of texts", "txet", lambda: {"txet": ["a cat sat on the mat"] * 9}),
     table("a column of numbers", "column|number", lambda: {"text": [1, 2, 3]}),
     table("a column of bytes", "binary|bytes|column", lambda: {"text": [b"\xff\xfe a cat"] * 5}),
-    table("strings that are no UTF-8", "UTF-8|utf", lambda: {"text": pa.array([b"\xff\xfe cat"] * 5).view(pa.string())}),
+    table(
+        "strings that are no UTF-8",
+        "UTF-8|utf",
+        lambda: {"text": pa.array([b"\xff\xfe cat"] * 5).view(pa.string())},
+    ),
     table("no rows", "document", lambda: {"text": pa.array([], pa.string())}),
-    table("rows of nulls", "null|document|missing", lambda: {"text": pa.array([None] * 5, pa.string())}),
+    table(
+        "rows of nulls",
+        "null|document|missing",
+        lambda: {"text": pa.array([None] * 5, pa.string())},
+    ),
     laid("an empty folder", "t.jsonl|folder", Path.mkdir),
     laid("a link to itself", "t.jsonl", lambda path: path.symlink_to(path)),
     laid("a link to nothing", "t.jsonl", lambda path: path.symlink_to("nowhere.jsonl")),
     laid("a pipe that nobody fills", "t.jsonl", os.mkfifo),
     laid("zeros without end", "t.txt", lambda path: path.symlink_to("/dev/zero"), "t.txt"),
     laid("a gigabyte of blanks in a megabyte", "t.jsonl.gz|document|bytes", blanks, "t.jsonl.gz"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
