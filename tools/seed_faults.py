@@ -54,8 +54,8 @@ def faults() -> list[Fault]:
     return [Fault(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
 
 
-def tests_of(tree: Path, tests: Sequence[str]) -> int:
-    """pytest's exit code on some tests of a tree, its own sources first."""
+def tests_of(tree: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """pytest on some tests of a tree, its own sources first."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(tree / "src"),
@@ -64,8 +64,9 @@ def tests_of(tree: Path, tests: Sequence[str]) -> int:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False)
-    return done.returncode
+    return subprocess.run(
+        command, cwd=tree, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def plant(tree: Path, fault: Fault, tests: Sequence[str]) -> str:
@@ -74,7 +75,7 @@ def plant(tree: Path, fault: Fault, tests: Sequence[str]) -> str:
     text = path.read_text(encoding="utf-8")
     path.write_text(fault.planted(text), encoding="utf-8")
     try:
-        code = tests_of(tree, tests)
+        code = tests_of(tree, tests).returncode
     finally:
         path.write_text(text, encoding="utf-8")
     return {0: "survived", FAILED: "caught"}.get(code, "broken")
@@ -95,8 +96,9 @@ def main() -> None:
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, tree / name)
-        if tests_of(tree, everything):
-            sys.exit("the tests fail without any mistake: they can catch none")
+        whole = tests_of(tree, everything)
+        if whole.returncode:
+            sys.exit(f"{whole.stdout}\nThe tests fail without any mistake: they can catch none.")
         fates: dict[str, list[str]] = {"caught": [], "survived": [], "broken": []}
         for fault in chosen:
             fate = plant(tree, fault, ["tests"] if asked.all_tests else fault.tests)
