@@ -1,8 +1,8 @@
 """Do the tests see a mistake in the code? Plants those of faults.toml, one at a time, in a copy.
 
-    python tools/seed_faults.py                 every mistake, each against the tests that should see it
-    python tools/seed_faults.py NAME ...        some of them
-    python tools/seed_faults.py --all-tests     against the whole suite: slow
+    python tools/seed_faults.py                every mistake, each by the tests that should see it
+    python tools/seed_faults.py NAME ...       some of them
+    python tools/seed_faults.py --all-tests    by the whole suite: slow
 
 A mistake counts as caught only if tests fail; one with which the tests cannot even be collected is
 broken, and says nothing. Exit code 1 if any survives or is broken.
@@ -21,8 +21,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("faults.toml")
-COPIED = ("src", "tests", "tools", "docs", "studies", "benchmarks", "pyproject.toml", "README.md",
-          "Makefile", "constraints.txt", "constraints-against.txt", "CITATION.cff", "LICENSE")  # fmt: skip
+COPIED = (
+    *("src", "tests", "tools", "docs", "studies", "benchmarks", "pyproject.toml", "Makefile"),
+    *("README.md", "constraints.txt", "constraints-against.txt", "CITATION.cff", "LICENSE"),
+)
 FAILED = 1
 """pytest's exit code where tests ran and some failed."""
 

@@ -10,7 +10,13 @@ NESTED = "noise:like=[" * 3000 + "rtn:bits=4" + "]" * 3000
 
 
 def option(name: str, said: str, **given: object) -> Case:
-    return case(name, said, lambda place: place.audit(**given))
+    """An option of a small audit; `{texts}` stands for its text."""
+
+    def make(place: Place) -> list[str]:
+        texts = str(place.texts)
+        return place.audit(**{n: str(v).replace("{texts}", texts) for n, v in given.items()})
+
+    return case(name, said, make)
 
 
 def command(name: str, said: str, *words: str) -> Case:
@@ -30,6 +36,7 @@ CASES = [
     option("a seed beyond 64 bits", LONG, seed=LONG),
     option("a seed below nought", "-1", seed=-1),
     option("tokens below nought", "-5", tokens=-5),
+    option("tokens in words", "many", tokens="many"),
     option("tokens beyond 64 bits", LONG, tokens=LONG),
     option("a context of one", "context", context=1),
     option("a context beyond the model's", LONG, context=LONG),
@@ -37,7 +44,7 @@ CASES = [
     option("memory of nothing", "0GB", memory="0GB"),
     option("memory below nought", "-1GB", memory="-1GB"),
     option("memory that is no number", "NaNGB", memory="NaNGB"),
-    option("memory in other digits", "memory", memory="٨GB "),
+    option("memory without end", "infGB", memory="infGB"),
     option("memory in unknown units", "8EB", memory="8EB"),
     option("a compression without a name", "compression", to=""),
     option("a compression of colons", "compression", to="::::"),
@@ -80,7 +87,7 @@ CASES = [
     option("an SAE that is not there", "nowhere", analyses="features", sae="nowhere"),
     option("an SAE of an unknown release", "release", analyses="features", sae="release:a:b"),
     option("a text that is not there", "nowhere.jsonl", text="nowhere.jsonl"),
-    option("a hub text without a column", "hf:", text="hf:x"),
+    option("a hub text of no name", "hf:|datasets", text="hf:"),
     option("prompts below nought", "code-prompts", text="code-prompts:-1"),
     option("prompts without a number", "code-prompts", text="code-prompts:many"),
     option("calibration that is not there", "nowhere", to="gptq:bits=4", calibration="nowhere.txt"),
@@ -98,12 +105,12 @@ CASES = [
     command("an export of nothing", "nowhere", "export", "nowhere"),
     command("insights into nothing", "nowhere", "insights", "nowhere"),
     command(
-        "an export into no folder",
-        "nowhere",
+        "an export below a file",
+        "texts",
         "export",
         "{place.results}",
         "--out",
-        "nowhere/deep/\0x",
+        "{place.texts}/x.csv",
     ),
     command("a study that is not there", "nowhere", "study", "nowhere.yaml", "--out", "out"),
     command(

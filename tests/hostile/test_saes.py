@@ -64,14 +64,12 @@ CASES = [
     ),
     weights("no decoder", "W_dec", lambda t: t.pop("W_dec")),
     weights("no bias", "b_enc", lambda t: t.pop("b_enc")),
-    weights("a decoder of another shape", "W_dec", lambda t: t.update(W_dec=torch.zeros(3, 3))),
-    weights("a weight that is no number", "finite|W_enc", lambda t: t["W_enc"].fill_(torch.nan)),
     weights(
-        "directions of no length",
-        "nought|zero|length|variance|unexplained",
-        lambda t: t["W_dec"].zero_(),
+        "a decoder of another shape",
+        "of different SAEs",
+        lambda t: t.update(W_dec=torch.zeros(3, 3)),
     ),
-    weights("an SAE of noise", "unexplained", lambda t: t["W_dec"].normal_()),
+    weights("a weight that is no number", "finite|W_enc", lambda t: t["W_enc"].fill_(torch.nan)),
 ]
 
 

@@ -53,7 +53,9 @@ CASES = [
     text("blanks", "document|empty|text", "t.txt", " \n\n\t "),
     text("NULs", r"NUL|t\.txt", "t.txt", b"abc\0\0\0def" * 50),
     text("bytes that are no UTF-8", "UTF-8", "t.txt", b"caf\xe9 au lait " * 20),
-    text("UTF-16", "UTF-", "t.txt", ("a cat sat " * 40).encode("utf-16")),
+    text(
+        "UTF-16 that does not say so", "NUL|UTF", "t.txt", ("a cat sat " * 40).encode("utf-16-le")
+    ),
     text("an unknown ending", "xyz", "t.xyz", "a cat sat " * 40),
     text("an archive called JSON lines", "t.jsonl", "t.jsonl", b"PK\x03\x04" + bytes(200)),
     text("a picture called text", "t.txt", "t.txt", b"\x89PNG\r\n\x1a\n" + bytes(300)),
@@ -64,12 +66,12 @@ CASES = [
     text("JSON of nulls", "null", "t.json", "[null, null]"),
     text("JSON of lists", "list", "t.json", '[["a"], ["b"]]'),
     text("JSON in an object", "data", "t.json", '{"data": ["a", "b"]}'),
-    text("JSON lines called JSON", "jsonl|line", "t.json", '{"text": "a b"}\n{"text": "c d"}\n'),
+    text("JSON lines called JSON, one broken", "t.json", "t.json", '{"text": "a b"}\n{"text": \n'),
     text("JSON 100,000 deep", "t.json", "t.json", DEEP),
     text("JSON lines 100,000 deep", "line 1", "t.jsonl", DEEP),
     text("a broken line", "line 2", "t.jsonl", '{"text": "a b c d"}\n{"text": \n'),
     text("lines without a text", "messages", "t.jsonl", '{"messages": [{"role": "user"}]}\n'),
-    text("a text that is null", "null", "t.jsonl", '{"text": null}\n'),
+    text("a text that is null", "document", "t.jsonl", '{"text": null}\n'),
     text("a text that is a number", "5", "t.jsonl", '{"text": 5}\n'),
     text(
         "half surrogates",

@@ -42,6 +42,12 @@ def configuration(source: ModelSource, **arguments: Any) -> Any:
             source.name, revision=source.revision, **arguments
         ),
     )
+    if not isinstance(settings, Mapping):
+        raise BitlensError(
+            f"config.json of {source.name} holds no settings.",
+            "an object with the settings of a model.",
+            "fetch the file again.",
+        )
     _require_sizes(source, settings)
     if not source.trust_remote_code:
         _require_no_kernels(source, settings)
