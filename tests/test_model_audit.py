@@ -58,6 +58,7 @@ MODEL = {
         {"revision": "main"}, same_because="the weights themselves are in it, whatever names them"
     ),
     "dtype": Answer({"dtype": "bfloat16"}),
+    "compute": Answer({"compute": "bfloat16"}),
     "device": Answer({"device": "cpu"}, same_because="that is what auto is without a GPU"),
     "device_map": Answer({"device_map": "cpu"}, same_because="it is where it was"),
     "trust_remote_code": Answer(
@@ -131,7 +132,7 @@ def cells(paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise Enough
 
     monkeypatch.setattr(Store, "has", asked)
-    monkeypatch.setattr("bitlens.model_audit.Audit._report", enough)
+    monkeypatch.setattr("bitlens.model_audit.Audit._check", enough)
     looked: list[Cell] = []
 
     def of(settings: dict[str, Any], analysis: str) -> set[str]:

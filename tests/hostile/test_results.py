@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bitlens.report.build import build
+
 from .conftest import Refused
 from .place import Case, Command, Place, case, rewrite
 
@@ -69,20 +71,21 @@ def asks_for_code(place: Place) -> Command:
     return ["repair", str(copy), *words, "--out", str(place.root / "repaired")]
 
 
+def to_the_precious(place: Place, name: str) -> Path:
+    """Results with a link of this name to a file outside, which must not be written to."""
+    copy = place.copy(place.results, "out")
+    path = copy / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(place.file("precious", "mine"))
+    return copy
+
+
 def linked(name: str) -> Case:
-    """A link in the folder to a file outside, which must not be written to."""
-
-    def make(place: Place) -> Command:
-        precious = place.file("precious", "mine")
-        copy = place.copy(place.results, "out")
-        path = copy / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-        path.symlink_to(precious)
-        return ["report", str(copy)]
-
-    return case(f"a link for {name}", name, make)
+    return case(
+        f"a link for {name}", name, lambda place: ["report", str(to_the_precious(place, name))]
+    )
 
 
 CASES = [
@@ -116,9 +119,13 @@ CASES = [
     results("a twin without a compression", "compression", deep("twins", 0, "compression")),
     results("a twin of bits that are a word", "bits", deep("twins", 0, "bits", value="few")),
     results("a cell without an id", "id", deep("cells", 0, "id")),
-    results("a cell that leaves its folder", r"\.\./\.\.", deep("cells", 0, "id", value="../../x")),
+    results(
+        "a cell that leaves its folder", r"cells\[0\]\.id", deep("cells", 0, "id", value="../../x")
+    ),
     results("a cell of another status", "status", deep("cells", 0, "status", value="perhaps")),
-    results("a cell of an unknown analysis", "silly", deep("cells", 0, "analysis", value="silly")),
+    results(
+        "a cell of an unknown analysis", "analysis", deep("cells", 0, "analysis", value="silly")
+    ),
     results("run.json that is empty", "run.json", put("run.json", b"{}")),
     results("run.json that is a list", "run.json", put("run.json", b"[]")),
     results("run.json behind a pipe", "run.json", piped),
@@ -142,9 +149,7 @@ CASES = [
         r"values\.parquet",
         cell(lambda c: os.truncate(c / "values.parquet", 60)),
     ),
-    linked("report.html"),
     linked("charts"),
-    linked("summary.md"),
     linked("estimates.parquet"),
     linked("manifest.json"),
     case("results that ask for a model's code", "trust-remote-code", asks_for_code),
@@ -155,3 +160,13 @@ CASES = [
 def test_results_are_refused(refused: Refused, case: Case) -> None:
     """With the file and the field; nothing outside is read or written."""
     refused(case)
+
+
+@pytest.mark.parametrize("name", ["report.html", "summary.md", ".report.html.writing"])
+def test_links_are_replaced_and_not_followed(place: Place, no_pictures: None, name: str) -> None:
+    """What a report writes takes the place of a link; what it led to stays as it was."""
+    copy = to_the_precious(place, name)
+    build(copy)
+    assert (place.root / "precious").read_text() == "mine"
+    assert "<html" in (copy / "report.html").read_text()
+    assert not (copy / "report.html").is_symlink() and not (copy / "summary.md").is_symlink()
