@@ -4,6 +4,7 @@ import copy
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -276,6 +277,9 @@ def test_token_hash_knows_tokens_and_structure(corpus_of: CorpusOf) -> None:
     assert first.token_hash != corpus_of([[4, 3], [5]], seed=1).token_hash
     assert first.token_hash != corpus_of([[4], [3], [5]]).token_hash
     assert first.select([0]).token_hash != first.token_hash
+    tokens = np.concatenate(first.rows[:2])
+    later = replace(first, rows=(tokens[:5], tokens[5:], first.rows[2]))
+    assert later.token_hash != first.token_hash
     swapped = Corpus(
         "other name",
         (first.rows[2], *first.rows[:2]),

@@ -50,6 +50,23 @@ def test_weights_in_a_subfolder_are_in_the_fingerprint(llama: Path, tmp_path: Pa
     assert [path.name for path in weight_files(folder)] == ["a.safetensors"]
 
 
+def test_every_file_of_weights_is_in_the_fingerprint(llama: Path, tmp_path: Path) -> None:
+    """Of a model in two files, the second counts as the first does."""
+    folder = shutil.copytree(llama, tmp_path / "two")
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    last = {"model.norm.weight": weights.pop("model.norm.weight")}
+    files = {"a.safetensors": weights, "b.safetensors": last}
+    for name, tensors in files.items():
+        save_file(tensors, folder / name)
+    map = {tensor: name for name, tensors in files.items() for tensor in tensors}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": map}))
+    before = weights_hash(folder)
+    other(folder / "b.safetensors")
+    assert weights_hash(folder) != before
+
+
 def test_numbers_are_counted_off_the_headers(llama: Path) -> None:
     """Of all tensors of all files."""
     assert held(llama) == sum(t.numel() for t in load_file(llama / "model.safetensors").values())

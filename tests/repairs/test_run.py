@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+import tiny
 from bitlens.demo import calibration_path, evaluation_path, sae_paths
 from bitlens.errors import BitlensError
+from bitlens.repairs import run as repairs
 from bitlens.repairs.run import RECORD, repair_run
 from bitlens.runner import run
 from bitlens.sae.formats import load_sae
@@ -80,6 +82,17 @@ def test_it_is_measured_on_what_was_evaluated_and_learns_from_other_documents(
     (line,) = (line for line in repaired[2] if line.startswith("Learning from"))
     learnt = int(line.removeprefix("Learning from ").split()[0].replace(",", ""))
     assert 0.7 * TOKENS < learnt < 0.9 * TOKENS
+
+
+def test_whole_documents_are_held_out() -> None:
+    """Positions that choose are of documents of which nothing was learnt."""
+    layout = tiny.layout("llama")
+    plan = tiny.plan(tiny.corpus([[9]] * 12, seed=4), [])
+    twin = tiny.twin(layout, "rtn:bits=4")
+    on = repairs._activations(layout, twin, plan, "resid.1", 1 << 30)
+    document = torch.cat([batch.document[batch.index] for batch in plan.batches])
+    chosen = {int(one) for one in document[on.held_out]}
+    assert chosen and not chosen & {int(one) for one in document[~on.held_out]}
 
 
 def test_every_number_of_a_step_is_known(repaired: tuple[Path, Any, list[str]]) -> None:
