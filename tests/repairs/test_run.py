@@ -87,9 +87,10 @@ def test_it_is_measured_on_what_was_evaluated_and_learns_from_other_documents(
 def test_whole_documents_are_held_out() -> None:
     """Positions that choose are of documents of which nothing was learnt."""
     layout = tiny.layout("llama")
-    plan = tiny.plan(tiny.corpus([[9]] * 12, seed=4), [])
+    corpus = tiny.corpus([[9]] * 12, seed=4)
+    plan = tiny.plan(corpus, [])
     twin = tiny.twin(layout, "rtn:bits=4")
-    on = repairs._activations(layout, twin, plan, "resid.1", 1 << 30)
+    on = repairs._activations(layout, twin, corpus, plan, "resid.1", 1 << 30)
     document = torch.cat([batch.document[batch.index] for batch in plan.batches])
     chosen = {int(one) for one in document[on.held_out]}
     assert chosen and not chosen & {int(one) for one in document[~on.held_out]}

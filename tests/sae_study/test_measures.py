@@ -76,6 +76,14 @@ def test_every_pair_of_different_seeds_is_compared_once() -> None:
     assert found[IN_SAMPLE]["value"]["3 1"] == pytest.approx(known)
 
 
+def test_the_ceiling_is_between_seeds_of_the_reference() -> None:
+    """Which know the same directions; the twin's, which know others, have no say in it."""
+    strangers = {seed: sae_of(unit(40, 12, seed=90 + seed)) for seed in range(4)}
+    found = aligned(several(0.1, 10), strangers).found[SHARED]  # type: ignore[arg-type]
+    assert min(found["ceiling"].values()) > 0.95
+    assert max(found["value"].values()) < 0.7
+
+
 def test_the_dead_are_left_out_but_of_what_was_published() -> None:
     """Ten latents that never fired change in-sample Procrustes and nothing else."""
     common = unit(40, 12, seed=5)
