@@ -12,6 +12,7 @@ import torch
 from bitlens.comparison import Comparison, streams
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
+from bitlens.models.load import WEIGHTS_SHARE
 from bitlens.models.sites import site
 from bitlens.plan import Plan, TokenBatch
 from bitlens.readings import Pair, Reading
@@ -21,8 +22,10 @@ from bitlens.sweep import REFERENCE, logits_chunk
 
 FLOAT = 4
 """Bytes of a number that is computed with."""
-WORK = 96 << 20
+WORK = 192 << 20
 """Of what Python, its libraries and their buffers take besides."""
+WORD = 512
+"""Bytes of a token of the vocabulary: its text, in the tokenizer and in Python."""
 COPIES = 4
 """Float copies of a group of matrices while it is compressed."""
 LOGITS = 10
@@ -40,6 +43,8 @@ class Budget:
     parts: Mapping[str, int]
     smallest: int
     """Of the hidden states of one batch, below which no wave goes."""
+    on_disk: int = 0
+    """Of weights that lie on disk: they lie in memory where much more of it is allowed."""
 
     @property
     def taken(self) -> int:
@@ -47,7 +52,10 @@ class Budget:
 
     @property
     def least(self) -> int:
-        return self.taken + self.smallest
+        """What has to be allowed, with one batch a wave."""
+        least = self.taken + self.smallest
+        whole = self.parts.get("weights", 0) + self.on_disk
+        return least + self.on_disk if whole <= WEIGHTS_SHARE * least else least
 
     def room(self, memory: int) -> int:
         """Bytes left for the hidden states of a wave."""
@@ -61,7 +69,7 @@ class Budget:
 
     def require(self, memory: int, model: str, text: str) -> None:
         """BitlensError where the memory allowed, as `text`, is less than the least that works."""
-        if self.least <= memory:
+        if self.taken + self.smallest <= memory:
             return
         largest = sorted(self.parts.items(), key=lambda part: -part[1])[:3]
         raise BitlensError(
@@ -78,25 +86,25 @@ def budget(
     plan: Plan,
     saes: Sequence[Sae] = (),
     shells: int = 0,
-    offloaded: bool = False,
+    on_disk: int = 0,
 ) -> Budget:
     """What a sweep for these comparisons takes. `shells`: bytes of embeddings and unembeddings
-    that twins have of their own."""
+    that twins have of their own; `on_disk`: of weights that are read from there."""
     read = {c.read for c in wanted}
     batches = [b for b in plan.batches if b.documents in read]
     twins = len({c.twin for c in wanted})
     parts = {
         "weights": _weights(layout) + sum(_bytes(sae) for sae in saes),
-        "blocks": _blocks(layout, twins, offloaded),
+        "blocks": _blocks(layout, twins, on_disk > 0),
         "embeddings": layout.shell.cast_bytes + shells,
         "a batch": max(_batch(layout, wanted, b) for b in batches),
         "logits": _logits(layout, wanted),
         "tallies": _tallies(layout, wanted, plan, batches),
         "samples": _samples(layout, wanted, plan),
         "tokens": sum(b.tokens.numel() for b in plan.batches) * 80,
-        "room to work": WORK,
+        "room to work": WORK + WORD * layout.vocabulary,
     }
-    return Budget(parts, max(hidden_bytes(layout, wanted, b) for b in batches))
+    return Budget(parts, max(hidden_bytes(layout, wanted, b) for b in batches), on_disk)
 
 
 def hidden_bytes(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:

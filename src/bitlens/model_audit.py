@@ -381,7 +381,9 @@ class Audit:
 
     def _budget(self, wanted: Sequence[Comparison], plan: Plan, shells: int) -> Budget:
         saes = [fitted.placed.sae for fitted in self.fitted]
-        return budget(self.layout, wanted, plan, saes, shells, self.loaded.offloaded)
+        own = {id(p): p for p in self.layout.model.parameters() if p.device.type == "meta"}
+        on_disk = sum(p.numel() * p.element_size() for p in own.values())
+        return budget(self.layout, wanted, plan, saes, shells, on_disk)
 
     def _require_memory(self, wanted: Sequence[Side]) -> None:
         """Before anything is compressed: is what is allowed enough for all of it?"""
