@@ -28,7 +28,7 @@ WORD = 512
 """Bytes of a token of the vocabulary: its text, in the tokenizer and in Python."""
 COPIES = 4
 """Float copies of a group of matrices while it is compressed."""
-LOGITS = 10
+LOGITS = 13
 """Copies of a chunk of logits: as they are, as log-probabilities and as probabilities of two
 streams, what lies between them, and the chunk before."""
 PATTERNS = 8
