@@ -85,3 +85,11 @@ def test_tallies_are_as_large_as_they_are_said_to_be(name: str, tmp_path: Path) 
     tiny.values(measured)
     said = budget(layout, measured.wanted, made).parts["tallies"]
     assert max(held) <= said <= 4 * max(held) + 4096
+
+
+def test_analyses_that_look_nowhere_take_nothing() -> None:
+    """Sites that the user named may be none of an analysis' own."""
+    layout, analysis = tiny.eager("llama"), ANALYSES["attention"]()
+    nowhere = comparisons([analysis], ["twin 0"], {analysis.name: []})
+    made = budget(layout, [*nowhere, *wanted(layout, 1, ("geometry",))], plan(40))
+    assert made.parts == budget(layout, wanted(layout, 1, ("geometry",)), plan(40)).parts

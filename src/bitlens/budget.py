@@ -228,7 +228,8 @@ def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
                     depth = layout.depth if name == "logits" else site(name).depth
                     depths[depth] = depths.get(depth, 0) + 1
                 key = (stream, f"{c.analysis.sample}", c.documents)
-                rows[key] = max(size * wide * max(depths.values()), rows.get(key, 0))
+                most = max(depths.values(), default=0)
+                rows[key] = max(size * wide * most, rows.get(key, 0))
     # Of one site, products of every two positions besides.
     most = max(len(of.keys[False]) for of in plan.sets.values())
     largest = min(most, max(c.analysis.sample for c in wanted))
