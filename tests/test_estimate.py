@@ -116,6 +116,22 @@ def test_q_is_over_all_rows_of_a_metric(store, manifest):
     assert [row["p"] is None for row in rows] == [row["site"] == "resid.2" for row in rows]
 
 
+def test_another_metric_makes_no_finding_surer(store, manifest):
+    """What is tested of one metric is no part of another's family."""
+
+    def found():
+        rows = contrasts(store, manifest)
+        place = ("model", "compression", "control", "site")
+        return {
+            tuple(row[name] for name in place): row["q"] for row in rows if row["metric"] == "kl"
+        }
+
+    alone = found()
+    manifest["metrics"]["behaviour.perplexity"]["level"] = False
+    assert any(row["metric"] == "perplexity" for row in contrasts(store, manifest))
+    assert found() == alone
+
+
 def test_without_a_control_there_is_no_contrast(store, manifest):
     """Where no control was run, or it failed, nothing is compared."""
     manifest["twins"] = [twin for twin in manifest["twins"] if not twin["control"]]
