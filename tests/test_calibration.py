@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import tiny
-from bitlens import calibration as keys
+from bitlens import registry
 from bitlens.calibration import (
     about_overlap,
     calibrated,
@@ -357,11 +357,11 @@ def test_the_code_of_a_plug_in_is_part_of_the_key(
         file.write_text(code)
         sys.modules.pop(file.stem, None)
         mine = importlib.import_module(file.stem).Mine()
-        keys._package.cache_clear()
-        found.append(keys._other_code(mine))
-        assert keys._other_code(Noise(like=mine)) == found[-1]
+        registry._package.cache_clear()
+        found.append(registry.foreign_code(mine))
+        assert registry.foreign_code(Noise(like=mine)) == found[-1]
     assert found[0] == found[2] != found[1] and len(found[0]) == 1
-    assert keys._other_code(parse("noise:like=[gptq:bits=4]")) == set()
+    assert registry.foreign_code(parse("noise:like=[gptq:bits=4]")) == set()
 
 
 def test_a_twin_is_kept_by_all_that_makes_it(loaded: Loaded) -> None:

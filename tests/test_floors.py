@@ -16,7 +16,7 @@ from bitlens.floors import floors
 from bitlens.plan import SUBSET
 from bitlens.records import Cell
 from bitlens.report.evidence import Evidence
-from bitlens.report.floor import floor, within
+from bitlens.report.floor import drowned, floor, most, within
 from bitlens.report.sections.method import method
 from bitlens.report.verdict import summary_table, verdicts
 from bitlens.runner import run
@@ -146,6 +146,22 @@ def test_no_verdict_speaks_of_less(audited: tuple[Store, list[str]]) -> None:
     assert "cast:dtype=float32 (compute floor)" in rows
     assert not evidence.controls(model)
     assert any("compute" in str(part) for part in method(evidence))
+
+
+def test_a_difference_below_the_floor_is_none(audited: tuple[Store, list[str]]) -> None:
+    """A twin may lie above the floor and still be no farther from its control than the arithmetic
+    puts it: then neither a factor nor a test is told."""
+    evidence = Evidence.read(audited[0].root)
+    (model,) = evidence.models
+    limit = most(evidence, model, "rtn:bits=2", "behaviour.kl")
+    below = found(audited[0], "kl")["cast:dtype=float32"]
+    assert limit == 2 * max(below["low"], below["value"], below["high"])
+    for size, is_drowned in ((0.9 * limit, True), (1.1 * limit, False)):
+        for difference in (size, -size):
+            contrast = {"difference": difference, "p": 1e-4}
+            told = drowned(evidence, model, "rtn:bits=2", "behaviour.kl", contrast)
+            assert told == is_drowned
+    assert not drowned(evidence, model, "rtn:bits=2", "behaviour.kl", None)
 
 
 def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -> None:

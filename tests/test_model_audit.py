@@ -169,3 +169,14 @@ def test_another_value_is_another_cell_or_not(name: str, cells: Any) -> None:
         assert before == after, answer.same_because
     else:
         assert not before & after
+
+
+def test_another_version_of_a_plug_in_is_another_cell(
+    cells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers are not those of the code that made them before."""
+    found = [cells({}, "behaviour")]
+    for code in ("one", "other"):
+        monkeypatch.setattr("bitlens.model_audit.foreign_code", lambda of, code=code: {code})
+        found.append(cells({}, "behaviour"))
+    assert not found[0] & found[1] and not found[1] & found[2]

@@ -1,10 +1,7 @@
 """On which documents are compressions calibrated, and did the evaluation read them too?"""
 
 import hashlib
-import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +23,7 @@ from bitlens.kept import Kept, folder_of
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.records import CALIBRATION, Check
+from bitlens.registry import foreign_code
 from bitlens.study import Study
 
 
@@ -144,39 +142,9 @@ def made_by(layout: Layout, loaded: Loaded, seed: int, **settings: Any) -> dict[
         "attention": loaded.attention,
         "versions": [version(name) for name in ("torch", "transformers")],
         "code": _code(),
-        "other code": sorted(_other_code(parse(settings["compression"]))),
+        "other code": sorted(foreign_code(parse(settings["compression"]))),
         **settings,
     }
-
-
-def _other_code(setting: Any) -> set[str]:
-    """A hash of each package that brings a compression which is not ours: of what is asked for,
-    and of what stands in its settings."""
-    found = set[str]()
-    if isinstance(setting, Compression):
-        package = type(setting).__module__.partition(".")[0]
-        if package != bitlens.__name__:
-            found.add(_package(package))
-    if is_dataclass(setting):
-        for part in fields(setting):
-            found |= _other_code(getattr(setting, part.name))
-    elif isinstance(setting, list | tuple):
-        for item in setting:
-            found |= _other_code(item)
-    return found
-
-
-@cache
-def _package(name: str) -> str:
-    """The sources of a package, or of a module by itself. What was typed at a prompt has none: it
-    is itself, in this process only."""
-    module = sys.modules[name]
-    files = [f for root in getattr(module, "__path__", ()) for f in Path(root).rglob("*.py")]
-    files = files or [Path(f) for f in [getattr(module, "__file__", None)] if f]
-    digest = hashlib.sha256(name.encode() if files else os.urandom(16))
-    for file in sorted(files):
-        digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 @cache

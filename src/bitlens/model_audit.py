@@ -33,6 +33,7 @@ from bitlens.models.source import ModelSource
 from bitlens.pace import Pace
 from bitlens.plan import CORPUS, SUBSET, Plan, make_plan
 from bitlens.records import Cell, Check, Value
+from bitlens.registry import foreign_code
 from bitlens.saes import Fitted, fit_saes
 from bitlens.sides import Side, sides
 from bitlens.store import Store
@@ -307,6 +308,8 @@ class Audit:
         if side.floor:
             settings["documents"] = SUBSET
         settings |= self.making.origin(side.compression)
+        if other := sorted(foreign_code([side.compression, analysis])):
+            settings["other code"] = other
         return Cell(self.loaded.name, side.text, analysis.name, self.seed, settings)
 
     def _sweep(self, wanted: Sequence[Side], missing: Sequence[Key]) -> None:

@@ -1,11 +1,16 @@
 """Names to classes, plug-ins by entry point, and what was probably meant."""
 
 import difflib
+import hashlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bitlens.errors import BitlensError
 
@@ -80,3 +85,32 @@ class Registry(Generic[T]):
         if name not in self._classes:
             import_module(self._modules[name])
         return self._classes[name]
+
+
+def foreign_code(setting: Any) -> set[str]:
+    """A hash of each package that brings a compression or an analysis which is not ours: of what
+    is asked for, and of what stands in its settings. Another version of it is another method."""
+    found = set[str]()
+    if is_dataclass(setting):
+        package = type(setting).__module__.partition(".")[0]
+        if package != __name__.partition(".")[0]:
+            found.add(_package(package))
+        for part in fields(setting):
+            found |= foreign_code(getattr(setting, part.name))
+    elif isinstance(setting, list | tuple):
+        for item in setting:
+            found |= foreign_code(item)
+    return found
+
+
+@cache
+def _package(name: str) -> str:
+    """The sources of a package, or of a module by itself. What was typed at a prompt has none: it
+    is itself, in this process only."""
+    module = sys.modules[name]
+    files = [f for root in getattr(module, "__path__", ()) for f in Path(root).rglob("*.py")]
+    files = files or [Path(f) for f in [getattr(module, "__file__", None)] if f]
+    digest = hashlib.sha256(name.encode() if files else os.urandom(16))
+    for file in sorted(files):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]

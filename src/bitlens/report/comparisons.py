@@ -6,6 +6,7 @@ from bitlens.records import TEXT
 from bitlens.report.differences import tested, way
 from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence
+from bitlens.report.floor import drowned
 from bitlens.report.losses import induction, sound, survivals
 from bitlens.report.wording import amount, points, times
 
@@ -22,16 +23,18 @@ def beside(evidence: Evidence, model: str, name: str) -> Iterator[Claim]:
 def disagreement(evidence: Evidence, model: str, name: str) -> str:
     """KL and perplexity beside noise, where one is surely higher and the other surely lower."""
     noise = evidence.noise(model, name)
-    rows = [
-        evidence.find(model, name, f"behaviour.{metric}") for metric in ("kl", "perplexity_ratio")
+    metrics = ("behaviour.kl", "behaviour.perplexity_ratio")
+    rows = [evidence.find(model, name, metric) for metric in metrics]
+    contrasts = [evidence.contrast(row, noise) if row and noise else None for row in rows]
+    ways = [
+        "" if drowned(evidence, model, name, metric, contrast) else way(contrast)
+        for metric, contrast in zip(metrics, contrasts, strict=True)
     ]
-    kl, ratio = (evidence.contrast(row, noise) if row and noise else None for row in rows)
-    ways = (way(kl), way(ratio))
     if not all(ways) or ways[0] == ways[1]:
         return ""
     return (
         f"KL and perplexity disagree: beside noise KL says {ways[0]} damage, the perplexity "
-        f"ratio {ways[1]}{tested(ratio, '')}"
+        f"ratio {ways[1]}{tested(contrasts[1], '')}"
     )
 
 
@@ -48,10 +51,15 @@ def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
         (evidence.cast(model), evidence.cast(model)),
     ):
         other = evidence.find(model, control, "behaviour.kl") if control else None
-        if other is not None and other["value"] > 0:
+        if other is None or other["value"] <= 0:
+            continue
+        contrast = evidence.contrast(kl, control)
+        if drowned(evidence, model, name, "behaviour.kl", contrast):
+            yield f"{start}no farther from that of {said} than the arithmetic may put it"
+        else:
             factor = times(kl["value"] / other["value"])
-            yield f"{start}{factor} that of {said}{tested(evidence.contrast(kl, control), 'nats')}"
-            start = ""
+            yield f"{start}{factor} that of {said}{tested(contrast, 'nats')}"
+        start = ""
 
 
 def _features(evidence: Evidence, model: str, name: str, noise: str | None) -> Iterator[Claim]:

@@ -48,17 +48,27 @@ def floor(evidence: Evidence, model: str, name: str) -> Floor | None:
     return Floor(twin, words, roundings)
 
 
-def within(evidence: Evidence, model: str, name: str, metric: str) -> bool:
-    """Whether a measure is no farther from intact than the arithmetic alone may put it: KL is of
-    the second order in errors, the other measures are of less."""
+def most(evidence: Evidence, model: str, name: str, metric: str) -> float | None:
+    """How far the arithmetic alone may put a measure; None where there is no floor. KL is of the
+    second order in errors, the other measures are of less."""
     found = floor(evidence, model, name)
-    row = evidence.find(model, name, metric)
-    below = found and found.row(evidence, model, metric)
-    if found is None or row is None or not below:
-        return False
-    ends = [end for end in (below["low"], below["value"], below["high"]) if end is not None]
-    most = found.roundings * max(abs(end - below["intact"]) for end in ends)
-    return bool(abs(row["value"] - row["intact"]) <= most)
+    row = found and found.row(evidence, model, metric)
+    if found is None or not row:
+        return None
+    ends = [end for end in (row["low"], row["value"], row["high"]) if end is not None]
+    return float(found.roundings * max(abs(end - row["intact"]) for end in ends))
+
+
+def within(evidence: Evidence, model: str, name: str, metric: str) -> bool:
+    """Whether a measure is no farther from intact than the arithmetic alone may put it."""
+    row, limit = evidence.find(model, name, metric), most(evidence, model, name, metric)
+    return bool(row and limit is not None and abs(row["value"] - row["intact"]) <= limit)
+
+
+def drowned(evidence: Evidence, model: str, name: str, metric: str, contrast: Row | None) -> bool:
+    """Whether a difference from a control is no more than the arithmetic alone may make."""
+    limit = most(evidence, model, name, metric)
+    return bool(contrast and limit is not None and abs(contrast["difference"]) <= limit)
 
 
 def arithmetic(evidence: Evidence, model: str, name: str) -> str:
@@ -81,7 +91,7 @@ def arithmetic(evidence: Evidence, model: str, name: str) -> str:
     twice = ", which both models do, so that up to twice as much is arithmetic"
     floor_of = f"the compute floor{twice if found.roundings == 2 else ''}"
     said = f"{found.words} alone gives {', '.join(told)} on {documents} ({floor_of})"
-    drowned = [OUTPUTS[metric] for metric in rows if within(evidence, model, name, metric)]
-    if drowned:
-        said += f"; of {' and '.join(drowned)} nothing more is known of this compression"
+    unknown = [OUTPUTS[metric] for metric in rows if within(evidence, model, name, metric)]
+    if unknown:
+        said += f"; of {' and '.join(unknown)} nothing more is known of this compression"
     return said

@@ -63,20 +63,20 @@ def claims(evidence: Evidence, model: str, twin: TwinRecord) -> list[Claim]:
     name = twin.compression
     noise = evidence.noise(model, name)
     places = (_worst_block(evidence, model, name), moved(evidence, model, name))
-    drowned = within(evidence, model, name, "behaviour.kl")
+    below = within(evidence, model, name, "behaviour.kl")
     found = [
         _overflow(evidence, model, twin),
         *kept(evidence, model, name),
         copying(evidence, model, name),
         claim(", ".join(_outputs(evidence, model, name)), TEXT),
         claim(arithmetic(evidence, model, name), TEXT),
-        None if drowned else no_improvement(evidence, model, name),
+        None if below else no_improvement(evidence, model, name),
         hidden(evidence, model, name),
         behind_cosine(evidence, model, name),
         claim(without_heads(evidence, model, name)),
         costlier(evidence, model, name),
-        *([] if drowned else beside(evidence, model, name)),
-        None if drowned else claim(disagreement(evidence, model, name), TEXT, twins=(noise,)),
+        *([] if below else beside(evidence, model, name)),
+        None if below else claim(disagreement(evidence, model, name), TEXT, twins=(noise,)),
         claim("; ".join(filter(None, places)), TEXT, twins=(noise,)),
         claim(_seeds(evidence, model, name), TEXT),
     ]
