@@ -161,7 +161,9 @@ def test_a_difference_below_the_floor_is_none(audited: tuple[Store, list[str]]) 
             contrast = {"difference": difference, "p": 1e-4}
             told = drowned(evidence, model, "rtn:bits=2", "behaviour.kl", contrast)
             assert told == is_drowned
-    assert not drowned(evidence, model, "rtn:bits=2", "behaviour.kl", None)
+    # A control that overflows has a contrast without a difference.
+    for none in (None, {"difference": None, "p": None}):
+        assert not drowned(evidence, model, "rtn:bits=2", "behaviour.kl", none)
 
 
 def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -> None:

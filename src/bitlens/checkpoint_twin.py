@@ -55,7 +55,8 @@ class CheckpointTwin(Twin):
         of the states that they are handed."""
         if self.dtype is None:
             return None
-        kernels = (getattr(m, "compute_dtype", None) for m in self.checkpoint.model.modules())
+        kernels = [getattr(m, "compute_dtype", None) for m in self.checkpoint.model.modules()]
+        kernels.append(self.checkpoint.arithmetic)
         dtypes = [dtype for dtype in kernels if isinstance(dtype, torch.dtype)]
         return min([self.dtype, *dtypes], key=lambda dtype: dtype.itemsize)
 

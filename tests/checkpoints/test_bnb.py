@@ -250,20 +250,25 @@ def test_company_and_padding_decide_nothing(reference: Reference, made: Made) ->
 def test_kernels_in_16_bits_stand_beside_the_compute_floor(
     folder_of: Callable[[str], Path], made: Made, short_texts: Path, tmp_path: Path
 ) -> None:
-    """Beside a reference in float32, what multiplying in bfloat16 does by itself is measured of the
-    reference, and told with the twin; of kernels in float32 there is none."""
+    """Beside a reference in float32, what multiplying in 16 bits does by itself is measured of the
+    reference, and told with the twin; of kernels in float32 there is none. LLM.int8's products
+    come back in float16, which its modules do not say."""
     said: list[str] = []
-    half, whole = (f"checkpoint:{made('llama', kind)}" for kind in ("half", "nf4"))
+    half, whole, eight = (f"checkpoint:{made('llama', kind)}" for kind in ("half", "nf4", "int8"))
     settings: dict[str, Any] = {"controls": (), "analyses": ("behaviour",), "tokens": 1500}
-    study = audit_of(str(folder_of("llama")), (half, whole), text=str(short_texts), **settings)
+    study = audit_of(
+        str(folder_of("llama")), (half, whole, eight), text=str(short_texts), **settings
+    )
     store = run(study, tmp_path / "out", "audit", said.append)
     twins = {twin["compression"]: twin for twin in store.manifest()["twins"]}
     assert twins[half]["dtype"] == "bfloat16" and twins[whole]["dtype"] == "float32"
-    (floor,) = (twin["compression"] for twin in twins.values() if twin["floor"])
-    assert floor == "cast:dtype=bfloat16"
+    assert twins[eight]["dtype"] == "float16"
+    floors = {twin["compression"] for twin in twins.values() if twin["floor"]}
+    assert floors == {"cast:dtype=bfloat16", "cast:dtype=float16"}
     assert any("It computes in bfloat16, the reference in float32." in line for line in said)
     evidence = Evidence.read(store.root)
     told = dict(verdicts(evidence, evidence.models[0]))
     alone = "omputing in bfloat16 instead of float32 alone gives"
     assert alone in told[half] and alone not in told[whole]
     assert "up to twice" not in told[half]
+    assert "omputing in float16 instead of float32 alone gives" in told[eight]

@@ -40,7 +40,15 @@ def read(request: Request) -> Found:
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear8bitLt):
             module.forward = partial(_row_by_row, module.forward)
-    return Found("bitsandbytes int8", True, model, stored, (note,), padding_matters=True)
+    return Found(
+        "bitsandbytes int8",
+        True,
+        model,
+        stored,
+        (note,),
+        padding_matters=True,
+        arithmetic=torch.float16,
+    )
 
 
 def _row_by_row(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

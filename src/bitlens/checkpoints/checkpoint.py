@@ -59,6 +59,8 @@ class Checkpoint:
     used."""
     left_out: tuple[str, ...] = ()
     """What the checkpoint does where it is deployed, and does not do here."""
+    arithmetic: torch.dtype | None = None
+    """What its kernels multiply in, where it is another dtype than their modules tell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,8 @@ class Found:
     """Why nobody deploys these modules on a machine like this one: they run if asked for."""
     left_out: tuple[str, ...] = ()
     """What the checkpoint does where it is deployed, and neither modules nor weights do here."""
+    arithmetic: torch.dtype | None = None
+    """What the kernels multiply in, where it is another dtype than their modules tell."""
 
 
 def library(name: str, extra: str, *, needed_for: str) -> ModuleType:

@@ -105,6 +105,7 @@ def _open_folder(request: Request) -> Checkpoint:
         found.kernels and found.padding_matters,
         other_settings(reference.model.config, config),
         found.left_out,
+        found.arithmetic if found.kernels else None,
     )
 
 

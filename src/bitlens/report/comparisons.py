@@ -6,7 +6,7 @@ from bitlens.records import TEXT
 from bitlens.report.differences import tested, way
 from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence
-from bitlens.report.floor import drowned
+from bitlens.report.floor import drowned, within
 from bitlens.report.losses import induction, sound, survivals
 from bitlens.report.wording import amount, points, times
 
@@ -40,7 +40,7 @@ def disagreement(evidence: Evidence, model: str, name: str) -> str:
 
 def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
     kl = evidence.find(model, name, "behaviour.kl")
-    if kl is None:
+    if kl is None or within(evidence, model, name, "behaviour.kl"):
         return
     start = "KL is "
     noise = "weight noise of the same size"

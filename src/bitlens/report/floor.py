@@ -68,7 +68,9 @@ def within(evidence: Evidence, model: str, name: str, metric: str) -> bool:
 def drowned(evidence: Evidence, model: str, name: str, metric: str, contrast: Row | None) -> bool:
     """Whether a difference from a control is no more than the arithmetic alone may make."""
     limit = most(evidence, model, name, metric)
-    return bool(contrast and limit is not None and abs(contrast["difference"]) <= limit)
+    if contrast is None or contrast["difference"] is None or limit is None:
+        return False
+    return bool(abs(contrast["difference"]) <= limit)
 
 
 def arithmetic(evidence: Evidence, model: str, name: str) -> str:

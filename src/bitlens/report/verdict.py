@@ -75,7 +75,7 @@ def claims(evidence: Evidence, model: str, twin: TwinRecord) -> list[Claim]:
         behind_cosine(evidence, model, name),
         claim(without_heads(evidence, model, name)),
         costlier(evidence, model, name),
-        *([] if below else beside(evidence, model, name)),
+        *beside(evidence, model, name),
         None if below else claim(disagreement(evidence, model, name), TEXT, twins=(noise,)),
         claim("; ".join(filter(None, places)), TEXT, twins=(noise,)),
         claim(_seeds(evidence, model, name), TEXT),
