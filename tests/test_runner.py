@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -373,6 +374,10 @@ def test_results_of_other_settings_are_not_replaced(folder: Path, tmp_path: Path
         "seeds": {"seeds": (1,)},
         "compressions": {"compressions": ("rtn:bits=4",)},
         "context": {"context": 16},
+        'dtype of .* "auto", not "bfloat16"': {
+            "models": (replace(study.models[0], dtype="bfloat16"),)
+        },
+        "models .*, not elsewhere": {"models": (replace(study.models[0], name="elsewhere"),)},
     }
     for found, change in others.items():
         other = study.model_copy(update=change)

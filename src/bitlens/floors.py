@@ -51,11 +51,13 @@ def about_floor(side: Side, compute: torch.dtype, values: Sequence[Value]) -> Ch
     kl, top = found["kl"], found["same_top"]
     if kl.value is None or top.value is None:
         return Check(name, None, f"not known: {kl.reason or top.reason}", bears_on=TEXT)
+    both = ", or, as both models round, than twice that" if compute != torch.float32 else ""
     return Check(
         name,
         True,
         f"on {kl.documents} documents the reference is {kl.value:.2g} nats of mean KL away from "
-        f"itself, with {top.value:.2%} same top tokens; nothing smaller is a compression's doing",
+        f"itself, with {top.value:.2%} same top tokens; nothing smaller than that{both} is a "
+        "compression's doing",
         bears_on=TEXT,
     )
 

@@ -408,9 +408,11 @@ class Audit:
         waves = sweep.split(measurement.pace.most if measurement.pace else None)
         peak = max((sum(sweep.hidden_bytes(b) for b in w) for w in waves), default=0)
         own = "".join(f" and {c.n_documents} of {name}" for name, (c, _) in self.own.items())
+        documents = plan.sets[CORPUS].documents
         self.say(
             f"{len(wanted)} twin{'s' * (len(wanted) > 1)} ({controls} of them controls) on "
-            f"{plan.sets[CORPUS].documents} documents{own}, {read:,} tokens: "
+            f"{documents} document{'s' * (documents != 1)}{own}, "
+            f"{read:,} tokens: "
             f"{sweep.forwards():.1f} forwards' worth of work "
             f"({work / 1e12:,.1f} TFLOP{self._about(tokens * sweep.forwards())}), "
             f"{len(waves)} wave{'s' * (len(waves) > 1)}."

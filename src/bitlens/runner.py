@@ -83,9 +83,10 @@ def _refuse_other_settings(study: Study, store: Store) -> None:
     """What is there would be replaced, report and all. What only grows is kept."""
     before, now = store.manifest()["settings"], json.loads(to_json(study.to_dict()))
     differing = [
-        f"{name} {to_json(before[name])}, not {to_json(now[name])}"
+        said
         for name in sorted(now)
         if name not in CHANGES_NO_DIGIT and not _goes_on(name, before[name], now[name])
+        for said in _differences(name, before[name], now[name])
     ]
     if differing:
         raise BitlensError(
@@ -100,6 +101,21 @@ def _goes_on(name: str, before: Any, now: Any) -> bool:
     if name == "models":
         return all(any(_same_model(one, other) for other in now) for one in before)
     return before == now or (name in LISTS and all(one in now for one in before))
+
+
+def _differences(name: str, before: Any, now: Any) -> list[str]:
+    """What was asked for before, and is now; of a model that is in both, which of its settings."""
+    if name != "models":
+        return [f"{name} {to_json(before)}, not {to_json(now)}"]
+    old, new = ({model["name"]: model for model in models} for models in (before, now))
+    if not old.keys() <= new.keys():
+        return [f"models {', '.join(old)}, not {', '.join(new)}"]
+    return [
+        f"{key} of {model} {to_json(of[key])}, not {to_json(new[model][key])}"
+        for model, of in old.items()
+        for key in sorted(of)
+        if of[key] != new[model][key]
+    ]
 
 
 def _same_model(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

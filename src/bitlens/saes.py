@@ -20,7 +20,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.sites import all_sites, resolve, site
 from bitlens.plan import CORPUS, Plan, TokenBatch
 from bitlens.records import Check
-from bitlens.sae.conventions import CENTRING, SCALE, Convention, better, conventions
+from bitlens.sae.conventions import B_DEC, CENTRING, SCALE, Convention, better, conventions
 from bitlens.sae.fit import WORST_FVU, Fit, FitTally, check_fit
 from bitlens.sae.formats import load_sae
 from bitlens.sae.hub import is_release
@@ -192,12 +192,15 @@ def _by_convention(
     }
     if lengths:
         for place, values in _readings(layout, plan, set(lengths), POSITIONS):
-            lengths[place].append(values.norm(dim=1))
-    norms = {place: float(torch.cat(found).mean()) for place, found in lengths.items()}
+            centred = values - values.mean(dim=1, keepdim=True)
+            lengths[place].append(torch.stack([values.norm(dim=1), centred.norm(dim=1)]))
+    norms = {
+        place: dict(zip((False, True), torch.cat(found, dim=1).mean(dim=1).tolist(), strict=True))
+        for place, found in lengths.items()
+    }
     centres = _centres(layout)
     tried = [
-        [Convention("", "", sae), *conventions(sae, centres, norms.get(place))]
-        for sae, place in zip(saes, places, strict=True)
+        conventions(sae, centres, norms.get(place)) for sae, place in zip(saes, places, strict=True)
     ]
     tallies = [[FitTally(convention.sae) for convention in of] for of in tried]
     open_ = {place for place, of in zip(places, tried, strict=True) if len(of) > 1}
@@ -221,10 +224,13 @@ def _chosen(tried: Sequence[Convention], fits: Sequence[Fit]) -> tuple[Sae, tupl
     other = tried[best + 1]
     left = f"{fits[best + 1].fvu:.1%} of the variance unexplained instead of "
     left += "an unknown share" if fit.fvu is None else f"{fit.fvu:.1%}"
-    if other.setting in sae.trained_on.unsaid:
-        said = f"its files do not state {other.setting}: it is read {other.words}, which leaves"
+    if other.settings.issubset(sae.trained_on.unsaid):
+        open_ = " and ".join(sorted(other.settings))
+        said = f"its files do not state {open_}: it is read {other.words}, which leaves"
         return other.sae, (f"{said} {left}",)
-    return sae, (f"read {other.words}, against what its files say, it would leave {left}",)
+    stated = other.settings & (sae.trained_on.loading.keys() | {SCALE, B_DEC})
+    how = "against what its files say" if stated else "of which its files say nothing"
+    return sae, (f"read {other.words}, {how}, it would leave {left}",)
 
 
 def _notes(sae: Sae, corpus: Corpus, model: str) -> Iterator[str]:

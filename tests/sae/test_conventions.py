@@ -26,13 +26,24 @@ def test_a_scale_moves_from_activations_to_weights(architecture: str) -> None:
 
 
 def test_only_what_is_open_is_tried() -> None:
-    """Centring where the model reads no mean; the rest where the files are silent."""
-    sae = small_sae("standard")
-    assert list(conventions(sae, False, 2.0)) == []
-    assert [c.setting for c in conventions(sae, True, None)] == ["center_writing_weights"]
-    unsaid = ("normalize_activations", "apply_b_dec_to_input")
-    silent = replace(sae, trained_on=TrainedOn(unsaid=unsaid))
-    assert [c.setting for c in conventions(silent, False, 2.0)] == list(unsaid)
+    """Centring where the model reads no mean; the rest where the files are silent; what is open
+    at once also together, and scaled by the length of what is then read."""
+    sae, norms = small_sae("standard"), {False: 4.0, True: 2.0}
+    (stated,) = conventions(sae, False, norms)
+    assert stated.sae is sae and not stated.settings
+    centring, scale, b_dec = (
+        "center_writing_weights",
+        "normalize_activations",
+        "apply_b_dec_to_input",
+    )
+    assert [c.settings for c in conventions(sae, True, None)] == [set(), {centring}]
+    silent = replace(sae, trained_on=TrainedOn(unsaid=(scale, b_dec)))
+    tried = {frozenset(c.settings): c for c in conventions(silent, True, norms)}
+    assert len(tried) == 8 and frozenset([centring, scale, b_dec]) in tried
+    left, taken = (tried[frozenset(of)].sae for of in ([scale], [centring, scale]))
+    root = sae.width**0.5
+    torch.testing.assert_close(left.w_enc, sae.w_enc * root / 4)
+    torch.testing.assert_close(taken.w_enc, sae.w_enc * root / 2)
 
 
 @pytest.mark.parametrize(

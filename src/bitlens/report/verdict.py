@@ -188,7 +188,8 @@ def summary_table(evidence: Evidence, model: str) -> Table:
         "probability moved; same top: positions where both put the same token first."
         + (
             f" compute floor: the reference beside itself in another dtype, on {floors} documents; "
-            "no smaller difference is a compression's."
+            "no smaller difference is a compression's, nor one below twice that where both models "
+            "compute so."
             if floors
             else ""
         )

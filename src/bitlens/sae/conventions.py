@@ -1,7 +1,7 @@
 """By which convention were activations read when an SAE was trained? Its files may not say."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -21,30 +21,49 @@ IMPROVES = 0.9
 class Convention:
     """One way to read activations with an SAE."""
 
-    setting: str
-    """Which setting decides about it."""
+    settings: frozenset[str]
+    """Which settings decide about it; empty for what the files say."""
     words: str
     sae: Sae
     """The SAE that reads so."""
 
 
-def conventions(sae: Sae, centres: bool, norm: float | None) -> Iterator[Convention]:
-    """Those by which it might also have been trained. `centres`: whether the model reads no mean
-    over the width; `norm`: the mean length of the activations, where it is known."""
+def conventions(sae: Sae, centres: bool, norms: Mapping[bool, float] | None) -> list[Convention]:
+    """By which it may have been trained, what its files say first: settings that are open are
+    tried together too. `centres`: whether the model reads no mean over the width; `norms`: the
+    mean length of the activations with the mean over the width and (True) without it, where known.
+    """
+    found = [Convention(frozenset(), "", sae)]
     if centres:
-        words = "left in" if sae.centred else "taken away"
-        other = replace(sae, centred=not sae.centred)
-        loading = {**sae.trained_on.loading, CENTRING: other.centred}
-        other = replace(other, trained_on=replace(sae.trained_on, loading=loading))
-        yield Convention(CENTRING, f"with the mean over the width {words}", other)
-    if norm and SCALE in sae.trained_on.unsaid:
-        factor = math.sqrt(sae.width) / norm
-        other = replace(scaled(sae, factor), normalisation="none")
-        yield Convention(SCALE, f"on activations times {factor:.4g}", other)
+        found += [_otherwise_centred(of) for of in found]
+    if norms and SCALE in sae.trained_on.unsaid:
+        found += [_rescaled(of, math.sqrt(sae.width) / norms[of.sae.centred]) for of in found]
     if B_DEC in sae.trained_on.unsaid:
-        apply = not sae.apply_b_dec_to_input
-        words = "with b_dec taken away first" if apply else "without b_dec taken away first"
-        yield Convention(B_DEC, words, replace(sae, apply_b_dec_to_input=apply))
+        found += [_otherwise_shifted(of) for of in found]
+    return found
+
+
+def _otherwise_centred(of: Convention) -> Convention:
+    words = "left in" if of.sae.centred else "taken away"
+    other = replace(of.sae, centred=not of.sae.centred)
+    loading = {**other.trained_on.loading, CENTRING: other.centred}
+    other = replace(other, trained_on=replace(other.trained_on, loading=loading))
+    return _changed(of, CENTRING, f"with the mean over the width {words}", other)
+
+
+def _rescaled(of: Convention, factor: float) -> Convention:
+    other = replace(scaled(of.sae, factor), normalisation="none")
+    return _changed(of, SCALE, f"on activations times {factor:.4g}", other)
+
+
+def _otherwise_shifted(of: Convention) -> Convention:
+    apply = not of.sae.apply_b_dec_to_input
+    words = "with b_dec taken away first" if apply else "without b_dec taken away first"
+    return _changed(of, B_DEC, words, replace(of.sae, apply_b_dec_to_input=apply))
+
+
+def _changed(of: Convention, setting: str, words: str, sae: Sae) -> Convention:
+    return Convention(of.settings | {setting}, ", ".join(filter(None, [of.words, words])), sae)
 
 
 def better(fit: Fit, others: Sequence[Fit]) -> int | None:
