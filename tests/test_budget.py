@@ -1,7 +1,10 @@
 """What a sweep takes, part by part."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 import tiny
@@ -9,6 +12,7 @@ from bitlens.analyses import ANALYSES
 from bitlens.budget import Budget, budget, hidden_bytes
 from bitlens.comparison import Comparison, comparisons
 from bitlens.errors import BitlensError
+from bitlens.heap import bound_heap
 from bitlens.models.layout import Layout
 from bitlens.plan import CORPUS, Plan
 
@@ -93,3 +97,41 @@ def test_analyses_that_look_nowhere_take_nothing() -> None:
     nowhere = comparisons([analysis], ["twin 0"], {analysis.name: []})
     made = budget(layout, [*nowhere, *wanted(layout, 1, ("geometry",))], plan(40))
     assert made.parts == budget(layout, wanted(layout, 1, ("geometry",)), plan(40)).parts
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_logits_of_a_large_vocabulary_take_what_they_are_said_to() -> None:
+    """Measured in a process of its own, chunk after chunk: none of them adds to the ones before."""
+    script = (
+        "import test_budget as t, tempfile, pathlib; t.say_peak(pathlib.Path(tempfile.mkdtemp()))"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert child.returncode == 0, child.stderr
+    peak, logits, said = (int(n) for n in child.stdout.split()[-3:])
+    assert logits / 2 < peak < said
+
+
+def say_peak(folder: Path) -> None:
+    """Prints what a sweep adds to resident memory at its peak, what logits were to take of it, and
+    what all were to that is not there before."""
+    bound_heap()
+    model = tiny.build("llama", vocab_size=100_000)
+    layout = Layout(model)
+    made = plan(60)
+    measured = tiny.measurement(
+        layout,
+        {"twin 0": "rtn:bits=3", "twin 1": "rtn:bits=4"},
+        made,
+        folder,
+        [ANALYSES[name]() for name in ("behaviour", "lens")],
+    )
+    before = psutil.Process().memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")
+    tiny.values(measured)
+    status = Path("/proc/self/status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    said = budget(layout, measured.wanted, made)
+    added = said.least - said.parts["weights"]
+    print(1024 * int(peak.split()[1]) - before, said.parts["logits"], added)

@@ -28,9 +28,10 @@ WORD = 512
 """Bytes of a token of the vocabulary: its text, in the tokenizer and in Python."""
 COPIES = 4
 """Float copies of a group of matrices while it is compressed."""
-LOGITS = 13
-"""Copies of a chunk of logits: as they are, as log-probabilities and as probabilities of two
-streams, what lies between them, and the chunk before."""
+LOGITS = 8
+"""Copies of a chunk of logits, forks apart, where most are alive: of the reference logits,
+log-probabilities and probabilities, of the twin the first two; and as many as three under way (a
+difference of log-probabilities, a softcap, or what chance is beside a lens)."""
 PATTERNS = 8
 """Copies of a batch's attention: scores, masked and softened; of two streams, and what lies between
 them."""
@@ -156,13 +157,14 @@ def _batch(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> i
 
 
 def _logits(layout: Layout, wanted: Sequence[Comparison]) -> int:
-    """A few positions at a time; those of forks besides."""
-    if not any("logits" in c.sites or c.analysis.lens for c in wanted):
-        return 0
-    chunk = logits_chunk(layout.vocabulary, layout.config) * layout.vocabulary * FLOAT
-    forks = max(len(c.forks) for c in wanted)
-    lens = sum(1 for c in wanted if c.analysis.lens)
-    return chunk * (LOGITS + 2 * forks + lens)
+    """A few positions at a time, and those of every fork of a pair; through a lens fewer positions
+    at all sites, with the last position of every twin."""
+    chunk = logits_chunk(layout.vocabulary, layout.config)
+    reading = [chunk * (LOGITS + len(c.forks)) for c in wanted if "logits" in c.sites]
+    lenses = [c for c in wanted if c.analysis.lens]
+    for sites in {len(c.sites) for c in lenses}:
+        reading.append(max(1, chunk // sites) * sites * LOGITS + sites * len(lenses))
+    return max(reading, default=0) * layout.vocabulary * FLOAT
 
 
 def _tallies(

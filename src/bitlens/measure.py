@@ -305,6 +305,8 @@ class Measurement:
             at = positions_of(rows, span, shards)
             pair = Pair(name, comparison.item, of_reference, of_twin, at, lambda size: EVERYTHING)
             tally.add(analysis.tally(pair))
+            # Before the next logits are computed.
+            del part, of_reference, of_twin, pair
         totals = tally.totals(np.ones((1, shards)))
         found = analysis.finish(totals, reference.sample, twin.sample.mismatched())
         return _first_values(found)
@@ -365,7 +367,11 @@ class Measurement:
                 if begin < LENS_CHANCE and len(rows.key) > 1:
                     other = Reading(torch.cat([last[c.stream], twin.values[:-1]]))
                     mismatched.add(analysis.tally(replace(pair, twin=other)))
-                last[c.stream] = twin.values[-1:]
+                    del other
+                # A copy: a view would hold on to all of them. And these go before the next come.
+                last[c.stream] = twin.values[-1:].clone()
+                del twin, pair
+            del reference
         for c in wanted:
             matched, mismatched = tallies[c.stream]
             totals = matched.totals(documents.weights)

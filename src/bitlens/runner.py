@@ -9,13 +9,13 @@ from typing import Any
 from bitlens.calibration import say_unread
 from bitlens.errors import BitlensError, failed, out_of_memory
 from bitlens.estimate import contrasts, estimates
+from bitlens.heap import bound_heap
 from bitlens.manifest import Done, cell_entry, make_manifest, run_record
 from bitlens.model_audit import Audit
 from bitlens.models.source import ModelSource, name_of
 from bitlens.records import Cell, to_json
 from bitlens.store import Store
 from bitlens.study import Study, refuse_absent_texts
-from bitlens.sweep import share_one_heap
 
 CHANGES_NO_DIGIT = {"memory"}
 LISTS = {"compressions", "controls", "analyses", "seeds", "allow"}
@@ -41,7 +41,7 @@ def run(
     _refuse_namesakes(study)
     refuse_absent_texts(study)
     say_unread(study, say)
-    share_one_heap()
+    bound_heap()
     store = Store.create(out)
     with store.alone():
         if store.finished and not replace:

@@ -5,8 +5,6 @@ for each twin and dropped; the reference is computed once for all twins; what is
 block is handed out when the block runs. Streams that fork from another share its prefix.
 """
 
-import ctypes
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError
+from bitlens.heap import return_memory
 from bitlens.models.layout import Layout
 from bitlens.models.run import Block, Edit
 from bitlens.models.shell import Call
@@ -196,7 +195,7 @@ class Sweep:
                 yield from self._steps(depth, batch, blocks, hidden, calls)
             # Before the next blocks are made: one block a twin is what fits.
             del blocks
-            _return_memory()
+            return_memory()
         for batch in wave:
             yield from self._leave(batch, hidden)
         self._release()
@@ -362,32 +361,6 @@ def _not_finite(states: Tensor, depth: int, batch: TokenBatch) -> BitlensError:
         "a model that computes finite numbers in this dtype.",
         "--compute float32, and weights that are finite in it.",
     )
-
-
-def _libc() -> Any:
-    """The C library where it is glibc, else None."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return libc if hasattr(libc, "malloc_trim") else None
-
-
-def share_one_heap() -> None:
-    """Every thread from one heap: of several, glibc never reuses in one what is free in another,
-    and temporary logits then add up to ten times the memory they need."""
-    libc = _libc()
-    if libc is not None:
-        libc.mallopt(_M_ARENA_MAX, 1)
-
-
-_M_ARENA_MAX = -8
-"""As glibc's malloc.h numbers it."""
-
-
-def _return_memory() -> None:
-    """Hand freed memory back to the system: glibc keeps pages between tensors of many sizes, and
-    after a few blocks that is as much as the tensors themselves."""
-    libc = _libc()
-    if libc is not None:
-        libc.malloc_trim(0)
 
 
 def logits_chunk(vocabulary: int, config: Any) -> int:
