@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
@@ -523,3 +524,19 @@ def test_memory_that_runs_out_is_an_error_of_the_user(
     with pytest.raises(BitlensError, match="tiny-llama ran out of memory") as caught:
         run(small(folder, **asked), tmp_path / "out", "audit", silent)
     assert "--memory" in caught.value.remedy
+
+
+def test_other_weights_under_the_same_name_are_said(folder: Path, tmp_path: Path) -> None:
+    """The numbers are then new, and whoever runs the command hears why."""
+    copied = shutil.copytree(folder, tmp_path / folder.name)
+    study = small(copied, compressions=("rtn:bits=3",), controls=(), analyses=("behaviour",))
+    run(study, tmp_path / "out", "audit", silent)
+    said: list[str] = []
+    run(study, tmp_path / "out", "audit", said.append)
+    assert not any("other than when" in line for line in said)
+    weights = copied / "model.safetensors"
+    tensors = {name: 1.5 * tensor for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    run(study, tmp_path / "out", "audit", said.append)
+    (line,) = [line for line in said if "other than when" in line]
+    assert line.startswith(f"The weights of {folder.name} are other")

@@ -7,6 +7,8 @@ from itertools import accumulate
 
 from bitlens.visible import in_one_line
 
+LONGEST_PART = 2000
+"""Characters of one part of a message; of more, the beginning and the end are told."""
 LONGEST_TOLD = 300
 """Characters of what a library says; the rest is in its own documentation."""
 
@@ -15,14 +17,19 @@ class BitlensError(Exception):
     """A mistake the user can mend; printed without a traceback, exit code 2.
 
     `found` names the value met, `expected` what would have worked, `remedy` what to type. Each is
-    one line, whatever the names in it hold.
+    one line, whatever the names in it hold, and no longer than anybody reads.
     """
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
-        self.found = in_one_line(found)
-        self.expected = in_one_line(expected)
-        self.remedy = in_one_line(remedy)
+        self.found = _shortened(in_one_line(found))
+        self.expected = _shortened(in_one_line(expected))
+        self.remedy = _shortened(in_one_line(remedy))
         super().__init__(f"{self.found}\nExpected: {self.expected}\nTry: {self.remedy}")
+
+
+def _shortened(part: str) -> str:
+    half = LONGEST_PART // 2
+    return part if len(part) <= LONGEST_PART else f"{part[:half]} ... {part[-half:]}"
 
 
 def failed(what: str, reason: str) -> BitlensError:

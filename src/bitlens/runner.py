@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def _run(
     study: Study, store: Store, command: str, say: Callable[[str], None], keep_going: bool
 ) -> None:
     started, done = time.monotonic(), Done()
+    before = store.manifest() if store.finished else None
     for source in study.models:
         for seed in study.seeds:
             try:
@@ -71,12 +72,28 @@ def _run(
         reasons = sorted({cell["reason"] for cell in done.cells})
         raise failed("Every cell", reasons[0])
     manifest = make_manifest(study, command, done)
+    for changed in _changed(before, manifest) if before else ():
+        say(f"{changed} other than when {store.root} was written: its numbers are new.")
     store.write_table("coverage", done.coverage)
     store.write_table("estimates", estimates(store, manifest, study.interval))
     store.write_table("contrasts", contrasts(store, manifest, study.interval))
     store.write_run(run_record(time.monotonic() - started))
     store.write_manifest(manifest)
     store.clear_partial()
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Which weights and texts are not what they were, under the same names and settings."""
+    weights = {model["name"]: model["fingerprint"] for model in before["models"]}
+    for model in now["models"]:
+        if weights.get(model["name"], model["fingerprint"]) != model["fingerprint"]:
+            yield f"The weights of {model['name']} are"
+    if before["settings"]["text"] != now["settings"]["text"]:
+        return
+    texts = {(of["model"], of["seed"]): of["token_hash"] for of in before["corpora"]}
+    for of in now["corpora"]:
+        if texts.get((of["model"], of["seed"]), of["token_hash"]) != of["token_hash"]:
+            yield f"The tokens that {of['model']} reads are"
 
 
 def _refuse_other_settings(study: Study, store: Store) -> None:

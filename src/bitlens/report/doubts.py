@@ -24,10 +24,12 @@ class Claim:
     """What checks may bear on: the text, the label of an SAE."""
     twins: frozenset[str] = frozenset()
     """Whose numbers it states."""
+    leads: bool = True
+    """Whether it says something of the twin, so that it can be the first."""
 
 
-def claim(text: str, *uses: str, twins: Iterable[str | None] = ()) -> Claim:
-    return Claim(text, frozenset(uses), frozenset(twin for twin in twins if twin))
+def claim(text: str, *uses: str, twins: Iterable[str | None] = (), leads: bool = True) -> Claim:
+    return Claim(text, frozenset(uses), frozenset(twin for twin in twins if twin), leads)
 
 
 @dataclass(frozen=True)

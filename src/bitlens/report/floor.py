@@ -90,7 +90,7 @@ def arithmetic(evidence: Evidence, model: str, name: str) -> str:
         for metric, row in rows.items()
     ]
     documents = count(max(row["documents"] for row in rows.values()), "document")
-    twice = ", which both models do, so that up to twice as much is arithmetic"
+    twice = "; both models round so, and up to twice as much is arithmetic"
     floor_of = f"the compute floor{twice if found.roundings == 2 else ''}"
     said = f"{found.words} alone gives {', '.join(told)} on {documents} ({floor_of})"
     unknown = [OUTPUTS[metric] for metric in rows if within(evidence, model, name, metric)]

@@ -7,7 +7,7 @@ from bitlens.records import TEXT
 from bitlens.report.dictionaries import Dictionary
 from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence, Row
-from bitlens.report.losses import sound, survivals
+from bitlens.report.losses import INDUCTION, sound, survivals
 from bitlens.report.wording import amount, figure, plain, points
 
 OUTPUTS = 0.01
@@ -65,6 +65,8 @@ def _best_head(evidence: Evidence, model: str, name: str) -> str:
     if not rows:
         return ""
     best = max(rows, key=lambda row: row["reference"])
+    if best["reference"] <= INDUCTION:
+        return ""
     place, head = f"pattern.{best['block']}", f"head {best['head']}"
     change = evidence.find(model, name, "heads.induction_change", place, head)
     if change is None or change["low"] is None:
@@ -77,7 +79,7 @@ def _best_head(evidence: Evidence, model: str, name: str) -> str:
         return f", although the best induction head, {scores.format('more')}"
     if change["high"] < 0:
         return f"; the best induction head, {scores.format('less')}"
-    return f", although the best induction head, {scores.format('no less for sure')}"
+    return f", although it is not sure that the best induction head, {scores.format('less')}"
 
 
 def no_improvement(evidence: Evidence, model: str, name: str) -> Claim | None:

@@ -45,14 +45,21 @@ def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
     against = doubts(evidence, model)
     sure: list[str] = []
     unsure: list[str] = []
+    leads = False
     for one in claims(evidence, model, twin):
         resting = [doubt for doubt in against if rests(evidence, model, one, doubt)]
         failed = any(doubt.check.passed is False for doubt in resting)
         marks = ", ".join(doubt.mark for doubt in resting)
         told = f"{one.text} ({marks})" if marks else one.text
-        (unsure if failed and OVERFLOW not in one.uses else sure).append(told)
-    if unsure and not sure:
-        sure = ["nothing that was measured is sure: a check that it rests on failed"]
+        if failed and OVERFLOW not in one.uses:
+            unsure.append(told)
+        elif one.leads and not leads:
+            sure.insert(0, told)
+            leads = True
+        else:
+            sure.append(told)
+    if unsure and not leads:
+        sure.insert(0, "nothing that was measured is sure: a check that it rests on failed")
     first, *more = [*sure, *unsure] or ["nothing was measured"]
     lead = f"{twin.compression}{bits}: {first}."
     return [lead, *(f"{said[:1].upper()}{said[1:]}." for said in more)]
@@ -73,7 +80,7 @@ def claims(evidence: Evidence, model: str, twin: TwinRecord) -> list[Claim]:
         None if below else no_improvement(evidence, model, name),
         hidden(evidence, model, name),
         behind_cosine(evidence, model, name),
-        claim(without_heads(evidence, model, name)),
+        claim(without_heads(evidence, model, name), leads=False),
         costlier(evidence, model, name),
         *beside(evidence, model, name),
         None if below else claim(disagreement(evidence, model, name), TEXT, twins=(noise,)),
