@@ -62,11 +62,15 @@ class Budget:
         """Bytes left for the hidden states of a wave."""
         return max(0, memory - self.taken)
 
-    def said(self, hidden: int) -> str:
-        """Expected at the peak: each part, hidden states of a wave with them."""
+    def said(self, hidden: int, already: int) -> str:
+        """Expected at the peak: each part, hidden states of a wave with them. `already`: bytes
+        that the process held before the model was loaded."""
         parts = {**self.parts, "hidden states": hidden}
         named = ", ".join(f"{name} {size(n)}" for name, n in parts.items() if n >= 5e6)
-        return f"Memory, at its peak about {size(self.taken + hidden)}: {named}."
+        return (
+            f"Memory, at its peak about {size(self.taken + hidden)} beside the {size(already)} "
+            f"that Python and its libraries hold already: {named}."
+        )
 
     def require(self, memory: int, model: str, text: str) -> None:
         """BitlensError where the memory allowed, as `text`, is less than the least that works."""
@@ -76,7 +80,8 @@ class Budget:
         raise BitlensError(
             f"--memory {text} is too little to audit {model}: "
             f"{', '.join(f'{name} {size(n)}' for name, n in largest)}.",
-            f"{size(self.least)} or more, with one batch a wave.",
+            f"{size(self.least)} or more beside what Python and its libraries hold already, with "
+            "one batch a wave.",
             f"--memory {-(-self.least // 10**6)}MB, fewer compressions or a shorter --context.",
         )
 

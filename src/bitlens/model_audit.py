@@ -6,6 +6,7 @@ from functools import cached_property
 from importlib.metadata import version
 
 import numpy as np
+import psutil
 from tqdm import tqdm
 
 from bitlens.analyses import ANALYSES
@@ -76,6 +77,7 @@ class Audit:
         self.memory = (
             parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(source))
         )
+        self.held_before = psutil.Process().memory_info().rss
         self.loaded = load(source, self.memory)
         for note in self.loaded.notes:
             say(note)
@@ -340,7 +342,7 @@ class Audit:
             hidden = self._say_cost(
                 measurement, [s for s in wanted if s.text in needed], plan, tokens
             )
-            self.say(needs.said(hidden))
+            self.say(needs.said(hidden, self.held_before))
             values, shown = _collect(measurement)
         self._lose(measurement.sweep.failed)
         self._contexts(shown, {side.text for side in wanted if not side.control}, room)
