@@ -15,10 +15,7 @@ sys.modules["seed_faults"] = seed_faults
 _spec.loader.exec_module(seed_faults)
 
 FAULTS = seed_faults.faults()
-PACKAGES = {
-    *("analyses", "checkpoints", "compress", "data", "insights", "models", "repairs"),
-    *("report", "sae", "sae_study", "stats"),
-}
+PACKAGES = {path.parent.name for path in (ROOT / "src" / "bitlens").glob("*/__init__.py")}
 
 
 def package(file: str) -> str:

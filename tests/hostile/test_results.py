@@ -138,7 +138,7 @@ CASES = [
         "coverage cut short", "coverage", lambda out: os.truncate(out / "coverage.parquet", 100)
     ),
     results("no contrasts", "contrasts", lambda out: (out / "contrasts.parquet").unlink()),
-    results("a cell that is gone", "cells", cell(shutil.rmtree)),
+    results("a cell that is gone", r"cell\.json", cell(shutil.rmtree)),
     results("a cell without its file", r"cell\.json", cell(lambda c: (c / "cell.json").unlink())),
     results("a cell of nothing", r"cell\.json", cell(lambda c: (c / "cell.json").write_text("{}"))),
     results(
@@ -152,7 +152,7 @@ CASES = [
     linked("charts"),
     linked("estimates.parquet"),
     linked("manifest.json"),
-    case("results that ask for a model's code", "trust-remote-code", asks_for_code),
+    case("results that ask for a model's code", "asks to run code", asks_for_code),
 ]
 
 

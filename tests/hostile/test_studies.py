@@ -66,7 +66,7 @@ CASES = [
     ),
     study(
         "consent to a model's code",
-        "trust-remote-code",
+        "asks to run code",
         "models: [{name: gpt2, trust_remote_code: true}]\ncompressions: ['rtn:bits=4']\n",
     ),
 ]
