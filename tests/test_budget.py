@@ -91,6 +91,16 @@ def test_tallies_are_as_large_as_they_are_said_to_be(name: str, tmp_path: Path) 
     assert max(held) <= said <= 4 * max(held) + 4096
 
 
+def test_samples_are_those_of_one_depth() -> None:
+    """Of twice the blocks no more lie in memory at a time: a stream may run in one block alone."""
+    parts = []
+    for blocks in (2, 4):
+        layout = Layout(tiny.build("llama", num_hidden_layers=blocks))
+        made = budget(layout, wanted(layout, 2, ("geometry",)), plan(40))
+        parts.append(made.parts["samples"])
+    assert parts[0] == parts[1]
+
+
 def test_analyses_that_look_nowhere_take_nothing() -> None:
     """Sites that the user named may be none of an analysis' own."""
     layout, analysis = tiny.eager("llama"), ANALYSES["attention"]()

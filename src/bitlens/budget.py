@@ -4,6 +4,7 @@ Added up beforehand from shapes, part by part, each at its largest. What grows w
 the hidden states, which waves bound, and the tokens themselves.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -220,24 +221,24 @@ def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
     """Sampled positions of every stream at one depth; of a lens, at all of them."""
     heads = int(getattr(layout.config, "num_attention_heads", 1))
     longest = max(b.tokens.shape[1] for b in plan.batches)
-    rows: dict[tuple[str, str, str], int] = {}
+    lens: dict[str, int] = {}
+    rows: dict[int, dict[tuple[str, int, str], int]] = {}
     for c in wanted:
         positions = len(plan.sets[c.documents].keys[False])
         for stream in (REFERENCE, c.stream):
             if c.analysis.lens:
                 size = min(c.analysis.sampled(positions), positions)
-                rows[(stream, "lens", "")] = size * layout.width * len(c.sites)
+                lens[stream] = size * layout.width * len(c.sites)
             elif c.analysis.sample:
                 size = min(c.analysis.sample, positions)
                 wide = heads * longest if c.analysis.patterns else layout.width
-                depths: dict[int, int] = {}
-                for name in c.sites:
-                    depth = layout.depth if name == "logits" else site(name).depth
-                    depths[depth] = depths.get(depth, 0) + 1
-                key = (stream, f"{c.analysis.sample}", c.documents)
-                most = max(depths.values(), default=0)
-                rows[key] = max(size * wide * most, rows.get(key, 0))
+                key = (stream, c.analysis.sample, c.documents)
+                depths = Counter(layout.depth if s == "logits" else site(s).depth for s in c.sites)
+                for depth, sites in depths.items():
+                    here = rows.setdefault(depth, {})
+                    here[key] = max(size * wide * sites, here.get(key, 0))
+    at_once = max((sum(here.values()) for here in rows.values()), default=0)
     # Of one site, products of every two positions besides.
     most = max(len(of.keys[False]) for of in plan.sets.values())
     largest = min(most, max(c.analysis.sample for c in wanted))
-    return FLOAT * (sum(rows.values()) + 8 * largest**2)
+    return FLOAT * (sum(lens.values()) + at_once + 8 * largest**2)
