@@ -304,8 +304,11 @@ def refuse_absent_texts(study: Study) -> None:
 
 def _refuse_absent_checkpoint(text: str) -> None:
     """Of the forms that can only be a path: what has one slash may be a hub id."""
-    written = fullmatch(r"(?:[a-z]+:like=\[)?checkpoint:(?:path=)?([^,\]]*).*", text)
-    name = with_home(written[1]) if written else ""
+    from bitlens.compress import parse
+
+    compression = parse(text)
+    compression = getattr(compression, "like", compression)
+    name = with_home(getattr(compression, "path", "")) if compression.name == "checkpoint" else ""
     path = Path(name)
     if name.startswith((".", "/", "~")) and not path.exists():
         raise BitlensError(

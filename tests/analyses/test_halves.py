@@ -46,11 +46,14 @@ def table(
 
 
 def test_one_feature_by_hand() -> None:
-    """On the even shards (1, 3, 0, 0) stays as it is: it fires on half, mean 1, peak 3, and
-    sparseness 1 / (10 / 4) = 0.4. On the odd ones (1, 0) becomes (0, 1): r = -1."""
+    """Ten times each. On the even shards (1, 3, 0, 0) stays as it is: it fires on half, mean 1,
+    peak 3, and sparseness 1 / (10 / 4) = 0.4. On the odd ones (1, 0) becomes (0, 1): r = -1."""
     x = torch.tensor([[1.0], [3], [-1], [-1], [1], [-1]]).repeat(1, 2)
     y = torch.tensor([[1.0], [3], [-1], [-1], [-1], [1]]).repeat(1, 2)
-    found = table(identity(2), x, y, torch.tensor([0, 0, 2, 2, 1, 1]))
+    x, y, shard = (
+        of.repeat_interleave(10, dim=0) for of in (x, y, torch.tensor([0, 0, 2, 2, 1, 1]))
+    )
+    found = table(identity(2), x, y, shard)
     assert found is not None
     assert found["rate_first"][0] == 0.5 and found["mean_first"][0] == 1
     assert found["peak_first"][0] == 3

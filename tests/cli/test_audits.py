@@ -46,18 +46,22 @@ def test_the_same_command_again_computes_nothing(audited: tuple[list[str], str],
     done = bitlens(*words)
     assert done.code == 0, done.err
     assert [path.stat().st_mtime_ns for path in cells] == before
-    doubt, _, rest = out.split("\n", 2)
+    doubt, _, memory, rest = out.split("\n", 3)
+    assert memory.startswith("Memory, ")
     nothing = "tiny-llama: every cell is there already; nothing to compute."
     assert done.out == f"{doubt}\n{nothing}\n{rest}"
 
 
 def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_path: Path):
     """Lists by commas, words and numbers as they are; written with - or _."""
+    text, calibration = tmp_path / "t.txt", tmp_path / "c.txt"
+    for file in (text, calibration):
+        file.write_text("words")
     bitlens(
         *("audit", "gpt2", "--to", "rtn:bits=4", "--to", "prune:sparsity=0.5"),
-        *("--controls", "none", "--analyses", "behaviour,geometry", "--text", "t.txt"),
+        *("--controls", "none", "--analyses", "behaviour,geometry", "--text", text),
         *("--tokens", 12, "--context", 34, "--bos", "no", "--positions", "all"),
-        *("--calibration", "c.txt", "--calibration-tokens", 56),
+        *("--calibration", calibration, "--calibration-tokens", 56),
         *("--sites", "resid.*,attn.0", "--seed", 5, "--interval", "bootstrap"),
         *("--device", "cpu", "--dtype", "bfloat16", "--revision", "v1", "--device_map", "auto"),
         *("--compute", "float16"),
@@ -81,9 +85,9 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         "compressions": ["rtn:bits=4", "prune:sparsity=0.5"],
         "controls": [],
         "analyses": ["behaviour", "geometry"],
-        "text": "t.txt",
+        "text": str(text),
         "tokens": 12,
-        "calibration": "c.txt",
+        "calibration": str(calibration),
         "calibration_tokens": 56,
         "context": 34,
         "bos": "no",

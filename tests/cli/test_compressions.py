@@ -109,6 +109,8 @@ def test_all_options_reach_the_compression(
     bitlens: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """Those of the model and of calibration, and nothing that measures."""
+    calibration = tmp_path / "c.txt"
+    calibration.write_text("words")
     asked: list[Study] = []
 
     def save(study: Study, out: Path, say: Any) -> None:
@@ -118,7 +120,7 @@ def test_all_options_reach_the_compression(
     monkeypatch.setattr("bitlens.saving.save", save)
     bitlens(
         *("compress", "gpt2", "--with", "gptq:bits=4", "--save", tmp_path),
-        *("--calibration", "c.txt", "--calibration_tokens", 12, "--context", 34, "--bos", "no"),
+        *("--calibration", calibration, "--calibration_tokens", 12, "--context", 34, "--bos", "no"),
         *("--seed", 5, "--device", "cpu", "--dtype", "bfloat16", "--revision", "v1"),
         *("--compute", "float16", "--trust-remote-code"),
     )
@@ -130,7 +132,7 @@ def test_all_options_reach_the_compression(
                 "models": [{"name": "gpt2", **model}],
                 "compressions": ["gptq:bits=4"],
                 "controls": [],
-                "calibration": "c.txt",
+                "calibration": str(calibration),
                 "calibration_tokens": 12,
                 "context": 34,
                 "bos": "no",

@@ -38,7 +38,7 @@ def test_a_study_is_its_axes_and_its_model(tmp_path: Path) -> None:
         "seed": (0, 1, 2),
         "twin": ("rtn:bits=4,group=32", "rtn:bits=3"),
     }
-    assert study.study.text.endswith(".jsonl") and study.study.controls == ()
+    assert study.study.texts.endswith(".jsonl") and study.study.controls == ()
 
 
 def test_an_audits_study_trains_nothing(tmp_path: Path) -> None:

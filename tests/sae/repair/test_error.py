@@ -12,11 +12,12 @@ from .planted import LATENTS, activations, on, sae, turned
 
 
 def test_the_error_by_hand() -> None:
-    """f = (0, 2), variance 1: said (0, 1), it is off by 1/2; said (9, 9) by much more, which
-    counts 1; a latent that never fires counts nothing."""
+    """Ten times each. f = (0, 2), variance 1: said (0, 1), it is off by 1/2; said (9, 9) by much
+    more, which counts 1; a latent that never fires counts nothing."""
     three = torch.eye(3)
     whole = Sae("by hand", "resid.0", "standard", three, torch.zeros(3), three, torch.zeros(3))
     x, y = torch.tensor([[0.0, 0, 0], [2, 2, 0]]), torch.tensor([[0.0, 9, 5], [1, 9, 5]])
+    x, y = x.repeat(10, 1), y.repeat(10, 1)
     assert code_error(whole, whole, on(y, x)) == pytest.approx((0.5 + 1) / 2)
 
 
