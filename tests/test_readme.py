@@ -22,10 +22,10 @@ def blocks(language: str) -> list[str]:
 
 
 CALIBRATION = "".join(
-    f'{{"text": "{" ".join(str(n * n % 97) for n in range(begin, begin + 120))}"}}\n'
+    f'{{"text": "{" ".join(str(n * n % 9973) for n in range(begin, begin + 120))}"}}\n'
     for begin in range(0, 1200, 120)
 )
-"""Apart from the texts, and more positions than a model is wide."""
+"""Apart from the texts and from each other, and more positions than a model is wide."""
 COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
 
 

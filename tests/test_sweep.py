@@ -164,7 +164,7 @@ def test_the_reference_is_computed_once_for_all_twins(twins: int, blocks_run: li
     entered = []
     enter = layout.shell.enter
     try:
-        layout.shell.enter = lambda *args: entered.append(args) or enter(*args)  # type: ignore
+        layout.shell.enter = lambda *args, **of: entered.append(args) or enter(*args, **of)  # type: ignore
         swept = tiny.sweep(layout, batches, [*resids(layout), "logits"], made)
         tiny.readings(swept)
     finally:

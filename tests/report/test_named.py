@@ -49,7 +49,7 @@ COPIES: dict[str, Numbers] = {
     ("change", "said"),
     [
         ((0.02, 0.01, 0.03), ", although the best induction head, head 3.1, attends more to"),
-        ((0.01, -0.01, 0.03), ", although the best induction head, head 3.1, attends no less for"),
+        ((0.01, -0.01, 0.03), ", although it is not sure that the best induction head, head 3.1"),
         ((-0.2, -0.22, -0.18), "; the best induction head, head 3.1, attends less to the first"),
         ((0.02, None, None), "0.310 to 0.470 nats [0.440, 0.500]"),
     ],
