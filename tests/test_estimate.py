@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bitlens.estimate import contrasts, controls_of, estimates
-from bitlens.records import Cell, Metric, TwinRecord, Value
+from bitlens.records import REFERENCE, Cell, Metric, TwinRecord, Value
 from bitlens.stats.intervals import interval
 from bitlens.stats.multiple import false_discovery
 from bitlens.stats.replicates import leave_one_out
@@ -141,9 +141,36 @@ def test_without_a_control_there_is_no_contrast(store, manifest):
 def test_controls_of_a_twin():
     """The noise that is like it and the first cast, never a failed one; none for a control."""
     noise, cast = "noise:like=[rtn:bits=4]", "cast:dtype=bfloat16"
-    assert controls_of("rtn:bits=4", TWINS) == [noise, cast]
-    assert controls_of("rtn:bits=3", TWINS) == [cast]
+    assert controls_of("rtn:bits=4", TWINS) == [noise, cast, REFERENCE]
+    assert controls_of("rtn:bits=3", TWINS) == [cast, REFERENCE]
     assert controls_of(cast, TWINS) == controls_of(noise, TWINS) == []
     failed = [TwinRecord(noise, True, like="rtn:bits=4", status="failed"), *TWINS[:3]]
-    assert controls_of("rtn:bits=4", failed) == [cast]
-    assert controls_of("rtn:bits=4", TWINS[:2]) == []
+    assert controls_of("rtn:bits=4", failed) == [cast, REFERENCE]
+    assert controls_of("rtn:bits=4", TWINS[:2]) == [REFERENCE]
+
+
+@pytest.mark.parametrize(
+    ("metric", "tested"),
+    [
+        (Metric("kl", "?", "nats", "higher", 0.0), True),
+        (Metric("kl", "?", "", "higher", 1.0, scale="log"), True),
+        (Metric("kl", "?", "nats", "higher", 0.0, scale="log"), False),
+        (Metric("kl", "?", "", "lower", 1.0, scale="atanh"), False),
+        (Metric("kl", "?", "share", "lower", 1.0, scale="logit"), False),
+        (Metric("kl", "?", "", "lower", 0.0, interval=False), False),
+        (Metric("kl", "?", "", None, None), False),
+        (Metric("kl", "?", "", None, 1.0, level=True), False),
+    ],
+)
+def test_where_both_sides_are_possible_the_reference_is_a_control(store, manifest, metric, tested):
+    """Twins, and no controls, are tested against the intact value: how far, and how sure."""
+    manifest["metrics"]["behaviour.kl"] = asdict(metric)
+    rows = [row for row in contrasts(store, manifest) if row["control"] == REFERENCE]
+    assert bool(rows) is tested
+    if tested:
+        assert {row["compression"] for row in rows} == {"rtn:bits=4", "prune:sparsity=0.3"}
+        row = next(r for r in rows if (r["compression"], r["site"]) == ("rtn:bits=4", "logits"))
+        values = {r["compression"]: r["value"] for r in estimates(store, manifest)
+                  if (r["model"], r["site"]) == (row["model"], "logits")}  # fmt: skip
+        assert row["difference"] == values["rtn:bits=4"] - metric.intact
+        assert row["low"] > 0 and row["q"] < 0.01

@@ -6,14 +6,17 @@ what each is of), so that nothing here, or after it, needs torch or the analyses
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from bitlens.records import Cell, Metric, TwinRecord, Value
+import numpy as np
+
+from bitlens.records import REFERENCE, Cell, Metric, TwinRecord, Value
 from bitlens.stats.contrasts import contrasts as contrast_pairs
 from bitlens.stats.intervals import LEVEL, interval
 from bitlens.stats.multiple import false_discovery
 from bitlens.stats.percentiles import Method
+from bitlens.stats.scales import to_scale
 from bitlens.store import Store
 
 Rows = list[dict[str, Any]]
@@ -54,10 +57,12 @@ def estimates(
 def contrasts(
     store: Store, manifest: Mapping[str, Any], method: Method = "jackknife", level: float = LEVEL
 ) -> Rows:
-    """How far is every twin from its controls? Rows of `schema.CONTRASTS`, in the manifest's order.
+    """How far is every twin from its controls, and from the reference? Rows of `schema.CONTRASTS`,
+    in the manifest's order.
 
     q is the false discovery rate over all rows of one metric with one kind of control. Levels,
-    which describe a model and not a change, are left out.
+    which describe a model and not a change, are left out. The reference is at the intact value:
+    only of metrics of which a twin may be on either side of it is there something to test.
     """
     metrics, twins = _metrics(manifest), _twins(manifest)
     complete = {
@@ -71,17 +76,17 @@ def contrasts(
         controls = controls_of(compression, twins.get(model, []))
         ids = {name: complete.get((model, name, analysis, seed)) for name in controls}
         for control, control_id in ids.items():
-            if control_id is None:
+            if control_id is None and control != REFERENCE:
                 continue
             pairs: list[tuple[Value, Value, Metric]] = []
             found: Rows = []
-            theirs = {
-                (value.metric, value.site, value.item): value
-                for value in store.read_cell(control_id)[1]
-            }
+            others = store.read_cell(control_id)[1] if control_id else []
+            theirs = {(value.metric, value.site, value.item): value for value in others}
             for value in store.read_cell(cell_id)[1]:
                 metric = metrics[f"{analysis}.{value.metric}"]
                 other = theirs.get((value.metric, value.site, value.item))
+                if control == REFERENCE:
+                    other = _intact(value, metric)
                 if other is None or metric.level:
                     continue
                 pairs.append((value, other, metric))
@@ -109,8 +114,17 @@ def contrasts(
     return rows
 
 
+def _intact(value: Value, metric: Metric) -> Value | None:
+    """The same number of the reference, whichever documents are left out; None where a twin can be
+    on one side of it alone, so that to differ is no finding, and where nothing can be tested."""
+    intact = metric.intact
+    if intact is None or not metric.interval or to_scale(np.array([intact]), metric.scale) is None:
+        return None
+    return replace(value, value=intact, replicates=(intact,) * len(value.replicates), reason=None)
+
+
 def controls_of(compression: str, twins: Sequence[TwinRecord]) -> list[str]:
-    """What is this twin to be compared with? The noise that is like it, and the first cast.
+    """What is this twin to be compared with? The noise like it, the first cast, the reference.
 
     Nothing for a control itself; a control that did not come through is left out.
     """
@@ -119,7 +133,7 @@ def controls_of(compression: str, twins: Sequence[TwinRecord]) -> list[str]:
         return []
     noise = [twin.compression for twin in controls if twin.like == compression]
     casts = [twin.compression for twin in controls if twin.compression.split(":")[0] == "cast"]
-    return [*noise[:1], *casts[:1]]
+    return [*noise[:1], *casts[:1], REFERENCE]
 
 
 def _metrics(manifest: Mapping[str, Any]) -> dict[str, Metric]:

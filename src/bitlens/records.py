@@ -70,6 +70,9 @@ class Estimate:
     """Why there is no value, or no interval."""
 
 
+REFERENCE = "reference"
+"""In the place of a control: what a twin is contrasted with is the reference, which is intact."""
+
 TEXT, CALIBRATION = "text", "calibration"
 """What a check may bear on: what was measured on the text, and twins that were calibrated."""
 

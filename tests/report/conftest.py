@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import results
-from bitlens.records import Cell, Check, Metric, TwinRecord
+from bitlens.records import REFERENCE, Cell, Check, Metric, TwinRecord
 from bitlens.report.build import build, page
 from bitlens.report.evidence import Evidence
 from bitlens.report.parts import Page
@@ -300,6 +300,7 @@ def write_store(
             }
         )
     contrasts += _attention_contrasts(estimates)
+    contrasts += [against_the_reference(row) for row in estimates if row["metric"] in TWO_SIDED]
     store.write_table("estimates", estimates)
     store.write_table("contrasts", contrasts)
     store.write_table("coverage", coverage)
@@ -354,6 +355,29 @@ def write_store(
     store.write_run(results.RUN)
     store.write_manifest(manifest)
     return path
+
+
+TWO_SIDED = ("perplexity_ratio", "induction_change", "recovered_difference")
+"""Metrics of the fixture that a twin may be on either side of the reference by."""
+
+
+def against_the_reference(row: dict[str, Any], **tested: Any) -> dict[str, Any]:
+    """How far an estimate is from intact: surely, where its interval says so, unless told."""
+    keys = ("model", "compression", "analysis", "metric", "site", "item", "documents", "seed")
+    at, known = row["intact"], row["low"] is not None
+    ends = {end: row[end] - at for end in ("low", "high")} if known else dict(low=None, high=None)
+    sure = 0.4 if known and ends["low"] <= 0 <= ends["high"] else 0.002
+    reason = None if known else "no interval"
+    return {
+        **{key: row[key] for key in keys},
+        "control": REFERENCE,
+        "difference": row["value"] - at,
+        **ends,
+        "p": sure if known else None,
+        "q": sure if known else None,
+        "reason": reason,
+        **tested,
+    }
 
 
 def _attention_contrasts(estimates: list[dict[str, Any]]) -> list[dict[str, Any]]:

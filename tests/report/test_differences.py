@@ -16,6 +16,9 @@ from bitlens.report.parts import Figure, figures
 from bitlens.report.sections.attention import attention
 from bitlens.report.verdict import sentences
 
+from .test_named import with_rows
+
+TOLD = ("attention", "behaviour", "heads", "transfer")
 NONE: dict[str, Any] = {"difference": None, "low": None, "high": None, "p": None, "q": None}
 
 
@@ -53,7 +56,7 @@ def claimed(evidence: Evidence) -> Iterator[str]:
                 yield from map(str, coloured(figure))
     for twin in evidence.measured("demo"):
         for told in sentences(evidence, "demo", twin):
-            if "noise" in told or "cast" in told:
+            if any(word in told for word in ("noise", "cast", "surely", "recovers less")):
                 yield re.sub(r"\[[^\]]*\]|\d[\d.,e−]*", "", told)
 
 
@@ -69,11 +72,13 @@ def coloured(figure: Figure) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("width", [0.01, 30.0])
 def test_intervals_of_single_estimates_claim_no_difference(deep: Evidence, width: float) -> None:
-    """A law: were every interval of the two attention maps and outputs so much narrower or wider,
-    the same differences from controls would be claimed."""
+    """A law: were every interval of attention, outputs, heads and splices so much narrower or
+    wider, the same differences from controls and the reference would be claimed."""
+
+    deep = with_rows(deep, heads__induction_mean_change__pattern=(-0.1, -0.12, -0.08))
 
     def other(row: dict[str, Any]) -> dict[str, Any]:
-        if row["low"] is None or row["analysis"] not in ("attention", "behaviour"):
+        if row["low"] is None or row["analysis"] not in TOLD:
             return row
         low, high = ((row[end] - row["value"]) * width + row["value"] for end in ("low", "high"))
         return {**row, "low": low, "high": high}
@@ -84,6 +89,7 @@ def test_intervals_of_single_estimates_claim_no_difference(deep: Evidence, width
         for of in (deep, changed)
     )
     assert ours == theirs and any("times that of" in c for c in ours)
+    assert any("surely fell" in c for c in ours) and any("recovers less" in c for c in ours)
 
 
 def test_a_twin_like_its_noise_differs_nowhere(deep: Evidence) -> None:

@@ -78,16 +78,18 @@ def test_agreement_and_doubt_say_nothing(
     assert hidden(told(deep, ratio, early, late), "demo", RTN) is None
 
 
-@pytest.mark.parametrize(("high", "sure"), [(-1e-6, True), (0.0, True), (1e-6, False)])
-def test_no_more_kl_than_a_cast_is_no_change_either(
-    deep: Evidence, high: float, sure: bool
+@pytest.mark.parametrize(
+    ("q", "high", "sure"), [(0.05, 1e-6, True), (0.06, -1e-6, False), (0.9, -1e-6, False)]
+)
+def test_less_kl_than_a_cast_is_no_change_either(
+    deep: Evidence, q: float, high: float, sure: bool
 ) -> None:
-    """Where perplexity alone does not decide; by the stored contrast, whatever the intervals."""
+    """Where perplexity alone does not decide; by the stored q, whatever the intervals."""
     row = next(row for row in deep.contrasts if row["compression"] == RTN)
-    row = {**row, "control": CAST, "difference": -1e-5, "low": -2e-5, "high": high}
+    row = {**row, "control": CAST, "difference": -1e-5, "low": -2e-5, "high": high, "q": q}
     found = told(deep, (1.008, 1.004, 1.012), KEPT, LOST)
     one = hidden(replace(found, contrasts=[*found.contrasts, row]), "demo", RTN)
-    expected = f"hidden damage: mean KL is no larger than that of {CAST}, yet 80.0 %"
+    expected = f"hidden damage: mean KL is less than that of {CAST}, yet 80.0 %"
     assert (one is not None and one.text.startswith(expected)) is sure
 
 

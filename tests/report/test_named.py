@@ -10,25 +10,31 @@ from bitlens.report.hidden import behind_cosine, copying, no_improvement
 from bitlens.report.losses import kept
 from bitlens.report.verdict import sentences
 
+from .conftest import METRICS, against_the_reference
+
 RTN = "rtn:bits=4,group=64"
+CHANGES = ("induction_change", "induction_mean_change")
 NOISE = f"noise:like=[{RTN}]"
 Numbers = tuple[float, float | None, float | None]
 
 
 def with_rows(evidence: Evidence, who: str = RTN, **rows: Numbers) -> Evidence:
     """The store with these numbers of a twin in the place of its own: `analysis__metric`, then the
-    site and the item, two underscores between."""
+    site and the item, two underscores between. Changes are contrasted with the reference."""
     base = next(row for row in evidence.estimates if row["compression"] == who)
     given = []
     for name, (value, low, high) in rows.items():
         analysis, metric, site, *item = name.split("__")
         place = {"analysis": analysis, "metric": metric, "site": site.replace("_", ".")}
         found = {**base, **place, "item": item[0].replace("_", " ") if item else ""}
+        found["intact"] = METRICS.get(f"{analysis}.{metric}", {"intact": 0.0})["intact"]
         given.append({**found, "value": value, "low": low, "high": high, "reason": None})
     keys = ("compression", "analysis", "metric", "site", "item")
     new = {tuple(row[key] for key in keys) for row in given}
     others = [row for row in evidence.estimates if tuple(row[k] for k in keys) not in new]
-    return replace(evidence, estimates=[*others, *given])
+    known = [row for row in evidence.contrasts if tuple(row[k] for k in keys) not in new]
+    known += [against_the_reference(row) for row in given if row["metric"] in CHANGES]
+    return replace(evidence, estimates=[*others, *given], contrasts=known)
 
 
 def told(evidence: Evidence) -> str:
@@ -155,7 +161,10 @@ def changes(first: Numbers, second: Numbers) -> dict[str, Numbers]:
 @pytest.mark.parametrize(
     ("mean", "said"),
     [
-        ((-0.1, -0.12, -0.08), "−10.0 points [−12.0, −8.0] on average: 2 of 2 surely fell, 0 "),
+        (
+            (-0.1, -0.12, -0.08),
+            "−10.0 points [−12.0, −8.0] on average (q = 0.002): 2 of 2 surely fell, 0 surely rose",
+        ),
         ((-0.1, -0.22, 0.02), ""),
         ((-0.1, None, None), ""),
     ],
@@ -167,6 +176,20 @@ def test_scores_that_fell_stand_beside_a_count(deep: Evidence, mean: Numbers, sa
     heads = list(kept(found, "demo", RTN))[-1].text
     assert heads.startswith("keeps both induction heads")
     assert (", with scores that changed by" in heads) is bool(said) and said in heads
+
+
+@pytest.mark.parametrize(("q", "fell"), [(0.05, 1), (0.051, 0), (0.9, 0)])
+def test_heads_fell_by_the_stored_test(deep: Evidence, q: float, fell: int) -> None:
+    """By q, of all heads tested together, whatever their own intervals."""
+    mean: Numbers = (-0.1, -0.12, -0.08)
+    moved = changes((-0.1, -0.12, -0.08), (0.0, 0.0, 0.0))
+    found = with_rows(deep, heads__induction_mean_change__pattern=mean, **moved)
+    rows = [
+        {**row, "p": 0.001, "q": q} if row["metric"] == "induction_change" else row
+        for row in found.contrasts
+    ]
+    said = list(kept(replace(found, contrasts=rows), "demo", RTN))[-1].text
+    assert f": {fell} of 2 surely fell, 0 surely rose" in said
 
 
 def test_the_noise_s_scores_stand_beside_its_count(deep: Evidence) -> None:

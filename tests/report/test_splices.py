@@ -1,4 +1,4 @@
-"""What a splice costs a twin beside the reference: said where an interval decides it."""
+"""What a splice costs a twin beside the reference: said where it is sure."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,6 +9,8 @@ from bitlens.report.dictionaries import Dictionary
 from bitlens.report.evidence import Evidence
 from bitlens.report.splices import costlier, spliced
 from bitlens.report.verdict import sentences
+
+from .conftest import against_the_reference
 
 RTN, FINE = "rtn:bits=4,group=64", "rtn:bits=8"
 NOISE = f"noise:like=[{RTN}]"
@@ -22,7 +24,12 @@ def told(deep: Evidence, **changed: Any) -> Evidence:
         else row
         for row in deep.estimates
     ]
-    return replace(deep, estimates=rows)
+    tested = [
+        against_the_reference(row)
+        for row in rows
+        if row["metric"] == "recovered_difference" and row["value"] is not None
+    ]
+    return replace(deep, estimates=rows, contrasts=[*deep.contrasts, *tested])
 
 
 def test_saes_stand_by_depth_with_their_sites(deep: Evidence) -> None:
@@ -56,10 +63,16 @@ def test_an_interval_that_holds_none_says_nothing(deep: Evidence) -> None:
     assert costlier(deep, "demo", FINE) is None
 
 
-@pytest.mark.parametrize("low", [0.0, -0.01, None])
-def test_doubt_says_nothing(deep: Evidence, low: float | None) -> None:
-    """Nor does an interval that ends at 0, or that is not known."""
-    assert costlier(told(deep, low=low), "demo", RTN) is None
+@pytest.mark.parametrize(("q", "said"), [(0.05, True), (0.06, False), (None, False)])
+def test_the_stored_test_decides(deep: Evidence, q: float | None, said: bool) -> None:
+    """By q, whatever the interval of the difference; without a test nothing is claimed."""
+    rows = [
+        {**row, "p": q, "q": q, "low": row["low"] if q else None}
+        if row["metric"] == "recovered_difference"
+        else row
+        for row in deep.contrasts
+    ]
+    assert (costlier(replace(deep, contrasts=rows), "demo", RTN) is not None) is said
 
 
 def test_without_a_value_nothing_is_said(deep: Evidence) -> None:

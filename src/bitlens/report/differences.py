@@ -1,7 +1,11 @@
-"""Is a number another than its control's? The stored contrast says so, and nothing else does.
+"""When does the page claim a difference? Two rules, and nothing else.
 
-Intervals of two estimates that overlap may belong to numbers that surely differ, and the other way
-round: both were measured on the same documents.
+That a number is another than its control's, or than the reference's: by the stored contrast
+(`way`). Intervals of two estimates that overlap may belong to numbers that surely differ, and the
+other way round: both were measured on the same documents.
+
+That a number is on one side of a bound, which is stated with it: where its whole interval is
+(`above`, `below`).
 """
 
 from typing import Literal
@@ -14,7 +18,7 @@ LEVEL = 0.05
 
 
 def way(contrast: Row | None) -> Literal["more", "less", ""]:
-    """Is the twin's number surely above its control's, or below? Empty where neither is known.
+    """Is the twin's number surely above the other's, or below? Empty where neither is known.
 
     By q, of all places tested together. Draws of documents (bootstrap) have none: there the
     interval of the difference decides.
@@ -29,6 +33,16 @@ def way(contrast: Row | None) -> Literal["more", "less", ""]:
     elif sure > LEVEL:
         return ""
     return "more" if contrast["difference"] > 0 else "less"
+
+
+def above(row: Row | None, bound: float) -> bool:
+    """Is a number above a bound with its whole interval?"""
+    return row is not None and row["low"] is not None and bool(row["low"] > bound)
+
+
+def below(row: Row | None, bound: float) -> bool:
+    """Is a number below a bound with its whole interval?"""
+    return row is not None and row["high"] is not None and bool(row["high"] < bound)
 
 
 def tested(contrast: Row | None, unit: str) -> str:

@@ -1,12 +1,14 @@
 """Does one look at a twin hide what another shows? Two of them side by side, each with a bound.
 
-Bounds are stated with the finding, and hold for whole intervals: what is undecided is not said.
+Bounds are stated with the finding; what is undecided is not said.
 """
 
-from bitlens.records import TEXT
+from bitlens.records import REFERENCE, TEXT
 from bitlens.report.dictionaries import Dictionary
+from bitlens.report.differences import above, below, way
 from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence, Row
+from bitlens.report.floor import drowned
 from bitlens.report.losses import INDUCTION, sound, survivals
 from bitlens.report.wording import amount, figure, plain, points
 
@@ -28,8 +30,8 @@ def hidden(evidence: Evidence, model: str, name: str) -> Claim | None:
     if not found:
         return None
     sae, worst = min(found, key=lambda pair: pair[1]["value"])
-    lost = worst["high"] is not None and worst["high"] < FEATURES
-    kept = all(row["low"] is not None and row["low"] > FEATURES for _, row in found)
+    lost = below(worst, FEATURES)
+    kept = all(above(row, FEATURES) for _, row in found)
     share = f"{amount(worst, 'share')} of the features {sae.where} survive"
     if lost and (same := _unmoved(evidence, model, name)):
         text = f"hidden damage: {same}, yet {share}, fewer than {_percent(FEATURES)}"
@@ -47,7 +49,7 @@ def copying(evidence: Evidence, model: str, name: str) -> Claim | None:
     one up attend to."""
     row = evidence.find(model, name, "heads.second_copy_ratio")
     gain = evidence.find(model, name, "heads.copying", item="reference")
-    if not _above(row, COPIES) or not _above(gain, 0.0) or row is None:
+    if not above(row, COPIES) or not above(gain, 0.0) or row is None:
         return None
     before, after = (
         evidence.find(model, name, "heads.second_copy", item=who) for who in ("reference", "twin")
@@ -69,16 +71,17 @@ def _best_head(evidence: Evidence, model: str, name: str) -> str:
         return ""
     place, head = f"pattern.{best['block']}", f"head {best['head']}"
     change = evidence.find(model, name, "heads.induction_change", place, head)
-    if change is None or change["low"] is None:
+    if change is None:
         return ""
     scores = (
         f"head {best['block']}.{best['head']}, attends {{}} to the first copy "
         f"({plain(best['reference'], 2)} to {plain(best['twin'], 2)}, {points(change)})"
     )
-    if change["low"] > 0:
-        return f", although the best induction head, {scores.format('more')}"
-    if change["high"] < 0:
+    sure = way(evidence.contrast(change, REFERENCE))
+    if sure == "less":
         return f"; the best induction head, {scores.format('less')}"
+    if sure == "more":
+        return f", although the best induction head, {scores.format('more')}"
     return f", although it is not sure that the best induction head, {scores.format('less')}"
 
 
@@ -86,7 +89,7 @@ def no_improvement(evidence: Evidence, model: str, name: str) -> Claim | None:
     """A perplexity below the reference's while the predictions are others."""
     ratio = evidence.find(model, name, "behaviour.perplexity_ratio")
     kl = evidence.find(model, name, "behaviour.kl")
-    if ratio is None or ratio["value"] >= 1 or kl is None or not _above(kl, OUTPUTS):
+    if ratio is None or ratio["value"] >= 1 or kl is None or not above(kl, OUTPUTS):
         return None
     return claim(
         f"perplexity ×{figure(ratio['value'])} is no improvement: the predictions are not the "
@@ -101,13 +104,13 @@ def behind_cosine(evidence: Evidence, model: str, name: str) -> Claim | None:
     found = []
     saes = survivals(evidence, model, name)
     for block, cosine in evidence.depth(model, name, "geometry.cosine", "resid", "cumulative"):
-        if not _above(cosine, COSINE):
+        if not above(cosine, COSINE):
             continue
         site = f"resid.{block}"
         cka = evidence.find(model, name, "geometry.cka", site, "cumulative")
         here = sound(evidence, model, [pair for pair in saes if pair[0].site == site])
-        lost = [pair for pair in here if _below(pair[1], FEATURES)]
-        if _below(cka, CKA) or any(_below(row, 0.5) for _, row in lost):
+        lost = [pair for pair in here if below(pair[1], FEATURES)]
+        if below(cka, CKA) or any(below(row, 0.5) for _, row in lost):
             found.append((site, cosine, cka, lost))
     if not found:
         return None
@@ -133,27 +136,18 @@ def _percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def _above(row: Row | None, bound: float) -> bool:
-    """With its whole interval."""
-    return row is not None and row["low"] is not None and bool(row["low"] > bound)
-
-
-def _below(row: Row | None, bound: float) -> bool:
-    return row is not None and row["high"] is not None and bool(row["high"] < bound)
-
-
 def _unmoved(evidence: Evidence, model: str, name: str) -> str:
     """How it is known that the outputs did not move; empty where it is not."""
     ratio = evidence.find(model, name, "behaviour.perplexity_ratio")
-    if _above(ratio, 1 - OUTPUTS) and _below(ratio, 1 + OUTPUTS):
+    if above(ratio, 1 - OUTPUTS) and below(ratio, 1 + OUTPUTS):
         return f"perplexity stays within {_percent(OUTPUTS)} of the reference's"
     cast = evidence.cast(model)
     kl = evidence.find(model, name, "behaviour.kl")
-    contrast = evidence.contrast(kl, cast) if kl and cast else None
-    if contrast and contrast["high"] is not None and contrast["high"] <= 0:
-        return f"mean KL is no larger than that of {cast}"
+    contrast = evidence.contrast(kl, cast) if kl else None
+    if way(contrast) == "less" and not drowned(evidence, model, name, "behaviour.kl", contrast):
+        return f"mean KL is less than that of {cast}"
     return ""
 
 
 def _outside(ratio: Row) -> bool:
-    return _above(ratio, 1 + OUTPUTS) or _below(ratio, 1 - OUTPUTS)
+    return above(ratio, 1 + OUTPUTS) or below(ratio, 1 - OUTPUTS)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from bitlens.records import TEXT
+from bitlens.records import REFERENCE, TEXT
 from bitlens.report.dictionaries import Dictionary, dictionaries
-from bitlens.report.differences import tested
+from bitlens.report.differences import surely, tested, way
 from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.scatter import heads
@@ -111,17 +111,18 @@ def kept(evidence: Evidence, model: str, who: str) -> Iterator[Claim]:
 def _fell(evidence: Evidence, model: str, who: str) -> str:
     """What a count at a cut does not see: whether the scores themselves changed."""
     row = evidence.find(model, who, "heads.induction_mean_change", "pattern")
-    if row is None or row["low"] is None or row["low"] <= 0 <= row["high"]:
+    contrast = evidence.contrast(row, REFERENCE) if row else None
+    if row is None or not way(contrast):
         return ""
     changes = [
         evidence.find(model, who, "heads.induction_change", f"pattern.{block}", f"head {head}")
         for block, head in _induction_heads(evidence, model, who)
     ]
-    ends = [(c["low"], c["high"]) for c in changes if c is not None and c["low"] is not None]
-    fell, rose = sum(high < 0 for _, high in ends), sum(low > 0 for low, _ in ends)
+    ways = [way(evidence.contrast(change, REFERENCE)) for change in changes if change is not None]
+    sure = f" ({of})" if (of := surely(contrast)) else ""
     return (
-        f", with scores that changed by {points(row)} on average: {fell} of {len(changes)} surely "
-        f"fell, {rose} surely rose"
+        f", with scores that changed by {points(row)} on average{sure}: {ways.count('less')} of "
+        f"{len(changes)} surely fell, {ways.count('more')} surely rose"
     )
 
 

@@ -1,8 +1,8 @@
 """Does an SAE in its place recover less of the loss in a twin than in the reference?"""
 
-from bitlens.records import TEXT
+from bitlens.records import REFERENCE, TEXT
 from bitlens.report.dictionaries import Dictionary
-from bitlens.report.differences import tested
+from bitlens.report.differences import tested, way
 from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.wording import figure, points
@@ -30,14 +30,13 @@ def find(
 
 
 def costlier(evidence: Evidence, model: str, name: str) -> Claim | None:
-    """Where an SAE recovers distinctly less of the loss in the twin: the interval of the
-    difference is above 0. Of several, where most is lost."""
+    """Where an SAE surely recovers less of the loss in the twin than in the reference. Of several,
+    where most is lost."""
     found = [
         (row, sae)
         for sae in spliced(evidence, model)
         if (row := find(evidence, model, name, sae, "recovered_difference"))
-        and row["low"] is not None
-        and row["low"] > 0
+        and way(evidence.contrast(row, REFERENCE)) == "more"
     ]
     if not found:
         return None
