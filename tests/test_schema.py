@@ -16,6 +16,7 @@ import results
 import test_store
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
+from bitlens.parquet import read_table
 from bitlens.records import SCHEMA
 from bitlens.schema import SHOWN, TABLES, VALUES, Asked, AskedModel
 from bitlens.store import Store
@@ -209,7 +210,7 @@ def test_a_table_of_millions_of_equal_rows_is_not_read(
     store: Path, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     """It takes a few kilobytes on disk, and much more in memory."""
-    monkeypatch.setattr(f"bitlens.schema.{bound}", 2)
+    monkeypatch.setattr(f"bitlens.parquet.{bound}", 2)
     table = pq.read_table(store / "estimates.parquet")
     pq.write_table(pa.concat_tables([table] * 3), store / "estimates.parquet")
     with pytest.raises(BitlensError, match=r"estimates\.parquet .* 3 rows, too many to be ours"):
@@ -227,3 +228,48 @@ def test_what_is_asked_for_is_what_a_study_says() -> None:
     """A new setting is written down, too."""
     assert set(Asked.model_fields) == set(Study.model_fields)
     assert set(AskedModel.model_fields) == {field.name for field in fields(ModelSource)}
+
+
+def test_what_is_to_be_done_is_what_is_the_case(store: Path) -> None:
+    """A file that is not there need not be deleted."""
+    path = store / "estimates.parquet"
+    path.write_bytes(b"no table")
+    with pytest.raises(BitlensError) as caught:
+        Store.open(store)
+    assert caught.value.remedy.startswith(f"delete {path} and run the command")
+    path.unlink()
+    with pytest.raises(BitlensError) as caught:
+        Store.open(store)
+    assert caught.value.remedy.startswith("run the command that made it again")
+
+
+@pytest.mark.parametrize("number", [str(1 << 63), "9" * 5000, "1e400"])
+def test_numbers_beyond_what_a_column_holds_are_refused(store: Path, number: str) -> None:
+    """Also where the file says what is shown as it is told."""
+    path = store / "manifest.json"
+    content = json.loads(path.read_text())
+    content["models"][0]["bytes"] = "HERE"
+    path.write_text(json.dumps(content).replace('"HERE"', number))
+    with pytest.raises(BitlensError, match=r"manifest\.json .*(64 bits|too large)"):
+        Store.open(store)
+
+
+def test_a_long_text_in_every_row_is_not_written_out(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On disk it stands once."""
+    monkeypatch.setattr("bitlens.parquet.MOST_TEXT", 1 << 20)
+    path = store / "estimates.parquet"
+    (row,) = pq.read_table(path).to_pylist()
+    rows = [{**row, "reason": "x" * 1024}] * 2048
+    pq.write_table(pa.Table.from_pylist(rows, schema=TABLES["estimates"]), path)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(BitlensError, match=r"its texts are 2,[0-9,]+ bytes, too many to be ours"):
+        Store.open(store)
+
+
+def test_a_table_is_read_as_it_was_written(whole: Path) -> None:
+    """Lists of texts, too: on the way they are dictionaries."""
+    for name, schema in PARQUET.items():
+        found = read_table(whole / name, schema, "")
+        assert found.schema.equals(schema) and found.equals(pq.read_table(whole / name))

@@ -245,7 +245,7 @@ def test_damaged_tables_are_noticed(store):
         path.write_bytes(bad)
         with pytest.raises(BitlensError, match=r"values\.parquet cannot be read") as found:
             store.read_cell(CELL.id)
-        assert f"delete the folder {path.parent}" in found.value.remedy
+        assert f"delete {path} and run" in found.value.remedy
     path.unlink()
     with pytest.raises(BitlensError, match="it is missing"):
         store.read_cell(CELL.id)

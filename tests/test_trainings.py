@@ -14,7 +14,7 @@ from bitlens.report.parts import Table
 from bitlens.sae.formats import load_sae
 from bitlens.sae.training import loop
 from bitlens.study import audit_of
-from bitlens.trainings import RECORD, train_saes
+from bitlens.trainings import RECORD, read_record, train_saes
 
 Run = Callable[..., tuple[list[dict[str, str]], list[str]]]
 
@@ -189,3 +189,39 @@ def test_other_folders_are_left_alone(run: Run, tmp_path: Path) -> None:
         run(tmp_path / "thesis.txt")
     with pytest.raises(BitlensError, match="names reference twice"):
         run(tmp_path / "sae", "reference", "reference")
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("made by", "of"), ["a"]),
+        (("made by", "recipe"), 5),
+        (("held out", "colour"), 1),
+        (("held out", "l0"), "few"),
+        (("dead",), {"silent": "many"}),
+        (("looks",), 3),
+    ],
+)
+def test_a_record_that_somebody_changed_is_refused(
+    tmp_path: Path, way: tuple[str, ...], value: Any
+) -> None:
+    """With the file and the key."""
+    record: dict[str, Any] = {
+        "made by": {"of": "reference", "recipe": {"steps": 5}, "site": "resid.1"},
+        "latents": 8,
+        "positions": 100,
+        "steps": 5,
+        "held out": {"positions": 9, "fvu": 0.1, "l0": 2.0, "alive": 1.0},
+        "stopped by held out": False,
+        "dead": {},
+        "looks": [],
+    }
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    assert read_record(tmp_path) == record
+    inner = record
+    for step in way[:-1]:
+        inner = inner[step]
+    inner[way[-1]] = value
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    with pytest.raises(BitlensError, match=rf"training\.json cannot be read: .*{way[-1]}"):
+        read_record(tmp_path)

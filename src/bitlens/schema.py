@@ -5,23 +5,23 @@ whoever reads it then needs no doubts of its own. It is held against it when it 
 """
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from bitlens.errors import BitlensError, path_of, told
-from bitlens.foreign import open_regular, read_bytes
+from bitlens.foreign import read_bytes
 from bitlens.records import SCHEMA, Check, Metric, TwinRecord
 
 TEXT, NUMBER, COUNT, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
-MOST_ROWS = 1 << 22
-MOST_VALUES = 1 << 26
-"""Of a table. A few equal rows written millions of times take a few bytes on disk."""
+MOST_WHOLE = (1 << 63) - 1
+"""Of a number without a fraction: what a column can hold."""
 
 
 class Content(BaseModel):
@@ -270,7 +270,9 @@ def read_json(kind: type[Content], path: Path, remedy: str) -> dict[str, Any]:
         raise damaged(path, "it is missing", remedy)
     refuse_other_version(path)
     try:
-        content = json.loads(read_bytes(path), parse_constant=_refuse)
+        content = json.loads(
+            read_bytes(path), parse_constant=_refuse, parse_int=_whole, parse_float=_finite
+        )
     except RecursionError as error:
         raise damaged(path, "it is nested too deeply", remedy) from error
     except ValueError as error:
@@ -332,42 +334,29 @@ def _missing(whole: Any, given: Any, at: list[str | int]) -> list[str | int] | N
     return next((place for place in found if place is not None), None)
 
 
-def check_table(path: Path, schema: pa.Schema | None, remedy: str) -> None:
-    """That a table has these columns, and no more rows than it can be read with; its rows are not
-    read."""
-    if not path.exists():
-        raise damaged(path, "it is missing", remedy)
-    try:
-        with open_regular(path) as file:
-            described = pq.ParquetFile(file)
-            about, found = described.metadata, described.schema_arrow
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise damaged(path, told(error), remedy) from error
-    groups = [about.row_group(n) for n in range(about.num_row_groups)]
-    values = sum(g.column(n).num_values for g in groups for n in range(about.num_columns))
-    if about.num_rows > MOST_ROWS or values > MOST_VALUES:
-        raise damaged(path, f"it has {about.num_rows:,} rows, too many to be ours", remedy)
-    for wanted in schema or ():
-        if wanted.name not in found.names:
-            raise damaged(path, f"column {wanted.name} is missing", remedy)
-        there = found.field(wanted.name)
-        if not there.equals(wanted):
-            why = f"column {wanted.name} is {_kind(there)}, not {_kind(wanted)}"
-            raise damaged(path, why, remedy)
-    if schema is not None and found.names != schema.names:
-        other = next((n for n in found.names if n not in schema.names), None)
-        raise damaged(
-            path, f"column {other} is not known" if other else "its columns are in disorder", remedy
-        )
-
-
-def _kind(field: pa.Field) -> str:
-    return f"{field.type}{' or nothing' if field.nullable else ''}"
-
-
 def damaged(path: Path, why: str, remedy: str) -> BitlensError:
     return BitlensError(f"{path} cannot be read: {why}.", "the file as bitlens wrote it.", remedy)
 
 
+def mended(path: Path, again: str) -> str:
+    """What brings a file back that is not as it was written; nothing is in the way of one that is
+    not there. `again`: what makes it anew."""
+    return f"delete {path} and {again}" if os.path.lexists(path) else again
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _whole(digits: str) -> int:
+    number = int(digits) if len(digits) < 30 else MOST_WHOLE + 1
+    if abs(number) > MOST_WHOLE:
+        raise ValueError(f"the number {digits[:30]} takes more than 64 bits")
+    return number
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {digits[:30]} is too large")
+    return number

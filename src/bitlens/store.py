@@ -29,8 +29,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bitlens.errors import BitlensError, told
-from bitlens.foreign import open_regular
+from bitlens.errors import BitlensError
+from bitlens.parquet import check_table, read_table
 from bitlens.records import SCHEMA, Cell, Value, to_json
 from bitlens.schema import (
     SHOWN,
@@ -42,8 +42,8 @@ from bitlens.schema import (
     Run,
     Versioned,
     check_json,
-    check_table,
     damaged,
+    mended,
     read_json,
     refuse_other_version,
 )
@@ -149,7 +149,7 @@ class Store:
         fields = self._cell(cell_id)
         cell = Cell(**{field.name: fields[field.name] for field in dataclass_fields(Cell)})
         path = self._cell_folder(cell_id) / "values.parquet"
-        rows = _read_parquet(path, VALUES, self._again(cell_id)).to_pylist()
+        rows = _read_table(path, VALUES).to_pylist()
         return cell, [Value(**{**row, "replicates": tuple(row["replicates"])}) for row in rows]
 
     def read_cell_table(self, cell_id: str, name: str) -> pa.Table | None:
@@ -157,7 +157,7 @@ class Store:
         if name not in self._cell(cell_id)["tables"]:
             return None
         path = inside(self._cell_folder(cell_id), f"{name}.parquet")
-        return _read_parquet(path, SHOWN.get(name), self._again(cell_id))
+        return _read_table(path, SHOWN.get(name))
 
     def write_table(self, name: str, rows: Iterable[Any]) -> None:
         """Write a table of dataclasses or dictionaries with exactly the columns of its schema.
@@ -170,11 +170,11 @@ class Store:
     def read_table(self, name: str) -> pa.Table:
         """One of `schema.TABLES`."""
         path = inside(self.root, f"{name}.parquet")
-        return _read_parquet(path, TABLES[name], f"delete {path} and {AGAIN}")
+        return _read_table(path, TABLES[name])
 
     def _read(self, name: str, kind: type[Content]) -> dict[str, Any]:
         path = inside(self.root, name)
-        return read_json(kind, path, f"delete {path} and {AGAIN}")
+        return read_json(kind, path, mended(path, AGAIN))
 
     def _write(self, name: str, kind: type[Content], content: Mapping[str, Any]) -> None:
         path = inside(self.root, name)
@@ -182,15 +182,11 @@ class Store:
 
     def _cell(self, cell_id: str) -> dict[str, Any]:
         """`schema.CellFile` of a complete cell, which is what its name says."""
-        path, again = self._cell_folder(cell_id) / CELL, self._again(cell_id)
-        content = read_json(CellFile, path, again)
+        path = self._cell_folder(cell_id) / CELL
+        content = read_json(CellFile, path, mended(path, AGAIN))
         if Cell(**{f.name: content[f.name] for f in dataclass_fields(Cell)}).id != cell_id:
-            raise damaged(path, "its settings are those of another cell", again)
+            raise damaged(path, "its settings are those of another cell", mended(path, AGAIN))
         return content
-
-    def _again(self, cell_id: str) -> str:
-        folder = self._cell_folder(cell_id)
-        return f"delete the folder {folder}; the command that made it computes only this again."
 
     @property
     def partial(self) -> Path:
@@ -225,22 +221,21 @@ class Store:
         """That every file is there and holds what it should, and that they speak of the same."""
         manifest, _ = self.manifest(), self.run()
         for name, schema in TABLES.items():
-            path = inside(self.root, f"{name}.parquet")
-            check_table(path, schema, f"delete {path} and {AGAIN}")
+            _check_table(inside(self.root, f"{name}.parquet"), schema)
         for entry in manifest["cells"]:
             if entry["status"] == "done":
                 self._check_cell(entry)
         self._check_names(manifest)
 
     def _check_cell(self, entry: Mapping[str, Any]) -> None:
-        folder, again = self._cell_folder(entry["id"]), self._again(entry["id"])
-        cell = self._cell(entry["id"])
+        folder, cell = self._cell_folder(entry["id"]), self._cell(entry["id"])
         for name in ("model", "compression", "analysis", "seed"):
             if cell[name] != entry[name]:
-                raise damaged(folder / CELL, f"{name} is not what {MANIFEST} says", again)
-        check_table(folder / "values.parquet", VALUES, again)
+                path = folder / CELL
+                raise damaged(path, f"{name} is not what {MANIFEST} says", mended(path, AGAIN))
+        _check_table(folder / "values.parquet", VALUES)
         for name in cell["tables"]:
-            check_table(inside(folder, f"{name}.parquet"), SHOWN.get(name), again)
+            _check_table(inside(folder, f"{name}.parquet"), SHOWN.get(name))
 
     def _check_names(self, manifest: Mapping[str, Any]) -> None:
         """What the tables and the cells speak of is known to the manifest."""
@@ -248,7 +243,7 @@ class Store:
         twins = {(twin["model"], twin["compression"]) for twin in manifest["twins"]}
         of_corpora = {corpus["model"] for corpus in manifest["corpora"]}
         path = self.root / MANIFEST
-        again = f"delete {path} and {AGAIN}"
+        again = mended(path, AGAIN)
         for unknown in sorted((of_corpora | {model for model, _ in twins}) ^ models):
             raise damaged(path, f"model {unknown} is not in models, corpora and twins alike", again)
         named = {
@@ -352,10 +347,9 @@ def _checked(kind: type[Content], content: Mapping[str, Any], path: Path) -> byt
     return data
 
 
-def _read_parquet(path: Path, schema: pa.Schema | None, remedy: str) -> pa.Table:
-    check_table(path, schema, remedy)
-    try:
-        with open_regular(path) as file:
-            return pq.read_table(file, page_checksum_verification=True)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise damaged(path, told(error), remedy) from error
+def _check_table(path: Path, schema: pa.Schema | None) -> None:
+    check_table(path, schema, mended(path, AGAIN))
+
+
+def _read_table(path: Path, schema: pa.Schema | None) -> pa.Table:
+    return read_table(path, schema, mended(path, AGAIN))

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from bitlens.activations import split
 from bitlens.compress import format, parse
@@ -26,7 +26,7 @@ from bitlens.sae.training.dead import REASONS, diagnose
 from bitlens.sae.training.loop import Job, Trained, train
 from bitlens.sae.training.recipe import Recipe
 from bitlens.schema import Content, read_json
-from bitlens.store import sanitise
+from bitlens.store import inside
 from bitlens.study import Study
 from bitlens.sweep import REFERENCE
 from bitlens.writing import alone, unfinished, write
@@ -37,10 +37,20 @@ FEW_STEPS = 500
 """With fewer an SAE is far from what its settings can give."""
 
 
+class MadeBy(Content):
+    """What decided about an SAE; the rest is compared with what is to decide about one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    of: str
+    """The stream it learnt from."""
+    recipe: dict[str, JsonValue]
+
+
 class TrainingRecord(Content):
     """What is written beside an SAE."""
 
-    made_by: Annotated[dict[str, JsonValue], Field(alias="made by")]
+    made_by: Annotated[MadeBy, Field(alias="made by")]
     latents: int
     positions: int
     steps: int
@@ -132,7 +142,7 @@ def _jobs(grid: Grid, names: Sequence[str], terms: Terms, out: Path, single: boo
     for name in names:
         for varied, recipe in grid.recipes(terms.width, terms.sizes):
             parts = [name] * (len(names) > 1) + [varied] * bool(varied)
-            folder = out if single else out / sanitise(".".join(parts))
+            folder = out if single else inside(out, ".".join(parts))
             settings = {"epochs": grid.epochs, "patience": grid.patience}
             jobs.append(job_of(terms, name, recipe, folder, settings))
     return jobs

@@ -1,23 +1,24 @@
 """What was found, in one file: every number by seed, and over seeds with its interval."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bitlens.errors import BitlensError
-from bitlens.foreign import read_json
 from bitlens.records import SCHEMA, to_json
 from bitlens.sae.alignment.chance import in_sample_procrustes
 from bitlens.sae.alignment.over_pairs import OverPairs
 from bitlens.sae.alignment.over_seeds import Crossed, mean, normalised, ratio, ratio_normalised
+from bitlens.sae_study.contents import FROZEN_MODE, RETRAINED, ResultsFile
 from bitlens.sae_study.measures import ALIGNED, FROZEN, IN_SAMPLE, ROLES
 from bitlens.sae_study.settings import Configuration
+from bitlens.schema import check_json, read_json
 from bitlens.writing import write
 
 RESULTS = "results.json"
-FROZEN_MODE, RETRAINED = "frozen", "retrained"
 NULL = "null"
 """Chance where it is a formula: random directions of the same number and width."""
 AXES = ("width", "penalty", "epochs", "tokens")
@@ -39,17 +40,11 @@ class Results:
     @classmethod
     def open(cls, path: Path, about: Record) -> "Results":
         """A new file, or what is there. BitlensError where that is of something else."""
-        if not path.is_file():
+        if not os.path.lexists(path):
             return cls(path, about, {}, [])
-        try:
-            content = read_json(path)
-            known = content["about"] if content["schema"] == SCHEMA else {}
-            cka, configurations = content["cka"], content["configurations"]
-        except (BitlensError, KeyError, TypeError):
-            raise BitlensError(
-                f"{path} is damaged.", "the file as bitlens wrote it.", "delete it: SAEs are kept."
-            ) from None
-        differing = [name for name in about if known.get(name) != json.loads(to_json(about))[name]]
+        content = read_json(ResultsFile, path, f"delete {path}: SAEs are kept.")
+        known, wanted = content["about"], json.loads(to_json(about))
+        differing = [name for name in about if known[name] != wanted[name]]
         if differing:
             text = "the text as long as it was then: by its length documents are held out; or "
             raise BitlensError(
@@ -57,7 +52,7 @@ class Results:
                 "parts of one study, which differ in nothing but their axes.",
                 f"{text if 'held out' in differing else ''}another --out.",
             )
-        return cls(path, about, cka, configurations)
+        return cls(path, about, content["cka"], content["configurations"])
 
     def known(self, configuration: Configuration, twin: str, fingerprints: Any) -> bool:
         """Were exactly these SAEs compared already?"""
@@ -73,7 +68,7 @@ class Results:
 
     def keep(self) -> None:
         """What was measured so far, to go on from; what it says over seeds waits for the end."""
-        self._write(self._measured)
+        self._write(self._measured | {"estimates": None, "ratios": None})
 
     def write(self) -> None:
         """All of it, or what was there before."""
@@ -98,7 +93,10 @@ class Results:
         }
 
     def _write(self, content: Record) -> None:
-        write(self.path, f"{to_json(content, indent=1)}\n".encode())
+        data = to_json(content, indent=1)
+        mistake = "report this: it is a mistake in bitlens."
+        check_json(ResultsFile, json.loads(data), self.path, mistake)
+        write(self.path, f"{data}\n".encode())
 
     def _find(self, record: Record) -> Record | None:
         place = _place(record)

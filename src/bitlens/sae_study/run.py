@@ -34,7 +34,7 @@ from bitlens.sae_study.show import PAGE, page_of, sentences
 from bitlens.seeds import generator
 from bitlens.stats.intervals import student
 from bitlens.stats.replicates import assign, leave_one_out
-from bitlens.store import sanitise
+from bitlens.store import inside
 from bitlens.sweep import REFERENCE
 from bitlens.trainings import RECORD, job_of, keep, read_record, recorded, refuse_others
 from bitlens.writing import alone, unfinished, write
@@ -120,7 +120,7 @@ class _Work:
         made_by = self.ground.made_by
         for file in sorted((self.out / SAES).glob(f"*/{RECORD}")):
             found = read_record(file.parent)["made by"]
-            wanted = made_by.get(found.get("of"), self.ground.shared)
+            wanted = made_by.get(found["of"], self.ground.shared)
             there = {name: found[name] for name in found if name in wanted}
             refuse_others(file.parent, there, wanted)
 
@@ -245,7 +245,7 @@ class _Work:
             f"{stream}.width{configuration.width}.{train.penalty}{configuration.penalty:g}"
             f".epochs{configuration.epochs}.tokens{configuration.tokens}.seed{seed}"
         )
-        return self.out / SAES / sanitise(name)
+        return inside(inside(self.out, SAES), name)
 
     def _terms_of(self, tokens: int) -> Terms:
         if tokens not in self._terms:
@@ -271,10 +271,11 @@ def _shards(document: np.ndarray) -> np.ndarray:
 
 def _interval(replicates: np.ndarray | None) -> dict[str, float | None]:
     """The first, and what leaving out shards of documents makes of it."""
-    if replicates is None or len(replicates) < 3:
-        return {"value": None if replicates is None else float(replicates[0])}
-    low, high = student(float(replicates[0]), replicates[1:]).tolist()
-    return {"value": float(replicates[0]), "low": low, "high": min(high, 1.0)}
+    value = None if replicates is None else float(replicates[0])
+    if replicates is None or value is None or len(replicates) < 3:
+        return {"value": value, "low": None, "high": None}
+    low, high = student(value, replicates[1:]).tolist()
+    return {"value": value, "low": low, "high": min(high, 1.0)}
 
 
 def _measured(folder: Path) -> dict[str, Any]:

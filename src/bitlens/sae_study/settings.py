@@ -14,7 +14,7 @@ from bitlens.grid import PENALTIES, Grid, K
 from bitlens.registry import nearest
 from bitlens.sae.training.recipe import WITH_K, Kind, Schedule
 from bitlens.settings import Settings, read_settings
-from bitlens.study import Study, require_consent
+from bitlens.study import Study, Whole, require_consent
 
 KEY = "train"
 """What tells a study of trained SAEs from an audit's."""
@@ -71,8 +71,8 @@ class Training(Settings):
     """Passes over the activations."""
     tokens: Counts = Field(examples=["[100_000, 400_000]"])
     """To learn from; the documents of a smaller size are among those of a larger one."""
-    seed: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], AfterValidator(_distinct)] = (
-        Field((0, 1, 2, 3), min_length=1, examples=["[0, 1, 2, 3]"])
+    seed: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], AfterValidator(_distinct)] = Field(
+        (0, 1, 2, 3), min_length=1, examples=["[0, 1, 2, 3]"]
     )
     """Seeds of the training: intervals and the ceiling are over them."""
     held_out: StrictInt = Field(32_768, ge=1, examples=[32_768])

@@ -17,10 +17,11 @@ from bitlens.report.parts import (
 from bitlens.report.wording import amount, count, figure, margin
 from bitlens.sae.alignment.compare import BEST
 from bitlens.sae.categories import CATEGORIES
+from bitlens.sae_study.contents import FROZEN_MODE, RETRAINED
 from bitlens.sae_study.figures import against_width, along_axes
 from bitlens.sae_study.found import Found, Place
 from bitlens.sae_study.measures import ALIGNED, IN_SAMPLE, SHORT, SURVIVAL, UNITS, R
-from bitlens.sae_study.results import AXES, FROZEN_MODE, RETRAINED
+from bitlens.sae_study.results import AXES
 from bitlens.visible import visible
 
 PAGE = "report.html"
@@ -76,12 +77,11 @@ def _short(found: Found, twins: Sequence[str]) -> list[Part]:
 
 
 def _activations(found: Found, twin: str) -> str:
-    known = found.cka.get(twin, {})
-    if known.get("value") is None:
+    known = found.cka.get(twin)
+    if known is None or known["value"] is None:
         return "debiased CKA of the activations is not known"
-    value = {"low": None, "high": None, **known}
-    chance = f", {figure(known['chance'])} by chance" if known.get("chance") is not None else ""
-    return f"debiased CKA of the activations {amount(value)}{chance}"
+    chance = f", {figure(known['chance'])} by chance" if known["chance"] is not None else ""
+    return f"debiased CKA of the activations {amount(known)}{chance}"
 
 
 def _told(found: Found, twin: str, place: Place) -> str:
