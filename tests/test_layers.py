@@ -12,6 +12,7 @@ import bitlens
 
 ROOT = Path(bitlens.__file__).parent
 GROUND = {
+    "counted",
     "errors",
     "foreign",
     "home",
@@ -24,6 +25,7 @@ GROUND = {
 }
 """What everybody may use: it knows nothing of the rest."""
 ALLOWED: dict[str, set[str]] = {
+    "counted": set(),
     "errors": set(),
     "foreign": set(),
     "home": set(),

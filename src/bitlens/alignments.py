@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from bitlens.counted import count
 from bitlens.report.parts import Column, Table
-from bitlens.report.wording import count, figure, margin
+from bitlens.report.wording import figure, margin
 from bitlens.sae.alignment.align import Aligned, Alignment, Pair, align
 from bitlens.sae.alignment.compare import MEASURES
 from bitlens.sae.alignment.dictionary import Compared

@@ -13,6 +13,7 @@ import bitlens
 from bitlens.calibrate import Wanted, calibrate, work
 from bitlens.compress import format, parse
 from bitlens.compress.compression import Compression
+from bitlens.counted import count
 from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
 from bitlens.data.hub import PREFIX
 from bitlens.data.overlap import overlap
@@ -81,8 +82,8 @@ def read_calibration(
 def read_for_calibration(corpus: Corpus) -> str:
     """What calibrated methods read, for the page."""
     return (
-        f"Calibrated compressions read {corpus.n_documents:,} documents of {corpus.name}, "
-        f"{corpus.n_tokens:,} tokens (sha256 {corpus.token_hash[:12]})."
+        f"Calibrated compressions read {count(corpus.n_documents, 'document')} of "
+        f"{corpus.name}, {corpus.n_tokens:,} tokens (sha256 {corpus.token_hash[:12]})."
     )
 
 
@@ -202,8 +203,8 @@ def make(
     if not missing:
         return {}
     say(
-        f"Calibrating {', '.join(missing)} on {corpus.n_documents} documents of {corpus.name}, "
-        f"{corpus.n_tokens:,} tokens."
+        f"Calibrating {', '.join(missing)} on {count(corpus.n_documents, 'document')} of "
+        f"{corpus.name}, {corpus.n_tokens:,} tokens."
     )
     total = work(layout, twins, corpus)
     with tqdm(

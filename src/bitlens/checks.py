@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from bitlens.compress import coverage
+from bitlens.counted import agreeing, count
 from bitlens.data.corpus import Corpus
 from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
@@ -26,6 +27,9 @@ NARROW = (
 ENOUGH, FEWEST = 200, 20
 """Documents with which an interval covers about what it says, and those below which it does not:
 there are 20 shards to leave out, and each should hold a whole document."""
+
+
+_COPIES = "is a copy of one of these", "are each a copy of one of these"
 
 
 def about_layout() -> Check:
@@ -50,8 +54,8 @@ def about_documents(documents: int, copies: int) -> Check:
     return Check(
         "enough documents",
         True if documents >= ENOUGH else None if documents >= FEWEST else False,
-        f"{documents} document{'s' * (documents != 1)}, which are the sampling units"
-        + (f"; {copies:,} more are copies of these, and counted with them" if copies else "")
+        f"{count(documents, 'document')}; documents are the sampling units"
+        + (f"; {copies:,} more {agreeing(copies, *_COPIES)}, and counted with it" if copies else "")
         + ("" if documents >= ENOUGH else NARROW),
         bears_on=TEXT,
     )
@@ -91,7 +95,7 @@ def about_change(
         f"{side.text}: weights differ",
         total.changed > 0 or (None if side.control else False),
         f"{total.changed:.1%} of all parameters changed; "
-        f"{sum(r.compressed for r in rows)} of {len(rows)} modules compressed",
+        f"{sum(r.compressed for r in rows)} of {count(len(rows), 'module')} compressed",
         twins=(side.text,),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from bitlens.counted import count
 from bitlens.demo import model_path
 from bitlens.errors import BitlensError
 from bitlens.home import without_home
@@ -101,4 +102,4 @@ def _demo(folder: Path) -> str:
     except BitlensError as error:
         return f"does not load: {error.found}"
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
-    return f"loads: {layout.depth} blocks, {parameters:,} parameters"
+    return f"loads: {count(layout.depth, 'block')}, {count(parameters, 'parameter')}"

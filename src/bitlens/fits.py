@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from bitlens.counted import count
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.evaluation import evaluation
@@ -11,7 +12,6 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import free_memory, load
 from bitlens.plan import CORPUS, Plan, make_plan
 from bitlens.report.parts import Column, Table
-from bitlens.report.wording import count
 from bitlens.sae.fit import Fit
 from bitlens.sae.sae import Published
 from bitlens.saes import Fitted, elsewhere, fit_saes

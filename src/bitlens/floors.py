@@ -1,7 +1,7 @@
-"""What does arithmetic add to a difference, where somebody computes in other than float32?
+"""What does a dtype add to a difference, where somebody computes in other than float32?
 
 The compute floor: the reference beside itself in another dtype, on the seeded subset of the
-documents.
+documents. Weights that are stored in more than they are computed in are rounded with it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from bitlens.compress import format, parse
+from bitlens.counted import count
 from bitlens.records import TEXT, Check, Value
 from bitlens.sides import Side
 
@@ -32,7 +33,7 @@ def floors(
 
 def announced(floors: Sequence[Side], model: str, compute: torch.dtype) -> Iterator[str]:
     """What is said before anything runs."""
-    measured = "what that alone changes is measured as the compute floor"
+    measured = "what that changes by itself is measured as the compute floor"
     if compute != torch.float32:
         yield f"Its twins compute in {_name(compute)} too: {measured}."
     for side in floors:
@@ -41,9 +42,12 @@ def announced(floors: Sequence[Side], model: str, compute: torch.dtype) -> Itera
             yield f"Some twins compute in {_name(own)}, {model} in {_name(compute)}: {measured}."
 
 
-def about_floor(side: Side, compute: torch.dtype, values: Sequence[Value]) -> Check:
-    """What computing in another dtype alone does to the outputs."""
-    name = f"the compute floor: {_name(compute)} beside {_name(side.compression.compute_dtype)}"
+def about_floor(
+    side: Side, stored: torch.dtype, compute: torch.dtype, values: Sequence[Value]
+) -> Check:
+    """What computing in another dtype does to the outputs by itself; `stored`: the weights'."""
+    other = side.compression.compute_dtype
+    name = f"the compute floor: {_name(compute)} beside {_name(other)}"
     found = {value.metric: value for value in values}
     if not found:
         told = "not measured: behaviour is not among the analyses"
@@ -52,12 +56,14 @@ def about_floor(side: Side, compute: torch.dtype, values: Sequence[Value]) -> Ch
     if kl.value is None or top.value is None:
         return Check(name, None, f"not known: {kl.reason or top.reason}", bears_on=TEXT)
     both = ", or, as both models round, than twice that" if compute != torch.float32 else ""
+    rounded = any(dtype not in (torch.float32, stored) for dtype in (other, compute))
+    weights = ", its weights rounded too" if rounded else ""
     return Check(
         name,
         True,
-        f"on {kl.documents} documents the reference is {kl.value:.2g} nats of mean KL away from "
-        f"itself, with {top.value:.2%} same top tokens; nothing smaller than that{both} is a "
-        "compression's doing",
+        f"on {count(kl.documents, 'document')} the reference is {kl.value:.2g} nats of mean KL "
+        f"away from itself{weights}, with {top.value:.2%} same top tokens; nothing smaller than "
+        f"that{both} is a compression's doing",
         bears_on=TEXT,
     )
 

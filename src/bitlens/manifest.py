@@ -14,6 +14,7 @@ import torch
 
 from bitlens.analyses import ANALYSES
 from bitlens.compress import coverage
+from bitlens.counted import agreeing, count
 from bitlens.data.corpus import Corpus
 from bitlens.home import without_home
 from bitlens.models.layout import Layout
@@ -105,8 +106,9 @@ def _about_copies(corpus: Corpus) -> list[str]:
     if not corpus.copies:
         return []
     return [
-        f"Of {corpus.n_documents:,} documents {corpus.copies:,} are copies of others, word for "
-        f"word or nearly: all are read, but {corpus.n_units:,} are the sampling units."
+        f"Of {count(corpus.n_documents, 'document')} {corpus.copies:,} "
+        f"{agreeing(corpus.copies, 'is a copy of another', 'are copies of others')}, word for word "
+        f"or nearly: all are read, and count as {count(corpus.n_units, 'sampling unit')}."
     ]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from bitlens.activations import Reading, Streamed, in_parts, positions_of
 from bitlens.calibration import say_unread
 from bitlens.compress import parse
+from bitlens.counted import count
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.evaluation import evaluation
@@ -102,8 +103,9 @@ class Ground:
         seed = study.seeds[0]
         plan = make_plan(corpus, study.positions, seed, batch_tokens, study.interval, layout.device)
         if not plan.positions:
+            documents = plan.sets["corpus"].documents
             raise BitlensError(
-                f"No position of {corpus.name} counts ({plan.sets['corpus'].documents} documents).",
+                f"No position of {corpus.name} counts, of {count(documents, 'document')}.",
                 "positions to learn from.",
                 "--positions all, or another --text.",
             )

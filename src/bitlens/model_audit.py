@@ -18,6 +18,7 @@ from bitlens.budget import Budget, budget
 from bitlens.checks import about_change, about_documents, about_layout, about_tokens, check_forward
 from bitlens.comparison import Comparison, comparisons
 from bitlens.contexts import contexts
+from bitlens.counted import count
 from bitlens.data.corpus import Corpus
 from bitlens.data.shown import CorpusTexts
 from bitlens.errors import BitlensError, failed
@@ -412,12 +413,11 @@ class Audit:
         own = "".join(f" and {c.n_documents} of {name}" for name, (c, _) in self.own.items())
         documents = plan.sets[CORPUS].documents
         self.say(
-            f"{len(wanted)} twin{'s' * (len(wanted) > 1)} ({controls} of them controls) on "
-            f"{documents} document{'s' * (documents != 1)}{own}, "
-            f"{read:,} tokens: "
+            f"{count(len(wanted), 'twin')} ({count(controls, 'control')} among them) on "
+            f"{count(documents, 'document')}{own}, {count(read, 'token')}: "
             f"{sweep.forwards():.1f} forwards' worth of work "
             f"({work / 1e12:,.1f} TFLOP{self._about(tokens * sweep.forwards())}), "
-            f"{len(waves)} wave{'s' * (len(waves) > 1)}."
+            f"{count(len(waves), 'wave')}."
         )
         return peak
 
@@ -453,10 +453,10 @@ class Audit:
         return about_change(side, twin.coverage(), allowed, self.layout.compute)
 
     def _floor(self, side: Side) -> Check:
-        """What computing in another dtype alone does, from its cell."""
+        """What computing in another dtype does by itself, from its cell."""
         cell = next((c for (text, _), c in self.cells.items() if text == side.text), None)
         values = self.store.read_cell(cell.id)[1] if cell and self.store.has(cell) else []
-        return about_floor(side, self.layout.compute, values)
+        return about_floor(side, self.layout.dtype, self.layout.compute, values)
 
     def _report(self, done: Done, wanted: Sequence[Side]) -> None:
         """Into the manifest: what was run, on what, and how each cell ended."""

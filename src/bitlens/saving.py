@@ -11,6 +11,7 @@ from bitlens.checkpoints.plain import RECORD
 from bitlens.compress import parse
 from bitlens.compress.checkpoint import Checkpoint
 from bitlens.compress.coverage import Row
+from bitlens.counted import count
 from bitlens.errors import BitlensError
 from bitlens.foreign import read_json
 from bitlens.making import Making, make_one
@@ -63,8 +64,8 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
     if twin.narrowed:
         say(
             f"The folder is stored in {dtype}, as {making.loaded.name} is: what {text} makes of "
-            f"{len(twin.narrowed)} matrices is rounded to that, which an audit of it does not do. "
-            "--dtype float32 keeps it exact."
+            f"{count(len(twin.narrowed), 'matrix')} is rounded to that, which an audit of it does "
+            "not do. --dtype float32 keeps it exact."
         )
     if twin.rounded:
         say(

@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bitlens.counted import count
 from bitlens.errors import BitlensError
 from bitlens.parquet import check_table, read_table
 from bitlens.records import SCHEMA, Cell, Value, to_json
@@ -277,8 +278,7 @@ class Store:
             )
         cells = len(self.complete())
         return BitlensError(
-            f"{self.root} holds an unfinished run: {cells} cell{'s' * (cells != 1)} complete, "
-            f"no {MANIFEST}.",
+            f"{self.root} holds an unfinished run: {count(cells, 'cell')} complete, no {MANIFEST}.",
             "a finished run; the manifest is written last.",
             f"the command that began it, again with --out {self.root}: it does what is missing.",
         )

@@ -10,13 +10,13 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from bitlens.activations import split
 from bitlens.compress import format, parse
+from bitlens.counted import count
 from bitlens.errors import BitlensError
 from bitlens.grid import Grid
 from bitlens.material import Material, Terms, ground
 from bitlens.models.sites import hook_of
 from bitlens.records import to_json
 from bitlens.report.parts import Column, Table
-from bitlens.report.wording import count
 from bitlens.sae.fit import WORST_FVU, Fit, tally_fit
 from bitlens.sae.formats import load_sae, save_firing_rates, save_sae
 from bitlens.sae.saelens import CONFIG, SPARSITY, WEIGHTS

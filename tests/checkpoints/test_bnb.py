@@ -268,7 +268,7 @@ def test_kernels_in_16_bits_stand_beside_the_compute_floor(
     assert any("It computes in bfloat16, the reference in float32." in line for line in said)
     evidence = Evidence.read(store.root)
     told = dict(verdicts(evidence, evidence.models[0]))
-    alone = "omputing in bfloat16 instead of float32 alone gives"
-    assert alone in told[half] and alone not in told[whole]
+    half_wide = "omputing in bfloat16 instead of float32, which rounds the weights too, by itself"
+    assert half_wide in told[half] and half_wide not in told[whole]
     assert "up to twice" not in told[half]
-    assert "omputing in float16 instead of float32 alone gives" in told[eight]
+    assert "in float16 instead of float32, which rounds the weights too, by" in told[eight]

@@ -36,7 +36,7 @@ def test_the_first_sentence_is_the_finding(deep: Evidence) -> None:
     assert told.startswith(
         "prune:sparsity=0.5 (8.50 bits per weight): keeps 50.6 % [48.6, 52.6] of 180 features in "
         "block 0 (early), 29.4 % [27.4, 31.4] of 180 features in block 2 (late). Keeps 1 of 2 "
-        "induction heads (lost 1.1, 0.64 to 0.32 [0.30, 0.34]). "
+        "induction heads (lost head 1.1, 0.64 to 0.32 [0.30, 0.34]). "
     )
     assert "; the attention of head 1.2 moved most, JSD " in told
     assert "The noise keeps 31.1 % [29.1, 33.1] of the features in block 2 (late)" in told
@@ -55,19 +55,19 @@ def test_heads_are_those_that_both_sets_of_sequences_show(deep: Evidence) -> Non
         ([0.9], "its only induction head"),
         ([0.9, 0.9], "both induction heads"),
         ([0.9, 0.41, 0.9], "all 3 induction heads"),
-        ([0.9, 0.4, 0.9], "2 of 3 induction heads (undecided 0.1, 0.80 to 0.40 [0.36, 0.44])"),
-        ([0.9, 0.36, 0.9], "2 of 3 induction heads (lost 0.1, 0.80 to 0.36 [0.32, 0.40])"),
+        ([0.9, 0.4, 0.9], "2 of 3 induction heads (undecided head 0.1, 0.80 to 0.40 [0.36, 0.44])"),
+        ([0.9, 0.36, 0.9], "2 of 3 induction heads (lost head 0.1, 0.80 to 0.36 [0.32, 0.40])"),
         (
             [0.39, 0.2, 0.9],
-            "1 of 3 induction heads (lost 0.1, 0.80 to 0.20 [0.16, 0.24]; "
-            "undecided 0.0, 0.80 to 0.39 [0.35, 0.43])",
+            "1 of 3 induction heads (lost head 0.1, 0.80 to 0.20 [0.16, 0.24]; "
+            "undecided head 0.0, 0.80 to 0.39 [0.35, 0.43])",
         ),
-        ([0.39], "0 of 1 induction heads (undecided 0.0, 0.80 to 0.39 [0.35, 0.43])"),
+        ([0.39], "0 of 1 induction head (undecided head 0.0, 0.80 to 0.39 [0.35, 0.43])"),
         ([0.1] * 3, "none of 3 induction heads"),
         (
             [0.1] * 4 + [0.9],
-            "1 of 5 induction heads (lost 0.0, 0.80 to 0.10 [0.06, 0.14]; "
-            "0.1, 0.80 to 0.10 [0.06, 0.14]; 0.2, 0.80 to 0.10 [0.06, 0.14]; ...)",
+            "1 of 5 induction heads (lost head 0.0, 0.80 to 0.10 [0.06, 0.14]; "
+            "head 0.1, 0.80 to 0.10 [0.06, 0.14]; head 0.2, 0.80 to 0.10 [0.06, 0.14]; ...)",
         ),
     ],
 )
@@ -106,6 +106,20 @@ def test_without_an_interval_the_score_decides(
     assert induction(deep, "demo", RTN) == Induction(1, ("0.1",))
     assert Induction(3, ("0.1",)).kept == "2 of 3"
     assert Induction(3, ("0.1",), ("0.2",)).kept == "1 of 3, 1 undecided"
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (Induction(1, ()), "1 of 1 induction head"),
+        (Induction(1, (), ("0.1",)), "0 of 1 induction head (1 undecided)"),
+        (Induction(8, (), ("0.1",)), "7 of 8 induction heads (1 undecided)"),
+        (Induction(8, ("0.0",), ("0.1", "0.2")), "5 of 8 induction heads (2 undecided)"),
+    ],
+)
+def test_a_count_of_heads_is_a_phrase(found: Induction, told: str) -> None:
+    """What stands in a sentence has its noun, and those undecided after it."""
+    assert found.counted == told
 
 
 def test_one_sae_needs_no_block_and_many_show_their_ends(deep: Evidence) -> None:

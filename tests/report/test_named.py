@@ -202,6 +202,6 @@ def test_the_noise_s_scores_stand_beside_its_count(deep: Evidence) -> None:
     tested = {"difference": -0.05, "low": -0.07, "high": -0.03, "p": 0.001, "q": 0.004}
     found = replace(found, contrasts=[*found.contrasts, {**row, **place, **tested}])
     assert (
-        "The noise keeps 2 of 2 induction heads, whose scores it changes by −5.0 points "
+        "The noise keeps 2 of 2 induction heads and changes their scores by −5.0 points "
         "[−6.0, −4.0] on average (difference −5.0 points [−7.0, −3.0], q = 0.004)." in told(found)
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from bitlens.checkpoints.checkpoint import Found, Request
 from bitlens.checkpoints.pretrained import load_whole
 from bitlens.checkpoints.stored import find
+from bitlens.counted import count
 from bitlens.errors import BitlensError
 from bitlens.foreign import read_json
 from bitlens.models.files import weights_hash
@@ -67,7 +68,8 @@ def _recorded(path: Path, found: Found, reference: Loaded) -> Found:
         )
     if inputs:
         notes.append(
-            f"The method rounds the inputs of {len(inputs)} matrices too, which an ordinary folder "
-            f"cannot hold: what is measured here is its weights alone, less than {format} does."
+            f"The method rounds the inputs of {count(len(inputs), 'matrix')} too, which an "
+            "ordinary folder cannot hold: what is measured here is its weights alone, less than "
+            f"{format} does."
         )
     return replace(found, format=format, stored=stored, notes=tuple(notes))

@@ -80,8 +80,8 @@ def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:
 
 
 def _show_grid(study: Study) -> None:
+    from bitlens.counted import count
     from bitlens.outlook import absent, from_the_hub, table
-    from bitlens.report.wording import count
 
     settings = study.to_dict()
     grid = {

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bitlens.compress.weights import frobenius
+from bitlens.counted import count
 from bitlens.errors import BitlensError
 
 _PIECE = 2**20
@@ -136,8 +137,8 @@ def require_change(rows: Sequence[Row], allow_identical: bool) -> None:
     compressed = [row for row in rows if row.compressed]
     formats = " and ".join(sorted({row.format for row in compressed})) or "The twin"
     raise BitlensError(
-        f"{formats}: the weights of all {len(compressed) or len(rows)} matrices are those of the"
-        " reference; nothing was compressed.",
+        f"{formats}: all weights of {count(len(compressed) or len(rows), 'matrix')} are those of"
+        " the reference; nothing was compressed.",
         "at least one weight that differs. A reference that is already stored this way, or a"
         " checkpoint that was loaded in full precision, has none.",
         "another setting, or --allow identical if this is intended.",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitlens.counted import count
 from bitlens.data import code_prompts
 from bitlens.data.files import Document, read_folder, read_running_text
 from bitlens.data.hub import FORM, PREFIX, HubSource, read_hub
@@ -103,7 +104,11 @@ def _checked(
         if document.text.strip()
     )
     if not kept:
-        held = f"{len(documents)} documents, all empty" if documents else "no document"
+        held = (
+            f"{count(len(documents), 'document')} and no text in any"
+            if documents
+            else "no document"
+        )
         raise BitlensError(
             " ".join([f"{source} holds {held}.", *notes]),
             "at least one document with text.",

@@ -11,6 +11,7 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from bitlens.compress.compression import Map
+from bitlens.counted import count
 from bitlens.errors import BitlensError
 from bitlens.models.block import BlockLayout, block_weights, examine, first_tensor, is_router
 from bitlens.models.compute import computed
@@ -277,7 +278,8 @@ def blocks_path(model: nn.Module, depth: int) -> str:
     if len(outermost) != 1:
         seen = ", ".join(f"{name} ({length})" for name, length in lists.items()) or "none"
         raise BitlensError(
-            f"{type(model).__name__} has no single list of {depth} blocks; its lists are: {seen}.",
+            f"{type(model).__name__} has no single list of {count(depth, 'block')}; its lists "
+            f"are: {seen}.",
             "one ModuleList as long as num_hidden_layers in config.json, holding the blocks.",
             "a decoder-only causal LM; bitlens list families names those that were tried.",
         )

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bitlens.counted import count
 from bitlens.errors import BitlensError
 from bitlens.registry import nearest
 
@@ -77,7 +78,7 @@ def resolve(pattern: str, layout: "Layout") -> list[str]:
     if foreign in known:
         return [foreign]
     raise BitlensError(
-        f"There is no site {pattern!r} in a model of {layout.depth} blocks.",
+        f"There is no site {pattern!r} in a model of {count(layout.depth, 'block')}.",
         f"embed, logits, or one of {', '.join(KINDS)} with a block number from 0 to "
         f"{layout.depth - 1} (resid.{layout.depth - 1}, attn.*, resid.::4), or a name such as "
         f"blocks.0.hook_resid_post or {layout.block_name(0)}.",

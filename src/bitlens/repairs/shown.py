@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from bitlens.analyses.survival import SURVIVED
+from bitlens.counted import count
 from bitlens.records import Estimate
 from bitlens.repairs.measured import LOSS_CHANGE, Numbers
 from bitlens.report.parts import Column, Table
-from bitlens.report.wording import amount, count, figure, margin
+from bitlens.report.wording import amount, figure, margin
 from bitlens.sae.repair.steps import STEPS, UNREPAIRED, Repaired
 from bitlens.schema import Content
 

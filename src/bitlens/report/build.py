@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from bitlens.counted import count
 from bitlens.insights.measured import measured
 from bitlens.report.evidence import Evidence
 from bitlens.report.html import html
@@ -25,7 +26,6 @@ from bitlens.report.sections.tails import tails
 from bitlens.report.sections.transfer import transfer
 from bitlens.report.sections.validity import validity
 from bitlens.report.verdict import doubtful, sentences, summary_table
-from bitlens.report.wording import count
 from bitlens.store import inside
 from bitlens.writing import write
 

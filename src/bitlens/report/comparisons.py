@@ -55,7 +55,7 @@ def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
             continue
         contrast = evidence.contrast(kl, control)
         if drowned(evidence, model, name, "behaviour.kl", contrast):
-            yield f"{start}no farther from that of {said} than the arithmetic may put it"
+            yield f"{start}no farther from that of {said} than the dtype by itself may put it"
         else:
             factor = times(kl["value"] / other["value"])
             yield f"{start}{factor} that of {said}{tested(contrast, 'nats')}"
@@ -88,9 +88,9 @@ def _heads(evidence: Evidence, model: str, name: str, noise: str | None) -> Iter
     if row is not None and theirs is not None:
         contrast = tested(evidence.contrast(row, noise), "share")
         text = (
-            f"the noise keeps {other.kept} induction heads, whose scores it changes by "
-            f"{points(theirs)} on average{contrast}"
+            f"the noise keeps {other.counted} and changes their scores by {points(theirs)} on "
+            f"average{contrast}"
         )
         yield claim(text, twins=(noise,))
     elif mine != other:
-        yield claim(f"of the induction heads the noise keeps {other.kept}", twins=(noise,))
+        yield claim(f"the noise keeps {other.counted}", twins=(noise,))

@@ -6,9 +6,9 @@ A check says what it bears on, a sentence what it uses: nothing here knows one o
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from bitlens.counted import agreeing, count
 from bitlens.records import CALIBRATION, Check
 from bitlens.report.evidence import Evidence
-from bitlens.report.wording import count
 
 SIGNS = {True: "✓", False: "✗", None: "?"}
 OVERFLOW, CELLS = "overflow", "cells"
@@ -115,5 +115,6 @@ def _complete(evidence: Evidence) -> Iterator[Check]:
     for model in dict.fromkeys([*evidence.models, *(cell["model"] for cell in cells)]):
         mine = [cell for cell in cells if cell["model"] == model]
         failed = sum(cell["status"] == "failed" for cell in mine)
-        detail = f"{len(mine) - failed} of {count(len(mine), 'cell')} have a result."
+        have = agreeing(len(mine) - failed, "has", "have")
+        detail = f"{len(mine) - failed} of {count(len(mine), 'cell')} {have} a result."
         yield Check("the study is complete", not failed, detail, CELLS, model)

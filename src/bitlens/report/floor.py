@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from bitlens.counted import count
 from bitlens.report.evidence import Evidence, Row
-from bitlens.report.wording import amount, count
+from bitlens.report.wording import amount
 
 OUTPUTS = {
     "behaviour.perplexity_ratio": "perplexity",
@@ -21,6 +22,8 @@ class Floor:
     """What was measured: `cast:dtype=float32`."""
     words: str
     """`computing in bfloat16 instead of float32`."""
+    rounds: bool
+    """Whether that rounds the weights too, which are stored in more."""
     roundings: int
     """2 where twin and reference both compute in less than float32, each with errors of its own,
     which add up; else 1."""
@@ -45,11 +48,12 @@ def floor(evidence: Evidence, model: str, name: str) -> Floor | None:
     twin = f"cast:dtype={other}"
     if compute == own == "float32" or twin == name or evidence.record(model, twin) is None:
         return None
-    return Floor(twin, words, roundings)
+    rounds = any(dtype not in ("float32", facts["dtype"]) for dtype in (own, compute))
+    return Floor(twin, words, rounds, roundings)
 
 
 def most(evidence: Evidence, model: str, name: str, metric: str) -> float | None:
-    """How far the arithmetic alone may put a measure; None where there is no floor. KL is of the
+    """How far the dtype by itself may put a measure; None where there is no floor. KL is of the
     second order in errors, the other measures are of less."""
     found = floor(evidence, model, name)
     row = found and found.row(evidence, model, metric)
@@ -60,13 +64,13 @@ def most(evidence: Evidence, model: str, name: str, metric: str) -> float | None
 
 
 def within(evidence: Evidence, model: str, name: str, metric: str) -> bool:
-    """Whether a measure is no farther from intact than the arithmetic alone may put it."""
+    """Whether a measure is no farther from intact than the dtype by itself may put it."""
     row, limit = evidence.find(model, name, metric), most(evidence, model, name, metric)
     return bool(row and limit is not None and abs(row["value"] - row["intact"]) <= limit)
 
 
 def drowned(evidence: Evidence, model: str, name: str, metric: str, contrast: Row | None) -> bool:
-    """Whether a difference from a control is no more than the arithmetic alone may make."""
+    """Whether a difference from a control is no more than the dtype by itself may make."""
     limit = most(evidence, model, name, metric)
     if contrast is None or contrast["difference"] is None or limit is None:
         return False
@@ -90,9 +94,10 @@ def arithmetic(evidence: Evidence, model: str, name: str) -> str:
         for metric, row in rows.items()
     ]
     documents = count(max(row["documents"] for row in rows.values()), "document")
-    twice = "; both models round so, and up to twice as much is arithmetic"
+    twice = "; both models round so, and up to twice as much is the dtype's doing"
     floor_of = f"the compute floor{twice if found.roundings == 2 else ''}"
-    said = f"{found.words} alone gives {', '.join(told)} on {documents} ({floor_of})"
+    what = f"{found.words}, which rounds the weights too," if found.rounds else found.words
+    said = f"{what} by itself gives {', '.join(told)} on {documents} ({floor_of})"
     unknown = [OUTPUTS[metric] for metric in rows if within(evidence, model, name, metric)]
     if unknown:
         said += f"; of {' and '.join(unknown)} nothing more is known of this compression"

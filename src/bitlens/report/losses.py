@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from bitlens.counted import count
 from bitlens.records import REFERENCE, TEXT
 from bitlens.report.dictionaries import Dictionary, dictionaries
 from bitlens.report.differences import surely, tested, way
 from bitlens.report.doubts import Claim, claim
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.scatter import heads
-from bitlens.report.wording import amount, count, points
+from bitlens.report.wording import amount, points
 
 INDUCTION = 0.4
 """A head above this score, on the sequences heads are chosen on and on the others, is one."""
@@ -33,11 +34,21 @@ class Induction:
     """By block.head, with what became of its score."""
 
     @property
+    def number(self) -> int:
+        """How many are kept."""
+        return self.total - len(self.lost) - len(self.undecided)
+
+    @property
     def kept(self) -> str:
-        """`2 of 3`, and how many are undecided."""
-        number = self.total - len(self.lost) - len(self.undecided)
+        """For a table: `1 of 3, 1 undecided`."""
         more = f", {len(self.undecided)} undecided" if self.undecided else ""
-        return f"{number} of {self.total}{more}"
+        return f"{self.number} of {self.total}{more}"
+
+    @property
+    def counted(self) -> str:
+        """In a sentence: `1 of 3 induction heads (1 undecided)`."""
+        more = f" ({len(self.undecided)} undecided)" if self.undecided else ""
+        return f"{self.number} of {count(self.total, 'induction head')}{more}"
 
 
 def induction(evidence: Evidence, model: str, who: str) -> Induction | None:
@@ -48,7 +59,7 @@ def induction(evidence: Evidence, model: str, who: str) -> Induction | None:
     below = {_name(row): row for row in rows if row["twin"] <= INDUCTION}
     undecided = tuple(name for name, row in below.items() if _reaches_above(row))
     lost = tuple(name for name in below if name not in undecided)
-    told = {name: f"{name}, {_fallen(row)}" for name, row in below.items()}
+    told = {name: f"head {name}, {_fallen(row)}" for name, row in below.items()}
     return Induction(len(rows), lost, undecided, told)
 
 
@@ -185,8 +196,7 @@ def _heads(evidence: Evidence, model: str, who: str) -> str:
         for fate, names in (("lost", found.lost), ("undecided", found.undecided))
         if names
     ]
-    number = found.total - len(found.told)
-    return f"{number} of {found.total} induction heads ({'; '.join(told)})"
+    return f"{found.number} of {count(found.total, 'induction head')} ({'; '.join(told)})"
 
 
 def _listed(heads: list[str]) -> str:

@@ -3,6 +3,7 @@
 import re
 from functools import singledispatch
 
+from bitlens.counted import count
 from bitlens.report.doubts import SIGNS
 from bitlens.report.parts import (
     Checklist,
@@ -20,7 +21,6 @@ from bitlens.report.parts import (
     Table,
     Tabs,
 )
-from bitlens.report.wording import count
 
 
 def escaped(text: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bitlens.counted import count
 from bitlens.records import TEXT, Check, TwinRecord
 from bitlens.report.comparisons import beside, disagreement
 from bitlens.report.doubts import OVERFLOW, Claim, claim, doubts, heading, rests
@@ -12,7 +13,7 @@ from bitlens.report.hidden import behind_cosine, copying, hidden, no_improvement
 from bitlens.report.losses import INDUCTION, induction, kept, moved, survivals, without_heads
 from bitlens.report.parts import Column, Table
 from bitlens.report.splices import costlier
-from bitlens.report.wording import amount, count, figure, margin, plain, size
+from bitlens.report.wording import amount, figure, margin, plain, size
 
 PARTS_OF_A_BLOCK = {"attn": "attention", "mlp": "MLP"}
 
@@ -194,9 +195,9 @@ def summary_table(evidence: Evidence, model: str) -> Table:
         "ratio: the twin's perplexity over the reference's; RMS Δp: how far the true token's "
         "probability moved; same top: positions where both put the same token first."
         + (
-            f" compute floor: the reference beside itself in another dtype, on {floors} documents; "
-            "no smaller difference is a compression's, nor one below twice that where both models "
-            "compute so."
+            " compute floor: the reference beside itself in another dtype, on "
+            f"{count(floors, 'document')}; no smaller difference is a compression's, nor one below "
+            "twice that where both models compute so."
             if floors
             else ""
         )

@@ -106,11 +106,6 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
-def count(number: int, noun: str) -> str:
-    """`1 document`, `61,312 tokens`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def token(text: str) -> str:
     """A token by itself, with the space at its ends and its line breaks to be seen."""
     if not text:

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from bitlens.counted import count
 from bitlens.grid import latents_of
 from bitlens.models.layout import Layout
 from bitlens.models.outline import outline
 from bitlens.report.parts import Column, Table
-from bitlens.report.wording import count, figure
+from bitlens.report.wording import figure
 from bitlens.sae.training.recipe import WITH_K, Recipe
 from bitlens.sae.training.trainee import Trainee
 from bitlens.sae_study.settings import SaeStudy

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bitlens.report.wording import count
+from bitlens.counted import count
 from bitlens.sae_study.curves import Row
 
 Place = tuple[float, int, int]

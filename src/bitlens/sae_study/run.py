@@ -20,10 +20,10 @@ from torch import Tensor
 
 from bitlens.activations import nested
 from bitlens.analyses.geometry import debiased_cka
+from bitlens.counted import count
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.material import Ground, Material, Terms, ground
-from bitlens.report.wording import count
 from bitlens.sae.formats import load_sae
 from bitlens.sae.sae import Sae
 from bitlens.sae.training.loop import LOOKS, Job, train
@@ -175,7 +175,7 @@ class _Work:
             return
         material = self._material_of(tokens)
         self.say(
-            f"{len(missing)} SAEs: {', '.join(map(_said, group))}, of which "
+            f"{count(len(missing), 'SAE')}: {', '.join(map(_said, group))}, of which "
             f"{count(material.positions, 'position')} count."
         )
         looks = max(1, min(LOOKS, missing[0].recipe.steps // STEPS_A_LOOK))

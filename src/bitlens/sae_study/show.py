@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bitlens.counted import count
 from bitlens.report.html import html
 from bitlens.report.parts import (
     Column,
@@ -14,7 +15,7 @@ from bitlens.report.parts import (
     Section,
     Table,
 )
-from bitlens.report.wording import amount, count, figure, margin
+from bitlens.report.wording import amount, figure, margin
 from bitlens.sae.alignment.compare import BEST
 from bitlens.sae.categories import CATEGORIES
 from bitlens.sae_study.contents import FROZEN_MODE, RETRAINED

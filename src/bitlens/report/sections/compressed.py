@@ -3,9 +3,10 @@
 import statistics
 from collections import Counter
 
+from bitlens.counted import count
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.parts import Column, Details, Ledger, Part, Prose, Table
-from bitlens.report.wording import count, figure, plain, size
+from bitlens.report.wording import figure, plain, size
 
 SUMMARY = {
     "compression": False,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bitlens.counted import count
 from bitlens.report.axes import words
 from bitlens.report.bars import stacked
 from bitlens.report.charts import beside, pair
@@ -14,7 +15,7 @@ from bitlens.report.parts import Column, Details, Figure, Part, Prose, Section, 
 from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.flow import flow
 from bitlens.report.sections.latents import latents
-from bitlens.report.wording import count, figure, margin, plain
+from bitlens.report.wording import figure, margin, plain
 
 FIT = {
     "FVU, reference": ("fvu", "reference"),

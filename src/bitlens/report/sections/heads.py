@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from bitlens.counted import count
 from bitlens.report.axes import words
 from bitlens.report.charts import beside
 from bitlens.report.depth import across
@@ -10,7 +11,7 @@ from bitlens.report.ladders import ladder, shares
 from bitlens.report.palette import Mark
 from bitlens.report.parts import Column, Details, Figure, Part, Prose, Strip, Table
 from bitlens.report.scatter import against
-from bitlens.report.wording import amount, count, margin
+from bitlens.report.wording import amount, margin
 
 KINDS = {
     "induction": "Induction: attends to what followed the same token before",

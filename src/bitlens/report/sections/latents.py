@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 import altair as alt
 import numpy as np
 
+from bitlens.counted import agreeing, count
 from bitlens.report.charts import beside, frame, only
 from bitlens.report.depth import across
 from bitlens.report.dictionaries import Dictionary
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.palette import CONTROL, INK, NOISE_CURVE, PIECES
 from bitlens.report.parts import Column, Details, Figure, Ledger, Panel, Part, Point, Spec, Strip
-from bitlens.report.wording import count
 
 HEIGHT = 240
 SAMPLE = 1500
@@ -216,7 +216,8 @@ def _ledger(sae: Dictionary, stem: str, rows: dict[str, list[Row]]) -> Ledger:
         left_out += len(found) - len(new) - len(worst)
         held += [(twin, *(_cell(row[field]) for field in FIELDS)) for row in (*worst, *new)]
     told = (
-        f" {count(left_out, 'feature')} that changed less are left out; "
+        f" {count(left_out, 'feature')} that changed less "
+        f"{agreeing(left_out, 'is', 'are')} left out; "
         "cells/*/features.parquet has all."
         if left_out
         else ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from bitlens.counted import count
 from bitlens.report.axes import words
 from bitlens.report.depth import Course, along
 from bitlens.report.evidence import Evidence, Row
@@ -18,7 +19,7 @@ from bitlens.report.parts import (
     Table,
     Tabs,
 )
-from bitlens.report.wording import count, margin, plain, running, token
+from bitlens.report.wording import margin, plain, running, token
 
 CURVES = {
     "lens_kl": "KL(reference ‖ twin) of the two lenses",

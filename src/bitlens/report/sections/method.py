@@ -4,10 +4,11 @@ import json
 import re
 from typing import Any
 
+from bitlens.counted import agreeing, count
 from bitlens.report.axes import words
 from bitlens.report.evidence import Evidence, Row
 from bitlens.report.parts import Column, Command, Details, Facts, Part, Prose, Section, Table
-from bitlens.report.wording import count, size
+from bitlens.report.wording import size
 
 NAMED = 6
 """So many metrics are named beside a reason."""
@@ -86,7 +87,7 @@ def _other_arithmetic(evidence: Evidence) -> list[str]:
             told.append(
                 f"{model} computes in {compute}; {', '.join(other)}. What arithmetic adds to these "
                 "is not the compression's: a cast rounds weights and arithmetic alike, and of "
-                "other twins the compute floor says how much the arithmetic does alone."
+                "other twins the compute floor says how much their dtype does by itself."
             )
     return told
 
@@ -157,8 +158,8 @@ def _reasons(evidence: Evidence) -> list[str]:
         lacking = "a value" if no_value else "an interval"
         reason = rows[0]["reason"].removeprefix("no interval: ")
         told.append(
-            f"{count(len(rows), 'estimate')} without {lacking}: {reason}{others}. They are of "
-            f"{', '.join(names[:NAMED])}{more}."
+            f"{count(len(rows), 'estimate')} without {lacking}: {reason}{others}. "
+            f"{agreeing(len(rows), 'It is', 'They are')} of {', '.join(names[:NAMED])}{more}."
         )
     return told
 

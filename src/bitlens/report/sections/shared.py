@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
+from bitlens.counted import agreeing, count
 from bitlens.insights.measured import Measured
 from bitlens.insights.shared import (
     THRESHOLDS,
@@ -30,7 +31,7 @@ from bitlens.report.parts import (
     Strip,
     Table,
 )
-from bitlens.report.wording import count, figure, margin, plain
+from bitlens.report.wording import figure, margin, plain
 from bitlens.visible import visible
 
 MOST = 15
@@ -144,7 +145,7 @@ def _overlaps(
         left_out = max(left_out, len(rows) - MOST)
         if rows[:MOST]:
             panels.append(_panel(rows[:MOST], known))
-    are = "is" if left_out == 1 else "are"
+    are = agreeing(left_out, "is", "are")
     more = f" {count(left_out, 'pair')} of lower ceilings {are} left out." if left_out else ""
     return [
         Figure(

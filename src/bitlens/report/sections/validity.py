@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from bitlens.counted import agreeing, count
 from bitlens.report.doubts import checks, titled
 from bitlens.report.evidence import Evidence
 from bitlens.report.parts import Checklist, Column, Details, Part, Prose, Table
-from bitlens.report.wording import count
 
 
 def validity(evidence: Evidence) -> tuple[Part, ...]:
@@ -47,7 +47,8 @@ def _left_out(evidence: Evidence) -> Iterator[str]:
             yield f"{model}: no cast was run, so what 16 bits do is not known."
     if missing := sum(row["value"] is None for row in evidence.estimates):
         yield (
-            f"{count(missing, 'number')} of {len(evidence.estimates):,} do not exist here (a share "
-            "of heads where the reference has none, say); the reasons stand beside them among all "
-            "numbers, and together under what was not measured."
+            f"{count(missing, 'number')} of {len(evidence.estimates):,} "
+            f"{agreeing(missing, 'does', 'do')} not exist here (a share of heads where the "
+            "reference has none, say); why stands beside each among all numbers, and together "
+            "under what was not measured."
         )
