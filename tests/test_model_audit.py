@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bitlens import model_audit
+from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.records import Cell
 from bitlens.runner import run
@@ -180,3 +182,25 @@ def test_another_version_of_a_plug_in_is_another_cell(
         monkeypatch.setattr("bitlens.model_audit.foreign_code", lambda of, code=code: {code})
         found.append(cells({}, "behaviour"))
     assert not found[0] & found[1] and not found[1] & found[2]
+
+
+@pytest.mark.parametrize(
+    "compression",
+    ["checkpoint:{gpt2}", "noise:like=[checkpoint:{gpt2}]", "rtn:bits=4,group=7"],
+)
+def test_what_cannot_be_made_is_said_before_saes_are_fitted(
+    paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    """To read text for them takes long: a checkpoint of another model is opened before."""
+    monkeypatch.setattr(model_audit, "fit_saes", lambda *given: pytest.fail("fitted first"))
+    study = Study.model_validate(
+        {
+            "models": [{"name": paths["llama"], "saes": [paths["sae"]]}],
+            "compressions": [compression.format(**paths)],
+            "controls": [],
+            "text": paths["texts"],
+            "analyses": ["features"],
+        }
+    )
+    with pytest.raises(BitlensError, match=r"another|group|gpt2"):
+        run(study, tmp_path / "out", "audit", lambda line: None)

@@ -101,3 +101,32 @@ def unreadable(path: Path, error: BaseException) -> BitlensError:
 
 def _no_json(found: str) -> BitlensError:
     return BitlensError(found, "valid JSON.", "python -m json.tool FILE checks it.")
+
+
+def refuse_links(folder: Path, name: str) -> None:
+    """BitlensError for a file of a folder that somebody sent, called `name`, which is a link to
+    elsewhere."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.is_dir():
+            require_inside(folder, path, f"{path.name} of {name} is a link to")
+
+
+def require_inside(folder: Path, path: Path, words: str) -> None:
+    """BitlensError, which begins with `words`, for a path that leads out of a folder: one of the
+    hub's cache has its files beside it."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    home = folder.resolve()
+    homes = [home, Path(HF_HUB_CACHE).resolve()]
+    homes += [above.parent / "blobs" for above in home.parents if above.name == "snapshots"]
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        target = None
+    if target is None or not any(target.is_relative_to(place) for place in homes):
+        where = "nothing that can be read" if target is None else str(target)
+        raise BitlensError(
+            f"{words} {where}, outside of the folder.",
+            "files of the folder itself, or of the hub's cache.",
+            "if you trust it, put a copy of the file into the folder.",
+        )

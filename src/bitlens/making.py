@@ -80,7 +80,7 @@ class Making:
         for side in sides:
             with self._losing(side.text):
                 compression = self._matched(side.compression)
-                self._open(compression)
+                self.open(compression)
                 takes[side.text] = chosen(self.layout, compression)
                 self._try(compression, takes[side.text])
                 known.append(replace(side, compression=compression))
@@ -198,8 +198,9 @@ class Making:
                 raise failed(text, self.failed[text])
         return [made[text] for text in texts]
 
-    def _open(self, compression: Compression) -> None:
-        """The checkpoint that this is, or that this is noise like."""
+    def open(self, compression: Compression) -> None:
+        """The checkpoint that this is, or that this is noise like; once. BitlensError for one that
+        cannot be read, or is not of this reference."""
         compression = getattr(compression, "like", compression)
         text = format(compression)
         if not isinstance(compression, Checkpoint) or text in self._opened:

@@ -92,6 +92,18 @@ class Audit:
         readable = check_text(study, source, self.layout, self.corpus, self.plan({}), say)
         self.checks += [readable, about_layout()]
         self.seconds_per_token: float | None = None
+        self.making = Making(
+            study,
+            self.loaded,
+            source.trust_remote_code,
+            self.layout,
+            self.corpus.context,
+            self.corpus,
+            seed,
+            self.memory,
+            say,
+            keep_going,
+        )
         self.failed: dict[Key, str] = {}
         """Cells that cannot be computed, and why."""
         self.fitted: list[Fitted] = []
@@ -118,18 +130,6 @@ class Audit:
         """Compute what is missing and add to the manifest how everything ended."""
         wanted = sides(self.study, self.layout)
         self._require_memory(wanted)
-        self.making = Making(
-            self.study,
-            self.loaded,
-            self.source.trust_remote_code,
-            self.layout,
-            self.corpus.context,
-            self.corpus,
-            self.seed,
-            self.memory,
-            self.say,
-            self.keep_going,
-        )
         self.twins = self.making.twins(wanted)
         own = {
             text: twin.arithmetic
@@ -200,12 +200,13 @@ class Audit:
         return {(side.text, name): reason for side in wanted for name in needing}
 
     def _refuse_misfits(self) -> None:
-        """What can be known of the configuration alone is said before text is read for SAEs: sites
-        that are not there, and compressions that do not fit."""
+        """What can be known without the text is said before it is read for SAEs: sites that are
+        not there, checkpoints that cannot be opened, and compressions that do not fit."""
         for pattern in self.study.sites:
             resolve(pattern, self.layout)
         if not self.keep_going:
             for side in sides(self.study, self.layout):
+                self.making.open(side.compression)
                 try_compression(self.layout, side.compression)
 
     def _analyses(self, names: Sequence[str]) -> list[Analysis]:

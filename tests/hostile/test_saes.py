@@ -34,7 +34,24 @@ def put(path: str, content: bytes) -> Callable[[Path], object]:
     return lambda sae: (sae / path).write_bytes(content)
 
 
+def link(name: str) -> Callable[[Path], object]:
+    """The file is moved out of the folder, and a link to it put in its place."""
+
+    def change(sae: Path) -> None:
+        (sae / name).rename(sae.parent / "elsewhere")
+        (sae / name).symlink_to(sae.parent / "elsewhere")
+
+    return change
+
+
 CASES = [
+    folder("a config elsewhere", "cfg.json of .* is a link to .*outside", link("cfg.json")),
+    folder("weights elsewhere", "is a link to .*outside", link("sae_weights.safetensors")),
+    folder(
+        "figures elsewhere",
+        "sparsity.safetensors of .* is a link to",
+        lambda sae: (sae / "sparsity.safetensors").symlink_to("/etc/passwd"),
+    ),
     folder("no config", "cfg.json|SAE", lambda sae: (sae / "cfg.json").unlink()),
     folder("a config that is empty", "cfg.json", put("cfg.json", b"")),
     folder("a config that is a list", "cfg.json", put("cfg.json", b"[]")),

@@ -235,3 +235,24 @@ def test_a_file_that_the_index_names_is_there(llama: Path, tmp_path: Path) -> No
     (folder / "model.safetensors").rename(folder / "b.safetensors")
     with pytest.raises(BitlensError, match=r"^a\.safetensors of .* is not there"):
         load(source(folder), PLENTY)
+
+
+def test_a_tensor_that_is_in_two_files_is_refused(llama: Path, tmp_path: Path) -> None:
+    """By its name and theirs: nobody knows which of the two is the model's. Of a file that is not
+    read nothing is said."""
+    folder = sharded(llama, tmp_path / "m", "a.safetensors")
+    save_file(
+        {"model.norm.weight": load_file(folder / "a.safetensors")["model.norm.weight"] + 1},
+        folder / "b.safetensors",
+    )
+    assert load(source(folder), PLENTY)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["another.weight"] = "b.safetensors"
+    path.write_text(json.dumps(index))
+    with pytest.raises(
+        BitlensError, match=r"model\.norm\.weight twice: in a\.safetensors and in b\.safetensors"
+    ):
+        load(source(folder), PLENTY)
+    shutil.copy(llama / "model.safetensors", folder)
+    assert load(source(folder), PLENTY), "which is read instead of the others"

@@ -1,7 +1,9 @@
 """Laws of loading: what is there is loaded as asked, what is not is said plainly."""
 
 import json
+import resource
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,3 +237,24 @@ def test_a_reference_in_mxfp4_is_dequantized_and_said(tiny_folder: Folder, tmp_p
     for name, numbers in expected.items():
         assert torch.equal(parameters[name].float(), numbers)
     assert "is stored in MXFP4; its weights were dequantized" in loaded.notes[0]
+
+
+@pytest.mark.parametrize("room", ["no room", "no folder"])
+def test_blocks_that_find_no_room_on_disk(
+    tiny_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    """Experts are written anew, as they run: where that cannot be, where is said, and nothing of
+    it is left."""
+    folder, aside = tiny_folder("qwen3_moe"), tmp_path / "aside"
+    if room == "no room":
+        aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(BitlensError, match=r"cannot be (kept on disk|written)") as caught:
+            load(source(folder), 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(aside) in str(caught.value) and "TMPDIR=" in caught.value.remedy
+    assert room == "no folder" or not list(aside.iterdir())

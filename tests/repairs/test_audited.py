@@ -186,3 +186,16 @@ def test_what_changed_since_the_audit_is_refused(
         repair()
     assert "what was audited" in str(caught.value) and "--out" in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_twin_of_which_nothing_was_measured_is_refused(
+    repair: Callable[..., list[str]], results: Path
+) -> None:
+    """Whatever a manifest says of the twin itself."""
+    path = results / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for cell in manifest["cells"]:
+        cell |= {"status": "failed", "reason": "something"}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BitlensError, match=r"nothing that was measured of gptq"):
+        repair()

@@ -1,9 +1,11 @@
 """Each section says what the store says, and says so when the store is silent."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from bitlens.report.build import page, summary
 from bitlens.report.evidence import Evidence
 from bitlens.report.markdown import markdown
 from bitlens.report.palette import Mark, marks
@@ -245,3 +247,28 @@ def test_the_same_compression_has_one_colour_everywhere(study_page: Page) -> Non
         for mark, name in figure.legend:
             seen.setdefault(name, set()).add(mark)
     assert seen and all(len(found) == 1 for found in seen.values())
+
+
+class Declared(dict[str, Any]):
+    """A mapping of which nothing is asked that it does not have."""
+
+    def get(self, name: str, *default: Any) -> Any:
+        assert name in self, f"{name} is in no schema"
+        return self[name]
+
+
+def declared(content: Any) -> Any:
+    if isinstance(content, dict):
+        return Declared({name: declared(value) for name, value in content.items()})
+    return [declared(item) for item in content] if isinstance(content, list) else content
+
+
+def test_nothing_is_asked_of_a_manifest_that_its_schema_does_not_declare(
+    study: Evidence, deep: Evidence
+) -> None:
+    """What a store has was held against it when it was opened, and no key may be missing: whoever
+    asks for another reads something that nobody writes."""
+    for evidence in (study, deep):
+        strict = replace(evidence, manifest=declared(evidence.manifest))
+        assert len(page(strict).sections) == len(page(evidence).sections)
+        assert len(summary(strict).sections) == len(summary(evidence).sections)

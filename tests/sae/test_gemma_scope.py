@@ -1,6 +1,7 @@
 """Gemma Scope's arrays are read as JumpReLU SAEs of the place that their folders name."""
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,15 @@ def test_arrays_that_do_not_fit_are_refused(
     """With the shape they should have."""
     with pytest.raises(BitlensError, match=message):
         load_sae(write(tmp_path / NAMED, **other))
+
+
+def test_an_array_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """By its name: numpy would take the last."""
+    folder = write(tmp_path / "layer_1/width_16k/average_l0_5")
+    with (
+        pytest.warns(UserWarning, match="Duplicate name"),
+        zipfile.ZipFile(folder / "params.npz", "a") as archive,
+    ):
+        archive.writestr("b_enc.npy", archive.read("b_dec.npy"))
+    with pytest.raises(BitlensError, match="b_enc is in it twice"):
+        load_sae(folder)

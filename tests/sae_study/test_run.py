@@ -207,3 +207,13 @@ def test_too_little_text_is_refused(study: SaeStudy, tmp_path: Path) -> None:
     with pytest.raises(BitlensError, match="10,000,000, the most that is to be learnt from"):
         run(SaeStudy(train, study.study), [], tmp_path / "out", print)
     assert not (tmp_path / "out").exists()
+
+
+def test_links_out_of_the_folder_are_not_written_through(study: SaeStudy, tmp_path: Path) -> None:
+    """The folder of the SAEs is the study's own."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "out" / "saes").symlink_to(tmp_path / "theirs")
+    with pytest.raises(BitlensError, match="saes leads out of"):
+        run(study, ["tokens=800", "epochs=1", "width=1x", "seed=0"], tmp_path / "out", print)
+    assert not list((tmp_path / "theirs").iterdir())

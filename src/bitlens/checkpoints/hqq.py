@@ -14,6 +14,7 @@ from bitlens.checkpoints.pretrained import folder, load_whole
 from bitlens.checkpoints.stored import Quantized, bits_per_weight, find
 from bitlens.errors import BitlensError
 from bitlens.models.explained import guarded
+from bitlens.models.files import require_once
 
 PACKED = "W_q"
 """The tensor that every quantized module has, and no other."""
@@ -40,6 +41,7 @@ def read(request: Request) -> Found:
             "load it where you trust it and write it again with"
             " AutoHQQHFModel.save_to_safetensors(model, folder).",
         )
+    require_once(request.source.name, files)
     linear = library("hqq.core.quantize", "hqq", needed_for="An HQQ checkpoint").HQQLinear
     reference = request.reference.model
     own: dict[str, dict[str, Tensor]] = {}

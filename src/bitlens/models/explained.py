@@ -1,10 +1,16 @@
 """transformers' many errors as one that says what to do."""
 
 import re
+from tempfile import gettempdir
 from typing import Any
+
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from bitlens.errors import BitlensError, told
 from bitlens.models.source import ModelSource
+
+_NO_ROOM = ("no space left", "file too large", "quota exceeded", "read-only file system")
+"""What the system says, whichever library hands it on."""
 
 
 def guarded(source: ModelSource, action: Any) -> Any:
@@ -14,6 +20,14 @@ def guarded(source: ModelSource, action: Any) -> Any:
     except BitlensError:
         raise
     except Exception as error:
+        said = told(error)
+        if any(words in said.lower() for words in _NO_ROOM):
+            raise BitlensError(
+                f"The weights of {source.name} cannot be kept on disk: {said}.",
+                f"room for them: what is downloaded goes to {HF_HUB_CACHE}, blocks that do not fit "
+                f"into memory may go to {gettempdir()}.",
+                "HF_HOME or TMPDIR=a folder with room, or more --memory.",
+            ) from error
         # safetensors raises a class of its own for files that are cut short.
         if type(error).__module__.startswith("safetensors") or "Safetensor" in str(type(error)):
             raise BitlensError(

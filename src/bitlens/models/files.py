@@ -7,16 +7,15 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.constants import HF_HUB_CACHE
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from bitlens.errors import BitlensError
-from bitlens.foreign import open_regular, read_json
+from bitlens.foreign import open_regular, read_json, refuse_links, require_inside
 from bitlens.models.source import ModelSource
 
 _INDEX = ".safetensors.index.json"
@@ -33,11 +32,9 @@ def folder_of(source: ModelSource) -> Path | None:
 
 def require_files(name: str, folder: Path) -> None:
     """Weights as safetensors, and nothing that leads out of the folder."""
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() and not path.is_dir():
-            _require_inside(name, folder, path, f"{path.name} of {name} is a link to")
+    refuse_links(folder, name)
     for index, file in _listed(name, folder):
-        _require_inside(name, folder, folder / file, f"{index} of {name} names {file!r},")
+        require_inside(folder, folder / file, f"{index} of {name} names {file!r},")
         read = index == f"model{_INDEX}" and not (folder / "model.safetensors").is_file()
         if read and not (folder / file).is_file():
             raise BitlensError(
@@ -46,24 +43,35 @@ def require_files(name: str, folder: Path) -> None:
                 "fetch it, or the whole folder, again.",
             )
     require_safetensors(name, folder)
+    require_once(name, _read_together(name, folder))
 
 
-def _require_inside(name: str, folder: Path, path: Path, words: str) -> None:
-    home = folder.resolve()
-    homes = [home, Path(HF_HUB_CACHE).resolve()]
-    if home.parent.name == "snapshots":
-        homes.append(home.parents[1] / "blobs")
-    try:
-        target = path.resolve()
-    except (OSError, RuntimeError, ValueError):
-        target = None
-    if target is None or not any(target.is_relative_to(place) for place in homes):
-        where = "nothing that can be read" if target is None else str(target)
-        raise BitlensError(
-            f"{words} {where}, outside of the folder.",
-            "files of the model's own folder, or of the hub's cache.",
-            "if you trust it, put a copy of the file into the folder.",
-        )
+def _read_together(name: str, folder: Path) -> list[Path]:
+    """The files of a model that is in several, of indexes that which is followed."""
+    followed = _named_in_config(folder) or f"model{_INDEX}"
+    if followed == f"model{_INDEX}" and (folder / "model.safetensors").is_file():
+        return []
+    return [folder / file for index, file in _listed(name, folder) if index == followed]
+
+
+def require_once(name: str, files: Sequence[Path]) -> None:
+    """No tensor in two of these files, which are read together: the last would have its way."""
+    found: dict[str, str] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as tensors:
+                keys = list(tensors.keys())
+        except (SafetensorError, OSError):
+            continue  # whoever reads its weights says so
+        for key in keys:
+            if key in found:
+                raise BitlensError(
+                    f"{name} has {key} twice: in {found[key]} and in {path.name}.",
+                    "every tensor once.",
+                    "fetch it again into an empty folder: files of two versions may be in this "
+                    "one.",
+                )
+            found[key] = path.name
 
 
 def require_safetensors(name: str, folder: Path) -> None:

@@ -37,6 +37,7 @@ from bitlens.models.folder import require_announced
 from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource, name_of
 from bitlens.models.whole import require_complete, require_joined
+from bitlens.writing import ROOM, explained
 
 WEIGHTS_SHARE = 0.7
 """Of the memory allowed: models whose weights need more are swept from disk."""
@@ -108,12 +109,13 @@ def load(source: ModelSource, memory: int) -> Loaded:
         arguments["device_map"] = source.device_map
     elif offload:
         arguments["device_map"] = _blocks_on_disk(config, source, device)
-        arguments["offload_folder"] = tempfile.mkdtemp(prefix="bitlens-offload-")
-    model = whole(source, AutoModelForCausalLM, source.name, **arguments)
-    if offload:
-        folder = arguments["offload_folder"]
-        weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
-    elif not source.device_map:
+    with _lent(offload) as aside:
+        if aside is not None:
+            arguments["offload_folder"] = aside
+        model = whole(source, AutoModelForCausalLM, source.name, **arguments)
+        if aside is not None:
+            weakref.finalize(model, shutil.rmtree, aside, ignore_errors=True)
+    if not offload and not source.device_map:
         model = guarded(source, lambda: model.to(device))
     tokenizer = guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
     for name, parameter in _parameters(model):
@@ -133,6 +135,21 @@ def load(source: ModelSource, memory: int) -> Loaded:
         (*notes, *_other_than_float32(source)),
         dtype_of(source.compute),
     )
+
+
+@contextmanager
+def _lent(wanted: bool) -> Iterator[str | None]:
+    """A folder for blocks that are written anew; it is gone where that fails."""
+    if not wanted:
+        yield None
+        return
+    with explained(Path(tempfile.gettempdir()), ROOM, "TMPDIR=such a folder, or more --memory."):
+        folder = tempfile.mkdtemp(prefix="bitlens-offload-")
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _other_than_float32(source: ModelSource) -> Iterator[str]:

@@ -27,9 +27,10 @@ class Audited:
         `trust_remote_code`, for those of a model that runs its own code."""
         manifest = store.manifest()
         settings = manifest["settings"]
-        if len(settings["models"]) != 1:
+        models = max(len(settings["models"]), len(manifest["models"]))
+        if models != 1:
             raise BitlensError(
-                f"{store.root} holds results of {len(settings['models'])} models.",
+                f"{store.root} holds results of {models} models.",
                 "results of one model, to whose twin the SAE is adapted.",
                 "an audit of the model that the SAE was trained on.",
             )
@@ -38,8 +39,8 @@ class Audited:
         if text not in known:
             raise BitlensError(
                 f"{store.root} has no twin {text}.",
-                f"one of {', '.join(known)}.",
-                f"--twin {known[0]}",
+                f"one of {', '.join(known)}." if known else "an audit of which a twin was made.",
+                f"--twin {known[0]}" if known else "look at its report, which says why.",
             )
         # The first seed that was measured: an earlier one may have failed.
         seed = manifest["corpora"][0]["seed"]
@@ -63,19 +64,25 @@ class Audited:
         """BitlensError where the twin is now made of something else: other calibration documents,
         another checkpoint, another sparsity. `origin`: as `Making.origin` tells it."""
         (twin,), (seed,) = self.study.compressions, self.study.seeds
-        entry = next(
-            cell
+        measured = [
+            cell["id"]
             for cell in self.store.manifest()["cells"]
             if (cell["compression"], cell["seed"], cell["status"]) == (twin, seed, "done")
-        )
-        settings = self.store.read_cell(entry["id"])[0].settings
+        ]
+        if not measured:
+            raise BitlensError(
+                f"{self.store.root} has nothing that was measured of {twin} with seed {seed}.",
+                "a twin of which something was.",
+                "look at its report, which says why.",
+            )
+        settings = self.store.read_cell(measured[0])[0].settings
         for name, now in origin.items():
-            self._same(f"What {twin} is made by ({name})", now, settings[name])
+            self._same(f"What {twin} is made by ({name})", now, settings.get(name, "unknown"))
 
-    def _same(self, what: str, now: str, then: str) -> None:
+    def _same(self, what: str, now: str, then: Any) -> None:
         if now != then:
             raise BitlensError(
-                f"{what} changed since the audit: {now[:40]} now, {then[:40]} in "
+                f"{what} changed since the audit: {now[:40]} now, {str(then)[:40]} in "
                 f"{self.store.root}.",
                 "what was audited: the numbers to be had back are of that.",
                 "it as it was, or another audit with another --out.",

@@ -136,6 +136,12 @@ def _repaired(
         keep_going=False,
     )
     (side,) = sides(study, layout)
+    # To calibrate takes long: a checkpoint, or an SAE, that will not do is found before.
+    making.open(side.compression)
+    plan = _plan(study, layout, corpus)
+    poor = "poor-fit" in study.allow
+    (fitted,) = fit_saes([source], layout, plan, corpus, loaded.name, poor)
+    say(fitted.said)
     twin = making.twins([side])[side.text]
     origin = making.origin(side.compression)
     audited.check_twin(origin)
@@ -150,10 +156,6 @@ def _repaired(
         seed,
     )
     say(f"{about_overlap(learnt, corpus, 'overlap' in study.allow).detail}.")
-    plan = _plan(study, layout, corpus)
-    poor = "poor-fit" in study.allow
-    (fitted,) = fit_saes([source], layout, plan, corpus, loaded.name, poor)
-    say(fitted.said)
     facts = {
         "model": loaded.name,
         "reference": loaded.fingerprint,

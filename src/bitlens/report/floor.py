@@ -37,7 +37,7 @@ def floor(evidence: Evidence, model: str, name: str) -> Floor | None:
     """What stands below a twin's numbers; None where twin and reference compute in float32, and
     for casts to what is deployed, whose arithmetic is what they are run for."""
     facts = evidence.about(model)
-    compute = facts.get("compute", facts["dtype"])
+    compute = facts["compute"]
     record = evidence.record(model, name)
     if record is None:
         return None

@@ -16,7 +16,7 @@ def spliced(evidence: Evidence, model: str) -> list[Dictionary]:
         if (row["model"], row["analysis"], row["metric"])
         == (model, "transfer", "recovered_difference")
     }
-    known = (Dictionary(sae["label"], sae["site"]) for sae in evidence.about(model).get("saes", ()))
+    known = (Dictionary(sae["label"], sae["site"]) for sae in evidence.about(model)["saes"])
     found = [sae for sae in known if sae.label in measured]
     return sorted(found, key=lambda sae: (sae.block, sae.site, sae.label))
 

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bitlens.errors import BitlensError
+from bitlens.foreign import refuse_links
 from bitlens.records import to_json
 from bitlens.sae import dictionary_learning, gemma_scope, hub, sparsify
 from bitlens.sae.conventions import SCALE, scaled
@@ -168,6 +169,7 @@ def _find(path: Path) -> tuple[Path, Format]:
         )
     for known in FORMATS:
         if all((folder / name).is_file() for name in known.files):
+            refuse_links(folder, str(folder))
             return folder, known
     raise _no_sae(folder)
 

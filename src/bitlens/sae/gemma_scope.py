@@ -62,6 +62,9 @@ def _arrays(data: bytes, file: Path) -> Tensors:
     refuse_bomb(data, file)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            twice = {name for name in arrays.files if arrays.files.count(name) > 1}
+            if twice:
+                raise ValueError(f"{min(twice)} is in it twice")
             return Tensors(file, {name: torch.from_numpy(arrays[name]) for name in arrays.files})
     except (
         # A header may claim any shape; nothing is touched before the numbers are found.

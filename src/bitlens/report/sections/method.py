@@ -37,7 +37,7 @@ def method(evidence: Evidence) -> tuple[Part, ...]:
 
 
 def _intervals(evidence: Evidence) -> str:
-    if evidence.manifest["settings"].get("interval") == "bootstrap":
+    if evidence.manifest["settings"]["interval"] == "bootstrap":
         return "95 % intervals come from drawing whole documents again (bootstrap)."
     return (
         "95 % intervals come from leaving out one shard of whole documents at a time (jackknife, "
@@ -63,9 +63,7 @@ def _models(evidence: Evidence) -> list[Part]:
         "revision",
     )
     numeric = {"blocks", "width", "heads", "vocabulary", "parameters", "bytes"}
-    rows = tuple(
-        tuple(_text(model.get(t)) for t in titles) for model in evidence.manifest["models"]
-    )
+    rows = tuple(tuple(_text(model[t]) for t in titles) for model in evidence.manifest["models"])
     caption = (
         "dtype: what the weights are stored in; compute: what is computed in, block by block, by "
         "the reference and by every twin that has no dtype of its own. Logits are float32."
@@ -80,7 +78,7 @@ def _other_arithmetic(evidence: Evidence) -> list[str]:
     """Which twins compute otherwise than their reference, and what tells how much that does."""
     told = []
     for model in evidence.models:
-        compute = evidence.about(model).get("compute")
+        compute = evidence.about(model)["compute"]
         twins = [*evidence.measured(model), *evidence.controls(model)]
         other = [f"{t.compression} in {t.dtype}" for t in twins if t.dtype != compute]
         if compute and other:
