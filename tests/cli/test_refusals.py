@@ -15,7 +15,7 @@ REFUSALS: list[tuple[list[str], str, str]] = [
     (["--to", "rtn:bits=1"], "bits is 1", "2 to 8"),
     (["--to", "rtn:bits=4,group=7"], "group=7 does not divide", "one of"),
     (["--to", "rtn:bits=4", "--analyses", "behavior"], "behavior", "Did you mean behaviour"),
-    (["--to", "rtn:bits=4", "--sites", "residd.0"], "no site 'residd.0'", "resid.0"),
+    (["--to", "rtn:bits=4", "--sites", "residd.*"], "no site 'residd.*'", "mean resid.*?"),
     (["--to", "rtn:bits=4", "--text", "nowhere.jsonl"], "nowhere.jsonl", "folder"),
     (["--to", "rtn:bits=4", "--context", "9999"], "context is 9999", "--context"),
     (["--to", "rtn:bits=4", "--memory", "8"], "'8'", "8GB"),

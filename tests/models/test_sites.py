@@ -129,3 +129,21 @@ def test_every_fourth_block_and_the_last_two_are_two_slices(
     layout = SimpleNamespace(depth=depth)
     named = {name for rule in ("resid.::4", "resid.-2:") for name in resolve(rule, layout)}
     assert sorted(site(name).depth for name in named) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("residd.*", "Did you mean resid.*?"),
+        ("residd.::2", "Did you mean resid.::2?"),
+        ("ressid.1", "Did you mean resid.1?"),
+        ("atn.*", "Did you mean attn.*?"),
+        ("resid.99", "Did you mean resid."),
+        ("qqq", "resid.*"),
+    ],
+)
+def test_a_misspelt_kind_means_the_same_places_of_the_right_one(pattern: str, meant: str) -> None:
+    """Not one block of it; a misspelt number means a block that is there."""
+    with pytest.raises(BitlensError) as caught:
+        resolve(pattern, tiny.layout("llama"))
+    assert caught.value.remedy.startswith(meant)

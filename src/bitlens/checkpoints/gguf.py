@@ -23,6 +23,7 @@ from bitlens.checkpoints.second_reading import DIFFERENCE
 from bitlens.checkpoints.stored import dequantized, find, restored
 from bitlens.errors import BitlensError
 from bitlens.foreign import open_regular
+from bitlens.hub import require_answer
 from bitlens.models.explained import guarded
 from bitlens.models.load import Loaded
 
@@ -107,6 +108,7 @@ def _file(request: Request) -> Path:
     if len(parts) > 2 and not name.startswith((".", "/", "~")) and not Path(parts[0]).is_dir():
         repository, file = "/".join(parts[:2]), "/".join(parts[2:])
         revision = request.source.revision
+        guarded(request.source, lambda: require_answer(repository, file, revision))
         return Path(
             guarded(request.source, lambda: hf_hub_download(repository, file, revision=revision))
         )

@@ -7,6 +7,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from bitlens.checkpoints.checkpoint import Request
+from bitlens.hub import require_answer
 from bitlens.models.explained import guarded
 from bitlens.models.load import whole
 
@@ -33,14 +34,14 @@ def folder(request: Request) -> Path:
     path = Path(request.source.name)
     if path.is_dir():
         return path
+    name, revision = request.source.name, request.source.revision
+    guarded(request.source, lambda: require_answer(name, "config.json", revision))
     files = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
     files += ["*.py"] if request.source.trust_remote_code else []
     return Path(
         guarded(
             request.source,
-            lambda: snapshot_download(
-                request.source.name, revision=request.source.revision, allow_patterns=files
-            ),
+            lambda: snapshot_download(name, revision=revision, allow_patterns=files),
         )
     )
 

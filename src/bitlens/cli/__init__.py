@@ -66,6 +66,9 @@ def main() -> None:
     # Threads that wait by spinning make torch several times slower where cores are shared. This
     # is read when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not (sys.stderr and sys.stderr.isatty()):
+        # Bars of the libraries that load and fetch are made for somebody who looks at them.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     lend_home()
     with on_terminal() as out:
         code = _run()

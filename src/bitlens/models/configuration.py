@@ -1,6 +1,7 @@
 """What does a model's config.json say, and can a model be made of it?"""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.utils.quantization_config import Mxfp4Config
 
 from bitlens.errors import BitlensError
+from bitlens.hub import require_answer
 from bitlens.models.explained import guarded
 from bitlens.models.files import folder_of, held, weight_files
 from bitlens.models.folder import require_model
@@ -34,6 +36,8 @@ DEQUANTIZED = {"mxfp4": Mxfp4Config}
 def configuration(source: ModelSource, **arguments: Any) -> Any:
     """What its config.json says; refused where no model could be made of it."""
     require_model(source)
+    if not Path(source.name).exists() and not arguments.get("local_files_only"):
+        guarded(source, lambda: require_answer(source.name, "config.json", source.revision))
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     # Its class may make a list as long as the model is deep: the number is looked at before.
     settings, _ = guarded(

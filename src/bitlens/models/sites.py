@@ -1,5 +1,6 @@
 """Names of places in a model: ours, and those of other tools resolved to ours."""
 
+import difflib
 import fnmatch
 import re
 from dataclasses import dataclass
@@ -82,8 +83,18 @@ def resolve(pattern: str, layout: "Layout") -> list[str]:
         f"embed, logits, or one of {', '.join(KINDS)} with a block number from 0 to "
         f"{layout.depth - 1} (resid.{layout.depth - 1}, attn.*, resid.::4), or a name such as "
         f"blocks.0.hook_resid_post or {layout.block_name(0)}.",
-        nearest(pattern, known) or "resid.*",
+        _meant(pattern, known) or "resid.*",
     )
+
+
+def _meant(pattern: str, known: list[str]) -> str:
+    """Which name did a misspelt one probably mean? Of a misspelt kind, the same places of the right
+    one: `resid.*` for `residd.*`."""
+    kind, _, places = pattern.partition(".")
+    close = difflib.get_close_matches(kind, KINDS, n=1)
+    if places and close and kind not in KINDS:
+        return f"Did you mean {close[0]}.{places}?"
+    return nearest(pattern, known)
 
 
 def hook_of(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from bitlens.errors import BitlensError, told
+from bitlens.hub import require_answer
 from bitlens.registry import nearest
 
 PREFIX = "release:"
@@ -101,6 +102,7 @@ def fetch(entry: Entry, files: Sequence[str], figures: str | None) -> Path:
     from huggingface_hub.errors import EntryNotFoundError
 
     with _asking(entry):
+        require_answer(entry.repository, f"{entry.folder}/{files[0]}")
         paths = [
             Path(hf_hub_download(entry.repository, f"{entry.folder}/{name}")) for name in files
         ]
