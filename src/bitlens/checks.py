@@ -11,7 +11,7 @@ from bitlens.counted import agreeing, count
 from bitlens.data.corpus import Corpus
 from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
-from bitlens.records import TEXT, Check
+from bitlens.records import FEWEST, TEXT, Check
 from bitlens.sides import Side
 
 _LOGITS_BYTES = 64 << 20
@@ -24,9 +24,8 @@ NARROW = (
 """Figures of benchmarks/coverage.md."""
 
 
-ENOUGH, FEWEST = 200, 20
-"""Documents with which an interval covers about what it says, and those below which it does not:
-there are 20 shards to leave out, and each should hold a whole document."""
+ENOUGH = 200
+"""Documents with which an interval covers about what it says."""
 
 
 _COPIES = "is a copy of one of these", "are each a copy of one of these"

@@ -73,6 +73,12 @@ class Estimate:
 REFERENCE = "reference"
 """In the place of a control: what a twin is contrasted with is the reference, which is intact."""
 
+FEWEST = 20
+"""Documents below which an interval does not cover what it says: there are 20 shards to leave out,
+and each should hold a whole document."""
+TOO_FEW = "too few documents to say"
+"""What stands in the place of such an interval."""
+
 TEXT, CALIBRATION = "text", "calibration"
 """What a check may bear on: what was measured on the text, and twins that were calibrated."""
 

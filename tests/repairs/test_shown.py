@@ -18,10 +18,10 @@ def repaired(gain: Any, mapped: Any) -> Repair:
     numbers: dict[str, Any] = {UNREPAIRED: {}}
     for step, (value, low, high) in ((GAIN, gain), (MAP, mapped)):
         reason = "no loss is lost" if value is None else None
-        change = {"value": value, "low": low, "high": high, "documents": 9, "reason": reason}
+        change = {"value": value, "low": low, "high": high, "documents": 90, "reason": reason}
         numbers[step] = {LOSS_CHANGE.name: change}
     lost: dict[str, list[int]] = {"repaired": [1], "not repaired": [2], "lost by the repair": []}
-    facts = {"evaluation": {"documents": 9}}
+    facts = {"evaluation": {"documents": 90}}
     return Repair(Repaired(steps, torch.zeros(3)), numbers, lost, {}, facts)
 
 

@@ -165,5 +165,5 @@ def show(table: "Table") -> None:
             numbers = ", ".join(f"{column.title} {cell}" for column, cell in pairs)
             console.print(Text(visible(name)))
             console.print(Padding(Text(visible(numbers)), (0, 0, 0, 4)))
-    if table.caption:
-        console.print(Text(visible(table.caption)), soft_wrap=not console.is_terminal)
+    if table.told:
+        console.print(Text(visible(table.told)), soft_wrap=not console.is_terminal)

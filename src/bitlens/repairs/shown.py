@@ -11,6 +11,7 @@ from bitlens.analyses.survival import SURVIVED
 from bitlens.counted import count
 from bitlens.records import Estimate
 from bitlens.repairs.measured import LOSS_CHANGE, Numbers
+from bitlens.report.few import sayable
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import amount, figure, margin
 from bitlens.sae.repair.steps import STEPS, UNREPAIRED, Repaired
@@ -117,7 +118,8 @@ def table(found: Mapping[str, Any]) -> Table:
         for analysis, metric, who in SHOWN.values():
             full = f"{analysis}.{metric}{who}" if analysis else metric
             unit = "share" if metric in _SHARES else ""
-            cells.append(margin(numbers.get(full), unit))
+            row = numbers.get(full)
+            cells.append(margin(row and sayable(row), unit))
         chosen = " (chosen)" if name == found["chosen"] else ""
         rows.append((f"{name}{chosen}", figure(step["calibration error"]), *cells))
     titles = ("calibration error", *SHOWN)
@@ -160,7 +162,7 @@ def _lowered(found: Mapping[str, Any]) -> list[str]:
     for step in sorted(found["steps"], key=STEPS.index):
         change = found["steps"][step]["evaluation"].get(LOSS_CHANGE.name)
         if change is not None and (change["value"] or 0) < 0:
-            points = {k: 100 * v if isinstance(v, float) else v for k, v in change.items()}
+            points = {k: 100 * v if isinstance(v, float) else v for k, v in sayable(change).items()}
             lowered.append(f"{amount(points, 'points')} by the {step}")
     if not lowered:
         return []

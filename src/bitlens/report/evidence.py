@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from bitlens.records import Check, Metric, TwinRecord, overflowed
+from bitlens.report.few import sayable
 from bitlens.schema import TABLES
 from bitlens.store import Store
 from bitlens.visible import visible
@@ -47,6 +48,7 @@ class Evidence:
         store = Store.open(path)
         tables = [store.read_table(name).to_pylist() for name in TABLES]
         estimates, contrasts, coverage = map(visible, tables)
+        estimates, contrasts = (list(map(sayable, rows)) for rows in (estimates, contrasts))
         manifest, run = visible(store.manifest()), visible(store.run())
         return cls(manifest, run, estimates, contrasts, coverage, store)
 

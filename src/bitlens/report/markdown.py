@@ -86,7 +86,7 @@ def _(part: Table, level: int = 1) -> str:
     rule = " | ".join("---:" if column.numeric else "---" for column in part.columns)
     rows = (" | ".join(escaped(cell) for cell in row) for row in part.rows)
     table = "\n".join(f"| {line} |" for line in (head, rule, *rows))
-    return table + (f"\n\n{escaped(part.caption)}" if part.caption else "")
+    return table + (f"\n\n{escaped(part.told)}" if part.told else "")
 
 
 @markdown.register

@@ -6,8 +6,9 @@ Parts hold text and numbers, never markup: what they hold is escaped where it is
 from dataclasses import dataclass
 from typing import Any
 
-from bitlens.records import Check
+from bitlens.records import TOO_FEW, Check
 from bitlens.report.palette import Mark
+from bitlens.report.wording import UNSAID
 
 Spec = dict[str, Any]
 """A Vega-Lite specification, or a part of one."""
@@ -79,6 +80,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+
+    @property
+    def told(self) -> str:
+        """The caption, and what a sign in the cells stands for."""
+        unsaid = any(UNSAID in cell for row in self.rows for cell in row)
+        return f"{self.caption} {UNSAID}: {TOO_FEW}." if unsaid else self.caption
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from bitlens.records import TOO_FEW
+
+UNSAID = "±?"
+"""In a narrow table, in the place of an interval of too few documents."""
+
 
 def decimals(value: float, low: float | None = None, high: float | None = None) -> int:
     """How many decimals does a value deserve?
@@ -41,13 +46,15 @@ def figure(value: float, unit: str = "") -> str:
 def amount(estimate: Mapping[str, Any], unit: str = "") -> str:
     """An estimate as it stands in a sentence: `0.0213 nats [0.0199, 0.0228]`.
 
-    Without a value its reason stands in its place; an interval of no length is left out.
+    Without a value its reason stands in its place, and what says that documents are too few in the
+    place of an interval; one of no length is left out.
     """
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return f"not known ({estimate['reason']})"
     if low is None or high is None or low == high:
-        return figure(value, unit)
+        few = f" [{TOO_FEW}]" if estimate.get("reason") == TOO_FEW else ""
+        return f"{figure(value, unit)}{few}"
     factor = 100.0 if unit == "share" else 1.0
     value, low, high = factor * value, factor * low, factor * high
     places = decimals(value, low, high)
@@ -75,7 +82,8 @@ def margin(estimate: Mapping[str, Any] | None, unit: str = "") -> str:
         return "–"
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if low is None or high is None or low == high:
-        return figure(value, unit if unit == "share" else "")
+        few = f" {UNSAID}" if estimate.get("reason") == TOO_FEW else ""
+        return f"{figure(value, unit if unit == 'share' else '')}{few}"
     factor, sign = (100.0, " %") if unit == "share" else (1.0, "")
     value, half = factor * value, factor * max(high - value, value - low)
     power = math.floor(math.log10(abs(value))) if 0 < abs(value) < 1e-3 else 0

@@ -171,7 +171,9 @@ def _table(evidence: Evidence, model: str) -> Table:
 
 def _change(row: Row | None) -> str:
     ends = ("value", "low", "high")
-    return "–" if row is None else margin({k: row[k] and 100 * row[k] for k in ends})
+    if row is None:
+        return "–"
+    return margin({k: row[k] and 100 * row[k] for k in ends} | {"reason": row["reason"]})
 
 
 def _rank(row: Row | None) -> str:
