@@ -16,7 +16,7 @@ import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.files import fingerprint, require_safetensors
 from bitlens.models.layout import Layout
-from bitlens.models.load import load
+from bitlens.models.load import _restore_buffers, load
 from bitlens.models.source import ModelSource
 
 PLENTY = 1 << 33
@@ -62,6 +62,17 @@ def test_from_disk_the_sweep_is_the_same(family: str, dtype: str, tiny_folder: F
     assert found[0].keys() == found[1].keys()
     assert found[0][("twin", "resid.1", 0)].dtype == torch.float32
     assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+
+
+def test_what_a_model_derives_is_restored_without_its_weights() -> None:
+    """The factor of Gemma's embeddings, from a configuration whose embedding no machine holds."""
+    model = tiny.build("gemma3_text", dtype=torch.bfloat16)
+    config = AutoConfig.for_model(**{**model.config.to_dict(), "vocab_size": 1 << 40})
+    wanted = torch.tensor(model.config.hidden_size**0.5)
+    scale = model.get_input_embeddings().embed_scale
+    model.get_input_embeddings()._buffers["embed_scale"] = (scale + 1).bfloat16()
+    _restore_buffers(model, config, source("gemma"))
+    assert torch.equal(model.get_input_embeddings().embed_scale, wanted)
 
 
 def test_the_fingerprint_is_of_the_weights(llama: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from accelerate import init_empty_weights
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -169,7 +170,7 @@ def _restore_buffers(model: PreTrainedModel, config: Any, source: ModelSource) -
     narrow -= model.state_dict().keys()
     if not narrow:
         return
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False), _Unfilled():
         exact = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, trust_remote_code=source.trust_remote_code
         )
@@ -177,6 +178,16 @@ def _restore_buffers(model: PreTrainedModel, config: Any, source: ModelSource) -
         path, _, leaf = name.rpartition(".")
         device = model.get_buffer(name).device
         model.get_submodule(path)._buffers[leaf] = exact.get_buffer(name).to(device)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Weights that nobody reads take no memory, not even one by one until they are let go."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = {"device": torch.device("meta")} if function is torch.empty else {}
+        return function(*args, **{**(kwargs or {}), **made})
 
 
 def whole(source: ModelSource, cls: Any, name: str | None, **arguments: Any) -> Any:
