@@ -1,6 +1,8 @@
 """Laws of the shell: what stands before the first block and after the last, by the model's own
 code."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -68,6 +70,21 @@ def test_equal_masks_are_kept_once() -> None:
     ]
     assert masks[0] is masks[1]
     assert masks[2] is not masks[0] and not torch.equal(masks[2], masks[0])
+
+
+def test_masks_are_let_go_with_the_batches_they_are_of() -> None:
+    """Only the last ones are looked through for an equal one; released, none is held on to."""
+    layout = Layout(tiny.build("llama", attention="eager"))
+    masks: list[weakref.ref[torch.Tensor]] = []
+    for short in range(1, 13):
+        batch = tiny.batch([20, short])
+        mask = layout.shell.enter(batch.tokens, batch.mask, until=0).calls[0].kwargs
+        masks.append(weakref.ref(mask["attention_mask"]))
+        del mask
+    layout.shell._calls = []
+    assert [n for n, mask in enumerate(masks) if mask() is not None] == list(range(4, 12))
+    layout.shell.release()
+    assert not any(mask() is not None for mask in masks)
 
 
 def test_a_stripped_copy_shares_parameters_and_nothing_that_can_be_put_in() -> None:

@@ -135,8 +135,9 @@ class Shell:
         return frozenset(name for name in self._parameters if name.rpartition(".")[0] in ran)
 
     def release(self) -> None:
-        """Let go of what was cast."""
+        """Let go of what was cast, and of masks that no batch is called with any more."""
         self._held.clear()
+        self._intern.clear()
 
     @property
     def cast_bytes(self) -> int:
@@ -219,13 +220,14 @@ class Shell:
         return self._as_tuple
 
     def _shared(self, value: Tensor) -> Tensor:
-        """Masks and position embeddings are the same for most batches: keep one of each."""
+        """Masks and position embeddings are the same for most batches, and for all twins: keep
+        one of each of the last."""
         known = self._intern.setdefault((value.shape, value.dtype, value.device), [])
         for other in known:
             if other is value or torch.equal(other, value):
                 return other
-        if len(known) < 8:
-            known.append(value)
+        known.append(value)
+        del known[:-8]
         return value
 
     @torch.no_grad()
