@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 import tiny
 from bitlens.analyses import ANALYSES
@@ -15,6 +16,7 @@ from bitlens.errors import BitlensError
 from bitlens.heap import bound_heap
 from bitlens.models.layout import Layout
 from bitlens.plan import CORPUS, Plan
+from bitlens.sweep import mask_bytes
 
 NAMES = ("behaviour", "geometry", "attention", "lens")
 
@@ -89,6 +91,38 @@ def test_tallies_are_as_large_as_they_are_said_to_be(name: str, tmp_path: Path) 
     tiny.values(measured)
     said = budget(layout, measured.wanted, made).parts["tallies"]
     assert max(held) <= said <= 4 * max(held) + 4096
+
+
+def test_what_is_kept_of_single_positions_grows_with_them() -> None:
+    """By hand: a key, a shard and two numbers, 24 bytes, three times over for each twin, and 48
+    while one twin's are put in order."""
+    layout = tiny.eager("llama")
+    for twins in (1, 3):
+        plans = [plan(n) for n in (900, 1800)]
+        few, many = (budget(layout, wanted(layout, twins, ("behaviour",)), p) for p in plans)
+        more = len(plans[1].sets[CORPUS].keys[True]) - len(plans[0].sets[CORPUS].keys[True])
+        grown = many.parts["samples"] - few.parts["samples"]
+        assert grown == more * (3 * twins * 24 + 48)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["llama", "gemma3_text"])
+def test_masks_are_as_large_as_they_are_said_to_be(name: str, attention: str) -> None:
+    """Those that the blocks of a padded batch are called with, of every kind."""
+    layout = tiny.layout(name, attention=attention)
+    batch = tiny.batch([60, 40, 33])
+    entry = layout.shell.enter(batch.tokens, batch.mask)
+    masks: dict[int, torch.Tensor] = {}
+
+    def see(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.ndim == 4:
+            masks[tensor.data_ptr()] = tensor
+        return tensor
+
+    for call in entry.calls:
+        call.each(see)
+    held = sum(mask.numel() * mask.element_size() for mask in masks.values())
+    assert held and held <= mask_bytes(layout, batch) <= 2 * held
 
 
 def test_samples_are_those_of_one_depth() -> None:

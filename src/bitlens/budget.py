@@ -1,7 +1,8 @@
 """How much memory does a sweep take at its peak, and what is left of it for hidden states?
 
 Added up beforehand from shapes, part by part, each at its largest. What grows with the text is
-the hidden states, which waves bound, and the tokens themselves.
+the hidden states, which waves bound, samples as long as there are fewer positions than they hold,
+and the tokens themselves.
 """
 
 from collections import Counter
@@ -16,10 +17,11 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import WEIGHTS_SHARE
 from bitlens.models.sites import site
 from bitlens.plan import Plan, TokenBatch
-from bitlens.readings import Pair, Reading
+from bitlens.readings import EVERYTHING, Pair, Reading
 from bitlens.report.wording import size
 from bitlens.sae.sae import Sae
-from bitlens.sweep import REFERENCE, logits_chunk
+from bitlens.sweep import REFERENCE, logits_chunk, mask_bytes
+from bitlens.tally import Tally
 
 FLOAT = 4
 """Bytes of a number that is computed with."""
@@ -30,9 +32,13 @@ WORD = 512
 COPIES = 4
 """Float copies of a group of matrices while it is compressed."""
 LOGITS = 8
-"""Copies of a chunk of logits, forks apart, where most are alive: of the reference logits,
-log-probabilities and probabilities, of the twin the first two; and as many as three under way (a
-difference of log-probabilities, a softcap, or what chance is beside a lens)."""
+"""Copies of a chunk of logits where most are alive: of the reference logits, log-probabilities and
+probabilities, of the twin the first two; and as many as three under way (a difference of
+log-probabilities, a fork's, a softcap, or what chance is beside a lens)."""
+ROWS = 3
+"""Copies of what is kept of positions: as they came, in order, and as they are written."""
+ORDERED = 48
+"""Bytes of a position while those that are kept of one comparison are put in order."""
 PATTERNS = 8
 """Copies of a batch's attention: scores, masked and softened; of two streams, and what lies between
 them."""
@@ -100,14 +106,15 @@ def budget(
     read = {c.read for c in wanted}
     batches = [b for b in plan.batches if b.documents in read]
     twins = len({c.twin for c in wanted})
+    depths = _kept(layout, wanted, plan, batches)
     parts = {
         "weights": _weights(layout) + sum(_bytes(sae) for sae in saes),
         "blocks": _blocks(layout, twins, on_disk > 0),
         "embeddings": layout.shell.cast_bytes + shells,
         "a batch": max(_batch(layout, wanted, b) for b in batches),
         "logits": _logits(layout, wanted),
-        "tallies": _tallies(layout, wanted, plan, batches),
-        "samples": _samples(layout, wanted, plan),
+        "tallies": _tallies(depths),
+        "samples": _samples(layout, wanted, plan) + _rows(depths),
         "tokens": sum(b.tokens.numel() for b in plan.batches) * 80,
         "room to work": WORK + WORD * layout.vocabulary,
     }
@@ -118,7 +125,8 @@ def hidden_bytes(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch
     """As `Sweep.hidden_bytes` has it."""
     running = [s for s in streams(wanted) if batch.subset or not s.subset]
     kept = sum(1 for s in running if s.stop is None or s.stop - s.start > 1)
-    return batch.tokens.numel() * layout.width * FLOAT * (kept + 1)
+    states = batch.tokens.numel() * layout.width * FLOAT * (kept + 1)
+    return states + mask_bytes(layout, batch)
 
 
 def _bytes(sae: Sae) -> int:
@@ -158,27 +166,39 @@ def _batch(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> i
     heads = int(getattr(layout.config, "num_attention_heads", 1))
     if layout.config._attn_implementation == "eager":
         return work + PATTERNS * rows * heads * length * length * FLOAT
-    # A mask for every batch of a wave, and of a chunk of queries what they attend to.
+    # Of a chunk of queries what they attend to.
     return work + rows * length * length
 
 
 def _logits(layout: Layout, wanted: Sequence[Comparison]) -> int:
-    """A few positions at a time, and those of every fork of a pair; through a lens fewer positions
-    at all sites, with the last position of every twin."""
+    """A few positions at a time; through a lens fewer positions at all sites, with the last
+    position of every twin."""
     chunk = logits_chunk(layout.vocabulary, layout.config)
-    reading = [chunk * (LOGITS + len(c.forks)) for c in wanted if "logits" in c.sites]
+    reading = [chunk * LOGITS for c in wanted if "logits" in c.sites]
     lenses = [c for c in wanted if c.analysis.lens]
     for sites in {len(c.sites) for c in lenses}:
         reading.append(max(1, chunk // sites) * sites * LOGITS + sites * len(lenses))
     return max(reading, default=0) * layout.vocabulary * FLOAT
 
 
-def _tallies(
+@dataclass(frozen=True)
+class _Kept:
+    """What the tally of one comparison at one site holds."""
+
+    sums: int = 0
+    """Bytes, as many for one position as for any number."""
+    rows: int = 0
+    """Positions that it keeps."""
+    row: int = 0
+    """Bytes of each."""
+
+
+def _kept(
     layout: Layout, wanted: Sequence[Comparison], plan: Plan, batches: Sequence[TokenBatch]
-) -> int:
-    """Of the depth that has most, once as they are and once as they are written or finished."""
-    by_depth: dict[int, int] = {}
-    known: dict[tuple[str, str, str], int] = {}
+) -> dict[int, list[_Kept]]:
+    """By depth, every tally there."""
+    depths: dict[int, list[_Kept]] = {}
+    known: dict[tuple[str, str, str], _Kept] = {}
     for c in wanted:
         for name in () if c.analysis.lens else c.sites:
             kind = name if c.analysis.beside_local else site(name).kind
@@ -186,18 +206,32 @@ def _tallies(
             if key not in known:
                 known[key] = _tally(layout, c, name, plan, batches)
             depth = layout.depth if name == "logits" else site(name).depth
-            by_depth[depth] = by_depth.get(depth, 0) + known[key]
-    return 2 * max(by_depth.values(), default=0) + max(known.values(), default=0)
+            depths.setdefault(depth, []).append(known[key])
+    return depths
+
+
+def _tallies(depths: Mapping[int, Sequence[_Kept]]) -> int:
+    """Sums of the depth that has most, once as they are and once as they are written or finished,
+    and once more those of the comparison under way."""
+    most = max((sum(kept.sums for kept in here) for here in depths.values()), default=0)
+    return 2 * most + max((kept.sums for here in depths.values() for kept in here), default=0)
+
+
+def _rows(depths: Mapping[int, Sequence[_Kept]]) -> int:
+    """Positions whose own numbers are kept, at the depth that has most."""
+    most = max((sum(k.rows * k.row for k in here) for here in depths.values()), default=0)
+    ordered = max((kept.rows for here in depths.values() for kept in here), default=0)
+    return ROWS * most + ORDERED * ordered
 
 
 @torch.no_grad()
 def _tally(
     layout: Layout, c: Comparison, name: str, plan: Plan, batches: Sequence[TokenBatch]
-) -> int:
-    """Of one comparison at one site: as large for one position as for any number."""
+) -> _Kept:
+    """Of one comparison at one site, told from a single position."""
     batch = next((b for b in batches if b.documents == c.read and len(b.logits_index)), None)
     if batch is None:
-        return 0
+        return _Kept()
     at = plan.positions_of(batch, batch.logits_index[:1], c.documents)
     if name == "logits":
         values = torch.zeros(1, layout.vocabulary)
@@ -211,10 +245,23 @@ def _tally(
     def reading() -> Reading:
         return Reading(values, index if values.ndim == 4 else None)
 
-    forks = {who: reading() for who in c.forks}
+    sampled: list[int] = []
+
+    def threshold(size: int) -> int:
+        sampled.append(size)
+        return EVERYTHING
+
+    forks = {who: c.analysis.of_fork(reading(), at) for who in c.forks}
     alone = reading() if name in c.alone else None
-    pair = Pair(name, c.item, reading(), reading(), at, lambda size: size, forks, alone)
-    return sum(t.numel() * t.element_size() for t in c.analysis.tally(pair).tensors().values())
+    pair = Pair(name, c.item, reading(), reading(), at, threshold, forks, alone)
+    tally = c.analysis.tally(pair)
+    row = _size(Tally(rows=tally.rows))
+    positions = len(plan.sets[c.documents].keys[name == "logits"])
+    return _Kept(_size(tally) - row, min(max(sampled, default=0), positions), row)
+
+
+def _size(tally: Tally) -> int:
+    return sum(t.numel() * t.element_size() for t in tally.tensors().values())
 
 
 def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:

@@ -22,7 +22,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.pace import Pace
 from bitlens.plan import SUBSET, DocumentSet, Plan, TokenBatch
-from bitlens.readings import Pair, Reading
+from bitlens.readings import EVERYTHING, Pair, Positions, Reading
 from bitlens.records import Metric, Value, overflow
 from bitlens.sampled import Sampled, positions_of, rows_of, sample_rows
 from bitlens.sweep import REFERENCE, Step, Sweep, Wish
@@ -33,7 +33,6 @@ LENS = "through the lens"
 """The item under which sampled positions wait for the unembedding."""
 LENS_CHANCE = 64
 """Positions, or a few more, that tell what chance gives through a lens."""
-EVERYTHING = torch.iinfo(torch.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +190,10 @@ class Measurement:
             def threshold(size: int, predicting: bool = name == "logits") -> int:
                 return documents.threshold(predicting, size)
 
+            forks = {
+                who: self._of_fork(step, comparison, fork.name, name, positions)
+                for who, fork in comparison.forks.items()
+            }
             pair = Pair(
                 name,
                 comparison.item,
@@ -198,7 +201,7 @@ class Measurement:
                 reading(comparison.stream, name),
                 positions,
                 threshold,
-                {who: reading(fork.name, name) for who, fork in comparison.forks.items()},
+                forks,
                 reading(alone, name) if name in step.readings.get(alone, ()) else None,
             )
             key = (comparison.analysis.name, comparison.twin, comparison.item, name)
@@ -212,6 +215,16 @@ class Measurement:
                     of = reading(stream, "final" if name == "logits" else name)
                     rows = sample_rows(pair, of, comparison.analysis.sample)
                     tallies.setdefault(sample, Tally()).add(Tally(rows={"sample": [rows]}))
+
+    def _of_fork(
+        self, step: Step, comparison: Comparison, fork: str, name: str, positions: Positions
+    ) -> Tensor:
+        """What an analysis makes of a fork: once for all twins, and its reading is let go."""
+        made: dict[Key, Tensor] = step.shared.setdefault("forks", {})
+        key = (comparison.analysis.name, fork, comparison.documents, name)
+        if key not in made:
+            made[key] = comparison.analysis.of_fork(_flatten(step, fork, name), positions)
+        return made[key]
 
     def _sample_path(
         self, step: Step, comparison: Comparison, tallies: dict[Key, Tally], sampled: set[Key]

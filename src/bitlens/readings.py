@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+EVERYTHING = torch.iinfo(torch.int64).max
+"""The largest key: the threshold of a sample of all positions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,8 @@ class Pair:
     positions: Positions
     threshold: Callable[[int], int]
     """A sample's size to the largest key that is in the sample of the whole corpus."""
-    forks: Mapping[str, Reading] = field(default_factory=dict)
-    """The same of forks with an edit, by `reference` or `twin` and the name of the edit."""
+    forks: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the analysis makes of forks with an edit, by `reference` or `twin` and the name of the
+    edit."""
     alone: Reading | None = None
     """The same of the twin's block on the reference's input; None where that does not run."""

@@ -159,11 +159,12 @@ class Sweep:
         return wave
 
     def hidden_bytes(self, batch: TokenBatch) -> int:
-        """Bytes of hidden states that a batch keeps between blocks, all streams together."""
+        """Bytes that a batch keeps between blocks: hidden states of all streams, and masks."""
         kept = [s for s in self.streams if s.stop is None or s.stop - s.start > 1]
         streams = sum(1 for s in kept if batch.subset or not s.subset)
         # One more: the outputs of the block under way stand beside its inputs.
-        return batch.tokens.numel() * self.layout.width * 4 * (streams + 1)
+        states = batch.tokens.numel() * self.layout.width * 4 * (streams + 1)
+        return states + mask_bytes(self.layout, batch)
 
     def forwards(self) -> float:
         """How many forwards of one block the sweep costs, in units of one pass through the
@@ -368,6 +369,17 @@ def logits_chunk(vocabulary: int, config: Any) -> int:
     the model reads at once. Fewer would read the unembedding from memory too often."""
     longest = getattr(config, "max_position_embeddings", None) or 1 << 30
     return int(max(8, min((24 << 20) // (4 * vocabulary), longest, 1024)))
+
+
+def mask_bytes(layout: Layout, batch: TokenBatch) -> int:
+    """Of the attention masks that the blocks are called with, one for each kind of them: of truth
+    values where something is padded; where attention hands out its patterns always, of numbers in
+    the reference's dtype and in one of 16 bits."""
+    rows, length = batch.tokens.shape
+    kinds = len(set(getattr(layout.config, "layer_types", None) or ("full_attention",)))
+    if layout.config._attn_implementation == "eager":
+        return kinds * rows * length * length * (layout.compute.itemsize + 2)
+    return kinds * rows * length * length * (batch.mask is not None)
 
 
 class _Last(Mapping[str, Tensor]):

@@ -1,5 +1,6 @@
 """Transfer: numbers worked by hand, and the model itself with hooks to agree with."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bitlens.readings import Pair, Positions, Reading
 from bitlens.records import Value
 from bitlens.sae.sae import Sae
 from bitlens.stats.replicates import leave_one_out
+from bitlens.sweep import Stream, Sweep
 
 from .by_hand import NOTHING
 
@@ -64,9 +66,9 @@ def test_by_hand() -> None:
 
     at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
     read = {who: reading(loss) for who, loss in losses.items()}
-    forks = {who: one for who, one in read.items() if " " in who}
-    pair = Pair("logits", "", read["reference"], read["twin"], at, lambda size: size, forks)
     analysis = Transfer((splice,))
+    forks = {who: analysis.of_fork(one, at) for who, one in read.items() if " " in who}
+    pair = Pair("logits", "", read["reference"], read["twin"], at, lambda size: size, forks)
     totals = analysis.tally(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
     found = {
         (o.metric, o.item): o.values
@@ -99,6 +101,35 @@ def test_a_perfect_sae_recovers_everything_and_the_mean_nothing(tmp_path: Path) 
         assert found[("loss_recovered", f"perfect, {who}")].value == pytest.approx(1, abs=1e-4)
         assert found[("loss_recovered", f"constant, {who}")].value == pytest.approx(0, abs=1e-4)
         assert found[("loss_recovered", f"constant, {who}")].chance == 0
+
+
+def test_however_many_saes_are_spliced_as_many_logits_are_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fork's are let go before the next one's are computed; the reference's forks are
+    computed once for all twins."""
+    most, computed, logits = {}, {}, Sweep.logits
+    for count in (1, 4):
+        alive: list[weakref.ref[Tensor]] = []
+        held: list[int] = []
+
+        def seen(sweep: Sweep, stream: Stream, states: Tensor) -> Tensor:
+            found = logits(sweep, stream, states)
+            alive.append(weakref.ref(found))  # noqa: B023
+            held.append(sum(one() is not None for one in alive))  # noqa: B023
+            return found
+
+        monkeypatch.setattr(Sweep, "logits", seen)
+        layout = tiny.speaker()
+        saes = [tiny.sae(seed=n, label=f"sae {n}") for n in range(count)]
+        analysis = Transfer(tuple(Splice(sae, SITE, torch.zeros(layout.width)) for sae in saes))
+        plan = tiny.plan(tiny.spoken(layout, [24] * 4), [analysis], batch_tokens=100)
+        twins = {"3": "rtn:bits=3", "4": "rtn:bits=4"}
+        tiny.values(tiny.measurement(layout, twins, plan, tmp_path / str(count), [analysis]))
+        most[count], computed[count] = max(held), len(held)
+    assert most[4] == most[1] <= 4
+    # Of the reference and of each twin: clean, with the mean, and with every SAE.
+    assert computed[4] / computed[1] == (2 + 4) / (2 + 1)
 
 
 @pytest.mark.parametrize("who", ["reference", "twin"])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bitlens.data.corpus import Corpus
 from bitlens.models.run import Edit
-from bitlens.readings import Pair
+from bitlens.readings import Pair, Positions, Reading
 from bitlens.records import Metric
 from bitlens.tally import Tally, Totals
 
@@ -142,6 +142,11 @@ class Analysis(ABC):
         """By name, what is to be put in place of something in forks of the `reference` or the
         `twin`, which are read beside them on the seeded subset of the documents."""
         return {}
+
+    def of_fork(self, reading: Reading, positions: Positions) -> Tensor:
+        """What `tally` needs of such a fork, a few numbers a position: the readings of all forks
+        at once would not fit."""
+        raise NotImplementedError(f"{self.name} edits nothing")
 
     @abstractmethod
     def sites(self, layout: "Layout") -> list[str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
 from bitlens.analyses.known import ANALYSES
 from bitlens.models.run import Edit
-from bitlens.readings import Pair, Reading
+from bitlens.readings import Pair, Positions, Reading
 from bitlens.records import Metric
 from bitlens.sae.sae import Sae
 from bitlens.tally import Tally, Totals
@@ -116,12 +116,16 @@ class Transfer(Analysis):
     def sites(self, layout: "Layout") -> list[str]:
         return ["logits"]
 
+    def of_fork(self, reading: Reading, positions: Positions) -> Tensor:
+        return _loss(reading, positions.target)
+
     def tally(self, pair: Pair) -> Tally:
         at = pair.positions
         sums = {"count": at.total(torch.ones(len(at), device=at.target.device))}
-        read = {"reference": pair.reference, "twin": pair.twin, **pair.forks}
-        for who, reading in read.items():
+        for who, reading in {"reference": pair.reference, "twin": pair.twin}.items():
             sums[who] = at.total(reading.once("loss", partial(_loss, reading, at.target)))
+        for who, loss in pair.forks.items():
+            sums[who] = at.total(loss)
         return Tally(sums=sums)
 
     def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
