@@ -103,7 +103,7 @@ ALLOWED: dict[str, set[str]] = {
     "comparison": {"analyses", "models", "plan", "sweep"},
     "carry": {"plan", "tally"},
     "pace": set(),
-    "budget": {"comparison", "models", "plan", "readings", "report", "sae", "sweep"},
+    "budget": {"comparison", "models", "plan", "readings", "report", "sae", "sweep", "tally"},
     "measure": {
         "analyses",
         "carry",
