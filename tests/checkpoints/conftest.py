@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
+from bitlens.checkpoint_twin import CheckpointTwin
 from bitlens.checkpoints import Checkpoint, open_checkpoint
 from bitlens.compress import coverage
 from bitlens.compress.checkpoint import Checkpoint as Settings
+from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, load
 from bitlens.models.source import ModelSource
 
@@ -96,3 +100,33 @@ def check_laws(checkpoint: Checkpoint, reference: Loaded, tolerance: float = 0) 
             assert torch.allclose(found, effective, rtol=tolerance, atol=tolerance), name
             tried += 1
     assert tried >= 4 * 3
+
+
+class _Products(TorchDispatchMode):
+    """What matrices of real numbers were multiplied in, whoever asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if call.overloadpacket in _PRODUCTS:
+            given = [arg for arg in args if isinstance(arg, Tensor) and arg.is_floating_point()]
+            self.dtypes |= {tensor.dtype for tensor in given}
+        return call(*args, **(kwargs or {}))
+
+
+_PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm}
+
+
+def multiplied(model: nn.Module) -> set[torch.dtype]:
+    """The dtypes in which a model multiplies matrices."""
+    with torch.no_grad(), _Products() as seen:
+        model(torch.arange(1, 8)[None], use_cache=False)
+    return seen.dtypes
+
+
+def arithmetic(checkpoint: Checkpoint, reference: Loaded) -> torch.dtype | None:
+    """What is said of a twin with it."""
+    settings = Settings(path="checkpoint")
+    return CheckpointTwin(Layout(reference.model), settings, checkpoint).arithmetic

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,9 @@ def test_published_figures_lie_beside(tmp_path: Path) -> None:
     (folder / "eval_results.json").write_text(json.dumps(found))
     published = load_sae(folder).published
     assert (published.fvu, published.l0, published.alive) == (0.25, 64, 0.5)
+    for nothing in (10**400, math.nan, math.inf, "many"):
+        (folder / "eval_results.json").write_text(json.dumps({**found, "l0": nothing}))
+        assert load_sae(folder).published.l0 is None
 
 
 def test_weights_of_a_compiled_model_are_read(tmp_path: Path) -> None:

@@ -133,3 +133,12 @@ def test_agrees_with_sparsify(tmp_path: Path) -> None:
         torch.testing.assert_close(ours.encode(x), dense)
         decoded = theirs.decode(own.top_acts, own.top_indices)
         torch.testing.assert_close(ours.decode(ours.codes(x)), decoded)
+
+
+def test_the_settings_of_the_run_are_in_its_own_folder(folder: Path, tmp_path: Path) -> None:
+    """A link that leads out of it is refused."""
+    file = folder.parent / "config.json"
+    file.rename(tmp_path / "elsewhere.json")
+    file.symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(BitlensError, match=r"config\.json beside layers\.1 leads to .*outside"):
+        load_sae(folder)

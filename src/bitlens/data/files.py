@@ -115,7 +115,7 @@ def too_large(source: str) -> BitlensError:
     return BitlensError(
         f"{source} holds more than {LARGEST:,} bytes of text, or {MOST_DOCUMENTS:,} documents.",
         "no more than that: a budget of tokens takes a small part of it.",
-        "a part of it, drawn at random: shuf -n 100000, say.",
+        "a part of it, drawn at random; of lines, shuf -n 100000 FILE draws one.",
     )
 
 

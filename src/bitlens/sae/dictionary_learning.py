@@ -7,6 +7,7 @@ scaled activations the scale is already in the biases.
 
 import io
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,11 @@ def _published(folder: Path) -> Published:
     found = settings_beside(folder / EVALUATION)
     names = ("frac_variance_explained", "l0", "frac_alive")
     numbers = (found.get(name) for name in names)
-    explained, l0, alive = (
-        float(number) if isinstance(number, int | float) else None for number in numbers
-    )
+    explained, l0, alive = map(_figure, numbers)
     return Published(None if explained is None else 1 - explained, l0, alive)
+
+
+def _figure(number: Any) -> float | None:
+    """None for what is no number, not finite, or beyond all floats."""
+    known = isinstance(number, int | float) and abs(number) <= sys.float_info.max
+    return float(number) if known else None

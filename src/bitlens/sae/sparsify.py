@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import BitlensError
+from bitlens.foreign import require_inside
 from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.sae.stored import Tensors, agree, known, settings, settings_beside
 
@@ -45,6 +46,7 @@ def read_sparsify(files: Mapping[str, bytes], folder: Path, overrides: Mapping[s
     # Of several seeds each has a folder inside that of the module.
     seeded = re.fullmatch(r"seed\d+", folder.resolve().name) is not None
     place = folder.resolve().parent if seeded else folder.resolve()
+    require_inside(place.parent, place.parent / RUN, f"{RUN} beside {place.name} leads to")
     run = settings_beside(place.parent / RUN)
     return Sae(
         label=f"{place.name}.{folder.resolve().name}" if seeded else place.name,

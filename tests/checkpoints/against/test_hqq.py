@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
-from checkpoints.conftest import check_laws, logits, opened, weights
+from checkpoints.conftest import arithmetic, check_laws, logits, multiplied, opened, weights
 
 pytestmark = pytest.mark.against
 base = pytest.importorskip("hqq.models.hf.base", reason="hqq is not installed (bitlens[hqq])")
@@ -20,11 +20,11 @@ Reference = Callable[[str], Loaded]
 
 @pytest.fixture
 def made(folder_of: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
-    def make(family: str, bits: int = 4) -> Path:
+    def make(family: str, bits: int = 4, dtype: torch.dtype = torch.float32) -> Path:
         model = AutoModelForCausalLM.from_pretrained(folder_of(family))
         settings = quantize.BaseQuantizeConfig(nbits=bits, group_size=32, axis=1)
         base.AutoHQQHFModel.quantize_model(
-            model, quant_config=settings, compute_dtype=torch.float32, device="cpu"
+            model, quant_config=settings, compute_dtype=dtype, device="cpu"
         )
         base.AutoHQQHFModel.save_to_safetensors(model, f"{tmp_path / family}/")
         return tmp_path / family
@@ -65,3 +65,13 @@ def test_its_pickles_are_refused(
     base.AutoHQQHFModel.save_quantized(model, str(tmp_path))
     with pytest.raises(BitlensError, match="pickle"):
         opened(tmp_path, reference("llama"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_it_multiplies_in_what_the_floor_is_of(
+    reference: Reference, made: Callable[..., Path], dtype: torch.dtype
+) -> None:
+    """The dtype of its scales, all through the model."""
+    model = reference("llama")
+    checkpoint = opened(made("llama", 4, dtype), model)
+    assert multiplied(checkpoint.model) == {dtype} == {arithmetic(checkpoint, model)}

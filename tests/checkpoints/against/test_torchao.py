@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, TorchAoConfig
 from bitlens.compress import coverage
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
-from checkpoints.conftest import check_laws, logits, opened, rows
+from checkpoints.conftest import arithmetic, check_laws, logits, multiplied, opened, rows
 
 pytestmark = pytest.mark.against
 ao = pytest.importorskip("torchao.quantization", reason="torchao is absent (bitlens[torchao])")
@@ -25,13 +25,13 @@ KINDS = {
 
 
 @pytest.fixture
-def made(folder_of: Callable[[str], Path], tmp_path: Path) -> Callable[[str, str], Path]:
-    def make(family: str, kind: str) -> Path:
+def made(folder_of: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
+    def make(family: str, kind: str, dtype: torch.dtype = torch.float32) -> Path:
         AutoModelForCausalLM.from_pretrained(
             folder_of(family),
             quantization_config=TorchAoConfig(KINDS[kind]()),
             device_map="cpu",
-            dtype=torch.float32,
+            dtype=dtype,
         ).save_pretrained(tmp_path / "made")
         return tmp_path / "made"
 
@@ -76,3 +76,14 @@ def test_gpt2_is_passed_over_and_found_out(
     checkpoint = opened(made("gpt2", "int8"), reference("gpt2"))
     with pytest.raises(BitlensError, match="nothing was compressed"):
         coverage.require_change(rows(checkpoint, reference("gpt2")), False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_multiplies_in_what_the_floor_is_of(
+    reference: Reference, made: Callable[..., Path], kind: str, dtype: torch.dtype
+) -> None:
+    """Integers aside, which are exact: where inputs are rounded too, what is not is in it."""
+    model = reference("llama")
+    checkpoint = opened(made("llama", kind, dtype), model)
+    assert multiplied(checkpoint.model) == {dtype} == {arithmetic(checkpoint, model)}
