@@ -4,6 +4,7 @@ import pytest
 
 from bitlens.records import Metric
 from bitlens.report.axes import Axis, fit, off
+from bitlens.report.charts import lines
 
 KL = Metric("kl", "?", "nats", "higher", 0.0, "log")
 COSINE = Metric("cosine", "?", "", "lower", 1.0, "atanh")
@@ -74,3 +75,23 @@ def test_every_axis_has_length_and_ticks(metric: Metric, values: tuple[float, ..
     assert ticks is None or (
         1 <= len(ticks) <= 9 and all(axis.low <= t <= axis.high for t in ticks)
     )
+
+
+@pytest.mark.parametrize(
+    ("drawn_at", "end"),
+    [
+        ([], "left"),
+        ([(0.2, 0.01)], "right"),
+        ([(0.9, 0.01)], "left"),
+        ([(0.2, 0.01), (0.95, 0.01)], "left"),
+        ([(0.1, 0.01), (0.6, 0.012)], "right"),
+        ([(0.1, 0.9)], "left"),
+    ],
+)
+def test_the_name_of_a_line_stands_where_nothing_is_drawn(
+    drawn_at: list[tuple[float, float]], end: str
+) -> None:
+    """At the end with more room along the line; what is drawn far from it is not in the way."""
+    axis = fit(KL, [row(0.001), row(1.0)], [0.01])
+    (line,) = lines(axis, {"cast": 0.01}, drawn_at=drawn_at)
+    assert line["end"] == end

@@ -5,7 +5,7 @@ layer draws one kind, and where a number lies on the axis is computed by the cha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import altair as alt
 
@@ -16,6 +16,9 @@ from bitlens.report.parts import Point, Spec
 
 HEIGHT = 230
 """Of a chart that stands in a row of two or three, in pixels."""
+End = Literal["left", "right"]
+NEAR = 0.12
+"""So much of the height from a line is in the way of its name."""
 POINTS = alt.NamedData("points")
 """Stands in every layer for the chart's one table."""
 
@@ -41,8 +44,17 @@ def beside(evidence: Evidence, model: str, mark: Mark = NOISE) -> tuple[tuple[Ma
     return ((mark, "weight noise of the same size"),) if run else ()
 
 
-def lines(axis: Axis, values: Mapping[str, float | None]) -> list[Point]:
-    """Reference lines across, with their names; close ones share a name; none off the axis."""
+def lines(
+    axis: Axis,
+    values: Mapping[str, float | None],
+    end: End = "left",
+    drawn_at: Sequence[tuple[float, float]] = (),
+) -> list[Point]:
+    """Reference lines across, with their names; close ones share a name; none off the axis.
+
+    A name stands at this end, unless more of the line is free at the other: `drawn_at` is what is
+    drawn besides, as its share of the way across and its value.
+    """
     drawn: list[Point] = []
     for name, value in values.items():
         if value is None or not axis.shows(value):
@@ -50,8 +62,21 @@ def lines(axis: Axis, values: Mapping[str, float | None]) -> list[Point]:
         beside = [d for d in drawn if abs(axis.along(d["value"]) - axis.along(value)) < 0.06]
         if beside:
             beside[0]["name"] += f", {name}"
-        drawn.append({"is": "line", "value": value, "name": "" if beside else name})
+        free = _free_end(axis, value, drawn_at) or end
+        drawn.append({"is": "line", "value": value, "name": "" if beside else name, "end": free})
     return drawn
+
+
+def _free_end(axis: Axis, value: float, drawn_at: Sequence[tuple[float, float]]) -> End | None:
+    """At which end nothing is drawn for longer along a line; None where nothing is near it."""
+    near = [
+        across
+        for across, other in drawn_at
+        if axis.shows(other) and abs(axis.along(other) - axis.along(value)) < NEAR
+    ]
+    if not near:
+        return None
+    return "right" if min(near) < 1 - max(near) else "left"
 
 
 def only(kind: str) -> alt.Chart:
@@ -59,21 +84,21 @@ def only(kind: str) -> alt.Chart:
     return alt.Chart(POINTS).transform_filter(alt.FieldEqualPredicate(field="is", equal=kind))
 
 
-def line_layers(axis: Axis, at_end: bool = False) -> list[alt.Chart]:
-    """What draws `lines`; names stand at the left, where damage is rarely near the floor, or at
-    the right end, where the best values stand at the left."""
+def line_layers(axis: Axis) -> list[alt.Chart]:
+    """What draws `lines`, and the name of each at its end."""
     chart = only("line")
+    ends = {end: alt.FieldEqualPredicate(field="end", equal=end) for end in get_args(End)}
     return [
         chart.mark_rule(color=INK, strokeDash=[5, 4]).encode(y=axis.y()),
-        named(chart, axis.y(), at_end),
+        *(named(chart.transform_filter(at), axis.y(), end) for end, at in ends.items()),
     ]
 
 
-def named(chart: alt.Chart, y: alt.Y, at_end: bool = False) -> alt.Chart:
+def named(chart: alt.Chart, y: alt.Y, end: End = "left") -> alt.Chart:
     """The name of a reference line, on it, at the left or at the right end."""
-    side: dict[str, Any] = {"align": "right", "dx": -4} if at_end else {"align": "left", "dx": 4}
+    side: dict[str, Any] = {"align": end, "dx": 4 if end == "left" else -4}
     text = chart.mark_text(baseline="bottom", dy=-2, color="#444", fontSize=10, **side)
-    return text.encode(y=y, x=alt.value("width" if at_end else 0), text="name:N")
+    return text.encode(y=y, x=alt.value(0 if end == "left" else "width"), text="name:N")
 
 
 def channels(names: Sequence[str], marks: Mapping[str, Mark]) -> tuple[alt.Color, alt.Shape]:

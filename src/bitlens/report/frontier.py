@@ -71,7 +71,8 @@ def against_bits(
         *mark_layers(axis, list(bits), marks, x, "bits per weight"),
     ]
     stairs_of = [] if metric.level else _stairs(axis, points)
-    table = (*points, *stairs_of, *lines(axis, known))
+    drawn_at = [((p["x"] - least + pad) / (most - least + 2 * pad), p["value"]) for p in points]
+    table = (*points, *stairs_of, *lines(axis, known, drawn_at=drawn_at))
     remarks = [off(axis, f"{words(metric.name)} {k}", value) for k, value in known.items()]
     panel = Panel(words(metric.name), frame(axis, layers, HEIGHT), table)
     return panel, [remark for remark in remarks if remark]

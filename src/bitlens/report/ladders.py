@@ -53,12 +53,13 @@ def ladder(
     x = alt.X("x:O", title=along, sort=list(steps), axis=alt.Axis(labelAngle=0))
     note = only("note").mark_text(color="#444", fontSize=10)
     layers = [
-        *line_layers(axis, at_end=bool(axis.ticks)),
+        *line_layers(axis),
         *mark_layers(axis, twins, marks, x, along, True),
         *([note.encode(x=x, y=axis.y(), text="name:N")] if notes else []),
     ]
     points: list[Point] = [point(axis, row, step, twin, kind) for row, step, twin, kind in rows]
-    points += lines(axis, {"intact": metric.intact})
+    # The best values stand at the left where steps are of a share.
+    points += lines(axis, {"intact": metric.intact}, "right" if axis.ticks else "left")
     points += [
         {"is": "note", "x": step, "value": FOOT, "name": name}
         for step, name in (notes or {}).items()

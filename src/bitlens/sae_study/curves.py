@@ -40,8 +40,8 @@ def curves(
         return None
     axis = axis or fit(metric, rows, list((reference or {}).values()))
     x = alt.X("x:O", title=along, sort=list(places), axis=alt.Axis(labelAngle=0))
-    layers = [*line_layers(axis, at_end=True)]
-    points = lines(axis, dict(reference or {}))
+    layers = [*line_layers(axis)]
+    points = lines(axis, dict(reference or {}), "right")
     for number, (name, (mark, found)) in enumerate(known.items()):
         kind = f"curve {number}"
         layers += _curve(axis, kind, mark, x, along)
