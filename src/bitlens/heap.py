@@ -6,9 +6,10 @@ from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """As glibc's malloc.h numbers them."""
-_LARGE = 8 << 20
-"""Bytes from which memory is a mapping of its own. Smaller tensors are made so often that new pages
-for each would take time."""
+_LARGE = 12 << 20
+"""Bytes from which memory is a mapping of its own: a chunk of logits of a large vocabulary, which
+is of 24 MB, or through a lens of half as much at least. Smaller tensors, such as the attention
+patterns of a short context, are made so often that new pages for each would take time."""
 
 
 def bound_heap() -> None:
