@@ -83,7 +83,8 @@ def test_every_axis_has_length_and_ticks(metric: Metric, values: tuple[float, ..
         ([], "left"),
         ([(0.2, 0.01)], "right"),
         ([(0.9, 0.01)], "left"),
-        ([(0.2, 0.01), (0.95, 0.01)], "left"),
+        ([(0.2, 0.01), (0.95, 0.01)], "middle"),
+        ([(0.2, 0.01), (0.5, 0.01), (0.95, 0.01)], "left"),
         ([(0.1, 0.01), (0.6, 0.012)], "right"),
         ([(0.1, 0.9)], "left"),
     ],
@@ -91,7 +92,7 @@ def test_every_axis_has_length_and_ticks(metric: Metric, values: tuple[float, ..
 def test_the_name_of_a_line_stands_where_nothing_is_drawn(
     drawn_at: list[tuple[float, float]], end: str
 ) -> None:
-    """At the end with more room along the line; what is drawn far from it is not in the way."""
+    """Left, right or in the middle; what is drawn far from the line is not in the way."""
     axis = fit(KL, [row(0.001), row(1.0)], [0.01])
     (line,) = lines(axis, {"cast": 0.01}, drawn_at=drawn_at)
     assert line["end"] == end

@@ -16,7 +16,14 @@ from bitlens.report.parts import Point, Spec
 
 HEIGHT = 230
 """Of a chart that stands in a row of two or three, in pixels."""
-End = Literal["left", "right"]
+End = Literal["left", "right", "middle"]
+STRETCHES: dict[End, tuple[float, float]] = {
+    "left": (0.0, 0.36),
+    "right": (0.64, 1.0),
+    "middle": (0.31, 0.69),
+}
+"""What a name takes of the way across, by where it stands."""
+PLACES: dict[End, Any] = {"left": 0, "right": "width", "middle": {"expr": "width / 2"}}
 NEAR = 0.12
 """So much of the height from a line is in the way of its name."""
 POINTS = alt.NamedData("points")
@@ -52,8 +59,8 @@ def lines(
 ) -> list[Point]:
     """Reference lines across, with their names; close ones share a name; none off the axis.
 
-    A name stands at this end, unless more of the line is free at the other: `drawn_at` is what is
-    drawn besides, as its share of the way across and its value.
+    A name stands at this end, unless a mark is in its way there and none elsewhere: `drawn_at` is
+    what is drawn besides, as its share of the way across and its value.
     """
     drawn: list[Point] = []
     for name, value in values.items():
@@ -62,21 +69,23 @@ def lines(
         beside = [d for d in drawn if abs(axis.along(d["value"]) - axis.along(value)) < 0.06]
         if beside:
             beside[0]["name"] += f", {name}"
-        free = _free_end(axis, value, drawn_at) or end
+        free = _free_end(axis, value, end, drawn_at)
         drawn.append({"is": "line", "value": value, "name": "" if beside else name, "end": free})
     return drawn
 
 
-def _free_end(axis: Axis, value: float, drawn_at: Sequence[tuple[float, float]]) -> End | None:
-    """At which end nothing is drawn for longer along a line; None where nothing is near it."""
+def _free_end(axis: Axis, value: float, end: End, drawn_at: Sequence[tuple[float, float]]) -> End:
+    """The first place along a line where no mark is near it; the one asked for where none is."""
     near = [
         across
         for across, other in drawn_at
         if axis.shows(other) and abs(axis.along(other) - axis.along(value)) < NEAR
     ]
-    if not near:
-        return None
-    return "right" if min(near) < 1 - max(near) else "left"
+    for place in dict.fromkeys((end, *STRETCHES)):
+        low, high = STRETCHES[place]
+        if not any(low <= across <= high for across in near):
+            return place
+    return end
 
 
 def only(kind: str) -> alt.Chart:
@@ -95,10 +104,11 @@ def line_layers(axis: Axis) -> list[alt.Chart]:
 
 
 def named(chart: alt.Chart, y: alt.Y, end: End = "left") -> alt.Chart:
-    """The name of a reference line, on it, at the left or at the right end."""
-    side: dict[str, Any] = {"align": end, "dx": 4 if end == "left" else -4}
+    """The name of a reference line, on it, at one end or in the middle."""
+    align = "center" if end == "middle" else end
+    side: dict[str, Any] = {"align": align, "dx": {"left": 4, "right": -4, "middle": 0}[end]}
     text = chart.mark_text(baseline="bottom", dy=-2, color="#444", fontSize=10, **side)
-    return text.encode(y=y, x=alt.value(0 if end == "left" else "width"), text="name:N")
+    return text.encode(y=y, x=alt.value(PLACES[end]), text="name:N")
 
 
 def channels(names: Sequence[str], marks: Mapping[str, Mark]) -> tuple[alt.Color, alt.Shape]:
