@@ -23,7 +23,6 @@ STRETCHES: dict[End, tuple[float, float]] = {
     "middle": (0.31, 0.69),
 }
 """What a name takes of the way across, by where it stands."""
-PLACES: dict[End, Any] = {"left": 0, "right": "width", "middle": {"expr": "width / 2"}}
 NEAR = 0.12
 """So much of the height from a line is in the way of its name."""
 POINTS = alt.NamedData("points")
@@ -108,7 +107,9 @@ def named(chart: alt.Chart, y: alt.Y, end: End = "left") -> alt.Chart:
     align = "center" if end == "middle" else end
     side: dict[str, Any] = {"align": align, "dx": {"left": 4, "right": -4, "middle": 0}[end]}
     text = chart.mark_text(baseline="bottom", dy=-2, color="#444", fontSize=10, **side)
-    return text.encode(y=y, x=alt.value(PLACES[end]), text="name:N")
+    across = {"left": {"x": alt.value(0)}, "right": {"x": alt.value("width")}}
+    # Without a place across, text stands in the middle.
+    return text.encode(y=y, text="name:N", **across.get(end, {}))
 
 
 def channels(names: Sequence[str], marks: Mapping[str, Mark]) -> tuple[alt.Color, alt.Shape]:
