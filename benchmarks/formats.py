@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bitlens.compress import parse
-from bitlens.compress.compression import Map
 from bitlens.models.layout import Layout
+from bitlens.models.matrices import Map
 
 AT_MOST = {
     "rtn:bits=4": 10,

@@ -23,7 +23,7 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
-from bitlens.activations import split
+from bitlens.data.splits import split
 from bitlens.grid import Grid
 from bitlens.material import Material, ground
 from bitlens.sae.fit import Fit, measure_fit

@@ -9,8 +9,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.models.layout import Layout
+from bitlens.models.matrices import Map
 from bitlens.sae.sae import Sae
 
 SIZE, HEADS = 32, 4

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.activations import CHUNK, HELD_OUT_TOKENS, Reading, Streamed, in_parts, nested, split
+from bitlens.activations import CHUNK, Reading, Streamed, in_parts
 from bitlens.compress import parse
 from bitlens.data.corpus import Corpus
+from bitlens.data.splits import HELD_OUT_TOKENS, nested, split
 from bitlens.errors import BitlensError
 from bitlens.making import chosen
 from bitlens.plan import Plan, make_plan
 from bitlens.sweep import REFERENCE
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference
+from bitlens.twin import CompressedTwin
 from tiny import NAMES, layout
 
 
@@ -38,8 +40,8 @@ def reading(hidden_bytes: int = 1 << 30) -> Reading:
     model = layout("llama")
     rounded = parse("rtn:bits=3")
     twins = {
-        REFERENCE: Twin(model, None),
-        "rtn:bits=3": Twin(model, rounded, chosen(model, rounded), 0),
+        REFERENCE: Reference(model),
+        "rtn:bits=3": CompressedTwin(model, rounded, chosen(model, rounded), 0),
     }
     return Reading(model, twins, "resid.0", hidden_bytes)
 
@@ -139,7 +141,7 @@ def test_a_share_of_nothing_or_all_is_refused(share: float) -> None:
 
 def test_what_is_measured_on_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held-out documents beyond it are not learnt from either."""
-    monkeypatch.setattr("bitlens.activations.HELD_OUT_TOKENS", 50)
+    monkeypatch.setattr("bitlens.data.splits.HELD_OUT_TOKENS", 50)
     learnt, held = split(corpus(), 0.5)
     assert learnt.n_documents == 5 and held.n_documents < 5 and held.n_tokens <= 50
     assert HELD_OUT_TOKENS > 50
@@ -181,7 +183,7 @@ def test_a_twin_without_numbers_is_refused() -> None:
     """Its activations are infinite: nothing can be learnt from them."""
     read = reading()
     broken = layout("llama")
-    twin = Twin(broken, None)
+    twin = Reference(broken)
     original = twin.enter
     twin.enter = lambda *a: _infinite(original(*a))  # type: ignore[method-assign]
     with pytest.raises(BitlensError, match="not finite"):

@@ -12,12 +12,13 @@ from torch import Tensor
 import tiny
 from bitlens.calibrate import FEWEST, Wanted, calibrate, work
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.inputs import Inputs, Statistic
 from bitlens.errors import BitlensError
 from bitlens.kept import Kept
 from bitlens.models.layout import Layout
-from bitlens.twin import Twin
+from bitlens.models.matrices import Map
+from bitlens.twin import CompressedTwin, Twin
 
 DOCUMENTS = tiny.corpus([[20, 7], [20], [13], [20]], seed=2)
 KNOWN: frozenset[Statistic] = frozenset({"second", "square", "largest", "mean"})
@@ -58,7 +59,7 @@ def made(layout: Layout, listener: Listener, folder: Path, **more: Any) -> Twin:
     failed = calibrate(layout, wanted, DOCUMENTS, 40, 0, 1 << 30, **more)
     for error in failed.values():
         raise error
-    return Twin(layout, listener, names, 0, kept)
+    return CompressedTwin(layout, listener, names, 0, kept)
 
 
 @torch.no_grad()
@@ -224,7 +225,7 @@ def test_the_unembedding_meets_the_final_norm(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     wanted = {"it": Wanted(listener, frozenset(names), kept, {})}
     assert not calibrate(layout, wanted, DOCUMENTS, 40, 0, 1 << 30)
-    model = Twin(layout, listener, names, 0, kept).model()
+    model = CompressedTwin(layout, listener, names, 0, kept).model()
     assert_heard(listener.heard["lm_head"], statistics(model, "lm_head"))
     assert torch.equal(model.lm_head.weight, layout.model.lm_head.weight / 2)
 

@@ -17,12 +17,10 @@ from transformers import AutoModelForCausalLM
 import tiny
 from bitlens import registry
 from bitlens.calibration import (
+    CalibrationTexts,
     about_overlap,
     calibrated,
     make,
-    read_calibration,
-    say_unread,
-    source_of,
     wanted,
 )
 from bitlens.compress import format, parse
@@ -34,6 +32,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, load
 from bitlens.models.source import ModelSource
 from bitlens.runner import run
+from bitlens.session import calibration_texts, say_unread
 from bitlens.store import Store
 from bitlens.study import Study, audit_of
 
@@ -286,20 +285,31 @@ def test_what_must_be_calibrated(text: str, needed: str | None) -> None:
 
 
 def test_documents_are_those_named_or_those_that_come_with_the_texts() -> None:
-    """For any other text somebody has to say which."""
-    gptq = parse("gptq:bits=4")
-    assert source_of("mine.txt", "other.txt", gptq) == "mine.txt"
-    assert source_of(None, str(evaluation_path()), gptq) == str(calibration_path())
+    """For any other text somebody has to say which, and where nothing is measured as well."""
+
+    def source(measured: bool = True, **given: str) -> str | None:
+        asked = audit_of("demo", "gptq:bits=4", **given)
+        return calibration_texts(asked, 64, measured).source
+
+    assert source(calibration="mine.txt", text="other.txt") == "mine.txt"
+    assert source(text=str(evaluation_path())) == str(calibration_path())
+    assert source(text="other.txt") is source(measured=False) is None
+
+
+def test_documents_that_nobody_named_are_an_error(loaded: Loaded) -> None:
+    """Which says who asks for them."""
+    texts = CalibrationTexts(source=None, context=32, bos="auto", tokens=200)
     with pytest.raises(BitlensError, match="gptq:bits=4 is calibrated, and no") as caught:
-        source_of(None, "other.txt", gptq)
+        texts.read(parse("gptq:bits=4"), loaded, Layout(loaded.model), 0)
     assert caught.value.remedy == "--calibration FILE"
 
 
 def test_calibration_is_read_as_the_evaluation_is(loaded: Loaded, other_texts: Path) -> None:
     """In windows of the context, to the number of tokens asked for; 0 is all of it."""
-    layout = Layout(loaded.model)
-    some = read_calibration(str(other_texts), loaded, layout, 32, "auto", 200, 0)
-    everything = read_calibration(str(other_texts), loaded, layout, 32, "auto", 0, 0)
+    layout, gptq = Layout(loaded.model), parse("gptq:bits=4")
+    texts = CalibrationTexts(source=str(other_texts), context=32, bos="auto", tokens=200)
+    some = texts.read(gptq, loaded, layout, 0)
+    everything = replace(texts, tokens=0).read(gptq, loaded, layout, 0)
     assert some.n_tokens <= 200 < everything.n_tokens
     assert everything.n_documents == 24 and max(map(len, everything.rows)) == 32
 

@@ -24,7 +24,8 @@ from bitlens.runner import run
 from bitlens.store import Store
 from bitlens.study import audit_of
 from bitlens.sweep import REFERENCE, Stream
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference
+from bitlens.twin import CompressedTwin
 
 FAMILIES = ["llama", "gpt2", "qwen3_moe"]
 each_family = pytest.mark.parametrize("family", FAMILIES)
@@ -119,10 +120,12 @@ def test_both_attend_alike(case: Callable[..., Case]) -> None:
     assert torch.allclose(own.sum(-1)[0], torch.ones(()), atol=1e-5)
 
 
-def matrices(twin: Twin, layout: Layout) -> dict[str, Tensor]:
+def matrices(twin: CompressedTwin | Reference, layout: Layout) -> dict[str, Tensor]:
     found = {}
     for depth in range(layout.depth):
-        own = twin.block_weights(depth, layout.block(depth))
+        weights = layout.block(depth)
+        made = isinstance(twin, CompressedTwin)
+        own = twin.block_weights(depth, weights) if made else weights.computed
         found |= {m.name: m.weight for group in layout.maps(depth, own) for m in group}
     return found
 
@@ -136,8 +139,8 @@ def test_noise_is_as_large_as_what_the_folder_changed(
     names = [name for name, _ in made.layout.matrices()]
     noise = parse(f"noise:like=[checkpoint:{made.path}]")
     source = Around(noise, made.opened().matched, 0)  # type: ignore[arg-type]
-    noisy = matrices(Twin(made.layout, noise, names, 0, source), made.layout)
-    before = matrices(Twin(made.layout, None), made.layout)
+    noisy = matrices(CompressedTwin(made.layout, noise, names, 0, source), made.layout)
+    before = matrices(Reference(made.layout), made.layout)
     for name, after in matrices(made.twin, made.layout).items():
         expected = torch.linalg.matrix_norm(after - before[name])
         assert torch.allclose(
@@ -212,7 +215,7 @@ def test_twins_of_one_folder_share_nothing(case: Callable[..., Case]) -> None:
     made = case()
     settings = Settings(path=str(made.path), run="weights")
     other = CheckpointTwin(made.layout, settings, open_checkpoint(settings, made.loaded))
-    assert other.entry_key != made.opened().entry_key != Twin(made.layout, None).entry_key
+    assert other.entry_key != made.opened().entry_key != Reference(made.layout).entry_key
 
 
 def test_an_identical_folder_is_refused(llama: Path, short_texts: Path, tmp_path: Path) -> None:

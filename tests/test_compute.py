@@ -17,7 +17,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.models.source import ModelSource
 from bitlens.sweep import REFERENCE
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference
 
 PLENTY = 1 << 33
 OTHER_SIZES = {"gemma2": {"hidden_size": 72}, "gemma3_text": {"hidden_size": 72}}
@@ -151,7 +151,7 @@ def test_a_twin_in_another_dtype_holds_no_second_model() -> None:
     twin = tiny.twin(layout, "cast:dtype=bfloat16")
     assert twin.shell_weights() == {}
     tokens, shell = torch.tensor([[1, 2]]), layout.shell
-    entered = [t.enter(tokens, None).hidden for t in (Twin(layout, None), twin)]
+    entered = [t.enter(tokens, None).hidden for t in (Reference(layout), twin)]
     assert [hidden.dtype for hidden in entered] == [torch.float32, torch.bfloat16]
     embedding = tiny.VOCABULARY * layout.width * 2
     own = [t.nbytes for t in shell._held.values() if t.dtype == torch.bfloat16]
@@ -193,7 +193,7 @@ def test_what_an_sae_learns_from_is_computed_so() -> None:
     rows = [
         Reading(
             layout,
-            {REFERENCE: Twin(layout, None), "twin": tiny.twin(layout, "rtn:bits=3")},
+            {REFERENCE: Reference(layout), "twin": tiny.twin(layout, "rtn:bits=3")},
             "resid.1",
             1 << 30,
         ).rows(batches)

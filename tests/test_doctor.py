@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.doctor import _kept
 from bitlens.kept import Kept
+from bitlens.models.matrices import Map
 
 
 def test_the_cache_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

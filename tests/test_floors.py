@@ -246,5 +246,7 @@ def test_the_cast_is_to_what_would_be_deployed(
     """The 16 bits that the weights lie in, else bfloat16, but never what is computed in already."""
     layout = tiny.Layout(tiny.build("llama", dtype), compute)
     asked = Study.model_validate({"models": ["m"], "compressions": ["rtn:bits=4"]})
-    casts = [s for s in sides(asked, layout) if s.compression.name == "cast"]
+    casts = [
+        s for s in sides(asked.compressions, asked.controls, layout) if s.compression.name == "cast"
+    ]
     assert [format(s.compression) for s in casts] == [f"cast:dtype={half}"]

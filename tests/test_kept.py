@@ -11,9 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.errors import BitlensError
 from bitlens.kept import ENVIRONMENT, Kept, folder_of, twins
+from bitlens.models.matrices import Map
 
 
 def maps() -> list[Map]:

@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "matrices": {"compress"},
     "twin": {"compress", "matrices", "models"},
     "calibrate": {"compress", "data", "kept", "models", "twin"},
-    "calibration": {"calibrate", "compress", "data", "demo", "kept", "models", "study"},
+    "calibration": {"calibrate", "compress", "data", "kept", "models"},
     "checkpoint_twin": {"checkpoints", "compress", "models", "twin"},
     "matching": {"compress", "data", "models", "plan", "store", "sweep", "twin"},
     "making": {

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bitlens import making, matching
 from bitlens.compress import format, parse
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.compress.gptq import Gptq
 from bitlens.compress.prune import Prune
 from bitlens.data.corpus import make_corpus
@@ -24,13 +24,24 @@ from bitlens.kept import ENVIRONMENT
 from bitlens.making import Making
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
+from bitlens.models.matrices import Map
 from bitlens.runner import run
-from bitlens.sides import sides
+from bitlens.session import calibration_texts, make_one
+from bitlens.sides import Side, sides
 from bitlens.study import Study, audit_of
+from bitlens.swept_model import Reference
 from bitlens.targets import chosen
-from bitlens.twin import Twin
+from bitlens.twin import CompressedTwin, Twin
 
-Maker = Callable[..., Making]
+
+@dataclass
+class Made(Making):
+    """What makes the twins of a study, and which those are."""
+
+    wanted: list[Side] = field(default_factory=list)
+
+
+Maker = Callable[..., Made]
 
 
 @pytest.fixture(autouse=True)
@@ -62,13 +73,22 @@ def study(llama: Path, short_texts: Path, other_texts: Path) -> Callable[..., St
 def maker(study: Callable[..., Study]) -> Maker:
     """What makes the twins of such a study."""
 
-    def make(*compressions: str, keep_going: bool = False, **settings: Any) -> Making:
+    def make(*compressions: str, keep_going: bool = False, **settings: Any) -> Made:
         wanted = study(*compressions, **settings)
         loaded = load(wanted.models[0], 1 << 34)
         layout = Layout(loaded.model)
         corpus = make_corpus(read_texts(wanted.text), loaded.tokenizer, 64, "auto", 2000, 0)
-        return Making(
-            wanted, loaded, False, layout, 64, corpus, 0, 1 << 32, lambda line: None, keep_going
+        return Made(
+            loaded,
+            False,
+            layout,
+            calibration_texts(wanted, 64),
+            corpus,
+            0,
+            1 << 32,
+            lambda line: None,
+            keep_going,
+            wanted=sides(wanted.compressions, wanted.controls, layout),
         )
 
     return make
@@ -81,15 +101,17 @@ def quick_match(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "ROUNDS", 1)
 
 
-def twins(made: Making) -> dict[str, Twin]:
-    return made.twins(sides(made.study, made.layout))
+def twins(made: Made) -> dict[str, Twin]:
+    return made.twins(made.wanted)
 
 
-def matrices(twin: Twin) -> dict[str, Tensor]:
+def matrices(twin: CompressedTwin | Reference) -> dict[str, Tensor]:
     """By name, as `[out, in]`, of every matrix of every block."""
     layout, found = twin.layout, {}
     for depth in range(layout.depth):
-        own = twin.block_weights(depth, layout.block(depth))
+        weights = layout.block(depth)
+        made = isinstance(twin, CompressedTwin)
+        own = twin.block_weights(depth, weights) if made else weights.computed
         found |= {m.name: m.weight for group in layout.maps(depth, own) for m in group}
     return found
 
@@ -107,7 +129,7 @@ def test_noise_has_the_energy_of_the_calibrated_error(maker: Maker) -> None:
     alone = twins(maker("noise:like=[gptq:bits=3]"))
     both = twins(maker("gptq:bits=3", controls=("noise",)))
     assert alone.keys() == {"noise:like=[gptq:bits=3]"}
-    reference = matrices(Twin(both["gptq:bits=3"].layout, None))
+    reference = matrices(Reference(both["gptq:bits=3"].layout))
     rounded = matrices(both["gptq:bits=3"])
     for noise in (alone, both):
         for name, noisy in matrices(noise["noise:like=[gptq:bits=3]"]).items():
@@ -226,7 +248,7 @@ def test_a_mixture_with_a_calibrated_part_is_calibrated(maker: Maker) -> None:
     text = "mixed:embed_tokens=[rtn:bits=4],down_proj=[gptq:bits=3],q_proj=[rtn:bits=3]"
     made = twins(maker(text, "rtn:bits=3", "rtn:bits=4,include=[embed_tokens]"))
     mixed, rounded = matrices(made[text]), matrices(made["rtn:bits=3"])
-    reference = matrices(Twin(made[text].layout, None))
+    reference = matrices(Reference(made[text].layout))
     for name, weight in mixed.items():
         kind = name.rpartition(".")[2]
         assert torch.equal(weight, rounded[name]) == (kind == "q_proj")
@@ -373,7 +395,7 @@ def test_a_cell_knows_what_its_text_does_not_say(
     wanted = [checkpoint, "gptq:bits=3", f"prune:match=[{checkpoint}],by=wanda", "rtn:bits=3"]
     made = maker(*wanted, controls=("noise",))
     twins(made)
-    known = {s.text: made.origin(s.compression) for s in sides(made.study, made.layout)}
+    known = {s.text: made.origin(s.compression) for s in made.wanted}
     assert made.calibration is not None
     documents = {"calibration": made.calibration.token_hash}
     assert known["gptq:bits=3"] == known["noise:like=[gptq:bits=3]"] == documents
@@ -389,7 +411,7 @@ def test_a_cell_knows_what_its_text_does_not_say(
 def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
     """Of a model and a compression, with nothing to measure: documents are read, and compared
     with no evaluation; nothing can be matched."""
-    made, side, twin = making.make_one(study("gptq:bits=3"), lambda line: None)
+    made, side, twin = make_one(study("gptq:bits=3"), lambda line: None)
     assert side.text == "gptq:bits=3"
     assert made.calibration is not None and made.calibration.name == "calibration.jsonl"
     assert made.evaluation is None
@@ -400,7 +422,7 @@ def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
         3 + 16 / 128,
     }
     with pytest.raises(BitlensError, match="no text to compare on"):
-        making.make_one(study("prune:match=[rtn:bits=4]"), lambda line: None)
+        make_one(study("prune:match=[rtn:bits=4]"), lambda line: None)
 
 
 def test_a_model_larger_than_memory_has_the_same_twins(

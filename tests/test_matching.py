@@ -14,12 +14,13 @@ import torch
 import tiny
 from bitlens import matching
 from bitlens.compress import parse
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.prune import Prune
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.matching import FOUND, TOLERANCE, matched, recall, remember
 from bitlens.models.layout import Layout
+from bitlens.models.matrices import Map
 from bitlens.records import Check
 from bitlens.twin import Twin
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitlens.activations import split
+from bitlens.data.splits import split
 from bitlens.errors import BitlensError
 from bitlens.material import Ground, ground
 from bitlens.sae.training.loop import InMemory

@@ -13,14 +13,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 import tiny
-from bitlens.analyses.features import Placed
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.sae.fit import Fit
 from bitlens.sae.formats import load_sae, save_sae
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.saes import Fitted, elsewhere, fit_saes
+from bitlens.saes import Fitted, Placed, elsewhere, fit_saes
 
 CENTRED = {"center_writing_weights": True}
 DOCUMENTS = tiny.corpus([[20, 7], [20], [20], [15]])

@@ -12,10 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from bitlens.errors import BitlensError
-from bitlens.making import make_one
 from bitlens.models.files import weights_hash
 from bitlens.runner import run
 from bitlens.saving import save
+from bitlens.session import make_one
 from bitlens.study import Study, audit_of
 
 TOKENS = torch.arange(4, 16)[None]

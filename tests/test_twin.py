@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 import tiny
 from bitlens.compress import coverage
 from bitlens.models.layout import Layout
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference
 from compress.test_laws import EVERYWHERE
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
@@ -148,7 +148,7 @@ def test_twins_share_a_shell_unless_they_change_it() -> None:
     def keys(texts: Iterable[str]) -> list[str]:
         return [tiny.twin(layout, text).entry_key for text in texts]
 
-    reference = Twin(layout, None).entry_key
+    reference = Reference(layout).entry_key
     assert set(keys(["rtn:bits=3", "nothing", "cast:dtype=fp8"])) == {reference}
     own = keys(
         [

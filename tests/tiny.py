@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from bitlens import kept as cached
 from bitlens.analyses import ANALYSES
-from bitlens.analyses.analysis import Analysis, Reader, Shown
-from bitlens.analyses.features import Features, Placed
+from bitlens.analyses.analysis import Analysis, Reader
+from bitlens.analyses.features import Features
 from bitlens.analyses.transfer import Splice, Transfer
 from bitlens.calibrate import Wanted, calibrate
 from bitlens.calibration import calibrated
 from bitlens.comparison import comparisons
 from bitlens.compress import parse
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.controls import Noise
 from bitlens.compress.rule import targets
 from bitlens.data.corpus import Corpus
@@ -32,11 +32,14 @@ from bitlens.matrices import Around
 from bitlens.measure import Measured, Measurement
 from bitlens.models.families import FAMILIES
 from bitlens.models.layout import Layout, blocks_path
+from bitlens.models.matrices import Map
 from bitlens.plan import CORPUS, SUBSET, Plan, TokenBatch, make_plan
-from bitlens.records import Value
+from bitlens.records import Shown, Value
 from bitlens.sae.sae import Sae
+from bitlens.saes import Placed
 from bitlens.sweep import REFERENCE, Step, Stream, Sweep, Wish
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference, SweptModel
+from bitlens.twin import CompressedTwin, Twin
 
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
@@ -241,18 +244,20 @@ def own_states(model: nn.Module, layout: Layout, batch: TokenBatch) -> dict[str,
     return {"embed": heard["0"].input, **states, "logits": logits}
 
 
-def twin(layout: Layout, compression: str | Compression | None, seed: int = 0) -> Twin:
+def twin(
+    layout: Layout, compression: str | Compression | None, seed: int = 0
+) -> CompressedTwin | Reference:
     """A twin with its targets chosen as a run chooses them."""
     if isinstance(compression, str):
         compression = parse(compression)
     if compression is None:
-        return Twin(layout, None)
+        return Reference(layout)
     matrices = [name for name, _ in layout.matrices()]
     names = [*matrices, *(m.name for m in layout.shell_maps())]
     taken = targets(names, matrices, compression)
     base = calibrated(compression)
     if base is None:
-        return Twin(layout, compression, taken, seed)
+        return CompressedTwin(layout, compression, taken, seed)
     kept = Kept(cached.twins() / f"tiny-{uuid4().hex}")
     wanted = {"twin": Wanted(base, frozenset(taken), kept, {})}
     documents = corpus([[20, 7], [20], [20]], seed=5)
@@ -260,14 +265,14 @@ def twin(layout: Layout, compression: str | Compression | None, seed: int = 0) -
     for error in failed.values():
         raise error
     source = Around(compression, kept, seed) if isinstance(compression, Noise) else kept
-    return Twin(layout, compression, taken, seed, source)
+    return CompressedTwin(layout, compression, taken, seed, source)
 
 
 def sweep(
     layout: Layout,
     batches: Sequence[TokenBatch],
     sites: Sequence[str],
-    twins: Mapping[str, Twin] | None = None,
+    twins: Mapping[str, SweptModel] | None = None,
     forks: Sequence[Stream] = (),
     hidden_bytes: int = 1 << 30,
     progress: Callable[[int], None] = lambda tokens: None,
@@ -277,7 +282,7 @@ def sweep(
     twins = dict(twins or {})
     streams = [Stream(name, name) for name in (REFERENCE, *twins)] + list(forks)
     wishes = [Wish(stream.name, frozenset(sites), documents) for stream in streams]
-    everyone = {REFERENCE: Twin(layout, None), **twins}
+    everyone: dict[str, SweptModel] = {REFERENCE: Reference(layout), **twins}
     return Sweep(layout, everyone, streams, wishes, batches, hidden_bytes, progress)
 
 

@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.inputs import Inputs
-from bitlens.compress.weights import finite
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.kept import Kept
 from bitlens.models.block import Place
 from bitlens.models.layout import BlockWeights, Layout
+from bitlens.models.matrices import Map
 from bitlens.models.products import at_products, one_expert_at_a_time
 from bitlens.models.run import Block
 from bitlens.models.shell import Call
+from bitlens.models.tensors import finite
 from bitlens.twin import targeted_maps
 
 FEWEST = 128

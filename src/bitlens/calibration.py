@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,17 +16,14 @@ from bitlens.compress import format, parse
 from bitlens.compress.compression import Compression
 from bitlens.counted import count
 from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
-from bitlens.data.hub import PREFIX
 from bitlens.data.overlap import overlap
 from bitlens.data.texts import read_texts
-from bitlens.demo import calibration_path, evaluation_path
 from bitlens.errors import BitlensError
 from bitlens.kept import Kept, folder_of
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.records import CALIBRATION, Check
 from bitlens.registry import foreign_code
-from bitlens.study import Study
 
 
 def calibrated(compression: Compression) -> Compression | None:
@@ -35,48 +33,33 @@ def calibrated(compression: Compression) -> Compression | None:
     return compression if compression.needs else None
 
 
-def source_of(calibration: str | None, text: str | None, asking: Compression) -> str:
-    """Where do calibration documents come from? What was named; for the texts that ship with
-    bitlens, those that ship with them. An error where nobody said."""
-    if calibration:
-        return calibration
-    if text == str(evaluation_path()):
-        return str(calibration_path())
-    raise BitlensError(
-        f"{format(asking)} is calibrated, and no calibration documents are named.",
-        "documents like those the model is for, apart from those it is measured on.",
-        "--calibration FILE",
-    )
+@dataclass(frozen=True, kw_only=True)
+class CalibrationTexts:
+    """Which texts compressions are calibrated on, and how they are read."""
 
+    source: str | None
+    """A file or `hf:` dataset; None where nobody named one."""
+    context: int
+    """Tokens a window."""
+    bos: Bos
+    tokens: int
+    """At most so many; 0: all."""
+    allow_overlap: bool = False
+    """Whether they may share documents with the evaluation."""
 
-def say_unread(study: Study, say: Callable[[str], None]) -> None:
-    """Are calibration documents named that nothing will read? An error where they are not there:
-    a misspelt name would be found out only when something is calibrated."""
-    source = study.calibration
-    if source in (None, str(calibration_path())) or _asks_for_data(study):
-        return
-    if not source.startswith(PREFIX) and not Path(source).expanduser().exists():
-        read_texts(source)
-    say(f"Nothing is calibrated here: {source} is not read.")
-
-
-def _asks_for_data(study: Study) -> bool:
-    for text in study.compressions:
-        compression = parse(text)
-        compression = getattr(compression, "like", compression)
-        for asking in (compression, getattr(compression, "match", None)):
-            if asking is not None and calibrated(asking) is not None:
-                return True
-    return False
-
-
-def read_calibration(
-    source: str, loaded: Loaded, layout: Layout, context: int, bos: Bos, tokens: int, seed: int
-) -> Corpus:
-    """The calibration documents as the model reads them."""
-    corpus = make_corpus(read_texts(source), loaded.tokenizer, context, bos, tokens or None, seed)
-    check_vocabulary(corpus, layout.vocabulary)
-    return corpus
+    def read(self, asking: Compression, loaded: Loaded, layout: Layout, seed: int) -> Corpus:
+        """The documents as the model reads them. BitlensError where none are named."""
+        if self.source is None:
+            raise BitlensError(
+                f"{format(asking)} is calibrated, and no calibration documents are named.",
+                "documents like those the model is for, apart from those it is measured on.",
+                "--calibration FILE",
+            )
+        tokens = self.tokens or None
+        texts = read_texts(self.source)
+        corpus = make_corpus(texts, loaded.tokenizer, self.context, self.bos, tokens, seed)
+        check_vocabulary(corpus, layout.vocabulary)
+        return corpus
 
 
 def read_for_calibration(corpus: Corpus) -> str:

@@ -7,10 +7,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bitlens.checkpoints import Checkpoint
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.coverage import Row, measure, tied
 from bitlens.models.compute import computed
 from bitlens.models.layout import BlockWeights, Layout, Parameter
+from bitlens.models.matrices import Map
 from bitlens.models.run import Block, Rounding
 from bitlens.models.shell import Entry, Shell
 from bitlens.twin import Twin

@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Shown
-from bitlens.analyses.features import BITS, Placed
+from bitlens.analyses.features import BITS
 from bitlens.data.corpus import Corpus
 from bitlens.data.shown import CorpusTexts
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.plan import CORPUS, make_plan
+from bitlens.records import Shown
+from bitlens.saes import Placed
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference, SweptModel
 
 DOCUMENTS_SHARE, FEWEST = 4, 4
 """Contexts come from one document in four at most, or from so many."""
@@ -50,7 +51,7 @@ Codes = dict[tuple[str, str, int], dict[int, np.ndarray]]
 
 def contexts(
     layout: Layout,
-    twins: Mapping[str, Twin],
+    twins: Mapping[str, SweptModel],
     placed: Sequence[Placed],
     wanted: Mapping[str, Shown],
     corpus: Corpus,
@@ -132,7 +133,7 @@ def _shown(places: Sequence[Place]) -> list[Place]:
 @torch.no_grad()
 def _read(
     layout: Layout,
-    twins: Mapping[str, Twin],
+    twins: Mapping[str, SweptModel],
     placed: Sequence[Placed],
     latents: Mapping[str, set[int]],
     corpus: Corpus,
@@ -157,7 +158,7 @@ def _read(
     sites = frozenset(p.site for p in placed)
     sweep = Sweep(
         layout,
-        {REFERENCE: Twin(layout, None), **twins},
+        {REFERENCE: Reference(layout), **twins},
         [Stream(name, name, stop=deepest + 1) for name in names],
         [Wish(name, sites, CORPUS) for name in names],
         plan.batches,

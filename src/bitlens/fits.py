@@ -5,7 +5,6 @@ from collections.abc import Callable
 from bitlens.counted import count
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.evaluation import evaluation
 from bitlens.legible import check_text
 from bitlens.making import BATCH_TOKENS
 from bitlens.models.layout import Layout
@@ -15,6 +14,7 @@ from bitlens.report.parts import Column, Table
 from bitlens.sae.fit import Fit
 from bitlens.sae.sae import Published
 from bitlens.saes import Fitted, elsewhere, fit_saes
+from bitlens.session import evaluation
 from bitlens.study import Study
 
 COLUMNS = {

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from bitlens.compress import parse
 from bitlens.compress.coverage import Row, total
-from bitlens.making import load_whole, make_one
 from bitlens.report.parts import Column, Table
 from bitlens.report.wording import plain, size
+from bitlens.session import load_whole, make_one
 from bitlens.study import Study
-from bitlens.twin import Twin
+from bitlens.twin import CompressedTwin
 
 COLUMNS = {
     "module": False,
@@ -28,7 +28,7 @@ COLUMNS = {
 def of_model(study: Study) -> Table:
     """As the model itself is stored."""
     loaded, layout = load_whole(study)
-    rows = Twin(layout, parse("nothing")).coverage()
+    rows = CompressedTwin(layout, parse("nothing")).coverage()
     made = table(rows, compared=False)
     return replace(made, caption=" ".join([*loaded.notes, made.caption]))
 

@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.errors import BitlensError, told
 from bitlens.home import home
+from bitlens.models.matrices import Map
 from bitlens.seal import sealed, unsealed
 from bitlens.writing import explained, whole, write
 

@@ -21,7 +21,7 @@ from bitlens.plan import CORPUS, Plan, TokenBatch
 from bitlens.records import TEXT, Check
 from bitlens.study import Study, is_embedded
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference
 
 POSITIONS = 2048
 """Predictions that are looked at, or a few more: whole batches are read."""
@@ -162,7 +162,7 @@ def _loss(layout: Layout, batches: list[TokenBatch]) -> float:
     """The sum over all predictions that count."""
     sweep = Sweep(
         layout,
-        {REFERENCE: Twin(layout, None)},
+        {REFERENCE: Reference(layout)},
         [Stream(REFERENCE, REFERENCE)],
         [Wish(REFERENCE, frozenset(["logits"]), CORPUS)],
         batches,

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from bitlens.calibrate import Wanted
 from bitlens.calibration import (
+    CalibrationTexts,
     about_overlap,
     about_size,
     calibrated,
     made_by,
     make,
-    read_calibration,
     read_for_calibration,
-    source_of,
     wanted,
 )
 from bitlens.checkpoint_twin import CheckpointTwin
@@ -30,13 +29,11 @@ from bitlens.kept import folder_of
 from bitlens.matching import matched, recall, remember
 from bitlens.matrices import Around, Source
 from bitlens.models.layout import Layout
-from bitlens.models.load import Loaded, attention, free_memory, load
-from bitlens.plan import context_of
+from bitlens.models.load import Loaded, attention
 from bitlens.records import Check
-from bitlens.sides import Side, sides
-from bitlens.study import Study
+from bitlens.sides import Side
 from bitlens.targets import chosen, try_shapes
-from bitlens.twin import Twin
+from bitlens.twin import CompressedTwin, Twin
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
@@ -50,11 +47,10 @@ LEFT_OUT = "this is not done here, so what is deployed may differ by more than w
 class Making:
     """The twins of one model and seed."""
 
-    study: Study
     loaded: Loaded
     trust_remote_code: bool
     layout: Layout
-    context: int
+    texts: CalibrationTexts
     evaluation: Corpus | None
     """What calibration documents must be apart from; None where nothing is measured."""
     seed: int
@@ -117,7 +113,7 @@ class Making:
             source = self._opened[base].matched
         if source is not None and isinstance(compression, Noise):
             source = Around(compression, source, self.seed)
-        return Twin(self.layout, compression, takes, self.seed, source)
+        return CompressedTwin(self.layout, compression, takes, self.seed, source)
 
     def _matched(self, compression: Compression) -> Compression:
         """With the sparsity that is to be found, where one is."""
@@ -279,19 +275,9 @@ class Making:
     def _documents(self, asking: Compression) -> Corpus:
         """What is calibrated on, and that it is apart from the evaluation."""
         if self.calibration is None:
-            # Where nothing is measured, the text is nobody's choice and says nothing.
-            text = self.study.texts if self.evaluation is not None else None
-            corpus = read_calibration(
-                source_of(self.study.calibration, text, asking),
-                self.loaded,
-                self.layout,
-                self.context,
-                self.study.bos,
-                self.study.calibration_tokens,
-                self.seed,
-            )
+            corpus = self.texts.read(asking, self.loaded, self.layout, self.seed)
             if self.evaluation is not None:
-                allowed = "overlap" in self.study.allow
+                allowed = self.texts.allow_overlap
                 self.checks.append(about_overlap(corpus, self.evaluation, allowed))
             self.calibration = corpus
         return self.calibration
@@ -316,38 +302,3 @@ def _other_arithmetic(twin: Twin) -> Iterator[str]:
             str(dtype).removeprefix("torch.") for dtype in (twin.arithmetic, twin.layout.compute)
         )
         yield f"It computes in {own}, the reference in {reference}."
-
-
-def load_whole(study: Study) -> tuple[Loaded, Layout]:
-    """The model of a study of one, in memory."""
-    (source,) = study.models
-    loaded = load(source, free_memory(source))
-    if loaded.offloaded:
-        raise BitlensError(
-            f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, more than there is room for.",
-            "room for the model and a copy of it.",
-            "a machine with more memory, or --dtype bfloat16.",
-        )
-    return loaded, Layout(loaded.model, loaded.compute)
-
-
-def make_one(study: Study, say: Callable[[str], None]) -> tuple[Making, Side, Twin]:
-    """The twin of a study of one model and one compression, with nothing to be measured."""
-    loaded, layout = load_whole(study)
-    for note in loaded.notes:
-        say(note)
-    longest = getattr(layout.config, "max_position_embeddings", None)
-    making = Making(
-        study,
-        loaded,
-        study.models[0].trust_remote_code,
-        layout,
-        context_of(study.context, loaded.name, longest),
-        None,
-        study.seeds[0],
-        free_memory(study.models[0]),
-        say,
-        keep_going=False,
-    )
-    (side,) = sides(study, layout)
-    return making, side, making.twins([side])[side.text]

@@ -23,6 +23,7 @@ from bitlens.models.layout import Layout
 from bitlens.plan import CORPUS, make_plan
 from bitlens.records import Check
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
+from bitlens.swept_model import Reference, SweptModel
 from bitlens.twin import Twin
 from bitlens.writing import write
 
@@ -154,7 +155,7 @@ class _Measure:
 
     def __call__(self, twins: Mapping[str, Twin]) -> tuple[dict[str, Harm], float]:
         """By name, and the reference's own loss."""
-        everyone = {REFERENCE: Twin(self._layout, None), **twins}
+        everyone: dict[str, SweptModel] = {REFERENCE: Reference(self._layout), **twins}
         streams = [Stream(name, name) for name in everyone]
         wishes = [Wish(name, frozenset({"logits"}), CORPUS) for name in everyone]
         sweep = Sweep(self._layout, everyone, streams, wishes, self._batches, self._hidden_bytes)

@@ -10,12 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from bitlens.activations import Reading, Streamed, in_parts, positions_of
-from bitlens.calibration import say_unread
 from bitlens.compress import parse
 from bitlens.counted import count
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.evaluation import evaluation
 from bitlens.legible import check_text
 from bitlens.making import BATCH_TOKENS, Making
 from bitlens.models.layout import Layout
@@ -25,10 +23,11 @@ from bitlens.plan import Plan, TokenBatch, make_plan
 from bitlens.sae.sae import TrainedOn
 from bitlens.sae.training.loop import InMemory, Source
 from bitlens.saes import SITES
+from bitlens.session import calibration_texts, evaluation, say_unread
 from bitlens.sides import Side
 from bitlens.study import Study, parse_bytes
 from bitlens.sweep import REFERENCE
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference, SweptModel
 
 FREE_SHARE = 0.5
 """Of the free memory, when --memory does not say; half of it for activations."""
@@ -86,7 +85,9 @@ class Ground:
 
     @cached_property
     def reading(self) -> Reading:
-        twins = {REFERENCE: Twin(self.layout, None)} if REFERENCE in self.streams else {}
+        twins: dict[str, SweptModel] = {}
+        if REFERENCE in self.streams:
+            twins[REFERENCE] = Reference(self.layout)
         twins |= self._making.twins(self._sides)
         ordered = {name: twins[name] for name in self.streams}
         return Reading(self.layout, ordered, self.place, self.memory // 4)
@@ -166,11 +167,10 @@ class Ground:
     def _making(self) -> Making:
         (model,) = self.study.models
         return Making(
-            self.study,
             self.loaded,
             model.trust_remote_code,
             self.layout,
-            self.corpus.context,
+            calibration_texts(self.study, self.corpus.context),
             self.held,
             self.study.seeds[0],
             self.memory,

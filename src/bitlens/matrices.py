@@ -4,8 +4,9 @@ noise around another twin, from that twin's."""
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.controls import Noise
+from bitlens.models.matrices import Map
 
 Source = Callable[[Sequence[Map]], list[Compressed]]
 """What becomes of maps that read the same input. `kept.Kept` is one, too."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample, Shown, Texts
+from bitlens.analyses.analysis import Analysis, Findings, Sample, Texts
 from bitlens.carry import Carry, Key
 from bitlens.comparison import Comparison, streams
 from bitlens.models.layout import Layout
@@ -23,11 +23,11 @@ from bitlens.models.sites import site
 from bitlens.pace import Pace
 from bitlens.plan import SUBSET, DocumentSet, Plan, TokenBatch
 from bitlens.readings import EVERYTHING, Pair, Positions, Reading
-from bitlens.records import Metric, Value, overflow
+from bitlens.records import Metric, Outcome, Shown, Value, overflow
 from bitlens.sampled import Sampled, positions_of, rows_of, sample_rows
 from bitlens.sweep import REFERENCE, Step, Sweep, Wish
+from bitlens.swept_model import Reference, SweptModel
 from bitlens.tally import Tally, Totals
-from bitlens.twin import Twin
 
 LENS = "through the lens"
 """The item under which sampled positions wait for the unembedding."""
@@ -50,7 +50,7 @@ class Measurement:
     def __init__(
         self,
         layout: Layout,
-        twins: Mapping[str, Twin],
+        twins: Mapping[str, SweptModel],
         wanted: Sequence[Comparison],
         plan: Plan,
         hidden_bytes: int,
@@ -70,7 +70,7 @@ class Measurement:
         self._carry = Carry(partial, batches)
         self.sweep = Sweep(
             layout,
-            {REFERENCE: Twin(layout, None), **twins},
+            {REFERENCE: Reference(layout), **twins},
             streams(wanted),
             [w for c in wanted for w in _wishes(c)],
             batches[self._carry.batches_done :],

@@ -10,7 +10,7 @@ import psutil
 from tqdm import tqdm
 
 from bitlens.analyses import ANALYSES
-from bitlens.analyses.analysis import Analysis, Reader, Shown
+from bitlens.analyses.analysis import Analysis, Reader
 from bitlens.analyses.features import Features
 from bitlens.analyses.survival import PLACES
 from bitlens.analyses.transfer import Splice, Transfer
@@ -22,7 +22,6 @@ from bitlens.counted import count
 from bitlens.data.corpus import Corpus
 from bitlens.data.shown import CorpusTexts
 from bitlens.errors import BitlensError, failed
-from bitlens.evaluation import evaluation
 from bitlens.floors import about_floor, announced, floors
 from bitlens.legible import check_text
 from bitlens.making import BATCH_TOKENS, Making
@@ -34,9 +33,10 @@ from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
 from bitlens.pace import Pace
 from bitlens.plan import CORPUS, SUBSET, Plan, make_plan
-from bitlens.records import Cell, Check, Value
+from bitlens.records import Cell, Check, Shown, Value
 from bitlens.registry import foreign_code
 from bitlens.saes import Fitted, fit_saes
+from bitlens.session import calibration_texts, evaluation
 from bitlens.sides import Side, sides
 from bitlens.store import Store
 from bitlens.study import Study, parse_bytes
@@ -93,11 +93,10 @@ class Audit:
         self.checks += [readable, about_layout()]
         self.seconds_per_token: float | None = None
         self.making = Making(
-            study,
             self.loaded,
             source.trust_remote_code,
             self.layout,
-            self.corpus.context,
+            calibration_texts(study, self.corpus.context),
             self.corpus,
             seed,
             self.memory,
@@ -128,7 +127,7 @@ class Audit:
 
     def run(self, done: Done) -> None:
         """Compute what is missing and add to the manifest how everything ended."""
-        wanted = sides(self.study, self.layout)
+        wanted = sides(self.study.compressions, self.study.controls, self.layout)
         self._require_memory(wanted)
         self.twins = self.making.twins(wanted)
         own = {
@@ -205,7 +204,7 @@ class Audit:
         for pattern in self.study.sites:
             resolve(pattern, self.layout)
         if not self.keep_going:
-            for side in sides(self.study, self.layout):
+            for side in sides(self.study.compressions, self.study.controls, self.layout):
                 self.making.open(side.compression)
                 try_compression(self.layout, side.compression)
 

@@ -120,7 +120,7 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     context_of(study.context, name, getattr(layout.config, "max_position_embeddings", None))
     for pattern in study.sites:
         resolve(pattern, layout)
-    wanted = sides(study, layout)
+    wanted = sides(study.compressions, study.controls, layout)
     for side in wanted:
         try:
             try_compression(layout, side.compression)

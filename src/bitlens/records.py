@@ -1,10 +1,16 @@
 """What is written down: metrics, values with their replicates, estimates; strict JSON. No torch."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = 2
 """Version of every file of a store; a reader refuses what it does not know."""
@@ -37,6 +43,31 @@ class Metric:
     """True where the number describes one model and not a change."""
     source: str = ""
     """Where the definition comes from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One metric at one site under every replicate's weights."""
+
+    metric: str
+    values: np.ndarray | None
+    """`[replicates + 1]`, the value itself first; None with a reason."""
+    item: str = ""
+    """Only where it differs from the pair's (perplexity of the reference and of the twin)."""
+    chance: float | None = None
+    """Only where chance is known; else it is measured on mismatched positions."""
+    reason: str | None = None
+    site: str = ""
+    """Only where it differs from the pair's (what is said of all blocks together)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A table of what an analysis shows besides values, by column."""
+
+    name: str
+    columns: Mapping[str, Any]
+    """Arrays or lists of one length."""
 
 
 @dataclass(frozen=True)

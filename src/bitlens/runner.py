@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitlens.calibration import say_unread
 from bitlens.errors import BitlensError, failed, out_of_memory
 from bitlens.estimate import contrasts, estimates
 from bitlens.heap import bound_heap
@@ -14,6 +13,7 @@ from bitlens.manifest import Done, cell_entry, make_manifest, run_record
 from bitlens.model_audit import Audit
 from bitlens.models.source import ModelSource, name_of
 from bitlens.records import Cell, to_json
+from bitlens.session import say_unread
 from bitlens.store import Store
 from bitlens.study import Study, refuse_absent_texts
 

@@ -6,14 +6,15 @@ describe the activations would mean nothing.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.features import Placed
+from bitlens.analyses.neighbours import neighbours
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
@@ -26,7 +27,7 @@ from bitlens.sae.formats import load_sae
 from bitlens.sae.hub import is_release
 from bitlens.sae.sae import Sae
 from bitlens.sweep import REFERENCE, Stream, Sweep, Wish
-from bitlens.twin import Twin
+from bitlens.swept_model import Reference
 from bitlens.visible import in_one_line
 
 POSITIONS = 1024
@@ -35,6 +36,27 @@ SITES = ("embed", "resid", "attn", "mlp")
 """Kinds of sites as wide as the model."""
 HIDDEN_BYTES = 1 << 30
 """Of the hidden states that are read at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """An SAE that was found to fit a site."""
+
+    sae: Sae
+    site: str
+    centre: Tensor
+    """`[latents]`: the mean code of the reference, on the positions it was fitted on."""
+    adapted: Sae | None = None
+    """The one that reads the twin, where it is another: the same latents, repaired for it."""
+    _near: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def near(self, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of some latents, `neighbours` among their decoder directions: made once for all twins,
+        whose features are those of the same reference."""
+        key = latents.tobytes()
+        if key not in self._near:
+            self._near[key] = neighbours(self.sae.w_dec[latents])
+        return self._near[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,7 +339,7 @@ def _readings(
     deepest = max((site(place).depth for place in places), default=-1)
     sweep = Sweep(
         layout,
-        {REFERENCE: Twin(layout, None)},
+        {REFERENCE: Reference(layout)},
         [Stream(REFERENCE, REFERENCE, stop=deepest + 1)],
         [Wish(REFERENCE, frozenset(places), CORPUS)],
         batches,

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bitlens.calibration import say_unread
 from bitlens.checkpoints.plain import RECORD
 from bitlens.compress import parse
 from bitlens.compress.checkpoint import Checkpoint
@@ -14,8 +13,9 @@ from bitlens.compress.coverage import Row
 from bitlens.counted import count
 from bitlens.errors import BitlensError
 from bitlens.foreign import read_json
-from bitlens.making import Making, make_one
+from bitlens.making import Making
 from bitlens.models.files import weights_hash
+from bitlens.session import make_one, say_unread
 from bitlens.study import Study
 from bitlens.twin import Twin
 from bitlens.writing import ROOM, explained, new_folder, reserved, write

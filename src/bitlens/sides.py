@@ -1,5 +1,6 @@
-"""Which twins does a study want of a model: what was asked for, and what it is compared with."""
+"""Which twins are wanted of a model: what was asked for, and what it is compared with."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,6 @@ import torch
 from bitlens.compress import format, parse
 from bitlens.compress.compression import Compression
 from bitlens.models.layout import Layout
-from bitlens.study import Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,16 +23,16 @@ class Side:
     only. What is measured of it is the compute floor: no smaller difference means anything."""
 
 
-def sides(study: Study, layout: Layout) -> list[Side]:
-    """The compressions asked for, then their controls."""
-    asked = [parse(text) for text in study.compressions]
+def sides(compressions: Sequence[str], controls: Collection[str], layout: Layout) -> list[Side]:
+    """The compressions asked for, then those of `controls` (`nothing`, `cast`, `noise`)."""
+    asked = [parse(text) for text in compressions]
     found = [Side(format(c), c, c.control, _like(c)) for c in asked]
     extra: list[Compression] = []
-    if "nothing" in study.controls:
+    if "nothing" in controls:
         extra.append(parse("nothing"))
-    if "cast" in study.controls:
+    if "cast" in controls:
         extra.append(parse(f"cast:dtype={_half(layout)}"))
-    if "noise" in study.controls:
+    if "noise" in controls:
         extra += [
             parse(f"noise:like=[{format(c)}]")
             for c in asked

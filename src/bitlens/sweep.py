@@ -20,7 +20,7 @@ from bitlens.models.run import Block, Edit
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
 from bitlens.plan import TokenBatch
-from bitlens.twin import Twin
+from bitlens.swept_model import SweptModel
 
 REFERENCE = "reference"
 
@@ -99,7 +99,7 @@ class Sweep:
     def __init__(
         self,
         layout: Layout,
-        twins: Mapping[str, Twin],
+        twins: Mapping[str, SweptModel],
         streams: Sequence[Stream],
         wishes: Sequence[Wish],
         batches: Sequence[TokenBatch],

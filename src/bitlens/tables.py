@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bitlens.analyses.analysis import Shown
+from bitlens.records import Shown
 from bitlens.schema import SHOWN
 
 

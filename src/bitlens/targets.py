@@ -8,13 +8,14 @@ from torch import nn
 
 from bitlens.compress import format
 from bitlens.compress.checkpoint import Checkpoint
-from bitlens.compress.compression import Compression, Map
+from bitlens.compress.compression import Compression
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.mixed import Mixed
 from bitlens.compress.prune import Prune
 from bitlens.compress.rule import targets
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
+from bitlens.models.matrices import Map
 
 TRIED = 0.5
 """The sparsity at which pruning is tried that has yet to find its own."""

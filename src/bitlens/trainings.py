@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from bitlens.activations import split
 from bitlens.compress import format, parse
 from bitlens.counted import count
+from bitlens.data.splits import split
 from bitlens.errors import BitlensError
 from bitlens.grid import Grid
 from bitlens.material import Material, Terms, ground

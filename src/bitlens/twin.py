@@ -1,6 +1,7 @@
-"""A twin: a source of modules and a compute dtype; here the reference after a compression."""
+"""A twin: a model beside its reference; here the reference after a compression."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,12 +13,13 @@ from transformers import PreTrainedModel
 
 from bitlens.compress import coverage, format
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.rule import left_alone
 from bitlens.errors import BitlensError
 from bitlens.matrices import Computed, Source
 from bitlens.models.compute import of_logits
 from bitlens.models.layout import BlockWeights, Layout
+from bitlens.models.matrices import Map
 from bitlens.models.run import Block
 from bitlens.models.shell import Entry
 
@@ -30,45 +32,97 @@ def targeted_maps(layout: Layout, targets: Collection[str]) -> Iterator[Map]:
     yield from (m for m in layout.shell_maps() if m.name in targets)
 
 
-class Twin:
-    """Makes the twin's weights from the reference's, a block at a time; keeps none of them.
+class Twin(ABC):
+    """A model under comparison with its reference, run block by block (a `SweptModel`)."""
 
-    With `compression` None it is the reference itself. `source` is where the matrices come from
-    when they are not simply computed.
-    """
-
-    def __init__(
-        self,
-        layout: Layout,
-        compression: Compression | None,
-        targets: Sequence[str] = (),
-        seed: int = 0,
-        source: Source | None = None,
-    ) -> None:
+    def __init__(self, layout: Layout, compression: Compression) -> None:
         self.layout = layout
         self.compression = compression
-        self.targets = frozenset(targets)
-        self.seed = seed
-        if compression is not None and source is None:
-            source = Computed(compression, seed, lambda: targeted_maps(layout, self.targets))
-        self._source = source
-        self._rows: dict[str, coverage.Row] = {}
-        self._cast_rows: dict[str, coverage.Row] = {}
-        self._shell: dict[str, Tensor] | None = None
         self.rounded: set[str] = set()
         """Matrices met so far whose inputs are rounded: no plain weights can stand for that."""
         self.narrowed: set[str] = set()
         """Parameters that `model` had to round to what the reference is stored in."""
 
     @property
+    @abstractmethod
     def dtype(self) -> torch.dtype | None:
         """Compute dtype; None: the reference's."""
-        return self.compression.compute_dtype if self.compression else None
 
     @property
     def arithmetic(self) -> torch.dtype | None:
         """The narrowest dtype that it multiplies in; None: the reference's."""
         return self.dtype
+
+    @property
+    @abstractmethod
+    def entry_key(self) -> str:
+        """Twins with equal keys share embeddings, unembedding and compute dtype."""
+
+    @property
+    @abstractmethod
+    def held_bytes(self) -> int:
+        """Bytes of an embedding and unembedding of its own: what it keeps for the run, and what it
+        casts at a time."""
+
+    @abstractmethod
+    def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:
+        """What its blocks are called with; `tokens` `[rows, positions]`, `mask` alike."""
+
+    @abstractmethod
+    def leave(self, states: Tensor) -> Tensor:
+        """`[n, width]` after the last block to `[n, vocabulary]`."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of what was cast to enter or to leave; it is cast again when it is needed."""
+
+    @abstractmethod
+    def block(self, depth: int, weights: BlockWeights) -> Block:
+        """Its block at this depth, to be run; `weights` are the reference's."""
+
+    @abstractmethod
+    def complete_coverage(self) -> None:
+        """Look at what no sweep has met yet, only to measure what became of it."""
+
+    @abstractmethod
+    def coverage(self) -> list[coverage.Row]:
+        """What became of every module, in the model's order; measured, not assumed."""
+
+    @abstractmethod
+    def model(self, rounding: bool = True) -> PreTrainedModel:
+        """A transformers model with its weights, the reference left as it is. With `rounding`,
+        modules whose inputs are rounded do so themselves."""
+
+
+class CompressedTwin(Twin):
+    """The reference after a compression: its weights are made from the reference's, a block at a
+    time, and none of them is kept.
+
+    `source` is where the matrices come from when they are not simply computed.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        compression: Compression,
+        targets: Sequence[str] = (),
+        seed: int = 0,
+        source: Source | None = None,
+    ) -> None:
+        super().__init__(layout, compression)
+        self.targets = frozenset(targets)
+        self.seed = seed
+        self._source = source or Computed(
+            compression, seed, lambda: targeted_maps(layout, self.targets)
+        )
+        self._rows: dict[str, coverage.Row] = {}
+        self._cast_rows: dict[str, coverage.Row] = {}
+        self._shell: dict[str, Tensor] | None = None
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Compute dtype; None: the reference's."""
+        return self.compression.compute_dtype
 
     @property
     def entry_key(self) -> str:
@@ -106,7 +160,7 @@ class Twin:
     def _compress(self, maps: Sequence[Map], dtype: torch.dtype) -> dict[str, Compressed]:
         """By name, what became of the maps that are targets, in the twin's dtype or this one."""
         chosen = [m for m in maps if m.name in self.targets]
-        if self.compression is None or self._source is None or not chosen:
+        if not chosen:
             return {}
         text = format(self.compression)
         own: dict[str, Compressed] = {}
@@ -134,8 +188,6 @@ class Twin:
         self, depth: int, weights: BlockWeights
     ) -> tuple[dict[str, Tensor], Mapping[str, Activations]]:
         """The block's parameters, and how what its matrices are multiplied with is rounded."""
-        if self.compression is None:
-            return weights.computed, {}
         roundings: dict[str, Activations] = {}
         prefix = self.layout.block_name(depth)
         if self.dtype is None:
@@ -175,7 +227,6 @@ class Twin:
             return tensor
         cast = tensor.to(self.dtype)
         if name not in self._cast_rows:
-            assert self.compression is not None
             text = format(self.compression)
             bits = 8.0 * self.dtype.itemsize
             self._cast_rows[name] = coverage.measure(name, "", tensor, cast, bits, text)
@@ -190,7 +241,7 @@ class Twin:
 
     def coverage(self) -> list[coverage.Row]:
         """What became of every module, in the model's order; measured, not assumed."""
-        assert self.compression is not None and self.targets <= self._rows.keys()
+        assert self.targets <= self._rows.keys()
         rows: dict[str, coverage.Row] = {}
         for p in self.layout.parameters():
             stored = 8.0 * p.dtype.itemsize

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.readings import Pair, Positions, Reading
+from bitlens.records import Outcome
 from bitlens.stats.replicates import leave_one_out
 from bitlens.tally import Tally, Totals
 

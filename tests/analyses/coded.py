@@ -7,10 +7,11 @@ import torch
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
-from bitlens.analyses.analysis import Outcome, Shown
-from bitlens.analyses.features import Features, Placed
+from bitlens.analyses.features import Features
 from bitlens.readings import Pair, Positions, Reading
+from bitlens.records import Outcome, Shown
 from bitlens.sae.sae import Sae
+from bitlens.saes import Placed
 from bitlens.stats.replicates import leave_one_out
 from bitlens.tally import Tally
 

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 import tiny
-from bitlens.analyses.analysis import Outcome, Sample, Shown
-from bitlens.analyses.features import Features, Placed
+from bitlens.analyses.analysis import Sample
+from bitlens.analyses.features import Features
 from bitlens.readings import Reading
+from bitlens.records import Outcome, Shown
+from bitlens.saes import Placed
 from bitlens.stats.replicates import leave_one_out
 
 from .coded import pair

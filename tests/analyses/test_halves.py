@@ -10,10 +10,11 @@ from torch import Tensor
 
 import tiny
 from bitlens.analyses import halves as module
-from bitlens.analyses.analysis import Shown
-from bitlens.analyses.features import Features, Placed
+from bitlens.analyses.features import Features
 from bitlens.analyses.halves import HALVES
 from bitlens.readings import Reading
+from bitlens.records import Shown
+from bitlens.saes import Placed
 from bitlens.stats.replicates import bootstrap, leave_one_out
 from bitlens.tally import Tally
 

@@ -9,9 +9,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 import tiny
-from bitlens.analyses.analysis import Reader, Shown
+from bitlens.analyses.analysis import Reader
 from bitlens.analyses.heads import CHOOSING, KINDS, SCORING, Heads
 from bitlens.readings import Pair, Positions, Reading
+from bitlens.records import Shown
 from bitlens.tally import Totals
 
 from .by_hand import NOTHING, found, number, rows, totals

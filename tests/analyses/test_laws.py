@@ -13,14 +13,14 @@ from torch.nn.functional import pad
 
 import tiny
 from bitlens.analyses import ANALYSES
-from bitlens.analyses.analysis import Analysis, Outcome, Sample, Shown
+from bitlens.analyses.analysis import Analysis, Sample
 from bitlens.analyses.features import Features
 from bitlens.analyses.heads import KINDS
 from bitlens.comparison import edited
 from bitlens.data.corpus import Corpus
 from bitlens.plan import CORPUS, SUBSET, DocumentSet, Plan, TokenBatch
 from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Metric, Value
+from bitlens.records import Metric, Outcome, Shown, Value
 from bitlens.sweep import REFERENCE
 from bitlens.tally import Tally, Totals
 

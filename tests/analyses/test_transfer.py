@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.transfer import Splice, Transfer, reconstruction
 from bitlens.plan import SUBSET
 from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Value
+from bitlens.records import Outcome, Value
 from bitlens.sae.sae import Sae
 from bitlens.stats.replicates import leave_one_out
 from bitlens.sweep import Stream, Sweep

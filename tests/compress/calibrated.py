@@ -4,8 +4,9 @@ columns of different size."""
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Compression, Map
+from bitlens.compress.compression import Compression
 from bitlens.compress.inputs import Inputs
+from bitlens.models.matrices import Map
 
 POSITIONS = 200
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bitlens.compress.compression import Map
+from bitlens.models.matrices import Map
 
 
 @pytest.fixture

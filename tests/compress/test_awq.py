@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from bitlens.compress.awq import Awq
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.compress.grid import Grid
 from bitlens.compress.inputs import Inputs
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 POSITIONS = 150
 

@@ -8,8 +8,8 @@ import torch
 
 from bitlens.compress import format
 from bitlens.compress.cast import Cast
-from bitlens.compress.compression import Map
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 def cast(map: Map, dtype: str) -> torch.Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from bitlens.compress import parse
 from bitlens.compress.codebook import Codebook, Fp4, Nf4
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 def rounded(map: Map, text: str = "nf4") -> Compressed:

@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 
 from bitlens.compress import parse
-from bitlens.compress.compression import Map
 from bitlens.compress.controls import Noise, Nothing
 from bitlens.compress.rtn import Rtn
+from bitlens.models.matrices import Map
 
 
 def matrices(weight: torch.Tensor) -> np.ndarray:

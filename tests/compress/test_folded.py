@@ -11,13 +11,14 @@ from torch import Tensor, nn
 import tiny
 from bitlens.compress import format, parse
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.controls import Noise
 from bitlens.compress.folded import Folded
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.rtn import Rtn
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
+from bitlens.models.matrices import Map
 
 Build = Callable[..., Map]
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.compress.fp8 import Fp8
 from bitlens.compress.inputs import Inputs
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 def fp8(map: Map, largest: list[float] | None = None, **settings: str) -> Compressed:

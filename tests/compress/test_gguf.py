@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Map
 from bitlens.compress.gguf import Gguf
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 def row(*start: float, width: int = 32) -> Tensor:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.compress.gptq import Gptq
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.rtn import Rtn
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 from compress.calibrated import inputs_of
 
 BITS = {"bits": 3}

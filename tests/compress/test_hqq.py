@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Map
 from bitlens.compress.hqq import Hqq
 from bitlens.compress.rtn import Rtn
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 def hqq(map: Map, **settings: int) -> Tensor:

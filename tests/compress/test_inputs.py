@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bitlens.compress import parse
-from bitlens.compress.compression import Map
 from bitlens.compress.inputs import never_active
+from bitlens.models.matrices import Map
 from compress.calibrated import inputs_of
 
 

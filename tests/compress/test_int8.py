@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.compress.int8 import Int8
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 def int8(map: Map, **settings: float) -> Compressed:

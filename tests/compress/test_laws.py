@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from bitlens.compress import format, parse
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 from compress.calibrated import inputs_of
 
 EXAMPLES = {

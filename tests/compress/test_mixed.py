@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bitlens.compress import parse
-from bitlens.compress.compression import Compressed, Compression, Map
+from bitlens.compress.compression import Compressed, Compression
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.mixed import Mixed
 from bitlens.compress.prune import Prune
@@ -16,6 +16,7 @@ from bitlens.compress.rtn import Rtn
 from bitlens.compress.rule import targets
 from bitlens.compress.squeezellm import SqueezeLlm
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 @dataclass(frozen=True, kw_only=True)

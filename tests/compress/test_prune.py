@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.compress.compression import Map
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.prune import Prune
 from bitlens.compress.rtn import Rtn
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 from compress.calibrated import inputs_of
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Map
 from bitlens.compress.gptq import Gptq
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.quip import Quip, Rotation
 from bitlens.compress.rtn import Rtn
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 from compress.calibrated import inputs_of
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Map
 from bitlens.compress.rtn import Rtn
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 def rtn(map: Map, **settings: object) -> Tensor:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.squeezellm import SqueezeLlm
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 def squeezed(map: Map, square: object, **settings: float) -> Compressed:

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from bitlens.compress import parse
-from bitlens.compress.compression import Map
 from bitlens.compress.coverage import measure
-from bitlens.compress.weights import finite, frobenius, working_copy
+from bitlens.compress.weights import frobenius, working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+from bitlens.models.tensors import finite
 
 LARGE = torch.full((2000, 1000), 1e36)
 """Two million, whose sum is more than float32 holds."""

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import tiny
-from bitlens.compress.compression import Map
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
+from bitlens.models.matrices import Map
 from bitlens.models.outline import outline
 from bitlens.models.source import ModelSource
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from bitlens.data.corpus import Corpus
 from bitlens.models.run import Edit
 from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Metric
+from bitlens.records import Metric, Outcome, Shown
 from bitlens.tally import Tally, Totals
 
 if TYPE_CHECKING:
@@ -43,31 +43,6 @@ class Sample:
         if "gram" in self.__dict__:
             rolled.__dict__["gram"] = self.gram.roll((1, 1), dims=(0, 1))
         return rolled
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """One metric at one site under every replicate's weights."""
-
-    metric: str
-    values: np.ndarray | None
-    """`[replicates + 1]`, the value itself first; None with a reason."""
-    item: str = ""
-    """Only where it differs from the pair's (perplexity of the reference and of the twin)."""
-    chance: float | None = None
-    """Only where chance is known; else it is measured on mismatched positions."""
-    reason: str | None = None
-    site: str = ""
-    """Only where it differs from the pair's (what is said of all blocks together)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """A table of what an analysis shows besides values, by column."""
-
-    name: str
-    columns: Mapping[str, Any]
-    """Arrays or lists of one length."""
 
 
 Findings = list[Outcome | Shown]

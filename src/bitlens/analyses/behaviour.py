@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.known import ANALYSES
 from bitlens.readings import Pair
-from bitlens.records import Metric
+from bitlens.records import Metric, Outcome
 from bitlens.tally import Rows, Tally, Totals
 
 if TYPE_CHECKING:

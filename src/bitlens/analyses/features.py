@@ -1,11 +1,10 @@
 """Do the features of a frozen SAE mean the same in the twin?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +13,12 @@ from bitlens.analyses.correlation import normalised
 from bitlens.analyses.flow import CHANGED, flow
 from bitlens.analyses.halves import halves, seen
 from bitlens.analyses.known import ANALYSES
-from bitlens.analyses.neighbours import neighbours
 from bitlens.analyses.survival import METRICS, Sums, survival
 from bitlens.readings import Pair, Positions, Reading
 from bitlens.records import Metric
 from bitlens.sae.codes import Codes
 from bitlens.sae.sae import Sae
+from bitlens.saes import Placed
 from bitlens.tally import Tally, Top, Totals
 
 if TYPE_CHECKING:
@@ -31,27 +30,6 @@ FORM = 3
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 BITS = 32
 """A document and a place in it share an integer."""
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """An SAE that was found to fit a site."""
-
-    sae: Sae
-    site: str
-    centre: Tensor
-    """`[latents]`: the mean code of the reference, on the positions it was fitted on."""
-    adapted: Sae | None = None
-    """The one that reads the twin, where it is another: the same latents, repaired for it."""
-    _near: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
-
-    def near(self, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of some latents, `neighbours` among their decoder directions: made once for all twins,
-        whose features are those of the same reference."""
-        key = latents.tobytes()
-        if key not in self._near:
-            self._near[key] = neighbours(self.sae.w_dec[latents])
-        return self._near[key]
 
 
 @ANALYSES.register("features")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bitlens.analyses.analysis import Findings, Outcome, Shown
+from bitlens.analyses.analysis import Findings
 from bitlens.analyses.survival import BOTH, Sums, replicated
-from bitlens.records import Metric
+from bitlens.records import Metric, Outcome, Shown
 from bitlens.sae.categories import CATEGORIES, categories
 from bitlens.sae.categories import flow as counts
 from bitlens.stats.firings import FIRINGS, repeatedly

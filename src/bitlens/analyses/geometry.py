@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.correlation import normalised
 from bitlens.analyses.known import ANALYSES
 from bitlens.readings import Pair
-from bitlens.records import Metric
+from bitlens.records import Metric, Outcome
 from bitlens.tally import Tally, Totals
 
 if TYPE_CHECKING:

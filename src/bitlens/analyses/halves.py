@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Findings, Shown
+from bitlens.analyses.analysis import Findings
 from bitlens.analyses.survival import Sums, agreement, features_of
 from bitlens.readings import Pair
+from bitlens.records import Shown
 from bitlens.sae.sae import Sae
 
 HALVES = "halves"

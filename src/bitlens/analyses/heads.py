@@ -10,21 +10,13 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from bitlens.analyses.analysis import (
-    Analysis,
-    Findings,
-    Outcome,
-    Reader,
-    Sample,
-    Shown,
-    Texts,
-)
+from bitlens.analyses.analysis import Analysis, Findings, Reader, Sample, Texts
 from bitlens.analyses.known import ANALYSES
 from bitlens.data.corpus import Corpus
 from bitlens.data.repeated import repeated
 from bitlens.models.sites import all_sites
 from bitlens.readings import Pair, Reading
-from bitlens.records import Metric
+from bitlens.records import Metric, Outcome, Shown
 from bitlens.stats.replicates import bounds
 from bitlens.tally import Tally, Totals
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Outcome, Sample
+from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.known import ANALYSES
 from bitlens.models.run import Edit
 from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Metric
+from bitlens.records import Metric, Outcome
 from bitlens.sae.sae import Sae
 from bitlens.tally import Tally, Totals
 

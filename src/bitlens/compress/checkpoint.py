@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
 from bitlens.home import without_home
+from bitlens.models.matrices import Map
 
 
 @COMPRESSIONS.register("checkpoint")

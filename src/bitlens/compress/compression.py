@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bitlens.registry import Registry
 
@@ -15,27 +15,7 @@ if TYPE_CHECKING:
 
     from bitlens.compress.activations import Activations
     from bitlens.compress.inputs import Inputs, Statistic
-
-
-@dataclass(frozen=True, eq=False)
-class Map:
-    """An effective matrix of a model, y = W x, however the family stores it."""
-
-    name: str
-    """Full module path, `model.layers.3.mlp.down_proj`."""
-    weight: Tensor
-    """`[out, in]`, or `[expert, out, in]` for fused experts; on its own device, as stored."""
-    head_size: int | None = None
-    """For query, key and value maps: rows a head; None elsewhere."""
-    fused: Literal["contiguous", "interleaved", "grouped"] | None = None
-    """Where one map holds query, key and value: rows [qkv, head, size] or [head, qkv, size];
-    `grouped` where there are fewer keys and values than queries."""
-    gain: Tensor | None = None
-    """`[in]`, float32: what the norm whose output x is multiplies by (1 + weight where the family
-    does so); None where x is no norm's output."""
-    writes: bool = False
-    """Whether y is added to a residual stream whose mean over the width nothing reads, as under
-    LayerNorm."""
+    from bitlens.models.matrices import Map
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
 from bitlens.compress.weights import frobenius, working_copy
+from bitlens.models.matrices import Map
 from bitlens.seeds import derive
 
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.inputs import Inputs, Statistic
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 @COMPRESSIONS.register("folded")

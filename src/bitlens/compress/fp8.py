@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.eightbit import round_
 from bitlens.compress.grid import Grid
 from bitlens.compress.inputs import Inputs, Statistic
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
+from bitlens.models.matrices import Map
 
 
 @COMPRESSIONS.register("fp8")

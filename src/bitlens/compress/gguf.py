@@ -7,11 +7,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
-from bitlens.compress.weights import finite, working_copy
+from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+from bitlens.models.tensors import finite
 
 
 class Format(NamedTuple):

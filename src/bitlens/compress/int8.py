@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.eightbit import round_
 from bitlens.compress.grid import Grid
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 _EXPERTS = (
     "each token routed to an expert is a call of its own; bitsandbytes does not quantize fused"

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.inputs import Inputs, Statistic
 from bitlens.compress.rule import matches
 from bitlens.compress.settings import Rules, check
 from bitlens.compress.text import format
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 @COMPRESSIONS.register("mixed")

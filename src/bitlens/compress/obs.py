@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Map
 from bitlens.compress.inputs import never_active
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 _LEAF = 32
 """Columns that are settled one by one before what they leave is added to others at once."""

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from bitlens.compress import obs, sparsegpt
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.inputs import Inputs, Statistic, never_active
 from bitlens.compress.settings import check
 from bitlens.compress.sparsity import Cut, cut, kept, kept_of_every
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 _DAMPING = 0.01
 """Share of the mean of x² that SparseGPT adds to that of each input column."""

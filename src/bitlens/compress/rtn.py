@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.grid import Clip, Convention, Grid, grouped
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 
 @COMPRESSIONS.register("rtn")

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from bitlens.compress.activations import Activations
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.eightbit import round_
 from bitlens.compress.grid import Grid
 from bitlens.compress.inputs import Inputs, Statistic, never_active
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 _SMALLEST = 1e-5
 

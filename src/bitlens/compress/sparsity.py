@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Map
 from bitlens.compress.weights import working_copy
+from bitlens.models.matrices import Map
 
 _MANY = 2**16
 """Weights from which on a sample says where to look."""

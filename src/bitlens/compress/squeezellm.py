@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression, Map
+from bitlens.compress.compression import COMPRESSIONS, Compressed, Compression
 from bitlens.compress.inputs import Inputs, Statistic, never_active
 from bitlens.compress.kmeans import means, middles
 from bitlens.compress.settings import check
 from bitlens.compress.weights import working_copy
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
 
 _PIECE = 2**20
 """Weights at a time: sorted and summed up they take ten times the memory."""

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Map
 from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+from bitlens.models.tensors import finite
 
 
 def working_copy(map: Map) -> Tensor:
@@ -19,13 +20,6 @@ def working_copy(map: Map) -> Tensor:
             "load the model again, in a dtype that holds its weights.",
         )
     return weight
-
-
-def finite(weights: Tensor) -> bool:
-    """Is every one of them a finite number? One read and no temporary; sums may overflow."""
-    if not weights.numel():
-        return True
-    return bool(torch.isfinite(torch.stack(torch.aminmax(weights.detach()))).all())
 
 
 def frobenius(matrices: Tensor) -> Tensor:

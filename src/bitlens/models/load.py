@@ -23,7 +23,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from bitlens.compress.weights import finite
 from bitlens.errors import BitlensError
 from bitlens.models.compute import dtype_of
 from bitlens.models.configuration import (
@@ -37,6 +36,7 @@ from bitlens.models.files import fingerprint, folder_of, require_files
 from bitlens.models.folder import require_announced
 from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource, name_of
+from bitlens.models.tensors import finite
 from bitlens.models.whole import require_complete, require_joined
 from bitlens.writing import ROOM, explained
 

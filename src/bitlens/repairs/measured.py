@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bitlens.analyses.analysis import Shown
 from bitlens.analyses.features import Features
 from bitlens.analyses.transfer import Splice, Transfer
 from bitlens.comparison import comparisons
@@ -15,7 +14,7 @@ from bitlens.errors import failed
 from bitlens.measure import Measured, Measurement
 from bitlens.models.layout import Layout
 from bitlens.plan import Plan
-from bitlens.records import Metric, Value
+from bitlens.records import Metric, Shown, Value
 from bitlens.sae.repair.steps import UNREPAIRED, Repaired
 from bitlens.saes import Fitted
 from bitlens.stats.intervals import interval

@@ -9,12 +9,11 @@ import torch
 from tqdm import tqdm
 
 from bitlens.activations import Reading
-from bitlens.calibration import about_overlap, read_calibration
+from bitlens.calibration import about_overlap
 from bitlens.data.corpus import Corpus
 from bitlens.data.shown import CorpusTexts
 from bitlens.demo import calibration_path, evaluation_path
 from bitlens.errors import BitlensError
-from bitlens.evaluation import evaluation
 from bitlens.making import BATCH_TOKENS, Making
 from bitlens.models.layout import Layout
 from bitlens.models.load import free_memory, load
@@ -29,10 +28,12 @@ from bitlens.sae.repair.activations import Activations
 from bitlens.sae.repair.steps import repair
 from bitlens.saes import fit_saes
 from bitlens.schema import read_json
+from bitlens.session import calibration_texts, evaluation
 from bitlens.sides import sides
 from bitlens.store import Store
 from bitlens.study import Study
 from bitlens.sweep import REFERENCE
+from bitlens.swept_model import Reference
 from bitlens.twin import Twin
 from bitlens.writing import new_folder, reserved, write
 
@@ -124,18 +125,17 @@ def _repaired(
     corpus = evaluation(study, loaded, layout, seed)
     audited.check_texts(corpus)
     making = Making(
-        study,
         loaded,
         model.trust_remote_code,
         layout,
-        corpus.context,
+        calibration_texts(study, corpus.context),
         corpus,
         seed,
         memory,
         say,
         keep_going=False,
     )
-    (side,) = sides(study, layout)
+    (side,) = sides(study.compressions, study.controls, layout)
     # To calibrate takes long: a checkpoint, or an SAE, that will not do is found before.
     making.open(side.compression)
     plan = _plan(study, layout, corpus)
@@ -145,16 +145,8 @@ def _repaired(
     twin = making.twins([side])[side.text]
     origin = making.origin(side.compression)
     audited.check_twin(origin)
-    assert learning.calibration is not None
-    learnt = read_calibration(
-        learning.calibration,
-        loaded,
-        layout,
-        corpus.context,
-        study.bos,
-        learning.calibration_tokens,
-        seed,
-    )
+    asked = calibration_texts(learning, corpus.context)
+    learnt = asked.read(side.compression, loaded, layout, seed)
     say(f"{about_overlap(learnt, corpus, 'overlap' in study.allow).detail}.")
     facts = {
         "model": loaded.name,
@@ -193,7 +185,7 @@ def _activations(
 ) -> Activations:
     """Both models at every counted position of the calibration documents; copies are held out
     together."""
-    reading = Reading(layout, {REFERENCE: Twin(layout, None), "twin": twin}, place, memory)
+    reading = Reading(layout, {REFERENCE: Reference(layout), "twin": twin}, place, memory)
     rows = reading.rows(plan.batches)
     document = torch.cat([batch.document[batch.index] for batch in plan.batches])
     unit = torch.from_numpy(corpus.unit).to(document.device)[document]

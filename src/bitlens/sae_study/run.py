@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.activations import nested
 from bitlens.analyses.geometry import debiased_cka
 from bitlens.counted import count
 from bitlens.data.corpus import Corpus
+from bitlens.data.splits import nested
 from bitlens.errors import BitlensError
 from bitlens.material import Ground, Material, Terms, ground
 from bitlens.sae.formats import load_sae

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tiny
-from bitlens.analyses.analysis import Outcome
+from bitlens.records import Outcome
 
 from ..coded import findings, identity, numbers, pair
 

@@ -6,9 +6,9 @@ import torch
 from scipy.stats import t as student
 from sklearn.metrics import f1_score
 
-from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.features import TOP, Features
 from bitlens.readings import Pair
+from bitlens.records import Outcome
 
 from ..coded import findings, identity, kappa, numbers, pair, readings, table
 

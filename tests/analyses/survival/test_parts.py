@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.features import Features
+from bitlens.records import Outcome
 from bitlens.stats.replicates import bootstrap
 from bitlens.tally import Totals
 

@@ -6,7 +6,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from bitlens.compress import parse
-from bitlens.compress.compression import Map
+from bitlens.models.matrices import Map
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes")
 pytestmark = pytest.mark.against

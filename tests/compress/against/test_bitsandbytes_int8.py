@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Compressed, Map
+from bitlens.compress.compression import Compressed
 from bitlens.compress.int8 import Int8
+from bitlens.models.matrices import Map
 
 pytestmark = pytest.mark.against
 

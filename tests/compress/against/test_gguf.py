@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.compress.compression import Map
 from bitlens.compress.gguf import Gguf
+from bitlens.models.matrices import Map
 
 library = pytest.importorskip("gguf", reason="pip install gguf")
 pytestmark = pytest.mark.against

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.compress.compression import Map
 from bitlens.compress.gptq import Gptq
 from bitlens.compress.inputs import Inputs
+from bitlens.models.matrices import Map
 
 pytestmark = [pytest.mark.against, pytest.mark.slow]
 

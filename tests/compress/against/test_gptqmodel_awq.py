@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from bitlens.compress.awq import Awq
-from bitlens.compress.compression import Map
 from bitlens.compress.inputs import Inputs
 from bitlens.compress.rtn import Rtn
 from bitlens.models.layout import Layout
+from bitlens.models.matrices import Map
 
 pytestmark = [pytest.mark.against, pytest.mark.slow]
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compress.compression import Map
 from bitlens.compress.hqq import Hqq
+from bitlens.models.matrices import Map
 
 quantize = pytest.importorskip("hqq.core.quantize", reason="pip install hqq")
 pytestmark = pytest.mark.against

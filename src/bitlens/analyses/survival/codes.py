@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.survival.sums import BOTH, Sums
+from bitlens.records import Outcome
 
 SEED_FEATURES, SEED_OVERLAP = 20, 0.8
 """An earlier tool's: so many features of largest mean, and the share of tokens they must keep."""

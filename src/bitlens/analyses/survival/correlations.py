@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.survival.metrics import DAMAGED, SURVIVED, THRESHOLDS
 from bitlens.analyses.survival.parts import at_once
 from bitlens.analyses.survival.sums import BOTH, Sums
+from bitlens.records import Outcome
 from bitlens.stats.replicates import bounds
 
 _SURE = ("surely_survived", "surely_lost", "undecided")

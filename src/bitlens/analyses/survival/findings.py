@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bitlens.analyses.analysis import Findings, Outcome
+from bitlens.analyses.analysis import Findings
 from bitlens.analyses.survival.codes import codes, levels, token_sets
 from bitlens.analyses.survival.correlations import agreement, intervals, medians, shares, sure
 from bitlens.analyses.survival.firings import firings, kappa
@@ -10,6 +10,7 @@ from bitlens.analyses.survival.metrics import METRICS
 from bitlens.analyses.survival.parts import replicated
 from bitlens.analyses.survival.sums import Sums, features_of
 from bitlens.analyses.survival.tables import places, table
+from bitlens.records import Outcome
 
 
 def survival(sums: Sums, site: str) -> Findings:

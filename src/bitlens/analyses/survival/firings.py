@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.survival.sums import BOTH, Sums
+from bitlens.records import Outcome
 from bitlens.stats.firings import active
 
 

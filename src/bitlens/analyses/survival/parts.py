@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitlens.analyses.analysis import Outcome
 from bitlens.analyses.survival.sums import Sums
+from bitlens.records import Outcome
 
 PART_BYTES = 8 << 20
 """Of one number a latent and replicate, at a time; there are some twenty of them."""

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from bitlens.analyses.analysis import Shown
 from bitlens.analyses.survival.correlations import Agreement
 from bitlens.analyses.survival.metrics import DAMAGED, SURVIVED
 from bitlens.analyses.survival.sums import BOTH, Sums
+from bitlens.records import Shown
 
 PLACES = "places"
 """The table of where shown features fire most, from which their contexts are made."""
