@@ -27,12 +27,12 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from bitlens.calibrate import Wanted, calibrate
-from bitlens.compress.gptq import Gptq
+from bitlens.compression.calibration.cache import Kept
+from bitlens.compression.calibration.pipeline import Wanted, calibrate
+from bitlens.compression.methods.gptq import Gptq
 from bitlens.data.corpus import Corpus
-from bitlens.kept import Kept
-from bitlens.manifest import peak_bytes
 from bitlens.models.layout import Layout
+from bitlens.workflows.audit.manifest import peak_bytes
 
 VOCABULARY, GROUP, BATCH_ROWS = 8192, 128, 8
 SIZES: dict[str, dict[str, Any]] = {

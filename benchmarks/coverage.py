@@ -3,7 +3,7 @@
     python benchmarks/coverage.py            # about ten minutes on two cores
 
 prints the share of simulated corpora whose interval held the truth, for the mean and percentiles,
-and then `NEEDED` as it stands in src/bitlens/stats/percentiles.py: the fewest documents from which
+and then `NEEDED` as it stands in src/bitlens/results/stats/percentiles.py: the fewest documents from which
 on the interval of a percentile of KL covers at least 93 % in every population, at every length.
 The figures, and what was seen on a real model, are in benchmarks/coverage.md.
 """
@@ -19,11 +19,11 @@ from scipy.optimize import brentq
 from scipy.signal import lfilter
 from scipy.special import ndtr
 
-from bitlens.records import Metric, Value
+from bitlens.results.records import Metric, Value
+from bitlens.results.stats.intervals import interval
+from bitlens.results.stats.percentiles import Method
+from bitlens.results.stats.replicates import DRAWN, SHARDS, bootstrap, leave_one_out
 from bitlens.seeds import generator
-from bitlens.stats.intervals import interval
-from bitlens.stats.percentiles import Method
-from bitlens.stats.replicates import DRAWN, SHARDS, bootstrap, leave_one_out
 
 DOCUMENTS = (10, 20, 50, 100, 200, 400, 1000)
 TOKENS = (64, 512)

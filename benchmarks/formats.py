@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bitlens.compress import parse
+from bitlens.compression import parse
 from bitlens.models.layout import Layout
 from bitlens.models.matrices import Map
 

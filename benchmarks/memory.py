@@ -22,12 +22,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
+from bitlens.config.study import Study, parse_bytes
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
-from bitlens.runner import run
-from bitlens.sae.formats import save_sae
+from bitlens.sae.formats.load import save_sae
 from bitlens.sae.sae import Sae
-from bitlens.study import Study, parse_bytes
+from bitlens.workflows.audit.run import run
 
 TWINS = ("rtn:bits=4", "rtn:bits=8")
 DOCUMENTS, TOKENS, LATENTS = 24, 128, 4096

@@ -19,11 +19,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from bitlens.manifest import peak_bytes
+from bitlens.config.study import Study
 from bitlens.models.source import ModelSource
-from bitlens.records import to_json
-from bitlens.runner import run
-from bitlens.study import Study
+from bitlens.results.records import to_json
+from bitlens.workflows.audit.manifest import peak_bytes
+from bitlens.workflows.audit.run import run
 
 VOCABULARY, ALLOWED = 2048, "400MB"
 

@@ -28,22 +28,22 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
 
-from bitlens.analyses.analysis import Reader
 from bitlens.analyses.heads import Heads
 from bitlens.analyses.lens import FEWEST, SHARE
-from bitlens.contexts import DOCUMENTS_SHARE
+from bitlens.config.study import Study
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
-from bitlens.manifest import peak_bytes
-from bitlens.model_audit import BATCH_TOKENS
+from bitlens.engine.analysis import Reader
+from bitlens.engine.plan import CORPUS, TokenBatch, make_plan
 from bitlens.models.layout import Layout
 from bitlens.models.source import ModelSource
-from bitlens.plan import CORPUS, TokenBatch, make_plan
-from bitlens.records import to_json
-from bitlens.runner import run
-from bitlens.sae.formats import load_sae, save_sae
+from bitlens.results.records import to_json
+from bitlens.sae.formats.load import load_sae, save_sae
 from bitlens.sae.sae import Sae
-from bitlens.study import Study
+from bitlens.workflows.audit.audit_model import BATCH_TOKENS
+from bitlens.workflows.audit.feature_contexts import DOCUMENTS_SHARE
+from bitlens.workflows.audit.manifest import peak_bytes
+from bitlens.workflows.audit.run import run
 
 TWINS = ("rtn:bits=4", "rtn:bits=8", "rtn:bits=3,group=64", "prune:sparsity=0.3")
 DOCUMENTS, CONTEXT = 16, 256

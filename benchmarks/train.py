@@ -23,15 +23,15 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
+from bitlens.config.sae_grid import Grid
+from bitlens.config.study import audit_of
 from bitlens.data.splits import split
-from bitlens.grid import Grid
-from bitlens.material import Material, ground
+from bitlens.engine.sweep import REFERENCE
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.sae.training.loop import InMemory, Job, batches, train
-from bitlens.sae.training.recipe import Recipe
-from bitlens.study import audit_of
-from bitlens.sweep import REFERENCE
+from bitlens.sae.training.config import Recipe
+from bitlens.sae.training.trainer import InMemory, Job, batches, train
+from bitlens.workflows.train_sae.dataset import Material, ground
 
 T = TypeVar("T")
 BATCH, RATES = 2048, (3e-3, 6e-3)

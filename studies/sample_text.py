@@ -18,10 +18,10 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
 
+from bitlens.config.study import DEMO
 from bitlens.demo import model_path
+from bitlens.results.store import write
 from bitlens.seeds import derive
-from bitlens.store import write
-from bitlens.study import DEMO
 
 ROWS = 128
 """Documents drawn at a time: each step reads all weights, for however many."""

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bitlens.records import Metric, Value
-from bitlens.stats.contrasts import contrasts
-from bitlens.stats.intervals import student
-from bitlens.stats.scales import to_scale
-from bitlens.store import Store
+from bitlens.results.records import Metric, Value
+from bitlens.results.stats.contrasts import contrasts
+from bitlens.results.stats.intervals import student
+from bitlens.results.stats.scales import to_scale
+from bitlens.results.store import Store
 
 CHANGES = (
     ("everything at once", "folded:of=[rtn:bits={},axis=input]", "gptq:bits={},cholesky=false"),

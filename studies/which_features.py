@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import spearmanr
 
-from bitlens.store import Store
+from bitlens.results.store import Store
 
 SURVIVED = 0.9
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from bitlens.kept import ENVIRONMENT
+from bitlens.compression.calibration.cache import ENVIRONMENT
 from bitlens.models.families import FAMILIES
 from bitlens.seeds import generator
 

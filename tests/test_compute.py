@@ -8,16 +8,16 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-import tiny
-from bitlens.activations import Reading
 from bitlens.analyses import ANALYSES
-from bitlens.checks import check_forward
+from bitlens.engine.reader import Reading
+from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.swept_model import Reference
 from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.models.source import ModelSource
-from bitlens.sweep import REFERENCE
-from bitlens.swept_model import Reference
+from bitlens.workflows.audit.validity import check_forward
+from tests.support import tiny
 
 PLENTY = 1 << 33
 OTHER_SIZES = {"gemma2": {"hidden_size": 72}, "gemma3_text": {"hidden_size": 72}}

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from bitlens import kept
-from bitlens.grid import Grid
-from bitlens.repairs.run import repair_run
+from bitlens.compression.calibration import cache as kept
+from bitlens.config.sae_grid import Grid
+from bitlens.config.study import audit_of
 from bitlens.report import build
-from bitlens.runner import run
-from bitlens.sae.formats import save_sae
+from bitlens.sae.formats.load import save_sae
 from bitlens.sae.sae import TrainedOn
-from bitlens.saving import save
-from bitlens.study import audit_of
-from bitlens.trainings import train_saes
-from results import RUN
-from sae.small import small_sae
+from bitlens.workflows.audit.run import run
+from bitlens.workflows.compress import save
+from bitlens.workflows.repair_sae.run import repair_run
+from bitlens.workflows.train_sae.run import train_saes
+from tests.support.results import RUN
+from tests.support.saes import small_sae
 
 Work = Callable[[Path], object]
 
@@ -104,7 +104,7 @@ def test_an_audit(
     study = audit_of(str(llama), "gptq:bits=3", **model)
     monkeypatch.setattr("bitlens.report.build.pictures", lambda figure: {})
     # How long it took stands on the page.
-    monkeypatch.setattr("bitlens.runner.run_record", lambda seconds: RUN)
+    monkeypatch.setattr("bitlens.workflows.audit.run.run_record", lambda seconds: RUN)
 
     def work(folder: Path) -> None:
         monkeypatch.setenv(kept.ENVIRONMENT, str(folder / "cache"))
@@ -135,7 +135,7 @@ def test_a_training(llama: Path, model: dict[str, Any], tmp_path: Path) -> None:
         site="resid.0", widths=("2x",), ks=(4,), epochs=9, seeds=(0, 1), patience=1, rate=0.02
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bitlens.sae.training.loop.train.__defaults__", (0, False, 3))
+        patch.setattr("bitlens.sae.training.trainer.train.__defaults__", (0, False, 3))
         work: Work = lambda folder: train_saes(study, [], grid, folder / "out", silent)  # noqa: E731
         renamed = after_every_rename(work, tmp_path)
     assert renamed.count("checkpoint.safetensors") >= 4

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import tiny
-from bitlens.records import Value
+from bitlens.results.records import Value
+from tests.support import tiny
 
 FAMILIES = ["gpt2", "gpt_neox", "llama", "gemma3_text", "bloom", "qwen3_moe", "gpt_oss", "opt"]
 SHAPE = [[10], [8], [10], [6], [9], [10], [7], [10]]

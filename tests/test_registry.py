@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bitlens.analyses import ANALYSES
-from bitlens.compress.compression import COMPRESSIONS
+from bitlens.compression.compression import COMPRESSIONS
 from bitlens.errors import BitlensError
 from bitlens.registry import Registry, nearest_file
 
@@ -15,9 +15,9 @@ def test_every_file_that_registers_is_known(registry: Registry[object]) -> None:
     """By name before it is loaded: a method that is written and not listed could not be chosen."""
     for name in registry:
         assert registry[name].name == name
-    folder = Path(__file__).parents[1] / "src" / "bitlens" / f"{registry._group.rpartition('.')[2]}"
-    folder = folder if folder.is_dir() else folder.with_name("compress")
-    texts = [path.read_text() for path in folder.glob("*.py")]
+    homes = {"compression": "compression/methods", "analysis": "analyses"}
+    folder = Path(__file__).parents[1] / "src" / "bitlens" / homes[registry.kind]
+    texts = [path.read_text() for path in folder.rglob("*.py")]
     assert sum(text.count("S.register(") for text in texts) == len(list(registry))
 
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-import tiny
 from bitlens.analyses import ANALYSES
-from bitlens.analyses.analysis import Reader
 from bitlens.analyses.heads import CHOOSING, KINDS, Heads
 from bitlens.data.corpus import make_corpus
 from bitlens.data.files import Document
 from bitlens.data.texts import Texts
+from bitlens.engine.analysis import Reader
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.models.source import ModelSource
+from tests.support import tiny
 
 pytestmark = pytest.mark.against
 

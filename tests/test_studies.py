@@ -18,21 +18,20 @@ import pytest
 import yaml
 from scipy.stats import t
 
-import results
-import tiny
 from bitlens import cli
 from bitlens.cli.saes import train_sae
-from bitlens.compress import format, parse
+from bitlens.compression import format, parse
+from bitlens.config.sae_study import load_sae_study, trains
+from bitlens.config.study import Study, load_study
 from bitlens.data import code_prompts
 from bitlens.data.hub import PREFIX, HubSource
 from bitlens.models.sites import resolve, site
 from bitlens.models.source import name_of
-from bitlens.outlook import absent, costs, from_the_hub
-from bitlens.records import Cell, Metric, Value
-from bitlens.sae.hub import find, is_release
-from bitlens.sae_study.settings import load_sae_study, trains
-from bitlens.store import Store
-from bitlens.study import Study, load_study
+from bitlens.results.records import Cell, Metric, Value
+from bitlens.results.store import Store
+from bitlens.sae.formats.releases import find, is_release
+from bitlens.workflows.preflight import absent, costs, from_the_hub
+from tests.support import results, tiny
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "studies"

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bitlens.errors import BitlensError, told
-from bitlens.visible import in_one_line, visible
+from bitlens.errors import BitlensError, in_one_line, told, visible
 
 
 def test_unseen_characters_are_written_out() -> None:

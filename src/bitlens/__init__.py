@@ -10,14 +10,14 @@ from typing import Any
 _HOMES = {
     "BitlensError": "bitlens.errors",
     "ModelSource": "bitlens.models.source",
-    "Store": "bitlens.store",
-    "Study": "bitlens.study",
-    "audit": "bitlens.api",
-    "build_report": "bitlens.api",
-    "format": "bitlens.compress",
-    "load_study": "bitlens.study",
-    "parse": "bitlens.compress",
-    "run": "bitlens.runner",
+    "Store": "bitlens.results.store",
+    "Study": "bitlens.config.study",
+    "audit": "bitlens.workflows.api",
+    "build_report": "bitlens.workflows.api",
+    "format": "bitlens.compression",
+    "load_study": "bitlens.config.study",
+    "parse": "bitlens.compression",
+    "run": "bitlens.workflows.audit.run",
 }
 
 __all__ = sorted(_HOMES)

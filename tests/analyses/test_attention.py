@@ -6,12 +6,11 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-import tiny
 from bitlens.analyses.attention import Attention
-from bitlens.readings import Pair
-from bitlens.tally import Totals
-
-from .by_hand import NOTHING, found, number, rows, totals
+from bitlens.engine.accumulators import Totals
+from bitlens.engine.activations import Pair
+from tests.support import tiny
+from tests.support.by_hand import NOTHING, found, number, rows, totals
 
 Found = dict[tuple[str, str, str], float]
 

@@ -11,10 +11,9 @@ from scipy.special import log_softmax, rel_entr
 from scipy.stats import entropy
 
 from bitlens.analyses.behaviour import DP_QUANTILES, KL_QUANTILES, Behaviour, weighted_quantiles
-from bitlens.readings import Pair
-from bitlens.stats.replicates import bootstrap
-
-from .by_hand import outcomes, pair, value
+from bitlens.engine.activations import Pair
+from bitlens.results.stats.replicates import bootstrap
+from tests.support.by_hand import outcomes, pair, value
 
 
 def logits(*probabilities: list[float]) -> torch.Tensor:

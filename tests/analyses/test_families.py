@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny
-from bitlens.analyses.features import Features
+from bitlens.analyses.features.analysis import Features
 from bitlens.models.layout import Layout
+from tests.support import tiny
 
 SITES = ("embed", "resid.0", "attn.1", "mlp.1")
 

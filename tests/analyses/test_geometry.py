@@ -8,12 +8,11 @@ import torch
 from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics.pairwise import cosine_similarity
 
-import tiny
 from bitlens.analyses.geometry import Geometry, debiased_cka
-from bitlens.readings import Pair
-from bitlens.stats.replicates import leave_one_out
-
-from .by_hand import outcomes, pair, value
+from bitlens.engine.activations import Pair
+from bitlens.results.stats.replicates import leave_one_out
+from tests.support import tiny
+from tests.support.by_hand import outcomes, pair, value
 
 Array = np.ndarray
 

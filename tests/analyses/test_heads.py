@@ -8,14 +8,13 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-import tiny
-from bitlens.analyses.analysis import Reader
 from bitlens.analyses.heads import CHOOSING, KINDS, SCORING, Heads
-from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Shown
-from bitlens.tally import Totals
-
-from .by_hand import NOTHING, found, number, rows, totals
+from bitlens.engine.accumulators import Totals
+from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.analysis import Reader
+from bitlens.results.records import Shown
+from tests.support import tiny
+from tests.support.by_hand import NOTHING, found, number, rows, totals
 
 PERIOD = 9
 WITH_BOS = pytest.mark.parametrize("bos", [0, 1], ids=["no BOS", "BOS"])

@@ -11,18 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import pad
 
-import tiny
 from bitlens.analyses import ANALYSES
-from bitlens.analyses.analysis import Analysis, Sample
-from bitlens.analyses.features import Features
+from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.heads import KINDS
-from bitlens.comparison import edited
 from bitlens.data.corpus import Corpus
-from bitlens.plan import CORPUS, SUBSET, DocumentSet, Plan, TokenBatch
-from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Metric, Outcome, Shown, Value
-from bitlens.sweep import REFERENCE
-from bitlens.tally import Tally, Totals
+from bitlens.engine.accumulators import Tally, Totals
+from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.analysis import Analysis, Sample
+from bitlens.engine.comparisons import edited
+from bitlens.engine.plan import CORPUS, SUBSET, DocumentSet, Plan, TokenBatch
+from bitlens.engine.sweep import REFERENCE
+from bitlens.results.records import Metric, Outcome, Shown, Value
+from tests.support import tiny
 
 each_analysis = pytest.mark.parametrize("name", list(ANALYSES))
 
@@ -565,7 +565,7 @@ def test_replicates_leave_out_whole_documents(
 ) -> None:
     """Each replicate is the value of a measurement that never saw the documents of one shard."""
     # Which latents are features is asked of all documents at once: here all that fire.
-    monkeypatch.setattr("bitlens.stats.firings.FIRINGS", 1)
+    monkeypatch.setattr("bitlens.results.stats.firings.FIRINGS", 1)
     layout, analysis = tiny.eager("llama"), tiny.analysis(name)
     corpus = tiny.corpus([[12], [12, 5], [9], [12], [7, 12]], seed=3)
     own = tiny.own_documents([analysis])

@@ -8,13 +8,12 @@ import torch
 from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import rankdata
 
-import tiny
 from bitlens.analyses.lens import BEFORE, FEWEST, MOST, PATHS, Lens
-from bitlens.plan import CORPUS
-from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Value
-
-from .by_hand import NOTHING, found, number, totals
+from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.plan import CORPUS
+from bitlens.results.records import Value
+from tests.support import tiny
+from tests.support.by_hand import NOTHING, found, number, totals
 
 
 def path(

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import planted
-import tiny
 from bitlens.analyses.attention import Attention
-from bitlens.analyses.features import BITS, Features
+from bitlens.analyses.features.analysis import BITS, Features
+from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.heads import Heads
-from bitlens.analyses.survival import PLACES
-from bitlens.measure import Measured
+from bitlens.engine.measurement import Measured
 from bitlens.models.layout import Layout
-from bitlens.records import Value
+from bitlens.results.records import Value
+from tests.support import planted_models as planted
+from tests.support import tiny
 
 LESIONS = {
     "nothing": "nothing",

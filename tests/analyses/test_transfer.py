@@ -10,16 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import tiny
 from bitlens.analyses.transfer import Splice, Transfer, reconstruction
-from bitlens.plan import SUBSET
-from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Outcome, Value
+from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.plan import SUBSET
+from bitlens.engine.sweep import Stream, Sweep
+from bitlens.results.records import Outcome, Value
+from bitlens.results.stats.replicates import leave_one_out
 from bitlens.sae.sae import Sae
-from bitlens.stats.replicates import leave_one_out
-from bitlens.sweep import Stream, Sweep
-
-from .by_hand import NOTHING
+from tests.support import tiny
+from tests.support.by_hand import NOTHING
 
 SITE = "resid.1"
 Found = dict[tuple[str, str], Value]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-import planted
-import tiny
 from bitlens.analyses.heads import CHOOSING, KINDS, Heads
 from bitlens.models.layout import Layout
+from tests.support import planted_models as planted
+from tests.support import tiny
 
 pytestmark = pytest.mark.against
 

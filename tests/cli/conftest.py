@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bitlens import cli
-from bitlens.store import Store
-from bitlens.study import Study
+from bitlens.config.study import Study
+from bitlens.results.store import Store
 
 
 @dataclass(frozen=True)
@@ -70,5 +70,5 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Study, Path, str, bool]
         calls.append((study, out, command, keep_going))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bitlens.runner.run", run)
+    monkeypatch.setattr("bitlens.workflows.audit.run.run", run)
     return calls

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from bitlens.cli import audits as cli
+from bitlens.config.study import Study
 from bitlens.demo import model_path
-from bitlens.store import Store
-from bitlens.study import Study
-
-from .conftest import Command
+from bitlens.results.store import Store
+from tests.cli.conftest import Command
 
 
 def test_an_audit_ends_with_a_table_a_sentence_a_twin_and_the_page(

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from bitlens.study import Study
-
-from .conftest import Command
+from bitlens.config.study import Study
+from tests.cli.conftest import Command
 
 
 def test_a_twin_is_written_and_shown(
@@ -117,7 +116,7 @@ def test_all_options_reach_the_compression(
         asked.append(study)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bitlens.saving.save", save)
+    monkeypatch.setattr("bitlens.workflows.compress.save", save)
     bitlens(
         *("compress", "gpt2", "--with", "gptq:bits=4", "--save", tmp_path),
         *("--calibration", calibration, "--calibration_tokens", 12, "--context", 34, "--bos", "no"),

@@ -11,8 +11,7 @@ import pytest
 from typer.main import get_command
 
 from bitlens import cli
-
-from .conftest import Command, Outcome
+from tests.cli.conftest import Command, Outcome
 
 
 def test_help_is_quick_and_needs_no_torch():

@@ -5,10 +5,9 @@ import re
 
 import pytest
 
-from bitlens.compress.compression import COMPRESSIONS
-from bitlens.compress.settings import settings_of
-
-from .conftest import Command
+from bitlens.compression.compression import COMPRESSIONS
+from bitlens.compression.spec_settings import settings_of
+from tests.cli.conftest import Command
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from bitlens.demo import sae_paths
-
-from .conftest import Command
+from tests.cli.conftest import Command
 
 
 def test_saes_are_trained_on_a_model_and_its_twin(
@@ -67,6 +66,8 @@ def test_saes_that_are_not_there_are_a_mistake(
     bitlens: Command, monkeypatch: pytest.MonkeyPatch, sae: str, message: str
 ):
     """Exit code 2, before the model is loaded."""
-    monkeypatch.setattr("bitlens.fits.load", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        "bitlens.workflows.check_sae.load", lambda *_: pytest.fail("the model was loaded")
+    )
     done = bitlens("fit", "demo", "--sae", sae)
     assert done.code == 2 and message in done.err

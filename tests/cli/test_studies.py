@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bitlens.store import Store
-
-from .conftest import Command
+from bitlens.results.store import Store
+from tests.cli.conftest import Command
 
 
 def test_a_study_goes_on_after_a_failure_and_says_so(

@@ -11,8 +11,7 @@ import pytest
 from tqdm import tqdm
 
 from bitlens.cli.terminal import on_terminal
-
-from .conftest import Command
+from tests.cli.conftest import Command
 
 
 def test_a_narrow_terminal_gets_numbers_one_after_the_other(
@@ -61,7 +60,7 @@ def test_every_terminal_gets_a_table(encoding: str):
     """Signs become letters where it does not have them, everything else its number."""
     code = (
         "import sys; from bitlens.cli.terminal import on_terminal, say, show;"
-        "from bitlens.report.parts import Column, Table;"
+        "from bitlens.report.page.parts import Column, Table;"
         "columns = Column('name', False), Column('KL', True);"
         "table = Table(columns, (('日\\udce9', '2 ±1'),), '→ −');"
         "context = on_terminal(); context.__enter__(); show(table); say('é', err=True)"
@@ -115,7 +114,7 @@ def test_exported_text_does_not_steer_a_terminal(
     audited: tuple[list[str], str], bitlens: Command, monkeypatch: pytest.MonkeyPatch
 ):
     """Into a file it goes as it is; a terminal gets what is visible."""
-    monkeypatch.setattr("bitlens.export.export", lambda *_: b"model,\x1b[31mred\n")
+    monkeypatch.setattr("bitlens.results.export.export", lambda *_: b"model,\x1b[31mred\n")
     assert "\x1b[31mred" in bitlens("export", audited[0][-1]).out
     monkeypatch.setattr("bitlens.cli.terminal.Terminal.isatty", lambda _: True, raising=False)
     assert "⟨U+001B⟩[31mred" in bitlens("export", audited[0][-1]).out

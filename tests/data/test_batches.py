@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from bitlens.data.batches import make_batches
 from bitlens.errors import BitlensError
-
-from .conftest import CorpusOf
+from tests.data.conftest import CorpusOf
 
 SHAPES = st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=5), min_size=1, max_size=12)
 

@@ -17,8 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
 from bitlens.data.texts import Texts, read_texts
 from bitlens.errors import BitlensError
-
-from .conftest import CorpusOf
+from tests.data.conftest import CorpusOf
 
 TextsOf = Callable[..., Texts]
 LONG = "the cat sat on the mat. " * 20

@@ -9,10 +9,9 @@ from bitlens.data.batches import make_batches
 from bitlens.data.corpus import Corpus
 from bitlens.data.positions import Rule, counted
 from bitlens.data.sample import batch_keys
-from bitlens.plan import CORPUS, make_plan
-
-from .conftest import CorpusOf
-from .test_batches import SHAPES
+from bitlens.engine.plan import CORPUS, make_plan
+from tests.data.conftest import CorpusOf
+from tests.data.test_batches import SHAPES
 
 
 def _sampled(corpus: Corpus, rule: Rule, bound: int, seed: int, size: int) -> list[tuple[int, int]]:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bitlens.demo import evaluation_path, model_path
-from bitlens.demo.corpus import read_documents
-from bitlens.demo.measure import (
+from tools.demo_model.corpus import read_documents
+from tools.demo_model.measure import (
     Subject,
     bits_per_byte,
     divergence,

@@ -8,11 +8,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bitlens.demo import evaluation_path, model_path, sae_paths
-from bitlens.demo.corpus import read_documents
-from bitlens.demo.train_saes import CONTEXT, activations, cut
 from bitlens.sae.fit import check_fit, measure_fit
-from bitlens.sae.formats import load_sae
+from bitlens.sae.formats.load import load_sae
 from bitlens.sae.sae import Sae
+from tools.demo_model.corpus import read_documents
+from tools.demo_model.train_saes import CONTEXT, activations, cut
 
 BUDGET = 24 * 10**6
 """Of the whole package: what a user downloads."""

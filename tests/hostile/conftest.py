@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from bitlens import cli
-from bitlens.runner import run
-from bitlens.study import Study
-
-from .place import Case, Place
+from bitlens.config.study import Study
+from bitlens.workflows.audit.run import run
+from tests.support.hostile import Case, Place
 
 LATENTS, WIDTH = 16, 64
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from .conftest import Refused
-from .place import Case, Place, case
+from tests.hostile.conftest import Refused
+from tests.support.hostile import Case, Place, case
 
 LONG = "9" * 20
 NESTED = "noise:like=[" * 3000 + "rtn:bits=4" + "]" * 3000

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from .conftest import Refused
-from .place import Case, Command, Place, case, rewrite
+from tests.hostile.conftest import Refused
+from tests.support.hostile import Case, Command, Place, case, rewrite
 
 ORDER = "\x1b[31mRED\x1b]0;owned\x07"
 

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bitlens.report.build import build
-
-from .conftest import Refused
-from .place import Case, Command, Place, case, rewrite
+from tests.hostile.conftest import Refused
+from tests.support.hostile import Case, Command, Place, case, rewrite
 
 
 def results(name: str, said: str, change: Callable[[Path], object]) -> Case:

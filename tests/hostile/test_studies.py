@@ -2,8 +2,8 @@
 
 import pytest
 
-from .conftest import Refused
-from .place import Case, case
+from tests.hostile.conftest import Refused
+from tests.support.hostile import Case, case
 
 LAYERS = [
     f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)

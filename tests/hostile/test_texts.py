@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from .conftest import Refused
-from .place import Case, Command, Place, case
+from tests.hostile.conftest import Refused
+from tests.support.hostile import Case, Command, Place, case
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
 DEEP = "[" * 100_000

@@ -11,9 +11,9 @@ from torch.func import functional_call
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 from transformers.pytorch_utils import Conv1D
 
-import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
+from tests.support import tiny
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 

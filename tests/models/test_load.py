@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
-import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.files import fingerprint, require_safetensors
 from bitlens.models.layout import Layout
 from bitlens.models.load import _restore_buffers, load
 from bitlens.models.source import ModelSource
+from tests.support import tiny
 
 PLENTY = 1 << 33
 Folder = Callable[..., Path]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-import tiny
+from bitlens.engine.plan import TokenBatch
 from bitlens.models.layout import Layout
 from bitlens.models.rotary import length_dependent
-from bitlens.plan import TokenBatch
+from tests.support import tiny
 
 LENGTHS = [40, 33, 20, 9]
 """Some beyond the lengths the models below were first trained on, and some not."""

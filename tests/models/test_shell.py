@@ -6,9 +6,9 @@ import weakref
 import pytest
 import torch
 
-import tiny
 from bitlens.models.layout import Layout
 from bitlens.models.strip import strip
+from tests.support import tiny
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 

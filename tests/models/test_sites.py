@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-import tiny
 from bitlens.errors import BitlensError
 from bitlens.models.sites import all_sites, resolve, site
+from tests.support import tiny
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 

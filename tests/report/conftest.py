@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import results
-from bitlens.records import REFERENCE, Cell, Check, Metric, TwinRecord
+from bitlens.report.audit_results import Evidence
 from bitlens.report.build import build, page
-from bitlens.report.evidence import Evidence
-from bitlens.report.parts import Page
-from bitlens.store import Store
-
-from .inside import HOSTILE, INSIDE, SAES, inside
+from bitlens.report.page.parts import Page
+from bitlens.results.records import REFERENCE, Cell, Check, Metric, TwinRecord
+from bitlens.results.store import Store
+from tests.support import results
+from tests.support.analysis_tables import HOSTILE, INSIDE, SAES, inside
 
 __all__ = ["HOSTILE"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.evidence import Evidence
-from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import Figure, Prose, Section, Table, Tabs
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.parts import Figure, Prose, Section, Table, Tabs
 from bitlens.report.sections.attention import attention
 
 RTN = "rtn:bits=4,group=64"

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
+from bitlens.report.audit_results import Evidence
 from bitlens.report.build import page
-from bitlens.report.evidence import Evidence
-from bitlens.report.html import html
-from bitlens.report.parts import Column, Ledger, Page, Section
-
-from .conftest import HOSTILE
+from bitlens.report.page.html import html
+from bitlens.report.page.parts import Column, Ledger, Page, Section
+from tests.report.conftest import HOSTILE
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(

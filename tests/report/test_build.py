@@ -9,9 +9,9 @@ import pytest
 
 from bitlens.errors import BitlensError
 from bitlens.report import build as building
+from bitlens.report.audit_results import Evidence
 from bitlens.report.build import build, page
-from bitlens.report.evidence import Evidence
-from bitlens.report.parts import figures
+from bitlens.report.page.parts import figures
 
 
 def test_every_file_is_there(built: Path, evidence: Evidence) -> None:
@@ -57,7 +57,7 @@ def test_a_failed_write_leaves_the_old_page(built: Path, monkeypatch: pytest.Mon
     def full(source: object, target: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("bitlens.writing.os.replace", full)
+    monkeypatch.setattr("bitlens.results.files.writing.os.replace", full)
     with pytest.raises(BitlensError, match="no space left"):
         building.write(built / "report.html", b"half")
     assert (built / "report.html").read_bytes() == before

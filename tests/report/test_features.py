@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.dictionaries import Dictionary, dictionaries
-from bitlens.report.evidence import Evidence
-from bitlens.report.html import contexts_data
-from bitlens.report.markdown import markdown
-from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import (
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.html import contexts_data
+from bitlens.report.page.markdown import markdown
+from bitlens.report.page.parts import (
     Contexts,
     Details,
     Figure,
@@ -21,11 +20,11 @@ from bitlens.report.parts import (
     Tabs,
     figures,
 )
+from bitlens.report.saes import Dictionary, dictionaries
 from bitlens.report.sections import latents
 from bitlens.report.sections.features import features
-
-from .conftest import HOSTILE
-from .inside import ACTIVE
+from tests.report.conftest import HOSTILE
+from tests.support.analysis_tables import ACTIVE
 
 RTN = "rtn:bits=4,group=64"
 NOISE = f"noise:like=[{RTN}]"

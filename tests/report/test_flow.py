@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.dictionaries import Dictionary
-from bitlens.report.evidence import Evidence
-from bitlens.report.markdown import markdown
-from bitlens.report.parts import Prose, Section, Table, Tabs
+from bitlens.report.audit_results import Evidence
+from bitlens.report.page.markdown import markdown
+from bitlens.report.page.parts import Prose, Section, Table, Tabs
+from bitlens.report.saes import Dictionary
 from bitlens.report.sections.flow import CATEGORIES, flow
-from bitlens.sae import categories
+from bitlens.sae import firing_categories as categories
 
 RTN = "rtn:bits=4,group=64"
 LATE = Dictionary("late", "resid.2")

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.evidence import Evidence
-from bitlens.report.markdown import markdown
-from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import Details, Figure, Prose, Table, figures
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.markdown import markdown
+from bitlens.report.page.parts import Details, Figure, Prose, Table, figures
 from bitlens.report.sections.heads import heads
 
 RTN = "rtn:bits=4,group=64"

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.evidence import Evidence
-from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import Details, Figure, Grid, Prose, Section, Table, Tabs, figures
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.parts import Details, Figure, Grid, Prose, Section, Table, Tabs, figures
 from bitlens.report.sections.lens import lens
-
-from .conftest import CAST, HOSTILE
+from tests.report.conftest import CAST, HOSTILE
 
 RTN = "rtn:bits=4,group=64"
 

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.evidence import Evidence
-from bitlens.report.hidden import behind_cosine, copying, no_improvement
-from bitlens.report.losses import kept
-from bitlens.report.verdict import sentences
-
-from .conftest import METRICS, against_the_reference
+from bitlens.report.audit_results import Evidence
+from bitlens.report.text.hidden_damage import behind_cosine, copying, no_improvement
+from bitlens.report.text.losses import kept
+from bitlens.report.text.verdict import sentences
+from tests.report.conftest import METRICS, against_the_reference
 
 RTN = "rtn:bits=4,group=64"
 CHANGES = ("induction_change", "induction_mean_change")

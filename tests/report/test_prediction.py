@@ -8,14 +8,14 @@ import pytest
 
 from bitlens import cli
 from bitlens.errors import BitlensError
-from bitlens.insights.measured import Measured
-from bitlens.insights.prediction import PREDICTORS
+from bitlens.report.audit_results import Evidence
 from bitlens.report.build import page
-from bitlens.report.evidence import Evidence
-from bitlens.report.palette import marks
-from bitlens.report.parts import Details, Figure, Section, Table
+from bitlens.report.charts.palette import marks
+from bitlens.report.page.parts import Details, Figure, Section, Table
 from bitlens.report.sections.prediction import predicted, prediction
-from insights.made import halves, twin
+from bitlens.results.insights.measured import Measured
+from bitlens.results.insights.prediction import PREDICTORS
+from tests.support.feature_tables import halves, twin
 
 RTN = "rtn:bits=4,group=64"
 NOISE = f"noise:like=[{RTN}]"

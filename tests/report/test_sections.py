@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from bitlens.report.audit_results import Evidence
 from bitlens.report.build import page, summary
-from bitlens.report.evidence import Evidence
-from bitlens.report.markdown import markdown
-from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import Details, Figure, Ledger, Page, Panel, Prose, Table, figures
+from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.markdown import markdown
+from bitlens.report.page.parts import Details, Figure, Ledger, Page, Panel, Prose, Table, figures
 from bitlens.report.sections.compressed import compressed
 from bitlens.report.sections.layers import layers
 from bitlens.report.sections.method import method
@@ -17,8 +17,7 @@ from bitlens.report.sections.numbers import numbers
 from bitlens.report.sections.quality import quality
 from bitlens.report.sections.tails import tails
 from bitlens.report.sections.validity import validity
-
-from .conftest import CAST, HOSTILE
+from tests.report.conftest import CAST, HOSTILE
 
 RTN = "rtn:bits=4,group=64"
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bitlens.insights.measured import Measured
-from bitlens.report.evidence import Evidence
-from bitlens.report.parts import Details, Figure, Ledger, Prose, Section, Table
+from bitlens.report.audit_results import Evidence
+from bitlens.report.page.parts import Details, Figure, Ledger, Prose, Section, Table
 from bitlens.report.sections import shared as module
 from bitlens.report.sections.shared import shared
-from insights.made import twin
+from bitlens.results.insights.measured import Measured
+from tests.support.feature_tables import twin
 
 RTN, PRUNE = "rtn:bits=4,group=64", "prune:sparsity=0.5"
 

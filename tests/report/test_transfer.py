@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from bitlens.report.audit_results import Evidence
 from bitlens.report.build import page
-from bitlens.report.evidence import Evidence
-from bitlens.report.markdown import markdown
-from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import Figure, Prose, Section, Table, figures
+from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.markdown import markdown
+from bitlens.report.page.parts import Figure, Prose, Section, Table, figures
 from bitlens.report.sections.transfer import transfer
-
-from .conftest import CAST
+from tests.report.conftest import CAST
 
 RTN = "rtn:bits=4,group=64"
 

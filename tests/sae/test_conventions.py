@@ -8,8 +8,7 @@ import torch
 from bitlens.sae.conventions import better, conventions, scaled
 from bitlens.sae.fit import Fit
 from bitlens.sae.sae import TrainedOn
-
-from .small import ARCHITECTURES, activations, small_sae
+from tests.support.saes import ARCHITECTURES, activations, small_sae
 
 
 def fit(fvu: float | None) -> Fit:

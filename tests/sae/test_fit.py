@@ -10,8 +10,7 @@ from sklearn.metrics import r2_score
 from bitlens.errors import BitlensError
 from bitlens.sae.fit import Fit, FitTally, check_fit, measure_fit, tally_fit
 from bitlens.sae.sae import Sae, TrainedOn
-
-from .small import ARCHITECTURES, activations, small_sae
+from tests.support.saes import ARCHITECTURES, activations, small_sae
 
 
 def identity(width: int, **other: Any) -> Sae:

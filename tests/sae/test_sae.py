@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from bitlens.errors import BitlensError
 from bitlens.sae import sae as module
 from bitlens.sae.sae import Sae, largest
-
-from .small import ARCHITECTURES, NORMALISATIONS, activations, small_sae
+from tests.support.saes import ARCHITECTURES, NORMALISATIONS, activations, small_sae
 
 
 def by_hand(**other: Any) -> Sae:

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Sample, Texts
 from bitlens.analyses.known import ANALYSES
+from bitlens.engine.accumulators import Tally, Totals
+from bitlens.engine.activations import Pair, Reading
+from bitlens.engine.analysis import Analysis, Findings, Sample, Texts
 from bitlens.models.sites import all_sites
-from bitlens.readings import Pair, Reading
-from bitlens.records import Metric, Outcome
-from bitlens.tally import Tally, Totals
+from bitlens.results.records import Metric, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.known import ANALYSES
-from bitlens.readings import Pair
-from bitlens.records import Metric, Outcome
-from bitlens.tally import Rows, Tally, Totals
+from bitlens.engine.accumulators import Rows, Tally, Totals
+from bitlens.engine.activations import Pair
+from bitlens.engine.analysis import Analysis, Findings, Sample
+from bitlens.results.records import Metric, Outcome
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout

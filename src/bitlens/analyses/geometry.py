@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.correlation import normalised
 from bitlens.analyses.known import ANALYSES
-from bitlens.readings import Pair
-from bitlens.records import Metric, Outcome
-from bitlens.tally import Tally, Totals
+from bitlens.engine.accumulators import Tally, Totals
+from bitlens.engine.activations import Pair
+from bitlens.engine.analysis import Analysis, Findings, Sample
+from bitlens.results.records import Metric, Outcome
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout

@@ -10,15 +10,15 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Reader, Sample, Texts
 from bitlens.analyses.known import ANALYSES
 from bitlens.data.corpus import Corpus
-from bitlens.data.repeated import repeated
+from bitlens.data.repeated_tokens import repeated
+from bitlens.engine.accumulators import Tally, Totals
+from bitlens.engine.activations import Pair, Reading
+from bitlens.engine.analysis import Analysis, Findings, Reader, Sample, Texts
 from bitlens.models.sites import all_sites
-from bitlens.readings import Pair, Reading
-from bitlens.records import Metric, Outcome, Shown
-from bitlens.stats.replicates import bounds
-from bitlens.tally import Tally, Totals
+from bitlens.results.records import Metric, Outcome, Shown
+from bitlens.results.stats.replicates import bounds
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout

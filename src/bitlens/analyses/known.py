@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 from bitlens.registry import Registry
 
 if TYPE_CHECKING:
-    from bitlens.analyses.analysis import Analysis
+    from bitlens.engine.analysis import Analysis
 
-_NAMES = ("attention", "behaviour", "features", "geometry", "heads", "lens", "transfer")
+_NAMES = ("attention", "behaviour", "geometry", "heads", "lens", "transfer")
 
 ANALYSES: "Registry[Analysis]" = Registry(
-    "analysis", "bitlens.analyses", {name: f"bitlens.analyses.{name}" for name in _NAMES}
+    "analysis",
+    "bitlens.analyses",
+    {"features": "bitlens.analyses.features.analysis"}
+    | {name: f"bitlens.analyses.{name}" for name in _NAMES},
 )

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Sample, Texts
 from bitlens.analyses.known import ANALYSES
+from bitlens.engine.accumulators import Rows, Tally, Totals
+from bitlens.engine.activations import Pair, Reading
+from bitlens.engine.analysis import Analysis, Findings, Sample, Texts
 from bitlens.models.sites import all_sites
-from bitlens.readings import Pair, Reading
-from bitlens.records import Metric, Outcome, Shown
-from bitlens.tally import Rows, Tally, Totals
+from bitlens.results.records import Metric, Outcome, Shown
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.analyses.analysis import Analysis, Findings, Sample
 from bitlens.analyses.known import ANALYSES
-from bitlens.models.run import Edit
-from bitlens.readings import Pair, Positions, Reading
-from bitlens.records import Metric, Outcome
+from bitlens.engine.accumulators import Tally, Totals
+from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.analysis import Analysis, Findings, Sample
+from bitlens.models.block_runner import Edit
+from bitlens.results.records import Metric, Outcome
 from bitlens.sae.sae import Sae
-from bitlens.tally import Tally, Totals
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout

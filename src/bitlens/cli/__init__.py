@@ -15,7 +15,7 @@ from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.studies import study
 from bitlens.cli.terminal import on_terminal, say
 from bitlens.errors import BitlensError, out_of_memory
-from bitlens.home import lend_home
+from bitlens.results.files.home import lend_home
 
 REFUSED = 2
 """A mistake that the user can mend, as a shell's own."""

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.options import DEFAULT, names, setting
+from bitlens.cli.options import names, setting
 from bitlens.cli.terminal import say, show
-from bitlens.study import DEMO, Study, audit_of, refuse_absent
+from bitlens.config.study import DEFAULT, DEMO, Study, audit_of, refuse_absent
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
 DEMO_TOKENS = 16_384
@@ -96,7 +96,7 @@ def audit(
 def carry_out(study: Study, out: Path, replace: bool, keep_going: bool = False) -> None:
     """Run a study, write its report and show what was found; exit code 1 where a cell failed."""
     from bitlens.report.build import build
-    from bitlens.runner import run
+    from bitlens.workflows.audit.run import run
 
     store = run(study, out, shlex.join(["bitlens", *sys.argv[1:]]), say, keep_going, replace)
     page = build(store.root)
@@ -109,9 +109,9 @@ def carry_out(study: Study, out: Path, replace: bool, keep_going: bool = False) 
 def _show_findings(root: Path) -> int:
     """What is in doubt, the table and the findings, model by model; the number of cells that
     failed."""
-    from bitlens.report.doubts import SIGNS
-    from bitlens.report.evidence import Evidence
-    from bitlens.report.verdict import doubtful, summary_table, verdicts
+    from bitlens.report.audit_results import Evidence
+    from bitlens.report.text.doubts import SIGNS
+    from bitlens.report.text.verdict import doubtful, summary_table, verdicts
 
     evidence = Evidence.read(root)
     for model in evidence.models:

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.options import DEFAULT
 from bitlens.cli.terminal import say, show
-from bitlens.study import DEMO, audit_of, refuse_absent
+from bitlens.config.study import DEFAULT, DEMO, audit_of, refuse_absent
 
 
 def compress(
@@ -29,8 +28,8 @@ def compress(
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Write a twin as a model folder, and how it was made."""
-    from bitlens.inspection import summary
-    from bitlens.saving import save as write_folder
+    from bitlens.workflows.compress import save as write_folder
+    from bitlens.workflows.inspect import summary
 
     study = audit_of(
         model,
@@ -66,12 +65,11 @@ def inspect(
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Show what is in every matrix of a model or a checkpoint."""
-    from bitlens.compress.checkpoint import Checkpoint
-    from bitlens.inspection import of_model, of_twin
+    from bitlens.workflows.inspect import checkpoint_at, of_model, of_twin
 
     study = audit_of(
         model,
-        [Checkpoint(path=twin)] if twin else "nothing",
+        [checkpoint_at(twin)] if twin else "nothing",
         controls=(),
         revision=revision,
         dtype=dtype,

@@ -18,7 +18,7 @@ def list_(
     ] = None,
 ) -> None:
     """Show what there is to choose from."""
-    from bitlens.catalogue import TABLES, compression
+    from bitlens.workflows.catalogue import TABLES, compression
 
     if name is None:
         show(TABLES[what]())

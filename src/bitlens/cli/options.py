@@ -1,23 +1,13 @@
 """Options and arguments that several commands have, and what is said of a setting."""
 
-from dataclasses import fields
 from pathlib import Path
 from re import fullmatch
 from typing import Annotated, Any
 
 import typer
 
+from bitlens.config.study import MEANING
 from bitlens.errors import BitlensError
-from bitlens.meanings import meanings
-from bitlens.models.source import ModelSource
-from bitlens.study import Study
-
-MEANING = meanings(ModelSource) | {
-    name: " ".join((info.description or "").split()) for name, info in Study.model_fields.items()
-}
-DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(ModelSource)} | {
-    name: info.default for name, info in Study.model_fields.items()
-}
 
 
 def setting(name: str, metavar: str, **more: Any) -> Any:

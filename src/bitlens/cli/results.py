@@ -23,10 +23,10 @@ def insights(results: options.Results) -> None:
 
     And whether two twins lose the same ones, SAE by SAE. The report of the results has the charts.
     """
-    from bitlens.insights.measured import measured
-    from bitlens.insights.shared import pairs
-    from bitlens.report.evidence import Evidence
+    from bitlens.report.audit_results import Evidence
     from bitlens.report.sections import prediction, shared
+    from bitlens.results.insights.measured import measured
+    from bitlens.results.insights.shared import pairs
 
     evidence = Evidence.read(results)
     found = {model: measured(evidence.store, evidence.named(model)) for model in evidence.models}
@@ -52,9 +52,9 @@ def export(
     ] = None,
 ) -> None:
     """Write every estimate as one table."""
-    from bitlens.export import export as table_of
-    from bitlens.store import Store
-    from bitlens.writing import write
+    from bitlens.results.export import export as table_of
+    from bitlens.results.files.writing import write
+    from bitlens.results.store import Store
 
     table = table_of(Store.open(results), format)
     if out is not None:

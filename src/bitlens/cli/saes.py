@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.options import DEFAULT
 from bitlens.cli.terminal import say, show
-from bitlens.study import audit_of, refuse_absent
+from bitlens.config.study import DEFAULT, audit_of, refuse_absent
 
 FIT_TOKENS = 16_384
 """Enough for a latent that fires at one position in a thousand to be seen alive."""
@@ -34,7 +33,7 @@ def fit(
     By the variance they leave unexplained, beside what was published; where one does not fit,
     whether it belongs elsewhere. The exit code is then 1.
     """
-    from bitlens.fits import fits
+    from bitlens.workflows.check_sae import fits
 
     study = audit_of(
         model,
@@ -76,7 +75,7 @@ def repair(
 
     On calibration documents; measured on the text of the results. Writes a SAELens folder.
     """
-    from bitlens.repairs import repair_run
+    from bitlens.workflows.repair_sae import repair_run
 
     repaired = repair_run(
         results, twin, sae, out, calibration, calibration_tokens, finetune, say, trust_remote_code
@@ -152,8 +151,8 @@ def train_sae(
     Lists of widths, penalties and seeds make a folder each, trained in one pass. Writes SAELens
     folders. The same command again goes on where it stopped.
     """
-    from bitlens.grid import Grid, listed
-    from bitlens.trainings import train_saes
+    from bitlens.config.sae_grid import Grid, listed
+    from bitlens.workflows.train_sae.run import train_saes
 
     grid = Grid(
         site,
@@ -216,9 +215,9 @@ def align(
     """
     from dataclasses import asdict
 
-    from bitlens.alignments import align_folders, table
-    from bitlens.records import to_json
-    from bitlens.writing import write
+    from bitlens.results.files.writing import write
+    from bitlens.results.records import to_json
+    from bitlens.workflows.align_saes import align_folders, table
 
     found = align_folders(first, second, ceiling)
     if out is not None:

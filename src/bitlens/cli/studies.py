@@ -8,9 +8,9 @@ import typer
 from bitlens.cli import options
 from bitlens.cli.audits import carry_out
 from bitlens.cli.terminal import say, show
+from bitlens.config.sae_study import SaeStudy, load_sae_study, trains
+from bitlens.config.study import Study, load_study, refuse_absent_saes
 from bitlens.errors import BitlensError
-from bitlens.sae_study.settings import SaeStudy, load_sae_study, trains
-from bitlens.study import Study, load_study, refuse_absent_saes
 
 UNNAMED = "source code that ships with bitlens; a model that cannot read it is refused"
 """What is read where a study names no text."""
@@ -64,8 +64,8 @@ def study(
 def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:
     axes = wanted.part(only)
     if check:
-        from bitlens.outlook import absent, from_the_hub
-        from bitlens.sae_study.cost import costs
+        from bitlens.workflows.preflight import absent, from_the_hub
+        from bitlens.workflows.sae_study.cost import costs
 
         for name, values in axes.items():
             say(f"{name + ':':<14}{', '.join(map(str, values))}")
@@ -74,14 +74,14 @@ def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:
         say(f"{'not here:':<14}{', '.join(absent(wanted.study)) or 'nothing'}\n")
         show(costs(wanted, axes))
     else:
-        from bitlens.sae_study.run import run
+        from bitlens.workflows.sae_study.run import run
 
         say(f"Report: {run(wanted, only, out, say)}")
 
 
 def _show_grid(study: Study) -> None:
-    from bitlens.counted import count
-    from bitlens.outlook import absent, from_the_hub, table
+    from bitlens.results.counts import count
+    from bitlens.workflows.preflight import absent, from_the_hub, table
 
     settings = study.to_dict()
     grid = {

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bitlens.errors import BitlensError, told
-from bitlens.visible import visible
+from bitlens.errors import BitlensError, told, visible
 
 if TYPE_CHECKING:
-    from bitlens.report.parts import Table
+    from bitlens.report.page.parts import Table
 
 PLAIN = {
     **{"±": "+-", "−": "-", "–": "-", "×": "x", "·": "*", "→": "->", "≤": "<=", "≥": ">="},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from bitlens.errors import BitlensError, told
-from bitlens.foreign import open_regular, read_bytes, unreadable
+from bitlens.results.files.reading import open_regular, read_bytes, unreadable
 
 LARGEST = 1 << 30
 """Bytes of text, unpacked, that a source may hold: some 250 million tokens."""

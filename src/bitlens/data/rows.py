@@ -17,8 +17,8 @@ from bitlens.data.files import (
     too_large,
 )
 from bitlens.errors import BitlensError, told
-from bitlens.foreign import open_regular, parse_json
 from bitlens.registry import nearest
+from bitlens.results.files.reading import open_regular, parse_json
 
 _COLUMN = "text"
 _CHATS = ("messages", "conversations", "conversation", "chat")

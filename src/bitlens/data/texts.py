@@ -5,15 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitlens.counted import count
 from bitlens.data import code_prompts
 from bitlens.data.files import Document, read_folder, read_running_text
 from bitlens.data.hub import FORM, PREFIX, HubSource, read_hub
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
-from bitlens.errors import BitlensError
-from bitlens.foreign import open_regular
+from bitlens.errors import BitlensError, in_one_line
 from bitlens.registry import nearest_file
-from bitlens.visible import in_one_line
+from bitlens.results.counts import count
+from bitlens.results.files.reading import open_regular
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.utils.quantization_config import Mxfp4Config
 
 from bitlens.errors import BitlensError
-from bitlens.hub import require_answer
 from bitlens.models.explained import guarded
 from bitlens.models.files import folder_of, held, weight_files
 from bitlens.models.folder import require_model
+from bitlens.models.hub import require_answer
 from bitlens.models.source import ModelSource, name_of
 
 LARGEST = {

@@ -15,8 +15,8 @@ from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 
 from bitlens.errors import BitlensError
-from bitlens.foreign import open_regular, read_json, refuse_links, require_inside
 from bitlens.models.source import ModelSource
+from bitlens.results.files.reading import open_regular, read_json, refuse_links, require_inside
 
 _INDEX = ".safetensors.index.json"
 

@@ -9,10 +9,10 @@ from typing import Any
 from safetensors import safe_open
 
 from bitlens.errors import BitlensError
-from bitlens.foreign import read_bytes, read_json
 from bitlens.models.files import require_files, weight_files
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest_file
+from bitlens.results.files.reading import read_bytes, read_json
 
 SETTINGS = "quantization_config"
 """Where config.json announces that weights are codes."""

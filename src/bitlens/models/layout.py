@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
-from bitlens.counted import count
 from bitlens.errors import BitlensError
-from bitlens.models.block import BlockLayout, block_weights, examine, first_tensor, is_router
+from bitlens.models.block_layout import BlockLayout, block_weights, examine, first_tensor, is_router
 from bitlens.models.compute import computed
 from bitlens.models.matrices import Map
 from bitlens.models.shell import Entry, Shell
 from bitlens.models.strip import strip
+from bitlens.results.counts import count
 
 Kind = Literal["block", "router", "embedding", "unembedding", "norm", "bias", "other"]
 

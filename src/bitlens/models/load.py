@@ -38,7 +38,7 @@ from bitlens.models.layout import blocks_path
 from bitlens.models.source import ModelSource, name_of
 from bitlens.models.tensors import finite
 from bitlens.models.whole import require_complete, require_joined
-from bitlens.writing import ROOM, explained
+from bitlens.results.files.writing import ROOM, explained
 
 WEIGHTS_SHARE = 0.7
 """Of the memory allowed: models whose weights need more are swept from disk."""

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bitlens.counted import count
 from bitlens.errors import BitlensError
 from bitlens.registry import nearest
+from bitlens.results.counts import count
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bitlens.visible import in_one_line
+from bitlens.errors import in_one_line
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bitlens.counted import count
-from bitlens.insights.measured import measured
-from bitlens.report.evidence import Evidence
-from bitlens.report.html import html
-from bitlens.report.markdown import markdown
-from bitlens.report.palette import Mark, marks
-from bitlens.report.parts import Checklist, Finding, Findings, Page, Part, Section, figures
-from bitlens.report.pictures import pictures
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.html import html
+from bitlens.report.page.markdown import markdown
+from bitlens.report.page.parts import Checklist, Finding, Findings, Page, Part, Section, figures
+from bitlens.report.page.pictures import pictures
 from bitlens.report.sections.attention import attention
 from bitlens.report.sections.compressed import compressed
 from bitlens.report.sections.features import features
@@ -25,9 +23,11 @@ from bitlens.report.sections.shared import shared
 from bitlens.report.sections.tails import tails
 from bitlens.report.sections.transfer import transfer
 from bitlens.report.sections.validity import validity
-from bitlens.report.verdict import doubtful, sentences, summary_table
-from bitlens.store import inside
-from bitlens.writing import write
+from bitlens.report.text.verdict import doubtful, sentences, summary_table
+from bitlens.results.counts import count
+from bitlens.results.files.writing import write
+from bitlens.results.insights.measured import measured
+from bitlens.results.store import inside
 
 
 def build(store_path: Path) -> Path:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError
-from bitlens.sae.codes import Codes
 from bitlens.sae.sae import Sae
+from bitlens.sae.sparse_codes import Codes
 
 WORST_FVU = 0.5
 """Above this, half of what varies is not in the codes."""

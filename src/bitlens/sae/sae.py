@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from bitlens.errors import BitlensError
-from bitlens.sae.codes import Codes
+from bitlens.sae.sparse_codes import Codes
 
 Architecture = Literal["standard", "topk", "jumprelu", "gated", "seed-gated"]
 """A gated one is held as the JumpReLU one that it is, and so has a threshold. seed-gated: of an

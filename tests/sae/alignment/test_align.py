@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError
-from bitlens.records import to_json
+from bitlens.results.records import to_json
 from bitlens.sae.alignment.align import Aligned, Alignment, align
 from bitlens.sae.sae import Sae, TrainedOn
-
-from .planted import noisy, order, sae_of, unit
+from tests.support.planted_dictionaries import noisy, order, sae_of, unit
 
 WIDTH, LATENTS = 48, 240
 COMMON = unit(LATENTS, WIDTH, seed=77)

@@ -13,8 +13,7 @@ from bitlens.sae.alignment.chance import (
     random_like,
 )
 from bitlens.sae.alignment.matching import nearest
-
-from .planted import unit
+from tests.support.planted_dictionaries import unit
 
 
 def test_best_cosine_by_hand() -> None:

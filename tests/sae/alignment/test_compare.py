@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from bitlens.sae.alignment.compare import MEASURES, QUANTILES, compare, of_uniform
-
-from .planted import noisy, order, orthogonal, unit
+from tests.support.planted_dictionaries import noisy, order, orthogonal, unit
 
 
 def test_two_by_two_by_hand() -> None:

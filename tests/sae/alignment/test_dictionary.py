@@ -5,8 +5,7 @@ import torch
 
 from bitlens.errors import BitlensError
 from bitlens.sae.alignment.dictionary import dictionary
-
-from .planted import sae_of, unit
+from tests.support.planted_dictionaries import sae_of, unit
 
 
 def test_directions_are_unit_rows_of_either_side() -> None:

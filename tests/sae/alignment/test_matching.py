@@ -8,8 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from bitlens.sae.alignment import matching
 from bitlens.sae.alignment.matching import assign, nearest
-
-from .planted import noisy, order, unit
+from tests.support.planted_dictionaries import noisy, order, unit
 
 TWO = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
 OTHERS = torch.tensor([[0.8, 0.6], [0.0, 1.0]])

@@ -7,8 +7,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from bitlens.sae.alignment.procrustes import held_out, rotation
 from bitlens.seeds import generator
-
-from .planted import noisy, orthogonal, unit
+from tests.support.planted_dictionaries import noisy, orthogonal, unit
 
 
 def test_a_quarter_turn_by_hand() -> None:

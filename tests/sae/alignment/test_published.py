@@ -15,8 +15,7 @@ from bitlens.sae.alignment.published import (
     raw_alignment,
     sparsity_agreement,
 )
-
-from .planted import noisy, order, orthogonal, unit
+from tests.support.planted_dictionaries import noisy, order, orthogonal, unit
 
 
 def gaussian(n: int, width: int, seed: int) -> torch.Tensor:

@@ -7,9 +7,8 @@ import torch
 
 from bitlens.sae.repair import finetune
 from bitlens.sae.repair.finetune import trained
-from bitlens.sae.repair.steps import MAP, TRAINED, UNREPAIRED, repair
-
-from .planted import LATENTS, activations, on, sae, turned
+from bitlens.sae.repair.repair import MAP, TRAINED, UNREPAIRED, repair
+from tests.support.planted_repair import LATENTS, activations, on, sae, turned
 
 
 def test_training_helps_where_least_squares_are_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:

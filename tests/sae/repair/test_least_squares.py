@@ -9,7 +9,6 @@ import torch
 from sklearn.linear_model import Ridge
 
 from bitlens.sae.repair.activations import Activations
-from bitlens.sae.repair.error import code_error
 from bitlens.sae.repair.least_squares import (
     SHRINKAGES,
     affine,
@@ -18,10 +17,19 @@ from bitlens.sae.repair.least_squares import (
     with_map,
     with_thresholds,
 )
-from bitlens.sae.repair.steps import repair
+from bitlens.sae.repair.metrics import code_error
+from bitlens.sae.repair.repair import repair
 from bitlens.sae.sae import Sae
-
-from .planted import KINDS, LATENTS, WIDTH, activations, correlations, on, sae, turned
+from tests.support.planted_repair import (
+    KINDS,
+    LATENTS,
+    WIDTH,
+    activations,
+    correlations,
+    on,
+    sae,
+    turned,
+)
 
 
 def test_a_gain_and_an_offset_by_hand() -> None:

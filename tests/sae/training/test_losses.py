@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bitlens.sae.training import losses
+from bitlens.sae.training.config import Recipe
 from bitlens.sae.training.losses import LOSSES, Outcome, Weights, auxiliary
-from bitlens.sae.training.recipe import Recipe
 
 X = torch.tensor([[3.0, 1.0], [0.0, 2.0]])
 """With the encoder below: pre-activations (3, 1, 4, -2.5) and (0, 2, 2, 1)."""

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import altair as alt
 
-from bitlens.report.charts import beside, frame, only, pair
-from bitlens.report.depth import across
-from bitlens.report.differences import way
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.palette import Mark
-from bitlens.report.parts import (
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.charts.charts import beside, frame, only, pair
+from bitlens.report.charts.depth import across
+from bitlens.report.charts.palette import Mark
+from bitlens.report.charts.scatter import Heads, against, heads
+from bitlens.report.page.parts import (
     Column,
     Figure,
     Panel,
@@ -22,8 +22,8 @@ from bitlens.report.parts import (
     Table,
     Tabs,
 )
-from bitlens.report.scatter import Heads, against, heads
-from bitlens.report.wording import amount, figure, margin, probability
+from bitlens.report.text.differences import way
+from bitlens.report.text.numbers import amount, figure, margin, probability
 
 LEVELS = {
     "attention.entropy": "Entropy: how spread out a head's attention is",

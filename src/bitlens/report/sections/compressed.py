@@ -3,10 +3,10 @@
 import statistics
 from collections import Counter
 
-from bitlens.counted import count
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.parts import Column, Details, Ledger, Part, Prose, Table
-from bitlens.report.wording import figure, plain, size
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Table
+from bitlens.report.text.numbers import figure, plain, size
+from bitlens.results.counts import count
 
 SUMMARY = {
     "compression": False,

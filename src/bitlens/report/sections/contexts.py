@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from bitlens.report.dictionaries import Dictionary
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.parts import Contexts, Excerpt, Part, Section, Shown, Tabs
-from bitlens.report.wording import figure, plain, running
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.page.parts import Contexts, Excerpt, Part, Section, Shown, Tabs
+from bitlens.report.saes import Dictionary
+from bitlens.report.text.numbers import figure, plain, running
 
 
 def contexts(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> Iterator[Part]:

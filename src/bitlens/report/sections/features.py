@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bitlens.counted import count
-from bitlens.report.axes import words
-from bitlens.report.bars import stacked
-from bitlens.report.charts import beside, pair
-from bitlens.report.dictionaries import Dictionary, dictionaries
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.ladders import ladder, shares
-from bitlens.report.palette import CERTAINTIES, PIECES, Mark
-from bitlens.report.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.charts.axes import words
+from bitlens.report.charts.bars import stacked
+from bitlens.report.charts.charts import beside, pair
+from bitlens.report.charts.ladders import ladder, shares
+from bitlens.report.charts.palette import CERTAINTIES, PIECES, Mark
+from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.saes import Dictionary, dictionaries
 from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.flow import flow
 from bitlens.report.sections.latents import latents
-from bitlens.report.wording import figure, margin, plain
+from bitlens.report.text.numbers import figure, margin, plain
+from bitlens.results.counts import count
 
 FIT = {
     "FVU, reference": ("fvu", "reference"),

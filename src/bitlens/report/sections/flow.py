@@ -1,10 +1,10 @@
 """Do latents fire as often as before? From which category of firing rate to which they went."""
 
-from bitlens.report.dictionaries import Dictionary
-from bitlens.report.differences import tested
-from bitlens.report.evidence import Evidence
-from bitlens.report.parts import Column, Part, Prose, Section, Table, Tabs
-from bitlens.report.wording import amount, figure
+from bitlens.report.audit_results import Evidence
+from bitlens.report.page.parts import Column, Part, Prose, Section, Table, Tabs
+from bitlens.report.saes import Dictionary
+from bitlens.report.text.differences import tested
+from bitlens.report.text.numbers import amount, figure
 
 CATEGORIES = ("dead", "rare", "common", "frequent")
 CHANGED = "category_changed"

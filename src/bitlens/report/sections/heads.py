@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 
-from bitlens.counted import count
-from bitlens.report.axes import words
-from bitlens.report.charts import beside
-from bitlens.report.depth import across
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.ladders import ladder, shares
-from bitlens.report.palette import Mark
-from bitlens.report.parts import Column, Details, Figure, Part, Prose, Strip, Table
-from bitlens.report.scatter import against
-from bitlens.report.wording import amount, margin
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.charts.axes import words
+from bitlens.report.charts.charts import beside
+from bitlens.report.charts.depth import across
+from bitlens.report.charts.ladders import ladder, shares
+from bitlens.report.charts.palette import Mark
+from bitlens.report.charts.scatter import against
+from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Strip, Table
+from bitlens.report.text.numbers import amount, margin
+from bitlens.results.counts import count
 
 KINDS = {
     "induction": "Induction: attends to what followed the same token before",

@@ -5,13 +5,23 @@ from collections.abc import Iterator, Sequence
 import altair as alt
 import numpy as np
 
-from bitlens.counted import agreeing, count
-from bitlens.report.charts import beside, frame, only
-from bitlens.report.depth import across
-from bitlens.report.dictionaries import Dictionary
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.palette import CONTROL, INK, NOISE_CURVE, PIECES
-from bitlens.report.parts import Column, Details, Figure, Ledger, Panel, Part, Point, Spec, Strip
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.charts.charts import beside, frame, only
+from bitlens.report.charts.depth import across
+from bitlens.report.charts.palette import CONTROL, INK, NOISE_CURVE, PIECES
+from bitlens.report.page.parts import (
+    Column,
+    Details,
+    Figure,
+    Ledger,
+    Panel,
+    Part,
+    Point,
+    Spec,
+    Strip,
+)
+from bitlens.report.saes import Dictionary
+from bitlens.results.counts import agreeing, count
 
 HEIGHT = 240
 SAMPLE = 1500

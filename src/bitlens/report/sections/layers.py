@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from bitlens.records import Metric
-from bitlens.report.axes import words
-from bitlens.report.depth import Course, along
-from bitlens.report.evidence import Evidence
-from bitlens.report.palette import Mark
-from bitlens.report.parts import Details, Part, Prose, Tabs
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.axes import words
+from bitlens.report.charts.depth import Course, along
+from bitlens.report.charts.palette import Mark
+from bitlens.report.page.parts import Details, Part, Prose, Tabs
+from bitlens.results.records import Metric
 
 KINDS = {
     "resid": "Residual stream after the block (resid)",

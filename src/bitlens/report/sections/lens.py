@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from bitlens.counted import count
-from bitlens.report.axes import words
-from bitlens.report.depth import Course, along
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.palette import Mark
-from bitlens.report.parts import (
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.charts.axes import words
+from bitlens.report.charts.depth import Course, along
+from bitlens.report.charts.palette import Mark
+from bitlens.report.page.parts import (
     Column,
     Details,
     Figure,
@@ -19,7 +18,8 @@ from bitlens.report.parts import (
     Table,
     Tabs,
 )
-from bitlens.report.wording import margin, plain, running, token
+from bitlens.report.text.numbers import margin, plain, running, token
+from bitlens.results.counts import count
 
 CURVES = {
     "lens_kl": "KL(reference ‖ twin) of the two lenses",

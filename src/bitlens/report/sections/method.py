@@ -4,11 +4,11 @@ import json
 import re
 from typing import Any
 
-from bitlens.counted import agreeing, count
-from bitlens.report.axes import words
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.parts import Column, Command, Details, Facts, Part, Prose, Section, Table
-from bitlens.report.wording import size
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.charts.axes import words
+from bitlens.report.page.parts import Column, Command, Details, Facts, Part, Prose, Section, Table
+from bitlens.report.text.numbers import size
+from bitlens.results.counts import agreeing, count
 
 NAMED = 6
 """So many metrics are named beside a reason."""

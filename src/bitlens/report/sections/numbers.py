@@ -1,7 +1,7 @@
 """Where is every number? All estimates with interval, intact, chance and control."""
 
-from bitlens.report.evidence import Evidence, Row
-from bitlens.report.parts import Column, Details, Ledger, Part, Prose, Value
+from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Value
 
 TEXT = ("model", "compression", "analysis", "metric", "site", "item")
 NUMBERS = (

@@ -4,23 +4,12 @@ from collections.abc import Mapping
 
 import altair as alt
 
-from bitlens.insights.duan import COLUMNS, recipe
-from bitlens.insights.measured import Measured, Twin
-from bitlens.insights.prediction import (
-    BASELINE,
-    ERROR,
-    LOGISTIC,
-    PREDICTORS,
-    SURVIVAL,
-    Prediction,
-    Score,
-    predict,
-)
-from bitlens.report.charts import HEIGHT, beside, channels, frame, only
-from bitlens.report.depth import across
-from bitlens.report.evidence import Evidence
-from bitlens.report.palette import CONTROL, INK, Mark
-from bitlens.report.parts import (
+from bitlens.errors import visible
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.charts import HEIGHT, beside, channels, frame, only
+from bitlens.report.charts.depth import across
+from bitlens.report.charts.palette import CONTROL, INK, Mark
+from bitlens.report.page.parts import (
     Column,
     Details,
     Figure,
@@ -32,8 +21,19 @@ from bitlens.report.parts import (
     Strip,
     Table,
 )
-from bitlens.report.wording import figure, margin, plain
-from bitlens.visible import visible
+from bitlens.report.text.numbers import figure, margin, plain
+from bitlens.results.insights.duan import COLUMNS, recipe
+from bitlens.results.insights.measured import Measured, Twin
+from bitlens.results.insights.prediction import (
+    BASELINE,
+    ERROR,
+    LOGISTIC,
+    PREDICTORS,
+    SURVIVAL,
+    Prediction,
+    Score,
+    predict,
+)
 
 Found = dict[str, tuple[Twin, Prediction]]
 """By compression, at the first seed."""

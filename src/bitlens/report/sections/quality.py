@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bitlens.report.charts import beside
-from bitlens.report.evidence import Evidence
-from bitlens.report.frontier import KEY, against_bits, bits_of
-from bitlens.report.palette import Mark
-from bitlens.report.parts import Figure, Panel, Part, Prose, Strip
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.charts import beside
+from bitlens.report.charts.frontier import KEY, against_bits, bits_of
+from bitlens.report.charts.palette import Mark
+from bitlens.report.page.parts import Figure, Panel, Part, Prose, Strip
 
 METRICS = ("behaviour.kl", "behaviour.perplexity_ratio", "behaviour.same_top")
 

@@ -4,21 +4,11 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from bitlens.counted import agreeing, count
-from bitlens.insights.measured import Measured
-from bitlens.insights.shared import (
-    THRESHOLDS,
-    Interval,
-    Overlap,
-    Shared,
-    foremost,
-    pairs,
-    with_noise,
-)
-from bitlens.report.charts import beside, frame, only
-from bitlens.report.evidence import Evidence
-from bitlens.report.palette import CONTROL, Mark
-from bitlens.report.parts import (
+from bitlens.errors import visible
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.charts import beside, frame, only
+from bitlens.report.charts.palette import CONTROL, Mark
+from bitlens.report.page.parts import (
     Column,
     Details,
     Figure,
@@ -31,8 +21,18 @@ from bitlens.report.parts import (
     Strip,
     Table,
 )
-from bitlens.report.wording import figure, margin, plain
-from bitlens.visible import visible
+from bitlens.report.text.numbers import figure, margin, plain
+from bitlens.results.counts import agreeing, count
+from bitlens.results.insights.measured import Measured
+from bitlens.results.insights.shared import (
+    THRESHOLDS,
+    Interval,
+    Overlap,
+    Shared,
+    foremost,
+    pairs,
+    with_noise,
+)
 
 MOST = 15
 """Pairs of a chart at most."""

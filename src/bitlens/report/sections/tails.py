@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from bitlens.records import Metric
-from bitlens.report.charts import beside
-from bitlens.report.evidence import Evidence
-from bitlens.report.ladders import ladder
-from bitlens.report.palette import Mark
-from bitlens.report.parts import Figure, Part, Strip
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.charts import beside
+from bitlens.report.charts.ladders import ladder
+from bitlens.report.charts.palette import Mark
+from bitlens.report.page.parts import Figure, Part, Strip
+from bitlens.results.records import Metric
 
 LADDERS = {
     "behaviour.kl": "KL divergence by percentile",

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bitlens.report.charts import beside
-from bitlens.report.dictionaries import Dictionary
-from bitlens.report.evidence import Evidence
-from bitlens.report.frontier import against_bits, bits_of
-from bitlens.report.palette import Mark
-from bitlens.report.parts import Column, Figure, Part, Prose, Section, Strip, Table
-from bitlens.report.splices import find, spliced
-from bitlens.report.wording import margin
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.charts import beside
+from bitlens.report.charts.frontier import against_bits, bits_of
+from bitlens.report.charts.palette import Mark
+from bitlens.report.page.parts import Column, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.saes import Dictionary
+from bitlens.report.text.numbers import margin
+from bitlens.report.text.splices import find, spliced
 
 RECOVERED = "transfer.loss_recovered"
 TITLES = (

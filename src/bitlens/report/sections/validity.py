@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from bitlens.counted import agreeing, count
-from bitlens.report.doubts import checks, titled
-from bitlens.report.evidence import Evidence
-from bitlens.report.parts import Checklist, Column, Details, Part, Prose, Table
+from bitlens.report.audit_results import Evidence
+from bitlens.report.page.parts import Checklist, Column, Details, Part, Prose, Table
+from bitlens.report.text.doubts import checks, titled
+from bitlens.results.counts import agreeing, count
 
 
 def validity(evidence: Evidence) -> tuple[Part, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.records import Metric
+from bitlens.results.records import Metric
 from bitlens.sae.alignment.chance import best_cosine, best_cosine_quantile, mutual_pairs
 from bitlens.sae.alignment.matching import assign, nearest
 from bitlens.sae.alignment.procrustes import held_out

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitlens.stats.intervals import student
+from bitlens.results.stats.intervals import student
 
 Apart = Sequence[frozenset[Hashable]]
 """What went into each pair."""

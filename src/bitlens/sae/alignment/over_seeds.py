@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from bitlens.results.stats.intervals import student
 from bitlens.sae.alignment.over_pairs import OverPairs
-from bitlens.stats.intervals import student
 
 Crossed = Mapping[tuple[int, ...], float]
 """A number for every seed, or for every pair of seeds."""

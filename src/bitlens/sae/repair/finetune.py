@@ -7,7 +7,7 @@ import torch
 
 from bitlens import seeds
 from bitlens.sae.repair.activations import Activations
-from bitlens.sae.repair.error import code_error, feature_variance
+from bitlens.sae.repair.metrics import code_error, feature_variance
 from bitlens.sae.sae import Sae
 
 BATCH, STEPS, RATE, EVERY, PATIENCE = 1024, 600, 1e-3, 50, 3

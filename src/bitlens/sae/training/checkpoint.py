@@ -12,10 +12,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from bitlens.errors import told
-from bitlens.foreign import open_regular
-from bitlens.schema import damaged
-from bitlens.seal import sealed, unsealed
-from bitlens.writing import write
+from bitlens.models.checksums import sealed, unsealed
+from bitlens.results.files.reading import open_regular
+from bitlens.results.files.writing import write
+from bitlens.results.schema import damaged
 
 FILE = "checkpoint.safetensors"
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from bitlens.sae.sae import largest
-from bitlens.sae.training.recipe import Recipe
+from bitlens.sae.training.config import Recipe
 
 Weights = dict[str, Tensor]
 """`w_enc` `[width, latents]`, `b_enc` `[latents]`, `w_dec` `[latents, width]`, `b_dec` `[width]`;

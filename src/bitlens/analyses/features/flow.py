@@ -1,0 +1,52 @@
+"""Do latents fire as often in the twin? The flow between dead, rare, common and frequent ones."""
+
+import numpy as np
+
+from bitlens.analyses.features.survival import BOTH, Sums, replicated
+from bitlens.engine.analysis import Findings
+from bitlens.results.records import Metric, Outcome, Shown
+from bitlens.results.stats.firings import FIRINGS, repeatedly
+from bitlens.sae.firing_categories import CATEGORIES, categories
+from bitlens.sae.firing_categories import flow as counts
+
+FLOW = "flow"
+"""The table of how many latents went from which category to which."""
+CHANGED = Metric(
+    "category_changed",
+    "What share of the latents that fire ten times or more in either model are of another category "
+    "in the twin: dead, rare (below 1 % of positions, or fewer than ten times), common, or "
+    "frequent (a half or more)?",
+    "share",
+    "higher",
+    0.0,
+    "logit",
+)
+
+
+def flow(sums: Sums, site: str) -> Findings:
+    """One row a pair of categories, and the share of latents that change theirs.
+
+    Latents that fire seldom in both models are counted in the table and change no share. Rates do
+    not see which positions they are of, so that chance is not told.
+    """
+    label, size = sums.label, len(CATEGORIES)
+    before, after = (sums.value(f"fired_{who}") for who in BOTH)
+    found = counts(before, after, int(sums.count[0, 0]))
+    columns = {
+        "sae": [label] * size**2,
+        "site": [site] * size**2,
+        "reference": np.repeat(CATEGORIES, size),
+        "twin": np.tile(CATEGORIES, size),
+        "latents": found.ravel(),
+    }
+    return [*replicated(sums, _changed), Shown(FLOW, columns)]
+
+
+def _changed(sums: Sums) -> list[Outcome]:
+    often = np.any([repeatedly(sums.value(f"fired_{who}")) for who in BOTH], axis=0)
+    if not often.any():
+        return [Outcome(CHANGED.name, None, sums.label, reason=f"no latent fires {FIRINGS} times")]
+    before, after = (
+        categories(sums(f"fired_{who}", np.flatnonzero(often)), sums.count) for who in BOTH
+    )
+    return [Outcome(CHANGED.name, (before != after).mean(axis=1), sums.label)]

@@ -1,0 +1,86 @@
+"""What of single features is shown: a row each, and where some of them fire most."""
+
+from typing import Any
+
+import numpy as np
+
+from bitlens.analyses.features.survival.correlations import Agreement
+from bitlens.analyses.features.survival.metrics import DAMAGED, SURVIVED
+from bitlens.analyses.features.survival.sums import BOTH, Sums
+from bitlens.results.records import Shown
+
+PLACES = "places"
+"""The table of where shown features fire most, from which their contexts are made."""
+MOST_DAMAGED, ACROSS, TWIN_ONLY = 10, 10, 4
+"""How many features of each kind are shown."""
+
+
+def table(
+    sums: Sums,
+    site: str,
+    features: np.ndarray,
+    only: np.ndarray,
+    alike: Agreement,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> Shown:
+    """One row a feature of either model."""
+    latent = np.concatenate([features, only])
+    fired = {who: sums.value(f"fired_{who}")[latent] for who in BOTH}
+    both = sums.value("both")[latent]
+    r, n = alike.r[0], sums.count[0, 0]
+    state = np.select([r > SURVIVED, r >= DAMAGED], ["survived", "degraded"], "damaged")
+    sure = np.select([low > SURVIVED, high <= SURVIVED], ["survived", "lost"], "undecided")
+
+    def known(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([values, np.full(len(only), np.nan)])
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = {
+            "sae": [sums.label] * len(latent),
+            "site": [site] * len(latent),
+            "latent": latent,
+            "state": np.concatenate([state, np.full(len(only), "twin only")]),
+            "sure": np.concatenate([sure, np.full(len(only), "undecided")]),
+            "r": known(r),
+            "r_low": known(low),
+            "r_high": known(high),
+            "gain": known(alike.gain[0]),
+            "offset": known(alike.offset[0]),
+            "concordance": known(alike.concordance[0]),
+            "rate_reference": fired["reference"] / n,
+            "rate_twin": fired["twin"] / n,
+            "lost": 1 - both / fired["reference"],
+            "new": 1 - both / fired["twin"],
+            "f1": 2 * both / (fired["reference"] + fired["twin"]),
+            "peak_reference": sums.top("reference")[0][latent, 0],
+            "peak_twin": sums.top("twin")[0][latent, 0],
+            "mean_reference": sums.value("sum_reference")[latent] / n,
+        }
+    return Shown("features", columns)
+
+
+def places(sums: Sums, site: str, features: np.ndarray, only: np.ndarray, r: np.ndarray) -> Shown:
+    """Where the features that the report shows fire most, in either model."""
+    latent = shown(features, only, r, sums.rates["twin"])
+    columns: dict[str, list[Any]] = {n: [] for n in ("sae", "site", "latent", "found", "position")}
+    for who in BOTH:
+        values, tops = sums.top(who)
+        for one in latent.tolist():
+            positions = tops["position"][one][np.isfinite(values[one])].tolist()
+            columns["position"] += positions
+            columns["latent"] += [one] * len(positions)
+            columns["found"] += [who] * len(positions)
+    columns["sae"] = [sums.label] * len(columns["latent"])
+    columns["site"] = [site] * len(columns["latent"])
+    return Shown(PLACES, columns)
+
+
+def shown(features: np.ndarray, only: np.ndarray, r: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """Which features are worth a reader's look? The most damaged, some from every tenth of the
+    rest, and those that fire most in the twin only."""
+    order = features[np.argsort(r, kind="stable")]
+    damaged, rest = order[:MOST_DAMAGED], order[MOST_DAMAGED:]
+    across = rest[np.linspace(0, len(rest) - 1, min(ACROSS, len(rest))).astype(int)]
+    new = only[np.argsort(-rate[only], kind="stable")][:TWIN_ONLY]
+    return np.concatenate([damaged, across, new])

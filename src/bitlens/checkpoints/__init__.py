@@ -1,7 +1,0 @@
-"""Quantized, pruned and fine-tuned checkpoints as twins of a reference; one format a file."""
-
-from bitlens.checkpoints.checkpoint import Checkpoint, Stored
-from bitlens.checkpoints.open import open_checkpoint
-from bitlens.checkpoints.same import require_same
-
-__all__ = ["Checkpoint", "Stored", "open_checkpoint", "require_same"]

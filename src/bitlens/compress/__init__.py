@@ -1,5 +1,0 @@
-"""Ways to make a twin, one a file; `compression.COMPRESSIONS` knows where each is."""
-
-from bitlens.compress.text import format, parse
-
-__all__ = ["format", "parse"]

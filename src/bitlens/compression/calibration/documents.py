@@ -1,0 +1,162 @@
+"""On which documents are compressions calibrated, and did the evaluation read them too?"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from bitlens.compression import format
+from bitlens.compression.calibration.cache import Kept, folder_of
+from bitlens.compression.calibration.cache_key import made_by
+from bitlens.compression.calibration.pipeline import Wanted, calibrate, work
+from bitlens.compression.compression import Compression
+from bitlens.data.contamination import overlap
+from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
+from bitlens.data.texts import read_texts
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.models.load import Loaded
+from bitlens.results.counts import count
+from bitlens.results.records import CALIBRATION, Check
+
+
+def calibrated(compression: Compression) -> Compression | None:
+    """Which compression must be calibrated for this one? Itself, of noise what it is matched to;
+    None where no data is needed."""
+    compression = getattr(compression, "like", compression)
+    return compression if compression.needs else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationTexts:
+    """Which texts compressions are calibrated on, and how they are read."""
+
+    source: str | None
+    """A file or `hf:` dataset; None where nobody named one."""
+    context: int
+    """Tokens a window."""
+    bos: Bos
+    tokens: int
+    """At most so many; 0: all."""
+    allow_overlap: bool = False
+    """Whether they may share documents with the evaluation."""
+
+    def read(self, asking: Compression, loaded: Loaded, layout: Layout, seed: int) -> Corpus:
+        """The documents as the model reads them. BitlensError where none are named."""
+        if self.source is None:
+            raise BitlensError(
+                f"{format(asking)} is calibrated, and no calibration documents are named.",
+                "documents like those the model is for, apart from those it is measured on.",
+                "--calibration FILE",
+            )
+        tokens = self.tokens or None
+        texts = read_texts(self.source)
+        corpus = make_corpus(texts, loaded.tokenizer, self.context, self.bos, tokens, seed)
+        check_vocabulary(corpus, layout.vocabulary)
+        return corpus
+
+
+def read_for_calibration(corpus: Corpus) -> str:
+    """What calibrated methods read, for the page."""
+    return (
+        f"Calibrated compressions read {count(corpus.n_documents, 'document')} of "
+        f"{corpus.name}, {corpus.n_tokens:,} tokens (sha256 {corpus.token_hash[:12]})."
+    )
+
+
+def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Check:
+    """Are the two apart? An error where they are not and should be."""
+    shared = overlap(calibration, evaluation)
+    name = "calibration and evaluation are apart"
+    if not shared.names:
+        return Check(
+            name,
+            True,
+            f"{calibration.name} ({calibration.n_tokens:,} tokens) against {evaluation.name}: no "
+            f"document has a tenth or more in shared runs of {shared.run} tokens"
+            + (f"; {shared.passing} share less (licences, say)" if shared.passing else ""),
+            bears_on=CALIBRATION,
+        )
+    found = (
+        f"{len(shared.names)} of {evaluation.n_documents} evaluation documents "
+        f"({shared.share:.0%}) share a tenth or more of their tokens, in runs of {shared.run}, "
+        "with the calibration documents"
+    )
+    if not allowed:
+        raise BitlensError(
+            f"{found}, the first {shared.names[0]}.",
+            "calibration documents that are not evaluated: what was calibrated on them looks "
+            "better than it is.",
+            "another --calibration FILE or --text, or --allow overlap in an audit "
+            "where this is intended.",
+        )
+    return Check(name, False, f"{found}, which was allowed", bears_on=CALIBRATION)
+
+
+def about_size(corpus: Corpus, layout: Layout, names: Collection[str]) -> Check:
+    """Is there a token for every input column of the matrices of these names? With fewer, second
+    moments have directions that nothing was seen of."""
+    columns = {example.name: example.weight.shape[-1] for example in layout.examples()}
+    widths = {name: width for name, width in columns.items() if name in names}
+    widest = max(widths, key=widths.__getitem__)
+    enough = corpus.n_tokens >= widths[widest]
+    detail = (
+        f"calibrated on {corpus.n_tokens:,} tokens of {corpus.name}; {widest}, the widest matrix, "
+        f"has {widths[widest]:,} input columns"
+    )
+    if not enough:
+        detail += ": how its inputs go together cannot be known from fewer tokens than columns"
+    return Check("enough calibration tokens", enough, detail, bears_on=CALIBRATION)
+
+
+def wanted(
+    layout: Layout,
+    loaded: Loaded,
+    compressions: Iterable[tuple[Compression, Sequence[str]]],
+    corpus: Corpus,
+    seed: int,
+) -> dict[str, Wanted]:
+    """The twins that have to be calibrated, by their text; each with the folder it is kept in.
+    `compressions` come with the names of the matrices they take."""
+    found = {}
+    shapes = {example.name: tuple(example.weight.shape) for example in layout.examples()}
+    for compression, targets in compressions:
+        made = made_by(
+            layout,
+            loaded,
+            seed,
+            compression=format(compression),
+            targets=sorted(targets),
+            calibration=corpus.token_hash,
+        )
+        record = {**made, "model": loaded.name, "calibration name": corpus.name}
+        kept = Kept(folder_of(made), shapes)
+        found[format(compression)] = Wanted(compression, frozenset(targets), kept, record)
+    return found
+
+
+def make(
+    layout: Layout,
+    twins: dict[str, Wanted],
+    corpus: Corpus,
+    batch_tokens: int,
+    seed: int,
+    memory: int,
+    say: Callable[[str], None],
+) -> dict[str, BitlensError]:
+    """Calibrate what is not kept yet; which twins failed, and why."""
+    for text, twin in twins.items():
+        for part, why in twin.kept.faults.items():
+            say(f"{text}: {part} of {twin.kept.folder} is made again: {why}.")
+    missing = [text for text, twin in twins.items() if not twin.kept.complete]
+    if not missing:
+        return {}
+    say(
+        f"Calibrating {', '.join(missing)} on {count(corpus.n_documents, 'document')} of "
+        f"{corpus.name}, {corpus.n_tokens:,} tokens."
+    )
+    total = work(layout, twins, corpus)
+    with tqdm(
+        desc="calibration", unit=" tokens", unit_scale=True, total=total, disable=None
+    ) as bar:
+        return calibrate(layout, twins, corpus, batch_tokens, seed, memory, bar.update)

@@ -1,0 +1,272 @@
+"""GGUF: one file with the weights in blocks, read into the reference's own architecture."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import hf_hub_download
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+
+from bitlens.compression.checkpoints.blocks import stand_for
+from bitlens.compression.checkpoints.checkpoint import (
+    Checkpoint,
+    Request,
+    Stored,
+    library,
+    ordinary,
+)
+from bitlens.compression.checkpoints.gguf_header import require_whole_header
+from bitlens.compression.checkpoints.gguf_settings import says, take_settings
+from bitlens.compression.checkpoints.pretrained import load_whole
+from bitlens.compression.checkpoints.same import REMEDY, other_settings, require_tokens
+from bitlens.compression.checkpoints.second_reading import DIFFERENCE
+from bitlens.compression.checkpoints.stored import dequantized, find, restored
+from bitlens.errors import BitlensError
+from bitlens.models.explained import guarded
+from bitlens.models.hub import require_answer
+from bitlens.models.load import Loaded
+from bitlens.results.files.reading import open_regular
+
+WRITTEN_AS = {"mistral": "llama", "gemma3_text": "gemma3", "cohere": "command-r"}
+"""Architectures that the format calls by another's name."""
+
+READ_AS = {"mistral": "llama"}
+"""Those whose tensors transformers reads only under the other's name."""
+
+SIZES = {
+    "block_count": "num_hidden_layers",
+    "embedding_length": "hidden_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "expert_count": "num_experts",
+}
+"""What a file says about its shapes, and what the reference's configuration calls it."""
+
+EXPERTS = {"gate_up_proj": ("gate", "up"), "down_proj": ("down",)}
+
+SUBGROUPS = {"Q2_K": 16, "Q3_K": 16, "Q4_K": 32, "Q5_K": 32, "Q6_K": 16}
+"""Weights that share a scale, where that is less than a block."""
+
+
+def open_file(request: Request) -> Checkpoint:
+    """The file's weights, dequantized, in ordinary matrices.
+
+    The file does not hold the whole configuration: the rest of it is the reference's. Rows that
+    llama.cpp reorders are put back.
+    """
+    gguf = library("gguf", "gguf", needed_for="A .gguf file")
+    if request.run == "kernels":
+        raise BitlensError(
+            f"{request.source.name}: run=kernels, but GGUF files are read as ordinary matrices.",
+            "run=weights.",
+            f"checkpoint:{request.source.name}",
+        )
+    reference, path = request.reference, _file(request)
+    reader = _reader(gguf, path)
+    tokens = _require_same(reference, path.name, reader)
+    config, read_as = _configurations(reference, path.name, reader)
+    model = load_whole(
+        request,
+        AutoModelForCausalLM,
+        name=str(path.parent),
+        gguf_file=path.name,
+        config=read_as,
+        dtype=torch.float32,
+    )
+    stored = _described(gguf, reader, find(reference.model, model), read_as, path.name)
+    if read_as is not config:
+        model = dequantized(type(reference.model), config, stored, torch.float32, request.device)
+        stored = restored(model, stored)
+    notes = [
+        f"{path.name} says only part of its model's settings; the rest are those of"
+        f" {reference.name}.",
+        f"{'Its tokens were compared' if tokens else 'It has no tokens'}; the tokenizer of"
+        f" {reference.name} is used.",
+    ]
+    with open_regular(path) as file:
+        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return Checkpoint(
+        path.name,
+        f"{_kind(gguf, reader)} gguf",
+        False,
+        model,
+        reference.tokenizer,
+        fingerprint,
+        stored,
+        tuple(notes),
+        own_settings=other_settings(reference.model.config, config),
+    )
+
+
+def _file(request: Request) -> Path:
+    """The file itself, from the hub where its name is `owner/name/file.gguf`."""
+    name = request.source.name
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    parts = name.split("/")
+    if len(parts) > 2 and not name.startswith((".", "/", "~")) and not Path(parts[0]).is_dir():
+        repository, file = "/".join(parts[:2]), "/".join(parts[2:])
+        revision = request.source.revision
+        guarded(request.source, lambda: require_answer(repository, file, revision))
+        return Path(
+            guarded(request.source, lambda: hf_hub_download(repository, file, revision=revision))
+        )
+    raise BitlensError(
+        f"There is no file {name}.",
+        "a .gguf file, or of a hub repository owner/name/file.gguf.",
+        "check the spelling.",
+    )
+
+
+def _reader(gguf: Any, path: Path) -> Any:
+    require_whole_header(path)
+    try:
+        return gguf.GGUFReader(path)
+    except (ValueError, IndexError, KeyError, OverflowError, TypeError, OSError) as error:
+        raise BitlensError(
+            f"{path.name} cannot be read as GGUF: {type(error).__name__}: {error}.",
+            "a whole GGUF file of version 2 or 3.",
+            "compare its size with the original's and fetch it again.",
+        ) from error
+
+
+def _require_same(reference: Loaded, name: str, reader: Any) -> bool:
+    """Raises with the first difference from the reference; whether there were tokens to compare."""
+    config = reference.model.config.get_text_config()
+    architecture = str(says(reader, "general.architecture"))
+    expected = WRITTEN_AS.get(config.model_type, config.model_type)
+    if _plain(architecture) != _plain(expected):
+        raise BitlensError(
+            f"{name} is a {architecture}, {reference.name} a {config.model_type}.",
+            "two models of one architecture.",
+            REMEDY,
+        )
+    if config.model_type == "gpt_neox":
+        raise BitlensError(
+            f"{name} is a GPT-NeoX: transformers reads no GGUF files of that architecture.",
+            "one that it reads: llama, mistral, qwen2, qwen3, qwen3_moe, gpt2, gemma2, ...",
+            "the same quantization as bitlens makes it (bitlens list compressions), or another"
+            " format.",
+        )
+    for key, setting in SIZES.items():
+        found, own = says(reader, f"{architecture}.{key}"), getattr(config, setting, None)
+        if found is not None and own is not None and found != own:
+            raise BitlensError(
+                f"{name} says {key} is {found}, in {reference.name} {setting} is {own}.",
+                "two models of one architecture and size.",
+                REMEDY,
+            )
+    sizes = {t.name: [int(n) for n in reversed(t.shape)] for t in reader.tensors}
+    shape = [config.vocab_size, config.hidden_size]
+    if sizes.get("token_embd.weight") != shape:
+        raise BitlensError(
+            f"token_embd.weight is of shape {sizes.get('token_embd.weight')} in {name}, of shape"
+            f" {shape} in {reference.name}.",
+            "two models of one vocabulary.",
+            REMEDY,
+        )
+    tokens = says(reader, "tokenizer.ggml.tokens")
+    if tokens:
+        added = reference.tokenizer.added_tokens_decoder
+        spaced = {number for number, token in added.items() if not token.special}
+        require_tokens(reference, name, tokens, spaced)
+    return bool(tokens)
+
+
+def _plain(architecture: str) -> str:
+    return architecture.replace("_", "").replace("-", "")
+
+
+def _configurations(
+    reference: Loaded, name: str, reader: Any
+) -> tuple[PreTrainedConfig, PreTrainedConfig]:
+    """The twin's, and the one under which transformers reads the file."""
+    config = ordinary(reference.model.config)
+    take_settings(config.get_text_config(), name, reader)
+    if any(tensor.name == "output.weight" for tensor in reader.tensors):
+        # Read as tied, the file's own unembedding would be dropped.
+        config.tie_word_embeddings = False
+    written = READ_AS.get(config.model_type)
+    if written is None:
+        return config, config
+    given = config.to_dict()
+    for key in ("model_type", "architectures", "transformers_version"):
+        given.pop(key, None)
+    return config, AutoConfig.for_model(written, **given)
+
+
+def _described(
+    gguf: Any, reader: Any, stored: Mapping[str, Stored], config: PreTrainedConfig, file: str
+) -> dict[str, Stored]:
+    """With the type in which the file holds each. One matrix of each kind and type is read a
+    second time, and refused where the numbers are not the same."""
+    tried = set()
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    written = str(says(reader, "general.architecture"))
+    architecture = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == written)
+    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
+    described = {}
+    for name, entry in stored.items():
+        leaf = name.rpartition(".")[2]
+        if leaf in EXPERTS:
+            block = re.search(r"\.(\d+)\.", name)
+            parts = [f"blk.{block[1]}.ffn_{part}_exps.weight" for part in EXPERTS[leaf] if block]
+        else:
+            parts = [str(names.get_name(name, try_suffixes=(".weight", ".bias")))]
+        found = [tensors[part] for part in parts if part in tensors]
+        if not found and leaf == "weight":
+            # A tied unembedding is stored once, as the embedding.
+            found = [tensors["token_embd.weight"]]
+        described[name] = replace(entry, **_type(gguf, found))
+        kind = (re.sub(r"\d+", "", name), described[name].format)
+        if kind not in tried and entry.weight().ndim > 1:
+            _require_numbers(file, name, described[name], found)
+        tried.add(kind)
+    return described
+
+
+def _require_numbers(file: str, name: str, stored: Stored, tensors: list[Any]) -> None:
+    """Are these the numbers of the file, in whatever order? llama.cpp reorders rows."""
+    parts = []
+    for tensor in tensors:
+        shape = tuple(int(n) for n in reversed(tensor.shape))
+        parts.append(stand_for(tensor.tensor_type.name, tensor.data, shape))
+    if any(part is None for part in parts):
+        return
+    own = np.sort(np.concatenate([part.ravel() for part in parts if part is not None]))
+    theirs = np.sort(stored.weight().cpu().numpy().ravel())
+    if own.shape != theirs.shape or np.linalg.norm(own - theirs) > DIFFERENCE * np.linalg.norm(own):
+        raise BitlensError(
+            f"{name} ({stored.format}) is not what its blocks in {file} stand for.",
+            "one meaning of what is stored: a library that knows this type.",
+            "another version of gguf or transformers, or the model in another type.",
+        )
+
+
+def _type(gguf: Any, tensors: list[Any]) -> dict[str, Any]:
+    formats = sorted({t.tensor_type.name for t in tensors})
+    block = min(gguf.GGML_QUANT_SIZES[t.tensor_type][0] for t in tensors)
+    bits = 8 * sum(int(t.n_bytes) for t in tensors) / sum(int(t.n_elements) for t in tensors)
+    group = SUBGROUPS.get(formats[0], block)
+    return {"bits": bits, "format": " and ".join(formats), "group": group if block > 1 else 0}
+
+
+def _kind(gguf: Any, reader: Any) -> str:
+    """The mixture of types as its maker called it, or else the type of most weights."""
+    file_type = says(reader, "general.file_type")
+    if file_type is not None:
+        try:
+            return gguf.LlamaFileType(file_type).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+        except ValueError:
+            pass  # a type newer than the library
+    weights: Counter[str] = Counter()
+    for tensor in reader.tensors:
+        weights[tensor.tensor_type.name] += int(tensor.n_elements)
+    return weights.most_common(1)[0][0]

@@ -1,0 +1,203 @@
+"""Which format is this checkpoint in? Found out from its own files, and read accordingly."""
+
+import importlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from bitlens.compression.checkpoints import gguf, hqq, modelopt, plain
+from bitlens.compression.checkpoints.checkpoint import (
+    Checkpoint,
+    Found,
+    Request,
+    ordinary,
+    quantization,
+)
+from bitlens.compression.checkpoints.held import Held
+from bitlens.compression.checkpoints.pretrained import folder
+from bitlens.compression.checkpoints.same import other_settings, require_same
+from bitlens.compression.checkpoints.second_reading import require_agreement
+from bitlens.compression.checkpoints.stored import dequantized, restored
+from bitlens.compression.methods.checkpoint import Checkpoint as Settings
+from bitlens.errors import BitlensError, told
+from bitlens.models.configuration import configuration
+from bitlens.models.explained import guarded
+from bitlens.models.files import fingerprint, folder_of
+from bitlens.models.folder import require_announced
+from bitlens.models.load import Loaded, require_finite
+from bitlens.models.source import ModelSource, name_of
+
+READERS = {
+    "bitsandbytes": "bnb",
+    "bitsandbytes_4bit": "bnb",
+    "bitsandbytes_8bit": "bnb",
+    "gptq": "gptq",
+    "awq": "gptq",
+    "compressed-tensors": "compressed",
+    "hqq": "hqq",
+    "torchao": "torchao",
+    "modelopt": "modelopt",
+    "mxfp4": "mxfp4",
+    None: "plain",
+}
+"""By quant_method in config.json, the module of this package that reads it."""
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+
+
+def open_checkpoint(
+    settings: Settings, reference: Loaded, trust_remote_code: bool = False
+) -> Checkpoint:
+    """The checkpoint as a twin of the reference.
+
+    Architecture, vocabulary, shapes and tokens are compared before any weight is read. Raises
+    BitlensError for the first difference, for a format that cannot be read, for a library that
+    is not installed, and for weights that are no numbers.
+    """
+    path = os.path.expanduser(settings.path)
+    source = ModelSource(path, settings.revision, trust_remote_code=trust_remote_code)
+    request = Request(source, settings.run, reference)
+    try:
+        checkpoint = gguf.open_file(request) if path.endswith(".gguf") else _open_folder(request)
+        for name, entry in checkpoint.stored.items():
+            require_finite(source, name, entry.weight())
+    except BitlensError:
+        raise
+    except Exception as error:
+        # Nine libraries read what somebody else wrote: there is no list of what they may raise.
+        raise BitlensError(
+            f"{name_of(source)} cannot be read: {_short(error)}.",
+            "a whole checkpoint, as its library wrote it.",
+            "compare its files with the original's and fetch them again; else run=weights, or the"
+            " model quantized another way.",
+        ) from error
+    return checkpoint
+
+
+def _open_folder(request: Request) -> Checkpoint:
+    source, reference = request.source, request.reference
+    common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
+    config = configuration(source)
+    request = replace(request, config=config)
+    reader = _reader(source, guarded(source, lambda: _method(request)))
+    name = name_of(source)
+    tokenizer = _tokenizer(source, common)
+    require_same(reference, name, config, tokenizer, source.trust_remote_code)
+    found = reader.read(request)
+    files = folder_of(source) or folder(request)
+    if reader is plain:
+        require_announced(source.name, files)  # those of a hub id are here only now
+    held, settings = Held(files), quantization(config)
+    unread = require_agreement(name, reference.model, found.stored, held, settings)
+    found = _as_asked(request, replace(found, stored=found.exact or found.stored))
+    notes = found.notes
+    if unread:
+        notes = (*notes, f"Only {found.format}'s own library has read {', '.join(unread)}.")
+    if tokenizer is None:
+        notes = (*notes, f"{name} has no tokenizer; that of {reference.name} is used.")
+    return Checkpoint(
+        name,
+        found.format,
+        found.kernels,
+        found.model,
+        tokenizer or reference.tokenizer,
+        fingerprint(source, config, type(found.model)),
+        found.stored,
+        notes,
+        found.kernels and found.padding_matters,
+        other_settings(reference.model.config, config),
+        found.left_out,
+        found.arithmetic if found.kernels else None,
+    )
+
+
+def _method(request: Request) -> Any:
+    """What config.json says, or else what the files of a folder themselves do."""
+    method = quantization(request.config).get("quant_method")
+    path = Path(request.source.name)
+    if method is not None or not path.is_dir():
+        return method
+    owner = next((reader for reader in (hqq, modelopt) if reader.is_own(path)), None)
+    if owner is None:
+        require_announced(request.source.name, path)
+    return owner and owner.METHOD
+
+
+def _reader(source: ModelSource, method: Any) -> Any:
+    method = getattr(method, "value", method)
+    if method not in READERS:
+        raise BitlensError(
+            f"{source.name} is quantized with {method!r}.",
+            f"one of {', '.join(name for name in READERS if name)}, or a .gguf file.",
+            "the same model in one of these formats.",
+        )
+    return importlib.import_module(f"bitlens.compression.checkpoints.{READERS[method]}")
+
+
+def _tokenizer(source: ModelSource, common: dict[str, Any]) -> PreTrainedTokenizerBase | None:
+    folder = Path(source.name)
+    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZERS):
+        return None
+    return guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
+
+
+def _as_asked(request: Request, found: Found) -> Found:
+    """With real kernels, or with dequantized weights in ordinary matrices."""
+    if not found.kernels:
+        if request.run == "kernels":
+            raise BitlensError(
+                f"{request.source.name} ({found.format}) is read as ordinary matrices; there are"
+                " no kernels to run.",
+                "run=weights for this format.",
+                f"checkpoint:{request.source.name}",
+            )
+        return found
+    if request.run == "weights":
+        return _ordinary(request, found, "as asked")
+    if request.run == "auto" and found.undeployed:
+        return _ordinary(request, found, f"because {found.undeployed}")
+    reason = found.wrong or _trial(request, found)
+    if not reason:
+        return found
+    if request.run == "kernels":
+        raise BitlensError(
+            f"The kernels of {request.source.name} ({found.format}) cannot be used: {reason}.",
+            "a machine on which they run, and rightly.",
+            f"checkpoint:{request.source.name},run=weights",
+        )
+    return _ordinary(request, found, f"because the kernels cannot be used here ({reason})")
+
+
+@torch.no_grad()
+def _trial(request: Request, found: Found) -> str:
+    """Why the model does not run on this machine; empty if it does."""
+    try:
+        found.model(torch.zeros((1, 2), dtype=torch.long, device=request.device), use_cache=False)
+    except Exception as error:
+        return _short(error)
+    return ""
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {told(error)}"
+
+
+def _ordinary(request: Request, found: Found, why: str) -> Found:
+    reference = request.reference.model
+    config = ordinary(request.config)
+    config.tie_word_embeddings = found.model.config.tie_word_embeddings
+    config._attn_implementation = reference.config._attn_implementation
+    # Nothing shorter holds every product of a code and its scale.
+    model = dequantized(type(reference), config, found.stored, torch.float32, request.device)
+    note = f"{found.format}: dequantized weights in ordinary matrices, {why}."
+    return replace(
+        found,
+        kernels=False,
+        model=model,
+        stored=restored(model, found.stored),
+        notes=(note,),
+    )

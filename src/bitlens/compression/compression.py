@@ -1,0 +1,106 @@
+"""What a compression is: frozen settings that turn the matrices of a block into other matrices."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bitlens.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from bitlens.compression.numerics.input_rounding import Activations
+    from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+    from bitlens.models.matrices import Map
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """What became of one map."""
+
+    weight: Tensor
+    """Same shape as the map's weight; float32."""
+    bits: float
+    """Bits per weight with scales and zeros included."""
+    group: int = 0
+    """Input columns within a row that share a scale; 0: whole rows or more do, or nothing does."""
+    note: str = ""
+    """What the user should know about how it was made: a damping that had to be raised."""
+    activations: Activations | None = None
+    """How the map's inputs are rounded before they are multiplied; None: not at all."""
+
+
+@dataclass(frozen=True)
+class Compression(ABC):
+    """A way to make a twin. Subclasses are frozen settings; `compress` does the work."""
+
+    name: ClassVar[str]
+    control: ClassVar[bool] = False
+    """True for what exists to be compared with (nothing, noise), not to be shipped."""
+    positional: ClassVar[str | None] = None
+    """The setting whose value may be written first, without its name."""
+
+    include: tuple[str, ...] = ()
+    """Shell patterns of module paths to compress; empty, or `*`: every matrix of every block but
+    routers. A pattern matches the whole path or any tail of it that starts at a dot."""
+    exclude: tuple[str, ...] = ()
+    """Shell patterns of module paths to leave alone; wins over include."""
+
+    @property
+    def compute_dtype(self) -> torch.dtype | None:
+        """Compute dtype of the twin; None: the reference's."""
+        return None
+
+    @property
+    def needs(self) -> frozenset[Statistic]:
+        """Which statistics of the maps' inputs it is calibrated on; empty: it needs no data."""
+        return frozenset()
+
+    @property
+    def sequential(self) -> bool:
+        """Of calibrated methods: whether, within a block too, each group of maps is calibrated on
+        what the groups before it hand it once they are compressed."""
+        return True
+
+    def survey(self, maps: Callable[[], Iterable[Map]]) -> Any:
+        """What must be known of all weights before the first is compressed (global pruning).
+
+        `maps()` goes through every targeted map of the model, from the first; it may be called
+        more than once. The result is handed to every `compress`."""
+        return None
+
+    @abstractmethod
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        """Compress maps that read the same input (query, key and value; gate and up; ...).
+
+        `inputs` holds the statistics that it `needs` of that input; None where it needs none.
+        Never changes its arguments. `seed` is the root seed; random methods derive theirs from
+        it and the map's name, so the result does not depend on the order of calls."""
+
+
+_FILES = {
+    "nf4": "codebook",
+    "fp4": "codebook",
+    "noise": "controls",
+    "nothing": "controls",
+    **{
+        name: name
+        for name in (
+            *("awq", "cast", "checkpoint", "folded", "fp8", "gguf", "gptq", "hqq", "int8"),
+            *("mixed", "prune", "quip", "rtn", "smoothquant", "squeezellm"),
+        )
+    },
+}
+"""Names that are no file's own, and those that are."""
+
+COMPRESSIONS: Registry[Compression] = Registry(
+    "compression",
+    "bitlens.compressions",
+    {name: f"bitlens.compression.methods.{file}" for name, file in _FILES.items()},
+)

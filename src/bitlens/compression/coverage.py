@@ -1,0 +1,170 @@
+"""What was really compressed? Measured from the weights, never taken from the settings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitlens.compression.numerics.weights import frobenius
+from bitlens.errors import BitlensError
+from bitlens.results.counts import count
+
+_PIECE = 2**20
+"""Weights compared at a time, so that comparing needs little memory and stays in cache."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One module of a twin, beside the same module of its reference."""
+
+    module: str
+    kind: str
+    """`block`, `embedding`, `unembedding`, `norm`, `router`, `bias`, ..."""
+    compressed: bool
+    """Whether it was meant to change; whether it did is for `changed` to say."""
+    format: str
+    """The compression as text, or the dtype of what was left alone."""
+    bits: float
+    """Bits per weight with scales and zeros included."""
+    group: int
+    """Input columns within a row that share a scale; 0: whole rows or more do, or nothing does."""
+    parameters: int
+    bytes: int
+    changed: float
+    """Share of the weights that differ from the reference; intact 0."""
+    relative_error: float | None
+    """||twin - reference|| / ||reference||, Frobenius; intact 0, unrelated about sqrt(2)."""
+    sqnr_db: float | None
+    """-20 log10 of the relative error."""
+    reason: str | None
+    """Why there is no relative error or no SQNR."""
+    note: str = ""
+    """`left alone: router`, `tied to ...`, what a method had to do to succeed."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A coverage table in one line."""
+
+    parameters: int
+    changed: float
+    """Share of all parameters that differ from the reference."""
+    bits: float | None
+    """Bits per weight over what was compressed; None where nothing was."""
+    whole_bits: float
+    """Bits per weight over the whole model."""
+    bytes: int
+    """Of the whole model."""
+
+
+def measure(
+    name: str,
+    kind: str,
+    reference: Tensor,
+    twin: Tensor | None,
+    bits: float,
+    format: str,
+    note: str = "",
+    group: int = 0,
+) -> Row:
+    """How far is a twin's weight from its reference? `twin` is None for what was left alone."""
+    changed, error, size = (0, 0.0, 1.0) if twin is None else _compared(name, reference, twin)
+    relative_error: float | None = None
+    reason = None
+    if not math.isfinite(error + size):
+        reason = "weights that are infinite or not a number"
+    elif error and not size:
+        reason = "the reference is zero"
+    else:
+        relative_error = error / size if error else 0.0
+        if not error:
+            reason = "left alone" if twin is None else "identical to the reference"
+    return Row(
+        module=name,
+        kind=kind,
+        compressed=twin is not None,
+        format=format,
+        bits=bits,
+        group=group,
+        parameters=reference.numel(),
+        bytes=math.ceil(reference.numel() * bits / 8),
+        changed=changed / reference.numel(),
+        relative_error=relative_error,
+        sqnr_db=-20 * math.log10(relative_error) if relative_error else None,
+        reason=reason,
+        note=note,
+    )
+
+
+def tied(name: str, kind: str, to: str, format: str, bits: float) -> Row:
+    """The row of a module whose weights are another's: listed, and counted there."""
+    return Row(
+        module=name,
+        kind=kind,
+        compressed=False,
+        format=format,
+        bits=bits,
+        group=0,
+        parameters=0,
+        bytes=0,
+        changed=0.0,
+        relative_error=None,
+        sqnr_db=None,
+        reason=f"counted under {to}",
+        note=f"tied to {to}",
+    )
+
+
+def total(rows: Sequence[Row]) -> Totals:
+    """What share of the model changed, and what does the whole of it cost?"""
+    parameters = sum(row.parameters for row in rows)
+    return Totals(
+        parameters=parameters,
+        changed=sum(row.changed * row.parameters for row in rows) / parameters,
+        bits=_mean_bits([row for row in rows if row.compressed]),
+        whole_bits=_mean_bits(rows) or 0.0,
+        bytes=sum(row.bytes for row in rows),
+    )
+
+
+def require_change(rows: Sequence[Row], allow_identical: bool) -> None:
+    """Is this twin worth comparing? Raises when every weight equals the reference's, unless that
+    is allowed, as it is for controls."""
+    if allow_identical or any(row.changed for row in rows):
+        return
+    compressed = [row for row in rows if row.compressed]
+    formats = " and ".join(sorted({row.format for row in compressed})) or "The twin"
+    raise BitlensError(
+        f"{formats}: all weights of {count(len(compressed) or len(rows), 'matrix')} are those of"
+        " the reference; nothing was compressed.",
+        "at least one weight that differs. A reference that is already stored this way, or a"
+        " checkpoint that was loaded in full precision, has none.",
+        "another setting, or --allow identical if this is intended.",
+    )
+
+
+def _compared(name: str, reference: Tensor, twin: Tensor) -> tuple[int, float, float]:
+    """How many weights differ, the norm of their differences, and the reference's norm."""
+    if reference.shape != twin.shape:
+        raise BitlensError(
+            f"{name} has shape {tuple(twin.shape)} in the twin, {tuple(reference.shape)} in the"
+            " reference.",
+            "two models of one architecture.",
+            "a twin made from this reference.",
+        )
+    pieces = max(1, _PIECE * len(reference) // reference.numel())
+    changed, squared_error, squared_size = 0, 0.0, 0.0
+    for before, after in zip(reference.split(pieces), twin.split(pieces), strict=True):
+        before = before.detach().float()
+        difference = after.detach().float() - before
+        changed += int(torch.count_nonzero(difference != 0))
+        squared_error += frobenius(torch.atleast_2d(difference)).square().sum().item()
+        squared_size += frobenius(torch.atleast_2d(before)).square().sum().item()
+    return changed, math.sqrt(squared_error), math.sqrt(squared_size)
+
+
+def _mean_bits(rows: Sequence[Row]) -> float | None:
+    parameters = sum(row.parameters for row in rows)
+    return sum(row.bits * row.parameters for row in rows) / parameters if parameters else None

@@ -1,0 +1,73 @@
+"""What does storing the weights in a smaller floating-point type do?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.weights import working_copy
+from bitlens.compression.spec_settings import check
+from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+from bitlens.models.tensors import finite
+
+_SPELLINGS = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+    "fp8": "float8_e4m3fn",
+}
+
+
+@COMPRESSIONS.register("cast")
+@dataclass(frozen=True, kw_only=True)
+class Cast(Compression):
+    """Weights rounded to the nearest value of another dtype, halves to even, without scales, and
+    computed in it.
+
+    bfloat16 and float16 round the arithmetic too: every activation, and of weights that are stored
+    in the same 16 bits nothing else. float32 rounds no weight of 16 bits; it tells what computing
+    in less does. For float8_e4m3fn only the weights are rounded: CPUs multiply no such matrices,
+    so the twin computes as the reference does, and weights beyond its largest value, 448, become
+    that.
+    """
+
+    name: ClassVar[str] = "cast"
+
+    dtype: Literal["bfloat16", "float16", "float32", "float8_e4m3fn", "bf16", "fp16", "fp32", "fp8"]
+    """Short spellings are replaced by the long ones."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        object.__setattr__(self, "dtype", _SPELLINGS.get(self.dtype, self.dtype))
+
+    @property
+    def compute_dtype(self) -> torch.dtype | None:
+        return None if self._stored.itemsize == 1 else self._stored
+
+    @property
+    def _stored(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        return [self._rounded(map) for map in maps]
+
+    def _rounded(self, map: Map) -> Compressed:
+        weight = working_copy(map)
+        if self._stored == torch.float8_e4m3fn:
+            # Whether torch makes NaN of what is out of range depends on its version.
+            limit = torch.finfo(self._stored).max
+            weight.clamp_(-limit, limit)
+        weight.copy_(weight.to(self._stored))
+        if not finite(weight):
+            raise BitlensError(
+                f"{map.name} holds weights up to {map.weight.abs().max():.6g}.",
+                f"at most {torch.finfo(self._stored).max:.6g}, the largest {self.dtype}.",
+                f"cast:dtype=bfloat16, or exclude=[{map.name}].",
+            )
+        return Compressed(weight, 8.0 * self._stored.itemsize)

@@ -1,0 +1,146 @@
+"""What does a compression do when it is given weights with the norms folded into them?"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.numerics.input_rounding import Activations
+from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+from bitlens.compression.numerics.weights import working_copy
+from bitlens.compression.spec_settings import check
+from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+
+
+@COMPRESSIONS.register("folded")
+@dataclass(frozen=True, kw_only=True)
+class Folded(Compression):
+    """Another compression on folded weights, as TransformerLens makes them of a model by default
+    (`fold_ln`, `center_writing_weights`), carried back to the model's own.
+
+    It is given, in place of W,
+
+        V = W diag(g) - mean over output rows,
+
+    with g the gain of the norm that feeds W, if one does, and the mean taken away where W writes
+    to a residual stream whose mean nothing reads. Of what it makes of V, V̂, the twin gets
+    Ŵ = (V̂ + mean) diag(1/g), and so is the same function as a model that was folded, then
+    compressed. Statistics of inputs, and their rounding, are those of x / g.
+
+    What differs from there: a LayerNorm's bias stays with the norm and meets Ŵ, where
+    TransformerLens moves its product with W into the next bias before anything is rounded (the
+    two differ by the constant (Ŵ - W) b). Biases, embeddings and unembedding, which are processed
+    there too, are not compressed here by default; where a pattern asks for an embedding or an
+    unembedding, it is taken as it stands. A twin that is computed, or saved, in 16 bits has Ŵ
+    rounded to them.
+    """
+
+    name: ClassVar[str] = "folded"
+
+    of: Compression
+    include: tuple[str, ...] = field(init=False)
+    """As `of` has it."""
+    exclude: tuple[str, ...] = field(init=False)
+    """As `of` has it."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        held = any(isinstance(getattr(self.of, f.name), Compression) for f in fields(self.of))
+        if self.of.control or held or self.of.compute_dtype or self.of.name == "checkpoint":
+            raise BitlensError(
+                f"folded: of is {self.of.name}.",
+                "a compression that changes the reference's matrices and nothing else: no control,"
+                " none that holds another, no checkpoint, no dtype to compute in.",
+                "folded:of=[rtn:bits=4]",
+            )
+        object.__setattr__(self, "include", self.of.include)
+        object.__setattr__(self, "exclude", self.of.exclude)
+
+    @property
+    def needs(self) -> frozenset[Statistic]:
+        return self.of.needs
+
+    @property
+    def sequential(self) -> bool:
+        return self.of.sequential
+
+    def survey(self, maps: Callable[[], Iterable[Map]]) -> Any:
+        return self.of.survey(lambda: (_folded(map)[0] for map in maps()))
+
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        folded = [_folded(map) for map in maps]
+        # Maps of one call read one input, so one norm feeds them all or none.
+        before = inputs if inputs is None else _before(inputs, _gain(maps[0]))
+        made = self.of.compress([map for map, _ in folded], seed, survey, before)
+        return [
+            _carried_back(map, mean, result)
+            for map, (_, mean), result in zip(maps, folded, made, strict=True)
+        ]
+
+
+def _folded(map: Map) -> tuple[Map, Tensor | None]:
+    """The map as it is compressed, and the mean `[..., 1, in]` that was taken away, if one was."""
+    gain, mean = _gain(map), None
+    if gain is None and not map.writes:
+        return map, None
+    weight = working_copy(map)
+    if gain is not None:
+        weight.mul_(gain)
+    if map.writes:
+        mean = weight.mean(-2, keepdim=True)
+        weight.sub_(mean)
+    return replace(map, weight=weight, gain=None, writes=False), mean
+
+
+def _gain(map: Map) -> Tensor | None:
+    """What its norm multiplies by; 1 where that is nothing, which cannot be carried back."""
+    return None if map.gain is None else torch.where(_silent(map.gain), 1, map.gain)
+
+
+def _silent(gain: Tensor) -> Tensor:
+    """Where is it nothing, or lost in float32 beside the largest?"""
+    return gain.abs() <= torch.finfo(gain.dtype).eps * gain.abs().max()
+
+
+def _before(inputs: Inputs, gain: Tensor | None) -> Inputs:
+    """The statistics of x / g from those of x."""
+    if gain is None:
+        return inputs
+
+    def divided(statistic: Tensor | None, by: Tensor) -> Tensor | None:
+        return None if statistic is None else statistic / by
+
+    return Inputs(
+        inputs.count,
+        divided(inputs.second, gain.unsqueeze(-1) * gain),
+        divided(inputs.square, gain.square()),
+        divided(inputs.largest, gain.abs()),
+        divided(inputs.mean, gain.abs()),
+    )
+
+
+def _carried_back(map: Map, mean: Tensor | None, made: Compressed) -> Compressed:
+    weight, gain, note, activations = made.weight, _gain(map), made.note, made.activations
+    if mean is not None:
+        weight = weight + mean
+    if map.gain is not None and gain is not None:
+        weight = weight / gain
+        silent = int(_silent(map.gain).sum())
+        if silent:
+            zero = f"{silent} of {len(gain)} gains are zero: those columns not folded"
+            note = "; ".join(filter(None, (note, zero)))
+        if activations is not None:
+            activations = _of_raw_inputs(activations, gain)
+    return replace(made, weight=weight, note=note, activations=activations)
+
+
+def _of_raw_inputs(activations: Activations, gain: Tensor) -> Activations:
+    """The rounding of x from that of x / g: divided by g before it, multiplied by g after it."""
+    smooth = gain if activations.smooth is None else activations.smooth * gain
+    return replace(activations, smooth=smooth)

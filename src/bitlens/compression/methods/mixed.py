@@ -1,0 +1,112 @@
+"""What does compressing different matrices differently do?"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+from bitlens.compression.patterns import matches
+from bitlens.compression.spec import format
+from bitlens.compression.spec_settings import Rules, check
+from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+
+
+@COMPRESSIONS.register("mixed")
+@dataclass(frozen=True, kw_only=True)
+class Mixed(Compression):
+    """Each matrix by the first pattern that matches it, `mixed:*.down_proj=[rtn:bits=8],*=[nf4]`;
+    what no pattern matches is left alone."""
+
+    name: ClassVar[str] = "mixed"
+
+    rules: Rules
+    """The first that matches decides. `*` comes last: every other matrix of every block but
+    routers."""
+    include: tuple[str, ...] = field(init=False)
+    """The patterns of the rules."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        patterns = [pattern for pattern, _ in self.rules]
+        taken = {field.name for field in fields(self)}
+        for place, pattern in enumerate(patterns):
+            if pattern in taken:
+                raise _refused(f"{pattern} is the name of a setting", "patterns that are none")
+            if pattern in patterns[:place]:
+                raise _refused(f"{pattern} is given twice", "each pattern once")
+            if "*" in patterns[:place]:
+                raise _refused(f"{pattern} comes after *", "* last: it matches what is left")
+        if not patterns:
+            raise _refused("there is no pattern", "at least one")
+        for pattern, part in self.rules:
+            _check_part(pattern, part)
+        object.__setattr__(self, "include", tuple(patterns))
+
+    @property
+    def needs(self) -> frozenset[Statistic]:
+        return frozenset().union(*(part.needs for _, part in self.rules))
+
+    @property
+    def sequential(self) -> bool:
+        """Where any of its calibrated compressions is."""
+        return any(part.sequential for _, part in self.rules if part.needs)
+
+    def survey(self, maps: Callable[[], Iterable[Map]]) -> list[Any]:
+        """What each compression must know of the matrices that are its own."""
+
+        def own(place: int) -> Callable[[], Iterable[Map]]:
+            return lambda: (map for map in maps() if self._place(map.name) == place)
+
+        return [part.survey(own(place)) for place, (_, part) in enumerate(self.rules)]
+
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        places = [self._place(map.name) for map in maps]
+        made: dict[int, Compressed] = {}
+        for place, (_, part) in enumerate(self.rules):
+            own = [number for number, found in enumerate(places) if found == place]
+            if own:
+                known = survey[place] if survey is not None else None
+                needed = inputs if part.needs else None
+                results = part.compress([maps[number] for number in own], seed, known, needed)
+                made |= dict(zip(own, (_noted(result, part) for result in results), strict=True))
+        return [made[number] for number in range(len(maps))]
+
+    def part(self, name: str) -> Compression:
+        """Which compression takes the matrix of this name?"""
+        return self.rules[self._place(name)][1]
+
+    def _place(self, name: str) -> int:
+        """Of which rule is this matrix?"""
+        for place, (pattern, _) in enumerate(self.rules):
+            if matches(name, pattern):
+                return place
+        raise ValueError(f"no pattern matches {name}")
+
+
+def _noted(result: Compressed, part: Compression) -> Compressed:
+    """Tables of a mixed twin name it as a whole: the note says which part of it this was."""
+    return replace(result, note="; ".join(filter(None, (format(part), result.note))))
+
+
+def _check_part(pattern: str, part: Compression) -> None:
+    if part.include or part.exclude:
+        raise _refused(
+            f"the compression of {pattern} has patterns of its own, {format(part)}",
+            "patterns before the compressions only",
+        )
+    unknown = getattr(part, "match", None) is not None
+    if unknown or part.control or part.compute_dtype or part.name in ("mixed", "checkpoint"):
+        raise _refused(
+            f"{pattern} is to be {format(part)}",
+            "compressions that change matrices and nothing else: no control, no other mixture, no"
+            " checkpoint, no dtype to compute in, nothing to be matched first",
+        )
+
+
+def _refused(found: str, expected: str) -> BitlensError:
+    remedy = "mixed:*.down_proj=[rtn:bits=8],*=[rtn:bits=4]"
+    return BitlensError(f"mixed: {found}.", f"{expected}.", remedy)

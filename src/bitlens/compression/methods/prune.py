@@ -1,0 +1,184 @@
+"""What does setting the weights that matter least to zero do?"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.numerics import optimal_brain_surgeon as obs
+from bitlens.compression.numerics import sparsegpt
+from bitlens.compression.numerics.input_statistics import Inputs, Statistic, never_active
+from bitlens.compression.numerics.sparsity_masks import Cut, cut, kept, kept_of_every
+from bitlens.compression.numerics.weights import working_copy
+from bitlens.compression.spec_settings import check
+from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+
+_DAMPING = 0.01
+"""Share of the mean of x² that SparseGPT adds to that of each input column."""
+
+
+@COMPRESSIONS.register("prune")
+@dataclass(frozen=True, kw_only=True)
+class Prune(Compression):
+    """Pruning: the round(sparsity * n) weights that matter least in each scope become zero, of
+    equal ones those that come first. Weights that were zero already count.
+
+    Bits per weight: those of the reference's dtype for each weight that is kept, and one of mask
+    for every weight; with a pattern, log2(m choose n) of mask for every m.
+    """
+
+    name: ClassVar[str] = "prune"
+
+    sparsity: float | None = None
+    """Share of the weights, above 0 and below 1. Of sparsity, pattern and match one is given."""
+    pattern: str | None = None
+    """`n:m`, such as 2:4: of every m consecutive input columns of a row, n weights are kept."""
+    match: Compression | None = None
+    """The sparsity is that at which pruning does as much harm as this compression does. An audit
+    finds it before anything is compressed."""
+    on: Literal["kl", "perplexity"] = "kl"
+    """What is to be equal to that of match."""
+    by: Literal["magnitude", "wanda", "sparsegpt"] = "magnitude"
+    """What says how much a weight matters. `magnitude`: |w|. `wanda`: |w| times the root of the
+    mean x² it is multiplied with (Sun et al. 2023, arXiv 2306.11695). `sparsegpt`: the harm that
+    is left once others made up for it, which they then do (see `sparsegpt`)."""
+    scope: Literal["auto", "tensor", "row", "global"] = "auto"
+    """Among which weights the smallest are sought: a matrix (of each expert), an output row, or
+    all matrices that are compressed. `auto`: a matrix by magnitude, a row by wanda, and 128 input
+    columns by sparsegpt, each as its authors do it."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if (self.sparsity, self.pattern, self.match).count(None) != 2:
+            given = [
+                name for name in ("sparsity", "pattern", "match") if getattr(self, name) is not None
+            ]
+            raise BitlensError(
+                f"prune is given {' and '.join(given) or 'no sparsity, pattern or match'}.",
+                "one of sparsity, pattern and match: each says how many weights go.",
+                "prune:sparsity=0.5",
+            )
+        if self.sparsity is not None and not 0 < self.sparsity < 1:
+            raise BitlensError(
+                f"prune: sparsity is {self.sparsity}.",
+                "a share above 0 and below 1.",
+                "prune:sparsity=0.5",
+            )
+        n, m = self._pattern
+        if self.pattern is not None and not 0 < n < m:
+            raise BitlensError(
+                f"prune: pattern is {self.pattern!r}.",
+                "n:m, so that n weights of every m are kept, n from 1 and below m.",
+                "prune:pattern=2:4",
+            )
+        if self.scope != "auto" and (self.pattern or self.by == "sparsegpt"):
+            raise BitlensError(
+                f"prune: scope={self.scope} with {'a pattern' if self.pattern else 'sparsegpt'}.",
+                "no scope: a pattern has its own, and so does sparsegpt.",
+                f"prune without scope={self.scope}",
+            )
+        if self.scope == "global" and self.by == "wanda":
+            raise BitlensError(
+                "prune: scope=global with wanda.",
+                "scope=row or scope=tensor: deeper inputs are known only once shallower matrices"
+                " are pruned.",
+                "prune:sparsity=0.5,by=wanda",
+            )
+
+    @property
+    def needs(self) -> frozenset[Statistic]:
+        needed: dict[str, frozenset[Statistic]] = {
+            "magnitude": frozenset(),
+            "wanda": frozenset({"square"}),
+            "sparsegpt": frozenset({"second"}),
+        }
+        return needed[self.by]
+
+    def survey(self, maps: Callable[[], Iterable[Map]]) -> Cut | None:
+        """Where is the cut among all weights? None unless the scope is global."""
+        if self.scope != "global" or self.sparsity is None:
+            return None
+        return cut(maps, self.sparsity)
+
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        if self.match is not None:
+            raise ValueError("prune with match= needs the sparsity that matches")
+        if self.by == "sparsegpt":
+            if inputs is None or inputs.second is None:
+                raise ValueError("sparsegpt is calibrated on the second moments of its inputs")
+            return self._with_surgery(maps, inputs.second)
+        importance, note = None, ""
+        if self.by == "wanda":
+            if inputs is None or inputs.square is None:
+                raise ValueError("wanda is calibrated on the mean x² of its inputs")
+            importance = inputs.square.sqrt().unsqueeze(-2)
+            note = never_active(inputs.square, "zeroed first")
+        return [replace(self._pruned(map, importance, survey), note=note) for map in maps]
+
+    @property
+    def _pattern(self) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d+):(\d+)", self.pattern or "")
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    def _pruned(self, map: Map, importance: Tensor | None, survey: Cut | None) -> Compressed:
+        """`importance` is `[..., 1, in]`."""
+        weight = working_copy(map)
+        if self.sparsity is None:
+            self._check_width(map)
+            weight.mul_(kept_of_every(weight, *self._pattern, importance))
+            return Compressed(weight, self._bits(map, 0))
+        rows, columns = weight.shape[-2:]
+        threshold = None
+        if self.scope == "global":
+            if survey is None:
+                raise ValueError("prune with scope=global needs its survey")
+            together = weight.view(1, -1, columns)
+            count, threshold = survey.zeros[map.name], survey.magnitude
+        else:
+            whole = self.scope == "tensor" or (self.scope == "auto" and self.by == "magnitude")
+            together = weight.view(-1, rows if whole else 1, columns)
+            count = round(self.sparsity * together[0].numel())
+            if importance is not None and not whole:
+                importance = importance.expand(weight.shape).reshape(together.shape)
+        keep, left = kept(together, count, importance, threshold)
+        together.mul_(keep)
+        return Compressed(weight, self._bits(map, left))
+
+    def _with_surgery(self, maps: Sequence[Map], second: Tensor) -> list[Compressed]:
+        for map in maps:
+            self._check_width(map)
+        weights = [obs.columns_of(map) for map in maps]
+        work = partial(sparsegpt.zero_, share=self.sparsity, pattern=self._pattern)
+        note = obs.operate_(weights, second, _DAMPING, work)
+        return [
+            Compressed(
+                obs.as_stored(weight, map),
+                self._bits(map, int(weight.count_nonzero())),
+                note=note,
+            )
+            for map, weight in zip(maps, weights, strict=True)
+        ]
+
+    def _check_width(self, map: Map) -> None:
+        width, (_, m) = map.weight.shape[-1], self._pattern
+        if self.pattern and width % m:
+            raise BitlensError(
+                f"prune: pattern={self.pattern}, but {map.name} has {width} input columns.",
+                f"a multiple of {m}.",
+                f"another pattern, or prune:pattern={self.pattern},exclude=[{map.name}]",
+            )
+
+    def _bits(self, map: Map, left: int) -> float:
+        stored = 8 * map.weight.element_size()
+        if self.sparsity is not None:
+            return stored * left / map.weight.numel() + 1
+        n, m = self._pattern
+        return stored * n / m + math.log2(math.comb(m, n)) / m

@@ -1,0 +1,86 @@
+"""What does multiplying in eight bits do, with hard inputs made easier at the weights' cost?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.numerics.eight_bit import round_
+from bitlens.compression.numerics.grid import Grid
+from bitlens.compression.numerics.input_rounding import Activations
+from bitlens.compression.numerics.input_statistics import Inputs, Statistic, never_active
+from bitlens.compression.numerics.weights import working_copy
+from bitlens.compression.spec_settings import check
+from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+
+_SMALLEST = 1e-5
+
+
+@COMPRESSIONS.register("smoothquant")
+@dataclass(frozen=True, kw_only=True)
+class SmoothQuant(Compression):
+    """SmoothQuant (Xiao et al. 2022, arXiv 2211.10438): weights and inputs in int8, each input
+    column c divided, and its weights multiplied, by
+
+        s_c = max |x_c|^alpha / max |W_c|^(1 - alpha)
+
+    (eq. 4), the weights' maximum being over the rows of all maps that read the input. A column
+    that calibration saw only at 0 keeps s = 1, so that a first value there cannot drown the rest.
+
+    Every group of maps is smoothed, where the original smooths those that follow a norm, into
+    which s can be folded; s costs no bits here. Scales are counted as 16 bits and kept in float32.
+    """
+
+    name: ClassVar[str] = "smoothquant"
+
+    alpha: float = 0.5
+    """How much of the difficulty moves to the weights: 0 to 1."""
+    activations: Literal["token", "tensor"] = "token"
+    """Which inputs share a scale: those of a position, or all, by the largest that calibration
+    met, beyond which they are clipped."""
+    scope: Literal["row", "tensor"] = "row"
+    """Which weights share a scale: an output row, or a whole matrix (of each expert)."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not 0 <= self.alpha <= 1:
+            raise BitlensError(
+                f"smoothquant: alpha is {self.alpha}.", "0 to 1.", "smoothquant:alpha=0.5"
+            )
+
+    @property
+    def needs(self) -> frozenset[Statistic]:
+        return frozenset({"largest"})
+
+    def compress(
+        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
+    ) -> list[Compressed]:
+        if inputs is None or inputs.largest is None:
+            raise ValueError("smoothquant is calibrated on the largest inputs")
+        largest = inputs.largest
+        weights = [working_copy(map) for map in maps]
+        smooth = self._smooth(largest, weights)
+        fixed = (largest / smooth).amax(-1) if self.activations == "tensor" else None
+        activations = Activations("int8", smooth, fixed)
+        note = never_active(largest, "not smoothed")
+        return [self._rounded_(weight, activations, note) for weight in weights]
+
+    def _smooth(self, largest: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        columns = torch.stack([weight.abs().amax(-2) for weight in weights]).amax(0)
+        columns = columns.clamp_min(_SMALLEST)
+        smooth = largest.pow(self.alpha) / columns.pow(1 - self.alpha)
+        return torch.where(largest > 0, smooth.clamp_min(_SMALLEST), 1)
+
+    def _rounded_(self, weight: Tensor, activations: Activations, note: str) -> Compressed:
+        assert activations.smooth is not None
+        smooth = activations.smooth.unsqueeze(-2)
+        dims = (-1,) if self.scope == "row" else (-2, -1)
+        weight.mul_(smooth)
+        round_(weight, weight.abs().amax(dims, keepdim=True), activations.format).div_(smooth)
+        bits = Grid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
+        return Compressed(weight, bits, note=note, activations=activations)

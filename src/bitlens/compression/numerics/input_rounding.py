@@ -1,0 +1,85 @@
+"""How is what a matrix is multiplied with rounded first?"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bitlens.compression.numerics.eight_bit import Format, round_
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """The rounding of a map's inputs, as they would be on hardware that multiplies few bits.
+
+    The rounded inputs are handed on as ordinary numbers, so that the product with the map's
+    compressed weight is what the kernel would give. For fused experts tensors may have a leading
+    axis of experts; `expert` takes one.
+    """
+
+    format: Format
+    """Of eight bits; the largest magnitude of what shares a scale becomes its last number."""
+    smooth: Tensor | None = None
+    """`[in]` or `[expert, in]`: inputs are divided by it before they are rounded and multiplied
+    by it afterwards."""
+    largest: Tensor | None = None
+    """`[]` or `[expert]`: the magnitude, fixed in calibration, that all (divided) inputs share a
+    scale for, and are clipped at. None: each position has a scale of its own, from its vector."""
+    outliers: float | None = None
+    """Columns in which any position of the call is at least this large are not rounded; what is
+    so large counts for no position's scale."""
+
+    def expert(self, index: int) -> "Activations":
+        """Those of one of the fused experts."""
+        smooth, largest = self.smooth, self.largest
+        return replace(
+            self,
+            smooth=smooth[index] if smooth is not None and smooth.ndim == 2 else smooth,
+            largest=largest[index] if largest is not None and largest.ndim == 1 else largest,
+        )
+
+    def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """`[rows, positions, in]` to the same; a row is one call. `valid` `[rows, positions]` is
+        False at padding, which decides nothing about the rest.
+
+        Of `[n, in]`, tokens that were routed to an expert, each is a call of its own, as when text
+        is generated: whom it meets there must not matter."""
+        calls = x.to(torch.float32, copy=True)
+        if x.ndim == 2:
+            calls = calls.unsqueeze(-2)
+        if self.smooth is not None:
+            calls.div_(self.smooth)
+        if self.outliers is None:
+            self._round_(calls)
+        else:
+            calls = self._split(calls, valid, self.outliers)
+        if self.smooth is not None:
+            calls.mul_(self.smooth)
+        return calls.view(x.shape).to(x.dtype)
+
+    @property
+    def words(self) -> str:
+        """How are inputs rounded? For the table of what was compressed."""
+        scale = "a scale for each position" if self.largest is None else "one scale for all"
+        spared = "" if self.outliers is None else f", columns from {self.outliers:g} on spared"
+        return f"inputs rounded to {self.format}, {scale}{spared}"
+
+    def parts(self) -> tuple[dict[str, str | float], dict[str, Tensor]]:
+        """What files hold of it: plain values, and tensors. Given back by name they make it again:
+        `Activations(**values, **tensors)`."""
+        values: dict[str, str | float] = {"format": self.format}
+        if self.outliers is not None:
+            values["outliers"] = self.outliers
+        tensors = {"smooth": self.smooth, "largest": self.largest}
+        return values, {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def _round_(self, calls: Tensor) -> Tensor:
+        largest = calls.abs().amax(-1, keepdim=True) if self.largest is None else self.largest
+        return round_(calls, largest, self.format)
+
+    def _split(self, calls: Tensor, valid: Tensor | None, threshold: float) -> Tensor:
+        """Columns with outliers as they are, the others rounded."""
+        beyond = calls.abs() >= threshold
+        seen = beyond if valid is None else beyond & valid.unsqueeze(-1)
+        rounded = self._round_(calls.masked_fill(beyond, 0))
+        return torch.where(seen.any(-2, keepdim=True), calls, rounded)

@@ -1,0 +1,59 @@
+"""Which twins are wanted of a model: what was asked for, and what it is compared with."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bitlens.compression import format, parse
+from bitlens.compression.compression import Compression
+from bitlens.models.layout import Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """A twin that is wanted."""
+
+    text: str
+    compression: Compression
+    control: bool
+    like: str | None
+    floor: bool = False
+    """True: the reference again, computed in another dtype, on the seeded subset of the documents
+    only. What is measured of it is the compute floor: no smaller difference means anything."""
+
+
+def sides(compressions: Sequence[str], controls: Collection[str], layout: Layout) -> list[Side]:
+    """The compressions asked for, then those of `controls` (`nothing`, `cast`, `noise`)."""
+    asked = [parse(text) for text in compressions]
+    found = [Side(format(c), c, c.control, _like(c)) for c in asked]
+    extra: list[Compression] = []
+    if "nothing" in controls:
+        extra.append(parse("nothing"))
+    if "cast" in controls:
+        extra.append(parse(f"cast:dtype={_half(layout)}"))
+    if "noise" in controls:
+        extra += [
+            parse(f"noise:like=[{format(c)}]")
+            for c in asked
+            if not c.control and c.compute_dtype is None
+        ]
+    known = {side.text for side in found}
+    for compression in extra:
+        if format(compression) not in known:
+            known.add(format(compression))
+            found.append(Side(format(compression), compression, True, _like(compression)))
+    return found
+
+
+def _half(layout: Layout) -> str:
+    """The 16 bits that the model would be deployed in: those it is stored in, or bfloat16; the
+    other ones where it is computed in them already."""
+    if layout.compute.itemsize == 2:
+        return "float16" if layout.compute == torch.bfloat16 else "bfloat16"
+    return "float16" if layout.dtype == torch.float16 else "bfloat16"
+
+
+def _like(compression: Compression) -> str | None:
+    like = getattr(compression, "like", None)
+    return format(like) if like is not None else None

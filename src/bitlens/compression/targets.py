@@ -1,0 +1,99 @@
+"""Which of a model's matrices does a compression take, and does it fit them?"""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from bitlens.compression import format
+from bitlens.compression.compression import Compression
+from bitlens.compression.methods.checkpoint import Checkpoint
+from bitlens.compression.methods.mixed import Mixed
+from bitlens.compression.methods.prune import Prune
+from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.patterns import targets
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.models.matrices import Map
+
+TRIED = 0.5
+"""The sparsity at which pruning is tried that has yet to find its own."""
+TRIED_ROWS = 16
+"""Of a matrix on which a calibrated compression is tried."""
+
+
+def chosen(layout: Layout, compression: Compression) -> list[str]:
+    """Which of the model's matrices does it take? In the model's order."""
+    default = [name for name, _ in layout.matrices()]
+    if isinstance(getattr(compression, "like", compression), Checkpoint):
+        return default
+    found = targets([example.name for example in layout.examples()], default, compression)
+    for name in set(found) - set(default):
+        looked_up = isinstance(layout.shell.module.get_submodule(name), nn.Embedding)
+        if looked_up and _taker(compression, name).needs:
+            raise BitlensError(
+                f"{format(compression)} is to compress {name}, which is looked up in, not "
+                "multiplied with: there is nothing to calibrate it on.",
+                "matrices that are multiplied with activations.",
+                f"mixed:{name}=[rtn:bits=8],*=[...], or without this pattern.",
+            )
+    return found
+
+
+def _taker(compression: Compression, name: str) -> Compression:
+    """What decides about this matrix: of noise what it is like, of a mixture its part."""
+    compression = getattr(compression, "like", compression)
+    return compression.part(name) if isinstance(compression, Mixed) else compression
+
+
+def try_compression(layout: Layout, compression: Compression) -> None:
+    """Does it fit the model's matrices? Of noise what it is like is tried, and what is to be
+    matched beside what is matched to it; a checkpoint has matrices of its own."""
+    like = getattr(compression, "like", compression)
+    tried = [like]
+    if isinstance(like, Prune) and like.match is not None:
+        tried = [replace(like, match=None, sparsity=TRIED), like.match]
+    for one in tried:
+        if not isinstance(one, Checkpoint):
+            try_shapes(layout, set(chosen(layout, one)), one)
+
+
+def try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:
+    """Compress one matrix of every kind: what does not fit fails before anything long begins."""
+    tried: set[tuple[object, ...]] = set()
+    for example in layout.examples():
+        if example.name not in names:
+            continue
+        part = _taker(compression, example.name)
+        kind = (format(part), tuple(example.weight.shape), example.head_size, example.fused)
+        if kind not in tried:
+            tried.add(kind)
+            rows, columns = example.weight.shape[-2:]
+            if part.needs:
+                # It looks at columns, and each row costs as much as the last.
+                rows = min(rows, TRIED_ROWS)
+            numbers = torch.linspace(-0.1, 0.1, rows * columns, device=layout.device)
+            weight = numbers.reshape(rows, columns)
+            trial = replace(example, weight=weight)
+            survey = compression.survey(partial(list, [trial]))
+            (made,) = compression.compress([trial], 0, survey, _inputs(trial, compression))
+            if made.activations is not None and not example.name.startswith(layout.blocks_path):
+                raise BitlensError(
+                    f"{format(part)} rounds inputs, and is to compress {example.name}, which is "
+                    "no matrix of a block.",
+                    "matrices of blocks: only their inputs are rounded.",
+                    f"mixed:{example.name}=[rtn:bits=8],*=[{format(part)}], or without it.",
+                )
+            if made.activations is not None and example.weight.ndim == 3:
+                # What experts are multiplied with is only seen where they run one by one.
+                layout.model.set_experts_implementation("eager")
+
+
+def _inputs(map: Map, compression: Compression) -> Inputs | None:
+    """Inputs without any structure."""
+    if not compression.needs:
+        return None
+    width, device = map.weight.shape[-1], map.weight.device
+    ones = torch.ones(width, device=device)
+    return Inputs(torch.tensor(width, device=device), torch.diag(ones), ones, ones, ones)

@@ -1,0 +1,357 @@
+"""What is to be audited? A grid of models, compressions, analyses and seeds, and how to measure.
+
+A study comes from Python or from a YAML file; either way every setting is checked before
+anything is loaded, and whatever is wrong is a BitlensError that says where.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from decimal import Decimal
+from pathlib import Path
+from re import fullmatch
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+from pydantic_core import PydanticCustomError
+
+from bitlens.config.field_docs import meanings
+from bitlens.config.parsing import Settings, read_settings, unknown
+from bitlens.data.texts import require_source
+from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
+from bitlens.errors import BitlensError, path_of
+from bitlens.models.source import ModelSource
+from bitlens.registry import nearest_file
+from bitlens.results.files.home import with_home, without_home
+from bitlens.sae.formats.releases import FORM, find, is_release
+
+Whole = Annotated[StrictInt, Field(le=2**63 - 1)]
+"""What the files of a store can hold."""
+DEMO = "demo"
+"""The word for the model and for the evaluation texts that ship with bitlens."""
+_UNITS = {
+    "B": 1,
+    **{f"{letter}B": 1000**n for n, letter in enumerate("KMGT", 1)},
+    **{f"{letter}iB": 1024**n for n, letter in enumerate("KMGT", 1)},
+}
+
+
+def parse_bytes(text: str) -> int:
+    """How many bytes are `8GB`, `512MB`, `1.5GiB`? GB are powers of 1,000, GiB of 1,024."""
+    match = fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B)\s*", text)
+    if match is None or match[2] not in _UNITS or not float(match[1]):
+        raise BitlensError(
+            f"The memory is {text!r}.",
+            f"a number above 0 and its unit, one of {', '.join(_UNITS)}.",
+            "8GB",
+        )
+    return int(Decimal(match[1]) * _UNITS[match[2]])
+
+
+_NAMED = {
+    "model": ("a folder, a hub id, or demo.", "a shell variable may be empty: write the name out."),
+    "sae": (f"a folder with an SAE, or {FORM}.", "leave it out where no SAE is meant."),
+}
+
+
+@contextmanager
+def _located() -> Iterator[None]:
+    """Lets pydantic add to an error of ours at which setting it was."""
+    try:
+        yield
+    except BitlensError as error:
+        raise PydanticCustomError("bitlens", "refused", {"error": error}) from None
+
+
+def _named(source: Any) -> Any:
+    return ModelSource(source) if isinstance(source, str) else source
+
+
+def _embedded(source: ModelSource) -> ModelSource:
+    """The word for the embedded model as its folder, and with its SAEs where none are named. What
+    is empty would be the folder the command runs in."""
+    for what, name in (("model", source.name), *(("sae", sae) for sae in source.saes)):
+        if not name.strip():
+            error = BitlensError(f"The {what} is named by an empty text.", *_NAMED[what])
+            raise PydanticCustomError("bitlens", "refused", {"error": error})
+    if source.name != DEMO:
+        return source
+    saes = source.saes or tuple(str(path) for path in sae_paths())
+    return replace(source, name=str(model_path()), saes=saes)
+
+
+def _canonical(compression: Any) -> Any:
+    from bitlens.compression import format, parse
+    from bitlens.compression.compression import Compression
+
+    if isinstance(compression, Compression):
+        return format(compression)
+    if not isinstance(compression, str):
+        return compression
+    with _located():
+        return format(parse(compression))
+
+
+def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
+    from bitlens.analyses import ANALYSES
+
+    with _located():
+        for name in names:
+            ANALYSES.require(name)
+    return names or tuple(ANALYSES)
+
+
+def is_embedded(source: ModelSource) -> bool:
+    """Is this the model that ships with bitlens?"""
+    return source.name == str(model_path())
+
+
+def _source(text: str) -> str:
+    _require(text)
+    return str(evaluation_path()) if text == DEMO else text
+
+
+def _calibrated_on(text: str) -> str:
+    _require(text)
+    return str(calibration_path()) if text == DEMO else text
+
+
+def _require(text: str) -> None:
+    """Texts that are named by nothing would be those of the folder the command runs in."""
+    with _located():
+        if not text.strip():
+            raise BitlensError(
+                "The texts are named by an empty text.",
+                "a file, a folder, or hf:OWNER/NAME.",
+                "a shell variable may be empty: write the name out, or leave the option out.",
+            )
+
+
+def _word(value: Any) -> Any:
+    """YAML reads yes and no as true and false."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+def _measurable(memory: str) -> str:
+    with _located():
+        parse_bytes(memory)
+    return memory
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for n, value in enumerate(values):
+        if value in values[:n]:
+            name = value.name if isinstance(value, ModelSource) else value
+            error = BitlensError(f"{name} is given twice.", "each once.", "leave one out.")
+            raise PydanticCustomError("bitlens", "refused", {"error": error})
+    return values
+
+
+class Study(Settings):
+    """A grid of models x compressions x analyses x seeds, and how it is measured.
+
+    Frozen. Every setting is checked when it is made: BitlensError for what is unknown or wrong.
+    """
+
+    models: Annotated[
+        tuple[Annotated[ModelSource, BeforeValidator(_named), AfterValidator(_embedded)], ...],
+        AfterValidator(_distinct),
+    ] = Field(min_length=1, examples=["[gpt2]"])
+    """The references: hub ids, folders or demo, the model that ships with bitlens; or mappings of
+    name, revision, dtype, compute, device, device_map and trust_remote_code."""
+    compressions: Annotated[
+        tuple[Annotated[str, BeforeValidator(_canonical)], ...], AfterValidator(_distinct)
+    ] = Field(min_length=1, examples=['["rtn:bits=4,group=64"]'])
+    """What the twins are made by, as text: rtn:bits=4,group=64."""
+    controls: Annotated[
+        tuple[Literal["cast", "noise", "nothing"], ...], AfterValidator(_distinct)
+    ] = Field(("cast", "noise"), examples=["[cast, noise]"])
+    """What every compression is compared with: a cast to 16 bits, weight noise of the same size,
+    and nothing, the reference again."""
+    analyses: Annotated[tuple[str, ...], AfterValidator(_registered), AfterValidator(_distinct)] = (
+        Field((), examples=["[behaviour]"])
+    )
+    """Which questions are asked; none named: all."""
+    text: Annotated[str, AfterValidator(_source)] | None = Field(None, examples=["texts.jsonl"])
+    """What is read: a file, a folder, hf:owner/name:config:split:column, code-prompts:1000, so many
+    beginnings of code, or demo, the texts that ship with bitlens. Where none is named those of demo
+    are read, which are source code, and a model that cannot read them is refused."""
+    tokens: Whole = Field(65_536, ge=0, examples=[65_536])
+    """At most so many tokens, BOS included; 0: the whole text."""
+    calibration: Annotated[str, AfterValidator(_calibrated_on)] | None = Field(
+        None, examples=["calibration.jsonl"]
+    )
+    """Documents that GPTQ, AWQ and their like are calibrated on, as text is given; they must be
+    apart from it. By default, of the texts that ship with bitlens, those meant for it."""
+    calibration_tokens: Whole = Field(131_072, ge=0, examples=[131_072])
+    """At most so many tokens of calibration; 0: all of it."""
+    context: Whole | None = Field(None, ge=2, examples=[512])
+    """Tokens read at a time; by default as many as the model can, 1,024 at most."""
+    bos: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = Field(
+        "auto", examples=["auto"]
+    )
+    """Whether each window begins with BOS; auto: as the tokenizer wants it."""
+    positions: Literal["content", "all", "last"] = Field("content", examples=["content"])
+    """Which positions count. content: no padding, no BOS, no first position; last: the last token
+    of each document, of whose prediction behaviour and lens then speak."""
+    sites: tuple[str, ...] = Field((), examples=["[resid.*]"])
+    """Where geometry and attention look: resid.*, resid.::4 (every fourth block), resid.-2: (the
+    last two), attn.3, blocks.6.hook_resid_post, model.layers.6; none named: everywhere."""
+    seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], AfterValidator(_distinct)] = Field(
+        (0,), min_length=1, examples=["[0]"]
+    )
+    """Roots of all that is random: samples, shards, noise."""
+    interval: Literal["jackknife", "bootstrap"] = Field("jackknife", examples=["jackknife"])
+    """How intervals are made: by leaving out shards of documents, or drawing documents again."""
+    memory: Annotated[str, AfterValidator(_measurable)] | None = Field(None, examples=["8GB"])
+    """How much memory to use: 8GB, 512MB, 1.5GiB; by default a share of what is free."""
+    allow: tuple[Literal["identical", "overlap", "poor-fit"], ...] = Field(
+        (), examples=["[identical]"]
+    )
+    """Refusals to override. identical: a twin that equals its reference; overlap: calibration
+    documents that are evaluated too; poor-fit: an SAE that leaves most of the activations
+    unexplained."""
+
+    @property
+    def texts(self) -> str:
+        """What is read: what was named, else the texts that ship with bitlens."""
+        return self.text or str(evaluation_path())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting as plain values. Paths are whole, so that they lead there from anywhere,
+        and the same on every machine: home folders become `~`."""
+        settings = self.model_dump(mode="json")
+        if self.text:
+            settings["text"] = _public(self.text, evaluation_path())
+        if self.calibration:
+            settings["calibration"] = _public(self.calibration, calibration_path())
+        for model in settings["models"]:
+            model["name"] = _public(model["name"], model_path())
+            # The embedded model comes with its own again.
+            own = [str(path) for path in sae_paths()]
+            saes = [] if model["saes"] == own else model["saes"]
+            model["saes"] = [_whole(sae) for sae in saes]
+        return settings
+
+
+MEANING: dict[str, str] = meanings(ModelSource) | {
+    name: " ".join((info.description or "").split()) for name, info in Study.model_fields.items()
+}
+"""What every setting of a study and of its models means."""
+DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(ModelSource)} | {
+    name: info.default for name, info in Study.model_fields.items()
+}
+"""What each is where nobody says."""
+
+
+def _public(source: str, embedded: Path) -> str:
+    """A source without what is this machine's business."""
+    return DEMO if source == str(embedded) else _whole(source)
+
+
+def _whole(source: str) -> str:
+    """A path as it leads there from any folder; what is no path here stays as it is."""
+    return without_home(os.path.abspath(source) if os.path.exists(source) else source)
+
+
+def audit_of(model: str, to: Any, **settings: Any) -> Study:
+    """The study of one model and one compression or several.
+
+    `settings` are those of a Study and of a ModelSource, by name.
+    """
+    known = {field.name for field in fields(ModelSource)} - {"name"}
+    allowed = [name for name in Study.model_fields if name not in ("models", "compressions")]
+    for name in settings:
+        if name not in (*allowed, *known):
+            raise unknown(name, name, [*allowed, *sorted(known)])
+    source = {name: settings.pop(name) for name in known & settings.keys()}
+    compressions = (to,) if isinstance(to, str) else tuple(to)
+    return Study.model_validate(
+        {"models": ({"name": model, **source},), "compressions": compressions, **settings},
+        context=_argument,
+    )
+
+
+def _argument(location: Sequence[str | int]) -> str:
+    """Which argument a setting came from; nothing for a compression, which says it itself."""
+    words = [str(step) for step in location if step not in ("models", "compressions")]
+    return next((word for word in words if not word.isdigit()), "")
+
+
+def refuse_absent(study: Study, option: str = "") -> None:
+    """Loading a model takes long: what is not there is said before, be it texts, a checkpoint or an
+    SAE."""
+    refuse_absent_texts(study)
+    for text in study.compressions:
+        _refuse_absent_checkpoint(text)
+    refuse_absent_saes(study, option)
+
+
+def refuse_absent_saes(study: Study, option: str = "") -> None:
+    """`option`: the word that named them; without it, their place in the file of the study."""
+    for m, source in enumerate(study.models):
+        for n, name in enumerate(source.saes):
+            folder = Path(name)
+            if is_release(name):
+                find(name)
+                continue
+            if folder.exists():
+                continue
+            raise BitlensError(
+                f"{option or path_of(('models', m, 'saes', n))}: there is no folder {name}.",
+                f"a folder with an SAE, or {FORM}.",
+                nearest_file(folder)
+                or "another path; it counts from the folder the command runs in.",
+            )
+
+
+def refuse_absent_texts(study: Study) -> None:
+    """Texts without which nothing of a study can be run."""
+    for source in (study.text, study.calibration):
+        if source:
+            require_source(source)
+
+
+def _refuse_absent_checkpoint(text: str) -> None:
+    """Of the forms that can only be a path: what has one slash may be a hub id."""
+    from bitlens.compression import parse
+
+    compression = parse(text)
+    compression = getattr(compression, "like", compression)
+    name = with_home(getattr(compression, "path", "")) if compression.name == "checkpoint" else ""
+    path = Path(name)
+    if name.startswith((".", "/", "~")) and not path.exists():
+        raise BitlensError(
+            f"There is no folder and no file {name}.",
+            "a folder with config.json and weights, a .gguf file, or a hub id.",
+            nearest_file(path) or "another path; it counts from the folder the command runs in.",
+        )
+
+
+def load_study(path: str | Path, trust_remote_code: bool = False) -> Study:
+    """The study in a YAML file: the fields of Study by name, unknown keys and keys given twice
+    refused. Paths in it are relative to the folder the command runs in. Without
+    `trust_remote_code` one that asks for it is refused."""
+    values, where = read_settings(path)
+    study = Study.model_validate(values, context=where)
+    require_consent(study, trust_remote_code, str(path))
+    return study
+
+
+def require_consent(study: Study, given: bool, file: str) -> None:
+    """Whether code that comes with a model may run is for the user to say, in the command or in a
+    call. What a file says, which anybody may have written, is no more than that it asks."""
+    asking = [source.name for source in study.models if source.trust_remote_code]
+    if asking and not given:
+        raise BitlensError(
+            f"{file} asks to run code that comes with {', '.join(asking)}.",
+            "your own word for it: a file may be anybody's.",
+            "read that code, then --trust-remote-code.",
+        )
+    if given and not asking:
+        raise BitlensError(
+            f"--trust-remote-code is given, but {file} names no model that asks for it.",
+            "trust_remote_code: true under each model whose code you have read.",
+            "add that, or leave the option out.",
+        )

@@ -1,0 +1,116 @@
+"""What does an SAE learn from? A model's activations at one place, and its twins' at the same
+positions, by the sweep: kept in memory where they fit, chunk by chunk where they do not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bitlens.engine.plan import CORPUS, TokenBatch
+from bitlens.engine.sweep import Stream, Sweep, Wish
+from bitlens.engine.swept_model import SweptModel
+from bitlens.errors import BitlensError, failed
+from bitlens.models.layout import Layout
+from bitlens.models.sites import site
+
+CHUNK = 1 << 17
+"""Positions read at a time where they do not all fit: what is drawn at random is drawn within."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Where activations are read, and of whom."""
+
+    layout: Layout
+    twins: Mapping[str, SweptModel]
+    """By name, the reference among them if it is wanted."""
+    place: str
+    hidden_bytes: int
+    """Of hidden states at a time."""
+
+    def bytes_of(self, batches: Sequence[TokenBatch]) -> int:
+        """What `rows` would take."""
+        return 4 * self.layout.width * len(self.twins) * positions_of(batches)
+
+    def rows(self, batches: Sequence[TokenBatch]) -> dict[str, Tensor]:
+        """By name, `[counted positions of the batches, width]` float32, the same positions in the
+        same order. BitlensError for a twin that fails or whose numbers are not finite."""
+        stop = site(self.place).depth + 1
+        count, device = positions_of(batches), self.layout.device
+        found = {n: torch.empty(count, self.layout.width, device=device) for n in self.twins}
+        tokens = sum(batch.tokens.numel() for batch in batches)
+        total = tokens * stop * len(self.twins)
+        with tqdm(
+            desc="activations", unit=" tokens", unit_scale=True, total=total, disable=None
+        ) as bar:
+            sweep = Sweep(
+                self.layout,
+                self.twins,
+                [Stream(name, name, stop=stop) for name in self.twins],
+                [Wish(name, frozenset([self.place]), CORPUS) for name in self.twins],
+                batches,
+                self.hidden_bytes,
+                bar.update,
+            )
+            done = dict.fromkeys(found, 0)
+            for wave in sweep.waves:
+                for step in sweep.run(wave):
+                    _refuse_failed(sweep)
+                    for name, read in step.readings.items():
+                        if self.place in read and name not in step.again:
+                            values = read[self.place].flatten(0, 1)[step.index]
+                            found[name][done[name] : done[name] + len(values)] = values
+                            done[name] += len(values)
+        for name, rows in found.items():
+            _refuse_infinite(name, rows, self.place)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """Activations of more positions than fit, read anew on every pass."""
+
+    reading: Reading
+    parts: Sequence[Sequence[TokenBatch]]
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Positions in each chunk."""
+        return [positions_of(part) for part in self.parts]
+
+    def chunks(self, first: int) -> Iterator[Mapping[str, Tensor]]:
+        """From this chunk on."""
+        for part in self.parts[first:]:
+            yield self.reading.rows(part)
+
+
+def in_parts(batches: Sequence[TokenBatch], positions: int = CHUNK) -> list[list[TokenBatch]]:
+    """Batches one after the other, together until there are so many positions."""
+    parts: list[list[TokenBatch]] = [[]]
+    for batch in batches:
+        if parts[-1] and positions_of([*parts[-1], batch]) > positions:
+            parts.append([])
+        parts[-1].append(batch)
+    return parts
+
+
+def positions_of(batches: Sequence[TokenBatch]) -> int:
+    """How many positions of these batches count."""
+    return sum(len(batch.index) for batch in batches)
+
+
+def _refuse_failed(sweep: Sweep) -> None:
+    for name, reason in sweep.failed.items():
+        raise failed(name, reason)
+
+
+def _refuse_infinite(name: str, rows: Tensor, place: str) -> None:
+    broken = int((~rows.isfinite()).any(dim=1).sum())
+    if broken:
+        raise BitlensError(
+            f"The activations of {name} at {place} are not finite at {broken:,} positions.",
+            "a model that computes finite numbers.",
+            "another compression, or --compute float32; of a repair, in its audit.",
+        )

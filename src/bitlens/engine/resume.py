@@ -1,0 +1,161 @@
+"""Where do tallies wait between waves, and what does a killed run find again?"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from re import fullmatch
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from bitlens.engine.accumulators import Tally
+from bitlens.engine.plan import TokenBatch
+from bitlens.errors import BitlensError
+from bitlens.results.files.reading import open_regular, read_json
+from bitlens.results.files.writing import unfinished, write
+from bitlens.results.records import to_json
+
+Key = tuple[str, str, str, str]
+"""Analysis, twin, item, site."""
+STATE = "waves.json"
+
+
+class Carry:
+    """Tallies between waves, a file a depth, and how many batches they hold.
+
+    A wave writes beside what the wave before it left; only when it is complete does it count. The
+    state is written last and holds a hash of every file and of itself: what does not match is not
+    read, and all is computed again.
+    """
+
+    def __init__(self, folder: Path, batches: Sequence[TokenBatch]) -> None:
+        self._folder = folder
+        self._shapes = [list(batch.tokens.shape) for batch in batches]
+        self._device = str(batches[0].tokens.device)
+        self.batches_done = 0
+        self.overflowed: dict[str, str] = {}
+        self.damage = ""
+        """What of an earlier run could not be used; empty where nothing is wrong."""
+        self._generation = 0
+        self._files: dict[str, str] = {}
+        """Of this generation, name to hash."""
+        self._written: dict[str, str] = {}
+        """Of the next, as far as it is written."""
+        try:
+            self._recall()
+        except _Damaged as damaged:
+            self.damage = str(damaged)
+        self._clear()
+
+    def _recall(self) -> None:
+        """What a stopped run left, if all of it is whole."""
+        path = self._folder / STATE
+        if not path.exists():
+            return
+        try:
+            whole = read_json(path)
+            state = whole["state"]
+            if whole["sha256"] != _hash(to_json(state).encode()):
+                raise ValueError
+            files = dict(state["files"])
+            same = state["shapes"] == self._shapes
+            done, generation = int(state["batches"]), int(state["generation"])
+            overflowed = dict(state["overflowed"])
+        except (BitlensError, ValueError, KeyError, TypeError) as error:
+            raise _Damaged(f"{STATE} is not what was written") from error
+        if not same:
+            # Another device has batches of another size: half of those is no half of these.
+            return
+        for name, digest in files.items():
+            self._check(name, digest)
+        self.batches_done, self._generation = done, generation
+        self._files, self.overflowed = files, overflowed
+
+    def _check(self, name: str, digest: str) -> None:
+        path = self._folder / name
+        if not _ours(name) or not path.exists():
+            raise _Damaged(f"{name} is missing")
+        try:
+            with open_regular(path) as file:
+                same = _hash(file.read()) == digest
+        except (BitlensError, OSError) as error:
+            raise _Damaged(f"{name} cannot be read") from error
+        if not same:
+            raise _Damaged(f"{name} is not what was written")
+
+    def _clear(self) -> None:
+        """Nothing is left of what does not count: a wave that was stopped, other batches."""
+        for file in self._folder.iterdir() if self._folder.is_dir() else ():
+            stale = not self._generation if file.name == STATE else file.name not in self._files
+            if stale and (_ours(file.name) or file.name == STATE):
+                file.unlink(missing_ok=True)
+
+    def _name(self, depth: int, generation: int) -> str:
+        return f"{generation}-{depth + 1}.safetensors"
+
+    def load(self, depth: int) -> dict[Key, Tally]:
+        name = self._name(depth, self._generation)
+        if name not in self._files:
+            return {}
+        parts: dict[Key, dict[str, Tensor]] = {}
+        for place, tensor in self._tensors(name).items():
+            *key, rest = place.split("\x1f")
+            parts.setdefault((key[0], key[1], key[2], key[3]), {})[rest] = tensor
+        return {key: Tally.from_tensors(tensors) for key, tensors in parts.items()}
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        path = self._folder / name
+        try:
+            content = path.read_bytes()
+            if _hash(content) == self._files[name]:
+                found = safetensors.torch.load(content)
+                return {place: tensor.to(self._device) for place, tensor in found.items()}
+        except (OSError, SafetensorError):
+            pass
+        raise BitlensError(
+            f"{path} changed while the run went on.",
+            "the tallies of the waves before, as they were written.",
+            "the same command again: it computes them anew.",
+        )
+
+    def save(self, depth: int, tallies: Mapping[Key, Tally]) -> None:
+        if not tallies:
+            return
+        content = safetensors.torch.save(
+            {
+                "\x1f".join([*key, name]): tensor
+                for key, tally in tallies.items()
+                for name, tensor in tally.tensors().items()
+            }
+        )
+        name = self._name(depth, self._generation + 1)
+        write(self._folder / name, content)
+        self._written[name] = _hash(content)
+
+    def wave_done(self, batches: int, overflowed: Mapping[str, str]) -> None:
+        state: dict[str, Any] = {
+            "batches": batches,
+            "generation": self._generation + 1,
+            "shapes": self._shapes,
+            "overflowed": dict(overflowed),
+            "files": self._written,
+        }
+        whole = {"state": state, "sha256": _hash(to_json(state).encode())}
+        write(self._folder / STATE, to_json(whole).encode())
+        self.batches_done, self._generation = batches, self._generation + 1
+        self._files, self._written = self._written, {}
+        self._clear()
+
+
+class _Damaged(Exception):
+    """Which file is not what was written."""
+
+
+def _ours(name: str) -> bool:
+    return unfinished(name) or fullmatch(r"\d+-\d+\.safetensors", name) is not None
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,334 @@
+"""What is inside one block? Found by what its modules do, with no table of families.
+
+Attention and MLP are the two modules whose outputs, added to the block's input, give the block's
+output, attention being the one that looks at other positions. Matrices belong together when they
+read the same tensor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers.pytorch_utils import Conv1D
+
+from bitlens.errors import BitlensError
+from bitlens.models.norms import Gain, gain_of, writers
+from bitlens.models.shell import Call
+from bitlens.models.strip import strip
+
+INTERLEAVED = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom", "falcon"})
+"""Families whose fused query-key-value rows are [head, qkv, size], not [qkv, head, size]."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one effective matrix lives in a block and how to turn it to `[out, in]`."""
+
+    module: str
+    """Path inside the block."""
+    parameter: str
+    """`weight`, or the name of a fused expert parameter."""
+    transposed: bool
+    """Stored as `[in, out]` (GPT-2's Conv1D) or `[expert, in, out]`."""
+    head_size: int | None = None
+    fused: Literal["contiguous", "interleaved", "grouped"] | None = None
+    gain: Gain | None = None
+    """Of the norm whose output it reads; None where it reads something else."""
+    writes: bool = False
+    """Whether it writes to a residual stream whose mean over the width nothing reads."""
+
+    @property
+    def name(self) -> str:
+        """Path inside the block; fused expert parameters add their own name."""
+        return self.module if self.parameter == "weight" else f"{self.module}.{self.parameter}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.module}.{self.parameter}"
+
+    def effective(self, stored: Tensor) -> Tensor:
+        """`[out, in]` or `[expert, out, in]`; a view."""
+        return stored.transpose(-1, -2) if self.transposed else stored
+
+    def stored(self, effective: Tensor) -> Tensor:
+        """Back to how the family stores it."""
+        return effective.transpose(-1, -2).contiguous() if self.transposed else effective
+
+
+@dataclass(frozen=True)
+class BlockLayout:
+    """Names inside one block, relative to it."""
+
+    attention: str
+    """Its output is what attention adds to the residual stream."""
+    mlp: str
+    """Its output is what the MLP adds."""
+    pattern: str
+    """The attention module proper: returns its weights under eager attention."""
+    heads: str | None
+    """The output projection: its input is the heads' outputs side by side."""
+    neurons: str | None
+    """The MLP's last map: its input is the neurons."""
+    groups: tuple[tuple[Place, ...], ...]
+    """Matrices that read the same input stand together, in the order data meets them."""
+    in_place: bool = False
+    """Whether the block adds to tensors after its modules have handed them out (Falcon): what is
+    read on the way must be copied when it is handed out."""
+
+
+@torch.no_grad()
+def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any) -> BlockLayout:
+    code = strip(block)
+    stored = block_weights(block)
+    device = next(iter(stored.values())).device
+
+    def widen(tensor: Tensor) -> Tensor:
+        """Float32, so that sums can be compared tightly whatever the model's dtype."""
+        return tensor.to(device).float() if tensor.is_floating_point() else tensor.to(device)
+
+    weights = {name: widen(tensor) for name, tensor in stored.items()}
+    hidden, call = widen(hidden), call.each(widen)
+    # Probe states of ordinary size: right after an embedding they can be tiny, and a sum of
+    # three terms of different size would be checked loosely.
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(hidden.shape, generator=generator).to(device)
+    hidden = hidden + noise * hidden.std().clamp_min(0.1)
+    given = hidden.clone()
+    seen, output = _record(code, weights, given, call)
+    in_place = not torch.equal(given, hidden) or any(s.changed for s in seen)
+    attention, mlp = _find_additions(name, code, weights, seen, hidden, first_tensor(output))
+    mixing = _mixing_child(name, code, weights, seen)
+    groups = _find_groups(code, weights, seen, mixing, config)
+    written = writers(
+        lambda hidden, weights: first_tensor(_run(code, weights, hidden, call)),
+        hidden,
+        weights,
+        [p.key for group in groups for p in group],
+    )
+    groups = [[replace(p, writes=p.key in written) for p in group] for group in groups]
+    inside_attention = [p for g in groups for p in g if p.module.startswith(f"{mixing}.")]
+    inside_mlp = [p for g in groups for p in g if not p.module.startswith(f"{mixing}.")]
+    return BlockLayout(
+        attention=attention,
+        mlp=mlp,
+        pattern=mixing,
+        heads=inside_attention[-1].module if inside_attention else None,
+        neurons=_last_dense(inside_mlp),
+        groups=tuple(tuple(group) for group in groups),
+        in_place=in_place,
+    )
+
+
+@dataclass
+class _Seen:
+    """One module's call during the examination of a block, copied while it lasted: the block may
+    go on to add to any of it in place."""
+
+    path: str
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Tensor
+    read: Any
+    """Its first argument itself, which keeps its place in memory; so does `made`, its output."""
+    made: Tensor
+
+    @property
+    def changed(self) -> bool:
+        return not torch.equal(self.made, self.output)
+
+
+def first_tensor(output: Any) -> Tensor:
+    """Modules return a tensor, or a tuple (GPT: a list) that starts with it."""
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def _record(block: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: Call) -> Any:
+    seen: list[_Seen] = []
+    handles = []
+    for path, module in block.named_modules():
+
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any, path: str = path) -> None:
+            tensor = first_tensor(output)
+            if path and isinstance(tensor, Tensor):
+                copy = Call(args, kwargs).each(Tensor.clone)
+                read = args[0] if args else None
+                seen.append(
+                    _Seen(path, module, copy.args, copy.kwargs, tensor.clone(), read, tensor)
+                )
+
+        handles.append(module.register_forward_hook(hook, with_kwargs=True))
+    try:
+        output = _run(block, weights, hidden, call)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen, output
+
+
+def _run(block: nn.Module, weights: Mapping[str, Tensor], hidden: Tensor, call: Call) -> Any:
+    return functional_call(block, dict(weights), (hidden, *call.args), call.kwargs)
+
+
+def _last_dense(places: list[Place]) -> str | None:
+    return places[-1].module if places and places[-1].parameter == "weight" else None
+
+
+def _find_additions(
+    name: str,
+    block: nn.Module,
+    weights: dict[str, Tensor],
+    seen: list[_Seen],
+    hidden: Tensor,
+    output: Tensor,
+) -> tuple[str, str]:
+    """The two modules whose outputs, added to the block's input, give its output.
+
+    Where several modules give the same tensor (attention, its projection, its dropout), the
+    outermost is meant. Attention runs before the MLP in every family, parallel ones included.
+    """
+    outputs = [s for s in seen if s.output.numel() == hidden.numel()]
+    tensors = torch.stack([s.output.reshape(hidden.shape) for s in outputs])
+    remainder = output - hidden
+    scale = remainder.abs().amax()
+    best: list[tuple[int, int, int, int]] = []
+    for i in range(len(outputs)):
+        errors = (remainder - tensors[i] - tensors).abs().amax(dim=(1, 2, 3))
+        for j in torch.nonzero(errors <= 1e-4 * scale).flatten().tolist():
+            if i != j:
+                depth = outputs[i].path.count("."), outputs[j].path.count(".")
+                best.append((sum(depth), depth[0], i, j))
+    order = {path: k for k, (path, _) in enumerate(block.named_modules())}
+    if not best:
+        raise BitlensError(
+            f"{name} ({type(block).__name__}): the residual stream does not add up. No two of "
+            f"its modules give outputs whose sum is what the block adds to its input "
+            f"(looked at {', '.join(s.path for s in outputs)}).",
+            "a pre-norm (or sandwich-norm) block: output = input + attention + MLP.",
+            "another model; families that were tried: bitlens list families.",
+        )
+    shallowest = min(b[0] for b in best)
+    pairs = {
+        tuple(sorted((outputs[i].path, outputs[j].path), key=lambda p: _ran(p, seen)))
+        for total, _, i, j in best
+        if total == shallowest
+    }
+    first = min(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
+    return first[0], first[1]
+
+
+def _ran(path: str, seen: list[_Seen]) -> int:
+    return next(k for k, s in enumerate(seen) if s.path == path)
+
+
+def _mixing_child(
+    name: str, block: nn.Module, weights: dict[str, Tensor], seen: list[_Seen]
+) -> str:
+    """The one child that looks at other positions: called again with its first position
+    changed, only its outputs at later positions can tell."""
+    mixing = []
+    for s in seen:
+        if "." in s.path:
+            continue
+        own = {k[len(s.path) + 1 :]: v for k, v in weights.items() if k.startswith(f"{s.path}.")}
+        args, kwargs = list(s.args), dict(s.kwargs)
+        source: Any = args if args and isinstance(args[0], Tensor) else kwargs
+        key: Any = 0 if source is args else "hidden_states"
+        if key != 0 and key not in kwargs:
+            continue
+        changed = source[key].clone()
+        if changed.ndim != 3:
+            continue
+        changed[:, 0] += 1 + changed[:, 0].flip(-1)
+        source[key] = changed
+        again = first_tensor(functional_call(s.module, own, tuple(args), kwargs))
+        if again.ndim == 3 and not torch.allclose(
+            again[:, 1:], s.output[:, 1:], rtol=1e-5, atol=1e-6 * float(s.output.abs().amax())
+        ):
+            mixing.append(s.path)
+    if len(mixing) != 1:
+        raise BitlensError(
+            f"{name} ({type(block).__name__}) has {len(mixing)} parts that look at other "
+            f"positions ({', '.join(mixing) or 'none'}).",
+            "exactly one attention module in a block.",
+            "another model; families that were tried: bitlens list families.",
+        )
+    return mixing[0]
+
+
+def _find_groups(
+    block: nn.Module,
+    weights: dict[str, Tensor],
+    seen: list[_Seen],
+    mixing: str,
+    config: Any,
+) -> list[list[Place]]:
+    """Matrices in the order they run (a module's call begins when its input exists), those
+    that read the same tensor together."""
+    groups: dict[Any, list[Place]] = {}
+    gains: dict[tuple[int, int], Gain] = {}
+    for s in seen:
+        if is_router(s.module, s.path):
+            continue
+        if isinstance(s.module, nn.Linear | Conv1D):
+            read = _memory(s.read)
+            place = Place(s.path, "weight", isinstance(s.module, Conv1D), gain=gains.get(read))
+            groups.setdefault(read, []).append(place)
+            continue
+        gain = gain_of(s.path, s.module, s.args, weights)
+        if gain is not None:
+            gains[_memory(s.made)] = gain
+        stacks = [n for n, p in s.module.named_parameters(recurse=False) if p.ndim == 3]
+        for parameter in stacks:
+            transposed = bool(getattr(s.module, "is_transposed", False))
+            # The last stack reads what the others made of the module's input.
+            read = _memory(s.read) if s.args and parameter != stacks[-1] else (0, 0)
+            place = Place(s.path, parameter, transposed, gain=gains.get(read))
+            groups[(s.path, parameter)] = [place]
+    ordered = list(groups.values())
+    head_size = getattr(config, "head_dim", None) or (
+        config.hidden_size // config.num_attention_heads
+    )
+    reading = [g for g in ordered if g[0].module.startswith(f"{mixing}.")][:-1]
+    for group in reading:
+        inside = [p for p in group if p.module.startswith(f"{mixing}.")]
+        fused: Literal["contiguous", "interleaved", "grouped"] | None = None
+        if len(inside) == 1:
+            rows = inside[0].effective(weights[inside[0].key]).shape[-2]
+            if rows != 3 * config.num_attention_heads * head_size:
+                fused = "grouped"
+            else:
+                fused = "interleaved" if config.model_type in INTERLEAVED else "contiguous"
+        group[:] = [
+            replace(p, head_size=int(head_size), fused=fused) if p in inside else p for p in group
+        ]
+    return ordered
+
+
+def _memory(tensor: Tensor) -> tuple[int, int]:
+    """The same for tensors that are one, however they are viewed."""
+    return tensor.data_ptr(), tensor.numel()
+
+
+def is_router(module: nn.Module, path: str) -> bool:
+    routers = ("gate", "router", "shared_expert_gate")
+    return "Router" in type(module).__name__ or path.rsplit(".", 1)[-1] in routers
+
+
+def block_weights(block: nn.Module) -> dict[str, Tensor]:
+    """Parameters of a block by relative name; with its buffers too where it is offloaded."""
+    from accelerate.utils import align_module_device, has_offloaded_params
+
+    offloaded = any(has_offloaded_params(m) for m in block.modules())
+    if not offloaded:
+        return {name: parameter.detach() for name, parameter in block.named_parameters()}
+    weights: dict[str, Tensor] = {}
+    for path, module in block.named_modules():
+        prefix = f"{path}." if path else ""
+        with align_module_device(module):
+            own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+            weights |= {prefix + name: tensor.detach() for name, tensor in own}
+    return weights

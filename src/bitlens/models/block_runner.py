@@ -1,0 +1,197 @@
+"""One block with weights of one's choice: run it, and hear what is asked for on the way."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bitlens.errors import BitlensError
+from bitlens.models.block_layout import BlockLayout, Place, first_tensor
+from bitlens.models.matmul_hooks import at_products
+from bitlens.models.shell import Call
+from bitlens.models.sites import site
+
+
+class Rounding(Protocol):
+    """What becomes of a matrix's input before it is multiplied; see `compress.activations`."""
+
+    def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor: ...
+
+    def expert(self, index: int) -> "Rounding": ...
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What is put in the place of something on its way through depth."""
+
+    site: str
+    """`embed`, `resid.N`, `attn.N` or `mlp.N`."""
+    change: Callable[[Tensor], Tensor]
+    """`[n, width]` float32 of some positions to what is to stand there."""
+
+    @property
+    def between(self) -> bool:
+        """Whether it is of the residual stream between blocks, not of what a block works with."""
+        return site(self.site).kind in ("embed", "resid")
+
+    @property
+    def start(self) -> int:
+        """The first block that it changes anything for."""
+        return site(self.site).depth + self.between
+
+    def at(self, index: Tensor, value: Tensor) -> Tensor:
+        """`[..., width]` changed at the flattened positions `index`; the others as they are."""
+        flat = value.flatten(0, -2).clone()
+        index = index.to(flat.device)
+        flat[index] = self.change(flat[index].float()).to(flat)
+        return flat.view_as(value)
+
+
+class Block:
+    """A block's code with the weights of one twin.
+
+    `weights` replace the code's own parameters by name; `roundings` say, by a place's key, how
+    what its matrix is multiplied with is rounded first.
+    """
+
+    def __init__(
+        self,
+        code: nn.Module,
+        names: BlockLayout,
+        weights: Mapping[str, Tensor],
+        roundings: Mapping[str, Rounding] | None = None,
+    ) -> None:
+        self.code, self.names = code, names
+        self.weights = dict(weights)
+        self.roundings = dict(roundings or {})
+        own = chain(self.weights.values(), code.parameters())
+        some = next(tensor for tensor in own if tensor.is_floating_point())
+        self._device, self._dtype = some.device, some.dtype
+
+    def __call__(
+        self,
+        hidden: Tensor,
+        call: Call,
+        sites: Sequence[str] = (),
+        valid: Tensor | None = None,
+        edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """What is at these sites, and the block's output. `hidden` is `[rows, positions, width]`;
+        `valid` `[rows, positions]` is 0 at padding. `edits`: by kind of site (`attn`, `mlp`),
+        what becomes of it."""
+        edits = edits or {}
+        # A fork may come from a stream of another dtype.
+        hidden = hidden.to(self._device, self._dtype)
+        if self.names.in_place:
+            # Other streams may stand on the same states.
+            hidden = hidden.clone()
+        call = call.each(lambda tensor: tensor.to(self._device))
+        with ExitStack() as listening:
+            kinds = [site(s).kind for s in sites]
+            # Before what listens, which then hears what was put in place.
+            listening.enter_context(_replacing(self.code, self.names, edits))
+            caught = listening.enter_context(_capture(self.code, self.names, kinds))
+            if self.roundings:
+                listening.enter_context(self._rounding(hidden, valid))
+            output = first_tensor(
+                functional_call(self.code, self.weights, (hidden, *call.args), call.kwargs)
+            )
+        caught["resid"] = output
+        return {s: _with_batch(caught[site(s).kind], hidden) for s in sites}, output
+
+    def _rounding(self, hidden: Tensor, valid: Tensor | None) -> Any:
+        places = [p for group in self.names.groups for p in group if p.key in self.roundings]
+
+        def rounded(place: Place, x: Tensor, expert: int | None) -> Tensor:
+            rounding = self.roundings[place.key]
+            if expert is not None:
+                return rounding.expert(expert).round(x)
+            return rounding.round(_with_batch(x, hidden), valid).view_as(x)
+
+        return at_products(self.code, places, self.weights, rounded)
+
+
+def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
+    """Some families flatten rows and positions inside the block (OPT's MLP)."""
+    rows, positions = hidden.shape[:2]
+    if value.shape[0] == rows * positions and value.shape[0] != rows:
+        return value.unflatten(0, (rows, positions))
+    return value
+
+
+@contextmanager
+def _replacing(
+    code: nn.Module, names: BlockLayout, edits: Mapping[str, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
+    """Let attention and MLP hand out something else, and stop it."""
+
+    def hook_of(edit: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            changed = edit(first_tensor(output))
+            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+        return hook
+
+    paths = {"attn": names.attention, "mlp": names.mlp}
+    handles = [
+        code.get_submodule(paths[kind]).register_forward_hook(hook_of(edit))
+        for kind, edit in edits.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _capture(
+    code: nn.Module, names: BlockLayout, kinds: Sequence[str]
+) -> Iterator[dict[str, Tensor]]:
+    """Listen to the modules whose inputs or outputs are asked for, and stop listening."""
+    caught: dict[str, Tensor] = {}
+    handles = []
+
+    def catch(kind: str, value: Tensor) -> None:
+        caught[kind] = value.clone() if names.in_place else value
+
+    def output_of(kind: str, element: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            value = output[element] if isinstance(output, tuple) else output
+            if value is None:
+                raise BitlensError(
+                    f"{type(module).__name__} hands out no {kind}.",
+                    "eager attention, which keeps its weights.",
+                    "model.set_attn_implementation('eager') before anything is read.",
+                )
+            catch(kind, value)
+
+        return hook
+
+    def input_of(kind: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            catch(kind, args[0])
+
+        return hook
+
+    for kind in kinds:
+        if kind in ("attn", "mlp"):
+            path = names.attention if kind == "attn" else names.mlp
+            handles.append(code.get_submodule(path).register_forward_hook(output_of(kind, 0)))
+        elif kind == "pattern":
+            module = code.get_submodule(names.pattern)
+            handles.append(module.register_forward_hook(output_of(kind, 1)))
+        elif kind in ("heads", "neurons"):
+            path_or_none = names.heads if kind == "heads" else names.neurons
+            assert path_or_none is not None
+            module = code.get_submodule(path_or_none)
+            handles.append(module.register_forward_pre_hook(input_of(kind)))
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,250 @@
+"""What does the store say? Every question the sections ask of it, and nothing else."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bitlens.errors import visible
+from bitlens.report.text.few import sayable
+from bitlens.results.records import Check, Metric, TwinRecord, overflowed
+from bitlens.results.schema import TABLES
+from bitlens.results.store import Store
+
+Row = dict[str, Any]
+
+
+def _depth(place: str) -> float:
+    """Sites in the order a stream meets them."""
+    number = place.partition(".")[2]
+    return float(number) if number.isdigit() else math.inf
+
+
+def _textual(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _textual(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The store as read: a manifest, how the run went, and three tables of rows."""
+
+    manifest: dict[str, Any]
+    run: dict[str, Any]
+    estimates: list[Row]
+    contrasts: list[Row]
+    coverage: list[Row]
+    store: Store
+
+    @classmethod
+    def read(cls, path: Path) -> "Evidence":
+        """Read a complete store. BitlensError where there is none, or one of another version."""
+        store = Store.open(path)
+        tables = [store.read_table(name).to_pylist() for name in TABLES]
+        estimates, contrasts, coverage = map(visible, tables)
+        estimates, contrasts = (list(map(sayable, rows)) for rows in (estimates, contrasts))
+        manifest, run = visible(store.manifest()), visible(store.run())
+        return cls(manifest, run, estimates, contrasts, coverage, store)
+
+    @property
+    def models(self) -> list[str]:
+        """The models audited, in the order they were named."""
+        return [model["name"] for model in self.manifest["models"]]
+
+    def named(self, model: str) -> str:
+        """What the store itself calls a model, whose name here has nothing invisible in it."""
+        name: str = self.store.manifest()["models"][self.models.index(model)]["name"]
+        return name
+
+    def about(self, model: str) -> dict[str, Any]:
+        """What the manifest says of a model: blocks, heads, width, parameters, bytes, ..."""
+        found: dict[str, Any] = next(m for m in self.manifest["models"] if m["name"] == model)
+        return found
+
+    def prefix(self, model: str) -> str:
+        """What file names and anchors of a model begin with: nothing where it is the only one."""
+        if len(self.models) == 1:
+            return ""
+        letters = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-")[:40]
+        return f"{self.models.index(model) + 1}-{letters}-"
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """What each number means, by its full name `analysis.metric`."""
+        return {name: Metric(**fields) for name, fields in self.manifest["metrics"].items()}
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """The checks the run made on itself."""
+        return [Check(**check) for check in self.manifest["checks"]]
+
+    @cached_property
+    def _twins(self) -> dict[str, list[TwinRecord]]:
+        found: dict[str, list[TwinRecord]] = {model: [] for model in self.models}
+        for fields in self.manifest["twins"]:
+            found[fields["model"]].append(
+                TwinRecord(**{key: value for key, value in fields.items() if key != "model"})
+            )
+        return found
+
+    def twins(self, model: str) -> list[TwinRecord]:
+        """The compressions that were asked for, failed ones too, without the controls."""
+        return [twin for twin in self._twins[model] if not twin.control]
+
+    def measured(self, model: str) -> list[TwinRecord]:
+        """The compressions there are numbers for, without the controls."""
+        return [twin for twin in self.twins(model) if twin.status == "done"]
+
+    def controls(self, model: str) -> list[TwinRecord]:
+        """What exists to be compared with: nothing, a cast, noise."""
+        return [
+            twin
+            for twin in self._twins[model]
+            if twin.control and not twin.floor and twin.status == "done"
+        ]
+
+    def record(self, model: str, compression: str) -> TwinRecord | None:
+        """A twin, a control or a floor that there are numbers for."""
+        return next(
+            (
+                twin
+                for twin in self._twins[model]
+                if twin.compression == compression and twin.status == "done"
+            ),
+            None,
+        )
+
+    def floors(self, model: str) -> list[TwinRecord]:
+        """The reference computed in other dtypes, on some of the documents."""
+        return [twin for twin in self._twins[model] if twin.floor and twin.status == "done"]
+
+    def doubted(self, model: str) -> set[str]:
+        """What checks that did not pass bear on."""
+        mine = (check for check in self.checks if check.model in ("", model))
+        return {check.bears_on for check in mine if not check.passed}
+
+    def calibrated(self, model: str, compression: str) -> bool:
+        """Did documents decide how this twin was made?"""
+        return any(t.calibrated for t in self._twins[model] if t.compression == compression)
+
+    def overflow(self, model: str, compression: str) -> str | None:
+        """The first site from which a twin has no numbers, because they are not finite."""
+        found = (
+            overflowed(row["reason"])
+            for row in self.estimates
+            if row["model"] == model and row["compression"] == compression and row["reason"]
+        )
+        return min((place for place in found if place), key=_depth, default=None)
+
+    def noise(self, model: str, compression: str) -> str | None:
+        """The weight noise of the same size as this compression's error, if it was run."""
+        return next(
+            (twin.compression for twin in self.controls(model) if twin.like == compression), None
+        )
+
+    def with_noise(self, model: str) -> list[tuple[str, str]]:
+        """(text for a table, compression): each compression, its noise under it."""
+        found: list[tuple[str, str]] = []
+        for twin in self.measured(model):
+            found.append((twin.compression, twin.compression))
+            if noise := self.noise(model, twin.compression):
+                found.append(("– its noise", noise))
+        return found
+
+    def farthest(self, model: str, compressions: Sequence[str]) -> int:
+        """Which of these has the largest mean KL? The first where it was not measured."""
+        rows = [self.find(model, name, "behaviour.kl") for name in compressions]
+        values = [row["value"] if row else 0.0 for row in rows]
+        return values.index(max(values))
+
+    def cast(self, model: str) -> str | None:
+        """The cast to 16 bits that is compared with, if it was run."""
+        return next(
+            (t.compression for t in self.controls(model) if t.compression.startswith("cast")), None
+        )
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, ...], list[Row]]:
+        places: dict[tuple[str, ...], list[Row]] = {}
+        for row in self.estimates:
+            name = f"{row['analysis']}.{row['metric']}"
+            key = (row["model"], row["compression"], name, row["site"], row["item"])
+            places.setdefault(key, []).append(row)
+        return places
+
+    def seeds(
+        self, model: str, compression: str, metric: str, site: str = "logits", item: str = ""
+    ) -> list[Row]:
+        """The estimates of one number, one a seed, the first seed first."""
+        rows = self._by_place.get((model, compression, metric, site, item), [])
+        return sorted(rows, key=lambda row: row["seed"])
+
+    def find(
+        self, model: str, compression: str, metric: str, site: str = "logits", item: str = ""
+    ) -> Row | None:
+        """The estimate of one number at the first seed, if it has a value."""
+        rows = self.seeds(model, compression, metric, site, item)
+        return rows[0] if rows and rows[0]["value"] is not None else None
+
+    def depth(
+        self, model: str, compression: str, metric: str, kind: str, item: str
+    ) -> list[tuple[int, Row]]:
+        """(block, estimate) at the first seed for the sites `kind.0`, `kind.1`, ..."""
+        blocks = self.about(model)["blocks"]
+        found = (
+            (block, self.find(model, compression, metric, f"{kind}.{block}", item))
+            for block in range(blocks)
+        )
+        return [(block, row) for block, row in found if row is not None]
+
+    def table(self, model: str, compression: str, analysis: str, name: str) -> list[Row]:
+        """The rows of what else an analysis shows, at the first seed; maybe none."""
+        place = (model, compression, analysis, name)
+        if place not in self._tables:
+            self._tables[place] = self._read_table(*place)
+        return self._tables[place]
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, ...], list[Row]]:
+        return {}
+
+    def _read_table(self, model: str, compression: str, analysis: str, name: str) -> list[Row]:
+        wanted = (model, compression, analysis, "done")
+        cells = [
+            cell
+            for cell in self.manifest["cells"]
+            if tuple(cell[k] for k in ("model", "compression", "analysis", "status")) == wanted
+        ]
+        first = min(cells, key=lambda cell: cell["seed"], default=None)
+        found = self.store.read_cell_table(first["id"], name) if first else None
+        if found is None:
+            return []
+        # Numbers hold nothing to hide, and there are many of them.
+        columns = [
+            visible(column.to_pylist()) if _textual(column.type) else column.to_pylist()
+            for column in found.columns
+        ]
+        names = found.column_names
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    @cached_property
+    def _contrasts(self) -> dict[tuple[str, ...], Row]:
+        keys = ("model", "compression", "control", "analysis", "metric", "site", "item")
+        rows = sorted(self.contrasts, key=lambda row: row["seed"], reverse=True)
+        return {tuple(row[key] for key in keys): row for row in rows}
+
+    def contrast(self, row: Row, control: str | None) -> Row | None:
+        """How far an estimate is from the same number of a control, if that was tested."""
+        keys = ("analysis", "metric", "site", "item")
+        place = (row["model"], row["compression"], control or "", *(row[key] for key in keys))
+        return self._contrasts.get(place)
+
+    def failures(self) -> list[Row]:
+        """The cells of the study without a result, each with its reason."""
+        return [cell for cell in self.manifest["cells"] if cell["status"] == "failed"]

@@ -1,0 +1,101 @@
+"""How much does each bit buy? One number of every compression and its noise against bits."""
+
+import statistics
+from collections.abc import Mapping
+
+import altair as alt
+
+from bitlens.report.audit_results import Evidence
+from bitlens.report.charts.axes import Axis, fit, off, words
+from bitlens.report.charts.charts import (
+    HEIGHT,
+    frame,
+    line_layers,
+    lines,
+    mark_layers,
+    only,
+    pair,
+    point,
+)
+from bitlens.report.charts.palette import Mark
+from bitlens.report.page.parts import Panel, Point
+
+KEY = (
+    "Filled: a compression with its 95 % interval. Hollow grey: weight noise of the same size as "
+    "that compression's error. Grey stairs: the best reached with at most so many bits. Dashed: "
+    "the cast to 16 bits, intact and chance."
+)
+
+
+def bits_of(evidence: Evidence, model: str) -> dict[str, float]:
+    """Bits per weight of the compressions that have such a number."""
+    return {t.compression: t.bits for t in evidence.measured(model) if t.bits is not None}
+
+
+def against_bits(
+    evidence: Evidence,
+    model: str,
+    name: str,
+    bits: Mapping[str, float],
+    marks: Mapping[str, Mark],
+    item: str = "",
+    intact: float | None = None,
+) -> tuple[Panel, list[str]] | None:
+    """One metric's chart, and which of its reference lines could not be drawn.
+
+    `intact`: of a level, what stands in the place of an intact value: the reference's own. Of
+    levels none is the best, so they have no stairs.
+    """
+    rows = [
+        (row, twin, kind)
+        for twin in bits
+        for kind, who in pair(evidence, model, twin)
+        for row in evidence.seeds(model, who, name, item=item)
+        if row["value"] is not None
+    ]
+    if not rows:
+        return None
+    metric = evidence.metrics[name]
+    cast = evidence.cast(model)
+    floor = evidence.find(model, cast, name, item=item) if cast else None
+    chances = [row["chance"] for row, _, _ in rows if row["chance"] is not None]
+    known = {
+        "intact": metric.intact if intact is None else intact,
+        cast or "cast": floor["value"] if floor else None,
+        "chance": statistics.median(chances) if chances else None,
+    }
+    axis = fit(metric, [row for row, _, _ in rows], known.values())
+    points = [point(axis, row, bits[twin], twin, kind) for row, twin, kind in rows]
+    least, most = min(bits.values()), max(bits.values())
+    pad = 0.08 * (most - least) or 0.5
+    x = alt.X(
+        "x:Q",
+        title="bits per weight",
+        scale=alt.Scale(domain=[least - pad, most + pad], nice=False, zero=False),
+    )
+    stairs = only("stairs").mark_line(color="#c8c8c8", strokeWidth=1.5, interpolate="step-after")
+    layers = [
+        stairs.encode(x=x, y=axis.y()),
+        *line_layers(axis),
+        *mark_layers(axis, list(bits), marks, x, "bits per weight"),
+    ]
+    stairs_of = [] if metric.level else _stairs(axis, points)
+    drawn_at = [((p["x"] - least + pad) / (most - least + 2 * pad), p["value"]) for p in points]
+    table = (*points, *stairs_of, *lines(axis, known, drawn_at=drawn_at))
+    remarks = [off(axis, f"{words(metric.name)} {k}", value) for k, value in known.items()]
+    panel = Panel(words(metric.name), frame(axis, layers, HEIGHT), table)
+    return panel, [remark for remark in remarks if remark]
+
+
+def _stairs(axis: Axis, points: list[Point]) -> list[Point]:
+    """The compressions no other betters with as few bits; empty where that is only one."""
+    sign = -1 if axis.metric.worse == "lower" else 1
+    stairs: list[Point] = []
+    best = float("inf")
+    for bits, damage in sorted(
+        (p["x"], sign * p["value"]) for p in points if p["is"] == "compression"
+    ):
+        if damage < best:
+            best = damage
+            stairs.append({"is": "stairs", "x": bits, "value": sign * damage})
+    return stairs if len(stairs) > 1 else []

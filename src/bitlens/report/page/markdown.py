@@ -1,0 +1,123 @@
+"""How does a part become Markdown, for pull requests and model cards?"""
+
+import re
+from functools import singledispatch
+
+from bitlens.report.page.parts import (
+    Checklist,
+    Command,
+    Contexts,
+    Details,
+    Facts,
+    Figure,
+    Findings,
+    Grid,
+    Ledger,
+    Page,
+    Prose,
+    Section,
+    Table,
+    Tabs,
+)
+from bitlens.report.text.doubts import SIGNS
+from bitlens.results.counts import count
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no line break in it."""
+    return re.sub(r"([\\`*_{}\[\]<>|~#!@&$])", r"\\\1", " ".join(text.split()))
+
+
+@singledispatch
+def markdown(part: object, level: int = 1) -> str:
+    """A part and everything under it; `level` is that of the next heading."""
+    raise TypeError(f"no Markdown for {type(part).__name__}")
+
+
+def _all(parts: tuple[object, ...], level: int) -> str:
+    return "\n\n".join(text for part in parts if (text := markdown(part, level)))
+
+
+@markdown.register
+def _(part: Page, level: int = 1) -> str:
+    head = f"# {escaped(part.title)}\n\n{escaped(part.subtitle)}"
+    return f"{head}\n\n{_all(part.sections, level + 1)}\n"
+
+
+@markdown.register
+def _(part: Section, level: int = 1) -> str:
+    return f"{'#' * min(level, 6)} {escaped(part.title)}\n\n{_all(part.parts, level + 1)}"
+
+
+@markdown.register
+def _(part: Prose, level: int = 1) -> str:
+    return escaped(part.text)
+
+
+@markdown.register
+def _(part: Command, level: int = 1) -> str:
+    longest = max((len(run) for run in re.findall("`+", part.text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{part.text}\n{fence}"
+
+
+@markdown.register
+def _(part: Facts, level: int = 1) -> str:
+    return "\n".join(f"- {escaped(name)}: {escaped(value)}" for name, value in part.items)
+
+
+@markdown.register
+def _(part: Findings, level: int = 1) -> str:
+    told = (f"{finding.text} {finding.more}".strip() for finding in part.items)
+    return "\n".join(f"- {escaped(text)}" for text in told)
+
+
+@markdown.register
+def _(part: Checklist, level: int = 1) -> str:
+    return "\n".join(
+        f"- {SIGNS[check.passed]} {escaped(check.name)}: {escaped(check.detail)}"
+        for check in part.items
+    )
+
+
+@markdown.register
+def _(part: Table, level: int = 1) -> str:
+    head = " | ".join(escaped(column.title) for column in part.columns)
+    rule = " | ".join("---:" if column.numeric else "---" for column in part.columns)
+    rows = (" | ".join(escaped(cell) for cell in row) for row in part.rows)
+    table = "\n".join(f"| {line} |" for line in (head, rule, *rows))
+    return table + (f"\n\n{escaped(part.told)}" if part.told else "")
+
+
+@markdown.register
+def _(part: Ledger, level: int = 1) -> str:
+    return f"{count(len(part.rows), 'row')}: in `report.html`."
+
+
+@markdown.register
+def _(part: Figure, level: int = 1) -> str:
+    image = f"![{escaped(part.title)}](charts/{part.name}.png)"
+    return f"{image}\n\n{escaped(part.key)} {escaped(part.caption)}"
+
+
+@markdown.register
+def _(part: Grid, level: int = 1) -> str:
+    return f"{count(len(part.rows), 'position')}: in `report.html`."
+
+
+@markdown.register
+def _(part: Contexts, level: int = 1) -> str:
+    return f"Contexts of {count(len(part.features), 'feature')}: in `report.html`."
+
+
+@markdown.register
+def _(part: Tabs, level: int = 1) -> str:
+    return "\n\n".join(
+        f"**{escaped(title)}**\n\n{_all(parts, level)}" for title, parts in part.tabs
+    )
+
+
+@markdown.register
+def _(part: Details, level: int = 1) -> str:
+    inside = _all(part.parts, level)
+    return f"<details><summary>{escaped(part.summary)}</summary>\n\n{inside}\n\n</details>"

@@ -1,0 +1,261 @@
+"""What is a page made of? A tree of small parts that lowers to HTML and to Markdown alike.
+
+Parts hold text and numbers, never markup: what they hold is escaped where it is lowered.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bitlens.report.charts.palette import Mark
+from bitlens.report.text.numbers import UNSAID
+from bitlens.results.records import TOO_FEW, Check
+
+Spec = dict[str, Any]
+"""A Vega-Lite specification, or a part of one."""
+Point = dict[str, Any]
+"""Fields of one point of a chart: texts and numbers."""
+
+Value = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to copy into a terminal."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one compression, under its mark."""
+
+    compression: str
+    mark: Mark | None
+    text: str
+    """One sentence that begins with the compression's name."""
+    more: str = ""
+    """What it rests on."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Findings, one a compression."""
+
+    items: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """What was checked, and how it came out."""
+
+    items: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's title, and whether it holds numbers."""
+
+    title: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is read whole; its cells are text as it should stand."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+    @property
+    def told(self) -> str:
+        """The caption, and what a sign in the cells stands for."""
+        unsaid = any(UNSAID in cell for row in self.rows for cell in row)
+        return f"{self.caption} {UNSAID}: {TOO_FEW}." if unsaid else self.caption
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A table too long to be read whole: filtered and sorted on the page, left out of Markdown."""
+
+    name: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: its points, and the frame that draws them, which many charts may share."""
+
+    title: str
+    frame: Spec
+    """Vega-Lite layers, transforms and height."""
+    points: tuple[Point, ...]
+
+    def spec(self, width: int) -> Spec:
+        """The whole specification, so many pixels wide."""
+        points = {"values": list(self.points)}
+        return {**self.frame, "title": self.title, "data": points, "width": width}
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Charts that stand beside each other, under one title."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts that answer one question together; also written as one PNG and one SVG."""
+
+    name: str
+    """File name without its ending."""
+    title: str
+    key: str
+    """What the lines and marks are, in words."""
+    strips: tuple[Strip, ...]
+    caption: str
+    """What to look for."""
+    legend: tuple[tuple[Mark, str], ...] = ()
+    controls: tuple[tuple[Mark, str], ...] = ()
+    """What else is drawn, and how: noise, a cast, states. On the page they follow the legend."""
+    across: int = 3
+    """Charts in a row, where the page is wide enough."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position of a text, and what the reference and a twin put first at each block."""
+
+    before: str
+    target: str
+    """The true next token."""
+    where: str
+    tops: tuple[tuple[str, str], ...]
+    """(reference's, twin's), one a block."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Positions by blocks: two models' top tokens, told apart where they differ."""
+
+    columns: tuple[str, ...]
+    """One title a block."""
+    rows: tuple[Place, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A stretch of text with a feature's activation at each token, in both models."""
+
+    found: str
+    """Whose top position this is: `reference` or `twin`."""
+    where: str
+    tokens: tuple[str, ...]
+    reference: tuple[float, ...]
+    twin: tuple[float, ...]
+    peak: int
+    """Which token is the top position."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A feature, what is known of it, and where it fires most."""
+
+    title: str
+    facts: str
+    excerpts: tuple[Excerpt, ...]
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Features to choose from, each with its top contexts side by side; not in Markdown."""
+
+    name: str
+    features: tuple[Shown, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Tabs:
+    """Alternatives, of which one is seen at a time."""
+
+    tabs: tuple[tuple[str, tuple["Part", ...]], ...]
+    shown: int = 0
+    """Which one at first."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is there for whoever wants it, closed at first."""
+
+    summary: str
+    parts: tuple["Part", ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; sections nest."""
+
+    anchor: str
+    title: str
+    parts: tuple["Part", ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole: a title, a line under it, and sections."""
+
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]
+
+
+Part = (
+    Prose
+    | Command
+    | Facts
+    | Findings
+    | Checklist
+    | Table
+    | Ledger
+    | Figure
+    | Grid
+    | Contexts
+    | Tabs
+    | Details
+    | Section
+)
+
+
+def figures(part: "Part | Page") -> list[Figure]:
+    """Every figure in a tree of parts, in reading order."""
+    if isinstance(part, Figure):
+        return [part]
+    if isinstance(part, Page):
+        inside: tuple[Part, ...] = part.sections
+    elif isinstance(part, Tabs):
+        inside = tuple(p for _, parts in part.tabs for p in parts)
+    elif isinstance(part, Details | Section):
+        inside = part.parts
+    else:
+        inside = ()
+    return [found for p in inside for found in figures(p)]

@@ -1,0 +1,59 @@
+"""Which SAEs were read, and what is known of one of them?"""
+
+import re
+from dataclasses import dataclass
+
+from bitlens.report.audit_results import Evidence, Row
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """An SAE of the store: its label, and where it was read."""
+
+    label: str
+    site: str
+
+    @property
+    def block(self) -> int:
+        """The block of its site; -1 for the embedding."""
+        found = re.search(r"\d+$", self.site)
+        return int(found[0]) if found else -1
+
+    @property
+    def where(self) -> str:
+        """As it stands in a sentence: `in block 2 (late)`."""
+        place = f"in block {self.block}" if self.site.startswith("resid.") else f"at {self.site}"
+        return place if self.label == self.site else f"{place} ({self.label})"
+
+    @property
+    def name(self) -> str:
+        """As it stands in a title: `late (resid.2)`."""
+        return self.label if self.label == self.site else f"{self.label} ({self.site})"
+
+    def find(self, evidence: Evidence, model: str, who: str, name: str, of: str = "") -> Row | None:
+        """An estimate of this SAE; `of`: `reference` or `twin` for a level."""
+        item = f"{self.label}, {of}" if of else self.label
+        return evidence.find(model, who, f"features.{name}", self.site, item)
+
+    def active(self, evidence: Evidence, model: str, who: str) -> int | None:
+        """How many features the shares are shares of."""
+        row = self.find(evidence, model, who, "active")
+        return None if row is None else int(row["value"])
+
+    def rows(self, evidence: Evidence, model: str, who: str, table: str) -> list[Row]:
+        """This SAE's part of a table of the analysis."""
+        place = (self.label, self.site)
+        found = evidence.table(model, who, "features", table)
+        return [row for row in found if (row["sae"], row["site"]) == place]
+
+
+def dictionaries(evidence: Evidence, model: str) -> list[Dictionary]:
+    """The SAEs that a model's features were measured with, by depth."""
+    found = {
+        Dictionary(row["item"], row["site"]): None
+        for row in evidence.estimates
+        if row["model"] == model
+        and row["analysis"] == "features"
+        and row["metric"] in ("survived", "active")
+    }
+    return sorted(found, key=lambda sae: (sae.block, sae.site, sae.label))

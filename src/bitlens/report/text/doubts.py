@@ -1,0 +1,120 @@
+"""Which checks did not pass, and which sentences rest on them?
+
+A check says what it bears on, a sentence what it uses: nothing here knows one of either by name.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from bitlens.report.audit_results import Evidence
+from bitlens.results.counts import agreeing, count
+from bitlens.results.records import CALIBRATION, Check
+
+SIGNS = {True: "✓", False: "✗", None: "?"}
+OVERFLOW, CELLS = "overflow", "cells"
+"""What two checks bear on that the page itself makes: the sentence that says it, and nothing."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the verdict, without its capital and full stop, and what it uses."""
+
+    text: str
+    uses: frozenset[str] = frozenset()
+    """What checks may bear on: the text, the label of an SAE."""
+    twins: frozenset[str] = frozenset()
+    """Whose numbers it states."""
+    leads: bool = True
+    """Whether it says something of the twin, so that it can be the first."""
+
+
+def claim(text: str, *uses: str, twins: Iterable[str | None] = (), leads: bool = True) -> Claim:
+    return Claim(text, frozenset(uses), frozenset(twin for twin in twins if twin), leads)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A check of one model that failed or could not be decided."""
+
+    check: Check
+    number: int
+
+    @property
+    def mark(self) -> str:
+        """As it stands after a sentence: `✗1`."""
+        return f"{SIGNS[self.check.passed]}{self.number}"
+
+
+def checks(evidence: Evidence) -> list[Check]:
+    """Those of the run, and what the numbers themselves show."""
+    return [*map(_advised, evidence.checks), *_overflows(evidence), *_complete(evidence)]
+
+
+def doubts(evidence: Evidence, model: str) -> list[Doubt]:
+    """What did not pass for one model: what failed first."""
+    found = [c for c in checks(evidence) if not c.passed and c.model in ("", model)]
+    found.sort(key=lambda check: check.passed is None)
+    return [Doubt(check, number) for number, check in enumerate(found, 1)]
+
+
+def heading(evidence: Evidence, model: str, claims: Iterable[Claim]) -> list[Check]:
+    """The doubts as they stand before the verdict: numbered, and with what rests on them."""
+    told = list(claims)
+    found = []
+    for doubt in doubts(evidence, model):
+        resting = sum(rests(evidence, model, one, doubt) for one in told)
+        rest = f" What rests on it is marked {doubt.mark}." if resting else ""
+        name = f"{doubt.number}. {doubt.check.name}"
+        detail = f"{doubt.check.detail.rstrip('.')}.{rest}"
+        found.append(replace(doubt.check, name=name, detail=detail))
+    return found
+
+
+def rests(evidence: Evidence, model: str, one: Claim, doubt: Doubt) -> bool:
+    """Does a sentence use what the check bears on, of a twin that it is about?"""
+    check = doubt.check
+    if check.twins and one.twins.isdisjoint(check.twins):
+        return False
+    if check.bears_on == CALIBRATION:
+        return any(evidence.calibrated(model, twin) for twin in one.twins)
+    return not check.bears_on or check.bears_on in one.uses
+
+
+def titled(evidence: Evidence, check: Check) -> Check:
+    """With its model's name, where there are several."""
+    if len(evidence.models) < 2 or not check.model:
+        return check
+    return replace(check, name=f"{check.model}: {check.name}")
+
+
+def _advised(check: Check) -> Check:
+    """A check that failed for want of text says what would mend it."""
+    if check.passed or not check.name.endswith("enough documents"):
+        return check
+    advice = "To know more, read more documents: a larger --tokens, or another --text."
+    return replace(check, detail=f"{check.detail.rstrip('.')}. {advice}")
+
+
+def _overflows(evidence: Evidence) -> Iterator[Check]:
+    for model in evidence.models:
+        for twin in (*evidence.measured(model), *evidence.controls(model)):
+            if place := evidence.overflow(model, twin.compression):
+                yield Check(
+                    f"{twin.compression}: its numbers are finite",
+                    False,
+                    f"it overflows at {place}, computed in {twin.dtype}, and has no numbers from "
+                    "there on; what comes before is measured, and so is the reference",
+                    OVERFLOW,
+                    model,
+                    (twin.compression,),
+                )
+
+
+def _complete(evidence: Evidence) -> Iterator[Check]:
+    cells = evidence.manifest["cells"]
+    for model in dict.fromkeys([*evidence.models, *(cell["model"] for cell in cells)]):
+        mine = [cell for cell in cells if cell["model"] == model]
+        failed = sum(cell["status"] == "failed" for cell in mine)
+        have = agreeing(len(mine) - failed, "has", "have")
+        detail = f"{len(mine) - failed} of {count(len(mine), 'cell')} {have} a result."
+        yield Check("the study is complete", not failed, detail, CELLS, model)

@@ -1,0 +1,57 @@
+"""The estimates of a store as one table: CSV for a spreadsheet, JSON, or Parquet."""
+
+import csv
+import io
+from typing import Literal, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bitlens.errors import BitlensError
+from bitlens.registry import nearest
+from bitlens.results.records import to_json
+from bitlens.results.store import Store
+
+Format = Literal["csv", "json", "parquet"]
+
+
+def export(store: Store, format: Format) -> bytes:
+    """All estimates, one row each, with the columns of `schema.ESTIMATES`; strict UTF-8 text.
+
+    A number that does not exist is an empty cell in CSV and null in JSON, with its reason beside
+    it. In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    if format not in get_args(Format):
+        raise BitlensError(
+            f"There is no format called {format!r}.",
+            f"one of {', '.join(get_args(Format))}.",
+            nearest(format, get_args(Format)) or "--format csv",
+        )
+    table = store.read_table("estimates")
+    return {"csv": _csv, "json": _json, "parquet": _parquet}[format](table)
+
+
+def _csv(table: pa.Table) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(table.column_names)
+    for row in table.to_pylist():
+        writer.writerow([_harmless(cell) for cell in row.values()])
+    return text.getvalue().encode()
+
+
+def _harmless(cell: str | float | None) -> str | float | None:
+    """Spreadsheets run text that begins like a formula (OWASP, CSV injection); numbers do not."""
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return f"'{cell}"
+    return cell
+
+
+def _json(table: pa.Table) -> bytes:
+    return (to_json(table.to_pylist(), indent=1) + "\n").encode()
+
+
+def _parquet(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    return file.getvalue()

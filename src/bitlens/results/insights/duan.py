@@ -1,0 +1,56 @@
+"""How predictable is survival by the paper's own recipe? For its table to be recomputed.
+
+Duan 2026, arXiv 2606.03002, as its code has it: statistics and survival from the same tokens, one
+of four columns an exact sum of others (so that single coefficients mean nothing), scaling outside
+the folds, near-duplicates in different folds.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitlens.results.insights.measured import Columns
+from bitlens.results.insights.prediction import FEWEST, SURVIVED
+
+COLUMNS = ("rarity", "log mean", "log max", "log concentration")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the recipe gives for one twin, or a reason why it gives nothing."""
+
+    features: int
+    auc: float | None
+    """Mean over five folds."""
+    deviation: float | None
+    """Standard deviation over the folds: not an interval."""
+    coefficients: tuple[float, ...] = ()
+    """Of the scaled `COLUMNS`, fitted on everything."""
+    reason: str | None = None
+
+
+def recipe(features: Columns) -> Recipe:
+    """Standardised rarity (-ln rate), ln mean, ln max and ln(max / mean) over all positions; L2
+    logistic regression with C = 1; 5 stratified folds, shuffled with seed 0; ROC AUC."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.preprocessing import StandardScaler
+
+    known = np.isfinite(features["r"]) & (features["mean_reference"] > 0)
+    mine = {name: features[name][known] for name in _READ}
+    survived = mine["r"] > SURVIVED
+    n, kept = len(survived), int(survived.sum())
+    if min(kept, n - kept) < FEWEST:
+        reason = f"{kept:,} of {n:,} features survive: it takes {FEWEST} of either kind"
+        return Recipe(n, None, None, reason=reason)
+    rate, mean, peak = (mine[f"{name}_reference"] for name in ("rate", "mean", "peak"))
+    columns = np.stack([-np.log(rate), np.log(mean), np.log(peak), np.log(peak / mean)], axis=1)
+    scaled = StandardScaler().fit_transform(columns)
+    model = LogisticRegression(C=1.0, max_iter=1000)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    areas = cross_val_score(model, scaled, survived, cv=folds, scoring="roc_auc")
+    coefficients = model.fit(scaled, survived).coef_[0]
+    return Recipe(n, float(areas.mean()), float(areas.std()), tuple(coefficients.tolist()))
+
+
+_READ = ("r", "rate_reference", "mean_reference", "peak_reference")

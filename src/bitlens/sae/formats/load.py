@@ -1,0 +1,203 @@
+"""In which format is this SAE, and what is in it? One reader a format, every surprise an error
+that helps."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from bitlens.errors import BitlensError
+from bitlens.results.files.reading import refuse_links
+from bitlens.results.files.writing import write
+from bitlens.results.records import to_json
+from bitlens.sae.conventions import SCALE, scaled
+from bitlens.sae.formats import dictionary_learning, gemma_scope, sparsify
+from bitlens.sae.formats import releases as hub
+from bitlens.sae.formats.files import read_bytes
+from bitlens.sae.formats.saelens import CONFIG, SCALER, SPARSITY, WEIGHTS, read_saelens, sparsity_of
+from bitlens.sae.sae import Sae
+
+_LAYOUT = "6.0.0"
+"""The version of SAELens whose layout is written: without it SAELens takes a file for an older
+one and forgets the place."""
+
+
+Reader = Callable[[Mapping[str, bytes], Path, Mapping[str, Any]], Sae]
+"""From the bytes of files by name, the folder they are in, and what stands above its settings."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a folder of this format holds, and who reads it."""
+
+    name: str
+    files: tuple[str, ...]
+    """The weights last: they tell it from the others."""
+    read: Reader
+    beside: tuple[str, ...] = ()
+    """Files that are part of what it is where they are there."""
+    figures: str | None = None
+    """A file with published figures, which need not be there."""
+
+
+SAELENS = Format("SAELens", (CONFIG, WEIGHTS), read_saelens, (SCALER,), SPARSITY)
+SPARSIFY = Format("sparsify", (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify)
+GEMMA_SCOPE = Format("Gemma Scope", (gemma_scope.WEIGHTS,), gemma_scope.read_gemma_scope)
+DICTIONARY_LEARNING = Format(
+    "dictionary_learning",
+    (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
+    dictionary_learning.read_dictionary_learning,
+    figures=dictionary_learning.EVALUATION,
+)
+FORMATS = (SAELENS, SPARSIFY, GEMMA_SCOPE, DICTIONARY_LEARNING)
+_EXPECTED = "; ".join(f"{' and '.join(known.files)} ({known.name})" for known in FORMATS) + "."
+
+
+CONVERSIONS = {
+    "sae_lens": SAELENS,
+    "sparsify": SPARSIFY,
+    "gemma_2": GEMMA_SCOPE,
+    "dictionary_learning_1": DICTIONARY_LEARNING,
+}
+"""Of those by which SAELens reads its releases, the ones that are read here."""
+
+
+def load_sae(source: Path | str) -> Sae:
+    """The SAE in a folder, beside the file of its weights, or of a release
+    (`release:RELEASE:SAE_ID`), which is downloaded.
+
+    Raises BitlensError for what is no SAE, is not whole, or is of a kind that is not read."""
+    if isinstance(source, str) and hub.is_release(source):
+        return _of_release(hub.find(source))
+    folder, known = _find(Path(source))
+    return _read(folder, known, {})
+
+
+def _of_release(entry: hub.Entry) -> Sae:
+    """As SAELens reads it: the table's settings and scale are part of what it is."""
+    if entry.conversion not in CONVERSIONS:
+        raise BitlensError(
+            f"{entry.text} is in a format that is not read ({entry.conversion}).",
+            f"one of {', '.join(CONVERSIONS)}.",
+            "another release, or SAELens itself: load it there, save_model, and name the folder.",
+        )
+    known = CONVERSIONS[entry.conversion]
+    folder = hub.fetch(entry, known.files, known.figures)
+    sae = _read(folder, known, entry.overrides)
+    meaning = to_json([entry.overrides, entry.scale])
+    if entry.scale is not None and sae.normalisation == "expected_average_only_in":
+        unsaid = tuple(name for name in sae.trained_on.unsaid if name != SCALE)
+        sae = scaled(sae, entry.scale)
+        sae = replace(sae, trained_on=replace(sae.trained_on, unsaid=unsaid))
+    return replace(
+        sae,
+        fingerprint=hashlib.sha256(f"{sae.fingerprint} {meaning}".encode()).hexdigest(),
+        published=replace(
+            sae.published,
+            fvu=sae.published.fvu if entry.fvu is None else entry.fvu,
+            l0=sae.published.l0 if entry.l0 is None else entry.l0,
+        ),
+    )
+
+
+def _read(folder: Path, known: Format, overrides: Mapping[str, Any]) -> Sae:
+    beside = [name for name in known.beside if (folder / name).is_file()]
+    files = {name: read_bytes(folder / name) for name in (*known.files, *beside)}
+    fingerprint = hashlib.sha256(b"\0".join(files.values())).hexdigest()
+    return replace(known.read(files, folder, overrides), fingerprint=fingerprint)
+
+
+def save_sae(sae: Sae, path: Path | str) -> None:
+    """Write the folder that `load_sae` reads, and SAELens but for a seed-gated one; all of it or,
+    to every reader, no SAE."""
+    folder = Path(path)
+    tensors = {"W_enc": sae.w_enc, "W_dec": sae.w_dec, "b_dec": sae.b_dec}
+    config: dict[str, Any] = {
+        "architecture": sae.architecture,
+        "d_in": sae.width,
+        "d_sae": sae.latents,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": sae.apply_b_dec_to_input,
+        "normalize_activations": sae.normalisation,
+        "reshape_activations": "none",
+        "metadata": {
+            "sae_lens_version": _LAYOUT,
+            "hook_name": sae.hook,
+            "model_name": sae.trained_on.model,
+            "context_size": sae.trained_on.context,
+            "prepend_bos": sae.trained_on.prepend_bos,
+            "model_from_pretrained_kwargs": sae.trained_on.loading,
+            "seqpos_slice": sae.trained_on.positions or (None,),
+            "seed": sae.trained_on.seed,
+        },
+    }
+    if sae.architecture == "gated":
+        assert sae.threshold is not None
+        # Of all the gates that open at these thresholds, those on the magnitude's own scale.
+        silent = torch.zeros_like(sae.b_enc)
+        tensors |= {"b_mag": sae.b_enc, "r_mag": silent, "b_gate": sae.b_enc - sae.threshold}
+    else:
+        tensors["b_enc"] = sae.b_enc
+        if sae.threshold is not None:
+            tensors["threshold"] = sae.threshold
+    if sae.w_gate is not None and sae.b_gate is not None:
+        tensors |= {"W_gate": sae.w_gate, "b_gate": sae.b_gate}
+    if sae.k is not None:
+        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
+    weights = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
+    # Settings of another SAE would make these weights something else.
+    write(folder / WEIGHTS, weights, withdraw=folder / CONFIG)
+    write(folder / CONFIG, f"{to_json(config, indent=1)}\n".encode())
+
+
+def save_firing_rates(rates: Tensor, path: Path | str) -> None:
+    """Beside an SAE, how often each of its latents fired, `[latents]`, as SAELens writes it."""
+    write(Path(path) / SPARSITY, save({"sparsity": sparsity_of(rates).cpu()}))
+
+
+def _find(path: Path) -> tuple[Path, Format]:
+    """The folder and its format; a file means the folder it is in."""
+    folder = path.parent if path.is_file() else path
+    if not folder.is_dir():
+        raise BitlensError(
+            f"There is no folder {path}.", _EXPECTED, "the path of a downloaded SAE."
+        )
+    for known in FORMATS:
+        if all((folder / name).is_file() for name in known.files):
+            refuse_links(folder, str(folder))
+            return folder, known
+    raise _no_sae(folder)
+
+
+def _no_sae(folder: Path) -> BitlensError:
+    """What is there instead: SAEs further down, a part of one, or something else."""
+    weights = {known.files[-1] for known in FORMATS}
+    below = sorted(file.parent for name in weights for file in folder.rglob(name))
+    if below and folder not in below:
+        names = ", ".join(path.relative_to(folder).as_posix() for path in below[:8])
+        more = f" and {len(below) - 8} more" if len(below) > 8 else ""
+        return BitlensError(
+            f"{folder} is not an SAE but holds {len(below)}: {names}{more}.",
+            _EXPECTED,
+            f"one of them: {below[0]}",
+        )
+    missing = [
+        name
+        for known in FORMATS
+        for name in known.files
+        if any((folder / other).is_file() for other in known.files)
+        and not (folder / name).is_file()
+    ]
+    there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    lacks = f"has no {' or '.join(dict.fromkeys(missing))}; it " if missing else ""
+    return BitlensError(
+        f"{folder} {lacks}holds {there}.",
+        _EXPECTED,
+        "the folder as it was published; other pickles (.pt) are not read.",
+    )

@@ -1,0 +1,350 @@
+"""Where does each SAE belong, and does it fit there?
+
+Read on the reference alone, before anything is compressed: survival of features that do not
+describe the activations would mean nothing.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.data.corpus import Corpus
+from bitlens.engine.plan import CORPUS, Plan, TokenBatch
+from bitlens.engine.sweep import REFERENCE, Stream, Sweep, Wish
+from bitlens.engine.swept_model import Reference
+from bitlens.errors import BitlensError, in_one_line
+from bitlens.models.layout import Layout
+from bitlens.models.sites import all_sites, resolve, site
+from bitlens.results.records import Check
+from bitlens.sae.conventions import B_DEC, CENTRING, SCALE, Convention, better, conventions
+from bitlens.sae.fit import WORST_FVU, Fit, FitTally, check_fit
+from bitlens.sae.formats.load import load_sae
+from bitlens.sae.formats.releases import is_release
+from bitlens.sae.neighbours import neighbours
+from bitlens.sae.sae import Sae
+
+POSITIONS = 1024
+"""Positions that decide whether an SAE fits, or a few more: whole batches are read."""
+SITES = ("embed", "resid", "attn", "mlp")
+"""Kinds of sites as wide as the model."""
+HIDDEN_BYTES = 1 << 30
+"""Of the hidden states that are read at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """An SAE that was found to fit a site."""
+
+    sae: Sae
+    site: str
+    centre: Tensor
+    """`[latents]`: the mean code of the reference, on the positions it was fitted on."""
+    adapted: Sae | None = None
+    """The one that reads the twin, where it is another: the same latents, repaired for it."""
+    _near: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def near(self, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of some latents, `neighbours` among their decoder directions: made once for all twins,
+        whose features are those of the same reference."""
+        key = latents.tobytes()
+        if key not in self._near:
+            self._near[key] = neighbours(self.sae.w_dec[latents])
+        return self._near[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """An SAE in its place, and how well it describes the reference there."""
+
+    placed: Placed
+    fit: Fit
+    mean: Tensor
+    """`[width]`: the reference's mean activation there."""
+    notes: tuple[str, ...] = ()
+    """How it is read otherwise than it was trained, or changed for it; without capital or dot."""
+
+    @property
+    def good(self) -> bool:
+        return self.fit.fvu is not None and self.fit.fvu <= WORST_FVU
+
+    @property
+    def mapping(self) -> str:
+        """Its own name of its place and ours."""
+        sae, place = self.placed.sae, self.placed.site
+        return place if sae.hook == place else f"{sae.hook} = {place}"
+
+    @property
+    def said(self) -> str:
+        sae = self.placed.sae
+        sentence = f"SAE {sae.label}: {sae.latents:,} latents at {self.mapping}; {self._found}"
+        return "; ".join((sentence, *self.notes)) + "."
+
+    @property
+    def check(self) -> Check:
+        name = f"the SAE {self.placed.sae.label} fits {self.placed.site}"
+        told = "; ".join((f"{self._found}, on the reference", *self.notes))
+        return Check(name, self.good, told, bears_on=self.placed.sae.label)
+
+    @property
+    def _found(self) -> str:
+        left = "an unknown share" if self.fit.fvu is None else f"{self.fit.fvu:.1%}"
+        return (
+            f"over {self.fit.positions:,} positions it leaves {left} of the variance unexplained, "
+            f"with {self.fit.l0:.1f} latents firing"
+        )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the manifest."""
+        sae = self.placed.sae
+        return {
+            "label": sae.label,
+            "site": self.placed.site,
+            "hook": sae.hook,
+            "architecture": sae.architecture,
+            "latents": sae.latents,
+            "fingerprint": sae.fingerprint,
+            "fvu": self.fit.fvu,
+            "l0": self.fit.l0,
+        }
+
+
+def fit_saes(
+    sources: Sequence[str],
+    layout: Layout,
+    plan: Plan,
+    corpus: Corpus,
+    name: str,
+    allow_poor: bool,
+    positions: int = POSITIONS,
+) -> list[Fitted]:
+    """Every SAE at its site, with its fit on the beginning of the corpus, of which `plan` is.
+    BitlensError for an SAE that belongs nowhere in this model, and, unless `allow_poor`, for one
+    that does not fit."""
+    saes = _apart([load_sae(source).to(layout.device) for source in sources], sources)
+    saes = [_as_trained(sae, layout) for sae in saes]
+    places = [_place(sae, layout) for sae in saes]
+    read, stated = _by_convention(saes, places, layout, plan), saes
+    saes = [sae for sae, _ in read]
+    sums = {sae.label: _Sums(sae) for sae in saes}
+    for place, values in _readings(layout, plan, set(places), positions):
+        for sae, mine in zip(saes, places, strict=True):
+            if mine == place:
+                sums[sae.label].add(values)
+    found = []
+    for (sae, convention), own, place in zip(read, stated, places, strict=True):
+        fit = sums[sae.label].fit.result()
+        if not allow_poor:
+            check_fit(fit, sae, f"{place} of {name}")
+        placed = Placed(sae, place, sums[sae.label].centre)
+        mean = sums[sae.label].fit.mean.to(layout.device)
+        notes = (*convention, *_notes(own, corpus, name))
+        found.append(Fitted(placed, fit, mean, notes))
+    return found
+
+
+def elsewhere(fitted: Fitted, layout: Layout, plan: Plan) -> tuple[str, Fit] | None:
+    """The site that an SAE fits best, if it fits it at least twice as well as its own."""
+    sites = ["embed", *all_sites(layout, tuple(kind for kind in SITES if kind != "embed"))]
+    tallies = {name: FitTally(fitted.placed.sae) for name in sites if name != fitted.placed.site}
+    for place, values in _readings(layout, plan, set(tallies), POSITIONS):
+        tallies[place].add(values)
+    fits = {name: tally.result() for name, tally in tallies.items()}
+    known = {name: fit.fvu for name, fit in fits.items() if fit.fvu is not None}
+    best = min(known, key=known.__getitem__, default=None)
+    here = math.inf if fitted.fit.fvu is None else fitted.fit.fvu
+    if best is None or known[best] > min(WORST_FVU, here / 2):
+        return None
+    return best, fits[best]
+
+
+def _apart(saes: Sequence[Sae], sources: Sequence[str]) -> list[Sae]:
+    """Under different names: what is called alike takes along the folders it is in."""
+    labels = [sae.label for sae in saes]
+    above = [_above(source) for source in sources]
+    for _ in range(max(map(len, above), default=0)):
+        for n in [n for n, label in enumerate(labels) if labels.count(label) > 1]:
+            labels[n] = ".".join([*above[n][-1:], labels[n]])
+            above[n] = above[n][:-1]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise BitlensError(
+                f"{labels.count(label)} SAEs are called {label}.",
+                "SAEs that can be told apart by their folders' names.",
+                "name each of them once, or rename a folder.",
+            )
+    return [replace(sae, label=in_one_line(label)) for sae, label in zip(saes, labels, strict=True)]
+
+
+def _above(source: str) -> list[str]:
+    """What an SAE is in: folders from the root, or the release."""
+    if is_release(source):
+        return source.split(":")[1:2]
+    path = Path(source).resolve()
+    return list((path.parent if path.is_file() else path).parts[1:-1])
+
+
+def _centres(layout: Layout) -> bool:
+    """Does nothing in the model read the mean over the width, as under LayerNorm?"""
+    places = (place for block in layout.block_layouts for group in block.groups for place in group)
+    return any(place.writes for place in places)
+
+
+def _as_trained(sae: Sae, layout: Layout) -> Sae:
+    """TransformerLens centres what writes to the stream where nothing reads the mean, and leaves
+    other models alone, whatever was asked for."""
+    centred = _centres(layout) and sae.trained_on.loading.get(CENTRING) is True
+    return replace(sae, centred=centred)
+
+
+def _by_convention(
+    saes: Sequence[Sae], places: Sequence[str], layout: Layout, plan: Plan
+) -> list[tuple[Sae, tuple[str, ...]]]:
+    """Each SAE by the convention that its files state; where they are silent, by the one that fits
+    the reference clearly best. And what is to be said of that."""
+    lengths: dict[str, list[Tensor]] = {
+        place: [] for sae, place in zip(saes, places, strict=True) if SCALE in sae.trained_on.unsaid
+    }
+    if lengths:
+        for place, values in _readings(layout, plan, set(lengths), POSITIONS):
+            centred = values - values.mean(dim=1, keepdim=True)
+            lengths[place].append(torch.stack([values.norm(dim=1), centred.norm(dim=1)]))
+    norms = {
+        place: dict(zip((False, True), torch.cat(found, dim=1).mean(dim=1).tolist(), strict=True))
+        for place, found in lengths.items()
+    }
+    centres = _centres(layout)
+    tried = [
+        conventions(sae, centres, norms.get(place)) for sae, place in zip(saes, places, strict=True)
+    ]
+    tallies = [[FitTally(convention.sae) for convention in of] for of in tried]
+    open_ = {place for place, of in zip(places, tried, strict=True) if len(of) > 1}
+    if open_:
+        for place, values in _readings(layout, plan, open_, POSITIONS):
+            for mine, of in zip(places, tallies, strict=True):
+                for tally in of if mine == place and len(of) > 1 else ():
+                    tally.add(values)
+    return [
+        _chosen(of, [tally.result() for tally in found])
+        for of, found in zip(tried, tallies, strict=True)
+    ]
+
+
+def _chosen(tried: Sequence[Convention], fits: Sequence[Fit]) -> tuple[Sae, tuple[str, ...]]:
+    """Of conventions, the first of which is what the files state."""
+    sae, fit = tried[0].sae, fits[0]
+    best = better(fit, fits[1:])
+    if best is None:
+        return sae, ()
+    other = tried[best + 1]
+    left = f"{fits[best + 1].fvu:.1%} of the variance unexplained instead of "
+    left += "an unknown share" if fit.fvu is None else f"{fit.fvu:.1%}"
+    if other.settings.issubset(sae.trained_on.unsaid):
+        open_ = " and ".join(sorted(other.settings))
+        said = f"its files do not state {open_}: it is read {other.words}, which leaves"
+        return other.sae, (f"{said} {left}",)
+    stated = other.settings & (sae.trained_on.loading.keys() | {SCALE, B_DEC})
+    how = "against what its files say" if stated else "of which its files say nothing"
+    return sae, (f"read {other.words}, {how}, it would leave {left}",)
+
+
+def _notes(sae: Sae, corpus: Corpus, model: str) -> Iterator[str]:
+    """What of its training is otherwise here."""
+    trained_on = sae.trained_on
+    # Of a hub id the last part: the same model may lie in a folder.
+    if trained_on.model and trained_on.model.split("/")[-1].lower() != model.split("/")[-1].lower():
+        yield f"its own files say that it was trained on {trained_on.model}"
+    if sae.centred:
+        yield (
+            f"it was trained with {CENTRING}: the mean over the width is taken away before "
+            "encoding and added back afterwards"
+        )
+    elif trained_on.loading.get(CENTRING) is True:
+        yield (
+            f"it was trained with {CENTRING}, which changes nothing in a model whose norms read "
+            "the mean over the width, so nothing is changed here"
+        )
+    if trained_on.prepend_bos is True and not corpus.bos:
+        yield "it was trained with BOS, which these texts are read without (--bos yes)"
+    if trained_on.prepend_bos is False and corpus.bos:
+        yield "it was trained without BOS, which these texts are read with (--bos no)"
+    if trained_on.context is not None and corpus.context > trained_on.context:
+        yield (
+            f"it was trained on contexts of {trained_on.context:,} tokens, these are of up to "
+            f"{corpus.context:,} (--context {trained_on.context})"
+        )
+    if trained_on.positions is not None:
+        ends = ":".join("" if end is None else str(end) for end in trained_on.positions)
+        yield f"it was trained on positions [{ends}] of each context alone"
+
+
+class _Sums:
+    """What is added up of one SAE."""
+
+    def __init__(self, sae: Sae) -> None:
+        self.sae = sae
+        self.fit = FitTally(sae)
+        self._total = torch.zeros(sae.latents, dtype=torch.float64)
+        self._count = 0
+
+    def add(self, values: Tensor) -> None:
+        codes = self.fit.add(values)
+        value = codes.value.double().cpu()
+        self._total += torch.bincount(codes.latent.cpu(), value, minlength=self.sae.latents)
+        self._count += len(values)
+
+    @property
+    def centre(self) -> Tensor:
+        """`[latents]`: the mean code."""
+        return (self._total / max(self._count, 1)).to(self.sae.b_enc.device)
+
+
+def _place(sae: Sae, layout: Layout) -> str:
+    """Our name of the site an SAE was trained on."""
+    found = resolve(sae.hook, layout)
+    if len(found) != 1 or site(found[0]).kind not in SITES:
+        raise BitlensError(
+            f"The SAE {sae.label} was trained on {sae.hook}.",
+            f"a site as wide as the model: {', '.join(SITES)}.",
+            "an SAE of the residual stream, or of what attention or the MLP adds to it.",
+        )
+    width = sae.w_dec.shape[1]
+    if width != layout.width:
+        raise BitlensError(
+            f"The SAE {sae.label} reads {width} dimensions, but the model is {layout.width} wide.",
+            "an SAE that was trained on this model.",
+            "another --sae, or the model it was trained on.",
+        )
+    return found[0]
+
+
+@torch.no_grad()
+def _readings(
+    layout: Layout, plan: Plan, places: set[str], positions: int
+) -> Iterator[tuple[str, Tensor]]:
+    """The reference's activations at some sites, on the first batches of the corpus: whole
+    batches, until there are so many positions."""
+    batches: list[TokenBatch] = []
+    for batch in plan.batches:
+        if sum(len(b.index) for b in batches) >= positions:
+            break
+        batches.append(batch)
+    deepest = max((site(place).depth for place in places), default=-1)
+    sweep = Sweep(
+        layout,
+        {REFERENCE: Reference(layout)},
+        [Stream(REFERENCE, REFERENCE, stop=deepest + 1)],
+        [Wish(REFERENCE, frozenset(places), CORPUS)],
+        batches,
+        HIDDEN_BYTES,
+    )
+    for wave in sweep.waves:
+        for step in sweep.run(wave):
+            for place, values in step.readings[REFERENCE].items():
+                yield place, values.flatten(0, 1)[step.index].float()

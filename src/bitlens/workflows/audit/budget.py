@@ -1,0 +1,291 @@
+"""How much memory does a sweep take at its peak, and what is left of it for hidden states?
+
+Added up beforehand from shapes, part by part, each at its largest. What grows with the text is
+the hidden states, which waves bound, samples as long as there are fewer positions than they hold,
+and the tokens themselves.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bitlens.engine.accumulators import Tally
+from bitlens.engine.activations import EVERYTHING, Pair, Reading
+from bitlens.engine.comparisons import Comparison, streams
+from bitlens.engine.plan import Plan, TokenBatch
+from bitlens.engine.sweep import REFERENCE, logits_chunk, mask_bytes
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.models.load import WEIGHTS_SHARE
+from bitlens.models.sites import site
+from bitlens.report.text.numbers import size
+from bitlens.sae.sae import Sae
+
+FLOAT = 4
+"""Bytes of a number that is computed with."""
+WORK = 192 << 20
+"""Of what Python, its libraries and their buffers take besides."""
+WORD = 512
+"""Bytes of a token of the vocabulary: its text, in the tokenizer and in Python."""
+COPIES = 4
+"""Float copies of a group of matrices while it is compressed."""
+LOGITS = 8
+"""Copies of a chunk of logits where most are alive: of the reference logits, log-probabilities and
+probabilities, of the twin the first two; and as many as three under way (a difference of
+log-probabilities, a fork's, a softcap, or what chance is beside a lens)."""
+ROWS = 3
+"""Copies of what is kept of positions: as they came, in order, and as they are written."""
+ORDERED = 48
+"""Bytes of a position while those that are kept of one comparison are put in order."""
+PATTERNS = 8
+"""Copies of a batch's attention: scores, masked and softened; of two streams, and what lies between
+them."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes at the peak of a sweep, by what takes them; hidden states apart."""
+
+    parts: Mapping[str, int]
+    smallest: int
+    """Of the hidden states of one batch, below which no wave goes."""
+    on_disk: int = 0
+    """Of weights that lie on disk: they lie in memory where much more of it is allowed."""
+
+    @property
+    def taken(self) -> int:
+        return sum(self.parts.values())
+
+    @property
+    def least(self) -> int:
+        """What has to be allowed, with one batch a wave."""
+        least = self.taken + self.smallest
+        whole = self.parts.get("weights", 0) + self.on_disk
+        return least + self.on_disk if whole <= WEIGHTS_SHARE * least else least
+
+    def room(self, memory: int) -> int:
+        """Bytes left for the hidden states of a wave."""
+        return max(0, memory - self.taken)
+
+    def said(self, hidden: int, already: int) -> str:
+        """Expected at the peak: each part, hidden states of a wave with them. `already`: bytes
+        that the process held before the model was loaded."""
+        parts = {**self.parts, "hidden states": hidden}
+        named = ", ".join(f"{name} {size(n)}" for name, n in parts.items() if n >= 5e6)
+        return (
+            f"Memory, at its peak about {size(self.taken + hidden)} beside the {size(already)} "
+            f"that Python and its libraries hold already: {named}."
+        )
+
+    def require(self, memory: int, model: str, text: str) -> None:
+        """BitlensError where the memory allowed, as `text`, is less than the least that works."""
+        if self.taken + self.smallest <= memory:
+            return
+        largest = sorted(self.parts.items(), key=lambda part: -part[1])[:3]
+        raise BitlensError(
+            f"--memory {text} is too little to audit {model}: "
+            f"{', '.join(f'{name} {size(n)}' for name, n in largest)}.",
+            f"{size(self.least)} or more beside what Python and its libraries hold already, with "
+            "one batch a wave.",
+            f"--memory {-(-self.least // 10**6)}MB, fewer compressions or a shorter --context.",
+        )
+
+
+def budget(
+    layout: Layout,
+    wanted: Sequence[Comparison],
+    plan: Plan,
+    saes: Sequence[Sae] = (),
+    shells: int = 0,
+    on_disk: int = 0,
+) -> Budget:
+    """What a sweep for these comparisons takes. `shells`: bytes of embeddings and unembeddings
+    that twins have of their own; `on_disk`: of weights that are read from there."""
+    read = {c.read for c in wanted}
+    batches = [b for b in plan.batches if b.documents in read]
+    twins = len({c.twin for c in wanted})
+    depths = _kept(layout, wanted, plan, batches)
+    parts = {
+        "weights": _weights(layout) + sum(_bytes(sae) for sae in saes),
+        "blocks": _blocks(layout, twins, on_disk > 0),
+        "embeddings": layout.shell.cast_bytes + shells,
+        "a batch": max(_batch(layout, wanted, b) for b in batches),
+        "logits": _logits(layout, wanted),
+        "tallies": _tallies(depths),
+        "samples": _samples(layout, wanted, plan) + _rows(depths),
+        "tokens": sum(b.tokens.numel() for b in plan.batches) * 80,
+        "room to work": WORK + WORD * layout.vocabulary,
+    }
+    return Budget(parts, max(hidden_bytes(layout, wanted, b) for b in batches), on_disk)
+
+
+def hidden_bytes(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:
+    """As `Sweep.hidden_bytes` has it."""
+    running = [s for s in streams(wanted) if batch.subset or not s.subset]
+    kept = sum(1 for s in running if s.stop is None or s.stop - s.start > 1)
+    states = batch.tokens.numel() * layout.width * FLOAT * (kept + 1)
+    return states + mask_bytes(layout, batch)
+
+
+def _bytes(sae: Sae) -> int:
+    tensors = (sae.w_enc, sae.w_dec, sae.w_gate)
+    return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+
+def _weights(layout: Layout) -> int:
+    """Those that lie in memory."""
+    own = {id(p): p for p in layout.model.parameters() if p.device.type != "meta"}
+    return sum(p.numel() * p.element_size() for p in own.values())
+
+
+def _blocks(layout: Layout, twins: int, offloaded: bool) -> int:
+    """A block of every twin, the reference's where it is not what lies in memory, and what making
+    one takes."""
+    block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
+    used = layout.compute.itemsize
+    own = twins + (offloaded or layout.compute != layout.dtype)
+    stored = block * layout.dtype.itemsize * offloaded
+    groups = (
+        sum(m.weight.numel() for m in group)
+        for group in layout.maps(0, {n: p.detach() for n, p in layout.blocks[0].named_parameters()})
+    )
+    return block * used * own + stored + COPIES * FLOAT * max(groups, default=0)
+
+
+def _batch(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:
+    """What a block computes with, what is read of it, and all streams' outputs."""
+    rows, length = batch.tokens.shape
+    outputs = sum(
+        min(p.shape) if p.ndim == 2 else p.shape[-1] for p in layout.blocks[0].parameters()
+    )
+    wide = max((max(p.shape) for p in layout.blocks[0].parameters()), default=0)
+    work = rows * length * FLOAT * (outputs + 4 * wide + 12 * layout.width)
+    work += rows * length * FLOAT * layout.width * len(streams(wanted))
+    heads = int(getattr(layout.config, "num_attention_heads", 1))
+    if layout.config._attn_implementation == "eager":
+        return work + PATTERNS * rows * heads * length * length * FLOAT
+    # Of a chunk of queries what they attend to.
+    return work + rows * length * length
+
+
+def _logits(layout: Layout, wanted: Sequence[Comparison]) -> int:
+    """A few positions at a time; through a lens fewer positions at all sites, with the last
+    position of every twin."""
+    chunk = logits_chunk(layout.vocabulary, layout.config)
+    reading = [chunk * LOGITS for c in wanted if "logits" in c.sites]
+    lenses = [c for c in wanted if c.analysis.lens]
+    for sites in {len(c.sites) for c in lenses}:
+        reading.append(max(1, chunk // sites) * sites * LOGITS + sites * len(lenses))
+    return max(reading, default=0) * layout.vocabulary * FLOAT
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the tally of one comparison at one site holds."""
+
+    sums: int = 0
+    """Bytes, as many for one position as for any number."""
+    rows: int = 0
+    """Positions that it keeps."""
+    row: int = 0
+    """Bytes of each."""
+
+
+def _kept(
+    layout: Layout, wanted: Sequence[Comparison], plan: Plan, batches: Sequence[TokenBatch]
+) -> dict[int, list[_Kept]]:
+    """By depth, every tally there."""
+    depths: dict[int, list[_Kept]] = {}
+    known: dict[tuple[str, str, str], _Kept] = {}
+    for c in wanted:
+        for name in () if c.analysis.lens else c.sites:
+            kind = name if c.analysis.beside_local else site(name).kind
+            key = (c.analysis.name, c.documents, kind)
+            if key not in known:
+                known[key] = _tally(layout, c, name, plan, batches)
+            depth = layout.depth if name == "logits" else site(name).depth
+            depths.setdefault(depth, []).append(known[key])
+    return depths
+
+
+def _tallies(depths: Mapping[int, Sequence[_Kept]]) -> int:
+    """Sums of the depth that has most, once as they are and once as they are written or finished,
+    and once more those of the comparison under way."""
+    most = max((sum(kept.sums for kept in here) for here in depths.values()), default=0)
+    return 2 * most + max((kept.sums for here in depths.values() for kept in here), default=0)
+
+
+def _rows(depths: Mapping[int, Sequence[_Kept]]) -> int:
+    """Positions whose own numbers are kept, at the depth that has most."""
+    most = max((sum(k.rows * k.row for k in here) for here in depths.values()), default=0)
+    ordered = max((kept.rows for here in depths.values() for kept in here), default=0)
+    return ROWS * most + ORDERED * ordered
+
+
+@torch.no_grad()
+def _tally(
+    layout: Layout, c: Comparison, name: str, plan: Plan, batches: Sequence[TokenBatch]
+) -> _Kept:
+    """Of one comparison at one site, told from a single position."""
+    batch = next((b for b in batches if b.documents == c.read and len(b.logits_index)), None)
+    if batch is None:
+        return _Kept()
+    at = plan.positions_of(batch, batch.logits_index[:1], c.documents)
+    if name == "logits":
+        values = torch.zeros(1, layout.vocabulary)
+    elif site(name).kind == "pattern":
+        values = torch.zeros(1, int(layout.config.num_attention_heads), 1, 1)
+    else:
+        values = torch.zeros(1, layout.width)
+    values = values.to(layout.device)
+    index = torch.zeros(1, dtype=torch.int64, device=layout.device)
+
+    def reading() -> Reading:
+        return Reading(values, index if values.ndim == 4 else None)
+
+    sampled: list[int] = []
+
+    def threshold(size: int) -> int:
+        sampled.append(size)
+        return EVERYTHING
+
+    forks = {who: c.analysis.of_fork(reading(), at) for who in c.forks}
+    alone = reading() if name in c.alone else None
+    pair = Pair(name, c.item, reading(), reading(), at, threshold, forks, alone)
+    tally = c.analysis.tally(pair)
+    row = _size(Tally(rows=tally.rows))
+    positions = len(plan.sets[c.documents].keys[name == "logits"])
+    return _Kept(_size(tally) - row, min(max(sampled, default=0), positions), row)
+
+
+def _size(tally: Tally) -> int:
+    return sum(t.numel() * t.element_size() for t in tally.tensors().values())
+
+
+def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
+    """Sampled positions of every stream at one depth; of a lens, at all of them."""
+    heads = int(getattr(layout.config, "num_attention_heads", 1))
+    longest = max(b.tokens.shape[1] for b in plan.batches)
+    lens: dict[str, int] = {}
+    rows: dict[int, dict[tuple[str, int, str], int]] = {}
+    for c in wanted:
+        positions = len(plan.sets[c.documents].keys[False])
+        for stream in (REFERENCE, c.stream):
+            if c.analysis.lens:
+                size = min(c.analysis.sampled(positions), positions)
+                lens[stream] = size * layout.width * len(c.sites)
+            elif c.analysis.sample:
+                size = min(c.analysis.sample, positions)
+                wide = heads * longest if c.analysis.patterns else layout.width
+                key = (stream, c.analysis.sample, c.documents)
+                depths = Counter(layout.depth if s == "logits" else site(s).depth for s in c.sites)
+                for depth, sites in depths.items():
+                    here = rows.setdefault(depth, {})
+                    here[key] = max(size * wide * sites, here.get(key, 0))
+    at_once = max((sum(here.values()) for here in rows.values()), default=0)
+    # Of one site, products of every two positions besides.
+    most = max(len(of.keys[False]) for of in plan.sets.values())
+    largest = min(most, max(c.analysis.sample for c in wanted))
+    return FLOAT * (sum(lens.values()) + at_once + 8 * largest**2)

@@ -1,0 +1,168 @@
+"""Running what is missing of a study: load, compress, sweep, write."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bitlens.config.study import Study, refuse_absent_texts
+from bitlens.engine.memory import bound_heap
+from bitlens.errors import BitlensError, failed, out_of_memory
+from bitlens.models.source import ModelSource, name_of
+from bitlens.results.estimates import contrasts, estimates
+from bitlens.results.records import Cell, to_json
+from bitlens.results.store import Store
+from bitlens.workflows.audit.audit_model import Audit
+from bitlens.workflows.audit.manifest import Done, cell_entry, make_manifest, run_record
+from bitlens.workflows.session import say_unread
+
+CHANGES_NO_DIGIT = {"memory"}
+LISTS = {"compressions", "controls", "analyses", "seeds", "allow"}
+"""Settings that add to what is there when they name more."""
+
+
+def run(
+    study: Study,
+    out: Path,
+    command: str,
+    say: Callable[[str], None] = print,
+    keep_going: bool = False,
+    replace: bool = False,
+) -> Store:
+    """Compute what is missing of a study and leave a complete store.
+
+    A store of other settings is refused unless `replace`; one that this study adds to is not.
+
+    Prints through `say` what each sweep will cost before it starts. With `keep_going` a model or
+    compression that fails is recorded with its reason and the others go on; without, the error
+    is raised.
+    """
+    _refuse_namesakes(study)
+    refuse_absent_texts(study)
+    say_unread(study, say)
+    bound_heap()
+    store = Store.create(out)
+    with store.alone():
+        if store.finished and not replace:
+            _refuse_other_settings(study, store)
+        _run(study, store, command, say, keep_going)
+    return store
+
+
+def _run(
+    study: Study, store: Store, command: str, say: Callable[[str], None], keep_going: bool
+) -> None:
+    started, done = time.monotonic(), Done()
+    before = store.manifest() if store.finished else None
+    for source in study.models:
+        for seed in study.seeds:
+            try:
+                Audit(study, source, seed, store, say, keep_going).run(done)
+            except Exception as error:
+                refused = _no_memory(source) if out_of_memory(error) else error
+                # One model that cannot be audited, for whatever reason, stops no other.
+                if not keep_going and refused is error:
+                    raise
+                if not keep_going:
+                    raise refused from error
+                reason = str(refused) if isinstance(refused, BitlensError) else repr(error)
+                _record_failure(study, source, seed, reason, done)
+    if not any(cell["status"] == "done" for cell in done.cells):
+        reasons = sorted({cell["reason"] for cell in done.cells})
+        raise failed("Every cell", reasons[0])
+    manifest = make_manifest(study, command, done)
+    for changed in _changed(before, manifest) if before else ():
+        say(f"{changed} other than when {store.root} was written: its numbers are new.")
+    store.write_table("coverage", done.coverage)
+    store.write_table("estimates", estimates(store, manifest, study.interval))
+    store.write_table("contrasts", contrasts(store, manifest, study.interval))
+    store.write_run(run_record(time.monotonic() - started))
+    store.write_manifest(manifest)
+    store.clear_partial()
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Which weights and texts are not what they were, under the same names and settings."""
+    weights = {model["name"]: model["fingerprint"] for model in before["models"]}
+    for model in now["models"]:
+        if weights.get(model["name"], model["fingerprint"]) != model["fingerprint"]:
+            yield f"The weights of {model['name']} are"
+    if before["settings"]["text"] != now["settings"]["text"]:
+        return
+    texts = {(of["model"], of["seed"]): of["token_hash"] for of in before["corpora"]}
+    for of in now["corpora"]:
+        if texts.get((of["model"], of["seed"]), of["token_hash"]) != of["token_hash"]:
+            yield f"The tokens that {of['model']} reads are"
+
+
+def _refuse_other_settings(study: Study, store: Store) -> None:
+    """What is there would be replaced, report and all. What only grows is kept."""
+    before, now = store.manifest()["settings"], json.loads(to_json(study.to_dict()))
+    differing = [
+        said
+        for name in sorted(now)
+        if name not in CHANGES_NO_DIGIT and not _goes_on(name, before[name], now[name])
+        for said in _differences(name, before[name], now[name])
+    ]
+    if differing:
+        raise BitlensError(
+            f"{store.root} holds results of other settings: {'; '.join(differing)}.",
+            "the settings it was begun with, and more of the same if you like.",
+            "another --out, or --replace, which keeps of it only what serves these settings.",
+        )
+
+
+def _goes_on(name: str, before: Any, now: Any) -> bool:
+    """Is everything that was there still asked for?"""
+    if name == "models":
+        return all(any(_same_model(one, other) for other in now) for one in before)
+    return before == now or (name in LISTS and all(one in now for one in before))
+
+
+def _differences(name: str, before: Any, now: Any) -> list[str]:
+    """What was asked for before, and is now; of a model that is in both, which of its settings."""
+    if name != "models":
+        return [f"{name} {to_json(before)}, not {to_json(now)}"]
+    old, new = ({model["name"]: model for model in models} for models in (before, now))
+    if not old.keys() <= new.keys():
+        return [f"models {', '.join(old)}, not {', '.join(new)}"]
+    return [
+        f"{key} of {model} {to_json(of[key])}, not {to_json(new[model][key])}"
+        for model, of in old.items()
+        for key in sorted(of)
+        if of[key] != new[model][key]
+    ]
+
+
+def _same_model(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return {**before, "saes": now["saes"]} == now and set(before["saes"]) <= set(now["saes"])
+
+
+def _refuse_namesakes(study: Study) -> None:
+    """Rows are told apart by their model's name."""
+    names = [name_of(source) for source in study.models]
+    for name in names:
+        if names.count(name) > 1:
+            raise BitlensError(
+                f"{names.count(name)} models of this study are called {name}.",
+                "models with different names (of a folder, its last part counts).",
+                "a study for each, with an --out of its own.",
+            )
+
+
+def _no_memory(source: ModelSource) -> BitlensError:
+    return BitlensError(
+        f"{source.name} ran out of memory.",
+        "room for the weights, one block for every twin and the hidden states of a wave.",
+        "less --memory (more waves, blocks from disk), fewer compressions or a shorter --context.",
+    )
+
+
+def _record_failure(study: Study, source: ModelSource, seed: int, reason: str, done: Done) -> None:
+    """A model that could not be audited at all."""
+    name = name_of(source)
+    for text in study.compressions:
+        for analysis in study.analyses:
+            cell = Cell(name, text, analysis, seed)
+            done.cells.append(cell_entry(cell, "failed", reason))

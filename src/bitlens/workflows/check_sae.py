@@ -1,0 +1,112 @@
+"""Do these SAEs fit this model? Measured, with what was published beside it, as one table."""
+
+from collections.abc import Callable
+
+from bitlens.compression.twin_builder import BATCH_TOKENS
+from bitlens.config.study import Study
+from bitlens.data.corpus import Corpus
+from bitlens.engine.plan import CORPUS, Plan, make_plan
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.models.load import free_memory, load
+from bitlens.report.page.parts import Column, Table
+from bitlens.results.counts import count
+from bitlens.sae.fit import Fit
+from bitlens.sae.placement import Fitted, elsewhere, fit_saes
+from bitlens.sae.sae import Published
+from bitlens.workflows.session import evaluation
+from bitlens.workflows.text_check import check_text
+
+COLUMNS = {
+    "SAE": False,
+    "place": False,
+    "latents": True,
+    "FVU": True,
+    "L0": True,
+    "alive": True,
+    "published": False,
+    "verdict": False,
+}
+"""Titles, and whether they stand over numbers."""
+DOUBTFUL = 0.3
+"""Unexplained above this, an SAE that fits may still belong elsewhere, which is looked into."""
+
+
+def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
+    """The table of a study of one model, and whether every SAE fits; what is read otherwise than
+    it was trained is said."""
+    (source,) = study.models
+    if not source.saes:
+        raise BitlensError(
+            "No SAE is named.",
+            "the SAEs whose fit is to be shown.",
+            "--sae DIR, or --sae release:RELEASE:SAE_ID",
+        )
+    loaded = load(source, free_memory(source))
+    for note in loaded.notes:
+        say(note)
+    layout = Layout(loaded.model, loaded.compute)
+    corpus = evaluation(study, loaded, layout, study.seeds[0])
+    plan = _plan(study, layout, corpus)
+    check_text(study, source, layout, corpus, plan, say)
+    found = fit_saes(source.saes, layout, plan, corpus, loaded.name, True, plan.positions)
+    for fitted in found:
+        for note in fitted.notes:
+            say(f"{fitted.placed.sae.label}: {note}.")
+    doubted = [f for f in found if not f.good or f.fit.fvu is None or f.fit.fvu > DOUBTFUL]
+    places = {f.placed.sae.label: elsewhere(f, layout, plan) for f in doubted}
+    rows = tuple(_row(fitted, places.get(fitted.placed.sae.label)) for fitted in found)
+    caption = (
+        f"On {plan.positions:,} positions of {count(plan.sets[CORPUS].documents, 'document')}. "
+        "FVU: share of the variance left unexplained; L0: latents that fire at a position; alive: "
+        "share of the latents that fired at all here."
+    )
+    columns = tuple(Column(title, numeric) for title, numeric in COLUMNS.items())
+    return Table(columns, rows, caption), all(fitted.good for fitted in found)
+
+
+def _plan(study: Study, layout: Layout, corpus: Corpus) -> Plan:
+    return make_plan(
+        corpus,
+        study.positions,
+        study.seeds[0],
+        BATCH_TOKENS.get(layout.device.type, BATCH_TOKENS["cpu"]),
+        study.interval,
+        layout.device,
+        {},
+    )
+
+
+def _row(fitted: Fitted, better: tuple[str, Fit] | None) -> tuple[str, ...]:
+    sae, fit = fitted.placed.sae, fitted.fit
+    return (
+        sae.label,
+        fitted.mapping,
+        f"{sae.latents:,}",
+        _share(fit.fvu) or "unknown",
+        f"{fit.l0:.1f}",
+        _share(fit.alive),
+        _published(sae.published),
+        _verdict(fitted, better),
+    )
+
+
+def _verdict(fitted: Fitted, better: tuple[str, Fit] | None) -> str:
+    if better is None:
+        return "fits" if fitted.good else "fits badly"
+    place, fit = better
+    where = "fits better elsewhere" if fitted.good else "belongs elsewhere"
+    return f"{where}: at {place} its FVU is {_share(fit.fvu)}"
+
+
+def _published(published: Published) -> str:
+    figures = {
+        "FVU": _share(published.fvu),
+        "L0": "" if published.l0 is None else f"{published.l0:.4g}",
+        "alive": _share(published.alive),
+    }
+    return ", ".join(f"{name} {figure}" for name, figure in figures.items() if figure)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"

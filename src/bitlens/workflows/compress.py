@@ -1,0 +1,132 @@
+"""How does a twin become a folder of its own?"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bitlens.compression import parse
+from bitlens.compression.checkpoints.plain import RECORD
+from bitlens.compression.coverage import Row
+from bitlens.compression.methods.checkpoint import Checkpoint
+from bitlens.compression.twin import Twin
+from bitlens.compression.twin_builder import Making
+from bitlens.config.study import Study
+from bitlens.errors import BitlensError
+from bitlens.models.files import weights_hash
+from bitlens.results.counts import count
+from bitlens.results.files.reading import read_json
+from bitlens.results.files.writing import ROOM, explained, new_folder, reserved, write
+from bitlens.workflows.session import make_one, say_unread
+
+MATRICES = ("block", "router", "embedding", "unembedding")
+"""Kinds of parameters of which a module has one: its name stands for it."""
+
+
+def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
+    """Write the twin of a study of one model and one compression: a transformers folder with its
+    weights and tokenizer, and a record of how it was made. The rows of its coverage table; none
+    where the folder holds this very twin already.
+
+    All of the folder appears at once, or nothing. Raises BitlensError where there is something
+    already, where nothing can be written, and for what cannot be made.
+    """
+    (text,) = study.compressions
+    if isinstance(parse(text), Checkpoint):
+        raise BitlensError(
+            f"{text} is a model already.", "a compression that bitlens makes.", "copy it."
+        )
+    say_unread(study, say)
+    if (out / RECORD).is_file():
+        with reserved(out, "--save"):
+            making, side, _ = make_one(study, say)
+            _require(out, _made_by(making, side.text))
+        say(f"{out} holds this twin already; nothing to do.")
+        return ()
+    with new_folder(out, "--save") as aside:
+        making, side, twin = make_one(study, say)
+        model = twin.model(rounding=False)
+        rows, dtype = twin.coverage(), str(model.dtype).removeprefix("torch.")
+        if model.dtype == making.layout.dtype and not any(row.changed for row in rows):
+            raise BitlensError(
+                f"{text} changes no weight of {making.loaded.name}: the folder would be a copy.",
+                "a compression that changes something.",
+                "--with rtn:bits=4; or copy the folder.",
+            )
+        record = _record(making, side.text, rows, twin, dtype)
+        with explained(out, ROOM, "another --save."):
+            model.save_pretrained(aside)
+            making.loaded.tokenizer.save_pretrained(aside)
+            record["weights"] = weights_hash(aside)
+            written = json.dumps(record, indent=1, allow_nan=False)
+            write(aside / RECORD, f"{written}\n".encode())
+    if twin.narrowed:
+        say(
+            f"The folder is stored in {dtype}, as {making.loaded.name} is: what {text} makes of "
+            f"{count(len(twin.narrowed), 'matrix')} is rounded to that, which an audit of it does "
+            "not do. --dtype float32 keeps it exact."
+        )
+    if twin.rounded:
+        say(
+            f"An ordinary folder holds weights only. That the inputs of {len(twin.rounded)} "
+            f"matrices are rounded too stands in {RECORD}; what loads the folder will not do it."
+        )
+    return rows
+
+
+def _require(out: Path, wanted: Mapping[str, Any]) -> None:
+    """BitlensError where a folder holds another twin, or weights that are not those of its
+    record."""
+    there = read_json(out / RECORD)
+    known = there if isinstance(there, dict) else {}
+    now = json.loads(json.dumps(wanted)) | {"weights": weights_hash(out)}
+    differing = [
+        f"{name} {known.get(name)}, not {value}"
+        for name, value in now.items()
+        if known.get(name) != value
+    ]
+    if differing:
+        raise BitlensError(
+            f"{out} holds something else: {'; '.join(differing)}.",
+            "a new or empty folder, or the same twin, whole.",
+            "another --save.",
+        )
+
+
+def _made_by(making: Making, compression: str) -> dict[str, Any]:
+    """What decides about a twin."""
+    corpus = making.calibration
+    return {
+        "bitlens": version("bitlens"),
+        "model": making.loaded.name,
+        "reference": making.loaded.fingerprint,
+        "compression": compression,
+        "seed": making.seed,
+        "dtype": str(making.layout.dtype).removeprefix("torch."),
+        "calibration": corpus
+        and {
+            "name": corpus.name,
+            "documents": corpus.n_documents,
+            "tokens": corpus.n_tokens,
+            "sha256": corpus.token_hash,
+        },
+    }
+
+
+def _record(
+    making: Making, compression: str, rows: Sequence[Row], twin: Twin, dtype: str
+) -> dict[str, Any]:
+    return {
+        **_made_by(making, compression),
+        "matrices": {
+            row.module: {"bits": row.bits, "group": row.group, "note": row.note}
+            for row in rows
+            if row.compressed and row.kind in MATRICES
+        },
+        "inputs_rounded": sorted(twin.rounded),
+        "stored": {
+            "dtype": dtype,
+            "rounded to it": sorted(twin.narrowed),
+        },
+    }

@@ -1,0 +1,98 @@
+"""Which model, texts and twin do results speak of, and are they still what was audited?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bitlens.compression import format, parse
+from bitlens.config.study import Study, require_consent
+from bitlens.data.corpus import Corpus
+from bitlens.errors import BitlensError
+from bitlens.models.load import Loaded
+from bitlens.results.files.home import with_home
+from bitlens.results.store import Store
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One twin of a complete store."""
+
+    store: Store
+    study: Study
+    """The store's settings, of this twin alone: what it is made by is as it was."""
+
+    @classmethod
+    def of(cls, store: Store, twin: str, trust_remote_code: bool) -> "Audited":
+        """BitlensError for results of several models, for a twin they do not have, and, without
+        `trust_remote_code`, for those of a model that runs its own code."""
+        manifest = store.manifest()
+        settings = manifest["settings"]
+        models = max(len(settings["models"]), len(manifest["models"]))
+        if models != 1:
+            raise BitlensError(
+                f"{store.root} holds results of {models} models.",
+                "results of one model, to whose twin the SAE is adapted.",
+                "an audit of the model that the SAE was trained on.",
+            )
+        known = [t["compression"] for t in manifest["twins"] if t["status"] == "done"]
+        text = format(parse(twin))
+        if text not in known:
+            raise BitlensError(
+                f"{store.root} has no twin {text}.",
+                f"one of {', '.join(known)}." if known else "an audit of which a twin was made.",
+                f"--twin {known[0]}" if known else "look at its report, which says why.",
+            )
+        # The first seed that was measured: an earlier one may have failed.
+        seed = manifest["corpora"][0]["seed"]
+        one = {"compressions": [text], "controls": [], "seeds": [seed]}
+        study = Study.model_validate(_at_home({**settings, **one}))
+        if study.models[0].trust_remote_code:
+            require_consent(study, trust_remote_code, str(store.root))
+        return cls(store, study)
+
+    def check_model(self, loaded: Loaded) -> None:
+        """BitlensError where its weights are not those that were audited."""
+        (model,) = self.store.manifest()["models"]
+        self._same(f"The weights of {loaded.name}", loaded.fingerprint, model["fingerprint"])
+
+    def check_texts(self, corpus: Corpus) -> None:
+        """BitlensError where other tokens were evaluated."""
+        first = self.store.manifest()["corpora"][0]
+        self._same(f"The tokens of {corpus.name}", corpus.token_hash, first["token_hash"])
+
+    def check_twin(self, origin: Mapping[str, str]) -> None:
+        """BitlensError where the twin is now made of something else: other calibration documents,
+        another checkpoint, another sparsity. `origin`: as `Making.origin` tells it."""
+        (twin,), (seed,) = self.study.compressions, self.study.seeds
+        measured = [
+            cell["id"]
+            for cell in self.store.manifest()["cells"]
+            if (cell["compression"], cell["seed"], cell["status"]) == (twin, seed, "done")
+        ]
+        if not measured:
+            raise BitlensError(
+                f"{self.store.root} has nothing that was measured of {twin} with seed {seed}.",
+                "a twin of which something was.",
+                "look at its report, which says why.",
+            )
+        settings = self.store.read_cell(measured[0])[0].settings
+        for name, now in origin.items():
+            self._same(f"What {twin} is made by ({name})", now, settings.get(name, "unknown"))
+
+    def _same(self, what: str, now: str, then: Any) -> None:
+        if now != then:
+            raise BitlensError(
+                f"{what} changed since the audit: {now[:40]} now, {str(then)[:40]} in "
+                f"{self.store.root}.",
+                "what was audited: the numbers to be had back are of that.",
+                "it as it was, or another audit with another --out.",
+            )
+
+
+def _at_home(settings: Any) -> Any:
+    """Settings with the user's folder where the manifest has `~`."""
+    if isinstance(settings, Mapping):
+        return {name: _at_home(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [_at_home(value) for value in settings]
+    return with_home(settings) if isinstance(settings, str) else settings

@@ -1,0 +1,104 @@
+"""A loaded model of a study and the texts that it reads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bitlens.compression import parse
+from bitlens.compression.calibration.documents import CalibrationTexts, calibrated
+from bitlens.compression.requests import Side, sides
+from bitlens.compression.twin import Twin
+from bitlens.compression.twin_builder import Making
+from bitlens.config.study import Study
+from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
+from bitlens.data.hub import PREFIX
+from bitlens.data.texts import read_texts
+from bitlens.demo import calibration_path, evaluation_path
+from bitlens.engine.plan import context_of
+from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
+from bitlens.models.load import Loaded, free_memory, load
+
+
+def evaluation(study: Study, loaded: Loaded, layout: Layout, seed: int) -> Corpus:
+    """A study's texts as one of its models reads them."""
+    longest = getattr(layout.config, "max_position_embeddings", None)
+    corpus = make_corpus(
+        read_texts(study.texts),
+        loaded.tokenizer,
+        context_of(study.context, loaded.name, longest),
+        study.bos,
+        study.tokens or None,
+        seed,
+    )
+    check_vocabulary(corpus, layout.vocabulary)
+    return corpus
+
+
+def calibration_texts(study: Study, context: int, measured: bool = True) -> CalibrationTexts:
+    """What a study calibrates on: what was named; for the texts that ship with bitlens, those that
+    ship with them. Where nothing is `measured` the text is nobody's choice and says nothing."""
+    source = study.calibration
+    if source is None and measured and study.texts == str(evaluation_path()):
+        source = str(calibration_path())
+    return CalibrationTexts(
+        source=source,
+        context=context,
+        bos=study.bos,
+        tokens=study.calibration_tokens,
+        allow_overlap="overlap" in study.allow,
+    )
+
+
+def say_unread(study: Study, say: Callable[[str], None]) -> None:
+    """Are calibration documents named that nothing will read? An error where they are not there:
+    a misspelt name would be found out only when something is calibrated."""
+    source = study.calibration
+    if source in (None, str(calibration_path())) or _asks_for_data(study):
+        return
+    if not source.startswith(PREFIX) and not Path(source).expanduser().exists():
+        read_texts(source)
+    say(f"Nothing is calibrated here: {source} is not read.")
+
+
+def _asks_for_data(study: Study) -> bool:
+    for text in study.compressions:
+        compression = parse(text)
+        compression = getattr(compression, "like", compression)
+        for asking in (compression, getattr(compression, "match", None)):
+            if asking is not None and calibrated(asking) is not None:
+                return True
+    return False
+
+
+def load_whole(study: Study) -> tuple[Loaded, Layout]:
+    """The model of a study of one, in memory."""
+    (source,) = study.models
+    loaded = load(source, free_memory(source))
+    if loaded.offloaded:
+        raise BitlensError(
+            f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, more than there is room for.",
+            "room for the model and a copy of it.",
+            "a machine with more memory, or --dtype bfloat16.",
+        )
+    return loaded, Layout(loaded.model, loaded.compute)
+
+
+def make_one(study: Study, say: Callable[[str], None]) -> tuple[Making, Side, Twin]:
+    """The twin of a study of one model and one compression, with nothing to be measured."""
+    loaded, layout = load_whole(study)
+    for note in loaded.notes:
+        say(note)
+    longest = getattr(layout.config, "max_position_embeddings", None)
+    making = Making(
+        loaded,
+        study.models[0].trust_remote_code,
+        layout,
+        calibration_texts(study, context_of(study.context, loaded.name, longest), measured=False),
+        None,
+        study.seeds[0],
+        free_memory(study.models[0]),
+        say,
+        keep_going=False,
+    )
+    (side,) = sides(study.compressions, study.controls, layout)
+    return making, side, making.twins([side])[side.text]

@@ -1,0 +1,274 @@
+"""From a model and texts to SAEs in folders that SAELens loads; the model may be compressed."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from bitlens.compression import format, parse
+from bitlens.config.sae_grid import Grid
+from bitlens.config.study import Study
+from bitlens.data.splits import split
+from bitlens.engine.sweep import REFERENCE
+from bitlens.errors import BitlensError
+from bitlens.models.sites import hook_of
+from bitlens.report.page.parts import Column, Table
+from bitlens.results.counts import count
+from bitlens.results.files.writing import alone, unfinished, write
+from bitlens.results.records import to_json
+from bitlens.results.schema import Content, read_json
+from bitlens.results.store import inside
+from bitlens.sae.fit import WORST_FVU, Fit, tally_fit
+from bitlens.sae.formats.load import load_sae, save_firing_rates, save_sae
+from bitlens.sae.formats.saelens import CONFIG, SPARSITY, WEIGHTS
+from bitlens.sae.training.checkpoint import FILE as CHECKPOINT
+from bitlens.sae.training.checkpoint import remove_checkpoint
+from bitlens.sae.training.config import Recipe
+from bitlens.sae.training.dead_latents import REASONS, diagnose
+from bitlens.sae.training.trainer import Job, Trained, train
+from bitlens.workflows.train_sae.dataset import Material, Terms, ground
+
+RECORD = "training.json"
+"""Written last: a folder with one is complete."""
+FEW_STEPS = 500
+"""With fewer an SAE is far from what its settings can give."""
+
+
+class MadeBy(Content):
+    """What decided about an SAE; the rest is compared with what is to decide about one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    of: str
+    """The stream it learnt from."""
+    recipe: dict[str, JsonValue]
+
+
+class TrainingRecord(Content):
+    """What is written beside an SAE."""
+
+    made_by: Annotated[MadeBy, Field(alias="made by")]
+    latents: int
+    positions: int
+    steps: int
+    held_out: Annotated[Fit, Field(alias="held out")]
+    stopped: Annotated[bool, Field(alias="stopped by held out")]
+    dead: dict[str, int]
+    looks: tuple[dict[str, float | None], ...]
+
+
+def train_saes(
+    study: Study, on: Sequence[str], grid: Grid, out: Path, say: Callable[[str], None]
+) -> Table:
+    """Train every SAE of a grid on the model of a study and on the twins that `on` names, write a
+    folder each, and show how well they do on documents that were held out.
+
+    The same command again goes on where it stopped. BitlensError for what cannot be trained, and
+    for a folder that holds anything else.
+    """
+    names = _streams(on)
+    single = len(names) * len(grid.recipes(1 << 20, [1])) == 1
+    _refuse_foreign(out, single)
+    with alone(out):
+        return _train(study, names, grid, out, single, say)
+
+
+def _train(
+    study: Study,
+    names: Sequence[str],
+    grid: Grid,
+    out: Path,
+    single: bool,
+    say: Callable[[str], None],
+) -> Table:
+    here = ground(study, names, grid.site, say)
+    grid.recipes(here.layout.width, [1])
+    learnt, held = split(here.corpus, grid.held_out)
+    here = replace(here, held=held)
+    terms = here.terms(learnt)
+    say(
+        f"{grid.architecture} SAEs at {here.place} of {here.loaded.name}: {terms.positions:,} "
+        f"positions of {count(learnt.n_documents, 'document')} to learn from, "
+        f"{count(held.n_documents, 'document')} held out."
+    )
+    if terms.once and grid.epochs > 1:
+        say(
+            f"The activations of {terms.positions:,} positions do not fit into memory: they are "
+            f"streamed and learnt from once, not {grid.epochs} times (fewer --tokens, or more "
+            "--memory, would change that)."
+        )
+        grid = replace(grid, epochs=1)
+    jobs = _jobs(grid, names, terms, out, single)
+    done = {job.label: finished(job) for job in jobs}
+    wanted = [job for job in jobs if done[job.label] is None]
+    if wanted and (steps := wanted[0].recipe.steps) < FEW_STEPS:
+        asked = f"{count(steps, 'step')} of {Recipe.batch:,} positions"
+        say(f"{asked} are few: more --tokens or --epochs make better SAEs.")
+    material = here.material(terms)
+    made = train(material.source, material.held_out, wanted, grid.patience) if wanted else []
+    records = {trained.job.label: keep(trained, material) for trained in made}
+    records |= {label: record for label, record in done.items() if record is not None}
+    return _table([(job, records[job.label]) for job in jobs], material, grid.patience)
+
+
+def _streams(on: Sequence[str]) -> list[str]:
+    """The reference, or twins by their text; the study has refused twins that are named twice."""
+    names = [name if name == REFERENCE else format(parse(name)) for name in on or [REFERENCE]]
+    if names.count(REFERENCE) > 1:
+        raise BitlensError(f"--on names {REFERENCE} twice.", "each once.", "leave one out.")
+    return names
+
+
+def _refuse_foreign(out: Path, single: bool) -> None:
+    """A folder that something else wrote is left alone."""
+    if out.exists() and not out.is_dir():
+        raise BitlensError(f"{out} is a file.", "a folder.", "another --out.")
+    own = {RECORD, CHECKPOINT, CONFIG, WEIGHTS, SPARSITY}
+    for path in sorted(out.iterdir()) if out.is_dir() else ():
+        theirs = path.is_dir() if single else not path.is_dir()
+        if not unfinished(path.name) and (theirs or (single and path.name not in own)):
+            raise BitlensError(
+                f"{out} holds {path.name}, which this training would not write.",
+                "a new folder, or one that the same command began.",
+                "another --out.",
+            )
+
+
+def _jobs(grid: Grid, names: Sequence[str], terms: Terms, out: Path, single: bool) -> list[Job]:
+    jobs = []
+    for name in names:
+        for varied, recipe in grid.recipes(terms.width, terms.sizes):
+            parts = [name] * (len(names) > 1) + [varied] * bool(varied)
+            folder = out if single else inside(out, ".".join(parts))
+            settings = {"epochs": grid.epochs, "patience": grid.patience}
+            jobs.append(job_of(terms, name, recipe, folder, settings))
+    return jobs
+
+
+def job_of(
+    terms: Terms, stream: str, recipe: Recipe, folder: Path, settings: Mapping[str, Any]
+) -> Job:
+    """One SAE on the activations of one stream; `settings`: what else decides about it."""
+    made_by = {**terms.made_by[stream], "recipe": asdict(recipe), **settings}
+    return Job(
+        recipe,
+        folder.resolve().name,
+        hook_of(terms.place),
+        terms.trained_on,
+        stream,
+        folder,
+        json.loads(to_json(made_by)),
+    )
+
+
+def finished(job: Job) -> dict[str, Any] | None:
+    """The record of an SAE that is complete already, which can be read; BitlensError where it is
+    another."""
+    record = recorded(job)
+    if record is not None and job.folder is not None:
+        load_sae(job.folder)
+    return record
+
+
+def recorded(job: Job) -> dict[str, Any] | None:
+    """The record alone."""
+    assert job.folder is not None
+    if not (job.folder / RECORD).is_file():
+        return None
+    record = read_record(job.folder)
+    refuse_others(job.folder, record["made by"], job.made_by)
+    # It may have been killed before it came to this.
+    remove_checkpoint(job.folder)
+    return record
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Of an SAE that is complete. BitlensError for a file that is none."""
+    again = f"delete {folder}: the SAE is trained anew."
+    return read_json(TrainingRecord, folder / RECORD, again)
+
+
+def refuse_others(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """BitlensError where what made an SAE is not what is to make it, saying what differs."""
+    before, now = ({**made, **made.get("recipe", {})} for made in (found, wanted))
+    differing = [
+        f"{name} {before.get(name)}, not {now.get(name)}"
+        for name in sorted(before | now)
+        if name != "recipe" and before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise BitlensError(
+            f"{folder} holds an SAE that was trained with other settings: {'; '.join(differing)}.",
+            "a new folder, or one that the same command began.",
+            "another --out.",
+        )
+
+
+def keep(trained: Trained, material: Material) -> dict[str, Any]:
+    """Measure it on the held-out documents and write its folder; its record."""
+    job, sae = trained.job, trained.sae
+    assert job.folder is not None
+    held = material.held_out[job.stream]
+    fit = tally_fit(sae, held)
+    record = {
+        "made by": job.made_by,
+        "latents": sae.latents,
+        "positions": material.positions,
+        "steps": trained.steps,
+        "held out": asdict(fit.result()),
+        "stopped by held out": bool(job.made_by.get("patience")),
+        "dead": diagnose(sae, held, material.positions),
+        "looks": trained.looks,
+    }
+    save_sae(sae, job.folder)
+    save_firing_rates(fit.rates, job.folder)
+    write(job.folder / RECORD, f"{to_json(record, indent=1)}\n".encode())
+    remove_checkpoint(job.folder)
+    return record
+
+
+def _table(
+    found: Sequence[tuple[Job, Mapping[str, Any]]], material: Material, patience: int
+) -> Table:
+    rows, reasons = [], set()
+    for job, record in found:
+        fit, dead = Fit(**record["held out"]), record["dead"]
+        reasons |= set(dead)
+        rows.append(
+            (
+                job.label,
+                job.stream,
+                f"{record['latents']:,}",
+                "unknown" if fit.fvu is None else f"{fit.fvu:.1%}",
+                f"{fit.l0:.1f}",
+                f"{fit.alive:.1%}",
+                ", ".join(f"{n:,} {reason}" for reason, n in dead.items()),
+                f"{record['steps']:,} of {job.recipe.steps:,}",
+            )
+        )
+    held = next(iter(material.held_out.values()))
+    lines = [
+        f"On {len(held):,} positions of documents that were not learnt from. FVU: share of the "
+        "variance left unexplained; L0: latents that fire at a position; alive: share of the "
+        "latents that fired at all here."
+    ]
+    if patience:
+        lines.append(
+            f"They also chose when training stops and whose weights are kept (--patience {patience}"
+            "): these figures are better than those of documents that chose nothing."
+        )
+    lines += [f"{word}: {REASONS[word]}." for word in REASONS if word in reasons]
+    left = {job.label: record["held out"]["fvu"] for job, record in found}
+    poor = [label for label, fvu in left.items() if fvu is None or fvu > WORST_FVU]
+    if poor:
+        lines.append(
+            f"{', '.join(poor)}: more than {WORST_FVU:.0%} is left unexplained; audit and repair "
+            "refuse such an SAE."
+        )
+    titles = {"SAE": False, "of": False, "latents": True, "FVU": True, "L0": True, "alive": True}
+    titles |= {"not alive, and why": False, "steps": False}
+    columns = tuple(Column(title, numeric) for title, numeric in titles.items())
+    return Table(columns, tuple(rows), "\n".join(lines))

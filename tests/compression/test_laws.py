@@ -1,0 +1,224 @@
+"""Laws that every registered compression obeys."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from bitlens.compression import format, parse
+from bitlens.compression.compression import COMPRESSIONS, Compressed
+from bitlens.errors import BitlensError
+from bitlens.models.matrices import Map
+from tests.support.calibrated import inputs_of
+
+EXAMPLES = {
+    "rtn": [
+        "rtn:bits=2",
+        "rtn:bits=4,group=8",
+        "rtn:bits=3,group=16,symmetric=false",
+        "rtn:bits=4,convention=gptq,clip=mse",
+        "rtn:bits=4,convention=full,scope=tensor",
+        "rtn:bits=5,axis=input",
+        "rtn:bits=3,symmetric=false,axis=heads",
+    ],
+    "cast": ["cast:dtype=bfloat16", "cast:dtype=float16", "cast:dtype=float8_e4m3fn"],
+    "prune": [
+        "prune:sparsity=0.3",
+        "prune:sparsity=0.5,scope=row",
+        "prune:sparsity=0.4,scope=global",
+        "prune:pattern=2:4",
+        "prune:sparsity=0.5,by=wanda",
+        "prune:sparsity=0.5,by=wanda,scope=tensor",
+        "prune:pattern=2:4,by=wanda",
+        "prune:sparsity=0.5,by=sparsegpt",
+        "prune:pattern=2:4,by=sparsegpt",
+    ],
+    "awq": [
+        "awq:bits=4,group=8",
+        "awq:bits=3,group=0,symmetric=true",
+        "awq:bits=2,group=4,scale=ratio,clip=false",
+    ],
+    "fp8": ["fp8", "fp8:dtype=float8_e5m2,scope=tensor,activations=none", "fp8:activations=tensor"],
+    "gptq": [
+        "gptq:bits=2",
+        "gptq:bits=4,group=8",
+        "gptq:bits=3,group=8,symmetric=false,act_order=true",
+        "gptq:bits=4,convention=gptq,clip=mse,sequential=false",
+        "gptq:bits=3,damping=0.1,cholesky=false",
+    ],
+    "int8": ["int8", "int8:threshold=0.0"],
+    "smoothquant": ["smoothquant", "smoothquant:alpha=0.8,activations=tensor,scope=tensor"],
+    "nf4": ["nf4", "nf4:block=24", "nf4:block=8,double=true"],
+    "fp4": ["fp4:block=16", "fp4:double=true"],
+    "gguf": [f"gguf:type={kind}" for kind in ("q4_0", "q4_1", "q8_0", "tq2_0", "mxfp4")],
+    "quip": ["quip:bits=2", "quip:bits=4,symmetric=true,clip=none,damping=0.1"],
+    "hqq": ["hqq:bits=3,group=8", "hqq:bits=4,group=0"],
+    "squeezellm": ["squeezellm:bits=2", "squeezellm:bits=3,outliers=0.02"],
+    "mixed": [
+        "mixed:*.mlp.*=[rtn:bits=3],*=[prune:sparsity=0.4,scope=global]",
+        "mixed:*.mlp.*=[squeezellm:bits=2],*=[nf4:block=16]",
+    ],
+    "folded": ["folded:of=[rtn:bits=4]", "folded:of=[gptq:bits=3,group=8]"],
+    "nothing": ["nothing"],
+    "noise": ["noise:like=[rtn:bits=3]", "noise:like=[prune:sparsity=0.4,scope=global]"],
+}
+"""Settings under which the laws are tried, for every registered name."""
+
+TEXTS = [text for texts in EXAMPLES.values() for text in texts]
+EVERYWHERE = [text for text in TEXTS if text != "gguf:type=tq2_0"]
+"""Those that suit the matrices of every tiny model: its blocks are of 256 columns."""
+
+ELSEWHERE = {"checkpoint"}
+"""Twins with modules of their own, which compress nothing; their laws are those of checkpoints."""
+
+GROUPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rtn:bits={}": lambda weight: weight.flatten(0, -2),
+    "rtn:bits={},symmetric=false,clip=mse": lambda weight: weight.flatten(0, -2),
+    "rtn:bits={},convention=gptq": lambda weight: weight.flatten(0, -2),
+    "rtn:bits={},convention=full,clip=mse": lambda weight: weight.flatten(0, -2),
+    "rtn:bits={},group=8": lambda weight: weight.reshape(-1, 8),
+    "gptq:bits={}": lambda weight: weight.flatten(0, -2),
+    "gptq:bits={},symmetric=false,group=8": lambda weight: weight.reshape(-1, 8),
+    "hqq:bits={},group=16": lambda weight: weight.reshape(-1, 16),
+    "squeezellm:bits={},outliers=0.0": lambda weight: weight.flatten(0, -2),
+    "rtn:bits={},scope=tensor": lambda weight: weight.reshape(-1, weight.shape[-2:].numel()),
+}
+"""Compressions to a grid of 2^bits values, and a weight as rows of what shares a grid."""
+
+FALLING = [
+    "rtn:bits={}",
+    "rtn:bits={},group=8",
+    "rtn:bits={},symmetric=false",
+    "awq:bits={},group=8",
+    "gptq:bits={}",
+    "gptq:bits={},group=8,act_order=true",
+    "quip:bits={}",
+    "hqq:bits={},group=8",
+    "noise:like=[rtn:bits={}]",
+]
+
+
+@pytest.fixture
+def maps(maps: list[Map], text: str) -> list[Map]:
+    """As wide as blocks of a fixed size want them."""
+    if not text.startswith("gguf"):
+        return maps
+    return [replace(map, weight=torch.cat([map.weight] * 16, -1)) for map in maps]
+
+
+def twin(text: str, maps: list[Map], seed: int = 0) -> list[Compressed]:
+    """Calibrated methods get one map at a time, because each has inputs of its own here."""
+    compression = parse(text)
+    survey = compression.survey(lambda: maps)
+    if not compression.needs:
+        return compression.compress(maps, seed, survey)
+    return [
+        compression.compress([map], seed, survey, inputs_of(map, compression))[0] for map in maps
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(set(COMPRESSIONS) - ELSEWHERE))
+def test_every_compression_has_examples(name: str) -> None:
+    """A compression that is registered is tried under these laws, under its own name."""
+    assert EXAMPLES.get(name), f"give {name} a line in EXAMPLES"
+    assert all(parse(text).name == name for text in EXAMPLES[name])
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_settings_round_trip(text: str) -> None:
+    """Settings print and parse back."""
+    assert format(parse(text)) == text
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_reference_untouched_and_result_well_formed(
+    maps: list[Map], text: str, dtype: torch.dtype
+) -> None:
+    """The reference keeps its weights; the result has the map's shape, in float32, in memory of
+    its own, finite, with a positive number of bits."""
+    stored = [Map(m.name, m.weight.to(dtype), m.head_size, m.fused) for m in maps]
+    before = [map.weight.clone() for map in stored]
+    results = twin(text, stored)
+    assert len(results) == len(stored)
+    for map, weight, result in zip(stored, before, results, strict=True):
+        assert torch.equal(map.weight, weight)
+        assert result.weight.shape == weight.shape
+        assert result.weight.dtype == torch.float32 and result.weight.device == weight.device
+        assert result.weight.data_ptr() != map.weight.data_ptr()
+        assert torch.isfinite(result.weight).all()
+        assert 0 < result.bits <= 33
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS if text != "nothing"])
+def test_every_weight_tensor_changed(maps: list[Map], text: str) -> None:
+    """Every matrix handed over, and every expert of it, differs from the reference."""
+    for map, result in zip(maps, twin(text, maps), strict=True):
+        assert (map.weight != result.weight).flatten(-2).any(-1).all()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_same_seed_gives_the_same_twin(maps: list[Map], text: str) -> None:
+    """One seed, one twin; another seed changes noise, random bases and nothing else."""
+    first, again, other = (twin(text, maps, seed) for seed in (7, 7, 8))
+    random = text.startswith(("noise", "quip"))
+    for one, two, three in zip(first, again, other, strict=True):
+        assert torch.equal(one.weight, two.weight)
+        assert torch.equal(one.weight, three.weight) is not random
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_order_and_company_do_not_matter(maps: list[Map], text: str) -> None:
+    """Maps in another order, or one at a time, give the same weights."""
+    compression = parse(text)
+    survey = compression.survey(lambda: maps)
+    together = {map.name: result for map, result in zip(maps, twin(text, maps), strict=True)}
+    for map, result in zip(maps[::-1], twin(text, maps[::-1]), strict=True):
+        alone = compression.compress([map], 0, survey, inputs_of(map, compression))[0]
+        assert torch.equal(result.weight, together[map.name].weight)
+        assert torch.equal(alone.weight, together[map.name].weight)
+        assert alone.bits == result.bits == together[map.name].bits
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_parameters_are_accepted(maps: list[Map], text: str) -> None:
+    """Weights that require gradients, as a model's do, give weights that do not."""
+    map = maps[0]
+    learned = Map(map.name, torch.nn.Parameter(map.weight), map.head_size)
+    assert not twin(text, [learned])[0].weight.requires_grad
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("text", GROUPS)
+def test_a_grid_has_at_most_so_many_values(text: str, bits: int) -> None:
+    """What shares a grid takes at most 2^bits values."""
+    random = torch.Generator().manual_seed(bits)
+    maps = [
+        Map("matrix", torch.randn(12, 64, generator=random)),
+        Map("experts", torch.randn(3, 24, 32, generator=random)),
+    ]
+    for result in twin(text.format(bits), maps):
+        for group in GROUPS[text](result.weight):
+            assert len(group.unique()) <= 2**bits
+
+
+@pytest.mark.parametrize("text", FALLING)
+def test_more_bits_never_hurt(maps: list[Map], text: str) -> None:
+    """On random weights the error falls from 2 to 4 to 8 bits, in every matrix."""
+    errors = [
+        [torch.dist(map.weight, result.weight) for map, result in zip(maps, results, strict=True)]
+        for results in (twin(text.format(bits), maps) for bits in (2, 4, 8))
+    ]
+    for two, four, eight in zip(*errors, strict=True):
+        assert two > four > eight
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_broken_weights_are_named(text: str) -> None:
+    """NaN in a map is an error that names it, whatever the compression."""
+    weight = torch.ones(8, 16)
+    weight[3, 5] = torch.nan
+    with pytest.raises(BitlensError, match=r"layers\.4\.broken"):
+        twin(text, [Map("layers.4.broken", weight, head_size=4)])

@@ -1,0 +1,147 @@
+"""The page is one file that asks nobody for anything and takes no text for markup."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from bitlens.report.audit_results import Evidence
+from bitlens.report.build import page
+from bitlens.report.page.html import breakable, data, figure_data, html, packed
+from bitlens.report.page.parts import Page, Prose, Section, Tabs, figures
+from tests.report.conftest import HOSTILE
+
+
+@pytest.fixture(scope="module")
+def text(study_page: Page) -> str:
+    """The page of two models with hostile names."""
+    return html(study_page)
+
+
+def elements(text: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
+    """Tags and attributes as a browser finds them: scripts are not looked into."""
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, pairs: found.append((tag, pairs))
+    parser.feed(text)
+    return found
+
+
+def test_data_cannot_end_its_script() -> None:
+    """<, >, & and the two line separators are escaped, and come back as they were."""
+    held = {"name": f"{HOSTILE}&<!--\u2028\u2029", "n": 0.1}
+    written = str(data(held))
+    assert not re.search("[<>&\u2028\u2029]", written)
+    assert json.loads(written) == held
+
+
+def test_not_a_number_is_refused() -> None:
+    """NaN would be written as something that is not JSON."""
+    with pytest.raises(ValueError):
+        data([float("nan")])
+
+
+def test_names_stay_text(text: str) -> None:
+    """Neither in elements nor in attributes nor in data does a name become markup."""
+    assert "img" not in {tag for tag, _ in elements(text)}
+    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in text
+    assert r"\u003c/script\u003e\u003cimg" in text
+
+
+def test_the_policy_names_every_script_and_style(text: str) -> None:
+    """What runs is what was hashed; nothing else may run, load, send or evaluate."""
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    stated = policy[1].replace("&#39;", "'")
+    assert "default-src 'none'" in stated and "img-src data:" in stated
+    assert "unsafe" not in stated and "http" not in stated
+    blocks = re.findall(r"<(script|style)>(.*?)</\1>", text, re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["style", "script"]
+    for _, content in blocks:
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in stated
+
+
+def test_nothing_is_fetched_and_nothing_is_inline(text: str) -> None:
+    """No link, source or handler points anywhere but into the page."""
+    attributes = [pair for _, pairs in elements(text) for pair in pairs]
+    assert not [name for name, _ in attributes if re.fullmatch(r"src|srcset|style|on\w+", name)]
+    assert all(str(value).startswith("#") for name, value in attributes if name == "href")
+    assert "link" not in {tag for tag, _ in elements(text)}
+    assert text.count("<script>") == 1, "the chart library is there once"
+
+
+def test_the_page_is_small(text: str) -> None:
+    """Two models, four compressions each, 3,000 estimates: under 3 MB."""
+    assert len(text.encode()) < 3_000_000
+
+
+def test_the_same_page_is_the_same_bytes(evidence: Evidence) -> None:
+    """Nothing of time, order or chance gets in."""
+    assert html(page(evidence)) == html(page(evidence))
+
+
+def test_tables_hold_each_text_once_and_come_back() -> None:
+    """Rows of indices and numbers rebuild the rows they came from."""
+    rows = [("a", 1.0, None), ("b", 0.25, "a"), ("a", None, "c")]
+    table = packed(["x", "y", "z"], rows)
+    assert table["texts"] == ["a", "b", "c"] and table["textual"] == [True, False, True]
+    texts, textual = table["texts"], table["textual"]
+    back = [
+        tuple(
+            texts[cell] if is_text and cell is not None else cell
+            for cell, is_text in zip(row, textual, strict=True)
+        )
+        for row in table["rows"]
+    ]
+    assert back == rows
+
+
+def test_a_figure_holds_its_points_and_shares_its_frames(evidence: Evidence) -> None:
+    """Nine charts of layers share one frame; every point of every chart is there."""
+    figure = next(f for f in figures(page(evidence)) if f.name == "layers-cosine")
+    held = figure_data(figure)
+    panels = [panel for strip in figure.strips for panel in strip.panels]
+    assert len(held["frames"]) == 1 and len(held["panels"]) == len(panels) == 9
+    assert len(held["rows"]) == sum(len(panel.points) for panel in panels)
+    assert held["fields"][0] == "panel"
+
+
+def test_characters_of_all_kinds_survive() -> None:
+    """Text in any script is the same on the page."""
+    words = "naïve Größe 模型 Δp × − ± 🙂"
+    assert words in html(Page(words, "", (Section("a", words, (Prose(words),)),)))
+
+
+def test_names_break_after_their_marks_and_numbers_nowhere() -> None:
+    """After underscores, colons, equals signs and slashes; a thousands comma holds."""
+    assert breakable("rtn:bits=4,group=64") == "rtn:<wbr>bits=<wbr>4,<wbr>group=<wbr>64"
+    assert breakable("kl_p99 2,572 ±275") == "kl_<wbr>p99 2,572 ±275"
+    assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
+
+
+def test_everything_within_is_small_and_inert(deep: Evidence) -> None:
+    """Heads, lenses, features and contexts of three compressions: under 3 MB, nothing fetched,
+    no hostile token an element."""
+    written = html(page(deep))
+    assert len(written.encode()) < 3_000_000
+    found = elements(written)
+    assert "img" not in {tag for tag, _ in found}
+    attributes = [pair for _, pairs in found for pair in pairs]
+    assert not [name for name, _ in attributes if re.fullmatch(r"src|srcset|style|on\w+", name)]
+    names = [value for name, value in attributes if name == "id"]
+    assert len(names) == len(set(names)), "every anchor is there once"
+
+
+def test_one_tab_is_open_at_first() -> None:
+    """The one that is to be shown is checked, and only its content is not hidden."""
+    tabs = Tabs(tuple((name, (Prose(name),)) for name in ("a", "b", "c")), shown=1)
+    written = html(Page("t", "s", (Section("x", "X", (tabs,)),)))
+    found = [(tag, dict(pairs)) for tag, pairs in elements(written)]
+    boxes = [attributes for tag, attributes in found if tag == "input"]
+    panels = [attributes for _, attributes in found if attributes.get("class") == "tab"]
+    assert ["checked" in box for box in boxes] == [False, True, False]
+    assert ["hidden" in panel for panel in panels] == [True, False, True]

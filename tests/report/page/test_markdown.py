@@ -1,0 +1,92 @@
+"""Parts read as Markdown, and text stays text."""
+
+import pytest
+
+from bitlens.report.audit_results import Evidence
+from bitlens.report.build import summary
+from bitlens.report.page.markdown import escaped, markdown
+from bitlens.report.page.parts import (
+    Checklist,
+    Column,
+    Command,
+    Details,
+    Facts,
+    Figure,
+    Finding,
+    Findings,
+    Ledger,
+    Page,
+    Prose,
+    Section,
+    Table,
+    Tabs,
+)
+from bitlens.results.records import Check
+from tests.report.conftest import HOSTILE
+
+
+def test_every_part_has_its_markdown() -> None:
+    """The whole of a small page, to the letter."""
+    table = Table((Column("name"), Column("KL", True)), (("a", "0.1"), ("b", "0.2")), "In nats.")
+    page = Page(
+        "Title",
+        "Under it",
+        (
+            Section(
+                "one",
+                "One",
+                (
+                    Prose("Some text."),
+                    Findings((Finding("rtn", None, "rtn: fine."),)),
+                    Checklist((Check("a", True, "x"), Check("b", None, "y"))),
+                    table,
+                    Section("two", "Two", (Command("bitlens demo"), Facts((("seed", "0"),)))),
+                ),
+            ),
+            Section(
+                "three",
+                "Three",
+                (
+                    Figure("kl", "KL", "Key.", (), "Look."),
+                    Details("More", (Ledger("all", (), ((1,), (2,))),)),
+                    Tabs((("first", (Prose("A"),)),)),
+                ),
+            ),
+        ),
+    )
+    assert markdown(page) == (
+        "# Title\n\nUnder it\n\n## One\n\nSome text.\n\n- rtn: fine.\n\n- ✓ a: x\n- ? b: y\n\n"
+        "| name | KL |\n| --- | ---: |\n| a | 0.1 |\n| b | 0.2 |\n\nIn nats.\n\n"
+        "### Two\n\n```\nbitlens demo\n```\n\n- seed: 0\n\n"
+        "## Three\n\n![KL](charts/kl.png)\n\nKey. Look.\n\n"
+        "<details><summary>More</summary>\n\n2 rows: in `report.html`.\n\n</details>\n\n"
+        "**first**\n\nA\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a|b\nc", r"a\|b c"),
+        (HOSTILE, r"\</script\>\<img src=x onerror=alert(1)\>"),
+        ("[x](javascript:1)", r"\[x\](javascript:1)"),
+        ("**x** `y` @all", r"\*\*x\*\* \`y\` \@all"),
+    ],
+)
+def test_text_is_never_markup(text: str, written: str) -> None:
+    """Cells cannot break a table, names cannot become links, HTML or emphasis."""
+    assert escaped(text) == written
+
+
+def test_a_command_cannot_leave_its_fence() -> None:
+    """Back-ticks in the command make the fence longer."""
+    assert markdown(Command("a ``` b")).startswith("````\n")
+
+
+def test_the_summary_is_what_a_pull_request_needs(study: Evidence) -> None:
+    """Verdicts and checks of all models, no long tables, hostile names as text."""
+    told = markdown(summary(study))
+    assert told.startswith("# What compression changed in demo, ")
+    assert told.count("mean KL") > 8 and "Is this measurement valid?" in told
+    assert "<img" not in told.replace(r"\<img", "")
+    assert len(told) < 20_000

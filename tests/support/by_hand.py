@@ -1,0 +1,101 @@
+"""Pairs made of given numbers, and what an analysis makes of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.engine.accumulators import Tally, Totals
+from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.analysis import Analysis, Findings, Sample
+from bitlens.results.records import Outcome
+from bitlens.results.stats.replicates import leave_one_out
+
+
+def pair(
+    reference: Tensor | Sequence[Sequence[float]],
+    twin: Tensor | Sequence[Sequence[float]],
+    target: Sequence[int] | Tensor | None = None,
+    shard: Sequence[int] | Tensor | None = None,
+) -> Pair:
+    """Positions in the order of their keys, each in its own document."""
+    values = [torch.as_tensor(v, dtype=torch.float32) for v in (reference, twin)]
+    place = torch.arange(len(values[0]))
+    shards = torch.zeros_like(place) if shard is None else torch.as_tensor(shard)
+    targets = torch.zeros_like(place) if target is None else torch.as_tensor(target)
+    at = Positions(
+        place, shards, int(shards.max()) + 1, place, targets, place, targets, torch.ones_like(place)
+    )
+    return Pair("resid.0", "cumulative", *map(Reading, values), at, lambda size: size - 1)
+
+
+def rows(
+    reference: Tensor,
+    twin: Tensor,
+    shard: Sequence[int],
+    shards: int | None = None,
+    lengths: Sequence[int] | None = None,
+    first: int = 1,
+) -> Pair:
+    """Attention patterns `[rows, heads, queries, keys]`, a row a document, where every position
+    counts from the `first` on to the end of its row."""
+    height, _, queries, _ = reference.shape
+    length = torch.tensor([queries] * height if lengths is None else lengths)
+    place = torch.arange(queries).expand(height, queries)
+    index = torch.nonzero(((place >= first) & (place < length[:, None])).flatten()).flatten()
+    document, offset = index // queries, index % queries
+    at = Positions(
+        document,
+        torch.tensor(shard)[document],
+        max(shard) + 1 if shards is None else shards,
+        offset,
+        torch.zeros_like(index),
+        index,
+        torch.zeros_like(index),
+        length[document],
+    )
+    both = (Reading(values.float(), index) for values in (reference, twin))
+    return Pair("pattern.0", "cumulative", *both, at, lambda size: size - 1)
+
+
+def totals(analysis: Analysis, *parts: Pair) -> Totals:
+    """The complete tally of some pairs under leave-one-shard-out weights."""
+    whole = Tally()
+    for part in parts:
+        whole.add(analysis.tally(part))
+    shards = torch.cat([part.positions.shard for part in parts])
+    occupied = np.bincount(shards.numpy(), minlength=parts[0].positions.shards) > 0
+    return whole.totals(leave_one_out(occupied))
+
+
+NOTHING = Sample(np.empty((0, 0), np.float32), np.empty(0, np.int64))
+
+
+def found(outcomes: Findings) -> dict[tuple[str, str, str], Outcome]:
+    """Outcomes by metric, site and item, each once."""
+    named = {(o.metric, o.site, o.item): o for o in outcomes if isinstance(o, Outcome)}
+    assert len(named) == sum(isinstance(o, Outcome) for o in outcomes)
+    return named
+
+
+def number(outcome: Outcome) -> float:
+    """An outcome's value."""
+    assert outcome.values is not None, outcome.reason
+    return float(outcome.values[0])
+
+
+def outcomes(analysis: Analysis, given: Pair) -> dict[str, Outcome]:
+    """What the analysis says of one pair, by metric; perplexity by the model it is of."""
+    shard = given.positions.shard.numpy()
+    samples = [Sample(r.values.numpy(), shard) for r in (given.reference, given.twin)]
+    weights = leave_one_out(np.bincount(shard) > 0)
+    found = analysis.finish(analysis.tally(given).totals(weights), *samples)
+    return {" ".join(filter(None, (o.metric, o.item))): o for o in found if isinstance(o, Outcome)}
+
+
+def value(analysis: Analysis, given: Pair, name: str) -> float:
+    """One number."""
+    found = outcomes(analysis, given)[name].values
+    assert found is not None, outcomes(analysis, given)[name].reason
+    return float(found[0])

@@ -1,0 +1,35 @@
+"""What calibration would know of a map's inputs: the same for every test, correlated, and with
+columns of different size."""
+
+import torch
+from torch import Tensor
+
+from bitlens.compression.compression import Compression
+from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.models.matrices import Map
+
+POSITIONS = 200
+
+
+def positions(map: Map, seed: int = 0) -> Tensor:
+    """`[n, in]`, or `[expert, n, in]`: what the map is multiplied with."""
+    *experts, _, width = map.weight.shape
+    random = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(width, width, generator=random)
+    sizes = torch.logspace(-1, 1, width)[torch.randperm(width, generator=random)]
+    return torch.randn(*experts, POSITIONS, width, generator=random) @ mixing * sizes / width**0.5
+
+
+def inputs_of(map: Map, compression: Compression, seed: int = 0) -> Inputs | None:
+    """The statistics that this compression needs of those positions."""
+    if not compression.needs:
+        return None
+    x = positions(map, seed)
+    known = {
+        "second": x.mT @ x / POSITIONS,
+        "square": x.square().mean(-2),
+        "largest": x.abs().amax(-2),
+        "mean": x.abs().mean(-2),
+    }
+    count = torch.full(x.shape[:-2], POSITIONS)
+    return Inputs(count, **{name: known[name] for name in compression.needs})

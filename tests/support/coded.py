@@ -1,0 +1,94 @@
+"""Codes as they are to be, in two models, and what the analysis of features finds of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from sklearn.metrics import confusion_matrix
+from torch import Tensor
+
+from bitlens.analyses.features.analysis import Features
+from bitlens.engine.accumulators import Tally
+from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.results.records import Outcome, Shown
+from bitlens.results.stats.replicates import leave_one_out
+from bitlens.sae.placement import Placed
+from bitlens.sae.sae import Sae
+from tests.support.by_hand import NOTHING
+
+LABEL = "identity"
+Numbers = dict[str, np.ndarray | None]
+
+
+def identity(latents: int) -> Placed:
+    """An SAE whose latents are the dimensions, where positive; so codes can be written down."""
+    eye = torch.eye(latents)
+    sae = Sae(LABEL, "resid.0", "standard", eye, torch.zeros(latents), eye, torch.zeros(latents))
+    return Placed(sae, "resid.0", torch.zeros(latents))
+
+
+def pair(reference: Tensor, twin: Tensor, shard: Tensor | None = None) -> Pair:
+    """Codes as they are to be, a document a shard, in the order of their keys."""
+    place = torch.arange(len(reference))
+    shards = place // 5 if shard is None else shard
+    at = Positions(
+        shards, shards, int(shards.max()) + 1, place, place, place, 100 + place, place + 1
+    )
+    both = (Reading(torch.as_tensor(v, dtype=torch.float32)) for v in (reference, twin))
+    return Pair("resid.0", "cumulative", *both, at, lambda size: size)
+
+
+def findings(placed: Placed, *parts: Pair) -> list[Outcome | Shown]:
+    analysis = Features((placed,))
+    whole = Tally()
+    for part in parts:
+        whole.add(analysis.tally(part))
+    shards = torch.cat([p.positions.shard for p in parts])
+    weights = leave_one_out(np.bincount(shards, minlength=parts[0].positions.shards) > 0)
+    return analysis.finish(whole.totals(weights), NOTHING, NOTHING)
+
+
+def numbers(found: list[Outcome | Shown]) -> Numbers:
+    return {
+        " ".join([o.metric, *o.item.split(", ")[1:]]): o.values
+        for o in found
+        if isinstance(o, Outcome)
+    }
+
+
+def table(found: list[Outcome | Shown], name: str = "features") -> dict[str, np.ndarray]:
+    (one,) = (o for o in found if isinstance(o, Shown) and o.name == name)
+    return {column: np.asarray(values) for column, values in one.columns.items()}
+
+
+def codes(n: int, latents: int, seed: int, rate: float = 0.4) -> Tensor:
+    """Sparse positive codes; negative where nothing fires."""
+    draw = torch.Generator().manual_seed(seed)
+    fires = torch.rand(n, latents, generator=draw) < rate
+    return torch.where(fires, torch.rand(n, latents, generator=draw) * 3 + 0.1, -0.5)
+
+
+def readings(given: Pair) -> tuple[Reading, Reading]:
+    return given.reference, given.twin
+
+
+def part(whole: Pair, rows: slice) -> Pair:
+    at = whole.positions
+    names = ("document", "shard", "offset", "target", "key", "token", "length")
+    some = {name: getattr(at, name)[rows] for name in names}
+    return replace(
+        whole,
+        reference=Reading(whole.reference.values[rows]),
+        twin=Reading(whole.twin.values[rows]),
+        positions=Positions(shards=at.shards, **some),
+    )
+
+
+def kappa(f: np.ndarray, g: np.ndarray) -> float:
+    """Cohen's kappa of many latents together, each expected to agree by its own rates."""
+    tables = [
+        confusion_matrix(a, b, labels=[False, True]) / len(a) for a, b in zip(f.T, g.T, strict=True)
+    ]
+    observed = np.mean([np.trace(t) for t in tables])
+    expected = np.mean([t.sum(axis=0) @ t.sum(axis=1) for t in tables])
+    return float((observed - expected) / (1 - expected))
