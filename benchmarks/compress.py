@@ -27,8 +27,8 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from bitlens.compression.calibration.cache import Kept
-from bitlens.compression.calibration.pipeline import Wanted, calibrate
+from bitlens.compression.calibration.cache import WeightCache
+from bitlens.compression.calibration.pipeline import CalibrationJob, calibrate
 from bitlens.compression.methods.gptq import Gptq
 from bitlens.data.corpus import Corpus
 from bitlens.models.layout import Layout
@@ -85,7 +85,7 @@ def ours(folder: Path, size: str) -> Callable[[], object]:
     )
     compression = Gptq(bits=4, group=GROUP, convention="gptq")
     names = frozenset(name for name, _ in layout.matrices())
-    twin = Wanted(compression, names, Kept(Path(tempfile.mkdtemp(dir=folder))), {})
+    twin = CalibrationJob(compression, names, WeightCache(Path(tempfile.mkdtemp(dir=folder))), {})
 
     def make() -> None:
         failed = calibrate(layout, {"twin": twin}, corpus, BATCH_ROWS * LENGTH, 0, 2**33)

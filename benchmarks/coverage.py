@@ -3,8 +3,9 @@
     python benchmarks/coverage.py            # about ten minutes on two cores
 
 prints the share of simulated corpora whose interval held the truth, for the mean and percentiles,
-and then `NEEDED` as it stands in src/bitlens/results/stats/percentiles.py: the fewest documents from which
-on the interval of a percentile of KL covers at least 93 % in every population, at every length.
+and then `NEEDED` as it stands in src/bitlens/results/stats/percentiles.py: the fewest documents
+from which on the interval of a percentile of KL covers at least 93 % in every population, at every
+length.
 The figures, and what was seen on a real model, are in benchmarks/coverage.md.
 """
 

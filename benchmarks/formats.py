@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.models.layout import Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 AT_MOST = {
     "rtn:bits=4": 10,
@@ -34,7 +34,7 @@ MORE = ("rtn:bits=4,symmetric=false", "nf4:double=true", "fp4", "gguf:type=q4_0"
 HQQ = "hqq:bits=4,group=64"
 
 
-def matrices() -> list[Map]:
+def matrices() -> list[LinearMap]:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=8192,
@@ -72,8 +72,8 @@ def by_library(weight: Tensor) -> Tensor:
     return restored
 
 
-def compressing(text: str, maps: Sequence[Map]) -> Callable[[], None]:
-    compression = parse(text)
+def compressing(text: str, maps: Sequence[LinearMap]) -> Callable[[], None]:
+    compression = parse_spec(text)
 
     def make() -> None:
         for map in maps:

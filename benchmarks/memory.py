@@ -78,7 +78,7 @@ def audit(folder: Path) -> None:
     """Prints what was allowed and the peak above the imports, in bytes."""
     with tempfile.TemporaryDirectory() as out:
         try:
-            run(study(folder, "1MB"), Path(out) / "none", "benchmark", say=lambda line: None)
+            run(study(folder, "1MB"), Path(out) / "none", "benchmark", log=lambda line: None)
             raise SystemExit("a megabyte was enough")
         except BitlensError as refused:
             found = re.search(r"--memory (\d+MB)", refused.remedy)
@@ -96,7 +96,7 @@ def measured(folder: Path, least: str) -> None:
     before = psutil.Process().memory_info().rss
     Path("/proc/self/clear_refs").write_text("5")
     with tempfile.TemporaryDirectory() as out:
-        run(study(folder, least), Path(out) / "store", "benchmark", say=print)
+        run(study(folder, least), Path(out) / "store", "benchmark", log=print)
     status = Path("/proc/self/status").read_text()
     peak = 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
     print(peak - before)

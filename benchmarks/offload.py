@@ -64,7 +64,7 @@ def audit(folder: Path, out: Path, memory: str | None) -> None:
         tokens=0,
         memory=memory,
     )
-    run(study, out, "benchmark", say=lambda line: print(line, file=sys.stderr))
+    run(study, out, "benchmark", log=lambda line: print(line, file=sys.stderr))
     print(peak_bytes() - before, time.perf_counter() - start)
 
 

@@ -33,7 +33,7 @@ from bitlens.analyses.lens import FEWEST, SHARE
 from bitlens.config.study import Study
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
-from bitlens.engine.analysis import Reader
+from bitlens.engine.analysis import TokenizerFacts
 from bitlens.engine.plan import CORPUS, TokenBatch, make_plan
 from bitlens.models.layout import Layout
 from bitlens.models.source import ModelSource
@@ -108,7 +108,7 @@ def prepared(folder: Path) -> tuple[Any, Sequence[TokenBatch]]:
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     corpus = make_corpus(read_texts(folder / "texts.json"), tokenizer, CONTEXT)
-    reader = Reader(np.arange(model.config.vocab_size), None, CONTEXT, 0)
+    reader = TokenizerFacts(np.arange(model.config.vocab_size), None, CONTEXT, 0)
     own = {"heads": Heads().documents(reader)}
     return model, make_plan(corpus, "content", 0, BATCH_TOKENS["cpu"], own=own).batches
 
@@ -154,7 +154,7 @@ def audit(folder: Path, twins: int) -> float:
     """Seconds of a whole audit."""
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        run(study(folder, twins), Path(out) / "store", "benchmark", say=lambda line: None)
+        run(study(folder, twins), Path(out) / "store", "benchmark", log=lambda line: None)
         return time.perf_counter() - start
 
 

@@ -23,15 +23,15 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
-from bitlens.config.sae_grid import Grid
+from bitlens.config.sae_grid import SaeGrid
 from bitlens.config.study import audit_of
 from bitlens.data.splits import split
 from bitlens.engine.sweep import REFERENCE
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.sae.training.config import Recipe
+from bitlens.sae.training.config import SaeTrainingConfig
 from bitlens.sae.training.trainer import InMemory, Job, batches, train
-from bitlens.workflows.train_sae.dataset import Material, ground
+from bitlens.workflows.train_sae.dataset import ActivationDataset, ground
 
 T = TypeVar("T")
 BATCH, RATES = 2048, (3e-3, 6e-3)
@@ -43,13 +43,13 @@ def timed(do: Callable[[], T]) -> tuple[T, float]:
     return result, time.process_time() - begun
 
 
-def ours(rows: Tensor, held: Tensor, recipes: list[Recipe]) -> list[Sae]:
+def ours(rows: Tensor, held: Tensor, recipes: list[SaeTrainingConfig]) -> list[Sae]:
     jobs = [Job(r, f"{n}", "resid.0", TrainedOn()) for n, r in enumerate(recipes)]
     # Nothing is held out while it is timed but a row: SAELens looks at nothing.
     return [t.sae for t in train(InMemory({"": rows}), {"": held[:1]}, jobs, quiet=True)]
 
 
-def theirs(rows: Tensor, recipe: Recipe, autocast: bool) -> list[Sae]:
+def theirs(rows: Tensor, recipe: SaeTrainingConfig, autocast: bool) -> list[Sae]:
     torch.manual_seed(recipe.seed)
     config = TopKTrainingSAEConfig(
         d_in=rows.shape[1],
@@ -106,9 +106,9 @@ def main() -> None:
     torch.set_num_threads(1)
     study = audit_of(asked.model, "nothing", controls=(), text=asked.text, tokens=asked.tokens)
 
-    def read() -> Material:
+    def read() -> ActivationDataset:
         here = ground(study, [REFERENCE], asked.site, print)
-        learnt, held = split(here.corpus, Grid.held_out)
+        learnt, held = split(here.corpus, SaeGrid.held_out)
         here = replace(here, held=held)
         return here.material(here.terms(learnt))
 
@@ -123,7 +123,7 @@ def main() -> None:
     times: dict[str, list[float]] = {}
     for repeat in range(asked.repeats):
         for rate in RATES:
-            recipe = Recipe(
+            recipe = SaeTrainingConfig(
                 "topk", asked.latents, k=asked.k, steps=steps, rate=rate, dead_after=positions // 10
             )
             recipes = [replace(recipe, seed=seed) for seed in range(4)]

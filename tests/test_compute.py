@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from bitlens.analyses import ANALYSES
-from bitlens.engine.reader import Reading
+from bitlens.engine.reader import ActivationReader
 from bitlens.engine.sweep import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.models.compute import computing
@@ -49,7 +49,7 @@ def everywhere(layout: Layout) -> list[str]:
 def swept(layout: Layout, texts: Sequence[str] = ()) -> tiny.Readings:
     sites = [*everywhere(layout), "logits"]
     twins = {text: tiny.twin(layout, text) for text in texts}
-    return tiny.readings(tiny.sweep(layout, [tiny.batch([12, 7])], sites, twins))
+    return tiny.activations(tiny.sweep(layout, [tiny.batch([12, 7])], sites, twins))
 
 
 @pytest.mark.parametrize("family", tiny.NAMES)
@@ -191,7 +191,7 @@ def test_what_an_sae_learns_from_is_computed_so() -> None:
     wide = Layout(tiny.build("llama", torch.bfloat16).float())
     batches = tiny.plan(tiny.corpus([[20], [12]]), []).batches
     rows = [
-        Reading(
+        ActivationReader(
             layout,
             {REFERENCE: Reference(layout), "twin": tiny.twin(layout, "rtn:bits=3")},
             "resid.1",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bitlens.compression.calibration import cache as kept
-from bitlens.config.sae_grid import Grid
+from bitlens.config.sae_grid import SaeGrid
 from bitlens.config.study import audit_of
 from bitlens.report import build
 from bitlens.sae.formats.load import save_sae
@@ -131,7 +131,7 @@ def test_a_training(llama: Path, model: dict[str, Any], tmp_path: Path) -> None:
     """Checkpoints of SAEs that learn side by side and may stop early: one that has looked before
     the kill does not look twice."""
     study = audit_of(str(llama), "nothing", controls=(), tokens=1500, text=model["text"])
-    grid = Grid(
+    grid = SaeGrid(
         site="resid.0", widths=("2x",), ks=(4,), epochs=9, seeds=(0, 1), patience=1, rate=0.02
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -11,8 +11,8 @@ from bitlens.analyses import ANALYSES
 from bitlens.analyses.heads import CHOOSING, KINDS, Heads
 from bitlens.data.corpus import make_corpus
 from bitlens.data.files import Document
-from bitlens.data.texts import Texts
-from bitlens.engine.analysis import Reader
+from bitlens.data.texts import Documents
+from bitlens.engine.analysis import TokenizerFacts
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.models.source import ModelSource
@@ -38,7 +38,9 @@ def test_round_to_nearest_hurts_a_real_model_as_much_as_others_found(
     loaded = load(ModelSource(str(shared / "models" / "stories15M"), device="cpu"), 1 << 34)
     layout = Layout(loaded.model)
     stories = json.loads((shared / "texts" / "tinystories_1000.json").read_text(encoding="utf-8"))
-    texts = Texts("stories", tuple(Document(str(n), s) for n, s in enumerate(stories[:200])), True)
+    texts = Documents(
+        "stories", tuple(Document(str(n), s) for n, s in enumerate(stories[:200])), True
+    )
     corpus = make_corpus(texts, loaded.tokenizer, 256, max_tokens=3000)
     analyses = [ANALYSES["behaviour"]()]
     plan = tiny.plan(corpus, analyses, batch_tokens=2048)
@@ -63,7 +65,7 @@ def test_the_heads_of_a_real_model_are_those_that_others_found(
     model.set_attn_implementation("eager")
     layout = Layout(model)
     ordinary = np.setdiff1d(np.arange(layout.vocabulary), tokenizer.all_special_ids)
-    reader = Reader(ordinary, tokenizer.bos_token_id, 256, 0)
+    reader = TokenizerFacts(ordinary, tokenizer.bos_token_id, 256, 0)
     sequences, fixed = Heads().documents(reader)
     analyses = [Heads()]
     plan = tiny.plan(tiny.corpus([[9], [8]]), analyses, 2048, own={"heads": (sequences, fixed)})

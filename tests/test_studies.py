@@ -20,7 +20,7 @@ from scipy.stats import t
 
 from bitlens import cli
 from bitlens.cli.saes import train_sae
-from bitlens.compression import format, parse
+from bitlens.compression import format_spec, parse_spec
 from bitlens.config.sae_study import load_sae_study, trains
 from bitlens.config.study import Study, load_study
 from bitlens.data import code_prompts
@@ -279,7 +279,9 @@ def what_broke() -> ModuleType:
 def test_the_changes_taken_apart_are_those_of_the_study(name: str, what_broke: ModuleType):
     """Every twin that the script compares is made, and none is made for nothing."""
     ends = {text for _, before, after in what_broke.CHANGES for text in (before, after)}
-    compared = {format(parse(text.format(bits))) for text in ends for bits in what_broke.BITS}
+    compared = {
+        format_spec(parse_spec(text.format(bits))) for text in ends for bits in what_broke.BITS
+    }
     assert compared == set(settings(name)["compressions"])
 
 

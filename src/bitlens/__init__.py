@@ -14,9 +14,9 @@ _HOMES = {
     "Study": "bitlens.config.study",
     "audit": "bitlens.workflows.api",
     "build_report": "bitlens.workflows.api",
-    "format": "bitlens.compression",
+    "format_spec": "bitlens.compression",
     "load_study": "bitlens.config.study",
-    "parse": "bitlens.compression",
+    "parse_spec": "bitlens.compression",
     "run": "bitlens.workflows.audit.run",
 }
 

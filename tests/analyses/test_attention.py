@@ -7,16 +7,16 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 from bitlens.analyses.attention import Attention
-from bitlens.engine.accumulators import Totals
-from bitlens.engine.activations import Pair
+from bitlens.engine.accumulators import ReplicateState
+from bitlens.engine.activations import ActivationPair
 from tests.support import tiny
 from tests.support.by_hand import NOTHING, found, number, rows, totals
 
 Found = dict[tuple[str, str, str], float]
 
 
-def numbers(*parts: Pair) -> Found:
-    outcomes = Attention().finish(totals(Attention(), *parts), NOTHING, NOTHING)
+def numbers(*parts: ActivationPair) -> Found:
+    outcomes = Attention().compute(totals(Attention(), *parts), NOTHING, NOTHING)
     return {key: number(outcome) for key, outcome in found(outcomes).items()}
 
 
@@ -104,14 +104,14 @@ def test_agrees_with_scipy_for_the_whole_and_without_each_shard() -> None:
 
 def test_the_model_is_the_mean_of_all_heads() -> None:
     """Over blocks of different numbers of heads, every head counts the same."""
-    sites: dict[str, Totals] = {}
+    sites: dict[str, ReplicateState] = {}
     heads = []
     for depth, count in enumerate((1, 3)):
         part = rows(causal(2, count, 5, depth), causal(2, count, 5, 9 + depth), [0, 1])
         sites[f"pattern.{depth}"] = totals(Attention(), part)
         outcomes = found(Attention().finish(sites[f"pattern.{depth}"], NOTHING, NOTHING))
         heads += [outcomes["jsd", "", f"head {h}"].values for h in range(count)]
-    whole = found(Attention().conclude(sites, tiny.Words()))
+    whole = found(Attention().compute_overall(sites, tiny.Words()))
     assert set(whole) == {("jsd", "pattern", ""), ("tv", "pattern", "")}
     assert np.allclose(whole["jsd", "pattern", ""].values, np.mean(heads, axis=0))
 

@@ -11,7 +11,7 @@ from scipy.special import log_softmax, rel_entr
 from scipy.stats import entropy
 
 from bitlens.analyses.behaviour import DP_QUANTILES, KL_QUANTILES, Behaviour, weighted_quantiles
-from bitlens.engine.activations import Pair
+from bitlens.engine.activations import ActivationPair
 from bitlens.results.stats.replicates import bootstrap
 from tests.support.by_hand import outcomes, pair, value
 
@@ -89,7 +89,7 @@ def _shift(kl: float) -> float:
 
 
 @pytest.fixture(scope="module")
-def random_pair() -> Pair:
+def random_pair() -> ActivationPair:
     """700 positions in 7 shards over a vocabulary of 50, the twin near the reference."""
     draw = torch.Generator().manual_seed(0)
     reference = 2 * torch.randn(700, 50, generator=draw)
@@ -99,7 +99,7 @@ def random_pair() -> Pair:
     return pair(reference, twin, target, shard)
 
 
-def test_agrees_with_scipy_torch_and_numpy(random_pair: Pair) -> None:
+def test_agrees_with_scipy_torch_and_numpy(random_pair: ActivationPair) -> None:
     """Everything again in float64 by others' code, for the whole and for each shard left out."""
     found = outcomes(Behaviour(), random_pair)
     p, q = (
@@ -175,10 +175,10 @@ def test_a_level_that_hits_a_value_is_that_value() -> None:
     assert (weighted_quantiles(values, shard, np.ones((1, 1)), levels)[0] == values).all()
 
 
-def test_kept_positions_are_those_of_the_sample(random_pair: Pair) -> None:
+def test_kept_positions_are_those_of_the_sample(random_pair: ActivationPair) -> None:
     """Where there are more positions than percentiles keep, those with the smallest keys stay;
     averages are still of all."""
-    limited = Pair(
+    limited = ActivationPair(
         random_pair.site,
         random_pair.item,
         random_pair.reference,
@@ -186,7 +186,7 @@ def test_kept_positions_are_those_of_the_sample(random_pair: Pair) -> None:
         random_pair.positions,
         {Behaviour.kept: 99}.__getitem__,
     )
-    tally = Behaviour().tally(limited)
+    tally = Behaviour().update(limited)
     assert tally.sample("positions").key.tolist() == list(range(100))
     assert tally.sums["count"].sum() == 700
 

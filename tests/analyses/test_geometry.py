@@ -9,7 +9,7 @@ from scipy.spatial.distance import cosine, euclidean
 from sklearn.metrics.pairwise import cosine_similarity
 
 from bitlens.analyses.geometry import Geometry, debiased_cka
-from bitlens.engine.activations import Pair
+from bitlens.engine.activations import ActivationPair
 from bitlens.results.stats.replicates import leave_one_out
 from tests.support import tiny
 from tests.support.by_hand import outcomes, pair, value
@@ -71,7 +71,7 @@ def test_cka_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def random_pair() -> Pair:
+def random_pair() -> ActivationPair:
     """300 positions in 6 shards and 150 dimensions, two of them massive, about a common mean."""
     draw = torch.Generator().manual_seed(0)
     reference = torch.randn(300, 150, generator=draw) + 0.3
@@ -110,7 +110,7 @@ def dense(x: Array, y: Array) -> dict[str, float]:
     }
 
 
-def test_agrees_with_scipy_sklearn_and_numpy(random_pair: Pair) -> None:
+def test_agrees_with_scipy_sklearn_and_numpy(random_pair: ActivationPair) -> None:
     """Everything again in float64 by others' code, for the whole and for each shard left out."""
     found = outcomes(Geometry(), random_pair)
     x, y = (r.values.double().numpy() for r in (random_pair.reference, random_pair.twin))
@@ -129,10 +129,10 @@ def test_agrees_with_scipy_sklearn_and_numpy(random_pair: Pair) -> None:
             assert values is not None and values[row] == pytest.approx(number, rel=2e-5), name
 
 
-def test_what_does_not_tell_the_two_apart_does_not(random_pair: Pair) -> None:
+def test_what_does_not_tell_the_two_apart_does_not(random_pair: ActivationPair) -> None:
     """Cosine, distance, Pearson and CKA are the same with reference and twin exchanged; the
     relative error is not, being of the reference's size."""
-    turned = Pair(
+    turned = ActivationPair(
         random_pair.site,
         random_pair.item,
         random_pair.twin,
@@ -147,7 +147,7 @@ def test_what_does_not_tell_the_two_apart_does_not(random_pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-3, 1.0, 1e3, 1e8])
-def test_angles_do_not_depend_on_size(random_pair: Pair, scale: float) -> None:
+def test_angles_do_not_depend_on_size(random_pair: ActivationPair, scale: float) -> None:
     """Activations of any size, as far as float32 holds their squares."""
     given = pair(random_pair.reference.values * scale, random_pair.twin.values * scale)
     small = outcomes(Geometry(), given)

@@ -9,10 +9,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from bitlens.analyses.heads import CHOOSING, KINDS, SCORING, Heads
-from bitlens.engine.accumulators import Totals
-from bitlens.engine.activations import Pair, Positions, Reading
-from bitlens.engine.analysis import Reader
-from bitlens.results.records import Shown
+from bitlens.engine.accumulators import ReplicateState
+from bitlens.engine.activations import ActivationPair, Activations, Positions
+from bitlens.engine.analysis import TokenizerFacts
+from bitlens.results.records import DetailTable
 from tests.support import tiny
 from tests.support.by_hand import NOTHING, found, number, rows, totals
 
@@ -44,7 +44,9 @@ def uniform(bos: int, period: int = PERIOD) -> Tensor:
     return pattern / pattern.sum(dim=1, keepdim=True)
 
 
-def pair(reference: list[Tensor], twin: list[Tensor] | None = None, sequences: int = 3) -> Pair:
+def pair(
+    reference: list[Tensor], twin: list[Tensor] | None = None, sequences: int = 3
+) -> ActivationPair:
     """Heads on so many sequences, each its own shard, the last of which heads are chosen on."""
     both = [
         torch.stack(heads).expand(sequences, -1, -1, -1) for heads in (reference, twin or reference)
@@ -52,8 +54,8 @@ def pair(reference: list[Tensor], twin: list[Tensor] | None = None, sequences: i
     return rows(both[0].contiguous(), both[1].contiguous(), list(range(sequences)))
 
 
-def scores(given: Pair) -> dict[tuple[str, str, str], float]:
-    outcomes = found(Heads().finish(totals(Heads(), given), NOTHING, NOTHING))
+def scores(given: ActivationPair) -> dict[tuple[str, str, str], float]:
+    outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
     return {key: number(outcome) for key, outcome in outcomes.items()}
 
 
@@ -62,7 +64,7 @@ def test_planted_heads_score_one_and_nought_beside(bos: int) -> None:
     """A head that does one thing at every place where it is asked scores exactly 1 for it, 0 at
     the keys beside, and 0 for the other two."""
     heads = [looking(kind, bos) for kind in KINDS]
-    outcomes = found(Heads().finish(totals(Heads(), pair(heads)), NOTHING, NOTHING))
+    outcomes = found(Heads().compute(totals(Heads(), pair(heads)), NOTHING, NOTHING))
     for h, does in enumerate(KINDS):
         for kind in KINDS:
             outcome = outcomes[kind, "", f"head {h}, reference"]
@@ -97,7 +99,7 @@ def test_keys_beside_the_target_by_hand(bos: int) -> None:
     pattern = torch.zeros(length, length)
     for query in range(length):
         pattern[query, max(query - 3, 0)] = 1
-    outcome = found(Heads().finish(totals(Heads(), pair([pattern])), NOTHING, NOTHING))
+    outcome = found(Heads().compute(totals(Heads(), pair([pattern])), NOTHING, NOTHING))
     previous = outcome["previous", "", "head 0, reference"]
     assert number(previous) == pytest.approx(
         # At the first queries it looks at the first position, which is then the one before.
@@ -142,9 +144,11 @@ def test_heads_are_not_scored_on_what_they_are_chosen_on() -> None:
     assert dict(zip(table["kind"], table["choosing"], strict=True))["induction"] == 1.0
 
 
-def concluded(sites: dict[str, Totals]) -> tuple[dict[tuple[str, str, str], object], Shown]:
-    outcomes = Heads().conclude(sites, tiny.Words())
-    (shown,) = (o for o in outcomes if isinstance(o, Shown))
+def concluded(
+    sites: dict[str, ReplicateState],
+) -> tuple[dict[tuple[str, str, str], object], DetailTable]:
+    outcomes = Heads().compute_overall(sites, tiny.Words())
+    (shown,) = (o for o in outcomes if isinstance(o, DetailTable))
     return found(outcomes), shown
 
 
@@ -161,7 +165,7 @@ IS = [0.92, 0.35, 0.75, 0.60, 0.15, 0.41, 0.00]
 
 
 @pytest.fixture(scope="module")
-def seven() -> tuple[dict[tuple[str, str, str], object], Shown]:
+def seven() -> tuple[dict[tuple[str, str, str], object], DetailTable]:
     """Seven heads in two blocks that keep their induction score or lose it."""
     halves = {"pattern.0": slice(0, 3), "pattern.1": slice(3, 7)}
     return concluded(
@@ -279,9 +283,9 @@ def test_copying_by_hand(bos: int) -> None:
         torch.arange(int(counted.sum())), target[counted],
         torch.full((int(counted.sum()),), length),
     )  # fmt: skip
-    both = (Reading(logits(sure)[counted]) for sure in (0.5, 0.25))
-    given = Pair("logits", "", *both, at, lambda size: size)
-    outcomes = found(Heads().finish(totals(Heads(), given), NOTHING, NOTHING))
+    both = (Activations(logits(sure)[counted]) for sure in (0.5, 0.25))
+    given = ActivationPair("logits", "", *both, at, lambda size: size)
+    outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
     assert number(outcomes["copying", "", "reference"]) == pytest.approx(np.log(8), rel=1e-6)
     assert number(outcomes["copying", "", "twin"]) == pytest.approx(np.log(4), rel=1e-6)
     kept = outcomes["copying_kept", "", ""]
@@ -293,7 +297,7 @@ def test_copying_by_hand(bos: int) -> None:
     assert (number(ratio), ratio.chance) == pytest.approx((2, 4), rel=1e-6)
     turned = replace(given, reference=given.twin, twin=given.reference)
     assert number(
-        found(Heads().finish(totals(Heads(), turned), NOTHING, NOTHING))["copying_kept", "", ""]
+        found(Heads().compute(totals(Heads(), turned), NOTHING, NOTHING))["copying_kept", "", ""]
     ) == pytest.approx(3 / 2, rel=1e-6)
 
 
@@ -302,16 +306,16 @@ def test_no_gain_is_nothing_to_keep() -> None:
     place = torch.arange(1, 18)
     zero = torch.zeros_like(place)
     at = Positions(zero, zero, 2, place, zero, place, zero, torch.full_like(place, 18))
-    flat = Reading(torch.zeros(17, 16))
-    given = Pair("logits", "", flat, flat, at, lambda size: size)
-    outcomes = found(Heads().finish(totals(Heads(), given), NOTHING, NOTHING))
+    flat = Activations(torch.zeros(17, 16))
+    given = ActivationPair("logits", "", flat, flat, at, lambda size: size)
+    outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
     outcome = outcomes["copying_kept", "", ""]
     assert outcome.values is None and "does not gain" in outcome.reason
 
 
 def test_its_documents_are_repeated_tokens() -> None:
     """So many to choose heads on, which every replicate keeps, and so many to score them on."""
-    reader = Reader(np.arange(2, 90), 1, 64, 0)
+    reader = TokenizerFacts(np.arange(2, 90), 1, 64, 0)
     corpus, fixed = Heads().documents(reader)
     assert fixed == CHOOSING and corpus.n_documents == CHOOSING + SCORING
     assert {len(row) for row in corpus.rows} == {51, 63}

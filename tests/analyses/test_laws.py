@@ -15,13 +15,13 @@ from bitlens.analyses import ANALYSES
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.heads import KINDS
 from bitlens.data.corpus import Corpus
-from bitlens.engine.accumulators import Tally, Totals
-from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.accumulators import Accumulator, ReplicateState
+from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.analysis import Analysis, Sample
-from bitlens.engine.comparisons import edited
+from bitlens.engine.comparisons import with_interventions
 from bitlens.engine.plan import CORPUS, SUBSET, DocumentSet, Plan, TokenBatch
 from bitlens.engine.sweep import REFERENCE
-from bitlens.results.records import Metric, Outcome, Shown, Value
+from bitlens.results.records import DetailTable, Metric, MetricResult, Value
 from tests.support import tiny
 
 each_analysis = pytest.mark.parametrize("name", list(ANALYSES))
@@ -43,7 +43,7 @@ def plan() -> Plan:
 
 def documents(name: str, made: Plan | None = None) -> str:
     """The set of documents that an analysis reads."""
-    if tiny.analysis(name).edits("twin"):
+    if tiny.analysis(name).interventions("twin"):
         return SUBSET
     return name if name in (made or plan()).sets else CORPUS
 
@@ -53,24 +53,24 @@ def document_set(name: str) -> DocumentSet:
 
 
 @cache
-def pairs(name: str, compression: str) -> dict[str, list[Pair]]:
+def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
     """What the analysis looks at, batch by batch, at each of its sites; through a lens, at all
     blocks together."""
     layout, analysis, made = tiny.speaker(), tiny.analysis(name), plan()
-    sites, forks = analysis.sites(layout), edited(analysis, "twin")
-    read = CORPUS if forks else documents(name)
-    batches = [b for b in made.batches if b.documents == read and (b.subset or not forks)]
+    sites, branches = analysis.sites(layout), with_interventions(analysis, "twin")
+    read = CORPUS if branches else documents(name)
+    batches = [b for b in made.batches if b.documents == read and (b.subset or not branches)]
     twins = {"twin": tiny.twin(layout, compression)}
-    swept = tiny.sweep(layout, batches, sites, twins, list(forks.values()), documents=read)
-    found: dict[str, list[Pair]] = {}
+    swept = tiny.sweep(layout, batches, sites, twins, list(branches.values()), documents=read)
+    found: dict[str, list[ActivationPair]] = {}
     path: dict[tuple[str, int], list[torch.Tensor]] = {}
 
     def add(
         site: str,
         batch: TokenBatch,
         index: torch.Tensor,
-        both: list[Reading],
-        others: dict[str, Reading] | None = None,
+        both: list[Activations],
+        others: dict[str, Activations] | None = None,
     ) -> None:
         at = made.positions_of(batch, index, documents(name))
         if len(at):
@@ -78,12 +78,12 @@ def pairs(name: str, compression: str) -> dict[str, list[Pair]]:
             def threshold(size: int) -> int:
                 return document_set(name).threshold(site == "logits", size)
 
-            pair = Pair(site, "cumulative", *both, at, threshold, others or {})
+            pair = ActivationPair(site, "cumulative", *both, at, threshold, others or {})
             found.setdefault(site, []).append(pair)
 
     for step in tiny.steps(swept):
-        for site in step.readings.get("twin", ()):
-            both = [step.readings[stream][site] for stream in (REFERENCE, "twin")]
+        for site in step.activations.get("twin", ()):
+            both = [step.activations[stream][site] for stream in (REFERENCE, "twin")]
             if site == "final":
                 continue
             if analysis.lens:
@@ -91,29 +91,33 @@ def pairs(name: str, compression: str) -> dict[str, list[Pair]]:
                     chosen = states.flatten(0, 1)[step.batch.logits_index]
                     path.setdefault((stream, step.batch.number), []).append(chosen)
             elif site.startswith("pattern"):
-                add(site, step.batch, step.index, [Reading(v.float(), step.index) for v in both])
+                add(
+                    site, step.batch, step.index, [Activations(v.float(), step.index) for v in both]
+                )
             elif site == "logits":
-                others = {w: Reading(step.readings[f.name][site]) for w, f in forks.items()}
-                add(site, step.batch, step.index, [Reading(v.float()) for v in both], others)
+                others = {
+                    w: Activations(step.activations[f.name][site]) for w, f in branches.items()
+                }
+                add(site, step.batch, step.index, [Activations(v.float()) for v in both], others)
             else:
                 chosen = [v.flatten(0, 1)[step.index] for v in both]
-                add(site, step.batch, step.index, [Reading(v.float()) for v in chosen])
+                add(site, step.batch, step.index, [Activations(v.float()) for v in chosen])
     for batch in batches if analysis.lens else ():
         seen = []
         for stream in (REFERENCE, "twin"):
             states = torch.stack(path[(stream, batch.number)], dim=1)
             with torch.no_grad():
                 logits = swept.logits(swept.stream(stream), states.flatten(0, 1))
-            seen.append(Reading(logits.unflatten(0, states.shape[:2])))
+            seen.append(Activations(logits.unflatten(0, states.shape[:2])))
         add("resid", batch, batch.logits_index, seen)
     return found
 
 
-def cases(name: str, compression: str = "rtn:bits=3") -> Iterator[list[Pair]]:
+def cases(name: str, compression: str = "rtn:bits=3") -> Iterator[list[ActivationPair]]:
     yield from pairs(name, compression).values()
 
 
-def rows(reading: Reading) -> torch.Tensor:
+def rows(reading: Activations) -> torch.Tensor:
     """What was read at each position, patterns as rows of their own: `[n, heads, 1, keys]`."""
     if reading.index is None:
         return reading.values
@@ -121,11 +125,11 @@ def rows(reading: Reading) -> torch.Tensor:
     return reading.values[reading.index // queries, :, reading.index % queries].unsqueeze(2)
 
 
-def reading_of(values: torch.Tensor, like: Reading) -> Reading:
-    return Reading(values, None if like.index is None else torch.arange(len(values)))
+def reading_of(values: torch.Tensor, like: Activations) -> Activations:
+    return Activations(values, None if like.index is None else torch.arange(len(values)))
 
 
-def joined(parts: list[Pair], order: torch.Tensor | None = None) -> Pair:
+def joined(parts: list[ActivationPair], order: torch.Tensor | None = None) -> ActivationPair:
     """One pair of several, its positions in another order where one is given."""
     pick = torch.arange(sum(len(p.positions) for p in parts)) if order is None else order
 
@@ -140,65 +144,70 @@ def joined(parts: list[Pair], order: torch.Tensor | None = None) -> Pair:
         if f.name != "shards"
     }
     both = [
-        reading_of(together([rows(readings(p)[k]) for p in parts]), readings(parts[0])[k])
+        reading_of(together([rows(activations(p)[k]) for p in parts]), activations(parts[0])[k])
         for k in (0, 1)
     ]
     return replace(
         parts[0],
         reference=both[0],
         twin=both[1],
-        forks={w: Reading(together([p.forks[w].values for p in parts])) for w in parts[0].forks},
+        branches={
+            w: Activations(together([p.branches[w].values for p in parts]))
+            for w in parts[0].branches
+        },
         positions=Positions(shards=at[0].shards, **columns),
     )
 
 
-def tallied(analysis: Analysis, parts: list[Pair]) -> Tally:
-    whole = Tally()
+def tallied(analysis: Analysis, parts: list[ActivationPair]) -> Accumulator:
+    whole = Accumulator()
     for part in parts:
-        whole.add(analysis.tally(part))
+        whole.add(analysis.update(part))
     return whole
 
 
-def totals_of(analysis: Analysis, parts: list[Pair], tally: Tally | None = None) -> Totals:
+def totals_of(
+    analysis: Analysis, parts: list[ActivationPair], tally: Accumulator | None = None
+) -> ReplicateState:
     weights = document_set(analysis.name).weights
     return (tally or tallied(analysis, parts)).totals(weights)
 
 
 def finished(
-    analysis: Analysis, parts: list[Pair], tally: Tally | None = None
-) -> dict[Key, Outcome]:
+    analysis: Analysis, parts: list[ActivationPair], tally: Accumulator | None = None
+) -> dict[Key, MetricResult]:
     """The outcomes of some pairs of one site, under every replicate's weights."""
     whole = joined(parts)
     key, shard = whole.positions.key, whole.positions.shard
     first = torch.argsort(key)[: analysis.sample]
-    samples = [Sample(r.values[first].numpy(), shard[first].numpy()) for r in readings(whole)]
-    found = analysis.finish(totals_of(analysis, parts, tally), *samples)
+    samples = [Sample(r.values[first].numpy(), shard[first].numpy()) for r in activations(whole)]
+    found = analysis.compute(totals_of(analysis, parts, tally), *samples)
     return by_name(found, whole.site)
 
 
 def answers(
-    analysis: Analysis, by_site: dict[str, list[Pair]]
-) -> tuple[dict[Key, Outcome], list[Shown]]:
+    analysis: Analysis, by_site: dict[str, list[ActivationPair]]
+) -> tuple[dict[Key, MetricResult], list[DetailTable]]:
     """Every outcome at every site, and what is said of all sites together."""
-    found: dict[Key, Outcome] = {}
-    shown: list[Shown] = []
+    found: dict[Key, MetricResult] = {}
+    shown: list[DetailTable] = []
     totals = {}
     for site, parts in by_site.items():
         found |= finished(analysis, parts)
         totals[site] = totals_of(analysis, parts)
-    concluded = analysis.conclude(totals, tiny.Words())
-    shown += [o for o in concluded if isinstance(o, Shown)]
-    of_all = by_name([o for o in concluded if isinstance(o, Outcome)], "")
+    concluded = analysis.compute_overall(totals, tiny.Words())
+    shown += [o for o in concluded if isinstance(o, DetailTable)]
+    of_all = by_name([o for o in concluded if isinstance(o, MetricResult)], "")
     assert not found.keys() & of_all.keys()
     return found | of_all, shown
 
 
-def readings(pair: Pair) -> tuple[Reading, Reading]:
+def activations(pair: ActivationPair) -> tuple[Activations, Activations]:
     return pair.reference, pair.twin
 
 
-def by_name(found: list[Outcome | Shown], site: str) -> dict[Key, Outcome]:
-    outcomes = [o for o in found if isinstance(o, Outcome)]
+def by_name(found: list[MetricResult | DetailTable], site: str) -> dict[Key, MetricResult]:
+    outcomes = [o for o in found if isinstance(o, MetricResult)]
     named = {(o.metric, o.site or site, o.item): o for o in outcomes}
     assert len(named) == len(outcomes)
     return named
@@ -230,7 +239,7 @@ def test_every_metric_is_answered(name: str) -> None:
     found, _ = answers(analysis, by_site)
     metrics = {m.name for m in analysis.metrics}
     assert {metric for metric, _, _ in found} == metrics
-    if type(analysis).conclude is Analysis.conclude:
+    if type(analysis).compute_overall is Analysis.compute_overall:
         for site in by_site:
             assert {metric for metric, where, _ in found if where == site} == metrics
     shards = joined(next(iter(by_site.values()))).positions.shard.unique()
@@ -253,8 +262,10 @@ def test_a_model_against_itself_is_intact(name: str) -> None:
         site: [
             replace(
                 p,
-                twin=Reading(p.reference.values.clone(), p.reference.index),
-                forks={who: p.forks[who.replace("twin", "reference", 1)] for who in p.forks},
+                twin=Activations(p.reference.values.clone(), p.reference.index),
+                branches={
+                    who: p.branches[who.replace("twin", "reference", 1)] for who in p.branches
+                },
             )
             for p in parts
         ]
@@ -391,7 +402,7 @@ LENS_SAMPLE = 64
 """Positions that tell what chance gives through a lens."""
 
 
-def mismatched(whole: Pair, chosen: torch.Tensor) -> Pair:
+def mismatched(whole: ActivationPair, chosen: torch.Tensor) -> ActivationPair:
     """The twin read at the next of some positions: patterns at the next in the order of their
     places, so that there are as many keys to look at, or nearly."""
     if whole.reference.index is not None:
@@ -494,12 +505,12 @@ def test_tallies_commute_and_associate(name: str) -> None:
     """In any order and grouping; nothing added changes nothing; what is added stays as it was."""
     analysis = tiny.analysis(name)
     for parts in cases(name):
-        a, b, *rest = (analysis.tally(part) for part in parts)
+        a, b, *rest = (analysis.update(part) for part in parts)
         c = rest[0]
         before = a.tensors()
 
-        def merged(*tallies: Tally) -> Tally:
-            whole = Tally()
+        def merged(*tallies: Accumulator) -> Accumulator:
+            whole = Accumulator()
             for tally in tallies:
                 whole.add(tally)
             return whole
@@ -507,7 +518,7 @@ def test_tallies_commute_and_associate(name: str) -> None:
         left = merged(merged(a, b), c).tensors()
         assert close(left, merged(a, merged(b, c)).tensors(), 1e-12)
         assert close(left, merged(c, b, a).tensors(), 1e-12)
-        assert close(merged(Tally(), a, Tally()).tensors(), before, 0)
+        assert close(merged(Accumulator(), a, Accumulator()).tensors(), before, 0)
         assert close(a.tensors(), before, 0)
 
 
@@ -518,9 +529,9 @@ def test_tallies_survive_a_file(name: str, tmp_path: Path) -> None:
     for site, parts in pairs(name, "rtn:bits=3").items():
         half = tallied(analysis, parts[:2])
         save_file(half.tensors(), tmp_path / site)
-        again = Tally.from_tensors(load_file(tmp_path / site))
+        again = Accumulator.from_tensors(load_file(tmp_path / site))
         for part in parts[2:]:
-            again.add(analysis.tally(part))
+            again.add(analysis.update(part))
         found = finished(analysis, parts, again)
         for key, outcome in finished(analysis, parts).items():
             assert np.array_equal(outcome.values, found[key].values)
@@ -531,10 +542,10 @@ def test_readings_are_left_as_they_were(name: str) -> None:
     """One stream's reading serves many twins and analyses: none may write into it."""
     analysis = tiny.analysis(name)
     for parts in cases(name):
-        before = [[r.values.clone() for r in readings(part)] for part in parts]
+        before = [[r.values.clone() for r in activations(part)] for part in parts]
         tallied(analysis, parts)
         for part, kept in zip(parts, before, strict=True):
-            for reading, values in zip(readings(part), kept, strict=True):
+            for reading, values in zip(activations(part), kept, strict=True):
                 assert torch.equal(reading.values, values)
 
 

@@ -9,7 +9,7 @@ from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import rankdata
 
 from bitlens.analyses.lens import BEFORE, FEWEST, MOST, PATHS, Lens
-from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.plan import CORPUS
 from bitlens.results.records import Value
 from tests.support import tiny
@@ -18,16 +18,16 @@ from tests.support.by_hand import NOTHING, found, number, totals
 
 def path(
     reference: list[list[list[float]]], twin: list[list[list[float]]], target: list[int]
-) -> Pair:
+) -> ActivationPair:
     """Logits `[positions, blocks, vocabulary]`, each position its own document."""
     place = torch.arange(len(target))
     at = Positions(place, place, len(target), place, torch.tensor(target), place, place, place + 2)
-    both = (Reading(torch.tensor(values)) for values in (reference, twin))
-    return Pair("resid", "", *both, at, lambda size: size)
+    both = (Activations(torch.tensor(values)) for values in (reference, twin))
+    return ActivationPair("resid", "", *both, at, lambda size: size)
 
 
-def numbers(given: Pair) -> dict[tuple[str, str, str], float]:
-    outcomes = found(Lens().finish(totals(Lens(), given), NOTHING, NOTHING))
+def numbers(given: ActivationPair) -> dict[tuple[str, str, str], float]:
+    outcomes = found(Lens().compute(totals(Lens(), given), NOTHING, NOTHING))
     return {k: number(o) for k, o in outcomes.items() if o.values is not None}
 
 

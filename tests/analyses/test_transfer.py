@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.analyses.transfer import Splice, Transfer, reconstruction
-from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.plan import SUBSET
-from bitlens.engine.sweep import Stream, Sweep
-from bitlens.results.records import Outcome, Value
+from bitlens.engine.sweep import ForwardRun, Sweep
+from bitlens.results.records import MetricResult, Value
 from bitlens.results.stats.replicates import leave_one_out
 from bitlens.sae.sae import Sae
 from tests.support import tiny
@@ -52,26 +52,28 @@ def test_by_hand() -> None:
     """Losses of 1, 2 and 5 nats clean, spliced and ablated: 3/4 recovered, 1 nat added, 4 at
     stake; in the twin 2, 4 and 6: 1/2, 2 and 4. A quarter less is saved, and a nat more lost."""
     splice = Splice(perfect(4), SITE, torch.zeros(4))
-    edits = ("perfect", f"the mean at {SITE}")
+    interventions = ("perfect", f"the mean at {SITE}")
     both = ("reference", "twin")
-    names = [*both, *(f"{who} {edit}" for who in both for edit in edits)]
+    names = [*both, *(f"{who} {intervention}" for who in both for intervention in interventions)]
     losses = dict(zip(names, [1.0, 2.0, 2.0, 5.0, 4.0, 6.0], strict=True))
     place = torch.zeros(2, dtype=torch.int64)
 
-    def reading(loss: float) -> Reading:
+    def reading(loss: float) -> Activations:
         p = np.exp(-loss)
-        return Reading(torch.log(torch.tensor([[p, 1 - p]] * 2, dtype=torch.float32)))
+        return Activations(torch.log(torch.tensor([[p, 1 - p]] * 2, dtype=torch.float32)))
 
     at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
     read = {who: reading(loss) for who, loss in losses.items()}
     analysis = Transfer((splice,))
-    forks = {who: analysis.of_fork(one, at) for who, one in read.items() if " " in who}
-    pair = Pair("logits", "", read["reference"], read["twin"], at, lambda size: size, forks)
-    totals = analysis.tally(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
+    branches = {who: analysis.of_fork(one, at) for who, one in read.items() if " " in who}
+    pair = ActivationPair(
+        "logits", "", read["reference"], read["twin"], at, lambda size: size, branches
+    )
+    totals = analysis.update(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
     found = {
         (o.metric, o.item): o.values
-        for o in analysis.finish(totals, NOTHING, NOTHING)
-        if isinstance(o, Outcome)
+        for o in analysis.compute(totals, NOTHING, NOTHING)
+        if isinstance(o, MetricResult)
     }
     wanted = {
         ("loss_recovered", "perfect, reference"): 0.75,
@@ -111,7 +113,7 @@ def test_however_many_saes_are_spliced_as_many_logits_are_alive(
         alive: list[weakref.ref[Tensor]] = []
         held: list[int] = []
 
-        def seen(sweep: Sweep, stream: Stream, states: Tensor) -> Tensor:
+        def seen(sweep: Sweep, stream: ForwardRun, states: Tensor) -> Tensor:
             found = logits(sweep, stream, states)
             alive.append(weakref.ref(found))  # noqa: B023
             held.append(sum(one() is not None for one in alive))  # noqa: B023
@@ -142,16 +144,16 @@ def test_it_is_what_hooks_on_the_whole_model_give(who: str, tmp_path: Path) -> N
     block = model.get_submodule(layout.block_name(1))
     read = sae if who == "reference" else own
     rows = tiny.spoken(layout, [24] * 8 + [9, 5]).rows
-    edits = {"mean": lambda x: mean.expand_as(x), "sae": lambda x: reconstruction(read, x)}
+    interventions = {"mean": lambda x: mean.expand_as(x), "sae": lambda x: reconstruction(read, x)}
 
-    def loss(edit: str) -> float:
+    def loss(intervention: str) -> float:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             states = (output[0] if isinstance(output, tuple) else output).clone()
             # The first position does not count.
-            states[0, 1:] = edits[edit](states[0, 1:])
+            states[0, 1:] = interventions[intervention](states[0, 1:])
             return (states, *output[1:]) if isinstance(output, tuple) else states
 
-        handle = block.register_forward_hook(hook) if edit in edits else None
+        handle = block.register_forward_hook(hook) if intervention in interventions else None
         losses = []
         for row in rows:
             tokens = torch.from_numpy(row).long()[None]
@@ -177,15 +179,17 @@ def test_what_costs_nothing_can_recover_nothing() -> None:
     place, logits = torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3)
     at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
     analysis = Transfer((splice,))
-    forks = {
-        f"{who} {name}": Reading(logits)
+    branches = {
+        f"{who} {name}": Activations(logits)
         for who in ("reference", "twin")
-        for name in analysis.edits(who)
+        for name in analysis.interventions(who)
     }
-    pair = Pair("logits", "", Reading(logits), Reading(logits), at, lambda size: size, forks)
-    totals = analysis.tally(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
-    found = analysis.finish(totals, NOTHING, NOTHING)
-    none = [o for o in found if isinstance(o, Outcome) and o.values is None]
+    pair = ActivationPair(
+        "logits", "", Activations(logits), Activations(logits), at, lambda size: size, branches
+    )
+    totals = analysis.update(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
+    found = analysis.compute(totals, NOTHING, NOTHING)
+    none = [o for o in found if isinstance(o, MetricResult) and o.values is None]
     assert {o.metric for o in none} == {"loss_recovered", "recovered_difference"}
     assert all(o.reason and "costs nothing" in o.reason for o in none)
 
@@ -195,7 +199,7 @@ def test_two_saes_of_a_site_share_its_mean(tmp_path: Path) -> None:
     width = tiny.speaker().width
     saes = [tiny.sae(), replace(tiny.sae(seed=1), label="other")]
     analysis = Transfer(tuple(Splice(sae, SITE, torch.zeros(width)) for sae in saes))
-    assert len(analysis.edits("twin")) == 3
+    assert len(analysis.interventions("twin")) == 3
     plan = tiny.plan(tiny.corpus([[9]] * 40), [analysis])
     found = tiny.values(
         tiny.measurement(tiny.speaker(), {"twin": "rtn:bits=3"}, plan, tmp_path, [analysis])

@@ -65,7 +65,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Study, Path, str, bool]
     calls: list[tuple[Study, Path, str, bool]] = []
 
     def run(
-        study: Study, out: Path, command: str, say: Any, keep_going: bool, replace: bool
+        study: Study, out: Path, command: str, log: Any, keep_going: bool, replace: bool
     ) -> Store:
         calls.append((study, out, command, keep_going))
         raise KeyboardInterrupt

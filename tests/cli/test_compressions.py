@@ -112,7 +112,7 @@ def test_all_options_reach_the_compression(
     calibration.write_text("words")
     asked: list[Study] = []
 
-    def save(study: Study, out: Path, say: Any) -> None:
+    def save(study: Study, out: Path, log: Any) -> None:
         asked.append(study)
         raise KeyboardInterrupt
 

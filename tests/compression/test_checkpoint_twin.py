@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bitlens.compression import coverage, parse
+from bitlens.compression import coverage, parse_spec
 from bitlens.compression.checkpoint_twin import CheckpointTwin
 from bitlens.compression.checkpoints import open_checkpoint
 from bitlens.compression.methods.checkpoint import Checkpoint as Settings
 from bitlens.compression.twin import CompressedTwin
 from bitlens.compression.weight_sources import Around
 from bitlens.config.study import audit_of
-from bitlens.engine.sweep import REFERENCE, Stream
+from bitlens.engine.sweep import REFERENCE, ForwardRun
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
@@ -97,13 +97,15 @@ def test_states_and_forks_are_those_of_the_weights(case: Callable[..., Case], fa
     sites = ["embed", *(f"resid.{n}" for n in range(made.layout.depth)), "logits"]
     found = []
     for twin in (made.twin, made.opened()):
-        forks = [
-            Stream("local", "twin", REFERENCE, 1, 2, subset=True),
-            Stream("only", "twin", REFERENCE, 1, own=range(1, 2)),
-            Stream("mended", REFERENCE, "twin", 2),
+        branches = [
+            ForwardRun("local", "twin", REFERENCE, 1, 2, subset=True),
+            ForwardRun("only", "twin", REFERENCE, 1, own=range(1, 2)),
+            ForwardRun("mended", REFERENCE, "twin", 2),
         ]
         batches = [tiny.batch([12, 7])]
-        found.append(tiny.readings(tiny.sweep(made.layout, batches, sites, {"twin": twin}, forks)))
+        found.append(
+            tiny.activations(tiny.sweep(made.layout, batches, sites, {"twin": twin}, branches))
+        )
     assert found[0].keys() == found[1].keys()
     assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
     assert not torch.equal(found[1][("twin", "resid.1", 0)], found[1][(REFERENCE, "resid.1", 0)])
@@ -115,7 +117,7 @@ def test_both_attend_alike(case: Callable[..., Case]) -> None:
     twin = made.opened()
     assert twin.checkpoint.model.config._attn_implementation == "eager"
     batch = tiny.batch([12, 7])
-    found = tiny.readings(tiny.sweep(made.layout, [batch], ["pattern.1"], {"twin": twin}))
+    found = tiny.activations(tiny.sweep(made.layout, [batch], ["pattern.1"], {"twin": twin}))
     (own,) = (value for key, value in found.items() if key[0] == "twin" and key[1] == "pattern.1")
     assert torch.allclose(own.sum(-1)[0], torch.ones(()), atol=1e-5)
 
@@ -137,7 +139,7 @@ def test_noise_is_as_large_as_what_the_folder_changed(
     """Matrix by matrix and expert by expert, however the family stores them."""
     made = case(family)
     names = [name for name, _ in made.layout.matrices()]
-    noise = parse(f"noise:like=[checkpoint:{made.path}]")
+    noise = parse_spec(f"noise:like=[checkpoint:{made.path}]")
     source = Around(noise, made.opened().matched, 0)  # type: ignore[arg-type]
     noisy = matrices(CompressedTwin(made.layout, noise, names, 0, source), made.layout)
     before = matrices(Reference(made.layout), made.layout)
@@ -186,7 +188,7 @@ def test_half_precision_is_computed_as_the_reference_is(case: Callable[..., Case
         twin = CheckpointTwin(layout, made.opened().compression, made.opened().checkpoint)
         assert twin.dtype is None
         sites = [f"resid.{n}" for n in range(layout.depth)]
-        found = tiny.readings(tiny.sweep(layout, [batch], sites, {"twin": twin}))
+        found = tiny.activations(tiny.sweep(layout, [batch], sites, {"twin": twin}))
         plain = AutoModelForCausalLM.from_pretrained(made.path, dtype=compute).eval()
         own = tiny.own_states(plain, layout, batch)
         assert all(torch.equal(found[("twin", site, 0)], own[site]) for site in sites)

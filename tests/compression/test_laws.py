@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression import format, parse
-from bitlens.compression.compression import COMPRESSIONS, Compressed
+from bitlens.compression import format_spec, parse_spec
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from tests.support.calibrated import inputs_of
 
 EXAMPLES = {
@@ -101,21 +101,21 @@ FALLING = [
 
 
 @pytest.fixture
-def maps(maps: list[Map], text: str) -> list[Map]:
+def maps(maps: list[LinearMap], text: str) -> list[LinearMap]:
     """As wide as blocks of a fixed size want them."""
     if not text.startswith("gguf"):
         return maps
     return [replace(map, weight=torch.cat([map.weight] * 16, -1)) for map in maps]
 
 
-def twin(text: str, maps: list[Map], seed: int = 0) -> list[Compressed]:
+def twin(text: str, maps: list[LinearMap], seed: int = 0) -> list[CompressedMatrix]:
     """Calibrated methods get one map at a time, because each has inputs of its own here."""
-    compression = parse(text)
-    survey = compression.survey(lambda: maps)
-    if not compression.needs:
-        return compression.compress(maps, seed, survey)
+    compression = parse_spec(text)
+    prepare = compression.prepare(lambda: maps)
+    if not compression.statistics:
+        return compression.compress(maps, seed, prepare)
     return [
-        compression.compress([map], seed, survey, inputs_of(map, compression))[0] for map in maps
+        compression.compress([map], seed, prepare, inputs_of(map, compression))[0] for map in maps
     ]
 
 
@@ -123,23 +123,23 @@ def twin(text: str, maps: list[Map], seed: int = 0) -> list[Compressed]:
 def test_every_compression_has_examples(name: str) -> None:
     """A compression that is registered is tried under these laws, under its own name."""
     assert EXAMPLES.get(name), f"give {name} a line in EXAMPLES"
-    assert all(parse(text).name == name for text in EXAMPLES[name])
+    assert all(parse_spec(text).name == name for text in EXAMPLES[name])
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_settings_round_trip(text: str) -> None:
     """Settings print and parse back."""
-    assert format(parse(text)) == text
+    assert format_spec(parse_spec(text)) == text
 
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_reference_untouched_and_result_well_formed(
-    maps: list[Map], text: str, dtype: torch.dtype
+    maps: list[LinearMap], text: str, dtype: torch.dtype
 ) -> None:
     """The reference keeps its weights; the result has the map's shape, in float32, in memory of
     its own, finite, with a positive number of bits."""
-    stored = [Map(m.name, m.weight.to(dtype), m.head_size, m.fused) for m in maps]
+    stored = [LinearMap(m.name, m.weight.to(dtype), m.head_size, m.fused) for m in maps]
     before = [map.weight.clone() for map in stored]
     results = twin(text, stored)
     assert len(results) == len(stored)
@@ -153,14 +153,14 @@ def test_reference_untouched_and_result_well_formed(
 
 
 @pytest.mark.parametrize("text", [text for text in TEXTS if text != "nothing"])
-def test_every_weight_tensor_changed(maps: list[Map], text: str) -> None:
+def test_every_weight_tensor_changed(maps: list[LinearMap], text: str) -> None:
     """Every matrix handed over, and every expert of it, differs from the reference."""
     for map, result in zip(maps, twin(text, maps), strict=True):
         assert (map.weight != result.weight).flatten(-2).any(-1).all()
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_same_seed_gives_the_same_twin(maps: list[Map], text: str) -> None:
+def test_the_same_seed_gives_the_same_twin(maps: list[LinearMap], text: str) -> None:
     """One seed, one twin; another seed changes noise, random bases and nothing else."""
     first, again, other = (twin(text, maps, seed) for seed in (7, 7, 8))
     random = text.startswith(("noise", "quip"))
@@ -170,23 +170,23 @@ def test_the_same_seed_gives_the_same_twin(maps: list[Map], text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_order_and_company_do_not_matter(maps: list[Map], text: str) -> None:
+def test_order_and_company_do_not_matter(maps: list[LinearMap], text: str) -> None:
     """Maps in another order, or one at a time, give the same weights."""
-    compression = parse(text)
-    survey = compression.survey(lambda: maps)
+    compression = parse_spec(text)
+    prepare = compression.prepare(lambda: maps)
     together = {map.name: result for map, result in zip(maps, twin(text, maps), strict=True)}
     for map, result in zip(maps[::-1], twin(text, maps[::-1]), strict=True):
-        alone = compression.compress([map], 0, survey, inputs_of(map, compression))[0]
+        alone = compression.compress([map], 0, prepare, inputs_of(map, compression))[0]
         assert torch.equal(result.weight, together[map.name].weight)
         assert torch.equal(alone.weight, together[map.name].weight)
         assert alone.bits == result.bits == together[map.name].bits
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_parameters_are_accepted(maps: list[Map], text: str) -> None:
+def test_parameters_are_accepted(maps: list[LinearMap], text: str) -> None:
     """Weights that require gradients, as a model's do, give weights that do not."""
     map = maps[0]
-    learned = Map(map.name, torch.nn.Parameter(map.weight), map.head_size)
+    learned = LinearMap(map.name, torch.nn.Parameter(map.weight), map.head_size)
     assert not twin(text, [learned])[0].weight.requires_grad
 
 
@@ -196,8 +196,8 @@ def test_a_grid_has_at_most_so_many_values(text: str, bits: int) -> None:
     """What shares a grid takes at most 2^bits values."""
     random = torch.Generator().manual_seed(bits)
     maps = [
-        Map("matrix", torch.randn(12, 64, generator=random)),
-        Map("experts", torch.randn(3, 24, 32, generator=random)),
+        LinearMap("matrix", torch.randn(12, 64, generator=random)),
+        LinearMap("experts", torch.randn(3, 24, 32, generator=random)),
     ]
     for result in twin(text.format(bits), maps):
         for group in GROUPS[text](result.weight):
@@ -205,7 +205,7 @@ def test_a_grid_has_at_most_so_many_values(text: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize("text", FALLING)
-def test_more_bits_never_hurt(maps: list[Map], text: str) -> None:
+def test_more_bits_never_hurt(maps: list[LinearMap], text: str) -> None:
     """On random weights the error falls from 2 to 4 to 8 bits, in every matrix."""
     errors = [
         [torch.dist(map.weight, result.weight) for map, result in zip(maps, results, strict=True)]
@@ -221,4 +221,4 @@ def test_broken_weights_are_named(text: str) -> None:
     weight = torch.ones(8, 16)
     weight[3, 5] = torch.nan
     with pytest.raises(BitlensError, match=r"layers\.4\.broken"):
-        twin(text, [Map("layers.4.broken", weight, head_size=4)])
+        twin(text, [LinearMap("layers.4.broken", weight, head_size=4)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.patterns import left_alone, targets
 from bitlens.errors import BitlensError
 
@@ -12,12 +12,12 @@ DEFAULT = [name for name in NAMES if name.endswith(("q_proj", "up"))]
 
 
 def chosen(settings: str) -> list[str]:
-    return targets(NAMES, DEFAULT, parse("rtn:bits=4" + settings))
+    return targets(NAMES, DEFAULT, parse_spec("rtn:bits=4" + settings))
 
 
 def test_default() -> None:
     """Without patterns it is what the layout takes, in the model's order."""
-    assert targets(NAMES, reversed(DEFAULT), parse("rtn:bits=4")) == DEFAULT
+    assert targets(NAMES, reversed(DEFAULT), parse_spec("rtn:bits=4")) == DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_patterns_that_leave_nothing() -> None:
 )
 def test_why_a_module_is_left_alone(text: str, kind: str, why: str) -> None:
     """It is excluded, or patterns do not reach it, or its kind is not compressed unasked."""
-    assert left_alone("layers.1.mlp.up", kind, parse(text)) == why
+    assert left_alone("layers.1.mlp.up", kind, parse_spec(text)) == why

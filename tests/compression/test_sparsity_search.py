@@ -11,16 +11,16 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression import sparsity_search as matching
-from bitlens.compression.compression import Compressed, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.sparsity_search import FOUND, TOLERANCE, matched, recall, remember
 from bitlens.compression.twin import Twin
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.results.records import Check
 from tests.support import tiny
 
@@ -30,7 +30,7 @@ WHOLE = 1 << 30
 
 
 def prune(text: str) -> Prune:
-    compression = parse(text)
+    compression = parse_spec(text)
     assert isinstance(compression, Prune)
     return compression
 
@@ -139,8 +139,10 @@ class Explode(Compression):
 
     name: ClassVar[str] = "explode"
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
-        return [Compressed(m.weight.float() * 1e30, 32.0) for m in maps]
+    def compress(
+        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
+    ) -> list[CompressedMatrix]:
+        return [CompressedMatrix(m.weight.float() * 1e30, 32.0) for m in maps]
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_the_table_of_a_sweep_is_that_of_the_weights() -> None:
     """Measured on the way, or afterwards for what no sweep has met: the same rows."""
     layout = tiny.layout("llama")
     swept, alone = (tiny.twin(layout, "rtn:bits=3") for _ in range(2))
-    tiny.readings(tiny.sweep(layout, [tiny.batch([5])], ["resid.1"], {"twin": swept}))
+    tiny.activations(tiny.sweep(layout, [tiny.batch([5])], ["resid.1"], {"twin": swept}))
     alone.complete_coverage()
     assert swept.coverage() == alone.coverage()
 

@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bitlens.compression import format, parse
+from bitlens.compression import format_spec, parse_spec
 from bitlens.compression import sparsity_search as matching
 from bitlens.compression import twin_builder as making
 from bitlens.compression.calibration.cache import ENVIRONMENT
-from bitlens.compression.compression import Compressed
+from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.methods.gptq import Gptq
 from bitlens.compression.methods.prune import Prune
-from bitlens.compression.requests import Side, sides
+from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.targets import chosen
 from bitlens.compression.twin import CompressedTwin, Twin
-from bitlens.compression.twin_builder import Making
+from bitlens.compression.twin_builder import TwinBuilder
 from bitlens.config.study import Study, audit_of
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
@@ -30,16 +30,16 @@ from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.workflows.audit.run import run
-from bitlens.workflows.session import calibration_texts, make_one
+from bitlens.workflows.session import build_twin, calibration_texts
 
 
 @dataclass
-class Made(Making):
+class Made(TwinBuilder):
     """What makes the twins of a study, and which those are."""
 
-    wanted: list[Side] = field(default_factory=list)
+    wanted: list[TwinRequest] = field(default_factory=list)
 
 
 Maker = Callable[..., Made]
@@ -89,7 +89,7 @@ def maker(study: Callable[..., Study]) -> Maker:
             1 << 32,
             lambda line: None,
             keep_going,
-            wanted=sides(wanted.compressions, wanted.controls, layout),
+            wanted=requested_twins(wanted.compressions, wanted.controls, layout),
         )
 
     return make
@@ -148,7 +148,7 @@ def refuse_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """GPTQ that fails in the second block, long after its shapes were tried."""
     compress = Gptq.compress
 
-    def fails(self: Gptq, maps: Any, *rest: Any) -> list[Compressed]:
+    def fails(self: Gptq, maps: Any, *rest: Any) -> list[CompressedMatrix]:
         if any("layers.1.mlp.down_proj" in map.name for map in maps):
             raise BitlensError(f"{maps[0].name} cannot be factored.", "a basis.", "more documents.")
         return compress(self, maps, *rest)
@@ -221,11 +221,11 @@ def test_the_embedding_is_not_calibrated(maker: Maker) -> None:
     made = maker("rtn:bits=4")
     text = "gptq:bits=4,include=[*,model.embed_tokens]"
     with pytest.raises(BitlensError, match=r"model\.embed_tokens, which is looked up in") as caught:
-        chosen(made.layout, parse(text))
+        chosen(made.layout, parse_spec(text))
     assert caught.value.remedy.startswith("mixed:model.embed_tokens=[rtn:bits=8],*=[")
     with pytest.raises(BitlensError, match="looked up in"):
-        chosen(made.layout, parse(f"noise:like=[{text}]"))
-    assert "model.embed_tokens" in chosen(made.layout, parse(text.replace("gptq", "rtn")))
+        chosen(made.layout, parse_spec(f"noise:like=[{text}]"))
+    assert "model.embed_tokens" in chosen(made.layout, parse_spec(text.replace("gptq", "rtn")))
 
 
 @pytest.mark.parametrize(
@@ -282,10 +282,10 @@ def test_nothing_is_opened_or_calibrated_twice(
     open_checkpoint, compress = making.open_checkpoint, Gptq.compress
 
     def opens(settings: Any, *rest: Any) -> Any:
-        opened.append(format(settings))
+        opened.append(format_spec(settings))
         return open_checkpoint(settings, *rest)
 
-    def compresses(self: Gptq, maps: list[Map], *rest: Any) -> list[Compressed]:
+    def compresses(self: Gptq, maps: list[LinearMap], *rest: Any) -> list[CompressedMatrix]:
         compressed.extend(map.name for map in maps)
         return compress(self, maps, *rest)
 
@@ -323,7 +323,7 @@ def test_a_sparsity_is_sought_once(
     searches: list[str] = []
 
     def seeks(prune: Prune, *rest: Any) -> Any:
-        searches.append(format(prune))
+        searches.append(format_spec(prune))
         return matching.matched(prune, *rest)
 
     monkeypatch.setattr(making, "matched", seeks)
@@ -353,7 +353,7 @@ def test_candidates_are_not_kept(maker: Maker, cache: Path, quick_match: None) -
     twins(maker("prune:sparsity=0.2,by=wanda"))
     made = maker(WANDA, "prune:sparsity=0.4,by=wanda")
     found = twins(made)
-    pruned = format(made._sparsities[WANDA])
+    pruned = format_spec(made._sparsities[WANDA])
     expected = {"prune:sparsity=0.2,by=wanda", "prune:sparsity=0.4,by=wanda", pruned}
     assert sparsities(cache) == expected
     for twin in found.values():
@@ -412,7 +412,7 @@ def test_a_cell_knows_what_its_text_does_not_say(
 def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
     """Of a model and a compression, with nothing to measure: documents are read, and compared
     with no evaluation; nothing can be matched."""
-    made, side, twin = make_one(study("gptq:bits=3"), lambda line: None)
+    made, side, twin = build_twin(study("gptq:bits=3"), lambda line: None)
     assert side.text == "gptq:bits=3"
     assert made.calibration is not None and made.calibration.name == "calibration.jsonl"
     assert made.evaluation is None
@@ -423,7 +423,7 @@ def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
         3 + 16 / 128,
     }
     with pytest.raises(BitlensError, match="no text to compare on"):
-        make_one(study("prune:match=[rtn:bits=4]"), lambda line: None)
+        build_twin(study("prune:match=[rtn:bits=4]"), lambda line: None)
 
 
 def test_a_model_larger_than_memory_has_the_same_twins(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.config.parsing import LARGEST_FILE
 from bitlens.config.study import Study, audit_of, load_study, parse_bytes
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
@@ -35,7 +35,7 @@ def refused_file(folder: Path, text: str) -> BitlensError:
 
 def test_compressions_are_written_canonically():
     """Spaces and settings at their default do not make another compression."""
-    study = audit_of("gpt2", ["rtn: bits=4 , symmetric=true", parse("prune:sparsity=0.50")])
+    study = audit_of("gpt2", ["rtn: bits=4 , symmetric=true", parse_spec("prune:sparsity=0.50")])
     assert study.compressions == ("rtn:bits=4", "prune:sparsity=0.5")
 
 

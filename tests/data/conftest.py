@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bitlens.data.corpus import Corpus
 from bitlens.data.files import Document
-from bitlens.data.texts import Texts
+from bitlens.data.texts import Documents
 
 SAMPLE = "the cat sat on the mat and the dog sat on the log. naïve 日本\n" * 3
 CorpusOf = Callable[..., Corpus]
@@ -64,12 +64,12 @@ def odd_opening() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def texts_of() -> Callable[..., Texts]:
+def texts_of() -> Callable[..., Documents]:
     """Texts from strings."""
 
-    def make(*texts: str, marked: bool = True) -> Texts:
+    def make(*texts: str, marked: bool = True) -> Documents:
         named = tuple(Document(f"doc {n}", text) for n, text in enumerate(texts))
-        return Texts("texts", named, marked)
+        return Documents("texts", named, marked)
 
     return make
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
-from bitlens.data.texts import Texts, read_texts
+from bitlens.data.texts import Documents, read_texts
 from bitlens.errors import BitlensError
 from tests.data.conftest import CorpusOf
 
-TextsOf = Callable[..., Texts]
+TextsOf = Callable[..., Documents]
 LONG = "the cat sat on the mat. " * 20
 
 

@@ -7,13 +7,13 @@ from transformers import PreTrainedTokenizerFast
 from bitlens.data.corpus import Corpus, make_corpus
 from bitlens.data.display import CorpusTexts
 from bitlens.data.files import Document
-from bitlens.data.texts import Texts
+from bitlens.data.texts import Documents
 
 
 @pytest.fixture
 def corpus(letters: PreTrainedTokenizerFast) -> Corpus:
     """Two documents, one of three windows, each beginning with BOS."""
-    texts = Texts("texts", (Document("long", "abcdefghij"), Document("short", "xyz")), True)
+    texts = Documents("texts", (Document("long", "abcdefghij"), Document("short", "xyz")), True)
     return make_corpus(texts, letters, 5, bos="yes")
 
 

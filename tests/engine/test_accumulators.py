@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from bitlens.engine.accumulators import Rows, Tally, Top
+from bitlens.engine.accumulators import Accumulator, SampledRows, Top
 from bitlens.results.stats.replicates import leave_one_out
 
 SHARDS = 4
 
 
-def tally(seed: int, n: int = 5) -> Tally:
+def tally(seed: int, n: int = 5) -> Accumulator:
     """A tally with something of every kind; sums are whole numbers, so that adding is exact."""
     draw = torch.Generator().manual_seed(seed)
     key = torch.randint(0, 1 << 40, (n,), generator=draw)
     largest = torch.randn(SHARDS, generator=draw, dtype=torch.float64)
     largest[seed % SHARDS] = -torch.inf
-    return Tally(
+    return Accumulator(
         sums={
             "count": torch.randint(0, 99, (SHARDS,), generator=draw).double(),
             "by dimension": torch.randint(-9, 9, (SHARDS, 3), generator=draw).double(),
@@ -29,7 +29,7 @@ def tally(seed: int, n: int = 5) -> Tally:
         largest={"kl": largest},
         rows={
             "positions": [
-                Rows(
+                SampledRows(
                     key,
                     torch.randint(0, SHARDS, (n,), generator=draw),
                     {
@@ -59,8 +59,8 @@ def top(seed: int, things: int = 3, k: int = 4) -> Top:
     return Top(values.gather(1, order), places)
 
 
-def merged(*parts: Tally) -> dict[str, torch.Tensor]:
-    whole = Tally()
+def merged(*parts: Accumulator) -> dict[str, torch.Tensor]:
+    whole = Accumulator()
     for part in parts:
         whole.add(part)
     return whole.tensors()
@@ -77,7 +77,7 @@ def test_tallies_commute_and_associate() -> None:
     a, b, c = tally(1), tally(2, 0), tally(3)
     whole = merged(a, b, c)
     assert same(whole, merged(c, a, b))
-    left, right = Tally(), Tally()
+    left, right = Accumulator(), Accumulator()
     for part in (a, b):
         left.add(part)
     for part in (b, c):
@@ -88,15 +88,15 @@ def test_tallies_commute_and_associate() -> None:
 def test_an_empty_tally_changes_nothing() -> None:
     """Nothing seen adds nothing, on either side."""
     a = tally(1)
-    assert same(merged(a), merged(Tally(), a)) and same(merged(a), merged(a, Tally()))
-    assert Tally().tensors() == {}
+    assert same(merged(a), merged(Accumulator(), a)) and same(merged(a), merged(a, Accumulator()))
+    assert Accumulator().tensors() == {}
 
 
 def test_merging_leaves_the_other_as_it_was() -> None:
     """What is added is neither changed nor changed later."""
     a, b = tally(1), tally(2)
     before = {k: v.clone() for k, v in a.tensors().items()}
-    whole = Tally()
+    whole = Accumulator()
     whole.add(a)
     whole.add(b)
     assert same(a.tensors(), before)
@@ -104,10 +104,12 @@ def test_merging_leaves_the_other_as_it_was() -> None:
 
 def test_sums_extremes_and_rows_by_hand() -> None:
     """Sums add, extremes take the larger, rows stand in the order of their keys."""
-    a = Tally({"n": torch.tensor([1.0, 2.0])}, {"m": torch.tensor([3.0, -torch.inf])})
-    b = Tally({"n": torch.tensor([10.0, 20.0])}, {"m": torch.tensor([1.0, 5.0])})
-    a.rows["r"] = [Rows(torch.tensor([30, 10]), torch.tensor([0, 1]), {"v": torch.tensor([3, 1])})]
-    b.rows["r"] = [Rows(torch.tensor([20]), torch.tensor([1]), {"v": torch.tensor([2])})]
+    a = Accumulator({"n": torch.tensor([1.0, 2.0])}, {"m": torch.tensor([3.0, -torch.inf])})
+    b = Accumulator({"n": torch.tensor([10.0, 20.0])}, {"m": torch.tensor([1.0, 5.0])})
+    a.rows["r"] = [
+        SampledRows(torch.tensor([30, 10]), torch.tensor([0, 1]), {"v": torch.tensor([3, 1])})
+    ]
+    b.rows["r"] = [SampledRows(torch.tensor([20]), torch.tensor([1]), {"v": torch.tensor([2])})]
     whole = merged(a, b)
     assert whole["sum/n"].tolist() == [11, 22]
     assert whole["largest/m"].tolist() == [3, 5]
@@ -123,7 +125,7 @@ def test_tallies_survive_a_file(seeds: list[int], tmp_path_factory: pytest.TempP
     parts = [tally(seed) for seed in seeds]
     path = tmp_path_factory.mktemp("tally") / "tally.safetensors"
     save_file(merged(*parts), path)
-    again = Tally.from_tensors(load_file(path))
+    again = Accumulator.from_tensors(load_file(path))
     assert same(again.tensors(), merged(*parts))
     assert same(merged(again, tally(99)), merged(*parts, tally(99)))
 
@@ -131,9 +133,9 @@ def test_tallies_survive_a_file(seeds: list[int], tmp_path_factory: pytest.TempP
 def test_a_sum_that_was_read_back_can_be_added_to(tmp_path: Path) -> None:
     """Going on from a file gives the digits of never having stopped."""
     draw = torch.Generator().manual_seed(0)
-    parts = [Tally({"x": torch.randn(3, generator=draw).double() / 3}) for _ in range(6)]
+    parts = [Accumulator({"x": torch.randn(3, generator=draw).double() / 3}) for _ in range(6)]
     save_file(merged(*parts[:3]), tmp_path / "half")
-    half = Tally.from_tensors(load_file(tmp_path / "half"))
+    half = Accumulator.from_tensors(load_file(tmp_path / "half"))
     assert torch.equal(merged(half, *parts[3:])["sum/x"], merged(*parts)["sum/x"])
 
 
@@ -198,7 +200,7 @@ def test_the_largest_of_many_are_those_of_all_at_once() -> None:
 def test_tallies_that_began_with_the_same_can_be_written_together(tmp_path: Path) -> None:
     """The reference's largest go into the tally of every twin: each has its own."""
     shared = tally(1)
-    twins = {"a": Tally(), "b": Tally()}
+    twins = {"a": Accumulator(), "b": Accumulator()}
     for twin in twins.values():
         twin.add(shared)
     tensors = {f"{n}/{k}": v for n, twin in twins.items() for k, v in twin.tensors().items()}
@@ -228,8 +230,12 @@ def test_totals_see_parts_of_sums() -> None:
 
 def test_narrower_rows_are_filled_with_noughts() -> None:
     """Patterns over fewer keys stand beside those over more."""
-    a = Tally(rows={"r": [Rows(torch.tensor([2]), torch.tensor([0]), {"p": torch.ones(1, 2, 3)})]})
-    b = Tally(rows={"r": [Rows(torch.tensor([1]), torch.tensor([0]), {"p": torch.ones(1, 2, 5)})]})
+    a = Accumulator(
+        rows={"r": [SampledRows(torch.tensor([2]), torch.tensor([0]), {"p": torch.ones(1, 2, 3)})]}
+    )
+    b = Accumulator(
+        rows={"r": [SampledRows(torch.tensor([1]), torch.tensor([0]), {"p": torch.ones(1, 2, 5)})]}
+    )
     a.add(b)
     found = a.sample("r").values["p"]
     assert found.shape == (2, 2, 5)

@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 from scipy.stats import entropy
 from torch import Tensor
 
-from bitlens.engine.activations import Positions, Reading
+from bitlens.engine.activations import Activations, Positions
 
 
 def positions(shard: Tensor, shards: int) -> Positions:
@@ -48,7 +48,7 @@ def test_the_largest_is_by_shard() -> None:
 def test_what_is_derived_is_what_numpy_says() -> None:
     """Squared lengths, means, log-probabilities and the most probable token."""
     values = torch.randn(7, 40, generator=torch.Generator().manual_seed(1)) * 5
-    reading, exact = Reading(values), values.double().numpy()
+    reading, exact = Activations(values), values.double().numpy()
     assert np.allclose(reading.square, (exact**2).sum(-1), rtol=1e-6)
     assert np.allclose(reading.mean, exact.mean(-1), rtol=1e-4, atol=1e-6)
     assert np.allclose(reading.log_probabilities, log_softmax(exact, axis=-1), atol=1e-5)
@@ -64,7 +64,7 @@ def test_what_is_made_once_is_made_once() -> None:
         made.append(1)
         return len(made)
 
-    one, other = Reading(torch.zeros(2)), Reading(torch.zeros(2))
+    one, other = Activations(torch.zeros(2)), Activations(torch.zeros(2))
     assert [one.once("a", make), one.once("a", make), one.once(("a", 1), make)] == [1, 1, 2]
     assert other.once("a", make) == 3 and len(made) == 3
 
@@ -75,12 +75,12 @@ def test_patterns_are_read_at_their_positions() -> None:
     patterns = torch.rand(3, 4, 5, 5, generator=draw).tril()
     patterns = patterns / patterns.sum(dim=-1, keepdim=True)
     index = torch.tensor([1, 4, 5, 9, 12])
-    found = Reading(patterns, index).at_positions(patterns[..., 0])
+    found = Activations(patterns, index).at_positions(patterns[..., 0])
     assert found.shape == (5, 4)
     for n, at in enumerate(index.tolist()):
         assert torch.equal(found[n], patterns[at // 5, :, at % 5, 0])
     expected = entropy(patterns.double().numpy(), axis=-1)
-    assert np.allclose(Reading(patterns, index).entropy, expected, atol=1e-6)
+    assert np.allclose(Activations(patterns, index).entropy, expected, atol=1e-6)
 
 
 def test_some_positions_sum_as_they_did_among_all() -> None:

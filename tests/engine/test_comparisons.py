@@ -5,13 +5,13 @@ from dataclasses import replace
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.geometry import Geometry
 from bitlens.engine.comparisons import comparisons, streams
-from bitlens.engine.sweep import REFERENCE, Stream
+from bitlens.engine.sweep import REFERENCE, ForwardRun
 from tests.support import tiny
 
 RESIDS = [f"resid.{n}" for n in range(3)]
 
 
-def asked(**sites: list[str]) -> list[Stream]:
+def asked(**sites: list[str]) -> list[ForwardRun]:
     """What runs for one twin of these analyses at these sites."""
     known = {"geometry": Geometry(), "features": Features((tiny.placed(tiny.sae()),))}
     return streams(comparisons([known[name] for name in sites], ["twin"], sites))
@@ -27,9 +27,9 @@ def test_features_read_the_forks_that_geometry_runs() -> None:
 
 def test_alone_they_run_the_saes_own_block() -> None:
     """One block on the subset, once for two SAEs at its sites; the embedding has none."""
-    fork = Stream("twin block 1 on the reference", "twin", REFERENCE, 1, 2, subset=True)
-    whole = [Stream(REFERENCE, REFERENCE), Stream("twin", "twin")]
-    assert asked(features=["resid.1", "mlp.1"]) == [*whole, fork]
-    other = replace(fork, name="twin block 2 on the reference", start=2, stop=3)
-    assert asked(features=["resid.1", "resid.2"]) == [*whole, fork, other]
+    branch = ForwardRun("twin block 1 on the reference", "twin", REFERENCE, 1, 2, subset=True)
+    whole = [ForwardRun(REFERENCE, REFERENCE), ForwardRun("twin", "twin")]
+    assert asked(features=["resid.1", "mlp.1"]) == [*whole, branch]
+    other = replace(branch, name="twin block 2 on the reference", start=2, stop=3)
+    assert asked(features=["resid.1", "resid.2"]) == [*whole, branch, other]
     assert asked(features=["embed"]) == whole

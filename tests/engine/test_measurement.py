@@ -15,9 +15,9 @@ from bitlens.analyses import ANALYSES
 from bitlens.analyses.behaviour import Behaviour
 from bitlens.analyses.geometry import Geometry
 from bitlens.data.corpus import Corpus
-from bitlens.engine.accumulators import Totals
-from bitlens.engine.activations import Reading
-from bitlens.engine.analysis import Analysis, Findings, Sample
+from bitlens.engine.accumulators import ReplicateState
+from bitlens.engine.activations import Activations
+from bitlens.engine.analysis import Analysis, Results, Sample
 from bitlens.engine.measurement import Measured, Measurement
 from bitlens.engine.plan import CORPUS, SUBSET, Plan, TokenBatch
 from bitlens.engine.wave_size import Pace
@@ -379,7 +379,9 @@ def test_chance_is_the_twin_read_at_another_position(
         if step.depth != 1:
             continue
         keys.append(step.batch.key[step.index])
-        both.append([step.readings[s][site].flatten(0, 1)[step.index] for s in ("reference", "3")])
+        both.append(
+            [step.activations[s][site].flatten(0, 1)[step.index] for s in ("reference", "3")]
+        )
     order = torch.argsort(torch.cat(keys))
     assert len(order) < analysis.sample
     x, y = (torch.cat([b[k] for b in both])[order].double().numpy() for k in (0, 1))
@@ -392,7 +394,7 @@ def test_chance_is_the_twin_read_at_another_position(
 
 
 GIVEN: list[tuple[int, int, int | None]] = []
-"""Sampled positions of reference and twin, and positions kept, of every `finish`."""
+"""Sampled positions of reference and twin, and positions kept, of every `compute`."""
 LEVELS = {("reference", "logits"), ("twin", "logits")}
 
 
@@ -402,9 +404,9 @@ class FewGeometry(Geometry):
 
     sample: ClassVar[int] = 10
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         GIVEN.append((len(reference.values), len(twin.values), None))
-        return super().finish(totals, reference, twin)
+        return super().compute(totals, reference, twin)
 
 
 @dataclass(frozen=True)
@@ -414,11 +416,11 @@ class FewBehaviour(Behaviour):
     sample: ClassVar[int] = 10
     kept: ClassVar[int] = 20
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         rows = totals.rows("positions")
         assert rows is not None
         GIVEN.append((len(reference.values), len(twin.values), len(rows[0])))
-        return super().finish(totals, reference, twin)
+        return super().compute(totals, reference, twin)
 
 
 @pytest.mark.parametrize("analysis", [FewGeometry(), FewBehaviour()], ids=["sites", "logits"])
@@ -517,7 +519,8 @@ def test_the_bootstrap_has_documents_as_its_units(
     for step in tiny.steps(tiny.sweep(layout, plan.batches, ["logits"], twins)):
         if step.depth == layout.depth:
             p, q = (
-                Reading(step.readings[s]["logits"]).log_probabilities for s in ("reference", "3")
+                Activations(step.activations[s]["logits"]).log_probabilities
+                for s in ("reference", "3")
             )
             shard = plan.sets[CORPUS].shard[step.batch.document[step.index]].numpy()
             np.add.at(sums[0], shard, (p.exp() * (p - q)).sum(-1).numpy())

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bitlens.data.corpus import Corpus, make_corpus
 from bitlens.data.files import Document
-from bitlens.data.texts import Texts
+from bitlens.data.texts import Documents
 from bitlens.engine.plan import CORPUS, FORK_SHARE, SUBSET, DocumentSet, Plan, TokenBatch, make_plan
 from bitlens.seeds import position_keys
 from tests.support import tiny
@@ -205,7 +205,7 @@ def test_the_order_of_documents_does_not_matter(letters: PreTrainedTokenizerFast
     words = ["".join(draw.choices("abcdefg ", k=draw.randrange(5, 60))) for _ in range(30)]
 
     def plan(order: list[str]) -> Plan:
-        texts = Texts("texts", tuple(Document(str(n), t) for n, t in enumerate(order)), True)
+        texts = Documents("texts", tuple(Document(str(n), t) for n, t in enumerate(order)), True)
         return make_plan(make_corpus(texts, letters, 16), "content", 0, 100)
 
     first, second = plan(words), plan(draw.sample(words, len(words)))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.twin import CompressedTwin
 from bitlens.compression.twin_builder import chosen
 from bitlens.data.corpus import Corpus
 from bitlens.data.splits import HELD_OUT_TOKENS, nested, split
 from bitlens.engine.plan import Plan, make_plan
-from bitlens.engine.reader import CHUNK, Reading, Streamed, in_parts
+from bitlens.engine.reader import CHUNK, ActivationReader, Streamed, in_parts
 from bitlens.engine.sweep import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
@@ -36,14 +36,14 @@ def corpus(documents: int = 10, rows: int = 2) -> Corpus:
     )
 
 
-def reading(hidden_bytes: int = 1 << 30) -> Reading:
+def reading(hidden_bytes: int = 1 << 30) -> ActivationReader:
     model = layout("llama")
-    rounded = parse("rtn:bits=3")
+    rounded = parse_spec("rtn:bits=3")
     twins = {
         REFERENCE: Reference(model),
         "rtn:bits=3": CompressedTwin(model, rounded, chosen(model, rounded), 0),
     }
-    return Reading(model, twins, "resid.0", hidden_bytes)
+    return ActivationReader(model, twins, "resid.0", hidden_bytes)
 
 
 def plan(of: Corpus) -> Plan:
@@ -187,7 +187,7 @@ def test_a_twin_without_numbers_is_refused() -> None:
     original = twin.enter
     twin.enter = lambda *a: _infinite(original(*a))  # type: ignore[method-assign]
     with pytest.raises(BitlensError, match="not finite"):
-        Reading(broken, {"broken": twin}, "embed", 1 << 30).rows(plan(corpus()).batches)
+        ActivationReader(broken, {"broken": twin}, "embed", 1 << 30).rows(plan(corpus()).batches)
     assert read.place == "resid.0" and "llama" in NAMES
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.engine.sweep import REFERENCE, Stream
+from bitlens.engine.sweep import REFERENCE, ForwardRun
 from bitlens.errors import BitlensError
-from bitlens.models.block_runner import Edit
+from bitlens.models.block_runner import Intervention
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from tests.compression.test_laws import EVERYWHERE
@@ -53,7 +53,7 @@ def test_hidden_states_are_the_models_own(family: str, lengths: list[int]) -> No
     with tiny.listening(parts) as heard:
         tiny.forward(layout.model, batch)
     own |= {name: h.tensor.reshape(own["embed"].shape) for name, h in heard.items()}
-    found = tiny.readings(tiny.sweep(layout, [batch], list(own)))
+    found = tiny.activations(tiny.sweep(layout, [batch], list(own)))
     all_equal(found, REFERENCE, own)
     logits_close(found[(REFERENCE, "logits", 0)], own["logits"], batch)
 
@@ -66,7 +66,7 @@ def test_half_precision_references(family: str, dtype: torch.dtype) -> None:
     layout, batch = Layout(tiny.build(family, dtype), dtype), tiny.batch([12, 7])
     other = "float16" if dtype == torch.bfloat16 else "bfloat16"
     twins = {t: tiny.twin(layout, t) for t in ("rtn:bits=3", f"cast:dtype={other}")}
-    found = tiny.readings(tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins))
+    found = tiny.activations(tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins))
     assert found[(REFERENCE, "resid.0", 0)].dtype == dtype
     assert found[(f"cast:dtype={other}", "resid.0", 0)].dtype == getattr(torch, other)
     models = {REFERENCE: layout.model} | {name: twin.model() for name, twin in twins.items()}
@@ -92,7 +92,9 @@ def test_a_twin_is_its_model(family: str, text: str) -> None:
             return
         # A whole model is not told where its padding is.
         batch = tiny.batch([12, 12])
-    found = tiny.readings(tiny.sweep(layout, [batch], [*resids(layout), "logits"], {"twin": twin}))
+    found = tiny.activations(
+        tiny.sweep(layout, [batch], [*resids(layout), "logits"], {"twin": twin})
+    )
     own = tiny.own_states(twin.model(), layout, batch)
     all_equal(found, "twin", own)
     reference = found[(REFERENCE, "resid.2", 0)]
@@ -109,7 +111,9 @@ def test_compressed_embeddings_are_the_twins_own(family: str) -> None:
     layout, batch = tiny.layout(family), tiny.batch([12, 7])
     names = ",".join(m.name for m in layout.shell_maps())
     twin = tiny.twin(layout, f"rtn:bits=3,include=[{names}]")
-    found = tiny.readings(tiny.sweep(layout, [batch], [*resids(layout), "logits"], {"twin": twin}))
+    found = tiny.activations(
+        tiny.sweep(layout, [batch], [*resids(layout), "logits"], {"twin": twin})
+    )
     own = tiny.own_states(twin.model(), layout, batch)
     all_equal(found, "twin", own)
     logits_close(found[("twin", "logits", 0)], own["logits"], batch)
@@ -133,7 +137,7 @@ def test_every_stream_attends_alike(
         "scaled_dot_product_attention",
         lambda *args, **kwargs: used.append(True) or sdpa(*args, **kwargs),
     )
-    found = tiny.readings(tiny.sweep(layout, [batch], sites, twins))
+    found = tiny.activations(tiny.sweep(layout, [batch], sites, twins))
     assert len(used) == (2 * layout.depth if attention == "sdpa" else 0)
     for name in sites:
         assert torch.equal(found[("nothing", name, 0)], found[(REFERENCE, name, 0)])
@@ -166,7 +170,7 @@ def test_the_reference_is_computed_once_for_all_twins(twins: int, blocks_run: li
     try:
         layout.shell.enter = lambda *args, **of: entered.append(args) or enter(*args, **of)  # type: ignore
         swept = tiny.sweep(layout, batches, [*resids(layout), "logits"], made)
-        tiny.readings(swept)
+        tiny.activations(swept)
     finally:
         del layout.shell.enter
     assert blocks_run == [n for _ in range(3) for n in (16, 12) for _ in range(twins + 1)]
@@ -178,16 +182,16 @@ def test_forks_cost_the_depth_they_have_to_go(blocks_run: list[int]) -> None:
     """What a sweep says it will cost is what it costs, and what it reports as progress."""
     layout = tiny.layout("llama")
     batches = [tiny.batch([8, 8]), tiny.batch([6, 4], number=1, subset=False)]
-    forks = [
-        Stream("local", "twin", REFERENCE, 1, 2, subset=True),
-        Stream("late", "twin", REFERENCE, 2),
+    branches = [
+        ForwardRun("local", "twin", REFERENCE, 1, 2, subset=True),
+        ForwardRun("late", "twin", REFERENCE, 2),
     ]
     told: list[int] = []
     swept = tiny.sweep(
-        layout, batches, ["resid.2"], {"twin": tiny.twin(layout, "rtn:bits=3")}, forks,
+        layout, batches, ["resid.2"], {"twin": tiny.twin(layout, "rtn:bits=3")}, branches,
         progress=told.append,
     )  # fmt: skip
-    tiny.readings(swept)
+    tiny.activations(swept)
     # Of 28 tokens in 3 blocks: two whole streams, one block of 16 tokens, one block of all 28.
     assert sum(blocks_run) == sum(told) == 2 * 3 * 28 + 16 + 28
     assert swept.forwards() == pytest.approx((2 * 3 * 28 + 16 + 28) / (3 * 28))
@@ -197,21 +201,21 @@ def test_forks_cost_the_depth_they_have_to_go(blocks_run: list[int]) -> None:
 def test_a_fork_that_changes_nothing_is_its_parent(family: str) -> None:
     """From whatever depth it leaves, and whoever's stream it leaves: bit for bit the parent."""
     layout, batch = tiny.layout(family), tiny.batch([12, 7])
-    forks = [
-        Stream(f"{parent}.{start}", parent, parent, start)
+    branches = [
+        ForwardRun(f"{parent}.{start}", parent, parent, start)
         for parent in (REFERENCE, "twin")
         for start in range(layout.depth)
     ]
     sites = [*resids(layout)[1:], f"attn.{layout.depth - 1}", f"mlp.{layout.depth - 1}", "logits"]
     twins = {"twin": tiny.twin(layout, "rtn:bits=3")}
-    found = tiny.readings(tiny.sweep(layout, [batch], sites, twins, forks))
-    for fork in forks:
+    found = tiny.activations(tiny.sweep(layout, [batch], sites, twins, branches))
+    for branch in branches:
         for name in sites:
-            value = found.get((fork.name, name, 0))
-            ran = name == "logits" or int(name.partition(".")[2]) >= fork.start
+            value = found.get((branch.name, name, 0))
+            ran = name == "logits" or int(name.partition(".")[2]) >= branch.start
             assert (value is not None) == ran
             if value is not None:
-                assert torch.equal(value, found[(fork.parent, name, 0)])
+                assert torch.equal(value, found[(branch.parent, name, 0)])
 
 
 @each_family
@@ -223,8 +227,10 @@ def test_a_local_fork_is_the_twins_block_on_the_references_input(
     layout, batch = tiny.layout(family), tiny.batch(lengths)
     twins = {"twin": tiny.twin(layout, "rtn:bits=2"), "half": tiny.twin(layout, "cast:dtype=bf16")}
     depths = range(layout.depth)
-    forks = [Stream(f"{t}.{d}", t, REFERENCE, d, d + 1, subset=True) for t in twins for d in depths]
-    found = tiny.readings(tiny.sweep(layout, [batch], resids(layout), twins, forks))
+    branches = [
+        ForwardRun(f"{t}.{d}", t, REFERENCE, d, d + 1, subset=True) for t in twins for d in depths
+    ]
+    found = tiny.activations(tiny.sweep(layout, [batch], resids(layout), twins, branches))
     model = twins["twin"].model()
     with tiny.listening({str(n): block for n, block in enumerate(layout.blocks)}) as heard:
         tiny.forward(layout.model, batch)
@@ -251,13 +257,15 @@ def test_one_block_from_the_twin_is_a_model_with_one_block_compressed(family: st
     the model in which that block alone is compressed; and the other way round."""
     layout, batch = tiny.layout(family), tiny.batch([12, 7])
     depths = range(layout.depth)
-    forks = [Stream(f"only {d}", "twin", REFERENCE, d, own=range(d, d + 1)) for d in depths]
-    forks += [
-        Stream(f"all but {d}", REFERENCE, "twin", d, own=range(d, d + 1), otherwise="twin")
+    branches = [ForwardRun(f"only {d}", "twin", REFERENCE, d, own=range(d, d + 1)) for d in depths]
+    branches += [
+        ForwardRun(f"all but {d}", REFERENCE, "twin", d, own=range(d, d + 1), base_model="twin")
         for d in depths
     ]
     twins = {"twin": tiny.twin(layout, "rtn:bits=2")}
-    found = tiny.readings(tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins, forks))
+    found = tiny.activations(
+        tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins, branches)
+    )
     for depth in depths:
         pattern = f"{layout.block_name(depth)}.*"
         for name, settings in (("only", "include"), ("all but", "exclude")):
@@ -273,9 +281,11 @@ def test_a_block_in_another_dtype_on_the_way() -> None:
     """One block of a twin that computes in bfloat16, the rest of the way the reference's: only
     that block is rounded, and what follows is in the reference's dtype again."""
     layout, batch = tiny.layout("llama"), tiny.batch([12, 7])
-    fork = Stream("only 1", "half", REFERENCE, 1, own=range(1, 2))
+    branch = ForwardRun("only 1", "half", REFERENCE, 1, own=range(1, 2))
     twins = {"half": tiny.twin(layout, "cast:dtype=bf16")}
-    found = tiny.readings(tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins, [fork]))
+    found = tiny.activations(
+        tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins, [branch])
+    )
     assert found[("only 1", "resid.1", 0)].dtype == torch.bfloat16
     assert found[("only 1", "resid.2", 0)].dtype == torch.float32
     error = (found[("only 1", "logits", 0)] - found[(REFERENCE, "logits", 0)]).abs().max()
@@ -292,15 +302,15 @@ def test_a_twin_that_fails_drops_out(at: str) -> None:
         "bad": tiny.twin(layout, tiny.Refuse(include=include, at=at)),
         "good": tiny.twin(layout, "rtn:bits=3"),
     }
-    forks = [
-        Stream("bad local", "bad", REFERENCE, 2, 3, subset=True),
-        Stream("mended", REFERENCE, "bad", 2),
-        Stream("spoilt", "good", REFERENCE, 0, own=range(0, 1), otherwise="bad"),
-        Stream("good local", "good", REFERENCE, 2, 3),
+    branches = [
+        ForwardRun("bad local", "bad", REFERENCE, 2, 3, subset=True),
+        ForwardRun("mended", REFERENCE, "bad", 2),
+        ForwardRun("spoilt", "good", REFERENCE, 0, own=range(0, 1), base_model="bad"),
+        ForwardRun("good local", "good", REFERENCE, 2, 3),
     ]
     sites = [*resids(layout), "logits"]
-    swept = tiny.sweep(layout, batches, sites, twins, forks)
-    found = tiny.readings(swept)
+    swept = tiny.sweep(layout, batches, sites, twins, branches)
+    found = tiny.activations(swept)
     assert list(swept.failed) == ["bad"] and f"{at} will not do" in swept.failed["bad"]
     last = {"layers.0": -1, "layers.1": 0, "embed_tokens": -2}[at]
     for name in sites[1:]:
@@ -308,7 +318,9 @@ def test_a_twin_that_fails_drops_out(at: str) -> None:
         assert (("bad", name, 0) in found) == (depth <= last)
     assert not {"bad local", "mended"} & {stream for stream, _, _ in found}
     assert ("spoilt", "logits", 0) not in found
-    alone = tiny.readings(tiny.sweep(layout, batches, sites, {"good": twins["good"]}, forks[3:]))
+    alone = tiny.activations(
+        tiny.sweep(layout, batches, sites, {"good": twins["good"]}, branches[3:])
+    )
     for (stream, name, number), value in alone.items():
         assert torch.equal(found[(stream, name, number)], value)
 
@@ -322,7 +334,7 @@ def test_a_stream_that_overflows_is_reported_where_it_does() -> None:
     layout, batch = Layout(model), tiny.batch([8, 8])
     twins = {t: tiny.twin(layout, f"cast:dtype={t}") for t in ("float16", "bfloat16")}
     swept = tiny.sweep(layout, [batch], resids(layout), twins)
-    found = tiny.readings(swept)
+    found = tiny.activations(swept)
     assert swept.overflowed == {"float16": "resid.1"}
     assert not swept.failed
     assert torch.isfinite(found[("float16", "resid.0", 0)]).all()
@@ -361,8 +373,8 @@ def test_waves_keep_to_the_budget(many: list[tiny.TokenBatch], budget: int) -> N
         assert len(wave) == 1 or sum(map(swept.hidden_bytes, wave)) <= budget
     assert (len(swept.waves) == 1) == (budget == 1 << 30)
     assert (len(swept.waves) == 5) == (budget == 0)
-    whole = tiny.readings(tiny.sweep(layout, many, sites, twins))
-    found = tiny.readings(swept)
+    whole = tiny.activations(tiny.sweep(layout, many, sites, twins))
+    found = tiny.activations(swept)
     assert found.keys() == whole.keys()
     assert all(torch.equal(value, whole[key]) for key, value in found.items())
 
@@ -375,7 +387,7 @@ def test_a_wave_leaves_no_states_behind(many: list[tiny.TokenBatch]) -> None:
     seen: list[weakref.ref[Tensor]] = []
     for wave in swept.waves:
         for step in swept.run(wave):
-            seen += map(weakref.ref, step.readings[REFERENCE].values())
+            seen += map(weakref.ref, step.activations[REFERENCE].values())
             del step
         gc.collect()
         assert sum(states() is not None for states in seen) <= 1
@@ -400,7 +412,7 @@ def test_logits_come_in_parts_that_fit(chunk: int, many: list[tiny.TokenBatch]) 
     seen: dict[int, list[Tensor]] = {}
     for step in tiny.steps(swept):
         if step.depth == layout.depth:
-            logits = step.readings[REFERENCE]["logits"]
+            logits = step.activations[REFERENCE]["logits"]
             assert len(logits) == len(step.index) <= chunk
             assert torch.allclose(logits, whole[step.batch.number][step.index], atol=1e-5)
             seen.setdefault(step.batch.number, []).append(step.index)
@@ -412,9 +424,9 @@ def test_forks_of_the_subset_see_no_other_batch() -> None:
     """A stream on the seeded subset runs where the batch is of it, and nowhere else."""
     layout = tiny.layout("llama")
     batches = [tiny.batch([8, 8]), tiny.batch([8, 8], number=1, subset=False)]
-    fork = Stream("local", "twin", REFERENCE, 1, 2, subset=True)
+    branch = ForwardRun("local", "twin", REFERENCE, 1, 2, subset=True)
     twins = {"twin": tiny.twin(layout, "rtn:bits=3")}
-    found = tiny.readings(tiny.sweep(layout, batches, ["resid.1"], twins, [fork]))
+    found = tiny.activations(tiny.sweep(layout, batches, ["resid.1"], twins, [branch]))
     assert {number for stream, _, number in found if stream == "local"} == {0}
     assert {number for stream, _, number in found if stream == "twin"} == {0, 1}
 
@@ -430,9 +442,9 @@ EDITED = ["gpt2", "gpt_neox", "llama", "gemma3_text", "opt", "bloom", "qwen3_moe
 SITES = ["embed", "resid.0", "resid.2", "attn.1", "mlp.1"]
 
 
-def spliced(name: str, change: Callable[[Tensor], Tensor], parent: str = REFERENCE) -> Stream:
-    edit = Edit(name, change)
-    return Stream("spliced", parent, parent, edit.start, edit=edit)
+def spliced(name: str, change: Callable[[Tensor], Tensor], parent: str = REFERENCE) -> ForwardRun:
+    intervention = Intervention(name, change)
+    return ForwardRun("spliced", parent, parent, intervention.start, intervention=intervention)
 
 
 @pytest.mark.parametrize("name", SITES)
@@ -443,10 +455,10 @@ def test_an_edit_that_changes_nothing_is_its_parent(family: str, name: str) -> N
     layout, batch = tiny.layout(family), tiny.batch([12, 7])
     twins = {"half": tiny.twin(layout, "cast:dtype=bf16")}
     for parent in (REFERENCE, "half"):
-        fork = spliced(name, lambda x: x, parent)
-        swept = tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins, [fork])
-        found = tiny.readings(swept)
-        for later in range(fork.start, layout.depth):
+        branch = spliced(name, lambda x: x, parent)
+        swept = tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins, [branch])
+        found = tiny.activations(swept)
+        for later in range(branch.start, layout.depth):
             here = found[("spliced", f"resid.{later}", 0)]
             assert torch.equal(here, found[(parent, f"resid.{later}", 0)])
         assert torch.equal(found[("spliced", "logits", 0)], found[(parent, "logits", 0)])
@@ -488,7 +500,7 @@ def test_an_edit_is_what_a_hook_on_the_whole_model_does(family: str, name: str) 
     finally:
         handle.remove()
     swept = tiny.sweep(layout, [batch], ["logits"], {}, [spliced(name, change)])
-    found = tiny.readings(swept)
+    found = tiny.activations(swept)
     logits_close(found[("spliced", "logits", 0)], by_hand, batch)
     clean = found[(REFERENCE, "logits", 0)]
     assert (found[("spliced", "logits", 0)] - clean).abs().max() > 1e-3
@@ -503,8 +515,8 @@ def test_an_edit_leaves_padding_and_first_positions_alone() -> None:
         seen.append(x.shape)
         return torch.zeros_like(x)
 
-    fork = spliced("mlp.1", nought)
-    found = tiny.readings(tiny.sweep(layout, [batch], ["mlp.1"], {}, [fork]))
+    branch = spliced("mlp.1", nought)
+    found = tiny.activations(tiny.sweep(layout, [batch], ["mlp.1"], {}, [branch]))
     edited, clean = (found[(s, "mlp.1", 0)].flatten(0, 1) for s in ("spliced", REFERENCE))
     others = torch.ones(len(clean), dtype=torch.bool)
     others[batch.index] = False
@@ -522,13 +534,13 @@ def test_what_is_read_of_one_twin_is_gone_before_the_next_runs() -> None:
     alive: dict[str, weakref.ref[Tensor]] = {}
     reference: list[Tensor] = []
     for step in swept.run(swept.batches):
-        if "pattern.1" in step.readings.get(REFERENCE, {}):
-            assert len(step.readings) == 2
+        if "pattern.1" in step.activations.get(REFERENCE, {}):
+            assert len(step.activations) == 2
             assert (REFERENCE in step.again) == bool(reference)
-            reference.append(step.readings[REFERENCE]["pattern.1"])
+            reference.append(step.activations[REFERENCE]["pattern.1"])
             assert reference[-1] is reference[0]
             assert not any(pattern() is not None for pattern in alive.values())
-            (name,) = step.readings.keys() - {REFERENCE}
-            alive[name] = weakref.ref(step.readings[name]["pattern.1"])
+            (name,) = step.activations.keys() - {REFERENCE}
+            alive[name] = weakref.ref(step.activations[name]["pattern.1"])
         del step
     assert alive.keys() == twins.keys()

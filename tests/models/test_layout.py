@@ -132,9 +132,9 @@ def test_nothing_is_left_behind(family: str) -> None:
     layout = Layout(model)
     kinds = ("resid", "attn", "mlp", "heads", "pattern")
     sites = [f"{kind}.{n}" for n in range(layout.depth) for kind in kinds]
-    forks = [tiny.Stream("fork", "twin", "reference", 1, 2)]
+    branches = [tiny.Stream("fork", "twin", "reference", 1, 2)]
     twins = {"twin": tiny.twin(layout, "rtn:bits=3"), "half": tiny.twin(layout, "cast:dtype=bf16")}
-    tiny.readings(tiny.sweep(layout, [batch], ["embed", *sites, "logits"], twins, forks))
+    tiny.activations(tiny.sweep(layout, [batch], ["embed", *sites, "logits"], twins, branches))
     twins["twin"].model()
     assert state() == before
     assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
@@ -441,9 +441,11 @@ def test_a_block_that_writes_over_its_input_changes_nothing_else() -> None:
     assert all(names.in_place for names in layout.block_layouts)
     assert not any(names.in_place for names in plain.block_layouts)
     sites = ["embed", "resid.0", "attn.1", "mlp.1", "resid.2", "logits"]
-    fork = tiny.Stream("fork", "twin", "reference", 1, 2)
+    branch = tiny.Stream("fork", "twin", "reference", 1, 2)
     found = [
-        tiny.readings(tiny.sweep(of, [batch], sites, {"twin": tiny.twin(of, "rtn:bits=3")}, [fork]))
+        tiny.activations(
+            tiny.sweep(of, [batch], sites, {"twin": tiny.twin(of, "rtn:bits=3")}, [branch])
+        )
         for of in (plain, layout)
     ]
     assert found[0].keys() == found[1].keys()

@@ -58,7 +58,9 @@ def test_from_disk_the_sweep_is_the_same(family: str, dtype: str, tiny_folder: F
         assert on_disk == {"meta" if loaded.offloaded else "cpu"}
         twins = {"twin": tiny.twin(layout, "rtn:bits=3")}
         sites = [f"{kind}.{n}" for n in range(layout.depth) for kind in ("resid", "attn", "mlp")]
-        found.append(tiny.readings(tiny.sweep(layout, [batch], ["embed", *sites, "logits"], twins)))
+        found.append(
+            tiny.activations(tiny.sweep(layout, [batch], ["embed", *sites, "logits"], twins))
+        )
     assert found[0].keys() == found[1].keys()
     assert found[0][("twin", "resid.1", 0)].dtype == torch.float32
     assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())

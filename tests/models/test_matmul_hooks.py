@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.models.block_layout import Place
+from bitlens.models.block_layout import MatrixPlace
 from bitlens.models.block_runner import Block
 from bitlens.models.layout import Layout
 from bitlens.models.matmul_hooks import at_products, one_expert_at_a_time
@@ -13,7 +13,7 @@ from tests.support import tiny
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 
 
-def places(layout: Layout) -> list[Place]:
+def places(layout: Layout) -> list[MatrixPlace]:
     return [place for group in layout.block_layouts[0].groups for place in group]
 
 
@@ -25,7 +25,7 @@ def met(layout: Layout) -> dict[str, list[tuple[int | None, Tensor]]]:
     block = Block(layout.callable_block(0), layout.block_layouts[0], layout.weights(0))
     seen: dict[str, list[tuple[int | None, Tensor]]] = {}
 
-    def look(place: Place, x: Tensor, expert: int | None) -> None:
+    def look(place: MatrixPlace, x: Tensor, expert: int | None) -> None:
         seen.setdefault(place.key, []).append((expert, x.clone()))
 
     with (

@@ -10,13 +10,13 @@ import torch
 
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.skeleton import outline
 from bitlens.models.source import ModelSource
 from tests.support import tiny
 
 
-def known(maps: Iterator[Map]) -> list[tuple[object, ...]]:
+def known(maps: Iterator[LinearMap]) -> list[tuple[object, ...]]:
     return [(m.name, tuple(m.weight.shape), m.head_size, m.fused, m.writes) for m in maps]
 
 

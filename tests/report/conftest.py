@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import build, page
 from bitlens.report.page.parts import Page
 from bitlens.results.records import REFERENCE, Cell, Check, Metric, TwinRecord
@@ -424,9 +424,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def evidence(store: Path) -> Evidence:
+def evidence(store: Path) -> AuditResults:
     """That store, read."""
-    return Evidence.read(store)
+    return AuditResults.read(store)
 
 
 @pytest.fixture(scope="session")
@@ -436,20 +436,20 @@ def deep_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def deep(deep_store: Path) -> Evidence:
+def deep(deep_store: Path) -> AuditResults:
     """That store, read."""
-    return Evidence.read(deep_store)
+    return AuditResults.read(deep_store)
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+def study(tmp_path_factory: pytest.TempPathFactory) -> AuditResults:
     """Two models, one of them with a hostile name, and a compression with one."""
     path = tmp_path_factory.mktemp("two") / "results"
-    return Evidence.read(write_store(path, ("demo", HOSTILE), {f"checkpoint:{HOSTILE}": 0.05}))
+    return AuditResults.read(write_store(path, ("demo", HOSTILE), {f"checkpoint:{HOSTILE}": 0.05}))
 
 
 @pytest.fixture(scope="session")
-def study_page(study: Evidence) -> Page:
+def study_page(study: AuditResults) -> Page:
     """The page of the two models."""
     return page(study)
 

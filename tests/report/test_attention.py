@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.page.parts import Figure, Prose, Section, Table, Tabs
 from bitlens.report.sections.attention import attention
@@ -14,7 +14,7 @@ RTN = "rtn:bits=4,group=64"
 
 
 @pytest.fixture
-def drawn(deep: Evidence) -> dict[str, Mark]:
+def drawn(deep: AuditResults) -> dict[str, Mark]:
     """The marks of the store's compressions."""
     return marks([twin.compression for twin in deep.twins("demo")])
 
@@ -36,7 +36,7 @@ def extremes(parts: tuple, twin: str) -> Table:
     return table
 
 
-def test_every_head_is_a_cell_beside_its_noise(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_every_head_is_a_cell_beside_its_noise(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Four blocks of four heads, for each compression and for its noise, with their control."""
     figure = maps(attention(deep, "demo", drawn))
     assert [strip.title for strip in figure.strips] == ["rtn:bits=8", RTN, "prune:sparsity=0.5"]
@@ -48,7 +48,7 @@ def test_every_head_is_a_cell_beside_its_noise(deep: Evidence, drawn: dict[str, 
     assert "control" not in beside
 
 
-def test_colours_follow_the_stored_test(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_colours_follow_the_stored_test(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """A cell is coloured exactly where q of its contrast is at most 0.05 and it moved farther."""
     for strip in maps(attention(deep, "demo", drawn)).strips:
         twin, noise = strip.panels
@@ -65,7 +65,7 @@ def place(row: dict[str, Any]) -> str:
     return f"{row['site'].partition('.')[2]}.{row['item'].removeprefix('head ')}"
 
 
-def test_the_planted_head_leads_the_table(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_the_planted_head_leads_the_table(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Head 1.2 was planted as the worst; five most, five least, in order."""
     table = extremes(attention(deep, "demo", drawn), "prune:sparsity=0.5")
     assert table.rows[0][:2] == ("most", "1.2")
@@ -81,7 +81,7 @@ def test_the_planted_head_leads_the_table(deep: Evidence, drawn: dict[str, Mark]
     assert float(table.rows[0][4]) == pytest.approx(own["value"] / noise["value"], rel=5e-3)
 
 
-def test_without_noise_the_cast_is_the_control(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_without_noise_the_cast_is_the_control(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """And without either, nothing is muted and nothing compared."""
     twins = [twin for twin in deep.manifest["twins"] if twin["like"] is None]
     cast = replace(deep, manifest={**deep.manifest, "twins": twins})
@@ -96,7 +96,9 @@ def test_without_noise_the_cast_is_the_control(deep: Evidence, drawn: dict[str, 
     assert "No control was run" in extremes(attention(bare, "demo", drawn), RTN).caption
 
 
-def test_levels_are_drawn_reference_against_twin(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_levels_are_drawn_reference_against_twin(
+    deep: AuditResults, drawn: dict[str, Mark]
+) -> None:
     """Entropy and sink: a point a head, its reference across and its twin up."""
     figure = attention(deep, "demo", drawn)[-1]
     assert isinstance(figure, Figure) and len(figure.strips) == 2
@@ -106,7 +108,7 @@ def test_levels_are_drawn_reference_against_twin(deep: Evidence, drawn: dict[str
     assert point["x"] == pytest.approx(1.3) and point["value"] == pytest.approx(row["value"])
 
 
-def test_chance_and_reasons_may_be_missing(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_chance_and_reasons_may_be_missing(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Without chance the caption is silent of it; heads without a value have no cell."""
     rows = [
         {**row, "chance": None, **({"value": None, "low": None, "high": None, "reason": "one"}
@@ -118,7 +120,7 @@ def test_chance_and_reasons_may_be_missing(deep: Evidence, drawn: dict[str, Mark
     assert len(figure.strips[0].panels[0].points) == 12
 
 
-def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = attention(evidence, "demo", drawn)
     assert isinstance(part, Prose) and "was not run" in part.text

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bitlens.errors import BitlensError
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from tests.report.conftest import CAST, HOSTILE
 
 
-def test_twins_controls_and_failures_are_told_apart(evidence: Evidence) -> None:
+def test_twins_controls_and_failures_are_told_apart(evidence: AuditResults) -> None:
     """Asked for, measured, control, failed: each is found in its own place."""
     assert evidence.models == ["demo"]
     asked = [twin.compression for twin in evidence.twins("demo")]
@@ -24,14 +24,14 @@ def test_twins_controls_and_failures_are_told_apart(evidence: Evidence) -> None:
     assert len(evidence.failures()) == 2
 
 
-def test_depth_goes_block_by_block(evidence: Evidence) -> None:
+def test_depth_goes_block_by_block(evidence: AuditResults) -> None:
     """The sites of one kind come in the order of their blocks."""
     curve = evidence.depth("demo", "rtn:bits=8", "geometry.cosine", "mlp", "local")
     assert [block for block, _ in curve] == [0, 1, 2, 3]
     assert {row["site"] for _, row in curve} == {f"mlp.{block}" for block in range(4)}
 
 
-def test_the_first_seed_speaks_and_the_others_are_kept(evidence: Evidence) -> None:
+def test_the_first_seed_speaks_and_the_others_are_kept(evidence: AuditResults) -> None:
     """Rows of several seeds are all found, and the smallest seed is the one that is shown."""
     rows = [r for r in evidence.estimates if r["metric"] == "kl" and r["bits"] == 4.25]
     more = [{**rows[0], "seed": 2, "value": 9.0}, {**rows[0], "seed": 1, "value": 7.0}]
@@ -41,13 +41,13 @@ def test_the_first_seed_speaks_and_the_others_are_kept(evidence: Evidence) -> No
     assert several.find("demo", "rtn:bits=4,group=64", "behaviour.kl") == found[0]
 
 
-def test_a_value_that_is_missing_is_not_found(evidence: Evidence) -> None:
+def test_a_value_that_is_missing_is_not_found(evidence: AuditResults) -> None:
     """A reason is not a number: sections treat it as absent, the long table shows it."""
     rows = [{**row, "value": None, "reason": "overflow"} for row in evidence.estimates]
     assert replace(evidence, estimates=rows).find("demo", "rtn:bits=8", "behaviour.kl") is None
 
 
-def test_tables_of_cells_are_read_with_their_texts_made_visible(deep: Evidence) -> None:
+def test_tables_of_cells_are_read_with_their_texts_made_visible(deep: AuditResults) -> None:
     """Rows as they were written; what hides in tokens, also in lists of them, is written out."""
     shown = deep.table("demo", "rtn:bits=8", "features", "contexts")
     assert shown[0]["tokens"][-2] == "⟨U+202E⟩" and HOSTILE in shown[0]["tokens"]
@@ -55,7 +55,7 @@ def test_tables_of_cells_are_read_with_their_texts_made_visible(deep: Evidence) 
     assert len(deep.table("demo", "rtn:bits=8", "heads", "heads")) == 3 * 16
 
 
-def test_tables_are_those_of_the_first_seed_that_came_through(deep: Evidence) -> None:
+def test_tables_are_those_of_the_first_seed_that_came_through(deep: AuditResults) -> None:
     """A later seed or a failed cell is not read; without a cell or a table there are no rows."""
     place = ("demo", "rtn:bits=8", "heads", "heads")
     cells = [cell for cell in deep.manifest["cells"] if cell["analysis"] == "heads"]
@@ -73,11 +73,11 @@ def test_tables_are_those_of_the_first_seed_that_came_through(deep: Evidence) ->
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     """The error says what is missing and what would make it."""
     with pytest.raises(BitlensError, match=r"manifest\.json") as caught:
-        Evidence.read(tmp_path)
+        AuditResults.read(tmp_path)
     assert "bitlens audit" in caught.value.remedy
 
 
-def test_names_never_lead_out_of_the_folder(study: Evidence) -> None:
+def test_names_never_lead_out_of_the_folder(study: AuditResults) -> None:
     """File names of models keep letters and digits; a number makes them unique."""
     assert study.prefix("demo") == "1-demo-"
     assert study.prefix(study.models[1]) == "2-script-img-src-x-onerror-alert-1-"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.page.html import html
 from bitlens.report.page.parts import Column, Ledger, Page, Section
@@ -181,7 +181,7 @@ def test_spreadsheets_run_no_cell(browser: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def deep_file(deep: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def deep_file(deep: AuditResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of one model with every analysis, hostile tokens in its tables."""
     path = tmp_path_factory.mktemp("deep page") / "report.html"
     path.write_text(html(page(deep)), encoding="utf-8")

@@ -9,12 +9,12 @@ import pytest
 
 from bitlens.errors import BitlensError
 from bitlens.report import build as building
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import build, page
 from bitlens.report.page.parts import figures
 
 
-def test_every_file_is_there(built: Path, evidence: Evidence) -> None:
+def test_every_file_is_there(built: Path, evidence: AuditResults) -> None:
     """Page, summary, and each figure as PNG and SVG; nothing left over from writing."""
     names = {
         f"{figure.name}.{kind}" for figure in figures(page(evidence)) for kind in ("png", "svg")

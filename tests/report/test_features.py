@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.page.html import contexts_data
 from bitlens.report.page.markdown import markdown
@@ -20,7 +20,7 @@ from bitlens.report.page.parts import (
     Tabs,
     figures,
 )
-from bitlens.report.saes import Dictionary, dictionaries
+from bitlens.report.saes import SaeResults, dictionaries
 from bitlens.report.sections import latents
 from bitlens.report.sections.features import features
 from tests.report.conftest import HOSTILE
@@ -31,13 +31,13 @@ NOISE = f"noise:like=[{RTN}]"
 
 
 @pytest.fixture
-def drawn(deep: Evidence) -> dict[str, Mark]:
+def drawn(deep: AuditResults) -> dict[str, Mark]:
     """The marks of the store's compressions."""
     return marks([twin.compression for twin in deep.twins("demo")])
 
 
 @pytest.fixture
-def late(deep: Evidence, drawn: dict[str, Mark]) -> Section:
+def late(deep: AuditResults, drawn: dict[str, Mark]) -> Section:
     """The section of the SAE at block 2."""
     found = features(deep, "demo", drawn)[2]
     assert isinstance(found, Section)
@@ -49,10 +49,10 @@ def figure(section: Section, name: str) -> Figure:
     return next(f for f in figures(section) if f.name == name)
 
 
-def test_every_sae_has_its_section_by_depth(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_every_sae_has_its_section_by_depth(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Label and site stand in the heading; anchors differ."""
     assert dictionaries(deep, "demo") == [
-        Dictionary("early", "resid.0"), Dictionary("late", "resid.2"),
+        SaeResults("early", "resid.0"), SaeResults("late", "resid.2"),
     ]  # fmt: skip
     sections = [p for p in features(deep, "demo", drawn) if isinstance(p, Section)]
     assert [s.title for s in sections] == ["SAE early (resid.0)", "SAE late (resid.2)"]
@@ -69,7 +69,7 @@ def test_fit_comes_first(late: Section) -> None:
     assert "220 latents fired" in table.caption
 
 
-def test_bars_add_up_and_stand_beside_their_noise(deep: Evidence, late: Section) -> None:
+def test_bars_add_up_and_stand_beside_their_noise(deep: AuditResults, late: Section) -> None:
     """Few bits first, noise under each; pieces follow one another from none to all."""
     shown = figure(late, "features-2-states")
     assert "n = 180 active features" in shown.caption
@@ -98,7 +98,7 @@ def test_the_curve_goes_through_every_threshold(late: Section) -> None:
     assert [p["value"] for p in panel.points if p["is"] == "line"] == [1.0]
 
 
-def test_points_are_the_table_of_features(deep: Evidence, late: Section) -> None:
+def test_points_are_the_table_of_features(deep: AuditResults, late: Section) -> None:
     """Every active feature of the reference is drawn; those only in the twin have no r."""
     panel = figure(late, "features-2-peaks").strips[0].panels[1]
     points = {p["item"]: p for p in panel.points if p["is"] == "feature"}
@@ -110,7 +110,7 @@ def test_points_are_the_table_of_features(deep: Evidence, late: Section) -> None
     assert {"gain", "rate", "lost", "new", "low", "high"} <= point.keys()
 
 
-def test_the_band_is_that_of_the_noise(deep: Evidence, late: Section) -> None:
+def test_the_band_is_that_of_the_noise(deep: AuditResults, late: Section) -> None:
     """Ten bins of 18 features; their median peaks rise; low <= median <= high in each."""
     panel = figure(late, "features-2-peaks").strips[0].panels[1]
     band = [p for p in panel.points if p["is"] == "noise"]
@@ -132,7 +132,7 @@ def test_many_features_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_thinning_is_said(
-    deep: Evidence, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
+    deep: AuditResults, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Points left out are counted in the caption, and the band is still that of all."""
     monkeypatch.setattr(latents, "SAMPLE", 50)
@@ -143,7 +143,7 @@ def test_thinning_is_said(
     assert sum(p["is"] == "feature" for p in shown.strips[0].panels[0].points) == 50
 
 
-def test_the_ledger_begins_with_the_worst(late: Section, deep: Evidence) -> None:
+def test_the_ledger_begins_with_the_worst(late: Section, deep: AuditResults) -> None:
     """Lowest r first within a compression, then those of the twin only; nothing dropped here."""
     fold = next(p for p in late.parts if isinstance(p, Details) and isinstance(p.parts[0], Ledger))
     ledger = fold.parts[0]
@@ -155,7 +155,7 @@ def test_the_ledger_begins_with_the_worst(late: Section, deep: Evidence) -> None
 
 
 def test_a_long_ledger_says_what_it_leaves_out(
-    deep: Evidence, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
+    deep: AuditResults, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At most 40 rows a compression, of which at most 10 only in the twin."""
     monkeypatch.setattr(latents, "WORST", 40)
@@ -195,7 +195,7 @@ def test_earlier_definitions_stand_beside_chance(late: Section) -> None:
     assert "| firing agreement |" in told and "30.0 %" in told
 
 
-def test_a_refused_sae_says_why(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_a_refused_sae_says_why(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Reasons instead of values: one sentence, no empty chart."""
     rows = [
         {**row, "value": None, "low": None, "high": None, "reason": "it does not fit here"}
@@ -209,7 +209,9 @@ def test_a_refused_sae_says_why(deep: Evidence, drawn: dict[str, Mark]) -> None:
     assert isinstance(said, Prose) and said.text.endswith("it does not fit here.")
 
 
-def test_without_tables_and_noise_the_shares_remain(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_without_tables_and_noise_the_shares_remain(
+    deep: AuditResults, drawn: dict[str, Mark]
+) -> None:
     """No cell tables, no controls, no chance: bars and curves, nothing else."""
     twins = [twin for twin in deep.manifest["twins"] if not twin["control"]]
     manifest = {**deep.manifest, "cells": [], "twins": twins}
@@ -222,7 +224,7 @@ def test_without_tables_and_noise_the_shares_remain(deep: Evidence, drawn: dict[
         assert "By chance" not in shown.caption
 
 
-def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = features(evidence, "demo", drawn)
     assert isinstance(part, Prose) and "was not run" in part.text

@@ -4,25 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Prose, Section, Table, Tabs
-from bitlens.report.saes import Dictionary
+from bitlens.report.saes import SaeResults
 from bitlens.report.sections.flow import CATEGORIES, flow
 from bitlens.sae import firing_categories as categories
 
 RTN = "rtn:bits=4,group=64"
-LATE = Dictionary("late", "resid.2")
+LATE = SaeResults("late", "resid.2")
 
 
-def section(evidence: Evidence) -> Section:
+def section(evidence: AuditResults) -> Section:
     """Of the SAE at block 2."""
     (found,) = flow(evidence, "demo", LATE, "features-2")
     assert isinstance(found, Section)
     return found
 
 
-def matrix(evidence: Evidence, twin: str) -> Table:
+def matrix(evidence: AuditResults, twin: str) -> Table:
     """One twin's."""
     tabs = section(evidence).parts[1]
     assert isinstance(tabs, Tabs)
@@ -31,7 +31,7 @@ def matrix(evidence: Evidence, twin: str) -> Table:
     return table
 
 
-def test_a_matrix_by_hand(deep: Evidence) -> None:
+def test_a_matrix_by_hand(deep: AuditResults) -> None:
     """Of 200 common latents 9 % become rare; under noise of 0.83 the size, 15 of them; dead and
     frequent ones stay, and of rare ones there are none."""
     table = matrix(deep, RTN)
@@ -50,7 +50,7 @@ def test_a_matrix_by_hand(deep: Evidence) -> None:
     )
 
 
-def test_the_twin_that_is_farthest_is_seen_first(deep: Evidence) -> None:
+def test_the_twin_that_is_farthest_is_seen_first(deep: AuditResults) -> None:
     """As everywhere on the page; Markdown has them all."""
     tabs = section(deep).parts[1]
     assert isinstance(tabs, Tabs)
@@ -59,7 +59,7 @@ def test_the_twin_that_is_farthest_is_seen_first(deep: Evidence) -> None:
     assert markdown(section(deep)).count("| common | 200 |") == 3
 
 
-def test_without_noise_there_is_one_matrix(deep: Evidence) -> None:
+def test_without_noise_there_is_one_matrix(deep: AuditResults) -> None:
     """No columns without numbers."""
     twins = [twin for twin in deep.manifest["twins"] if not twin["control"]]
     table = matrix(replace(deep, manifest={**deep.manifest, "twins": twins}), RTN)
@@ -68,7 +68,7 @@ def test_without_noise_there_is_one_matrix(deep: Evidence) -> None:
 
 
 @pytest.mark.parametrize("tables", [True, False])
-def test_an_older_store_says_so(deep: Evidence, tables: bool) -> None:
+def test_an_older_store_says_so(deep: AuditResults, tables: bool) -> None:
     """Without the metric in its manifest it was written before, whatever else it holds."""
     metrics = {k: v for k, v in deep.manifest["metrics"].items() if "category" not in k}
     manifest = {**deep.manifest, "metrics": metrics}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Details, Figure, Prose, Table, figures
@@ -17,7 +17,7 @@ PRUNED = "prune:sparsity=0.5"
 
 
 @pytest.fixture
-def drawn(deep: Evidence) -> dict[str, Mark]:
+def drawn(deep: AuditResults) -> dict[str, Mark]:
     """The marks of the store's compressions."""
     return marks([twin.compression for twin in deep.twins("demo")])
 
@@ -27,7 +27,7 @@ def figure(parts: tuple, name: str) -> Figure:
     return next(f for part in parts for f in figures(part) if f.name == name)
 
 
-def test_scores_hold_twin_noise_and_chance(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_scores_hold_twin_noise_and_chance(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """A strip a kind; head 1.1's induction score falls from 0.64, more than under noise."""
     scores = figure(heads(deep, "demo", drawn), "heads-scores")
     assert [strip.title.split(":")[0] for strip in scores.strips] == [
@@ -47,7 +47,7 @@ def test_scores_hold_twin_noise_and_chance(deep: Evidence, drawn: dict[str, Mark
 
 
 def test_the_curve_counts_the_heads_at_each_threshold(
-    deep: Evidence, drawn: dict[str, Mark]
+    deep: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """Two induction heads in the reference, 0.64 and 0.82: two up to 0.6, one to 0.8, none at
     0.9, where there is no point either."""
@@ -63,7 +63,7 @@ def test_the_curve_counts_the_heads_at_each_threshold(
     assert own["0.3"] == 1.0 and own["0.4"] == 0.5 and "0.9" not in own
 
 
-def test_axes_say_what_they_count_in_one_unit(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_axes_say_what_they_count_in_one_unit(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Scores are fractions, on the scatter and as thresholds; shares of heads are per cent."""
     parts = heads(deep, "demo", drawn)
     scores = figure(parts, "heads-scores").strips[1].panels[0].frame
@@ -80,10 +80,12 @@ def test_axes_say_what_they_count_in_one_unit(deep: Evidence, drawn: dict[str, M
     assert '"share of heads kept"' in told and '"previous-token score above"' in told
 
 
-def test_no_head_above_the_lowest_threshold_is_said(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_no_head_above_the_lowest_threshold_is_said(
+    deep: AuditResults, drawn: dict[str, Mark]
+) -> None:
     """Kinds without heads are named in the caption; without any there is a sentence."""
 
-    def without(kinds: tuple[str, ...]) -> Evidence:
+    def without(kinds: tuple[str, ...]) -> AuditResults:
         rows = [
             {**row, "value": None, "low": None, "high": None, "reason": "no such head"}
             if row["analysis"] == "heads" and row["metric"].startswith(
@@ -101,7 +103,7 @@ def test_no_head_above_the_lowest_threshold_is_said(deep: Evidence, drawn: dict[
 
 
 def test_without_the_table_of_heads_there_are_no_counts(
-    deep: Evidence, drawn: dict[str, Mark]
+    deep: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """An empty or missing table leaves the curve as it is."""
     bare = replace(deep, manifest={**deep.manifest, "cells": []})
@@ -109,7 +111,9 @@ def test_without_the_table_of_heads_there_are_no_counts(
     assert not [p for p in curve.points if p["is"] == "note"]
 
 
-def test_tables_hold_noise_under_each_compression(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_tables_hold_noise_under_each_compression(
+    deep: AuditResults, drawn: dict[str, Mark]
+) -> None:
     """Copying 3.1 falls to 3.1 x (1 - 0.09); the earlier tool's two counts stand in a fold."""
     parts = heads(deep, "demo", drawn)
     table = next(part for part in parts if isinstance(part, Table))
@@ -122,7 +126,7 @@ def test_tables_hold_noise_under_each_compression(deep: Evidence, drawn: dict[st
     assert "by its README" in told and "by its code" in told and "91 ±5 %" in told
 
 
-def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = heads(evidence, "demo", drawn)
     assert isinstance(part, Prose) and "was not run" in part.text

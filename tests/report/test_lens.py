@@ -4,9 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
-from bitlens.report.page.parts import Details, Figure, Grid, Prose, Section, Table, Tabs, figures
+from bitlens.report.page.parts import (
+    Details,
+    Figure,
+    Prose,
+    Section,
+    Table,
+    Tabs,
+    TokenGrid,
+    figures,
+)
 from bitlens.report.sections.lens import lens
 from tests.report.conftest import CAST, HOSTILE
 
@@ -14,7 +23,7 @@ RTN = "rtn:bits=4,group=64"
 
 
 @pytest.fixture
-def drawn(deep: Evidence) -> dict[str, Mark]:
+def drawn(deep: AuditResults) -> dict[str, Mark]:
     """The marks of the store's compressions."""
     return marks([twin.compression for twin in deep.twins("demo")])
 
@@ -24,16 +33,16 @@ def figure(parts: tuple, name: str) -> Figure:
     return next(f for part in parts for f in figures(part) if f.name == name)
 
 
-def grid(parts: tuple, twin: str) -> Grid:
+def grid(parts: tuple, twin: str) -> TokenGrid:
     """The positions shown for a compression."""
     section = parts[-1]
     assert isinstance(section, Section) and isinstance(section.parts[0], Tabs)
     (found,) = dict(section.parts[0].tabs)[twin]
-    assert isinstance(found, Grid)
+    assert isinstance(found, TokenGrid)
     return found
 
 
-def test_changes_have_chance_noise_and_cast(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_changes_have_chance_noise_and_cast(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """KL by block: the twin's own values, its noise, the cast, and chance."""
     points = figure(lens(deep, "demo", drawn), "lens-lens_kl").strips[0].panels[1].points
     own = {p["x"]: p["value"] for p in points if p["is"] == "compression"}
@@ -44,7 +53,7 @@ def test_changes_have_chance_noise_and_cast(deep: Evidence, drawn: dict[str, Mar
 
 
 def test_long_dashes_are_what_the_axis_has_a_place_for(
-    deep: Evidence, drawn: dict[str, Mark]
+    deep: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """An intact KL of 0 is nowhere on a log scale; where every KL is 0 the axis is linear."""
     parts = lens(deep, "demo", drawn)
@@ -56,7 +65,7 @@ def test_long_dashes_are_what_the_axis_has_a_place_for(
     assert figure(same, "lens-lens_kl").key.endswith(" Long dashes: intact.")
 
 
-def test_positions_open_at_the_worst_twin(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_positions_open_at_the_worst_twin(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """The tab of the compression with the largest mean KL is seen at first."""
     section = lens(deep, "demo", drawn)[-1]
     assert isinstance(section, Section) and isinstance(section.parts[0], Tabs)
@@ -67,7 +76,7 @@ def test_positions_open_at_the_worst_twin(deep: Evidence, drawn: dict[str, Mark]
     assert values[tabs.shown] == max(values) > values[0]
 
 
-def test_levels_have_reference_and_twin(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_levels_have_reference_and_twin(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """The reference is drawn once, not again for each control; intact is not spoken of."""
     shown = figure(lens(deep, "demo", drawn), "lens-target")
     points = shown.strips[0].panels[1].points
@@ -78,7 +87,7 @@ def test_levels_have_reference_and_twin(deep: Evidence, drawn: dict[str, Mark]) 
     assert "intact" not in shown.caption and "Dashed: the reference" in shown.key
 
 
-def test_depths_are_shares_and_a_block(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_depths_are_shares_and_a_block(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """First correct 70 % of depth, 0.9 points later; the earlier tool's block is in a fold."""
     parts = lens(deep, "demo", drawn)
     table = next(part for part in parts if isinstance(part, Table))
@@ -88,7 +97,9 @@ def test_depths_are_shares_and_a_block(deep: Evidence, drawn: dict[str, Mark]) -
     assert isinstance(fold.parts[0], Table) and (RTN, "2") in fold.parts[0].rows
 
 
-def test_positions_hold_both_models_tokens_as_text(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_positions_hold_both_models_tokens_as_text(
+    deep: AuditResults, drawn: dict[str, Mark]
+) -> None:
     """Spaces and line breaks are seen, what hides is written out, hostile text stays text."""
     shown = grid(lens(deep, "demo", drawn), RTN)
     assert shown.columns == ("0", "1", "2", "3") and len(shown.rows) == 6
@@ -101,13 +112,13 @@ def test_positions_hold_both_models_tokens_as_text(deep: Evidence, drawn: dict[s
     assert all(a == b for row in calm.rows for a, b in row.tops)
 
 
-def test_without_trajectories_there_is_no_grid(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_without_trajectories_there_is_no_grid(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Tables that are not there leave no heading behind."""
     bare = replace(deep, manifest={**deep.manifest, "cells": []})
     assert not [part for part in lens(bare, "demo", drawn) if isinstance(part, Section)]
 
 
-def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = lens(evidence, "demo", drawn)
     assert isinstance(part, Prose) and "was not run" in part.text

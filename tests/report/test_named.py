@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.hidden_damage import behind_cosine, copying, no_improvement
 from bitlens.report.text.losses import kept
 from bitlens.report.text.verdict import sentences
@@ -17,7 +17,7 @@ NOISE = f"noise:like=[{RTN}]"
 Numbers = tuple[float, float | None, float | None]
 
 
-def with_rows(evidence: Evidence, who: str = RTN, **rows: Numbers) -> Evidence:
+def with_rows(evidence: AuditResults, who: str = RTN, **rows: Numbers) -> AuditResults:
     """The store with these numbers of a twin in the place of its own: `analysis__metric`, then the
     site and the item, two underscores between. Changes are contrasted with the reference."""
     base = next(row for row in evidence.estimates if row["compression"] == who)
@@ -36,7 +36,7 @@ def with_rows(evidence: Evidence, who: str = RTN, **rows: Numbers) -> Evidence:
     return replace(evidence, estimates=[*others, *given], contrasts=known)
 
 
-def told(evidence: Evidence) -> str:
+def told(evidence: AuditResults) -> str:
     """The whole verdict."""
     twin = next(twin for twin in evidence.twins("demo") if twin.compression == RTN)
     return " ".join(sentences(evidence, "demo", twin))
@@ -59,7 +59,7 @@ COPIES: dict[str, Numbers] = {
         ((0.02, None, None), "0.310 to 0.470 nats [0.440, 0.500]"),
     ],
 )
-def test_copying_that_suffers_is_named(deep: Evidence, change: Numbers, said: str) -> None:
+def test_copying_that_suffers_is_named(deep: AuditResults, change: Numbers, said: str) -> None:
     """By the loss on the second copy, whatever its best induction head attends to."""
     found = with_rows(deep, **COPIES, heads__induction_change__pattern_3__head_1=change)
     one = copying(found, "demo", RTN)
@@ -79,7 +79,7 @@ def test_copying_that_suffers_is_named(deep: Evidence, change: Numbers, said: st
         ("heads__copying__logits__reference", (0.02, -0.01, 0.05)),
     ],
 )
-def test_copying_must_be_sure_and_there(deep: Evidence, name: str, numbers: Numbers) -> None:
+def test_copying_must_be_sure_and_there(deep: AuditResults, name: str, numbers: Numbers) -> None:
     """By a tenth with the whole interval, in a model that copies."""
     found = with_rows(deep, **{**COPIES, name: numbers})
     assert copying(found, "demo", RTN) is None
@@ -96,7 +96,7 @@ def test_copying_must_be_sure_and_there(deep: Evidence, name: str, numbers: Numb
     ],
 )
 def test_a_perplexity_that_falls_is_no_improvement(
-    evidence: Evidence, ratio: Numbers, kl: Numbers, said: bool
+    evidence: AuditResults, ratio: Numbers, kl: Numbers, said: bool
 ) -> None:
     """Where KL is far above zero; said after the outputs."""
     found = with_rows(evidence, behaviour__perplexity_ratio__logits=ratio, behaviour__kl__logits=kl)
@@ -113,7 +113,7 @@ ALIKE: dict[str, Numbers] = {
 }
 
 
-def test_what_a_cosine_hides_is_one_finding(deep: Evidence) -> None:
+def test_what_a_cosine_hides_is_one_finding(deep: AuditResults) -> None:
     """CKA and features of the same place, with their intervals."""
     found = with_rows(
         deep,
@@ -143,7 +143,7 @@ def test_what_a_cosine_hides_is_one_finding(deep: Evidence) -> None:
     ],
 )
 def test_a_cosine_hides_nothing_that_is_not_sure(
-    deep: Evidence, name: str, numbers: Numbers
+    deep: AuditResults, name: str, numbers: Numbers
 ) -> None:
     """CKA below 0.9, or fewer than half of the features, with the whole interval."""
     assert behind_cosine(with_rows(deep, **{**ALIKE, name: numbers}), "demo", RTN) is None
@@ -168,7 +168,9 @@ def changes(first: Numbers, second: Numbers) -> dict[str, Numbers]:
         ((-0.1, None, None), ""),
     ],
 )
-def test_scores_that_fell_stand_beside_a_count(deep: Evidence, mean: Numbers, said: str) -> None:
+def test_scores_that_fell_stand_beside_a_count(
+    deep: AuditResults, mean: Numbers, said: str
+) -> None:
     """All heads may stay above the cut while every score falls."""
     fell: Any = changes((-0.1, -0.12, -0.08), (-0.1, -0.11, -0.09))
     found = with_rows(deep, heads__induction_mean_change__pattern=mean, **fell)
@@ -178,7 +180,7 @@ def test_scores_that_fell_stand_beside_a_count(deep: Evidence, mean: Numbers, sa
 
 
 @pytest.mark.parametrize(("q", "fell"), [(0.05, 1), (0.051, 0), (0.9, 0)])
-def test_heads_fell_by_the_stored_test(deep: Evidence, q: float, fell: int) -> None:
+def test_heads_fell_by_the_stored_test(deep: AuditResults, q: float, fell: int) -> None:
     """By q, of all heads tested together, whatever their own intervals."""
     mean: Numbers = (-0.1, -0.12, -0.08)
     moved = changes((-0.1, -0.12, -0.08), (0.0, 0.0, 0.0))
@@ -191,7 +193,7 @@ def test_heads_fell_by_the_stored_test(deep: Evidence, q: float, fell: int) -> N
     assert f": {fell} of 2 surely fell, 0 surely rose" in said
 
 
-def test_the_noise_s_scores_stand_beside_its_count(deep: Evidence) -> None:
+def test_the_noise_s_scores_stand_beside_its_count(deep: AuditResults) -> None:
     """With the stored contrast of the mean change."""
     mean: Numbers = (-0.1, -0.12, -0.08)
     found = with_rows(deep, heads__induction_mean_change__pattern=mean)

@@ -8,12 +8,12 @@ import pytest
 
 from bitlens import cli
 from bitlens.errors import BitlensError
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.charts.palette import marks
 from bitlens.report.page.parts import Details, Figure, Section, Table
 from bitlens.report.sections.prediction import predicted, prediction
-from bitlens.results.insights.measured import Measured
+from bitlens.results.insights.measured import SaeFeatures
 from bitlens.results.insights.prediction import PREDICTORS
 from tests.support.feature_tables import halves, twin
 
@@ -23,7 +23,7 @@ FINE = "rtn:bits=8"
 
 
 @pytest.fixture(scope="module")
-def made() -> Measured:
+def made() -> SaeFeatures:
     """Peaks decide what a 4-bit twin and its noise lose; at 8 bits nothing is lost."""
     found = []
     for number, name in enumerate((RTN, NOISE, FINE)):
@@ -35,11 +35,11 @@ def made() -> Measured:
         one = twin(columns["r_second"], name)
         one.features["peak_reference"] = columns["peak_first"]
         found.append(replace(one, like=RTN if name == NOISE else None, halves=columns))
-    return Measured("demo", "late\u202e", "resid.2", tuple(found))
+    return SaeFeatures("demo", "late\u202e", "resid.2", tuple(found))
 
 
 @pytest.fixture(scope="module")
-def section(deep: Evidence, made: Measured) -> Section:
+def section(deep: AuditResults, made: SaeFeatures) -> Section:
     """The section of that SAE."""
     drawn = marks([t.compression for t in deep.twins("demo")])
     found = prediction(deep, "demo", drawn, [made])[1]
@@ -86,7 +86,7 @@ def test_names_hide_nothing(section: Section) -> None:
     assert section.title == "SAE late⟨U+202E⟩ (resid.2)"
 
 
-def test_only_the_first_seed_is_shown(deep: Evidence, made: Measured) -> None:
+def test_only_the_first_seed_is_shown(deep: AuditResults, made: SaeFeatures) -> None:
     """Others would be the same row again."""
     later = tuple(replace(t, seed=1, halves={}) for t in made.twins)
     both = replace(made, twins=(*later, *made.twins))
@@ -94,7 +94,9 @@ def test_only_the_first_seed_is_shown(deep: Evidence, made: Measured) -> None:
     assert {t.seed for t, _ in found.values()} == {0}
 
 
-def test_the_page_asks_only_where_there_are_features(evidence: Evidence, deep: Evidence) -> None:
+def test_the_page_asks_only_where_there_are_features(
+    evidence: AuditResults, deep: AuditResults
+) -> None:
     """And where a run has no halves, it says so."""
     titles = [section.title for section in page(evidence).sections]
     assert "Could one have known?" not in titles and "Do the same features die?" not in titles

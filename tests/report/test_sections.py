@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page, summary
 from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.page.markdown import markdown
@@ -23,7 +23,7 @@ RTN = "rtn:bits=4,group=64"
 
 
 @pytest.fixture
-def drawn(evidence: Evidence) -> dict[str, Mark]:
+def drawn(evidence: AuditResults) -> dict[str, Mark]:
     """The marks of the store's compressions."""
     return marks([twin.compression for twin in evidence.twins("demo")])
 
@@ -38,7 +38,7 @@ def text(parts: tuple) -> str:
     return "\n".join(markdown(part) for part in parts)
 
 
-def test_validity_tells_what_failed_and_why(evidence: Evidence) -> None:
+def test_validity_tells_what_failed_and_why(evidence: AuditResults) -> None:
     """Checks keep their three outcomes; failed cells stand with their reasons."""
     told = text(validity(evidence))
     assert "✓ weights differ: 28 of 28" in told
@@ -47,7 +47,7 @@ def test_validity_tells_what_failed_and_why(evidence: Evidence) -> None:
     assert "| demo | rtn:bits=3,group=48 | behaviour | 0 | group 48 does not divide" in told
 
 
-def test_validity_misses_controls(evidence: Evidence) -> None:
+def test_validity_misses_controls(evidence: AuditResults) -> None:
     """A comparison that was not run is said to be missing, not left out in silence."""
     twins = [t for t in evidence.manifest["twins"] if not t["control"]]
     told = text(validity(replace(evidence, manifest={**evidence.manifest, "twins": twins})))
@@ -55,7 +55,7 @@ def test_validity_misses_controls(evidence: Evidence) -> None:
     assert "what 16 bits do is not known" in told
 
 
-def test_too_few_documents_comes_with_advice(evidence: Evidence) -> None:
+def test_too_few_documents_comes_with_advice(evidence: AuditResults) -> None:
     """A check that failed for want of text says what to do; one that passed does not."""
 
     def told(passed: bool | None) -> str:
@@ -68,7 +68,7 @@ def test_too_few_documents_comes_with_advice(evidence: Evidence) -> None:
     assert "a larger" in told(False) and "a larger" not in told(True)
 
 
-def test_alike_reasons_stand_together(evidence: Evidence) -> None:
+def test_alike_reasons_stand_together(evidence: AuditResults) -> None:
     """Three percentiles lack intervals for one reason with other numbers: one line."""
     needed = {"kl_p90": 50, "kl_p95": 100, "kl_p99": 1000}
     rows = [
@@ -84,7 +84,7 @@ def test_alike_reasons_stand_together(evidence: Evidence) -> None:
 
 
 def test_a_very_long_table_leaves_single_heads_out(
-    deep: Evidence, monkeypatch: pytest.MonkeyPatch
+    deep: AuditResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the limit the page says how many are left out, and where they are."""
     monkeypatch.setattr("bitlens.report.sections.numbers.MOST", 100)
@@ -97,7 +97,7 @@ def test_a_very_long_table_leaves_single_heads_out(
     assert left > 0 and f"{left:,} estimates of single heads are left out" in ledger.caption
 
 
-def test_compressed_counts_weights_not_settings(evidence: Evidence) -> None:
+def test_compressed_counts_weights_not_settings(evidence: AuditResults) -> None:
     """16 of 17 modules of 16,384 weights, 99.8 % of them changed, beside 524,288 left alone:
     261,619 of 786,432 weights are 33.3 %."""
     table = next(part for part in compressed(evidence, "demo") if isinstance(part, Table))
@@ -106,7 +106,7 @@ def test_compressed_counts_weights_not_settings(evidence: Evidence) -> None:
     assert row[-1] == "1 embedding"
 
 
-def test_compressed_names_what_did_not_change(evidence: Evidence) -> None:
+def test_compressed_names_what_did_not_change(evidence: AuditResults) -> None:
     """A module that was to be compressed and was not is counted in the open."""
     rows = [
         {**r, "changed": 0.0} if r["module"].endswith("0.mlp.up_proj") else r
@@ -118,7 +118,7 @@ def test_compressed_names_what_did_not_change(evidence: Evidence) -> None:
 
 
 def test_quality_draws_every_twin_its_noise_and_the_floor(
-    evidence: Evidence, drawn: dict[str, Mark]
+    evidence: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """Three compressions, three noises at the same bits, and lines for cast and chance."""
     (figure,) = quality(evidence, "demo", drawn)
@@ -133,7 +133,7 @@ def test_quality_draws_every_twin_its_noise_and_the_floor(
 
 
 def test_quality_stairs_hold_what_nothing_cheaper_betters(
-    evidence: Evidence, drawn: dict[str, Mark]
+    evidence: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """4.25 bits, then 8.03 bits with less damage; pruning at 8.5 bits is beaten by both."""
     (figure,) = quality(evidence, "demo", drawn)
@@ -144,7 +144,7 @@ def test_quality_stairs_hold_what_nothing_cheaper_betters(
 
 
 def test_tails_go_from_the_median_to_the_maximum(
-    evidence: Evidence, drawn: dict[str, Mark]
+    evidence: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """Percentiles in order, each point with its interval where the store has one."""
     (figure,) = tails(evidence, "demo", drawn)
@@ -157,7 +157,7 @@ def test_tails_go_from_the_median_to_the_maximum(
     assert mine == ["1", "5", "50", "95", "99"]
 
 
-def test_layers_hold_the_planted_lesion(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+def test_layers_hold_the_planted_lesion(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """Block 3's MLP was planted as the worst: its local error stands out, and only there."""
     found = {figure.name: figure for part in layers(evidence, "demo", drawn)
              for figure in figures(part)}  # fmt: skip
@@ -172,7 +172,7 @@ def test_layers_hold_the_planted_lesion(evidence: Evidence, drawn: dict[str, Mar
     assert kinds == {"compression", "noise", "cast", "chance"}
 
 
-def test_numbers_hold_every_estimate_with_its_control(evidence: Evidence) -> None:
+def test_numbers_hold_every_estimate_with_its_control(evidence: AuditResults) -> None:
     """A row an estimate; noise is the same number of the matched control, to the last digit."""
     (details,) = numbers(evidence)
     assert isinstance(details, Details)
@@ -186,7 +186,7 @@ def test_numbers_hold_every_estimate_with_its_control(evidence: Evidence) -> Non
     assert row["p"] == 0.0011 and row["intact"] == 0.0 and row["chance"] == 6.4
 
 
-def test_method_tells_meaning_limits_and_command(evidence: Evidence) -> None:
+def test_method_tells_meaning_limits_and_command(evidence: AuditResults) -> None:
     """Definitions come from the manifest; what has no interval is counted with its reason."""
     told = text(method(evidence))
     assert (
@@ -201,7 +201,7 @@ def test_method_tells_meaning_limits_and_command(evidence: Evidence) -> None:
     assert "drawing whole documents again" in text(method(other))
 
 
-def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """Analyses that were not run leave a sentence, not an empty chart."""
     empty = replace(evidence, estimates=[], contrasts=[], coverage=[])
     for parts in (
@@ -214,7 +214,9 @@ def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
     assert tails(empty, "demo", drawn) == ()
 
 
-def test_one_block_and_no_intervals_still_draw(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+def test_one_block_and_no_intervals_still_draw(
+    evidence: AuditResults, drawn: dict[str, Mark]
+) -> None:
     """Narrowed sites and missing intervals give shorter curves, not errors."""
     rows = [
         {**r, "low": None, "high": None, "reason": "one document"}
@@ -230,7 +232,7 @@ def test_one_block_and_no_intervals_still_draw(evidence: Evidence, drawn: dict[s
 
 
 def test_several_models_get_a_section_each_and_an_overview(
-    study: Evidence, study_page: Page
+    study: AuditResults, study_page: Page
 ) -> None:
     """Models in their order, files and anchors never shared, and one figure for all."""
     assert [s.title for s in study_page.sections][2:4] == ["demo", HOSTILE]
@@ -263,7 +265,7 @@ def declared(content: Any) -> Any:
 
 
 def test_nothing_is_asked_of_a_manifest_that_its_schema_does_not_declare(
-    study: Evidence, deep: Evidence
+    study: AuditResults, deep: AuditResults
 ) -> None:
     """What a store has was held against it when it was opened, and no key may be missing: whoever
     asks for another reads something that nobody writes."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.page.parts import Details, Figure, Ledger, Prose, Section, Table
 from bitlens.report.sections import shared as module
 from bitlens.report.sections.shared import shared
-from bitlens.results.insights.measured import Measured
+from bitlens.results.insights.measured import SaeFeatures
 from tests.support.feature_tables import twin
 
 RTN, PRUNE = "rtn:bits=4,group=64", "prune:sparsity=0.5"
@@ -21,22 +21,22 @@ def lost(first: int, end: int) -> np.ndarray:
 
 
 @pytest.fixture
-def made() -> Measured:
+def made() -> SaeFeatures:
     """Two compressions lose 20 features each, 10 of them both; the noise of either loses nearly
     what the first does."""
     noise = {f"noise:like=[{name}]": name for name in (RTN, PRUNE)}
     twins = [twin(lost(0, 20), RTN), twin(lost(10, 30), PRUNE)]
     twins += [twin(lost(n, n + 20), name) for n, name in enumerate(noise)]
-    return Measured("demo", "late", "resid.2", tuple(twins))
+    return SaeFeatures("demo", "late", "resid.2", tuple(twins))
 
 
-def section(deep: Evidence, made: Measured) -> Section:
+def section(deep: AuditResults, made: SaeFeatures) -> Section:
     found = shared(deep, "demo", [made])[1]
     assert isinstance(found, Section)
     return found
 
 
-def test_pairs_stand_between_chance_and_ceiling(deep: Evidence, made: Measured) -> None:
+def test_pairs_stand_between_chance_and_ceiling(deep: AuditResults, made: SaeFeatures) -> None:
     """Two compressions, and each beside its noise: 10 / 30 shared, 0.04 / 0.36 by chance."""
     table = section(deep, made).parts[0]
     assert isinstance(table, Table)
@@ -50,7 +50,7 @@ def test_pairs_stand_between_chance_and_ceiling(deep: Evidence, made: Measured) 
     assert noise == "0.905 and 0.333"
 
 
-def test_the_chart_sets_a_pair_beside_its_noises(deep: Evidence, made: Measured) -> None:
+def test_the_chart_sets_a_pair_beside_its_noises(deep: AuditResults, made: SaeFeatures) -> None:
     """The hollow marks of two compressions: each with the other's noise, 19 / 21 and 10 / 30."""
     (figure,) = (p for p in section(deep, made).parts if isinstance(p, Figure))
     (panel,) = figure.strips[0].panels
@@ -62,7 +62,7 @@ def test_the_chart_sets_a_pair_beside_its_noises(deep: Evidence, made: Measured)
     assert noise == pytest.approx([19 / 21, 1 / 3], abs=1e-4)
 
 
-def test_beside_its_noise_stand_two_draws_of_it(deep: Evidence, made: Measured) -> None:
+def test_beside_its_noise_stand_two_draws_of_it(deep: AuditResults, made: SaeFeatures) -> None:
     """Of two seeds: 15 / 25 of what the two draws lose."""
     again = replace(made.twins[2], seed=1, features=made.twins[2].features | {"r": lost(5, 25)})
     found = section(deep, replace(made, twins=(*made.twins, again)))
@@ -71,7 +71,7 @@ def test_beside_its_noise_stand_two_draws_of_it(deep: Evidence, made: Measured) 
     assert [p["value"] for p in row if p["is"] == "noise"] == [0.6]
 
 
-def test_every_pair_is_in_the_ledger(deep: Evidence, made: Measured) -> None:
+def test_every_pair_is_in_the_ledger(deep: AuditResults, made: SaeFeatures) -> None:
     """Compressions and controls: five pairs at one threshold; the noises are one draw."""
     (fold,) = (p for p in section(deep, made).parts if isinstance(p, Details))
     ledger = fold.parts[0]
@@ -79,7 +79,7 @@ def test_every_pair_is_in_the_ledger(deep: Evidence, made: Measured) -> None:
 
 
 def test_many_pairs_are_thinned_and_said(
-    deep: Evidence, made: Measured, monkeypatch: pytest.MonkeyPatch
+    deep: AuditResults, made: SaeFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that could share most are kept."""
     monkeypatch.setattr(module, "MOST", 2)
@@ -88,7 +88,7 @@ def test_many_pairs_are_thinned_and_said(
     assert "1 pair of lower ceilings is left out" in figure.caption
 
 
-def test_nothing_lost_is_said(deep: Evidence, made: Measured) -> None:
+def test_nothing_lost_is_said(deep: AuditResults, made: SaeFeatures) -> None:
     """One twin, or twins that lose nothing, make no pair."""
     whole = tuple(replace(t, features=t.features | {"r": np.ones(100)}) for t in made.twins)
     for twins in (made.twins[:1], whole):

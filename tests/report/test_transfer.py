@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.page.markdown import markdown
@@ -16,17 +16,17 @@ RTN = "rtn:bits=4,group=64"
 
 
 @pytest.fixture
-def drawn(deep: Evidence) -> dict[str, Mark]:
+def drawn(deep: AuditResults) -> dict[str, Mark]:
     return marks([twin.compression for twin in deep.twins("demo")])
 
 
-def chart(deep: Evidence, drawn: dict[str, Mark]) -> Figure:
+def chart(deep: AuditResults, drawn: dict[str, Mark]) -> Figure:
     """Its one figure."""
     (found,) = (f for part in transfer(deep, "demo", drawn) for f in figures(part))
     return found
 
 
-def test_every_sae_has_a_panel(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_every_sae_has_a_panel(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Every compression and its noise, with the store's numbers: 97 % less 0.3 * 9 %."""
     panels = chart(deep, drawn).strips[0].panels
     assert [panel.title for panel in panels] == ["early (resid.0)", "late (resid.2)"]
@@ -41,7 +41,7 @@ def test_every_sae_has_a_panel(deep: Evidence, drawn: dict[str, Mark]) -> None:
 
 
 def test_the_reference_is_intact_and_the_mean_is_chance(
-    deep: Evidence, drawn: dict[str, Mark]
+    deep: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """The line is at the reference's own 97 %, with the cast on it; chance is named where it is
     off the axis."""
@@ -51,7 +51,7 @@ def test_the_reference_is_intact_and_the_mean_is_chance(
     assert "late: loss recovered chance, 0 % (off the axis)" in found.caption
 
 
-def test_a_chance_that_is_near_is_drawn(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_a_chance_that_is_near_is_drawn(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Where a splice is worth hardly more than the mean, its line is there."""
     rows = [
         {**row, **{end: row[end] - 0.9 for end in ("value", "low", "high")}}
@@ -64,7 +64,7 @@ def test_a_chance_that_is_near_is_drawn(deep: Evidence, drawn: dict[str, Mark]) 
     assert lines["chance"] == 0.0 and "Not drawn" not in found.caption
 
 
-def test_the_table_has_the_reference_first(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_the_table_has_the_reference_first(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Then each compression, its noise under it; differences are of the same documents."""
     section = transfer(deep, "demo", drawn)[-1]
     assert isinstance(section, Section) and section.title == "SAE late (resid.2)"
@@ -79,7 +79,7 @@ def test_the_table_has_the_reference_first(deep: Evidence, drawn: dict[str, Mark
     assert f"| {RTN} | 94.3 ±2.0 % |" in markdown(section).replace("\\", "")
 
 
-def test_what_has_no_value_has_a_reason(deep: Evidence, drawn: dict[str, Mark]) -> None:
+def test_what_has_no_value_has_a_reason(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """A site that matters to nothing: no chart, dashes, and why."""
     gone = {"value": None, "low": None, "high": None, "reason": "the mean costs nothing here"}
     names = ("loss_recovered", "recovered_difference")
@@ -94,13 +94,13 @@ def test_what_has_no_value_has_a_reason(deep: Evidence, drawn: dict[str, Mark]) 
     assert table.caption.endswith("Missing: the mean costs nothing here.")
 
 
-def test_silence_is_said(evidence: Evidence, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = transfer(evidence, "demo", drawn)
     assert isinstance(part, Prose) and "was not run" in part.text
 
 
-def test_the_page_has_it_after_the_features(deep: Evidence) -> None:
+def test_the_page_has_it_after_the_features(deep: AuditResults) -> None:
     """One section of the model's."""
     anchors = [section.anchor for section in page(deep).sections]
     assert anchors[anchors.index("features") + 1] == "transfer"

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.engine.accumulators import Tally, Totals
-from bitlens.engine.activations import Pair, Positions, Reading
-from bitlens.engine.analysis import Analysis, Findings, Sample
-from bitlens.results.records import Outcome
+from bitlens.engine.accumulators import Accumulator, ReplicateState
+from bitlens.engine.activations import ActivationPair, Activations, Positions
+from bitlens.engine.analysis import Analysis, Results, Sample
+from bitlens.results.records import MetricResult
 from bitlens.results.stats.replicates import leave_one_out
 
 
@@ -18,7 +18,7 @@ def pair(
     twin: Tensor | Sequence[Sequence[float]],
     target: Sequence[int] | Tensor | None = None,
     shard: Sequence[int] | Tensor | None = None,
-) -> Pair:
+) -> ActivationPair:
     """Positions in the order of their keys, each in its own document."""
     values = [torch.as_tensor(v, dtype=torch.float32) for v in (reference, twin)]
     place = torch.arange(len(values[0]))
@@ -27,7 +27,9 @@ def pair(
     at = Positions(
         place, shards, int(shards.max()) + 1, place, targets, place, targets, torch.ones_like(place)
     )
-    return Pair("resid.0", "cumulative", *map(Reading, values), at, lambda size: size - 1)
+    return ActivationPair(
+        "resid.0", "cumulative", *map(Activations, values), at, lambda size: size - 1
+    )
 
 
 def rows(
@@ -37,7 +39,7 @@ def rows(
     shards: int | None = None,
     lengths: Sequence[int] | None = None,
     first: int = 1,
-) -> Pair:
+) -> ActivationPair:
     """Attention patterns `[rows, heads, queries, keys]`, a row a document, where every position
     counts from the `first` on to the end of its row."""
     height, _, queries, _ = reference.shape
@@ -55,15 +57,15 @@ def rows(
         torch.zeros_like(index),
         length[document],
     )
-    both = (Reading(values.float(), index) for values in (reference, twin))
-    return Pair("pattern.0", "cumulative", *both, at, lambda size: size - 1)
+    both = (Activations(values.float(), index) for values in (reference, twin))
+    return ActivationPair("pattern.0", "cumulative", *both, at, lambda size: size - 1)
 
 
-def totals(analysis: Analysis, *parts: Pair) -> Totals:
+def totals(analysis: Analysis, *parts: ActivationPair) -> ReplicateState:
     """The complete tally of some pairs under leave-one-shard-out weights."""
-    whole = Tally()
+    whole = Accumulator()
     for part in parts:
-        whole.add(analysis.tally(part))
+        whole.add(analysis.update(part))
     shards = torch.cat([part.positions.shard for part in parts])
     occupied = np.bincount(shards.numpy(), minlength=parts[0].positions.shards) > 0
     return whole.totals(leave_one_out(occupied))
@@ -72,29 +74,31 @@ def totals(analysis: Analysis, *parts: Pair) -> Totals:
 NOTHING = Sample(np.empty((0, 0), np.float32), np.empty(0, np.int64))
 
 
-def found(outcomes: Findings) -> dict[tuple[str, str, str], Outcome]:
+def found(outcomes: Results) -> dict[tuple[str, str, str], MetricResult]:
     """Outcomes by metric, site and item, each once."""
-    named = {(o.metric, o.site, o.item): o for o in outcomes if isinstance(o, Outcome)}
-    assert len(named) == sum(isinstance(o, Outcome) for o in outcomes)
+    named = {(o.metric, o.site, o.item): o for o in outcomes if isinstance(o, MetricResult)}
+    assert len(named) == sum(isinstance(o, MetricResult) for o in outcomes)
     return named
 
 
-def number(outcome: Outcome) -> float:
+def number(outcome: MetricResult) -> float:
     """An outcome's value."""
     assert outcome.values is not None, outcome.reason
     return float(outcome.values[0])
 
 
-def outcomes(analysis: Analysis, given: Pair) -> dict[str, Outcome]:
+def outcomes(analysis: Analysis, given: ActivationPair) -> dict[str, MetricResult]:
     """What the analysis says of one pair, by metric; perplexity by the model it is of."""
     shard = given.positions.shard.numpy()
     samples = [Sample(r.values.numpy(), shard) for r in (given.reference, given.twin)]
     weights = leave_one_out(np.bincount(shard) > 0)
-    found = analysis.finish(analysis.tally(given).totals(weights), *samples)
-    return {" ".join(filter(None, (o.metric, o.item))): o for o in found if isinstance(o, Outcome)}
+    found = analysis.compute(analysis.update(given).totals(weights), *samples)
+    return {
+        " ".join(filter(None, (o.metric, o.item))): o for o in found if isinstance(o, MetricResult)
+    }
 
 
-def value(analysis: Analysis, given: Pair, name: str) -> float:
+def value(analysis: Analysis, given: ActivationPair, name: str) -> float:
     """One number."""
     found = outcomes(analysis, given)[name].values
     assert found is not None, outcomes(analysis, given)[name].reason

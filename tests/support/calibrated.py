@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 
 from bitlens.compression.compression import Compression
-from bitlens.compression.numerics.input_statistics import Inputs
-from bitlens.models.matrices import Map
+from bitlens.compression.numerics.input_statistics import InputStatistics
+from bitlens.models.matrices import LinearMap
 
 POSITIONS = 200
 
 
-def positions(map: Map, seed: int = 0) -> Tensor:
+def positions(map: LinearMap, seed: int = 0) -> Tensor:
     """`[n, in]`, or `[expert, n, in]`: what the map is multiplied with."""
     *experts, _, width = map.weight.shape
     random = torch.Generator().manual_seed(seed)
@@ -20,9 +20,9 @@ def positions(map: Map, seed: int = 0) -> Tensor:
     return torch.randn(*experts, POSITIONS, width, generator=random) @ mixing * sizes / width**0.5
 
 
-def inputs_of(map: Map, compression: Compression, seed: int = 0) -> Inputs | None:
+def inputs_of(map: LinearMap, compression: Compression, seed: int = 0) -> InputStatistics | None:
     """The statistics that this compression needs of those positions."""
-    if not compression.needs:
+    if not compression.statistics:
         return None
     x = positions(map, seed)
     known = {
@@ -32,4 +32,4 @@ def inputs_of(map: Map, compression: Compression, seed: int = 0) -> Inputs | Non
         "mean": x.abs().mean(-2),
     }
     count = torch.full(x.shape[:-2], POSITIONS)
-    return Inputs(count, **{name: known[name] for name in compression.needs})
+    return InputStatistics(count, **{name: known[name] for name in compression.statistics})

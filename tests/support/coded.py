@@ -8,9 +8,9 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from bitlens.analyses.features.analysis import Features
-from bitlens.engine.accumulators import Tally
-from bitlens.engine.activations import Pair, Positions, Reading
-from bitlens.results.records import Outcome, Shown
+from bitlens.engine.accumulators import Accumulator
+from bitlens.engine.activations import ActivationPair, Activations, Positions
+from bitlens.results.records import DetailTable, MetricResult
 from bitlens.results.stats.replicates import leave_one_out
 from bitlens.sae.placement import Placed
 from bitlens.sae.sae import Sae
@@ -27,37 +27,37 @@ def identity(latents: int) -> Placed:
     return Placed(sae, "resid.0", torch.zeros(latents))
 
 
-def pair(reference: Tensor, twin: Tensor, shard: Tensor | None = None) -> Pair:
+def pair(reference: Tensor, twin: Tensor, shard: Tensor | None = None) -> ActivationPair:
     """Codes as they are to be, a document a shard, in the order of their keys."""
     place = torch.arange(len(reference))
     shards = place // 5 if shard is None else shard
     at = Positions(
         shards, shards, int(shards.max()) + 1, place, place, place, 100 + place, place + 1
     )
-    both = (Reading(torch.as_tensor(v, dtype=torch.float32)) for v in (reference, twin))
-    return Pair("resid.0", "cumulative", *both, at, lambda size: size)
+    both = (Activations(torch.as_tensor(v, dtype=torch.float32)) for v in (reference, twin))
+    return ActivationPair("resid.0", "cumulative", *both, at, lambda size: size)
 
 
-def findings(placed: Placed, *parts: Pair) -> list[Outcome | Shown]:
+def findings(placed: Placed, *parts: ActivationPair) -> list[MetricResult | DetailTable]:
     analysis = Features((placed,))
-    whole = Tally()
+    whole = Accumulator()
     for part in parts:
-        whole.add(analysis.tally(part))
+        whole.add(analysis.update(part))
     shards = torch.cat([p.positions.shard for p in parts])
     weights = leave_one_out(np.bincount(shards, minlength=parts[0].positions.shards) > 0)
-    return analysis.finish(whole.totals(weights), NOTHING, NOTHING)
+    return analysis.compute(whole.totals(weights), NOTHING, NOTHING)
 
 
-def numbers(found: list[Outcome | Shown]) -> Numbers:
+def numbers(found: list[MetricResult | DetailTable]) -> Numbers:
     return {
         " ".join([o.metric, *o.item.split(", ")[1:]]): o.values
         for o in found
-        if isinstance(o, Outcome)
+        if isinstance(o, MetricResult)
     }
 
 
-def table(found: list[Outcome | Shown], name: str = "features") -> dict[str, np.ndarray]:
-    (one,) = (o for o in found if isinstance(o, Shown) and o.name == name)
+def table(found: list[MetricResult | DetailTable], name: str = "features") -> dict[str, np.ndarray]:
+    (one,) = (o for o in found if isinstance(o, DetailTable) and o.name == name)
     return {column: np.asarray(values) for column, values in one.columns.items()}
 
 
@@ -68,18 +68,18 @@ def codes(n: int, latents: int, seed: int, rate: float = 0.4) -> Tensor:
     return torch.where(fires, torch.rand(n, latents, generator=draw) * 3 + 0.1, -0.5)
 
 
-def readings(given: Pair) -> tuple[Reading, Reading]:
+def activations(given: ActivationPair) -> tuple[Activations, Activations]:
     return given.reference, given.twin
 
 
-def part(whole: Pair, rows: slice) -> Pair:
+def part(whole: ActivationPair, rows: slice) -> ActivationPair:
     at = whole.positions
     names = ("document", "shard", "offset", "target", "key", "token", "length")
     some = {name: getattr(at, name)[rows] for name in names}
     return replace(
         whole,
-        reference=Reading(whole.reference.values[rows]),
-        twin=Reading(whole.twin.values[rows]),
+        reference=Activations(whole.reference.values[rows]),
+        twin=Activations(whole.twin.values[rows]),
         positions=Positions(shards=at.shards, **some),
     )
 

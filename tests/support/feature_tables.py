@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bitlens.results.insights.measured import Columns, Twin
+from bitlens.results.insights.measured import Columns, TwinFeatures
 
 
 def halves(n: int = 400, seed: int = 0) -> Columns:
@@ -27,7 +27,9 @@ def halves(n: int = 400, seed: int = 0) -> Columns:
     }
 
 
-def twin(r: np.ndarray, name: str = "rtn:bits=4", seed: int = 0, **more: np.ndarray) -> Twin:
+def twin(
+    r: np.ndarray, name: str = "rtn:bits=4", seed: int = 0, **more: np.ndarray
+) -> TwinFeatures:
     """A twin whose features have these correlations, on both halves alike or as told."""
     n = len(r)
     features = {
@@ -39,4 +41,4 @@ def twin(r: np.ndarray, name: str = "rtn:bits=4", seed: int = 0, **more: np.ndar
     }
     both = {"group": np.arange(n), "r_first": r, "r_second": r} | more
     like = name.removeprefix("noise:like=[").removesuffix("]") if name.startswith("noise") else None
-    return Twin(name, seed, like, like is not None, features, both)
+    return TwinFeatures(name, seed, like, like is not None, features, both)

@@ -9,9 +9,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bitlens.compression.compression import Compressed, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.models.layout import Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.sae.sae import Sae
 
 SIZE, HEADS = 32, 4
@@ -101,12 +101,14 @@ class Blind(Compression):
     name: ClassVar[str] = "blind"
     head: int = 0
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+    def compress(
+        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
+    ) -> list[CompressedMatrix]:
         made = []
         for m in maps:
             weight = m.weight.float().clone()
             weight[self.head * SIZE : (self.head + 1) * SIZE] = 0
-            made.append(Compressed(weight, 32.0))
+            made.append(CompressedMatrix(weight, 32.0))
         return made
 
 
@@ -134,9 +136,11 @@ class Mute(Compression):
     name: ClassVar[str] = "mute"
     direction: tuple[float, ...] = ()
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+    def compress(
+        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
+    ) -> list[CompressedMatrix]:
         along = torch.tensor(self.direction)
         return [
-            Compressed(m.weight.float() - torch.outer(along, along @ m.weight.float()), 32.0)
+            CompressedMatrix(m.weight.float() - torch.outer(along, along @ m.weight.float()), 32.0)
             for m in maps
         ]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.sae.repair.activations import Activations
+from bitlens.sae.repair.activations import PairedActivations
 from bitlens.sae.sae import Sae
 
 WIDTH, LATENTS, N = 16, 24, 2000
@@ -42,9 +42,9 @@ def activations(seed: int = 1, n: int = N) -> Tensor:
     return torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-def on(twin: Tensor, reference: Tensor | None = None) -> Activations:
+def on(twin: Tensor, reference: Tensor | None = None) -> PairedActivations:
     x = activations() if reference is None else reference
-    return Activations(x, twin, torch.arange(len(x)) % 4 == 0)
+    return PairedActivations(x, twin, torch.arange(len(x)) % 4 == 0)
 
 
 def turned(x: Tensor, seed: int = 2) -> Tensor:

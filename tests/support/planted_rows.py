@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bitlens.sae.sae import TrainedOn
-from bitlens.sae.training.config import Recipe
+from bitlens.sae.training.config import SaeTrainingConfig
 from bitlens.sae.training.trainer import InMemory, Job, Trained, train
 
 WIDTH, DIRECTIONS, LATENTS = 16, 24, 32
-TOPK = Recipe(
+TOPK = SaeTrainingConfig(
     "topk", LATENTS, k=2, steps=400, batch=256, rate=1e-2, dead_after=5_000, auxiliary=0.1
 )
 
@@ -27,7 +27,9 @@ def planted() -> tuple[Tensor, Tensor, Tensor]:
     return directions, x[:10_000], x[10_000:]
 
 
-def trained(*recipes: Recipe, x: Tensor | None = None, patience: int = 0) -> list[Trained]:
+def trained(
+    *recipes: SaeTrainingConfig, x: Tensor | None = None, patience: int = 0
+) -> list[Trained]:
     """One SAE a recipe, in one pass over the planted rows."""
     rows = planted()[1] if x is None else x
     jobs = [Job(r, f"{n}", "resid.0", TrainedOn("none")) for n, r in enumerate(recipes)]

@@ -16,28 +16,28 @@ from torch import Tensor, nn
 from bitlens.analyses import ANALYSES
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.transfer import Splice, Transfer
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.calibration import cache as cached
-from bitlens.compression.calibration.cache import Kept
+from bitlens.compression.calibration.cache import WeightCache
 from bitlens.compression.calibration.documents import calibrated
-from bitlens.compression.calibration.pipeline import Wanted, calibrate
-from bitlens.compression.compression import Compressed, Compression
+from bitlens.compression.calibration.pipeline import CalibrationJob, calibrate
+from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.compression.methods.controls import Noise
 from bitlens.compression.patterns import targets
 from bitlens.compression.twin import CompressedTwin, Twin
 from bitlens.compression.weight_sources import Around
 from bitlens.data.corpus import Corpus
-from bitlens.engine.analysis import Analysis, Reader
+from bitlens.engine.analysis import Analysis, TokenizerFacts
 from bitlens.engine.comparisons import comparisons
 from bitlens.engine.measurement import Measured, Measurement
 from bitlens.engine.plan import CORPUS, SUBSET, Plan, TokenBatch, make_plan
-from bitlens.engine.sweep import REFERENCE, Step, Stream, Sweep, Wish
+from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Step, Sweep
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import BitlensError
 from bitlens.models.families import FAMILIES
 from bitlens.models.layout import Layout, blocks_path
-from bitlens.models.matrices import Map
-from bitlens.results.records import Shown, Value
+from bitlens.models.matrices import LinearMap
+from bitlens.results.records import DetailTable, Value
 from bitlens.sae.placement import Placed
 from bitlens.sae.sae import Sae
 
@@ -249,7 +249,7 @@ def twin(
 ) -> CompressedTwin | Reference:
     """A twin with its targets chosen as a run chooses them."""
     if isinstance(compression, str):
-        compression = parse(compression)
+        compression = parse_spec(compression)
     if compression is None:
         return Reference(layout)
     matrices = [name for name, _ in layout.matrices()]
@@ -258,8 +258,8 @@ def twin(
     base = calibrated(compression)
     if base is None:
         return CompressedTwin(layout, compression, taken, seed)
-    kept = Kept(cached.twins() / f"tiny-{uuid4().hex}")
-    wanted = {"twin": Wanted(base, frozenset(taken), kept, {})}
+    kept = WeightCache(cached.twins() / f"tiny-{uuid4().hex}")
+    wanted = {"twin": CalibrationJob(base, frozenset(taken), kept, {})}
     documents = corpus([[20, 7], [20], [20]], seed=5)
     failed = calibrate(layout, wanted, documents, 64, seed, 1 << 30)
     for error in failed.values():
@@ -273,15 +273,15 @@ def sweep(
     batches: Sequence[TokenBatch],
     sites: Sequence[str],
     twins: Mapping[str, SweptModel] | None = None,
-    forks: Sequence[Stream] = (),
+    branches: Sequence[ForwardRun] = (),
     hidden_bytes: int = 1 << 30,
     progress: Callable[[int], None] = lambda tokens: None,
     documents: str = CORPUS,
 ) -> Sweep:
     """The same sites of the reference, of every twin and of every fork."""
     twins = dict(twins or {})
-    streams = [Stream(name, name) for name in (REFERENCE, *twins)] + list(forks)
-    wishes = [Wish(stream.name, frozenset(sites), documents) for stream in streams]
+    streams = [ForwardRun(name, name) for name in (REFERENCE, *twins)] + list(branches)
+    wishes = [ReadRequest(stream.name, frozenset(sites), documents) for stream in streams]
     everyone: dict[str, SweptModel] = {REFERENCE: Reference(layout), **twins}
     return Sweep(layout, everyone, streams, wishes, batches, hidden_bytes, progress)
 
@@ -290,11 +290,11 @@ Readings = dict[tuple[str, str, int], Tensor]
 """By stream, site and batch; logits of the counted positions, whatever parts they came in."""
 
 
-def readings(swept: Sweep) -> Readings:
+def activations(swept: Sweep) -> Readings:
     """All that a sweep hands out."""
     found: dict[tuple[str, str, int], list[Tensor]] = {}
     for step in steps(swept):
-        for stream, sites in step.readings.items():
+        for stream, sites in step.activations.items():
             for name in sites:
                 if name != "final" and stream not in step.again:
                     found.setdefault((stream, name, step.batch.number), []).append(sites[name])
@@ -309,7 +309,7 @@ def steps(swept: Sweep) -> Iterator[Step]:
 
 def read(layout: Layout, sites: Sequence[str], batch: TokenBatch) -> dict[str, Tensor]:
     """Sites of the reference alone."""
-    found = readings(sweep(layout, [batch], sites))
+    found = activations(sweep(layout, [batch], sites))
     return {name: found[(REFERENCE, name, batch.number)] for name in sites}
 
 
@@ -374,7 +374,7 @@ def own_documents(
     vocabulary: int = VOCABULARY,
 ) -> dict[str, tuple[Corpus, int]]:
     """The documents of analyses that read their own."""
-    reader = Reader(np.arange(2, vocabulary), bos, context, seed)
+    reader = TokenizerFacts(np.arange(2, vocabulary), bos, context, seed)
     read = {a.name: a.documents(reader) for a in analyses}
     return {name: documents for name, documents in read.items() if documents is not None}
 
@@ -444,9 +444,9 @@ def by_key(found: Sequence[Measured]) -> dict[ValueKey, Value]:
     return values
 
 
-def tables(found: Sequence[Measured]) -> dict[tuple[str, str], Shown]:
+def tables(found: Sequence[Measured]) -> dict[tuple[str, str], DetailTable]:
     """What is shown, by twin and name, each once."""
-    shown: dict[tuple[str, str], Shown] = {}
+    shown: dict[tuple[str, str], DetailTable] = {}
     for one in found:
         for table in one.shown:
             key = (one.comparison.twin, table.name)
@@ -461,8 +461,12 @@ class Erase(Compression):
 
     name: ClassVar[str] = "erase"
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
-        return [Compressed(torch.zeros_like(m.weight, dtype=torch.float32), 1.0) for m in maps]
+    def compress(
+        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
+    ) -> list[CompressedMatrix]:
+        return [
+            CompressedMatrix(torch.zeros_like(m.weight, dtype=torch.float32), 1.0) for m in maps
+        ]
 
 
 @dataclass(frozen=True)
@@ -473,7 +477,9 @@ class Refuse(Compression):
     at: str = ""
     """Part of the names of modules that it refuses."""
 
-    def compress(self, maps: Sequence[Map], seed: int, survey: Any = None) -> list[Compressed]:
+    def compress(
+        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
+    ) -> list[CompressedMatrix]:
         if any(self.at in m.name for m in maps):
             raise BitlensError(f"{self.at} will not do.", "another.", "nothing")
-        return [Compressed(m.weight.float() * 0.5, 8.0) for m in maps]
+        return [CompressedMatrix(m.weight.float() * 0.5, 8.0) for m in maps]

@@ -16,7 +16,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.files import weights_hash
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.compress import save
-from bitlens.workflows.session import make_one
+from bitlens.workflows.session import build_twin
 
 TOKENS = torch.arange(4, 16)[None]
 
@@ -101,7 +101,7 @@ def test_anything_loads_the_folder(
     wanted = study("gptq:bits=4,group=32", family)
     save(wanted, tmp_path / "twin", silent)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "twin", dtype="auto").eval()
-    _, _, twin = make_one(wanted, silent)
+    _, _, twin = build_twin(wanted, silent)
     with torch.no_grad():
         assert torch.equal(model(TOKENS).logits, twin.model().eval()(TOKENS).logits)
     assert AutoTokenizer.from_pretrained(tmp_path / "twin").tokenize("ab") == ["a", "b"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitlens.compression.calibration.cache import Kept
-from bitlens.compression.compression import Compressed
-from bitlens.models.matrices import Map
+from bitlens.compression.calibration.cache import WeightCache
+from bitlens.compression.compression import CompressedMatrix
+from bitlens.models.matrices import LinearMap
 from bitlens.workflows.doctor import _kept
 
 
@@ -17,9 +17,9 @@ def test_the_cache_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     folder = tmp_path / "twins"
     assert _kept(folder) == "0 in ~/twins, 0.00 GB; remove that folder to empty it"
     for name in ("whole", "half"):
-        kept = Kept(folder / name)
-        map = Map("q", torch.zeros(3000, 2000))
-        kept.add("block.0", [map], [Compressed(map.weight, 4.0)])
+        kept = WeightCache(folder / name)
+        map = LinearMap("q", torch.zeros(3000, 2000))
+        kept.add("block.0", [map], [CompressedMatrix(map.weight, 4.0)])
         if name == "whole":
             kept.finish({})
     assert _kept(folder) == "1 in ~/twins, 0.05 GB; remove that folder to empty it"

@@ -1,8 +1,8 @@
 """How were the embedded model's sparse autoencoders made?
 
-`python -m tools.demo_model.train_saes --out DIR` makes them again on a CPU from a fixed seed, from the
-documents the model itself learnt from; the figures are of the evaluation texts. With `--model`
-and `--text` it trains one for another model.
+`python -m tools.demo_model.train_saes --out DIR` makes them again on a CPU from a fixed seed,
+from the documents the model itself learnt from; the figures are of the evaluation texts. With
+`--model` and `--text` it trains one for another model.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ from bitlens.results.records import to_json
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.formats.load import save_sae
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.sae.training.config import Recipe
+from bitlens.sae.training.config import SaeTrainingConfig
 from bitlens.sae.training.trainer import InMemory, Job, describe, train
 from tools.demo_model.corpus import read_documents, split_documents
 
 CONTEXT = 256
 POSITIONS = 800_000
 """Learnt from at most, drawn as whole windows from all documents."""
-EMBEDDED = {1: Recipe("topk", latents=1024, k=56), 2: Recipe("topk", latents=1024, k=64)}
+EMBEDDED = {
+    1: SaeTrainingConfig("topk", latents=1024, k=56),
+    2: SaeTrainingConfig("topk", latents=1024, k=64),
+}
 """By block whose output is read."""
 
 
@@ -139,7 +142,7 @@ def other(folder: Path, text: Path, held_out: int) -> Material:
 
 
 def make(
-    material: Material, recipes: dict[int, Recipe], out: Path, quiet: bool = False
+    material: Material, recipes: dict[int, SaeTrainingConfig], out: Path, quiet: bool = False
 ) -> dict[str, tuple[Sae, Fit]]:
     """Train an SAE for each block named, write its folder, and say how well it does."""
     bos = material.tokenizer.bos_token_id
@@ -194,7 +197,7 @@ def main() -> None:
         return
     if asked.text is None or asked.block is None:
         parser.error("--model needs --text and --block as well")
-    recipe = Recipe("topk", asked.latents, k=asked.k, steps=asked.steps)
+    recipe = SaeTrainingConfig("topk", asked.latents, k=asked.k, steps=asked.steps)
     make(other(asked.model, asked.text, asked.held_out), {asked.block: recipe}, asked.out)
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from bitlens.analyses.known import ANALYSES
-from bitlens.engine.accumulators import Tally, Totals
-from bitlens.engine.activations import Pair, Reading
-from bitlens.engine.analysis import Analysis, Findings, Sample, Texts
+from bitlens.engine.accumulators import Accumulator, ReplicateState
+from bitlens.engine.activations import ActivationPair, Activations
+from bitlens.engine.analysis import Analysis, CorpusReader, Results, Sample
 from bitlens.models.sites import all_sites
-from bitlens.results.records import Metric, Outcome
+from bitlens.results.records import Metric, MetricResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ class Attention(Analysis):
     def sites(self, layout: "Layout") -> list[str]:
         return all_sites(layout, ("pattern",))
 
-    def tally(self, pair: Pair) -> Tally:
+    def update(self, pair: ActivationPair) -> Accumulator:
         reference, twin = pair.reference, pair.twin
         jsd, tv = _distances(reference, twin)
         columns = {
@@ -110,14 +110,14 @@ class Attention(Analysis):
         # In float64, which `total` keeps narrow values in.
         sums = {name: pair.positions.total(of_heads) for name, of_heads in columns.items()}
         sums["count"] = pair.positions.total(torch.ones(len(pair.positions)).to(jsd.device))
-        return Tally(sums=sums)
+        return Accumulator(sums=sums)
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         means = _means(totals)
-        found: Findings = []
+        found: Results = []
         for name in MEANS:
             found += _by_head(name, means[name])
-            found.append(Outcome(name, means[name].mean(axis=1)))
+            found.append(MetricResult(name, means[name].mean(axis=1)))
         for name in ("entropy", "sink"):
             of = {who: means[f"{name}_{who}"] for who in ("reference", "twin")}
             for who, values in of.items():
@@ -125,21 +125,25 @@ class Attention(Analysis):
             found += _by_head(f"{name}_shift", of["twin"] - of["reference"])
         return found
 
-    def conclude(self, sites: "Mapping[str, Totals]", texts: Texts) -> Findings:
+    def compute_overall(
+        self, sites: "Mapping[str, ReplicateState]", texts: CorpusReader
+    ) -> Results:
         whole = [_means(totals) for totals in sites.values()]
         return [
-            Outcome(m, np.concatenate([w[m] for w in whole], axis=1).mean(axis=1), site="pattern")
+            MetricResult(
+                m, np.concatenate([w[m] for w in whole], axis=1).mean(axis=1), site="pattern"
+            )
             for m in MEANS
         ]
 
 
-def _by_head(metric: str, values: np.ndarray, who: str = "") -> Findings:
+def _by_head(metric: str, values: np.ndarray, who: str = "") -> Results:
     """An outcome a head: `[replicates + 1, heads]`."""
     tail = f", {who}" if who else ""
-    return [Outcome(metric, of, item=f"head {h}{tail}") for h, of in enumerate(values.T)]
+    return [MetricResult(metric, of, item=f"head {h}{tail}") for h, of in enumerate(values.T)]
 
 
-def _means(totals: Totals) -> dict[str, np.ndarray]:
+def _means(totals: ReplicateState) -> dict[str, np.ndarray]:
     """`[replicates + 1, heads]` each."""
     count = totals.sum("count")[:, None]
     names = [*MEANS, *(f"{m}_{who}" for m in ("entropy", "sink") for who in ("reference", "twin"))]
@@ -149,11 +153,11 @@ def _means(totals: Totals) -> dict[str, np.ndarray]:
     return means
 
 
-def _entropy(reading: Reading) -> Tensor:
+def _entropy(reading: Activations) -> Tensor:
     return reading.once("entropy at positions", lambda: reading.at_positions(reading.entropy))
 
 
-def _distances(reference: Reading, twin: Reading) -> tuple[Tensor, Tensor]:
+def _distances(reference: Activations, twin: Activations) -> tuple[Tensor, Tensor]:
     """Jensen-Shannon divergence and total variation, `[rows, heads, queries]` each.
 
     The divergence is the entropy of the mean less the mean of the entropies: one logarithm an

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from bitlens.analyses.known import ANALYSES
-from bitlens.engine.accumulators import Rows, Tally, Totals
-from bitlens.engine.activations import Pair
-from bitlens.engine.analysis import Analysis, Findings, Sample
-from bitlens.results.records import Metric, Outcome
+from bitlens.engine.accumulators import Accumulator, ReplicateState, SampledRows
+from bitlens.engine.activations import ActivationPair
+from bitlens.engine.analysis import Analysis, Results, Sample
+from bitlens.results.records import Metric, MetricResult
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
@@ -141,7 +141,7 @@ class Behaviour(Analysis):
     def sites(self, layout: "Layout") -> list[str]:
         return ["logits"]
 
-    def tally(self, pair: Pair) -> Tally:
+    def update(self, pair: ActivationPair) -> Accumulator:
         reference, twin, at = pair.reference, pair.twin, pair.positions
         p, q = reference.log_probabilities, twin.log_probabilities
         kl = torch.linalg.vecdot(reference.probabilities, p - q)
@@ -161,25 +161,26 @@ class Behaviour(Analysis):
         }
         stacked = at.total(torch.stack([c.double() for c in columns.values()], dim=1))
         kept = torch.nonzero(at.key <= pair.threshold(self.kept)).flatten()
-        rows = Rows(at.key[kept], at.shard[kept], {"kl": kl[kept], "dp": dp[kept]})
-        return Tally(
+        rows = SampledRows(at.key[kept], at.shard[kept], {"kl": kl[kept], "dp": dp[kept]})
+        return Accumulator(
             sums=dict(zip(columns, stacked.unbind(1), strict=True)),
             largest={"kl": at.largest(kl)},
             rows={"positions": [rows]},
         )
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         count = totals.sum("count")
         surprise = {m: totals.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
-        outcomes: Findings = [
-            Outcome("perplexity", np.exp(surprise["reference"]), item="reference"),
-            Outcome("perplexity", np.exp(surprise["twin"]), item="twin"),
-            Outcome("perplexity_ratio", np.exp(surprise["twin"] - surprise["reference"])),
-            Outcome("dp_rms", np.sqrt(totals.sum("dp_square") / count)),
-            Outcome("kl_max", np.full(1, totals.largest("kl"))),
+        outcomes: Results = [
+            MetricResult("perplexity", np.exp(surprise["reference"]), item="reference"),
+            MetricResult("perplexity", np.exp(surprise["twin"]), item="twin"),
+            MetricResult("perplexity_ratio", np.exp(surprise["twin"] - surprise["reference"])),
+            MetricResult("dp_rms", np.sqrt(totals.sum("dp_square") / count)),
+            MetricResult("kl_max", np.full(1, totals.largest("kl"))),
         ]
         outcomes += [
-            Outcome(name, totals.sum(name) / count) for name in ("kl", "dp", "same_top", "flips")
+            MetricResult(name, totals.sum(name) / count)
+            for name in ("kl", "dp", "same_top", "flips")
         ]
         rows = totals.rows("positions")
         assert rows is not None
@@ -188,7 +189,9 @@ class Behaviour(Analysis):
             at = weighted_quantiles(
                 values[column], shard, totals.weights, np.array(list(quantiles.values()))
             )
-            outcomes += [Outcome(f"{column}_{name}", at[:, i]) for i, name in enumerate(quantiles)]
+            outcomes += [
+                MetricResult(f"{column}_{name}", at[:, i]) for i, name in enumerate(quantiles)
+            ]
         return outcomes
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from bitlens.analyses.correlation import normalised
 from bitlens.analyses.known import ANALYSES
-from bitlens.engine.accumulators import Tally, Totals
-from bitlens.engine.activations import Pair
-from bitlens.engine.analysis import Analysis, Findings, Sample
-from bitlens.results.records import Metric, Outcome
+from bitlens.engine.accumulators import Accumulator, ReplicateState
+from bitlens.engine.activations import ActivationPair
+from bitlens.engine.analysis import Analysis, Results, Sample
+from bitlens.results.records import Metric, MetricResult
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
@@ -98,7 +98,7 @@ class Geometry(Analysis):
     def sites(self, layout: "Layout") -> list[str]:
         return [f"{kind}.{n}" for n in range(layout.depth) for kind in ("resid", "attn", "mlp")]
 
-    def tally(self, pair: Pair) -> Tally:
+    def update(self, pair: ActivationPair) -> Accumulator:
         x, y, at = pair.reference, pair.twin, pair.positions
         width = x.values.shape[-1]
         error = y.values - x.values
@@ -116,7 +116,7 @@ class Geometry(Analysis):
             dim=1,
         )
         count, cosine, l2, pearson = at.total(columns).unbind(1)
-        return Tally(
+        return Accumulator(
             sums={
                 "count": count,
                 "cosine": cosine,
@@ -127,39 +127,39 @@ class Geometry(Analysis):
             }
         )
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         count = totals.sum("count")
         error, energy = totals.sum("error"), totals.sum("energy")
         all_error, all_energy = error.sum(axis=1), energy.sum(axis=1)
-        outcomes: Findings = [
-            Outcome(m, totals.sum(m) / count) for m in ("cosine", "l2", "pearson")
+        outcomes: Results = [
+            MetricResult(m, totals.sum(m) / count) for m in ("cosine", "l2", "pearson")
         ]
         outcomes.append(_cka(reference, twin, totals.weights))
         massive = np.argsort(-energy[0])[: max(1, energy.shape[1] // 100)]
         chance = len(massive) / energy.shape[1]
         if not np.all(all_energy > 0):
             reason = "the reference is zero here"
-            return [*outcomes, *(Outcome(m, None, reason=reason) for m in _RATIOS)]
-        outcomes.append(Outcome("relative_error", np.sqrt(all_error / all_energy)))
+            return [*outcomes, *(MetricResult(m, None, reason=reason) for m in _RATIOS)]
+        outcomes.append(MetricResult("relative_error", np.sqrt(all_error / all_energy)))
         if not np.all(all_error > 0):
-            return [*outcomes, *(Outcome(m, None, reason=UNCHANGED) for m in _RATIOS[1:])]
+            return [*outcomes, *(MetricResult(m, None, reason=UNCHANGED) for m in _RATIOS[1:])]
         return [
             *outcomes,
-            Outcome("sqnr", 10 * np.log10(all_energy / all_error)),
-            Outcome("massive_share", error[:, massive].sum(axis=1) / all_error, chance=chance),
+            MetricResult("sqnr", 10 * np.log10(all_energy / all_error)),
+            MetricResult("massive_share", error[:, massive].sum(axis=1) / all_error, chance=chance),
         ]
 
 
 _RATIOS = ("relative_error", "sqnr", "massive_share")
 
 
-def _cka(reference: Sample, twin: Sample, weights: np.ndarray) -> Outcome:
+def _cka(reference: Sample, twin: Sample, weights: np.ndarray) -> MetricResult:
     if np.min(weights @ np.bincount(twin.shard, minlength=weights.shape[1])) < 4:
-        return Outcome("cka", None, reason="fewer than 4 sampled positions")
+        return MetricResult("cka", None, reason="fewer than 4 sampled positions")
     value = debiased_cka(reference.gram, twin.gram, twin.shard, weights)
     if value is None:
-        return Outcome("cka", None, reason="the sampled activations do not vary")
-    return Outcome("cka", value)
+        return MetricResult("cka", None, reason="the sampled activations do not vary")
+    return MetricResult("cka", value)
 
 
 def debiased_cka(a: Tensor, b: Tensor, shard: np.ndarray, weights: np.ndarray) -> np.ndarray | None:

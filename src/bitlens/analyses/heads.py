@@ -13,11 +13,11 @@ from torch import Tensor
 from bitlens.analyses.known import ANALYSES
 from bitlens.data.corpus import Corpus
 from bitlens.data.repeated_tokens import repeated
-from bitlens.engine.accumulators import Tally, Totals
-from bitlens.engine.activations import Pair, Reading
-from bitlens.engine.analysis import Analysis, Findings, Reader, Sample, Texts
+from bitlens.engine.accumulators import Accumulator, ReplicateState
+from bitlens.engine.activations import ActivationPair, Activations
+from bitlens.engine.analysis import Analysis, CorpusReader, Results, Sample, TokenizerFacts
 from bitlens.models.sites import all_sites
-from bitlens.results.records import Metric, Outcome, Shown
+from bitlens.results.records import DetailTable, Metric, MetricResult
 from bitlens.results.stats.replicates import bounds
 
 if TYPE_CHECKING:
@@ -175,33 +175,35 @@ class Heads(Analysis):
     def sites(self, layout: "Layout") -> list[str]:
         return [*all_sites(layout, ("pattern",)), "logits"]
 
-    def documents(self, reader: Reader) -> tuple[Corpus, int]:
+    def documents(self, reader: TokenizerFacts) -> tuple[Corpus, int]:
         count = CHOOSING + SCORING
         made = repeated(reader.tokens, reader.bos, reader.context, PERIODS, count, reader.seed)
         return made, CHOOSING
 
-    def tally(self, pair: Pair) -> Tally:
+    def update(self, pair: ActivationPair) -> Accumulator:
         return _losses(pair) if pair.site == "logits" else _scores(pair)
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         if totals.has("second_reference"):
             return _copying(totals)
-        found: Findings = []
+        found: Results = []
         for kind in KINDS:
             of = {who: _score(totals, kind, who) for who in BOTH}
             for who, scores in of.items():
                 beside = _score(totals, f"{kind}_beside", who)[0]
                 found += [
-                    Outcome(kind, score, f"head {h}, {who}", float(beside[h]))
+                    MetricResult(kind, score, f"head {h}, {who}", float(beside[h]))
                     for h, score in enumerate(scores.T)
                 ]
             change = of["twin"] - of["reference"]
-            found += [Outcome(f"{kind}_change", c, f"head {h}") for h, c in enumerate(change.T)]
+            found += [
+                MetricResult(f"{kind}_change", c, f"head {h}") for h, c in enumerate(change.T)
+            ]
         return found
 
-    def conclude(self, sites: Mapping[str, Totals], texts: Texts) -> Findings:
+    def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
         blocks = {s: t for s, t in sites.items() if not t.has("second_reference")}
-        found: Findings = []
+        found: Results = []
         columns: dict[str, list[np.ndarray]] = {}
         for kind in KINDS:
             scores = {
@@ -232,10 +234,10 @@ class Heads(Analysis):
             }
             for name, values in table.items():
                 columns.setdefault(name, []).append(values)
-        return [*found, Shown("heads", {n: np.concatenate(v) for n, v in columns.items()})]
+        return [*found, DetailTable("heads", {n: np.concatenate(v) for n, v in columns.items()})]
 
 
-def _scores(pair: Pair) -> Tally:
+def _scores(pair: ActivationPair) -> Accumulator:
     """Attention at target keys and beside them, by kind; every sequence counts the same."""
     at = pair.positions
     index = pair.reference.index
@@ -274,22 +276,22 @@ def _scores(pair: Pair) -> Tally:
                 f"choosing_{kind}_{who}": at.total(target * ~scoring[:, None]),
                 f"{kind}_beside_{who}": at.total(away * scoring[:, None]),
             }
-    return Tally(sums=sums)
+    return Accumulator(sums=sums)
 
 
-def _attention(reading: Reading, row: Tensor, query: Tensor, keys: Tensor) -> Tensor:
+def _attention(reading: Activations, row: Tensor, query: Tensor, keys: Tensor) -> Tensor:
     """What each query pays to some keys: `[n]`, `[n]`, `[n, k]` to `[n, k, heads]`."""
     inside = keys.clamp(0, reading.values.shape[3] - 1)
     return reading.values[row[:, None], :, query[:, None], inside].double()
 
 
-def _score(totals: Totals, name: str, who: str) -> np.ndarray:
+def _score(totals: ReplicateState, name: str, who: str) -> np.ndarray:
     """`[replicates + 1, heads]`."""
     count = totals.sum(f"{name}_sequences")[:, None]
     return np.asarray(totals.sum(f"{name}_{who}") / np.maximum(count, np.finfo(float).tiny))
 
 
-def _losses(pair: Pair) -> Tally:
+def _losses(pair: ActivationPair) -> Accumulator:
     """Loss on what the first copy and the second say, without their first tokens."""
     at = pair.positions
     period, start = at.length // 2, at.length % 2
@@ -302,31 +304,35 @@ def _losses(pair: Pair) -> Tally:
     for who, reading in (("reference", pair.reference), ("twin", pair.twin)):
         loss = -reading.log_probabilities.gather(1, at.target[:, None])[:, 0].double()
         sums |= {f"{copy}_{who}": at.total(loss * seen) for copy, seen in copies.items()}
-    return Tally(sums=sums)
+    return Accumulator(sums=sums)
 
 
-def _copying(totals: Totals) -> Findings:
+def _copying(totals: ReplicateState) -> Results:
     loss = {
         copy: {who: totals.sum(f"{copy}_{who}") / totals.sum(f"{copy}_count") for who in BOTH}
         for copy in ("first", "second")
     }
     gain = {who: loss["first"][who] - loss["second"][who] for who in BOTH}
-    found: Findings = [Outcome("copying", values, item=who) for who, values in gain.items()]
-    found += [Outcome("second_copy", values, item=who) for who, values in loss["second"].items()]
+    found: Results = [MetricResult("copying", values, item=who) for who, values in gain.items()]
+    found += [
+        MetricResult("second_copy", values, item=who) for who, values in loss["second"].items()
+    ]
     found.append(_ratio(loss["second"], chance=loss["first"]["reference"]))
     if np.all(gain["reference"] > 0):
         kept = gain["twin"] / gain["reference"]
-        return [*found, Outcome("copying_kept", kept, chance=0.0)]
+        return [*found, MetricResult("copying_kept", kept, chance=0.0)]
     reason = "the reference does not gain from the first copy"
-    return [*found, Outcome("copying_kept", None, reason=reason)]
+    return [*found, MetricResult("copying_kept", None, reason=reason)]
 
 
-def _ratio(second: Mapping[str, np.ndarray], chance: np.ndarray) -> Outcome:
+def _ratio(second: Mapping[str, np.ndarray], chance: np.ndarray) -> MetricResult:
     """`chance`: the loss where there is nothing to copy."""
     if not np.all(second["reference"] > 0):
-        return Outcome("second_copy_ratio", None, reason="the reference copies without a loss")
+        return MetricResult("second_copy_ratio", None, reason="the reference copies without a loss")
     ratio = second["twin"] / second["reference"]
-    return Outcome("second_copy_ratio", ratio, chance=float(chance[0] / second["reference"][0]))
+    return MetricResult(
+        "second_copy_ratio", ratio, chance=float(chance[0] / second["reference"][0])
+    )
 
 
 def _survival(
@@ -335,11 +341,11 @@ def _survival(
     beside: np.ndarray,
     reference: np.ndarray,
     twin: np.ndarray,
-) -> Findings:
+) -> Results:
     """How many heads stay, whatever the threshold; `reference` and `twin`
     `[replicates + 1, heads]`. How sure each head is, its own interval says; a count of heads that
     leaving a sequence out does not change would look surer than it is."""
-    found: Findings = [
+    found: Results = [
         _rank(kind, reference, twin),
         _mean_change(kind, chosen_on, reference, twin),
     ]
@@ -349,10 +355,10 @@ def _survival(
         if heads.any():
             kept = (twin[:1, heads] > t / 100).mean(axis=1)
             chance = float((beside[heads] > t / 100).mean())
-            found.append(Outcome(metric, kept, chance=chance, site="pattern"))
+            found.append(MetricResult(metric, kept, chance=chance, site="pattern"))
         else:
             reason = f"the reference has no head whose {kind} score is above {t / 100:g}"
-            found.append(Outcome(metric, None, reason=reason, site="pattern"))
+            found.append(MetricResult(metric, None, reason=reason, site="pattern"))
     if kind == "induction":
         level = float(reference[0].mean() + 2 * reference[0].std())
         found += [
@@ -369,34 +375,34 @@ def _kept(
     beside: np.ndarray,
     was: float,
     stays: float,
-) -> Outcome:
+) -> MetricResult:
     heads = reference[0] > was
     if not heads.any():
         reason = f"the reference has no head with an induction score above {was:.2g}"
-        return Outcome(metric, None, reason=reason, site="pattern")
+        return MetricResult(metric, None, reason=reason, site="pattern")
     chance = float((beside[heads] > stays).mean())
     kept = (twin[:1, heads] > stays).mean(axis=1)
-    return Outcome(metric, kept, chance=chance, site="pattern")
+    return MetricResult(metric, kept, chance=chance, site="pattern")
 
 
 def _mean_change(
     kind: str, chosen_on: np.ndarray, reference: np.ndarray, twin: np.ndarray
-) -> Outcome:
+) -> MetricResult:
     """What a count at a cut does not see: all may fall and none below it."""
     metric = f"{kind}_mean_change"
     heads = (chosen_on > COUNTED / 100) & (reference[0] > COUNTED / 100)
     if not heads.any():
         reason = f"the reference has no head whose {kind} score is above {COUNTED / 100:g}"
-        return Outcome(metric, None, reason=reason, site="pattern")
-    return Outcome(metric, (twin - reference)[:, heads].mean(axis=1), site="pattern")
+        return MetricResult(metric, None, reason=reason, site="pattern")
+    return MetricResult(metric, (twin - reference)[:, heads].mean(axis=1), site="pattern")
 
 
-def _rank(kind: str, reference: np.ndarray, twin: np.ndarray) -> Outcome:
+def _rank(kind: str, reference: np.ndarray, twin: np.ndarray) -> MetricResult:
     ranks = [rankdata(scores, axis=1) for scores in (reference, twin)]
     centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
     spread = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
     metric = f"{kind}_rank"
     if not np.all(spread > 0):
-        return Outcome(metric, None, reason="all heads have one score", site="pattern")
+        return MetricResult(metric, None, reason="all heads have one score", site="pattern")
     value = (centred[0] * centred[1]).sum(axis=1) / spread
-    return Outcome(metric, value, chance=0.0, site="pattern")
+    return MetricResult(metric, value, chance=0.0, site="pattern")

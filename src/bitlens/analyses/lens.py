@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from bitlens.analyses.known import ANALYSES
-from bitlens.engine.accumulators import Rows, Tally, Totals
-from bitlens.engine.activations import Pair, Reading
-from bitlens.engine.analysis import Analysis, Findings, Sample, Texts
+from bitlens.engine.accumulators import Accumulator, ReplicateState, SampledRows
+from bitlens.engine.activations import ActivationPair, Activations
+from bitlens.engine.analysis import Analysis, CorpusReader, Results, Sample
 from bitlens.models.sites import all_sites
-from bitlens.results.records import Metric, Outcome, Shown
+from bitlens.results.records import DetailTable, Metric, MetricResult
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
@@ -142,7 +142,7 @@ class Lens(Analysis):
     def sampled(self, positions: int) -> int:
         return min(max(positions // SHARE, FEWEST), MOST)
 
-    def tally(self, pair: Pair) -> Tally:
+    def update(self, pair: ActivationPair) -> Accumulator:
         at = pair.positions
         p, q = pair.reference.log_probabilities, pair.twin.log_probabilities
         top_p, top_q = pair.reference.top, pair.twin.top
@@ -175,15 +175,15 @@ class Lens(Analysis):
             "offset": at.offset,
             "target": at.target,
         }
-        return Tally(sums=sums, rows={"paths": [Rows(at.key, at.shard, paths)]})
+        return Accumulator(sums=sums, rows={"paths": [SampledRows(at.key, at.shard, paths)]})
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         count = totals.sum("count")
         mean = {
             name: totals.sum(name) / count[:, None]
             for name in ("lens_kl", "lens_same_top", "lens_top5")
         }
-        found: Findings = []
+        found: Results = []
         for name, values in mean.items():
             found += _by_block(name, values)
         target = {who: totals.sum(f"target_{who}") / count[:, None] for who in _BOTH}
@@ -193,26 +193,26 @@ class Lens(Analysis):
             found += _by_block("final_rank", rank, who)
         found += _by_block("target_change", target["twin"] - target["reference"])
         first = {who: totals.sum(f"first_{who}") / count for who in _BOTH}
-        found += [Outcome("first_correct", first[who], item=who) for who in _BOTH]
+        found += [MetricResult("first_correct", first[who], item=who) for who in _BOTH]
         above = mean["lens_kl"][0] > mean["lens_kl"][0].mean()
         if above.any():
-            found.append(Outcome("divergence_seed", np.array([float(above.argmax())])))
+            found.append(MetricResult("divergence_seed", np.array([float(above.argmax())])))
         else:
             reason = "no block differs more than all do"
-            found.append(Outcome("divergence_seed", None, reason=reason))
+            found.append(MetricResult("divergence_seed", None, reason=reason))
         return [
             *found,
-            Outcome("first_correct_shift", first["twin"] - first["reference"]),
-            Outcome("divergence", totals.sum("divergence") / count),
+            MetricResult("first_correct_shift", first["twin"] - first["reference"]),
+            MetricResult("divergence", totals.sum("divergence") / count),
         ]
 
-    def conclude(self, sites: Mapping[str, Totals], texts: Texts) -> Findings:
+    def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
         rows = sites["resid"].rows("paths")
         assert rows is not None
         return [_paths(rows[1], texts)]
 
 
-def _five(reading: Reading) -> Tensor:
+def _five(reading: Activations) -> Tensor:
     """`[n, blocks, 5]`: the most probable tokens."""
     return reading.values.topk(5).indices
 
@@ -231,12 +231,12 @@ def _first(seen: Tensor) -> Tensor:
     return first.double() / depth
 
 
-def _by_block(metric: str, values: np.ndarray, item: str = "") -> list[Outcome]:
+def _by_block(metric: str, values: np.ndarray, item: str = "") -> list[MetricResult]:
     """`[replicates + 1, blocks]`."""
-    return [Outcome(metric, of, item, site=f"resid.{n}") for n, of in enumerate(values.T)]
+    return [MetricResult(metric, of, item, site=f"resid.{n}") for n, of in enumerate(values.T)]
 
 
-def _paths(rows: Mapping[str, np.ndarray], texts: Texts) -> Shown:
+def _paths(rows: Mapping[str, np.ndarray], texts: CorpusReader) -> DetailTable:
     """A few positions' way through the blocks: where the twin ends farthest away, and others."""
     final = rows["kl"][:, -1]
     order = np.argsort(-final, kind="stable")
@@ -269,4 +269,4 @@ def _paths(rows: Mapping[str, np.ndarray], texts: Texts) -> Shown:
                 target_reference=float(rows["target_reference"][n, block]),
                 target_twin=float(rows["target_twin"][n, block]),
             )
-    return Shown("trajectories", columns)
+    return DetailTable("trajectories", columns)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from bitlens.analyses.known import ANALYSES
-from bitlens.engine.accumulators import Tally, Totals
-from bitlens.engine.activations import Pair, Positions, Reading
-from bitlens.engine.analysis import Analysis, Findings, Sample
-from bitlens.models.block_runner import Edit
-from bitlens.results.records import Metric, Outcome
+from bitlens.engine.accumulators import Accumulator, ReplicateState
+from bitlens.engine.activations import ActivationPair, Activations, Positions
+from bitlens.engine.analysis import Analysis, Results, Sample
+from bitlens.models.block_runner import Intervention
+from bitlens.results.records import Metric, MetricResult
 from bitlens.sae.sae import Sae
 
 if TYPE_CHECKING:
@@ -105,31 +105,31 @@ class Transfer(Analysis):
             for s in self.splices
         }
 
-    def edits(self, who: str) -> Mapping[str, Edit]:
+    def interventions(self, who: str) -> Mapping[str, Intervention]:
         found = {}
         for splice in self.splices:
             sae = splice.adapted if who == "twin" and splice.adapted else splice.sae
-            found[_mean_at(splice.site)] = Edit(splice.site, _constant(splice.mean))
-            found[splice.sae.label] = Edit(splice.site, partial(reconstruction, sae))
+            found[_mean_at(splice.site)] = Intervention(splice.site, _constant(splice.mean))
+            found[splice.sae.label] = Intervention(splice.site, partial(reconstruction, sae))
         return found
 
     def sites(self, layout: "Layout") -> list[str]:
         return ["logits"]
 
-    def of_fork(self, reading: Reading, positions: Positions) -> Tensor:
+    def of_fork(self, reading: Activations, positions: Positions) -> Tensor:
         return _loss(reading, positions.target)
 
-    def tally(self, pair: Pair) -> Tally:
+    def update(self, pair: ActivationPair) -> Accumulator:
         at = pair.positions
         sums = {"count": at.total(torch.ones(len(at), device=at.target.device))}
         for who, reading in {"reference": pair.reference, "twin": pair.twin}.items():
             sums[who] = at.total(reading.once("loss", partial(_loss, reading, at.target)))
-        for who, loss in pair.forks.items():
+        for who, loss in pair.branches.items():
             sums[who] = at.total(loss)
-        return Tally(sums=sums)
+        return Accumulator(sums=sums)
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
-        found: Findings = []
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        found: Results = []
         for splice in self.splices:
             label = splice.sae.label
             recovered, added = {}, {}
@@ -140,8 +140,8 @@ class Transfer(Analysis):
                     for name in (who, f"{who} {label}", f"{who} {_mean_at(splice.site)}")
                 )
                 added[who] = spliced - clean
-                found.append(Outcome("loss_added", added[who], item))
-                found.append(Outcome("loss_at_stake", mean - clean, item))
+                found.append(MetricResult("loss_added", added[who], item))
+                found.append(MetricResult("loss_at_stake", mean - clean, item))
                 recovered[who] = _share(mean - spliced, mean - clean)
                 # The mean in its place is chance.
                 found.append(_outcome("loss_recovered", recovered[who], item, 0.0))
@@ -149,7 +149,9 @@ class Transfer(Analysis):
             if recovered["reference"] is not None and recovered["twin"] is not None:
                 lost = recovered["reference"] - recovered["twin"]
             found.append(_outcome("recovered_difference", lost, label))
-            found.append(Outcome("added_difference", added["twin"] - added["reference"], label))
+            found.append(
+                MetricResult("added_difference", added["twin"] - added["reference"], label)
+            )
         return found
 
 
@@ -166,7 +168,7 @@ def _mean_at(site: str) -> str:
     return f"the mean at {site}"
 
 
-def _loss(reading: Reading, target: Tensor) -> Tensor:
+def _loss(reading: Activations, target: Tensor) -> Tensor:
     """`[n]`: cross-entropy of the next token, nats."""
     return torch.nn.functional.cross_entropy(reading.values, target, reduction="none")
 
@@ -177,8 +179,8 @@ def _share(saved: np.ndarray, stake: np.ndarray) -> np.ndarray | None:
 
 def _outcome(
     metric: str, values: np.ndarray | None, item: str, chance: float | None = None
-) -> Outcome:
+) -> MetricResult:
     if values is None:
         reason = "the mean in its place costs nothing here, so there is nothing to recover"
-        return Outcome(metric, None, item, reason=reason)
-    return Outcome(metric, values, item, chance)
+        return MetricResult(metric, None, item, reason=reason)
+    return MetricResult(metric, values, item, chance)

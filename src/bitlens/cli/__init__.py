@@ -13,7 +13,7 @@ from bitlens.cli.list import list_
 from bitlens.cli.results import export, insights, report
 from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.studies import study
-from bitlens.cli.terminal import on_terminal, say
+from bitlens.cli.terminal import log, on_terminal
 from bitlens.errors import BitlensError, out_of_memory
 from bitlens.results.files.home import lend_home
 
@@ -73,7 +73,7 @@ def main() -> None:
     with on_terminal() as out:
         code = _run()
         if out.lost:
-            say(str(out.lost), err=True)
+            log(str(out.lost), err=True)
             code = code or REFUSED
     sys.exit(code)
 
@@ -83,16 +83,16 @@ def _run() -> int | str | None:
     try:
         app(prog_name="bitlens")
     except BitlensError as error:
-        say(str(error), err=True)
+        log(str(error), err=True)
         return REFUSED
     except Exception as error:
         if not out_of_memory(error):
             raise
-        say(str(NO_MEMORY), err=True)
+        log(str(NO_MEMORY), err=True)
         return REFUSED
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            say(
+            log(
                 "Stopped. What was complete is kept; the same command does the rest.",
                 err=True,
             )

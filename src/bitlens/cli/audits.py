@@ -9,7 +9,7 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.options import names, setting
-from bitlens.cli.terminal import say, show
+from bitlens.cli.terminal import log, show
 from bitlens.config.study import DEFAULT, DEMO, Study, audit_of, refuse_absent
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
@@ -98,10 +98,10 @@ def carry_out(study: Study, out: Path, replace: bool, keep_going: bool = False) 
     from bitlens.report.build import build
     from bitlens.workflows.audit.run import run
 
-    store = run(study, out, shlex.join(["bitlens", *sys.argv[1:]]), say, keep_going, replace)
+    store = run(study, out, shlex.join(["bitlens", *sys.argv[1:]]), log, keep_going, replace)
     page = build(store.root)
     failures = _show_findings(store.root)
-    say(f"Report: {page}")
+    log(f"Report: {page}")
     if failures:
         raise typer.Exit(1)
 
@@ -109,19 +109,19 @@ def carry_out(study: Study, out: Path, replace: bool, keep_going: bool = False) 
 def _show_findings(root: Path) -> int:
     """What is in doubt, the table and the findings, model by model; the number of cells that
     failed."""
-    from bitlens.report.audit_results import Evidence
+    from bitlens.report.audit_results import AuditResults
     from bitlens.report.text.doubts import SIGNS
     from bitlens.report.text.verdict import doubtful, summary_table, verdicts
 
-    evidence = Evidence.read(root)
+    evidence = AuditResults.read(root)
     for model in evidence.models:
-        say(f"\n{model}")
+        log(f"\n{model}")
         for check in doubtful(evidence, model):
-            say(f"{SIGNS[check.passed]} {check.name}: {check.detail}")
+            log(f"{SIGNS[check.passed]} {check.name}: {check.detail}")
         show(summary_table(evidence, model))
         for _, sentence in verdicts(evidence, model):
-            say(f"- {sentence}")
+            log(f"- {sentence}")
     failures = evidence.failures()
     for reason in dict.fromkeys(f"{cell['model']}: {cell['reason']}" for cell in failures):
-        say(f"Failed: {reason}", err=True)
+        log(f"Failed: {reason}", err=True)
     return len(failures)

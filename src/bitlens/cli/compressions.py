@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.terminal import say, show
+from bitlens.cli.terminal import log, show
 from bitlens.config.study import DEFAULT, DEMO, audit_of, refuse_absent
 
 
@@ -47,10 +47,10 @@ def compress(
         trust_remote_code=trust_remote_code,
     )
     refuse_absent(study)
-    rows = write_folder(study, save, say)
+    rows = write_folder(study, save, log)
     if rows:
-        say(summary(rows))
-    say(f"Saved: {save}")
+        log(summary(rows))
+    log(f"Saved: {save}")
 
 
 def inspect(
@@ -77,4 +77,4 @@ def inspect(
         trust_remote_code=trust_remote_code,
     )
     refuse_absent(study)
-    show(of_twin(study, say) if twin else of_model(study))
+    show(of_twin(study, log) if twin else of_model(study))

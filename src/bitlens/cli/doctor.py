@@ -1,6 +1,6 @@
 """`doctor`: what this machine has."""
 
-from bitlens.cli.terminal import say
+from bitlens.cli.terminal import log
 
 
 def doctor() -> None:
@@ -8,4 +8,4 @@ def doctor() -> None:
     from bitlens.workflows.doctor import examine
 
     for name, found in examine():
-        say(f"{name + ':':<28}{found}")
+        log(f"{name + ':':<28}{found}")

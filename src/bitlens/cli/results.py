@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.terminal import hand_on, say, show
+from bitlens.cli.terminal import hand_on, log, show
 from bitlens.errors import BitlensError
 
 
@@ -15,7 +15,7 @@ def report(results: options.Results) -> None:
     """Write the report of results once more."""
     from bitlens.report.build import build
 
-    say(f"Report: {build(results)}")
+    log(f"Report: {build(results)}")
 
 
 def insights(results: options.Results) -> None:
@@ -23,12 +23,12 @@ def insights(results: options.Results) -> None:
 
     And whether two twins lose the same ones, SAE by SAE. The report of the results has the charts.
     """
-    from bitlens.report.audit_results import Evidence
+    from bitlens.report.audit_results import AuditResults
     from bitlens.report.sections import prediction, shared
     from bitlens.results.insights.measured import measured
     from bitlens.results.insights.shared import pairs
 
-    evidence = Evidence.read(results)
+    evidence = AuditResults.read(results)
     found = {model: measured(evidence.store, evidence.named(model)) for model in evidence.models}
     if not any(found.values()):
         raise BitlensError(
@@ -38,9 +38,9 @@ def insights(results: options.Results) -> None:
         )
     for model, saes in found.items():
         for sae in saes:
-            say(f"\n{model}: SAE {sae.name}\n\nCould one have known which features survive?")
+            log(f"\n{model}: SAE {sae.name}\n\nCould one have known which features survive?")
             show(prediction.table(evidence, model, prediction.predicted(evidence, model, sae)))
-            say("\nDo the same features die?")
+            log("\nDo the same features die?")
             show(shared.table(list(pairs(sae))))
 
 
@@ -62,6 +62,6 @@ def export(
     elif format == "parquet" and sys.stdout.isatty():
         raise BitlensError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
     elif sys.stdout.isatty():
-        say(table.decode().removesuffix("\n"))
+        log(table.decode().removesuffix("\n"))
     else:
         hand_on(table)

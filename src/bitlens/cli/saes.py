@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.terminal import say, show
+from bitlens.cli.terminal import log, show
 from bitlens.config.study import DEFAULT, audit_of, refuse_absent
 
 FIT_TOKENS = 16_384
@@ -51,7 +51,7 @@ def fit(
         trust_remote_code=trust_remote_code,
     )
     refuse_absent(study, "--sae")
-    found, good = fits(study, say)
+    found, good = fits(study, log)
     show(found)
     if not good:
         raise typer.Exit(1)
@@ -78,10 +78,10 @@ def repair(
     from bitlens.workflows.repair_sae import repair_run
 
     repaired = repair_run(
-        results, twin, sae, out, calibration, calibration_tokens, finetune, say, trust_remote_code
+        results, twin, sae, out, calibration, calibration_tokens, finetune, log, trust_remote_code
     )
     show(repaired)
-    say(f"Saved: {out}")
+    log(f"Saved: {out}")
 
 
 def train_sae(
@@ -151,10 +151,10 @@ def train_sae(
     Lists of widths, penalties and seeds make a folder each, trained in one pass. Writes SAELens
     folders. The same command again goes on where it stopped.
     """
-    from bitlens.config.sae_grid import Grid, listed
+    from bitlens.config.sae_grid import SaeGrid, listed
     from bitlens.workflows.train_sae.run import train_saes
 
-    grid = Grid(
+    grid = SaeGrid(
         site,
         arch,
         listed(width, str, "--width"),
@@ -187,8 +187,8 @@ def train_sae(
         trust_remote_code=trust_remote_code,
     )
     refuse_absent(study)
-    show(train_saes(study, on, grid, out, say))
-    say(f"Saved: {out}")
+    show(train_saes(study, on, grid, out, log))
+    log(f"Saved: {out}")
 
 
 def align(

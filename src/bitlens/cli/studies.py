@@ -7,7 +7,7 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.audits import carry_out
-from bitlens.cli.terminal import say, show
+from bitlens.cli.terminal import log, show
 from bitlens.config.sae_study import SaeStudy, load_sae_study, trains
 from bitlens.config.study import Study, load_study, refuse_absent_saes
 from bitlens.errors import BitlensError
@@ -68,15 +68,15 @@ def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:
         from bitlens.workflows.sae_study.cost import costs
 
         for name, values in axes.items():
-            say(f"{name + ':':<14}{', '.join(map(str, values))}")
-        say(f"{'site:':<14}{wanted.train.site} of {wanted.study.to_dict()['models'][0]['name']}")
-        say(f"{'from the hub:':<14}{', '.join(from_the_hub(wanted.study)) or 'nothing'}")
-        say(f"{'not here:':<14}{', '.join(absent(wanted.study)) or 'nothing'}\n")
+            log(f"{name + ':':<14}{', '.join(map(str, values))}")
+        log(f"{'site:':<14}{wanted.train.site} of {wanted.study.to_dict()['models'][0]['name']}")
+        log(f"{'from the hub:':<14}{', '.join(from_the_hub(wanted.study)) or 'nothing'}")
+        log(f"{'not here:':<14}{', '.join(absent(wanted.study)) or 'nothing'}\n")
         show(costs(wanted, axes))
     else:
         from bitlens.workflows.sae_study.run import run
 
-        say(f"Report: {run(wanted, only, out, say)}")
+        log(f"Report: {run(wanted, only, out, log)}")
 
 
 def _show_grid(study: Study) -> None:
@@ -93,14 +93,14 @@ def _show_grid(study: Study) -> None:
     cells = 1
     for name, values in grid.items():
         cells *= len(values)
-        say(f"{name + ':':<14}{', '.join(map(str, values))}")
+        log(f"{name + ':':<14}{', '.join(map(str, values))}")
     saes = [sae for source in study.models for sae in source.saes]
-    say(f"{'controls:':<14}{', '.join(study.controls) or 'none'}")
-    say(f"{'saes:':<14}{', '.join(saes) or 'none'}")
-    say(f"{'text:':<14}{settings['text'] or UNNAMED}")
-    say(f"{'tokens:':<14}{f'{study.tokens:,} at most' if study.tokens else 'all'}")
-    say(count(cells, "cell") + (", and those of the controls." if study.controls else "."))
+    log(f"{'controls:':<14}{', '.join(study.controls) or 'none'}")
+    log(f"{'saes:':<14}{', '.join(saes) or 'none'}")
+    log(f"{'text:':<14}{settings['text'] or UNNAMED}")
+    log(f"{'tokens:':<14}{f'{study.tokens:,} at most' if study.tokens else 'all'}")
+    log(count(cells, "cell") + (", and those of the controls." if study.controls else "."))
     costs = table(study)
-    say(f"{'from the hub:':<14}{', '.join(from_the_hub(study)) or 'nothing'}")
-    say(f"{'not here:':<14}{', '.join(absent(study)) or 'nothing'}\n")
+    log(f"{'from the hub:':<14}{', '.join(from_the_hub(study)) or 'nothing'}")
+    log(f"{'not here:':<14}{', '.join(absent(study)) or 'nothing'}\n")
     show(costs)

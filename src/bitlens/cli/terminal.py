@@ -123,7 +123,7 @@ def _open_closed() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")
 
 
-def say(text: str, err: bool = False) -> None:
+def log(text: str, err: bool = False) -> None:
     """A line of text, at once."""
     print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bitlens.compression.checkpoints import Checkpoint
-from bitlens.compression.compression import Compressed, Compression
+from bitlens.compression.checkpoints import LoadedCheckpoint
+from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.compression.coverage import Row, measure, tied
 from bitlens.compression.twin import Twin
 from bitlens.models.block_runner import Block, Rounding
 from bitlens.models.compute import computed
 from bitlens.models.layout import BlockWeights, Layout, Parameter
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.shell import Entry, Shell
 
 
@@ -31,7 +31,9 @@ class CheckpointTwin(Twin):
     """Runs the checkpoint's own blocks, embedding and unembedding, with the names of its
     reference's parts: real kernels in their own dtype, ordinary matrices in the reference's."""
 
-    def __init__(self, layout: Layout, compression: Compression, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, layout: Layout, compression: Compression, checkpoint: LoadedCheckpoint
+    ) -> None:
         super().__init__(layout, compression)
         self.checkpoint = checkpoint
         model = checkpoint.model
@@ -97,7 +99,7 @@ class CheckpointTwin(Twin):
             own = {n: computed(p.detach(), stored, self.layout.compute) for n, p in parameters}
         return Block(self._blocks[depth], names, own, blanks)
 
-    def matched(self, maps: Sequence[Map]) -> list[Compressed]:
+    def matched(self, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
         """What the checkpoint holds for these maps, for noise of the same size."""
         names = {m.name for m in maps}
         places = {
@@ -115,7 +117,7 @@ class CheckpointTwin(Twin):
             key, place = places[m.name]
             stored = self.checkpoint.stored[key]
             weight = place.effective(stored.weight().to(m.weight.device))
-            results.append(Compressed(weight, stored.bits, stored.group, stored.note))
+            results.append(CompressedMatrix(weight, stored.bits, stored.group, stored.note))
         return results
 
     def complete_coverage(self) -> None:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from bitlens.compression.numerics.input_rounding import Activations
-    from bitlens.compression.numerics.input_statistics import Inputs, Statistic
-    from bitlens.models.matrices import Map
+    from bitlens.compression.numerics.input_rounding import InputRounding
+    from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
+    from bitlens.models.matrices import LinearMap
 
 
 @dataclass(frozen=True, eq=False)
-class Compressed:
+class CompressedMatrix:
     """What became of one map."""
 
     weight: Tensor
@@ -30,7 +30,7 @@ class Compressed:
     """Input columns within a row that share a scale; 0: whole rows or more do, or nothing does."""
     note: str = ""
     """What the user should know about how it was made: a damping that had to be raised."""
-    activations: Activations | None = None
+    activations: InputRounding | None = None
     """How the map's inputs are rounded before they are multiplied; None: not at all."""
 
 
@@ -56,7 +56,7 @@ class Compression(ABC):
         return None
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         """Which statistics of the maps' inputs it is calibrated on; empty: it needs no data."""
         return frozenset()
 
@@ -66,7 +66,7 @@ class Compression(ABC):
         what the groups before it hand it once they are compressed."""
         return True
 
-    def survey(self, maps: Callable[[], Iterable[Map]]) -> Any:
+    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
         """What must be known of all weights before the first is compressed (global pruning).
 
         `maps()` goes through every targeted map of the model, from the first; it may be called
@@ -75,11 +75,15 @@ class Compression(ABC):
 
     @abstractmethod
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         """Compress maps that read the same input (query, key and value; gate and up; ...).
 
-        `inputs` holds the statistics that it `needs` of that input; None where it needs none.
+        `inputs` holds the statistics that it `statistics` of that input; None where it needs none.
         Never changes its arguments. `seed` is the root seed; random methods derive theirs from
         it and the map's name, so the result does not depend on the order of calls."""
 

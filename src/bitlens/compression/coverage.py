@@ -45,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Totals:
+class CoverageTotal:
     """A coverage table in one line."""
 
     parameters: int
@@ -117,10 +117,10 @@ def tied(name: str, kind: str, to: str, format: str, bits: float) -> Row:
     )
 
 
-def total(rows: Sequence[Row]) -> Totals:
+def total(rows: Sequence[Row]) -> CoverageTotal:
     """What share of the model changed, and what does the whole of it cost?"""
     parameters = sum(row.parameters for row in rows)
-    return Totals(
+    return CoverageTotal(
         parameters=parameters,
         changed=sum(row.changed * row.parameters for row in rows) / parameters,
         bits=_mean_bits([row for row in rows if row.compressed]),

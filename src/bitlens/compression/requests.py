@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
-from bitlens.compression import format, parse
+from bitlens.compression import format_spec, parse_spec
 from bitlens.compression.compression import Compression
 from bitlens.models.layout import Layout
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class TwinRequest:
     """A twin that is wanted."""
 
     text: str
@@ -23,26 +23,30 @@ class Side:
     only. What is measured of it is the compute floor: no smaller difference means anything."""
 
 
-def sides(compressions: Sequence[str], controls: Collection[str], layout: Layout) -> list[Side]:
+def requested_twins(
+    compressions: Sequence[str], controls: Collection[str], layout: Layout
+) -> list[TwinRequest]:
     """The compressions asked for, then those of `controls` (`nothing`, `cast`, `noise`)."""
-    asked = [parse(text) for text in compressions]
-    found = [Side(format(c), c, c.control, _like(c)) for c in asked]
+    asked = [parse_spec(text) for text in compressions]
+    found = [TwinRequest(format_spec(c), c, c.control, _like(c)) for c in asked]
     extra: list[Compression] = []
     if "nothing" in controls:
-        extra.append(parse("nothing"))
+        extra.append(parse_spec("nothing"))
     if "cast" in controls:
-        extra.append(parse(f"cast:dtype={_half(layout)}"))
+        extra.append(parse_spec(f"cast:dtype={_half(layout)}"))
     if "noise" in controls:
         extra += [
-            parse(f"noise:like=[{format(c)}]")
+            parse_spec(f"noise:like=[{format_spec(c)}]")
             for c in asked
             if not c.control and c.compute_dtype is None
         ]
     known = {side.text for side in found}
     for compression in extra:
-        if format(compression) not in known:
-            known.add(format(compression))
-            found.append(Side(format(compression), compression, True, _like(compression)))
+        if format_spec(compression) not in known:
+            known.add(format_spec(compression))
+            found.append(
+                TwinRequest(format_spec(compression), compression, True, _like(compression))
+            )
     return found
 
 
@@ -56,4 +60,4 @@ def _half(layout: Layout) -> str:
 
 def _like(compression: Compression) -> str | None:
     like = getattr(compression, "like", None)
-    return format(like) if like is not None else None
+    return format_spec(like) if like is not None else None

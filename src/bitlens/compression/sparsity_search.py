@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from bitlens.compression import format
+from bitlens.compression import format_spec
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.twin import Twin
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import CORPUS, make_plan
-from bitlens.engine.sweep import REFERENCE, Stream, Sweep, Wish
+from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import BitlensError, failed
 from bitlens.models.layout import Layout
@@ -100,7 +100,7 @@ def matched(
         f"sparsity {best:.4f}: {words} {tried[best]:.4g} against {wanted:.4g} nats, "
         f"{apart:.1%} apart, on {measure.positions:,} positions"
     )
-    text = format(prune)
+    text = format_spec(prune)
     check = Check(f"{text}: matched", apart <= TOLERANCE, detail, twins=(text,))
     return replace(prune, match=None, sparsity=best), check
 
@@ -156,8 +156,8 @@ class _Measure:
     def __call__(self, twins: Mapping[str, Twin]) -> tuple[dict[str, Harm], float]:
         """By name, and the reference's own loss."""
         everyone: dict[str, SweptModel] = {REFERENCE: Reference(self._layout), **twins}
-        streams = [Stream(name, name) for name in everyone]
-        wishes = [Wish(name, frozenset({"logits"}), CORPUS) for name in everyone]
+        streams = [ForwardRun(name, name) for name in everyone]
+        wishes = [ReadRequest(name, frozenset({"logits"}), CORPUS) for name in everyone]
         sweep = Sweep(self._layout, everyone, streams, wishes, self._batches, self._hidden_bytes)
         kl = dict.fromkeys(twins, 0.0)
         loss = dict.fromkeys(everyone, 0.0)
@@ -166,13 +166,13 @@ class _Measure:
                 if step.depth < self._layout.depth:
                     continue
                 target = step.batch.target[step.index, None]
-                before = torch.log_softmax(step.readings[REFERENCE]["logits"], -1)
+                before = torch.log_softmax(step.activations[REFERENCE]["logits"], -1)
                 loss[REFERENCE] -= float(before.gather(1, target).double().sum())
                 chance = before.exp()
                 for name in twins:
-                    if name not in step.readings:
+                    if name not in step.activations:
                         raise failed(name, sweep.failed.get(name, "it is no longer finite."))
-                    after = torch.log_softmax(step.readings[name]["logits"], -1)
+                    after = torch.log_softmax(step.activations[name]["logits"], -1)
                     loss[name] -= float(after.gather(1, target).double().sum())
                     kl[name] += float(torch.linalg.vecdot(chance, before - after).double().sum())
         n = self.positions

@@ -18,12 +18,12 @@ from bitlens.errors import BitlensError
 from bitlens.registry import nearest
 
 
-def parse(text: str) -> Compression:
+def parse_spec(text: str) -> Compression:
     """Which compression is meant? `name`, or `name:setting=value,setting=value`.
 
     Lists, nested compressions and text with commas stand in brackets; a positional setting may
     come first without its name; where there are rules, what is no setting is a pattern.
-    `parse(format(c)) == c` for every `c`.
+    `parse_spec(format(c)) == c` for every `c`.
     """
     _refuse_foreign(text)
     name, _, written = text.strip().partition(":")
@@ -99,7 +99,7 @@ def _refuse_foreign(text: str) -> None:
             )
 
 
-def format(compression: Compression) -> str:
+def format_spec(compression: Compression) -> str:
     """How is this compression written? Only what differs from the defaults, in canonical order."""
     settings = settings_of(type(compression))
     written = [
@@ -149,7 +149,7 @@ def _converted(text: str, kind: Any) -> Any:
     if kind == tuple[str, ...]:
         return tuple(split(_inside_brackets(text)))
     if holds_compression(kind):
-        return parse(_inside_brackets(text))
+        return parse_spec(_inside_brackets(text))
     if kind == Rules:
         return tuple(_rule(piece) for piece in split(text))
     return _inside_brackets(text) if kind is str and _is_enclosed(text) else text
@@ -157,7 +157,7 @@ def _converted(text: str, kind: Any) -> Any:
 
 def _rule(text: str) -> tuple[str, Compression]:
     pattern, _, compression = (part.strip() for part in text.partition("="))
-    return pattern, parse(_inside_brackets(compression))
+    return pattern, parse_spec(_inside_brackets(compression))
 
 
 def _is_enclosed(text: str) -> bool:
@@ -181,7 +181,7 @@ def _write(value: Any, kind: Any) -> str:
     if kind is str and (_is_enclosed(value) or not is_one_piece(value)):
         return f"[{value}]"
     if holds_compression(kind):
-        return f"[{format(value)}]"
+        return f"[{format_spec(value)}]"
     if kind == Rules:
-        return ",".join(f"{pattern}=[{format(compression)}]" for pattern, compression in value)
+        return ",".join(f"{pattern}=[{format_spec(compression)}]" for pattern, compression in value)
     return str(value)

@@ -6,16 +6,16 @@ from functools import partial
 import torch
 from torch import nn
 
-from bitlens.compression import format
+from bitlens.compression import format_spec
 from bitlens.compression.compression import Compression
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.methods.mixed import Mixed
 from bitlens.compression.methods.prune import Prune
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.patterns import targets
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 TRIED = 0.5
 """The sparsity at which pruning is tried that has yet to find its own."""
@@ -31,9 +31,9 @@ def chosen(layout: Layout, compression: Compression) -> list[str]:
     found = targets([example.name for example in layout.examples()], default, compression)
     for name in set(found) - set(default):
         looked_up = isinstance(layout.shell.module.get_submodule(name), nn.Embedding)
-        if looked_up and _taker(compression, name).needs:
+        if looked_up and _taker(compression, name).statistics:
             raise BitlensError(
-                f"{format(compression)} is to compress {name}, which is looked up in, not "
+                f"{format_spec(compression)} is to compress {name}, which is looked up in, not "
                 "multiplied with: there is nothing to calibrate it on.",
                 "matrices that are multiplied with activations.",
                 f"mixed:{name}=[rtn:bits=8],*=[...], or without this pattern.",
@@ -66,34 +66,34 @@ def try_shapes(layout: Layout, names: set[str], compression: Compression) -> Non
         if example.name not in names:
             continue
         part = _taker(compression, example.name)
-        kind = (format(part), tuple(example.weight.shape), example.head_size, example.fused)
+        kind = (format_spec(part), tuple(example.weight.shape), example.head_size, example.fused)
         if kind not in tried:
             tried.add(kind)
             rows, columns = example.weight.shape[-2:]
-            if part.needs:
+            if part.statistics:
                 # It looks at columns, and each row costs as much as the last.
                 rows = min(rows, TRIED_ROWS)
             numbers = torch.linspace(-0.1, 0.1, rows * columns, device=layout.device)
             weight = numbers.reshape(rows, columns)
             trial = replace(example, weight=weight)
-            survey = compression.survey(partial(list, [trial]))
-            (made,) = compression.compress([trial], 0, survey, _inputs(trial, compression))
+            prepare = compression.prepare(partial(list, [trial]))
+            (made,) = compression.compress([trial], 0, prepare, _inputs(trial, compression))
             if made.activations is not None and not example.name.startswith(layout.blocks_path):
                 raise BitlensError(
-                    f"{format(part)} rounds inputs, and is to compress {example.name}, which is "
-                    "no matrix of a block.",
+                    f"{format_spec(part)} rounds inputs, and is to compress {example.name}, which "
+                    "is no matrix of a block.",
                     "matrices of blocks: only their inputs are rounded.",
-                    f"mixed:{example.name}=[rtn:bits=8],*=[{format(part)}], or without it.",
+                    f"mixed:{example.name}=[rtn:bits=8],*=[{format_spec(part)}], or without it.",
                 )
             if made.activations is not None and example.weight.ndim == 3:
                 # What experts are multiplied with is only seen where they run one by one.
                 layout.model.set_experts_implementation("eager")
 
 
-def _inputs(map: Map, compression: Compression) -> Inputs | None:
+def _inputs(map: LinearMap, compression: Compression) -> InputStatistics | None:
     """Inputs without any structure."""
-    if not compression.needs:
+    if not compression.statistics:
         return None
     width, device = map.weight.shape[-1], map.weight.device
     ones = torch.ones(width, device=device)
-    return Inputs(torch.tensor(width, device=device), torch.diag(ones), ones, ones, ones)
+    return InputStatistics(torch.tensor(width, device=device), torch.diag(ones), ones, ones, ones)

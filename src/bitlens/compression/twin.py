@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bitlens.compression import coverage, format
-from bitlens.compression.compression import Compressed, Compression
-from bitlens.compression.numerics.input_rounding import Activations
+from bitlens.compression import coverage, format_spec
+from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.patterns import left_alone
 from bitlens.compression.weight_sources import Computed, Source
 from bitlens.errors import BitlensError
 from bitlens.models.block_runner import Block
 from bitlens.models.compute import of_logits
 from bitlens.models.layout import BlockWeights, Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.shell import Entry
 
 
-def targeted_maps(layout: Layout, targets: Collection[str]) -> Iterator[Map]:
+def targeted_maps(layout: Layout, targets: Collection[str]) -> Iterator[LinearMap]:
     """Every map of the model that is to be compressed, from the first."""
     for depth in range(layout.depth):
         for group in layout.maps(depth, layout.weights(depth)):
@@ -157,13 +157,15 @@ class CompressedTwin(Twin):
         layout = self.layout
         return Block(layout.callable_block(depth), layout.block_layouts[depth], own, roundings)
 
-    def _compress(self, maps: Sequence[Map], dtype: torch.dtype) -> dict[str, Compressed]:
+    def _compress(
+        self, maps: Sequence[LinearMap], dtype: torch.dtype
+    ) -> dict[str, CompressedMatrix]:
         """By name, what became of the maps that are targets, in the twin's dtype or this one."""
         chosen = [m for m in maps if m.name in self.targets]
         if not chosen:
             return {}
-        text = format(self.compression)
-        own: dict[str, Compressed] = {}
+        text = format_spec(self.compression)
+        own: dict[str, CompressedMatrix] = {}
         for m, result in zip(chosen, self._source(chosen), strict=True):
             weight = result.weight.to(self.dtype or dtype)
             own[m.name] = replace(result, weight=weight)
@@ -186,9 +188,9 @@ class CompressedTwin(Twin):
 
     def _made(
         self, depth: int, weights: BlockWeights
-    ) -> tuple[dict[str, Tensor], Mapping[str, Activations]]:
+    ) -> tuple[dict[str, Tensor], Mapping[str, InputRounding]]:
         """The block's parameters, and how what its matrices are multiplied with is rounded."""
-        roundings: dict[str, Activations] = {}
+        roundings: dict[str, InputRounding] = {}
         prefix = self.layout.block_name(depth)
         if self.dtype is None:
             own = dict(weights.computed)
@@ -227,7 +229,7 @@ class CompressedTwin(Twin):
             return tensor
         cast = tensor.to(self.dtype)
         if name not in self._cast_rows:
-            text = format(self.compression)
+            text = format_spec(self.compression)
             bits = 8.0 * self.dtype.itemsize
             self._cast_rows[name] = coverage.measure(name, "", tensor, cast, bits, text)
         return cast
@@ -298,5 +300,5 @@ class CompressedTwin(Twin):
         return model
 
 
-def _round(rounding: Activations, module: nn.Module, args: tuple[Tensor, ...]) -> Any:
+def _round(rounding: InputRounding, module: nn.Module, args: tuple[Tensor, ...]) -> Any:
     return (rounding.round(args[0]), *args[1:])

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from bitlens.compression import format
-from bitlens.compression.calibration.cache import folder_of
+from bitlens.compression import format_spec
+from bitlens.compression.calibration.cache import cache_folder
 from bitlens.compression.calibration.cache_key import made_by
 from bitlens.compression.calibration.documents import (
     CalibrationTexts,
@@ -17,14 +17,14 @@ from bitlens.compression.calibration.documents import (
     read_for_calibration,
     wanted,
 )
-from bitlens.compression.calibration.pipeline import Wanted
+from bitlens.compression.calibration.pipeline import CalibrationJob
 from bitlens.compression.checkpoint_twin import CheckpointTwin
 from bitlens.compression.checkpoints import open_checkpoint
 from bitlens.compression.compression import Compression
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.methods.controls import Noise
 from bitlens.compression.methods.prune import Prune
-from bitlens.compression.requests import Side
+from bitlens.compression.requests import TwinRequest
 from bitlens.compression.sparsity_search import matched, recall, remember
 from bitlens.compression.targets import chosen, try_shapes
 from bitlens.compression.twin import CompressedTwin, Twin
@@ -44,7 +44,7 @@ LEFT_OUT = "this is not done here, so what is deployed may differ by more than w
 
 
 @dataclass
-class Making:
+class TwinBuilder:
     """The twins of one model and seed."""
 
     loaded: Loaded
@@ -55,7 +55,7 @@ class Making:
     """What calibration documents must be apart from; None where nothing is measured."""
     seed: int
     memory: int
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     keep_going: bool
     failed: dict[str, str] = field(default_factory=dict)
     """Twins that cannot be made, and why; without `keep_going` the first raises."""
@@ -63,13 +63,13 @@ class Making:
     calibration: Corpus | None = None
     """The documents that compressions were calibrated on; None where none asked for any."""
     _tried: set[str] = field(default_factory=set)
-    _calibrated: dict[str, Wanted] = field(default_factory=dict)
+    _calibrated: dict[str, CalibrationJob] = field(default_factory=dict)
     _fresh: set[str] = field(default_factory=set)
     """Those that were not kept before this run."""
     _opened: dict[str, CheckpointTwin] = field(default_factory=dict)
     _sparsities: dict[str, Prune] = field(default_factory=dict)
 
-    def twins(self, sides: Sequence[Side]) -> dict[str, Twin]:
+    def twins(self, sides: Sequence[TwinRequest]) -> dict[str, Twin]:
         """By text, all that can be made."""
         takes: dict[str, list[str]] = {}
         known = []
@@ -93,19 +93,19 @@ class Making:
         found: dict[str, str] = {}
         known = self._known(compression)
         if known != compression:
-            found["matched"] = format(known)
+            found["matched"] = format_spec(known)
         if self.calibration is not None and calibrated(known) is not None:
             found["calibration"] = self.calibration.token_hash
-        opened = self._opened.get(format(getattr(known, "like", known)))
+        opened = self._opened.get(format_spec(getattr(known, "like", known)))
         if opened is not None:
             found["checkpoint"] = opened.checkpoint.fingerprint
         return found
 
-    def _twin(self, side: Side, takes: Sequence[str]) -> Twin:
+    def _twin(self, side: TwinRequest, takes: Sequence[str]) -> Twin:
         compression = side.compression
         if isinstance(compression, Checkpoint):
             return self._opened[side.text]
-        base = format(getattr(compression, "like", compression))
+        base = format_spec(getattr(compression, "like", compression))
         source: Source | None = None
         if base in self._calibrated:
             source = self._calibrated[base].kept
@@ -126,10 +126,10 @@ class Making:
         """With the sparsity that was found, where one was."""
         if isinstance(compression, Noise):
             return replace(compression, like=self._known(compression.like))
-        return self._sparsities.get(format(compression), compression)
+        return self._sparsities.get(format_spec(compression), compression)
 
     def _match(self, prune: Prune, to: Compression) -> None:
-        text = format(prune)
+        text = format_spec(prune)
         if text in self._sparsities:
             return
         if self.evaluation is None:
@@ -149,14 +149,14 @@ class Making:
             calibration=self._documents(prune).token_hash if calibrated(prune) else None,
             match=self.origin(to),
         )
-        folder = folder_of(made)
+        folder = cache_folder(made)
         found = recall(folder, prune)
         if found is None:
-            self.say(f"{text}: looking for its sparsity.")
+            self.log(f"{text}: looking for its sparsity.")
             found = self._search(prune, target, self.evaluation)
             remember(folder, made, *found)
         self._sparsities[text], check = found
-        self.say(f"{text}: {check.detail}.")
+        self.log(f"{text}: {check.detail}.")
         self.checks.append(check)
 
     def _search(self, prune: Prune, target: Twin, evaluation: Corpus) -> tuple[Prune, Check]:
@@ -176,7 +176,7 @@ class Making:
         except BitlensError:
             self._forget(known)
             raise
-        self._forget(known | {format(found[0])})
+        self._forget(known | {format_spec(found[0])})
         return found
 
     def _forget(self, keep: set[str]) -> None:
@@ -185,9 +185,9 @@ class Making:
 
     def _aside(self, compressions: Sequence[Compression]) -> list[Twin]:
         """Twins that something else needs."""
-        texts = [format(compression) for compression in compressions]
+        texts = [format_spec(compression) for compression in compressions]
         made = self.twins(
-            [Side(t, c, False, None) for t, c in zip(texts, compressions, strict=True)]
+            [TwinRequest(t, c, False, None) for t, c in zip(texts, compressions, strict=True)]
         )
         for text in texts:
             if text not in made:
@@ -198,7 +198,7 @@ class Making:
         """The checkpoint that this is, or that this is noise like; once. BitlensError for one that
         cannot be read, or is not of this reference."""
         compression = getattr(compression, "like", compression)
-        text = format(compression)
+        text = format_spec(compression)
         if not isinstance(compression, Checkpoint) or text in self._opened:
             return
         checkpoint = open_checkpoint(compression, self.loaded, self.trust_remote_code)
@@ -206,7 +206,7 @@ class Making:
         runs = "real kernels" if checkpoint.kernels else "dequantized weights"
         notes = [*checkpoint.notes, *_other_arithmetic(twin)]
         detail = " ".join([f"{checkpoint.format}, run as {runs}.", *notes])
-        self.say(f"{text}: {detail}")
+        self.log(f"{text}: {detail}")
         self.checks.append(Check(f"{text}: what runs", True, detail, twins=(text,)))
         for name, found, what in (
             ("settings of its own", checkpoint.own_settings, OWN_SETTINGS),
@@ -214,21 +214,23 @@ class Making:
         ):
             if found:
                 told = f"{'; '.join(found)}: {what}"
-                self.say(f"{text}: {told}.")
+                self.log(f"{text}: {told}.")
                 self.checks.append(Check(f"{text}: {name}", None, told, twins=(text,)))
 
     def _try(self, compression: Compression, names: Sequence[str]) -> None:
         """Does it fit this model? Asked once, of noise of what it is like."""
         like = getattr(compression, "like", compression)
-        if not isinstance(like, Checkpoint) and format(like) not in self._tried:
+        if not isinstance(like, Checkpoint) and format_spec(like) not in self._tried:
             try_shapes(self.layout, set(names), like)
-            self._tried.add(format(like))
+            self._tried.add(format_spec(like))
 
-    def _calibrate(self, sides: Sequence[Side], takes: dict[str, list[str]]) -> None:
+    def _calibrate(self, sides: Sequence[TwinRequest], takes: dict[str, list[str]]) -> None:
         """What is calibrated for these, by the text of the compression that is."""
         bases = {side.text: calibrated(side.compression) for side in sides}
         asked = {
-            format(base): (base, takes[text]) for text, base in bases.items() if base is not None
+            format_spec(base): (base, takes[text])
+            for text, base in bases.items()
+            if base is not None
         }
         if not asked:
             return
@@ -244,7 +246,7 @@ class Making:
         if size not in self.checks:
             self.checks.append(size)
             if not size.passed:
-                self.say(f"Few documents to calibrate on: {size.detail}.")
+                self.log(f"Few documents to calibrate on: {size.detail}.")
         new = wanted(self.layout, self.loaded, asked.values(), corpus, self.seed)
         self._calibrated |= new
         self._fresh |= {text for text, twin in new.items() if not twin.kept.complete}
@@ -257,11 +259,11 @@ class Making:
                 self._batch_tokens,
                 self.seed,
                 self.memory // 2,
-                self.say,
+                self.log,
             )
         for text, base in bases.items():
-            if base is not None and format(base) in reasons:
-                self._lose(text, reasons[format(base)])
+            if base is not None and format_spec(base) in reasons:
+                self._lose(text, reasons[format_spec(base)])
 
     @property
     def _batch_tokens(self) -> int:

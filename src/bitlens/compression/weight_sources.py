@@ -4,27 +4,27 @@ noise around another twin, from that twin's."""
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from bitlens.compression.compression import Compressed, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.compression.methods.controls import Noise
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
-Source = Callable[[Sequence[Map]], list[Compressed]]
-"""What becomes of maps that read the same input. `kept.Kept` is one, too."""
+Source = Callable[[Sequence[LinearMap]], list[CompressedMatrix]]
+"""What becomes of maps that read the same input. A `WeightCache` is one, too."""
 
 
 class Computed:
     """By a compression that needs no calibration."""
 
     def __init__(
-        self, compression: Compression, seed: int, everything: Callable[[], Iterable[Map]]
+        self, compression: Compression, seed: int, everything: Callable[[], Iterable[LinearMap]]
     ) -> None:
         self._compression, self._seed, self._everything = compression, seed, everything
         self._survey: Any = None
         self._surveyed = False
 
-    def __call__(self, maps: Sequence[Map]) -> list[Compressed]:
+    def __call__(self, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
         if not self._surveyed:
-            self._survey = self._compression.survey(self._everything)
+            self._survey = self._compression.prepare(self._everything)
             self._surveyed = True
         return self._compression.compress(maps, self._seed, self._survey)
 
@@ -35,5 +35,5 @@ class Around:
     def __init__(self, noise: Noise, matched: Source, seed: int) -> None:
         self._noise, self._matched, self._seed = noise, matched, seed
 
-    def __call__(self, maps: Sequence[Map]) -> list[Compressed]:
+    def __call__(self, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
         return self._noise.around(maps, self._matched(maps), self._seed)

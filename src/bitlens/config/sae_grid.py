@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from bitlens.errors import BitlensError
-from bitlens.sae.training.config import SEEDS, WITH_K, Kind, Recipe, Schedule, steps_of
+from bitlens.sae.training.config import SEEDS, WITH_K, Kind, SaeTrainingConfig, Schedule, steps_of
 
 K, RATE, SEED_RATE = 32, 5e-3, 1e-3
 PENALTIES: dict[str, float] = {
@@ -24,7 +24,7 @@ WIDEST, NARROWEST = 256.0, 1 / 64
 
 
 @dataclass(frozen=True)
-class Grid:
+class SaeGrid:
     """SAEs of one architecture at one place: every width with every penalty (or k) and seed."""
 
     site: str
@@ -69,11 +69,11 @@ class Grid:
             _times(width)
         self.recipes(1 << 20, [1])
 
-    def recipes(self, width: int, sizes: Sequence[int]) -> list[tuple[str, Recipe]]:
+    def recipes(self, width: int, sizes: Sequence[int]) -> list[tuple[str, SaeTrainingConfig]]:
         """Each with a name for its folder, made of what differs; `sizes`: positions to learn from,
         chunk by chunk."""
         kind, plain = self.architecture, self.architecture in SEEDS
-        steps = self.epochs * sum(steps_of(sizes, Recipe.batch))
+        steps = self.epochs * sum(steps_of(sizes, SaeTrainingConfig.batch))
         settings: dict[str, Sequence[Any]] = {
             "width": self.widths,
             "k": self.ks or (K,),
@@ -86,7 +86,7 @@ class Grid:
         for values in product(*settings.values()):
             chosen = dict(zip(settings, values, strict=True))
             varied = [f"{n}{v}" for n, v in chosen.items() if len(settings[n]) > 1]
-            recipe = Recipe(
+            recipe = SaeTrainingConfig(
                 kind,
                 latents_of(chosen["width"], width),
                 k=chosen["k"],
@@ -94,8 +94,10 @@ class Grid:
                 steps=steps,
                 rate=rate,
                 schedule=schedule,
-                warm_up=0.0 if plain else Recipe.warm_up,
-                dead_after=min(Recipe.dead_after, max(1, steps * Recipe.batch // 10)),
+                warm_up=0.0 if plain else SaeTrainingConfig.warm_up,
+                dead_after=min(
+                    SaeTrainingConfig.dead_after, max(1, steps * SaeTrainingConfig.batch // 10)
+                ),
                 seed=chosen["seed"],
             )
             found.append((".".join(varied), recipe))

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 from pydantic_core import PydanticCustomError
 
 from bitlens.config.parsing import Settings, read_settings
-from bitlens.config.sae_grid import PENALTIES, Grid, K
+from bitlens.config.sae_grid import PENALTIES, K, SaeGrid
 from bitlens.config.study import Study, Whole, require_consent
 from bitlens.errors import BitlensError
 from bitlens.registry import nearest
@@ -89,7 +89,7 @@ class Training(Settings):
 
     def grid(
         self, widths: Sequence[str], penalties: Sequence[float], seeds: Sequence[int], epochs: int
-    ) -> Grid:
+    ) -> SaeGrid:
         """These SAEs as `bitlens train-sae` would be asked for them."""
         paid = penalties if self.architecture in PENALTIES else ()
         return self._grid(widths, () if self.penalty == "l1" else penalties, paid, seeds, epochs)
@@ -106,8 +106,8 @@ class Training(Settings):
         penalties: Sequence[float],
         seeds: Sequence[int],
         epochs: int,
-    ) -> Grid:
-        return Grid(
+    ) -> SaeGrid:
+        return SaeGrid(
             self.site,
             self.architecture,
             tuple(widths),

@@ -82,15 +82,15 @@ def _embedded(source: ModelSource) -> ModelSource:
 
 
 def _canonical(compression: Any) -> Any:
-    from bitlens.compression import format, parse
+    from bitlens.compression import format_spec, parse_spec
     from bitlens.compression.compression import Compression
 
     if isinstance(compression, Compression):
-        return format(compression)
+        return format_spec(compression)
     if not isinstance(compression, str):
         return compression
     with _located():
-        return format(parse(compression))
+        return format_spec(parse_spec(compression))
 
 
 def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -315,9 +315,9 @@ def refuse_absent_texts(study: Study) -> None:
 
 def _refuse_absent_checkpoint(text: str) -> None:
     """Of the forms that can only be a path: what has one slash may be a hub id."""
-    from bitlens.compression import parse
+    from bitlens.compression import parse_spec
 
-    compression = parse(text)
+    compression = parse_spec(text)
     compression = getattr(compression, "like", compression)
     name = with_home(getattr(compression, "path", "")) if compression.name == "checkpoint" else ""
     path = Path(name)

@@ -20,7 +20,7 @@ of a file is less, and says nothing about what comes after."""
 
 
 @dataclass(frozen=True)
-class Overlap:
+class Contamination:
     """How much of the evaluation was in the calibration."""
 
     share: float
@@ -34,7 +34,7 @@ class Overlap:
     """Tokens in a shared run."""
 
 
-def overlap(calibration: Corpus, evaluation: Corpus, run: int = RUN) -> Overlap:
+def contamination(calibration: Corpus, evaluation: Corpus, run: int = RUN) -> Contamination:
     """Which evaluation documents share runs of `run` tokens with calibration documents?
 
     Both corpora come from one tokenizer; windows are joined again first. A document shorter than
@@ -56,7 +56,7 @@ def overlap(calibration: Corpus, evaluation: Corpus, run: int = RUN) -> Overlap:
             copied.append(document)
         elif inside.any():
             passing += 1
-    return Overlap(
+    return Contamination(
         share=len(copied) / evaluation.n_documents,
         names=tuple(evaluation.document_names[document] for document in copied),
         passing=passing,

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from bitlens.data.copies import units
 from bitlens.data.files import Document
-from bitlens.data.texts import Texts
+from bitlens.data.texts import Documents
 from bitlens.errors import BitlensError
 from bitlens.seeds import derive
 
@@ -136,7 +136,7 @@ class Corpus:
 
 
 def make_corpus(
-    texts: Texts,
+    texts: Documents,
     tokenizer: PreTrainedTokenizerBase,
     context: int,
     bos: Bos = "auto",
@@ -263,7 +263,7 @@ def _windows(ids: Ids, room: int, opening: int | None) -> list[Ids]:
 
 
 def _in_order(
-    texts: Texts, tokenizer: PreTrainedTokenizerBase, room: int, seed: int
+    texts: Documents, tokenizer: PreTrainedTokenizerBase, room: int, seed: int
 ) -> tuple[int, Iterator[tuple[str, Ids]]]:
     """How many documents there are, and each with its tokens, in the order of a seeded hash.
 
@@ -347,7 +347,7 @@ def _opening(tokenizer: PreTrainedTokenizerBase, bos: Bos) -> tuple[int | None, 
 
 
 def _notes(
-    texts: Texts, taken: _Taken, found: int, corpus: Corpus, max_tokens: int | None, seed: int
+    texts: Documents, taken: _Taken, found: int, corpus: Corpus, max_tokens: int | None, seed: int
 ) -> Iterator[str]:
     if not texts.marked:
         yield (

@@ -16,7 +16,7 @@ from bitlens.results.files.reading import open_regular
 
 
 @dataclass(frozen=True)
-class Texts:
+class Documents:
     """Documents as they were read."""
 
     name: str
@@ -38,7 +38,7 @@ _ROWS: dict[str, Callable[[Path], list[Document]]] = {
 _KINDS = f".txt, {', '.join(_ROWS)}, a folder of text files, {FORM}, or {code_prompts.FORM}"
 
 
-def read_texts(source: str | Path) -> Texts:
+def read_texts(source: str | Path) -> Documents:
     """Which documents stand in this source?
 
     `.txt` is one running text without document marks. `.json` (a list), `.jsonl`, `.jsonl.gz`
@@ -83,7 +83,7 @@ def require_source(source: str) -> None:
         raise _missing(source, path)
 
 
-def _from_rows(source: str, name: str, rows: list[Document]) -> Texts:
+def _from_rows(source: str, name: str, rows: list[Document]) -> Documents:
     articles = join_lines(rows)
     if articles is None:
         return _checked(source, name, rows, True, [])
@@ -96,7 +96,7 @@ def _from_rows(source: str, name: str, rows: list[Document]) -> Texts:
 
 def _checked(
     source: str, name: str, documents: Sequence[Document], marked: bool, notes: list[str]
-) -> Texts:
+) -> Documents:
     kept = tuple(
         document._replace(name=in_one_line(document.name))
         for document in documents
@@ -117,7 +117,7 @@ def _checked(
         _check_encodable(source, document)
     if empty := len(documents) - len(kept):
         notes = [*notes, f"Empty documents dropped: {empty:,}."]
-    return Texts(in_one_line(name), kept, marked, tuple(notes))
+    return Documents(in_one_line(name), kept, marked, tuple(notes))
 
 
 def _check_encodable(source: str, document: Document) -> None:

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 
 @dataclass
-class Rows:
+class SampledRows:
     """A seeded sample of positions and what was read there.
 
     Which positions are sampled is decided for the whole corpus beforehand (the smallest hashes),
@@ -55,18 +55,18 @@ class Top:
 
 
 @dataclass
-class Tally:
+class Accumulator:
     """Named arrays of one analysis at one site of one pair of streams."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
     """`[shards, ...]` float64."""
     largest: dict[str, Tensor] = field(default_factory=dict)
     """`[shards, ...]`; minus infinity, or the least possible, where the shard has nothing."""
-    rows: dict[str, list[Rows]] = field(default_factory=dict)
+    rows: dict[str, list[SampledRows]] = field(default_factory=dict)
     """By name of the sample."""
     top: dict[str, Top] = field(default_factory=dict)
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "Accumulator") -> None:
         """Merge another tally into this one; the other is left as it was."""
         for name, value in other.sums.items():
             mine = self.sums.get(name)
@@ -94,7 +94,7 @@ class Tally:
         return {k: v.contiguous().cpu() for k, v in out.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Tally":
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Accumulator":
         """The inverse of `tensors`."""
         tally = cls()
 
@@ -118,36 +118,36 @@ class Tally:
             elif rest.endswith("/key"):
                 name = rest.removesuffix("/key")
                 values = below(f"rows/{name}/values/")
-                tally.rows[name] = [Rows(value, tensors[f"rows/{name}/shard"], values)]
+                tally.rows[name] = [SampledRows(value, tensors[f"rows/{name}/shard"], values)]
         return tally
 
-    def sample(self, name: str) -> Rows:
+    def sample(self, name: str) -> SampledRows:
         """All rows of a sample in the order of their keys, whatever order they came in."""
         parts = self.rows[name]
         key = torch.cat([p.key for p in parts])
         order = torch.argsort(key, stable=True)
-        return Rows(
+        return SampledRows(
             key[order],
             torch.cat([p.shard for p in parts])[order],
             {k: _stacked([p.values[k] for p in parts])[order] for k in parts[0].values},
         )
 
-    def totals(self, weights: np.ndarray) -> "Totals":
+    def totals(self, weights: np.ndarray) -> "ReplicateState":
         """The tally under each replicate's weights, in numpy."""
-        return Totals(self, weights)
+        return ReplicateState(self, weights)
 
 
-class Totals:
+class ReplicateState:
     """A complete tally seen through replicate weights `[replicates + 1, shards]`; row 0 is all
     ones: the value itself. What analyses finish with; numpy from here on."""
 
-    def __init__(self, tally: Tally, weights: np.ndarray) -> None:
+    def __init__(self, tally: Accumulator, weights: np.ndarray) -> None:
         self._tally = tally
         self.weights = weights
 
-    def under(self, weights: np.ndarray) -> "Totals":
+    def under(self, weights: np.ndarray) -> "ReplicateState":
         """The same tally seen through other weights `[n, shards]`."""
-        return Totals(self._tally, weights)
+        return ReplicateState(self._tally, weights)
 
     @property
     def finite(self) -> bool:

@@ -64,7 +64,7 @@ class Positions:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class Activations:
     """One stream's activations at one site and some positions."""
 
     values: Tensor
@@ -121,19 +121,19 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class ActivationPair:
     """The same readings of two streams, with where they are."""
 
     site: str
     item: str
     """`cumulative` (reference and twin), `local` (twin's block on the reference's input)."""
-    reference: Reading
-    twin: Reading
+    reference: Activations
+    twin: Activations
     positions: Positions
     threshold: Callable[[int], int]
     """A sample's size to the largest key that is in the sample of the whole corpus."""
-    forks: Mapping[str, Tensor] = field(default_factory=dict)
+    branches: Mapping[str, Tensor] = field(default_factory=dict)
     """What the analysis makes of forks with an edit, by `reference` or `twin` and the name of the
     edit."""
-    alone: Reading | None = None
+    alone: Activations | None = None
     """The same of the twin's block on the reference's input; None where that does not run."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bitlens.data.corpus import Corpus
-from bitlens.engine.accumulators import Tally, Totals
-from bitlens.engine.activations import Pair, Positions, Reading
-from bitlens.models.block_runner import Edit
-from bitlens.results.records import Metric, Outcome, Shown
+from bitlens.engine.accumulators import Accumulator, ReplicateState
+from bitlens.engine.activations import ActivationPair, Activations, Positions
+from bitlens.models.block_runner import Intervention
+from bitlens.results.records import DetailTable, Metric, MetricResult
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
@@ -45,10 +45,10 @@ class Sample:
         return rolled
 
 
-Findings = list[Outcome | Shown]
+Results = list[MetricResult | DetailTable]
 
 
-class Texts(Protocol):
+class CorpusReader(Protocol):
     """Tokens and documents as a reader knows them."""
 
     def token(self, number: int) -> str:
@@ -62,7 +62,7 @@ class Texts(Protocol):
 
 
 @dataclass(frozen=True)
-class Reader:
+class TokenizerFacts:
     """What an analysis with documents of its own must know of the model that will read them."""
 
     tokens: np.ndarray
@@ -75,12 +75,12 @@ class Reader:
 
 @dataclass(frozen=True)
 class Analysis(ABC):
-    """One question. Subclasses are frozen settings; the arithmetic is in `tally` and `finish`."""
+    """One question. Subclasses are frozen settings; the arithmetic is in `update` and `compute`."""
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
     sample: ClassVar[int] = 0
-    """Positions sampled at every site, for `finish` and for chance; 0: chance is known or found
+    """Positions sampled at every site, for `compute` and for chance; 0: chance is known or found
     by the analysis itself."""
     local: ClassVar[bool] = False
     """Whether it also wants each block of the twin on the reference's input."""
@@ -108,18 +108,18 @@ class Analysis(ABC):
         """How many of so many positions are sampled."""
         return self.sample
 
-    def documents(self, reader: Reader) -> tuple[Corpus, int] | None:
+    def documents(self, reader: TokenizerFacts) -> tuple[Corpus, int] | None:
         """Documents of its own and how many of them, the first, every replicate keeps; None: it
         reads the corpus."""
         return None
 
-    def edits(self, who: str) -> Mapping[str, Edit]:
+    def interventions(self, who: str) -> Mapping[str, Intervention]:
         """By name, what is to be put in place of something in forks of the `reference` or the
         `twin`, which are read beside them on the seeded subset of the documents."""
         return {}
 
-    def of_fork(self, reading: Reading, positions: Positions) -> Tensor:
-        """What `tally` needs of such a fork, a few numbers a position: the readings of all forks
+    def of_fork(self, reading: Activations, positions: Positions) -> Tensor:
+        """What `update` needs of such a fork, a few numbers a position: the readings of all forks
         at once would not fit."""
         raise NotImplementedError(f"{self.name} edits nothing")
 
@@ -128,13 +128,13 @@ class Analysis(ABC):
         """Where it looks."""
 
     @abstractmethod
-    def tally(self, pair: Pair) -> Tally:
+    def update(self, pair: ActivationPair) -> Accumulator:
         """What one batch adds. Batch size, order and padding must not change the sum."""
 
     @abstractmethod
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Every metric of a site from its complete tally and the sampled positions, in numpy."""
 
-    def conclude(self, sites: Mapping[str, Totals], texts: Texts) -> Findings:
+    def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
         """What can be said only when all sites are done."""
         return []

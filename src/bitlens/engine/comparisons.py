@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from bitlens.engine.analysis import Analysis
 from bitlens.engine.plan import CORPUS, SUBSET
-from bitlens.engine.sweep import REFERENCE, Stream
+from bitlens.engine.sweep import REFERENCE, ForwardRun
 from bitlens.models.sites import site
 
 CUMULATIVE, LOCAL = "cumulative", "local"
@@ -22,11 +22,11 @@ class Comparison:
     sites: tuple[str, ...]
     documents: str
     """Which set of documents: the corpus, its subset, or the analysis' own."""
-    forks: Mapping[str, Stream] = field(default_factory=dict)
+    branches: Mapping[str, ForwardRun] = field(default_factory=dict)
     """Forks with an edit that it reads besides, by whose they are and the name of the edit."""
     floor: bool = False
     """Whether it measures the compute floor: its stream runs on the subset only."""
-    alone: Mapping[str, Stream] = field(default_factory=dict)
+    alone: Mapping[str, ForwardRun] = field(default_factory=dict)
     """By site, the twin's block on the reference's input, where it is read besides."""
 
     @property
@@ -34,8 +34,8 @@ class Comparison:
         return REFERENCE, self.stream
 
     @property
-    def besides(self) -> tuple[Stream, ...]:
-        return (*self.forks.values(), *self.alone.values())
+    def besides(self) -> tuple[ForwardRun, ...]:
+        return (*self.branches.values(), *self.alone.values())
 
     @property
     def read(self) -> str:
@@ -60,47 +60,49 @@ def comparisons(
         for twin in floors if analysis.outputs else ():
             found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, SUBSET, floor=True))
         for twin in twins:
-            forks = edited(analysis, twin)
-            read = SUBSET if forks else documents
+            branches = with_interventions(analysis, twin)
+            read = SUBSET if branches else documents
             blocks = [name for name in names if "." in name] if analysis.beside_local else []
             alone = {name: local(twin, site(name).depth) for name in blocks}
-            whole = Comparison(analysis, twin, CUMULATIVE, twin, names, read, forks, alone=alone)
+            whole = Comparison(analysis, twin, CUMULATIVE, twin, names, read, branches, alone=alone)
             found.append(whole)
             depths = sorted({site(name).depth for name in names}) if analysis.local else []
             for depth in depths:
                 here = tuple(name for name in names if site(name).depth == depth)
-                fork = local(twin, depth)
-                found.append(Comparison(analysis, twin, LOCAL, fork.name, here, SUBSET))
+                branch = local(twin, depth)
+                found.append(Comparison(analysis, twin, LOCAL, branch.name, here, SUBSET))
     return found
 
 
-def local(twin: str, depth: int) -> Stream:
+def local(twin: str, depth: int) -> ForwardRun:
     """One block of a twin on the reference's input."""
     name = f"{twin} block {depth} on the reference"
-    return Stream(name, twin, REFERENCE, depth, depth + 1, subset=True)
+    return ForwardRun(name, twin, REFERENCE, depth, depth + 1, subset=True)
 
 
-def edited(analysis: Analysis, twin: str) -> dict[str, Stream]:
+def with_interventions(analysis: Analysis, twin: str) -> dict[str, ForwardRun]:
     """Forks of the reference and of a twin with the edits that an analysis wants to see."""
     found = {}
     for who, base in (("reference", REFERENCE), ("twin", twin)):
-        for name, edit in analysis.edits(who).items():
-            fork = f"{base} with {name}"
-            found[f"{who} {name}"] = Stream(fork, base, base, edit.start, subset=True, edit=edit)
+        for name, intervention in analysis.interventions(who).items():
+            branch = f"{base} with {name}"
+            found[f"{who} {name}"] = ForwardRun(
+                branch, base, base, intervention.start, subset=True, intervention=intervention
+            )
     return found
 
 
-def streams(wanted: Sequence[Comparison]) -> list[Stream]:
+def streams(wanted: Sequence[Comparison]) -> list[ForwardRun]:
     """The reference, every twin, a fork a block where local errors are asked for, and the forks
     with an edit."""
-    found = {REFERENCE: Stream(REFERENCE, REFERENCE)}
+    found = {REFERENCE: ForwardRun(REFERENCE, REFERENCE)}
     for comparison in wanted:
         if comparison.item == LOCAL:
-            fork = local(comparison.twin, site(comparison.sites[0]).depth)
-            found.setdefault(fork.name, fork)
+            branch = local(comparison.twin, site(comparison.sites[0]).depth)
+            found.setdefault(branch.name, branch)
         else:
-            own = Stream(comparison.twin, comparison.twin, subset=comparison.floor)
+            own = ForwardRun(comparison.twin, comparison.twin, subset=comparison.floor)
             found.setdefault(comparison.twin, own)
-            for fork in comparison.besides:
-                found.setdefault(fork.name, fork)
+            for branch in comparison.besides:
+                found.setdefault(branch.name, branch)
     return list(found.values())

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.engine.accumulators import Tally, Totals
-from bitlens.engine.activations import EVERYTHING, Pair, Positions, Reading
-from bitlens.engine.analysis import Analysis, Findings, Sample, Texts
+from bitlens.engine.accumulators import Accumulator, ReplicateState
+from bitlens.engine.activations import EVERYTHING, ActivationPair, Activations, Positions
+from bitlens.engine.analysis import Analysis, CorpusReader, Results, Sample
 from bitlens.engine.comparisons import Comparison, streams
 from bitlens.engine.plan import SUBSET, DocumentSet, Plan, TokenBatch
-from bitlens.engine.resume import Carry, Key
-from bitlens.engine.samples import Sampled, positions_of, rows_of, sample_rows
-from bitlens.engine.sweep import REFERENCE, Step, Sweep, Wish
+from bitlens.engine.resume import Key, SweepCheckpoint
+from bitlens.engine.samples import SampledActivations, positions_of, rows_of, sample_rows
+from bitlens.engine.sweep import REFERENCE, ReadRequest, Step, Sweep
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.engine.wave_size import Pace
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
-from bitlens.results.records import Metric, Outcome, Shown, Value, overflow
+from bitlens.results.records import DetailTable, Metric, MetricResult, Value, overflow
 
 LENS = "through the lens"
 """The item under which sampled positions wait for the unembedding."""
@@ -41,7 +41,7 @@ class Measured:
 
     comparison: Comparison
     values: list[Value]
-    shown: list[Shown]
+    shown: list[DetailTable]
 
 
 class Measurement:
@@ -55,7 +55,7 @@ class Measurement:
         plan: Plan,
         hidden_bytes: int,
         partial: Path,
-        texts: Texts,
+        texts: CorpusReader,
         progress: Callable[[int], None] = lambda tokens: None,
         pace: Pace | None = None,
     ) -> None:
@@ -67,7 +67,7 @@ class Measurement:
         """What bounds waves besides memory; None: nothing."""
         read = {c.read for c in wanted}
         batches = [b for b in plan.batches if b.documents in read]
-        self._carry = Carry(partial, batches)
+        self._carry = SweepCheckpoint(partial, batches)
         self.sweep = Sweep(
             layout,
             {REFERENCE: Reference(layout), **twins},
@@ -80,9 +80,9 @@ class Measurement:
         self.sweep.overflowed |= self._carry.overflowed
         self.damage = self._carry.damage
         """What a stopped run left and could not be used; empty where nothing is wrong."""
-        self._totals: dict[Key, Totals] = {}
-        """Of comparisons that conclude from all their sites."""
-        self._paths: dict[Key, Sampled] = {}
+        self._totals: dict[Key, ReplicateState] = {}
+        """Of comparisons that compute_overall from all their sites."""
+        self._paths: dict[Key, SampledActivations] = {}
         """Sampled positions at every site that a lens looks at, until the deepest is done."""
 
     def values(self) -> Iterator[Measured]:
@@ -95,7 +95,7 @@ class Measurement:
             last = swept == len(self.sweep.batches)
             depth = -2
             passed = {depth}
-            tallies: dict[Key, Tally] = {}
+            tallies: dict[Key, Accumulator] = {}
             for step in self.sweep.run(wave):
                 if step.depth != depth:
                     yield from self._complete(depth, tallies, last)
@@ -116,23 +116,25 @@ class Measurement:
                     self.pace.took(tokens, time.monotonic() - began)
         yield from self._conclude()
 
-    def _complete(self, depth: int, tallies: dict[Key, Tally], last: bool) -> Iterator[Measured]:
+    def _complete(
+        self, depth: int, tallies: dict[Key, Accumulator], last: bool
+    ) -> Iterator[Measured]:
         if not last:
             self._carry.save(depth, tallies)
             return
         for key in [key for key in tallies if key[2] == LENS]:
-            self._paths[key] = Sampled(tallies.pop(key))
+            self._paths[key] = SampledActivations(tallies.pop(key))
         by_key = {(c.analysis.name, c.twin, c.item, s): c for c in self.wanted for s in c.sites}
         # Site by site, so that only one site's samples are worked on at a time, and in the order
         # of what is wanted: tallies from a file come in another.
         for name in dict.fromkeys(key[3] for key in by_key if key in tallies):
             here = [key for key in tallies if key[3] == name and key not in by_key]
-            samples = {key: Sampled(tallies.pop(key)) for key in here}
+            samples = {key: SampledActivations(tallies.pop(key)) for key in here}
             for key in [key for key in by_key if key[3] == name and key in tallies]:
                 comparison = by_key[key]
                 pair = [samples.get(_sample_key(comparison, s, name)) for s in comparison.streams]
                 totals = tallies.pop(key).totals(self._documents(comparison).weights)
-                if type(comparison.analysis).conclude is not Analysis.conclude:
+                if type(comparison.analysis).compute_overall is not Analysis.compute_overall:
                     self._totals[key] = totals
                 yield self._finish(comparison, name, totals, *pair)
 
@@ -145,20 +147,20 @@ class Measurement:
             mine = {s: self._totals.pop((name, twin, item, s), None) for s in comparison.sites}
             kept = {s: totals for s, totals in mine.items() if totals is not None}
             if kept and all(totals.finite for totals in kept.values()):
-                found = comparison.analysis.conclude(kept, self.texts)
+                found = comparison.analysis.compute_overall(kept, self.texts)
                 yield self._measured(comparison, "", found, {})
 
-    def _tally(self, step: Step, tallies: dict[Key, Tally]) -> None:
+    def _tally(self, step: Step, tallies: dict[Key, Accumulator]) -> None:
         """Every pair of this step into its tally. Readings are flattened once a stream."""
-        flat: dict[tuple[str, str], Reading] = step.shared.setdefault("flat", {})
+        flat: dict[tuple[str, str], Activations] = step.shared.setdefault("flat", {})
         sampled: set[Key] = step.shared.setdefault("sampled", set())
 
-        def reading(stream: str, name: str) -> Reading:
+        def reading(stream: str, name: str) -> Activations:
             if (stream, name) not in flat:
                 flat[(stream, name)] = _flatten(step, stream, name)
             return flat[(stream, name)]
 
-        for stream in step.readings:
+        for stream in step.activations:
             for comparison in self.wanted:
                 if comparison.stream == stream and _reads(comparison, step.batch):
                     if comparison.analysis.lens:
@@ -173,8 +175,8 @@ class Measurement:
         self,
         step: Step,
         comparison: Comparison,
-        reading: Callable[[str, str], Reading],
-        tallies: dict[Key, Tally],
+        reading: Callable[[str, str], Activations],
+        tallies: dict[Key, Accumulator],
         sampled: set[Key],
     ) -> None:
         positions = self.plan.positions_of(step.batch, step.index, comparison.documents)
@@ -182,7 +184,7 @@ class Measurement:
             return
         documents = self._documents(comparison)
         for name in comparison.sites:
-            if name not in step.readings[comparison.stream]:
+            if name not in step.activations[comparison.stream]:
                 continue
 
             alone = comparison.alone[name].name if name in comparison.alone else ""
@@ -190,22 +192,22 @@ class Measurement:
             def threshold(size: int, predicting: bool = name == "logits") -> int:
                 return documents.threshold(predicting, size)
 
-            forks = {
-                who: self._of_fork(step, comparison, fork.name, name, positions)
-                for who, fork in comparison.forks.items()
+            branches = {
+                who: self._of_fork(step, comparison, branch.name, name, positions)
+                for who, branch in comparison.branches.items()
             }
-            pair = Pair(
+            pair = ActivationPair(
                 name,
                 comparison.item,
                 reading(REFERENCE, name),
                 reading(comparison.stream, name),
                 positions,
                 threshold,
-                forks,
-                reading(alone, name) if name in step.readings.get(alone, ()) else None,
+                branches,
+                reading(alone, name) if name in step.activations.get(alone, ()) else None,
             )
             key = (comparison.analysis.name, comparison.twin, comparison.item, name)
-            tallies.setdefault(key, Tally()).add(comparison.analysis.tally(pair))
+            tallies.setdefault(key, Accumulator()).add(comparison.analysis.update(pair))
             for stream in comparison.streams if comparison.analysis.sample else ():
                 sample = _sample_key(comparison, stream, name)
                 if sample not in sampled:
@@ -214,20 +216,22 @@ class Measurement:
                     # model.
                     of = reading(stream, "final" if name == "logits" else name)
                     rows = sample_rows(pair, of, comparison.analysis.sample)
-                    tallies.setdefault(sample, Tally()).add(Tally(rows={"sample": [rows]}))
+                    tallies.setdefault(sample, Accumulator()).add(
+                        Accumulator(rows={"sample": [rows]})
+                    )
 
     def _of_fork(
-        self, step: Step, comparison: Comparison, fork: str, name: str, positions: Positions
+        self, step: Step, comparison: Comparison, branch: str, name: str, positions: Positions
     ) -> Tensor:
         """What an analysis makes of a fork: once for all twins, and its reading is let go."""
         made: dict[Key, Tensor] = step.shared.setdefault("forks", {})
-        key = (comparison.analysis.name, fork, comparison.documents, name)
+        key = (comparison.analysis.name, branch, comparison.documents, name)
         if key not in made:
-            made[key] = comparison.analysis.of_fork(_flatten(step, fork, name), positions)
+            made[key] = comparison.analysis.of_fork(_flatten(step, branch, name), positions)
         return made[key]
 
     def _sample_path(
-        self, step: Step, comparison: Comparison, tallies: dict[Key, Tally], sampled: set[Key]
+        self, step: Step, comparison: Comparison, tallies: dict[Key, Accumulator], sampled: set[Key]
     ) -> None:
         """The states of a lens' sample, which wait for the unembedding until all are there."""
         documents = self._documents(comparison)
@@ -237,12 +241,12 @@ class Measurement:
         for stream in comparison.streams:
             for name in comparison.sites:
                 key = _path_key(stream, comparison, name)
-                if name in step.readings[stream] and key not in sampled:
+                if name in step.activations[stream] and key not in sampled:
                     sampled.add(key)
-                    states = step.readings[stream][name].flatten(0, 1)[chosen]
+                    states = step.activations[stream][name].flatten(0, 1)[chosen]
                     at = self.plan.positions_of(step.batch, chosen, comparison.documents)
-                    rows = Tally(rows={"sample": [rows_of(at, states)]})
-                    tallies.setdefault(key, Tally()).add(rows)
+                    rows = Accumulator(rows={"sample": [rows_of(at, states)]})
+                    tallies.setdefault(key, Accumulator()).add(rows)
 
     def _documents(self, comparison: Comparison) -> DocumentSet:
         return self.plan.sets[comparison.documents]
@@ -251,39 +255,39 @@ class Measurement:
         self,
         comparison: Comparison,
         name: str,
-        totals: Totals,
-        reference: Sampled | None,
-        twin: Sampled | None,
+        totals: ReplicateState,
+        reference: SampledActivations | None,
+        twin: SampledActivations | None,
     ) -> Measured:
         if not totals.finite:
             return self._broken(comparison, name, totals)
         if reference is None or twin is None:
-            found = comparison.analysis.finish(totals, _NOTHING, _NOTHING)
+            found = comparison.analysis.compute(totals, _NOTHING, _NOTHING)
             return self._measured(comparison, name, found, {})
-        found = comparison.analysis.finish(totals, reference.sample, twin.sample)
+        found = comparison.analysis.compute(totals, reference.sample, twin.sample)
         by_chance = self._by_chance(comparison, name, reference, twin)
         return self._measured(comparison, name, found, by_chance, len(reference.rows.key))
 
-    def _broken(self, comparison: Comparison, name: str, totals: Totals) -> Measured:
+    def _broken(self, comparison: Comparison, name: str, totals: ReplicateState) -> Measured:
         """Of a twin that overflows: what is the reference's own, and why the rest is not there."""
         reason = overflow(self.sweep.overflowed.get(comparison.stream, name))
         with np.errstate(all="ignore"):
-            found = comparison.analysis.finish(totals, _NOTHING, _NOTHING)
-        kept: Findings = [
+            found = comparison.analysis.compute(totals, _NOTHING, _NOTHING)
+        kept: Results = [
             one if _of_the_reference(one) else replace(one, values=None, chance=None, reason=reason)
             for one in found
-            if isinstance(one, Outcome)
+            if isinstance(one, MetricResult)
         ]
-        told = {one.metric for one in kept if isinstance(one, Outcome)}
+        told = {one.metric for one in kept if isinstance(one, MetricResult)}
         names = [m.name for m in comparison.analysis.metrics if m.name not in told]
-        kept += [Outcome(metric, None, reason=reason) for metric in names]
+        kept += [MetricResult(metric, None, reason=reason) for metric in names]
         return self._measured(comparison, name, kept, {})
 
     def _measured(
         self,
         comparison: Comparison,
         name: str,
-        found: Findings,
+        found: Results,
         by_chance: Mapping[tuple[str, str, str], float],
         sampled: int = 0,
     ) -> Measured:
@@ -293,7 +297,7 @@ class Measurement:
         told -= comparison.analysis.unpaired
         values, shown = [], []
         for one in found:
-            if isinstance(one, Shown):
+            if isinstance(one, DetailTable):
                 shown.append(one)
                 continue
             place = (one.metric, one.site, one.item)
@@ -304,7 +308,11 @@ class Measurement:
 
     @torch.no_grad()
     def _by_chance(
-        self, comparison: Comparison, name: str, reference: Sampled, twin: Sampled
+        self,
+        comparison: Comparison,
+        name: str,
+        reference: SampledActivations,
+        twin: SampledActivations,
     ) -> dict[tuple[str, str, str], float]:
         """What every metric is when the twin is looked at in another position than the
         reference: the same analysis on mismatched rows of the sample."""
@@ -312,21 +320,27 @@ class Measurement:
         if len(rows.key) < 2:
             return {}
         analysis, shards = comparison.analysis, self._documents(comparison).shards
-        tally = Tally()
+        tally = Accumulator()
         for part in self._mismatched(comparison, name, reference, twin):
             span, of_reference, of_twin = part
             at = positions_of(rows, span, shards)
-            pair = Pair(name, comparison.item, of_reference, of_twin, at, lambda size: EVERYTHING)
-            tally.add(analysis.tally(pair))
+            pair = ActivationPair(
+                name, comparison.item, of_reference, of_twin, at, lambda size: EVERYTHING
+            )
+            tally.add(analysis.update(pair))
             # Before the next logits are computed.
             del part, of_reference, of_twin, pair
         totals = tally.totals(np.ones((1, shards)))
-        found = analysis.finish(totals, reference.sample, twin.sample.mismatched())
+        found = analysis.compute(totals, reference.sample, twin.sample.mismatched())
         return _first_values(found)
 
     def _mismatched(
-        self, comparison: Comparison, name: str, reference: Sampled, twin: Sampled
-    ) -> Iterator[tuple[slice, Reading, Reading]]:
+        self,
+        comparison: Comparison,
+        name: str,
+        reference: SampledActivations,
+        twin: SampledActivations,
+    ) -> Iterator[tuple[slice, Activations, Activations]]:
         if name == "logits":
             mismatched = twin.states.roll(1, dims=0)
             for begin in range(0, len(mismatched), self.sweep.chunk):
@@ -343,9 +357,9 @@ class Measurement:
             partner[order] = order.roll(1)
             index = torch.arange(len(order), device=order.device)
             whole = [v.unsqueeze(2) for v in (reference.states, twin.states[partner])]
-            yield slice(None), Reading(whole[0], index), Reading(whole[1], index)
+            yield slice(None), Activations(whole[0], index), Activations(whole[1], index)
         else:
-            yield slice(None), reference.reading, Reading(twin.reading.values.roll(1, dims=0))
+            yield slice(None), reference.reading, Activations(twin.reading.values.roll(1, dims=0))
 
     @torch.no_grad()
     def _through_lens(self, wanted: Sequence[Comparison]) -> Iterator[Measured]:
@@ -363,7 +377,7 @@ class Measurement:
             return
         analysis, documents = wanted[0].analysis, self._documents(wanted[0])
         rows = paths[REFERENCE][0].rows
-        tallies = {c.stream: (Tally(), Tally()) for c in wanted}
+        tallies = {c.stream: (Accumulator(), Accumulator()) for c in wanted}
         # Every position beside the one before it in the sample, the first beside the last.
         end = slice(len(rows.key) - 1, None)
         last = {c.stream: self._path_logits(c.stream, paths[c.stream], end).values for c in wanted}
@@ -375,11 +389,11 @@ class Measurement:
             for c in wanted:
                 twin = self._path_logits(c.stream, paths[c.stream], span)
                 matched, mismatched = tallies[c.stream]
-                pair = Pair("resid", c.item, reference, twin, at, lambda size: EVERYTHING)
-                matched.add(analysis.tally(pair))
+                pair = ActivationPair("resid", c.item, reference, twin, at, lambda size: EVERYTHING)
+                matched.add(analysis.update(pair))
                 if begin < LENS_CHANCE and len(rows.key) > 1:
-                    other = Reading(torch.cat([last[c.stream], twin.values[:-1]]))
-                    mismatched.add(analysis.tally(replace(pair, twin=other)))
+                    other = Activations(torch.cat([last[c.stream], twin.values[:-1]]))
+                    mismatched.add(analysis.update(replace(pair, twin=other)))
                     del other
                 # A copy: a view would hold on to all of them. And these go before the next come.
                 last[c.stream] = twin.values[-1:].clone()
@@ -391,28 +405,30 @@ class Measurement:
             if not totals.finite:
                 yield self._broken(c, "resid", totals)
                 continue
-            found = analysis.finish(totals, _NOTHING, _NOTHING)
-            found = [*found, *analysis.conclude({"resid": totals}, self.texts)]
+            found = analysis.compute(totals, _NOTHING, _NOTHING)
+            found = [*found, *analysis.compute_overall({"resid": totals}, self.texts)]
             by_chance = {}
             if mismatched.sums:
                 other_totals = mismatched.totals(np.ones((1, documents.shards)))
-                by_chance = _first_values(analysis.finish(other_totals, _NOTHING, _NOTHING))
+                by_chance = _first_values(analysis.compute(other_totals, _NOTHING, _NOTHING))
             yield self._measured(c, "resid", found, by_chance, len(rows.key))
 
-    def _path_logits(self, stream: str, path: list[Sampled], span: slice) -> Reading:
+    def _path_logits(self, stream: str, path: list[SampledActivations], span: slice) -> Activations:
         """`[n, sites, vocabulary]`."""
         states = torch.stack([at.states[span] for at in path], dim=1)
         logits = self.sweep.logits(self.sweep.stream(stream), states.flatten(0, 1))
-        return Reading(logits.unflatten(0, states.shape[:2]))
+        return Activations(logits.unflatten(0, states.shape[:2]))
 
-    def _logits(self, stream: str, states: Tensor) -> Reading:
-        return Reading(self.sweep.logits(self.sweep.stream(stream), states))
+    def _logits(self, stream: str, states: Tensor) -> Activations:
+        return Activations(self.sweep.logits(self.sweep.stream(stream), states))
 
 
-def _wishes(comparison: Comparison) -> list[Wish]:
+def _wishes(comparison: Comparison) -> list[ReadRequest]:
     sites = frozenset(comparison.sites)
-    forks = [fork.name for fork in comparison.besides]
-    return [Wish(stream, sites, comparison.read) for stream in (*comparison.streams, *forks)]
+    branches = [branch.name for branch in comparison.besides]
+    return [
+        ReadRequest(stream, sites, comparison.read) for stream in (*comparison.streams, *branches)
+    ]
 
 
 def _reads(comparison: Comparison, batch: TokenBatch) -> bool:
@@ -421,14 +437,14 @@ def _reads(comparison: Comparison, batch: TokenBatch) -> bool:
     return comparison.read == batch.documents and (batch.subset or not subset)
 
 
-def _flatten(step: Step, stream: str, name: str) -> Reading:
-    values = step.readings[stream][name]
+def _flatten(step: Step, stream: str, name: str) -> Activations:
+    values = step.activations[stream][name]
     if name not in ("logits", "final"):
         if site(name).kind == "pattern":
-            return Reading(values.float(), step.index)
+            return Activations(values.float(), step.index)
         values = values.flatten(0, 1)[step.index.to(values.device)]
     # Final states go back through the unembedding, in their own dtype.
-    return Reading(values if name == "final" else values.float())
+    return Activations(values if name == "final" else values.float())
 
 
 def _sample_key(comparison: Comparison, stream: str, name: str) -> Key:
@@ -450,21 +466,23 @@ def _has_chance(metric: Metric, sampled: int) -> bool:
     return metric.quantile is None or min(metric.quantile, 1 - metric.quantile) * sampled >= 1
 
 
-def _of_the_reference(one: Outcome) -> bool:
+def _of_the_reference(one: MetricResult) -> bool:
     """Whether a number is of the reference alone, and exists."""
     own = one.item == REFERENCE or one.item.endswith(f", {REFERENCE}")
     return own and one.values is not None and bool(np.all(np.isfinite(one.values)))
 
 
-def _first_values(found: Findings) -> dict[tuple[str, str, str], float]:
+def _first_values(found: Results) -> dict[tuple[str, str, str], float]:
     return {
         (o.metric, o.site, o.item): float(o.values[0])
         for o in found
-        if isinstance(o, Outcome) and o.values is not None and np.isfinite(o.values[0])
+        if isinstance(o, MetricResult) and o.values is not None and np.isfinite(o.values[0])
     }
 
 
-def _value(outcome: Outcome, name: str, item: str, chance: float | None, documents: int) -> Value:
+def _value(
+    outcome: MetricResult, name: str, item: str, chance: float | None, documents: int
+) -> Value:
     values, reason = outcome.values, outcome.reason
     if values is not None and not np.all(np.isfinite(values)):
         values, reason = None, "not finite for every replicate"

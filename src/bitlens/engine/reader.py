@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitlens.engine.plan import CORPUS, TokenBatch
-from bitlens.engine.sweep import Stream, Sweep, Wish
+from bitlens.engine.sweep import ForwardRun, ReadRequest, Sweep
 from bitlens.engine.swept_model import SweptModel
 from bitlens.errors import BitlensError, failed
 from bitlens.models.layout import Layout
@@ -20,7 +20,7 @@ CHUNK = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class ActivationReader:
     """Where activations are read, and of whom."""
 
     layout: Layout
@@ -48,8 +48,8 @@ class Reading:
             sweep = Sweep(
                 self.layout,
                 self.twins,
-                [Stream(name, name, stop=stop) for name in self.twins],
-                [Wish(name, frozenset([self.place]), CORPUS) for name in self.twins],
+                [ForwardRun(name, name, stop=stop) for name in self.twins],
+                [ReadRequest(name, frozenset([self.place]), CORPUS) for name in self.twins],
                 batches,
                 self.hidden_bytes,
                 bar.update,
@@ -58,7 +58,7 @@ class Reading:
             for wave in sweep.waves:
                 for step in sweep.run(wave):
                     _refuse_failed(sweep)
-                    for name, read in step.readings.items():
+                    for name, read in step.activations.items():
                         if self.place in read and name not in step.again:
                             values = read[self.place].flatten(0, 1)[step.index]
                             found[name][done[name] : done[name] + len(values)] = values
@@ -72,7 +72,7 @@ class Reading:
 class Streamed:
     """Activations of more positions than fit, read anew on every pass."""
 
-    reading: Reading
+    reading: ActivationReader
     parts: Sequence[Sequence[TokenBatch]]
 
     @property

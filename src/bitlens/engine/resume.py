@@ -10,7 +10,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from bitlens.engine.accumulators import Tally
+from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.plan import TokenBatch
 from bitlens.errors import BitlensError
 from bitlens.results.files.reading import open_regular, read_json
@@ -22,7 +22,7 @@ Key = tuple[str, str, str, str]
 STATE = "waves.json"
 
 
-class Carry:
+class SweepCheckpoint:
     """Tallies between waves, a file a depth, and how many batches they hold.
 
     A wave writes beside what the wave before it left; only when it is complete does it count. The
@@ -95,7 +95,7 @@ class Carry:
     def _name(self, depth: int, generation: int) -> str:
         return f"{generation}-{depth + 1}.safetensors"
 
-    def load(self, depth: int) -> dict[Key, Tally]:
+    def load(self, depth: int) -> dict[Key, Accumulator]:
         name = self._name(depth, self._generation)
         if name not in self._files:
             return {}
@@ -103,7 +103,7 @@ class Carry:
         for place, tensor in self._tensors(name).items():
             *key, rest = place.split("\x1f")
             parts.setdefault((key[0], key[1], key[2], key[3]), {})[rest] = tensor
-        return {key: Tally.from_tensors(tensors) for key, tensors in parts.items()}
+        return {key: Accumulator.from_tensors(tensors) for key, tensors in parts.items()}
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
         path = self._folder / name
@@ -120,7 +120,7 @@ class Carry:
             "the same command again: it computes them anew.",
         )
 
-    def save(self, depth: int, tallies: Mapping[Key, Tally]) -> None:
+    def save(self, depth: int, tallies: Mapping[Key, Accumulator]) -> None:
         if not tallies:
             return
         content = safetensors.torch.save(

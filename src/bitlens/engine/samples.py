@@ -5,12 +5,12 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from bitlens.engine.accumulators import Rows, Tally
-from bitlens.engine.activations import Pair, Positions, Reading
+from bitlens.engine.accumulators import Accumulator, SampledRows
+from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.analysis import Sample
 
 
-def sample_rows(pair: Pair, reading: Reading, size: int) -> Rows:
+def sample_rows(pair: ActivationPair, reading: Activations, size: int) -> SampledRows:
     """Which of a batch's positions are in the sample, and what was read there."""
     chosen = torch.nonzero(pair.positions.key <= pair.threshold(size)).flatten()
     if reading.index is None:
@@ -25,22 +25,22 @@ def sample_rows(pair: Pair, reading: Reading, size: int) -> Rows:
 _PLACE = [f.name for f in fields(Positions) if f.name not in ("shard", "shards", "key")]
 
 
-def rows_of(at: Positions, states: Tensor, chosen: Tensor | slice = slice(None)) -> Rows:
+def rows_of(at: Positions, states: Tensor, chosen: Tensor | slice = slice(None)) -> SampledRows:
     places = {name: getattr(at, name)[chosen] for name in _PLACE}
-    return Rows(at.key[chosen], at.shard[chosen], {"states": states, **places})
+    return SampledRows(at.key[chosen], at.shard[chosen], {"states": states, **places})
 
 
-def positions_of(rows: Rows, span: slice | Tensor, shards: int) -> Positions:
+def positions_of(rows: SampledRows, span: slice | Tensor, shards: int) -> Positions:
     """Sampled rows as positions again."""
     places = {name: rows.values[name][span] for name in _PLACE}
     return Positions(shard=rows.shard[span], shards=shards, key=rows.key[span], **places)
 
 
-class Sampled:
+class SampledActivations:
     """The sampled positions of one stream at one site, complete."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Accumulator) -> None:
         self.rows = tally.sample("sample")
         self.states = self.rows.values["states"]
-        self.reading = Reading(self.states.float())
+        self.reading = Activations(self.states.float())
         self.sample = Sample(self.reading.values.cpu().numpy(), self.rows.shard.cpu().numpy())

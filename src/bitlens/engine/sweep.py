@@ -17,7 +17,7 @@ from bitlens.engine.memory import return_memory
 from bitlens.engine.plan import TokenBatch
 from bitlens.engine.swept_model import SweptModel
 from bitlens.errors import BitlensError
-from bitlens.models.block_runner import Block, Edit
+from bitlens.models.block_runner import Block, Intervention
 from bitlens.models.layout import Layout
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
@@ -29,7 +29,7 @@ Hidden = dict[tuple[str, int], Tensor]
 
 
 @dataclass(frozen=True)
-class Stream:
+class ForwardRun:
     """Hidden states on their way through depth and the weights each block is to use."""
 
     name: str
@@ -43,17 +43,17 @@ class Stream:
     """The block before which it ends; None: it goes on to the logits."""
     own: range | None = None
     """The blocks it takes from its source; None: all it runs."""
-    otherwise: str = REFERENCE
+    base_model: str = REFERENCE
     """Where the other blocks come from."""
     subset: bool = False
     """True: runs on the seeded subset of the documents only."""
-    edit: Edit | None = None
+    intervention: Intervention | None = None
     """What is put in place of something, at the positions that count: the others, BOS and padding
     among them, are left alone. Of what attention or MLP adds in the first block it runs; of the
     residual stream, in its parent's states before that block (or before the unembedding)."""
 
     def weights_at(self, depth: int) -> str:
-        return self.source if self.own is None or depth in self.own else self.otherwise
+        return self.source if self.own is None or depth in self.own else self.base_model
 
     def runs(self, depth: int) -> bool:
         return self.start <= depth and (self.stop is None or depth < self.stop)
@@ -66,7 +66,7 @@ class Step:
     batch: TokenBatch
     depth: int
     """-1 for the embedding, the number of blocks for logits."""
-    readings: Mapping[str, Mapping[str, Tensor]]
+    activations: Mapping[str, Mapping[str, Tensor]]
     """By stream and site: `[rows, positions, ...]`; logits `[n, vocabulary]`, computed each time
     they are asked for, because those of all streams at once would not fit."""
     index: Tensor
@@ -79,7 +79,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReadRequest:
     """Which sites are wanted of which stream."""
 
     stream: str
@@ -100,8 +100,8 @@ class Sweep:
         self,
         layout: Layout,
         twins: Mapping[str, SweptModel],
-        streams: Sequence[Stream],
-        wishes: Sequence[Wish],
+        streams: Sequence[ForwardRun],
+        wishes: Sequence[ReadRequest],
         batches: Sequence[TokenBatch],
         hidden_bytes: int,
         progress: Callable[[int], None] = lambda tokens: None,
@@ -122,13 +122,13 @@ class Sweep:
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
         self._room = hidden_bytes
 
-    def _twins_of(self, stream: Stream) -> frozenset[str]:
+    def _twins_of(self, stream: ForwardRun) -> frozenset[str]:
         """The twins without which a stream cannot run: its own and its parent's."""
-        own = {stream.source} if stream.own is None else {stream.source, stream.otherwise}
+        own = {stream.source} if stream.own is None else {stream.source, stream.base_model}
         inherited = self._twins_of(self.stream(stream.parent)) if stream.parent else ()
         return frozenset(own).union(inherited)
 
-    def _lost(self, stream: Stream) -> bool:
+    def _lost(self, stream: ForwardRun) -> bool:
         return not self._needs[stream.name].isdisjoint(self.failed)
 
     @property
@@ -218,35 +218,43 @@ class Sweep:
         after another's, because what is read of all at once would not fit."""
         outputs: dict[str, Tensor] = {}
 
-        def read(streams: Sequence[Stream]) -> dict[str, dict[str, Tensor]]:
-            readings: dict[str, dict[str, Tensor]] = {}
+        def read(streams: Sequence[ForwardRun]) -> dict[str, dict[str, Tensor]]:
+            activations: dict[str, dict[str, Tensor]] = {}
             for stream in streams:
                 source = stream.weights_at(depth)
                 states = self._before(stream, depth, batch, hidden)
                 call = calls[(self.twins[source].entry_key, batch.number)][depth]
                 sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
-                edits = {}
-                if stream.edit is not None and stream.start == depth and not stream.edit.between:
-                    edits = {site(stream.edit.site).kind: partial(stream.edit.at, batch.index)}
-                found, output = blocks[source](states, call, sites, batch.mask, edits)
+                interventions = {}
+                if (
+                    stream.intervention is not None
+                    and stream.start == depth
+                    and not stream.intervention.between
+                ):
+                    interventions = {
+                        site(stream.intervention.site).kind: partial(
+                            stream.intervention.at, batch.index
+                        )
+                    }
+                found, output = blocks[source](states, call, sites, batch.mask, interventions)
                 self._look_for_overflow(stream.name, output, depth, batch)
                 outputs[stream.name] = output
                 # Blocks may live on several devices; what is read of them comes together on one.
-                readings[stream.name] = {s: v.to(batch.tokens.device) for s, v in found.items()}
-            self.progress(batch.tokens.numel() * len(readings))
-            return readings
+                activations[stream.name] = {s: v.to(batch.tokens.device) for s, v in found.items()}
+            self.progress(batch.tokens.numel() * len(activations))
+            return activations
 
         active = self._active(depth, batch)
-        by_source: dict[str, list[Stream]] = {}
+        by_source: dict[str, list[ForwardRun]] = {}
         for stream in active:
             by_source.setdefault(stream.source, []).append(stream)
         reference = read(by_source.pop(REFERENCE, []))
         again: frozenset[str] = frozenset()
         shared: dict[str, Any] = {}
         for streams in by_source.values() or [[]]:
-            readings = reference | read(streams)
-            yield Step(batch, depth, readings, batch.index, again, shared)
-            del readings
+            activations = reference | read(streams)
+            yield Step(batch, depth, activations, batch.index, again, shared)
+            del activations
             again = frozenset(reference)
         # Only now: a fork reads its parent's states from before this block.
         for stream in active:
@@ -255,14 +263,14 @@ class Sweep:
             else:
                 hidden.pop((stream.name, batch.number), None)
 
-    def _before(self, stream: Stream, depth: int, batch: TokenBatch, hidden: Hidden) -> Tensor:
+    def _before(self, stream: ForwardRun, depth: int, batch: TokenBatch, hidden: Hidden) -> Tensor:
         """A stream's states before a block, or before the unembedding."""
         if stream.parent is None or stream.start != depth:
             return hidden[(stream.name, batch.number)]
         states = hidden[(stream.parent, batch.number)]
-        if stream.edit is None or not stream.edit.between:
+        if stream.intervention is None or not stream.intervention.between:
             return states
-        return stream.edit.at(batch.index, states)
+        return stream.intervention.at(batch.index, states)
 
     def _look_for_overflow(self, name: str, states: Tensor, depth: int, batch: TokenBatch) -> None:
         """Is a stream still finite? A twin's numbers then have a reason instead of a value;
@@ -273,14 +281,14 @@ class Sweep:
             raise _not_finite(states, depth, batch)
         self.overflowed.setdefault(name, f"resid.{depth}")
 
-    def _on(self, batch: TokenBatch) -> list[Stream]:
+    def _on(self, batch: TokenBatch) -> list[ForwardRun]:
         """The streams that run on a batch and have lost no twin they need."""
         return [s for s in self.streams if (batch.subset or not s.subset) and not self._lost(s)]
 
-    def _sites(self, stream: Stream, batch: TokenBatch) -> set[str]:
+    def _sites(self, stream: ForwardRun, batch: TokenBatch) -> set[str]:
         return self._wanted.get((stream.name, batch.documents), set())
 
-    def _active(self, depth: int, batch: TokenBatch) -> list[Stream]:
+    def _active(self, depth: int, batch: TokenBatch) -> list[ForwardRun]:
         return [s for s in self._on(batch) if s.runs(depth)]
 
     def _enter(
@@ -301,15 +309,15 @@ class Sweep:
                 continue
             entries[twin.entry_key] = entry.hidden
             calls[(twin.entry_key, batch.number)] = entry.calls
-        readings: dict[str, dict[str, Tensor]] = {}
+        activations: dict[str, dict[str, Tensor]] = {}
         for stream in self._on(batch):
             if stream.parent is None:
                 states = entries[self.twins[stream.source].entry_key]
                 hidden[(stream.name, batch.number)] = states
                 if "embed" in self._sites(stream, batch):
-                    readings[stream.name] = {"embed": states}
-        if readings:
-            yield Step(batch, -1, readings, batch.index)
+                    activations[stream.name] = {"embed": states}
+        if activations:
+            yield Step(batch, -1, activations, batch.index)
 
     def _leave(self, batch: TokenBatch, hidden: Hidden) -> Iterator[Step]:
         """Logits, a few positions at a time: all positions at once would not fit."""
@@ -329,14 +337,14 @@ class Sweep:
             hidden.pop((stream.name, batch.number), None)
         for begin in range(0, len(batch.logits_index), chunk):
             part = slice(begin, begin + chunk)
-            readings = {s.name: _Last(self, s, states[s.name][part]) for s in streams}
-            yield Step(batch, self.layout.depth, readings, batch.logits_index[part])
+            activations = {s.name: _Last(self, s, states[s.name][part]) for s in streams}
+            yield Step(batch, self.layout.depth, activations, batch.logits_index[part])
 
-    def logits(self, stream: Stream, states: Tensor) -> Tensor:
+    def logits(self, stream: ForwardRun, states: Tensor) -> Tensor:
         """`[n, width]` after the stream's last block to `[n, vocabulary]`, float32."""
         return self.twins[stream.weights_at(self.layout.depth - 1)].leave(states).float()
 
-    def stream(self, name: str) -> Stream:
+    def stream(self, name: str) -> ForwardRun:
         return next(s for s in self.streams if s.name == name)
 
     def _blocks(self, depth: int) -> dict[str, Block]:
@@ -385,7 +393,7 @@ def mask_bytes(layout: Layout, batch: TokenBatch) -> int:
 class _Last(Mapping[str, Tensor]):
     """Some positions of one stream behind the last block: their states, and logits on demand."""
 
-    def __init__(self, sweep: Sweep, stream: Stream, states: Tensor) -> None:
+    def __init__(self, sweep: Sweep, stream: ForwardRun, states: Tensor) -> None:
         self._sweep, self._stream, self._states = sweep, stream, states
 
     def __getitem__(self, name: str) -> Tensor:

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bitlens.results.records import Shown
+from bitlens.results.records import DetailTable
 from bitlens.results.schema import SHOWN
 
 
-def joined(parts: Sequence[Shown]) -> Shown:
+def joined(parts: Sequence[DetailTable]) -> DetailTable:
     """Tables of one name, of several sites or SAEs, one under the other."""
     if len(parts) == 1:
         return parts[0]
@@ -19,10 +19,10 @@ def joined(parts: Sequence[Shown]) -> Shown:
         every = [part.columns[name] for part in parts]
         whole = isinstance(first, np.ndarray)
         columns[name] = np.concatenate(every) if whole else [v for of in every for v in of]
-    return Shown(parts[0].name, columns)
+    return DetailTable(parts[0].name, columns)
 
 
-def tables(shown: Mapping[str, Sequence[Shown]]) -> dict[str, pa.Table]:
+def tables(shown: Mapping[str, Sequence[DetailTable]]) -> dict[str, pa.Table]:
     """What a cell shows, by name; what is not a number is absent."""
     return {name: _table(joined(parts).columns, SHOWN.get(name)) for name, parts in shown.items()}
 

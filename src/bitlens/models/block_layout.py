@@ -24,7 +24,7 @@ INTERLEAVED = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom", "falcon"})
 
 
 @dataclass(frozen=True)
-class Place:
+class MatrixPlace:
     """Where one effective matrix lives in a block and how to turn it to `[out, in]`."""
 
     module: str
@@ -72,7 +72,7 @@ class BlockLayout:
     """The output projection: its input is the heads' outputs side by side."""
     neurons: str | None
     """The MLP's last map: its input is the neurons."""
-    groups: tuple[tuple[Place, ...], ...]
+    groups: tuple[tuple[MatrixPlace, ...], ...]
     """Matrices that read the same input stand together, in the order data meets them."""
     in_place: bool = False
     """Whether the block adds to tensors after its modules have handed them out (Falcon): what is
@@ -123,7 +123,7 @@ def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any
 
 
 @dataclass
-class _Seen:
+class _TracedModule:
     """One module's call during the examination of a block, copied while it lasted: the block may
     go on to add to any of it in place."""
 
@@ -147,7 +147,7 @@ def first_tensor(output: Any) -> Tensor:
 
 
 def _record(block: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: Call) -> Any:
-    seen: list[_Seen] = []
+    seen: list[_TracedModule] = []
     handles = []
     for path, module in block.named_modules():
 
@@ -157,7 +157,9 @@ def _record(block: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: 
                 copy = Call(args, kwargs).each(Tensor.clone)
                 read = args[0] if args else None
                 seen.append(
-                    _Seen(path, module, copy.args, copy.kwargs, tensor.clone(), read, tensor)
+                    _TracedModule(
+                        path, module, copy.args, copy.kwargs, tensor.clone(), read, tensor
+                    )
                 )
 
         handles.append(module.register_forward_hook(hook, with_kwargs=True))
@@ -173,7 +175,7 @@ def _run(block: nn.Module, weights: Mapping[str, Tensor], hidden: Tensor, call: 
     return functional_call(block, dict(weights), (hidden, *call.args), call.kwargs)
 
 
-def _last_dense(places: list[Place]) -> str | None:
+def _last_dense(places: list[MatrixPlace]) -> str | None:
     return places[-1].module if places and places[-1].parameter == "weight" else None
 
 
@@ -181,7 +183,7 @@ def _find_additions(
     name: str,
     block: nn.Module,
     weights: dict[str, Tensor],
-    seen: list[_Seen],
+    seen: list[_TracedModule],
     hidden: Tensor,
     output: Tensor,
 ) -> tuple[str, str]:
@@ -220,12 +222,12 @@ def _find_additions(
     return first[0], first[1]
 
 
-def _ran(path: str, seen: list[_Seen]) -> int:
+def _ran(path: str, seen: list[_TracedModule]) -> int:
     return next(k for k, s in enumerate(seen) if s.path == path)
 
 
 def _mixing_child(
-    name: str, block: nn.Module, weights: dict[str, Tensor], seen: list[_Seen]
+    name: str, block: nn.Module, weights: dict[str, Tensor], seen: list[_TracedModule]
 ) -> str:
     """The one child that looks at other positions: called again with its first position
     changed, only its outputs at later positions can tell."""
@@ -262,20 +264,22 @@ def _mixing_child(
 def _find_groups(
     block: nn.Module,
     weights: dict[str, Tensor],
-    seen: list[_Seen],
+    seen: list[_TracedModule],
     mixing: str,
     config: Any,
-) -> list[list[Place]]:
+) -> list[list[MatrixPlace]]:
     """Matrices in the order they run (a module's call begins when its input exists), those
     that read the same tensor together."""
-    groups: dict[Any, list[Place]] = {}
+    groups: dict[Any, list[MatrixPlace]] = {}
     gains: dict[tuple[int, int], Gain] = {}
     for s in seen:
         if is_router(s.module, s.path):
             continue
         if isinstance(s.module, nn.Linear | Conv1D):
             read = _memory(s.read)
-            place = Place(s.path, "weight", isinstance(s.module, Conv1D), gain=gains.get(read))
+            place = MatrixPlace(
+                s.path, "weight", isinstance(s.module, Conv1D), gain=gains.get(read)
+            )
             groups.setdefault(read, []).append(place)
             continue
         gain = gain_of(s.path, s.module, s.args, weights)
@@ -286,7 +290,7 @@ def _find_groups(
             transposed = bool(getattr(s.module, "is_transposed", False))
             # The last stack reads what the others made of the module's input.
             read = _memory(s.read) if s.args and parameter != stacks[-1] else (0, 0)
-            place = Place(s.path, parameter, transposed, gain=gains.get(read))
+            place = MatrixPlace(s.path, parameter, transposed, gain=gains.get(read))
             groups[(s.path, parameter)] = [place]
     ordered = list(groups.values())
     head_size = getattr(config, "head_dim", None) or (

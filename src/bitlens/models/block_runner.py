@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bitlens.errors import BitlensError
-from bitlens.models.block_layout import BlockLayout, Place, first_tensor
+from bitlens.models.block_layout import BlockLayout, MatrixPlace, first_tensor
 from bitlens.models.matmul_hooks import at_products
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
 
 
 class Rounding(Protocol):
-    """What becomes of a matrix's input before it is multiplied; see `compress.activations`."""
+    """What becomes of a matrix's input before it is multiplied: rounded, say."""
 
     def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor: ...
 
@@ -25,7 +25,7 @@ class Rounding(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Edit:
+class Intervention:
     """What is put in the place of something on its way through depth."""
 
     site: str
@@ -78,12 +78,12 @@ class Block:
         call: Call,
         sites: Sequence[str] = (),
         valid: Tensor | None = None,
-        edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        interventions: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """What is at these sites, and the block's output. `hidden` is `[rows, positions, width]`;
-        `valid` `[rows, positions]` is 0 at padding. `edits`: by kind of site (`attn`, `mlp`),
-        what becomes of it."""
-        edits = edits or {}
+        `valid` `[rows, positions]` is 0 at padding. `interventions`: by kind of site (`attn`,
+        `mlp`), what becomes of it."""
+        interventions = interventions or {}
         # A fork may come from a stream of another dtype.
         hidden = hidden.to(self._device, self._dtype)
         if self.names.in_place:
@@ -93,7 +93,7 @@ class Block:
         with ExitStack() as listening:
             kinds = [site(s).kind for s in sites]
             # Before what listens, which then hears what was put in place.
-            listening.enter_context(_replacing(self.code, self.names, edits))
+            listening.enter_context(_replacing(self.code, self.names, interventions))
             caught = listening.enter_context(_capture(self.code, self.names, kinds))
             if self.roundings:
                 listening.enter_context(self._rounding(hidden, valid))
@@ -106,7 +106,7 @@ class Block:
     def _rounding(self, hidden: Tensor, valid: Tensor | None) -> Any:
         places = [p for group in self.names.groups for p in group if p.key in self.roundings]
 
-        def rounded(place: Place, x: Tensor, expert: int | None) -> Tensor:
+        def rounded(place: MatrixPlace, x: Tensor, expert: int | None) -> Tensor:
             rounding = self.roundings[place.key]
             if expert is not None:
                 return rounding.expert(expert).round(x)
@@ -125,21 +125,21 @@ def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
 
 @contextmanager
 def _replacing(
-    code: nn.Module, names: BlockLayout, edits: Mapping[str, Callable[[Tensor], Tensor]]
+    code: nn.Module, names: BlockLayout, interventions: Mapping[str, Callable[[Tensor], Tensor]]
 ) -> Iterator[None]:
     """Let attention and MLP hand out something else, and stop it."""
 
-    def hook_of(edit: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    def hook_of(intervention: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            changed = edit(first_tensor(output))
+            changed = intervention(first_tensor(output))
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
         return hook
 
     paths = {"attn": names.attention, "mlp": names.mlp}
     handles = [
-        code.get_submodule(paths[kind]).register_forward_hook(hook_of(edit))
-        for kind, edit in edits.items()
+        code.get_submodule(paths[kind]).register_forward_hook(hook_of(intervention))
+        for kind, intervention in interventions.items()
     ]
     try:
         yield

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from bitlens.errors import BitlensError
 from bitlens.models.block_layout import BlockLayout, block_weights, examine, first_tensor, is_router
 from bitlens.models.compute import computed
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.shell import Entry, Shell
 from bitlens.models.strip import strip
 from bitlens.results.counts import count
@@ -40,7 +40,7 @@ class BlockWeights:
 
     stored: dict[str, Tensor]
     """As they lie in the model; compressions read these."""
-    maps: list[list[Map]]
+    maps: list[list[LinearMap]]
     """The effective matrices of `stored`, grouped by the input they read."""
     dtypes: tuple[torch.dtype, torch.dtype]
     """What the model is stored in, and what it is computed in."""
@@ -163,12 +163,12 @@ class Layout:
         self.shell.release()
         return logits
 
-    def maps(self, depth: int, weights: dict[str, Tensor]) -> list[list[Map]]:
+    def maps(self, depth: int, weights: dict[str, Tensor]) -> list[list[LinearMap]]:
         """The block's effective matrices, grouped by the input they read."""
         name = self.block_name(depth)
         return [
             [
-                Map(
+                LinearMap(
                     f"{name}.{p.name}",
                     p.effective(weights[p.key]),
                     p.head_size,
@@ -181,7 +181,7 @@ class Layout:
             for group in self.block_layouts[depth].groups
         ]
 
-    def examples(self) -> Iterator[Map]:
+    def examples(self) -> Iterator[LinearMap]:
         """Every matrix that could be compressed, without its weights (on the meta device) and
         without its gain."""
         for depth, block in enumerate(self.blocks):
@@ -191,7 +191,7 @@ class Layout:
                     stored = torch.empty(parameters[place.key].shape, device="meta")
                     name = f"{self.block_name(depth)}.{place.name}"
                     weight, writes = place.effective(stored), place.writes
-                    yield Map(name, weight, place.head_size, place.fused, writes=writes)
+                    yield LinearMap(name, weight, place.head_size, place.fused, writes=writes)
         for m in self.shell_maps():
             yield replace(m, weight=m.weight.to("meta"))
 
@@ -201,14 +201,14 @@ class Layout:
             if example.name.startswith(f"{self.blocks_path}."):
                 yield example.name, tuple(example.weight.shape)
 
-    def shell_maps(self) -> list[Map]:
+    def shell_maps(self) -> list[LinearMap]:
         """Embedding and unembedding, compressed only where a pattern asks for them; tied ones
         come once."""
         maps, seen = [], set()
         for name, module in self.shell.module.named_modules():
             if isinstance(module, nn.Embedding | nn.Linear) and id(module.weight) not in seen:
                 seen.add(id(module.weight))
-                maps.append(Map(name, module.weight.detach()))
+                maps.append(LinearMap(name, module.weight.detach()))
         return maps
 
     def parameters(self) -> list[Parameter]:

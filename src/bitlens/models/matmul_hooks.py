@@ -10,9 +10,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from bitlens.models.block_layout import Place
+from bitlens.models.block_layout import MatrixPlace
 
-Look = Callable[[Place, Tensor, int | None], Tensor | None]
+Look = Callable[[MatrixPlace, Tensor, int | None], Tensor | None]
 """A place, what its matrix is about to be multiplied with, and which expert that goes to (None
 where there are none); what it returns, unless None, is multiplied instead."""
 
@@ -21,7 +21,7 @@ _PRODUCTS = {functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__}
 
 @contextmanager
 def at_products(
-    code: nn.Module, places: Sequence[Place], weights: Mapping[str, Tensor], look: Look
+    code: nn.Module, places: Sequence[MatrixPlace], weights: Mapping[str, Tensor], look: Look
 ) -> Iterator[None]:
     """While this lasts, `look` meets what these places of a block are multiplied with.
 
@@ -36,7 +36,7 @@ def at_products(
             stacks[weights[place.key].data_ptr()] = (place, weights[place.key])
             continue
 
-        def before(module: nn.Module, args: Any, place: Place = place) -> Any:
+        def before(module: nn.Module, args: Any, place: MatrixPlace = place) -> Any:
             changed = look(place, args[0], None)
             return None if changed is None else (changed, *args[1:])
 
@@ -69,7 +69,7 @@ def one_expert_at_a_time(model: PreTrainedModel) -> Iterator[None]:
 class _Experts(TorchFunctionMode):
     """Notices products with a slice of a stack of experts, by where in memory the slice lies."""
 
-    def __init__(self, stacks: Mapping[int, tuple[Place, Tensor]], look: Look) -> None:
+    def __init__(self, stacks: Mapping[int, tuple[MatrixPlace, Tensor]], look: Look) -> None:
         super().__init__()
         self._stacks, self._look = stacks, look
 

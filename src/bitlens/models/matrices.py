@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
+class LinearMap:
     """An effective matrix of a model, y = W x, however the family stores it."""
 
     name: str

@@ -32,7 +32,7 @@ def _textual(kind: pa.DataType) -> bool:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class AuditResults:
     """The store as read: a manifest, how the run went, and three tables of rows."""
 
     manifest: dict[str, Any]
@@ -43,7 +43,7 @@ class Evidence:
     store: Store
 
     @classmethod
-    def read(cls, path: Path) -> "Evidence":
+    def read(cls, path: Path) -> "AuditResults":
         """Read a complete store. BitlensError where there is none, or one of another version."""
         store = Store.open(path)
         tables = [store.read_table(name).to_pylist() for name in TABLES]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.page.html import html
 from bitlens.report.page.markdown import markdown
@@ -35,7 +35,7 @@ def build(store_path: Path) -> Path:
 
     Every file appears whole or not at all. BitlensError where there is no store.
     """
-    evidence = Evidence.read(store_path)
+    evidence = AuditResults.read(store_path)
     whole = page(evidence)
     with evidence.store.alone():
         charts = inside(store_path, "charts")
@@ -47,7 +47,7 @@ def build(store_path: Path) -> Path:
     return store_path / "report.html"
 
 
-def page(evidence: Evidence) -> Page:
+def page(evidence: AuditResults) -> Page:
     """Everything, as parts. A study of several models has one section a model."""
     drawn = marks([t.compression for m in evidence.models for t in evidence.twins(m)])
     many = len(evidence.models) > 1
@@ -68,7 +68,7 @@ def page(evidence: Evidence) -> Page:
     return Page(_title(evidence), _subtitle(evidence), tuple(sections))
 
 
-def summary(evidence: Evidence) -> Page:
+def summary(evidence: AuditResults) -> Page:
     """What a pull request or a model card needs: verdict, table, checks."""
     drawn = marks([t.compression for m in evidence.models for t in evidence.twins(m)])
     sections = (
@@ -78,7 +78,7 @@ def summary(evidence: Evidence) -> Page:
     return Page(_title(evidence), _subtitle(evidence), sections)
 
 
-def _about(evidence: Evidence, model: str, drawn: Mapping[str, Mark]) -> tuple[Section, ...]:
+def _about(evidence: AuditResults, model: str, drawn: Mapping[str, Mark]) -> tuple[Section, ...]:
     """The sections of one model."""
     prefix = evidence.prefix(model)
     outputs = (*quality(evidence, model, drawn), *tails(evidence, model, drawn))
@@ -102,7 +102,7 @@ def _about(evidence: Evidence, model: str, drawn: Mapping[str, Mark]) -> tuple[S
     return tuple(sections)
 
 
-def _findings(evidence: Evidence, drawn: Mapping[str, Mark]) -> tuple[Part, ...]:
+def _findings(evidence: AuditResults, drawn: Mapping[str, Mark]) -> tuple[Part, ...]:
     parts: list[Part] = []
     for model in evidence.models:
         findings = Findings(
@@ -122,11 +122,11 @@ def _findings(evidence: Evidence, drawn: Mapping[str, Mark]) -> tuple[Part, ...]
     return (*overview(evidence, drawn), *parts)
 
 
-def _title(evidence: Evidence) -> str:
+def _title(evidence: AuditResults) -> str:
     return f"What compression changed in {', '.join(evidence.models)}"
 
 
-def _subtitle(evidence: Evidence) -> str:
+def _subtitle(evidence: AuditResults) -> str:
     texts = {corpus["name"]: corpus["documents"] for corpus in evidence.manifest["corpora"]}
     said = ", ".join(f"{name} ({count(number, 'document')})" for name, number in texts.items())
     version = evidence.manifest["tool"]["version"]

@@ -3,11 +3,11 @@
 import re
 from dataclasses import dataclass
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 
 
 @dataclass(frozen=True)
-class Dictionary:
+class SaeResults:
     """An SAE of the store: its label, and where it was read."""
 
     label: str
@@ -30,27 +30,29 @@ class Dictionary:
         """As it stands in a title: `late (resid.2)`."""
         return self.label if self.label == self.site else f"{self.label} ({self.site})"
 
-    def find(self, evidence: Evidence, model: str, who: str, name: str, of: str = "") -> Row | None:
+    def find(
+        self, evidence: AuditResults, model: str, who: str, name: str, of: str = ""
+    ) -> Row | None:
         """An estimate of this SAE; `of`: `reference` or `twin` for a level."""
         item = f"{self.label}, {of}" if of else self.label
         return evidence.find(model, who, f"features.{name}", self.site, item)
 
-    def active(self, evidence: Evidence, model: str, who: str) -> int | None:
+    def active(self, evidence: AuditResults, model: str, who: str) -> int | None:
         """How many features the shares are shares of."""
         row = self.find(evidence, model, who, "active")
         return None if row is None else int(row["value"])
 
-    def rows(self, evidence: Evidence, model: str, who: str, table: str) -> list[Row]:
+    def rows(self, evidence: AuditResults, model: str, who: str, table: str) -> list[Row]:
         """This SAE's part of a table of the analysis."""
         place = (self.label, self.site)
         found = evidence.table(model, who, "features", table)
         return [row for row in found if (row["sae"], row["site"]) == place]
 
 
-def dictionaries(evidence: Evidence, model: str) -> list[Dictionary]:
+def dictionaries(evidence: AuditResults, model: str) -> list[SaeResults]:
     """The SAEs that a model's features were measured with, by depth."""
     found = {
-        Dictionary(row["item"], row["site"]): None
+        SaeResults(row["item"], row["site"]): None
         for row in evidence.estimates
         if row["model"] == model
         and row["analysis"] == "features"

@@ -46,7 +46,7 @@ class Metric:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class MetricResult:
     """One metric at one site under every replicate's weights."""
 
     metric: str
@@ -62,7 +62,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class DetailTable:
     """A table of what an analysis shows besides values, by column."""
 
     name: str

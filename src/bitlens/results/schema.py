@@ -38,7 +38,7 @@ class Tool(Content):
     version: str
 
 
-class Fitted(Content):
+class FittedSae(Content):
     """An SAE, and how well it fits."""
 
     label: str
@@ -51,7 +51,7 @@ class Fitted(Content):
     l0: float
 
 
-class Audited(Content):
+class AuditedModel(Content):
     """A model."""
 
     name: str
@@ -70,7 +70,7 @@ class Audited(Content):
     attention: str | None
     from_disk: bool
     remote_code: bool
-    saes: tuple[Fitted, ...]
+    saes: tuple[FittedSae, ...]
 
 
 class Evaluated(Content):
@@ -149,7 +149,7 @@ class Asked(Content):
 class Manifest(Versioned):
     tool: Tool
     command: str
-    models: Annotated[tuple[Audited, ...], Field(min_length=1)]
+    models: Annotated[tuple[AuditedModel, ...], Field(min_length=1)]
     corpora: Annotated[tuple[Evaluated, ...], Field(min_length=1)]
     settings: Asked
     versions: dict[str, str]

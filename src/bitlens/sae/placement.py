@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import CORPUS, Plan, TokenBatch
-from bitlens.engine.sweep import REFERENCE, Stream, Sweep, Wish
+from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError, in_one_line
 from bitlens.models.layout import Layout
@@ -339,12 +339,12 @@ def _readings(
     sweep = Sweep(
         layout,
         {REFERENCE: Reference(layout)},
-        [Stream(REFERENCE, REFERENCE, stop=deepest + 1)],
-        [Wish(REFERENCE, frozenset(places), CORPUS)],
+        [ForwardRun(REFERENCE, REFERENCE, stop=deepest + 1)],
+        [ReadRequest(REFERENCE, frozenset(places), CORPUS)],
         batches,
         HIDDEN_BYTES,
     )
     for wave in sweep.waves:
         for step in sweep.run(wave):
-            for place, values in step.readings[REFERENCE].items():
+            for place, values in step.activations[REFERENCE].items():
                 yield place, values.flatten(0, 1)[step.index].float()

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.numbers import figure, margin
 from bitlens.results.counts import count
-from bitlens.sae.alignment.align import Aligned, Alignment, Pair, align
+from bitlens.sae.alignment.align import AlignedMeasure, AlignedPair, Alignment, align
 from bitlens.sae.alignment.compare import MEASURES
 from bitlens.sae.alignment.dictionary import Compared
 from bitlens.sae.alignment.over_pairs import OverPairs
@@ -34,7 +34,7 @@ def table(found: Alignment) -> Table:
     )
 
 
-def _row(aligned: Aligned) -> tuple[str, ...]:
+def _row(aligned: AlignedMeasure) -> tuple[str, ...]:
     unit = MEASURES[aligned.measure].unit
 
     def cell(of: OverPairs, unit: str = unit) -> str:
@@ -50,7 +50,7 @@ def _row(aligned: Aligned) -> tuple[str, ...]:
     )
 
 
-def _about(pairs: Sequence[Pair]) -> list[str]:
+def _about(pairs: Sequence[AlignedPair]) -> list[str]:
     lines = []
     for pair in pairs:
         again = f"; trained again: {_named(pair.ceiling)}" if pair.ceiling else ""
@@ -66,7 +66,7 @@ def _named(sae: Compared) -> str:
     return f"{sae.label} ({sae.hook}, {sae.compared:,} {alive}of {sae.latents:,} latents)"
 
 
-def _reasons(measures: Sequence[Aligned]) -> list[str]:
+def _reasons(measures: Sequence[AlignedMeasure]) -> list[str]:
     """Each reason once, with the columns it stands for; the normalised number lacks what its parts
     lack."""
     found: dict[str, list[str]] = {}

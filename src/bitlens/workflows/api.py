@@ -17,7 +17,7 @@ def audit(
     model: str,
     to: str | Iterable[str | Compression],
     out: str | Path,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     replace: bool = False,
     **settings: Any,
 ) -> Store:
@@ -32,6 +32,6 @@ def audit(
     given = {"to": list(study.compressions), "out": str(out), **settings}
     arguments = ", ".join([repr(model), *(f"{name}={value!r}" for name, value in given.items())])
     refuse_absent(study)
-    store = run(study, Path(out), f"bitlens.audit({arguments})", say, replace=replace)
+    store = run(study, Path(out), f"bitlens.audit({arguments})", log, replace=replace)
     build_report(store.root)
     return store

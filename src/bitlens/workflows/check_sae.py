@@ -32,7 +32,7 @@ DOUBTFUL = 0.3
 """Unexplained above this, an SAE that fits may still belong elsewhere, which is looked into."""
 
 
-def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
+def fits(study: Study, log: Callable[[str], None]) -> tuple[Table, bool]:
     """The table of a study of one model, and whether every SAE fits; what is read otherwise than
     it was trained is said."""
     (source,) = study.models
@@ -44,15 +44,15 @@ def fits(study: Study, say: Callable[[str], None]) -> tuple[Table, bool]:
         )
     loaded = load(source, free_memory(source))
     for note in loaded.notes:
-        say(note)
+        log(note)
     layout = Layout(loaded.model, loaded.compute)
     corpus = evaluation(study, loaded, layout, study.seeds[0])
     plan = _plan(study, layout, corpus)
-    check_text(study, source, layout, corpus, plan, say)
+    check_text(study, source, layout, corpus, plan, log)
     found = fit_saes(source.saes, layout, plan, corpus, loaded.name, True, plan.positions)
     for fitted in found:
         for note in fitted.notes:
-            say(f"{fitted.placed.sae.label}: {note}.")
+            log(f"{fitted.placed.sae.label}: {note}.")
     doubted = [f for f in found if not f.good or f.fit.fvu is None or f.fit.fvu > DOUBTFUL]
     places = {f.placed.sae.label: elsewhere(f, layout, plan) for f in doubted}
     rows = tuple(_row(fitted, places.get(fitted.placed.sae.label)) for fitted in found)

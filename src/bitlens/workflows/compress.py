@@ -6,25 +6,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.checkpoints.plain import RECORD
 from bitlens.compression.coverage import Row
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.twin import Twin
-from bitlens.compression.twin_builder import Making
+from bitlens.compression.twin_builder import TwinBuilder
 from bitlens.config.study import Study
 from bitlens.errors import BitlensError
 from bitlens.models.files import weights_hash
 from bitlens.results.counts import count
 from bitlens.results.files.reading import read_json
 from bitlens.results.files.writing import ROOM, explained, new_folder, reserved, write
-from bitlens.workflows.session import make_one, say_unread
+from bitlens.workflows.session import build_twin, say_unread
 
 MATRICES = ("block", "router", "embedding", "unembedding")
 """Kinds of parameters of which a module has one: its name stands for it."""
 
 
-def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
+def save(study: Study, out: Path, log: Callable[[str], None]) -> Sequence[Row]:
     """Write the twin of a study of one model and one compression: a transformers folder with its
     weights and tokenizer, and a record of how it was made. The rows of its coverage table; none
     where the folder holds this very twin already.
@@ -33,19 +33,19 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
     already, where nothing can be written, and for what cannot be made.
     """
     (text,) = study.compressions
-    if isinstance(parse(text), Checkpoint):
+    if isinstance(parse_spec(text), Checkpoint):
         raise BitlensError(
             f"{text} is a model already.", "a compression that bitlens makes.", "copy it."
         )
-    say_unread(study, say)
+    say_unread(study, log)
     if (out / RECORD).is_file():
         with reserved(out, "--save"):
-            making, side, _ = make_one(study, say)
+            making, side, _ = build_twin(study, log)
             _require(out, _made_by(making, side.text))
-        say(f"{out} holds this twin already; nothing to do.")
+        log(f"{out} holds this twin already; nothing to do.")
         return ()
     with new_folder(out, "--save") as aside:
-        making, side, twin = make_one(study, say)
+        making, side, twin = build_twin(study, log)
         model = twin.model(rounding=False)
         rows, dtype = twin.coverage(), str(model.dtype).removeprefix("torch.")
         if model.dtype == making.layout.dtype and not any(row.changed for row in rows):
@@ -62,13 +62,13 @@ def save(study: Study, out: Path, say: Callable[[str], None]) -> Sequence[Row]:
             written = json.dumps(record, indent=1, allow_nan=False)
             write(aside / RECORD, f"{written}\n".encode())
     if twin.narrowed:
-        say(
+        log(
             f"The folder is stored in {dtype}, as {making.loaded.name} is: what {text} makes of "
             f"{count(len(twin.narrowed), 'matrix')} is rounded to that, which an audit of it does "
             "not do. --dtype float32 keeps it exact."
         )
     if twin.rounded:
-        say(
+        log(
             f"An ordinary folder holds weights only. That the inputs of {len(twin.rounded)} "
             f"matrices are rounded too stands in {RECORD}; what loads the folder will not do it."
         )
@@ -94,7 +94,7 @@ def _require(out: Path, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _made_by(making: Making, compression: str) -> dict[str, Any]:
+def _made_by(making: TwinBuilder, compression: str) -> dict[str, Any]:
     """What decides about a twin."""
     corpus = making.calibration
     return {
@@ -115,7 +115,7 @@ def _made_by(making: Making, compression: str) -> dict[str, Any]:
 
 
 def _record(
-    making: Making, compression: str, rows: Sequence[Row], twin: Twin, dtype: str
+    making: TwinBuilder, compression: str, rows: Sequence[Row], twin: Twin, dtype: str
 ) -> dict[str, Any]:
     return {
         **_made_by(making, compression),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.compression import Compression
 from bitlens.compression.coverage import Row, total
 from bitlens.compression.methods.checkpoint import Checkpoint
@@ -11,7 +11,7 @@ from bitlens.compression.twin import CompressedTwin
 from bitlens.config.study import Study
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.numbers import plain, size
-from bitlens.workflows.session import load_whole, make_one
+from bitlens.workflows.session import build_twin, load_whole
 
 COLUMNS = {
     "module": False,
@@ -35,14 +35,14 @@ def checkpoint_at(place: str) -> Compression:
 def of_model(study: Study) -> Table:
     """As the model itself is stored."""
     loaded, layout = load_whole(study)
-    rows = CompressedTwin(layout, parse("nothing")).coverage()
+    rows = CompressedTwin(layout, parse_spec("nothing")).coverage()
     made = table(rows, compared=False)
     return replace(made, caption=" ".join([*loaded.notes, made.caption]))
 
 
-def of_twin(study: Study, say: Callable[[str], None]) -> Table:
+def of_twin(study: Study, log: Callable[[str], None]) -> Table:
     """A twin compared with its reference, module by module; nothing is assumed."""
-    _, _, twin = make_one(study, say)
+    _, _, twin = build_twin(study, log)
     twin.complete_coverage()
     return table(twin.coverage(), compared=True)
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.compression import Compression
 from bitlens.compression.methods.checkpoint import Checkpoint
-from bitlens.compression.requests import sides
+from bitlens.compression.requests import requested_twins
 from bitlens.compression.targets import try_compression
 from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study
@@ -120,7 +120,7 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     context_of(study.context, name, getattr(layout.config, "max_position_embeddings", None))
     for pattern in study.sites:
         resolve(pattern, layout)
-    wanted = sides(study.compressions, study.controls, layout)
+    wanted = requested_twins(study.compressions, study.controls, layout)
     for side in wanted:
         try:
             try_compression(layout, side.compression)
@@ -164,7 +164,7 @@ def _texts(study: Study) -> list[str]:
 def _checkpoints(study: Study) -> Iterator[Checkpoint]:
     """Twins that were made elsewhere, on their own or within another compression."""
     for text in study.compressions:
-        compression: Compression | None = parse(text)
+        compression: Compression | None = parse_spec(text)
         while compression is not None and not isinstance(compression, Checkpoint):
             compression = getattr(compression, "like", None) or getattr(compression, "match", None)
         if compression is not None:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.calibration.documents import CalibrationTexts, calibrated
-from bitlens.compression.requests import Side, sides
+from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.twin import Twin
-from bitlens.compression.twin_builder import Making
+from bitlens.compression.twin_builder import TwinBuilder
 from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.hub import PREFIX
@@ -49,7 +49,7 @@ def calibration_texts(study: Study, context: int, measured: bool = True) -> Cali
     )
 
 
-def say_unread(study: Study, say: Callable[[str], None]) -> None:
+def say_unread(study: Study, log: Callable[[str], None]) -> None:
     """Are calibration documents named that nothing will read? An error where they are not there:
     a misspelt name would be found out only when something is calibrated."""
     source = study.calibration
@@ -57,12 +57,12 @@ def say_unread(study: Study, say: Callable[[str], None]) -> None:
         return
     if not source.startswith(PREFIX) and not Path(source).expanduser().exists():
         read_texts(source)
-    say(f"Nothing is calibrated here: {source} is not read.")
+    log(f"Nothing is calibrated here: {source} is not read.")
 
 
 def _asks_for_data(study: Study) -> bool:
     for text in study.compressions:
-        compression = parse(text)
+        compression = parse_spec(text)
         compression = getattr(compression, "like", compression)
         for asking in (compression, getattr(compression, "match", None)):
             if asking is not None and calibrated(asking) is not None:
@@ -83,13 +83,13 @@ def load_whole(study: Study) -> tuple[Loaded, Layout]:
     return loaded, Layout(loaded.model, loaded.compute)
 
 
-def make_one(study: Study, say: Callable[[str], None]) -> tuple[Making, Side, Twin]:
+def build_twin(study: Study, log: Callable[[str], None]) -> tuple[TwinBuilder, TwinRequest, Twin]:
     """The twin of a study of one model and one compression, with nothing to be measured."""
     loaded, layout = load_whole(study)
     for note in loaded.notes:
-        say(note)
+        log(note)
     longest = getattr(layout.config, "max_position_embeddings", None)
-    making = Making(
+    making = TwinBuilder(
         loaded,
         study.models[0].trust_remote_code,
         layout,
@@ -97,8 +97,8 @@ def make_one(study: Study, say: Callable[[str], None]) -> tuple[Making, Side, Tw
         None,
         study.seeds[0],
         free_memory(study.models[0]),
-        say,
+        log,
         keep_going=False,
     )
-    (side,) = sides(study.compressions, study.controls, layout)
+    (side,) = requested_twins(study.compressions, study.controls, layout)
     return making, side, making.twins([side])[side.text]

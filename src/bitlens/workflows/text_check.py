@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from bitlens.config.study import Study, is_embedded
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import CORPUS, Plan, TokenBatch
-from bitlens.engine.sweep import REFERENCE, Stream, Sweep, Wish
+from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
@@ -85,7 +85,7 @@ def check_text(
     layout: Layout,
     corpus: Corpus,
     plan: Plan,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Check:
     """Can this model read its text? Measured on the reference before anything is compressed.
 
@@ -104,9 +104,9 @@ def check_text(
                 "a text that the model reads better than that.",
                 "--text FILE, with texts like those the model is for.",
             )
-        say(f"No text is named (--text), so source code that ships with bitlens: {found.said}.")
+        log(f"No text is named (--text), so source code that ships with bitlens: {found.said}.")
     elif found.passed is False:
-        say(f"Doubtful: {found.check.detail}.")
+        log(f"Doubtful: {found.check.detail}.")
     return found.check
 
 
@@ -163,15 +163,15 @@ def _loss(layout: Layout, batches: list[TokenBatch]) -> float:
     sweep = Sweep(
         layout,
         {REFERENCE: Reference(layout)},
-        [Stream(REFERENCE, REFERENCE)],
-        [Wish(REFERENCE, frozenset(["logits"]), CORPUS)],
+        [ForwardRun(REFERENCE, REFERENCE)],
+        [ReadRequest(REFERENCE, frozenset(["logits"]), CORPUS)],
         batches,
         HIDDEN_BYTES,
     )
     total = 0.0
     for wave in sweep.waves:
         for step in sweep.run(wave):
-            read = step.readings[REFERENCE]
+            read = step.activations[REFERENCE]
             if "logits" in read:
                 loss = cross_entropy(
                     read["logits"], step.batch.target[step.index], reduction="none"

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from bitlens.analyses.features.analysis import Features
-from bitlens.engine.activations import Reading
+from bitlens.engine.activations import Activations
 from bitlens.engine.analysis import Sample
-from bitlens.results.records import Outcome, Shown
+from bitlens.results.records import DetailTable, MetricResult
 from bitlens.results.stats.replicates import leave_one_out
 from bitlens.sae.placement import Placed
 from tests.support import tiny
@@ -25,16 +25,16 @@ def test_two_saes_of_one_site_do_not_meddle() -> None:
     elsewhere = tiny.placed(tiny.sae(16, 9, label="elsewhere"), "resid.1")
     weights = leave_one_out(np.ones(16, dtype=bool))
 
-    def finish(*placed: Placed) -> list[Outcome | Shown]:
+    def finish(*placed: Placed) -> list[MetricResult | DetailTable]:
         analysis = Features(placed)
-        fresh = replace(given, reference=Reading(x), twin=Reading(y))
+        fresh = replace(given, reference=Activations(x), twin=Activations(y))
         nothing = Sample(np.empty((0, 0)), np.empty(0))
-        return analysis.finish(analysis.tally(fresh).totals(weights), nothing, nothing)
+        return analysis.compute(analysis.update(fresh).totals(weights), nothing, nothing)
 
     both = finish(*saes, elsewhere)
     alone = [finish(one) for one in saes]
-    found = {(o.metric, o.item): o for o in both if isinstance(o, Outcome)}
-    expected = [o for one in alone for o in one if isinstance(o, Outcome)]
+    found = {(o.metric, o.item): o for o in both if isinstance(o, MetricResult)}
+    expected = [o for one in alone for o in one if isinstance(o, MetricResult)]
     assert len(found) == len(expected)
     for outcome in expected:
         assert np.array_equal(found[outcome.metric, outcome.item].values, outcome.values)

@@ -11,9 +11,9 @@ from torch import Tensor
 from bitlens.analyses.features import halves as module
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.features.halves import HALVES
-from bitlens.engine.accumulators import Tally
-from bitlens.engine.activations import Reading
-from bitlens.results.records import Shown
+from bitlens.engine.accumulators import Accumulator
+from bitlens.engine.activations import Activations
+from bitlens.results.records import DetailTable
 from bitlens.results.stats.replicates import bootstrap, leave_one_out
 from bitlens.sae.placement import Placed
 from tests.support import tiny
@@ -31,17 +31,17 @@ def table(
 ) -> dict[str, np.ndarray] | None:
     """The table of one SAE, the rows given in two batches. `alone`: what the twin's block makes of
     the reference's input, in the first `forked` rows and no others, a batch of their own."""
-    analysis, whole, middle = Features((placed,)), Tally(), forked or len(x) // 3
+    analysis, whole, middle = Features((placed,)), Accumulator(), forked or len(x) // 3
     both = pair(x, y, shard)
     for rows in (slice(middle), slice(middle, None)):
         some = both.positions.some(torch.arange(len(x))[rows])
         part = replace(pair(x[rows], y[rows], shard[rows]), positions=some)
         if alone is not None and rows.start is None:
-            part = replace(part, alone=Reading(alone[rows]))
-        whole.add(analysis.tally(part))
+            part = replace(part, alone=Activations(alone[rows]))
+        whole.add(analysis.update(part))
     weights = leave_one_out(np.bincount(shard) > 0)
-    found = analysis.finish(whole.totals(weights), NOTHING, NOTHING)
-    tables = [o for o in found if isinstance(o, Shown) and o.name == HALVES]
+    found = analysis.compute(whole.totals(weights), NOTHING, NOTHING)
+    tables = [o for o in found if isinstance(o, DetailTable) and o.name == HALVES]
     return {c: np.asarray(v) for c, v in tables[0].columns.items()} if tables else None
 
 
@@ -168,11 +168,11 @@ def test_replicates_do_not_matter() -> None:
     """Halves are of the documents, however intervals are made."""
     x, shard = codes(90, 4, 5), torch.arange(90) % 9
     analysis = Features((identity(4),))
-    tally = analysis.tally(pair(x, x.flip(1), shard))
+    tally = analysis.update(pair(x, x.flip(1), shard))
     rows = []
     for weights in (leave_one_out(np.ones(9)), bootstrap(np.ones(9), draws=20)):
-        found = analysis.finish(tally.totals(weights), NOTHING, NOTHING)
-        (one,) = (o for o in found if isinstance(o, Shown) and o.name == HALVES)
+        found = analysis.compute(tally.totals(weights), NOTHING, NOTHING)
+        (one,) = (o for o in found if isinstance(o, DetailTable) and o.name == HALVES)
         rows.append(np.array([one.columns[c] for c in ("r_first", "r_second", "peak_first")]))
     assert np.array_equal(*rows)
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from bitlens.compression import parse
-from bitlens.models.matrices import Map
+from bitlens.compression import parse_spec
+from bitlens.models.matrices import LinearMap
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes")
 pytestmark = pytest.mark.against
@@ -33,8 +33,8 @@ def test_bit_equal(kind: str, double: bool, dtype: torch.dtype, shape: tuple[int
     weight[-1, -1] = 1
     weight = weight.to(dtype)
     for block in (32, 64, 256, 4096):
-        compression = parse(f"{kind}:block={block},double={str(double).lower()}")
-        ours = compression.compress([Map("m", weight)], 0)[0].weight
+        compression = parse_spec(f"{kind}:block={block},double={str(double).lower()}")
+        ours = compression.compress([LinearMap("m", weight)], 0)[0].weight
         assert torch.equal(ours.to(dtype), theirs(weight, kind, block, double))
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import Compressed
+from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.methods.int8 import Int8
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 pytestmark = pytest.mark.against
 
@@ -28,13 +28,13 @@ def drawn(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=random).half().float()
 
 
-def both(bnb: Any, weight: Tensor, threshold: float) -> tuple[Any, Compressed]:
+def both(bnb: Any, weight: Tensor, threshold: float) -> tuple[Any, CompressedMatrix]:
     rows, columns = weight.shape
     layer = bnb.nn.Linear8bitLt(
         columns, rows, bias=False, has_fp16_weights=False, threshold=threshold
     )
     layer.weight = bnb.nn.Int8Params(weight.clone(), requires_grad=False, has_fp16_weights=False)
-    ours = Int8(threshold=threshold).compress([Map("m", weight)], 0)[0]
+    ours = Int8(threshold=threshold).compress([LinearMap("m", weight)], 0)[0]
     return layer.to("cpu").eval(), ours
 
 

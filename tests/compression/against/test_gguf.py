@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bitlens.compression.methods.gguf import Gguf
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 library = pytest.importorskip("gguf", reason="pip install gguf")
 pytestmark = pytest.mark.against
@@ -23,7 +23,7 @@ def theirs(weight: torch.Tensor, kind: str) -> np.ndarray:
 
 
 def ours(weight: torch.Tensor, kind: str) -> np.ndarray:
-    return Gguf(type=kind).compress([Map("m", weight)], 0)[0].weight.numpy()
+    return Gguf(type=kind).compress([LinearMap("m", weight)], 0)[0].weight.numpy()
 
 
 @pytest.mark.parametrize("kind", TYPES)

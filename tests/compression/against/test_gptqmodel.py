@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.compression.methods.gptq import Gptq
-from bitlens.compression.numerics.input_statistics import Inputs
-from bitlens.models.matrices import Map
+from bitlens.compression.numerics.input_statistics import InputStatistics
+from bitlens.models.matrices import LinearMap
 
 pytestmark = [pytest.mark.against, pytest.mark.slow]
 
@@ -113,10 +113,10 @@ def error_over_theirs(
     """For every map, rising; and printed."""
     from gptqmodel.quantization.gptq import GPTQ
 
-    from bitlens.compression import parse
+    from bitlens.compression import parse_spec
 
     plain = {"act_group_aware": False, "desc_act": False, "damp_percent": 0.01, **same}
-    ours = parse(f"gptq:{settings}" + ",convention=gptq" * same.get("sym", True))
+    ours = parse_spec(f"gptq:{settings}" + ",convention=gptq" * same.get("sym", True))
     assert isinstance(ours, Gptq)
     ratios = []
     for name, (linear, x) in calibrated.items():
@@ -126,9 +126,9 @@ def error_over_theirs(
             reference.add_batch(x[None], linear(x)[None])
             expected, *_, damping, _ = reference.quantize()
         assert damping == 0.01
-        inputs = Inputs(torch.tensor(len(x)), second=x.T @ x / len(x))
+        inputs = InputStatistics(torch.tensor(len(x)), second=x.T @ x / len(x))
         weight = linear.weight.detach()
-        [found] = ours.compress([Map(name, weight)], 0, inputs=inputs)
+        [found] = ours.compress([LinearMap(name, weight)], 0, inputs=inputs)
         assert found.note == ""
         second = x.double().T @ x.double() / len(x)
 

@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 from bitlens.compression.methods.awq import Awq
 from bitlens.compression.methods.rtn import Rtn
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.models.layout import Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 pytestmark = [pytest.mark.against, pytest.mark.slow]
 
@@ -58,7 +58,7 @@ def tokens() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def groups(model: nn.Module, tokens: Tensor) -> list[tuple[list[Map], Inputs]]:
+def groups(model: nn.Module, tokens: Tensor) -> list[tuple[list[LinearMap], InputStatistics]]:
     """Maps that read the same input, and what is known of it."""
     layout = Layout(model)
     groups = layout.maps(0, layout.weights(0))
@@ -72,7 +72,7 @@ def groups(model: nn.Module, tokens: Tensor) -> list[tuple[list[Map], Inputs]]:
     with torch.no_grad():
         model(tokens)
     inputs = [
-        Inputs(torch.tensor(len(x)), second=x.T @ x / len(x), mean=x.abs().mean(0))
+        InputStatistics(torch.tensor(len(x)), second=x.T @ x / len(x), mean=x.abs().mean(0))
         for x in (seen[maps[0].name] for maps in groups)
     ]
     return list(zip(groups, inputs, strict=True))
@@ -135,7 +135,7 @@ def theirs(
 def test_output_errors(
     bits: int,
     theirs: tuple[str, Callable[[int], dict[str, Tensor]]],
-    groups: list[tuple[list[Map], Inputs]],
+    groups: list[tuple[list[LinearMap], InputStatistics]],
 ) -> None:
     """Of each group of maps, relative output errors add up to at most gptqmodel's and 2 %, and of
     the block to well below those of rounding to nearest."""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bitlens.compression.methods.hqq import Hqq
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 quantize = pytest.importorskip("hqq.core.quantize", reason="pip install hqq")
 pytestmark = pytest.mark.against
@@ -19,7 +19,7 @@ def theirs(weight: Tensor, bits: int, group: int) -> Tensor:
 
 
 def ours(weight: Tensor, bits: int, group: int) -> Tensor:
-    return Hqq(bits=bits, group=group).compress([Map("m", weight)], 0)[0].weight
+    return Hqq(bits=bits, group=group).compress([LinearMap("m", weight)], 0)[0].weight
 
 
 def matrix(size: float) -> Tensor:

@@ -10,18 +10,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from bitlens.compression.calibration.cache import ENVIRONMENT, Kept, folder_of, twins
-from bitlens.compression.compression import Compressed
-from bitlens.compression.numerics.input_rounding import Activations
+from bitlens.compression.calibration.cache import ENVIRONMENT, WeightCache, cache_folder, twins
+from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
-def maps() -> list[Map]:
+def maps() -> list[LinearMap]:
     draw = torch.Generator().manual_seed(0)
     return [
-        Map("layers.0.q_proj", torch.randn(8, 4, generator=draw)),
-        Map("layers.0.experts", torch.randn(3, 8, 4, generator=draw).bfloat16()),
+        LinearMap("layers.0.q_proj", torch.randn(8, 4, generator=draw)),
+        LinearMap("layers.0.experts", torch.randn(3, 8, 4, generator=draw).bfloat16()),
     ]
 
 
@@ -29,11 +29,13 @@ def test_results_read_back(tmp_path: Path) -> None:
     """Weights in the dtype they were given in, bits, groups, notes and the rounding of inputs."""
     smooth = torch.rand(4) + 0.5
     results = [
-        Compressed(torch.randn(8, 4), 4.25, 64, "damping 0.1", Activations("int8", smooth=smooth)),
-        Compressed(torch.randn(3, 8, 4), 3.0, activations=Activations("int8", smooth)),
+        CompressedMatrix(
+            torch.randn(8, 4), 4.25, 64, "damping 0.1", InputRounding("int8", smooth=smooth)
+        ),
+        CompressedMatrix(torch.randn(3, 8, 4), 3.0, activations=InputRounding("int8", smooth)),
     ]
-    Kept(tmp_path).add("block.0", maps(), results)
-    back = Kept(tmp_path)(maps())
+    WeightCache(tmp_path).add("block.0", maps(), results)
+    back = WeightCache(tmp_path)(maps())
     for one, two in zip(results, back, strict=True):
         assert torch.equal(one.weight, two.weight)
         assert (one.bits, one.group, one.note) == (two.bits, two.group, two.note)
@@ -44,9 +46,9 @@ def test_results_read_back(tmp_path: Path) -> None:
 
 def test_only_a_record_makes_it_complete(tmp_path: Path) -> None:
     """Parts alone are not a twin; nothing but whole files is left lying about."""
-    kept = Kept(tmp_path / "twin")
+    kept = WeightCache(tmp_path / "twin")
     assert not kept.complete and not kept.has("block.0")
-    kept.add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+    kept.add("block.0", maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
     assert kept.has("block.0") and not kept.complete
     kept.finish({"compression": "gptq:bits=4"})
     assert kept.complete
@@ -60,25 +62,25 @@ def test_the_folder_is_named_by_what_made_it(
 ) -> None:
     """Other settings, another folder, below the cache that the environment names."""
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
-    one, same = folder_of({"a": 1, "b": 2}), folder_of({"b": 2, "a": 1})
-    assert one == same != folder_of({"a": 1, "b": 3})
+    one, same = cache_folder({"a": 1, "b": 2}), cache_folder({"b": 2, "a": 1})
+    assert one == same != cache_folder({"a": 1, "b": 3})
     assert one.parent == tmp_path / "twins" == twins()
 
 
 @pytest.mark.parametrize("damage", ["missing", "junk", "cut", "record"])
 def test_what_is_damaged_is_not_there(tmp_path: Path, damage: str) -> None:
     """A part that is gone or cannot be read, or a record that cannot, makes it incomplete."""
-    kept = Kept(tmp_path)
+    kept = WeightCache(tmp_path)
     for part in ("block.0", "block.1"):
-        kept.add(part, maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+        kept.add(part, maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
     kept.finish({})
     file = tmp_path / ("record.json" if damage == "record" else "block.1.safetensors")
     if damage == "missing":
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:20] if damage == "cut" else b"junk")
-    assert not Kept(tmp_path).complete and Kept(tmp_path).has("block.0")
-    assert Kept(tmp_path).has("block.1") is (damage == "record")
+    assert not WeightCache(tmp_path).complete and WeightCache(tmp_path).has("block.0")
+    assert WeightCache(tmp_path).has("block.1") is (damage == "record")
 
 
 def changed(file: Path, **tensors: torch.Tensor) -> None:
@@ -102,9 +104,9 @@ def changed(file: Path, **tensors: torch.Tensor) -> None:
 def test_what_is_not_as_it_was_written_is_no_part(tmp_path: Path, damage: str, why: str) -> None:
     """Forty bytes, a weight that is no number, what is said of it, another shape: the part is to
     be made again, and why is said; the others stay."""
-    kept = Kept(tmp_path)
+    kept = WeightCache(tmp_path)
     for part in ("block.0", "block.1"):
-        kept.add(part, maps()[:1], [Compressed(torch.ones(8, 4), 4.0, note="here")])
+        kept.add(part, maps()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0, note="here")])
     kept.finish({})
     file = tmp_path / "block.1.safetensors"
     if damage == "bytes":
@@ -117,7 +119,7 @@ def test_what_is_not_as_it_was_written_is_no_part(tmp_path: Path, damage: str, w
     elif damage == "no hash":
         save_file({"layers.0.q_proj": torch.ones(8, 4)}, file, metadata={"layers.0.q_proj": "{}"})
     shapes = {"layers.0.q_proj": (4, 8)} if damage == "shape" else {}
-    again = Kept(tmp_path, shapes)
+    again = WeightCache(tmp_path, shapes)
     assert not again.complete and not again.has("block.1")
     assert re.fullmatch(why, again.faults["block.1"])
     assert again.has("block.0") is (damage != "shape")
@@ -125,8 +127,8 @@ def test_what_is_not_as_it_was_written_is_no_part(tmp_path: Path, damage: str, w
 
 def test_a_part_that_changes_under_a_run_is_noticed(tmp_path: Path) -> None:
     """It was whole when the run began; what is read later is looked at again."""
-    kept = Kept(tmp_path)
-    kept.add("block.0", maps()[:1], [Compressed(torch.ones(8, 4), 4.0)])
+    kept = WeightCache(tmp_path)
+    kept.add("block.0", maps()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0)])
     assert kept.has("block.0") and torch.equal(kept(maps()[:1])[0].weight, torch.ones(8, 4))
     changed(tmp_path / "block.0.safetensors", weight=torch.zeros(8, 4))
     with pytest.raises(BitlensError, match=r"block.0.safetensors changed while it was used"):
@@ -136,8 +138,8 @@ def test_a_part_that_changes_under_a_run_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("record", ['{"parts": 5}', '{"parts": ["../x"]}', "[]", "{", "null", ""])
 def test_a_broken_record_is_said(tmp_path: Path, record: str) -> None:
     """The twin is then not complete; its parts are."""
-    kept = Kept(tmp_path)
-    kept.add("block.0", maps()[:1], [Compressed(torch.ones(8, 4), 4.0)])
+    kept = WeightCache(tmp_path)
+    kept.add("block.0", maps()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0)])
     (tmp_path / "record.json").write_text(record)
     assert not kept.complete and kept.has("block.0")
     assert kept.faults == {"record.json": "it is no record"}
@@ -155,9 +157,9 @@ def test_a_part_is_on_the_disk_before_it_has_its_name(
         flush(file)
 
     monkeypatch.setattr(os, "fsync", listening)
-    Kept(tmp_path).add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+    WeightCache(tmp_path).add("block.0", maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
     aside = f".block.0.safetensors.{os.getpid()}.writing"
-    assert there == [[aside], ["block.0.safetensors"]] and Kept(tmp_path).has("block.0")
+    assert there == [[aside], ["block.0.safetensors"]] and WeightCache(tmp_path).has("block.0")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_a_disk_that_fills_up_is_said(
 
     monkeypatch.setattr("bitlens.compression.calibration.cache.save_file", full)
     with pytest.raises(BitlensError, match="cannot be written: No space left on device"):
-        Kept(tmp_path).add("block.0", maps()[:1], [Compressed(torch.zeros(8, 4), 4.0)])
+        WeightCache(tmp_path).add("block.0", maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -182,4 +184,4 @@ def test_no_room_is_said_first(tmp_path: Path) -> None:
     """A cache that cannot be written to is named before anything is calibrated."""
     (tmp_path / "file").write_text("")
     with pytest.raises(BitlensError, match=ENVIRONMENT):
-        Kept(tmp_path / "file" / "twin").prepare()
+        WeightCache(tmp_path / "file" / "twin").prepare()

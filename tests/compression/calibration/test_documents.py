@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from bitlens import registry
-from bitlens.compression import format, parse
-from bitlens.compression.calibration.cache import ENVIRONMENT, Kept
+from bitlens.compression import format_spec, parse_spec
+from bitlens.compression.calibration.cache import ENVIRONMENT, WeightCache
 from bitlens.compression.calibration.documents import (
     CalibrationTexts,
     about_overlap,
@@ -245,16 +245,16 @@ def test_a_calibration_that_was_killed_goes_on(
     """Blocks that are there are not made again; the end is the same, byte by byte."""
     whole = contents(audit(study("gptq:bits=3"), tmp_path / "whole"))
     for folder in (cache / "twins").iterdir():
-        Kept(folder).remove()
-    add, made = Kept.add, list[str]()
+        WeightCache(folder).remove()
+    add, made = WeightCache.add, list[str]()
 
-    def dies(self: Kept, part: str, *rest: Any) -> None:
+    def dies(self: WeightCache, part: str, *rest: Any) -> None:
         made.append(part)
         if len(made) == 2:
             raise KeyboardInterrupt
         add(self, part, *rest)
 
-    monkeypatch.setattr(Kept, "add", dies)
+    monkeypatch.setattr(WeightCache, "add", dies)
     with pytest.raises(KeyboardInterrupt):
         audit(study("gptq:bits=3"), tmp_path / "killed")
     assert not folders(cache)
@@ -280,8 +280,8 @@ def test_a_calibration_that_was_killed_goes_on(
 )
 def test_what_must_be_calibrated(text: str, needed: str | None) -> None:
     """Itself; of noise, what it is matched to."""
-    found = calibrated(parse(text))
-    assert (found and format(found)) == needed
+    found = calibrated(parse_spec(text))
+    assert (found and format_spec(found)) == needed
 
 
 def test_documents_are_those_named_or_those_that_come_with_the_texts() -> None:
@@ -300,13 +300,13 @@ def test_documents_that_nobody_named_are_an_error(loaded: Loaded) -> None:
     """Which says who asks for them."""
     texts = CalibrationTexts(source=None, context=32, bos="auto", tokens=200)
     with pytest.raises(BitlensError, match="gptq:bits=4 is calibrated, and no") as caught:
-        texts.read(parse("gptq:bits=4"), loaded, Layout(loaded.model), 0)
+        texts.read(parse_spec("gptq:bits=4"), loaded, Layout(loaded.model), 0)
     assert caught.value.remedy == "--calibration FILE"
 
 
 def test_calibration_is_read_as_the_evaluation_is(loaded: Loaded, other_texts: Path) -> None:
     """In windows of the context, to the number of tokens asked for; 0 is all of it."""
-    layout, gptq = Layout(loaded.model), parse("gptq:bits=4")
+    layout, gptq = Layout(loaded.model), parse_spec("gptq:bits=4")
     texts = CalibrationTexts(source=str(other_texts), context=32, bos="auto", tokens=200)
     some = texts.read(gptq, loaded, layout, 0)
     everything = replace(texts, tokens=0).read(gptq, loaded, layout, 0)
@@ -371,7 +371,7 @@ def test_the_code_of_a_plug_in_is_part_of_the_key(
         found.append(registry.foreign_code(mine))
         assert registry.foreign_code(Noise(like=mine)) == found[-1]
     assert found[0] == found[2] != found[1] and len(found[0]) == 1
-    assert registry.foreign_code(parse("noise:like=[gptq:bits=4]")) == set()
+    assert registry.foreign_code(parse_spec("noise:like=[gptq:bits=4]")) == set()
 
 
 def test_a_twin_is_kept_by_all_that_makes_it(loaded: Loaded) -> None:
@@ -387,7 +387,7 @@ def test_a_twin_is_kept_by_all_that_makes_it(loaded: Loaded) -> None:
         seed: int = 0,
         documents: Any = documents,
     ) -> Path:
-        asked = [(parse(text), targets)]
+        asked = [(parse_spec(text), targets)]
         return wanted(layout, loaded, asked, documents, seed)[text].kept.folder
 
     others = [
@@ -407,7 +407,7 @@ def test_one_that_fails_is_handed_back_with_its_reason(loaded: Loaded) -> None:
     layout, documents, said = Layout(loaded.model), tiny.corpus([[40], [40]]), list[str]()
     names = [name for name, _ in layout.matrices()]
     # AWQ cannot take 64 input columns in groups of 48, which a run would have tried before.
-    asked = [(parse(text), names) for text in ("awq:bits=4,group=48", "gptq:bits=4")]
+    asked = [(parse_spec(text), names) for text in ("awq:bits=4,group=48", "gptq:bits=4")]
     twins = wanted(layout, loaded, asked, documents, 0)
     failed = make(layout, twins, documents, 64, 0, 1 << 30, said.append)
     assert failed.keys() == {"awq:bits=4,group=48"}

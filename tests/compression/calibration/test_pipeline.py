@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.calibration.cache import Kept
-from bitlens.compression.calibration.pipeline import FEWEST, Wanted, calibrate, work
-from bitlens.compression.compression import Compressed, Compression
-from bitlens.compression.numerics.input_rounding import Activations
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+from bitlens.compression.calibration.cache import WeightCache
+from bitlens.compression.calibration.pipeline import FEWEST, CalibrationJob, calibrate, work
+from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.numerics.input_rounding import InputRounding
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.twin import CompressedTwin, Twin
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from tests.support import tiny
 
 DOCUMENTS = tiny.corpus([[20, 7], [20], [13], [20]], seed=2)
@@ -32,30 +32,34 @@ class Listener(Compression):
     sequential: bool = True  # type: ignore[assignment]
     fails_at: str = ""
     rounds: bool = False
-    heard: dict[str, Inputs] = field(default_factory=dict, compare=False)
+    heard: dict[str, InputStatistics] = field(default_factory=dict, compare=False)
     company: list[list[str]] = field(default_factory=list, compare=False)
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         return KNOWN
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         assert inputs is not None
         self.company.append([map.name for map in maps])
         for map in maps:
             if self.fails_at and self.fails_at in map.name:
                 raise BitlensError(f"{map.name} will not.", "one that will.", "another.")
             self.heard[map.name] = inputs
-        rounding = Activations("int8") if self.rounds else None
-        return [Compressed(map.weight.float() / 2, 8.0, activations=rounding) for map in maps]
+        rounding = InputRounding("int8") if self.rounds else None
+        return [CompressedMatrix(map.weight.float() / 2, 8.0, activations=rounding) for map in maps]
 
 
 def made(layout: Layout, listener: Listener, folder: Path, **more: Any) -> Twin:
     names = [name for name, _ in layout.matrices()]
-    kept = Kept(folder)
-    wanted = {"it": Wanted(listener, frozenset(names), kept, {"who": "a test"})}
+    kept = WeightCache(folder)
+    wanted = {"it": CalibrationJob(listener, frozenset(names), kept, {"who": "a test"})}
     failed = calibrate(layout, wanted, DOCUMENTS, 40, 0, 1 << 30, **more)
     for error in failed.values():
         raise error
@@ -79,7 +83,7 @@ def statistics(model: Any, module: str) -> dict[str, Tensor]:
     }
 
 
-def assert_heard(inputs: Inputs, expected: dict[str, Tensor]) -> None:
+def assert_heard(inputs: InputStatistics, expected: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         assert torch.allclose(getattr(inputs, name).double(), value, rtol=1e-4, atol=1e-6), name
 
@@ -135,7 +139,7 @@ def test_experts_are_calibrated_on_the_tokens_routed_to_them(tmp_path: Path) -> 
         assert inputs.count[e] == len(used)
         expected = used.T @ used / len(used)
         assert torch.allclose(inputs.second[e].double(), expected, rtol=1e-4, atol=1e-6)
-    (result,) = twin._source([Map(f"{module}.gate_up_proj", torch.zeros(1))])
+    (result,) = twin._source([LinearMap(f"{module}.gate_up_proj", torch.zeros(1))])
     first = few.index(True)
     assert f"expert {first} ({len(routed[first])})" in result.note
 
@@ -182,7 +186,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     last = layout.block_name(2)
     with pytest.raises(BitlensError):
         made(layout, Listener(fails_at=last), tmp_path / "part")
-    assert not Kept(tmp_path / "part").complete
+    assert not WeightCache(tmp_path / "part").complete
     twin = made(layout, part, tmp_path / "part")
     twin.complete_coverage()
     assert all(name.startswith(last) for name in part.heard)
@@ -196,7 +200,7 @@ def test_one_that_fails_stops_no_other(tmp_path: Path) -> None:
     names = frozenset(name for name, _ in layout.matrices())
     for memory in (1, 1 << 30):
         wanted = {
-            key: Wanted(listener, names, Kept(tmp_path / f"{key}{memory}"), {})
+            key: CalibrationJob(listener, names, WeightCache(tmp_path / f"{key}{memory}"), {})
             for key, listener in {"bad": Listener(fails_at="o_proj"), "good": Listener()}.items()
         }
         failed = calibrate(layout, wanted, DOCUMENTS, 40, 0, memory)
@@ -210,7 +214,7 @@ def test_progress_ends_where_it_was_said_to(tmp_path: Path) -> None:
     told: list[int] = []
     listener = Listener()
     names = frozenset(name for name, _ in layout.matrices())
-    wanted = {"it": Wanted(listener, names, Kept(tmp_path), {})}
+    wanted = {"it": CalibrationJob(listener, names, WeightCache(tmp_path), {})}
     expected = work(layout, wanted, DOCUMENTS)
     made(layout, listener, tmp_path, progress=told.append)
     assert sum(told) == expected == layout.depth * DOCUMENTS.n_tokens
@@ -222,8 +226,8 @@ def test_the_unembedding_meets_the_final_norm(tmp_path: Path) -> None:
     layout = Layout(tiny.build("llama", tie_word_embeddings=False))
     listener = Listener()
     names = [*(name for name, _ in layout.matrices()), "lm_head"]
-    kept = Kept(tmp_path)
-    wanted = {"it": Wanted(listener, frozenset(names), kept, {})}
+    kept = WeightCache(tmp_path)
+    wanted = {"it": CalibrationJob(listener, frozenset(names), kept, {})}
     assert not calibrate(layout, wanted, DOCUMENTS, 40, 0, 1 << 30)
     model = CompressedTwin(layout, listener, names, 0, kept).model()
     assert_heard(listener.heard["lm_head"], statistics(model, "lm_head"))

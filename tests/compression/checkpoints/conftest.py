@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from bitlens.compression import coverage
 from bitlens.compression.checkpoint_twin import CheckpointTwin
-from bitlens.compression.checkpoints import Checkpoint, open_checkpoint
+from bitlens.compression.checkpoints import LoadedCheckpoint, open_checkpoint
 from bitlens.compression.methods.checkpoint import Checkpoint as Settings
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, load
@@ -40,7 +40,7 @@ def folder_of(tiny_folder: Callable[..., Path]) -> Callable[[str], Path]:
     return cache(lambda family: tiny_folder(family))
 
 
-def opened(path: Path | str, reference: Loaded, run: str = "auto") -> Checkpoint:
+def opened(path: Path | str, reference: Loaded, run: str = "auto") -> LoadedCheckpoint:
     return open_checkpoint(Settings(path=str(path), run=run), reference)
 
 
@@ -49,7 +49,7 @@ def logits(model: nn.Module) -> Tensor:
     return model(TOKENS, use_cache=False).logits.float()
 
 
-def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+def weights(checkpoint: LoadedCheckpoint) -> dict[str, Tensor]:
     return {name: entry.weight() for name, entry in checkpoint.stored.items()}
 
 
@@ -63,7 +63,7 @@ def pushed(module: nn.Module, columns: int) -> Tensor:
     return (module(identity) - module(torch.zeros_like(identity)))[0].T.float()
 
 
-def rows(checkpoint: Checkpoint, reference: Loaded) -> list[coverage.Row]:
+def rows(checkpoint: LoadedCheckpoint, reference: Loaded) -> list[coverage.Row]:
     """The table of what differs from the reference."""
     before = dict(reference.model.named_parameters(remove_duplicate=False))
     return [
@@ -72,7 +72,7 @@ def rows(checkpoint: Checkpoint, reference: Loaded) -> list[coverage.Row]:
     ]
 
 
-def check_laws(checkpoint: Checkpoint, reference: Loaded, tolerance: float = 0) -> None:
+def check_laws(checkpoint: LoadedCheckpoint, reference: Loaded, tolerance: float = 0) -> None:
     """What every checkpoint obeys: it answers in the reference's names, shapes and orientation,
     before and after it has run; its modules multiply with what it says that it holds; its blocks
     are where the reference's are."""
@@ -126,7 +126,7 @@ def multiplied(model: nn.Module) -> set[torch.dtype]:
     return seen.dtypes
 
 
-def arithmetic(checkpoint: Checkpoint, reference: Loaded) -> torch.dtype | None:
+def arithmetic(checkpoint: LoadedCheckpoint, reference: Loaded) -> torch.dtype | None:
     """What is said of a twin with it."""
     settings = Settings(path="checkpoint")
     return CheckpointTwin(Layout(reference.model), settings, checkpoint).arithmetic

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from bitlens.compression import coverage
 from bitlens.compression.checkpoint_twin import CheckpointTwin
-from bitlens.compression.checkpoints import Checkpoint
+from bitlens.compression.checkpoints import LoadedCheckpoint
 from bitlens.compression.methods.checkpoint import Checkpoint as Settings
 from bitlens.config.study import audit_of
 from bitlens.errors import BitlensError
@@ -20,7 +20,7 @@ from bitlens.models.load import Loaded, load
 from bitlens.models.shell import Shell
 from bitlens.models.source import ModelSource
 from bitlens.models.strip import strip
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.verdict import verdicts
 from bitlens.workflows.audit.run import run
 from tests.compression.checkpoints.conftest import (
@@ -220,7 +220,7 @@ def test_experts_left_alone_are_seen(reference: Reference, made: Made) -> None:
 def test_it_runs_block_by_block(reference: Reference, made: Made, family: str, kind: str) -> None:
     """Its shell and copies of its blocks that carry no hooks give what its own forward gives."""
     model = reference(family)
-    checkpoint: Checkpoint = opened(made(family, kind), model)
+    checkpoint: LoadedCheckpoint = opened(made(family, kind), model)
     layout = Layout(model.model)
     shell = Shell(checkpoint.model, layout.blocks_path)
     shell.returns_tuple(layout.shell._as_tuple)
@@ -274,7 +274,7 @@ def test_kernels_in_16_bits_stand_beside_the_compute_floor(
     floors = {twin["compression"] for twin in twins.values() if twin["floor"]}
     assert floors == {"cast:dtype=bfloat16", "cast:dtype=float16"}
     assert any("It computes in bfloat16, the reference in float32." in line for line in said)
-    evidence = Evidence.read(store.root)
+    evidence = AuditResults.read(store.root)
     told = dict(verdicts(evidence, evidence.models[0]))
     half_wide = "omputing in bfloat16 instead of float32, which rounds the weights too, by itself"
     assert half_wide in told[half] and half_wide not in told[whole]

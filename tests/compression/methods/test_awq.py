@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import Compressed
+from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.methods.awq import Awq
-from bitlens.compression.numerics.grid import Grid
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.grid import QuantizationGrid
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 POSITIONS = 150
 
@@ -28,22 +28,27 @@ def drawn(width: int, seed: int = 0, sizes: Tensor | None = None) -> Tensor:
     return x * sizes[torch.randperm(width, generator=random)]
 
 
-def inputs_of(x: Tensor) -> Inputs:
-    return Inputs(torch.tensor(x.shape[-2]), second=x.mT @ x / x.shape[-2], mean=x.abs().mean(-2))
+def inputs_of(x: Tensor) -> InputStatistics:
+    return InputStatistics(
+        torch.tensor(x.shape[-2]), second=x.mT @ x / x.shape[-2], mean=x.abs().mean(-2)
+    )
 
 
-def awq(maps: list[Map], x: Tensor, **settings: object) -> list[Compressed]:
+def awq(maps: list[LinearMap], x: Tensor, **settings: object) -> list[CompressedMatrix]:
     return Awq(**{"bits": 3, "group": 8, **settings}).compress(maps, 0, None, inputs_of(x))
 
 
-def output_error(maps: list[Map], weights: list[Tensor], x: Tensor) -> float:
+def output_error(maps: list[LinearMap], weights: list[Tensor], x: Tensor) -> float:
     pairs = zip(maps, weights, strict=True)
     return sum((x @ (w - m.weight).T).square().sum().item() for m, w in pairs)
 
 
-def random_group(*names: str, width: int = 32) -> list[Map]:
+def random_group(*names: str, width: int = 32) -> list[LinearMap]:
     random = torch.Generator().manual_seed(len(names))
-    return [Map(n, torch.randn(8 + 4 * i, width, generator=random), 4) for i, n in enumerate(names)]
+    return [
+        LinearMap(n, torch.randn(8 + 4 * i, width, generator=random), 4)
+        for i, n in enumerate(names)
+    ]
 
 
 def original_grid(w: np.ndarray, bits: int) -> np.ndarray:
@@ -56,7 +61,7 @@ def original_grid(w: np.ndarray, bits: int) -> np.ndarray:
 
 
 def restated(
-    maps: list[Map], x: Tensor, bits: int, group: int, ratio: bool, clip: bool
+    maps: list[LinearMap], x: Tensor, bits: int, group: int, ratio: bool, clip: bool
 ) -> list[np.ndarray]:
     """The search of the original over positions and group by group, its losses those of the maps'
     own outputs."""
@@ -94,7 +99,7 @@ def restated(
     return out
 
 
-def test_grid_by_hand(one: Callable[..., Map]) -> None:
+def test_grid_by_hand(one: Callable[..., LinearMap]) -> None:
     """With inputs of one size s is 1. [-1, 0.3, 0.75, 2] at 2 bits: step 1, zero point 1, codes
     0, 1, 2 and 3. [1, 1.6, 2, 4] does not include 0: its step is 1, not 4/3, its zero point 0
     and not -1, so that 4 falls off the end; a group of one value loses it all but 1e-5."""
@@ -104,7 +109,7 @@ def test_grid_by_hand(one: Callable[..., Map]) -> None:
     torch.testing.assert_close(out, torch.tensor(expected))
 
 
-def test_scale_by_hand(one: Callable[..., Map]) -> None:
+def test_scale_by_hand(one: Callable[..., LinearMap]) -> None:
     """Mean inputs 8 and 0.5 give s = [4^alpha, 4^-alpha]. At 2 bits, symmetric, codes are -1, 0
     and 1, and of [0.1, 1] s the smaller is lost or becomes the larger. Up to alpha = 0.55 the
     first is lost, which costs 128 * 0.1^2. Then it becomes 16^-alpha, at best 0.109 at 0.8, which
@@ -115,7 +120,7 @@ def test_scale_by_hand(one: Callable[..., Map]) -> None:
     torch.testing.assert_close(out, torch.tensor([[0.1, 0.1 * 16**0.85]]))
 
 
-def test_ratio_by_hand(one: Callable[..., Map]) -> None:
+def test_ratio_by_hand(one: Callable[..., LinearMap]) -> None:
     """Of [0.1, 1] and equal inputs, weights over the largest of their group are 0.1 and 1. With
     exponent 0, s is their inverse, but for 1e-4: both have the same code, and the first becomes
     0.1001 / 1.0001. With any other exponent it is farther off."""
@@ -124,14 +129,14 @@ def test_ratio_by_hand(one: Callable[..., Map]) -> None:
     torch.testing.assert_close(out, torch.tensor([[0.1001 / 1.0001, 1]]), rtol=2e-5, atol=0)
 
 
-def test_clip_by_hand(one: Callable[..., Map]) -> None:
+def test_clip_by_hand(one: Callable[..., LinearMap]) -> None:
     """[3, 1, 1] at 2 bits, symmetric: unclipped, both 1 become 0, which costs 2. Clipped below 2
     all three become the clip, the least of which is 3 * 0.55 = 1.65: that costs 1.35^2 + 2 * 0.65^2
     = 2.67, but 1.3 where the first input is half as large as the others."""
     map = one([[3, 1, 1]])
     for first, expected in ((1.0, [3.0, 0, 0]), (0.5, [1.65, 1.65, 1.65])):
         x = torch.diag(torch.tensor([first, 1, 1]))
-        inputs = Inputs(torch.tensor(3), second=x @ x / 3, mean=torch.ones(3))
+        inputs = InputStatistics(torch.tensor(3), second=x @ x / 3, mean=torch.ones(3))
         out = Awq(bits=2, group=3, symmetric=True).compress([map], 0, None, inputs)[0].weight
         torch.testing.assert_close(out, torch.tensor([expected]))
 
@@ -157,7 +162,7 @@ def test_agrees_with_the_original_restated(
 def test_maps_of_a_group_share_the_scale() -> None:
     """Three maps are scaled as if they were one matrix, and by other scales than each alone."""
     maps, x = random_group("a", "b", "c"), drawn(32)
-    whole = Map("whole", torch.cat([map.weight for map in maps]))
+    whole = LinearMap("whole", torch.cat([map.weight for map in maps]))
     together = torch.cat([result.weight for result in awq(maps, x)])
     assert torch.equal(together, awq([whole], x)[0].weight)
     alone = torch.cat([awq([map], x)[0].weight for map in maps])
@@ -173,7 +178,7 @@ def test_better_than_rounding(symmetric: bool) -> None:
     for map in maps:
         if symmetric:
             groups = map.weight.clone().view(-1, 8)
-            plain.append(Grid(3).fit(groups).round_(groups).view(map.weight.shape))
+            plain.append(QuantizationGrid(3).fit(groups).round_(groups).view(map.weight.shape))
         else:
             rounded = original_grid(map.weight.numpy().reshape(-1, 8), 3)
             plain.append(torch.tensor(rounded).view(map.weight.shape))
@@ -207,7 +212,7 @@ def test_equal_inputs_leave_nothing_to_scale() -> None:
 def test_what_makes_patterns_is_not_clipped(about: dict, clipped: bool) -> None:
     """Queries and keys, also within a fused map, are left unclipped; values and others are not.
     A name alone, outside attention, decides nothing."""
-    map = Map(weight=random_group("m")[0].weight, **about)
+    map = LinearMap(weight=random_group("m")[0].weight, **about)
     x = drawn(32)
     same = torch.equal(awq([map], x)[0].weight, awq([map], x, clip=False)[0].weight)
     assert same is not clipped
@@ -228,7 +233,7 @@ def test_bits_by_hand(settings: dict, bits: float, group: int) -> None:
     assert result.group == group
 
 
-def test_experts_are_matrices(maps: list[Map]) -> None:
+def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     """Each expert has a scale and clips of its own; one that only met zeros is rounded
     to nearest."""
     fused = maps[-1]
@@ -237,27 +242,27 @@ def test_experts_are_matrices(maps: list[Map]) -> None:
     inputs = replace(inputs_of(x), count=torch.full((3,), POSITIONS))
     result = Awq(bits=3, group=8).compress([fused], 0, None, inputs)[0]
     for index, expert in enumerate(fused.weight):
-        own = awq([Map("expert", expert)], x[index])[0].weight
+        own = awq([LinearMap("expert", expert)], x[index])[0].weight
         torch.testing.assert_close(result.weight[index], own)
     expected = original_grid(fused.weight[2].numpy().reshape(-1, 8), 3).reshape(16, 32)
     np.testing.assert_allclose(result.weight[2], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_edges(one: Callable[..., Map], maps: list[Map]) -> None:
+def test_edges(one: Callable[..., LinearMap], maps: list[LinearMap]) -> None:
     """One column, columns that calibration saw only at 0, transposed views and bfloat16."""
     assert torch.isfinite(awq([one([[1.0], [-2.0]])], torch.ones(3, 1), group=1)[0].weight).all()
     x = drawn(16)
     x[:, 3:9] = 0
-    plain = Map("plain", maps[6].weight.contiguous())
+    plain = LinearMap("plain", maps[6].weight.contiguous())
     expected = awq([plain], x)[0].weight
     assert torch.isfinite(expected).all()
     assert torch.equal(awq([maps[6]], x)[0].weight, expected)
-    half = Map("half", maps[6].weight.bfloat16())
-    widened = Map("widened", half.weight.float())
+    half = LinearMap("half", maps[6].weight.bfloat16())
+    widened = LinearMap("widened", half.weight.float())
     assert torch.equal(awq([half], x)[0].weight, awq([widened], x)[0].weight)
 
 
-def test_refusals(one: Callable[..., Map]) -> None:
+def test_refusals(one: Callable[..., LinearMap]) -> None:
     """Groups that do not divide, with the module and what would; bits and groups out of range;
     and without its inputs it cannot be made."""
     with pytest.raises(BitlensError) as error:

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.compression import format
+from bitlens.compression import format_spec
 from bitlens.compression.methods.cast import Cast
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
-def cast(map: Map, dtype: str) -> torch.Tensor:
+def cast(map: LinearMap, dtype: str) -> torch.Tensor:
     return Cast(dtype=dtype).compress([map], 0)[0].weight
 
 
-def test_bfloat16_by_hand(one: Callable[..., Map]) -> None:
+def test_bfloat16_by_hand(one: Callable[..., LinearMap]) -> None:
     """Eight significant bits: of the half-ways, 1 + 1/256 goes to 1 and 1 + 3/256 to 1 + 4/256."""
     out = cast(one([[1 + 1 / 256, 1 + 3 / 256, 3.0e38]]), "bfloat16")
     assert out[0, :2].tolist() == [1, 1 + 4 / 256]
     assert torch.isfinite(out).all()
 
 
-def test_float16_agrees_with_numpy(one: Callable[..., Map]) -> None:
+def test_float16_agrees_with_numpy(one: Callable[..., LinearMap]) -> None:
     """Eleven significant bits and its small range, as numpy rounds."""
     rows = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
     rows[0] *= 1e-7
@@ -39,7 +39,7 @@ def every_float8() -> np.ndarray:
     return np.unique(np.concatenate([-above, above]))
 
 
-def test_float8_rounds_to_its_grid(one: Callable[..., Map]) -> None:
+def test_float8_rounds_to_its_grid(one: Callable[..., LinearMap]) -> None:
     """Every weight becomes the nearest of the 253 values, and beyond 448 becomes 448."""
     values = every_float8()
     assert len(values) == 253
@@ -51,12 +51,12 @@ def test_float8_rounds_to_its_grid(one: Callable[..., Map]) -> None:
     assert np.isin(out, values).all()
 
 
-def test_float8_saturates(one: Callable[..., Map]) -> None:
+def test_float8_saturates(one: Callable[..., LinearMap]) -> None:
     """Out of range is the largest value, never NaN."""
     assert cast(one([[1e4, -1e30, 449.0]]), "fp8").tolist() == [[448, -448, 448]]
 
 
-def test_float16_overflow_is_an_error(one: Callable[..., Map]) -> None:
+def test_float16_overflow_is_an_error(one: Callable[..., LinearMap]) -> None:
     """A weight beyond 65504 names the module and its size; 65519 still rounds down to it."""
     with pytest.raises(BitlensError) as error:
         cast(one([[1.0, -70000.0]]), "float16")
@@ -72,7 +72,7 @@ def test_compute_dtype() -> None:
     assert Cast(dtype="fp8").compute_dtype is None
 
 
-def test_spellings_and_bits(maps: list[Map]) -> None:
+def test_spellings_and_bits(maps: list[LinearMap]) -> None:
     """Short spellings are the same compression; 16 or 8 bits a weight."""
     for short, long, bits in (
         ("bf16", "bfloat16", 16),
@@ -80,5 +80,5 @@ def test_spellings_and_bits(maps: list[Map]) -> None:
         ("fp8", "float8_e4m3fn", 8),
     ):
         assert Cast(dtype=short) == Cast(dtype=long)
-        assert format(Cast(dtype=short)) == f"cast:dtype={long}"
+        assert format_spec(Cast(dtype=short)) == f"cast:dtype={long}"
         assert Cast(dtype=short).compress(maps, 0)[0].bits == bits

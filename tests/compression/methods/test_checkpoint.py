@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitlens.compression import format, parse
+from bitlens.compression import format_spec, parse_spec
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.errors import BitlensError
 
@@ -28,13 +28,15 @@ from bitlens.errors import BitlensError
 def test_the_path_comes_first_without_its_name(text: str, checkpoint: Checkpoint) -> None:
     """Unless it would be read as another setting, and in brackets if it has commas or would lose
     some; either way it reads back as it was."""
-    assert format(checkpoint) == text
-    assert parse(text) == checkpoint
+    assert format_spec(checkpoint) == text
+    assert parse_spec(text) == checkpoint
 
 
 def test_the_name_may_be_written() -> None:
     """In any place, as every other setting's."""
-    assert parse("checkpoint:run=weights,path=./dir") == Checkpoint(path="./dir", run="weights")
+    assert parse_spec("checkpoint:run=weights,path=./dir") == Checkpoint(
+        path="./dir", run="weights"
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_the_name_may_be_written() -> None:
 )
 def test_what_is_wrong_is_named(text: str, found: str, expected: str) -> None:
     with pytest.raises(BitlensError) as error:
-        parse(text)
+        parse_spec(text)
     assert found in error.value.found
     assert expected in error.value.expected
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.methods.controls import Noise, Nothing
 from bitlens.compression.methods.rtn import Rtn
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
 def matrices(weight: torch.Tensor) -> np.ndarray:
@@ -22,11 +22,11 @@ def matrices(weight: torch.Tensor) -> np.ndarray:
     "like",
     ["rtn:bits=2", "rtn:bits=8,group=8", "prune:sparsity=0.3,scope=global", "cast:dtype=fp8"],
 )
-def test_noise_has_the_error_it_is_like(maps: list[Map], like: str) -> None:
+def test_noise_has_the_error_it_is_like(maps: list[LinearMap], like: str) -> None:
     """Matrix by matrix and expert by expert, the relative Frobenius error is the other's."""
-    noise, other = parse(f"noise:like=[{like}]"), parse(like)
-    survey = noise.survey(lambda: maps)
-    noisy, damaged = noise.compress(maps, 0, survey), other.compress(maps, 0, survey)
+    noise, other = parse_spec(f"noise:like=[{like}]"), parse_spec(like)
+    prepare = noise.prepare(lambda: maps)
+    noisy, damaged = noise.compress(maps, 0, prepare), other.compress(maps, 0, prepare)
     for map, one, two in zip(maps, noisy, damaged, strict=True):
         before, after, model = (matrices(w) for w in (map.weight, one.weight, two.weight))
         for reference, control, twin in zip(before, after, model, strict=True):
@@ -41,7 +41,7 @@ def test_noise_is_gaussian_and_independent() -> None:
     """Scaled to unit variance it passes for a standard normal, and is unrelated to the weights,
     to the rounding error and to the noise of another matrix."""
     random = torch.Generator().manual_seed(0)
-    maps = [Map(name, torch.randn(100, 200, generator=random)) for name in ("a", "b")]
+    maps = [LinearMap(name, torch.randn(100, 200, generator=random)) for name in ("a", "b")]
     errors = [
         (result.weight - map.weight).flatten().double().numpy()
         for map, result in zip(maps, Noise(like=Rtn(bits=3)).compress(maps, 0), strict=True)
@@ -54,14 +54,14 @@ def test_noise_is_gaussian_and_independent() -> None:
 
 def test_noise_takes_the_modules_of_what_it_is_like() -> None:
     """Include and exclude are the other's, and are not set apart from it."""
-    noise = parse("noise:like=[rtn:bits=4,include=[*.mlp.*],exclude=[*.down_proj]]")
+    noise = parse_spec("noise:like=[rtn:bits=4,include=[*.mlp.*],exclude=[*.down_proj]]")
     assert noise.include == ("*.mlp.*",)
     assert noise.exclude == ("*.down_proj",)
     with pytest.raises(TypeError):
         Noise(like=Rtn(bits=4), exclude=("*.o_proj",))
 
 
-def test_noise_like_nothing_is_nothing(maps: list[Map]) -> None:
+def test_noise_like_nothing_is_nothing(maps: list[LinearMap]) -> None:
     """No error to match gives no noise, and no division by zero."""
     for map, result in zip(maps, Noise(like=Nothing()).compress(maps, 0), strict=True):
         assert torch.equal(result.weight, map.weight)
@@ -71,16 +71,16 @@ def test_draws_differ_between_seeds_and_maps() -> None:
     """Each seed and each map has its own draw."""
     weight = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     draws = [
-        Noise(like=Rtn(bits=2)).compress([Map(name, weight)], seed)[0].weight
+        Noise(like=Rtn(bits=2)).compress([LinearMap(name, weight)], seed)[0].weight
         for name, seed in (("a", 0), ("b", 0), ("a", 1))
     ]
     assert not any(torch.equal(one, other) for one, other in pairwise([*draws, draws[0]]))
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 32), (torch.bfloat16, 16)])
-def test_nothing_is_the_reference(maps: list[Map], dtype: torch.dtype, bits: int) -> None:
+def test_nothing_is_the_reference(maps: list[LinearMap], dtype: torch.dtype, bits: int) -> None:
     """The same values, in new memory, at the bits they are stored in."""
-    stored = [Map(map.name, map.weight.to(dtype)) for map in maps]
+    stored = [LinearMap(map.name, map.weight.to(dtype)) for map in maps]
     for map, result in zip(stored, Nothing().compress(stored, 0), strict=True):
         assert torch.equal(result.weight, map.weight.float())
         assert result.weight.data_ptr() != map.weight.data_ptr()

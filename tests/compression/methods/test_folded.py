@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.compression import format, parse
-from bitlens.compression.compression import Compressed, Compression
+from bitlens.compression import format_spec, parse_spec
+from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.compression.methods.controls import Noise
 from bitlens.compression.methods.folded import Folded
 from bitlens.compression.methods.rtn import Rtn
-from bitlens.compression.numerics.input_rounding import Activations
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_rounding import InputRounding
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from tests.support import tiny
 
-Build = Callable[..., Map]
+Build = Callable[..., LinearMap]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +30,21 @@ class Witness(Compression):
     name: ClassVar[str] = "witness"
     met: ClassVar[list[Any]] = []
 
-    def survey(self, maps: Callable[[], Iterable[Map]]) -> Any:
+    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
         return [map.weight for map in maps()]
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
-        self.met[:] = [maps, seed, survey, inputs]
-        rounding = Activations("int8", smooth=torch.full((2,), 3.0))
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
+        self.met[:] = [maps, seed, prepare, inputs]
+        rounding = InputRounding("int8", smooth=torch.full((2,), 3.0))
         return [
-            Compressed(map.weight.clone(), 5, note="seen", activations=rounding) for map in maps
+            CompressedMatrix(map.weight.clone(), 5, note="seen", activations=rounding)
+            for map in maps
         ]
 
 
@@ -69,7 +74,7 @@ def test_gain_and_mean_go_together(one: Build) -> None:
     assert rounded(map).tolist() == [[1.5, 0], [1.5, 6]]
 
 
-def rounded(map: Map) -> Tensor:
+def rounded(map: LinearMap) -> Tensor:
     return Folded(of=Rtn(bits=2)).compress([map], 0)[0].weight
 
 
@@ -77,12 +82,14 @@ def test_experts_share_a_gain_and_have_means_of_their_own() -> None:
     """Fused experts give what each would give alone."""
     random = torch.Generator().manual_seed(0)
     stack, gain = torch.randn(3, 6, 4, generator=random), torch.rand(4, generator=random) + 0.5
-    together = rounded(Map("experts", stack, gain=gain, writes=True))
-    apart = [rounded(Map("expert", expert, gain=gain, writes=True)) for expert in stack]
+    together = rounded(LinearMap("experts", stack, gain=gain, writes=True))
+    apart = [rounded(LinearMap("expert", expert, gain=gain, writes=True)) for expert in stack]
     assert torch.equal(together, torch.stack(apart))
 
 
-def test_what_no_norm_feeds_and_nothing_centres_is_compressed_as_it_stands(maps: list[Map]) -> None:
+def test_what_no_norm_feeds_and_nothing_centres_is_compressed_as_it_stands(
+    maps: list[LinearMap],
+) -> None:
     """Without a gain, in an RMSNorm model: the other compression alone, to the bit."""
     for one, two in zip(
         Folded(of=Rtn(bits=3)).compress(maps, 0), Rtn(bits=3).compress(maps, 0), strict=True
@@ -96,17 +103,17 @@ def test_the_other_meets_folded_weights_and_the_inputs_of_folded_weights(one: Bu
     gain = torch.tensor([2.0, -1])
     map = one([[1, 1], [1, 3]], gain=gain)
     x = torch.tensor([[2.0, 2], [-2, -2]])
-    inputs = Inputs(
+    inputs = InputStatistics(
         torch.tensor(2), x.T @ x / 2, x.square().mean(0), x.abs().amax(0), x.abs().mean(0)
     )
     compression = Folded(of=Witness())
-    survey = compression.survey(lambda: [map])
-    assert survey[0].tolist() == [[2, -1], [2, -3]]
-    (result,) = compression.compress([map], 7, survey, inputs)
+    prepare = compression.prepare(lambda: [map])
+    assert prepare[0].tolist() == [[2, -1], [2, -3]]
+    (result,) = compression.compress([map], 7, prepare, inputs)
     (given,), seed, handed, seen = Witness.met
     assert given.weight.tolist() == [[2, -1], [2, -3]] and given.name == map.name
     assert given.gain is None and not given.writes
-    assert (seed, handed) == (7, survey)
+    assert (seed, handed) == (7, prepare)
     assert seen.count == 2
     assert seen.second.tolist() == [[1, -2], [-2, 4]]
     assert seen.square.tolist() == [1, 4] and seen.largest.tolist() == [1, 2]
@@ -141,27 +148,27 @@ def test_a_gain_of_zero_leaves_its_column_unfolded_and_says_so(one: Build) -> No
 def test_what_cannot_be_folded_is_refused(text: str) -> None:
     """Controls, what holds another compression, another dtype, and checkpoints."""
     with pytest.raises(BitlensError) as caught:
-        parse(text)
+        parse_spec(text)
     assert "folded: of is " in caught.value.found and "rtn" in caught.value.remedy
 
 
 def test_an_error_in_the_other_stays_its_own() -> None:
     """Its settings are checked as anywhere."""
     with pytest.raises(BitlensError, match="bits is 9"):
-        parse("folded:of=[rtn:bits=9]")
+        parse_spec("folded:of=[rtn:bits=9]")
     with pytest.raises(BitlensError, match="without of"):
-        parse("folded")
+        parse_spec("folded")
 
 
 def test_folded_takes_what_the_other_takes() -> None:
     """Modules, calibration and order are the other's; it is written with them."""
     text = "folded:of=[gptq:bits=3,sequential=false,include=[*.mlp.*],exclude=[*.down_proj]]"
-    folded = parse(text)
-    assert format(folded) == text
+    folded = parse_spec(text)
+    assert format_spec(folded) == text
     assert (folded.include, folded.exclude) == (("*.mlp.*",), ("*.down_proj",))
-    assert folded.needs == frozenset({"second"}) and not folded.sequential
-    assert parse("folded:of=[rtn:bits=4]").needs == frozenset()
-    assert parse("noise:like=[folded:of=[rtn:bits=4]]").like == Folded(of=Rtn(bits=4))
+    assert folded.statistics == frozenset({"second"}) and not folded.sequential
+    assert parse_spec("folded:of=[rtn:bits=4]").statistics == frozenset()
+    assert parse_spec("noise:like=[folded:of=[rtn:bits=4]]").like == Folded(of=Rtn(bits=4))
 
 
 def test_noise_is_as_large_as_the_folded_error(one: Build) -> None:
@@ -253,7 +260,7 @@ def test_what_scales_with_input_columns_does_not_feel_a_gain(text: str) -> None:
 
 
 def logits(twin: Any, batch: tiny.TokenBatch) -> Tensor:
-    found = tiny.readings(tiny.sweep(twin.layout, [batch], ["logits"], {"twin": twin}))
+    found = tiny.activations(tiny.sweep(twin.layout, [batch], ["logits"], {"twin": twin}))
     return found["twin", "logits", batch.number]
 
 

@@ -5,19 +5,21 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bitlens.compression.compression import Compressed
+from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.methods.fp8 import Fp8
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
-def fp8(map: Map, largest: list[float] | None = None, **settings: str) -> Compressed:
-    inputs = None if largest is None else Inputs(torch.tensor(1), largest=torch.tensor(largest))
+def fp8(map: LinearMap, largest: list[float] | None = None, **settings: str) -> CompressedMatrix:
+    inputs = (
+        None if largest is None else InputStatistics(torch.tensor(1), largest=torch.tensor(largest))
+    )
     return Fp8(**settings).compress([map], 0, None, inputs)[0]
 
 
-def test_rows_by_hand(one: Callable[..., Map]) -> None:
+def test_rows_by_hand(one: Callable[..., LinearMap]) -> None:
     """448 is the largest of the first row: its scale is 1, and 17, half way from 16 to 18, goes
     to the even 16. The second row is a tenth of it. Per tensor, the first row's scale is both's:
     between 1 and 2 steps are 1/8."""
@@ -29,14 +31,14 @@ def test_rows_by_hand(one: Callable[..., Map]) -> None:
     assert tensor.bits == pytest.approx(8 + 16 / 6, abs=1e-12)
 
 
-def test_e5m2_by_hand(one: Callable[..., Map]) -> None:
+def test_e5m2_by_hand(one: Callable[..., LinearMap]) -> None:
     """57344 is its largest; between 16 and 32 its steps are 4."""
     out = fp8(one([[57344, 17, 23]]), dtype="float8_e5m2")
     assert out.weight.tolist() == [[57344, 16, 24]]
     assert out.activations is not None and out.activations.format == "float8_e5m2"
 
 
-def test_a_scale_saves_what_a_cast_loses(one: Callable[..., Map]) -> None:
+def test_a_scale_saves_what_a_cast_loses(one: Callable[..., LinearMap]) -> None:
     """Weights of 1e-4 are below float8's smallest step; with a scale they keep their digits."""
     weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(0)) * 1e-4
     assert not weight.to(torch.float8_e4m3fn).float().any()
@@ -44,7 +46,7 @@ def test_a_scale_saves_what_a_cast_loses(one: Callable[..., Map]) -> None:
     assert torch.dist(out, weight) < 0.04 * weight.norm()
 
 
-def test_activations(one: Callable[..., Map]) -> None:
+def test_activations(one: Callable[..., LinearMap]) -> None:
     """Each position has its own scale, or all have the one of the largest input of calibration,
     or inputs are left alone; only the second needs data."""
     map = one([[1.0, 2.0]])
@@ -55,18 +57,18 @@ def test_activations(one: Callable[..., Map]) -> None:
     # A scale of 1/64: 9 is clipped, 3.4 is 217.6, and from 128 to 256 steps are 16.
     out = tensor.round(torch.tensor([[[9.0, -3.4]]]))
     torch.testing.assert_close(out, torch.tensor([[[7, -224 / 64]]]))
-    assert not Fp8().needs and Fp8(activations="tensor").needs == {"largest"}
+    assert not Fp8().statistics and Fp8(activations="tensor").statistics == {"largest"}
     with pytest.raises(ValueError, match="calibrated"):
         fp8(map, activations="tensor")
 
 
-def test_experts_are_matrices(maps: list[Map]) -> None:
+def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     """A fused expert tensor is rounded expert by expert, each with inputs of its own."""
     for scope in ("row", "tensor"):
-        apart = [fp8(Map("expert", expert), scope=scope).weight for expert in maps[-1].weight]
+        apart = [fp8(LinearMap("expert", expert), scope=scope).weight for expert in maps[-1].weight]
         assert torch.equal(fp8(maps[-1], scope=scope).weight, torch.stack(apart))
     largest = torch.arange(96.0).view(3, 32)
-    inputs = Inputs(torch.tensor([5, 6, 7]), largest=largest)
+    inputs = InputStatistics(torch.tensor([5, 6, 7]), largest=largest)
     result = Fp8(activations="tensor").compress([maps[-1]], 0, None, inputs)[0]
     assert result.activations is not None and result.activations.largest is not None
     assert result.activations.largest.tolist() == [31, 63, 95]

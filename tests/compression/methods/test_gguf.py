@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bitlens.compression.methods.gguf import Gguf
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
 def row(*start: float, width: int = 32) -> Tensor:
@@ -17,7 +17,7 @@ def row(*start: float, width: int = 32) -> Tensor:
 
 
 def gguf(weight: Tensor, kind: str) -> Tensor:
-    return Gguf(type=kind).compress([Map("layers.0.mlp.up_proj", weight)], 0)[0].weight
+    return Gguf(type=kind).compress([LinearMap("layers.0.mlp.up_proj", weight)], 0)[0].weight
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_bits_by_hand(kind: str, bits: float) -> None:
     """A code and 16 bits of scale for 32 weights, or twice 16; five ternary digits a byte for 240
     of 256 weights and four for the rest; 8 bits for a power of two."""
     weight = torch.randn(2, 256, generator=torch.Generator().manual_seed(0))
-    result = Gguf(type=kind).compress([Map("m", weight)], 0)[0]
+    result = Gguf(type=kind).compress([LinearMap("m", weight)], 0)[0]
     assert (result.bits, result.group) == (bits, 256 if kind.startswith("tq") else 32)
 
 
@@ -82,7 +82,7 @@ def test_blocks_without_a_scale_are_zero(kind: str, size: float) -> None:
     assert (out == 0).all() or kind == "mxfp4"
 
 
-def test_transposed_storage_and_experts(one: Callable[..., Map]) -> None:
+def test_transposed_storage_and_experts(one: Callable[..., LinearMap]) -> None:
     """A map stored [in, out], and experts in one tensor, give what each gives alone."""
     weight = torch.randn(2, 64, 3, generator=torch.Generator().manual_seed(0)).mT
     apart = torch.stack([gguf(expert.contiguous(), "q5_1") for expert in weight])

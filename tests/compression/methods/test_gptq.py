@@ -7,42 +7,46 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import Compressed
+from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.methods.gptq import Gptq
 from bitlens.compression.methods.rtn import Rtn
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from tests.support.calibrated import inputs_of
 
 BITS = {"bits": 3}
 
 
-def gptq(map: Map, second: Tensor, **settings: object) -> Compressed:
-    inputs = Inputs(torch.tensor(100), second=second)
+def gptq(map: LinearMap, second: Tensor, **settings: object) -> CompressedMatrix:
+    inputs = InputStatistics(torch.tensor(100), second=second)
     return Gptq(**{**BITS, **settings}).compress([map], 0, inputs=inputs)[0]
 
 
-def rtn(map: Map, **settings: object) -> Tensor:
+def rtn(map: LinearMap, **settings: object) -> Tensor:
     return Rtn(**{**BITS, **settings}).compress([map], 0)[0].weight
 
 
-def layer(seed: int = 0, decay: float = 1.0, rows: int = 24, width: int = 64) -> tuple[Map, Tensor]:
+def layer(
+    seed: int = 0, decay: float = 1.0, rows: int = 24, width: int = 64
+) -> tuple[LinearMap, Tensor]:
     """A random matrix, and second moments whose eigenvalues fall like a power in random
     directions."""
     random = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(width, width, generator=random)).Q
     second = basis * torch.arange(1, width + 1).pow(-decay) @ basis.T
-    return Map("layer", torch.randn(rows, width, generator=random)), (second + second.T) / 2
+    return LinearMap("layer", torch.randn(rows, width, generator=random)), (second + second.T) / 2
 
 
-def output_error(map: Map, weight: Tensor, second: Tensor) -> float:
+def output_error(map: LinearMap, weight: Tensor, second: Tensor) -> float:
     """tr((W - Ŵ) H (W - Ŵ)ᵀ), summed over experts."""
     wrong = (map.weight - weight).double()
     return float((wrong @ second.double() * wrong).sum())
 
 
-def brute_force(map: Map, second: Tensor, damping: float = 0.01, updated: bool = True) -> Tensor:
+def brute_force(
+    map: LinearMap, second: Tensor, damping: float = 0.01, updated: bool = True
+) -> Tensor:
     """Row scales; the second moments of the columns not rounded yet are inverted at each column
     (or, not updated, cut out of the one inverse of all), in float64."""
     weight, second = map.weight.double().clone(), second.double()
@@ -59,7 +63,7 @@ def brute_force(map: Map, second: Tensor, damping: float = 0.01, updated: bool =
     return weight.float()
 
 
-def test_by_hand(one: Callable[..., Map]) -> None:
+def test_by_hand(one: Callable[..., LinearMap]) -> None:
     """[0.6, 0.7, 1] at 2 bits has step 1. 0.6 goes up to 1; the second column's inputs are half
     of the first's besides its own, so 0.4 too much there makes 0.7 into 0.3, which goes to 0."""
     second = torch.tensor([[2.0, 1, 0], [1, 1, 0], [0, 0, 1]])
@@ -112,7 +116,7 @@ def test_without_cholesky_lies_between(decay: float) -> None:
     ],
 )
 def test_equals_rounding_to_nearest_where_inputs_are_uncorrelated(
-    maps: list[Map], settings: dict, damping: float
+    maps: list[LinearMap], settings: dict, damping: float
 ) -> None:
     """With nothing to make up for with, every grid gives what rtn gives, exactly."""
     ours = {"act_order", "cholesky"}
@@ -151,7 +155,7 @@ def test_act_order_is_another_order_of_columns() -> None:
     map, second = layer()
     second = second * torch.outer(*[torch.logspace(-1, 1, 64)] * 2)
     order = second.diagonal().argsort(descending=True)
-    sorted_map = Map("sorted", map.weight[:, order])
+    sorted_map = LinearMap("sorted", map.weight[:, order])
     expected = torch.empty_like(map.weight)
     expected[:, order] = gptq(sorted_map, second[order][:, order]).weight
     found = gptq(map, second, act_order=True).weight
@@ -181,14 +185,14 @@ def test_scales_of_groups_follow_from_updated_weights(symmetric: bool) -> None:
     assert same[0] > 0.5 > same[1:].max()
 
 
-def test_experts_are_matrices(maps: list[Map]) -> None:
+def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     """Every expert is what it is alone with its own inputs."""
     fused = maps[-1]
     for settings in ({}, {"group": 8}, {"group": 8, "act_order": True}, {"symmetric": False}):
         compression = Gptq(bits=3, **settings)
         second = inputs_of(fused, compression).second
         alone = [
-            gptq(Map("e", w), h, **settings).weight
+            gptq(LinearMap("e", w), h, **settings).weight
             for w, h in zip(fused.weight, second, strict=True)
         ]
         found = gptq(fused, second, **settings)
@@ -196,7 +200,7 @@ def test_experts_are_matrices(maps: list[Map]) -> None:
         assert found.weight.is_contiguous()
 
 
-def test_maps_that_read_the_same_input(maps: list[Map]) -> None:
+def test_maps_that_read_the_same_input(maps: list[LinearMap]) -> None:
     """Several maps at once are what each is alone."""
     compression = Gptq(bits=3)
     inputs = inputs_of(maps[0], compression)
@@ -216,11 +220,11 @@ def test_columns_never_active() -> None:
     assert (found.weight[:, [5, 40]] == 0).all()
     assert found.note == "2 of 64 input columns never active: made zero"
     rest = [j for j in range(64) if j not in (5, 40)]
-    without = gptq(Map("rest", map.weight[:, rest]), second[rest][:, rest], damping=0.0)
+    without = gptq(LinearMap("rest", map.weight[:, rest]), second[rest][:, rest], damping=0.0)
     torch.testing.assert_close(found.weight[:, rest], without.weight)
 
 
-def test_experts_never_active(maps: list[Map]) -> None:
+def test_experts_never_active(maps: list[LinearMap]) -> None:
     """An expert to which no token was routed is rounded to nearest, and it is said."""
     fused = maps[-1]
     second = inputs_of(fused, Gptq(bits=3)).second
@@ -267,13 +271,13 @@ def test_storage_changes_nothing() -> None:
     """Stored transposed, or in bfloat16 with the same values, the result is the same."""
     map, second = layer()
     weight = map.weight.bfloat16()
-    plain = gptq(Map("plain", weight.float()), second).weight
-    assert torch.equal(gptq(Map("half", weight), second).weight, plain)
+    plain = gptq(LinearMap("plain", weight.float()), second).weight
+    assert torch.equal(gptq(LinearMap("half", weight), second).weight, plain)
     transposed = weight.float().T.contiguous().T
-    assert torch.equal(gptq(Map("transposed", transposed), second).weight, plain)
+    assert torch.equal(gptq(LinearMap("transposed", transposed), second).weight, plain)
 
 
-def test_one_column_and_one_row(one: Callable[..., Map]) -> None:
+def test_one_column_and_one_row(one: Callable[..., LinearMap]) -> None:
     """The smallest matrices are rounded to nearest; a row of zeros stays one."""
     assert gptq(one([[0.3], [0.0]]), torch.ones(1, 1)).weight.flatten().tolist() == [
         pytest.approx(0.3),
@@ -288,15 +292,15 @@ def test_sequential_is_a_setting() -> None:
     assert Gptq(bits=4, sequential=False).sequential is False
 
 
-def test_needs_its_inputs(maps: list[Map]) -> None:
+def test_needs_its_inputs(maps: list[LinearMap]) -> None:
     """Without second moments there is nothing to calibrate on."""
-    assert Gptq(bits=4).needs == {"second"}
-    for inputs in (None, Inputs(torch.tensor(1))):
+    assert Gptq(bits=4).statistics == {"second"}
+    for inputs in (None, InputStatistics(torch.tensor(1))):
         with pytest.raises(ValueError, match="second moments"):
             Gptq(bits=4).compress(maps, 0, inputs=inputs)
 
 
-def test_group_that_does_not_divide(one: Callable[..., Map]) -> None:
+def test_group_that_does_not_divide(one: Callable[..., LinearMap]) -> None:
     """A group that does not divide is refused, with the module, the width and what would."""
     with pytest.raises(BitlensError) as error:
         gptq(one(np.ones((2, 12))), torch.eye(12), group=5)

@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from bitlens.compression import parse
-from bitlens.compression.compression import Compressed, Compression
+from bitlens.compression import parse_spec
+from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.compression.methods.mixed import Mixed
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.methods.rtn import Rtn
 from bitlens.compression.methods.squeezellm import SqueezeLlm
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.patterns import targets
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,37 +25,41 @@ class Spy(Compression):
 
     name: ClassVar[str] = "spy"
 
-    def survey(self, maps: Any) -> list[str]:
+    def prepare(self, maps: Any) -> list[str]:
         return [map.name for map in maps()]
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
-        called = f"{[map.name for map in maps]} of {survey}, inputs {inputs is not None}"
-        return [Compressed(map.weight + 1, 8, note=called) for map in maps]
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
+        called = f"{[map.name for map in maps]} of {prepare}, inputs {inputs is not None}"
+        return [CompressedMatrix(map.weight + 1, 8, note=called) for map in maps]
 
 
-def named(*names: str) -> list[Map]:
+def named(*names: str) -> list[LinearMap]:
     random = torch.Generator().manual_seed(0)
-    return [Map(name, torch.randn(4, 16, generator=random)) for name in names]
+    return [LinearMap(name, torch.randn(4, 16, generator=random)) for name in names]
 
 
-def compressed(mixed: Compression, maps: Sequence[Map]) -> list[Compressed]:
-    return mixed.compress(maps, 0, mixed.survey(lambda: maps))
+def compressed(mixed: Compression, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
+    return mixed.compress(maps, 0, mixed.prepare(lambda: maps))
 
 
 def test_the_first_pattern_that_matches_decides() -> None:
     """Maps come back in the order they came in, each as its own compression makes it, and the note
     says which that was."""
     maps = named("layers.0.up", "layers.1.up", "layers.0.down", "layers.1.down")
-    mixed = parse("mixed:0.down=[rtn:bits=8],*.down=[nf4],*=[rtn:bits=2]")
+    mixed = parse_spec("mixed:0.down=[rtn:bits=8],*.down=[nf4],*=[rtn:bits=2]")
     for map, result, text in zip(
         maps,
         compressed(mixed, maps),
         ("rtn:bits=2", "rtn:bits=2", "rtn:bits=8", "nf4"),
         strict=True,
     ):
-        alone = parse(text).compress([map], 0)[0]
+        alone = parse_spec(text).compress([map], 0)[0]
         assert torch.equal(result.weight, alone.weight)
         assert (result.bits, result.note) == (alone.bits, text)
 
@@ -73,7 +77,7 @@ def test_each_compression_meets_its_own_maps_together() -> None:
 def test_global_pruning_cuts_among_its_own() -> None:
     """Half of what it prunes is zero, however large the weights of others are."""
     maps = named("a.up", "b.up", "a.down")
-    maps[0] = Map("a.up", maps[0].weight * 100)
+    maps[0] = LinearMap("a.up", maps[0].weight * 100)
     mixed = Mixed(rules=(("a.up", Rtn(bits=8)), ("*", Prune(sparsity=0.5, scope="global"))))
     pruned = compressed(mixed, maps)[1:]
     assert sum(int((result.weight == 0).sum()) for result in pruned) == 64
@@ -82,15 +86,15 @@ def test_global_pruning_cuts_among_its_own() -> None:
 def test_needs_what_any_of_them_needs() -> None:
     """Its statistics are those of all, handed only to those that asked; it is calibrated one by
     one where any calibrated compression is."""
-    one, all = SqueezeLlm(bits=2), parse("prune:sparsity=0.5,by=wanda")
-    assert Mixed(rules=(("*", Rtn(bits=4)),)).needs == frozenset()
-    assert Mixed(rules=(("a", one), ("*", Rtn(bits=4)))).needs == {"square"}
+    one, all = SqueezeLlm(bits=2), parse_spec("prune:sparsity=0.5,by=wanda")
+    assert Mixed(rules=(("*", Rtn(bits=4)),)).statistics == frozenset()
+    assert Mixed(rules=(("a", one), ("*", Rtn(bits=4)))).statistics == {"square"}
     assert not Mixed(rules=(("a", one), ("*", Rtn(bits=4)))).sequential
     assert Mixed(rules=(("a", one), ("*", all))).sequential is all.sequential
     maps = named("a", "b")
-    inputs = Inputs(torch.tensor(5), square=torch.ones(16))
+    inputs = InputStatistics(torch.tensor(5), square=torch.ones(16))
     mixed = Mixed(rules=(("a", one), ("*", Spy())))
-    results = mixed.compress(maps, 0, mixed.survey(lambda: maps), inputs)
+    results = mixed.compress(maps, 0, mixed.prepare(lambda: maps), inputs)
     assert torch.equal(results[0].weight, one.compress(maps[:1], 0, None, inputs)[0].weight)
     assert results[1].note.endswith("inputs False")
 
@@ -115,13 +119,13 @@ DEFAULT = ["layers.0.q", "layers.0.up", "layers.1.up"]
 def test_targets(text: str, expected: list[str]) -> None:
     """`*` is every matrix of every block but routers; other patterns reach all; what none matches
     is no target."""
-    assert targets(NAMES, DEFAULT, parse(text)) == expected
+    assert targets(NAMES, DEFAULT, parse_spec(text)) == expected
 
 
 def test_a_pattern_that_matches_nothing() -> None:
     """Is refused, as in include."""
     with pytest.raises(BitlensError, match=r"'\*\.dwon' matches no matrix"):
-        targets(NAMES, DEFAULT, parse("mixed:*.dwon=[nf4],*=[rtn:bits=4]"))
+        targets(NAMES, DEFAULT, parse_spec("mixed:*.dwon=[nf4],*=[rtn:bits=4]"))
 
 
 def test_a_map_of_no_rule_is_a_programming_error() -> None:
@@ -141,11 +145,11 @@ def test_a_map_of_no_rule_is_a_programming_error() -> None:
             (("a", Rtn(bits=4, exclude=("b",))),),
             "a has patterns of its own, rtn:bits=4,exclude=[b]",
         ),
-        ((("a", parse("nothing")),), "a is to be nothing"),
-        ((("a", parse("noise:like=[nf4]")),), "a is to be noise:like=[nf4]"),
-        ((("a", parse("mixed:*=[nf4]")),), "a has patterns of its own"),
-        ((("a", parse("cast:dtype=bf16")),), "a is to be cast:dtype=bfloat16"),
-        ((("a", parse("checkpoint:folder")),), "a is to be checkpoint:folder"),
+        ((("a", parse_spec("nothing")),), "a is to be nothing"),
+        ((("a", parse_spec("noise:like=[nf4]")),), "a is to be noise:like=[nf4]"),
+        ((("a", parse_spec("mixed:*=[nf4]")),), "a has patterns of its own"),
+        ((("a", parse_spec("cast:dtype=bf16")),), "a is to be cast:dtype=bfloat16"),
+        ((("a", parse_spec("checkpoint:folder")),), "a is to be checkpoint:folder"),
         ((("a=b", Rtn(bits=4)),), "rules is"),
         ((("a", "rtn:bits=4"),), "rules is"),
         ((("a",),), "rules is"),

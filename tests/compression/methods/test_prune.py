@@ -11,15 +11,15 @@ import torch
 
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.methods.rtn import Rtn
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from tests.support.calibrated import inputs_of
 
 
-def pruned(maps: list[Map], sparsity: float, scope: str) -> list[np.ndarray]:
+def pruned(maps: list[LinearMap], sparsity: float, scope: str) -> list[np.ndarray]:
     prune = Prune(sparsity=sparsity, scope=scope)
-    results = prune.compress(maps, 0, prune.survey(lambda: maps))
+    results = prune.compress(maps, 0, prune.prepare(lambda: maps))
     return [result.weight.numpy() for result in results]
 
 
@@ -30,7 +30,7 @@ def plainly(weights: np.ndarray, sparsity: float) -> np.ndarray:
     return out
 
 
-def test_by_hand(one: Callable[..., Map]) -> None:
+def test_by_hand(one: Callable[..., LinearMap]) -> None:
     """Half of [4, -1, 3; 2, 5, -6]: by tensor the three smallest are 1, 2 and 3; by row one of
     three goes, round(1.5) being 2: of the first row 1 and 3, of the second 2 and 5."""
     map = one([[4, -1, 3], [2, 5, -6]])
@@ -38,7 +38,7 @@ def test_by_hand(one: Callable[..., Map]) -> None:
     assert pruned([map], 0.5, "row")[0].tolist() == [[4, 0, 0], [0, 0, -6]]
 
 
-def test_ties_go_in_order(one: Callable[..., Map]) -> None:
+def test_ties_go_in_order(one: Callable[..., LinearMap]) -> None:
     """Of six equal weights, those that come first are zeroed."""
     map = one([[1, -1, 1], [1, 1, -1]])
     assert pruned([map], 0.5, "tensor")[0].tolist() == [[0, 0, 0], [1, 1, -1]]
@@ -48,10 +48,12 @@ def test_ties_go_in_order(one: Callable[..., Map]) -> None:
 @pytest.mark.parametrize("sparsity", [0.001, 0.1, 0.5, 0.77, 0.999])
 @pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize("scope", ["tensor", "row", "global"])
-def test_agrees_with_sorting(maps: list[Map], scope: str, coarse: bool, sparsity: float) -> None:
+def test_agrees_with_sorting(
+    maps: list[LinearMap], scope: str, coarse: bool, sparsity: float
+) -> None:
     """What a stable sort zeroes is zeroed, also where rounding makes most weights equal."""
     if coarse:
-        maps = [Map(m.name, (m.weight * 20).round() / 20, m.head_size, m.fused) for m in maps]
+        maps = [LinearMap(m.name, (m.weight * 20).round() / 20, m.head_size, m.fused) for m in maps]
     shapes = [map.weight.shape for map in maps]
     flat = [map.weight.numpy().reshape(-1) for map in maps]
     if scope == "global":
@@ -72,7 +74,7 @@ def test_agrees_with_sorting(maps: list[Map], scope: str, coarse: bool, sparsity
 def test_half_precision_has_ties_and_exact_counts(dtype: torch.dtype) -> None:
     """Stored in 16 bits, weights repeat; the number of zeros is exact in every scope."""
     random = torch.Generator().manual_seed(0)
-    maps = [Map(str(i), torch.randn(64, 96, generator=random).to(dtype)) for i in range(3)]
+    maps = [LinearMap(str(i), torch.randn(64, 96, generator=random).to(dtype)) for i in range(3)]
     assert [(w == 0).sum() for w in pruned(maps, 0.3, "tensor")] == [round(0.3 * 6144)] * 3
     assert {n for w in pruned(maps, 0.3, "row") for n in (w == 0).sum(-1)} == {round(0.3 * 96)}
     assert sum((w == 0).sum() for w in pruned(maps, 0.3, "global")) == round(0.3 * 3 * 6144)
@@ -82,13 +84,13 @@ def test_global_prunes_small_matrices_more() -> None:
     """A matrix a hundred times smaller than the other is pruned away whole."""
     random = torch.Generator().manual_seed(0)
     small, large = (torch.randn(8, 8, generator=random) * size for size in (0.01, 1.0))
-    maps = [Map("large", large), Map("small", small + 0.001 * small.sign())]
+    maps = [LinearMap("large", large), LinearMap("small", small + 0.001 * small.sign())]
     first, second = pruned(maps, 0.5, "global")
     assert (second == 0).sum() == 64 - (first == 0).sum()
     assert (second == 0).mean() > 0.9
 
 
-def test_zeros_count_as_pruned(one: Callable[..., Map]) -> None:
+def test_zeros_count_as_pruned(one: Callable[..., LinearMap]) -> None:
     """Three of six weights are zero before: half is nothing to do, two thirds is one more; bits
     are 32 for each weight left, and 1."""
     map = one([[0, 0, 3], [0, 5, -6]])
@@ -102,10 +104,10 @@ def test_zeros_count_as_pruned(one: Callable[..., Map]) -> None:
 def test_bits_follow_the_stored_dtype() -> None:
     """A quarter of bfloat16 weights pruned: 16 * 3/4 + 1 bits."""
     weight = torch.randn(8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert Prune(sparsity=0.25).compress([Map("m", weight)], 0)[0].bits == 13
+    assert Prune(sparsity=0.25).compress([LinearMap("m", weight)], 0)[0].bits == 13
 
 
-def test_too_few_to_prune(one: Callable[..., Map]) -> None:
+def test_too_few_to_prune(one: Callable[..., LinearMap]) -> None:
     """A share that rounds to no weight at all leaves the matrix as it is, in every scope."""
     map = one([[1, 2, 3]])
     for scope in ("tensor", "row", "global"):
@@ -119,7 +121,7 @@ def test_sparsity_out_of_range(sparsity: float) -> None:
         Prune(sparsity=sparsity)
 
 
-def test_global_needs_its_survey(maps: list[Map]) -> None:
+def test_global_needs_its_survey(maps: list[LinearMap]) -> None:
     """Without having seen all weights a global cut cannot be made."""
     with pytest.raises(ValueError, match="survey"):
         Prune(sparsity=0.5, scope="global").compress(maps, 0)
@@ -138,7 +140,7 @@ def test_one_way_to_say_how_many() -> None:
         assert all(name in error.value.found for name in settings)
 
 
-def test_a_match_is_resolved_by_the_audit(maps: list[Map]) -> None:
+def test_a_match_is_resolved_by_the_audit(maps: list[LinearMap]) -> None:
     """Pruning that is to match another compression compresses once its sparsity is known."""
     matched = Prune(match=Rtn(bits=6), on="perplexity")
     with pytest.raises(ValueError, match="the sparsity that matches"):
@@ -147,13 +149,13 @@ def test_a_match_is_resolved_by_the_audit(maps: list[Map]) -> None:
     assert (resolved.compress(maps[:1], 0)[0].weight == 0).sum() == 128
 
 
-def wanda(map: Map, square: object, **settings: object) -> np.ndarray:
-    inputs = Inputs(torch.tensor(9), square=torch.as_tensor(square, dtype=torch.float32))
+def wanda(map: LinearMap, square: object, **settings: object) -> np.ndarray:
+    inputs = InputStatistics(torch.tensor(9), square=torch.as_tensor(square, dtype=torch.float32))
     prune = Prune(**{"by": "wanda", "sparsity": 0.5, **settings})
     return prune.compress([map], 0, inputs=inputs)[0].weight.numpy()
 
 
-def test_wanda_by_hand(one: Callable[..., Map]) -> None:
+def test_wanda_by_hand(one: Callable[..., LinearMap]) -> None:
     """Inputs of mean squares 4, 1, 1, 16 make [1, -3, 2, 0.4] weigh 2, 3, 2, 1.6: of each row
     half goes, of the equal ones the first; among both rows those of the small row go."""
     map = one([[1, -3, 2, 0.4], [0.1, 0.3, -0.2, 0.04]])
@@ -164,7 +166,7 @@ def test_wanda_by_hand(one: Callable[..., Map]) -> None:
 
 
 @pytest.mark.parametrize("scope", ["row", "tensor"])
-def test_wanda_with_equal_inputs_is_magnitude(maps: list[Map], scope: str) -> None:
+def test_wanda_with_equal_inputs_is_magnitude(maps: list[LinearMap], scope: str) -> None:
     """Where all inputs are of one size, |w| decides."""
     for map in maps:
         square = torch.full((*map.weight.shape[:-2], map.weight.shape[-1]), 2.25)
@@ -174,7 +176,7 @@ def test_wanda_with_equal_inputs_is_magnitude(maps: list[Map], scope: str) -> No
 
 @pytest.mark.parametrize("sparsity", [0.01, 0.3, 0.6])
 @pytest.mark.parametrize("scope", ["auto", "row", "tensor"])
-def test_wanda_agrees_with_sorting(maps: list[Map], scope: str, sparsity: float) -> None:
+def test_wanda_agrees_with_sorting(maps: list[LinearMap], scope: str, sparsity: float) -> None:
     """What a stable sort of |w| times the root of x² puts first is zeroed, experts each with
     their own inputs; also where inputs were never active, whose weights are worth nothing."""
     for map in maps:
@@ -189,7 +191,7 @@ def test_wanda_agrees_with_sorting(maps: list[Map], scope: str, sparsity: float)
         assert np.array_equal(found.reshape(-1, n), expected)
 
 
-def test_a_pattern_by_hand(one: Callable[..., Map]) -> None:
+def test_a_pattern_by_hand(one: Callable[..., LinearMap]) -> None:
     """2:4 keeps the two largest of every four, of equal ones the last; 1:2 one of every two."""
     map = one([[4, -1, 3, 2, 1, 1, 1, -1]])
     by_four = Prune(pattern="2:4").compress([map], 0)[0].weight
@@ -201,7 +203,7 @@ def test_a_pattern_by_hand(one: Callable[..., Map]) -> None:
 
 @pytest.mark.parametrize("by", ["magnitude", "wanda", "sparsegpt"])
 @pytest.mark.parametrize("pattern", ["2:4", "1:8", "3:4"])
-def test_a_pattern_holds_everywhere(maps: list[Map], pattern: str, by: str) -> None:
+def test_a_pattern_holds_everywhere(maps: list[LinearMap], pattern: str, by: str) -> None:
     """Exactly n of every m are left, whoever chooses them."""
     prune, (n, m) = Prune(pattern=pattern, by=by), map_ints(pattern)
     for map in maps:
@@ -214,16 +216,16 @@ def map_ints(pattern: str) -> tuple[int, int]:
     return int(n), int(m)
 
 
-def test_bits_of_a_pattern_by_hand(maps: list[Map]) -> None:
+def test_bits_of_a_pattern_by_hand(maps: list[LinearMap]) -> None:
     """2:4 of float32: half of 32 bits, and which of the six pairs it is, over four weights; of
     bfloat16 1:8, an eighth of 16 bits and log2(8) over eight weights."""
     by_four = Prune(pattern="2:4").compress(maps[:1], 0)[0]
     assert by_four.bits == pytest.approx(16 + math.log2(6) / 4, abs=1e-12)
-    half = Map("half", maps[0].weight.bfloat16())
+    half = LinearMap("half", maps[0].weight.bfloat16())
     assert Prune(pattern="1:8").compress([half], 0)[0].bits == pytest.approx(2 + 3 / 8, abs=1e-12)
 
 
-def test_bits_are_the_same_by_whatever_score(maps: list[Map]) -> None:
+def test_bits_are_the_same_by_whatever_score(maps: list[LinearMap]) -> None:
     """A quarter of float32 weights gone: 24 bits and one of mask."""
     for by in ("magnitude", "wanda", "sparsegpt"):
         prune = Prune(sparsity=0.25, by=by)
@@ -240,11 +242,13 @@ def test_patterns_that_are_none(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["magnitude", "sparsegpt"])
-def test_a_pattern_that_does_not_divide(one: Callable[..., Map], by: str) -> None:
+def test_a_pattern_that_does_not_divide(one: Callable[..., LinearMap], by: str) -> None:
     """A width that is no multiple of m is refused, with the module."""
     prune = Prune(pattern="2:4", by=by)
     with pytest.raises(BitlensError, match=r"up_proj has 6 input columns"):
-        prune.compress([one(np.ones((2, 6)))], 0, inputs=Inputs(torch.tensor(1), torch.eye(6)))
+        prune.compress(
+            [one(np.ones((2, 6)))], 0, inputs=InputStatistics(torch.tensor(1), torch.eye(6))
+        )
 
 
 @pytest.mark.parametrize(
@@ -261,21 +265,21 @@ def test_scopes_that_cannot_be(settings: dict, found: str) -> None:
         Prune(**settings)
 
 
-def test_what_each_score_needs(maps: list[Map]) -> None:
+def test_what_each_score_needs(maps: list[LinearMap]) -> None:
     """Magnitude needs no data; the others say what they miss."""
-    assert Prune(sparsity=0.5).needs == frozenset()
+    assert Prune(sparsity=0.5).statistics == frozenset()
     for by, statistic, words in (
         ("wanda", "square", "mean x²"),
         ("sparsegpt", "second", "second moments"),
     ):
         prune = Prune(sparsity=0.5, by=by)
-        assert prune.needs == {statistic}
-        for inputs in (None, Inputs(torch.tensor(1))):
+        assert prune.statistics == {statistic}
+        for inputs in (None, InputStatistics(torch.tensor(1))):
             with pytest.raises(ValueError, match=words):
                 prune.compress(maps, 0, inputs=inputs)
 
 
-def test_sparsegpt_does_the_least_harm(maps: list[Map]) -> None:
+def test_sparsegpt_does_the_least_harm(maps: list[LinearMap]) -> None:
     """On correlated inputs the output error is smallest where others make up for what goes, and
     Wanda's is smaller than that of magnitude."""
     for map in maps:

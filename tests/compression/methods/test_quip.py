@@ -7,9 +7,9 @@ from torch import Tensor
 from bitlens.compression.methods.gptq import Gptq
 from bitlens.compression.methods.quip import Quip, Rotation
 from bitlens.compression.methods.rtn import Rtn
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from tests.support.calibrated import inputs_of
 
 CPU = torch.device("cpu")
@@ -19,12 +19,12 @@ def draw(size: int, seed: int = 0) -> Rotation:
     return Rotation.draw(size, torch.Generator().manual_seed(seed), CPU)
 
 
-def quip(map: Map, seed: int = 0, **settings: object) -> Tensor:
+def quip(map: LinearMap, seed: int = 0, **settings: object) -> Tensor:
     compression = Quip(**{"bits": 2, **settings})
     return compression.compress([map], seed, inputs=inputs_of(map, compression))[0].weight
 
 
-def output_error(map: Map, weight: Tensor) -> float:
+def output_error(map: LinearMap, weight: Tensor) -> float:
     second = inputs_of(map, Quip(bits=2)).second
     return float(((map.weight - weight) @ second * (map.weight - weight)).sum())
 
@@ -58,7 +58,9 @@ def test_rotations_spread_what_stands_out() -> None:
     assert draw(768).apply(lone).abs().max() < 1 / 3
 
 
-def test_in_no_other_basis_it_is_gptq(maps: list[Map], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_no_other_basis_it_is_gptq(
+    maps: list[LinearMap], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With bases that change nothing, quip is gptq on the same grid, exactly."""
     monkeypatch.setattr(
         Rotation,
@@ -72,7 +74,7 @@ def test_in_no_other_basis_it_is_gptq(maps: list[Map], monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_at_eight_bits_nearly_nothing_is_lost(maps: list[Map], seed: int) -> None:
+def test_at_eight_bits_nearly_nothing_is_lost(maps: list[LinearMap], seed: int) -> None:
     """What is put into another basis and rounded finely comes back."""
     for map in maps:
         error = torch.dist(quip(map, seed, bits=8), map.weight) / map.weight.norm()
@@ -88,7 +90,7 @@ def test_outliers_do_less_harm(seed: int, symmetric: bool) -> None:
     random = torch.Generator().manual_seed(seed)
     weight = torch.randn(64, 96, generator=random)
     weight[torch.rand(64, 96, generator=random) < 0.01] *= 10
-    map = Map("layer", weight)
+    map = LinearMap("layer", weight)
     same = {"bits": 2, "symmetric": symmetric, "clip": "mse"}
     gptq = Gptq(**same)
     errors = [
@@ -100,29 +102,29 @@ def test_outliers_do_less_harm(seed: int, symmetric: bool) -> None:
     assert errors[0] < 0.7 * errors[2]
 
 
-def test_bases_follow_from_seed_and_name(maps: list[Map]) -> None:
+def test_bases_follow_from_seed_and_name(maps: list[LinearMap]) -> None:
     """Another seed or another name gives another basis; the same give the same."""
     map = maps[0]
-    renamed = Map("another", map.weight)
+    renamed = LinearMap("another", map.weight)
     assert torch.equal(quip(map, 1), quip(map, 1))
     assert not torch.equal(quip(map, 1), quip(map, 2))
     assert not torch.equal(quip(map, 1), quip(renamed, 1))
 
 
-def test_experts_are_matrices(maps: list[Map]) -> None:
+def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     """Every expert is what it is alone, in the bases of its map."""
     fused = maps[-1]
     second = inputs_of(fused, Quip(bits=3)).second
     for weight, own, found in zip(fused.weight, second, quip(fused, bits=3), strict=True):
-        inputs = Inputs(torch.tensor(9), second=own)
-        alone = Quip(bits=3).compress([Map(fused.name, weight)], 0, inputs=inputs)[0].weight
+        inputs = InputStatistics(torch.tensor(9), second=own)
+        alone = Quip(bits=3).compress([LinearMap(fused.name, weight)], 0, inputs=inputs)[0].weight
         torch.testing.assert_close(found, alone)
 
 
 @pytest.mark.parametrize(
     ("settings", "bits"), [({}, 2 + 18 / 16), ({"bits": 4, "symmetric": True}, 4 + 16 / 16)]
 )
-def test_bits_by_hand(maps: list[Map], settings: dict, bits: float) -> None:
+def test_bits_by_hand(maps: list[LinearMap], settings: dict, bits: float) -> None:
     """Of 16 columns: a scale of 16 bits a row, and a zero point where the grid has one; bases
     are drawn again from the seed."""
     compression = Quip(**{"bits": 2, **settings})
@@ -131,19 +133,19 @@ def test_bits_by_hand(maps: list[Map], settings: dict, bits: float) -> None:
     assert found.group == 0
 
 
-def test_damping_that_was_raised_is_said(maps: list[Map]) -> None:
+def test_damping_that_was_raised_is_said(maps: list[LinearMap]) -> None:
     """Where fewer positions than columns were met and no damping was asked for."""
     x = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
-    inputs = Inputs(torch.tensor(3), second=x.T @ x / 3)
+    inputs = InputStatistics(torch.tensor(3), second=x.T @ x / 3)
     found = Quip(bits=4, damping=0.0).compress(maps[:1], 0, inputs=inputs)[0]
     assert found.note.startswith("damping raised from 0 to ")
     assert torch.isfinite(found.weight).all()
 
 
-def test_needs_its_inputs(maps: list[Map]) -> None:
+def test_needs_its_inputs(maps: list[LinearMap]) -> None:
     """Without second moments there is nothing to calibrate on."""
-    assert Quip(bits=4).needs == {"second"}
-    for inputs in (None, Inputs(torch.tensor(1))):
+    assert Quip(bits=4).statistics == {"second"}
+    for inputs in (None, InputStatistics(torch.tensor(1))):
         with pytest.raises(ValueError, match="second moments"):
             Quip(bits=4).compress(maps, 0, inputs=inputs)
 

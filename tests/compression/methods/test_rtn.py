@@ -9,10 +9,10 @@ from torch import Tensor
 
 from bitlens.compression.methods.rtn import Rtn
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
-def rtn(map: Map, **settings: object) -> Tensor:
+def rtn(map: LinearMap, **settings: object) -> Tensor:
     return Rtn(**{"bits": 3, **settings}).compress([map], 0)[0].weight
 
 
@@ -32,45 +32,47 @@ def heads_together(heads: Tensor) -> Tensor:
     return heads.transpose(1, 2).flatten(0, 1)
 
 
-def test_a_row_by_hand(one: Callable[..., Map]) -> None:
+def test_a_row_by_hand(one: Callable[..., LinearMap]) -> None:
     """Each output row has its own scale: [-1, 0.3, 0.75] and ten times that."""
     out = rtn(one([[-1, 0.3, 0.75], [-10, 3, 7.5]]))
     expected = torch.tensor([[-1, 1 / 3, 2 / 3], [-10, 10 / 3, 20 / 3]])
     assert torch.allclose(out, expected)
 
 
-def test_a_tensor_by_hand(one: Callable[..., Map]) -> None:
+def test_a_tensor_by_hand(one: Callable[..., LinearMap]) -> None:
     """One scale of 10/3 for the whole matrix leaves of the small row nothing."""
     out = rtn(one([[-1, 0.3, 0.75], [-10, 3, 7.5]]), scope="tensor")
     assert torch.allclose(out, torch.tensor([[0, 0, 0], [-10, 10 / 3, 20 / 3]]))
 
 
-def test_groups_by_hand(one: Callable[..., Map]) -> None:
+def test_groups_by_hand(one: Callable[..., LinearMap]) -> None:
     """Groups of two input columns: [-1, 0.3] has step 1/3, [6, 1.5] step 2."""
     out = rtn(one([[-1, 0.3, 6, 1.5]]), group=2)
     assert torch.allclose(out, torch.tensor([[-1, 1 / 3, 6, 2]]))
 
 
 @pytest.mark.parametrize("settings", [{}, {"symmetric": False}, {"group": 16}, {"clip": "mse"}])
-def test_groups_are_rows_of_the_reshaped_matrix(maps: list[Map], settings: dict) -> None:
+def test_groups_are_rows_of_the_reshaped_matrix(maps: list[LinearMap], settings: dict) -> None:
     """Grouping is what rounding the rows of [out * groups, group] gives."""
     for map in maps:
-        as_rows = Map(map.name, map.weight.reshape(-1, 16))
+        as_rows = LinearMap(map.name, map.weight.reshape(-1, 16))
         settings_of_rows = {key: value for key, value in settings.items() if key != "group"}
         expected = rtn(as_rows, **settings_of_rows).view(map.weight.shape)
         assert torch.equal(rtn(map, **{"group": 16, **settings}), expected)
 
 
-def test_experts_are_matrices(maps: list[Map]) -> None:
+def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     """A fused expert tensor is rounded expert by expert, also where a matrix shares one scale."""
     fused = maps[-1]
     for settings in ({}, {"scope": "tensor"}, {"axis": "input"}, {"axis": "heads"}, {"group": 8}):
-        apart = [rtn(Map("expert", expert), **settings) for expert in fused.weight]
+        apart = [rtn(LinearMap("expert", expert), **settings) for expert in fused.weight]
         assert torch.equal(rtn(fused, **settings), torch.stack(apart))
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_input_axis_reduces_over_the_index_within_the_head(maps: list[Map], place: int) -> None:
+def test_input_axis_reduces_over_the_index_within_the_head(
+    maps: list[LinearMap], place: int
+) -> None:
     """axis=input of a query map with four heads, or a key map with two, is TransformerLens's
     [head, d_model, d_head] reduced over its last axis."""
     map = maps[place]
@@ -79,7 +81,7 @@ def test_input_axis_reduces_over_the_index_within_the_head(maps: list[Map], plac
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_heads_axis_reduces_over_heads_and_inputs(maps: list[Map], place: int) -> None:
+def test_heads_axis_reduces_over_heads_and_inputs(maps: list[LinearMap], place: int) -> None:
     """axis=heads of a query or key map is [head, d_model, d_head] reduced over all but its last."""
     map = maps[place]
     expected = heads_together(absmax(heads_apart(map.weight, 8), (0, 1)))
@@ -87,7 +89,7 @@ def test_heads_axis_reduces_over_heads_and_inputs(maps: list[Map], place: int) -
 
 
 @pytest.mark.parametrize("axis", ["input", "heads"])
-def test_output_projection_with_heads_apart(maps: list[Map], axis: str) -> None:
+def test_output_projection_with_heads_apart(maps: list[LinearMap], axis: str) -> None:
     """W_O as [head, d_head, d_model]: over its last axis for input, over the others for heads."""
     map = maps[5]
     heads = map.weight.t().unflatten(0, (4, 8))
@@ -96,7 +98,7 @@ def test_output_projection_with_heads_apart(maps: list[Map], axis: str) -> None:
 
 
 @pytest.mark.parametrize("axis", ["input", "heads"])
-def test_mlp_stored_as_input_by_output(maps: list[Map], axis: str) -> None:
+def test_mlp_stored_as_input_by_output(maps: list[LinearMap], axis: str) -> None:
     """W_in as [d_model, d_mlp]: over its last axis for input, over its first for heads."""
     map = maps[6]
     rounded = absmax(map.weight.t(), (-1,) if axis == "input" else (0,))
@@ -110,8 +112,8 @@ def test_a_fused_map_is_its_three_parts(fused: str, axis: str) -> None:
     parts = torch.randn(3, 4, 2, 10, generator=torch.Generator().manual_seed(0))
     parts *= torch.tensor([1.0, 5.0, 25.0]).view(3, 1, 1, 1)
     stored = parts if fused == "contiguous" else parts.transpose(0, 1)
-    map = Map("qkv", stored.flatten(0, 2), head_size=2, fused=fused)
-    apart = [rtn(Map("part", part.flatten(0, 1), head_size=2), axis=axis) for part in parts]
+    map = LinearMap("qkv", stored.flatten(0, 2), head_size=2, fused=fused)
+    apart = [rtn(LinearMap("part", part.flatten(0, 1), head_size=2), axis=axis) for part in parts]
     out = rtn(map, axis=axis).view(stored.shape)
     out = out if fused == "contiguous" else out.transpose(0, 1)
     assert torch.equal(out, torch.stack(apart).view(parts.shape))
@@ -128,21 +130,21 @@ def test_a_fused_map_is_its_three_parts(fused: str, axis: str) -> None:
         ({"axis": "heads"}, 3 + 16 / 64),
     ],
 )
-def test_bits_by_hand(maps: list[Map], settings: dict, bits: float) -> None:
+def test_bits_by_hand(maps: list[LinearMap], settings: dict, bits: float) -> None:
     """A query map [32, 16] of four heads at 3 bits: 16 weights a row, 8 a head and column, 64 an
     index within the head, 512 in all."""
     assert Rtn(bits=3, **settings).compress(maps[:1], 0)[0].bits == pytest.approx(bits, abs=1e-12)
 
 
-def test_transposed_storage_changes_nothing(maps: list[Map]) -> None:
+def test_transposed_storage_changes_nothing(maps: list[LinearMap]) -> None:
     """A map stored [in, out] gives what the same map stored [out, in] gives."""
     transposed = maps[6]
-    plain = Map(transposed.name, transposed.weight.contiguous())
+    plain = LinearMap(transposed.name, transposed.weight.contiguous())
     for settings in ({}, {"group": 8}, {"scope": "tensor"}, {"axis": "input"}):
         assert torch.equal(rtn(transposed, **settings), rtn(plain, **settings))
 
 
-def test_group_that_does_not_divide(one: Callable[..., Map]) -> None:
+def test_group_that_does_not_divide(one: Callable[..., LinearMap]) -> None:
     """A group that does not divide is refused, with the module, the width and what would."""
     with pytest.raises(BitlensError) as error:
         rtn(one(np.ones((2, 12))), group=5)
@@ -169,7 +171,7 @@ def test_settings_that_contradict_each_other(settings: dict) -> None:
         Rtn(**{"bits": 4, **settings})
 
 
-def test_rows_that_are_no_heads(one: Callable[..., Map]) -> None:
+def test_rows_that_are_no_heads(one: Callable[..., LinearMap]) -> None:
     """A map whose rows are no whole number of heads is named."""
     for fused in (None, "contiguous", "interleaved"):
         with pytest.raises(BitlensError, match=r"up_proj has 10 rows"):
@@ -177,7 +179,7 @@ def test_rows_that_are_no_heads(one: Callable[..., Map]) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(one: Callable[..., Map], bad: float) -> None:
+def test_weights_that_are_not_finite(one: Callable[..., LinearMap], bad: float) -> None:
     """NaN and infinity are refused by module, not rounded away."""
     with pytest.raises(BitlensError, match=r"layers\.0\.mlp\.up_proj"):
         rtn(one([[1.0, bad]]))

@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import Compressed
+from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.methods.smoothquant import SmoothQuant
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
-def smoothed(maps: list[Map], largest: object, **settings: object) -> list[Compressed]:
-    inputs = Inputs(torch.tensor(9), largest=torch.as_tensor(largest, dtype=torch.float32))
+def smoothed(maps: list[LinearMap], largest: object, **settings: object) -> list[CompressedMatrix]:
+    inputs = InputStatistics(torch.tensor(9), largest=torch.as_tensor(largest, dtype=torch.float32))
     return SmoothQuant(**settings).compress(maps, 0, None, inputs)
 
 
-def scale(result: Compressed) -> Tensor:
+def scale(result: CompressedMatrix) -> Tensor:
     assert result.activations is not None and result.activations.smooth is not None
     return result.activations.smooth
 
@@ -29,12 +29,12 @@ def plainly(weight: Tensor, dims: tuple[int, ...]) -> Tensor:
     return (weight / step).round() * step
 
 
-def random_group(rows: tuple[int, ...], width: int = 24) -> list[Map]:
+def random_group(rows: tuple[int, ...], width: int = 24) -> list[LinearMap]:
     random = torch.Generator().manual_seed(len(rows))
-    return [Map(f"m{i}", torch.randn(n, width, generator=random)) for i, n in enumerate(rows)]
+    return [LinearMap(f"m{i}", torch.randn(n, width, generator=random)) for i, n in enumerate(rows)]
 
 
-def test_the_scale_by_hand(one: Callable[..., Map]) -> None:
+def test_the_scale_by_hand(one: Callable[..., LinearMap]) -> None:
     """Inputs up to 16 and 1, weights up to 4 and 1: s is sqrt(16 / 4) = 2 and sqrt(1 / 1) = 1, so
     W s is [8, 0.5; -4, 1]; rows have steps 8/127 and 4/127."""
     result = smoothed([one([[4, 0.5], [-2, 1]])], [16, 1])[0]
@@ -47,7 +47,7 @@ def test_the_scale_by_hand(one: Callable[..., Map]) -> None:
 @pytest.mark.parametrize(
     ("alpha", "expected"), [(0.0, [1 / 4, 1]), (1.0, [16, 1]), (0.75, [8 / 4**0.25, 1])]
 )
-def test_alpha_by_hand(one: Callable[..., Map], alpha: float, expected: list[float]) -> None:
+def test_alpha_by_hand(one: Callable[..., LinearMap], alpha: float, expected: list[float]) -> None:
     """alpha 0 looks at the weights alone, 1 at the inputs alone; 16^0.75 is 8."""
     result = smoothed([one([[4, 0.5], [-2, 1]])], [16, 1], alpha=alpha)[0]
     assert scale(result).tolist() == pytest.approx(expected)
@@ -59,7 +59,7 @@ def test_maps_of_a_group_share_the_scale(rows: tuple[int, ...]) -> None:
     row's rounding is its own."""
     maps = random_group(rows)
     largest = torch.linspace(0.1, 30, 24)
-    together = Map("together", torch.cat([map.weight for map in maps]))
+    together = LinearMap("together", torch.cat([map.weight for map in maps]))
     apart = smoothed(maps, largest)
     whole = smoothed([together], largest)[0]
     for result in apart:
@@ -102,7 +102,7 @@ def test_it_lowers_the_error_that_outlying_columns_make() -> None:
     assert error < 0.5 * torch.dist(plain, exact)
 
 
-def test_columns_that_calibration_never_saw(one: Callable[..., Map]) -> None:
+def test_columns_that_calibration_never_saw(one: Callable[..., LinearMap]) -> None:
     """They keep s = 1, and a value there later leaves the other inputs their digits; weights of
     zero count as 1e-5."""
     result = smoothed([one([[4, 0.5, 0], [-2, 1, 0]])], [16, 0, 1e-5])[0]
@@ -113,37 +113,37 @@ def test_columns_that_calibration_never_saw(one: Callable[..., Map]) -> None:
     torch.testing.assert_close(out, torch.tensor([[[16, 48 * 8 / 127, 0]]]))
 
 
-def test_experts_are_matrices(maps: list[Map]) -> None:
+def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     """Each expert is smoothed by its own inputs."""
     fused = maps[-1]
     largest = torch.rand(3, 32, generator=torch.Generator().manual_seed(5))
-    inputs = Inputs(torch.tensor([5, 6, 7]), largest=largest)
+    inputs = InputStatistics(torch.tensor([5, 6, 7]), largest=largest)
     for settings in ({}, {"scope": "tensor", "activations": "tensor"}):
         result = SmoothQuant(**settings).compress([fused], 0, None, inputs)[0]
         assert result.activations is not None
         for index, expert in enumerate(fused.weight):
-            own = smoothed([Map("expert", expert)], largest[index], **settings)[0]
+            own = smoothed([LinearMap("expert", expert)], largest[index], **settings)[0]
             assert torch.equal(result.weight[index], own.weight)
             x = torch.randn(4, 32, generator=torch.Generator().manual_seed(index))
             assert own.activations is not None
             assert torch.equal(result.activations.expert(index).round(x), own.activations.round(x))
 
 
-def test_stored_otherwise(maps: list[Map]) -> None:
+def test_stored_otherwise(maps: list[LinearMap]) -> None:
     """Transposed views and bfloat16 give what their values give."""
     largest = torch.linspace(0.5, 2, 64)
     transposed = maps[6].weight
     assert transposed.shape == (64, 16)
-    plain = Map("plain", transposed.contiguous())
+    plain = LinearMap("plain", transposed.contiguous())
     expected = smoothed([plain], largest[:16])[0].weight
     assert torch.equal(smoothed([maps[6]], largest[:16])[0].weight, expected)
-    half = Map("half", transposed.bfloat16())
-    widened = Map("widened", half.weight.float())
+    half = LinearMap("half", transposed.bfloat16())
+    widened = LinearMap("widened", half.weight.float())
     expected = smoothed([widened], largest[:16])[0].weight
     assert torch.equal(smoothed([half], largest[:16])[0].weight, expected)
 
 
-def test_refusals(one: Callable[..., Map]) -> None:
+def test_refusals(one: Callable[..., LinearMap]) -> None:
     """alpha is a share; and without its inputs it cannot be made."""
     with pytest.raises(BitlensError, match=r"alpha is 1\.5"):
         SmoothQuant(alpha=1.5)

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import Compressed
+from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.methods.squeezellm import SqueezeLlm
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
-def squeezed(map: Map, square: object, **settings: float) -> Compressed:
-    inputs = Inputs(torch.tensor(9), square=torch.as_tensor(square, dtype=torch.float32))
+def squeezed(map: LinearMap, square: object, **settings: float) -> CompressedMatrix:
+    inputs = InputStatistics(torch.tensor(9), square=torch.as_tensor(square, dtype=torch.float32))
     return SqueezeLlm(**{"bits": 2, **settings}).compress([map], 0, None, inputs)[0]
 
 
@@ -22,14 +22,14 @@ def matrix(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_by_hand(one: Callable[..., Map]) -> None:
+def test_by_hand(one: Callable[..., LinearMap]) -> None:
     """Of five weights and four values 0 and 1 share one: at 0.75 where the input of the second has
     three times the mean square of the first's."""
     out = squeezed(one([[0, 1, 10, 20, 100]]), [1, 3, 1, 1, 1], outliers=0).weight
     assert torch.allclose(out, torch.tensor([[0.75, 0.75, 10, 20, 100]]))
 
 
-def test_kept_by_hand(one: Callable[..., Map]) -> None:
+def test_kept_by_hand(one: Callable[..., LinearMap]) -> None:
     """A fifth of ten weights are the two of largest magnitude, both in the first row; they are
     kept, and no value is spent on them. In the second row the two nearest share one."""
     weight = [[-100.5, 1, 2, 3, 70.25], [1, 1.5, 5, 7, 9]]
@@ -40,7 +40,7 @@ def test_kept_by_hand(one: Callable[..., Map]) -> None:
 def test_rows_have_no_more_values_than_codes() -> None:
     """And each weight has the nearest of its row's."""
     weight = matrix(40, 300)
-    out = squeezed(Map("m", weight), torch.rand(300) + 0.1, bits=3, outliers=0).weight
+    out = squeezed(LinearMap("m", weight), torch.rand(300) + 0.1, bits=3, outliers=0).weight
     for row, became in zip(weight, out, strict=True):
         values = became.unique()
         assert len(values) <= 8
@@ -53,7 +53,7 @@ def test_inputs_that_are_large_are_served_first() -> None:
     weight, square = matrix(64, 256), torch.logspace(-3, 1, 256)
 
     def seen(counted: Tensor) -> Tensor:
-        out = squeezed(Map("m", weight), counted, bits=3).weight
+        out = squeezed(LinearMap("m", weight), counted, bits=3).weight
         return ((out - weight) ** 2 * square).sum()
 
     assert seen(square) < 0.8 * seen(torch.ones(256))
@@ -61,7 +61,7 @@ def test_inputs_that_are_large_are_served_first() -> None:
 
 def test_pieces_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are found their values alone, however many are at work at a time."""
-    map, square = Map("m", matrix(50, 64)), matrix(64) ** 2
+    map, square = LinearMap("m", matrix(50, 64)), matrix(64) ** 2
     whole = squeezed(map, square).weight
     monkeypatch.setattr("bitlens.compression.methods.squeezellm._PIECE", 200)
     assert torch.equal(squeezed(map, square).weight, whole)
@@ -73,10 +73,10 @@ def test_experts_have_inputs_of_their_own() -> None:
     fused = matrix(3, 20, 64) * torch.tensor([1.0, 9, 81]).view(3, 1, 1)
     square = matrix(3, 64) ** 2
     apart = [
-        squeezed(Map("expert", expert), own, outliers=0.01).weight
+        squeezed(LinearMap("expert", expert), own, outliers=0.01).weight
         for expert, own in zip(fused, square, strict=True)
     ]
-    together = squeezed(Map("experts", fused), square, outliers=0.01).weight
+    together = squeezed(LinearMap("experts", fused), square, outliers=0.01).weight
     assert torch.equal(together, torch.stack(apart))
 
 
@@ -84,7 +84,7 @@ def test_experts_have_inputs_of_their_own() -> None:
 def test_inputs_that_were_never_seen(square: Tensor) -> None:
     """Columns whose inputs were all zero still get values near theirs."""
     weight = matrix(8, 32)
-    out = squeezed(Map("m", weight), square, bits=4, outliers=0).weight
+    out = squeezed(LinearMap("m", weight), square, bits=4, outliers=0).weight
     assert torch.isfinite(out).all()
     assert (out - weight).abs().mean() < 0.2
 
@@ -100,7 +100,7 @@ def test_inputs_that_were_never_seen(square: Tensor) -> None:
 def test_bits_by_hand(settings: dict, dtype: torch.dtype, bits: float) -> None:
     """A code, a row's values of 16 bits for its 128 weights, and for each of round(0.0045 * 12800)
     = 58 weights what it is stored in and 32 bits of a place."""
-    result = squeezed(Map("m", matrix(100, 128).to(dtype)), torch.ones(128), **settings)
+    result = squeezed(LinearMap("m", matrix(100, 128).to(dtype)), torch.ones(128), **settings)
     assert result.bits == pytest.approx(bits, abs=1e-12)
     assert result.group == 0
 
@@ -108,9 +108,9 @@ def test_bits_by_hand(settings: dict, dtype: torch.dtype, bits: float) -> None:
 def test_calibrated_on_the_reference() -> None:
     """It needs mean squares and nothing else, and says so where they are not given."""
     method = SqueezeLlm(bits=4)
-    assert method.needs == {"square"} and not method.sequential
+    assert method.statistics == {"square"} and not method.sequential
     with pytest.raises(ValueError, match="mean squares"):
-        method.compress([Map("m", matrix(2, 2))], 0)
+        method.compress([LinearMap("m", matrix(2, 2))], 0)
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.numerics.input_rounding import Activations
+from bitlens.compression.numerics.input_rounding import InputRounding
 from tests.support import tiny
 
 SMOOTH = torch.tensor([1.0, 2.0, 0.5, 4.0])
 KINDS = {
-    "token": Activations("int8"),
-    "tensor": Activations("int8", largest=torch.tensor(3.0)),
-    "smooth": Activations("int8", smooth=SMOOTH),
-    "outliers": Activations("int8", outliers=2.0),
-    "float8": Activations("float8_e4m3fn"),
-    "float8 tensor": Activations("float8_e5m2", largest=torch.tensor(2.0)),
+    "token": InputRounding("int8"),
+    "tensor": InputRounding("int8", largest=torch.tensor(3.0)),
+    "smooth": InputRounding("int8", smooth=SMOOTH),
+    "outliers": InputRounding("int8", outliers=2.0),
+    "float8": InputRounding("float8_e4m3fn"),
+    "float8 tensor": InputRounding("float8_e5m2", largest=torch.tensor(2.0)),
 }
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> Activations:
+def kind(request: pytest.FixtureRequest) -> InputRounding:
     return KINDS[request.param]
 
 
@@ -34,19 +34,19 @@ def test_a_position_by_hand() -> None:
     """Steps of [127, 0.4, 0.6] and of a tenth of it are 1 and 0.1."""
     x = torch.tensor([[[127, 0.4, 0.6], [12.7, 0.04, 0.06]]])
     expected = torch.tensor([[[127, 0, 1], [12.7, 0, 0.1]]])
-    torch.testing.assert_close(Activations("int8").round(x), expected)
+    torch.testing.assert_close(InputRounding("int8").round(x), expected)
 
 
 def test_a_fixed_scale_by_hand() -> None:
     """A largest of 12.7 makes the step 0.1 for every position, and clips what is beyond."""
     x = torch.tensor([[[127, 0.04, 0.06], [1.27, -99, 0]]])
-    out = Activations("int8", largest=torch.tensor(12.7)).round(x)
+    out = InputRounding("int8", largest=torch.tensor(12.7)).round(x)
     torch.testing.assert_close(out, torch.tensor([[[12.7, 0, 0.1], [1.3, -12.7, 0]]]))
 
 
 def test_smoothing_by_hand() -> None:
     """[254, 0.6] over [2, 0.5] is [127, 1.2], rounded [127, 1], and back [254, 0.5]."""
-    out = Activations("int8", smooth=torch.tensor([2.0, 0.5])).round(torch.tensor([[[254, 0.6]]]))
+    out = InputRounding("int8", smooth=torch.tensor([2.0, 0.5])).round(torch.tensor([[[254, 0.6]]]))
     assert out.tolist() == [[[254, 0.5]]]
 
 
@@ -55,25 +55,25 @@ def test_outliers_by_hand() -> None:
     it is at both. The first position's step comes from 1.27, the second's from 2.54, which is
     in the outliers' column but none itself."""
     x = torch.tensor([[[6.0, 1.27, 0.014], [2.54, 0.05, 0.015]]])
-    out = Activations("int8", outliers=6.0).round(x)
+    out = InputRounding("int8", outliers=6.0).round(x)
     torch.testing.assert_close(out, torch.tensor([[[6.0, 1.27, 0.01], [2.54, 0.04, 0.02]]]))
 
 
 def test_outliers_of_another_row_do_not_matter() -> None:
     """Each row is a call: the second has no outlier, so its first column is rounded."""
     x = torch.tensor([[[6.0, 1.27]], [[2.54, 0.015]]])
-    out = Activations("int8", outliers=6.0).round(x)
+    out = InputRounding("int8", outliers=6.0).round(x)
     torch.testing.assert_close(out, torch.tensor([[[6.0, 1.27]], [[2.54, 0.02]]]))
 
 
 def test_tokens_of_an_expert_are_calls_of_their_own() -> None:
     """Without rows, an outlier of one token decides nothing about the others."""
     x = torch.tensor([[6.0, 1.27], [2.54, 0.015]])
-    out = Activations("int8", outliers=6.0).round(x)
+    out = InputRounding("int8", outliers=6.0).round(x)
     torch.testing.assert_close(out, torch.tensor([[6.0, 1.27], [2.54, 0.02]]))
 
 
-def test_company_and_padding_do_not_matter(kind: Activations) -> None:
+def test_company_and_padding_do_not_matter(kind: InputRounding) -> None:
     """A row alone, in a batch, and padded with anything gives the same bits."""
     x = drawn(3, 5, 4)
     together = kind.round(x)
@@ -86,7 +86,7 @@ def test_company_and_padding_do_not_matter(kind: Activations) -> None:
     assert torch.equal(kind.round(before, valid.flip(1))[:, 2:], together)
 
 
-def test_what_is_handed_in_stays_as_it_is(kind: Activations) -> None:
+def test_what_is_handed_in_stays_as_it_is(kind: InputRounding) -> None:
     """Inputs are not changed; the result has their shape and dtype, and is finite."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         x = drawn(2, 3, 4).to(dtype)
@@ -97,7 +97,7 @@ def test_what_is_handed_in_stays_as_it_is(kind: Activations) -> None:
         assert torch.isfinite(out).all() and not torch.equal(out, x)
 
 
-def test_vectors_of_zeros(kind: Activations) -> None:
+def test_vectors_of_zeros(kind: InputRounding) -> None:
     """Zeros stay zeros, whatever stands beside them."""
     x = drawn(2, 3, 4)
     x[0, 1] = 0
@@ -106,7 +106,7 @@ def test_vectors_of_zeros(kind: Activations) -> None:
     assert not kind.round(torch.zeros(1, 2, 4)).any()
 
 
-def test_rounding_twice_is_rounding_once(kind: Activations) -> None:
+def test_rounding_twice_is_rounding_once(kind: InputRounding) -> None:
     """Rounded inputs are their own rounding, to float32."""
     once = kind.round(drawn(2, 3, 4))
     torch.testing.assert_close(kind.round(once), once)
@@ -120,19 +120,19 @@ def test_a_transposed_view() -> None:
 
 def test_experts_have_their_own() -> None:
     """Of fused experts each divides and clips by its own; what they share stays."""
-    both = Activations("int8", smooth=drawn(2, 4).abs(), largest=torch.tensor([1.0, 2.0]))
+    both = InputRounding("int8", smooth=drawn(2, 4).abs(), largest=torch.tensor([1.0, 2.0]))
     x = drawn(5, 4)
     for index in range(2):
         assert both.smooth is not None and both.largest is not None
-        own = Activations("int8", both.smooth[index], both.largest[index])
+        own = InputRounding("int8", both.smooth[index], both.largest[index])
         assert torch.equal(both.expert(index).round(x), own.round(x))
     assert torch.equal(KINDS["smooth"].expert(1).round(x), KINDS["smooth"].round(x))
 
 
-def test_parts_make_it_again(kind: Activations) -> None:
+def test_parts_make_it_again(kind: InputRounding) -> None:
     """What files hold of it, plain values through JSON and tensors, makes the same rounding."""
     values, tensors = kind.parts()
-    again = Activations(**json.loads(json.dumps(values)), **tensors)
+    again = InputRounding(**json.loads(json.dumps(values)), **tensors)
     assert again.parts()[0] == values
     assert torch.equal(again.round(drawn(2, 3, 4)), kind.round(drawn(2, 3, 4)))
 
@@ -146,9 +146,9 @@ def test_padding_is_no_outlier_of_a_swept_row(threshold: float) -> None:
     other = replace(batch, tokens=torch.where(batch.mask.bool(), batch.tokens, 77))
     twin = {"twin": tiny.twin(layout, f"int8:threshold={threshold}")}
     first, second = (
-        tiny.readings(tiny.sweep(layout, [b], ["resid.2"], twin))[("twin", "resid.2", 0)].flatten(
-            0, 1
-        )[batch.index]
+        tiny.activations(tiny.sweep(layout, [b], ["resid.2"], twin))[
+            ("twin", "resid.2", 0)
+        ].flatten(0, 1)[batch.index]
         for b in (batch, other)
     )
     assert torch.equal(first, second)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.numerics.input_statistics import never_active
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from tests.support.calibrated import inputs_of
 
 
@@ -34,10 +34,10 @@ def test_columns_and_experts_never_active_by_hand() -> None:
     ],
 )
 def test_calibrated_methods_say_which_columns_were_silent(
-    maps: list[Map], text: str, treated: str
+    maps: list[LinearMap], text: str, treated: str
 ) -> None:
     """How many, and what became of them; without any, nothing. Of experts, over all of them."""
-    method = parse(text)
+    method = parse_spec(text)
     for map in maps:
         known = inputs_of(map, method)
         assert known is not None
@@ -47,7 +47,7 @@ def test_calibrated_methods_say_which_columns_were_silent(
         heard[[1, 5]] = 0
         silent = {
             name: getattr(known, name) * (heard.outer(heard) if name == "second" else heard)
-            for name in method.needs
+            for name in method.statistics
         }
         (made,) = method.compress([map], 0, None, replace(known, **silent))
         assert made.note == (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
-from bitlens.compression.numerics.grid import Grid
+from bitlens.compression.numerics.grid import QuantizationGrid
 from bitlens.errors import BitlensError
 
 
@@ -83,7 +83,7 @@ def test_equals_inverting_anew_for_every_column(width: int, unit: int, symmetric
     second = moments(width)
     random = torch.Generator().manual_seed(1)
     columns = torch.randn(2, width, 20, generator=random, dtype=torch.float64)
-    grid = Grid(3, symmetric)
+    grid = QuantizationGrid(3, symmetric)
 
     def begin(start: int, weights: Tensor) -> obs.Settle:
         levels = grid.fit(weights, (-2,))

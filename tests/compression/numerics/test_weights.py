@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.compression.coverage import measure
 from bitlens.compression.numerics.weights import frobenius, working_copy
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.tensors import finite
 
 LARGE = torch.full((2000, 1000), 1e36)
@@ -28,22 +28,22 @@ def test_one_bad_weight_is_found_wherever_it_is(dtype: torch.dtype, bad: float) 
     assert finite(torch.ones(0, 3))
 
 
-def test_large_weights_are_finite(one: Callable[..., Map]) -> None:
+def test_large_weights_are_finite(one: Callable[..., LinearMap]) -> None:
     """Their sum overflows; they themselves do not."""
     assert torch.isinf(LARGE.sum())
     assert torch.equal(working_copy(one(LARGE)), LARGE)
 
 
-def test_bad_weights_are_refused_by_name(one: Callable[..., Map]) -> None:
+def test_bad_weights_are_refused_by_name(one: Callable[..., LinearMap]) -> None:
     with pytest.raises(BitlensError, match=r"up_proj holds weights that are infinite or not a n"):
         working_copy(one([[1, float("nan")]]))
 
 
 @pytest.mark.parametrize("text", ["rtn:bits=8", "cast:dtype=bfloat16", "prune:sparsity=0.5"])
-def test_large_weights_are_compressed(one: Callable[..., Map], text: str) -> None:
+def test_large_weights_are_compressed(one: Callable[..., LinearMap], text: str) -> None:
     """And the error that makes is a number."""
     map = one(LARGE[:40] * torch.linspace(0.1, 1, 1000))
-    (made,) = parse(text).compress([map], 0)
+    (made,) = parse_spec(text).compress([map], 0)
     row = measure(map.name, "block", map.weight, made.weight, made.bits, text)
     assert row.relative_error is not None and 0 < row.relative_error < 1
 

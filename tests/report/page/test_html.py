@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.page.html import breakable, data, figure_data, html, packed
 from bitlens.report.page.parts import Page, Prose, Section, Tabs, figures
@@ -79,7 +79,7 @@ def test_the_page_is_small(text: str) -> None:
     assert len(text.encode()) < 3_000_000
 
 
-def test_the_same_page_is_the_same_bytes(evidence: Evidence) -> None:
+def test_the_same_page_is_the_same_bytes(evidence: AuditResults) -> None:
     """Nothing of time, order or chance gets in."""
     assert html(page(evidence)) == html(page(evidence))
 
@@ -100,7 +100,7 @@ def test_tables_hold_each_text_once_and_come_back() -> None:
     assert back == rows
 
 
-def test_a_figure_holds_its_points_and_shares_its_frames(evidence: Evidence) -> None:
+def test_a_figure_holds_its_points_and_shares_its_frames(evidence: AuditResults) -> None:
     """Nine charts of layers share one frame; every point of every chart is there."""
     figure = next(f for f in figures(page(evidence)) if f.name == "layers-cosine")
     held = figure_data(figure)
@@ -123,7 +123,7 @@ def test_names_break_after_their_marks_and_numbers_nowhere() -> None:
     assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
 
 
-def test_everything_within_is_small_and_inert(deep: Evidence) -> None:
+def test_everything_within_is_small_and_inert(deep: AuditResults) -> None:
     """Heads, lenses, features and contexts of three compressions: under 3 MB, nothing fetched,
     no hostile token an element."""
     written = html(page(deep))

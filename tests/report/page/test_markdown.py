@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import summary
 from bitlens.report.page.markdown import escaped, markdown
 from bitlens.report.page.parts import (
@@ -83,7 +83,7 @@ def test_a_command_cannot_leave_its_fence() -> None:
     assert markdown(Command("a ``` b")).startswith("````\n")
 
 
-def test_the_summary_is_what_a_pull_request_needs(study: Evidence) -> None:
+def test_the_summary_is_what_a_pull_request_needs(study: AuditResults) -> None:
     """Verdicts and checks of all models, no long tables, hostile names as text."""
     told = markdown(summary(study))
     assert told.startswith("# What compression changed in demo, ")

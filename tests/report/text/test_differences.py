@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.charts.palette import marks
 from bitlens.report.page.parts import Figure, figures
@@ -46,7 +46,7 @@ def test_without_a_contrast_nothing_is_said() -> None:
     assert way(None) == differences.tested(None, "nats") == surely(None) == ""
 
 
-def claimed(evidence: Evidence) -> Iterator[str]:
+def claimed(evidence: AuditResults) -> Iterator[str]:
     """What a page claims of differences: coloured heads, and sentences less their numbers."""
     drawn = marks([twin.compression for twin in evidence.twins("demo")])
     for part in attention(evidence, "demo", drawn):
@@ -70,7 +70,9 @@ def coloured(figure: Figure) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("width", [0.01, 30.0])
-def test_intervals_of_single_estimates_claim_no_difference(deep: Evidence, width: float) -> None:
+def test_intervals_of_single_estimates_claim_no_difference(
+    deep: AuditResults, width: float
+) -> None:
     """A law: were every interval of attention, outputs, heads and splices so much narrower or
     wider, the same differences from controls and the reference would be claimed."""
 
@@ -91,7 +93,7 @@ def test_intervals_of_single_estimates_claim_no_difference(deep: Evidence, width
     assert any("surely fell" in c for c in ours) and any("recovers less" in c for c in ours)
 
 
-def test_a_twin_like_its_noise_differs_nowhere(deep: Evidence) -> None:
+def test_a_twin_like_its_noise_differs_nowhere(deep: AuditResults) -> None:
     """A law: where no contrast is sure no head is in colour, however far apart intervals are."""
     rows = [{**row, "p": 0.9, "q": 0.99} for row in deep.contrasts]
     same = replace(deep, contrasts=rows)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page, summary
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Checklist
@@ -19,33 +19,33 @@ RTN, FINE, PRUNED = "rtn:bits=4,group=64", "rtn:bits=8", "prune:sparsity=0.5"
 NOISE = f"noise:like=[{RTN}]"
 
 
-def checked(evidence: Evidence, *checks: Check) -> Evidence:
+def checked(evidence: AuditResults, *checks: Check) -> AuditResults:
     """The store with these checks, and every cell complete."""
     cells = [cell for cell in evidence.manifest["cells"] if cell["status"] == "done"]
     manifest = {**evidence.manifest, "checks": [asdict(c) for c in checks], "cells": cells}
     return replace(evidence, manifest=manifest)
 
 
-def told(evidence: Evidence, name: str = RTN) -> list[str]:
+def told(evidence: AuditResults, name: str = RTN) -> list[str]:
     """The verdict of one compression, sentence by sentence."""
     twin = next(twin for twin in evidence.twins("demo") if twin.compression == name)
     return sentences(evidence, "demo", twin)
 
 
-def marked(evidence: Evidence, mark: str, name: str = RTN) -> set[str]:
+def marked(evidence: AuditResults, mark: str, name: str = RTN) -> set[str]:
     """What the sentences with a mark speak of, by their first words."""
     found = [s.partition(": ")[2] if s.startswith(name) else s for s in told(evidence, name)]
     return {" ".join(s.lower().split()[:2]) for s in found if mark in s}
 
 
-def test_what_passed_marks_nothing(deep: Evidence) -> None:
+def test_what_passed_marks_nothing(deep: AuditResults) -> None:
     """No heading, no mark."""
     sound = checked(deep, Check("enough documents", True, "200 documents", TEXT))
     assert doubtful(sound, "demo") == []
     assert not any("✗" in s or "?1" in s for s in told(sound))
 
 
-def test_a_failed_check_of_the_text_leaves_the_heads_in_the_lead(deep: Evidence) -> None:
+def test_a_failed_check_of_the_text_leaves_the_heads_in_the_lead(deep: AuditResults) -> None:
     """Heads are scored on sequences of their own; everything else is marked and comes after."""
     text = Check("the reference can read the text", False, "it cannot", TEXT)
     first, *more = told(checked(deep, text))
@@ -56,7 +56,7 @@ def test_a_failed_check_of_the_text_leaves_the_heads_in_the_lead(deep: Evidence)
     assert any(s.startswith("Perplexity ×") for s in more)
 
 
-def test_a_poor_fit_marks_what_is_read_through_that_sae_alone(deep: Evidence) -> None:
+def test_a_poor_fit_marks_what_is_read_through_that_sae_alone(deep: AuditResults) -> None:
     """Under --allow poor-fit: its features do not lead, and those of the other SAE are not marked
     for it."""
     poor = Check("the SAE late fits resid.2", False, "60 % unexplained", "late")
@@ -67,7 +67,7 @@ def test_a_poor_fit_marks_what_is_read_through_that_sae_alone(deep: Evidence) ->
     assert marked(checked(deep, poor), "✗1") == {"keeps 51.1", "the sae"}
 
 
-def test_where_everything_is_in_doubt_nothing_leads(evidence: Evidence) -> None:
+def test_where_everything_is_in_doubt_nothing_leads(evidence: AuditResults) -> None:
     """The first sentence says so, the numbers follow with their marks."""
     broken = checked(evidence, Check("the sweep equals the model's forward", False, "0.4 apart"))
     first, *more = told(broken)
@@ -75,7 +75,7 @@ def test_where_everything_is_in_doubt_nothing_leads(evidence: Evidence) -> None:
     assert more and all(s.endswith("(✗1).") for s in more)
 
 
-def test_an_undecided_check_marks_and_leads(evidence: Evidence) -> None:
+def test_an_undecided_check_marks_and_leads(evidence: AuditResults) -> None:
     """A question is no cross: sentences keep their place."""
     few = checked(evidence, Check("enough documents", None, "32 documents", TEXT))
     first, *more = told(few)
@@ -83,7 +83,7 @@ def test_an_undecided_check_marks_and_leads(evidence: Evidence) -> None:
     assert all(s.endswith("(?1).") for s in more)
 
 
-def test_a_check_of_a_twin_marks_what_its_numbers_are_in(evidence: Evidence) -> None:
+def test_a_check_of_a_twin_marks_what_its_numbers_are_in(evidence: AuditResults) -> None:
     """A control's: what is compared with it; a compression's: that one alone."""
     cast = checked(evidence, Check(f"{CAST}: weights differ", None, "none", twins=(CAST,)))
     assert marked(cast, "?1") == {"kl is"}
@@ -91,7 +91,7 @@ def test_a_check_of_a_twin_marks_what_its_numbers_are_in(evidence: Evidence) -> 
     assert len(marked(own, "?1")) == len(told(own)) and not marked(own, "?1", FINE)
 
 
-def test_calibration_marks_what_was_calibrated(evidence: Evidence) -> None:
+def test_calibration_marks_what_was_calibrated(evidence: AuditResults) -> None:
     """By the twins' own records."""
     allowed = checked(evidence, Check("apart", False, "shared, which was allowed", CALIBRATION))
     assert not marked(allowed, "✗1")
@@ -100,13 +100,13 @@ def test_calibration_marks_what_was_calibrated(evidence: Evidence) -> None:
     assert len(marked(known, "✗1")) > 1 and not marked(known, "✗1", FINE)
 
 
-def test_a_check_of_another_model_marks_nothing(evidence: Evidence) -> None:
+def test_a_check_of_another_model_marks_nothing(evidence: AuditResults) -> None:
     """Checks of a study say of which model they are."""
     other = checked(evidence, Check("enough documents", False, "2", TEXT, model="other"))
     assert doubtful(other, "demo") == [] and "✗" not in " ".join(told(other))
 
 
-def test_what_failed_comes_first_and_heads_page_and_summary(evidence: Evidence) -> None:
+def test_what_failed_comes_first_and_heads_page_and_summary(evidence: AuditResults) -> None:
     """Crosses before questions, numbered, with what rests on them; above the findings."""
     found = checked(
         evidence,
@@ -125,7 +125,7 @@ def test_what_failed_comes_first_and_heads_page_and_summary(evidence: Evidence) 
     assert "(✗1, ?2)" in lines
 
 
-def test_nothing_rests_on_an_incomplete_study(evidence: Evidence) -> None:
+def test_nothing_rests_on_an_incomplete_study(evidence: AuditResults) -> None:
     """It heads the verdict, and no sentence is marked for it."""
     (check,) = (c for c in doubtful(evidence, "demo") if "complete" in c.name)
     assert check.detail == "14 of 16 cells have a result."
@@ -134,14 +134,14 @@ def test_nothing_rests_on_an_incomplete_study(evidence: Evidence) -> None:
 @pytest.mark.parametrize("uses", [frozenset(), frozenset({TEXT}), frozenset({"late"})])
 @pytest.mark.parametrize("bears_on", ["", TEXT, "late", "other"])
 def test_what_a_sentence_uses_decides(
-    evidence: Evidence, uses: frozenset[str], bears_on: str
+    evidence: AuditResults, uses: frozenset[str], bears_on: str
 ) -> None:
     """A law: a check bears on everything, or on what is used."""
     doubt = Doubt(Check("any", False, "", bears_on), 1)
     assert rests(evidence, "demo", Claim("", uses), doubt) == (not bears_on or bears_on in uses)
 
 
-def test_every_claim_says_what_it_uses(deep: Evidence) -> None:
+def test_every_claim_says_what_it_uses(deep: AuditResults) -> None:
     """Its own twin, and the text, an SAE, or sequences of its own: then it speaks of heads."""
     for twin in deep.measured("demo"):
         for one in claims(deep, "demo", twin):
@@ -151,7 +151,7 @@ def test_every_claim_says_what_it_uses(deep: Evidence) -> None:
                        for label in ("early", "late"))  # fmt: skip
 
 
-def test_numbers_that_cannot_exist_are_reasons_not_failures(deep: Evidence) -> None:
+def test_numbers_that_cannot_exist_are_reasons_not_failures(deep: AuditResults) -> None:
     """A share of heads where the reference has none: counted and told, under no cross."""
     rows = [
         {**r, "value": None, "low": None, "high": None, "reason": "the reference has no head"}
@@ -166,7 +166,7 @@ def test_numbers_that_cannot_exist_are_reasons_not_failures(deep: Evidence) -> N
     assert missing and f"{missing} numbers of" in "\n".join(map(markdown, parts))
 
 
-def broken(evidence: Evidence) -> Evidence:
+def broken(evidence: AuditResults) -> AuditResults:
     """One twin without numbers from block 1 on."""
 
     def without(row: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def broken(evidence: Evidence) -> Evidence:
     return replace(checked(evidence), estimates=list(map(without, evidence.estimates)))
 
 
-def test_a_twin_that_overflows_says_where(evidence: Evidence) -> None:
+def test_a_twin_that_overflows_says_where(evidence: AuditResults) -> None:
     """With the reference's own numbers; never that nothing was measured."""
     found = broken(evidence)
     first = told(found)[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page, summary
 from bitlens.report.page.html import html
 from bitlens.report.page.markdown import markdown
@@ -69,7 +69,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_page_of_two_documents_has_no_intervals(two: Path) -> None:
     """No table, sentence or chart of outputs and activations; the store keeps its numbers."""
-    evidence = Evidence.read(two)
+    evidence = AuditResults.read(two)
     twin = next(twin for twin in evidence.measured("demo") if twin.compression == RTN)
     told = " ".join(sentences(evidence, "demo", twin))
     assert "nats [too few documents to say]" in told

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.hidden_damage import hidden
 from bitlens.report.text.verdict import sentences
 from tests.report.conftest import CAST
@@ -14,8 +14,12 @@ RTN = "rtn:bits=4,group=64"
 
 
 def told(
-    deep: Evidence, ratio: tuple[Any, ...], early: tuple[Any, ...], late: tuple[Any, ...], **kl: Any
-) -> Evidence:
+    deep: AuditResults,
+    ratio: tuple[Any, ...],
+    early: tuple[Any, ...],
+    late: tuple[Any, ...],
+    **kl: Any,
+) -> AuditResults:
     """The store with other numbers of that twin: (value, low, high) each, and mean KL."""
     changed = {
         "perplexity_ratio": {"": ratio},
@@ -35,7 +39,7 @@ STILL, MOVED = (1.002, 0.997, 1.007), (1.04, 1.03, 1.05)
 KEPT, LOST, UNSURE = (0.98, 0.97, 0.99), (0.8, 0.77, 0.83), (0.94, 0.92, 0.96)
 
 
-def test_features_lost_behind_still_outputs(deep: Evidence) -> None:
+def test_features_lost_behind_still_outputs(deep: AuditResults) -> None:
     """The SAE that lost most is named, with both bounds; the verdict has the sentence."""
     found = told(deep, STILL, KEPT, LOST)
     one = hidden(found, "demo", RTN)
@@ -48,7 +52,7 @@ def test_features_lost_behind_still_outputs(deep: Evidence) -> None:
     assert any(s.startswith("Hidden damage: ") for s in sentences(found, "demo", twin))
 
 
-def test_features_that_outlast_the_outputs(deep: Evidence) -> None:
+def test_features_that_outlast_the_outputs(deep: AuditResults) -> None:
     """The reverse: every SAE keeps its features, and perplexity has moved."""
     found = told(deep, MOVED, KEPT, KEPT)
     one = hidden(found, "demo", RTN)
@@ -71,7 +75,7 @@ def test_features_that_outlast_the_outputs(deep: Evidence) -> None:
     ],
 )
 def test_agreement_and_doubt_say_nothing(
-    deep: Evidence, ratio: tuple[Any, ...], early: tuple[Any, ...], late: tuple[Any, ...]
+    deep: AuditResults, ratio: tuple[Any, ...], early: tuple[Any, ...], late: tuple[Any, ...]
 ) -> None:
     """An interval that crosses a bound, or is missing, decides nothing."""
     assert hidden(told(deep, ratio, early, late), "demo", RTN) is None
@@ -81,7 +85,7 @@ def test_agreement_and_doubt_say_nothing(
     ("q", "high", "sure"), [(0.05, 1e-6, True), (0.06, -1e-6, False), (0.9, -1e-6, False)]
 )
 def test_less_kl_than_a_cast_is_no_change_either(
-    deep: Evidence, q: float, high: float, sure: bool
+    deep: AuditResults, q: float, high: float, sure: bool
 ) -> None:
     """Where perplexity alone does not decide; by the stored q, whatever the intervals."""
     row = next(row for row in deep.contrasts if row["compression"] == RTN)
@@ -92,6 +96,6 @@ def test_less_kl_than_a_cast_is_no_change_either(
     assert (one is not None and one.text.startswith(expected)) is sure
 
 
-def test_without_features_there_is_nothing_to_hide(evidence: Evidence) -> None:
+def test_without_features_there_is_nothing_to_hide(evidence: AuditResults) -> None:
     """Outputs alone."""
     assert not any(hidden(evidence, "demo", t.compression) for t in evidence.measured("demo"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.beside_controls import beside, disagreement
 from bitlens.report.text.losses import Induction, induction, kept, moved
 from bitlens.report.text.verdict import summary_table, verdicts
@@ -14,7 +14,7 @@ RTN = "rtn:bits=4,group=64"
 PRUNED = "prune:sparsity=0.5"
 
 
-def changed(evidence: Evidence, new: dict[str, Any], **which: Any) -> Evidence:
+def changed(evidence: AuditResults, new: dict[str, Any], **which: Any) -> AuditResults:
     """The evidence with other fields in the estimates that these choose."""
     rows = [
         {**row, **new} if all(row[k] == v for k, v in which.items()) else row
@@ -23,14 +23,14 @@ def changed(evidence: Evidence, new: dict[str, Any], **which: Any) -> Evidence:
     return replace(evidence, estimates=rows)
 
 
-def without(evidence: Evidence, *analyses: str) -> Evidence:
+def without(evidence: AuditResults, *analyses: str) -> AuditResults:
     """The evidence less some analyses, tables included."""
     rows = [row for row in evidence.estimates if row["analysis"] not in analyses]
     cells = [cell for cell in evidence.manifest["cells"] if cell["analysis"] not in analyses]
     return replace(evidence, estimates=rows, manifest={**evidence.manifest, "cells": cells})
 
 
-def test_the_first_sentence_is_the_finding(deep: Evidence) -> None:
+def test_the_first_sentence_is_the_finding(deep: AuditResults) -> None:
     """Features of each SAE with intervals, and heads by name."""
     told = dict(verdicts(deep, "demo"))[PRUNED]
     assert told.startswith(
@@ -42,7 +42,7 @@ def test_the_first_sentence_is_the_finding(deep: Evidence) -> None:
     assert "The noise keeps 31.1 % [29.1, 33.1] of the features in block 2 (late)" in told
 
 
-def test_heads_are_those_that_both_sets_of_sequences_show(deep: Evidence) -> None:
+def test_heads_are_those_that_both_sets_of_sequences_show(deep: AuditResults) -> None:
     """Heads 1.1 (0.64) and 3.1 (0.82) are induction heads; at 49.6 % of it 1.1 is lost."""
     assert induction(deep, "demo", RTN) == Induction(2, ())
     assert induction(deep, "demo", PRUNED) == Induction(2, ("1.1",))
@@ -72,7 +72,7 @@ def test_heads_are_those_that_both_sets_of_sequences_show(deep: Evidence) -> Non
     ],
 )
 def test_heads_are_counted_in_words(
-    deep: Evidence, monkeypatch: pytest.MonkeyPatch, twin_scores: list[float], told: str
+    deep: AuditResults, monkeypatch: pytest.MonkeyPatch, twin_scores: list[float], told: str
 ) -> None:
     """All, some and none; lost, or undecided where the interval reaches above 0.4; many are cut
     short."""
@@ -91,18 +91,18 @@ def test_heads_are_counted_in_words(
     ]
     traces = [{**rows[0], "kind": "previous"}, {**rows[0], "choosing": 0.3}]
     bare = without(deep, "features")
-    monkeypatch.setattr(Evidence, "table", lambda *_: rows + traces)
+    monkeypatch.setattr(AuditResults, "table", lambda *_: rows + traces)
     (one,) = kept(bare, "demo", RTN)
     assert one.text == f"keeps {told}" and not one.uses
 
 
 def test_without_an_interval_the_score_decides(
-    deep: Evidence, monkeypatch: pytest.MonkeyPatch
+    deep: AuditResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """0.4 alone is lost; the table counts the undecided beside those kept."""
     row = {"kind": "induction", "block": 0, "head": 1, "choosing": 0.8, "reference": 0.8}
     rows = [{**row, "twin": 0.4, "twin_low": None, "twin_high": None}]
-    monkeypatch.setattr(Evidence, "table", lambda *_: rows)
+    monkeypatch.setattr(AuditResults, "table", lambda *_: rows)
     assert induction(deep, "demo", RTN) == Induction(1, ("0.1",))
     assert Induction(3, ("0.1",)).kept == "2 of 3"
     assert Induction(3, ("0.1",), ("0.2",)).kept == "1 of 3, 1 undecided"
@@ -122,7 +122,7 @@ def test_a_count_of_heads_is_a_phrase(found: Induction, told: str) -> None:
     assert found.counted == told
 
 
-def test_one_sae_needs_no_block_and_many_show_their_ends(deep: Evidence) -> None:
+def test_one_sae_needs_no_block_and_many_show_their_ends(deep: AuditResults) -> None:
     """One SAE is all there is; of four the least and the most are named."""
     one = [row for row in deep.estimates if row["item"].partition(",")[0] != "early"]
     features, heads = kept(replace(deep, estimates=one), "demo", RTN)
@@ -140,7 +140,7 @@ def test_one_sae_needs_no_block_and_many_show_their_ends(deep: Evidence) -> None
     assert told.endswith("features in block 0 (early)") and "third" not in told
 
 
-def test_heads_without_noise_stand_alone(deep: Evidence) -> None:
+def test_heads_without_noise_stand_alone(deep: AuditResults) -> None:
     """The head that moved most is named with or without its control."""
     twins = [twin for twin in deep.manifest["twins"] if not twin["control"]]
     bare = replace(deep, manifest={**deep.manifest, "twins": twins})
@@ -150,7 +150,9 @@ def test_heads_without_noise_stand_alone(deep: Evidence) -> None:
     assert list(beside(bare, "demo", RTN)) == []
 
 
-def contrast(evidence: Evidence, metric: str, low: float, high: float, **more: Any) -> Evidence:
+def contrast(
+    evidence: AuditResults, metric: str, low: float, high: float, **more: Any
+) -> AuditResults:
     """The evidence with the KL's contrast of one twin, and another for this metric."""
     found = next(row for row in evidence.contrasts if row["compression"] == RTN)
     row = {**found, "metric": metric, "difference": (low + high) / 2, "low": low, "high": high}
@@ -158,7 +160,7 @@ def contrast(evidence: Evidence, metric: str, low: float, high: float, **more: A
     return replace(evidence, contrasts=[*evidence.contrasts, {**row, **more}])
 
 
-def test_disagreement_must_be_sure(deep: Evidence) -> None:
+def test_disagreement_must_be_sure(deep: AuditResults) -> None:
     """KL is surely above noise: a perplexity surely below disagrees, one that may be does not."""
     below = contrast(deep, "perplexity_ratio", -0.003, -0.001)
     assert disagreement(below, "demo", RTN) == (
@@ -170,7 +172,7 @@ def test_disagreement_must_be_sure(deep: Evidence) -> None:
     assert disagreement(deep, "demo", RTN) == ""
 
 
-def test_shares_differ_by_points_and_without_q_there_is_p(deep: Evidence) -> None:
+def test_shares_differ_by_points_and_without_q_there_is_p(deep: AuditResults) -> None:
     """A contrast of survived features is told in points; p stands where q is not known."""
     where = {"analysis": "features", "site": "resid.2", "item": "late"}
     rows = contrast(deep, "survived", -0.12, -0.08, **where, q=None)
@@ -180,7 +182,7 @@ def test_shares_differ_by_points_and_without_q_there_is_p(deep: Evidence) -> Non
     assert equal[-1].text.endswith("of the features in block 2 (late)")
 
 
-def test_the_table_tells_what_survived_within(deep: Evidence) -> None:
+def test_the_table_tells_what_survived_within(deep: AuditResults) -> None:
     """A column an SAE, one for heads; of more than two SAEs only the worst."""
     table = summary_table(deep, "demo")
     titles = [column.title for column in table.columns]
@@ -193,10 +195,10 @@ def test_the_table_tells_what_survived_within(deep: Evidence) -> None:
     assert "features" not in summary_table(without(deep, "features", "heads"), "demo").caption
 
 
-def test_nothing_to_keep_is_said(deep: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_to_keep_is_said(deep: AuditResults, monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads were scored and none is an induction head: that is a finding, not nothing."""
     row = {"kind": "induction", "block": 0, "head": 0, "choosing": 0.2, "reference": 0.1}
     bare = without(deep, "features", "behaviour", "geometry", "attention")
-    monkeypatch.setattr(Evidence, "table", lambda *_: [row])
+    monkeypatch.setattr(AuditResults, "table", lambda *_: [row])
     told = dict(verdicts(bare, "demo"))[RTN]
     assert "the reference has no head with an induction score above 0.4" in told.lower()

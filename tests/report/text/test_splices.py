@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bitlens.report.audit_results import Evidence
-from bitlens.report.saes import Dictionary
+from bitlens.report.audit_results import AuditResults
+from bitlens.report.saes import SaeResults
 from bitlens.report.text.splices import costlier, spliced
 from bitlens.report.text.verdict import sentences
 from tests.report.conftest import against_the_reference
@@ -15,7 +15,7 @@ RTN, FINE = "rtn:bits=4,group=64", "rtn:bits=8"
 NOISE = f"noise:like=[{RTN}]"
 
 
-def told(deep: Evidence, **changed: Any) -> Evidence:
+def told(deep: AuditResults, **changed: Any) -> AuditResults:
     """The store with other numbers of every difference of the late SAE, or without them."""
     rows = [
         {**row, **changed}
@@ -31,13 +31,13 @@ def told(deep: Evidence, **changed: Any) -> Evidence:
     return replace(deep, estimates=rows, contrasts=[*deep.contrasts, *tested])
 
 
-def test_saes_stand_by_depth_with_their_sites(deep: Evidence) -> None:
+def test_saes_stand_by_depth_with_their_sites(deep: AuditResults) -> None:
     """The sites are the manifest's: estimates of a splice are all at the logits."""
-    expected = [Dictionary("early", "resid.0"), Dictionary("late", "resid.2")]
+    expected = [SaeResults("early", "resid.0"), SaeResults("late", "resid.2")]
     assert spliced(deep, "demo") == expected
 
 
-def test_where_less_is_recovered_it_is_said(deep: Evidence) -> None:
+def test_where_less_is_recovered_it_is_said(deep: AuditResults) -> None:
     """97 % less 0.3 * 9 %: 94.3 %, 2.7 points with the noise's 0.83 of that beside; the SAE that
     recovers more in the twin is not spoken of, and the verdict has the sentence."""
     one = costlier(deep, "demo", RTN)
@@ -50,20 +50,20 @@ def test_where_less_is_recovered_it_is_said(deep: Evidence) -> None:
     assert any(s.startswith("The SAE in block 2 (late) in") for s in sentences(deep, "demo", twin))
 
 
-def test_without_noise_there_is_none_beside(deep: Evidence) -> None:
+def test_without_noise_there_is_none_beside(deep: AuditResults) -> None:
     """The sentence ends with the difference."""
     rows = [row for row in deep.estimates if row["compression"] != NOISE]
     one = costlier(replace(deep, estimates=rows), "demo", RTN)
     assert one is not None and one.text.endswith("[1.7, 3.7])")
 
 
-def test_an_interval_that_holds_none_says_nothing(deep: Evidence) -> None:
+def test_an_interval_that_holds_none_says_nothing(deep: AuditResults) -> None:
     """At 8 bits the difference is 0.12 points, within a point either way."""
     assert costlier(deep, "demo", FINE) is None
 
 
 @pytest.mark.parametrize(("q", "said"), [(0.05, True), (0.06, False), (None, False)])
-def test_the_stored_test_decides(deep: Evidence, q: float | None, said: bool) -> None:
+def test_the_stored_test_decides(deep: AuditResults, q: float | None, said: bool) -> None:
     """By q, whatever the interval of the difference; without a test nothing is claimed."""
     rows = [
         {**row, "p": q, "q": q, "low": row["low"] if q else None}
@@ -74,12 +74,12 @@ def test_the_stored_test_decides(deep: Evidence, q: float | None, said: bool) ->
     assert (costlier(replace(deep, contrasts=rows), "demo", RTN) is not None) is said
 
 
-def test_without_a_value_nothing_is_said(deep: Evidence) -> None:
+def test_without_a_value_nothing_is_said(deep: AuditResults) -> None:
     """Where the mean costs nothing there is a reason instead."""
     absent = told(deep, value=None, low=None, high=None, reason="nothing to recover")
     assert costlier(absent, "demo", RTN) is None
 
 
-def test_a_store_without_the_analysis_has_none(evidence: Evidence) -> None:
+def test_a_store_without_the_analysis_has_none(evidence: AuditResults) -> None:
     """Nothing was spliced."""
     assert spliced(evidence, "demo") == [] and costlier(evidence, "demo", RTN) is None

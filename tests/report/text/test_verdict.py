@@ -3,25 +3,25 @@
 from dataclasses import replace
 from typing import Any
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.verdict import summary_table, verdicts
 from tests.report.conftest import CAST
 
 RTN = "rtn:bits=4,group=64"
 
 
-def tell(evidence: Evidence, name: str = RTN) -> str:
+def tell(evidence: AuditResults, name: str = RTN) -> str:
     """The sentence about one compression."""
     return dict(verdicts(evidence, "demo"))[name]
 
 
-def without(evidence: Evidence, **which: Any) -> Evidence:
+def without(evidence: AuditResults, **which: Any) -> AuditResults:
     """The evidence less every estimate whose fields are these."""
     rows = [r for r in evidence.estimates if any(r[k] != v for k, v in which.items())]
     return replace(evidence, estimates=rows)
 
 
-def test_the_whole_sentence(evidence: Evidence) -> None:
+def test_the_whole_sentence(evidence: AuditResults) -> None:
     """Every number of the sentence is the store's: KL 0.0250 is 1.30 times the noise's 0.0192."""
     assert tell(evidence) == (
         "rtn:bits=4,group=64 (4.25 bits per weight): perplexity ×1.0150 [1.0135, 1.0167], "
@@ -32,26 +32,26 @@ def test_the_whole_sentence(evidence: Evidence) -> None:
     )
 
 
-def test_no_word_of_praise_or_blame(evidence: Evidence) -> None:
+def test_no_word_of_praise_or_blame(evidence: AuditResults) -> None:
     """No cut-off is stated, so none is applied."""
     told = " ".join(sentence for _, sentence in verdicts(evidence, "demo"))
     for word in ("good", "bad", "safe", "acceptable", "negligible", "pass", "significant"):
         assert word not in told
 
 
-def test_a_failed_twin_says_why(evidence: Evidence) -> None:
+def test_a_failed_twin_says_why(evidence: AuditResults) -> None:
     """The reason stands where the numbers would."""
     told = tell(evidence, "rtn:bits=3,group=48")
     assert told.startswith("rtn:bits=3,group=48: failed. group 48 does not divide")
 
 
-def test_without_controls_nothing_is_compared(evidence: Evidence) -> None:
+def test_without_controls_nothing_is_compared(evidence: AuditResults) -> None:
     """Noise or cast that was not measured is not spoken of."""
     alone = without(without(evidence, compression=f"noise:like=[{RTN}]"), compression=CAST)
     assert "times that of" not in tell(alone) and "mean KL 0.0250" in tell(alone)
 
 
-def test_one_analysis_is_enough(evidence: Evidence) -> None:
+def test_one_analysis_is_enough(evidence: AuditResults) -> None:
     """With geometry alone the sentence speaks of blocks; with nothing it says so."""
     inside = without(evidence, analysis="behaviour")
     assert tell(inside) == (
@@ -61,14 +61,14 @@ def test_one_analysis_is_enough(evidence: Evidence) -> None:
     assert tell(without(inside, analysis="geometry")).endswith(": nothing was measured.")
 
 
-def test_an_untested_difference_says_why(evidence: Evidence) -> None:
+def test_an_untested_difference_says_why(evidence: AuditResults) -> None:
     """Without a p-value its reason stands in the sentence."""
     rows = [{**r, "p": None, "low": None, "high": None, "reason": "bootstrap"}
             for r in evidence.contrasts]  # fmt: skip
     assert "(not tested: bootstrap)" in tell(replace(evidence, contrasts=rows))
 
 
-def test_seeds_show_their_range(evidence: Evidence) -> None:
+def test_seeds_show_their_range(evidence: AuditResults) -> None:
     """With several seeds the sentence speaks of the first and tells how far they spread."""
     more = [
         {**r, "seed": 1, "value": 2 * r["value"]} for r in evidence.estimates if r["metric"] == "kl"
@@ -78,7 +78,7 @@ def test_seeds_show_their_range(evidence: Evidence) -> None:
     assert told.endswith("Over 2 seeds mean KL runs from 0.0250 to 0.0499 nats.")
 
 
-def test_the_table_holds_reference_twins_and_controls(evidence: Evidence) -> None:
+def test_the_table_holds_reference_twins_and_controls(evidence: AuditResults) -> None:
     """A row each, the reference first and controls last; what failed has none."""
     table = summary_table(evidence, "demo")
     titles = [column.title for column in table.columns]

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import jaccard_score, matthews_corrcoef
 
-from bitlens.results.insights.measured import Measured, Twin
+from bitlens.results.insights.measured import SaeFeatures, TwinFeatures
 from bitlens.results.insights.shared import foremost, pairs, shared, with_noise
 from tests.support.feature_tables import twin
 
@@ -111,7 +111,7 @@ def test_pairs_are_of_one_seed_or_draws_of_one_noise() -> None:
     noise = "noise:like=[rtn:bits=4]"
     twins = (twin(r), twin(r, noise), twin(r, seed=1), twin(r, noise, seed=1))
     twins[3].features["mean_reference"] *= 1 + 1e-9  # Sums in another order.
-    found = [(p.first.name, p.second.name) for p in pairs(Measured("m", "s", "resid.0", twins))]
+    found = [(p.first.name, p.second.name) for p in pairs(SaeFeatures("m", "s", "resid.0", twins))]
     assert found == [
         ("rtn:bits=4", noise),
         (noise, f"{noise}, seed 1"),
@@ -119,7 +119,7 @@ def test_pairs_are_of_one_seed_or_draws_of_one_noise() -> None:
     ]
     other = twin(r, "nf4")
     other.features["rate_reference"] = np.full(20, 0.02)
-    assert not list(pairs(Measured("m", "s", "resid.0", (twin(r), other))))
+    assert not list(pairs(SaeFeatures("m", "s", "resid.0", (twin(r), other))))
 
 
 def test_noise_controls_of_one_seed_are_no_pair() -> None:
@@ -130,8 +130,8 @@ def test_noise_controls_of_one_seed_are_no_pair() -> None:
     assert len(found) == 5 and names[2:] not in found
 
 
-def made(*twins: Twin) -> Measured:
-    return Measured("m", "s", "resid.0", twins)
+def made(*twins: TwinFeatures) -> SaeFeatures:
+    return SaeFeatures("m", "s", "resid.0", twins)
 
 
 def lost(*which: int) -> np.ndarray:

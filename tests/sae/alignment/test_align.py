@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bitlens.errors import BitlensError
 from bitlens.results.records import to_json
-from bitlens.sae.alignment.align import Aligned, Alignment, align
+from bitlens.sae.alignment.align import AlignedMeasure, Alignment, align
 from bitlens.sae.sae import Sae, TrainedOn
 from tests.support.planted_dictionaries import noisy, order, sae_of, unit
 
@@ -32,7 +32,7 @@ def several(share: float, seeds: range) -> list[Sae]:
     return [trained(seed, share) for seed in seeds]
 
 
-def measure(found: Alignment, name: str, side: str = "decoder") -> Aligned:
+def measure(found: Alignment, name: str, side: str = "decoder") -> AlignedMeasure:
     return next(m for m in found.measures if (m.side, m.measure) == (side, name))
 
 
@@ -140,8 +140,8 @@ def test_shared_saes_leave_no_interval() -> None:
     assert found.value.low is not None
     for part in (found.ceiling, found.normalised):
         assert part.value is not None and "more than one of the pairs" in str(part.reason)
-    readings = [sae_of(unit(9, WIDTH), fingerprint="f00") for _ in range(2)]
-    assert measure(align(readings, second[:2]), MATCHED).value.low is None
+    activations = [sae_of(unit(9, WIDTH), fingerprint="f00") for _ in range(2)]
+    assert measure(align(activations, second[:2]), MATCHED).value.low is None
 
 
 def test_random_directions_come_from_the_seed() -> None:

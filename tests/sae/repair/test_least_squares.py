@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from bitlens.sae.repair.activations import Activations
+from bitlens.sae.repair.activations import PairedActivations
 from bitlens.sae.repair.least_squares import (
     SHRINKAGES,
     affine,
@@ -97,7 +97,7 @@ def test_rows_of_zeros_say_nothing_about_the_decoder(normalisation: Any) -> None
     the one without them, and every step's is finite; of nothing but them, it stays."""
     whole, y = replace(sae(), normalisation=normalisation), turned(activations())
     some = torch.cat([y, torch.zeros(40, WIDTH)])
-    part = Activations(some, some, torch.arange(len(some)) % 4 == 0)
+    part = PairedActivations(some, some, torch.arange(len(some)) % 4 == 0)
     without = on(y, y)
     made, wanted = (with_decoder(whole, p.part(False), p.part(True)) for p in (part, without))
     assert torch.allclose(made.w_dec, wanted.w_dec, atol=1e-5)
@@ -131,7 +131,7 @@ def test_the_shrinkage_is_chosen_on_what_was_not_learnt_from() -> None:
     whole, draw = sae(), torch.Generator().manual_seed(0)
     x = torch.randn(400, WIDTH, generator=draw)
     y = x + 0.5 * torch.randn(400, WIDTH, generator=draw)
-    both = Activations(x, y, torch.arange(400) >= 24)
+    both = PairedActivations(x, y, torch.arange(400) >= 24)
     learnt, held = both.part(False), both.part(True)
     made = with_map(whole, learnt, held)
     rows, wanted = (whole.read(part)[0] for part in (held.twin, held.reference))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bitlens.sae.training import losses
-from bitlens.sae.training.config import Recipe
-from bitlens.sae.training.losses import LOSSES, Outcome, Weights, auxiliary
+from bitlens.sae.training.config import SaeTrainingConfig
+from bitlens.sae.training.losses import LOSSES, TrainingStep, Weights, auxiliary
 
 X = torch.tensor([[3.0, 1.0], [0.0, 2.0]])
 """With the encoder below: pre-activations (3, 1, 4, -2.5) and (0, 2, 2, 1)."""
@@ -30,9 +30,11 @@ def weights(**more: Tensor) -> Weights:
     return {name: tensor.clone().requires_grad_() for name, tensor in found.items()}
 
 
-def run(kind: str, penalty: float = 0.0, k: int = 1, **more: Tensor) -> tuple[Outcome, Weights]:
+def run(
+    kind: str, penalty: float = 0.0, k: int = 1, **more: Tensor
+) -> tuple[TrainingStep, Weights]:
     of = weights(**more)
-    recipe = Recipe(kind, 4, k=k)  # type: ignore[arg-type]
+    recipe = SaeTrainingConfig(kind, 4, k=k)  # type: ignore[arg-type]
     return LOSSES[kind](of, X, recipe, penalty), of
 
 
@@ -111,7 +113,7 @@ def test_the_dead_explain_what_is_left() -> None:
     to: (1, 0) - (3, 0) and nothing; 4 + 1 of a spread of 2."""
     error = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     before = torch.tensor([[3.0, 0, 0, 0], [-1.0, 0, 0, 0]])
-    outcome = Outcome(torch.zeros(()), error, torch.zeros(4, dtype=torch.bool), before)
+    outcome = TrainingStep(torch.zeros(()), error, torch.zeros(4, dtype=torch.bool), before)
     assert auxiliary(weights(), outcome, torch.tensor([0])).item() == pytest.approx(2.5)
     assert float(auxiliary(weights(), outcome, torch.tensor([], dtype=torch.int64))) == 0
 
@@ -133,7 +135,7 @@ def test_gradients_are_those_of_autograd(kind: str) -> None:
     dense = ((x - codes @ of["w_dec"] - of["b_dec"]) ** 2).mean()
     dense = dense + (0.5 * codes.sum(1).mean() / 6 if kind == "standard" else 0)
     expected = torch.autograd.grad(dense, list(of.values()))
-    found = LOSSES[kind](of, x, Recipe(kind, 12, k=k), 0.5)  # type: ignore[arg-type]
+    found = LOSSES[kind](of, x, SaeTrainingConfig(kind, 12, k=k), 0.5)  # type: ignore[arg-type]
     torch.testing.assert_close(found.loss, dense)
     for one, other in zip(
         torch.autograd.grad(found.loss, list(of.values())), expected, strict=True

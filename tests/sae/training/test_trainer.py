@@ -12,8 +12,8 @@ from torch import Tensor
 from bitlens.errors import BitlensError
 from bitlens.sae.fit import Fit
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.sae.training.checkpoint import FILE, Checkpoint, write_checkpoint
-from bitlens.sae.training.config import Recipe, steps_of
+from bitlens.sae.training.checkpoint import FILE, TrainingCheckpoint, write_checkpoint
+from bitlens.sae.training.config import SaeTrainingConfig, steps_of
 from bitlens.sae.training.trainer import InMemory, Job, Trained, batches, describe, train
 from tests.support.planted_rows import TOPK, planted, trained
 
@@ -61,7 +61,7 @@ def test_a_grid_in_one_pass_is_as_many_passes() -> None:
 @pytest.mark.parametrize("recipe", [GRID[0], GRID[3], GRID[4]], ids=["topk", "standard", "jump"])
 @pytest.mark.parametrize("patience", [0, 30])
 def test_a_killed_training_goes_on_as_if_it_had_not_been(
-    recipe: Recipe, patience: int, tmp_path: Path
+    recipe: SaeTrainingConfig, patience: int, tmp_path: Path
 ) -> None:
     """Stopped in its second pass over the chunks: the weights of one that was not, and only chunks
     from the checkpoint on are read again."""
@@ -98,7 +98,7 @@ def test_who_looked_before_the_kill_does_not_look_twice(
 
     count = [0]
 
-    def write(folder: Path, checkpoint: Checkpoint) -> None:
+    def write(folder: Path, checkpoint: TrainingCheckpoint) -> None:
         write_checkpoint(folder, checkpoint)
         count[0] += 1
         if count[0] == kept:

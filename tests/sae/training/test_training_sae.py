@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 from bitlens.sae.fit import measure_fit
 from bitlens.sae.formats.load import load_sae, save_sae
 from bitlens.sae.sae import TrainedOn
-from bitlens.sae.training.config import Recipe
-from bitlens.sae.training.training_sae import Trainee
+from bitlens.sae.training.config import SaeTrainingConfig
+from bitlens.sae.training.training_sae import TrainingSae
 from tests.support.planted_rows import LATENTS, TOPK, WIDTH, planted, trained
 
 RECIPES = {
@@ -85,7 +85,7 @@ def test_an_sae_says_what_its_trainee_says(kind: str, tmp_path: Path) -> None:
     error that training counted; of batchtopk as many codes at least as the threshold lets by."""
     recipe = replace(EVERY[kind], steps=40, penalty=0.0)
     _, x, held_out = planted()
-    trainee = Trainee.begun(recipe, x)
+    trainee = TrainingSae.begun(recipe, x)
     for rows in x.split(250):
         trainee.step(rows)
     save_sae(trainee.sae("one", "blocks.0.hook_resid_post", TrainedOn("none")), tmp_path)
@@ -123,7 +123,7 @@ def test_dead_latents_come_back(kind: str) -> None:
 
     def alive_of_weak(**reviving: object) -> int:
         recipe = replace(EVERY[kind], penalty=0.05, steps=100, dead_after=500, **reviving)  # type: ignore[arg-type]
-        trainee = Trainee.begun(replace(recipe, rate=5e-3), x)
+        trainee = TrainingSae.begun(replace(recipe, rate=5e-3), x)
         with torch.no_grad():
             trainee.weights["w_enc"][:, :8] *= 0.01
             trainee.weights["b_enc"][:8] = 0.001 if kind.endswith("topk") else -1
@@ -138,7 +138,7 @@ def test_dead_latents_come_back(kind: str) -> None:
 
 def test_the_threshold_of_batchtopk_is_a_mean_over_the_last_steps() -> None:
     """At first of all steps so far: after two, the mean of both smallest codes."""
-    trainee = Trainee.begun(replace(RECIPES["batchtopk"], rate=1e-9), planted()[1])
+    trainee = TrainingSae.begun(replace(RECIPES["batchtopk"], rate=1e-9), planted()[1])
     kept = []
     for rows in planted()[1].split(256)[:2]:
         outcome = trainee._outcome(rows, 0.0)
@@ -149,7 +149,7 @@ def test_the_threshold_of_batchtopk_is_a_mean_over_the_last_steps() -> None:
 
 
 def schedule(name: str) -> Callable[[int], float]:
-    return Recipe("topk", 8, k=2, steps=1000, rate=1.0, schedule=name).rate_at  # type: ignore[arg-type]
+    return SaeTrainingConfig("topk", 8, k=2, steps=1000, rate=1.0, schedule=name).rate_at  # type: ignore[arg-type]
 
 
 def test_rate_and_penalty_rise_and_the_rate_falls() -> None:
@@ -159,5 +159,5 @@ def test_rate_and_penalty_rise_and_the_rate_falls() -> None:
     assert [schedule("constant")(s) for s in (0, 49, 999)] == pytest.approx([0.02, 1, 1])
     cosine = [0.02, 0.5, (1 + math.cos(0.999 * math.pi)) / 2]
     assert [schedule("cosine")(s) for s in (0, 500, 999)] == pytest.approx(cosine)
-    recipe = Recipe("standard", 8, penalty=2.0, steps=1000)
+    recipe = SaeTrainingConfig("standard", 8, penalty=2.0, steps=1000)
     assert [recipe.penalty_at(s) for s in (0, 99, 999)] == pytest.approx([0.02, 2, 2])

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from bitlens.sae.formats.load import load_sae
-from bitlens.sae.training.config import Recipe
+from bitlens.sae.training.config import SaeTrainingConfig
 from tools.demo_model.train_saes import Material, activations, cut, make, other
 
 TEXTS = ["abcdefgh", "xy", "a longer text, for two windows and more"]
@@ -56,7 +56,7 @@ def test_a_run_writes_folders_and_figures(
     """A tiny model through the whole script: an SAE by place, its figures of other texts."""
     model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama")).eval()
     material = Material("tiny", model, letters, TEXTS * 20, TEXTS[:1], TEXTS[1:])
-    recipes = {0: Recipe("topk", latents=48, k=4, steps=10, batch=64)}
+    recipes = {0: SaeTrainingConfig("topk", latents=48, k=4, steps=10, batch=64)}
     make(material, recipes, tmp_path, quiet=True)
     sae = load_sae(tmp_path / "resid.0-topk")
     assert sae.hook == "blocks.0.hook_resid_post" and sae.width == model.config.hidden_size

@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from bitlens.compression import format, parse
-from bitlens.compression.requests import Side, sides
+from bitlens.compression import format_spec, parse_spec
+from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.config.study import Study, audit_of
 from bitlens.engine.comparisons import comparisons, streams
 from bitlens.engine.plan import SUBSET
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.sections.method import method
 from bitlens.report.text.compute_floor import drowned, floor, most, within
 from bitlens.report.text.verdict import summary_table, verdicts
@@ -129,7 +129,7 @@ def test_the_same_command_again_measures_nothing(
 def test_no_verdict_speaks_of_less(audited: tuple[Store, list[str]]) -> None:
     """What 8 bits do drowns in what bfloat16 does, and is not given as a difference; what 2 bits
     do stands beside it. Both are told what the arithmetic does."""
-    evidence = Evidence.read(audited[0].root)
+    evidence = AuditResults.read(audited[0].root)
     (model,) = evidence.models
     said = dict(verdicts(evidence, model))
     for sentences in said.values():
@@ -151,7 +151,7 @@ def test_no_verdict_speaks_of_less(audited: tuple[Store, list[str]]) -> None:
 def test_a_difference_below_the_floor_is_none(audited: tuple[Store, list[str]]) -> None:
     """A twin may lie above the floor and still be no farther from its control than the arithmetic
     puts it: then neither a factor nor a test is told."""
-    evidence = Evidence.read(audited[0].root)
+    evidence = AuditResults.read(audited[0].root)
     (model,) = evidence.models
     limit = most(evidence, model, "rtn:bits=2", "behaviour.kl")
     below = found(audited[0], "kl")["cast:dtype=float32"]
@@ -172,7 +172,7 @@ def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -
     wide = run(study("rtn:bits=2", compute="float32"), tmp_path / "wide", "audit", said.append)
     assert not any("comput" in line.replace("to compute", "") for line in said)
     assert not [t for t in wide.manifest()["twins"] if t["floor"]]
-    evidence = Evidence.read(wide.root)
+    evidence = AuditResults.read(wide.root)
     assert floor(evidence, evidence.models[0], "rtn:bits=2") is None
     narrow = run(study("rtn:bits=2"), tmp_path / "narrow", "audit", said.append)
     settings = [
@@ -210,10 +210,10 @@ def test_which_floors_are_wanted(
 ) -> None:
     """Float32 where the reference computes in less, and each dtype that a twin brings along; of
     casts none, and none that is run anyhow."""
-    asked = [Side(t, parse(t), False, None) for t in own]
+    asked = [TwinRequest(t, parse_spec(t), False, None) for t in own]
     assert [side.text for side in floors(asked, own, compute)] == wanted
     assert all(side.floor and side.control for side in floors(asked, own, compute))
-    beside = [*asked, *(Side(t, parse(t), True, None) for t in wanted)]
+    beside = [*asked, *(TwinRequest(t, parse_spec(t), True, None) for t in wanted)]
     assert floors(beside, own, compute) == []
 
 
@@ -247,6 +247,8 @@ def test_the_cast_is_to_what_would_be_deployed(
     layout = tiny.Layout(tiny.build("llama", dtype), compute)
     asked = Study.model_validate({"models": ["m"], "compressions": ["rtn:bits=4"]})
     casts = [
-        s for s in sides(asked.compressions, asked.controls, layout) if s.compression.name == "cast"
+        s
+        for s in requested_twins(asked.compressions, asked.controls, layout)
+        if s.compression.name == "cast"
     ]
-    assert [format(s.compression) for s in casts] == [f"cast:dtype={half}"]
+    assert [format_spec(s.compression) for s in casts] == [f"cast:dtype={half}"]

@@ -20,7 +20,7 @@ from bitlens.config.study import Study
 from bitlens.engine.measurement import Measurement
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.numbers import amount
 from bitlens.report.text.verdict import verdicts
 from bitlens.results.store import Store
@@ -302,7 +302,7 @@ def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path
     assert cumulative["resid.0"]["value"] > 0.99
     assert cumulative["resid.2"]["value"] is None
     assert "overflows at resid.1" in cumulative["resid.2"]["reason"]
-    evidence = Evidence.read(store.root)
+    evidence = AuditResults.read(store.root)
     (name,) = evidence.models
     own = evidence.find(name, "cast:dtype=float16", "behaviour.perplexity", item="reference")
     assert own is not None and own["low"] < own["value"] < own["high"]

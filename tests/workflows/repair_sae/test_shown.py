@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from bitlens.sae.repair.repair import GAIN, MAP, UNREPAIRED, Repaired, Step
+from bitlens.sae.repair.repair import GAIN, MAP, UNREPAIRED, Repaired, RepairStep
 from bitlens.workflows.repair_sae.measured import LOSS_CHANGE
 from bitlens.workflows.repair_sae.shown import Repair, record, table
 from tests.support.saes import small_sae
@@ -14,7 +14,11 @@ from tests.support.saes import small_sae
 def repaired(gain: Any, mapped: Any) -> Repair:
     """Three steps, the last the best, with these changes of loss recovered."""
     sae = small_sae()
-    steps = [Step(UNREPAIRED, sae, 0.4), Step(GAIN, sae, 0.3), Step(MAP, sae, 0.2)]
+    steps = [
+        RepairStep(UNREPAIRED, sae, 0.4),
+        RepairStep(GAIN, sae, 0.3),
+        RepairStep(MAP, sae, 0.2),
+    ]
     numbers: dict[str, Any] = {UNREPAIRED: {}}
     for step, (value, low, high) in ((GAIN, gain), (MAP, mapped)):
         reason = "no loss is lost" if value is None else None

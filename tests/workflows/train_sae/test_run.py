@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bitlens.config.sae_grid import Grid
+from bitlens.config.sae_grid import SaeGrid
 from bitlens.config.study import audit_of
 from bitlens.errors import BitlensError
 from bitlens.report.page.parts import Table
@@ -32,7 +32,9 @@ def run(llama: Path, short_texts: Path, other_texts: Path) -> Run:
             str(llama), wanted or "nothing", controls=(), text=str(text), memory=memory,
             calibration=str(other_texts) if wanted else None, tokens=0,
         )  # fmt: skip
-        grid = Grid(**{"site": "resid.0", "widths": ("2x",), "ks": (4,), "epochs": 30, **settings})
+        grid = SaeGrid(
+            **{"site": "resid.0", "widths": ("2x",), "ks": (4,), "epochs": 30, **settings}
+        )
         table: Table = train_saes(study, on, grid, out, said.append)
         titles = [column.title for column in table.columns]
         return [dict(zip(titles, row, strict=True)) for row in table.rows], [*said, table.caption]
@@ -133,7 +135,7 @@ def test_what_stopped_a_training_is_said_where_it_is_measured(
     study = audit_of(str(llama), "nothing", controls=(), text=str(short_texts), tokens=0)
     for patience in (0, 1):
         out = tmp_path / str(patience)
-        grid = Grid("resid.0", widths=("2x",), ks=(4,), patience=patience)
+        grid = SaeGrid("resid.0", widths=("2x",), ks=(4,), patience=patience)
         table = train_saes(study, [], grid, out, print)
         assert ("(--patience 1)" in table.caption) == bool(patience)
         record = json.loads((out / RECORD).read_text())

@@ -13,9 +13,9 @@ from bitlens.analyses.features.flow import CHANGED, flow
 from bitlens.analyses.features.halves import halves, seen
 from bitlens.analyses.features.survival import METRICS, Sums, survival
 from bitlens.analyses.known import ANALYSES
-from bitlens.engine.accumulators import Tally, Top, Totals
-from bitlens.engine.activations import Pair, Positions, Reading
-from bitlens.engine.analysis import Analysis, Findings, Sample
+from bitlens.engine.accumulators import Accumulator, ReplicateState, Top
+from bitlens.engine.activations import ActivationPair, Activations, Positions
+from bitlens.engine.analysis import Analysis, Results, Sample
 from bitlens.results.records import Metric
 from bitlens.sae.placement import Placed
 from bitlens.sae.sae import Sae
@@ -59,14 +59,14 @@ class Features(Analysis):
     def sites(self, layout: "Layout") -> list[str]:
         return list(dict.fromkeys(placed.site for placed in self.saes))
 
-    def tally(self, pair: Pair) -> Tally:
-        whole = Tally()
+    def update(self, pair: ActivationPair) -> Accumulator:
+        whole = Accumulator()
         for placed in self._at(pair.site):
             whole.add(_tally(placed, pair))
         return whole
 
-    def finish(self, totals: Totals, reference: Sample, twin: Sample) -> Findings:
-        found: Findings = []
+    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        found: Results = []
         for placed in self.saes:
             label = placed.sae.label
             if totals.has(f"{label}/count"):
@@ -80,12 +80,12 @@ class Features(Analysis):
         return (placed for placed in self.saes if placed.site == site)
 
 
-def codes(sae: Sae, reading: Reading) -> Codes:
+def codes(sae: Sae, reading: Activations) -> Codes:
     """The SAE's code of a reading, made once."""
     return reading.once((sae.label, "codes"), lambda: sae.codes(reading.values))
 
 
-def _tally(placed: Placed, pair: Pair) -> Tally:
+def _tally(placed: Placed, pair: ActivationPair) -> Accumulator:
     at, label = pair.positions, placed.sae.label
     mine, theirs = placed.sae, replace(placed.adapted or placed.sae, label=label)
     both = {"reference": (mine, pair.reference), "twin": (theirs, pair.twin)}
@@ -107,7 +107,7 @@ def _tally(placed: Placed, pair: Pair) -> Tally:
         for who, (sae, reading) in both.items()
     }
     peak = pair.reference.once((label, "peak"), partial(_peak, mine, pair.reference, at))
-    return Tally(
+    return Accumulator(
         sums={f"{label}/{name}": value for name, value in sums.items()},
         largest={f"{label}/peak_reference": peak},
         top=top,
@@ -145,7 +145,7 @@ def _by_latent(codes: Codes, at: Positions, row: Tensor, latent: Tensor, values:
     return total.reshape(at.shards, codes.latents)
 
 
-def _own_sums(sae: Sae, reading: Reading, at: Positions) -> dict[str, Tensor]:
+def _own_sums(sae: Sae, reading: Activations, at: Positions) -> dict[str, Tensor]:
     """What is summed of one stream alone."""
     own = codes(sae, reading)
     value = own.value.double()
@@ -161,7 +161,7 @@ def _own_sums(sae: Sae, reading: Reading, at: Positions) -> dict[str, Tensor]:
     }
 
 
-def _peak(sae: Sae, reading: Reading, at: Positions) -> Tensor:
+def _peak(sae: Sae, reading: Activations, at: Positions) -> Tensor:
     """`[shards, latents]`: the largest activation; 0 where a latent is silent."""
     own = codes(sae, reading)
     largest = torch.zeros(at.shards * own.latents, device=own.value.device)
@@ -183,7 +183,7 @@ class _Rows:
     """Places of each row's most active latents, ascending."""
 
 
-def _rows(sae: Sae, reading: Reading, centre: Tensor) -> _Rows:
+def _rows(sae: Sae, reading: Activations, centre: Tensor) -> _Rows:
     def make() -> _Rows:
         own = codes(sae, reading)
         value = own.value.double()
@@ -257,7 +257,7 @@ def _shared(a: Tensor, b: Tensor, latents: int, rows: int) -> Tensor:
     return torch.bincount(both // latents, minlength=rows).double()
 
 
-def _top(sae: Sae, reading: Reading, at: Positions) -> Top:
+def _top(sae: Sae, reading: Activations, at: Positions) -> Top:
     """Where every latent fires most in this batch; of equal activations (texts that begin alike)
     at the first positions, whatever the order of rows."""
     own = codes(sae, reading)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from bitlens.analyses.features.survival import BOTH, Sums, replicated
-from bitlens.engine.analysis import Findings
-from bitlens.results.records import Metric, Outcome, Shown
+from bitlens.engine.analysis import Results
+from bitlens.results.records import DetailTable, Metric, MetricResult
 from bitlens.results.stats.firings import FIRINGS, repeatedly
 from bitlens.sae.firing_categories import CATEGORIES, categories
 from bitlens.sae.firing_categories import flow as counts
@@ -23,7 +23,7 @@ CHANGED = Metric(
 )
 
 
-def flow(sums: Sums, site: str) -> Findings:
+def flow(sums: Sums, site: str) -> Results:
     """One row a pair of categories, and the share of latents that change theirs.
 
     Latents that fire seldom in both models are counted in the table and change no share. Rates do
@@ -39,14 +39,16 @@ def flow(sums: Sums, site: str) -> Findings:
         "twin": np.tile(CATEGORIES, size),
         "latents": found.ravel(),
     }
-    return [*replicated(sums, _changed), Shown(FLOW, columns)]
+    return [*replicated(sums, _changed), DetailTable(FLOW, columns)]
 
 
-def _changed(sums: Sums) -> list[Outcome]:
+def _changed(sums: Sums) -> list[MetricResult]:
     often = np.any([repeatedly(sums.value(f"fired_{who}")) for who in BOTH], axis=0)
     if not often.any():
-        return [Outcome(CHANGED.name, None, sums.label, reason=f"no latent fires {FIRINGS} times")]
+        return [
+            MetricResult(CHANGED.name, None, sums.label, reason=f"no latent fires {FIRINGS} times")
+        ]
     before, after = (
         categories(sums(f"fired_{who}", np.flatnonzero(often)), sums.count) for who in BOTH
     )
-    return [Outcome(CHANGED.name, (before != after).mean(axis=1), sums.label)]
+    return [MetricResult(CHANGED.name, (before != after).mean(axis=1), sums.label)]

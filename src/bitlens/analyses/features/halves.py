@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bitlens.analyses.features.survival import Sums, agreement, features_of
-from bitlens.engine.activations import Pair
-from bitlens.engine.analysis import Findings
-from bitlens.results.records import Shown
+from bitlens.engine.activations import ActivationPair
+from bitlens.engine.analysis import Results
+from bitlens.results.records import DetailTable
 from bitlens.sae.sae import Sae
 
 HALVES = "halves"
@@ -28,7 +28,7 @@ def halves(
     sae: Sae,
     site: str,
     near: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-) -> Findings:
+) -> Results:
     """One row a feature of the reference; nothing where one half has no documents.
 
     Of the reference alone, on the first half: `rate` (share of positions it fires on), `mean` and
@@ -71,7 +71,7 @@ def halves(
         **{name: values.cpu().numpy().astype(np.float64) for name, values in of_sae.items()},
         "nearest": cosine,
     }
-    return [Shown(HALVES, columns)]
+    return [DetailTable(HALVES, columns)]
 
 
 def _first(shards: Any) -> Any:
@@ -80,7 +80,7 @@ def _first(shards: Any) -> Any:
 
 
 @torch.no_grad()
-def seen(sae: Sae, pair: Pair) -> dict[str, Tensor]:
+def seen(sae: Sae, pair: ActivationPair) -> dict[str, Tensor]:
     """How large, to each encoder direction, is the error of the block's own weights?
 
     The twin's block is run on the reference's input, so that nothing before it counts. With dx

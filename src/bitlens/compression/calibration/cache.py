@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bitlens.compression.compression import Compressed
-from bitlens.compression.numerics.input_rounding import Activations
+from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.errors import BitlensError, told
 from bitlens.models.checksums import sealed, unsealed
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.results.files.home import home
 from bitlens.results.files.writing import explained, whole, write
 
@@ -30,7 +30,7 @@ ROOM = "a folder to keep calibrated twins in, with space left."
 REMEDY = f"{ENVIRONMENT}=DIR, a folder of yours with room."
 
 
-def folder_of(made_by: Mapping[str, Any]) -> Path:
+def cache_folder(made_by: Mapping[str, Any]) -> Path:
     """Where the twin that these settings make is kept: below $BITLENS_CACHE, by their hash."""
     text = json.dumps(made_by, sort_keys=True, allow_nan=False)
     return twins() / hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -52,7 +52,7 @@ def twins() -> Path:
 
 
 @dataclass(eq=False)
-class Kept:
+class WeightCache:
     """A twin's compressed matrices: a safetensors file for every part, a record at the end.
 
     A part that is not as it was written is as good as none, and is made again.
@@ -93,7 +93,9 @@ class Kept:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
 
-    def add(self, part: str, maps: Sequence[Map], results: Sequence[Compressed]) -> None:
+    def add(
+        self, part: str, maps: Sequence[LinearMap], results: Sequence[CompressedMatrix]
+    ) -> None:
         """Keep what became of these maps."""
         tensors: dict[str, Tensor] = {}
         about: dict[str, Any] = {}
@@ -124,7 +126,7 @@ class Kept:
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __call__(self, maps: Sequence[Map]) -> list[Compressed]:
+    def __call__(self, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
         """What became of these maps."""
         if any(map.name not in self._parts for map in maps):
             self._parts = {
@@ -135,7 +137,7 @@ class Kept:
             }
         return [self._compressed(map) for map in maps]
 
-    def _compressed(self, map: Map) -> Compressed:
+    def _compressed(self, map: LinearMap) -> CompressedMatrix:
         part = self._parts[map.name]
         if not self.has(part):
             raise BitlensError(
@@ -155,8 +157,8 @@ class Kept:
                     for key in file.keys()
                     if key.startswith(f"{map.name}@")
                 }
-                activations = Activations(**about["activations"], **own)
-        return Compressed(weight, about["bits"], about["group"], about["note"], activations)
+                activations = InputRounding(**about["activations"], **own)
+        return CompressedMatrix(weight, about["bits"], about["group"], about["note"], activations)
 
     def _file(self, part: str) -> Path:
         return self.folder / f"{part}.safetensors"

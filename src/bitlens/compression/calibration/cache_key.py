@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bitlens
-from bitlens.compression import parse
+from bitlens.compression import parse_spec
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.registry import foreign_code
@@ -24,7 +24,7 @@ def made_by(layout: Layout, loaded: Loaded, seed: int, **settings: Any) -> dict[
         "attention": loaded.attention,
         "versions": [version(name) for name in ("torch", "transformers")],
         "code": _code(),
-        "other code": sorted(foreign_code(parse(settings["compression"]))),
+        "other code": sorted(foreign_code(parse_spec(settings["compression"]))),
         **settings,
     }
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from bitlens.compression import format
-from bitlens.compression.calibration.cache import Kept, folder_of
+from bitlens.compression import format_spec
+from bitlens.compression.calibration.cache import WeightCache, cache_folder
 from bitlens.compression.calibration.cache_key import made_by
-from bitlens.compression.calibration.pipeline import Wanted, calibrate, work
+from bitlens.compression.calibration.pipeline import CalibrationJob, calibrate, work
 from bitlens.compression.compression import Compression
-from bitlens.data.contamination import overlap
+from bitlens.data.contamination import contamination
 from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
 from bitlens.data.texts import read_texts
 from bitlens.errors import BitlensError
@@ -24,7 +24,7 @@ def calibrated(compression: Compression) -> Compression | None:
     """Which compression must be calibrated for this one? Itself, of noise what it is matched to;
     None where no data is needed."""
     compression = getattr(compression, "like", compression)
-    return compression if compression.needs else None
+    return compression if compression.statistics else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class CalibrationTexts:
         """The documents as the model reads them. BitlensError where none are named."""
         if self.source is None:
             raise BitlensError(
-                f"{format(asking)} is calibrated, and no calibration documents are named.",
+                f"{format_spec(asking)} is calibrated, and no calibration documents are named.",
                 "documents like those the model is for, apart from those it is measured on.",
                 "--calibration FILE",
             )
@@ -66,7 +66,7 @@ def read_for_calibration(corpus: Corpus) -> str:
 
 def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Check:
     """Are the two apart? An error where they are not and should be."""
-    shared = overlap(calibration, evaluation)
+    shared = contamination(calibration, evaluation)
     name = "calibration and evaluation are apart"
     if not shared.names:
         return Check(
@@ -115,7 +115,7 @@ def wanted(
     compressions: Iterable[tuple[Compression, Sequence[str]]],
     corpus: Corpus,
     seed: int,
-) -> dict[str, Wanted]:
+) -> dict[str, CalibrationJob]:
     """The twins that have to be calibrated, by their text; each with the folder it is kept in.
     `compressions` come with the names of the matrices they take."""
     found = {}
@@ -125,33 +125,35 @@ def wanted(
             layout,
             loaded,
             seed,
-            compression=format(compression),
+            compression=format_spec(compression),
             targets=sorted(targets),
             calibration=corpus.token_hash,
         )
         record = {**made, "model": loaded.name, "calibration name": corpus.name}
-        kept = Kept(folder_of(made), shapes)
-        found[format(compression)] = Wanted(compression, frozenset(targets), kept, record)
+        kept = WeightCache(cache_folder(made), shapes)
+        found[format_spec(compression)] = CalibrationJob(
+            compression, frozenset(targets), kept, record
+        )
     return found
 
 
 def make(
     layout: Layout,
-    twins: dict[str, Wanted],
+    twins: dict[str, CalibrationJob],
     corpus: Corpus,
     batch_tokens: int,
     seed: int,
     memory: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, BitlensError]:
     """Calibrate what is not kept yet; which twins failed, and why."""
     for text, twin in twins.items():
         for part, why in twin.kept.faults.items():
-            say(f"{text}: {part} of {twin.kept.folder} is made again: {why}.")
+            log(f"{text}: {part} of {twin.kept.folder} is made again: {why}.")
     missing = [text for text, twin in twins.items() if not twin.kept.complete]
     if not missing:
         return {}
-    say(
+    log(
         f"Calibrating {', '.join(missing)} on {count(corpus.n_documents, 'document')} of "
         f"{corpus.name}, {corpus.n_tokens:,} tokens."
     )

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitlens.compression.calibration.cache import Kept
-from bitlens.compression.compression import Compressed, Compression
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.calibration.cache import WeightCache
+from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.twin import targeted_maps
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
-from bitlens.models.block_layout import Place
+from bitlens.models.block_layout import MatrixPlace
 from bitlens.models.block_runner import Block
 from bitlens.models.layout import BlockWeights, Layout
 from bitlens.models.matmul_hooks import at_products, one_expert_at_a_time
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.shell import Call
 from bitlens.models.tensors import finite
 
@@ -37,12 +37,12 @@ is less, is calibrated on all tokens that any expert of its block met."""
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class CalibrationJob:
     """A twin that is to be calibrated."""
 
     compression: Compression
     targets: frozenset[str]
-    kept: Kept
+    kept: WeightCache
     record: Mapping[str, Any]
     """What made it, for the reader of the folder."""
 
@@ -50,7 +50,7 @@ class Wanted:
 @torch.no_grad()
 def calibrate(
     layout: Layout,
-    wanted: Mapping[str, Wanted],
+    wanted: Mapping[str, CalibrationJob],
     corpus: Corpus,
     batch_tokens: int,
     seed: int,
@@ -71,12 +71,14 @@ def calibrate(
     with one_expert_at_a_time(layout.model):
         for first in range(0, len(missing), together):
             side_by_side = missing[first : first + together]
-            makers = {name: _Maker(layout, twin, seed, progress) for name, twin in side_by_side}
+            makers = {
+                name: _TwinCalibrator(layout, twin, seed, progress) for name, twin in side_by_side
+            }
             failed |= _through_depth(layout, makers, batches)
     return failed
 
 
-def work(layout: Layout, wanted: Mapping[str, Wanted], corpus: Corpus) -> int:
+def work(layout: Layout, wanted: Mapping[str, CalibrationJob], corpus: Corpus) -> int:
     """Tokens through blocks that `progress` will have been told in the end."""
     missing = sum(not twin.kept.complete for twin in wanted.values())
     return missing * layout.depth * corpus.n_tokens
@@ -92,13 +94,13 @@ def _even(corpus: Corpus, batch_tokens: int) -> Iterator[np.ndarray]:
 
 
 def _through_depth(
-    layout: Layout, makers: dict[str, "_Maker"], batches: Sequence[Tensor]
+    layout: Layout, makers: dict[str, "_TwinCalibrator"], batches: Sequence[Tensor]
 ) -> dict[str, BitlensError]:
     entries = [layout.shell.enter(tokens, None) for tokens in batches]
     layout.shell.release()
     failed: dict[str, BitlensError] = {}
 
-    def each(do: Callable[[_Maker], None]) -> None:
+    def each(do: Callable[[_TwinCalibrator], None]) -> None:
         for name, maker in list(makers.items()):
             try:
                 do(maker)
@@ -110,17 +112,17 @@ def _through_depth(
     for depth in range(layout.depth):
         weights = layout.block(depth)
         calls = [entry.calls[depth] for entry in entries]
-        each(partial(_Maker.block, depth=depth, weights=weights, calls=calls))
-    each(_Maker.finish)
+        each(partial(_TwinCalibrator.block, depth=depth, weights=weights, calls=calls))
+    each(_TwinCalibrator.finish)
     layout.shell.release()
     return failed
 
 
-class _Maker:
+class _TwinCalibrator:
     """One twin on its way through depth: its hidden states, and what becomes of each block."""
 
     def __init__(
-        self, layout: Layout, wanted: Wanted, seed: int, progress: Callable[[int], None]
+        self, layout: Layout, wanted: CalibrationJob, seed: int, progress: Callable[[int], None]
     ) -> None:
         self.layout, self.wanted, self.seed, self.progress = layout, wanted, seed, progress
         self.hidden: list[Tensor] = []
@@ -130,7 +132,7 @@ class _Maker:
         self.wanted.kept.prepare()
         self.hidden = hidden
         targets = partial(targeted_maps, self.layout, self.wanted.targets)
-        self._survey = self.wanted.compression.survey(targets)
+        self._survey = self.wanted.compression.prepare(targets)
 
     def block(
         self,
@@ -163,9 +165,9 @@ class _Maker:
     def _compressed(
         self,
         block: Block,
-        chosen: Sequence[Sequence[tuple[Place, Map]]],
+        chosen: Sequence[Sequence[tuple[MatrixPlace, LinearMap]]],
         calls: Sequence[Call],
-    ) -> list[Compressed]:
+    ) -> list[CompressedMatrix]:
         """Every group of the block, each put in place before the next is calibrated."""
         one_by_one = self.wanted.compression.sequential
         results = []
@@ -177,7 +179,9 @@ class _Maker:
                 results += made
         return results
 
-    def _compress(self, maps: Sequence[Map], sums: "_Sums") -> list[Compressed]:
+    def _compress(
+        self, maps: Sequence[LinearMap], sums: "_InputStatisticsAccumulator"
+    ) -> list[CompressedMatrix]:
         inputs, note = sums.inputs(maps[0].name)
         made = self.wanted.compression.compress(maps, self.seed, self._survey, inputs)
         return [replace(r, note="; ".join(filter(None, (r.note, note)))) for r in made]
@@ -185,31 +189,33 @@ class _Maker:
     def _gather(
         self,
         block: Block,
-        groups: Sequence[Sequence[tuple[Place, Map]]],
+        groups: Sequence[Sequence[tuple[MatrixPlace, LinearMap]]],
         calls: Sequence[Call],
-    ) -> list["_Sums"]:
+    ) -> list["_InputStatisticsAccumulator"]:
         """Statistics of what each of these groups is multiplied with."""
         # Maps of a group read the same input: it is enough to look at one of them.
         first = {group[0][0].key: n for n, group in enumerate(groups)}
-        sums = [_Sums(self.wanted.compression, group[0][1]) for group in groups]
+        sums = [
+            _InputStatisticsAccumulator(self.wanted.compression, group[0][1]) for group in groups
+        ]
         alone = len(groups) == 1 and groups[0][0][1].weight.ndim == 2
 
-        def look(place: Place, x: Tensor, expert: int | None) -> None:
+        def look(place: MatrixPlace, x: Tensor, expert: int | None) -> None:
             sums[first[place.key]].add(x, expert)
             if alone:
-                raise _Seen
+                raise _InputsSeen
 
         places = [group[0][0] for group in groups]
         for hidden, call in zip(self.hidden, calls, strict=True):
             with at_products(block.code, places, block.weights, look):
                 try:
                     block(hidden, call)
-                except _Seen:
+                except _InputsSeen:
                     pass
         return sums
 
     @property
-    def _outside_blocks(self) -> list[Map]:
+    def _outside_blocks(self) -> list[LinearMap]:
         return [m for m in self.layout.shell_maps() if m.name in self.wanted.targets]
 
     def finish(self) -> None:
@@ -224,9 +230,11 @@ class _Maker:
             self.wanted.kept.add(f"shell.{m.name}", [m], made)
         self.wanted.kept.finish(self.wanted.record)
 
-    def _after_the_norm(self, map: Map, unembedding: nn.Module) -> "_Sums":
+    def _after_the_norm(
+        self, map: LinearMap, unembedding: nn.Module
+    ) -> "_InputStatisticsAccumulator":
         """Statistics of what the final norm hands the unembedding."""
-        sums = _Sums(self.wanted.compression, map)
+        sums = _InputStatisticsAccumulator(self.wanted.compression, map)
 
         def before(module: nn.Module, args: Any) -> None:
             sums.add(args[0], None)
@@ -240,16 +248,16 @@ class _Maker:
         return sums
 
 
-class _Seen(Exception):
+class _InputsSeen(Exception):
     """Ends a block's forward when what was asked for has been seen."""
 
 
-class _Sums:
+class _InputStatisticsAccumulator:
     """Running statistics of one group's inputs; of fused experts, of each expert's."""
 
-    def __init__(self, compression: Compression, map: Map) -> None:
+    def __init__(self, compression: Compression, map: LinearMap) -> None:
         *experts, _, width = map.weight.shape
-        self._needs = compression.needs
+        self._needs = compression.statistics
         self._width = width
         shapes = {"second": (width, width)}
         self._sums = {
@@ -274,7 +282,7 @@ class _Sums:
             else:
                 torch.maximum(own, x.abs().amax(0), out=own)
 
-    def inputs(self, name: str) -> tuple[Inputs, str]:
+    def inputs(self, name: str) -> tuple[InputStatistics, str]:
         """The statistics, and what must be said about them."""
         notes = [
             self._share_among_experts() if self._count.ndim else "",
@@ -290,7 +298,7 @@ class _Sums:
                     "finite activations on the calibration documents.",
                     "--compute float32, or other calibration documents.",
                 )
-        return Inputs(self._count, **self._sums), "; ".join(filter(None, notes))
+        return InputStatistics(self._count, **self._sums), "; ".join(filter(None, notes))
 
     def _fewer_than_columns(self) -> str:
         few = self._count < self._width
@@ -316,7 +324,11 @@ class _Sums:
         )
 
 
-def _put(block: Block, group: Sequence[tuple[Place, Map]], results: Sequence[Compressed]) -> None:
+def _put(
+    block: Block,
+    group: Sequence[tuple[MatrixPlace, LinearMap]],
+    results: Sequence[CompressedMatrix],
+) -> None:
     """Into the block's weights, as a twin would have them."""
     for (place, _), result in zip(group, results, strict=True):
         dtype = block.weights[place.key].dtype

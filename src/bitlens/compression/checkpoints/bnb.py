@@ -8,12 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.compression.checkpoints.checkpoint import Found, Request, Stored, library, quantization
+from bitlens.compression.checkpoints.checkpoint import (
+    CheckpointRequest,
+    ReadCheckpoint,
+    Stored,
+    library,
+    quantization,
+)
 from bitlens.compression.checkpoints.pretrained import load_whole
 from bitlens.compression.checkpoints.stored import Quantized, bits_per_weight, find
 
 
-def read(request: Request) -> Found:
+def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The model with bitsandbytes' own modules, which run on CPU and GPU."""
     bnb = library("bitsandbytes", "bnb", needed_for="A bitsandbytes checkpoint")
     model = load_whole(request, trust_remote_code=request.source.trust_remote_code, dtype="auto")
@@ -26,7 +32,7 @@ def read(request: Request) -> Found:
     stored = find(request.reference.model, model, _held(bnb))
     if settings.get("load_in_4bit"):
         kind = f"bitsandbytes {settings['bnb_4bit_quant_type']}"
-        return Found(kind, True, model, stored, wrong=_miscomputed(bnb, model))
+        return ReadCheckpoint(kind, True, model, stored, wrong=_miscomputed(bnb, model))
     threshold = settings.get("llm_int8_threshold", 6.0)
     spared = (
         f"Input columns in which something in a window reaches {threshold:g} are multiplied in 16"
@@ -40,7 +46,7 @@ def read(request: Request) -> Found:
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear8bitLt):
             module.forward = partial(_row_by_row, module.forward)
-    return Found(
+    return ReadCheckpoint(
         "bitsandbytes int8",
         True,
         model,

@@ -34,7 +34,7 @@ class Stored:
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class LoadedCheckpoint:
     """A twin with modules of its own."""
 
     name: str
@@ -64,7 +64,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class CheckpointRequest:
     """A checkpoint that is to be opened, and the reference whose twin it is."""
 
     source: ModelSource
@@ -81,7 +81,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ReadCheckpoint:
     """What a format's reader makes of a request."""
 
     format: str

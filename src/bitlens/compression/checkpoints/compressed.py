@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from bitlens.compression.checkpoints.checkpoint import (
-    Found,
-    Request,
+    CheckpointRequest,
+    ReadCheckpoint,
     library,
     ordinary,
     quantization,
@@ -39,7 +39,7 @@ class Rounded(nn.Module):
         return forward_quantize(self.linear, values, which, arguments) if arguments else values
 
 
-def read(request: Request) -> Found:
+def read(request: CheckpointRequest) -> ReadCheckpoint:
     """Every matrix is unpacked by the library's own code, by the group of settings that is its;
     where the checkpoint rounds activations too, so are they, unless weights alone are asked for.
     """
@@ -67,12 +67,14 @@ def read(request: Request) -> Found:
             if _rounds(scheme):
                 _round(request, model, module, scheme, held.modules[module])
         note = "Activations are rounded by compressed-tensors' own code, in ordinary numbers."
-        return Found(label, True, model, stored, (note,), left_out=tuple(_left_out(settings)))
+        return ReadCheckpoint(
+            label, True, model, stored, (note,), left_out=tuple(_left_out(settings))
+        )
     note = f"{label}: dequantized weights in ordinary matrices."
-    return Found(label, False, model, stored, (note,), left_out=tuple(_left_out(settings)))
+    return ReadCheckpoint(label, False, model, stored, (note,), left_out=tuple(_left_out(settings)))
 
 
-def _settings(request: Request) -> Any:
+def _settings(request: CheckpointRequest) -> Any:
     """As the library understands them; what it does not is refused with what can be done."""
     from compressed_tensors.quantization import QuantizationConfig
 
@@ -99,7 +101,7 @@ def _settings(request: Request) -> Any:
     return guarded(request.source, lambda: QuantizationConfig.model_validate(given))
 
 
-def _schemes(request: Request, held: Held, settings: Any) -> Iterator[tuple[str, Any]]:
+def _schemes(request: CheckpointRequest, held: Held, settings: Any) -> Iterator[tuple[str, Any]]:
     """By module, the settings of the group that it belongs to, as the library picks it: by name
     before pattern before class. All that is packed, and nothing else, is in one."""
     from compressed_tensors.utils import is_match, match_targets
@@ -156,7 +158,7 @@ def _rounds(scheme: Any) -> bool:
 
 
 def _round(
-    request: Request, model: PreTrainedModel, module: str, scheme: Any, leaves: Leaves
+    request: CheckpointRequest, model: PreTrainedModel, module: str, scheme: Any, leaves: Leaves
 ) -> None:
     """In place of the methods that the library hangs on its modules, which copies lose."""
     from compressed_tensors.quantization import QuantizationStatus

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from bitlens.compression.checkpoints.blocks import stand_for
 from bitlens.compression.checkpoints.checkpoint import (
-    Checkpoint,
-    Request,
+    CheckpointRequest,
+    LoadedCheckpoint,
     Stored,
     library,
     ordinary,
@@ -54,7 +54,7 @@ SUBGROUPS = {"Q2_K": 16, "Q3_K": 16, "Q4_K": 32, "Q5_K": 32, "Q6_K": 16}
 """Weights that share a scale, where that is less than a block."""
 
 
-def open_file(request: Request) -> Checkpoint:
+def open_file(request: CheckpointRequest) -> LoadedCheckpoint:
     """The file's weights, dequantized, in ordinary matrices.
 
     The file does not hold the whole configuration: the rest of it is the reference's. Rows that
@@ -91,7 +91,7 @@ def open_file(request: Request) -> Checkpoint:
     ]
     with open_regular(path) as file:
         fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return Checkpoint(
+    return LoadedCheckpoint(
         path.name,
         f"{_kind(gguf, reader)} gguf",
         False,
@@ -104,7 +104,7 @@ def open_file(request: Request) -> Checkpoint:
     )
 
 
-def _file(request: Request) -> Path:
+def _file(request: CheckpointRequest) -> Path:
     """The file itself, from the hub where its name is `owner/name/file.gguf`."""
     name = request.source.name
     path = Path(name).expanduser()

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from bitlens.compression.checkpoints.checkpoint import Found, Request, Stored, library, quantization
+from bitlens.compression.checkpoints.checkpoint import (
+    CheckpointRequest,
+    ReadCheckpoint,
+    Stored,
+    library,
+    quantization,
+)
 from bitlens.compression.checkpoints.held import DTYPES, Held, Leaves
 from bitlens.compression.checkpoints.pretrained import folder
 from bitlens.compression.checkpoints.second_reading import as_in_files
@@ -25,7 +31,7 @@ from bitlens.models.files import require_safetensors
 from bitlens.results.files.reading import read_json
 
 
-def read(request: Request) -> Found:
+def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The model with gptqmodel's plain torch kernels, in the dtype of the checkpoint's scales.
 
     The faster ones repack the weights in place, at the first forward or before, after which
@@ -66,7 +72,7 @@ def read(request: Request) -> Found:
     width = str(dtype).removeprefix("torch.")
     note = f"gptqmodel's plain torch kernels run, in {width}."
     on_cpu = request.device.type == "cpu"
-    return Found(
+    return ReadCheckpoint(
         " and ".join(sorted(kinds)) or method,
         True,
         model,

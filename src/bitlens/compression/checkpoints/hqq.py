@@ -9,7 +9,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from bitlens.compression.checkpoints.checkpoint import Found, Request, Stored, library, ordinary
+from bitlens.compression.checkpoints.checkpoint import (
+    CheckpointRequest,
+    ReadCheckpoint,
+    Stored,
+    library,
+    ordinary,
+)
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
 from bitlens.compression.checkpoints.stored import Quantized, bits_per_weight, find
 from bitlens.errors import BitlensError
@@ -30,7 +36,7 @@ def is_own(path: Path) -> bool:
     )
 
 
-def read(request: Request) -> Found:
+def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The reference's architecture with hqq's modules where the files have packed weights."""
     path = folder(request)
     files = sorted(path.glob("*.safetensors"))
@@ -83,7 +89,7 @@ def read(request: Request) -> Found:
     for name, made in modules.items():
         model.set_submodule(name, made)
     bits = sorted({made.meta["nbits"] for made in modules.values()})
-    return Found(
+    return ReadCheckpoint(
         f"hqq {' and '.join(f'{n:g}' for n in bits)} bits",
         True,
         model.eval(),

@@ -5,7 +5,12 @@ from typing import Any
 
 import torch
 
-from bitlens.compression.checkpoints.checkpoint import Found, Request, ordinary, quantization
+from bitlens.compression.checkpoints.checkpoint import (
+    CheckpointRequest,
+    ReadCheckpoint,
+    ordinary,
+    quantization,
+)
 from bitlens.compression.checkpoints.held import Held, is_coded
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
 from bitlens.compression.checkpoints.stored import as_held, find
@@ -23,7 +28,7 @@ def is_own(path: Path) -> bool:
     return bool(_side(path).get("quant_algo"))
 
 
-def read(request: Request) -> Found:
+def read(request: CheckpointRequest) -> ReadCheckpoint:
     """Weights times their scales, in ordinary matrices."""
     path = folder(request)
     settings = {**_side(path), **quantization(request.config)}
@@ -59,7 +64,7 @@ def read(request: Request) -> Found:
         reference.base_model_prefix,
         lambda module: {"format": "modelopt fp8"},
     )
-    return Found(
+    return ReadCheckpoint(
         "modelopt fp8",
         False,
         model,

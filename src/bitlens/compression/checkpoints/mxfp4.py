@@ -2,13 +2,13 @@
 
 from transformers.utils.quantization_config import Mxfp4Config
 
-from bitlens.compression.checkpoints.checkpoint import Found, Request
+from bitlens.compression.checkpoints.checkpoint import CheckpointRequest, ReadCheckpoint
 from bitlens.compression.checkpoints.held import Held
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
 from bitlens.compression.checkpoints.stored import as_held, find
 
 
-def read(request: Request) -> Found:
+def read(request: CheckpointRequest) -> ReadCheckpoint:
     """Experts are dequantized when loaded, exactly: bfloat16 holds every such number."""
     model = load_whole(
         request,
@@ -22,4 +22,6 @@ def read(request: Request) -> Found:
     stored = as_held(
         find(reference, model), held, reference.base_model_prefix, lambda module: described
     )
-    return Found("mxfp4", False, model, stored, ("mxfp4: dequantized weights, as loaded.",))
+    return ReadCheckpoint(
+        "mxfp4", False, model, stored, ("mxfp4: dequantized weights, as loaded.",)
+    )

@@ -11,9 +11,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bitlens.compression.checkpoints import gguf, hqq, modelopt, plain
 from bitlens.compression.checkpoints.checkpoint import (
-    Checkpoint,
-    Found,
-    Request,
+    CheckpointRequest,
+    LoadedCheckpoint,
+    ReadCheckpoint,
     ordinary,
     quantization,
 )
@@ -51,7 +51,7 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "voc
 
 def open_checkpoint(
     settings: Settings, reference: Loaded, trust_remote_code: bool = False
-) -> Checkpoint:
+) -> LoadedCheckpoint:
     """The checkpoint as a twin of the reference.
 
     Architecture, vocabulary, shapes and tokens are compared before any weight is read. Raises
@@ -60,7 +60,7 @@ def open_checkpoint(
     """
     path = os.path.expanduser(settings.path)
     source = ModelSource(path, settings.revision, trust_remote_code=trust_remote_code)
-    request = Request(source, settings.run, reference)
+    request = CheckpointRequest(source, settings.run, reference)
     try:
         checkpoint = gguf.open_file(request) if path.endswith(".gguf") else _open_folder(request)
         for name, entry in checkpoint.stored.items():
@@ -78,7 +78,7 @@ def open_checkpoint(
     return checkpoint
 
 
-def _open_folder(request: Request) -> Checkpoint:
+def _open_folder(request: CheckpointRequest) -> LoadedCheckpoint:
     source, reference = request.source, request.reference
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     config = configuration(source)
@@ -99,7 +99,7 @@ def _open_folder(request: Request) -> Checkpoint:
         notes = (*notes, f"Only {found.format}'s own library has read {', '.join(unread)}.")
     if tokenizer is None:
         notes = (*notes, f"{name} has no tokenizer; that of {reference.name} is used.")
-    return Checkpoint(
+    return LoadedCheckpoint(
         name,
         found.format,
         found.kernels,
@@ -115,7 +115,7 @@ def _open_folder(request: Request) -> Checkpoint:
     )
 
 
-def _method(request: Request) -> Any:
+def _method(request: CheckpointRequest) -> Any:
     """What config.json says, or else what the files of a folder themselves do."""
     method = quantization(request.config).get("quant_method")
     path = Path(request.source.name)
@@ -145,7 +145,7 @@ def _tokenizer(source: ModelSource, common: dict[str, Any]) -> PreTrainedTokeniz
     return guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
 
 
-def _as_asked(request: Request, found: Found) -> Found:
+def _as_asked(request: CheckpointRequest, found: ReadCheckpoint) -> ReadCheckpoint:
     """With real kernels, or with dequantized weights in ordinary matrices."""
     if not found.kernels:
         if request.run == "kernels":
@@ -173,7 +173,7 @@ def _as_asked(request: Request, found: Found) -> Found:
 
 
 @torch.no_grad()
-def _trial(request: Request, found: Found) -> str:
+def _trial(request: CheckpointRequest, found: ReadCheckpoint) -> str:
     """Why the model does not run on this machine; empty if it does."""
     try:
         found.model(torch.zeros((1, 2), dtype=torch.long, device=request.device), use_cache=False)
@@ -186,7 +186,7 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {told(error)}"
 
 
-def _ordinary(request: Request, found: Found, why: str) -> Found:
+def _ordinary(request: CheckpointRequest, found: ReadCheckpoint, why: str) -> ReadCheckpoint:
     reference = request.reference.model
     config = ordinary(request.config)
     config.tie_word_embeddings = found.model.config.tie_word_embeddings

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from bitlens.compression.checkpoints.checkpoint import Found, Request
+from bitlens.compression.checkpoints.checkpoint import CheckpointRequest, ReadCheckpoint
 from bitlens.compression.checkpoints.pretrained import load_whole
 from bitlens.compression.checkpoints.stored import find
 from bitlens.errors import BitlensError
@@ -17,16 +17,16 @@ RECORD = "bitlens.json"
 """What `bitlens compress` writes beside the weights it made."""
 
 
-def read(request: Request) -> Found:
+def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The model in its own dtype."""
     model = load_whole(request, trust_remote_code=request.source.trust_remote_code, dtype="auto")
     stored = find(request.reference.model, model)
-    found = Found(str(model.dtype).removeprefix("torch."), False, model, stored)
+    found = ReadCheckpoint(str(model.dtype).removeprefix("torch."), False, model, stored)
     record = Path(request.source.name) / RECORD
     return _recorded(record, found, request.reference) if record.is_file() else found
 
 
-def _recorded(path: Path, found: Found, reference: Loaded) -> Found:
+def _recorded(path: Path, found: ReadCheckpoint, reference: Loaded) -> ReadCheckpoint:
     """With what the matrices would take if they were stored as the compression made them, and
     what makes the record doubtful."""
     try:

@@ -6,13 +6,15 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from bitlens.compression.checkpoints.checkpoint import Request
+from bitlens.compression.checkpoints.checkpoint import CheckpointRequest
 from bitlens.models.explained import guarded
 from bitlens.models.hub import require_answer
 from bitlens.models.load import whole
 
 
-def load_whole(request: Request, cls: Any = AutoModelForCausalLM, **arguments: Any) -> Any:
+def load_whole(
+    request: CheckpointRequest, cls: Any = AutoModelForCausalLM, **arguments: Any
+) -> Any:
     """`from_pretrained` on the reference's device, with the reference's attention, in evaluation
     mode; refused where anything is missing or left over."""
     source = request.source
@@ -29,7 +31,7 @@ def load_whole(request: Request, cls: Any = AutoModelForCausalLM, **arguments: A
     return _evaluated(model)
 
 
-def folder(request: Request) -> Path:
+def folder(request: CheckpointRequest) -> Path:
     """Where the files are; from the hub, none of its pickles, and code only if it is trusted."""
     path = Path(request.source.name)
     if path.is_dir():

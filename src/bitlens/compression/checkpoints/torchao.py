@@ -6,12 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.compression.checkpoints.checkpoint import Found, Request, Stored, library
+from bitlens.compression.checkpoints.checkpoint import (
+    CheckpointRequest,
+    ReadCheckpoint,
+    Stored,
+    library,
+)
 from bitlens.compression.checkpoints.pretrained import load_whole
 from bitlens.compression.checkpoints.stored import find
 
 
-def read(request: Request) -> Found:
+def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The model with torchao's own products, which run on CPU and GPU."""
     library("torchao", "torchao", needed_for="A torchao checkpoint")
     trusted = request.source.trust_remote_code
@@ -20,7 +25,7 @@ def read(request: Request) -> Found:
     kinds = {entry.format for entry in stored.values() if entry.format.startswith("torchao")}
     rounds = any(_rounds_inputs(getattr(m, "weight", None)) for m in model.modules())
     notes = ("Activations are rounded too, by torchao.",) if rounds else ()
-    return Found(" and ".join(sorted(kinds)) or "torchao", True, model, stored, notes)
+    return ReadCheckpoint(" and ".join(sorted(kinds)) or "torchao", True, model, stored, notes)
 
 
 def _held(module: nn.Module) -> Stored | None:

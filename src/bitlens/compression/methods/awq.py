@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.grid import Grid, Levels, grouped
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic, never_active
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.grid import Levels, QuantizationGrid, grouped
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic, never_active
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _STEPS = 20
 """Of the exponent from 0 to 1, and of the clip from 1 to 0."""
@@ -66,12 +66,16 @@ class Awq(Compression):
             )
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         return frozenset({"mean", "second"})
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         if inputs is None or inputs.mean is None or inputs.second is None:
             raise ValueError("awq is calibrated on its inputs' mean magnitudes and second moments")
         weights = [working_copy(map) for map in maps]
@@ -83,9 +87,9 @@ class Awq(Compression):
         for map, weight in zip(maps, weights, strict=True):
             clipped = self.clip and not _makes_patterns(map)
             limit = self._best_limit(weight, scale, inputs.second) if clipped else None
-            bits = Grid(self.bits, self.symmetric).bits_per_weight(self._width(weight))
+            bits = QuantizationGrid(self.bits, self.symmetric).bits_per_weight(self._width(weight))
             rounded = self._rounded(weight, scale, limit)
-            results.append(Compressed(rounded, bits, self.group, note))
+            results.append(CompressedMatrix(rounded, bits, self.group, note))
         return results
 
     def _width(self, weight: Tensor) -> int:
@@ -149,12 +153,13 @@ class Awq(Compression):
 
     def _levels(self, groups: Tensor) -> Levels:
         if self.symmetric:
-            return Grid(self.bits).fit(groups)
+            return QuantizationGrid(self.bits).fit(groups)
         low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
         top = 2**self.bits - 1
         step = (high - low).clamp_min(_SMALLEST_RANGE) / top
-        # Other than in `Grid`, min and max are not widened to include 0: only the zero point is
-        # kept among the codes, so a group all of one sign loses the end that is farther from 0.
+        # Other than in `QuantizationGrid`, min and max are not widened to include 0: only the zero
+        # point is kept among the codes, so a group all of one sign loses the end that is
+        # farther from 0.
         zero = (-low / step).round().clamp(0, top)
         return Levels(step, -zero, top - zero)
 
@@ -168,7 +173,7 @@ def _scale(exponent: float, mean: Tensor, sizes: Tensor | None) -> Tensor:
     return scale / (scale.amax(-1, keepdim=True) * scale.amin(-1, keepdim=True)).sqrt()
 
 
-def _makes_patterns(map: Map) -> bool:
+def _makes_patterns(map: LinearMap) -> bool:
     """Is it a query or key map, or one that holds them? Told by the names that the original
     tells them by, among the maps that attention reads its input with."""
     name = map.name.rpartition(".")[2]

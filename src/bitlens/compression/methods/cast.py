@@ -6,12 +6,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.tensors import finite
 
 _SPELLINGS = {
@@ -53,11 +53,15 @@ class Cast(Compression):
         return getattr(torch, self.dtype)
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         return [self._rounded(map) for map in maps]
 
-    def _rounded(self, map: Map) -> Compressed:
+    def _rounded(self, map: LinearMap) -> CompressedMatrix:
         weight = working_copy(map)
         if self._stored == torch.float8_e4m3fn:
             # Whether torch makes NaN of what is out of range depends on its version.
@@ -70,4 +74,4 @@ class Cast(Compression):
                 f"at most {torch.finfo(self._stored).max:.6g}, the largest {self.dtype}.",
                 f"cast:dtype=bfloat16, or exclude=[{map.name}].",
             )
-        return Compressed(weight, 8.0 * self._stored.itemsize)
+        return CompressedMatrix(weight, 8.0 * self._stored.itemsize)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.spec_settings import check
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.results.files.home import without_home
 
 
@@ -39,6 +39,10 @@ class Checkpoint(Compression):
         object.__setattr__(self, "path", without_home(self.path))
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         raise ValueError("a checkpoint has modules of its own: nothing is compressed")

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _PIECE = 2**16
 """Weights rounded at a time: they and what rounding needs stay in cache."""
@@ -53,11 +53,15 @@ class Codebook(Compression):
             )
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         return [self._rounded(map) for map in maps]
 
-    def _rounded(self, map: Map) -> Compressed:
+    def _rounded(self, map: LinearMap) -> CompressedMatrix:
         weight = working_copy(map)
         width = weight.shape[-1]
         size = weight.shape[-2] * width
@@ -76,7 +80,7 @@ class Codebook(Compression):
         self._round_(blocks, factors, scales[:, : blocks.shape[1]])
         if whole < size:
             self._round_(rest.unsqueeze(1), torch.ones_like(last), scales[:, -1:])
-        return Compressed(
+        return CompressedMatrix(
             weight, self._bits(size, count), self.block if width % self.block == 0 else 0
         )
 

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import frobenius, working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.seeds import derive
 
 
@@ -26,9 +26,15 @@ class Nothing(Compression):
         check(self)
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
-        return [Compressed(working_copy(map), 8.0 * map.weight.element_size()) for map in maps]
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
+        return [
+            CompressedMatrix(working_copy(map), 8.0 * map.weight.element_size()) for map in maps
+        ]
 
 
 @COMPRESSIONS.register("noise")
@@ -56,23 +62,27 @@ class Noise(Compression):
         object.__setattr__(self, "include", self.like.include)
         object.__setattr__(self, "exclude", self.like.exclude)
 
-    def survey(self, maps: Callable[[], Iterable[Map]]) -> Any:
-        return self.like.survey(maps)
+    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
+        return self.like.prepare(maps)
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
-        return self.around(maps, self.like.compress(maps, seed, survey, inputs), seed)
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
+        return self.around(maps, self.like.compress(maps, seed, prepare, inputs), seed)
 
     def around(
-        self, maps: Sequence[Map], matched: Sequence[Compressed], seed: int
-    ) -> list[Compressed]:
+        self, maps: Sequence[LinearMap], matched: Sequence[CompressedMatrix], seed: int
+    ) -> list[CompressedMatrix]:
         """Noise as large as the errors of these results, for maps that are compressed already."""
         return [self._noisy(map, like, seed) for map, like in zip(maps, matched, strict=True)]
 
-    def _noisy(self, map: Map, like: Compressed, seed: int) -> Compressed:
+    def _noisy(self, map: LinearMap, like: CompressedMatrix, seed: int) -> CompressedMatrix:
         weight = working_copy(map)
         random = torch.Generator().manual_seed(derive(seed, "noise", map.name))
         draw = torch.randn(weight.shape, generator=random).to(weight.device)
         size = frobenius(like.weight - weight) / frobenius(draw)
-        return Compressed(weight.addcmul_(draw, size.float()), like.bits)
+        return CompressedMatrix(weight.addcmul_(draw, size.float()), like.bits)

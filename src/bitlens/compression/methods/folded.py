@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.input_rounding import Activations
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.input_rounding import InputRounding
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
 @COMPRESSIONS.register("folded")
@@ -61,30 +61,34 @@ class Folded(Compression):
         object.__setattr__(self, "exclude", self.of.exclude)
 
     @property
-    def needs(self) -> frozenset[Statistic]:
-        return self.of.needs
+    def statistics(self) -> frozenset[Statistic]:
+        return self.of.statistics
 
     @property
     def sequential(self) -> bool:
         return self.of.sequential
 
-    def survey(self, maps: Callable[[], Iterable[Map]]) -> Any:
-        return self.of.survey(lambda: (_folded(map)[0] for map in maps()))
+    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
+        return self.of.prepare(lambda: (_folded(map)[0] for map in maps()))
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         folded = [_folded(map) for map in maps]
         # Maps of one call read one input, so one norm feeds them all or none.
         before = inputs if inputs is None else _before(inputs, _gain(maps[0]))
-        made = self.of.compress([map for map, _ in folded], seed, survey, before)
+        made = self.of.compress([map for map, _ in folded], seed, prepare, before)
         return [
             _carried_back(map, mean, result)
             for map, (_, mean), result in zip(maps, folded, made, strict=True)
         ]
 
 
-def _folded(map: Map) -> tuple[Map, Tensor | None]:
+def _folded(map: LinearMap) -> tuple[LinearMap, Tensor | None]:
     """The map as it is compressed, and the mean `[..., 1, in]` that was taken away, if one was."""
     gain, mean = _gain(map), None
     if gain is None and not map.writes:
@@ -98,7 +102,7 @@ def _folded(map: Map) -> tuple[Map, Tensor | None]:
     return replace(map, weight=weight, gain=None, writes=False), mean
 
 
-def _gain(map: Map) -> Tensor | None:
+def _gain(map: LinearMap) -> Tensor | None:
     """What its norm multiplies by; 1 where that is nothing, which cannot be carried back."""
     return None if map.gain is None else torch.where(_silent(map.gain), 1, map.gain)
 
@@ -108,7 +112,7 @@ def _silent(gain: Tensor) -> Tensor:
     return gain.abs() <= torch.finfo(gain.dtype).eps * gain.abs().max()
 
 
-def _before(inputs: Inputs, gain: Tensor | None) -> Inputs:
+def _before(inputs: InputStatistics, gain: Tensor | None) -> InputStatistics:
     """The statistics of x / g from those of x."""
     if gain is None:
         return inputs
@@ -116,7 +120,7 @@ def _before(inputs: Inputs, gain: Tensor | None) -> Inputs:
     def divided(statistic: Tensor | None, by: Tensor) -> Tensor | None:
         return None if statistic is None else statistic / by
 
-    return Inputs(
+    return InputStatistics(
         inputs.count,
         divided(inputs.second, gain.unsqueeze(-1) * gain),
         divided(inputs.square, gain.square()),
@@ -125,7 +129,7 @@ def _before(inputs: Inputs, gain: Tensor | None) -> Inputs:
     )
 
 
-def _carried_back(map: Map, mean: Tensor | None, made: Compressed) -> Compressed:
+def _carried_back(map: LinearMap, mean: Tensor | None, made: CompressedMatrix) -> CompressedMatrix:
     weight, gain, note, activations = made.weight, _gain(map), made.note, made.activations
     if mean is not None:
         weight = weight + mean
@@ -140,7 +144,7 @@ def _carried_back(map: Map, mean: Tensor | None, made: Compressed) -> Compressed
     return replace(made, weight=weight, note=note, activations=activations)
 
 
-def _of_raw_inputs(activations: Activations, gain: Tensor) -> Activations:
+def _of_raw_inputs(activations: InputRounding, gain: Tensor) -> InputRounding:
     """The rounding of x from that of x / g: divided by g before it, multiplied by g after it."""
     smooth = gain if activations.smooth is None else activations.smooth * gain
     return replace(activations, smooth=smooth)

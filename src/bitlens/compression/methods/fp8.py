@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
 from bitlens.compression.numerics.eight_bit import round_
-from bitlens.compression.numerics.grid import Grid
-from bitlens.compression.numerics.input_rounding import Activations
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+from bitlens.compression.numerics.grid import QuantizationGrid
+from bitlens.compression.numerics.input_rounding import InputRounding
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
 @COMPRESSIONS.register("fp8")
@@ -39,27 +39,31 @@ class Fp8(Compression):
         check(self)
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         return frozenset({"largest"} if self.activations == "tensor" else ())
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         activations = self._activations(inputs)
         return [self._rounded(map, activations) for map in maps]
 
-    def _activations(self, inputs: Inputs | None) -> Activations | None:
+    def _activations(self, inputs: InputStatistics | None) -> InputRounding | None:
         if self.activations == "none":
             return None
         if self.activations == "token":
-            return Activations(self.dtype)
+            return InputRounding(self.dtype)
         if inputs is None or inputs.largest is None:
             raise ValueError("fp8 with activations=tensor is calibrated on the largest inputs")
-        return Activations(self.dtype, largest=inputs.largest.amax(-1))
+        return InputRounding(self.dtype, largest=inputs.largest.amax(-1))
 
-    def _rounded(self, map: Map, activations: Activations | None) -> Compressed:
+    def _rounded(self, map: LinearMap, activations: InputRounding | None) -> CompressedMatrix:
         weight = working_copy(map)
         dims = (-1,) if self.scope == "row" else (-2, -1)
         round_(weight, weight.abs().amax(dims, keepdim=True), self.dtype)
-        bits = Grid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
-        return Compressed(weight, bits, activations=activations)
+        bits = QuantizationGrid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
+        return CompressedMatrix(weight, bits, activations=activations)

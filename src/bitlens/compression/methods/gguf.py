@@ -7,16 +7,16 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.tensors import finite
 
 
-class Format(NamedTuple):
+class BlockFormat(NamedTuple):
     """How a block format is laid out and rounds."""
 
     block: int
@@ -49,11 +49,15 @@ class Gguf(Compression):
         check(self)
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         return [self._rounded(map) for map in maps]
 
-    def _rounded(self, map: Map) -> Compressed:
+    def _rounded(self, map: LinearMap) -> CompressedMatrix:
         weight = working_copy(map)
         layout = _FORMATS[self.type]
         if weight.shape[-1] % layout.block:
@@ -70,7 +74,7 @@ class Gguf(Compression):
                 "weights whose scales a float16 can hold.",
                 f"gguf:type=mxfp4, or exclude=[{map.name}].",
             )
-        return Compressed(weight, 8 * layout.bytes / layout.block, layout.block)
+        return CompressedMatrix(weight, 8 * layout.bytes / layout.block, layout.block)
 
 
 def _from_largest(bits: int) -> Callable[[Tensor], None]:
@@ -129,12 +133,12 @@ def _inverse(step: Tensor) -> Tensor:
 
 
 _FORMATS = {
-    "q4_0": Format(32, 2 + 16, _from_largest(4)),
-    "q4_1": Format(32, 2 + 2 + 16, _between_extremes(4)),
-    "q5_0": Format(32, 2 + 20, _from_largest(5)),
-    "q5_1": Format(32, 2 + 2 + 20, _between_extremes(5)),
-    "q8_0": Format(32, 2 + 32, _symmetric(127)),
-    "tq1_0": Format(256, 2 + 52, _symmetric(1)),
-    "tq2_0": Format(256, 2 + 64, _symmetric(1)),
-    "mxfp4": Format(32, 1 + 16, _microscaling),
+    "q4_0": BlockFormat(32, 2 + 16, _from_largest(4)),
+    "q4_1": BlockFormat(32, 2 + 2 + 16, _between_extremes(4)),
+    "q5_0": BlockFormat(32, 2 + 20, _from_largest(5)),
+    "q5_1": BlockFormat(32, 2 + 2 + 20, _between_extremes(5)),
+    "q8_0": BlockFormat(32, 2 + 32, _symmetric(127)),
+    "tq1_0": BlockFormat(256, 2 + 52, _symmetric(1)),
+    "tq2_0": BlockFormat(256, 2 + 64, _symmetric(1)),
+    "mxfp4": BlockFormat(32, 1 + 16, _microscaling),
 }

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
-from bitlens.compression.numerics.grid import Clip, Convention, Grid, Levels, grouped
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+from bitlens.compression.numerics.grid import Clip, Convention, Levels, QuantizationGrid, grouped
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
 @COMPRESSIONS.register("gptq")
@@ -72,12 +72,16 @@ class Gptq(Compression):
         obs.check_damping(self.name, self.damping)
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         return frozenset({"second"})
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         if inputs is None or inputs.second is None:
             raise ValueError("gptq is calibrated on the second moments of its inputs")
         if self.group:
@@ -86,7 +90,7 @@ class Gptq(Compression):
         weights = [obs.columns_of(map) for map in maps]
         note = obs.operate_(weights, inputs.second, self.damping, self._round_, self.act_order)
         return [
-            Compressed(
+            CompressedMatrix(
                 obs.as_stored(weight, map),
                 self._grid.bits_per_weight(self.group or weight.shape[1]),
                 self.group,
@@ -96,8 +100,8 @@ class Gptq(Compression):
         ]
 
     @property
-    def _grid(self) -> Grid:
-        return Grid(self.bits, self.symmetric, self.convention, self.clip)
+    def _grid(self) -> QuantizationGrid:
+        return QuantizationGrid(self.bits, self.symmetric, self.convention, self.clip)
 
     def _round_(self, columns: Tensor, found: obs.Decomposition) -> None:
         upper = found.upper if self.cholesky else _never_updated(found)

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
 from bitlens.compression.numerics.grid import grouped
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _PIECE = 2**16
 """Weights rounded at a time: they and what rounding needs stay in cache."""
@@ -60,18 +60,22 @@ class Hqq(Compression):
             )
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         return [self._rounded(map) for map in maps]
 
-    def _rounded(self, map: Map) -> Compressed:
+    def _rounded(self, map: LinearMap) -> CompressedMatrix:
         weight = working_copy(map)
         group = self.group or weight.shape[-1]
         view = grouped(self.name, map.name, weight, group)
         # Every expert has its own error, by which it stops.
         for matrix in view.view(-1, view.shape[-3:-1].numel(), group):
             _round_(matrix, 2**self.bits - 1)
-        return Compressed(weight, self.bits + 2 * 16 / group, self.group)
+        return CompressedMatrix(weight, self.bits + 2 * 16 / group, self.group)
 
 
 def _round_(groups: Tensor, highest: int) -> None:

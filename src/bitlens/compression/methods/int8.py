@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
 from bitlens.compression.numerics.eight_bit import round_
-from bitlens.compression.numerics.grid import Grid
-from bitlens.compression.numerics.input_rounding import Activations
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.numerics.grid import QuantizationGrid
+from bitlens.compression.numerics.input_rounding import InputRounding
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _EXPERTS = (
     "each token routed to an expert is a call of its own; bitsandbytes does not quantize fused"
@@ -48,14 +48,18 @@ class Int8(Compression):
             )
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         return [self._rounded(map) for map in maps]
 
-    def _rounded(self, map: Map) -> Compressed:
+    def _rounded(self, map: LinearMap) -> CompressedMatrix:
         weight = working_copy(map)
         round_(weight, weight.abs().amax(-1, keepdim=True), "int8")
-        bits = Grid(8).bits_per_weight(weight.shape[-1])
-        activations = Activations("int8", outliers=self.threshold or None)
+        bits = QuantizationGrid(8).bits_per_weight(weight.shape[-1])
+        activations = InputRounding("int8", outliers=self.threshold or None)
         note = _EXPERTS if weight.ndim == 3 and self.threshold else ""
-        return Compressed(weight, bits, note=note, activations=activations)
+        return CompressedMatrix(weight, bits, note=note, activations=activations)

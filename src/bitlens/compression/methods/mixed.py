@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.patterns import matches
-from bitlens.compression.spec import format
+from bitlens.compression.spec import format_spec
 from bitlens.compression.spec_settings import Rules, check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
 @COMPRESSIONS.register("mixed")
@@ -45,32 +45,36 @@ class Mixed(Compression):
         object.__setattr__(self, "include", tuple(patterns))
 
     @property
-    def needs(self) -> frozenset[Statistic]:
-        return frozenset().union(*(part.needs for _, part in self.rules))
+    def statistics(self) -> frozenset[Statistic]:
+        return frozenset().union(*(part.statistics for _, part in self.rules))
 
     @property
     def sequential(self) -> bool:
         """Where any of its calibrated compressions is."""
-        return any(part.sequential for _, part in self.rules if part.needs)
+        return any(part.sequential for _, part in self.rules if part.statistics)
 
-    def survey(self, maps: Callable[[], Iterable[Map]]) -> list[Any]:
+    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> list[Any]:
         """What each compression must know of the matrices that are its own."""
 
-        def own(place: int) -> Callable[[], Iterable[Map]]:
+        def own(place: int) -> Callable[[], Iterable[LinearMap]]:
             return lambda: (map for map in maps() if self._place(map.name) == place)
 
-        return [part.survey(own(place)) for place, (_, part) in enumerate(self.rules)]
+        return [part.prepare(own(place)) for place, (_, part) in enumerate(self.rules)]
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         places = [self._place(map.name) for map in maps]
-        made: dict[int, Compressed] = {}
+        made: dict[int, CompressedMatrix] = {}
         for place, (_, part) in enumerate(self.rules):
             own = [number for number, found in enumerate(places) if found == place]
             if own:
-                known = survey[place] if survey is not None else None
-                needed = inputs if part.needs else None
+                known = prepare[place] if prepare is not None else None
+                needed = inputs if part.statistics else None
                 results = part.compress([maps[number] for number in own], seed, known, needed)
                 made |= dict(zip(own, (_noted(result, part) for result in results), strict=True))
         return [made[number] for number in range(len(maps))]
@@ -87,21 +91,21 @@ class Mixed(Compression):
         raise ValueError(f"no pattern matches {name}")
 
 
-def _noted(result: Compressed, part: Compression) -> Compressed:
+def _noted(result: CompressedMatrix, part: Compression) -> CompressedMatrix:
     """Tables of a mixed twin name it as a whole: the note says which part of it this was."""
-    return replace(result, note="; ".join(filter(None, (format(part), result.note))))
+    return replace(result, note="; ".join(filter(None, (format_spec(part), result.note))))
 
 
 def _check_part(pattern: str, part: Compression) -> None:
     if part.include or part.exclude:
         raise _refused(
-            f"the compression of {pattern} has patterns of its own, {format(part)}",
+            f"the compression of {pattern} has patterns of its own, {format_spec(part)}",
             "patterns before the compressions only",
         )
     unknown = getattr(part, "match", None) is not None
     if unknown or part.control or part.compute_dtype or part.name in ("mixed", "checkpoint"):
         raise _refused(
-            f"{pattern} is to be {format(part)}",
+            f"{pattern} is to be {format_spec(part)}",
             "compressions that change matrices and nothing else: no control, no other mixture, no"
             " checkpoint, no dtype to compute in, nothing to be matched first",
         )

@@ -9,15 +9,15 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
 from bitlens.compression.numerics import sparsegpt
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic, never_active
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic, never_active
 from bitlens.compression.numerics.sparsity_masks import Cut, cut, kept, kept_of_every
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _DAMPING = 0.01
 """Share of the mean of x² that SparseGPT adds to that of each input column."""
@@ -92,7 +92,7 @@ class Prune(Compression):
             )
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         needed: dict[str, frozenset[Statistic]] = {
             "magnitude": frozenset(),
             "wanda": frozenset({"square"}),
@@ -100,15 +100,19 @@ class Prune(Compression):
         }
         return needed[self.by]
 
-    def survey(self, maps: Callable[[], Iterable[Map]]) -> Cut | None:
+    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Cut | None:
         """Where is the cut among all weights? None unless the scope is global."""
         if self.scope != "global" or self.sparsity is None:
             return None
         return cut(maps, self.sparsity)
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         if self.match is not None:
             raise ValueError("prune with match= needs the sparsity that matches")
         if self.by == "sparsegpt":
@@ -121,27 +125,29 @@ class Prune(Compression):
                 raise ValueError("wanda is calibrated on the mean x² of its inputs")
             importance = inputs.square.sqrt().unsqueeze(-2)
             note = never_active(inputs.square, "zeroed first")
-        return [replace(self._pruned(map, importance, survey), note=note) for map in maps]
+        return [replace(self._pruned(map, importance, prepare), note=note) for map in maps]
 
     @property
     def _pattern(self) -> tuple[int, int]:
         found = re.fullmatch(r"(\d+):(\d+)", self.pattern or "")
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
-    def _pruned(self, map: Map, importance: Tensor | None, survey: Cut | None) -> Compressed:
+    def _pruned(
+        self, map: LinearMap, importance: Tensor | None, prepare: Cut | None
+    ) -> CompressedMatrix:
         """`importance` is `[..., 1, in]`."""
         weight = working_copy(map)
         if self.sparsity is None:
             self._check_width(map)
             weight.mul_(kept_of_every(weight, *self._pattern, importance))
-            return Compressed(weight, self._bits(map, 0))
+            return CompressedMatrix(weight, self._bits(map, 0))
         rows, columns = weight.shape[-2:]
         threshold = None
         if self.scope == "global":
-            if survey is None:
+            if prepare is None:
                 raise ValueError("prune with scope=global needs its survey")
             together = weight.view(1, -1, columns)
-            count, threshold = survey.zeros[map.name], survey.magnitude
+            count, threshold = prepare.zeros[map.name], prepare.magnitude
         else:
             whole = self.scope == "tensor" or (self.scope == "auto" and self.by == "magnitude")
             together = weight.view(-1, rows if whole else 1, columns)
@@ -150,16 +156,16 @@ class Prune(Compression):
                 importance = importance.expand(weight.shape).reshape(together.shape)
         keep, left = kept(together, count, importance, threshold)
         together.mul_(keep)
-        return Compressed(weight, self._bits(map, left))
+        return CompressedMatrix(weight, self._bits(map, left))
 
-    def _with_surgery(self, maps: Sequence[Map], second: Tensor) -> list[Compressed]:
+    def _with_surgery(self, maps: Sequence[LinearMap], second: Tensor) -> list[CompressedMatrix]:
         for map in maps:
             self._check_width(map)
         weights = [obs.columns_of(map) for map in maps]
         work = partial(sparsegpt.zero_, share=self.sparsity, pattern=self._pattern)
         note = obs.operate_(weights, second, _DAMPING, work)
         return [
-            Compressed(
+            CompressedMatrix(
                 obs.as_stored(weight, map),
                 self._bits(map, int(weight.count_nonzero())),
                 note=note,
@@ -167,7 +173,7 @@ class Prune(Compression):
             for map, weight in zip(maps, weights, strict=True)
         ]
 
-    def _check_width(self, map: Map) -> None:
+    def _check_width(self, map: LinearMap) -> None:
         width, (_, m) = map.weight.shape[-1], self._pattern
         if self.pattern and width % m:
             raise BitlensError(
@@ -176,7 +182,7 @@ class Prune(Compression):
                 f"another pattern, or prune:pattern={self.pattern},exclude=[{map.name}]",
             )
 
-    def _bits(self, map: Map, left: int) -> float:
+    def _bits(self, map: LinearMap, left: int) -> float:
         stored = 8 * map.weight.element_size()
         if self.sparsity is not None:
             return stored * left / map.weight.numel() + 1

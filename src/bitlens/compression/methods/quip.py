@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
-from bitlens.compression.numerics.grid import Clip, Grid
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic
+from bitlens.compression.numerics.grid import Clip, QuantizationGrid
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.seeds import derive
 
 
@@ -83,17 +83,21 @@ class Quip(Compression):
         obs.check_damping(self.name, self.damping)
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         return frozenset({"second"})
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         if inputs is None or inputs.second is None:
             raise ValueError("quip is calibrated on the second moments of its inputs")
         return [self._rounded(map, inputs.second, seed) for map in maps]
 
-    def _rounded(self, map: Map, second: Tensor, seed: int) -> Compressed:
+    def _rounded(self, map: LinearMap, second: Tensor, seed: int) -> CompressedMatrix:
         random = torch.Generator().manual_seed(derive(seed, "quip", map.name))
         rows, width = map.weight.shape[-2:]
         inputs, outputs = (Rotation.draw(n, random, second.device) for n in (width, rows))
@@ -102,11 +106,11 @@ class Quip(Compression):
         note = obs.operate_([columns], rotated, self.damping, self._round_)
         columns = inputs.undo(outputs.undo(columns).mT).mT
         bits = self._grid.bits_per_weight(width)
-        return Compressed(obs.as_stored(columns, map), bits, note=note)
+        return CompressedMatrix(obs.as_stored(columns, map), bits, note=note)
 
     @property
-    def _grid(self) -> Grid:
-        return Grid(self.bits, self.symmetric, clip=self.clip)
+    def _grid(self) -> QuantizationGrid:
+        return QuantizationGrid(self.bits, self.symmetric, clip=self.clip)
 
     def _round_(self, columns: Tensor, found: obs.Decomposition) -> None:
         levels = self._grid.fit(columns, (-2,))

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.grid import Clip, Convention, Grid, grouped
-from bitlens.compression.numerics.input_statistics import Inputs
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.grid import Clip, Convention, QuantizationGrid, grouped
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 
 @COMPRESSIONS.register("rtn")
@@ -66,19 +66,23 @@ class Rtn(Compression):
             )
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         return [self._rounded(map) for map in maps]
 
-    def _rounded(self, map: Map) -> Compressed:
-        grid = Grid(self.bits, self.symmetric, self.convention, self.clip)
+    def _rounded(self, map: LinearMap) -> CompressedMatrix:
+        grid = QuantizationGrid(self.bits, self.symmetric, self.convention, self.clip)
         weight = working_copy(map)
         view, dims = self._sharing(map, weight)
         grid.fit(view, dims).round_(view)
         bits = grid.bits_per_weight(math.prod(view.shape[dim] for dim in dims))
-        return Compressed(weight, bits, self.group)
+        return CompressedMatrix(weight, bits, self.group)
 
-    def _sharing(self, map: Map, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    def _sharing(self, map: LinearMap, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """A view of the weight, and those of its axes along which a scale is shared."""
         if self.group:
             return grouped(self.name, map.name, weight, self.group), (-1,)
@@ -103,7 +107,7 @@ class Rtn(Compression):
         return _by_rows(map, weight, parts, -1, map.head_size), (-3, -1)
 
 
-def _by_rows(map: Map, weight: Tensor, *shape: int) -> Tensor:
+def _by_rows(map: LinearMap, weight: Tensor, *shape: int) -> Tensor:
     """The rows of the weight seen in this shape, in which one number may be left open."""
     rows = weight.shape[-2]
     if rows % math.prod(abs(size) for size in shape):

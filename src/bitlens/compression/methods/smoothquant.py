@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
 from bitlens.compression.numerics.eight_bit import round_
-from bitlens.compression.numerics.grid import Grid
-from bitlens.compression.numerics.input_rounding import Activations
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic, never_active
+from bitlens.compression.numerics.grid import QuantizationGrid
+from bitlens.compression.numerics.input_rounding import InputRounding
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic, never_active
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _SMALLEST = 1e-5
 
@@ -54,19 +54,23 @@ class SmoothQuant(Compression):
             )
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         return frozenset({"largest"})
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         if inputs is None or inputs.largest is None:
             raise ValueError("smoothquant is calibrated on the largest inputs")
         largest = inputs.largest
         weights = [working_copy(map) for map in maps]
         smooth = self._smooth(largest, weights)
         fixed = (largest / smooth).amax(-1) if self.activations == "tensor" else None
-        activations = Activations("int8", smooth, fixed)
+        activations = InputRounding("int8", smooth, fixed)
         note = never_active(largest, "not smoothed")
         return [self._rounded_(weight, activations, note) for weight in weights]
 
@@ -76,11 +80,11 @@ class SmoothQuant(Compression):
         smooth = largest.pow(self.alpha) / columns.pow(1 - self.alpha)
         return torch.where(largest > 0, smooth.clamp_min(_SMALLEST), 1)
 
-    def _rounded_(self, weight: Tensor, activations: Activations, note: str) -> Compressed:
+    def _rounded_(self, weight: Tensor, activations: InputRounding, note: str) -> CompressedMatrix:
         assert activations.smooth is not None
         smooth = activations.smooth.unsqueeze(-2)
         dims = (-1,) if self.scope == "row" else (-2, -1)
         weight.mul_(smooth)
         round_(weight, weight.abs().amax(dims, keepdim=True), activations.format).div_(smooth)
-        bits = Grid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
-        return Compressed(weight, bits, note=note, activations=activations)
+        bits = QuantizationGrid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
+        return CompressedMatrix(weight, bits, note=note, activations=activations)

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, Compressed, Compression
-from bitlens.compression.numerics.input_statistics import Inputs, Statistic, never_active
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic, never_active
 from bitlens.compression.numerics.kmeans import means, middles
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _PIECE = 2**20
 """Weights at a time: sorted and summed up they take ten times the memory."""
@@ -57,7 +57,7 @@ class SqueezeLlm(Compression):
             )
 
     @property
-    def needs(self) -> frozenset[Statistic]:
+    def statistics(self) -> frozenset[Statistic]:
         return frozenset({"square"})
 
     @property
@@ -66,13 +66,17 @@ class SqueezeLlm(Compression):
         return False
 
     def compress(
-        self, maps: Sequence[Map], seed: int, survey: Any = None, inputs: Inputs | None = None
-    ) -> list[Compressed]:
+        self,
+        maps: Sequence[LinearMap],
+        seed: int,
+        prepare: Any = None,
+        inputs: InputStatistics | None = None,
+    ) -> list[CompressedMatrix]:
         if inputs is None or inputs.square is None:
             raise ValueError("squeezellm needs the mean squares of its inputs")
         return [self._clustered(map, inputs.square) for map in maps]
 
-    def _clustered(self, map: Map, square: Tensor) -> Compressed:
+    def _clustered(self, map: LinearMap, square: Tensor) -> CompressedMatrix:
         weight = working_copy(map)
         *_, rows, columns = weight.shape
         kept = _largest(weight.view(-1, rows * columns), self.outliers).view_as(weight)
@@ -88,7 +92,7 @@ class SqueezeLlm(Compression):
         stored = 8 * map.weight.element_size()
         apart = int(kept.sum()) / kept.numel() * (stored + _INDEX_BITS)
         bits = self.bits + _VALUE_BITS * 2**self.bits / columns + apart
-        return Compressed(weight, bits, note=never_active(square, "counted least"))
+        return CompressedMatrix(weight, bits, note=never_active(square, "counted least"))
 
 
 def _largest(matrices: Tensor, share: float) -> Tensor:

@@ -41,7 +41,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Grid:
+class QuantizationGrid:
     """A number format: how the values of a group follow from its extremes."""
 
     bits: int

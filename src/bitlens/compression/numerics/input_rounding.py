@@ -9,7 +9,7 @@ from bitlens.compression.numerics.eight_bit import Format, round_
 
 
 @dataclass(frozen=True, eq=False)
-class Activations:
+class InputRounding:
     """The rounding of a map's inputs, as they would be on hardware that multiplies few bits.
 
     The rounded inputs are handed on as ordinary numbers, so that the product with the map's
@@ -29,7 +29,7 @@ class Activations:
     """Columns in which any position of the call is at least this large are not rounded; what is
     so large counts for no position's scale."""
 
-    def expert(self, index: int) -> "Activations":
+    def expert(self, index: int) -> "InputRounding":
         """Those of one of the fused experts."""
         smooth, largest = self.smooth, self.largest
         return replace(
@@ -66,7 +66,7 @@ class Activations:
 
     def parts(self) -> tuple[dict[str, str | float], dict[str, Tensor]]:
         """What files hold of it: plain values, and tensors. Given back by name they make it again:
-        `Activations(**values, **tensors)`."""
+        `InputRounding(**values, **tensors)`."""
         values: dict[str, str | float] = {"format": self.format}
         if self.outliers is not None:
             values["outliers"] = self.outliers

@@ -9,7 +9,7 @@ Statistic = Literal["second", "square", "largest", "mean"]
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class InputStatistics:
     """Statistics over calibration positions of what maps that read the same input are multiplied
     with; float32, on the maps' device.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from bitlens.compression.numerics.input_statistics import never_active
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _LEAF = 32
 """Columns that are settled one by one before what they leave is added to others at once."""
@@ -147,14 +147,14 @@ def settle_(
     descend(0, columns.shape[1], None)
 
 
-def columns_of(map: Map) -> Tensor:
+def columns_of(map: LinearMap) -> Tensor:
     """The weight as `[expert, in, out]`, float32 and free to be changed, one column after
     another in memory; a matrix that is no expert's stands alone."""
     weight = working_copy(map)
     return weight.view(-1, *weight.shape[-2:]).mT.contiguous()
 
 
-def as_stored(columns: Tensor, map: Map) -> Tensor:
+def as_stored(columns: Tensor, map: LinearMap) -> Tensor:
     """Columns as `columns_of` gives them, in the shape of the map's weight."""
     return columns.mT.contiguous().view(map.weight.shape)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitlens.compression.numerics.weights import working_copy
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 
 _MANY = 2**16
 """Weights from which on a sample says where to look."""
@@ -27,7 +27,7 @@ class Cut:
     """How many weights of each map are zeroed."""
 
 
-def cut(maps: Callable[[], Iterable[Map]], sparsity: float) -> Cut:
+def cut(maps: Callable[[], Iterable[LinearMap]], sparsity: float) -> Cut:
     """Where is the cut among all weights?
 
     Float32 magnitudes sort like their bits, so two histograms find it exactly, with one map
@@ -124,7 +124,7 @@ def _smallest_of_many(values: np.ndarray, count: int) -> float:
     return float(np.partition(near, rank)[rank])
 
 
-def _bits(map: Map) -> Tensor:
+def _bits(map: LinearMap) -> Tensor:
     return working_copy(map).abs_().view(torch.int32).flatten()
 
 

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import Map
+from bitlens.models.matrices import LinearMap
 from bitlens.models.tensors import finite
 
 
-def working_copy(map: Map) -> Tensor:
+def working_copy(map: LinearMap) -> Tensor:
     """The weight in float32, contiguous, free to be changed in place.
 
     Weights that are not finite are refused: rounding would hide them."""

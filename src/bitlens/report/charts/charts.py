@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import altair as alt
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, words
 from bitlens.report.charts.palette import CONTROL, INK, NOISE, Mark
 from bitlens.report.page.parts import Point, Spec
@@ -37,13 +37,13 @@ def point(axis: Axis, row: Row, x: float | str, who: str, kind: str, **more: Any
     return {"is": kind, "who": who, "x": x, **numbers, **more}
 
 
-def pair(evidence: Evidence, model: str, name: str) -> list[tuple[str, str]]:
+def pair(evidence: AuditResults, model: str, name: str) -> list[tuple[str, str]]:
     """A compression and its noise control as (kind, who), the latter where it was run."""
     noise = evidence.noise(model, name)
     return [("compression", name), *([("noise", noise)] if noise else [])]
 
 
-def beside(evidence: Evidence, model: str, mark: Mark = NOISE) -> tuple[tuple[Mark, str], ...]:
+def beside(evidence: AuditResults, model: str, mark: Mark = NOISE) -> tuple[tuple[Mark, str], ...]:
     """The legend's entry for noise, where any was run."""
     twins = evidence.measured(model)
     run = any(evidence.noise(model, twin.compression) for twin in twins)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import altair as alt
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, fit, off
 from bitlens.report.charts.charts import (
     beside,
@@ -46,7 +46,7 @@ Curves = Mapping[tuple[str, str, str], list[tuple[int, Row]]]
 
 
 def along(
-    evidence: Evidence, model: str, course: Course, marks: Mapping[str, Mark]
+    evidence: AuditResults, model: str, course: Course, marks: Mapping[str, Mark]
 ) -> Figure | None:
     """A strip a kind of site, a chart a compression; None where nothing was measured."""
     metric = evidence.metrics[course.metric]
@@ -119,7 +119,7 @@ def _missing(axis: Axis, chances: list[float]) -> str:
 
 
 def _panel(
-    evidence: Evidence,
+    evidence: AuditResults,
     model: str,
     axis: Axis,
     empty: Spec,

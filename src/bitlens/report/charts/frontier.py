@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import altair as alt
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import Axis, fit, off, words
 from bitlens.report.charts.charts import (
     HEIGHT,
@@ -27,13 +27,13 @@ KEY = (
 )
 
 
-def bits_of(evidence: Evidence, model: str) -> dict[str, float]:
+def bits_of(evidence: AuditResults, model: str) -> dict[str, float]:
     """Bits per weight of the compressions that have such a number."""
     return {t.compression: t.bits for t in evidence.measured(model) if t.bits is not None}
 
 
 def against_bits(
-    evidence: Evidence,
+    evidence: AuditResults,
     model: str,
     name: str,
     bits: Mapping[str, float],

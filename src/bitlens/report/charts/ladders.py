@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import altair as alt
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import Axis, fit
 from bitlens.report.charts.charts import (
     HEIGHT,
@@ -31,7 +31,7 @@ def shares(metric: Metric, label: str, notes: bool) -> Axis:
 
 
 def ladder(
-    evidence: Evidence,
+    evidence: AuditResults,
     model: str,
     steps: Mapping[str, str],
     marks: Mapping[str, Mark],

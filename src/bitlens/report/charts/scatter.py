@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import altair as alt
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, fit, words
 from bitlens.report.charts.charts import HEIGHT, channels, frame, named, only, pair
 from bitlens.report.charts.palette import CONTROL, INK, Mark
@@ -16,7 +16,7 @@ Heads = dict[tuple[int, int], Row]
 """(block, head) to an estimate."""
 
 
-def heads(evidence: Evidence, model: str, compression: str, metric: str, suffix: str) -> Heads:
+def heads(evidence: AuditResults, model: str, compression: str, metric: str, suffix: str) -> Heads:
     """The estimates of one number for every head that has it. `suffix`: `, twin` and the like."""
     return {
         (block, head): row
@@ -28,7 +28,7 @@ def heads(evidence: Evidence, model: str, compression: str, metric: str, suffix:
 
 
 def against(
-    evidence: Evidence, model: str, metric: str, marks: Mapping[str, Mark], percent: bool = True
+    evidence: AuditResults, model: str, metric: str, marks: Mapping[str, Mark], percent: bool = True
 ) -> list[Panel]:
     """A chart a compression: reference across, twin and its noise up. Empty without values.
 
@@ -61,7 +61,7 @@ def against(
 
 
 def _both(
-    evidence: Evidence, model: str, who: str, metric: str
+    evidence: AuditResults, model: str, who: str, metric: str
 ) -> Iterator[tuple[tuple[int, int], Row, Row]]:
     before = heads(evidence, model, who, metric, ", reference")
     after = heads(evidence, model, who, metric, ", twin")

@@ -11,13 +11,13 @@ from bitlens.report.page.parts import (
     Facts,
     Figure,
     Findings,
-    Grid,
     Ledger,
     Page,
     Prose,
     Section,
     Table,
     Tabs,
+    TokenGrid,
 )
 from bitlens.report.text.doubts import SIGNS
 from bitlens.results.counts import count
@@ -101,7 +101,7 @@ def _(part: Figure, level: int = 1) -> str:
 
 
 @markdown.register
-def _(part: Grid, level: int = 1) -> str:
+def _(part: TokenGrid, level: int = 1) -> str:
     return f"{count(len(part.rows), 'position')}: in `report.html`."
 
 

@@ -141,7 +141,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Place:
+class TokenRow:
     """A position of a text, and what the reference and a twin put first at each block."""
 
     before: str
@@ -153,12 +153,12 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Grid:
+class TokenGrid:
     """Positions by blocks: two models' top tokens, told apart where they differ."""
 
     columns: tuple[str, ...]
     """One title a block."""
-    rows: tuple[Place, ...]
+    rows: tuple[TokenRow, ...]
     caption: str = ""
 
 
@@ -177,7 +177,7 @@ class Excerpt:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFeature:
     """A feature, what is known of it, and where it fires most."""
 
     title: str
@@ -190,7 +190,7 @@ class Contexts:
     """Features to choose from, each with its top contexts side by side; not in Markdown."""
 
     name: str
-    features: tuple[Shown, ...]
+    features: tuple[ShownFeature, ...]
     caption: str = ""
 
 
@@ -238,7 +238,7 @@ Part = (
     | Table
     | Ledger
     | Figure
-    | Grid
+    | TokenGrid
     | Contexts
     | Tabs
     | Details

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import altair as alt
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.charts import beside, frame, only, pair
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.palette import Mark
@@ -36,7 +36,7 @@ DECADES = 5
 """The colours span at most so many powers of ten below the largest value."""
 
 
-def attention(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def attention(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """One model's heat maps, its most and least affected heads, and what became of their levels."""
     twins = [twin.compression for twin in evidence.measured(model)]
     found = {twin: heads(evidence, model, twin, "attention.jsd", "") for twin in twins}
@@ -86,7 +86,7 @@ def attention(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tupl
     return tuple(parts)
 
 
-def control(evidence: Evidence, model: str, twin: str) -> tuple[str, Heads]:
+def control(evidence: AuditResults, model: str, twin: str) -> tuple[str, Heads]:
     """What a twin's heads are compared with: its noise, else the cast; and its divergences."""
     for name in (evidence.noise(model, twin), evidence.cast(model)):
         if name and (found := heads(evidence, model, name, "attention.jsd", "")):
@@ -94,7 +94,7 @@ def control(evidence: Evidence, model: str, twin: str) -> tuple[str, Heads]:
     return "", {}
 
 
-def _maps(evidence: Evidence, model: str, found: Mapping[str, Heads]) -> Figure:
+def _maps(evidence: AuditResults, model: str, found: Mapping[str, Heads]) -> Figure:
     columns = {
         twin: {
             who: heads(evidence, model, who, "attention.jsd", "")
@@ -139,7 +139,7 @@ def _range(chances: list[float]) -> str:
     return f"{low} nats (chance)" if low == high else f"{low} to {high} nats (chance)"
 
 
-def _cells(evidence: Evidence, who: str, rows: Heads, others: Heads, name: str) -> list[Point]:
+def _cells(evidence: AuditResults, who: str, rows: Heads, others: Heads, name: str) -> list[Point]:
     cells: list[Point] = []
     for (block, head), row in rows.items():
         other = others.get((block, head))
@@ -166,7 +166,7 @@ def _cells(evidence: Evidence, who: str, rows: Heads, others: Heads, name: str) 
     return cells
 
 
-def _frame(evidence: Evidence, model: str, top: float) -> Spec:
+def _frame(evidence: AuditResults, model: str, top: float) -> Spec:
     facts = evidence.about(model)
     top = top or 1.0
     x = alt.X(
@@ -217,7 +217,7 @@ def _frame(evidence: Evidence, model: str, top: float) -> Spec:
     return frame(None, layers, max(90, min(15 * facts["blocks"], 420)))
 
 
-def _extremes(evidence: Evidence, model: str, twin: str, found: Heads) -> Table:
+def _extremes(evidence: AuditResults, model: str, twin: str, found: Heads) -> Table:
     order = sorted(found, key=lambda place: -found[place]["value"])
     few = len(order) <= 2 * EXTREMES
     chosen = order if few else [*order[:EXTREMES], *order[-EXTREMES:]]

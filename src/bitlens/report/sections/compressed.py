@@ -3,7 +3,7 @@
 import statistics
 from collections import Counter
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Table
 from bitlens.report.text.numbers import figure, plain, size
 from bitlens.results.counts import count
@@ -37,7 +37,7 @@ FIELDS = {
 }
 
 
-def compressed(evidence: Evidence, model: str) -> tuple[Part, ...]:
+def compressed(evidence: AuditResults, model: str) -> tuple[Part, ...]:
     """One row a twin: what changed and by how much; every module in a fold."""
     rows = [row for row in evidence.coverage if row["model"] == model]
     if not rows:

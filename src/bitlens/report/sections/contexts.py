@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from bitlens.report.audit_results import Evidence, Row
-from bitlens.report.page.parts import Contexts, Excerpt, Part, Section, Shown, Tabs
-from bitlens.report.saes import Dictionary
+from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.page.parts import Contexts, Excerpt, Part, Section, ShownFeature, Tabs
+from bitlens.report.saes import SaeResults
 from bitlens.report.text.numbers import figure, plain, running
 
 
-def contexts(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> Iterator[Part]:
+def contexts(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
     """A tab a compression, in it the shown features of one SAE; nothing where none are shown."""
     tabs = []
     for twin in evidence.measured(model):
@@ -45,13 +45,13 @@ def _rank(row: Row | None) -> tuple[bool, float]:
     return (row is None or row["r"] is None, row["r"] if row and row["r"] is not None else 0.0)
 
 
-def _shown(latent: int, rows: list[Row], feature: Row | None) -> Shown:
+def _shown(latent: int, rows: list[Row], feature: Row | None) -> ShownFeature:
     ordered = sorted(rows, key=lambda row: (row["found"] != "reference", row["rank"]))
     title = f"latent {latent}"
     if feature is not None:
         r = "" if feature["r"] is None else f", r = {plain(feature['r'], 2)}"
         title = f"{title}: {feature['state']}{r}"
-    return Shown(title, _facts(feature), tuple(map(_excerpt, ordered)))
+    return ShownFeature(title, _facts(feature), tuple(map(_excerpt, ordered)))
 
 
 def _facts(feature: Row | None) -> str:

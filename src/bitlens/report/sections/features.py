@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.bars import stacked
 from bitlens.report.charts.charts import beside, pair
 from bitlens.report.charts.ladders import ladder, shares
 from bitlens.report.charts.palette import CERTAINTIES, PIECES, Mark
 from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
-from bitlens.report.saes import Dictionary, dictionaries
+from bitlens.report.saes import SaeResults, dictionaries
 from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.flow import flow
 from bitlens.report.sections.latents import latents
@@ -48,7 +48,7 @@ EARLIER = {
 }
 
 
-def features(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def features(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """A section for every SAE of one model."""
     found = dictionaries(evidence, model)
     if not found:
@@ -76,7 +76,7 @@ def features(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple
 
 
 def _about(
-    evidence: Evidence, model: str, sae: Dictionary, number: int, marks: Mapping[str, Mark]
+    evidence: AuditResults, model: str, sae: SaeResults, number: int, marks: Mapping[str, Mark]
 ) -> tuple[Part, ...]:
     stem = f"{evidence.prefix(model)}features-{number + 1}"
     twins = [twin.compression for twin in evidence.measured(model)]
@@ -93,7 +93,7 @@ def _about(
     return tuple(parts)
 
 
-def _why(evidence: Evidence, model: str, sae: Dictionary) -> str:
+def _why(evidence: AuditResults, model: str, sae: SaeResults) -> str:
     """The store's reasons why an SAE has no shares."""
     reasons = dict.fromkeys(
         row["reason"]
@@ -106,7 +106,7 @@ def _why(evidence: Evidence, model: str, sae: Dictionary) -> str:
     return f"No shares of features: {'; '.join(reasons) or 'nothing was measured'}."
 
 
-def _fit(evidence: Evidence, model: str, sae: Dictionary) -> Table:
+def _fit(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
     rows = tuple(
         (
             label,
@@ -138,7 +138,7 @@ def _number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def _states(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[Part]:
+def _states(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> list[Part]:
     certain = {name: name.replace(" ", "_") for name in CERTAINTIES}
     panels = [
         stacked(title, rows, drawn)
@@ -173,7 +173,7 @@ def _states(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[
     ]
 
 
-def _chance(evidence: Evidence, model: str, sae: Dictionary) -> str:
+def _chance(evidence: AuditResults, model: str, sae: SaeResults) -> str:
     """What would survive of features that have nothing to do with each other."""
     found = [
         row["chance"]
@@ -185,7 +185,7 @@ def _chance(evidence: Evidence, model: str, sae: Dictionary) -> str:
 
 
 def _rows(
-    evidence: Evidence, model: str, sae: Dictionary, names: Mapping[str, str]
+    evidence: AuditResults, model: str, sae: SaeResults, names: Mapping[str, str]
 ) -> list[tuple[str, str, dict[str, Row]]]:
     """(label, compression, estimate by piece), by bits per weight, noise under each."""
     found = []
@@ -205,7 +205,7 @@ def _rows(
 
 
 def _curve(
-    evidence: Evidence, model: str, sae: Dictionary, stem: str, marks: Mapping[str, Mark]
+    evidence: AuditResults, model: str, sae: SaeResults, stem: str, marks: Mapping[str, Mark]
 ) -> list[Part]:
     names = {
         int(name.rpartition("_")[2]): name
@@ -244,7 +244,7 @@ def _curve(
     ]
 
 
-def _typical(evidence: Evidence, model: str, sae: Dictionary) -> Table:
+def _typical(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
     known = [name for name in TYPICAL if f"features.{name}" in evidence.metrics]
     rows = tuple(
         (
@@ -271,7 +271,7 @@ def _typical(evidence: Evidence, model: str, sae: Dictionary) -> Table:
     )
 
 
-def _earlier(evidence: Evidence, model: str, sae: Dictionary) -> Table:
+def _earlier(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
     twins = [twin.compression for twin in evidence.measured(model)]
     rows = []
     for name, said in EARLIER.items():

@@ -1,8 +1,8 @@
 """Do latents fire as often as before? From which category of firing rate to which they went."""
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.page.parts import Column, Part, Prose, Section, Table, Tabs
-from bitlens.report.saes import Dictionary
+from bitlens.report.saes import SaeResults
 from bitlens.report.text.differences import tested
 from bitlens.report.text.numbers import amount, figure
 
@@ -10,7 +10,7 @@ CATEGORIES = ("dead", "rare", "common", "frequent")
 CHANGED = "category_changed"
 
 
-def flow(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[Part]:
+def flow(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> list[Part]:
     """A matrix a twin, its noise beside it; a sentence where the store is too old to have one."""
     title, anchor = "Do latents fire as often as before?", f"{stem}-flow"
     if f"features.{CHANGED}" not in evidence.metrics:
@@ -35,7 +35,7 @@ def flow(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> list[Par
     return [Section(anchor, title, (Prose(told), Tabs(tabs, shown)))]
 
 
-def _matrix(evidence: Evidence, model: str, sae: Dictionary, twin: str) -> Table:
+def _matrix(evidence: AuditResults, model: str, sae: SaeResults, twin: str) -> Table:
     noise = evidence.noise(model, twin)
     mine = _counts(evidence, model, sae, twin)
     others = _counts(evidence, model, sae, noise) if noise else {}
@@ -56,13 +56,15 @@ def _matrix(evidence: Evidence, model: str, sae: Dictionary, twin: str) -> Table
     )
 
 
-def _tested(evidence: Evidence, model: str, sae: Dictionary, twin: str, noise: str | None) -> str:
+def _tested(
+    evidence: AuditResults, model: str, sae: SaeResults, twin: str, noise: str | None
+) -> str:
     row = sae.find(evidence, model, twin, CHANGED)
     return tested(evidence.contrast(row, noise), "share") if row else ""
 
 
 def _counts(
-    evidence: Evidence, model: str, sae: Dictionary, who: str
+    evidence: AuditResults, model: str, sae: SaeResults, who: str
 ) -> dict[tuple[str, str], int]:
     rows = sae.rows(evidence, model, who, "flow")
     return {(row["reference"], row["twin"]): row["latents"] for row in rows}
@@ -73,6 +75,6 @@ def _share(counts: dict[tuple[str, str], int], before: str, after: str) -> str:
     return figure(counts[before, after] / whole, "share") if whole else "–"
 
 
-def _changed(evidence: Evidence, model: str, sae: Dictionary, who: str) -> str:
+def _changed(evidence: AuditResults, model: str, sae: SaeResults, who: str) -> str:
     row = sae.find(evidence, model, who, CHANGED)
     return amount(row, "share") if row else "an unknown share"

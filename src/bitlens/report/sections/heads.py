@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.depth import across
@@ -27,7 +27,7 @@ EARLIER = {
 }
 
 
-def heads(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def heads(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """One model's scores, what stays above each threshold, and copying."""
     strips = tuple(
         Strip(title, tuple(panels))
@@ -69,7 +69,7 @@ def heads(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
     return tuple(parts)
 
 
-def _survival(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> Iterator[Part]:
+def _survival(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> Iterator[Part]:
     panels = []
     none: list[str] = []
     for kind, title in KINDS.items():
@@ -123,7 +123,7 @@ def _survival(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> Iter
         yield Prose("No head of the reference scores above 0.1 on any of these.")
 
 
-def _numbers(evidence: Evidence, model: str, kind: str) -> dict[str, int]:
+def _numbers(evidence: AuditResults, model: str, kind: str) -> dict[str, int]:
     """By threshold, the reference's heads above it, on both sets of sequences."""
     for twin in evidence.measured(model):
         rows = [
@@ -139,7 +139,7 @@ def _numbers(evidence: Evidence, model: str, kind: str) -> dict[str, int]:
     return {}
 
 
-def _table(evidence: Evidence, model: str) -> Table:
+def _table(evidence: AuditResults, model: str) -> Table:
     titles = ["compression", *(f"rank, {kind}" for kind in KINDS)]
     titles += ["change of induction", "second copy, ratio"]
     titles += ["copying, reference", "copying, twin", "copying kept"]
@@ -181,7 +181,7 @@ def _rank(row: Row | None) -> str:
     return "–" if row is None else amount(row)
 
 
-def _earlier(evidence: Evidence, model: str) -> Table:
+def _earlier(evidence: AuditResults, model: str) -> Table:
     named = {name: text for name, text in EARLIER.items() if name in evidence.metrics}
     rows = tuple(
         (label, *(margin(evidence.find(model, who, name, "pattern"), "share") for name in named))

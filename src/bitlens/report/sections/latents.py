@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import altair as alt
 import numpy as np
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.charts import beside, frame, only
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.palette import CONTROL, INK, NOISE_CURVE, PIECES
@@ -20,7 +20,7 @@ from bitlens.report.page.parts import (
     Spec,
     Strip,
 )
-from bitlens.report.saes import Dictionary
+from bitlens.report.saes import SaeResults
 from bitlens.results.counts import agreeing, count
 
 HEIGHT = 240
@@ -51,7 +51,7 @@ FIELDS = {
 TEXT = ("state", "sure")
 
 
-def latents(evidence: Evidence, model: str, sae: Dictionary, stem: str) -> Iterator[Part]:
+def latents(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
     """Peak activation against r with a chart a compression, and a ledger of the worst features."""
     twins = [twin.compression for twin in evidence.measured(model)]
     rows = {twin: sae.rows(evidence, model, twin, "features") for twin in twins}
@@ -69,7 +69,7 @@ def _drawn(row: Row) -> bool:
 
 
 def _figure(
-    evidence: Evidence, model: str, sae: Dictionary, stem: str, known: dict[str, list[Row]]
+    evidence: AuditResults, model: str, sae: SaeResults, stem: str, known: dict[str, list[Row]]
 ) -> Figure:
     everything = [row for rows in known.values() for row in rows]
     empty = _frame(everything)
@@ -214,7 +214,7 @@ def _frame(rows: Sequence[Row]) -> Spec:
     return frame(None, layers, HEIGHT)
 
 
-def _ledger(sae: Dictionary, stem: str, rows: dict[str, list[Row]]) -> Ledger:
+def _ledger(sae: SaeResults, stem: str, rows: dict[str, list[Row]]) -> Ledger:
     held, left_out = [], 0
     for twin, found in rows.items():
         # What fires only in the twin has no r: it is the end of the list, by its peak.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.depth import Course, along
 from bitlens.report.charts.palette import Mark
@@ -19,7 +19,7 @@ FIRST = ("relative_error", "cosine", "cka", "sqnr")
 """The metrics a newcomer should see first; the others follow in a fold."""
 
 
-def layers(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def layers(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """One model's layer curves: a tab a metric, a strip a kind of site, a chart a compression."""
     metrics = {
         n.removeprefix("geometry."): m

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.depth import Course, along
 from bitlens.report.charts.palette import Mark
@@ -10,13 +10,13 @@ from bitlens.report.page.parts import (
     Column,
     Details,
     Figure,
-    Grid,
     Part,
-    Place,
     Prose,
     Section,
     Table,
     Tabs,
+    TokenGrid,
+    TokenRow,
 )
 from bitlens.report.text.numbers import margin, plain, running, token
 from bitlens.results.counts import count
@@ -36,7 +36,7 @@ DEPTHS = {
 }
 
 
-def lens(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def lens(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """One model's lens curves, where the lenses part, and some positions token by token."""
     tabs = tuple(
         (words(name), (drawn,))
@@ -64,7 +64,9 @@ def lens(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Par
     return tuple(parts)
 
 
-def _curves(evidence: Evidence, model: str, name: str, marks: Mapping[str, Mark]) -> Figure | None:
+def _curves(
+    evidence: AuditResults, model: str, name: str, marks: Mapping[str, Mark]
+) -> Figure | None:
     metric = evidence.metrics[f"lens.{name}"]
     way = {"higher": " Higher is worse.", "lower": " Lower is worse.", None: ""}[metric.worse]
     solid = "Solid: the twin. Dashed: the reference." if metric.level else "Solid: the compression."
@@ -82,7 +84,7 @@ def _curves(evidence: Evidence, model: str, name: str, marks: Mapping[str, Mark]
     return along(evidence, model, course, marks)
 
 
-def _depths(evidence: Evidence, model: str) -> Table:
+def _depths(evidence: AuditResults, model: str) -> Table:
     rows = tuple(
         (
             label,
@@ -103,7 +105,7 @@ def _depths(evidence: Evidence, model: str) -> Table:
     )
 
 
-def _earlier(evidence: Evidence, model: str) -> Table:
+def _earlier(evidence: AuditResults, model: str) -> Table:
     rows = tuple(
         (label, "–" if row is None else plain(row["value"], 0))
         for label, who in evidence.with_noise(model)
@@ -116,7 +118,7 @@ def _earlier(evidence: Evidence, model: str) -> Table:
     )
 
 
-def _grids(evidence: Evidence, model: str) -> tuple[Part, ...]:
+def _grids(evidence: AuditResults, model: str) -> tuple[Part, ...]:
     tabs = tuple(
         (twin.compression, (_grid(rows),))
         for twin in evidence.measured(model)
@@ -125,13 +127,13 @@ def _grids(evidence: Evidence, model: str) -> tuple[Part, ...]:
     return (Tabs(tabs, evidence.farthest(model, [name for name, _ in tabs])),) if tabs else ()
 
 
-def _grid(rows: list[Row]) -> Grid:
+def _grid(rows: list[Row]) -> TokenGrid:
     blocks = sorted({row["block"] for row in rows})
     by_place: dict[int, dict[int, Row]] = {}
     for row in rows:
         by_place.setdefault(row["place"], {})[row["block"]] = row
     places = tuple(_place(found, blocks) for _, found in sorted(by_place.items()))
-    return Grid(
+    return TokenGrid(
         tuple(map(str, blocks)),
         places,
         f"{count(len(places), 'position')}. Each cell: the token that the lens puts first at "
@@ -141,7 +143,7 @@ def _grid(rows: list[Row]) -> Grid:
     )
 
 
-def _place(found: Mapping[int, Row], blocks: list[int]) -> Place:
+def _place(found: Mapping[int, Row], blocks: list[int]) -> TokenRow:
     first = next(iter(found.values()))
     tops = tuple(
         (token(found[b]["top_reference"]), token(found[b]["top_twin"]))
@@ -149,7 +151,7 @@ def _place(found: Mapping[int, Row], blocks: list[int]) -> Place:
         else ("–", "–")
         for b in blocks
     )
-    return Place(
+    return TokenRow(
         before=running("".join(first["before"])).lstrip(" "),
         target=token(first["target"]),
         where=f"{first['document']}, token {first['offset']}",

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.page.parts import Column, Command, Details, Facts, Part, Prose, Section, Table
 from bitlens.report.text.numbers import size
@@ -14,7 +14,7 @@ NAMED = 6
 """So many metrics are named beside a reason."""
 
 
-def method(evidence: Evidence) -> tuple[Part, ...]:
+def method(evidence: AuditResults) -> tuple[Part, ...]:
     """Reading guide, texts, metric definitions, settings, versions, command, and limits."""
     return (
         Prose(
@@ -36,7 +36,7 @@ def method(evidence: Evidence) -> tuple[Part, ...]:
     )
 
 
-def _intervals(evidence: Evidence) -> str:
+def _intervals(evidence: AuditResults) -> str:
     if evidence.manifest["settings"]["interval"] == "bootstrap":
         return "95 % intervals come from drawing whole documents again (bootstrap)."
     return (
@@ -46,7 +46,7 @@ def _intervals(evidence: Evidence) -> str:
     )
 
 
-def _models(evidence: Evidence) -> list[Part]:
+def _models(evidence: AuditResults) -> list[Part]:
     titles = (
         "name",
         "family",
@@ -74,7 +74,7 @@ def _models(evidence: Evidence) -> list[Part]:
     ]
 
 
-def _other_arithmetic(evidence: Evidence) -> list[str]:
+def _other_arithmetic(evidence: AuditResults) -> list[str]:
     """Which twins compute otherwise than their reference, and what tells how much that does."""
     told = []
     for model in evidence.models:
@@ -90,7 +90,7 @@ def _other_arithmetic(evidence: Evidence) -> list[str]:
     return told
 
 
-def _texts(evidence: Evidence) -> list[Part]:
+def _texts(evidence: AuditResults) -> list[Part]:
     parts: list[Part] = []
     for corpus in evidence.manifest["corpora"]:
         bos = "added" if corpus["bos"] else "not added"
@@ -106,7 +106,7 @@ def _texts(evidence: Evidence) -> list[Part]:
     return parts
 
 
-def _metrics(evidence: Evidence) -> Table:
+def _metrics(evidence: AuditResults) -> Table:
     columns = ("metric", "question", "unit", "worse", "intact", "source")
     rows = tuple(
         (
@@ -126,7 +126,7 @@ def _metrics(evidence: Evidence) -> Table:
     )
 
 
-def _limits(evidence: Evidence) -> list[str]:
+def _limits(evidence: AuditResults) -> list[str]:
     """What a reader might think was measured and was not, from the store itself."""
     asked = {f"{row['analysis']}.{row['metric']}" for row in evidence.estimates}
     silent = [words(name) for name in evidence.metrics if name not in asked]
@@ -140,7 +140,7 @@ def _limits(evidence: Evidence) -> list[str]:
     return limits
 
 
-def _reasons(evidence: Evidence) -> list[str]:
+def _reasons(evidence: AuditResults) -> list[str]:
     """Why estimates have no value or no interval, alike reasons together."""
     alike: dict[tuple[bool, str], list[Row]] = {}
     for row in evidence.estimates:
@@ -162,7 +162,7 @@ def _reasons(evidence: Evidence) -> list[str]:
     return told
 
 
-def _surroundings(evidence: Evidence) -> dict[str, Any]:
+def _surroundings(evidence: AuditResults) -> dict[str, Any]:
     run = evidence.run
     return {
         **evidence.manifest["versions"],

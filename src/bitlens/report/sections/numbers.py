@@ -1,6 +1,6 @@
 """Where is every number? All estimates with interval, intact, chance and control."""
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Value
 
 TEXT = ("model", "compression", "analysis", "metric", "site", "item")
@@ -22,7 +22,7 @@ MOST = 40_000
 """With more estimates than this a page would grow beyond ten megabytes."""
 
 
-def numbers(evidence: Evidence) -> tuple[Part, ...]:
+def numbers(evidence: AuditResults) -> tuple[Part, ...]:
     """The whole table of estimates, in a fold."""
     if not evidence.estimates:
         return (Prose("There are no estimates in this store."),)
@@ -48,7 +48,7 @@ def numbers(evidence: Evidence) -> tuple[Part, ...]:
     return (Details(f"{'' if left else 'All '}{len(rows):,} estimates", (ledger,)),)
 
 
-def _row(evidence: Evidence, row: Row) -> tuple[Value, ...]:
+def _row(evidence: AuditResults, row: Row) -> tuple[Value, ...]:
     noise = evidence.noise(row["model"], row["compression"])
     beside = [
         other["value"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import altair as alt
 
 from bitlens.errors import visible
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import HEIGHT, beside, channels, frame, only
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.palette import CONTROL, INK, Mark
@@ -23,7 +23,7 @@ from bitlens.report.page.parts import (
 )
 from bitlens.report.text.numbers import figure, margin, plain
 from bitlens.results.insights.duan import COLUMNS, recipe
-from bitlens.results.insights.measured import Measured, Twin
+from bitlens.results.insights.measured import SaeFeatures, TwinFeatures
 from bitlens.results.insights.prediction import (
     BASELINE,
     ERROR,
@@ -35,12 +35,12 @@ from bitlens.results.insights.prediction import (
     predict,
 )
 
-Found = dict[str, tuple[Twin, Prediction]]
+Found = dict[str, tuple[TwinFeatures, Prediction]]
 """By compression, at the first seed."""
 
 
 def prediction(
-    evidence: Evidence, model: str, marks: Mapping[str, Mark], found: list[Measured]
+    evidence: AuditResults, model: str, marks: Mapping[str, Mark], found: list[SaeFeatures]
 ) -> tuple[Part, ...]:
     """A section for every SAE of one model."""
     told = Prose(
@@ -63,7 +63,7 @@ def prediction(
     return (told, *sections)
 
 
-def predicted(evidence: Evidence, model: str, of: Measured) -> Found:
+def predicted(evidence: AuditResults, model: str, of: SaeFeatures) -> Found:
     """What was found for every compression and its noise."""
     wanted = {who for _, who in evidence.with_noise(model)}
     found: Found = {}
@@ -74,7 +74,7 @@ def predicted(evidence: Evidence, model: str, of: Measured) -> Found:
     return found
 
 
-def table(evidence: Evidence, model: str, known: Found) -> Table:
+def table(evidence: AuditResults, model: str, known: Found) -> Table:
     """AUC of every predictor, what the reference tells beyond one line, and Brier scores."""
     rows = []
     for label, who in evidence.with_noise(model):
@@ -129,9 +129,9 @@ def _area(score: Score | None) -> str:
 
 
 def _calibration(
-    evidence: Evidence,
+    evidence: AuditResults,
     model: str,
-    of: Measured,
+    of: SaeFeatures,
     known: Found,
     marks: Mapping[str, Mark],
     stem: str,
@@ -209,7 +209,7 @@ def _layers(twins: list[str], marks: Mapping[str, Mark]) -> list[alt.Chart]:
     ]
 
 
-def _recipes(evidence: Evidence, model: str, known: Found) -> Table:
+def _recipes(evidence: AuditResults, model: str, known: Found) -> Table:
     rows = []
     for label, who in evidence.with_noise(model):
         if who not in known:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import KEY, against_bits, bits_of
 from bitlens.report.charts.palette import Mark
@@ -12,7 +12,7 @@ from bitlens.report.page.parts import Figure, Panel, Part, Prose, Strip
 METRICS = ("behaviour.kl", "behaviour.perplexity_ratio", "behaviour.same_top")
 
 
-def quality(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def quality(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """KL, perplexity ratio and same-top rate of one model against bits per weight."""
     bits = bits_of(evidence, model)
     charts = [
@@ -40,7 +40,7 @@ def quality(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[
     )
 
 
-def overview(evidence: Evidence, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def overview(evidence: AuditResults, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """KL against bits with a chart a model; nothing where there is one model only."""
     if len(evidence.models) < 2:
         return ()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from bitlens.errors import visible
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside, frame, only
 from bitlens.report.charts.palette import CONTROL, Mark
 from bitlens.report.page.parts import (
@@ -23,12 +23,12 @@ from bitlens.report.page.parts import (
 )
 from bitlens.report.text.numbers import figure, margin, plain
 from bitlens.results.counts import agreeing, count
-from bitlens.results.insights.measured import Measured
+from bitlens.results.insights.measured import SaeFeatures
 from bitlens.results.insights.shared import (
     THRESHOLDS,
     Interval,
-    Overlap,
     Shared,
+    SharedLosses,
     foremost,
     pairs,
     with_noise,
@@ -40,7 +40,7 @@ DOT = Mark("#0072B2", "circle", "●")
 RANGE = Mark("#d9d9d9", "stroke", "▬")
 
 
-def shared(evidence: Evidence, model: str, found: list[Measured]) -> tuple[Part, ...]:
+def shared(evidence: AuditResults, model: str, found: list[SaeFeatures]) -> tuple[Part, ...]:
     """A section for every SAE of one model."""
     told = Prose(
         "Which features does each twin lose, and are they the same? Jaccard: features lost in "
@@ -110,7 +110,7 @@ TITLES = (
 )
 
 
-def _cells(pair: Shared, one: Overlap, noise: str) -> list[str]:
+def _cells(pair: Shared, one: SharedLosses, noise: str) -> list[str]:
     lost = " and ".join(figure(round(p, 4), "share") for p in (one.first, one.second))
     return [
         lost,
@@ -130,9 +130,9 @@ def _margin(of: Interval | None) -> str:
 
 
 def _overlaps(
-    evidence: Evidence,
+    evidence: AuditResults,
     model: str,
-    of: Measured,
+    of: SaeFeatures,
     known: Sequence[Shared],
     stem: str,
 ) -> list[Part]:
@@ -169,7 +169,7 @@ def _overlaps(
     ]
 
 
-def _panel(rows: Sequence[tuple[Shared, Overlap]], known: Sequence[Shared]) -> Panel:
+def _panel(rows: Sequence[tuple[Shared, SharedLosses]], known: Sequence[Shared]) -> Panel:
     points: list[Point] = []
     for pair, one in rows:
         label = _label(pair)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.ladders import ladder
 from bitlens.report.charts.palette import Mark
@@ -15,7 +15,7 @@ LADDERS = {
 }
 
 
-def tails(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def tails(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """KL and the true token's change of probability by percentile, where they were measured."""
     charts = [
         chart
@@ -46,7 +46,7 @@ def tails(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Pa
     )
 
 
-def _steps(evidence: Evidence, stem: str) -> dict[str, str]:
+def _steps(evidence: AuditResults, stem: str) -> dict[str, str]:
     """By percentile, in order, the full names of the metrics."""
     found = sorted(
         (_rank(metric), name)

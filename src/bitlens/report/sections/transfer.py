@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import against_bits, bits_of
 from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Column, Figure, Part, Prose, Section, Strip, Table
-from bitlens.report.saes import Dictionary
+from bitlens.report.saes import SaeResults
 from bitlens.report.text.numbers import margin
 from bitlens.report.text.splices import find, spliced
 
@@ -22,7 +22,7 @@ TITLES = (
 )
 
 
-def transfer(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def transfer(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
     """Loss recovered in the reference and in every twin: a chart of all SAEs, a table of each."""
     found = spliced(evidence, model)
     if not found:
@@ -48,7 +48,7 @@ def transfer(evidence: Evidence, model: str, marks: Mapping[str, Mark]) -> tuple
 
 
 def _figure(
-    evidence: Evidence, model: str, found: list[Dictionary], marks: Mapping[str, Mark]
+    evidence: AuditResults, model: str, found: list[SaeResults], marks: Mapping[str, Mark]
 ) -> list[Part]:
     bits = bits_of(evidence, model)
     twins = [twin.compression for twin in evidence.measured(model)]
@@ -85,7 +85,7 @@ def _figure(
     ]
 
 
-def _table(evidence: Evidence, model: str, sae: Dictionary) -> Table:
+def _table(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
     """The reference first, then every twin with its noise."""
 
     def levels(who: str, of: str) -> list[str]:
@@ -112,7 +112,7 @@ def _table(evidence: Evidence, model: str, sae: Dictionary) -> Table:
     )
 
 
-def _reasons(evidence: Evidence, model: str, sae: Dictionary) -> str:
+def _reasons(evidence: AuditResults, model: str, sae: SaeResults) -> str:
     """Why numbers are missing."""
     found = dict.fromkeys(
         row["reason"]

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.page.parts import Checklist, Column, Details, Part, Prose, Table
 from bitlens.report.text.doubts import checks, titled
 from bitlens.results.counts import agreeing, count
 
 
-def validity(evidence: Evidence) -> tuple[Part, ...]:
+def validity(evidence: AuditResults) -> tuple[Part, ...]:
     """The checks of the run, what was left out, and the failed cells with their reasons."""
     found = [titled(evidence, check) for check in checks(evidence)]
     held = tuple(check for check in found if check.passed)
@@ -33,7 +33,7 @@ def validity(evidence: Evidence) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _left_out(evidence: Evidence) -> Iterator[str]:
+def _left_out(evidence: AuditResults) -> Iterator[str]:
     """Controls that were not run, and numbers that do not exist: both limit what can be said."""
     for model in evidence.models:
         bare = [

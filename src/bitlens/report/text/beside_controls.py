@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.compute_floor import drowned, within
 from bitlens.report.text.differences import tested, way
 from bitlens.report.text.doubts import Claim, claim
@@ -11,7 +11,7 @@ from bitlens.report.text.numbers import amount, points, times
 from bitlens.results.records import TEXT
 
 
-def beside(evidence: Evidence, model: str, name: str) -> Iterator[Claim]:
+def beside(evidence: AuditResults, model: str, name: str) -> Iterator[Claim]:
     """KL, features and induction heads beside noise of the same size, and KL beside the cast."""
     noise = evidence.noise(model, name)
     if outputs := " and ".join(_outputs(evidence, model, name)):
@@ -20,7 +20,7 @@ def beside(evidence: Evidence, model: str, name: str) -> Iterator[Claim]:
     yield from _heads(evidence, model, name, noise)
 
 
-def disagreement(evidence: Evidence, model: str, name: str) -> str:
+def disagreement(evidence: AuditResults, model: str, name: str) -> str:
     """KL and perplexity beside noise, where one is surely higher and the other surely lower."""
     noise = evidence.noise(model, name)
     metrics = ("behaviour.kl", "behaviour.perplexity_ratio")
@@ -38,7 +38,7 @@ def disagreement(evidence: Evidence, model: str, name: str) -> str:
     )
 
 
-def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
+def _outputs(evidence: AuditResults, model: str, name: str) -> Iterator[str]:
     kl = evidence.find(model, name, "behaviour.kl")
     if kl is None or within(evidence, model, name, "behaviour.kl"):
         return
@@ -62,7 +62,7 @@ def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
         start = ""
 
 
-def _features(evidence: Evidence, model: str, name: str, noise: str | None) -> Iterator[Claim]:
+def _features(evidence: AuditResults, model: str, name: str, noise: str | None) -> Iterator[Claim]:
     """Of the SAE that lost most: what noise keeps there."""
     every = survivals(evidence, model, name)
     found = sound(evidence, model, every)
@@ -77,7 +77,7 @@ def _features(evidence: Evidence, model: str, name: str, noise: str | None) -> I
         yield claim(text, TEXT, sae.label, twins=(noise,))
 
 
-def _heads(evidence: Evidence, model: str, name: str, noise: str | None) -> Iterator[Claim]:
+def _heads(evidence: AuditResults, model: str, name: str, noise: str | None) -> Iterator[Claim]:
     """How many the noise keeps, and how their scores change there."""
     mine = induction(evidence, model, name)
     other = induction(evidence, model, noise) if noise else None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.text.numbers import amount
 from bitlens.results.counts import count
 
@@ -28,12 +28,12 @@ class Floor:
     """2 where twin and reference both compute in less than float32, each with errors of its own,
     which add up; else 1."""
 
-    def row(self, evidence: Evidence, model: str, metric: str) -> Row | None:
+    def row(self, evidence: AuditResults, model: str, metric: str) -> Row | None:
         """The estimate of one measure of the outputs."""
         return evidence.find(model, self.twin, metric)
 
 
-def floor(evidence: Evidence, model: str, name: str) -> Floor | None:
+def floor(evidence: AuditResults, model: str, name: str) -> Floor | None:
     """What stands below a twin's numbers; None where twin and reference compute in float32, and
     for casts to what is deployed, whose arithmetic is what they are run for."""
     facts = evidence.about(model)
@@ -52,7 +52,7 @@ def floor(evidence: Evidence, model: str, name: str) -> Floor | None:
     return Floor(twin, words, rounds, roundings)
 
 
-def most(evidence: Evidence, model: str, name: str, metric: str) -> float | None:
+def most(evidence: AuditResults, model: str, name: str, metric: str) -> float | None:
     """How far the dtype by itself may put a measure; None where there is no floor. KL is of the
     second order in errors, the other measures are of less."""
     found = floor(evidence, model, name)
@@ -63,13 +63,15 @@ def most(evidence: Evidence, model: str, name: str, metric: str) -> float | None
     return float(found.roundings * max(abs(end - row["intact"]) for end in ends))
 
 
-def within(evidence: Evidence, model: str, name: str, metric: str) -> bool:
+def within(evidence: AuditResults, model: str, name: str, metric: str) -> bool:
     """Whether a measure is no farther from intact than the dtype by itself may put it."""
     row, limit = evidence.find(model, name, metric), most(evidence, model, name, metric)
     return bool(row and limit is not None and abs(row["value"] - row["intact"]) <= limit)
 
 
-def drowned(evidence: Evidence, model: str, name: str, metric: str, contrast: Row | None) -> bool:
+def drowned(
+    evidence: AuditResults, model: str, name: str, metric: str, contrast: Row | None
+) -> bool:
     """Whether a difference from a control is no more than the dtype by itself may make."""
     limit = most(evidence, model, name, metric)
     if contrast is None or contrast["difference"] is None or limit is None:
@@ -77,7 +79,7 @@ def drowned(evidence: Evidence, model: str, name: str, metric: str, contrast: Ro
     return bool(abs(contrast["difference"]) <= limit)
 
 
-def arithmetic(evidence: Evidence, model: str, name: str) -> str:
+def arithmetic(evidence: AuditResults, model: str, name: str) -> str:
     """What the dtype alone does to the outputs, and which measures of a twin are no more than
     that; empty where there is no floor."""
     found = floor(evidence, model, name)

@@ -6,7 +6,7 @@ A check says what it bears on, a sentence what it uses: nothing here knows one o
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from bitlens.report.audit_results import Evidence
+from bitlens.report.audit_results import AuditResults
 from bitlens.results.counts import agreeing, count
 from bitlens.results.records import CALIBRATION, Check
 
@@ -45,19 +45,19 @@ class Doubt:
         return f"{SIGNS[self.check.passed]}{self.number}"
 
 
-def checks(evidence: Evidence) -> list[Check]:
+def checks(evidence: AuditResults) -> list[Check]:
     """Those of the run, and what the numbers themselves show."""
     return [*map(_advised, evidence.checks), *_overflows(evidence), *_complete(evidence)]
 
 
-def doubts(evidence: Evidence, model: str) -> list[Doubt]:
+def doubts(evidence: AuditResults, model: str) -> list[Doubt]:
     """What did not pass for one model: what failed first."""
     found = [c for c in checks(evidence) if not c.passed and c.model in ("", model)]
     found.sort(key=lambda check: check.passed is None)
     return [Doubt(check, number) for number, check in enumerate(found, 1)]
 
 
-def heading(evidence: Evidence, model: str, claims: Iterable[Claim]) -> list[Check]:
+def heading(evidence: AuditResults, model: str, claims: Iterable[Claim]) -> list[Check]:
     """The doubts as they stand before the verdict: numbered, and with what rests on them."""
     told = list(claims)
     found = []
@@ -70,7 +70,7 @@ def heading(evidence: Evidence, model: str, claims: Iterable[Claim]) -> list[Che
     return found
 
 
-def rests(evidence: Evidence, model: str, one: Claim, doubt: Doubt) -> bool:
+def rests(evidence: AuditResults, model: str, one: Claim, doubt: Doubt) -> bool:
     """Does a sentence use what the check bears on, of a twin that it is about?"""
     check = doubt.check
     if check.twins and one.twins.isdisjoint(check.twins):
@@ -80,7 +80,7 @@ def rests(evidence: Evidence, model: str, one: Claim, doubt: Doubt) -> bool:
     return not check.bears_on or check.bears_on in one.uses
 
 
-def titled(evidence: Evidence, check: Check) -> Check:
+def titled(evidence: AuditResults, check: Check) -> Check:
     """With its model's name, where there are several."""
     if len(evidence.models) < 2 or not check.model:
         return check
@@ -95,7 +95,7 @@ def _advised(check: Check) -> Check:
     return replace(check, detail=f"{check.detail.rstrip('.')}. {advice}")
 
 
-def _overflows(evidence: Evidence) -> Iterator[Check]:
+def _overflows(evidence: AuditResults) -> Iterator[Check]:
     for model in evidence.models:
         for twin in (*evidence.measured(model), *evidence.controls(model)):
             if place := evidence.overflow(model, twin.compression):
@@ -110,7 +110,7 @@ def _overflows(evidence: Evidence) -> Iterator[Check]:
                 )
 
 
-def _complete(evidence: Evidence) -> Iterator[Check]:
+def _complete(evidence: AuditResults) -> Iterator[Check]:
     cells = evidence.manifest["cells"]
     for model in dict.fromkeys([*evidence.models, *(cell["model"] for cell in cells)]):
         mine = [cell for cell in cells if cell["model"] == model]

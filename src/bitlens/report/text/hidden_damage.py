@@ -3,8 +3,8 @@
 Bounds are stated with the finding; what is undecided is not said.
 """
 
-from bitlens.report.audit_results import Evidence, Row
-from bitlens.report.saes import Dictionary
+from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.saes import SaeResults
 from bitlens.report.text.compute_floor import drowned
 from bitlens.report.text.differences import above, below, way
 from bitlens.report.text.doubts import Claim, claim
@@ -23,7 +23,7 @@ COSINE, CKA = 0.98, 0.9
 """A cosine above the one looks like no change; a CKA below the other is one."""
 
 
-def hidden(evidence: Evidence, model: str, name: str) -> Claim | None:
+def hidden(evidence: AuditResults, model: str, name: str) -> Claim | None:
     """Features lost behind outputs that did not move, or kept behind outputs that did; None
     where the two agree or where either is not known."""
     found = sound(evidence, model, survivals(evidence, model, name))
@@ -44,7 +44,7 @@ def hidden(evidence: Evidence, model: str, name: str) -> Claim | None:
     return None
 
 
-def copying(evidence: Evidence, model: str, name: str) -> Claim | None:
+def copying(evidence: AuditResults, model: str, name: str) -> Claim | None:
     """A second copy that is harder than for the reference, whatever the heads that look the first
     one up attend to."""
     row = evidence.find(model, name, "heads.second_copy_ratio")
@@ -61,7 +61,7 @@ def copying(evidence: Evidence, model: str, name: str) -> Claim | None:
     )
 
 
-def _best_head(evidence: Evidence, model: str, name: str) -> str:
+def _best_head(evidence: AuditResults, model: str, name: str) -> str:
     """What became of the attention of the reference's best induction head."""
     rows = [r for r in evidence.table(model, name, "heads", "heads") if r["kind"] == "induction"]
     if not rows:
@@ -85,7 +85,7 @@ def _best_head(evidence: Evidence, model: str, name: str) -> str:
     return f", although it is not sure that the best induction head, {scores.format('less')}"
 
 
-def no_improvement(evidence: Evidence, model: str, name: str) -> Claim | None:
+def no_improvement(evidence: AuditResults, model: str, name: str) -> Claim | None:
     """A perplexity below the reference's while the predictions are others."""
     ratio = evidence.find(model, name, "behaviour.perplexity_ratio")
     kl = evidence.find(model, name, "behaviour.kl")
@@ -98,7 +98,7 @@ def no_improvement(evidence: Evidence, model: str, name: str) -> Claim | None:
     )
 
 
-def behind_cosine(evidence: Evidence, model: str, name: str) -> Claim | None:
+def behind_cosine(evidence: AuditResults, model: str, name: str) -> Claim | None:
     """Activations that point where they did while positions no longer relate as they did, or
     features are gone. Of several places, where most is."""
     found = []
@@ -125,7 +125,7 @@ def behind_cosine(evidence: Evidence, model: str, name: str) -> Claim | None:
     )
 
 
-def _seen(cka: Row | None, lost: list[tuple[Dictionary, Row]]) -> list[str]:
+def _seen(cka: Row | None, lost: list[tuple[SaeResults, Row]]) -> list[str]:
     said = [f"debiased CKA is {amount(cka)}"] if cka else []
     return said + [
         f"{amount(row, 'share')} of the features {sae.where} survive" for sae, row in lost
@@ -136,7 +136,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def _unmoved(evidence: Evidence, model: str, name: str) -> str:
+def _unmoved(evidence: AuditResults, model: str, name: str) -> str:
     """How it is known that the outputs did not move; empty where it is not."""
     ratio = evidence.find(model, name, "behaviour.perplexity_ratio")
     if above(ratio, 1 - OUTPUTS) and below(ratio, 1 + OUTPUTS):

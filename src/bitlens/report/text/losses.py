@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.scatter import heads
-from bitlens.report.saes import Dictionary, dictionaries
+from bitlens.report.saes import SaeResults, dictionaries
 from bitlens.report.text.differences import surely, tested, way
 from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.numbers import amount, points
@@ -51,7 +51,7 @@ class Induction:
         return f"{self.number} of {count(self.total, 'induction head')}{more}"
 
 
-def induction(evidence: Evidence, model: str, who: str) -> Induction | None:
+def induction(evidence: AuditResults, model: str, who: str) -> Induction | None:
     """None where heads were not scored, or the reference has no induction head."""
     rows = _counted(evidence, model, who)
     if not rows:
@@ -79,7 +79,7 @@ def _fallen(row: Row) -> str:
     return f"{score} [{row['twin_low']:.2f}, {row['twin_high']:.2f}]"
 
 
-def without_heads(evidence: Evidence, model: str, who: str) -> str:
+def without_heads(evidence: AuditResults, model: str, who: str) -> str:
     """Said where heads were scored and there was nothing to keep."""
     scored = evidence.table(model, who, "heads", "heads")
     if not scored or induction(evidence, model, who) is not None:
@@ -87,7 +87,7 @@ def without_heads(evidence: Evidence, model: str, who: str) -> str:
     return f"the reference has no head with an induction score above {INDUCTION:g}"
 
 
-def survivals(evidence: Evidence, model: str, who: str) -> list[tuple[Dictionary, Row]]:
+def survivals(evidence: AuditResults, model: str, who: str) -> list[tuple[SaeResults, Row]]:
     """By SAE, the share of active features that survived, where it was measured."""
     found = (
         (sae, sae.find(evidence, model, who, "survived")) for sae in dictionaries(evidence, model)
@@ -96,14 +96,14 @@ def survivals(evidence: Evidence, model: str, who: str) -> list[tuple[Dictionary
 
 
 def sound(
-    evidence: Evidence, model: str, found: list[tuple[Dictionary, Row]]
-) -> list[tuple[Dictionary, Row]]:
+    evidence: AuditResults, model: str, found: list[tuple[SaeResults, Row]]
+) -> list[tuple[SaeResults, Row]]:
     """Those of SAEs without a doubt of their own, where there are any."""
     doubted = evidence.doubted(model)
     return [pair for pair in found if pair[0].label not in doubted] or found
 
 
-def kept(evidence: Evidence, model: str, who: str) -> Iterator[Claim]:
+def kept(evidence: AuditResults, model: str, who: str) -> Iterator[Claim]:
     """`keeps 71 % [69, 73] of 1,840 features` and `keeps all 3 induction heads`; apart what was
     read through an SAE that is in doubt, lest it speak for the others."""
     found = survivals(evidence, model, who)
@@ -119,7 +119,7 @@ def kept(evidence: Evidence, model: str, who: str) -> Iterator[Claim]:
         yield claim(f"keeps {heads_kept}{_fell(evidence, model, who)}")
 
 
-def _fell(evidence: Evidence, model: str, who: str) -> str:
+def _fell(evidence: AuditResults, model: str, who: str) -> str:
     """What a count at a cut does not see: whether the scores themselves changed."""
     row = evidence.find(model, who, "heads.induction_mean_change", "pattern")
     contrast = evidence.contrast(row, REFERENCE) if row else None
@@ -137,12 +137,12 @@ def _fell(evidence: Evidence, model: str, who: str) -> str:
     )
 
 
-def _induction_heads(evidence: Evidence, model: str, who: str) -> list[tuple[int, int]]:
+def _induction_heads(evidence: AuditResults, model: str, who: str) -> list[tuple[int, int]]:
     """(block, head) of those that count in the reference."""
     return [(row["block"], row["head"]) for row in _counted(evidence, model, who)]
 
 
-def _counted(evidence: Evidence, model: str, who: str) -> list[Row]:
+def _counted(evidence: AuditResults, model: str, who: str) -> list[Row]:
     """Of the table of heads, those that are induction heads of the reference."""
     return [
         row
@@ -151,7 +151,7 @@ def _counted(evidence: Evidence, model: str, who: str) -> list[Row]:
     ]
 
 
-def moved(evidence: Evidence, model: str, who: str) -> str:
+def moved(evidence: AuditResults, model: str, who: str) -> str:
     """The head whose attention moved most, beside the same head under noise."""
     found = heads(evidence, model, who, "attention.jsd", "")
     if not found:
@@ -167,8 +167,10 @@ def moved(evidence: Evidence, model: str, who: str) -> str:
     )
 
 
-def _features(evidence: Evidence, model: str, who: str, found: list[tuple[Dictionary, Row]]) -> str:
-    def said(sae: Dictionary, row: Row) -> str:
+def _features(
+    evidence: AuditResults, model: str, who: str, found: list[tuple[SaeResults, Row]]
+) -> str:
+    def said(sae: SaeResults, row: Row) -> str:
         n = sae.active(evidence, model, who)
         of = "the active features" if n is None else count(n, "feature")
         return f"{amount(row, 'share')} of {of}"
@@ -182,7 +184,7 @@ def _features(evidence: Evidence, model: str, who: str, found: list[tuple[Dictio
     return f"from {said(*least)} {least[0].where} to {said(*most)} {most[0].where}"
 
 
-def _heads(evidence: Evidence, model: str, who: str) -> str:
+def _heads(evidence: AuditResults, model: str, who: str) -> str:
     found = induction(evidence, model, who)
     if found is None:
         return ""

@@ -1,14 +1,14 @@
 """Does an SAE in its place recover less of the loss in a twin than in the reference?"""
 
-from bitlens.report.audit_results import Evidence, Row
-from bitlens.report.saes import Dictionary
+from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.saes import SaeResults
 from bitlens.report.text.differences import tested, way
 from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.numbers import figure, points
 from bitlens.results.records import REFERENCE, TEXT
 
 
-def spliced(evidence: Evidence, model: str) -> list[Dictionary]:
+def spliced(evidence: AuditResults, model: str) -> list[SaeResults]:
     """The SAEs that were spliced into a model, by depth."""
     measured = {
         row["item"]
@@ -16,20 +16,20 @@ def spliced(evidence: Evidence, model: str) -> list[Dictionary]:
         if (row["model"], row["analysis"], row["metric"])
         == (model, "transfer", "recovered_difference")
     }
-    known = (Dictionary(sae["label"], sae["site"]) for sae in evidence.about(model)["saes"])
+    known = (SaeResults(sae["label"], sae["site"]) for sae in evidence.about(model)["saes"])
     found = [sae for sae in known if sae.label in measured]
     return sorted(found, key=lambda sae: (sae.block, sae.site, sae.label))
 
 
 def find(
-    evidence: Evidence, model: str, who: str, sae: Dictionary, name: str, of: str = ""
+    evidence: AuditResults, model: str, who: str, sae: SaeResults, name: str, of: str = ""
 ) -> Row | None:
     """An estimate of one splice; `of`: `reference` or `twin` for a level."""
     item = f"{sae.label}, {of}" if of else sae.label
     return evidence.find(model, who, f"transfer.{name}", item=item)
 
 
-def costlier(evidence: Evidence, model: str, name: str) -> Claim | None:
+def costlier(evidence: AuditResults, model: str, name: str) -> Claim | None:
     """Where an SAE surely recovers less of the loss in the twin than in the reference. Of several,
     where most is lost."""
     found = [

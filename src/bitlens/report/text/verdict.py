@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bitlens.report.audit_results import Evidence, Row
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.beside_controls import beside, disagreement
 from bitlens.report.text.compute_floor import OUTPUTS, arithmetic, within
@@ -18,7 +18,7 @@ from bitlens.results.records import TEXT, Check, TwinRecord
 PARTS_OF_A_BLOCK = {"attn": "attention", "mlp": "MLP"}
 
 
-def verdicts(evidence: Evidence, model: str) -> list[tuple[str, str]]:
+def verdicts(evidence: AuditResults, model: str) -> list[tuple[str, str]]:
     """(compression, sentences) for every compression of a model that was asked for.
 
     The first sentence is the finding; the others say what it is compared with, and where.
@@ -31,13 +31,13 @@ def verdicts(evidence: Evidence, model: str) -> list[tuple[str, str]]:
     ]
 
 
-def doubtful(evidence: Evidence, model: str) -> list[Check]:
+def doubtful(evidence: AuditResults, model: str) -> list[Check]:
     """The checks of a model that did not pass, as they stand before its verdict."""
     told = (one for twin in evidence.measured(model) for one in claims(evidence, model, twin))
     return heading(evidence, model, told)
 
 
-def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
+def sentences(evidence: AuditResults, model: str, twin: TwinRecord) -> list[str]:
     """What was found, the finding first: what rests on a check that failed comes after what does
     not, and carries its mark."""
     bits = f" ({figure(twin.bits)} bits per weight)" if twin.bits is not None else ""
@@ -66,7 +66,7 @@ def sentences(evidence: Evidence, model: str, twin: TwinRecord) -> list[str]:
     return [lead, *(f"{said[:1].upper()}{said[1:]}." for said in more)]
 
 
-def claims(evidence: Evidence, model: str, twin: TwinRecord) -> list[Claim]:
+def claims(evidence: AuditResults, model: str, twin: TwinRecord) -> list[Claim]:
     """What broke, how far did the outputs move, beside which controls, and where?"""
     name = twin.compression
     noise = evidence.noise(model, name)
@@ -92,7 +92,7 @@ def claims(evidence: Evidence, model: str, twin: TwinRecord) -> list[Claim]:
     return [replace(one, twins=one.twins | {name}) for one in told]
 
 
-def _overflow(evidence: Evidence, model: str, twin: TwinRecord) -> Claim | None:
+def _overflow(evidence: AuditResults, model: str, twin: TwinRecord) -> Claim | None:
     """Where a twin stops having numbers, and that the reference does not."""
     place = evidence.overflow(model, twin.compression)
     if place is None:
@@ -105,7 +105,7 @@ def _overflow(evidence: Evidence, model: str, twin: TwinRecord) -> Claim | None:
     )
 
 
-def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
+def _outputs(evidence: AuditResults, model: str, name: str) -> Iterator[str]:
     for metric, said in OUTPUTS.items():
         row = evidence.find(model, name, metric)
         if row and not within(evidence, model, name, metric):
@@ -114,7 +114,7 @@ def _outputs(evidence: Evidence, model: str, name: str) -> Iterator[str]:
             yield f"{said} ×{amount(row)}" if ratio else f"{said} {amount(row, unit)}"
 
 
-def _worst_block(evidence: Evidence, model: str, name: str) -> str:
+def _worst_block(evidence: AuditResults, model: str, name: str) -> str:
     found = [
         (row, block, said)
         for kind, said in PARTS_OF_A_BLOCK.items()
@@ -128,7 +128,7 @@ def _worst_block(evidence: Evidence, model: str, name: str) -> str:
     return f"the largest local error is that of block {block}'s {said}, {error} of its output"
 
 
-def _seeds(evidence: Evidence, model: str, name: str) -> str:
+def _seeds(evidence: AuditResults, model: str, name: str) -> str:
     rows = evidence.seeds(model, name, "behaviour.kl")
     values = [row["value"] for row in rows if row["value"] is not None]
     if len(values) < 2:
@@ -151,7 +151,7 @@ SAES = 2
 """So many have a column each."""
 
 
-def summary_table(evidence: Evidence, model: str) -> Table:
+def summary_table(evidence: AuditResults, model: str) -> Table:
     """One row a twin, controls after the compressions: bits, size, perplexity, KL, same top token.
 
     Cells are plain text; the terminal and the page show the same ones.
@@ -215,7 +215,7 @@ def summary_table(evidence: Evidence, model: str) -> Table:
     )
 
 
-def _kl(evidence: Evidence, model: str, twin: TwinRecord) -> Row | None:
+def _kl(evidence: AuditResults, model: str, twin: TwinRecord) -> Row | None:
     return evidence.find(model, twin.compression, "behaviour.kl")
 
 
@@ -224,7 +224,7 @@ def _role(twin: TwinRecord) -> str:
     return " (compute floor)" if twin.floor else " (control)" if twin.control else ""
 
 
-def _inside(evidence: Evidence, model: str, who: str) -> dict[str, str]:
+def _inside(evidence: AuditResults, model: str, who: str) -> dict[str, str]:
     """By title, what survived within: features of each SAE, or of the worst of many; heads."""
     found = survivals(evidence, model, who)
     if len(found) > SAES:
@@ -239,7 +239,7 @@ def _inside(evidence: Evidence, model: str, who: str) -> dict[str, str]:
     return cells | ({"induction heads": heads.kept} if heads else {})
 
 
-def _reference(evidence: Evidence, model: str, twins: list[TwinRecord]) -> tuple[str, str, str]:
+def _reference(evidence: AuditResults, model: str, twins: list[TwinRecord]) -> tuple[str, str, str]:
     facts = evidence.about(model)
     found = (
         evidence.find(model, twin.compression, "behaviour.perplexity", item="reference")

@@ -16,7 +16,7 @@ COLUMNS = ("rarity", "log mean", "log max", "log concentration")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DuanFit:
     """What the recipe gives for one twin, or a reason why it gives nothing."""
 
     features: int
@@ -29,7 +29,7 @@ class Recipe:
     reason: str | None = None
 
 
-def recipe(features: Columns) -> Recipe:
+def recipe(features: Columns) -> DuanFit:
     """Standardised rarity (-ln rate), ln mean, ln max and ln(max / mean) over all positions; L2
     logistic regression with C = 1; 5 stratified folds, shuffled with seed 0; ROC AUC."""
     from sklearn.linear_model import LogisticRegression
@@ -42,7 +42,7 @@ def recipe(features: Columns) -> Recipe:
     n, kept = len(survived), int(survived.sum())
     if min(kept, n - kept) < FEWEST:
         reason = f"{kept:,} of {n:,} features survive: it takes {FEWEST} of either kind"
-        return Recipe(n, None, None, reason=reason)
+        return DuanFit(n, None, None, reason=reason)
     rate, mean, peak = (mine[f"{name}_reference"] for name in ("rate", "mean", "peak"))
     columns = np.stack([-np.log(rate), np.log(mean), np.log(peak), np.log(peak / mean)], axis=1)
     scaled = StandardScaler().fit_transform(columns)
@@ -50,7 +50,7 @@ def recipe(features: Columns) -> Recipe:
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     areas = cross_val_score(model, scaled, survived, cv=folds, scoring="roc_auc")
     coefficients = model.fit(scaled, survived).coef_[0]
-    return Recipe(n, float(areas.mean()), float(areas.std()), tuple(coefficients.tolist()))
+    return DuanFit(n, float(areas.mean()), float(areas.std()), tuple(coefficients.tolist()))
 
 
 _READ = ("r", "rate_reference", "mean_reference", "peak_reference")

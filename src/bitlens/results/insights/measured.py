@@ -13,7 +13,7 @@ Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Twin:
+class TwinFeatures:
     """One twin's features of one SAE at one seed."""
 
     compression: str
@@ -33,13 +33,13 @@ class Twin:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class SaeFeatures:
     """All twins of one model that were read through one SAE."""
 
     model: str
     sae: str
     site: str
-    twins: tuple[Twin, ...]
+    twins: tuple[TwinFeatures, ...]
 
     @property
     def name(self) -> str:
@@ -47,14 +47,14 @@ class Measured:
         return self.sae if self.sae == self.site else f"{self.sae} ({self.site})"
 
 
-def measured(store: Store, model: str | None = None) -> list[Measured]:
+def measured(store: Store, model: str | None = None) -> list[SaeFeatures]:
     """Every SAE of every model, or of one, with the twins in the manifest's order.
 
     Read once: tables of features are the largest of a store.
     """
     manifest = store.manifest()
     records = {(twin["model"], twin["compression"]): twin for twin in manifest["twins"]}
-    found: dict[tuple[str, str, str], list[Twin]] = {}
+    found: dict[tuple[str, str, str], list[TwinFeatures]] = {}
     for cell in manifest["cells"]:
         if cell["analysis"] != "features" or cell["status"] != "done":
             continue
@@ -62,7 +62,7 @@ def measured(store: Store, model: str | None = None) -> list[Measured]:
             continue
         record = records[(cell["model"], cell["compression"])]
         for sae, site, features, halves in _tables(store, cell["id"]):
-            twin = Twin(
+            twin = TwinFeatures(
                 cell["compression"],
                 cell["seed"],
                 record["like"],
@@ -71,7 +71,7 @@ def measured(store: Store, model: str | None = None) -> list[Measured]:
                 halves,
             )
             found.setdefault((cell["model"], sae, site), []).append(twin)
-    return [Measured(*place, tuple(twins)) for place, twins in found.items()]
+    return [SaeFeatures(*place, tuple(twins)) for place, twins in found.items()]
 
 
 def _tables(store: Store, cell: str) -> Iterator[tuple[str, str, Columns, Columns]]:

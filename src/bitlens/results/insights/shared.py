@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import rankdata
 
-from bitlens.results.insights.measured import Measured, Twin
+from bitlens.results.insights.measured import SaeFeatures, TwinFeatures
 from bitlens.results.stats.intervals import middle
 from bitlens.seeds import generator
 
@@ -30,7 +30,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Overlap:
+class SharedLosses:
     """The features that each of two twins loses at one threshold."""
 
     threshold: float
@@ -56,12 +56,12 @@ class Overlap:
 class Shared:
     """What two twins of one model, read through one SAE, have in common."""
 
-    first: Twin
-    second: Twin
+    first: TwinFeatures
+    second: TwinFeatures
     features: int
     spearman: Interval | None
     """Rank correlation of damage, 1 - r; None where one twin damages every feature alike."""
-    overlaps: tuple[Overlap, ...]
+    overlaps: tuple[SharedLosses, ...]
     """By threshold; without those at which one of the two loses nothing."""
 
     @property
@@ -71,7 +71,7 @@ class Shared:
         return a.like == b.compression or b.like == a.compression
 
 
-def pairs(of: Measured) -> Iterator[Shared]:
+def pairs(of: SaeFeatures) -> Iterator[Shared]:
     """Every two twins at one seed, and two draws of the same noise at different seeds, where both
     were read on the same text. Not two noise controls of one seed: they are one draw at two sizes,
     and would share damage for that alone."""
@@ -121,14 +121,14 @@ def with_noise(pair: Shared, known: Sequence[Shared], threshold: float) -> list[
     ]
 
 
-def _same_text(a: Twin, b: Twin) -> bool:
+def _same_text(a: TwinFeatures, b: TwinFeatures) -> bool:
     """What the reference does on it is the same then, feature by feature, but for rounding."""
     x, y = a.features, b.features
     exact = all(np.array_equal(x[name], y[name]) for name in ("latent", "rate_reference"))
     return exact and np.allclose(x["mean_reference"], y["mean_reference"], rtol=1e-5, atol=0)
 
 
-def shared(a: Twin, b: Twin, seed: int = 0) -> Shared:
+def shared(a: TwinFeatures, b: TwinFeatures, seed: int = 0) -> Shared:
     """How much of the damage is common?
 
     Intervals are percentiles of 1,000 bootstrap draws of features, near-duplicates (where the
@@ -154,7 +154,7 @@ def shared(a: Twin, b: Twin, seed: int = 0) -> Shared:
                   tuple(o for t in THRESHOLDS if (o := _overlap(a, b, t, sums))))  # fmt: skip
 
 
-def _overlap(a: Twin, b: Twin, threshold: float, sums: Sums) -> Overlap | None:
+def _overlap(a: TwinFeatures, b: TwinFeatures, threshold: float, sums: Sums) -> SharedLosses | None:
     first, second = (t.features["r"] <= threshold for t in (a, b))
     if not first.any() or not second.any():
         return None
@@ -162,7 +162,7 @@ def _overlap(a: Twin, b: Twin, threshold: float, sums: Sums) -> Overlap | None:
     p, q = float(first.mean()), float(second.mean())
     found = _interval(np.divide(both, either, np.full_like(both, math.nan), where=either > 0))
     assert found is not None
-    return Overlap(
+    return SharedLosses(
         threshold,
         p,
         q,
@@ -191,7 +191,7 @@ def _interval(draws: np.ndarray) -> Interval | None:
     return Interval(value, *middle(value, known).tolist()) if len(known) else None
 
 
-def _crossed(ways: list[tuple[Twin, Twin]], threshold: float) -> float | None:
+def _crossed(ways: list[tuple[TwinFeatures, TwinFeatures]], threshold: float) -> float | None:
     """Mean Jaccard of sets from different documents."""
     if not all(twin.halves for way in ways for twin in way):
         return None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitlens.errors import BitlensError
 from bitlens.sae.alignment.chance import random_like
-from bitlens.sae.alignment.compare import MEASURES, Comparison, compare, of_uniform
+from bitlens.sae.alignment.compare import MEASURES, DirectionMeasures, compare, of_uniform
 from bitlens.sae.alignment.dictionary import SIDES, Compared, Dictionary, dictionary
 from bitlens.sae.alignment.matching import CANDIDATES, FULL, LEAST
 from bitlens.sae.alignment.over_pairs import Apart, OverPairs, mean, normalised
@@ -33,7 +33,7 @@ _ALIKE = (
 
 
 @dataclass(frozen=True)
-class Pair:
+class AlignedPair:
     """A first SAE, a second one, the first trained again, and what was found."""
 
     first: Compared
@@ -43,14 +43,14 @@ class Pair:
     """Trained from one seed, and so from the same weights in the same order."""
     uniform: dict[str, float]
     """By measure: chance for directions uniform on the sphere, where there is an answer."""
-    found: dict[str, dict[str, Comparison]]
+    found: dict[str, dict[str, DirectionMeasures]]
     """By side (`decoder`, `encoder`), then by role: `value`, first against second; `random`,
     first against random directions like those of the second; `ceiling`, first against itself
     trained again."""
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedMeasure:
     """One measure of one side, over all pairs."""
 
     side: str
@@ -69,8 +69,8 @@ class Aligned:
 class Alignment:
     """Everything that was found."""
 
-    pairs: tuple[Pair, ...]
-    measures: tuple[Aligned, ...]
+    pairs: tuple[AlignedPair, ...]
+    measures: tuple[AlignedMeasure, ...]
     matching: str
     """How latents were matched one to one."""
 
@@ -114,7 +114,9 @@ def align(
     )
 
 
-def _pair(first: Dictionary, second: Dictionary, again: Dictionary | None, seed: int) -> Pair:
+def _pair(
+    first: Dictionary, second: Dictionary, again: Dictionary | None, seed: int
+) -> AlignedPair:
     found = {}
     for side in SIDES:
         one, other = first.directions(side), second.directions(side)
@@ -128,10 +130,12 @@ def _pair(first: Dictionary, second: Dictionary, again: Dictionary | None, seed:
     uniform = of_uniform(a.compared, b.compared, first.sae.width)
     alike = first.sae.trained_on.seed is not None and a.latents == b.latents
     alike = alike and first.sae.trained_on.seed == second.sae.trained_on.seed
-    return Pair(a, b, again.about if again else None, alike, uniform, found)
+    return AlignedPair(a, b, again.about if again else None, alike, uniform, found)
 
 
-def _aligned(side: str, name: str, pairs: Sequence[Pair], apart: Mapping[str, Apart]) -> Aligned:
+def _aligned(
+    side: str, name: str, pairs: Sequence[AlignedPair], apart: Mapping[str, Apart]
+) -> AlignedMeasure:
     numbers: dict[str, list[float]] = {}
     over: dict[str, OverPairs] = {}
     for role in ("value", "random", "ceiling"):
@@ -150,10 +154,12 @@ def _aligned(side: str, name: str, pairs: Sequence[Pair], apart: Mapping[str, Ap
     )
     uniform = [pair.uniform[name] for pair in pairs if name in pair.uniform]
     chance = sum(uniform) / len(uniform) if uniform else None
-    return Aligned(side, name, over["value"], over["random"], chance, over["ceiling"], between)
+    return AlignedMeasure(
+        side, name, over["value"], over["random"], chance, over["ceiling"], between
+    )
 
 
-def _numbers(pairs: Sequence[Pair], side: str, role: str, name: str) -> list[float] | str:
+def _numbers(pairs: Sequence[AlignedPair], side: str, role: str, name: str) -> list[float] | str:
     """What each pair says, or why one of them says nothing."""
     numbers = []
     for pair in pairs:

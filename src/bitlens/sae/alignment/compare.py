@@ -69,7 +69,7 @@ MEASURES = {metric.name: metric for metric in _METRICS}
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DirectionMeasures:
     """What the measures say of two sets of directions."""
 
     values: dict[str, float]
@@ -83,7 +83,7 @@ class Comparison:
     """The same the other way round."""
 
 
-def compare(first: Tensor, second: Tensor, seed: int = 0) -> Comparison:
+def compare(first: Tensor, second: Tensor, seed: int = 0) -> DirectionMeasures:
     """All measures of unit directions `[n, width]` and `[m, width]`; `seed` parts pairs into
     halves. A share counts the latents of both: 2 pairs / (n + m)."""
     both = len(first) + len(second)
@@ -106,7 +106,7 @@ def compare(first: Tensor, second: Tensor, seed: int = 0) -> Comparison:
     for cut in CUTS:
         values[_matched(cut)] = 2 * int((matched >= cut).sum()) / both
     spread = {way: tuple(np.quantile(of, QUANTILES).tolist()) for way, of in best.items()}
-    return Comparison(values, absent, spread["first"], spread["second"])
+    return DirectionMeasures(values, absent, spread["first"], spread["second"])
 
 
 def of_uniform(first: int, second: int, width: int) -> dict[str, float]:

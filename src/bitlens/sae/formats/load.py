@@ -32,7 +32,7 @@ Reader = Callable[[Mapping[str, bytes], Path, Mapping[str, Any]], Sae]
 
 
 @dataclass(frozen=True)
-class Format:
+class SaeFormat:
     """What a folder of this format holds, and who reads it."""
 
     name: str
@@ -45,10 +45,10 @@ class Format:
     """A file with published figures, which need not be there."""
 
 
-SAELENS = Format("SAELens", (CONFIG, WEIGHTS), read_saelens, (SCALER,), SPARSITY)
-SPARSIFY = Format("sparsify", (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify)
-GEMMA_SCOPE = Format("Gemma Scope", (gemma_scope.WEIGHTS,), gemma_scope.read_gemma_scope)
-DICTIONARY_LEARNING = Format(
+SAELENS = SaeFormat("SAELens", (CONFIG, WEIGHTS), read_saelens, (SCALER,), SPARSITY)
+SPARSIFY = SaeFormat("sparsify", (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify)
+GEMMA_SCOPE = SaeFormat("Gemma Scope", (gemma_scope.WEIGHTS,), gemma_scope.read_gemma_scope)
+DICTIONARY_LEARNING = SaeFormat(
     "dictionary_learning",
     (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
     dictionary_learning.read_dictionary_learning,
@@ -78,7 +78,7 @@ def load_sae(source: Path | str) -> Sae:
     return _read(folder, known, {})
 
 
-def _of_release(entry: hub.Entry) -> Sae:
+def _of_release(entry: hub.ReleaseEntry) -> Sae:
     """As SAELens reads it: the table's settings and scale are part of what it is."""
     if entry.conversion not in CONVERSIONS:
         raise BitlensError(
@@ -105,7 +105,7 @@ def _of_release(entry: hub.Entry) -> Sae:
     )
 
 
-def _read(folder: Path, known: Format, overrides: Mapping[str, Any]) -> Sae:
+def _read(folder: Path, known: SaeFormat, overrides: Mapping[str, Any]) -> Sae:
     beside = [name for name in known.beside if (folder / name).is_file()]
     files = {name: read_bytes(folder / name) for name in (*known.files, *beside)}
     fingerprint = hashlib.sha256(b"\0".join(files.values())).hexdigest()
@@ -161,7 +161,7 @@ def save_firing_rates(rates: Tensor, path: Path | str) -> None:
     write(Path(path) / SPARSITY, save({"sparsity": sparsity_of(rates).cpu()}))
 
 
-def _find(path: Path) -> tuple[Path, Format]:
+def _find(path: Path) -> tuple[Path, SaeFormat]:
     """The folder and its format; a file means the folder it is in."""
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():

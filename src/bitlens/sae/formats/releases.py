@@ -24,7 +24,7 @@ _ANY = "any"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReleaseEntry:
     """One SAE of the table."""
 
     text: str
@@ -48,7 +48,7 @@ def is_release(text: str) -> bool:
     return text.startswith(PREFIX)
 
 
-def find(text: str) -> Entry:
+def find(text: str) -> ReleaseEntry:
     """The entry of `release:NAME:SAE_ID`; BitlensError, with what was probably meant, for names
     that the table has not. Nothing is downloaded."""
     name, _, sae_id = text.removeprefix(PREFIX).partition(":")
@@ -75,7 +75,7 @@ def find(text: str) -> Entry:
             )
         chosen = by_id[sae_id]
     explained = chosen.get("variance_explained")
-    return Entry(
+    return ReleaseEntry(
         text,
         release["repo_id"],
         str(chosen["path"]),
@@ -95,7 +95,7 @@ def releases() -> Mapping[str, Any]:
     return own if file is None else own | _parse(file.read_text(encoding="utf-8"))
 
 
-def fetch(entry: Entry, files: Sequence[str], figures: str | None) -> Path:
+def fetch(entry: ReleaseEntry, files: Sequence[str], figures: str | None) -> Path:
     """The folder with these files, downloaded where they are not in the hub's cache yet.
     `figures` is a file that need not be there."""
     from huggingface_hub import hf_hub_download
@@ -137,7 +137,7 @@ def _whole_table() -> str:
 
 
 @contextmanager
-def _asking(entry: Entry) -> Iterator[None]:
+def _asking(entry: ReleaseEntry) -> Iterator[None]:
     """Turns whatever the hub or the network says into an error that can be acted on."""
     try:
         yield

@@ -12,7 +12,7 @@ ENTRIES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
-class Activations:
+class PairedActivations:
     """Both models at the same positions of the same documents."""
 
     reference: Tensor
@@ -21,12 +21,12 @@ class Activations:
     held_out: Tensor
     """`[n]` bool: positions, of whole documents, that are not learnt from but choose."""
 
-    def part(self, held_out: bool) -> "Activations":
+    def part(self, held_out: bool) -> "PairedActivations":
         mine = self.held_out == held_out
-        return Activations(self.reference[mine], self.twin[mine], self.held_out[mine])
+        return PairedActivations(self.reference[mine], self.twin[mine], self.held_out[mine])
 
 
-def tiles(sae: Sae, on: Activations) -> Iterator[tuple[Tensor, Tensor]]:
+def tiles(sae: Sae, on: PairedActivations) -> Iterator[tuple[Tensor, Tensor]]:
     """Positions a few at a time: dense codes of all of them would not fit."""
     rows = max(1, ENTRIES // sae.latents)
     return zip(on.reference.split(rows), on.twin.split(rows), strict=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from bitlens import seeds
-from bitlens.sae.repair.activations import Activations
+from bitlens.sae.repair.activations import PairedActivations
 from bitlens.sae.repair.metrics import code_error, feature_variance
 from bitlens.sae.sae import Sae
 
@@ -18,8 +18,8 @@ held-out positions, and looks without gain after which it ends."""
 def trained(
     sae: Sae,
     reference: Sae,
-    learnt: Activations,
-    held: Activations,
+    learnt: PairedActivations,
+    held: PairedActivations,
     seed: int = 0,
     progress: Callable[[int], None] = lambda step: None,
 ) -> Sae:

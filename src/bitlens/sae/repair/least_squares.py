@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bitlens.sae.repair.activations import ENTRIES, Activations, tiles
+from bitlens.sae.repair.activations import ENTRIES, PairedActivations, tiles
 from bitlens.sae.sae import Sae
 
 SHRINKAGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -20,7 +20,7 @@ _ROWS = 1 << 14
 """Of activations in float64 at a time."""
 
 
-def with_gain(sae: Sae, on: Activations) -> Sae:
+def with_gain(sae: Sae, on: PairedActivations) -> Sae:
     """A gain and an offset of each latent's pre-activation, folded into encoder and bias.
 
     Least squares of the reference's code on the twin's pre-activation z over the positions where
@@ -39,7 +39,7 @@ def with_gain(sae: Sae, on: Activations) -> Sae:
     return replace(sae, w_enc=sae.w_enc * gain, b_enc=sae.b_enc * gain + offset)
 
 
-def _moments(sae: Sae, on: Activations) -> tuple[Tensor, ...]:
+def _moments(sae: Sae, on: PairedActivations) -> tuple[Tensor, ...]:
     """`[latents]` float64 each, over the positions where the twin fires: how many, and the sums of
     z, f, z^2 and z f."""
     sums = torch.zeros(5, sae.latents, dtype=torch.float64, device=sae.w_enc.device)
@@ -52,7 +52,7 @@ def _moments(sae: Sae, on: Activations) -> tuple[Tensor, ...]:
     return tuple(sums)
 
 
-def with_map(sae: Sae, learnt: Activations, held: Activations) -> Sae:
+def with_map(sae: Sae, learnt: PairedActivations, held: PairedActivations) -> Sae:
     """What the encoder reads of the twin, mapped linearly onto what it would read of the
     reference, folded into encoder and bias: of all latents the least squares of the reference's
     pre-activations on the twin's activations."""
@@ -92,7 +92,7 @@ def _best_map(x: Tensor, y: Tensor, x_held: Tensor, y_held: Tensor) -> tuple[Ten
     return min(affine(x, y, SHRINKAGES), key=left)
 
 
-def with_decoder(sae: Sae, learnt: Activations, held: Activations) -> Sae:
+def with_decoder(sae: Sae, learnt: PairedActivations, held: PairedActivations) -> Sae:
     """What the code decodes to, mapped linearly onto the twin's activations, folded into decoder
     and bias; codes stay what they are."""
     decoded = []
@@ -122,7 +122,7 @@ def _decoded(sae: Sae, x: Tensor) -> tuple[Tensor, Tensor]:
     return plain[told], wanted[told] / codes.scale[told]
 
 
-def with_thresholds(sae: Sae, reference: Sae, on: Activations) -> Sae:
+def with_thresholds(sae: Sae, reference: Sae, on: PairedActivations) -> Sae:
     """Each latent with the threshold above which it fires in the twin as often as in the reference;
     an SAE without thresholds, and a latent that never fires in the reference, as they are."""
     if sae.threshold is None:

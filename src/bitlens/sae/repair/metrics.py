@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from bitlens.results.stats.firings import active
-from bitlens.sae.repair.activations import ENTRIES, Activations, tiles
+from bitlens.sae.repair.activations import ENTRIES, PairedActivations, tiles
 from bitlens.sae.sae import Sae
 
 
-def code_error(reference: Sae, made: Sae, on: Activations) -> float:
+def code_error(reference: Sae, made: Sae, on: PairedActivations) -> float:
     """How far is the twin's code from the reference's? Mean over features of the squared
     difference beside the feature's variance, at most 1 each; 0 is the same code, 1 no better than
     always saying the mean. 1 where there is no feature.
@@ -37,7 +37,7 @@ def feature_variance(sae: Sae, x: Tensor) -> Tensor:
     return torch.where(often, variance, 0.0).clamp(min=0)
 
 
-def readable(sae: Sae, mapped: Sae, held: Activations) -> Tensor:
+def readable(sae: Sae, mapped: Sae, held: PairedActivations) -> Tensor:
     """`[latents]`: how well does the best linear reading of the twin tell each latent's
     pre-activation in the reference? Pearson correlation over held-out positions with that of
     `mapped`, the SAE `with_map` made; 0 where one of them does not vary."""

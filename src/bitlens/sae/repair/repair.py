@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bitlens.errors import BitlensError
-from bitlens.sae.repair.activations import Activations
+from bitlens.sae.repair.activations import PairedActivations
 from bitlens.sae.repair.finetune import trained
 from bitlens.sae.repair.least_squares import with_decoder, with_gain, with_map, with_thresholds
 from bitlens.sae.repair.metrics import code_error, readable
@@ -19,7 +19,7 @@ ADAPTABLE = ("standard", "topk", "jumprelu", "gated")
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class RepairStep:
     """An SAE after one step of repair."""
 
     name: str
@@ -32,20 +32,20 @@ class Step:
 class Repaired:
     """What came of a repair."""
 
-    steps: list[Step]
+    steps: list[RepairStep]
     """The SAE as it is first."""
     readable: Tensor
     """`[latents]`: see `readable`."""
 
     @property
-    def best(self) -> Step:
+    def best(self) -> RepairStep:
         """The step that the held-out calibration positions choose."""
         return min(self.steps, key=lambda step: step.error)
 
 
 def repair(
     sae: Sae,
-    on: Activations,
+    on: PairedActivations,
     finetune: bool = False,
     seed: int = 0,
     progress: Callable[[int], None] = lambda step: None,
@@ -74,8 +74,8 @@ def repair(
     made = {GAIN: with_gain(sae, learnt), MAP: mapped}
     if finetune:
         made[TRAINED] = trained(mapped, sae, learnt, held, seed, progress)
-    steps = [Step(UNREPAIRED, sae, code_error(sae, sae, held))]
+    steps = [RepairStep(UNREPAIRED, sae, code_error(sae, sae, held))]
     for name, adapted in made.items():
         adapted = with_decoder(with_thresholds(adapted, sae, learnt), learnt, held)
-        steps.append(Step(name, adapted, code_error(sae, adapted, held)))
+        steps.append(RepairStep(name, adapted, code_error(sae, adapted, held)))
     return Repaired(steps, readable(sae, mapped, held))

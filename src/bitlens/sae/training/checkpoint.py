@@ -21,7 +21,7 @@ FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class TrainingCheckpoint:
     """What a training goes on from."""
 
     tensors: Mapping[str, Tensor]
@@ -29,13 +29,13 @@ class Checkpoint:
     """Steps done, what was seen on the way, and what made it, as JSON."""
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+def write_checkpoint(folder: Path, checkpoint: TrainingCheckpoint) -> None:
     """All of it, or what was there before."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     write(folder / FILE, save(tensors, sealed(tensors, checkpoint.progress)))
 
 
-def read_checkpoint(folder: Path, device: torch.device | str) -> Checkpoint | None:
+def read_checkpoint(folder: Path, device: torch.device | str) -> TrainingCheckpoint | None:
     """None where there is none; BitlensError for one that is damaged."""
     file = folder / FILE
     if not file.is_file():
@@ -50,7 +50,7 @@ def read_checkpoint(folder: Path, device: torch.device | str) -> Checkpoint | No
         again = f"delete {file}: the training begins anew."
         raise damaged(file, told(error), again) from None
     # Copies: results may differ in the last bit with where in memory a tensor begins.
-    return Checkpoint(
+    return TrainingCheckpoint(
         {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, progress
     )
 

@@ -19,7 +19,7 @@ WITH_K = ("topk", "batchtopk")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SaeTrainingConfig:
     """Everything the result depends on besides the activations."""
 
     architecture: Kind

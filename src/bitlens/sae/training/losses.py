@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from bitlens.sae.sae import largest
-from bitlens.sae.training.config import Recipe
+from bitlens.sae.training.config import SaeTrainingConfig
 
 Weights = dict[str, Tensor]
 """`w_enc` `[width, latents]`, `b_enc` `[latents]`, `w_dec` `[latents, width]`, `b_dec` `[width]`;
@@ -26,7 +26,7 @@ square: what 0.001 of the mean length is (Rajamanoharan et al. 2024b) at a width
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class TrainingStep:
     """What one pass over a batch gave."""
 
     loss: Tensor
@@ -41,7 +41,7 @@ class Outcome:
     """batchtopk: the smallest code that was kept."""
 
 
-def topk(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcome:
+def topk(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float) -> TrainingStep:
     """Squared error of the k largest at each position (Gao et al. 2024, "Scaling and evaluating
     sparse autoencoders", section 2.3)."""
     before = _before(weights, x)
@@ -51,7 +51,9 @@ def topk(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcome
     return _outcome(weights, x, decoded, before, latent[value > 0])
 
 
-def batchtopk(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcome:
+def batchtopk(
+    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+) -> TrainingStep:
     """Squared error of the k n largest of a batch of n positions (Bussmann et al. 2024, "BatchTopK
     Sparse Autoencoders", section 3)."""
     before = _before(weights, x)
@@ -72,7 +74,9 @@ def batchtopk(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Ou
     return _outcome(weights, x, decoded, before, latent[value > 0], least=least)
 
 
-def standard(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcome:
+def standard(
+    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+) -> TrainingStep:
     """Squared error and the sum of codes, of unit decoder rows (Bricken et al. 2023, "Towards
     Monosemanticity"). Sums, not means: the penalty does not depend on the number of latents."""
     before = _before(weights, x)
@@ -81,7 +85,7 @@ def standard(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Out
     return _outcome(weights, x, product(codes, weights["w_dec"]), before, codes, sparsity)
 
 
-def gated(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcome:
+def gated(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float) -> TrainingStep:
     """Squared error, the sum of the gates' positive pre-activations, and the squared error of
     decoding these by a decoder that does not learn from it (Rajamanoharan et al. 2024, "Improving
     Dictionary Learning with Gated Sparse Autoencoders", equation 8)."""
@@ -96,7 +100,9 @@ def gated(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcom
     return _outcome(weights, x, product(codes, weights["w_dec"]), gate, codes, sparsity)
 
 
-def jumprelu(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcome:
+def jumprelu(
+    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+) -> TrainingStep:
     """Squared error and the number of latents above their thresholds, whose gradients go straight
     through a rectangle: dH/dt = -K/e, df/dt = -t K/e where K is 1 within e/2 of the threshold
     (Rajamanoharan et al. 2024b, "Jumping Ahead", equations 9 to 12)."""
@@ -110,7 +116,9 @@ def jumprelu(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Out
     return _outcome(weights, x, product(codes, weights["w_dec"]), before, fires, sparsity)
 
 
-def seed_plain(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcome:
+def seed_plain(
+    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+) -> TrainingStep:
     """Mean squared error and the mean code, as an earlier study of quantization trained its SAEs.
 
     What is wrong with it: both terms are means, so the penalty weighs less the more latents there
@@ -121,10 +129,12 @@ def seed_plain(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> O
     codes = before.relu()
     error = x - codes @ weights["w_dec"] - weights["b_dec"]
     loss = error.square().mean() + penalty * codes.mean()
-    return Outcome(loss, error.detach(), (codes > 0).any(0), before.detach())
+    return TrainingStep(loss, error.detach(), (codes > 0).any(0), before.detach())
 
 
-def seed_gated(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> Outcome:
+def seed_gated(
+    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+) -> TrainingStep:
     """Mean squared error of sigmoid(gate) * relu(magnitude), as another earlier study calls gated.
 
     What is wrong with it: a sigmoid is never shut, so nothing is switched off that the ReLU leaves
@@ -134,10 +144,10 @@ def seed_gated(weights: Weights, x: Tensor, recipe: Recipe, penalty: float) -> O
     before = x @ weights["w_enc"] + weights["b_enc"]
     codes = (x @ weights["w_gate"] + weights["b_gate"]).sigmoid() * before.relu()
     error = x - codes @ weights["w_dec"] - weights["b_dec"]
-    return Outcome(error.square().mean(), error.detach(), (codes > 0).any(0), before.detach())
+    return TrainingStep(error.square().mean(), error.detach(), (codes > 0).any(0), before.detach())
 
 
-Loss = Callable[[Weights, Tensor, Recipe, float], Outcome]
+Loss = Callable[[Weights, Tensor, SaeTrainingConfig, float], TrainingStep]
 
 LOSSES: dict[str, Loss] = {
     "topk": topk,
@@ -150,7 +160,7 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def auxiliary(weights: Weights, outcome: Outcome, dead: Tensor) -> Tensor:
+def auxiliary(weights: Weights, outcome: TrainingStep, dead: Tensor) -> Tensor:
     """How badly do the dead latents alone explain what the others leave? 0 to about 1.
 
     The `width / 2` largest of them at each position, as a share of what was left (Gao et al. 2024,
@@ -189,7 +199,7 @@ def _outcome(
     firing: Tensor,
     sparsity: Tensor | float = 0.0,
     least: Tensor | None = None,
-) -> Outcome:
+) -> TrainingStep:
     """`firing`: dense codes, or the numbers of the latents that fired."""
     error = x - decoded - weights["b_dec"]
     if firing.dtype == torch.int64:
@@ -198,4 +208,4 @@ def _outcome(
     else:
         fired = (firing > 0).any(0)
     loss = error.square().sum(1).mean() / x.shape[1] + sparsity
-    return Outcome(loss, error.detach(), fired, before, least)
+    return TrainingStep(loss, error.detach(), fired, before, least)

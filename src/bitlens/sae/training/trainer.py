@@ -17,9 +17,9 @@ from bitlens import seeds
 from bitlens.errors import BitlensError
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.sae.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from bitlens.sae.training.config import Recipe, steps_of
-from bitlens.sae.training.training_sae import Trainee
+from bitlens.sae.training.checkpoint import TrainingCheckpoint, read_checkpoint, write_checkpoint
+from bitlens.sae.training.config import SaeTrainingConfig, steps_of
+from bitlens.sae.training.training_sae import TrainingSae
 
 LOOKS = 20
 """At the held-out positions, evenly over the steps; after each a checkpoint is written. As many as
@@ -59,7 +59,7 @@ class InMemory:
 class Job:
     """One SAE that is wanted, and what is to be known of it."""
 
-    recipe: Recipe
+    recipe: SaeTrainingConfig
     label: str
     hook: str
     trained_on: TrainedOn
@@ -77,7 +77,7 @@ class _Run:
 
     job: Job
     held_out: Tensor
-    trainee: Trainee | None = None
+    trainee: TrainingSae | None = None
     looks: list[dict[str, float | None]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     """Its state at the best look, where training may stop early."""
@@ -152,7 +152,7 @@ def train(
             for run in learning:
                 x = chunk[run.job.stream]
                 if run.trainee is None:
-                    run.trainee = Trainee.begun(run.job.recipe, x)
+                    run.trainee = TrainingSae.begun(run.job.recipe, x)
                 run.trainee.step(x[rows[run.job.recipe.seed].to(x.device)])
             if (step + 1) % every == 0:
                 # Not those that were restored here: they looked before their checkpoint.
@@ -219,7 +219,7 @@ def _begin(job: Job, held_out: Tensor) -> _Run:
             )
         best = {n.removeprefix("best."): t for n, t in found.tensors.items() if n[:5] == "best."}
         state = {n: t for n, t in found.tensors.items() if n[:5] != "best."}
-        run.trainee = Trainee.restored(job.recipe, state, found.progress["steps"])
+        run.trainee = TrainingSae.restored(job.recipe, state, found.progress["steps"])
         run.looks, run.best = list(found.progress["looks"]), best
         run.over = found.progress["over"]
     return run
@@ -235,13 +235,13 @@ def _keep(run: _Run) -> None:
         "over": run.over,
         "made_by": run.job.made_by,
     }
-    write_checkpoint(run.job.folder, Checkpoint(tensors, progress))
+    write_checkpoint(run.job.folder, TrainingCheckpoint(tensors, progress))
 
 
 def _end(run: _Run, patience: int) -> Trained:
     steps = run.steps
     if patience and run.best:
-        run.trainee = Trainee.restored(run.job.recipe, run.best, steps)
+        run.trainee = TrainingSae.restored(run.job.recipe, run.best, steps)
     sae = run.sae()
     broken = [
         n for n in ("w_enc", "w_dec", "b_enc", "b_dec") if not getattr(sae, n).isfinite().all()

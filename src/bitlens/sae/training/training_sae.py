@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 from bitlens import seeds
 from bitlens.sae.formats import files as stored
 from bitlens.sae.sae import Sae, TrainedOn
-from bitlens.sae.training.config import SEEDS, WITH_K, Recipe
-from bitlens.sae.training.losses import LOSSES, Outcome, Weights, auxiliary
+from bitlens.sae.training.config import SEEDS, WITH_K, SaeTrainingConfig
+from bitlens.sae.training.losses import LOSSES, TrainingStep, Weights, auxiliary
 
 SAMPLE = 100_000
 """Rows of which mean and scale are taken."""
@@ -28,13 +28,13 @@ LONGEST_MEMORY, SHARE_REMEMBERED = 1000, 0.05
 faster where that would reach back over more than a twentieth of a short run."""
 
 
-class Trainee:
+class TrainingSae:
     """Weights for activations times `scale`, which gives them a mean square of 1 a dimension.
 
     `step` is one update; the same recipe, rows and order give the same weights.
     """
 
-    def __init__(self, recipe: Recipe, weights: Weights, scale: float) -> None:
+    def __init__(self, recipe: SaeTrainingConfig, weights: Weights, scale: float) -> None:
         self.recipe, self.scale = recipe, scale
         self.weights = {name: tensor.requires_grad_() for name, tensor in weights.items()}
         some = weights["w_enc"]
@@ -53,7 +53,7 @@ class Trainee:
         self.resample_at = {int(share * recipe.steps) for share in recipe.resamplings}
 
     @classmethod
-    def begun(cls, recipe: Recipe, activations: Tensor) -> "Trainee":
+    def begun(cls, recipe: SaeTrainingConfig, activations: Tensor) -> "TrainingSae":
         """Before the first step, on `[positions, width]`: unit decoder rows drawn at random, the
         encoder their transpose, `b_dec` the mean."""
         draw = torch.Generator().manual_seed(seeds.derive(recipe.seed, "initial"))
@@ -90,7 +90,9 @@ class Trainee:
         return found | {"scale": torch.tensor(self.scale, dtype=torch.float64)}
 
     @classmethod
-    def restored(cls, recipe: Recipe, state: Mapping[str, Tensor], steps: int) -> "Trainee":
+    def restored(
+        cls, recipe: SaeTrainingConfig, state: Mapping[str, Tensor], steps: int
+    ) -> "TrainingSae":
         """After so many steps, from `state`."""
         weights = {
             name.removeprefix("weights."): tensor
@@ -171,7 +173,7 @@ class Trainee:
             trained_on=replace(trained_on, seed=self.recipe.seed),
         )
 
-    def _outcome(self, x: Tensor, penalty: float) -> Outcome:
+    def _outcome(self, x: Tensor, penalty: float) -> TrainingStep:
         loss = LOSSES[self.recipe.architecture]
         return loss(self.weights, x.float() * self.scale, self.recipe, penalty)
 
@@ -217,7 +219,7 @@ class Trainee:
         self.silent[dead] = 0
 
 
-def _seed_weights(recipe: Recipe, activations: Tensor, draw: torch.Generator) -> Weights:
+def _seed_weights(recipe: SaeTrainingConfig, activations: Tensor, draw: torch.Generator) -> Weights:
     """Matrices by Glorot and Bengio (2010), uniform; biases of nought."""
     width, latents, device = activations.shape[1], recipe.latents, activations.device
     bound = math.sqrt(6 / (width + latents))

@@ -13,13 +13,13 @@ from bitlens.analyses import ANALYSES
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.transfer import Splice, Transfer
-from bitlens.compression.requests import Side, sides
+from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.targets import try_compression
-from bitlens.compression.twin_builder import BATCH_TOKENS, Making
+from bitlens.compression.twin_builder import BATCH_TOKENS, TwinBuilder
 from bitlens.config.study import Study, parse_bytes
 from bitlens.data.corpus import Corpus
 from bitlens.data.display import CorpusTexts
-from bitlens.engine.analysis import Analysis, Reader
+from bitlens.engine.analysis import Analysis, TokenizerFacts
 from bitlens.engine.comparisons import Comparison, comparisons
 from bitlens.engine.measurement import Measurement
 from bitlens.engine.plan import CORPUS, SUBSET, Plan, make_plan
@@ -32,7 +32,7 @@ from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
 from bitlens.registry import foreign_code
 from bitlens.results.counts import count
-from bitlens.results.records import Cell, Check, Shown, Value
+from bitlens.results.records import Cell, Check, DetailTable, Value
 from bitlens.results.store import Store
 from bitlens.sae.placement import Fitted, fit_saes
 from bitlens.workflows.audit.budget import Budget, budget
@@ -78,11 +78,11 @@ class Audit:
         source: ModelSource,
         seed: int,
         store: Store,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         keep_going: bool,
     ) -> None:
         self.study, self.source, self.seed = study, source, seed
-        self.store, self.say, self.keep_going = store, say, keep_going
+        self.store, self.log, self.keep_going = store, log, keep_going
         self.checks: list[Check] = []
         self.notes: list[str] = []
         """What the reader of a result should know of this model."""
@@ -93,7 +93,7 @@ class Audit:
         self.held_before = psutil.Process().memory_info().rss
         self.loaded = load(source, self.memory)
         for note in self.loaded.notes:
-            say(note)
+            log(note)
             self.checks.append(Check("the reference's weights", True, note))
         if any(ANALYSES[name].patterns for name in names):
             # Only eager attention hands out its weights, and both streams must use the same.
@@ -101,10 +101,10 @@ class Audit:
         self.layout = Layout(self.loaded.model, self.loaded.compute)
         self.corpus = evaluation(study, self.loaded, self.layout, seed)
         self.texts = CorpusTexts(self.corpus, self.loaded.tokenizer)
-        readable = check_text(study, source, self.layout, self.corpus, self.plan({}), say)
+        readable = check_text(study, source, self.layout, self.corpus, self.plan({}), log)
         self.checks += [readable, about_layout()]
         self.seconds_per_token: float | None = None
-        self.making = Making(
+        self.making = TwinBuilder(
             self.loaded,
             source.trust_remote_code,
             self.layout,
@@ -112,7 +112,7 @@ class Audit:
             self.corpus,
             seed,
             self.memory,
-            say,
+            log,
             keep_going,
         )
         self.failed: dict[Key, str] = {}
@@ -133,13 +133,13 @@ class Audit:
                 "a folder with an SAE that was trained on this model.",
                 f"--sae DIR, or leave {names} out of --analyses.",
             )
-        self.say(f"{names}: left out, because no SAE is named (--sae DIR).")
+        self.log(f"{names}: left out, because no SAE is named (--sae DIR).")
         self.notes.append(f"Left out, because no SAE was named: {names} (--sae DIR).")
         return [name for name in asked if name not in without]
 
     def run(self, done: Done) -> None:
         """Compute what is missing and add to the manifest how everything ended."""
-        wanted = sides(self.study.compressions, self.study.controls, self.layout)
+        wanted = requested_twins(self.study.compressions, self.study.controls, self.layout)
         self._require_memory(wanted)
         self.twins = self.making.twins(wanted)
         own = {
@@ -149,7 +149,7 @@ class Audit:
         }
         floored = floors(wanted, own, self.layout.compute)
         for line in announced(floored, self.loaded.name, self.layout.compute):
-            self.say(line)
+            self.log(line)
         self.twins |= self.making.twins(floored)
         wanted = [*wanted, *floored]
         self._lose(self.making.failed)
@@ -168,7 +168,7 @@ class Audit:
         ]
         self._check()
         if not missing:
-            self.say(f"{self.loaded.name}: every cell is there already; nothing to compute.")
+            self.log(f"{self.loaded.name}: every cell is there already; nothing to compute.")
         else:
             self._sweep([s for s in wanted if s.text in self.twins], missing)
         for side in wanted:
@@ -195,7 +195,7 @@ class Audit:
         for text, reason in failures.items():
             self.failed |= {(text, a.name): reason for a in self.analyses}
 
-    def _without_predictions(self, wanted: Sequence[Side]) -> dict[Key, str]:
+    def _without_predictions(self, wanted: Sequence[TwinRequest]) -> dict[Key, str]:
         """Cells that need a next token, where no position of the corpus that counts has one."""
         if len(self.plan({}).sets[CORPUS].keys[True]):
             return {}
@@ -216,7 +216,7 @@ class Audit:
         for pattern in self.study.sites:
             resolve(pattern, self.layout)
         if not self.keep_going:
-            for side in sides(self.study.compressions, self.study.controls, self.layout):
+            for side in requested_twins(self.study.compressions, self.study.controls, self.layout):
                 self.making.open(side.compression)
                 try_compression(self.layout, side.compression)
 
@@ -234,7 +234,7 @@ class Audit:
                 poor,
             )
         for fitted in self.fitted:
-            self.say(fitted.said)
+            self.log(fitted.said)
             self.checks.append(fitted.check)
         with_saes = {
             "features": Features(tuple(fitted.placed for fitted in self.fitted)),
@@ -270,7 +270,7 @@ class Audit:
         """Documents of the analyses that read their own."""
         tokenizer, corpus = self.loaded.tokenizer, self.corpus
         size = min(self.layout.vocabulary, len(tokenizer))
-        reader = Reader(
+        reader = TokenizerFacts(
             np.setdiff1d(np.arange(size), tokenizer.all_special_ids),
             corpus.bos_id if corpus.bos else None,
             corpus.context,
@@ -286,7 +286,7 @@ class Audit:
         if not self.study.sites:
             return everywhere
         named = {name for pattern in self.study.sites for name in resolve(pattern, self.layout)}
-        self.say(f"Sites: {', '.join(self.study.sites)} = {', '.join(sorted(named))}.")
+        self.log(f"Sites: {', '.join(self.study.sites)} = {', '.join(sorted(named))}.")
         narrow = {a.name: everywhere[a.name] for a in self.analyses if a.narrows}
         narrowed = {
             name: [s for s in sites if name not in narrow or s in named]
@@ -302,7 +302,7 @@ class Audit:
             )
         return narrowed
 
-    def _cell(self, side: Side, analysis: Analysis) -> Cell:
+    def _cell(self, side: TwinRequest, analysis: Analysis) -> Cell:
         model, corpus = self.loaded.model, self.corpus
         settings = {
             "weights": self.loaded.fingerprint,
@@ -327,24 +327,24 @@ class Audit:
             settings["other code"] = other
         return Cell(self.loaded.name, side.text, analysis.name, self.seed, settings)
 
-    def _sweep(self, wanted: Sequence[Side], missing: Sequence[Key]) -> None:
+    def _sweep(self, wanted: Sequence[TwinRequest], missing: Sequence[Key]) -> None:
         """Everything missing in one sweep, then what it shows in a second."""
         asked = [c for c in self._comparisons(wanted) if (c.twin, c.analysis.name) in missing]
         needed = {text: self.twins[text] for text, _ in missing}
         identity = Cell("", "", "", self.seed, {"cells": sorted(self.cells[k].id for k in missing)})
         plan = self.plan(self.own)
         shells = sum(twin.held_bytes for twin in needed.values())
-        needs = self._budget(asked, plan, shells)
+        statistics = self._budget(asked, plan, shells)
         if self.study.memory:
-            needs.require(self.memory, self.loaded.name, self.study.memory)
-        room = needs.room(self.memory)
+            statistics.require(self.memory, self.loaded.name, self.study.memory)
+        room = statistics.room(self.memory)
         with _progress(self.layout) as advance:
             partial = self.store.partial / identity.id
             measurement = Measurement(
                 self.layout, needed, asked, plan, room, partial, self.texts, advance
             )
             if measurement.damage:
-                self.say(
+                self.log(
                     f"What a stopped run left in {partial} cannot be used: {measurement.damage}. "
                     "It is computed again."
                 )
@@ -355,7 +355,7 @@ class Audit:
             hidden = self._say_cost(
                 measurement, [s for s in wanted if s.text in needed], plan, tokens
             )
-            self.say(needs.said(hidden, self.held_before))
+            self.log(statistics.said(hidden, self.held_before))
             values, shown = _collect(measurement)
         self._lose(measurement.sweep.failed)
         self._contexts(shown, {side.text for side in wanted if not side.control}, room)
@@ -370,13 +370,13 @@ class Audit:
             first = next(iter(lost))
             raise failed(first, lost[first])
 
-    def _comparisons(self, wanted: Sequence[Side]) -> list[Comparison]:
+    def _comparisons(self, wanted: Sequence[TwinRequest]) -> list[Comparison]:
         below = [side.text for side in wanted if side.floor and side.text in self.twins]
         twins = [text for text in self.twins if text not in below]
         return comparisons(self.analyses, twins, self.sites, self.own, below)
 
     def _contexts(
-        self, shown: dict[Key, dict[str, list[Shown]]], asked: Collection[str], room: int
+        self, shown: dict[Key, dict[str, list[DetailTable]]], asked: Collection[str], room: int
     ) -> None:
         """The texts on which the shown features fire, for the twins that were asked for."""
         places = {text: joined(of.pop(PLACES)) for (text, _), of in shown.items() if PLACES in of}
@@ -403,7 +403,7 @@ class Audit:
         on_disk = sum(p.numel() * p.element_size() for p in own.values())
         return budget(self.layout, wanted, plan, saes, shells, on_disk)
 
-    def _require_memory(self, wanted: Sequence[Side]) -> None:
+    def _require_memory(self, wanted: Sequence[TwinRequest]) -> None:
         """Before anything is compressed: is what is allowed enough for all of it?"""
         texts = [side.text for side in wanted]
         asked = comparisons(self.analyses, texts, self.sites, self.own)
@@ -412,7 +412,7 @@ class Audit:
             needed.require(self.memory, self.loaded.name, self.study.memory)
 
     def _say_cost(
-        self, measurement: Measurement, wanted: Sequence[Side], plan: Plan, tokens: int
+        self, measurement: Measurement, wanted: Sequence[TwinRequest], plan: Plan, tokens: int
     ) -> int:
         """What it will take; and the bytes of hidden states of the largest wave."""
         sweep = measurement.sweep
@@ -424,7 +424,7 @@ class Audit:
         peak = max((sum(sweep.hidden_bytes(b) for b in w) for w in waves), default=0)
         own = "".join(f" and {c.n_documents} of {name}" for name, (c, _) in self.own.items())
         documents = plan.sets[CORPUS].documents
-        self.say(
+        self.log(
             f"{count(len(wanted), 'twin')} ({count(controls, 'control')} among them) on "
             f"{count(documents, 'document')}{own}, {count(read, 'token')}: "
             f"{sweep.forwards():.1f} forwards' worth of work "
@@ -457,20 +457,20 @@ class Audit:
         self.checks.append(about_tokens(self.corpus, attention))
         self.checks.append(about_documents(self.corpus.n_units, self.corpus.copies))
 
-    def _change(self, side: Side) -> Check:
+    def _change(self, side: TwinRequest) -> Check:
         twin = self.twins[side.text]
         # Twins whose cells were all there already have not met their weights yet.
         twin.complete_coverage()
         allowed = side.control or "identical" in self.study.allow
         return about_change(side, twin.coverage(), allowed, self.layout.compute)
 
-    def _floor(self, side: Side) -> Check:
+    def _floor(self, side: TwinRequest) -> Check:
         """What computing in another dtype does by itself, from its cell."""
         cell = next((c for (text, _), c in self.cells.items() if text == side.text), None)
         values = self.store.read_cell(cell.id)[1] if cell and self.store.has(cell) else []
         return about_floor(side, self.layout.dtype, self.layout.compute, values)
 
-    def _report(self, done: Done, wanted: Sequence[Side]) -> None:
+    def _report(self, done: Done, wanted: Sequence[TwinRequest]) -> None:
         """Into the manifest: what was run, on what, and how each cell ended."""
         name, lost = self.loaded.name, self.lost
         if name not in [m["name"] for m in done.models]:
@@ -514,10 +514,10 @@ def _make_eager(loaded: Loaded) -> None:
 
 def _collect(
     measurement: Measurement,
-) -> tuple[dict[Key, list[Value]], dict[Key, dict[str, list[Shown]]]]:
+) -> tuple[dict[Key, list[Value]], dict[Key, dict[str, list[DetailTable]]]]:
     """Values, and what is shown by name, by twin and analysis."""
     values: dict[Key, list[Value]] = {}
-    shown: dict[Key, dict[str, list[Shown]]] = {}
+    shown: dict[Key, dict[str, list[DetailTable]]] = {}
     for measured in measurement.values():
         key = (measured.comparison.twin, measured.comparison.analysis.name)
         values.setdefault(key, []).extend(measured.values)

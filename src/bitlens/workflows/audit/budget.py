@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from bitlens.engine.accumulators import Tally
-from bitlens.engine.activations import EVERYTHING, Pair, Reading
+from bitlens.engine.accumulators import Accumulator
+from bitlens.engine.activations import EVERYTHING, ActivationPair, Activations
 from bitlens.engine.comparisons import Comparison, streams
 from bitlens.engine.plan import Plan, TokenBatch
 from bitlens.engine.sweep import REFERENCE, logits_chunk, mask_bytes
@@ -242,8 +242,8 @@ def _tally(
     values = values.to(layout.device)
     index = torch.zeros(1, dtype=torch.int64, device=layout.device)
 
-    def reading() -> Reading:
-        return Reading(values, index if values.ndim == 4 else None)
+    def reading() -> Activations:
+        return Activations(values, index if values.ndim == 4 else None)
 
     sampled: list[int] = []
 
@@ -251,16 +251,16 @@ def _tally(
         sampled.append(size)
         return EVERYTHING
 
-    forks = {who: c.analysis.of_fork(reading(), at) for who in c.forks}
+    branches = {who: c.analysis.of_fork(reading(), at) for who in c.branches}
     alone = reading() if name in c.alone else None
-    pair = Pair(name, c.item, reading(), reading(), at, threshold, forks, alone)
-    tally = c.analysis.tally(pair)
-    row = _size(Tally(rows=tally.rows))
+    pair = ActivationPair(name, c.item, reading(), reading(), at, threshold, branches, alone)
+    tally = c.analysis.update(pair)
+    row = _size(Accumulator(rows=tally.rows))
     positions = len(plan.sets[c.documents].keys[name == "logits"])
     return _Kept(_size(tally) - row, min(max(sampled, default=0), positions), row)
 
 
-def _size(tally: Tally) -> int:
+def _size(tally: Accumulator) -> int:
     return sum(t.numel() * t.element_size() for t in tally.tensors().values())
 
 

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from bitlens.compression import format, parse
-from bitlens.compression.requests import Side
+from bitlens.compression import format_spec, parse_spec
+from bitlens.compression.requests import TwinRequest
 from bitlens.results.counts import count
 from bitlens.results.records import TEXT, Check, Value
 
 
 def floors(
-    wanted: Sequence[Side], own: Mapping[str, torch.dtype], compute: torch.dtype
-) -> list[Side]:
+    wanted: Sequence[TwinRequest], own: Mapping[str, torch.dtype], compute: torch.dtype
+) -> list[TwinRequest]:
     """The reference in float32, where it is computed in less, and in what a twin computes in.
 
     `own`: the twins that compute in a dtype of their own, by their text; `compute`: the
@@ -27,11 +27,15 @@ def floors(
     if compute.itemsize < torch.float32.itemsize:
         dtypes.add(torch.float32)
     names = sorted(map(_name, dtypes))
-    found = (parse(f"cast:dtype={name}") for name in names)
-    return [Side(format(c), c, True, None, True) for c in found if format(c) not in casts]
+    found = (parse_spec(f"cast:dtype={name}") for name in names)
+    return [
+        TwinRequest(format_spec(c), c, True, None, True)
+        for c in found
+        if format_spec(c) not in casts
+    ]
 
 
-def announced(floors: Sequence[Side], model: str, compute: torch.dtype) -> Iterator[str]:
+def announced(floors: Sequence[TwinRequest], model: str, compute: torch.dtype) -> Iterator[str]:
     """What is said before anything runs."""
     measured = "what that changes by itself is measured as the compute floor"
     if compute != torch.float32:
@@ -43,7 +47,7 @@ def announced(floors: Sequence[Side], model: str, compute: torch.dtype) -> Itera
 
 
 def about_floor(
-    side: Side, stored: torch.dtype, compute: torch.dtype, values: Sequence[Value]
+    side: TwinRequest, stored: torch.dtype, compute: torch.dtype, values: Sequence[Value]
 ) -> Check:
     """What computing in another dtype does to the outputs by itself; `stored`: the weights'."""
     other = side.compression.compute_dtype

@@ -16,11 +16,11 @@ from bitlens.analyses.features.analysis import BITS
 from bitlens.data.corpus import Corpus
 from bitlens.data.display import CorpusTexts
 from bitlens.engine.plan import CORPUS, make_plan
-from bitlens.engine.sweep import REFERENCE, Stream, Sweep, Wish
+from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
-from bitlens.results.records import Shown
+from bitlens.results.records import DetailTable
 from bitlens.sae.placement import Placed
 
 DOCUMENTS_SHARE, FEWEST = 4, 4
@@ -32,7 +32,7 @@ BEFORE, AFTER = 16, 8
 
 
 @dataclass(frozen=True)
-class Place:
+class TopPosition:
     """A top position of a feature."""
 
     sae: str
@@ -53,12 +53,12 @@ def contexts(
     layout: Layout,
     twins: Mapping[str, SweptModel],
     placed: Sequence[Placed],
-    wanted: Mapping[str, Shown],
+    wanted: Mapping[str, DetailTable],
     corpus: Corpus,
     texts: CorpusTexts,
     batch_tokens: int,
     hidden_bytes: int,
-) -> dict[str, Shown]:
+) -> dict[str, DetailTable]:
     """The table `contexts` of every twin. `wanted`: by twin, the places of its features."""
     places = {twin: _places(shown) for twin, shown in wanted.items()}
     chosen = _documents([p for ps in places.values() for p in ps], corpus)
@@ -76,24 +76,24 @@ def contexts(
     mine = {name: twin for name, twin in twins.items() if name in kept}
     read = _read(layout, mine, used, latents, corpus, rows, batch_tokens, hidden_bytes)
     return {
-        twin: Shown("contexts", _columns(ps, read, twin, corpus, texts))
+        twin: DetailTable("contexts", _columns(ps, read, twin, corpus, texts))
         for twin, ps in kept.items()
         if ps
     }
 
 
-def _places(shown: Shown) -> list[Place]:
-    found: list[Place] = []
+def _places(shown: DetailTable) -> list[TopPosition]:
+    found: list[TopPosition] = []
     ranks: dict[tuple[str, int, str], int] = {}
     for sae, where, latent, who, position in zip(*shown.columns.values(), strict=True):
         rank = ranks.get((sae, latent, who), 0)
         ranks[(sae, latent, who)] = rank + 1
         document, offset = position >> BITS, position & ((1 << BITS) - 1)
-        found.append(Place(sae, where, latent, who, rank, document, offset))
+        found.append(TopPosition(sae, where, latent, who, rank, document, offset))
     return found
 
 
-def _documents(places: Sequence[Place], corpus: Corpus) -> set[int]:
+def _documents(places: Sequence[TopPosition], corpus: Corpus) -> set[int]:
     """A few documents that hold places of as many features as can be: each the one that adds
     most, high ranks counting more."""
     room = max(FEWEST, corpus.n_documents // DOCUMENTS_SHARE)
@@ -118,7 +118,7 @@ def _documents(places: Sequence[Place], corpus: Corpus) -> set[int]:
     return chosen
 
 
-def _shown(places: Sequence[Place]) -> list[Place]:
+def _shown(places: Sequence[TopPosition]) -> list[TopPosition]:
     """The highest of each feature's places in each model."""
     count: dict[tuple[str, int, str], int] = {}
     kept = []
@@ -159,18 +159,18 @@ def _read(
     sweep = Sweep(
         layout,
         {REFERENCE: Reference(layout), **twins},
-        [Stream(name, name, stop=deepest + 1) for name in names],
-        [Wish(name, sites, CORPUS) for name in names],
+        [ForwardRun(name, name, stop=deepest + 1) for name in names],
+        [ReadRequest(name, sites, CORPUS) for name in names],
         plan.batches,
         hidden_bytes,
     )
     read: Codes = {}
     for wave in sweep.waves:
         for step in sweep.run(wave):
-            for name, readings in step.readings.items():
+            for name, activations in step.activations.items():
                 for p in placed:
-                    if p.site in readings and name not in step.again:
-                        values = readings[p.site].flatten(0, 1)[step.index]
+                    if p.site in activations and name not in step.again:
+                        values = activations[p.site].flatten(0, 1)[step.index]
                         found = _codes_of(p, values.float(), sorted(latents[p.sae.label]))
                         for place, row in _by_row(step.batch.document[step.index]):
                             of = {latent: codes[place] for latent, codes in found.items()}
@@ -198,7 +198,7 @@ def _by_row(document: Tensor) -> list[tuple[np.ndarray, int]]:
 
 
 def _columns(
-    places: Sequence[Place], read: Codes, twin: str, corpus: Corpus, texts: CorpusTexts
+    places: Sequence[TopPosition], read: Codes, twin: str, corpus: Corpus, texts: CorpusTexts
 ) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
     for p in places:

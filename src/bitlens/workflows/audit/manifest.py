@@ -14,7 +14,7 @@ import torch
 
 from bitlens.analyses import ANALYSES
 from bitlens.compression import coverage
-from bitlens.compression.requests import Side
+from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin import Twin
 from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus
@@ -61,7 +61,7 @@ def describe_model(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[
 
 
 def twin_record(
-    side: Side,
+    side: TwinRequest,
     twin: Twin | None,
     reference: torch.dtype,
     calibrated: bool,

@@ -26,7 +26,7 @@ def run(
     study: Study,
     out: Path,
     command: str,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     keep_going: bool = False,
     replace: bool = False,
 ) -> Store:
@@ -34,31 +34,31 @@ def run(
 
     A store of other settings is refused unless `replace`; one that this study adds to is not.
 
-    Prints through `say` what each sweep will cost before it starts. With `keep_going` a model or
+    Prints through `log` what each sweep will cost before it starts. With `keep_going` a model or
     compression that fails is recorded with its reason and the others go on; without, the error
     is raised.
     """
     _refuse_namesakes(study)
     refuse_absent_texts(study)
-    say_unread(study, say)
+    say_unread(study, log)
     bound_heap()
     store = Store.create(out)
     with store.alone():
         if store.finished and not replace:
             _refuse_other_settings(study, store)
-        _run(study, store, command, say, keep_going)
+        _run(study, store, command, log, keep_going)
     return store
 
 
 def _run(
-    study: Study, store: Store, command: str, say: Callable[[str], None], keep_going: bool
+    study: Study, store: Store, command: str, log: Callable[[str], None], keep_going: bool
 ) -> None:
     started, done = time.monotonic(), Done()
     before = store.manifest() if store.finished else None
     for source in study.models:
         for seed in study.seeds:
             try:
-                Audit(study, source, seed, store, say, keep_going).run(done)
+                Audit(study, source, seed, store, log, keep_going).run(done)
             except Exception as error:
                 refused = _no_memory(source) if out_of_memory(error) else error
                 # One model that cannot be audited, for whatever reason, stops no other.
@@ -73,7 +73,7 @@ def _run(
         raise failed("Every cell", reasons[0])
     manifest = make_manifest(study, command, done)
     for changed in _changed(before, manifest) if before else ():
-        say(f"{changed} other than when {store.root} was written: its numbers are new.")
+        log(f"{changed} other than when {store.root} was written: its numbers are new.")
     store.write_table("coverage", done.coverage)
     store.write_table("estimates", estimates(store, manifest, study.interval))
     store.write_table("contrasts", contrasts(store, manifest, study.interval))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from bitlens.compression import coverage
-from bitlens.compression.requests import Side
+from bitlens.compression.requests import TwinRequest
 from bitlens.data.corpus import Corpus
 from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
@@ -61,7 +61,7 @@ def about_documents(documents: int, copies: int) -> Check:
 
 
 def about_change(
-    side: Side, rows: Sequence[coverage.Row], allowed: bool, compute: torch.dtype
+    side: TwinRequest, rows: Sequence[coverage.Row], allowed: bool, compute: torch.dtype
 ) -> Check:
     """Does the twin differ from its reference, which computes in `compute`? An error where it does
     not and should."""

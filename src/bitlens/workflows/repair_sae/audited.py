@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bitlens.compression import format, parse
+from bitlens.compression import format_spec, parse_spec
 from bitlens.config.study import Study, require_consent
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
@@ -14,7 +14,7 @@ from bitlens.results.store import Store
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditedTwin:
     """One twin of a complete store."""
 
     store: Store
@@ -22,7 +22,7 @@ class Audited:
     """The store's settings, of this twin alone: what it is made by is as it was."""
 
     @classmethod
-    def of(cls, store: Store, twin: str, trust_remote_code: bool) -> "Audited":
+    def of(cls, store: Store, twin: str, trust_remote_code: bool) -> "AuditedTwin":
         """BitlensError for results of several models, for a twin they do not have, and, without
         `trust_remote_code`, for those of a model that runs its own code."""
         manifest = store.manifest()
@@ -35,7 +35,7 @@ class Audited:
                 "an audit of the model that the SAE was trained on.",
             )
         known = [t["compression"] for t in manifest["twins"] if t["status"] == "done"]
-        text = format(parse(twin))
+        text = format_spec(parse_spec(twin))
         if text not in known:
             raise BitlensError(
                 f"{store.root} has no twin {text}.",
@@ -62,7 +62,7 @@ class Audited:
 
     def check_twin(self, origin: Mapping[str, str]) -> None:
         """BitlensError where the twin is now made of something else: other calibration documents,
-        another checkpoint, another sparsity. `origin`: as `Making.origin` tells it."""
+        another checkpoint, another sparsity. `origin`: as `TwinBuilder.origin` tells it."""
         (twin,), (seed,) = self.study.compressions, self.study.seeds
         measured = [
             cell["id"]

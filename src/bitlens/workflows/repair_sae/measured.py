@@ -16,7 +16,7 @@ from bitlens.engine.measurement import Measured, Measurement
 from bitlens.engine.plan import Plan
 from bitlens.errors import failed
 from bitlens.models.layout import Layout
-from bitlens.results.records import Metric, Shown, Value
+from bitlens.results.records import DetailTable, Metric, Value
 from bitlens.results.stats.intervals import interval
 from bitlens.sae.placement import Fitted
 from bitlens.sae.repair.repair import UNREPAIRED, Repaired
@@ -146,7 +146,7 @@ def fates(found: Sequence[Measured], made: Repaired) -> dict[str, list[int]]:
     }
 
 
-def _survivors(shown: Sequence[Shown], step: str) -> dict[int, bool]:
+def _survivors(shown: Sequence[DetailTable], step: str) -> dict[int, bool]:
     """Of every feature of the reference, whether it survives."""
     (columns,) = (s.columns for s in shown if s.columns["sae"][0] == step)
     rows = zip(columns["latent"], columns["state"], strict=True)

@@ -9,15 +9,15 @@ import torch
 from tqdm import tqdm
 
 from bitlens.compression.calibration.documents import about_overlap
-from bitlens.compression.requests import sides
+from bitlens.compression.requests import requested_twins
 from bitlens.compression.twin import Twin
-from bitlens.compression.twin_builder import BATCH_TOKENS, Making
+from bitlens.compression.twin_builder import BATCH_TOKENS, TwinBuilder
 from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus
 from bitlens.data.display import CorpusTexts
 from bitlens.demo import calibration_path, evaluation_path
 from bitlens.engine.plan import Plan, make_plan
-from bitlens.engine.reader import Reading
+from bitlens.engine.reader import ActivationReader
 from bitlens.engine.sweep import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
@@ -30,9 +30,9 @@ from bitlens.results.schema import read_json
 from bitlens.results.store import Store
 from bitlens.sae.formats.load import load_sae, save_sae
 from bitlens.sae.placement import fit_saes
-from bitlens.sae.repair.activations import Activations
+from bitlens.sae.repair.activations import PairedActivations
 from bitlens.sae.repair.repair import repair
-from bitlens.workflows.repair_sae.audited import Audited
+from bitlens.workflows.repair_sae.audited import AuditedTwin
 from bitlens.workflows.repair_sae.measured import estimates, fates, measured, median_readable
 from bitlens.workflows.repair_sae.shown import Repair, RepairRecord, record, table
 from bitlens.workflows.session import calibration_texts, evaluation
@@ -51,23 +51,23 @@ def repair_run(
     calibration: str | None,
     calibration_tokens: int,
     finetune: bool,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     trust_remote_code: bool = False,
 ) -> Table:
     """Repair an SAE for a twin of a complete store, write it and its record to the new folder
     `out`, and show what it is worth. BitlensError for what cannot be repaired or measured. A
     repair that is there is shown again."""
-    audited = Audited.of(Store.open(results), twin, trust_remote_code)
+    audited = AuditedTwin.of(Store.open(results), twin, trust_remote_code)
     learning = _learning(audited.study, calibration, calibration_tokens)
     if (out / RECORD).is_file():
         there = read_json(RepairRecord, out / RECORD, ANOTHER)
         with reserved(out, "--out"):
             same = partial(_require, there=there, out=out)
-            _repaired(audited, learning, sae, finetune, say, same)
-        say(f"{out} holds this repair already; nothing to compute.")
+            _repaired(audited, learning, sae, finetune, log, same)
+        log(f"{out} holds this repair already; nothing to compute.")
         return table(there)
     with new_folder(out, "--out") as aside:
-        found = _repaired(audited, learning, sae, finetune, say)
+        found = _repaired(audited, learning, sae, finetune, log)
         assert found is not None
         made = record(found)
         save_sae(found.made.best.sae, aside)
@@ -106,11 +106,11 @@ def _learning(study: Study, calibration: str | None, tokens: int) -> Study:
 
 
 def _repaired(
-    audited: Audited,
+    audited: AuditedTwin,
     learning: Study,
     source: str,
     finetune: bool,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     done: Callable[[Mapping[str, Any]], bool] = lambda facts: False,
 ) -> Repair | None:
     """`done`: whether the repair that these facts describe is there already; then None."""
@@ -119,12 +119,12 @@ def _repaired(
     memory = free_memory(model) // 2
     loaded = load(model, memory)
     for note in loaded.notes:
-        say(note)
+        log(note)
     audited.check_model(loaded)
     layout = Layout(loaded.model, loaded.compute)
     corpus = evaluation(study, loaded, layout, seed)
     audited.check_texts(corpus)
-    making = Making(
+    making = TwinBuilder(
         loaded,
         model.trust_remote_code,
         layout,
@@ -132,22 +132,22 @@ def _repaired(
         corpus,
         seed,
         memory,
-        say,
+        log,
         keep_going=False,
     )
-    (side,) = sides(study.compressions, study.controls, layout)
+    (side,) = requested_twins(study.compressions, study.controls, layout)
     # To calibrate takes long: a checkpoint, or an SAE, that will not do is found before.
     making.open(side.compression)
     plan = _plan(study, layout, corpus)
     poor = "poor-fit" in study.allow
     (fitted,) = fit_saes([source], layout, plan, corpus, loaded.name, poor)
-    say(fitted.said)
+    log(fitted.said)
     twin = making.twins([side])[side.text]
     origin = making.origin(side.compression)
     audited.check_twin(origin)
     asked = calibration_texts(learning, corpus.context)
     learnt = asked.read(side.compression, loaded, layout, seed)
-    say(f"{about_overlap(learnt, corpus, 'overlap' in study.allow).detail}.")
+    log(f"{about_overlap(learnt, corpus, 'overlap' in study.allow).detail}.")
     facts = {
         "model": loaded.name,
         "reference": loaded.fingerprint,
@@ -165,7 +165,7 @@ def _repaired(
     on = _activations(
         layout, twin, learnt, _plan(study, layout, learnt), fitted.placed.site, memory
     )
-    say(f"Learning from {int((~on.held_out).sum()):,} positions of {learnt.name}.")
+    log(f"Learning from {int((~on.held_out).sum()):,} positions of {learnt.name}.")
     with tqdm(desc="fine-tuning", unit=" steps", disable=None if finetune else True) as bar:
         made = repair(fitted.placed.sae, on, finetune, seed, lambda step: bar.update())
     texts = CorpusTexts(corpus, loaded.tokenizer)
@@ -182,14 +182,14 @@ def _plan(study: Study, layout: Layout, corpus: Corpus) -> Plan:
 
 def _activations(
     layout: Layout, twin: Twin, corpus: Corpus, plan: Plan, place: str, memory: int
-) -> Activations:
+) -> PairedActivations:
     """Both models at every counted position of the calibration documents; copies are held out
     together."""
-    reading = Reading(layout, {REFERENCE: Reference(layout), "twin": twin}, place, memory)
+    reading = ActivationReader(layout, {REFERENCE: Reference(layout), "twin": twin}, place, memory)
     rows = reading.rows(plan.batches)
     document = torch.cat([batch.document[batch.index] for batch in plan.batches])
     unit = torch.from_numpy(corpus.unit).to(document.device)[document]
-    return Activations(rows[REFERENCE], rows["twin"], unit % HELD_OUT == 0)
+    return PairedActivations(rows[REFERENCE], rows["twin"], unit % HELD_OUT == 0)
 
 
 def _described(corpus: Corpus) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from bitlens.models.skeleton import outline
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.numbers import figure
 from bitlens.results.counts import count
-from bitlens.sae.training.config import WITH_K, Recipe
-from bitlens.sae.training.training_sae import Trainee
+from bitlens.sae.training.config import WITH_K, SaeTrainingConfig
+from bitlens.sae.training.training_sae import TrainingSae
 
 PRODUCTS = {"gated": 7, "seed-gated": 7}
 """Multiplications of a batch by a latents x width matrix in one step, where they are not five:
@@ -76,13 +76,13 @@ def _one(
     """Of one SAE on one model: 1, FLOP and seconds."""
     if width is None:
         return 1, 0.0, 0.0
-    steps = chosen["epochs"] * max(1, chosen["tokens"] // Recipe.batch)
+    steps = chosen["epochs"] * max(1, chosen["tokens"] // SaeTrainingConfig.batch)
     latents, kind = latents_of(chosen["width"], width), study.train.architecture
     if kind in WITH_K:
         each = 2 * width * (2 * latents + 3 * chosen["k"])
     else:
         each = 2 * width * PRODUCTS.get(kind, 5) * latents
-    return 1, float(steps * Recipe.batch * each), steps * seconds[chosen["width"]]
+    return 1, float(steps * SaeTrainingConfig.batch * each), steps * seconds[chosen["width"]]
 
 
 def _seconds(study: SaeStudy, axes: Axes, width: str, wide: int) -> float:
@@ -90,9 +90,9 @@ def _seconds(study: SaeStudy, axes: Axes, width: str, wide: int) -> float:
     train = study.train
     penalties = axes[train.penalty]
     middle = sorted(penalties)[len(penalties) // 2]
-    ((_, recipe),) = train.grid([width], [middle], [0], 1).recipes(wide, [Recipe.batch])
+    ((_, recipe),) = train.grid([width], [middle], [0], 1).recipes(wide, [SaeTrainingConfig.batch])
     x = torch.randn(recipe.batch, wide, generator=torch.Generator().manual_seed(0))
-    trainee = Trainee.begun(recipe, x)
+    trainee = TrainingSae.begun(recipe, x)
     trainee.step(x)
     begun = time.perf_counter()
     for _ in range(STEPS):

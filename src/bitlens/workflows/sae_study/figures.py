@@ -8,11 +8,11 @@ from bitlens.report.page.parts import Figure, Panel, Strip
 from bitlens.results.records import Metric
 from bitlens.sae.alignment.compare import BEST, SHARED
 from bitlens.workflows.sae_study.curves import CEILING, CHANCE, NULL, curves, shares
-from bitlens.workflows.sae_study.found import Found, Place
+from bitlens.workflows.sae_study.found import Place, StudyResults
 from bitlens.workflows.sae_study.measures import ALIGNED, IN_SAMPLE, SHORT, SURVIVAL, UNITS, R
 
 
-def against_width(found: Found, twin: str) -> tuple[Figure, ...]:
+def against_width(found: StudyResults, twin: str) -> tuple[Figure, ...]:
     """Trained on either model, between chance and seed ceiling, and read frozen."""
     place = found.main(twin)
     own = marks([twin])[twin]
@@ -55,7 +55,9 @@ def against_width(found: Found, twin: str) -> tuple[Figure, ...]:
     )
 
 
-def _retrained(found: Found, twin: str, place: Place, measure: str, own: Mark) -> Panel | None:
+def _retrained(
+    found: StudyResults, twin: str, place: Place, measure: str, own: Mark
+) -> Panel | None:
     series = {
         "random directions": (CHANCE, found.curve(twin, place, measure, "chance")),
         "seed ceiling": (CEILING, found.curve(twin, place, measure, "ceiling")),
@@ -69,7 +71,9 @@ def _retrained(found: Found, twin: str, place: Place, measure: str, own: Mark) -
     )
 
 
-def _normalised(found: Found, twin: str, place: Place, measure: str, own: Mark) -> Panel | None:
+def _normalised(
+    found: StudyResults, twin: str, place: Place, measure: str, own: Mark
+) -> Panel | None:
     series = {twin: (own, found.curve(twin, place, measure, "normalised"))}
     metric = Metric("normalised", "", "", "lower", 1.0)
     axis = Axis(metric, "linear", -0.5, 2.0, (0, 0.5, 1, 1.5))
@@ -84,7 +88,7 @@ def _normalised(found: Found, twin: str, place: Place, measure: str, own: Mark) 
     )
 
 
-def _frozen(found: Found, twin: str, place: Place, measure: str, own: Mark) -> Panel | None:
+def _frozen(found: StudyResults, twin: str, place: Place, measure: str, own: Mark) -> Panel | None:
     metric = Metric(SHORT[measure], "", UNITS.get(measure, ""), "lower", 1.0)
     if measure == "fvu_reference":
         series = {
@@ -103,7 +107,7 @@ def _frozen(found: Found, twin: str, place: Place, measure: str, own: Mark) -> P
     )
 
 
-def along_axes(found: Found, twin: str) -> list[Figure]:
+def along_axes(found: StudyResults, twin: str) -> list[Figure]:
     """Every other axis of which more than one value was run at the main place's others."""
     place, parts = found.main(twin), list[Figure]()
     widths = found.widths(twin, place)

@@ -10,7 +10,7 @@ Place = tuple[float, int, int]
 """Penalty, epochs and tokens."""
 
 
-class Found:
+class StudyResults:
     """The results, by the questions the page asks of them."""
 
     def __init__(self, content: Mapping[str, Any]) -> None:

@@ -62,7 +62,7 @@ class Frozen:
 
 
 @dataclass
-class Aligned:
+class SaeAlignments:
     """SAEs of two models by their directions."""
 
     found: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
@@ -112,14 +112,14 @@ def _correlation(sums: Tensor, n: int) -> Tensor:
     return normalised(xy - x * y / n, xx - x * x / n, yy - y * y / n)
 
 
-def aligned(reference: Mapping[int, Sae], twin: Mapping[int, Sae]) -> Aligned:
+def aligned(reference: Mapping[int, Sae], twin: Mapping[int, Sae]) -> SaeAlignments:
     """How alike are SAEs that were trained on a reference and on its twin, by seed?
 
     Living latents are those that fired on the held-out documents. In-sample Procrustes takes all,
     the n-th with the n-th, as it was defined.
     """
     ones, others = ({s: _alive(sae) for s, sae in saes.items()} for saes in (reference, twin))
-    found = Aligned()
+    found = SaeAlignments()
     pairs: list[tuple[str, tuple[int, ...], Tensor, Tensor]] = [
         ("value", (a, b), ones[a], others[b]) for a, b in permutations(ones, 2) if b in others
     ]
@@ -151,6 +151,6 @@ def _random(directions: Tensor, seed: int) -> Tensor:
     return random_like(directions, derive(seed, "width study"))
 
 
-def plain(found: Frozen | Aligned) -> dict[str, Any]:
+def plain(found: Frozen | SaeAlignments) -> dict[str, Any]:
     """As it is written down."""
     return dict(vars(found))

@@ -36,7 +36,7 @@ from bitlens.seeds import generator
 from bitlens.workflows.sae_study.measures import aligned, frozen, plain
 from bitlens.workflows.sae_study.results import RESULTS, Results
 from bitlens.workflows.sae_study.show import PAGE, page_of, sentences
-from bitlens.workflows.train_sae.dataset import Ground, Material, Terms, ground
+from bitlens.workflows.train_sae.dataset import ActivationDataset, DatasetSpec, Ground, ground
 from bitlens.workflows.train_sae.run import (
     RECORD,
     job_of,
@@ -52,7 +52,7 @@ STEPS_A_LOOK = 100
 CKA_POSITIONS = 2048
 
 
-def run(study: SaeStudy, only: Sequence[str], out: Path, say: Callable[[str], None]) -> Path:
+def run(study: SaeStudy, only: Sequence[str], out: Path, log: Callable[[str], None]) -> Path:
     """Train and compare a part of the grid; the path of the page, which shows all there is.
 
     BitlensError for what cannot be trained, and for a folder that holds anything else.
@@ -60,13 +60,13 @@ def run(study: SaeStudy, only: Sequence[str], out: Path, say: Callable[[str], No
     axes = study.part(only)
     _refuse_foreign(out)
     with alone(out):
-        return _run(study, axes, out, say)
+        return _run(study, axes, out, log)
 
 
 def _run(
-    study: SaeStudy, axes: Mapping[str, Sequence[Any]], out: Path, say: Callable[[str], None]
+    study: SaeStudy, axes: Mapping[str, Sequence[Any]], out: Path, log: Callable[[str], None]
 ) -> Path:
-    work = _Work(study, axes, out, say)
+    work = _Work(study, axes, out, log)
     results = Results.open(out / RESULTS, work.about)
     work.refuse_others()
     results.cka |= work.cka(set(axes["twin"]) - set(results.cka))
@@ -81,7 +81,7 @@ def _run(
     results.write()
     write(out / PAGE, page_of(results.content).encode())
     for sentence in sentences(results.content):
-        say(f"- {sentence}")
+        log(f"- {sentence}")
     return out / PAGE
 
 
@@ -93,16 +93,16 @@ class _Work:
         study: SaeStudy,
         axes: Mapping[str, Sequence[Any]],
         out: Path,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
-        self.study, self.axes, self.out, self.say = study, axes, out, say
+        self.study, self.axes, self.out, self.log = study, axes, out, log
         streams = [REFERENCE, *axes["twin"]]
-        whole, sizes = ground(study.study, streams, study.train.site, say), axes["tokens"]
+        whole, sizes = ground(study.study, streams, study.train.site, log), axes["tokens"]
         self.held, learnt = nested(whole.corpus, study.train.held_out, sizes)
         self.ground: Ground = replace(whole, held=self.held)
         self.learnt: dict[int, Corpus] = dict(zip(sizes, learnt, strict=True))
-        self._terms: dict[int, Terms] = {}
-        self._material: Material | None = None
+        self._terms: dict[int, DatasetSpec] = {}
+        self._material: ActivationDataset | None = None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class _Work:
         if not missing:
             return
         material = self._material_of(tokens)
-        self.say(
+        self.log(
             f"{count(len(missing), 'SAE')}: {', '.join(map(_said, group))}, of which "
             f"{count(material.positions, 'position')} count."
         )
@@ -254,12 +254,12 @@ class _Work:
         )
         return inside(inside(self.out, SAES), name)
 
-    def _terms_of(self, tokens: int) -> Terms:
+    def _terms_of(self, tokens: int) -> DatasetSpec:
         if tokens not in self._terms:
             self._terms[tokens] = self.ground.terms(self.learnt[tokens])
         return self._terms[tokens]
 
-    def _material_of(self, tokens: int) -> Material:
+    def _material_of(self, tokens: int) -> ActivationDataset:
         if self._material is None:
             self._material = self.ground.material(self._terms_of(tokens), self.held_out)
         return self._material

@@ -21,7 +21,7 @@ from bitlens.sae.alignment.compare import BEST
 from bitlens.sae.firing_categories import CATEGORIES
 from bitlens.workflows.sae_study.contents import FROZEN_MODE, RETRAINED
 from bitlens.workflows.sae_study.figures import against_width, along_axes
-from bitlens.workflows.sae_study.found import Found, Place
+from bitlens.workflows.sae_study.found import Place, StudyResults
 from bitlens.workflows.sae_study.measures import ALIGNED, IN_SAMPLE, SHORT, SURVIVAL, UNITS, R
 from bitlens.workflows.sae_study.results import AXES
 
@@ -35,7 +35,7 @@ def page_of(content: Mapping[str, Any]) -> str:
 
 def sentences(content: Mapping[str, Any]) -> list[str]:
     """What stands first on the page, for a terminal: a line a twin."""
-    found, lines = Found(content), []
+    found, lines = StudyResults(content), []
     for twin in sorted({c["twin"] for c in content["configurations"]}):
         place = found.main(twin)
         lines.append(f"{twin} ({found.where(place)}): {_told(found, twin, place)}")
@@ -45,7 +45,7 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
 def page(content: Mapping[str, Any]) -> Page:
     """Everything, as parts."""
     about, twins = content["about"], sorted({c["twin"] for c in content["configurations"]})
-    found = Found(content)
+    found = StudyResults(content)
     sections = [Section("short", "In short", tuple(_short(found, twins)))]
     for n, twin in enumerate(twins):
         parts: list[Part] = [_widths_table(found, twin, found.main(twin))]
@@ -64,7 +64,7 @@ def page(content: Mapping[str, Any]) -> Page:
     return Page(title, subtitle, tuple(sections))
 
 
-def _short(found: Found, twins: Sequence[str]) -> list[Part]:
+def _short(found: StudyResults, twins: Sequence[str]) -> list[Part]:
     """The published ratio, beside what random directions give."""
     parts: list[Part] = []
     for twin in twins:
@@ -77,7 +77,7 @@ def _short(found: Found, twins: Sequence[str]) -> list[Part]:
     return parts
 
 
-def _activations(found: Found, twin: str) -> str:
+def _activations(found: StudyResults, twin: str) -> str:
     known = found.cka.get(twin)
     if known is None or known["value"] is None:
         return "debiased CKA of the activations is not known"
@@ -85,7 +85,7 @@ def _activations(found: Found, twin: str) -> str:
     return f"debiased CKA of the activations {amount(known)}{chance}"
 
 
-def _told(found: Found, twin: str, place: Place) -> str:
+def _told(found: StudyResults, twin: str, place: Place) -> str:
     narrow, *others = found.widths(twin, place)
     if not others:
         return "One width alone: there is nothing to compare it with."
@@ -110,7 +110,7 @@ def _told(found: Found, twin: str, place: Place) -> str:
     return f"{told}."
 
 
-def _ratios(found: Found, twin: str, place: Place, widths: Sequence[str]) -> Table:
+def _ratios(found: StudyResults, twin: str, place: Place, widths: Sequence[str]) -> Table:
     columns = ("value", "chance", "ceiling", "normalised")
     rows = []
     for measure in (SURVIVAL, R, "fvu_reference", "fvu_twin", *ALIGNED):
@@ -134,7 +134,7 @@ def _ratios(found: Found, twin: str, place: Place, widths: Sequence[str]) -> Tab
     )
 
 
-def _widths_table(found: Found, twin: str, place: Place) -> Table:
+def _widths_table(found: StudyResults, twin: str, place: Place) -> Table:
     """A row a number, a column a width."""
     widths = found.widths(twin, place)
     wanted = [(measure, "value") for measure in ("fvu_reference", "fvu_twin", SURVIVAL, R)]
@@ -164,7 +164,7 @@ COLUMNS = {
 }
 
 
-def _flows(found: Found, twin: str) -> Table:
+def _flows(found: StudyResults, twin: str) -> Table:
     place = found.main(twin)
     rows = []
     for width, flows in found.flows(twin, place):
@@ -194,7 +194,7 @@ def _ledger(content: Mapping[str, Any]) -> Ledger:
     )
 
 
-def _method(found: Found) -> tuple[Part, ...]:
+def _method(found: StudyResults) -> tuple[Part, ...]:
     return (
         Prose(
             "Alignment is of decoder directions of latents that fired on the held-out documents; "

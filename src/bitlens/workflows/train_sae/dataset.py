@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from bitlens.compression import parse
-from bitlens.compression.requests import Side
-from bitlens.compression.twin_builder import BATCH_TOKENS, Making
+from bitlens.compression import parse_spec
+from bitlens.compression.requests import TwinRequest
+from bitlens.compression.twin_builder import BATCH_TOKENS, TwinBuilder
 from bitlens.config.study import Study, parse_bytes
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import Plan, TokenBatch, make_plan
-from bitlens.engine.reader import Reading, Streamed, in_parts, positions_of
+from bitlens.engine.reader import ActivationReader, Streamed, in_parts, positions_of
 from bitlens.engine.sweep import REFERENCE
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import BitlensError
@@ -34,7 +34,7 @@ FREE_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Terms:
+class DatasetSpec:
     """What is known of a training before any activation is read."""
 
     made_by: Mapping[str, Mapping[str, Any]]
@@ -59,7 +59,7 @@ class Terms:
 
 
 @dataclass(frozen=True, eq=False)
-class Material(Terms):
+class ActivationDataset(DatasetSpec):
     """What is learnt from and measured on."""
 
     source: Source
@@ -81,16 +81,16 @@ class Ground:
     held: Corpus
     """The documents of it that are measured on, which no twin may be calibrated on."""
     memory: int
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
     @cached_property
-    def reading(self) -> Reading:
+    def reading(self) -> ActivationReader:
         twins: dict[str, SweptModel] = {}
         if REFERENCE in self.streams:
             twins[REFERENCE] = Reference(self.layout)
         twins |= self._making.twins(self._sides)
         ordered = {name: twins[name] for name in self.streams}
-        return Reading(self.layout, ordered, self.place, self.memory // 4)
+        return ActivationReader(self.layout, ordered, self.place, self.memory // 4)
 
     @property
     def trained_on(self) -> TrainedOn:
@@ -137,7 +137,7 @@ class Ground:
         origins = {side.text: self._making.origin(side.compression) for side in self._sides}
         return {name: {**self.shared, "of": name, **origins.get(name, {})} for name in streams}
 
-    def terms(self, learnt: Corpus) -> Terms:
+    def terms(self, learnt: Corpus) -> DatasetSpec:
         """On which SAEs learn from these documents. BitlensError for a twin that cannot be made."""
         batches = self.plan(learnt).batches
         once = self.reading.bytes_of(batches) > self.memory // 2
@@ -145,9 +145,11 @@ class Ground:
         documents = {"name": learnt.name, "sha256": learnt.token_hash}
         more = {"learnt from": documents, "chunks": [positions_of(part) for part in parts]}
         made_by = {name: {**of, **more} for name, of in self.made_by.items()}
-        return Terms(made_by, parts, self.place, self.layout.width, self.trained_on, once)
+        return DatasetSpec(made_by, parts, self.place, self.layout.width, self.trained_on, once)
 
-    def material(self, terms: Terms, held_out: Mapping[str, Tensor] | None = None) -> Material:
+    def material(
+        self, terms: DatasetSpec, held_out: Mapping[str, Tensor] | None = None
+    ) -> ActivationDataset:
         """What is learnt on these terms; `held_out`: the activations that are measured on, if they
         have been read already."""
         held_out = self.rows(self.held) if held_out is None else held_out
@@ -157,16 +159,16 @@ class Ground:
             else InMemory(self.reading.rows(terms.parts[0]))
         )
         known = {field.name: getattr(terms, field.name) for field in fields(terms)}
-        return Material(**known, source=source, held_out=held_out)
+        return ActivationDataset(**known, source=source, held_out=held_out)
 
     @cached_property
-    def _sides(self) -> list[Side]:
-        return [Side(n, parse(n), False, None) for n in self.streams if n != REFERENCE]
+    def _sides(self) -> list[TwinRequest]:
+        return [TwinRequest(n, parse_spec(n), False, None) for n in self.streams if n != REFERENCE]
 
     @cached_property
-    def _making(self) -> Making:
+    def _making(self) -> TwinBuilder:
         (model,) = self.study.models
-        return Making(
+        return TwinBuilder(
             self.loaded,
             model.trust_remote_code,
             self.layout,
@@ -174,25 +176,25 @@ class Ground:
             self.held,
             self.study.seeds[0],
             self.memory,
-            self.say,
+            self.log,
             keep_going=False,
         )
 
 
-def ground(study: Study, streams: Sequence[str], name: str, say: Callable[[str], None]) -> Ground:
+def ground(study: Study, streams: Sequence[str], name: str, log: Callable[[str], None]) -> Ground:
     """The model of a study of one, its texts, and the place of this name in it. BitlensError for
     a place where no SAE is trained."""
     (model,) = study.models
-    say_unread(study, say)
+    say_unread(study, log)
     memory = parse_bytes(study.memory) if study.memory else int(FREE_SHARE * free_memory(model))
     loaded = load(model, memory)
     for note in loaded.notes:
-        say(note)
+        log(note)
     layout = Layout(loaded.model, loaded.compute)
     place = _place(name, layout)
     corpus = evaluation(study, loaded, layout, study.seeds[0])
-    found = Ground(study, streams, loaded, layout, place, corpus, corpus, memory, say)
-    check_text(study, model, layout, corpus, found.plan(corpus), say)
+    found = Ground(study, streams, loaded, layout, place, corpus, corpus, memory, log)
+    check_text(study, model, layout, corpus, found.plan(corpus), log)
     return found
 
 

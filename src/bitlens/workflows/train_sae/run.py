@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from bitlens.compression import format, parse
-from bitlens.config.sae_grid import Grid
+from bitlens.compression import format_spec, parse_spec
+from bitlens.config.sae_grid import SaeGrid
 from bitlens.config.study import Study
 from bitlens.data.splits import split
 from bitlens.engine.sweep import REFERENCE
@@ -26,10 +26,10 @@ from bitlens.sae.formats.load import load_sae, save_firing_rates, save_sae
 from bitlens.sae.formats.saelens import CONFIG, SPARSITY, WEIGHTS
 from bitlens.sae.training.checkpoint import FILE as CHECKPOINT
 from bitlens.sae.training.checkpoint import remove_checkpoint
-from bitlens.sae.training.config import Recipe
+from bitlens.sae.training.config import SaeTrainingConfig
 from bitlens.sae.training.dead_latents import REASONS, diagnose
 from bitlens.sae.training.trainer import Job, Trained, train
-from bitlens.workflows.train_sae.dataset import Material, Terms, ground
+from bitlens.workflows.train_sae.dataset import ActivationDataset, DatasetSpec, ground
 
 RECORD = "training.json"
 """Written last: a folder with one is complete."""
@@ -61,7 +61,7 @@ class TrainingRecord(Content):
 
 
 def train_saes(
-    study: Study, on: Sequence[str], grid: Grid, out: Path, say: Callable[[str], None]
+    study: Study, on: Sequence[str], grid: SaeGrid, out: Path, log: Callable[[str], None]
 ) -> Table:
     """Train every SAE of a grid on the model of a study and on the twins that `on` names, write a
     folder each, and show how well they do on documents that were held out.
@@ -73,29 +73,29 @@ def train_saes(
     single = len(names) * len(grid.recipes(1 << 20, [1])) == 1
     _refuse_foreign(out, single)
     with alone(out):
-        return _train(study, names, grid, out, single, say)
+        return _train(study, names, grid, out, single, log)
 
 
 def _train(
     study: Study,
     names: Sequence[str],
-    grid: Grid,
+    grid: SaeGrid,
     out: Path,
     single: bool,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Table:
-    here = ground(study, names, grid.site, say)
+    here = ground(study, names, grid.site, log)
     grid.recipes(here.layout.width, [1])
     learnt, held = split(here.corpus, grid.held_out)
     here = replace(here, held=held)
     terms = here.terms(learnt)
-    say(
+    log(
         f"{grid.architecture} SAEs at {here.place} of {here.loaded.name}: {terms.positions:,} "
         f"positions of {count(learnt.n_documents, 'document')} to learn from, "
         f"{count(held.n_documents, 'document')} held out."
     )
     if terms.once and grid.epochs > 1:
-        say(
+        log(
             f"The activations of {terms.positions:,} positions do not fit into memory: they are "
             f"streamed and learnt from once, not {grid.epochs} times (fewer --tokens, or more "
             "--memory, would change that)."
@@ -105,8 +105,8 @@ def _train(
     done = {job.label: finished(job) for job in jobs}
     wanted = [job for job in jobs if done[job.label] is None]
     if wanted and (steps := wanted[0].recipe.steps) < FEW_STEPS:
-        asked = f"{count(steps, 'step')} of {Recipe.batch:,} positions"
-        say(f"{asked} are few: more --tokens or --epochs make better SAEs.")
+        asked = f"{count(steps, 'step')} of {SaeTrainingConfig.batch:,} positions"
+        log(f"{asked} are few: more --tokens or --epochs make better SAEs.")
     material = here.material(terms)
     made = train(material.source, material.held_out, wanted, grid.patience) if wanted else []
     records = {trained.job.label: keep(trained, material) for trained in made}
@@ -116,7 +116,9 @@ def _train(
 
 def _streams(on: Sequence[str]) -> list[str]:
     """The reference, or twins by their text; the study has refused twins that are named twice."""
-    names = [name if name == REFERENCE else format(parse(name)) for name in on or [REFERENCE]]
+    names = [
+        name if name == REFERENCE else format_spec(parse_spec(name)) for name in on or [REFERENCE]
+    ]
     if names.count(REFERENCE) > 1:
         raise BitlensError(f"--on names {REFERENCE} twice.", "each once.", "leave one out.")
     return names
@@ -137,7 +139,9 @@ def _refuse_foreign(out: Path, single: bool) -> None:
             )
 
 
-def _jobs(grid: Grid, names: Sequence[str], terms: Terms, out: Path, single: bool) -> list[Job]:
+def _jobs(
+    grid: SaeGrid, names: Sequence[str], terms: DatasetSpec, out: Path, single: bool
+) -> list[Job]:
     jobs = []
     for name in names:
         for varied, recipe in grid.recipes(terms.width, terms.sizes):
@@ -149,7 +153,11 @@ def _jobs(grid: Grid, names: Sequence[str], terms: Terms, out: Path, single: boo
 
 
 def job_of(
-    terms: Terms, stream: str, recipe: Recipe, folder: Path, settings: Mapping[str, Any]
+    terms: DatasetSpec,
+    stream: str,
+    recipe: SaeTrainingConfig,
+    folder: Path,
+    settings: Mapping[str, Any],
 ) -> Job:
     """One SAE on the activations of one stream; `settings`: what else decides about it."""
     made_by = {**terms.made_by[stream], "recipe": asdict(recipe), **settings}
@@ -207,7 +215,7 @@ def refuse_others(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, A
         )
 
 
-def keep(trained: Trained, material: Material) -> dict[str, Any]:
+def keep(trained: Trained, material: ActivationDataset) -> dict[str, Any]:
     """Measure it on the held-out documents and write its folder; its record."""
     job, sae = trained.job, trained.sae
     assert job.folder is not None
@@ -231,7 +239,7 @@ def keep(trained: Trained, material: Material) -> dict[str, Any]:
 
 
 def _table(
-    found: Sequence[tuple[Job, Mapping[str, Any]]], material: Material, patience: int
+    found: Sequence[tuple[Job, Mapping[str, Any]]], material: ActivationDataset, patience: int
 ) -> Table:
     rows, reasons = [], set()
     for job, record in found:

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from bitlens.engine.activations import Pair
+from bitlens.engine.activations import ActivationPair
 from tests.support.coded import codes, pair
 
 
 @pytest.fixture(scope="module")
-def random_pair() -> Pair:
+def random_pair() -> ActivationPair:
     """200 positions in 8 documents, 30 latents of every rate, two of them dead, one never in the
     twin, one in the twin only; several gains and offsets."""
     draw = torch.Generator().manual_seed(3)

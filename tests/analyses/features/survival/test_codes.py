@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bitlens.results.records import Outcome
+from bitlens.results.records import MetricResult
 from tests.support import tiny
 from tests.support.coded import findings, identity, numbers, pair
 
@@ -16,7 +16,9 @@ def test_agreement_on_firing_stands_beside_its_chance() -> None:
     reference = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     twin = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     found = findings(identity(2), pair(reference, twin))
-    (agreement,) = (o for o in found if isinstance(o, Outcome) and o.metric == "firing_agreement")
+    (agreement,) = (
+        o for o in found if isinstance(o, MetricResult) and o.metric == "firing_agreement"
+    )
     assert agreement.values is not None
     assert (agreement.values[0], agreement.chance) == (7 / 8, 3 / 4)
 

@@ -7,17 +7,17 @@ from scipy.stats import t as student
 from sklearn.metrics import f1_score
 
 from bitlens.analyses.features.analysis import TOP, Features
-from bitlens.engine.activations import Pair
-from bitlens.results.records import Outcome
-from tests.support.coded import findings, identity, kappa, numbers, pair, readings, table
+from bitlens.engine.activations import ActivationPair
+from bitlens.results.records import MetricResult
+from tests.support.coded import activations, findings, identity, kappa, numbers, pair, table
 
 
-def test_agrees_with_numpy_and_sklearn(random_pair: Pair) -> None:
+def test_agrees_with_numpy_and_sklearn(random_pair: ActivationPair) -> None:
     """Every feature and every share again from dense codes, in float64, for the whole and without
     each document."""
     found = findings(identity(30), random_pair)
     values, rows = numbers(found), table(found)
-    x, y = (r.values.double().clamp(min=0).numpy() for r in readings(random_pair))
+    x, y = (r.values.double().clamp(min=0).numpy() for r in activations(random_pair))
     shard = random_pair.positions.shard.numpy()
     features = np.flatnonzero((x > 0).sum(axis=0) >= 10)
     only = np.setdiff1d(np.flatnonzero((y > 0).sum(axis=0) >= 10), features)
@@ -111,7 +111,9 @@ def test_an_sae_that_hardly_fires_is_said() -> None:
     values = numbers(found)
     for name in ("survived", "r", "firing_kappa", "top10_agreement", "lost_firings"):
         assert values[name] is None, name
-    assert {o.metric for o in found if isinstance(o, Outcome)} == {m.name for m in Features.metrics}
+    assert {o.metric for o in found if isinstance(o, MetricResult)} == {
+        m.name for m in Features.metrics
+    }
     x[:, 1] = torch.rand(50) + 1
     values = numbers(findings(identity(3), pair(x, x)))
     assert values["survived"] is None and values["active"][0] == 1

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bitlens.analyses.features.analysis import Features
-from bitlens.engine.accumulators import Totals
-from bitlens.results.records import Outcome
+from bitlens.engine.accumulators import ReplicateState
+from bitlens.results.records import MetricResult
 from bitlens.results.stats.replicates import bootstrap
 from tests.support.by_hand import NOTHING
 from tests.support.coded import identity, pair
@@ -18,28 +18,31 @@ MODULE = "bitlens.analyses.features.survival.parts.PART_BYTES"
 
 
 @pytest.fixture(scope="module")
-def totals() -> Totals:
+def totals() -> ReplicateState:
     """Of forty documents, drawn two thousand times."""
     draw = torch.Generator().manual_seed(0)
     reference = torch.randn(200, LATENTS, generator=draw)
     twin = reference + 0.3 * torch.randn(200, LATENTS, generator=draw)
     weights = bootstrap(np.ones(40, dtype=bool))
-    return Features((identity(LATENTS),)).tally(pair(reference, twin)).totals(weights)
+    return Features((identity(LATENTS),)).update(pair(reference, twin)).totals(weights)
 
 
-def outcomes(totals: Totals) -> dict[str, Outcome]:
-    found = Features((identity(LATENTS),)).finish(totals, NOTHING, NOTHING)
-    return {f"{o.metric} {o.item}": o for o in found if isinstance(o, Outcome)}
+def outcomes(totals: ReplicateState) -> dict[str, MetricResult]:
+    found = Features((identity(LATENTS),)).compute(totals, NOTHING, NOTHING)
+    return {f"{o.metric} {o.item}": o for o in found if isinstance(o, MetricResult)}
 
 
 @pytest.fixture(scope="module")
-def whole(totals: Totals) -> dict[str, Outcome]:
+def whole(totals: ReplicateState) -> dict[str, MetricResult]:
     return outcomes(totals)
 
 
 @pytest.mark.parametrize("size", [1, 60_000, 1 << 40])
 def test_how_many_at_a_time_does_not_matter(
-    totals: Totals, whole: dict[str, Outcome], size: int, monkeypatch: pytest.MonkeyPatch
+    totals: ReplicateState,
+    whole: dict[str, MetricResult],
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One replicate at a time, a dozen, or all: the same outcomes with the same replicates."""
     few = totals.under(totals.weights[:40])
@@ -55,7 +58,7 @@ def test_how_many_at_a_time_does_not_matter(
 
 
 def test_memory_does_not_grow_with_draws_times_latents(
-    totals: Totals, monkeypatch: pytest.MonkeyPatch
+    totals: ReplicateState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two thousand draws of six hundred latents are 10 MB a number, and there are twenty."""
     monkeypatch.setattr(MODULE, 1 << 19)

@@ -5,11 +5,11 @@ import torch
 
 from bitlens.analyses.features.analysis import BITS, TOP
 from bitlens.analyses.features.survival import PLACES, shown
-from bitlens.engine.activations import Pair
-from tests.support.coded import LABEL, findings, identity, pair, part, readings, table
+from bitlens.engine.activations import ActivationPair
+from tests.support.coded import LABEL, activations, findings, identity, pair, part, table
 
 
-def test_where_features_fire_most(random_pair: Pair) -> None:
+def test_where_features_fire_most(random_pair: ActivationPair) -> None:
     """The ten largest activations of every shown feature in either model, largest first, with
     document and place; fewer where it fires less often; the same whatever the batches."""
     cut = [slice(0, 70), slice(70, 90), slice(90, 200)]
@@ -17,7 +17,7 @@ def test_where_features_fire_most(random_pair: Pair) -> None:
     at = random_pair.positions
     for given in ([random_pair], parts):
         places = table(findings(identity(30), *given), PLACES)
-        for who, reading in zip(("reference", "twin"), readings(random_pair), strict=True):
+        for who, reading in zip(("reference", "twin"), activations(random_pair), strict=True):
             for latent in set(places["latent"].tolist()):
                 mine = (places["latent"] == latent) & (places["found"] == who)
                 column = reading.values[:, latent]

@@ -7,7 +7,7 @@ import numpy as np
 from bitlens.analyses.features.survival.metrics import DAMAGED, SURVIVED, THRESHOLDS
 from bitlens.analyses.features.survival.parts import at_once
 from bitlens.analyses.features.survival.sums import BOTH, Sums
-from bitlens.results.records import Outcome
+from bitlens.results.records import MetricResult
 from bitlens.results.stats.replicates import bounds
 
 _SURE = ("surely_survived", "surely_lost", "undecided")
@@ -57,7 +57,7 @@ def intervals(sums: Sums, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.tanh(low), np.tanh(high)
 
 
-def shares(label: str, r: np.ndarray) -> list[Outcome]:
+def shares(label: str, r: np.ndarray) -> list[MetricResult]:
     """Shares of features above and between thresholds, of those that fire at all."""
     known = ~np.isnan(r)
     count = known.sum(axis=1)
@@ -67,32 +67,32 @@ def shares(label: str, r: np.ndarray) -> list[Outcome]:
 
     with np.errstate(invalid="ignore"):
         return [
-            Outcome("survived", share(r > SURVIVED), label),
-            Outcome("degraded", share((r >= DAMAGED) & (r <= SURVIVED)), label),
-            Outcome("damaged", share(r < DAMAGED), label),
-            *(Outcome(f"kept_{t}", share(r > t / 100), label) for t in THRESHOLDS),
+            MetricResult("survived", share(r > SURVIVED), label),
+            MetricResult("degraded", share((r >= DAMAGED) & (r <= SURVIVED)), label),
+            MetricResult("damaged", share(r < DAMAGED), label),
+            *(MetricResult(f"kept_{t}", share(r > t / 100), label) for t in THRESHOLDS),
         ]
 
 
-def sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[Outcome]:
+def sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[MetricResult]:
     """The share of features whose own intervals decide; no interval of its own, because leaving
     documents out changes those intervals too."""
     if np.isnan(low).all():
         reason = "no intervals of features: too few documents"
-        return [Outcome(m, None, label, reason=reason) for m in _SURE]
+        return [MetricResult(m, None, label, reason=reason) for m in _SURE]
     survived, lost = low > SURVIVED, high <= SURVIVED
     parts = (survived, lost, ~(survived | lost))
     return [
-        Outcome(name, np.array([part.mean()]), label)
+        MetricResult(name, np.array([part.mean()]), label)
         for name, part in zip(_SURE, parts, strict=True)
     ]
 
 
-def medians(label: str, of: Agreement) -> list[Outcome]:
+def medians(label: str, of: Agreement) -> list[MetricResult]:
     """How does the feature in the middle fare?"""
     return [
-        Outcome("r", np.nanmedian(of.r, axis=1), label),
-        Outcome("gain", np.nanmedian(of.gain, axis=1), label),
-        Outcome("concordance", np.nanmedian(of.concordance, axis=1), label),
-        Outcome("feature_correlation", np.nanmean(of.r, axis=1), label),
+        MetricResult("r", np.nanmedian(of.r, axis=1), label),
+        MetricResult("gain", np.nanmedian(of.gain, axis=1), label),
+        MetricResult("concordance", np.nanmedian(of.concordance, axis=1), label),
+        MetricResult("feature_correlation", np.nanmean(of.r, axis=1), label),
     ]

@@ -15,17 +15,17 @@ from bitlens.analyses.features.survival.metrics import METRICS
 from bitlens.analyses.features.survival.parts import replicated
 from bitlens.analyses.features.survival.sums import Sums, features_of
 from bitlens.analyses.features.survival.tables import places, table
-from bitlens.engine.analysis import Findings
-from bitlens.results.records import Outcome
+from bitlens.engine.analysis import Results
+from bitlens.results.records import MetricResult
 
 
-def survival(sums: Sums, site: str) -> Findings:
+def survival(sums: Sums, site: str) -> Results:
     """Every metric of one SAE, and the table of its features."""
     label = sums.label
     only = np.setdiff1d(sums.active("twin"), sums.active("reference"))
     features = features_of(sums)
     alive = np.flatnonzero(sums.rates["reference"] + sums.rates["twin"])
-    found: Findings = [
+    found: Results = [
         *replicated(
             sums,
             lambda some: [*levels(some, len(features)), *codes(some), kappa(some, alive)],
@@ -34,11 +34,11 @@ def survival(sums: Sums, site: str) -> Findings:
     ]
     if len(features) < 2:
         reason = f"{len(features)} features: too few to speak of shares"
-        known = {o.metric for o in found if isinstance(o, Outcome)}
+        known = {o.metric for o in found if isinstance(o, MetricResult)}
         missing = [m.name for m in METRICS if m.name not in known]
-        return [*found, *(Outcome(m, None, label, reason=reason) for m in missing)]
+        return [*found, *(MetricResult(m, None, label, reason=reason) for m in missing)]
 
-    def alike(some: Sums) -> list[Outcome]:
+    def alike(some: Sums) -> list[MetricResult]:
         of = agreement(some, features)
         return [*shares(label, of.r), *medians(label, of), *firings(some, features, only)]
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from bitlens.analyses.features.survival.sums import Sums
-from bitlens.results.records import Outcome
+from bitlens.results.records import MetricResult
 
 PART_BYTES = 8 << 20
 """Of one number a latent and replicate, at a time; there are some twenty of them."""
 
 
-def replicated(sums: Sums, find: Callable[[Sums], Sequence[Outcome]]) -> list[Outcome]:
+def replicated(sums: Sums, find: Callable[[Sums], Sequence[MetricResult]]) -> list[MetricResult]:
     """Outcomes under every replicate, found in a few replicates at a time.
 
     `find` gives the same outcomes, in the same order, for any of them.
@@ -33,7 +33,7 @@ def at_once(numbers: int) -> int:
     return max(1, PART_BYTES // (8 * max(1, numbers)))
 
 
-def _joined(parts: Sequence[Outcome]) -> Outcome:
+def _joined(parts: Sequence[MetricResult]) -> MetricResult:
     first = parts[0]
     values = []
     for part in parts:

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bitlens.engine.accumulators import Totals
+from bitlens.engine.accumulators import ReplicateState
 from bitlens.results.stats.firings import active
 
 BOTH = ("reference", "twin")
@@ -15,7 +15,7 @@ BOTH = ("reference", "twin")
 class Sums:
     """One SAE's complete sums, under every replicate's weights."""
 
-    totals: Totals
+    totals: ReplicateState
     label: str
     latents: int
 

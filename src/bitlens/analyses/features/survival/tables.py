@@ -7,7 +7,7 @@ import numpy as np
 from bitlens.analyses.features.survival.correlations import Agreement
 from bitlens.analyses.features.survival.metrics import DAMAGED, SURVIVED
 from bitlens.analyses.features.survival.sums import BOTH, Sums
-from bitlens.results.records import Shown
+from bitlens.results.records import DetailTable
 
 PLACES = "places"
 """The table of where shown features fire most, from which their contexts are made."""
@@ -23,7 +23,7 @@ def table(
     alike: Agreement,
     low: np.ndarray,
     high: np.ndarray,
-) -> Shown:
+) -> DetailTable:
     """One row a feature of either model."""
     latent = np.concatenate([features, only])
     fired = {who: sums.value(f"fired_{who}")[latent] for who in BOTH}
@@ -57,10 +57,12 @@ def table(
             "peak_twin": sums.top("twin")[0][latent, 0],
             "mean_reference": sums.value("sum_reference")[latent] / n,
         }
-    return Shown("features", columns)
+    return DetailTable("features", columns)
 
 
-def places(sums: Sums, site: str, features: np.ndarray, only: np.ndarray, r: np.ndarray) -> Shown:
+def places(
+    sums: Sums, site: str, features: np.ndarray, only: np.ndarray, r: np.ndarray
+) -> DetailTable:
     """Where the features that the report shows fire most, in either model."""
     latent = shown(features, only, r, sums.rates["twin"])
     columns: dict[str, list[Any]] = {n: [] for n in ("sae", "site", "latent", "found", "position")}
@@ -73,7 +75,7 @@ def places(sums: Sums, site: str, features: np.ndarray, only: np.ndarray, r: np.
             columns["found"] += [who] * len(positions)
     columns["sae"] = [sums.label] * len(columns["latent"])
     columns["site"] = [site] * len(columns["latent"])
-    return Shown(PLACES, columns)
+    return DetailTable(PLACES, columns)
 
 
 def shown(features: np.ndarray, only: np.ndarray, r: np.ndarray, rate: np.ndarray) -> np.ndarray:
