@@ -633,7 +633,7 @@ def test_latents_that_never_fire_change_no_headline_number(tmp_path: Path) -> No
     )
     made = tiny.plan(tiny.corpus([[12], [12, 5], [9], [12], [7, 12]], seed=3), [])
     placed = tiny.placed(sae)
-    with_dead = replace(placed, sae=dead, centre=pad(placed.centre, (0, sae.latents)))
+    with_dead = replace(placed, sae=dead, mean_code=pad(placed.mean_code, (0, sae.latents)))
     found = []
     for one in (placed, with_dead):
         analyses = [Features((one,))]

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.analyses.transfer import Splice, Transfer, reconstruction
+from bitlens.analyses.transfer import Transfer, reconstruction
 from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.plan import SUBSET
 from bitlens.engine.sweep import ForwardRun, Sweep
 from bitlens.results.records import MetricResult, Value
 from bitlens.results.stats.replicates import leave_one_out
+from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
 from tests.support import tiny
 from tests.support.by_hand import NOTHING
@@ -40,8 +41,8 @@ def constant(width: int, mean: Tensor) -> Sae:
     return Sae("constant", SITE, "standard", nothing, torch.zeros(1), nothing.T, mean)
 
 
-def measured(splices: list[Splice], folder: Path, compression: str = "rtn:bits=3") -> Found:
-    analysis = Transfer(tuple(splices))
+def measured(saes: list[PlacedSae], folder: Path, compression: str = "rtn:bits=3") -> Found:
+    analysis = Transfer(tuple(saes))
     plan = tiny.plan(tiny.spoken(tiny.speaker(), [24] * 8 + [9, 5]), [analysis], batch_tokens=100)
     twins = {"twin": compression}
     found = tiny.values(tiny.measurement(tiny.speaker(), twins, plan, folder, [analysis]))
@@ -51,7 +52,7 @@ def measured(splices: list[Splice], folder: Path, compression: str = "rtn:bits=3
 def test_by_hand() -> None:
     """Losses of 1, 2 and 5 nats clean, spliced and ablated: 3/4 recovered, 1 nat added, 4 at
     stake; in the twin 2, 4 and 6: 1/2, 2 and 4. A quarter less is saved, and a nat more lost."""
-    splice = Splice(perfect(4), SITE, torch.zeros(4))
+    placed = tiny.placed(perfect(4), SITE, mean_activation=torch.zeros(4))
     interventions = ("perfect", f"the mean at {SITE}")
     both = ("reference", "twin")
     names = [*both, *(f"{who} {intervention}" for who in both for intervention in interventions)]
@@ -64,7 +65,7 @@ def test_by_hand() -> None:
 
     at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
     read = {who: reading(loss) for who, loss in losses.items()}
-    analysis = Transfer((splice,))
+    analysis = Transfer((placed,))
     branches = {who: analysis.of_fork(one, at) for who, one in read.items() if " " in who}
     pair = ActivationPair(
         "logits", "", read["reference"], read["twin"], at, lambda size: size, branches
@@ -95,7 +96,7 @@ def test_a_perfect_sae_recovers_everything_and_the_mean_nothing(tmp_path: Path) 
     width = tiny.speaker().width
     mean = torch.randn(width, generator=torch.Generator().manual_seed(0))
     saes = (perfect(width), constant(width, mean))
-    found = measured([Splice(sae, SITE, mean) for sae in saes], tmp_path)
+    found = measured([tiny.placed(sae, SITE, mean_activation=mean) for sae in saes], tmp_path)
     for who in ("reference", "twin"):
         assert found[("loss_at_stake", f"perfect, {who}")].value > 0.1  # type: ignore[operator]
         assert found[("loss_recovered", f"perfect, {who}")].value == pytest.approx(1, abs=1e-4)
@@ -122,7 +123,7 @@ def test_however_many_saes_are_spliced_as_many_logits_are_alive(
         monkeypatch.setattr(Sweep, "logits", seen)
         layout = tiny.speaker()
         saes = [tiny.sae(seed=n, label=f"sae {n}") for n in range(count)]
-        analysis = Transfer(tuple(Splice(sae, SITE, torch.zeros(layout.width)) for sae in saes))
+        analysis = Transfer(tuple(tiny.placed(sae, SITE) for sae in saes))
         plan = tiny.plan(tiny.spoken(layout, [24] * 4), [analysis], batch_tokens=100)
         twins = {"3": "rtn:bits=3", "4": "rtn:bits=4"}
         tiny.values(tiny.measurement(layout, twins, plan, tmp_path / str(count), [analysis]))
@@ -139,7 +140,7 @@ def test_it_is_what_hooks_on_the_whole_model_give(who: str, tmp_path: Path) -> N
     layout = tiny.speaker()
     mean = 0.1 * torch.randn(layout.width, generator=torch.Generator().manual_seed(0))
     sae, own = tiny.sae(), tiny.sae(seed=1)
-    found = measured([Splice(sae, SITE, mean, own)], tmp_path)
+    found = measured([tiny.placed(sae, SITE, mean_activation=mean, adapted=own)], tmp_path)
     model = layout.model if who == "reference" else tiny.twin(layout, "rtn:bits=3").model()
     block = model.get_submodule(layout.block_name(1))
     read = sae if who == "reference" else own
@@ -175,12 +176,12 @@ def test_it_is_what_hooks_on_the_whole_model_give(who: str, tmp_path: Path) -> N
 
 def test_what_costs_nothing_can_recover_nothing() -> None:
     """Where ablation does no harm there is a reason and no number."""
-    splice = Splice(perfect(4), SITE, torch.zeros(4))
+    placed = tiny.placed(perfect(4), SITE, mean_activation=torch.zeros(4))
     place, logits = torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3)
     at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
-    analysis = Transfer((splice,))
+    analysis = Transfer((placed,))
     branches = {
-        f"{who} {name}": Activations(logits)
+        f"{who} {name}": analysis.of_fork(Activations(logits), at)
         for who in ("reference", "twin")
         for name in analysis.interventions(who)
     }
@@ -196,9 +197,8 @@ def test_what_costs_nothing_can_recover_nothing() -> None:
 
 def test_two_saes_of_a_site_share_its_mean(tmp_path: Path) -> None:
     """The mean is put in once; every number rests on the documents that forks run on."""
-    width = tiny.speaker().width
     saes = [tiny.sae(), replace(tiny.sae(seed=1), label="other")]
-    analysis = Transfer(tuple(Splice(sae, SITE, torch.zeros(width)) for sae in saes))
+    analysis = Transfer(tuple(tiny.placed(sae, SITE) for sae in saes))
     assert len(analysis.interventions("twin")) == 3
     plan = tiny.plan(tiny.corpus([[9]] * 40), [analysis])
     found = tiny.values(

@@ -17,7 +17,8 @@ from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.sae.fit import Fit
 from bitlens.sae.formats.load import load_sae, save_sae
-from bitlens.sae.placement import Fitted, Placed, elsewhere, fit_saes
+from bitlens.sae.placed_sae import PlacedSae
+from bitlens.sae.placement import elsewhere, fit_saes
 from bitlens.sae.sae import Sae, TrainedOn
 from tests.support import tiny
 
@@ -42,7 +43,7 @@ def fitted(
     corpus: Corpus = DOCUMENTS,
     positions: int = 1024,
     allow_poor: bool = True,
-) -> list[Fitted]:
+) -> list[PlacedSae]:
     plan = tiny.plan(corpus, [])
     return fit_saes(sources, layout, plan, corpus, "tiny", allow_poor, positions)
 
@@ -69,7 +70,7 @@ def test_centred_weights_are_seen_as_in_the_centred_model(
     source = stored(tmp_path, hook=hook, trained_on=loading, normalisation=normalisation)
     model = tiny.build("gpt2", tie_word_embeddings=False)
     (found,) = fitted([source], Layout(model))
-    sae, place = found.placed.sae, found.placed.site
+    sae, place = found.sae, found.site
     assert sae.centred and any("taken away before encoding" in note for note in found.notes)
     batch = tiny.batch([9, 6])
     raw = tiny.read(Layout(model), [place], batch)[place].flatten(0, 1)
@@ -118,9 +119,9 @@ def test_transformer_lens_centres_so(tmp_path: Path) -> None:
     hook = "blocks.1.hook_resid_post"
     (found,) = fitted([stored(tmp_path, hook=hook, trained_on=TrainedOn(loading=CENTRED))], layout)
     raw = tiny.read(layout, ["resid.1"], batch)["resid.1"].flatten(0, 1)
-    plain = replace(found.placed.sae, centred=False)
+    plain = replace(found.sae, centred=False)
     expected = plain.encode(cache[hook].flatten(0, 1))
-    torch.testing.assert_close(found.placed.sae.encode(raw), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.sae.encode(raw), expected, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(plain.encode(raw), expected, atol=1e-3)
 
 
@@ -129,7 +130,7 @@ def test_models_that_read_the_mean_are_left_alone(family: str, tmp_path: Path) -
     """Under RMSNorm TransformerLens centres nothing, and so do we; it is said."""
     source = stored(tmp_path, family, trained_on=TrainedOn(loading=CENTRED))
     (found,) = fitted([source], tiny.layout(family))
-    assert not found.placed.sae.centred
+    assert not found.sae.centred
     assert any("nothing is changed here" in note for note in found.notes)
 
 
@@ -182,7 +183,7 @@ def test_equal_names_take_their_folders_along(tmp_path: Path) -> None:
         stored(tmp_path / "mine"),
     ]
     found = fitted(sources, tiny.layout("gpt2"))
-    labels = [fit.placed.sae.label for fit in found]
+    labels = [fit.sae.label for fit in found]
     assert labels == ["layer_0.trainer_1", "layer_1.trainer_1", "mine"]
     with pytest.raises(BitlensError, match="2 SAEs are called"):
         fitted([sources[2], sources[2]], tiny.layout("gpt2"))
@@ -220,8 +221,7 @@ def test_a_better_place_is_found() -> None:
     nowhere = Fit(10, 0.9, 1.0, 0.5)
 
     def found(sae: Sae, place: str, fit: Fit = nowhere) -> Any:
-        placed = Placed(sae, place, torch.zeros(sae.latents))
-        return elsewhere(Fitted(placed, fit, torch.zeros(sae.width)), layout, plan)
+        return elsewhere(tiny.placed(sae, place, fit=fit), layout, plan)
 
     better = found(good, "resid.2")
     assert better is not None and better[0] != "resid.2"
@@ -280,12 +280,12 @@ def test_centring_that_files_do_not_state_is_found_and_said(tmp_path: Path) -> N
     denied = {"model_from_pretrained_kwargs": {"center_writing_weights": False}}
     other = axes(layout, tmp_path / "denied", True, 1.0, **denied)
     found, right, wrong = fitted([silent, told, other], layout)
-    assert found.placed.sae.centred and found.fit == right.fit
+    assert found.sae.centred and found.fit == right.fit
     assert found.notes[0].startswith("its files do not state center_writing_weights: it is read")
     assert f"leaves {right.fit.fvu:.1%}" in found.said and found.notes[0] in found.check.detail
-    save_sae(found.placed.sae, tmp_path / "saved")
+    save_sae(found.sae, tmp_path / "saved")
     assert load_sae(tmp_path / "saved").trained_on.loading == CENTRED
-    assert not wrong.placed.sae.centred and wrong.fit.fvu > right.fit.fvu
+    assert not wrong.sae.centred and wrong.fit.fvu > right.fit.fvu
     assert f"against what its files say, it would leave {right.fit.fvu:.1%}" in wrong.notes[0]
 
 
@@ -293,7 +293,7 @@ def test_an_sae_of_activations_as_they_are_is_read_as_it_is(tmp_path: Path) -> N
     """Whether its files are silent or not; nothing is said."""
     layout = Layout(tiny.build("gpt2", tie_word_embeddings=False))
     (found,) = fitted([axes(layout, tmp_path / "sae", False, 1.0)], layout)
-    assert not found.placed.sae.centred
+    assert not found.sae.centred
     assert not any("center_writing_weights" in note for note in found.notes)
 
 

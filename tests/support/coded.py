@@ -12,19 +12,20 @@ from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.results.records import DetailTable, MetricResult
 from bitlens.results.stats.replicates import leave_one_out
-from bitlens.sae.placement import Placed
+from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
+from tests.support import tiny
 from tests.support.by_hand import NOTHING
 
 LABEL = "identity"
 Numbers = dict[str, np.ndarray | None]
 
 
-def identity(latents: int) -> Placed:
+def identity(latents: int) -> PlacedSae:
     """An SAE whose latents are the dimensions, where positive; so codes can be written down."""
     eye = torch.eye(latents)
     sae = Sae(LABEL, "resid.0", "standard", eye, torch.zeros(latents), eye, torch.zeros(latents))
-    return Placed(sae, "resid.0", torch.zeros(latents))
+    return tiny.placed(sae, "resid.0", mean_code=torch.zeros(latents))
 
 
 def pair(reference: Tensor, twin: Tensor, shard: Tensor | None = None) -> ActivationPair:
@@ -38,7 +39,7 @@ def pair(reference: Tensor, twin: Tensor, shard: Tensor | None = None) -> Activa
     return ActivationPair("resid.0", "cumulative", *both, at, lambda size: size)
 
 
-def findings(placed: Placed, *parts: ActivationPair) -> list[MetricResult | DetailTable]:
+def findings(placed: PlacedSae, *parts: ActivationPair) -> list[MetricResult | DetailTable]:
     analysis = Features((placed,))
     whole = Accumulator()
     for part in parts:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bitlens.analyses import ANALYSES
 from bitlens.analyses.features.analysis import Features
-from bitlens.analyses.transfer import Splice, Transfer
+from bitlens.analyses.transfer import Transfer
 from bitlens.compression import parse_spec
 from bitlens.compression.calibration import cache as cached
 from bitlens.compression.calibration.cache import WeightCache
@@ -38,7 +38,8 @@ from bitlens.models.families import FAMILIES
 from bitlens.models.layout import Layout, blocks_path
 from bitlens.models.matrices import LinearMap
 from bitlens.results.records import DetailTable, Value
-from bitlens.sae.placement import Placed
+from bitlens.sae.fit import Fit
+from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
 
 torch.set_num_threads(1)
@@ -336,23 +337,24 @@ def sae(
     )
 
 
-def placed(sae: Sae, site: str = "resid.1") -> Placed:
-    """An autoencoder in its place, with some mean code."""
-    draw = torch.Generator().manual_seed(1)
-    return Placed(sae, site, 0.2 * torch.rand(sae.latents, generator=draw))
-
-
-def splice(sae: Sae, site: str = "resid.1") -> Splice:
-    """An autoencoder to be spliced in, beside some mean activation."""
-    draw = torch.Generator().manual_seed(1)
-    return Splice(sae, site, 0.1 * torch.randn(sae.width, generator=draw))
+def placed(sae: Sae, site: str = "resid.1", **fields: Any) -> PlacedSae:
+    """An autoencoder in its place, with some mean code and some mean activation."""
+    first, second = (torch.Generator().manual_seed(1) for _ in range(2))
+    found = PlacedSae(
+        sae=sae,
+        site=site,
+        mean_code=0.2 * torch.rand(sae.latents, generator=first),
+        mean_activation=0.1 * torch.randn(sae.width, generator=second),
+        fit=Fit(positions=100, fvu=0.1, l0=4.0, alive=1.0),
+    )
+    return replace(found, **fields)
 
 
 def analysis(name: str) -> Analysis:
     """A registered analysis with its default settings, and an autoencoder where it needs one."""
     with_saes = {
         "features": Features((placed(sae()),)),
-        "transfer": Transfer((splice(sae()),)),
+        "transfer": Transfer((placed(sae()),)),
     }
     return with_saes.get(name) or ANALYSES[name]()
 

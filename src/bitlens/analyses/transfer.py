@@ -20,6 +20,7 @@ from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.analysis import Analysis, Results, Sample
 from bitlens.models.block_runner import Intervention
 from bitlens.results.records import Metric, MetricResult
+from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
 
 if TYPE_CHECKING:
@@ -71,18 +72,6 @@ METRICS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Splice:
-    """An SAE to be put in the place of what it reads."""
-
-    sae: Sae
-    site: str
-    mean: Tensor
-    """`[width]`: the reference's mean activation there."""
-    adapted: Sae | None = None
-    """The one for the twin, where it is another."""
-
-
 @ANALYSES.register("transfer")
 @dataclass(frozen=True)
 class Transfer(Analysis):
@@ -93,7 +82,7 @@ class Transfer(Analysis):
     the mean. On the documents that forks run on.
     """
 
-    splices: tuple[Splice, ...] = ()
+    saes: tuple[PlacedSae, ...] = ()
 
     name: ClassVar[str] = "transfer"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
@@ -101,16 +90,17 @@ class Transfer(Analysis):
     @property
     def settings(self) -> dict[str, Any]:
         return {
-            s.sae.label: [s.site, s.sae.fingerprint, s.adapted.fingerprint if s.adapted else ""]
-            for s in self.splices
+            p.sae.label: [p.site, p.sae.fingerprint, p.adapted.fingerprint if p.adapted else ""]
+            for p in self.saes
         }
 
     def interventions(self, who: str) -> Mapping[str, Intervention]:
         found = {}
-        for splice in self.splices:
-            sae = splice.adapted if who == "twin" and splice.adapted else splice.sae
-            found[_mean_at(splice.site)] = Intervention(splice.site, _constant(splice.mean))
-            found[splice.sae.label] = Intervention(splice.site, partial(reconstruction, sae))
+        for placed in self.saes:
+            sae = placed.adapted if who == "twin" and placed.adapted else placed.sae
+            mean = _constant(placed.mean_activation)
+            found[_mean_at(placed.site)] = Intervention(placed.site, mean)
+            found[placed.sae.label] = Intervention(placed.site, partial(reconstruction, sae))
         return found
 
     def sites(self, layout: "Layout") -> list[str]:
@@ -130,14 +120,14 @@ class Transfer(Analysis):
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         found: Results = []
-        for splice in self.splices:
-            label = splice.sae.label
+        for placed in self.saes:
+            label = placed.sae.label
             recovered, added = {}, {}
             for who in ("reference", "twin"):
                 item = f"{label}, {who}"
                 clean, spliced, mean = (
                     totals.sum(name) / totals.sum("count")
-                    for name in (who, f"{who} {label}", f"{who} {_mean_at(splice.site)}")
+                    for name in (who, f"{who} {label}", f"{who} {_mean_at(placed.site)}")
                 )
                 added[who] = spliced - clean
                 found.append(MetricResult("loss_added", added[who], item))

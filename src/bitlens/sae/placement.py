@@ -6,11 +6,9 @@ describe the activations would mean nothing.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,12 +19,11 @@ from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError, in_one_line
 from bitlens.models.layout import Layout
 from bitlens.models.sites import all_sites, resolve, site
-from bitlens.results.records import Check
 from bitlens.sae.conventions import B_DEC, CENTRING, SCALE, Convention, better, conventions
 from bitlens.sae.fit import WORST_FVU, Fit, FitTally, check_fit
 from bitlens.sae.formats.load import load_sae
 from bitlens.sae.formats.releases import is_release
-from bitlens.sae.neighbours import neighbours
+from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
 
 POSITIONS = 1024
@@ -37,84 +34,6 @@ HIDDEN_BYTES = 1 << 30
 """Of the hidden states that are read at a time."""
 
 
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """An SAE that was found to fit a site."""
-
-    sae: Sae
-    site: str
-    centre: Tensor
-    """`[latents]`: the mean code of the reference, on the positions it was fitted on."""
-    adapted: Sae | None = None
-    """The one that reads the twin, where it is another: the same latents, repaired for it."""
-    _near: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
-
-    def near(self, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of some latents, `neighbours` among their decoder directions: made once for all twins,
-        whose features are those of the same reference."""
-        key = latents.tobytes()
-        if key not in self._near:
-            self._near[key] = neighbours(self.sae.w_dec[latents])
-        return self._near[key]
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """An SAE in its place, and how well it describes the reference there."""
-
-    placed: Placed
-    fit: Fit
-    mean: Tensor
-    """`[width]`: the reference's mean activation there."""
-    notes: tuple[str, ...] = ()
-    """How it is read otherwise than it was trained, or changed for it; without capital or dot."""
-
-    @property
-    def good(self) -> bool:
-        return self.fit.fvu is not None and self.fit.fvu <= WORST_FVU
-
-    @property
-    def mapping(self) -> str:
-        """Its own name of its place and ours."""
-        sae, place = self.placed.sae, self.placed.site
-        return place if sae.hook == place else f"{sae.hook} = {place}"
-
-    @property
-    def said(self) -> str:
-        sae = self.placed.sae
-        sentence = f"SAE {sae.label}: {sae.latents:,} latents at {self.mapping}; {self._found}"
-        return "; ".join((sentence, *self.notes)) + "."
-
-    @property
-    def check(self) -> Check:
-        name = f"the SAE {self.placed.sae.label} fits {self.placed.site}"
-        told = "; ".join((f"{self._found}, on the reference", *self.notes))
-        return Check(name, self.good, told, bears_on=self.placed.sae.label)
-
-    @property
-    def _found(self) -> str:
-        left = "an unknown share" if self.fit.fvu is None else f"{self.fit.fvu:.1%}"
-        return (
-            f"over {self.fit.positions:,} positions it leaves {left} of the variance unexplained, "
-            f"with {self.fit.l0:.1f} latents firing"
-        )
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """For the manifest."""
-        sae = self.placed.sae
-        return {
-            "label": sae.label,
-            "site": self.placed.site,
-            "hook": sae.hook,
-            "architecture": sae.architecture,
-            "latents": sae.latents,
-            "fingerprint": sae.fingerprint,
-            "fvu": self.fit.fvu,
-            "l0": self.fit.l0,
-        }
-
-
 def fit_saes(
     sources: Sequence[str],
     layout: Layout,
@@ -123,7 +42,7 @@ def fit_saes(
     name: str,
     allow_poor: bool,
     positions: int = POSITIONS,
-) -> list[Fitted]:
+) -> list[PlacedSae]:
     """Every SAE at its site, with its fit on the beginning of the corpus, of which `plan` is.
     BitlensError for an SAE that belongs nowhere in this model, and, unless `allow_poor`, for one
     that does not fit."""
@@ -142,23 +61,29 @@ def fit_saes(
         fit = sums[sae.label].fit.result()
         if not allow_poor:
             check_fit(fit, sae, f"{place} of {name}")
-        placed = Placed(sae, place, sums[sae.label].centre)
-        mean = sums[sae.label].fit.mean.to(layout.device)
-        notes = (*convention, *_notes(own, corpus, name))
-        found.append(Fitted(placed, fit, mean, notes))
+        found.append(
+            PlacedSae(
+                sae=sae,
+                site=place,
+                mean_code=sums[sae.label].mean_code,
+                mean_activation=sums[sae.label].fit.mean.to(layout.device),
+                fit=fit,
+                notes=(*convention, *_notes(own, corpus, name)),
+            )
+        )
     return found
 
 
-def elsewhere(fitted: Fitted, layout: Layout, plan: Plan) -> tuple[str, Fit] | None:
+def elsewhere(placed: PlacedSae, layout: Layout, plan: Plan) -> tuple[str, Fit] | None:
     """The site that an SAE fits best, if it fits it at least twice as well as its own."""
     sites = ["embed", *all_sites(layout, tuple(kind for kind in SITES if kind != "embed"))]
-    tallies = {name: FitTally(fitted.placed.sae) for name in sites if name != fitted.placed.site}
+    tallies = {name: FitTally(placed.sae) for name in sites if name != placed.site}
     for place, values in _readings(layout, plan, set(tallies), POSITIONS):
         tallies[place].add(values)
     fits = {name: tally.result() for name, tally in tallies.items()}
     known = {name: fit.fvu for name, fit in fits.items() if fit.fvu is not None}
     best = min(known, key=known.__getitem__, default=None)
-    here = math.inf if fitted.fit.fvu is None else fitted.fit.fvu
+    here = math.inf if placed.fit.fvu is None else placed.fit.fvu
     if best is None or known[best] > min(WORST_FVU, here / 2):
         return None
     return best, fits[best]
@@ -300,8 +225,8 @@ class _Sums:
         self._count += len(values)
 
     @property
-    def centre(self) -> Tensor:
-        """`[latents]`: the mean code."""
+    def mean_code(self) -> Tensor:
+        """`[latents]` float64: the mean code over what was added, zeros included."""
         return (self._total / max(self._count, 1)).to(self.sae.b_enc.device)
 
 

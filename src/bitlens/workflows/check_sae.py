@@ -12,7 +12,8 @@ from bitlens.models.load import free_memory, load
 from bitlens.report.page.parts import Column, Table
 from bitlens.results.counts import count
 from bitlens.sae.fit import Fit
-from bitlens.sae.placement import Fitted, elsewhere, fit_saes
+from bitlens.sae.placed_sae import PlacedSae
+from bitlens.sae.placement import elsewhere, fit_saes
 from bitlens.sae.sae import Published
 from bitlens.workflows.session import evaluation
 from bitlens.workflows.text_check import check_text
@@ -50,19 +51,19 @@ def fits(study: Study, log: Callable[[str], None]) -> tuple[Table, bool]:
     plan = _plan(study, layout, corpus)
     check_text(study, source, layout, corpus, plan, log)
     found = fit_saes(source.saes, layout, plan, corpus, loaded.name, True, plan.positions)
-    for fitted in found:
-        for note in fitted.notes:
-            log(f"{fitted.placed.sae.label}: {note}.")
+    for placed in found:
+        for note in placed.notes:
+            log(f"{placed.sae.label}: {note}.")
     doubted = [f for f in found if not f.good or f.fit.fvu is None or f.fit.fvu > DOUBTFUL]
-    places = {f.placed.sae.label: elsewhere(f, layout, plan) for f in doubted}
-    rows = tuple(_row(fitted, places.get(fitted.placed.sae.label)) for fitted in found)
+    places = {f.sae.label: elsewhere(f, layout, plan) for f in doubted}
+    rows = tuple(_row(placed, places.get(placed.sae.label)) for placed in found)
     caption = (
         f"On {plan.positions:,} positions of {count(plan.sets[CORPUS].documents, 'document')}. "
         "FVU: share of the variance left unexplained; L0: latents that fire at a position; alive: "
         "share of the latents that fired at all here."
     )
     columns = tuple(Column(title, numeric) for title, numeric in COLUMNS.items())
-    return Table(columns, rows, caption), all(fitted.good for fitted in found)
+    return Table(columns, rows, caption), all(placed.good for placed in found)
 
 
 def _plan(study: Study, layout: Layout, corpus: Corpus) -> Plan:
@@ -77,25 +78,25 @@ def _plan(study: Study, layout: Layout, corpus: Corpus) -> Plan:
     )
 
 
-def _row(fitted: Fitted, better: tuple[str, Fit] | None) -> tuple[str, ...]:
-    sae, fit = fitted.placed.sae, fitted.fit
+def _row(placed: PlacedSae, better: tuple[str, Fit] | None) -> tuple[str, ...]:
+    sae, fit = placed.sae, placed.fit
     return (
         sae.label,
-        fitted.mapping,
+        placed.mapping,
         f"{sae.latents:,}",
         _share(fit.fvu) or "unknown",
         f"{fit.l0:.1f}",
         _share(fit.alive),
         _published(sae.published),
-        _verdict(fitted, better),
+        _verdict(placed, better),
     )
 
 
-def _verdict(fitted: Fitted, better: tuple[str, Fit] | None) -> str:
+def _verdict(placed: PlacedSae, better: tuple[str, Fit] | None) -> str:
     if better is None:
-        return "fits" if fitted.good else "fits badly"
+        return "fits" if placed.good else "fits badly"
     place, fit = better
-    where = "fits better elsewhere" if fitted.good else "belongs elsewhere"
+    where = "fits better elsewhere" if placed.good else "belongs elsewhere"
     return f"{where}: at {place} its FVU is {_share(fit.fvu)}"
 
 

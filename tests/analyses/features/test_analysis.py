@@ -10,7 +10,7 @@ from bitlens.engine.activations import Activations
 from bitlens.engine.analysis import Sample
 from bitlens.results.records import DetailTable, MetricResult
 from bitlens.results.stats.replicates import leave_one_out
-from bitlens.sae.placement import Placed
+from bitlens.sae.placed_sae import PlacedSae
 from tests.support import tiny
 from tests.support.coded import pair
 
@@ -25,7 +25,7 @@ def test_two_saes_of_one_site_do_not_meddle() -> None:
     elsewhere = tiny.placed(tiny.sae(16, 9, label="elsewhere"), "resid.1")
     weights = leave_one_out(np.ones(16, dtype=bool))
 
-    def finish(*placed: Placed) -> list[MetricResult | DetailTable]:
+    def finish(*placed: PlacedSae) -> list[MetricResult | DetailTable]:
         analysis = Features(placed)
         fresh = replace(given, reference=Activations(x), twin=Activations(y))
         nothing = Sample(np.empty((0, 0)), np.empty(0))

@@ -15,14 +15,14 @@ from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.activations import Activations
 from bitlens.results.records import DetailTable
 from bitlens.results.stats.replicates import bootstrap, leave_one_out
-from bitlens.sae.placement import Placed
+from bitlens.sae.placed_sae import PlacedSae
 from tests.support import tiny
 from tests.support.by_hand import NOTHING
 from tests.support.coded import codes, identity, pair
 
 
 def table(
-    placed: Placed,
+    placed: PlacedSae,
     x: Tensor,
     y: Tensor,
     shard: Tensor,

@@ -17,7 +17,7 @@ from bitlens.engine.accumulators import Accumulator, ReplicateState, Top
 from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.analysis import Analysis, Results, Sample
 from bitlens.results.records import Metric
-from bitlens.sae.placement import Placed
+from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
 from bitlens.sae.sparse_codes import Codes
 
@@ -43,7 +43,7 @@ class Features(Analysis):
     there to show that.
     """
 
-    saes: tuple[Placed, ...] = ()
+    saes: tuple[PlacedSae, ...] = ()
 
     name: ClassVar[str] = "features"
     sample: ClassVar[int] = 512
@@ -76,7 +76,7 @@ class Features(Analysis):
                 found += halves(sums, placed.sae, placed.site, placed.near)
         return found
 
-    def _at(self, site: str) -> Iterator[Placed]:
+    def _at(self, site: str) -> Iterator[PlacedSae]:
         return (placed for placed in self.saes if placed.site == site)
 
 
@@ -85,7 +85,7 @@ def codes(sae: Sae, reading: Activations) -> Codes:
     return reading.once((sae.label, "codes"), lambda: sae.codes(reading.values))
 
 
-def _tally(placed: Placed, pair: ActivationPair) -> Accumulator:
+def _tally(placed: PlacedSae, pair: ActivationPair) -> Accumulator:
     at, label = pair.positions, placed.sae.label
     mine, theirs = placed.sae, replace(placed.adapted or placed.sae, label=label)
     both = {"reference": (mine, pair.reference), "twin": (theirs, pair.twin)}
@@ -99,7 +99,7 @@ def _tally(placed: Placed, pair: ActivationPair) -> Accumulator:
     for who, (sae, reading) in both.items():
         own = reading.once((label, "sums"), partial(_own_sums, sae, reading, at))
         sums |= {f"{name}_{who}": value for name, value in own.items()}
-    rows = {who: _rows(*one, placed.centre) for who, one in both.items()}
+    rows = {who: _rows(*one, placed.mean_code) for who, one in both.items()}
     sums |= _by_row(at, placed, rows, joint)
     sums |= seen(mine, pair) if pair.alone else {}
     top = {
@@ -203,7 +203,7 @@ def _rows(sae: Sae, reading: Activations, centre: Tensor) -> _Rows:
 
 
 def _by_row(
-    at: Positions, placed: Placed, rows: dict[str, _Rows], joint: _Joint
+    at: Positions, placed: PlacedSae, rows: dict[str, _Rows], joint: _Joint
 ) -> dict[str, Tensor]:
     """How alike are the two codes of a position? Summed over positions."""
     x, y = rows["reference"], rows["twin"]
@@ -214,7 +214,7 @@ def _by_row(
         x.square - x.total**2 / latents,
         y.square - y.total**2 / latents,
     )
-    centre = placed.centre.double().square().sum()
+    centre = placed.mean_code.double().square().sum()
     balanced = normalised(
         product - x.centred - y.centred + centre,
         x.square - 2 * x.centred + centre,

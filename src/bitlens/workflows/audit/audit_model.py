@@ -12,7 +12,7 @@ from tqdm import tqdm
 from bitlens.analyses import ANALYSES
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.features.survival import PLACES
-from bitlens.analyses.transfer import Splice, Transfer
+from bitlens.analyses.transfer import Transfer
 from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.targets import try_compression
 from bitlens.compression.twin_builder import BATCH_TOKENS, TwinBuilder
@@ -34,7 +34,8 @@ from bitlens.registry import foreign_code
 from bitlens.results.counts import count
 from bitlens.results.records import Cell, Check, DetailTable, Value
 from bitlens.results.store import Store
-from bitlens.sae.placement import Fitted, fit_saes
+from bitlens.sae.placed_sae import PlacedSae
+from bitlens.sae.placement import fit_saes
 from bitlens.workflows.audit.budget import Budget, budget
 from bitlens.workflows.audit.compute_floor import about_floor, announced, floors
 from bitlens.workflows.audit.feature_contexts import contexts
@@ -117,7 +118,7 @@ class Audit:
         )
         self.failed: dict[Key, str] = {}
         """Cells that cannot be computed, and why."""
-        self.fitted: list[Fitted] = []
+        self.fitted: list[PlacedSae] = []
         self.analyses = self._analyses(names)
 
     def _asked(self) -> list[str]:
@@ -237,10 +238,8 @@ class Audit:
             self.log(fitted.said)
             self.checks.append(fitted.check)
         with_saes = {
-            "features": Features(tuple(fitted.placed for fitted in self.fitted)),
-            "transfer": Transfer(
-                tuple(Splice(f.placed.sae, f.placed.site, f.mean) for f in self.fitted)
-            ),
+            "features": Features(tuple(self.fitted)),
+            "transfer": Transfer(tuple(self.fitted)),
         }
         return [with_saes.get(name) or ANALYSES[name]() for name in names]
 
@@ -383,11 +382,10 @@ class Audit:
         wanted = {text: table for text, table in places.items() if text in asked}
         if not wanted:
             return
-        placed = [fitted.placed for fitted in self.fitted]
         made = contexts(
             self.layout,
             self.twins,
-            placed,
+            self.fitted,
             wanted,
             self.corpus,
             self.texts,
@@ -398,7 +396,7 @@ class Audit:
             shown[(text, "features")]["contexts"] = [table]
 
     def _budget(self, wanted: Sequence[Comparison], plan: Plan, shells: int) -> Budget:
-        saes = [fitted.placed.sae for fitted in self.fitted]
+        saes = [fitted.sae for fitted in self.fitted]
         own = {id(p): p for p in self.layout.model.parameters() if p.device.type == "meta"}
         on_disk = sum(p.numel() * p.element_size() for p in own.values())
         return budget(self.layout, wanted, plan, saes, shells, on_disk)

@@ -21,7 +21,7 @@ from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.results.records import DetailTable
-from bitlens.sae.placement import Placed
+from bitlens.sae.placed_sae import PlacedSae
 
 DOCUMENTS_SHARE, FEWEST = 4, 4
 """Contexts come from one document in four at most, or from so many."""
@@ -52,7 +52,7 @@ Codes = dict[tuple[str, str, int], dict[int, np.ndarray]]
 def contexts(
     layout: Layout,
     twins: Mapping[str, SweptModel],
-    placed: Sequence[Placed],
+    placed: Sequence[PlacedSae],
     wanted: Mapping[str, DetailTable],
     corpus: Corpus,
     texts: CorpusTexts,
@@ -134,7 +134,7 @@ def _shown(places: Sequence[TopPosition]) -> list[TopPosition]:
 def _read(
     layout: Layout,
     twins: Mapping[str, SweptModel],
-    placed: Sequence[Placed],
+    placed: Sequence[PlacedSae],
     latents: Mapping[str, set[int]],
     corpus: Corpus,
     rows: Mapping[int, int],
@@ -179,7 +179,7 @@ def _read(
     return read
 
 
-def _codes_of(placed: Placed, values: Tensor, latents: Sequence[int]) -> dict[int, np.ndarray]:
+def _codes_of(placed: PlacedSae, values: Tensor, latents: Sequence[int]) -> dict[int, np.ndarray]:
     """Latent to its activation at every position."""
     codes = placed.sae.codes(values)
     found = {}

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bitlens.analyses.features.analysis import Features
-from bitlens.analyses.transfer import Splice, Transfer
+from bitlens.analyses.transfer import Transfer
 from bitlens.compression.twin import Twin
 from bitlens.config.study import Study
 from bitlens.data.display import CorpusTexts
@@ -18,7 +18,7 @@ from bitlens.errors import failed
 from bitlens.models.layout import Layout
 from bitlens.results.records import DetailTable, Metric, Value
 from bitlens.results.stats.intervals import interval
-from bitlens.sae.placement import Fitted
+from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.repair.repair import UNREPAIRED, Repaired
 
 RECOVERED = Metric(
@@ -45,7 +45,7 @@ Numbers = dict[str, dict[str, Any]]
 def measured(
     layout: Layout,
     twin: Twin,
-    fitted: Fitted,
+    placed: PlacedSae,
     made: Repaired,
     plan: Plan,
     texts: CorpusTexts,
@@ -53,12 +53,11 @@ def measured(
 ) -> list[Measured]:
     """Every step on the evaluation documents: the reference read by the SAE as it is, the twin by
     the repaired one."""
-    placed = [
-        replace(fitted.placed, sae=replace(fitted.placed.sae, label=step.name), adapted=step.sae)
+    saes = tuple(
+        replace(placed, sae=replace(placed.sae, label=step.name), adapted=step.sae)
         for step in made.steps
-    ]
-    splices = [Splice(p.sae, p.site, fitted.mean, p.adapted) for p in placed]
-    analyses = [Features(tuple(placed)), Transfer(tuple(splices))]
+    )
+    analyses = [Features(saes), Transfer(saes)]
     sites = {analysis.name: analysis.sites(layout) for analysis in analyses}
     wanted = comparisons(analyses, ["twin"], sites)
     with TemporaryDirectory(prefix="bitlens-") as folder:

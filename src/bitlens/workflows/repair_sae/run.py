@@ -140,8 +140,8 @@ def _repaired(
     making.open(side.compression)
     plan = _plan(study, layout, corpus)
     poor = "poor-fit" in study.allow
-    (fitted,) = fit_saes([source], layout, plan, corpus, loaded.name, poor)
-    log(fitted.said)
+    (placed,) = fit_saes([source], layout, plan, corpus, loaded.name, poor)
+    log(placed.said)
     twin = making.twins([side])[side.text]
     origin = making.origin(side.compression)
     audited.check_twin(origin)
@@ -153,8 +153,8 @@ def _repaired(
         "reference": loaded.fingerprint,
         "twin": side.text,
         "origin": origin,
-        "sae": {"label": fitted.placed.sae.label, "fingerprint": fitted.placed.sae.fingerprint},
-        "site": fitted.placed.site,
+        "sae": {"label": placed.sae.label, "fingerprint": placed.sae.fingerprint},
+        "site": placed.site,
         "seed": seed,
         "calibration": _described(learnt),
         "evaluation": _described(corpus),
@@ -162,14 +162,12 @@ def _repaired(
     }
     if done(facts):
         return None
-    on = _activations(
-        layout, twin, learnt, _plan(study, layout, learnt), fitted.placed.site, memory
-    )
+    on = _activations(layout, twin, learnt, _plan(study, layout, learnt), placed.site, memory)
     log(f"Learning from {int((~on.held_out).sum()):,} positions of {learnt.name}.")
     with tqdm(desc="fine-tuning", unit=" steps", disable=None if finetune else True) as bar:
-        made = repair(fitted.placed.sae, on, finetune, seed, lambda step: bar.update())
+        made = repair(placed.sae, on, finetune, seed, lambda step: bar.update())
     texts = CorpusTexts(corpus, loaded.tokenizer)
-    found = measured(layout, twin, fitted, made, plan, texts, memory)
+    found = measured(layout, twin, placed, made, plan, texts, memory)
     lost = fates(found, made)
     return Repair(made, estimates(found, study), lost, median_readable(made, lost), facts)
 

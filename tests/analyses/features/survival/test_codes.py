@@ -50,7 +50,7 @@ def test_centred_codes_lose_what_the_mean_code_gives() -> None:
     draw = torch.Generator().manual_seed(0)
     mean = torch.rand(20, generator=draw) * 10
     x, y = (mean + 0.3 * torch.randn(300, 20, generator=draw) for _ in range(2))
-    placed = replace(identity(20), centre=mean)
+    placed = replace(identity(20), mean_code=mean)
     values = numbers(findings(placed, pair(x, y)))
     assert values["sample_correlation"][0] > 0.95
     assert abs(values["sample_correlation_alive"][0]) < 0.05
