@@ -88,7 +88,9 @@ def ours(folder: Path, size: str) -> Callable[[], object]:
     twin = CalibrationJob(compression, names, WeightCache(Path(tempfile.mkdtemp(dir=folder))), {})
 
     def make() -> None:
-        failed = calibrate(layout, {"twin": twin}, corpus, BATCH_ROWS * LENGTH, 0, 2**33)
+        failed = calibrate(
+            layout, {"twin": twin}, corpus, batch_tokens=BATCH_ROWS * LENGTH, seed=0, memory=2**33
+        )
         for error in failed.values():
             raise error
 

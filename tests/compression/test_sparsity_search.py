@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from bitlens.compression import parse_spec
-from bitlens.compression import sparsity_search as matching
+from bitlens.compression import parse_spec, sparsity_search
 from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.harm import Harm, HarmMeasure
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.sparsity_search import FOUND, TOLERANCE, matched, recall, remember
 from bitlens.compression.twin import Twin
@@ -35,14 +35,15 @@ def prune(text: str) -> Prune:
     return compression
 
 
-def made(layout: Layout, prunings: Sequence[Prune]) -> list[Twin]:
+def made(layout: Layout, prunings: Sequence[Compression]) -> list[Twin]:
     return [tiny.twin(layout, one) for one in prunings]
 
 
 def found(
     layout: Layout, asked: Prune, twin: Twin, corpus: Corpus = DOCUMENTS, memory: int = WHOLE
 ) -> tuple[Prune, Check]:
-    return matched(asked, twin, partial(made, layout), layout, corpus, 96, memory, 0)
+    measure = HarmMeasure(layout, corpus, 0, batch_tokens=96, hidden_bytes=memory)
+    return matched(asked, twin, partial(made, layout), measure)
 
 
 @torch.no_grad()
@@ -87,15 +88,17 @@ def test_candidates_are_calibrated_together() -> None:
     """Wanda at every sparsity of a round is asked for at once: calibration goes side by side."""
     layout, asked = tiny.layout("llama"), list[int]()
 
-    def make(prunings: Sequence[Prune]) -> list[Twin]:
+    def build(prunings: Sequence[Compression]) -> list[Twin]:
         asked.append(len(prunings))
-        assert all(one.by == "wanda" and one.match is None for one in prunings)
+        assert all(isinstance(one, Prune) and one.by == "wanda" for one in prunings)
+        assert not any(one.parts for one in prunings)
         return made(layout, prunings)
 
     twin = tiny.twin(layout, "gptq:bits=2")
     wanted = prune("prune:match=[gptq:bits=2],by=wanda")
-    pruning, check = matched(wanted, twin, make, layout, DOCUMENTS, 96, WHOLE, 0)
-    assert asked[0] == len(matching.FIRST)
+    measure = HarmMeasure(layout, DOCUMENTS, 0, batch_tokens=96, hidden_bytes=WHOLE)
+    pruning, check = matched(wanted, twin, build, measure)
+    assert asked[0] == len(sparsity_search.FIRST)
     assert check.passed
     assert harm(tiny.twin(layout, pruning))["kl"] == pytest.approx(harm(twin)["kl"], rel=0.011)
 
@@ -123,8 +126,8 @@ def test_a_twin_that_does_no_harm_cannot_be_matched(text: str) -> None:
 
 def test_one_that_cannot_be_met_is_said_not_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """After one coarse round the nearest is taken, and the check has failed."""
-    monkeypatch.setattr(matching, "ROUNDS", 1)
-    monkeypatch.setattr(matching, "FIRST", (0.1, 0.9))
+    monkeypatch.setattr(sparsity_search, "ROUNDS", 1)
+    monkeypatch.setattr(sparsity_search, "FIRST", (0.1, 0.9))
     layout = tiny.layout("llama")
     pruning, check = found(
         layout, prune("prune:match=[rtn:bits=3]"), tiny.twin(layout, "rtn:bits=3")
@@ -158,16 +161,20 @@ def test_a_twin_that_cannot_be_run_is_an_error(broken: Compression, reason: str)
 
 def test_harm_on_perplexity_is_what_it_grows_by() -> None:
     """3 nats after 2 are a ratio of e: 1 nat. What is no number is more than any harm."""
-    assert matching.Harm(kl=math.nan, loss=math.nan).on("kl", 2.0) == math.inf
-    assert matching.Harm(kl=0.5, loss=3.0).on("perplexity", 2.0) == 1.0
-    assert matching.Harm(kl=0.5, loss=3.0).on("kl", 2.0) == 0.5
+    assert Harm(kl=math.nan, loss=math.nan).on("kl", 2.0) == math.inf
+    assert Harm(kl=0.5, loss=3.0).on("perplexity", 2.0) == 1.0
+    assert Harm(kl=0.5, loss=3.0).on("kl", 2.0) == 0.5
 
 
 def test_the_next_sparsities_are_where_the_logarithms_meet() -> None:
     """Harms of 0.01 and 0.04 at 0.2 and 0.4: 0.02 lies half way, 0.3, and a tenth of the gap to
     either side; below the first, where there is nothing to divide by, in the middle."""
-    assert matching._closer({0.0: 0.0, 0.2: 0.01, 0.4: 0.04, 1.0: 1e9}, 0.02) == [0.28, 0.3, 0.32]
-    assert matching._closer({0.0: 0.0, 0.2: 0.01, 1.0: 1e9}, 0.005) == [0.08, 0.1, 0.12]
+    assert sparsity_search._closer({0.0: 0.0, 0.2: 0.01, 0.4: 0.04, 1.0: 1e9}, 0.02) == [
+        0.28,
+        0.3,
+        0.32,
+    ]
+    assert sparsity_search._closer({0.0: 0.0, 0.2: 0.01, 1.0: 1e9}, 0.005) == [0.08, 0.1, 0.12]
 
 
 def test_settings_besides_the_sparsity_stay() -> None:

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bitlens.compression import format_spec, parse_spec
-from bitlens.compression import sparsity_search as matching
-from bitlens.compression import twin_builder as making
+from bitlens.compression import format_spec, opened_checkpoints, parse_spec, sparsity_search
 from bitlens.compression.calibration.cache import ENVIRONMENT
+from bitlens.compression.checkpoint_twin import CheckpointTwin
 from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.methods.gptq import Gptq
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.requests import TwinRequest, requested_twins
+from bitlens.compression.sparsity_search import matched
 from bitlens.compression.targets import chosen
 from bitlens.compression.twin import CompressedTwin, Twin
-from bitlens.compression.twin_builder import TwinBuilder
+from bitlens.compression.twin_builder import BuiltTwins, OnFailure, TwinBuilder
 from bitlens.config.study import Study, audit_of
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
@@ -35,14 +35,18 @@ from bitlens.workflows.audit.run import run
 from bitlens.workflows.session import build_twin, calibration_texts
 
 
-@dataclass
-class Made(TwinBuilder):
-    """What makes the twins of a study, and which those are."""
+@dataclass(eq=False, kw_only=True)
+class StudyBuilder(TwinBuilder):
+    """Builds the twins of a study."""
 
-    wanted: list[TwinRequest] = field(default_factory=list)
+    wanted: list[TwinRequest]
+
+    def built(self) -> BuiltTwins:
+        """All of them."""
+        return self.build(self.wanted)
 
 
-Maker = Callable[..., Made]
+Maker = Callable[..., StudyBuilder]
 
 
 @pytest.fixture(autouse=True)
@@ -74,21 +78,21 @@ def study(llama: Path, short_texts: Path, other_texts: Path) -> Callable[..., St
 def maker(study: Callable[..., Study]) -> Maker:
     """What makes the twins of such a study."""
 
-    def make(*compressions: str, keep_going: bool = False, **settings: Any) -> Made:
+    def make(*compressions: str, on_failure: OnFailure = "raise", **settings: Any) -> StudyBuilder:
         wanted = study(*compressions, **settings)
         loaded = load(wanted.models[0], 1 << 34)
         layout = Layout(loaded.model)
         corpus = make_corpus(read_texts(wanted.text), loaded.tokenizer, 64, "auto", 2000, 0)
-        return Made(
-            loaded,
-            False,
-            layout,
-            calibration_texts(wanted, 64),
-            corpus,
-            0,
-            1 << 32,
-            lambda line: None,
-            keep_going,
+        return StudyBuilder(
+            loaded=loaded,
+            trust_remote_code=False,
+            layout=layout,
+            texts=calibration_texts(wanted, 64),
+            evaluation=corpus,
+            seed=0,
+            memory=1 << 32,
+            log=lambda line: None,
+            on_failure=on_failure,
             wanted=requested_twins(wanted.compressions, wanted.controls, layout),
         )
 
@@ -98,12 +102,12 @@ def maker(study: Callable[..., Study]) -> Maker:
 @pytest.fixture
 def quick_match(monkeypatch: pytest.MonkeyPatch) -> None:
     """One round of two sparsities, for tests that do not ask how close it comes."""
-    monkeypatch.setattr(matching, "FIRST", (0.2, 0.4))
-    monkeypatch.setattr(matching, "ROUNDS", 1)
+    monkeypatch.setattr(sparsity_search, "FIRST", (0.2, 0.4))
+    monkeypatch.setattr(sparsity_search, "ROUNDS", 1)
 
 
-def twins(made: Made) -> dict[str, Twin]:
-    return made.twins(made.wanted)
+def twins(made: StudyBuilder) -> Mapping[str, Twin]:
+    return made.built().twins
 
 
 def matrices(twin: CompressedTwin | Reference) -> dict[str, Tensor]:
@@ -279,7 +283,7 @@ def test_nothing_is_opened_or_calibrated_twice(
     """A twin, its noise and what is matched to it share one opening and one calibration."""
     opened: list[str] = []
     compressed: list[str] = []
-    open_checkpoint, compress = making.open_checkpoint, Gptq.compress
+    open_checkpoint, compress = opened_checkpoints.open_checkpoint, Gptq.compress
 
     def opens(settings: Any, *rest: Any) -> Any:
         opened.append(format_spec(settings))
@@ -289,7 +293,7 @@ def test_nothing_is_opened_or_calibrated_twice(
         compressed.extend(map.name for map in maps)
         return compress(self, maps, *rest)
 
-    monkeypatch.setattr(making, "open_checkpoint", opens)
+    monkeypatch.setattr(opened_checkpoints, "open_checkpoint", opens)
     monkeypatch.setattr(Gptq, "compress", compresses)
     twin = tmp_path / "twin"
     made = maker("gptq:bits=3")
@@ -324,15 +328,13 @@ def test_a_sparsity_is_sought_once(
 
     def seeks(prune: Prune, *rest: Any) -> Any:
         searches.append(format_spec(prune))
-        return matching.matched(prune, *rest)
+        return matched(prune, *rest)
 
-    monkeypatch.setattr(making, "matched", seeks)
-    first = maker(WANDA)
-    twin = twins(first)[WANDA]
-    again = maker(WANDA)
-    before, after = matrices(twin), matrices(twins(again)[WANDA])
+    monkeypatch.setattr(sparsity_search, "matched", seeks)
+    first, again = maker(WANDA).built(), maker(WANDA).built()
+    before, after = (matrices(built.twins[WANDA]) for built in (first, again))
     assert searches == [WANDA] and all(torch.equal(before[name], after[name]) for name in before)
-    assert set(first.checks) == set(again.checks) and first._sparsities == again._sparsities
+    assert set(first.checks) == set(again.checks) and first.identity == again.identity
     others: list[tuple[str, dict[str, Any]]] = [
         (WANDA, {"calibration_tokens": 1000}),
         (WANDA, {"dtype": "bfloat16"}),
@@ -351,12 +353,11 @@ def test_a_sparsity_is_sought_once(
 def test_candidates_are_not_kept(maker: Maker, cache: Path, quick_match: None) -> None:
     """Only the twin that was found is, and what was kept before or is wanted for itself."""
     twins(maker("prune:sparsity=0.2,by=wanda"))
-    made = maker(WANDA, "prune:sparsity=0.4,by=wanda")
-    found = twins(made)
-    pruned = format_spec(made._sparsities[WANDA])
+    built = maker(WANDA, "prune:sparsity=0.4,by=wanda").built()
+    pruned = built.identity[WANDA]["matched"]
     expected = {"prune:sparsity=0.2,by=wanda", "prune:sparsity=0.4,by=wanda", pruned}
     assert sparsities(cache) == expected
-    for twin in found.values():
+    for twin in built.twins.values():
         twin.complete_coverage()
 
 
@@ -370,7 +371,7 @@ def test_candidates_of_a_search_that_fails_are_not_kept(
         assert sparsities(cache) == {"prune:sparsity=0.3,by=wanda"}
         raise BitlensError("It will not be.", "one that is.", "another.")
 
-    monkeypatch.setattr(making, "matched", fails)
+    monkeypatch.setattr(sparsity_search, "matched", fails)
     with pytest.raises(BitlensError, match="It will not be"):
         twins(maker(WANDA))
     assert not sparsities(cache) and not list(cache.glob("twins/*/found.json"))
@@ -380,10 +381,10 @@ def test_a_twin_that_fails_by_the_way_fails_by_itself_too(maker: Maker) -> None:
     """Asked for itself, and to be matched: each with the reason, in either order."""
     bad = "rtn:bits=4,group=48"
     for wanted in ((bad, f"prune:match=[{bad}]"), (f"prune:match=[{bad}]", bad)):
-        made = maker(*wanted, "rtn:bits=4", keep_going=True)
-        assert twins(made).keys() == {"rtn:bits=4"}
-        assert made.failed.keys() == set(wanted)
-        assert all("does not divide" in reason for reason in made.failed.values())
+        built = maker(*wanted, "rtn:bits=4", on_failure="record").built()
+        assert built.twins.keys() == {"rtn:bits=4"}
+        assert built.failed.keys() == set(wanted)
+        assert all("does not divide" in reason for reason in built.failed.values())
 
 
 def test_a_cell_knows_what_its_text_does_not_say(
@@ -394,13 +395,14 @@ def test_a_cell_knows_what_its_text_does_not_say(
     twins(made)["rtn:bits=3"].model().save_pretrained(tmp_path / "twin")
     checkpoint = f"checkpoint:{tmp_path / 'twin'}"
     wanted = [checkpoint, "gptq:bits=3", f"prune:match=[{checkpoint}],by=wanda", "rtn:bits=3"]
-    made = maker(*wanted, controls=("noise",))
-    twins(made)
-    known = {s.text: made.origin(s.compression) for s in made.wanted}
-    assert made.calibration is not None
-    documents = {"calibration": made.calibration.token_hash}
+    built = maker(*wanted, controls=("noise",)).built()
+    known = built.identity
+    assert built.calibration is not None
+    documents = {"calibration": built.calibration.token_hash}
     assert known["gptq:bits=3"] == known["noise:like=[gptq:bits=3]"] == documents
-    weights = {"checkpoint": made._opened[checkpoint].checkpoint.fingerprint}
+    opened = built.twins[checkpoint]
+    assert isinstance(opened, CheckpointTwin)
+    weights = {"checkpoint": opened.checkpoint.fingerprint}
     assert known[checkpoint] == known[f"noise:like=[{checkpoint}]"] == weights
     pruned = known[wanted[2]]
     assert pruned.keys() == {"matched", "calibration"}
@@ -412,11 +414,11 @@ def test_a_cell_knows_what_its_text_does_not_say(
 def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
     """Of a model and a compression, with nothing to measure: documents are read, and compared
     with no evaluation; nothing can be matched."""
-    made, side, twin = build_twin(study("gptq:bits=3"), lambda line: None)
-    assert side.text == "gptq:bits=3"
-    assert made.calibration is not None and made.calibration.name == "calibration.jsonl"
-    assert made.evaluation is None
-    assert [check.name for check in made.checks] == ["enough calibration tokens"]
+    builder, built, twin = build_twin(study("gptq:bits=3"), lambda line: None)
+    assert built.twins == {"gptq:bits=3": twin}
+    assert built.calibration is not None and built.calibration.name == "calibration.jsonl"
+    assert builder.evaluation is None
+    assert [check.name for check in built.checks] == ["enough calibration tokens"]
     twin.complete_coverage()
     assert {row.bits for row in twin.coverage() if row.kind == "block"} == {
         3 + 16 / 64,
@@ -459,8 +461,8 @@ def test_what_a_checkpoint_does_otherwise_is_undecided(
     config = json.loads((twin / "config.json").read_text())
     (twin / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
     made = maker(f"checkpoint:{twin}", f"checkpoint:{llama}", allow=("identical",))
-    twins(made)
-    found = {check.name: check for check in made.checks if check.name.startswith("checkpoint:")}
+    built = made.built()
+    found = {check.name: check for check in built.checks if check.name.startswith("checkpoint:")}
     own = found.pop(f"checkpoint:{twin}: settings of its own")
     assert own.passed is None and "rms_norm_eps is 0.5, in the reference 1e-06" in own.detail
     assert all(name.endswith("what runs") for name in found)

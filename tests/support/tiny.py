@@ -262,7 +262,7 @@ def twin(
     kept = WeightCache(cached.twins() / f"tiny-{uuid4().hex}")
     wanted = {"twin": CalibrationJob(base, frozenset(taken), kept, {})}
     documents = corpus([[20, 7], [20], [20]], seed=5)
-    failed = calibrate(layout, wanted, documents, 64, seed, 1 << 30)
+    failed = calibrate(layout, wanted, documents, batch_tokens=64, seed=seed, memory=1 << 30)
     for error in failed.values():
         raise error
     source = Around(compression, kept, seed) if isinstance(compression, Noise) else kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,6 +49,26 @@ class Compression(ABC):
     routers. A pattern matches the whole path or any tail of it that starts at a dot."""
     exclude: tuple[str, ...] = ()
     """Shell patterns of module paths to leave alone; wins over include."""
+
+    @property
+    def base(self) -> Compression:
+        """What decides about the matrices: itself; of noise, the compression it is matched to."""
+        return self
+
+    @property
+    def parts(self) -> tuple[Compression, ...]:
+        """The compressions that stand in its settings."""
+        return ()
+
+    def part_for(self, matrix: str) -> Compression:
+        """The compression that takes the matrix of this name: itself, or one of its parts."""
+        return self
+
+    def nested(self) -> Iterator[Compression]:
+        """Itself, its parts, theirs, and so on."""
+        yield self
+        for part in self.parts:
+            yield from part.nested()
 
     @property
     def compute_dtype(self) -> torch.dtype | None:

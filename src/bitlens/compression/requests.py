@@ -1,4 +1,4 @@
-"""Which twins are wanted of a model: what was asked for, and what it is compared with."""
+"""Twins that are wanted of a model: those asked for, and the controls they are compared with."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,16 @@ from bitlens.compression.compression import Compression
 from bitlens.models.layout import Layout
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TwinRequest:
     """A twin that is wanted."""
 
     text: str
+    """The compression as it was asked for."""
     compression: Compression
-    control: bool
-    like: str | None
+    control: bool = False
+    like: str | None = None
+    """Of noise: the text of the compression that it is matched to."""
     floor: bool = False
     """True: the reference again, computed in another dtype, on the seeded subset of the documents
     only. What is measured of it is the compute floor: no smaller difference means anything."""
@@ -28,7 +30,7 @@ def requested_twins(
 ) -> list[TwinRequest]:
     """The compressions asked for, then those of `controls` (`nothing`, `cast`, `noise`)."""
     asked = [parse_spec(text) for text in compressions]
-    found = [TwinRequest(format_spec(c), c, c.control, _like(c)) for c in asked]
+    found = [_request(c, control=c.control) for c in asked]
     extra: list[Compression] = []
     if "nothing" in controls:
         extra.append(parse_spec("nothing"))
@@ -40,13 +42,11 @@ def requested_twins(
             for c in asked
             if not c.control and c.compute_dtype is None
         ]
-    known = {side.text for side in found}
+    known = {request.text for request in found}
     for compression in extra:
         if format_spec(compression) not in known:
             known.add(format_spec(compression))
-            found.append(
-                TwinRequest(format_spec(compression), compression, True, _like(compression))
-            )
+            found.append(_request(compression, control=True))
     return found
 
 
@@ -58,6 +58,9 @@ def _half(layout: Layout) -> str:
     return "float16" if layout.dtype == torch.float16 else "bfloat16"
 
 
-def _like(compression: Compression) -> str | None:
-    like = getattr(compression, "like", None)
-    return format_spec(like) if like is not None else None
+def _request(compression: Compression, *, control: bool) -> TwinRequest:
+    base = compression.base
+    like = None if base is compression else format_spec(base)
+    return TwinRequest(
+        text=format_spec(compression), compression=compression, control=control, like=like
+    )

@@ -1,4 +1,4 @@
-"""At which sparsity does pruning do as much harm as another twin?
+"""Search for the sparsity at which pruning does as much harm as another twin.
 
 Perplexity and mean KL over the same positions, for several sparsities in one sweep: first all
 over, then around where the logarithm of the harm, between the two sparsities that hold the
@@ -8,27 +8,28 @@ answer, meets the wanted one.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bitlens.compression import format_spec
+from bitlens.compression.calibration.cache import cache_folder
+from bitlens.compression.calibration.cache_key import made_by
+from bitlens.compression.calibration.calibrator import Calibrator
+from bitlens.compression.compression import Compression
+from bitlens.compression.harm import HarmMeasure
+from bitlens.compression.methods.controls import Noise
 from bitlens.compression.methods.prune import Prune
+from bitlens.compression.targets import chosen
 from bitlens.compression.twin import Twin
 from bitlens.data.corpus import Corpus
-from bitlens.engine.plan import CORPUS, make_plan
-from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
-from bitlens.engine.swept_model import Reference, SweptModel
-from bitlens.errors import BitlensError, failed
+from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
+from bitlens.models.load import Loaded
 from bitlens.results.files.writing import write
 from bitlens.results.records import Check
 
-POSITIONS = 8_192
-"""Positions read, about: both twins are read on the same."""
 FIRST = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CLOSER = (-0.1, 0.0, 0.1)
 """Sparsities tried in later rounds: the interpolated one, and a tenth of the gap either side."""
@@ -39,36 +40,114 @@ FOUND = "found.json"
 """Where a sparsity that was found is kept."""
 
 
-@dataclass(frozen=True)
-class Harm:
-    """What a twin does to the reference's predictions."""
-
-    kl: float
-    """Mean KL(reference ‖ twin), nats."""
-    loss: float
-    """Mean negative log-probability of the next token, nats."""
-
-    def on(self, what: str, reference: float) -> float:
-        """As it grows from 0: of perplexity, the logarithm of its ratio to the reference's."""
-        harm = self.kl if what == "kl" else self.loss - reference
-        return harm if math.isfinite(harm) else math.inf
+Build = Callable[[Sequence[Compression]], Sequence[Twin]]
+"""Makes the twins of compressions whose sparsity is known."""
 
 
-def matched(
-    prune: Prune,
-    twin: Twin,
-    make: Callable[[Sequence[Prune]], Sequence[Twin]],
-    layout: Layout,
-    corpus: Corpus,
-    batch_tokens: int,
-    hidden_bytes: int,
-    seed: int,
-) -> tuple[Prune, Check]:
-    """The same pruning at the sparsity whose harm is `twin`'s, and whether it comes close enough.
+@dataclass(eq=False, kw_only=True)
+class SparsitySearch:
+    """The sparsities that prunings of one model and seed are to find: each is sought once, and
+    remembered on disk."""
 
-    `make` makes the twins of prunings whose sparsity is known.
-    """
-    measure = _Measure(layout, corpus, batch_tokens, hidden_bytes, seed)
+    loaded: Loaded
+    layout: Layout
+    evaluation: Corpus | None
+    """The documents that harm is compared on; None where nothing is measured."""
+    seed: int
+    batch_tokens: int
+    memory: int
+    """Bytes for hidden states."""
+    log: Callable[[str], None]
+    report: Callable[[Check], None]
+    """Is handed a check of every sparsity: how close it comes."""
+    calibrator: Calibrator
+    _found: dict[str, Prune] = field(default_factory=dict, init=False)
+
+    def known(self, compression: Compression) -> Compression:
+        """A compression, or noise of one, with the sparsity that was found where one was."""
+        if isinstance(compression, Noise):
+            return replace(compression, like=self.known(compression.like))
+        return self._found.get(format_spec(compression), compression)
+
+    def resolve(
+        self,
+        compression: Compression,
+        build: Build,
+        identify: Callable[[Compression], Mapping[str, str]],
+    ) -> Compression:
+        """A compression, or noise of one, with the sparsity found that it is to find, if any.
+
+        `identify` tells what decides about a twin and does not stand in its text. BitlensError
+        where there is nothing to compare on, and where no sparsity does as much harm."""
+        base = compression.base
+        if isinstance(base, Prune) and base.match is not None:
+            text = format_spec(base)
+            if text not in self._found:
+                self._found[text] = self._sought(base, base.match, build, identify)
+        return self.known(compression)
+
+    def _sought(
+        self,
+        prune: Prune,
+        to: Compression,
+        build: Build,
+        identify: Callable[[Compression], Mapping[str, str]],
+    ) -> Prune:
+        text = format_spec(prune)
+        if self.evaluation is None:
+            raise BitlensError(
+                f"{text} is to be matched, and there is no text to compare on.",
+                "an audit, which has one.",
+                "bitlens audit, then prune:sparsity= with what it found.",
+            )
+        (target,) = build([to])
+        calibrated = bool(prune.statistics)
+        made = made_by(
+            self.layout,
+            self.loaded,
+            self.seed,
+            compression=prune,
+            targets=sorted(chosen(self.layout, prune)),
+            evaluation=self.evaluation.token_hash,
+            calibration=self.calibrator.documents(prune).token_hash if calibrated else None,
+            match=dict(identify(to)),
+        )
+        folder = cache_folder(made)
+        found = recall(folder, prune)
+        if found is None:
+            self.log(f"{text}: looking for its sparsity.")
+            found = self._search(prune, target, build, self.evaluation)
+            remember(folder, made, *found)
+        pruning, check = found
+        self.log(f"{text}: {check.detail}.")
+        self.report(check)
+        return pruning
+
+    def _search(
+        self, prune: Prune, target: Twin, build: Build, evaluation: Corpus
+    ) -> tuple[Prune, Check]:
+        """What is found; candidates made for the search alone do not stay in the cache."""
+        keep = self.calibrator.known
+        measure = HarmMeasure(
+            self.layout,
+            evaluation,
+            self.seed,
+            batch_tokens=self.batch_tokens,
+            hidden_bytes=self.memory,
+        )
+        try:
+            found = matched(prune, target, build, measure)
+        except BitlensError:
+            self.calibrator.discard(keep=keep)
+            raise
+        self.calibrator.discard(keep=keep | {format_spec(found[0])})
+        return found
+
+
+def matched(prune: Prune, twin: Twin, build: Build, measure: HarmMeasure) -> tuple[Prune, Check]:
+    """A pruning at the sparsity whose harm is `twin`'s, and whether it comes close enough.
+
+    BitlensError where the twin predicts what is not finite, and where it does no harm."""
     target, reference = measure({"twin": twin})
     wanted = target["twin"].on(prune.on, reference)
     if not math.isfinite(wanted):
@@ -81,7 +160,7 @@ def matched(
     best = 0.0
     for _ in range(ROUNDS):
         between = _closer(tried, wanted) if len(tried) > 2 else list(FIRST)
-        twins = make([replace(prune, match=None, sparsity=s) for s in between])
+        twins = build([replace(prune, match=None, sparsity=s) for s in between])
         harms, _ = measure({f"{s}": one for s, one in zip(between, twins, strict=True)})
         tried |= {s: harms[f"{s}"].on(prune.on, reference) for s in between}
         best = min(tried, key=lambda s: abs(tried[s] - wanted))
@@ -134,46 +213,3 @@ def _closer(tried: Mapping[float, float], wanted: float) -> list[float]:
         place = math.log(wanted / tried[low]) / math.log(tried[high] / tried[low])
     places = {min(max(place + aside, 0.02), 0.98) for aside in CLOSER}
     return [round(low + (high - low) * place, 6) for place in sorted(places)]
-
-
-class _Measure:
-    """KL and loss of twins over one sample of documents."""
-
-    def __init__(
-        self, layout: Layout, corpus: Corpus, batch_tokens: int, hidden_bytes: int, seed: int
-    ) -> None:
-        self._layout, self._hidden_bytes = layout, hidden_bytes
-        plan = make_plan(corpus, "content", seed, batch_tokens, device=layout.device)
-        batches = plan.batches
-        order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed))
-        self._batches = []
-        self.positions = 0
-        for n in order.tolist():
-            if self.positions < POSITIONS:
-                self._batches.append(batches[n])
-                self.positions += len(batches[n].logits_index)
-
-    def __call__(self, twins: Mapping[str, Twin]) -> tuple[dict[str, Harm], float]:
-        """By name, and the reference's own loss."""
-        everyone: dict[str, SweptModel] = {REFERENCE: Reference(self._layout), **twins}
-        streams = [ForwardRun(name, name) for name in everyone]
-        wishes = [ReadRequest(name, frozenset({"logits"}), CORPUS) for name in everyone]
-        sweep = Sweep(self._layout, everyone, streams, wishes, self._batches, self._hidden_bytes)
-        kl = dict.fromkeys(twins, 0.0)
-        loss = dict.fromkeys(everyone, 0.0)
-        for wave in sweep.waves:
-            for step in sweep.run(wave):
-                if step.depth < self._layout.depth:
-                    continue
-                target = step.batch.target[step.index, None]
-                before = torch.log_softmax(step.activations[REFERENCE]["logits"], -1)
-                loss[REFERENCE] -= float(before.gather(1, target).double().sum())
-                chance = before.exp()
-                for name in twins:
-                    if name not in step.activations:
-                        raise failed(name, sweep.failed.get(name, "it is no longer finite."))
-                    after = torch.log_softmax(step.activations[name]["logits"], -1)
-                    loss[name] -= float(after.gather(1, target).double().sum())
-                    kl[name] += float(torch.linalg.vecdot(chance, before - after).double().sum())
-        n = self.positions
-        return {name: Harm(kl[name] / n, loss[name] / n) for name in twins}, loss[REFERENCE] / n

@@ -9,7 +9,6 @@ from torch import nn
 from bitlens.compression import format_spec
 from bitlens.compression.compression import Compression
 from bitlens.compression.methods.checkpoint import Checkpoint
-from bitlens.compression.methods.mixed import Mixed
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.patterns import targets
@@ -26,12 +25,12 @@ TRIED_ROWS = 16
 def chosen(layout: Layout, compression: Compression) -> list[str]:
     """Which of the model's matrices does it take? In the model's order."""
     default = [name for name, _ in layout.matrices()]
-    if isinstance(getattr(compression, "like", compression), Checkpoint):
+    if isinstance(compression.base, Checkpoint):
         return default
     found = targets([example.name for example in layout.examples()], default, compression)
     for name in set(found) - set(default):
         looked_up = isinstance(layout.shell.module.get_submodule(name), nn.Embedding)
-        if looked_up and _taker(compression, name).statistics:
+        if looked_up and compression.part_for(name).statistics:
             raise BitlensError(
                 f"{format_spec(compression)} is to compress {name}, which is looked up in, not "
                 "multiplied with: there is nothing to calibrate it on.",
@@ -41,19 +40,13 @@ def chosen(layout: Layout, compression: Compression) -> list[str]:
     return found
 
 
-def _taker(compression: Compression, name: str) -> Compression:
-    """What decides about this matrix: of noise what it is like, of a mixture its part."""
-    compression = getattr(compression, "like", compression)
-    return compression.part(name) if isinstance(compression, Mixed) else compression
-
-
 def try_compression(layout: Layout, compression: Compression) -> None:
     """Does it fit the model's matrices? Of noise what it is like is tried, and what is to be
     matched beside what is matched to it; a checkpoint has matrices of its own."""
-    like = getattr(compression, "like", compression)
-    tried = [like]
-    if isinstance(like, Prune) and like.match is not None:
-        tried = [replace(like, match=None, sparsity=TRIED), like.match]
+    base = compression.base
+    tried = [base]
+    if isinstance(base, Prune) and base.match is not None:
+        tried = [replace(base, match=None, sparsity=TRIED), base.match]
     for one in tried:
         if not isinstance(one, Checkpoint):
             try_shapes(layout, set(chosen(layout, one)), one)
@@ -65,7 +58,7 @@ def try_shapes(layout: Layout, names: set[str], compression: Compression) -> Non
     for example in layout.examples():
         if example.name not in names:
             continue
-        part = _taker(compression, example.name)
+        part = compression.part_for(example.name)
         kind = (format_spec(part), tuple(example.weight.shape), example.head_size, example.fused)
         if kind not in tried:
             tried.add(kind)

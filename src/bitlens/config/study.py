@@ -317,8 +317,7 @@ def _refuse_absent_checkpoint(text: str) -> None:
     """Of the forms that can only be a path: what has one slash may be a hub id."""
     from bitlens.compression import parse_spec
 
-    compression = parse_spec(text)
-    compression = getattr(compression, "like", compression)
+    compression = parse_spec(text).base
     name = with_home(getattr(compression, "path", "")) if compression.name == "checkpoint" else ""
     path = Path(name)
     if name.startswith((".", "/", "~")) and not path.exists():

@@ -11,7 +11,7 @@ from bitlens.compression.checkpoints.plain import RECORD
 from bitlens.compression.coverage import Row
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.twin import Twin
-from bitlens.compression.twin_builder import TwinBuilder
+from bitlens.compression.twin_builder import BuiltTwins, TwinBuilder
 from bitlens.config.study import Study
 from bitlens.errors import BitlensError
 from bitlens.models.files import weights_hash
@@ -40,30 +40,30 @@ def save(study: Study, out: Path, log: Callable[[str], None]) -> Sequence[Row]:
     say_unread(study, log)
     if (out / RECORD).is_file():
         with reserved(out, "--save"):
-            making, side, _ = build_twin(study, log)
-            _require(out, _made_by(making, side.text))
+            builder, built, _ = build_twin(study, log)
+            _require(out, _made_by(builder, built))
         log(f"{out} holds this twin already; nothing to do.")
         return ()
     with new_folder(out, "--save") as aside:
-        making, side, twin = build_twin(study, log)
+        builder, built, twin = build_twin(study, log)
         model = twin.model(rounding=False)
         rows, dtype = twin.coverage(), str(model.dtype).removeprefix("torch.")
-        if model.dtype == making.layout.dtype and not any(row.changed for row in rows):
+        if model.dtype == builder.layout.dtype and not any(row.changed for row in rows):
             raise BitlensError(
-                f"{text} changes no weight of {making.loaded.name}: the folder would be a copy.",
+                f"{text} changes no weight of {builder.loaded.name}: the folder would be a copy.",
                 "a compression that changes something.",
                 "--with rtn:bits=4; or copy the folder.",
             )
-        record = _record(making, side.text, rows, twin, dtype)
+        record = _record(_made_by(builder, built), rows, twin, dtype)
         with explained(out, ROOM, "another --save."):
             model.save_pretrained(aside)
-            making.loaded.tokenizer.save_pretrained(aside)
+            builder.loaded.tokenizer.save_pretrained(aside)
             record["weights"] = weights_hash(aside)
             written = json.dumps(record, indent=1, allow_nan=False)
             write(aside / RECORD, f"{written}\n".encode())
     if twin.narrowed:
         log(
-            f"The folder is stored in {dtype}, as {making.loaded.name} is: what {text} makes of "
+            f"The folder is stored in {dtype}, as {builder.loaded.name} is: what {text} makes of "
             f"{count(len(twin.narrowed), 'matrix')} is rounded to that, which an audit of it does "
             "not do. --dtype float32 keeps it exact."
         )
@@ -94,16 +94,17 @@ def _require(out: Path, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _made_by(making: TwinBuilder, compression: str) -> dict[str, Any]:
-    """What decides about a twin."""
-    corpus = making.calibration
+def _made_by(builder: TwinBuilder, built: BuiltTwins) -> dict[str, Any]:
+    """What decides about the one twin that was built."""
+    (compression,) = built.twins
+    corpus = built.calibration
     return {
         "bitlens": version("bitlens"),
-        "model": making.loaded.name,
-        "reference": making.loaded.fingerprint,
+        "model": builder.loaded.name,
+        "reference": builder.loaded.fingerprint,
         "compression": compression,
-        "seed": making.seed,
-        "dtype": str(making.layout.dtype).removeprefix("torch."),
+        "seed": builder.seed,
+        "dtype": str(builder.layout.dtype).removeprefix("torch."),
         "calibration": corpus
         and {
             "name": corpus.name,
@@ -115,10 +116,10 @@ def _made_by(making: TwinBuilder, compression: str) -> dict[str, Any]:
 
 
 def _record(
-    making: TwinBuilder, compression: str, rows: Sequence[Row], twin: Twin, dtype: str
+    made_by: Mapping[str, Any], rows: Sequence[Row], twin: Twin, dtype: str
 ) -> dict[str, Any]:
     return {
-        **_made_by(making, compression),
+        **made_by,
         "matrices": {
             row.module: {"bits": row.bits, "group": row.group, "note": row.note}
             for row in rows

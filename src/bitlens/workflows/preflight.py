@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitlens.compression import parse_spec
-from bitlens.compression.compression import Compression
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.requests import requested_twins
 from bitlens.compression.targets import try_compression
@@ -164,8 +163,5 @@ def _texts(study: Study) -> list[str]:
 def _checkpoints(study: Study) -> Iterator[Checkpoint]:
     """Twins that were made elsewhere, on their own or within another compression."""
     for text in study.compressions:
-        compression: Compression | None = parse_spec(text)
-        while compression is not None and not isinstance(compression, Checkpoint):
-            compression = getattr(compression, "like", None) or getattr(compression, "match", None)
-        if compression is not None:
-            yield compression
+        nested = parse_spec(text).nested()
+        yield from (one for one in nested if isinstance(one, Checkpoint))

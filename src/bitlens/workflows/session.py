@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bitlens.compression import parse_spec
-from bitlens.compression.calibration.documents import CalibrationTexts, calibrated
-from bitlens.compression.requests import TwinRequest, requested_twins
+from bitlens.compression.calibration.documents import CalibrationTexts
+from bitlens.compression.requests import requested_twins
 from bitlens.compression.twin import Twin
-from bitlens.compression.twin_builder import TwinBuilder
+from bitlens.compression.twin_builder import BuiltTwins, TwinBuilder
 from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.hub import PREFIX
@@ -61,13 +61,7 @@ def say_unread(study: Study, log: Callable[[str], None]) -> None:
 
 
 def _asks_for_data(study: Study) -> bool:
-    for text in study.compressions:
-        compression = parse_spec(text)
-        compression = getattr(compression, "like", compression)
-        for asking in (compression, getattr(compression, "match", None)):
-            if asking is not None and calibrated(asking) is not None:
-                return True
-    return False
+    return any(one.statistics for text in study.compressions for one in parse_spec(text).nested())
 
 
 def load_whole(study: Study) -> tuple[Loaded, Layout]:
@@ -83,22 +77,23 @@ def load_whole(study: Study) -> tuple[Loaded, Layout]:
     return loaded, Layout(loaded.model, loaded.compute)
 
 
-def build_twin(study: Study, log: Callable[[str], None]) -> tuple[TwinBuilder, TwinRequest, Twin]:
+def build_twin(study: Study, log: Callable[[str], None]) -> tuple[TwinBuilder, BuiltTwins, Twin]:
     """The twin of a study of one model and one compression, with nothing to be measured."""
     loaded, layout = load_whole(study)
     for note in loaded.notes:
         log(note)
     longest = getattr(layout.config, "max_position_embeddings", None)
-    making = TwinBuilder(
-        loaded,
-        study.models[0].trust_remote_code,
-        layout,
-        calibration_texts(study, context_of(study.context, loaded.name, longest), measured=False),
-        None,
-        study.seeds[0],
-        free_memory(study.models[0]),
-        log,
-        keep_going=False,
+    context = context_of(study.context, loaded.name, longest)
+    builder = TwinBuilder(
+        loaded=loaded,
+        trust_remote_code=study.models[0].trust_remote_code,
+        layout=layout,
+        texts=calibration_texts(study, context, measured=False),
+        evaluation=None,
+        seed=study.seeds[0],
+        memory=free_memory(study.models[0]),
+        log=log,
     )
-    (side,) = requested_twins(study.compressions, study.controls, layout)
-    return making, side, making.twins([side])[side.text]
+    built = builder.build(requested_twins(study.compressions, study.controls, layout))
+    (twin,) = built.twins.values()
+    return builder, built, twin

@@ -1,8 +1,6 @@
 """Calibrated twins of an audit: on which documents, kept where, and refused when."""
 
-import importlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +8,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from bitlens import registry
 from bitlens.compression import format_spec, parse_spec
 from bitlens.compression.calibration.cache import ENVIRONMENT, WeightCache
 from bitlens.compression.calibration.documents import (
     CalibrationTexts,
     about_overlap,
     calibrated,
-    make,
-    wanted,
 )
-from bitlens.compression.methods.controls import Noise
 from bitlens.config.study import Study, audit_of
 from bitlens.demo import calibration_path, evaluation_path
 from bitlens.errors import BitlensError
@@ -204,7 +197,7 @@ def test_nothing_is_calibrated_twice(
     def never(*arguments: object) -> None:
         raise AssertionError("calibrated again")
 
-    monkeypatch.setattr("bitlens.compression.calibration.documents.calibrate", never)
+    monkeypatch.setattr("bitlens.compression.calibration.calibrator.calibrate", never)
     assert contents(audit(study(), tmp_path / "b")) == first
 
 
@@ -339,80 +332,3 @@ def test_allowed_overlap_is_in_the_results(
     store = audit(study("gptq:bits=3", **same, allow=("overlap",)), tmp_path / "out")
     passed, detail = checks(store)["calibration and evaluation are apart"]
     assert passed is False and "which was allowed" in detail
-
-
-PLUG_IN = """
-from dataclasses import dataclass
-from typing import ClassVar
-from bitlens.compression.compression import Compression
-
-@dataclass(frozen=True)
-class Mine(Compression):
-    name: ClassVar[str] = "mine"
-
-    def compress(self, maps, seed, survey=None):
-        return []
-"""
-
-
-def test_the_code_of_a_plug_in_is_part_of_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another version of its method is another method, also within noise that is like it; ours
-    are told by our own code."""
-    monkeypatch.syspath_prepend(tmp_path)
-    file = tmp_path / "plug_in_of_a_test.py"
-    found = []
-    for code in (PLUG_IN, PLUG_IN + "# otherwise", PLUG_IN):
-        file.write_text(code)
-        sys.modules.pop(file.stem, None)
-        mine = importlib.import_module(file.stem).Mine()
-        registry._package.cache_clear()
-        found.append(registry.foreign_code(mine))
-        assert registry.foreign_code(Noise(like=mine)) == found[-1]
-    assert found[0] == found[2] != found[1] and len(found[0]) == 1
-    assert registry.foreign_code(parse_spec("noise:like=[gptq:bits=4]")) == set()
-
-
-def test_a_twin_is_kept_by_all_that_makes_it(loaded: Loaded) -> None:
-    """Other settings, targets, documents or seed, weights or dtype: another folder."""
-    layout = Layout(loaded.model)
-    documents = tiny.corpus([[20]])
-
-    def folder(
-        layout: Layout = layout,
-        loaded: Loaded = loaded,
-        text: str = "gptq:bits=3",
-        targets: tuple[str, ...] = ("a", "b"),
-        seed: int = 0,
-        documents: Any = documents,
-    ) -> Path:
-        asked = [(parse_spec(text), targets)]
-        return wanted(layout, loaded, asked, documents, seed)[text].kept.folder
-
-    others = [
-        folder(text="gptq:bits=4"),
-        folder(targets=("a",)),
-        folder(seed=1),
-        folder(documents=tiny.corpus([[21]])),
-        folder(loaded=replace(loaded, fingerprint="another")),
-        folder(layout=tiny.layout("llama", torch.bfloat16)),
-    ]
-    assert folder() == folder(targets=("b", "a"))
-    assert len({folder(), *others}) == len(others) + 1
-
-
-def test_one_that_fails_is_handed_back_with_its_reason(loaded: Loaded) -> None:
-    """And not said to be calibrated when it is there already."""
-    layout, documents, said = Layout(loaded.model), tiny.corpus([[40], [40]]), list[str]()
-    names = [name for name, _ in layout.matrices()]
-    # AWQ cannot take 64 input columns in groups of 48, which a run would have tried before.
-    asked = [(parse_spec(text), names) for text in ("awq:bits=4,group=48", "gptq:bits=4")]
-    twins = wanted(layout, loaded, asked, documents, 0)
-    failed = make(layout, twins, documents, 64, 0, 1 << 30, said.append)
-    assert failed.keys() == {"awq:bits=4,group=48"}
-    assert "does not divide" in str(failed["awq:bits=4,group=48"])
-    assert twins["gptq:bits=4"].kept.complete
-    del twins["awq:bits=4,group=48"]
-    assert make(layout, twins, documents, 64, 0, 1 << 30, said.append) == {}
-    assert len(said) == 1 and said[0].startswith("Calibrating awq:bits=4,group=48, gptq:bits=4 on")

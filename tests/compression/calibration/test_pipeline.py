@@ -60,7 +60,7 @@ def made(layout: Layout, listener: Listener, folder: Path, **more: Any) -> Twin:
     names = [name for name, _ in layout.matrices()]
     kept = WeightCache(folder)
     wanted = {"it": CalibrationJob(listener, frozenset(names), kept, {"who": "a test"})}
-    failed = calibrate(layout, wanted, DOCUMENTS, 40, 0, 1 << 30, **more)
+    failed = calibrate(layout, wanted, DOCUMENTS, batch_tokens=40, seed=0, memory=1 << 30, **more)
     for error in failed.values():
         raise error
     return CompressedTwin(layout, listener, names, 0, kept)
@@ -203,9 +203,9 @@ def test_one_that_fails_stops_no_other(tmp_path: Path) -> None:
             key: CalibrationJob(listener, names, WeightCache(tmp_path / f"{key}{memory}"), {})
             for key, listener in {"bad": Listener(fails_at="o_proj"), "good": Listener()}.items()
         }
-        failed = calibrate(layout, wanted, DOCUMENTS, 40, 0, memory)
+        failed = calibrate(layout, wanted, DOCUMENTS, batch_tokens=40, seed=0, memory=memory)
         assert failed.keys() == {"bad"} and "will not" in str(failed["bad"])
-        assert wanted["good"].kept.complete and not wanted["bad"].kept.complete
+        assert wanted["good"].cache.complete and not wanted["bad"].cache.complete
 
 
 def test_progress_ends_where_it_was_said_to(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_the_unembedding_meets_the_final_norm(tmp_path: Path) -> None:
     names = [*(name for name, _ in layout.matrices()), "lm_head"]
     kept = WeightCache(tmp_path)
     wanted = {"it": CalibrationJob(listener, frozenset(names), kept, {})}
-    assert not calibrate(layout, wanted, DOCUMENTS, 40, 0, 1 << 30)
+    assert not calibrate(layout, wanted, DOCUMENTS, batch_tokens=40, seed=0, memory=1 << 30)
     model = CompressedTwin(layout, listener, names, 0, kept).model()
     assert_heard(listener.heard["lm_head"], statistics(model, "lm_head"))
     assert torch.equal(model.lm_head.weight, layout.model.lm_head.weight / 2)

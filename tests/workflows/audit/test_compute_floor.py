@@ -210,10 +210,13 @@ def test_which_floors_are_wanted(
 ) -> None:
     """Float32 where the reference computes in less, and each dtype that a twin brings along; of
     casts none, and none that is run anyhow."""
-    asked = [TwinRequest(t, parse_spec(t), False, None) for t in own]
+    asked = [TwinRequest(text=t, compression=parse_spec(t)) for t in own]
     assert [side.text for side in floors(asked, own, compute)] == wanted
     assert all(side.floor and side.control for side in floors(asked, own, compute))
-    beside = [*asked, *(TwinRequest(t, parse_spec(t), True, None) for t in wanted)]
+    beside = [
+        *asked,
+        *(TwinRequest(text=t, compression=parse_spec(t), control=True) for t in wanted),
+    ]
     assert floors(beside, own, compute) == []
 
 

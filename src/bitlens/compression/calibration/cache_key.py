@@ -1,4 +1,6 @@
-"""Everything that calibrated weights depend on: they are found again only where all of it is so."""
+"""The key of calibrated weights in the cache: everything that they depend on.
+
+They are found again only where all of it is the same."""
 
 import hashlib
 from functools import cache
@@ -7,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import bitlens
-from bitlens.compression import parse_spec
+from bitlens.compression import format_spec
+from bitlens.compression.compression import Compression
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.registry import foreign_code
 
 
-def made_by(layout: Layout, loaded: Loaded, seed: int, **settings: Any) -> dict[str, Any]:
-    """Everything that what is kept depends on: it is found again only where all of it is so."""
+def made_by(
+    layout: Layout, loaded: Loaded, seed: int, *, compression: Compression, **settings: Any
+) -> dict[str, Any]:
+    """What decides about the matrices that this compression makes, as JSON can hold it: the
+    model, the machine, the code of ours and of a plug-in, the compression and these settings."""
     return {
         "weights": loaded.fingerprint,
         "dtype": str(layout.dtype),
@@ -24,14 +30,15 @@ def made_by(layout: Layout, loaded: Loaded, seed: int, **settings: Any) -> dict[
         "attention": loaded.attention,
         "versions": [version(name) for name in ("torch", "transformers")],
         "code": _code(),
-        "other code": sorted(foreign_code(parse_spec(settings["compression"]))),
+        "other code": sorted(foreign_code(compression)),
+        "compression": format_spec(compression),
         **settings,
     }
 
 
 @cache
 def _code() -> str:
-    """Which code makes them? Another version of a method is another method."""
+    """A hash of our own code that makes them: another version of a method is another method."""
     root = Path(bitlens.__file__).parent
     digest = hashlib.sha256()
     for room in ("compression", "models"):

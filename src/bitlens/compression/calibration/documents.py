@@ -1,14 +1,10 @@
-"""On which documents are compressions calibrated, and did the evaluation read them too?"""
+"""Calibration documents: how they are read, and the checks that they are enough and are apart from
+the evaluation."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from bitlens.compression import format_spec
-from bitlens.compression.calibration.cache import WeightCache, cache_folder
-from bitlens.compression.calibration.cache_key import made_by
-from bitlens.compression.calibration.pipeline import CalibrationJob, calibrate, work
 from bitlens.compression.compression import Compression
 from bitlens.data.contamination import contamination
 from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
@@ -23,8 +19,7 @@ from bitlens.results.records import CALIBRATION, Check
 def calibrated(compression: Compression) -> Compression | None:
     """Which compression must be calibrated for this one? Itself, of noise what it is matched to;
     None where no data is needed."""
-    compression = getattr(compression, "like", compression)
-    return compression if compression.statistics else None
+    return compression.base if compression.base.statistics else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,58 +102,3 @@ def about_size(corpus: Corpus, layout: Layout, names: Collection[str]) -> Check:
     if not enough:
         detail += ": how its inputs go together cannot be known from fewer tokens than columns"
     return Check("enough calibration tokens", enough, detail, bears_on=CALIBRATION)
-
-
-def wanted(
-    layout: Layout,
-    loaded: Loaded,
-    compressions: Iterable[tuple[Compression, Sequence[str]]],
-    corpus: Corpus,
-    seed: int,
-) -> dict[str, CalibrationJob]:
-    """The twins that have to be calibrated, by their text; each with the folder it is kept in.
-    `compressions` come with the names of the matrices they take."""
-    found = {}
-    shapes = {example.name: tuple(example.weight.shape) for example in layout.examples()}
-    for compression, targets in compressions:
-        made = made_by(
-            layout,
-            loaded,
-            seed,
-            compression=format_spec(compression),
-            targets=sorted(targets),
-            calibration=corpus.token_hash,
-        )
-        record = {**made, "model": loaded.name, "calibration name": corpus.name}
-        kept = WeightCache(cache_folder(made), shapes)
-        found[format_spec(compression)] = CalibrationJob(
-            compression, frozenset(targets), kept, record
-        )
-    return found
-
-
-def make(
-    layout: Layout,
-    twins: dict[str, CalibrationJob],
-    corpus: Corpus,
-    batch_tokens: int,
-    seed: int,
-    memory: int,
-    log: Callable[[str], None],
-) -> dict[str, BitlensError]:
-    """Calibrate what is not kept yet; which twins failed, and why."""
-    for text, twin in twins.items():
-        for part, why in twin.kept.faults.items():
-            log(f"{text}: {part} of {twin.kept.folder} is made again: {why}.")
-    missing = [text for text, twin in twins.items() if not twin.kept.complete]
-    if not missing:
-        return {}
-    log(
-        f"Calibrating {', '.join(missing)} on {count(corpus.n_documents, 'document')} of "
-        f"{corpus.name}, {corpus.n_tokens:,} tokens."
-    )
-    total = work(layout, twins, corpus)
-    with tqdm(
-        desc="calibration", unit=" tokens", unit_scale=True, total=total, disable=None
-    ) as bar:
-        return calibrate(layout, twins, corpus, batch_tokens, seed, memory, bar.update)

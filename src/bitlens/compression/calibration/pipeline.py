@@ -42,7 +42,7 @@ class CalibrationJob:
 
     compression: Compression
     targets: frozenset[str]
-    kept: WeightCache
+    cache: WeightCache
     record: Mapping[str, Any]
     """What made it, for the reader of the folder."""
 
@@ -50,14 +50,15 @@ class CalibrationJob:
 @torch.no_grad()
 def calibrate(
     layout: Layout,
-    wanted: Mapping[str, CalibrationJob],
+    jobs: Mapping[str, CalibrationJob],
     corpus: Corpus,
+    *,
     batch_tokens: int,
     seed: int,
     memory: int,
-    progress: Callable[[int], None] = lambda tokens: None,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, BitlensError]:
-    """Make what is not kept yet; by name, those that cannot be made, and why.
+    """Make what is not in the cache yet; by name, those that cannot be made, and why.
 
     `memory` bounds the hidden states, in bytes: as many twins as fit are made side by side, so
     that each block's weights are read once for all of them. `progress` is told the tokens that
@@ -66,21 +67,21 @@ def calibrate(
     batches = [torch.from_numpy(b).to(layout.device) for b in _even(corpus, batch_tokens)]
     one = 2 * sum(b.numel() for b in batches) * layout.width * layout.compute.itemsize
     together = max(1, memory // one)
-    missing = [(name, twin) for name, twin in wanted.items() if not twin.kept.complete]
+    missing = [(name, job) for name, job in jobs.items() if not job.cache.complete]
     failed: dict[str, BitlensError] = {}
     with one_expert_at_a_time(layout.model):
         for first in range(0, len(missing), together):
             side_by_side = missing[first : first + together]
             makers = {
-                name: _TwinCalibrator(layout, twin, seed, progress) for name, twin in side_by_side
+                name: _TwinCalibrator(layout, job, seed, progress) for name, job in side_by_side
             }
             failed |= _through_depth(layout, makers, batches)
     return failed
 
 
-def work(layout: Layout, wanted: Mapping[str, CalibrationJob], corpus: Corpus) -> int:
+def work(layout: Layout, jobs: Mapping[str, CalibrationJob], corpus: Corpus) -> int:
     """Tokens through blocks that `progress` will have been told in the end."""
-    missing = sum(not twin.kept.complete for twin in wanted.values())
+    missing = sum(not job.cache.complete for job in jobs.values())
     return missing * layout.depth * corpus.n_tokens
 
 
@@ -122,17 +123,21 @@ class _TwinCalibrator:
     """One twin on its way through depth: its hidden states, and what becomes of each block."""
 
     def __init__(
-        self, layout: Layout, wanted: CalibrationJob, seed: int, progress: Callable[[int], None]
+        self,
+        layout: Layout,
+        job: CalibrationJob,
+        seed: int,
+        progress: Callable[[int], None] | None,
     ) -> None:
-        self.layout, self.wanted, self.seed, self.progress = layout, wanted, seed, progress
+        self.layout, self.job, self.seed, self.progress = layout, job, seed, progress
         self.hidden: list[Tensor] = []
         self._survey: Any = None
 
     def begin(self, hidden: list[Tensor]) -> None:
-        self.wanted.kept.prepare()
+        self.job.cache.prepare()
         self.hidden = hidden
-        targets = partial(targeted_maps, self.layout, self.wanted.targets)
-        self._survey = self.wanted.compression.prepare(targets)
+        targets = partial(targeted_maps, self.layout, self.job.targets)
+        self._survey = self.job.compression.prepare(targets)
 
     def block(
         self,
@@ -145,22 +150,23 @@ class _TwinCalibrator:
         names = layout.block_layouts[depth]
         block = Block(layout.callable_block(depth), names, weights.computed)
         chosen = [
-            [(p, m) for p, m in zip(places, group, strict=True) if m.name in self.wanted.targets]
+            [(p, m) for p, m in zip(places, group, strict=True) if m.name in self.job.targets]
             for places, group in zip(names.groups, weights.maps, strict=True)
         ]
         chosen = [group for group in chosen if group]
         everything = [m for group in chosen for _, m in group]
-        if self.wanted.kept.has(part):
+        if self.job.cache.has(part):
             for group in chosen:
-                _put(block, group, self.wanted.kept([m for _, m in group]))
+                _put(block, group, self.job.cache([m for _, m in group]))
         elif chosen:
             results = self._compressed(block, chosen, calls)
-            self.wanted.kept.add(part, everything, results)
+            self.job.cache.add(part, everything, results)
         last = depth == layout.depth - 1
         for n, (hidden, call) in enumerate(zip(self.hidden, calls, strict=True)):
             if not last or self._outside_blocks:
                 self.hidden[n] = block(hidden, call)[1]
-            self.progress(hidden.shape[0] * hidden.shape[1])
+            if self.progress is not None:
+                self.progress(hidden.shape[0] * hidden.shape[1])
 
     def _compressed(
         self,
@@ -169,7 +175,7 @@ class _TwinCalibrator:
         calls: Sequence[Call],
     ) -> list[CompressedMatrix]:
         """Every group of the block, each put in place before the next is calibrated."""
-        one_by_one = self.wanted.compression.sequential
+        one_by_one = self.job.compression.sequential
         results = []
         for groups in [[group] for group in chosen] if one_by_one else [list(chosen)]:
             gathered = self._gather(block, groups, calls)
@@ -183,7 +189,7 @@ class _TwinCalibrator:
         self, maps: Sequence[LinearMap], sums: "_InputStatisticsAccumulator"
     ) -> list[CompressedMatrix]:
         inputs, note = sums.inputs(maps[0].name)
-        made = self.wanted.compression.compress(maps, self.seed, self._survey, inputs)
+        made = self.job.compression.compress(maps, self.seed, self._survey, inputs)
         return [replace(r, note="; ".join(filter(None, (r.note, note)))) for r in made]
 
     def _gather(
@@ -195,9 +201,7 @@ class _TwinCalibrator:
         """Statistics of what each of these groups is multiplied with."""
         # Maps of a group read the same input: it is enough to look at one of them.
         first = {group[0][0].key: n for n, group in enumerate(groups)}
-        sums = [
-            _InputStatisticsAccumulator(self.wanted.compression, group[0][1]) for group in groups
-        ]
+        sums = [_InputStatisticsAccumulator(self.job.compression, group[0][1]) for group in groups]
         alone = len(groups) == 1 and groups[0][0][1].weight.ndim == 2
 
         def look(place: MatrixPlace, x: Tensor, expert: int | None) -> None:
@@ -216,7 +220,7 @@ class _TwinCalibrator:
 
     @property
     def _outside_blocks(self) -> list[LinearMap]:
-        return [m for m in self.layout.shell_maps() if m.name in self.wanted.targets]
+        return [m for m in self.layout.shell_maps() if m.name in self.job.targets]
 
     def finish(self) -> None:
         """What a pattern asks for outside of blocks."""
@@ -224,17 +228,17 @@ class _TwinCalibrator:
             module = self.layout.shell.module.get_submodule(m.name)
             if isinstance(module, nn.Embedding):
                 # Looked up in, not multiplied with: of a mixture, a part that needs no data.
-                made = self.wanted.compression.compress([m], self.seed, self._survey)
+                made = self.job.compression.compress([m], self.seed, self._survey)
             else:
                 made = self._compress([m], self._after_the_norm(m, module))
-            self.wanted.kept.add(f"shell.{m.name}", [m], made)
-        self.wanted.kept.finish(self.wanted.record)
+            self.job.cache.add(f"shell.{m.name}", [m], made)
+        self.job.cache.finish(self.job.record)
 
     def _after_the_norm(
         self, map: LinearMap, unembedding: nn.Module
     ) -> "_InputStatisticsAccumulator":
         """Statistics of what the final norm hands the unembedding."""
-        sums = _InputStatisticsAccumulator(self.wanted.compression, map)
+        sums = _InputStatisticsAccumulator(self.job.compression, map)
 
         def before(module: nn.Module, args: Any) -> None:
             sums.add(args[0], None)

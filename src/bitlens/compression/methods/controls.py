@@ -62,6 +62,20 @@ class Noise(Compression):
         object.__setattr__(self, "include", self.like.include)
         object.__setattr__(self, "exclude", self.like.exclude)
 
+    @property
+    def base(self) -> Compression:
+        """The compression that the noise is matched to."""
+        return self.like
+
+    @property
+    def parts(self) -> tuple[Compression, ...]:
+        """The compression that the noise is matched to."""
+        return (self.like,)
+
+    def part_for(self, matrix: str) -> Compression:
+        """What takes this matrix in the compression that the noise is matched to."""
+        return self.like.part_for(matrix)
+
     def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
         return self.like.prepare(maps)
 

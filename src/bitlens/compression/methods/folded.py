@@ -61,6 +61,11 @@ class Folded(Compression):
         object.__setattr__(self, "exclude", self.of.exclude)
 
     @property
+    def parts(self) -> tuple[Compression, ...]:
+        """The compression of the folded weights."""
+        return (self.of,)
+
+    @property
     def statistics(self) -> frozenset[Statistic]:
         return self.of.statistics
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.methods.prune import Prune
 from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.patterns import matches
 from bitlens.compression.spec import format_spec
@@ -45,13 +46,22 @@ class Mixed(Compression):
         object.__setattr__(self, "include", tuple(patterns))
 
     @property
+    def parts(self) -> tuple[Compression, ...]:
+        """The compressions of its rules, in their order."""
+        return tuple(part for _, part in self.rules)
+
+    def part_for(self, matrix: str) -> Compression:
+        """The compression of the first rule that matches it. ValueError where none does."""
+        return self.rules[self._place(matrix)][1]
+
+    @property
     def statistics(self) -> frozenset[Statistic]:
-        return frozenset().union(*(part.statistics for _, part in self.rules))
+        return frozenset().union(*(part.statistics for part in self.parts))
 
     @property
     def sequential(self) -> bool:
         """Where any of its calibrated compressions is."""
-        return any(part.sequential for _, part in self.rules if part.statistics)
+        return any(part.sequential for part in self.parts if part.statistics)
 
     def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> list[Any]:
         """What each compression must know of the matrices that are its own."""
@@ -59,7 +69,7 @@ class Mixed(Compression):
         def own(place: int) -> Callable[[], Iterable[LinearMap]]:
             return lambda: (map for map in maps() if self._place(map.name) == place)
 
-        return [part.prepare(own(place)) for place, (_, part) in enumerate(self.rules)]
+        return [part.prepare(own(place)) for place, part in enumerate(self.parts)]
 
     def compress(
         self,
@@ -70,7 +80,7 @@ class Mixed(Compression):
     ) -> list[CompressedMatrix]:
         places = [self._place(map.name) for map in maps]
         made: dict[int, CompressedMatrix] = {}
-        for place, (_, part) in enumerate(self.rules):
+        for place, part in enumerate(self.parts):
             own = [number for number, found in enumerate(places) if found == place]
             if own:
                 known = prepare[place] if prepare is not None else None
@@ -78,10 +88,6 @@ class Mixed(Compression):
                 results = part.compress([maps[number] for number in own], seed, known, needed)
                 made |= dict(zip(own, (_noted(result, part) for result in results), strict=True))
         return [made[number] for number in range(len(maps))]
-
-    def part(self, name: str) -> Compression:
-        """Which compression takes the matrix of this name?"""
-        return self.rules[self._place(name)][1]
 
     def _place(self, name: str) -> int:
         """Of which rule is this matrix?"""
@@ -102,7 +108,7 @@ def _check_part(pattern: str, part: Compression) -> None:
             f"the compression of {pattern} has patterns of its own, {format_spec(part)}",
             "patterns before the compressions only",
         )
-    unknown = getattr(part, "match", None) is not None
+    unknown = isinstance(part, Prune) and part.match is not None
     if unknown or part.control or part.compute_dtype or part.name in ("mixed", "checkpoint"):
         raise _refused(
             f"{pattern} is to be {format_spec(part)}",

@@ -92,6 +92,11 @@ class Prune(Compression):
             )
 
     @property
+    def parts(self) -> tuple[Compression, ...]:
+        """The compression that it is to be matched to, where it is."""
+        return () if self.match is None else (self.match,)
+
+    @property
     def statistics(self) -> frozenset[Statistic]:
         needed: dict[str, frozenset[Statistic]] = {
             "magnitude": frozenset(),

@@ -1,6 +1,6 @@
 """One model and one seed of a study: load, compress, sweep, write what is missing."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -105,16 +105,16 @@ class Audit:
         readable = check_text(study, source, self.layout, self.corpus, self.plan({}), log)
         self.checks += [readable, about_layout()]
         self.seconds_per_token: float | None = None
-        self.making = TwinBuilder(
-            self.loaded,
-            source.trust_remote_code,
-            self.layout,
-            calibration_texts(study, self.corpus.context),
-            self.corpus,
-            seed,
-            self.memory,
-            log,
-            keep_going,
+        self.builder = TwinBuilder(
+            loaded=self.loaded,
+            trust_remote_code=source.trust_remote_code,
+            layout=self.layout,
+            texts=calibration_texts(study, self.corpus.context),
+            evaluation=self.corpus,
+            seed=seed,
+            memory=self.memory,
+            log=log,
+            on_failure="record" if keep_going else "raise",
         )
         self.failed: dict[Key, str] = {}
         """Cells that cannot be computed, and why."""
@@ -142,20 +142,21 @@ class Audit:
         """Compute what is missing and add to the manifest how everything ended."""
         wanted = requested_twins(self.study.compressions, self.study.controls, self.layout)
         self._require_memory(wanted)
-        self.twins = self.making.twins(wanted)
+        built = self.builder.build(wanted)
         own = {
             text: twin.arithmetic
-            for text, twin in self.twins.items()
+            for text, twin in built.twins.items()
             if twin.arithmetic is not None
         }
         floored = floors(wanted, own, self.layout.compute)
         for line in announced(floored, self.loaded.name, self.layout.compute):
             self.log(line)
-        self.twins |= self.making.twins(floored)
+        self.built = built | self.builder.build(floored)
+        self.twins = self.built.twins
         wanted = [*wanted, *floored]
-        self._lose(self.making.failed)
+        self._lose(self.built.failed)
         self.failed |= self._without_predictions(wanted)
-        self.checks += self.making.checks
+        self.checks += self.built.checks
         self.cells = {
             (side.text, a.name): self._cell(side, a)
             for side in wanted
@@ -192,7 +193,7 @@ class Audit:
             by_twin.setdefault(text, {})[name] = reason
         return {t: next(iter(of.values())) for t, of in by_twin.items() if of.keys() >= every}
 
-    def _lose(self, failures: dict[str, str]) -> None:
+    def _lose(self, failures: Mapping[str, str]) -> None:
         for text, reason in failures.items():
             self.failed |= {(text, a.name): reason for a in self.analyses}
 
@@ -218,7 +219,7 @@ class Audit:
             resolve(pattern, self.layout)
         if not self.keep_going:
             for side in requested_twins(self.study.compressions, self.study.controls, self.layout):
-                self.making.open(side.compression)
+                self.builder.open(side.compression)
                 try_compression(self.layout, side.compression)
 
     def _analyses(self, names: Sequence[str]) -> list[Analysis]:
@@ -321,7 +322,7 @@ class Audit:
             settings["tokens"] = self.own[analysis.name][0].token_hash
         if side.floor:
             settings["documents"] = SUBSET
-        settings |= self.making.origin(side.compression)
+        settings |= self.built.identity[side.text]
         if other := sorted(foreign_code([side.compression, analysis])):
             settings["other code"] = other
         return Cell(self.loaded.name, side.text, analysis.name, self.seed, settings)
@@ -480,7 +481,7 @@ class Audit:
             for side in wanted:
                 twin = self.twins.get(side.text)
                 reason = lost.get(side.text)
-                calibrated = "calibration" in self.making.origin(side.compression)
+                calibrated = "calibration" in self.built.identity[side.text]
                 record = twin_record(side, twin, self.layout.compute, calibrated, reason)
                 done.twins.append({"model": name, **asdict(record)})
                 if twin is not None and reason is None and not side.floor:
@@ -491,7 +492,7 @@ class Audit:
         plan = self.plan({})
         rule = self.study.positions
         notes = [note for corpus, _ in self.own.values() for note in corpus.notes]
-        notes += [*self.making.notes, *self.notes]
+        notes += [*self.built.notes, *self.notes]
         described = describe_corpus(self.corpus, plan, name, self.seed, rule)
         done.corpora.append({**described, "notes": described["notes"] + notes})
         for key, cell in self.cells.items():

@@ -29,7 +29,7 @@ def floors(
     names = sorted(map(_name, dtypes))
     found = (parse_spec(f"cast:dtype={name}") for name in names)
     return [
-        TwinRequest(format_spec(c), c, True, None, True)
+        TwinRequest(text=format_spec(c), compression=c, control=True, floor=True)
         for c in found
         if format_spec(c) not in casts
     ]

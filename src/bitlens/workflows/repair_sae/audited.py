@@ -62,7 +62,7 @@ class AuditedTwin:
 
     def check_twin(self, origin: Mapping[str, str]) -> None:
         """BitlensError where the twin is now made of something else: other calibration documents,
-        another checkpoint, another sparsity. `origin`: as `TwinBuilder.origin` tells it."""
+        another checkpoint, another sparsity. `origin`: its identity, as `BuiltTwins` has it."""
         (twin,), (seed,) = self.study.compressions, self.study.seeds
         measured = [
             cell["id"]

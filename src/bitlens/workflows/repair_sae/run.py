@@ -124,26 +124,25 @@ def _repaired(
     layout = Layout(loaded.model, loaded.compute)
     corpus = evaluation(study, loaded, layout, seed)
     audited.check_texts(corpus)
-    making = TwinBuilder(
-        loaded,
-        model.trust_remote_code,
-        layout,
-        calibration_texts(study, corpus.context),
-        corpus,
-        seed,
-        memory,
-        log,
-        keep_going=False,
+    builder = TwinBuilder(
+        loaded=loaded,
+        trust_remote_code=model.trust_remote_code,
+        layout=layout,
+        texts=calibration_texts(study, corpus.context),
+        evaluation=corpus,
+        seed=seed,
+        memory=memory,
+        log=log,
     )
     (side,) = requested_twins(study.compressions, study.controls, layout)
     # To calibrate takes long: a checkpoint, or an SAE, that will not do is found before.
-    making.open(side.compression)
+    builder.open(side.compression)
     plan = _plan(study, layout, corpus)
     poor = "poor-fit" in study.allow
     (placed,) = fit_saes([source], layout, plan, corpus, loaded.name, poor)
     log(placed.said)
-    twin = making.twins([side])[side.text]
-    origin = making.origin(side.compression)
+    built = builder.build([side])
+    twin, origin = built.twins[side.text], built.identity[side.text]
     audited.check_twin(origin)
     asked = calibration_texts(learning, corpus.context)
     learnt = asked.read(side.compression, loaded, layout, seed)

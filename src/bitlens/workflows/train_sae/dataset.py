@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bitlens.compression import parse_spec
 from bitlens.compression.requests import TwinRequest
-from bitlens.compression.twin_builder import BATCH_TOKENS, TwinBuilder
+from bitlens.compression.twin_builder import BATCH_TOKENS, BuiltTwins, TwinBuilder
 from bitlens.config.study import Study, parse_bytes
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import Plan, TokenBatch, make_plan
@@ -88,7 +88,7 @@ class Ground:
         twins: dict[str, SweptModel] = {}
         if REFERENCE in self.streams:
             twins[REFERENCE] = Reference(self.layout)
-        twins |= self._making.twins(self._sides)
+        twins |= self._built.twins
         ordered = {name: twins[name] for name in self.streams}
         return ActivationReader(self.layout, ordered, self.place, self.memory // 4)
 
@@ -134,8 +134,8 @@ class Ground:
     def made_by(self) -> dict[str, dict[str, Any]]:
         """By stream: what decides about its activations, whatever is learnt from."""
         streams = self.reading.twins  # They are made here: what of is known only afterwards.
-        origins = {side.text: self._making.origin(side.compression) for side in self._sides}
-        return {name: {**self.shared, "of": name, **origins.get(name, {})} for name in streams}
+        identity = self._built.identity
+        return {name: {**self.shared, "of": name, **identity.get(name, {})} for name in streams}
 
     def terms(self, learnt: Corpus) -> DatasetSpec:
         """On which SAEs learn from these documents. BitlensError for a twin that cannot be made."""
@@ -162,23 +162,20 @@ class Ground:
         return ActivationDataset(**known, source=source, held_out=held_out)
 
     @cached_property
-    def _sides(self) -> list[TwinRequest]:
-        return [TwinRequest(n, parse_spec(n), False, None) for n in self.streams if n != REFERENCE]
-
-    @cached_property
-    def _making(self) -> TwinBuilder:
+    def _built(self) -> BuiltTwins:
         (model,) = self.study.models
-        return TwinBuilder(
-            self.loaded,
-            model.trust_remote_code,
-            self.layout,
-            calibration_texts(self.study, self.corpus.context),
-            self.held,
-            self.study.seeds[0],
-            self.memory,
-            self.log,
-            keep_going=False,
+        builder = TwinBuilder(
+            loaded=self.loaded,
+            trust_remote_code=model.trust_remote_code,
+            layout=self.layout,
+            texts=calibration_texts(self.study, self.corpus.context),
+            evaluation=self.held,
+            seed=self.study.seeds[0],
+            memory=self.memory,
+            log=self.log,
         )
+        twins = [name for name in self.streams if name != REFERENCE]
+        return builder.build([TwinRequest(text=n, compression=parse_spec(n)) for n in twins])
 
 
 def ground(study: Study, streams: Sequence[str], name: str, log: Callable[[str], None]) -> Ground:
