@@ -260,7 +260,7 @@ def test_a_place_that_cannot_be_written_is_refused_first(
     def never(*arguments: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("bitlens.workflows.compress.make_one", never)
+    monkeypatch.setattr("bitlens.workflows.compress.build_twin", never)
     with pytest.raises(BitlensError, match="cannot be written: Not a directory") as caught:
         save(study("rtn:bits=4"), tmp_path / "file" / "twin", silent)
     assert caught.value.remedy == "another --save."
