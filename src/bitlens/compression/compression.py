@@ -64,6 +64,12 @@ class Compression(ABC):
         """The compression that takes the matrix of this name: itself, or one of its parts."""
         return self
 
+    @property
+    def matched_to(self) -> Compression | None:
+        """The compression whose harm it is to do: how much it takes away is sought before anything
+        is compressed. None: its settings say all."""
+        return None
+
     def nested(self) -> Iterator[Compression]:
         """Itself, its parts, theirs, and so on."""
         yield self

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
-from bitlens.compression.methods.prune import Prune
 from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.patterns import matches
 from bitlens.compression.spec import format_spec
@@ -108,8 +107,12 @@ def _check_part(pattern: str, part: Compression) -> None:
             f"the compression of {pattern} has patterns of its own, {format_spec(part)}",
             "patterns before the compressions only",
         )
-    unknown = isinstance(part, Prune) and part.match is not None
-    if unknown or part.control or part.compute_dtype or part.name in ("mixed", "checkpoint"):
+    if (
+        part.matched_to
+        or part.control
+        or part.compute_dtype
+        or part.name in ("mixed", "checkpoint")
+    ):
         raise _refused(
             f"{pattern} is to be {format_spec(part)}",
             "compressions that change matrices and nothing else: no control, no other mixture, no"

@@ -92,6 +92,11 @@ class Prune(Compression):
             )
 
     @property
+    def matched_to(self) -> Compression | None:
+        """The compression that is to be matched; None where the sparsity is given."""
+        return self.match
+
+    @property
     def parts(self) -> tuple[Compression, ...]:
         """The compression that it is to be matched to, where it is."""
         return () if self.match is None else (self.match,)
