@@ -147,6 +147,7 @@ def compare(folder: Path, repeats: int) -> None:
 
 
 def main() -> None:
+    """Ours and gptqmodel by turns, and the medians of what they take."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)

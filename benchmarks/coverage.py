@@ -57,6 +57,7 @@ class Population:
 
     @property
     def deviation(self) -> float:
+        """Of one token's ln KL, within documents and between them."""
         return float(np.hypot(self.within, self.between))
 
     @property
@@ -142,7 +143,8 @@ def covered(
         for name, (metric, numbers, truth) in found.items():
             value = Value("", "", "", numbers[0], tuple(numbers[1:]), documents=documents)
             estimate = interval(value, metric, method)
-            assert estimate.low is not None and estimate.high is not None
+            assert estimate.low is not None
+            assert estimate.high is not None
             held[name] = held.get(name, 0) + (estimate.low <= truth <= estimate.high)
     return {name: count / REPETITIONS[method] for name, count in held.items()}
 
@@ -164,6 +166,7 @@ def fewest(least: dict[int, dict[str, float]]) -> dict[float, int | None]:
 
 
 def main() -> None:
+    """The table of coverage, and the fewest documents of every quantile."""
     began = time.perf_counter()
     names = ["mean", *(f"{kind} {q}" for kind in ("kl", "change") for q in QUANTILES)]
     methods: tuple[Method, ...] = get_args(Method)

@@ -35,6 +35,7 @@ HQQ = "hqq:bits=4,group=64"
 
 
 def matrices() -> list[LinearMap]:
+    """Every matrix of the blocks of a random Llama, in the order they are made."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=8192,
@@ -46,10 +47,11 @@ def matrices() -> list[LinearMap]:
     layout = Layout(LlamaForCausalLM(config))
     print(f"{sum(p.numel() for p in layout.model.parameters()) / 1e6:.0f} M parameters", flush=True)
     blocks = (layout.maps(depth, layout.weights(depth)) for depth in range(layout.depth))
-    return [map for block in blocks for group in block for map in group]
+    return [matrix for block in blocks for group in block for matrix in group]
 
 
 def seconds(do: Callable[[], object]) -> float:
+    """Processor time of a call."""
     start = time.process_time()
     do()
     return time.process_time() - start
@@ -73,30 +75,32 @@ def by_library(weight: Tensor) -> Tensor:
 
 
 def compressing(text: str, maps: Sequence[LinearMap]) -> Callable[[], None]:
+    """A call that compresses every matrix and keeps none."""
     compression = parse_spec(text)
 
     def make() -> None:
-        for map in maps:
-            compression.compress([map], 0)
+        for matrix in maps:
+            compression.compress([matrix], 0)
 
     return make
 
 
 def main() -> None:
+    """Every compression over a copy, then HQQ over its library."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
     maps = matrices()
-    copies = [torch.empty_like(map.weight) for map in maps]
+    copies = [torch.empty_like(matrix.weight) for matrix in maps]
 
     def copy() -> None:
-        for target, map in zip(copies, maps, strict=True):
-            target.copy_(map.weight)
+        for target, matrix in zip(copies, maps, strict=True):
+            target.copy_(matrix.weight)
 
     def clone() -> None:
-        for map in maps:
-            map.weight.clone()
+        for matrix in maps:
+            matrix.weight.clone()
 
     print(f"{'':36} over a copy  at most")
     print(f"{'a copy into new memory':36} {ratio(clone, copy, repeats):11.1f}")
@@ -109,8 +113,8 @@ def main() -> None:
     few = maps[:14]
 
     def library() -> None:
-        for map in few:
-            by_library(map.weight)
+        for matrix in few:
+            by_library(matrix.weight)
 
     over = ratio(compressing(HQQ, few), library, repeats)
     print(f"{HQQ} over the library hqq, on two blocks: {over:.2f} (at most 1.00)")

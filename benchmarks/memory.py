@@ -62,6 +62,7 @@ def write_model(folder: Path, vocabulary: int, width: int) -> None:
 
 
 def study(folder: Path, memory: str) -> Study:
+    """Twins, a control and an SAE on a model, within `memory`."""
     return Study(
         models=(ModelSource(str(folder), saes=(str(folder / "sae"),)),),
         compressions=TWINS,
@@ -78,7 +79,7 @@ def audit(folder: Path) -> None:
     """Prints what was allowed and the peak above the imports, in bytes."""
     with tempfile.TemporaryDirectory() as out:
         try:
-            run(study(folder, "1MB"), Path(out) / "none", "benchmark", log=lambda line: None)
+            run(study(folder, "1MB"), Path(out) / "none", "benchmark", log=lambda _: None)
             raise SystemExit("a megabyte was enough")
         except BitlensError as refused:
             found = re.search(r"--memory (\d+MB)", refused.remedy)
@@ -89,6 +90,7 @@ def audit(folder: Path) -> None:
 
 
 def measured(folder: Path, least: str) -> None:
+    """Prints the peak above the imports of an audit with `least` memory, in bytes."""
     # What is imported late is imported now.
     import sklearn.ensemble  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
@@ -103,6 +105,7 @@ def measured(folder: Path, least: str) -> None:
 
 
 def main() -> None:
+    """For every vocabulary: what an audit says it needs, and what it takes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[50_000, 150_000, 260_000])
     parser.add_argument("--width", type=int, default=640)
@@ -111,9 +114,11 @@ def main() -> None:
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.least_of:
-        return audit(options.least_of)
+        audit(options.least_of)
+        return
     if options.peak_of:
-        return measured(options.peak_of, options.memory)
+        measured(options.peak_of, options.memory)
+        return
 
     def child(*arguments: str) -> list[str]:
         command = [sys.executable, __file__, *arguments]

@@ -69,6 +69,7 @@ def audit(folder: Path, out: Path, memory: str | None) -> None:
 
 
 def main() -> None:
+    """The same audit with all memory and with a share of it: peaks, times and tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--audit", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -91,6 +91,7 @@ def states_at(folder: Path, block: int) -> list[tuple[int, torch.Tensor]]:
 
 
 def study(folder: Path, twins: int) -> Study:
+    """The audit that is timed: so many twins and one SAE."""
     return Study(
         models=(ModelSource(str(folder), saes=(str(folder / "sae"),)),),
         compressions=TWINS[:twins],
@@ -154,7 +155,7 @@ def audit(folder: Path, twins: int) -> float:
     """Seconds of a whole audit."""
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        run(study(folder, twins), Path(out) / "store", "benchmark", log=lambda line: None)
+        run(study(folder, twins), Path(out) / "store", "benchmark", log=lambda _: None)
         return time.perf_counter() - start
 
 
@@ -176,6 +177,7 @@ def memory(folder: Path, twins: int) -> str:
 
 
 def main() -> None:
+    """Medians of audit over floor, for every number of twins."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--twins", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--repeats", type=int, default=3)

@@ -38,18 +38,21 @@ BATCH, RATES = 2048, (3e-3, 6e-3)
 
 
 def timed(do: Callable[[], T]) -> tuple[T, float]:
+    """What a call gives, and its processor time in seconds."""
     begun = time.process_time()
     result = do()
     return result, time.process_time() - begun
 
 
 def ours(rows: Tensor, held: Tensor, recipes: list[SaeTrainingConfig]) -> list[Sae]:
+    """SAEs that bitlens trains on `rows`, one for each of the settings."""
     jobs = [Job(r, f"{n}", "resid.0", TrainedOn()) for n, r in enumerate(recipes)]
     # Nothing is held out while it is timed but a row: SAELens looks at nothing.
     return [t.sae for t in train(InMemory({"": rows}), {"": held[:1]}, jobs, quiet=True)]
 
 
-def theirs(rows: Tensor, recipe: SaeTrainingConfig, autocast: bool) -> list[Sae]:
+def theirs(rows: Tensor, recipe: SaeTrainingConfig, *, autocast: bool) -> list[Sae]:
+    """The SAE that SAELens trains on `rows`, in our form."""
     torch.manual_seed(recipe.seed)
     config = TopKTrainingSAEConfig(
         d_in=rows.shape[1],
@@ -89,10 +92,12 @@ def theirs(rows: Tensor, recipe: SaeTrainingConfig, autocast: bool) -> list[Sae]
 
 
 def described(fit: Fit) -> str:
+    """A fit in a few words."""
     return f"FVU {fit.fvu:.4f}, L0 {fit.l0:.2f}, alive {fit.alive:.1%}"
 
 
 def main() -> None:
+    """Speed and fit of both, one SAE at a time and four in one pass."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--text", default="demo")
@@ -129,8 +134,8 @@ def main() -> None:
             recipes = [replace(recipe, seed=seed) for seed in range(4)]
             runs: dict[str, Callable[[], list[Sae]]] = {
                 "bitlens": partial(ours, rows, held, recipes[:1]),
-                "SAELens": partial(theirs, rows, recipe, False),
-                "SAELens, bf16": partial(theirs, rows, recipe, True),
+                "SAELens": partial(theirs, rows, recipe, autocast=False),
+                "SAELens, bf16": partial(theirs, rows, recipe, autocast=True),
             }
             if rate == RATES[-1]:
                 runs["bitlens, four in one pass"] = partial(ours, rows, held, recipes)

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 
 from bitlens.config.study import DEMO
 from bitlens.demo import model_path
-from bitlens.results.store import write
+from bitlens.results.files.writing import write
 from bitlens.seeds import derive
 
 ROWS = 128
@@ -28,6 +28,7 @@ ROWS = 128
 
 
 def main() -> None:
+    """Draws documents until there are tokens enough, and writes them as JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--tokens", type=int, required=True, help="at least so many")

@@ -51,6 +51,7 @@ Key = tuple[str, int, str, str, str]
 
 
 def main(results: str, *metrics: str) -> None:
+    """Prints every change between two settings with its interval and p-value."""
     store = Store.open(results)
     described = {name: Metric(**about) for name, about in store.manifest()["metrics"].items()}
     twins = dict(_twins(store, metrics or METRICS))

@@ -23,6 +23,7 @@ SURVIVED = 0.9
 
 
 def main(results: str, other: str = "rtn:bits=6") -> None:
+    """Prints for every twin which features survived, and whether another's are the same."""
     tables = dict(_features(Store.open(results)))
     print("SAE, seed, twin, features, survived of rarest and of most frequent tenth,", end=" ")
     print(f"and beside {other}: Spearman, Jaccard (if independent)")

@@ -62,7 +62,8 @@ def test_a_16_bit_checkpoint_is_computed_as_its_float32_copy(
     path = stored(family)
     texts = ("rtn:bits=3", "noise:like=[rtn:bits=3]", "cast:dtype=bfloat16")
     narrow, wide = opened(path), opened(path, dtype="float32")
-    assert narrow.dtype == torch.bfloat16 and wide.dtype == torch.float32
+    assert narrow.dtype == torch.bfloat16
+    assert wide.dtype == torch.float32
     found, copy = swept(narrow, texts), swept(wide, texts)
     assert found.keys() == copy.keys()
     for key, value in found.items():
@@ -92,7 +93,8 @@ def test_its_own_forward_in_another_dtype(
     assert before.keys() == after.keys()
     assert all(after[name] is parameter for name, parameter in before.items())
     check, _ = check_forward(layout, tiny.corpus([[20]]))
-    assert check.passed and check.detail == "bit for bit"
+    assert check.passed
+    assert check.detail == "bit for bit"
 
 
 def test_a_forward_that_fails_leaves_the_model_as_it_was() -> None:
@@ -104,9 +106,11 @@ def test_a_forward_that_fails_leaves_the_model_as_it_was() -> None:
         raise RuntimeError("stop")
 
     handle = layout.blocks[1].get_submodule("mlp").register_forward_pre_hook(fails)
-    with computing(model, layout.blocks, layout.dtype, torch.float32):
-        with pytest.raises(RuntimeError, match="stop"):
-            model(torch.tensor([[1, 2]]), use_cache=False)
+    with (
+        computing(model, layout.blocks, layout.dtype, torch.float32),
+        pytest.raises(RuntimeError, match="stop"),
+    ):
+        model(torch.tensor([[1, 2]]), use_cache=False)
     handle.remove()
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
 
@@ -140,7 +144,8 @@ def test_what_a_compression_makes_is_not_rounded_back(
     own, same = (
         tiny.twin(layout, text).block_weights(1, layout.block(1))[name] for layout in (narrow, wide)
     )
-    assert own.dtype == torch.float32 and torch.equal(own, same)
+    assert own.dtype == torch.float32
+    assert torch.equal(own, same)
     assert not torch.equal(own, own.bfloat16().float())
 
 
@@ -155,7 +160,8 @@ def test_a_twin_in_another_dtype_holds_no_second_model() -> None:
     assert [hidden.dtype for hidden in entered] == [torch.float32, torch.bfloat16]
     embedding = tiny.VOCABULARY * layout.width * 2
     own = [t.nbytes for t in shell._held.values() if t.dtype == torch.bfloat16]
-    assert sum(own) == embedding and shell.cast_bytes_in(torch.bfloat16) > embedding
+    assert sum(own) == embedding
+    assert shell.cast_bytes_in(torch.bfloat16) > embedding
     assert twin.leave(entered[1][0]).dtype == torch.bfloat16
     twin.release()
     assert not shell._held

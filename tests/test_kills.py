@@ -74,7 +74,8 @@ def after_every_rename(work: Work, folder: Path) -> list[str]:
     with killed_after(1 << 30) as renamed:
         work(folder / "whole")
     whole = contents(folder / "whole")
-    assert whole and not [name for name in whole if name.endswith((".writing", ".lock"))]
+    assert whole
+    assert not [name for name in whole if name.endswith((".writing", ".lock"))]
     for number in range(1, len(renamed) + 1):
         with killed_after(number) as done:
             work(folder / f"{number}")
@@ -111,9 +112,12 @@ def test_an_audit(
         build.build(run(study, folder / "out", "audit", silent).root)
 
     renamed = after_every_rename(work, tmp_path)
-    assert renamed[0] == "store.json" and renamed[-3:] == [
-        "manifest.json", "summary.md", "report.html",
-    ]  # fmt: skip
+    assert renamed[0] == "store.json"
+    assert renamed[-3:] == [
+        "manifest.json",
+        "summary.md",
+        "report.html",
+    ]
     assert {"record.json", "block.0.safetensors", "cell.json", "run.json"} < set(renamed)
 
 

@@ -84,10 +84,9 @@ def test_the_commands_work_one_after_the_other(
         if words[1] == "train-sae":
             words += ["--tokens", "3000", "--width", "2x", "--k", "8"]
         monkeypatch.setattr(sys, "argv", words)
-        try:
+        with pytest.raises(SystemExit) as stop:
             cli.main()
-        except SystemExit as stop:
-            assert not stop.code, f"{command}: {capsys.readouterr().err}"
+        assert not stop.value.code, f"{command}: {capsys.readouterr().err}"
     for name in ("results", "results-3", "results-16", "results-sae", "grid"):
         assert (folder / name / "report.html").exists()
     assert (folder / "results.csv").read_text().startswith("model,compression,bits,")

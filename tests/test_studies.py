@@ -107,7 +107,8 @@ def test_what_a_study_needs_is_said(name: str):
     for text in texts:
         if text.startswith(PREFIX):
             source = HubSource.parse(text)
-            assert source.config and source.split
+            assert source.config
+            assert source.split
         if text.startswith(code_prompts.PREFIX):
             assert code_prompts.read_prompts(text)
     for model in study["models"]:
@@ -199,7 +200,8 @@ def test_every_study_is_planned_and_costed(
             for s in source.saes
         )
     found = costs(study)
-    assert len(found) == len(study.models) and all(found[name_of(source)] for source in here)
+    assert len(found) == len(study.models)
+    assert all(found[name_of(source)] for source in here)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,8 @@ def test_a_correction_keeps_the_models_and_adds_to_the_analyses(name: str):
 def test_the_earlier_settings_are_the_same_on_every_model(name: str):
     """BOS and positions of the family, no control; one axis for all its roundings."""
     study = settings(name)
-    assert (study["bos"], study["positions"]) == BEFORE[family(name)] and not study["controls"]
+    assert (study["bos"], study["positions"]) == BEFORE[family(name)]
+    assert not study["controls"]
     assert all(AXES[family(name)] in c for c in study["compressions"] if c.startswith("rtn"))
 
 
@@ -269,7 +272,8 @@ def test_the_corrected_settings_are_the_same_on_every_model(name: str):
 def what_broke() -> ModuleType:
     """The script, which is no module of bitlens."""
     spec = importlib.util.spec_from_file_location("what_broke", STUDIES / "what_broke.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -289,7 +293,9 @@ def test_the_numbered_changes_lead_from_the_first_twin_to_gptq(what_broke: Modul
     """Each begins where the one before ends; the third ends where everything at once does."""
     (_, start, end), *changes = what_broke.CHANGES
     steps = [(before, after) for name, before, after in changes if name[0].isdigit()]
-    assert steps[0][0] == start and steps[2][1] == end and steps[3][1] == "gptq:bits={}"
+    assert steps[0][0] == start
+    assert steps[2][1] == end
+    assert steps[3][1] == "gptq:bits={}"
     assert all(one[1] == two[0] for one, two in pairwise(steps))
 
 

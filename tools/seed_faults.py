@@ -84,6 +84,7 @@ def plant(tree: Path, fault: Fault, tests: Sequence[str]) -> str:
 
 
 def main() -> None:
+    """Plant the mistakes that were asked for and print what became of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--all-tests", action="store_true")

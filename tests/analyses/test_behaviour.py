@@ -139,7 +139,8 @@ def test_agrees_with_scipy_torch_and_numpy(random_pair: ActivationPair) -> None:
             assert expected.keys() == found.keys()
         for name, number in expected.items():
             values = found[name].values
-            assert values is not None and values[row] == pytest.approx(number, rel=2e-5, abs=2e-7)
+            assert values is not None
+            assert values[row] == pytest.approx(number, rel=2e-5, abs=2e-7)
 
 
 @settings(max_examples=60)

@@ -56,4 +56,5 @@ def test_every_family_is_read_at_every_site(
     expected = {("features", site) for site in SITES if site != "embed"}
     expected |= {(n, f"pattern.{d}") for n in ("attention", "heads") for d in depths if d}
     expected |= {("lens", f"resid.{d}") for d in depths}
-    assert expected <= moved and ("features", "embed") not in moved
+    assert expected <= moved
+    assert ("features", "embed") not in moved

@@ -56,7 +56,8 @@ def test_massive_share_by_hand() -> None:
     twin[0, 2] += 2
     twin[0, [7, 9]] -= 1
     found = outcomes(Geometry(), pair(reference, twin))["massive_share"]
-    assert found.values is not None and found.values[0] == pytest.approx(4 / 6, rel=1e-6)
+    assert found.values is not None
+    assert found.values[0] == pytest.approx(4 / 6, rel=1e-6)
     assert found.chance == pytest.approx(1 / 150)
 
 
@@ -126,7 +127,8 @@ def test_agrees_with_scipy_sklearn_and_numpy(random_pair: ActivationPair) -> Non
         assert expected.keys() == found.keys()
         for name, number in expected.items():
             values = found[name].values
-            assert values is not None and values[row] == pytest.approx(number, rel=2e-5), name
+            assert values is not None, name
+            assert values[row] == pytest.approx(number, rel=2e-5), name
 
 
 def test_what_does_not_tell_the_two_apart_does_not(random_pair: ActivationPair) -> None:
@@ -170,7 +172,8 @@ def test_cka_of_gram_matrices_leaves_shards_out_as_recomputing_would() -> None:
         return torch.from_numpy(z @ z.T).float().fill_diagonal_(0)
 
     found = debiased_cka(gram(x), gram(y), shard, weights)
-    assert found is not None and found.shape == (5,)
+    assert found is not None
+    assert found.shape == (5,)
     for weight, number in zip(weights, found, strict=True):
         keep = weight[shard] > 0
         assert number == pytest.approx(feature_cka(x[keep], y[keep]), rel=1e-4)
@@ -191,8 +194,10 @@ def test_no_error_is_said_and_not_divided_by() -> None:
     x = torch.randn(10, 5, generator=torch.Generator().manual_seed(0))
     found = outcomes(Geometry(), pair(x, x))
     for name in ("sqnr", "massive_share"):
-        assert found[name].values is None and "no error" in found[name].reason
-    assert found["relative_error"].values[0] == 0 and found["cosine"].values[0] == 1
+        assert found[name].values is None
+        assert "no error" in found[name].reason
+    assert found["relative_error"].values[0] == 0
+    assert found["cosine"].values[0] == 1
 
 
 def test_a_replicate_without_error_is_said() -> None:
@@ -201,7 +206,8 @@ def test_a_replicate_without_error_is_said() -> None:
     y = x.clone()
     y[:4] += 1
     found = outcomes(Geometry(), pair(x, y, shard=[0] * 4 + [1] * 4 + [2] * 4))
-    assert found["sqnr"].values is None and found["sqnr"].reason
+    assert found["sqnr"].values is None
+    assert found["sqnr"].reason
 
 
 def test_a_reference_of_nothing_is_said() -> None:
@@ -209,7 +215,8 @@ def test_a_reference_of_nothing_is_said() -> None:
     zero, other = torch.zeros(6, 5), torch.ones(6, 5)
     found = outcomes(Geometry(), pair(zero, other))
     for name in ("relative_error", "sqnr", "massive_share", "cka"):
-        assert found[name].values is None and found[name].reason
+        assert found[name].values is None
+        assert found[name].reason
     assert found["cosine"].values[0] == 0
     assert outcomes(Geometry(), pair(zero, zero))["cosine"].values[0] == 1
 
@@ -218,7 +225,8 @@ def test_three_positions_are_too_few_for_cka() -> None:
     """The unbiased estimator divides by n - 3."""
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     found = outcomes(Geometry(), pair(x, x + 1))["cka"]
-    assert found.values is None and "4" in found.reason
+    assert found.values is None
+    assert "4" in found.reason
 
 
 def test_chance_of_cka_is_near_nought(tmp_path: Path) -> None:
@@ -228,5 +236,7 @@ def test_chance_of_cka_is_near_nought(tmp_path: Path) -> None:
     plan = tiny.plan(tiny.corpus([[60]] * 12, seed=4), analyses)
     values = tiny.values(tiny.measurement(layout, {"twin": "rtn:bits=4"}, plan, tmp_path, analyses))
     cka = values["geometry", "twin", "cumulative", "resid.1", "cka"]
-    assert cka.value is not None and cka.value > 0.8
-    assert cka.chance is not None and abs(cka.chance) < 0.2
+    assert cka.value is not None
+    assert cka.value > 0.8
+    assert cka.chance is not None
+    assert abs(cka.chance) < 0.2

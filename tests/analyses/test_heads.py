@@ -71,7 +71,8 @@ def test_planted_heads_score_one_and_nought_beside(bos: int) -> None:
             # At rest on the first position, which is the target of no kind but by chance.
             target = number(outcome)
             if kind == does:
-                assert target == pytest.approx(1, abs=1e-12) and outcome.chance == 0
+                assert target == pytest.approx(1, abs=1e-12)
+                assert outcome.chance == 0
             else:
                 assert target < 0.15, (does, kind)
             assert outcomes[f"{kind}_change", "", f"head {h}"].values[0] == 0
@@ -188,7 +189,8 @@ def test_kept_heads_by_hand(seven) -> None:
     assert number(outcomes["induction_kept_readme", "pattern", ""]) == pytest.approx(3 / 5)
     # Mean 0.55 and standard deviation 0.30: none is above 1.15.
     code = outcomes["induction_kept_code", "pattern", ""]
-    assert code.values is None and "1.2" in code.reason
+    assert code.values is None
+    assert "1.2" in code.reason
 
 
 def test_the_earlier_tools_code_by_hand() -> None:
@@ -209,7 +211,8 @@ def test_how_the_counted_heads_changed_by_hand(seven) -> None:
     assert mean == pytest.approx((-0.03 - 0.5 + 0 + 0.05 - 0.3) / 5, abs=1e-6)
     weak, _ = concluded({"pattern.0": totals(Heads(), pair([blend(0.3)] * 2, [blend(0.2)] * 2))})
     outcome = weak["induction_mean_change", "pattern", ""]
-    assert outcome.values is None and "above 0.4" in outcome.reason
+    assert outcome.values is None
+    assert "above 0.4" in outcome.reason
 
 
 def test_the_order_of_heads_is_scipys_rank_correlation(seven) -> None:
@@ -237,7 +240,8 @@ def test_a_head_that_is_chosen_by_luck_does_not_count() -> None:
         given = rows(patterns, patterns, [0, 1, 2])
         outcomes, _ = concluded({"pattern.0": totals(Heads(), given)})
         outcome = outcomes["induction_kept_50", "pattern", ""]
-        assert outcome.values is None and "no head" in outcome.reason
+        assert outcome.values is None
+        assert "no head" in outcome.reason
 
 
 def test_the_table_has_every_head_once_a_kind(seven) -> None:
@@ -289,7 +293,8 @@ def test_copying_by_hand(bos: int) -> None:
     assert number(outcomes["copying", "", "reference"]) == pytest.approx(np.log(8), rel=1e-6)
     assert number(outcomes["copying", "", "twin"]) == pytest.approx(np.log(4), rel=1e-6)
     kept = outcomes["copying_kept", "", ""]
-    assert number(kept) == pytest.approx(2 / 3, rel=1e-6) and kept.chance == 0
+    assert number(kept) == pytest.approx(2 / 3, rel=1e-6)
+    assert kept.chance == 0
     # A loss of ln 2 on the second copy, of ln 4 in the twin; without the first, ln 16.
     assert number(outcomes["second_copy", "", "reference"]) == pytest.approx(np.log(2), rel=1e-6)
     assert number(outcomes["second_copy", "", "twin"]) == pytest.approx(np.log(4), rel=1e-6)
@@ -310,13 +315,15 @@ def test_no_gain_is_nothing_to_keep() -> None:
     given = ActivationPair("logits", "", flat, flat, at, lambda size: size)
     outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
     outcome = outcomes["copying_kept", "", ""]
-    assert outcome.values is None and "does not gain" in outcome.reason
+    assert outcome.values is None
+    assert "does not gain" in outcome.reason
 
 
 def test_its_documents_are_repeated_tokens() -> None:
     """So many to choose heads on, which every replicate keeps, and so many to score them on."""
     reader = TokenizerFacts(np.arange(2, 90), 1, 64, 0)
     corpus, fixed = Heads().documents(reader)
-    assert fixed == CHOOSING and corpus.n_documents == CHOOSING + SCORING
+    assert fixed == CHOOSING
+    assert corpus.n_documents == CHOOSING + SCORING
     assert {len(row) for row in corpus.rows} == {51, 63}
     assert all(row[0] == 1 for row in corpus.rows)

@@ -276,7 +276,8 @@ def test_a_model_against_itself_is_intact(name: str) -> None:
         if metric.level:
             continue
         if metric.intact is None or has_none(name, outcome.reason):
-            assert outcome.values is None and outcome.reason
+            assert outcome.values is None
+            assert outcome.reason
         else:
             assert outcome.values is not None, (metric_name, outcome.reason)
             assert np.abs(outcome.values - metric.intact).max() <= TOLERANCE, metric.name
@@ -305,7 +306,8 @@ def test_an_unchanged_twin_is_intact_from_end_to_end(
         if metric.level:
             continue
         if metric.intact is None or has_none(name, value.reason):
-            assert value.value is None and value.reason
+            assert value.value is None
+            assert value.reason
         else:
             numbers = np.array([value.value, *value.replicates])
             assert np.abs(numbers - metric.intact).max() <= TOLERANCE, metric.name
@@ -359,7 +361,8 @@ def test_two_bits_move_every_metric(name: str, audit: dict[tiny.ValueKey, Value]
             continue
         eight = audit[(name, "8", item, site, value.metric)]
         before = metric.intact if metric.intact is not None else eight.value
-        assert value.value is not None and before is not None, key
+        assert value.value is not None, key
+        assert before is not None, key
         moved = value.value - before
         scale = 1e-3 * max(1.0, abs(before))
         tried.add(metric.name)
@@ -387,7 +390,8 @@ def test_more_bits_are_never_worse(name: str, audit: dict[tiny.ValueKey, Value])
         sign = 1 if metric.worse == "higher" else -1
         four, eight = (audit[(name, bits, *key[2:])] for bits in ("4", "8"))
         numbers = [sign * v.value for v in (two, four, eight) if v.value is not None]
-        assert len(numbers) == 3 and numbers == sorted(numbers, reverse=True), key
+        assert len(numbers) == 3, key
+        assert numbers == sorted(numbers, reverse=True), key
         tried += 1
     assert tried
 

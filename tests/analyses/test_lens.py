@@ -212,7 +212,8 @@ def test_paths_of_a_few_positions(measured) -> None:
         lp, lq, kl, target = final[key]
         before = columns["before"][mine[0]]
         number = int(key[0].split()[1])
-        assert before[-1] == f"{number}:{key[1]}" and len(before) <= BEFORE
+        assert before[-1] == f"{number}:{key[1]}"
+        assert len(before) <= BEFORE
         for block, i in enumerate(mine):
             assert columns["target"][i] == f"<{target}>"
             assert columns["kl"][i] == pytest.approx(kl[block], rel=1e-3, abs=1e-6)
@@ -233,7 +234,8 @@ def test_one_blocks_bits_are_named_by_the_lens(tmp_path: Path) -> None:
     twins = {"twin": f"rtn:bits=2,include=[{layout.block_name(1)}.*]"}
     values = tiny.values(tiny.measurement(layout, twins, plan, tmp_path, [Lens()]))
     kl = [values["lens", "twin", "", f"resid.{n}", "lens_kl"].value for n in range(3)]
-    assert kl[0] == 0 and kl[1] > 0.01
+    assert kl[0] == 0
+    assert kl[1] > 0.01
     assert values["lens", "twin", "", "resid", "divergence_seed"].value >= 1
 
 
@@ -244,6 +246,7 @@ def test_a_twin_is_read_by_its_own_norm_and_unembedding(text: str, tmp_path: Pat
     plan = tiny.plan(tiny.corpus([[9], [7, 4], [5], [8]], seed=4), analyses, batch_tokens=20)
     values = tiny.values(tiny.measurement(layout, {"twin": text}, plan, tmp_path, analyses))
     kl = values["behaviour", "twin", "", "logits", "kl"]
-    assert kl.value is not None and kl.value > 0
+    assert kl.value is not None
+    assert kl.value > 0
     last = values["lens", "twin", "", "resid.2", "lens_kl"]
     assert last.value == pytest.approx(kl.value, rel=1e-3)

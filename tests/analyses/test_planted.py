@@ -90,8 +90,10 @@ def test_a_blind_head_is_named(values: Values, lesion: str) -> None:
     assert np.abs(change).max() < 0.15
     jsd = by_head(values, "attention", lesion, "jsd")
     block, head = place
-    assert (jsd[:block] == 0).all() and jsd[block].argmax() == head
-    assert (np.delete(jsd[block], head) == 0).all() and jsd[place] > 0.05
+    assert (jsd[:block] == 0).all()
+    assert jsd[block].argmax() == head
+    assert (np.delete(jsd[block], head) == 0).all()
+    assert jsd[place] > 0.05
     if lesion == "induction":
         assert np.unravel_index(jsd.argmax(), jsd.shape) == place
 
@@ -117,7 +119,8 @@ def test_how_many_heads_stay(values: Values) -> None:
     assert kept("induction", "previous").value == 1
     assert kept("previous", "induction").value == kept("previous", "previous").value == 0
     for twin in LESIONS:
-        assert kept(twin, "duplicate").value is None and kept(twin, "duplicate").reason
+        assert kept(twin, "duplicate").value is None
+        assert kept(twin, "duplicate").reason
     readme, code = (
         values["heads", "induction", "", "pattern", f"induction_kept_{rule}"].value
         for rule in ("readme", "code")
@@ -158,7 +161,8 @@ def test_a_muted_feature_is_named(latent: int, tmp_path: Path) -> None:
     columns = tables["twin", "features"].columns
     r = np.asarray(columns["r"])
     worst = r.argmin()
-    assert columns["latent"][worst] == latent and r[worst] < 0.95
+    assert columns["latent"][worst] == latent
+    assert r[worst] < 0.95
     assert np.delete(r, worst).min() > 1 - 1e-6
     assert np.delete(np.asarray(columns["gain"]), worst) == pytest.approx(1, abs=1e-5)
     assert columns["state"][worst] != "survived"
@@ -167,7 +171,8 @@ def test_a_muted_feature_is_named(latent: int, tmp_path: Path) -> None:
     survived = values["features", "twin", "orthonormal", "resid.0", "survived"].value
     assert survived == pytest.approx(39 / 40)
     positions = np.asarray(tables["twin", PLACES].columns["position"])
-    assert (positions >> BITS).max() < 30 and (positions & ((1 << BITS) - 1)).max() < 24
+    assert (positions >> BITS).max() < 30
+    assert (positions & ((1 << BITS) - 1)).max() < 24
 
 
 @pytest.mark.parametrize("block", [0, 1, 2])

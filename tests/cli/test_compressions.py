@@ -34,7 +34,9 @@ def test_a_twin_is_written_and_shown(
         r"layers\.0\.mlp\.down_proj +block +gptq:bits=3,group=32 +3\.50 +32 +\S+ kB +\d", shown.out
     )
     alone = bitlens("inspect", llama)
-    assert alone.code == 0 and "float32" in alone.out and "gptq" not in alone.out
+    assert alone.code == 0
+    assert "float32" in alone.out
+    assert "gptq" not in alone.out
 
 
 def test_a_folder_that_is_there_is_not_written_over(bitlens: Command, llama: Path, tmp_path: Path):
@@ -42,7 +44,8 @@ def test_a_folder_that_is_there_is_not_written_over(bitlens: Command, llama: Pat
     (tmp_path / "mine").write_text("mine")
     done = bitlens("compress", llama, "--with", "rtn:bits=4", "--save", tmp_path)
     assert (done.code, done.out) == (2, "")
-    assert f"{tmp_path} is there already." in done.err and "another --save" in done.err
+    assert f"{tmp_path} is there already." in done.err
+    assert "another --save" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
@@ -63,8 +66,10 @@ def test_what_cannot_be_compressed_leaves_nothing(
 ):
     """Three parts, exit code 2, no folder."""
     done = bitlens("compress", llama, *words, "--save", tmp_path / "twin")
-    assert done.code == 2 and found in done.err
-    assert "Expected: " in done.err and "Traceback" not in done.err
+    assert done.code == 2
+    assert found in done.err
+    assert "Expected: " in done.err
+    assert "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,7 +82,8 @@ def test_documents_that_nothing_reads_are_said_not_to_be(
     assert done.code == 0
     assert f"Nothing is calibrated here: {other_texts} is not read." in done.out
     done = bitlens("compress", "demo", "--with", "rtn:bits=4", "--save", tmp_path / "demo")
-    assert done.code == 0 and "not read" not in done.out
+    assert done.code == 0
+    assert "not read" not in done.out
 
 
 def test_what_is_no_twin_cannot_be_inspected(
@@ -85,9 +91,11 @@ def test_what_is_no_twin_cannot_be_inspected(
 ):
     """Another architecture, and nothing at all."""
     done = bitlens("inspect", llama, "--twin", gpt2)
-    assert done.code == 2 and "tiny-gpt2 is a gpt2, tiny-llama a llama." in done.err
+    assert done.code == 2
+    assert "tiny-gpt2 is a gpt2, tiny-llama a llama." in done.err
     done = bitlens("inspect", llama, "--twin", tmp_path / "none")
-    assert done.code == 2 and "There is no folder" in done.err
+    assert done.code == 2
+    assert "There is no folder" in done.err
 
 
 @pytest.mark.parametrize("name", ["a,b", "[a]", "a[1],run=b"])
@@ -99,9 +107,11 @@ def test_a_path_with_commas_and_brackets_is_inspected(
     shown = bitlens("inspect", llama, "--twin", folder)
     assert shown.code == 0, shown.err
     spec = f"checkpoint:[{folder}]" if "," in name else f"checkpoint:{folder}"
-    assert f"{spec}: float32, run as" in shown.out and "down_proj" in shown.out
+    assert f"{spec}: float32, run as" in shown.out
+    assert "down_proj" in shown.out
     refused = bitlens("inspect", llama, "--twin", tmp_path / "a]b")
-    assert refused.code == 2 and "whose brackets pair up" in refused.err
+    assert refused.code == 2
+    assert "whose brackets pair up" in refused.err
 
 
 def test_all_options_reach_the_compression(

@@ -148,7 +148,8 @@ def test_mistakes_that_need_no_model_are_said_before_it_is_loaded(
     assert done.err.count("\n") == 3
     assert found in done.err.splitlines()[0]
     assert help in done.err
-    assert "compressions[" not in done.err and "models[" not in done.err
+    assert "compressions[" not in done.err
+    assert "models[" not in done.err
 
 
 def test_tokens_are_counted_in_thousands(bitlens: Command, asked: list[Any], tmp_path: Path):

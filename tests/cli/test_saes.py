@@ -20,7 +20,8 @@ def test_saes_are_trained_on_a_model_and_its_twin(
     done = bitlens(*training, *two, "--width", "2x,4x", "--k", 8, "--epochs", 40, "--lr", 0.01)
     assert done.code == 0, done.err
     folders = sorted(out.iterdir())
-    assert len(folders) == 4 and len(re.findall(r" 40 of 40 *$", done.out, re.M)) == 4
+    assert len(folders) == 4
+    assert len(re.findall(r" 40 of 40 *$", done.out, re.M)) == 4
     fitted = bitlens("fit", llama, "--sae", folders[0], "--text", short_texts)
     assert "blocks.0.hook_resid_post = resid.0" in fitted.out
     assert bitlens(*training, "--arch", "standard", "--k", 8).code == 2
@@ -34,7 +35,8 @@ def test_saes_learn_from_the_positions_that_are_asked_for(
     done = bitlens(*training, "--positions", "last", "--width", "1x", "--out", tmp_path / "sae")
     assert done.code == 0, done.err
     learnt = re.search(r"resid\.2 of .*: (\d+) positions of (\d+) documents", done.out)
-    assert learnt and learnt[1] == learnt[2]
+    assert learnt
+    assert learnt[1] == learnt[2]
 
 
 def test_saes_that_fit_end_well(bitlens: Command):
@@ -51,7 +53,8 @@ def test_one_that_does_not_fit_ends_with_a_failure(bitlens: Command, tmp_path: P
     wrong = config.replace("blocks.1.hook_resid_post", "blocks.0.hook_resid_pre")
     (tmp_path / "wrong" / "cfg.json").write_text(wrong)
     done = bitlens("fit", "demo", "--sae", tmp_path / "wrong", "--tokens", 1500)
-    assert done.code == 1 and "belongs elsewhere: at resid.1" in done.out
+    assert done.code == 1
+    assert "belongs elsewhere: at resid.1" in done.out
 
 
 @pytest.mark.parametrize(
@@ -70,4 +73,5 @@ def test_saes_that_are_not_there_are_a_mistake(
         "bitlens.workflows.check_sae.load", lambda *_: pytest.fail("the model was loaded")
     )
     done = bitlens("fit", "demo", "--sae", sae)
-    assert done.code == 2 and message in done.err
+    assert done.code == 2
+    assert message in done.err

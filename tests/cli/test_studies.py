@@ -22,7 +22,8 @@ def test_a_study_goes_on_after_a_failure_and_says_so(
     assert done.code == 1
     assert "\n- rtn:bits=4 (" in done.out
     assert "rtn:bits=4,group=7: failed." in done.out
-    assert "Failed:" in done.err and "does not divide" in done.err
+    assert "Failed:" in done.err
+    assert "does not divide" in done.err
     assert (tmp_path / "grid" / "report.html").exists()
 
 
@@ -36,13 +37,15 @@ def test_a_study_says_what_to_calibrate_on(
         f"text: {short_texts}\ncalibration: {short_texts}\ncalibration_tokens: 500\n"
     )
     done = bitlens("study", path, "--out", tmp_path / "grid")
-    assert done.code == 2 and "with the calibration documents" in done.err
+    assert done.code == 2
+    assert "with the calibration documents" in done.err
     path.write_text(path.read_text() + "allow: [overlap]\n")
     done = bitlens("study", path, "--out", tmp_path / "grid")
     assert done.code == 0, done.err
     checks = {c["name"]: c for c in Store.open(tmp_path / "grid").manifest()["checks"]}
     overlap = checks["calibration and evaluation are apart"]
-    assert overlap["passed"] is False and overlap["detail"].endswith("which was allowed")
+    assert overlap["passed"] is False
+    assert overlap["detail"].endswith("which was allowed")
 
 
 @pytest.mark.parametrize("kind", ["", "train: {site: resid.1, width: [8x], tokens: [1000]}\n"])
@@ -80,7 +83,8 @@ def test_a_study_is_checked_without_running(bitlens: Command, tmp_path: Path):
     assert done.out.count("needs the hub") == 2
     path.write_text(path.read_text() + "controls: []\ntokens: 0\n")
     done = bitlens("study", path, "--out", tmp_path / "grid", "--check")
-    assert "\n12 cells.\n" in done.out and re.search("tokens: +all", done.out)
+    assert "\n12 cells.\n" in done.out
+    assert re.search("tokens: +all", done.out)
     assert not (tmp_path / "grid").exists()
 
 
@@ -100,7 +104,8 @@ def test_a_check_tells_what_a_model_costs_and_what_does_not_fit_it(
     path.write_text(text.replace("rtn:bits=4", "rtn:bits=4,group=7"))
     done = bitlens("study", path, "--out", tmp_path / "o", "--check")
     assert done.code == 2
-    assert done.err.startswith("bare: ") and "does not divide" in done.err
+    assert done.err.startswith("bare: ")
+    assert "does not divide" in done.err
 
 
 def test_a_study_of_trained_saes_is_checked_and_run_in_parts(
@@ -117,14 +122,19 @@ def test_a_study_of_trained_saes_is_checked_and_run_in_parts(
     part = ["--only", "seed=0,1", "--only", "width=1x", "--only", "tokens=800"]
     done = bitlens("study", path, "--out", out, *part, "--check")
     assert done.code == 0, done.err
-    assert re.search(r"width: +1x\n", done.out) and re.search(r"seed: +0, 1\n", done.out)
-    assert re.search(r"\nall +4 ", done.out) and "TFLOP" in done.out and not out.exists()
+    assert re.search(r"width: +1x\n", done.out)
+    assert re.search(r"seed: +0, 1\n", done.out)
+    assert re.search(r"\nall +4 ", done.out)
+    assert "TFLOP" in done.out
+    assert not out.exists()
     done = bitlens("study", path, "--out", out, *part)
     assert done.code == 0, done.err
     assert f"Report: {out / 'report.html'}" in done.out.replace("\n", "")
     done = bitlens("study", path, "--out", out, "--only", "width=3x")
-    assert done.code == 2 and "--only width=3x is not in this study" in done.err
+    assert done.code == 2
+    assert "--only width=3x is not in this study" in done.err
     other = tmp_path / "audit.yaml"
     other.write_text(f"models: ['{llama}']\ncompressions: ['rtn:bits=4']\n")
     done = bitlens("study", other, "--out", out, "--only", "width=1x")
-    assert done.code == 2 and "trains no SAEs" in done.err
+    assert done.code == 2
+    assert "trains no SAEs" in done.err

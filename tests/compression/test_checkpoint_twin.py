@@ -86,7 +86,8 @@ def test_every_analysis_sees_the_weights_in_the_folder(
     assert any(row["item"] == "local" for row in here)
     assert estimates(there) == here
     (check,) = (c for c in there.manifest()["checks"] if c["name"].endswith(": what runs"))
-    assert check["passed"] and "run as dequantized weights" in check["detail"]
+    assert check["passed"]
+    assert "run as dequantized weights" in check["detail"]
 
 
 @each_family
@@ -174,7 +175,8 @@ def test_half_precision_is_what_the_table_says(case: Callable[..., Case]) -> Non
     twin = made.opened()
     assert {p.dtype for p in twin.model().parameters()} == {torch.bfloat16}
     rows = twin.coverage()
-    assert {row.bits for row in rows} == {16.0} and {row.format for row in rows} == {"bfloat16"}
+    assert {row.bits for row in rows} == {16.0}
+    assert {row.format for row in rows} == {"bfloat16"}
     assert all(row.compressed and row.changed > 0.5 for row in rows if row.kind == "block")
 
 
@@ -205,7 +207,8 @@ def test_an_unembedding_of_its_own_is_counted(case: Callable[..., Case], tmp_pat
         apart.lm_head.weight[:32].mul_(2)
     apart.save_pretrained(tmp_path / "apart")
     (whole,) = (row for row in made.opened().coverage() if row.kind == "unembedding")
-    assert whole.note.startswith("tied to") and whole.parameters == 0
+    assert whole.note.startswith("tied to")
+    assert whole.parameters == 0
     twin = made.opened(tmp_path / "apart")
     (row,) = (row for row in twin.coverage() if row.kind == "unembedding")
     assert (row.changed, row.parameters) == (0.25, 128 * 64)
@@ -270,4 +273,5 @@ def test_changed_weights_are_other_cells(
             analyses=("behaviour",), controls=("noise",),
         )  # fmt: skip
         ids.append({cell["id"] for cell in store.manifest()["cells"]})
-    assert len(ids[0]) == 2 and not ids[0] & ids[1]
+    assert len(ids[0]) == 2
+    assert not ids[0] & ids[1]

@@ -26,7 +26,8 @@ def test_by_hand() -> None:
     assert (found.parameters, found.bytes, found.changed) == (2, 1, 0.5)
     assert found.relative_error == pytest.approx(0.1, rel=1e-6)
     assert found.sqnr_db == pytest.approx(20, rel=1e-6)
-    assert found.reason is None and found.compressed
+    assert found.reason is None
+    assert found.compressed
 
 
 @pytest.mark.parametrize("shape", [(7,), (5, 9), (3, 4, 5), (200, 30)])
@@ -92,7 +93,8 @@ def test_totals_by_hand() -> None:
     assert found.bits == pytest.approx(480 / 90)
     assert found.whole_bits == pytest.approx(8)
     assert total(rows[2:]).bits is None
-    assert rows[3].note == "tied to embed" and rows[3].parameters == 0
+    assert rows[3].note == "tied to embed"
+    assert rows[3].parameters == 0
 
 
 def test_a_twin_equal_to_its_reference() -> None:

@@ -146,7 +146,8 @@ def test_reference_untouched_and_result_well_formed(
     for map, weight, result in zip(stored, before, results, strict=True):
         assert torch.equal(map.weight, weight)
         assert result.weight.shape == weight.shape
-        assert result.weight.dtype == torch.float32 and result.weight.device == weight.device
+        assert result.weight.dtype == torch.float32
+        assert result.weight.device == weight.device
         assert result.weight.data_ptr() != map.weight.data_ptr()
         assert torch.isfinite(result.weight).all()
         assert 0 < result.bits <= 33

@@ -185,7 +185,8 @@ def test_equal_compressions_have_one_text() -> None:
 def test_what_is_left_out_is_not_written() -> None:
     """A setting whose default is None has the type of its other values, and None is no text."""
     types = {setting.name: setting.type for setting in settings_of(Everything).values()}
-    assert types["maybe"] is float and holds_compression(types["inner"])
+    assert types["maybe"] is float
+    assert holds_compression(types["inner"])
     assert Everything(maybe=None, inner=None) == Everything()
     assert format_spec(Everything()) == "everything"
     assert format_spec(Everything(maybe=0.0, inner=Rtn(bits=4))) == (

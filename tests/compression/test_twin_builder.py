@@ -197,7 +197,8 @@ def test_documents_that_cannot_be_had_stop_only_what_needs_them(
         settings = {"calibration": str(short_texts)}
     found = statuses(study("gptq:bits=3", "rtn:bits=3", **settings), tmp_path / "out")
     assert found["rtn:bits=3"] == ("done", "")
-    assert found["gptq:bits=3"][0] == "failed" and reason in found["gptq:bits=3"][1]
+    assert found["gptq:bits=3"][0] == "failed"
+    assert reason in found["gptq:bits=3"][1]
 
 
 def test_what_is_made_does_not_depend_on_the_analyses(
@@ -243,7 +244,8 @@ def test_the_unembedding_is_calibrated(maker: Maker, text: str) -> None:
     assert not torch.equal(head, made.loaded.model.lm_head.weight)
     twin.complete_coverage()
     (row,) = (row for row in twin.coverage() if row.module == "lm_head")
-    assert row.compressed and row.bits < 5
+    assert row.compressed
+    assert row.bits < 5
 
 
 def test_a_mixture_with_a_calibrated_part_is_calibrated(maker: Maker) -> None:
@@ -264,7 +266,8 @@ def test_a_mixture_with_a_calibrated_part_is_calibrated(maker: Maker) -> None:
     made[text].complete_coverage()
     notes = {row.module.rpartition(".")[2]: row.note for row in made[text].coverage()}
     assert notes["o_proj"] == "left alone: no pattern matches"
-    assert notes["q_proj"] == "rtn:bits=3" and notes["down_proj"].startswith("gptq:bits=3")
+    assert notes["q_proj"] == "rtn:bits=3"
+    assert notes["down_proj"].startswith("gptq:bits=3")
 
 
 def test_every_part_of_a_mixture_is_tried_first(maker: Maker) -> None:
@@ -333,8 +336,10 @@ def test_a_sparsity_is_sought_once(
     monkeypatch.setattr(sparsity_search, "matched", seeks)
     first, again = maker(WANDA).built(), maker(WANDA).built()
     before, after = (matrices(built.twins[WANDA]) for built in (first, again))
-    assert searches == [WANDA] and all(torch.equal(before[name], after[name]) for name in before)
-    assert set(first.checks) == set(again.checks) and first.identity == again.identity
+    assert searches == [WANDA]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert set(first.checks) == set(again.checks)
+    assert first.identity == again.identity
     others: list[tuple[str, dict[str, Any]]] = [
         (WANDA, {"calibration_tokens": 1000}),
         (WANDA, {"dtype": "bfloat16"}),
@@ -374,7 +379,8 @@ def test_candidates_of_a_search_that_fails_are_not_kept(
     monkeypatch.setattr(sparsity_search, "matched", fails)
     with pytest.raises(BitlensError, match="It will not be"):
         twins(maker(WANDA))
-    assert not sparsities(cache) and not list(cache.glob("twins/*/found.json"))
+    assert not sparsities(cache)
+    assert not list(cache.glob("twins/*/found.json"))
 
 
 def test_a_twin_that_fails_by_the_way_fails_by_itself_too(maker: Maker) -> None:
@@ -416,7 +422,8 @@ def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
     with no evaluation; nothing can be matched."""
     builder, built, twin = build_twin(study("gptq:bits=3"), lambda line: None)
     assert built.twins == {"gptq:bits=3": twin}
-    assert built.calibration is not None and built.calibration.name == "calibration.jsonl"
+    assert built.calibration is not None
+    assert built.calibration.name == "calibration.jsonl"
     assert builder.evaluation is None
     assert [check.name for check in built.checks] == ["enough calibration tokens"]
     twin.complete_coverage()
@@ -464,5 +471,6 @@ def test_what_a_checkpoint_does_otherwise_is_undecided(
     built = made.built()
     found = {check.name: check for check in built.checks if check.name.startswith("checkpoint:")}
     own = found.pop(f"checkpoint:{twin}: settings of its own")
-    assert own.passed is None and "rms_norm_eps is 0.5, in the reference 1e-06" in own.detail
+    assert own.passed is None
+    assert "rms_norm_eps is 0.5, in the reference 1e-06" in own.detail
     assert all(name.endswith("what runs") for name in found)

@@ -38,7 +38,8 @@ def test_a_study_is_its_axes_and_its_model(tmp_path: Path) -> None:
         "seed": (0, 1, 2),
         "twin": ("rtn:bits=4,group=32", "rtn:bits=3"),
     }
-    assert study.study.texts.endswith(".jsonl") and study.study.controls == ()
+    assert study.study.texts.endswith(".jsonl")
+    assert study.study.controls == ()
 
 
 def test_an_audits_study_trains_nothing(tmp_path: Path) -> None:
@@ -53,8 +54,11 @@ def test_a_part_is_named_axis_by_axis(tmp_path: Path) -> None:
     part = study.part(
         ["seed=2,0", "tokens=4000", "width=0.5x", "twin=rtn:bits=4,group=32", "seed=1"]
     )
-    assert part["seed"] == (0, 1, 2) and part["tokens"] == (4000,) and part["width"] == ("0.5x",)
-    assert part["twin"] == ("rtn:bits=4,group=32",) and part["k"] == (4, 8)
+    assert part["seed"] == (0, 1, 2)
+    assert part["tokens"] == (4000,)
+    assert part["width"] == ("0.5x",)
+    assert part["twin"] == ("rtn:bits=4,group=32",)
+    assert part["k"] == (4, 8)
     assert study.part([]) == study.axes
 
 

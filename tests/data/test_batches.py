@@ -29,7 +29,8 @@ def test_every_row_is_in_one_batch(
     for part in (lengths[flags], lengths[~flags]):
         assert (np.diff(part) <= 0).all(), "rows of one length are apart"
     for batch in batches:
-        assert batch.tokens.size <= size and batch.tokens.dtype == np.int64
+        assert batch.tokens.size <= size
+        assert batch.tokens.dtype == np.int64
         assert batch.tokens.shape[1] == batch.lengths.max()
         assert (batch.mask.sum(1) == batch.lengths).all()
         assert batch.padded == (not batch.mask.all())
@@ -69,7 +70,8 @@ def test_plan_of_a_part_is_part_of_nothing_else(corpus_of: CorpusOf) -> None:
     """Selected documents are batched under the ids they have in the whole corpus."""
     corpus = corpus_of([[4, 4], [3], [4]])
     (batch,) = make_batches(corpus.select([0, 2]), 100, np.array([True, False, True]))
-    assert batch.document.tolist() == [0, 0, 2] and batch.offset.tolist() == [0, 4, 0]
+    assert batch.document.tolist() == [0, 0, 2]
+    assert batch.offset.tolist() == [0, 4, 0]
     assert batch.subset
     assert make_batches(corpus.select([]), 100) == []
 

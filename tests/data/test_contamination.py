@@ -41,7 +41,8 @@ def test_a_licence_at_the_top_is_no_copy(
         texts_of(licence[1:] + "(" * 181, licence + ")" * 180, "%" * 200), with_bos, 300, "no"
     )
     result = contamination(seen, new, run=10)
-    assert result.names == ("doc 1",) and result.passing == 1
+    assert result.names == ("doc 1",)
+    assert result.passing == 1
 
 
 def test_a_corpus_overlaps_with_its_parts(corpus_of: CorpusOf) -> None:

@@ -137,7 +137,8 @@ def test_running_text_becomes_stretches_of_eight_windows(
     own = _own_tokens(corpus)
     stretches = [own[f"doc 0, stretch {n}"] for n in range(1, len(own) + 1)]
     assert list(chain.from_iterable(stretches)) == ids
-    assert "no document marks" in corpus.notes[0] and f"{len(own)} in all" in corpus.notes[0]
+    assert "no document marks" in corpus.notes[0]
+    assert f"{len(own)} in all" in corpus.notes[0]
 
 
 @settings(max_examples=20)
@@ -155,7 +156,8 @@ def test_order_of_the_source_does_not_matter(
     order.shuffle(documents)
     other = make_corpus(texts_of(*documents), with_bos, 6, max_tokens=budget, seed=seed)
     assert [row.tolist() for row in other.rows] == [row.tolist() for row in first.rows]
-    assert (other.document == first.document).all() and (other.starts == first.starts).all()
+    assert (other.document == first.document).all()
+    assert (other.starts == first.starts).all()
     assert other.token_hash == first.token_hash
 
 
@@ -298,7 +300,8 @@ def test_selected_documents_keep_their_ids(corpus_of: CorpusOf) -> None:
     part = corpus.select([2, 0])
     assert part.document.tolist() == [0, 0, 2, 2, 2]
     assert part.starts.tolist() == [0, 4, 0, 6, 12]
-    assert part.n_documents == 2 and part.n_tokens == 21
+    assert part.n_documents == 2
+    assert part.n_tokens == 21
     assert part.document_names == corpus.document_names
     assert part.rows[4] is corpus.rows[5]
 
@@ -327,7 +330,8 @@ def test_real_stories(shared: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "stories15M")
     texts = read_texts(shared / "texts" / "tinystories_1000.json")
     corpus = make_corpus(texts, tokenizer, 256)
-    assert corpus.bos and corpus.n_documents == 1000
+    assert corpus.bos
+    assert corpus.n_documents == 1000
     own = _own_tokens(corpus)
     for name, text in texts.documents[:50]:
         assert own[name] == tokenizer.encode(text, add_special_tokens=False, verbose=False)

@@ -34,7 +34,8 @@ def test_places_are_found_in_their_windows(
                 expected = written[max(0, place + 1 - count) : place + 1]
                 assert texts.before(int(document), offset, count) == expected
             seen += 1
-    assert seen == corpus.n_tokens and len(corpus.rows) == 4
+    assert seen == corpus.n_tokens
+    assert len(corpus.rows) == 4
 
 
 def test_documents_and_tokens_have_their_names(

@@ -26,12 +26,14 @@ def test_sequences_repeat_themselves(
     corpus = repeated(TOKENS, bos, context, periods, count, seed)
     start = bos is not None
     assert len(corpus.rows) == corpus.n_documents == len(corpus.document_names) == count
-    assert corpus.document.tolist() == list(range(count)) and not corpus.starts.any()
+    assert corpus.document.tolist() == list(range(count))
+    assert not corpus.starts.any()
     for number, row in enumerate(corpus.rows):
         period = min(periods[number % len(periods)], (context - start) // 2)
         assert len(row) == 2 * period + start <= context
         first, second = row[start : start + period], row[start + period :]
-        assert (first == second).all() and len(set(first.tolist())) == period
+        assert (first == second).all()
+        assert len(set(first.tolist())) == period
         assert np.isin(first, TOKENS).all()
         assert not start or row[0] == bos
     assert corpus.context == max(map(len, corpus.rows))
@@ -49,7 +51,8 @@ def test_every_sequence_is_drawn_by_itself() -> None:
         assert (first.rows[number] != other.rows[number]).any()
     assert len({tuple(row) for row in more.rows}) == 300
     counts = np.bincount(np.concatenate([row[: len(row) // 2] for row in more.rows]))[10:]
-    assert len(counts) == 190 and counts.min() > 0.4 * counts.mean()
+    assert len(counts) == 190
+    assert counts.min() > 0.4 * counts.mean()
     assert counts.max() < 1.7 * counts.mean()
 
 
@@ -72,7 +75,8 @@ def test_too_short_a_context_is_refused(tokens: int, bos: int | None, context: i
     """There must be something to repeat; the error says how much room there is, and a way out."""
     with pytest.raises(BitlensError) as caught:
         repeated(TOKENS[:tokens], bos, context, [25], 2, 0)
-    assert str(context) in caught.value.found and "--context" in caught.value.remedy
+    assert str(context) in caught.value.found
+    assert "--context" in caught.value.remedy
     repeated(TOKENS, bos, 2 * SHORTEST + (bos is not None), [25], 2, 0)
 
 

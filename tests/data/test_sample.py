@@ -58,7 +58,8 @@ def test_sample_is_spread_evenly(corpus_of: CorpusOf) -> None:
         ):
             counts[document, place] += 1
     drawn = counts[counts > 0]
-    assert len(drawn) == 60 and drawn.sum() == 400 * 15
+    assert len(drawn) == 60
+    assert drawn.sum() == 400 * 15
     # Each count is binomial with 400 draws of 1/4: mean 100, deviation 8.7; 60 of them.
     assert abs(drawn - 100).max() < 4 * 8.7
     assert drawn.std() == pytest.approx(8.7, rel=0.35)

@@ -41,7 +41,8 @@ def test_tokenizer_adds_bos_and_round_trips(subject: Subject) -> None:
     """BOS comes first by default, and any text survives."""
     for text in ("def f(x):\n\treturn x  # é 漢字 😀\r\n", " a , b .  c", "\x00\x7f", ""):
         ids = subject.tokenizer(text)["input_ids"]
-        assert ids[0] == subject.bos and subject.bos not in ids[1:]
+        assert ids[0] == subject.bos
+        assert subject.bos not in ids[1:]
         assert subject.tokenizer.decode(ids, skip_special_tokens=True) == text
 
 

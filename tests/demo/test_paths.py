@@ -17,4 +17,5 @@ def test_everything_is_where_it_says() -> None:
     from bitlens.demo import calibration_path, evaluation_path, model_path
 
     assert (model_path() / "config.json").is_file()
-    assert calibration_path().is_file() and evaluation_path().is_file()
+    assert calibration_path().is_file()
+    assert evaluation_path().is_file()

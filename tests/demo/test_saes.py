@@ -39,8 +39,10 @@ def test_two_places_have_one(saes: dict[int, Sae]) -> None:
     """At the outputs of blocks 1 and 2, for the model that ships, named as others name places."""
     assert sorted(saes) == [1, 2]
     for n, sae in saes.items():
-        assert sae.hook == f"blocks.{n}.hook_resid_post" and sae.label.startswith(f"resid.{n}-")
-        assert sae.trained_on.model == model_path().name and sae.trained_on.prepend_bos
+        assert sae.hook == f"blocks.{n}.hook_resid_post"
+        assert sae.label.startswith(f"resid.{n}-")
+        assert sae.trained_on.model == model_path().name
+        assert sae.trained_on.prepend_bos
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -49,15 +51,18 @@ def test_they_meet_their_targets(
 ) -> None:
     """At most 15 % of the variance unexplained, 64 latents a position, a fifth of them silent."""
     fit = measure_fit(saes[n], read[n])
-    assert fit.fvu is not None and fit.fvu <= 0.15
-    assert fit.l0 <= 64 and fit.alive >= 0.8
+    assert fit.fvu is not None
+    assert fit.fvu <= 0.15
+    assert fit.l0 <= 64
+    assert fit.alive >= 0.8
 
 
 def test_another_place_is_worse(saes: dict[int, Sae], read: dict[int, torch.Tensor]) -> None:
     """An SAE read one block away explains less: the measure of fit sees it."""
     right, wrong = measure_fit(saes[1], read[1]), measure_fit(saes[1], read[0])
     check_fit(right, saes[1], "resid.1")
-    assert right.fvu is not None and wrong.fvu is not None
+    assert right.fvu is not None
+    assert wrong.fvu is not None
     assert wrong.fvu > 2 * right.fvu
 
 
@@ -77,4 +82,6 @@ def test_figures_are_of_these_folders() -> None:
     figures = json.loads(Path(sae_paths()[0].parent / "figures.json").read_text())
     assert sorted(figures) == [path.name for path in sae_paths()]
     for of in figures.values():
-        assert of["fvu"] <= 0.15 and of["positions"] > 100_000 and of["recipe"]["seed"] == 0
+        assert of["fvu"] <= 0.15
+        assert of["positions"] > 100_000
+        assert of["recipe"]["seed"] == 0

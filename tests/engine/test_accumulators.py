@@ -82,13 +82,15 @@ def test_tallies_commute_and_associate() -> None:
         left.add(part)
     for part in (b, c):
         right.add(part)
-    assert same(whole, merged(left, c)) and same(whole, merged(a, right))
+    assert same(whole, merged(left, c))
+    assert same(whole, merged(a, right))
 
 
 def test_an_empty_tally_changes_nothing() -> None:
     """Nothing seen adds nothing, on either side."""
     a = tally(1)
-    assert same(merged(a), merged(Accumulator(), a)) and same(merged(a), merged(a, Accumulator()))
+    assert same(merged(a), merged(Accumulator(), a))
+    assert same(merged(a), merged(a, Accumulator()))
     assert Accumulator().tensors() == {}
 
 
@@ -217,7 +219,8 @@ def test_totals_see_parts_of_sums() -> None:
         totals.sum("by dimension", columns), totals.sum("by dimension")[:, [2, 0]]
     )
     assert np.array_equal(totals.value("by dimension"), totals.sum("by dimension")[0])
-    assert totals.has("count") and not totals.has("unheard of")
+    assert totals.has("count")
+    assert not totals.has("unheard of")
     values, places = totals.top("latents")
     assert np.array_equal(values, a.top["latents"].values.numpy())
     assert np.array_equal(places["token"], a.top["latents"].places["token"].numpy())
@@ -239,4 +242,5 @@ def test_narrower_rows_are_filled_with_noughts() -> None:
     a.add(b)
     found = a.sample("r").values["p"]
     assert found.shape == (2, 2, 5)
-    assert found.sum(dim=(1, 2)).tolist() == [10, 6] and (found[1, :, 3:] == 0).all()
+    assert found.sum(dim=(1, 2)).tolist() == [10, 6]
+    assert (found[1, :, 3:] == 0).all()

@@ -25,7 +25,8 @@ def test_totals_are_by_shard(columns: int | None) -> None:
     values = torch.randn((300,) if columns is None else (300, columns), generator=draw)
     found = positions(shard, 6).total(values)
     oracle = np.stack([values.double().numpy()[shard.numpy() == s].sum(axis=0) for s in range(6)])
-    assert found.dtype == torch.float64 and found.shape == oracle.shape
+    assert found.dtype == torch.float64
+    assert found.shape == oracle.shape
     assert np.allclose(found, oracle, rtol=0, atol=1e-12 if (columns or 1) <= 64 else 1e-4)
     assert (found[[2, 5]] == 0).all()
 
@@ -66,7 +67,8 @@ def test_what_is_made_once_is_made_once() -> None:
 
     one, other = Activations(torch.zeros(2)), Activations(torch.zeros(2))
     assert [one.once("a", make), one.once("a", make), one.once(("a", 1), make)] == [1, 1, 2]
-    assert other.once("a", make) == 3 and len(made) == 3
+    assert other.once("a", make) == 3
+    assert len(made) == 3
 
 
 def test_patterns_are_read_at_their_positions() -> None:
@@ -88,5 +90,6 @@ def test_some_positions_sum_as_they_did_among_all() -> None:
     shard = torch.tensor([0, 1, 0, 2, 1])
     values = torch.tensor([1.0, 2, 4, 8, 16])
     some = positions(shard, 3).some(torch.tensor([1, 4]))
-    assert len(some) == 2 and some.token.tolist() == [1, 4]
+    assert len(some) == 2
+    assert some.token.tolist() == [1, 4]
     assert some.total(values[[1, 4]]).tolist() == [0, 18, 0]

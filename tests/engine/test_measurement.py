@@ -84,7 +84,8 @@ def as_bytes(found: Iterable[Measured]) -> str:
     }
     paths = {k: shown.columns for k, shown in tiny.tables(found).items() if k not in tables}
     shown = {"heads", "features", "flow", "halves", "places"}
-    assert {name for _, name in tables} == shown and paths
+    assert {name for _, name in tables} == shown
+    assert paths
     return values + repr(tables) + repr(paths)
 
 
@@ -359,7 +360,9 @@ def test_a_twin_that_overflows_has_reasons(
             own = found[(name, "good", item, site, metric)]
             assert (value.value, value.replicates) == (own.value, own.replicates), key
         elif item != "local":
-            assert value.value is None and value.reason and "finite" in value.reason, key
+            assert value.value is None, key
+            assert value.reason, key
+            assert "finite" in value.reason, key
             assert "resid.1" in value.reason
             lost |= {(name, metric)}
     metrics = {(a.name, m.name) for a in tiny.everything() for m in a.metrics}
@@ -455,7 +458,8 @@ def test_documents_are_counted_once_and_by_their_set(made: Plan, whole: Values) 
         assert value.documents == of.documents
         has_replicates = intervals[name, metric] and value.value is not None
         assert len(value.replicates) == (len(of.weights) - 1 if has_replicates else 0)
-    assert seen == made.sets.keys() and made.sets["heads"].documents == 24
+    assert seen == made.sets.keys()
+    assert made.sets["heads"].documents == 24
 
 
 def test_local_errors_are_of_the_subset_alone(
@@ -513,7 +517,8 @@ def test_the_bootstrap_has_documents_as_its_units(
         tiny.measurement(layout, {"3": "rtn:bits=3"}, plan, tmp_path, analyses=analyses)
     )
     kl = found[("behaviour", "3", "", "logits", "kl")]
-    assert len(kl.replicates) == 2000 and kl.documents == len(LENGTHS)
+    assert len(kl.replicates) == 2000
+    assert kl.documents == len(LENGTHS)
     twins = {"3": tiny.twin(layout, "rtn:bits=3")}
     sums = np.zeros((2, len(LENGTHS)))
     for step in tiny.steps(tiny.sweep(layout, plan.batches, ["logits"], twins)):
@@ -576,7 +581,7 @@ def test_every_analysis_has_bootstrap_replicates(
 def gpu() -> Iterator[str]:
     if not torch.cuda.is_available():
         pytest.skip("there is no GPU here")
-    yield "cuda"
+    return "cuda"
 
 
 def test_a_gpu_gives_the_same(corpus: Corpus, whole: Values, gpu: str, tmp_path: Path) -> None:
@@ -637,7 +642,8 @@ def test_tallies_that_are_not_what_was_written_are_computed_again(
     DAMAGES[how](tmp_path)
     resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
     assert resumed.damage.endswith(("is missing", "is not what was written"))
-    assert len(resumed.sweep.batches) == len(made.batches) and not list(tmp_path.iterdir())
+    assert len(resumed.sweep.batches) == len(made.batches)
+    assert not list(tmp_path.iterdir())
     assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 

@@ -110,7 +110,8 @@ def test_targets_are_the_next_tokens(shape: list[list[int]], tokens: int) -> Non
         if batch.mask is None:
             assert inside.all()
         else:
-            assert (batch.mask.flatten().bool().numpy() == inside).all() and not inside.all()
+            assert (batch.mask.flatten().bool().numpy() == inside).all()
+            assert not inside.all()
 
 
 @settings(max_examples=25)
@@ -211,8 +212,10 @@ def test_the_order_of_documents_does_not_matter(letters: PreTrainedTokenizerFast
     first, second = plan(words), plan(draw.sample(words, len(words)))
     assert len(first.batches) == len(second.batches) > 3
     for one, two in zip(first.batches, second.batches, strict=True):
-        assert (one.tokens == two.tokens).all() and one.subset == two.subset
-        assert (one.document == two.document).all() and (one.key == two.key).all()
+        assert (one.tokens == two.tokens).all()
+        assert one.subset == two.subset
+        assert (one.document == two.document).all()
+        assert (one.key == two.key).all()
     assert (first.sets[CORPUS].shard == second.sets[CORPUS].shard).all()
     assert thresholds(first.sets[CORPUS]) == thresholds(second.sets[CORPUS])
 
@@ -244,7 +247,8 @@ def test_windows_of_one_document_share_its_shard() -> None:
     """Tokens of a document resemble each other: its windows are never told apart."""
     plan = make_plan(with_bos([[12, 12, 5], [12, 3], [4]]), "all", 0, 24)
     by_document = {d for d, _ in counted(plan)}
-    assert by_document == {0, 1, 2} and plan.sets[CORPUS].documents == 3
+    assert by_document == {0, 1, 2}
+    assert plan.sets[CORPUS].documents == 3
     offsets = sorted(o for d, o in counted(plan) if d == 0)
     assert offsets == list(range(29))
 
@@ -270,10 +274,12 @@ def test_own_documents_stand_beside_the_corpus(interval: str) -> None:
     assert [b.number for b in plan.batches] == list(range(len(plan.batches)))
     mine = [b for b in plan.batches if b.documents == CORPUS]
     theirs = [b for b in plan.batches if b.documents == "theirs"]
-    assert len(mine) + len(theirs) == len(plan.batches) and len(theirs) > 1
+    assert len(mine) + len(theirs) == len(plan.batches)
+    assert len(theirs) > 1
     assert plan.sets.keys() == {CORPUS, SUBSET, "theirs"}
     for one, other in zip(mine, alone.batches, strict=True):
-        assert (one.tokens == other.tokens).all() and (one.key == other.key).all()
+        assert (one.tokens == other.tokens).all()
+        assert (one.key == other.key).all()
     for name in (CORPUS, SUBSET):
         assert (plan.sets[name].weights == alone.sets[name].weights).all()
         assert thresholds(plan.sets[name]) == thresholds(alone.sets[name])
@@ -292,10 +298,12 @@ def test_some_own_documents_are_in_every_replicate(interval: str) -> None:
     sampling units, and each can be left out."""
     plan = make_plan(with_bos([[9], [6]]), "content", 0, 20, interval, own=OWN)
     documents = plan.sets["theirs"]
-    assert documents.documents == 8 and documents.shards == 9
+    assert documents.documents == 8
+    assert documents.shards == 9
     assert (documents.shard[:3] == 8).all()
     assert sorted(documents.shard[3:].tolist()) == list(range(8))
-    assert (documents.weights[:, 8] == 1).all() and (documents.weights[0] == 1).all()
+    assert (documents.weights[:, 8] == 1).all()
+    assert (documents.weights[0] == 1).all()
     if interval == "jackknife":
         assert (documents.weights[1:, :8] == 1 - np.eye(8)).all()
     else:
@@ -303,7 +311,8 @@ def test_some_own_documents_are_in_every_replicate(interval: str) -> None:
         assert documents.weights[1:, :8].std() > 0.5
     batch = next(b for b in plan.batches if b.documents == "theirs")
     at = plan.positions_of(batch, batch.index, "theirs")
-    assert (at.shard == documents.shard[at.document]).all() and at.shards == 9
+    assert (at.shard == documents.shard[at.document]).all()
+    assert at.shards == 9
 
 
 def test_all_own_documents_may_be_replicates() -> None:

@@ -54,11 +54,13 @@ def test_documents_are_split_whole_and_always_alike() -> None:
     """Three of ten held out, none in both parts, and the same three every time."""
     whole = corpus()
     learnt, held = split(whole, 0.3)
-    assert learnt.n_documents == 7 and held.n_documents == 3
+    assert learnt.n_documents == 7
+    assert held.n_documents == 3
     assert not set(learnt.document) & set(held.document)
     assert len(learnt.rows) + len(held.rows) == len(whole.rows)
     assert held.token_hash == split(whole, 0.3)[1].token_hash
-    assert split(whole, 0.99)[0].n_documents == 1 and split(whole, 0.001)[1].n_documents == 1
+    assert split(whole, 0.99)[0].n_documents == 1
+    assert split(whole, 0.001)[1].n_documents == 1
 
 
 def test_what_was_learnt_from_is_not_measured_on_as_a_copy() -> None:
@@ -89,7 +91,8 @@ def test_smaller_sizes_are_within_larger_ones_and_what_is_held_out_is_the_same()
     assert set(small.document) < set(large.document)
     assert not set(held.document) & set(large.document)
     assert 100 <= held.n_tokens < 100 + 32
-    assert 120 - 32 < small.n_tokens <= 120 and 400 - 32 < large.n_tokens <= 400
+    assert 120 - 32 < small.n_tokens <= 120
+    assert 400 - 32 < large.n_tokens <= 400
     again, (alone,) = nested(whole, 100, [120])
     assert (again.token_hash, alone.token_hash) == (held.token_hash, small.token_hash)
 
@@ -143,7 +146,9 @@ def test_what_is_measured_on_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
     """Held-out documents beyond it are not learnt from either."""
     monkeypatch.setattr("bitlens.data.splits.HELD_OUT_TOKENS", 50)
     learnt, held = split(corpus(), 0.5)
-    assert learnt.n_documents == 5 and held.n_documents < 5 and held.n_tokens <= 50
+    assert learnt.n_documents == 5
+    assert held.n_documents < 5
+    assert held.n_tokens <= 50
     assert HELD_OUT_TOKENS > 50
 
 
@@ -170,13 +175,15 @@ def test_streamed_chunks_are_the_same_rows() -> None:
     of = plan(corpus())
     whole = reading().rows(of.batches)
     streamed = Streamed(reading(hidden_bytes=1), in_parts(of.batches, 60))
-    assert len(streamed.sizes) > 2 and sum(streamed.sizes) == of.positions
+    assert len(streamed.sizes) > 2
+    assert sum(streamed.sizes) == of.positions
     found = list(streamed.chunks(0))
     for name, rows in whole.items():
         torch.testing.assert_close(torch.cat([chunk[name] for chunk in found]), rows)
     (last,) = streamed.chunks(len(streamed.sizes) - 1)
     assert torch.equal(last[REFERENCE], found[-1][REFERENCE])
-    assert len(in_parts(of.batches)) == 1 and CHUNK > of.positions
+    assert len(in_parts(of.batches)) == 1
+    assert of.positions < CHUNK
 
 
 def test_a_twin_without_numbers_is_refused() -> None:
@@ -188,7 +195,8 @@ def test_a_twin_without_numbers_is_refused() -> None:
     twin.enter = lambda *a: _infinite(original(*a))  # type: ignore[method-assign]
     with pytest.raises(BitlensError, match="not finite"):
         ActivationReader(broken, {"broken": twin}, "embed", 1 << 30).rows(plan(corpus()).batches)
-    assert read.place == "resid.0" and "llama" in NAMES
+    assert read.place == "resid.0"
+    assert "llama" in NAMES
 
 
 def _infinite(entry):  # type: ignore[no-untyped-def]

@@ -34,7 +34,8 @@ def all_equal(found: tiny.Readings, stream: str, own: dict[str, Tensor], number:
 
 def logits_close(found: Tensor, own: Tensor, batch: tiny.TokenBatch) -> None:
     wanted = own.flatten(0, 1)[batch.logits_index].float()
-    assert found.dtype == torch.float32 and found.shape == wanted.shape
+    assert found.dtype == torch.float32
+    assert found.shape == wanted.shape
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
@@ -311,7 +312,8 @@ def test_a_twin_that_fails_drops_out(at: str) -> None:
     sites = [*resids(layout), "logits"]
     swept = tiny.sweep(layout, batches, sites, twins, branches)
     found = tiny.activations(swept)
-    assert list(swept.failed) == ["bad"] and f"{at} will not do" in swept.failed["bad"]
+    assert list(swept.failed) == ["bad"]
+    assert f"{at} will not do" in swept.failed["bad"]
     last = {"layers.0": -1, "layers.1": 0, "embed_tokens": -2}[at]
     for name in sites[1:]:
         depth = 3 if name == "logits" else int(name[-1])
@@ -350,14 +352,15 @@ def test_a_reference_that_overflows_is_refused() -> None:
     layout = Layout(model.half(), torch.float16)
     with pytest.raises(BitlensError) as caught:
         tiny.read(layout, resids(layout), tiny.batch([8, 8]))
-    assert "resid.1" in caught.value.found and "--compute float32" in caught.value.remedy
+    assert "resid.1" in caught.value.found
+    assert "--compute float32" in caught.value.remedy
     wide = Layout(model.half())
     assert torch.isfinite(tiny.read(wide, ["logits"], tiny.batch([8, 8]))["logits"]).all()
 
 
 @pytest.fixture
 def many() -> Iterator[list[tiny.TokenBatch]]:
-    yield [tiny.batch([n, n], number=k, seed=k) for k, n in enumerate((9, 8, 8, 5, 3))]
+    return [tiny.batch([n, n], number=k, seed=k) for k, n in enumerate((9, 8, 8, 5, 3))]
 
 
 @pytest.mark.parametrize("budget", [0, 20_000, 30_000, 1 << 30])
@@ -521,7 +524,8 @@ def test_an_edit_leaves_padding_and_first_positions_alone() -> None:
     others = torch.ones(len(clean), dtype=torch.bool)
     others[batch.index] = False
     assert seen == [(len(batch.index), layout.width)]
-    assert torch.equal(edited[others], clean[others]) and others.any()
+    assert torch.equal(edited[others], clean[others])
+    assert others.any()
     assert not edited[batch.index].any()
 
 

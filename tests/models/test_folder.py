@@ -72,7 +72,8 @@ def test_a_file_beside_the_weights_is_enough(
     path = copied()
     (path / file).write_text(json.dumps(content))
     error = refused(path)
-    assert file in error.found and said in error.found
+    assert file in error.found
+    assert said in error.found
     if file == "quantize_config.json":
         assert '"quantization_config": {"quant_method": "gptq", "bits": 4' in error.remedy
 
@@ -103,7 +104,8 @@ def test_an_adapter_is_no_model(copied: Callable[..., Path], with_weights: bool)
         (path / "model.safetensors").rename(path / "adapter_model.safetensors")
         (path / "config.json").unlink()
     error = refused(path)
-    assert "an adapter (LoRA of org/base)" in error.found and "merge_and_unload" in error.remedy
+    assert "an adapter (LoRA of org/base)" in error.found
+    assert "merge_and_unload" in error.remedy
 
 
 @pytest.mark.parametrize("with_main", [False, True])

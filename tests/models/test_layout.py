@@ -341,7 +341,8 @@ def test_every_parameter_is_accounted_for(family: str) -> None:
     for row in rows:
         assert (row.kind == "bias") == (row.name.endswith("bias"))
         if row.tied:
-            assert named[row.tied] is named[row.name] and row.tied != row.name
+            assert named[row.tied] is named[row.name]
+            assert row.tied != row.name
 
 
 def test_post_norm_blocks_are_refused_with_what_was_looked_for() -> None:
@@ -350,7 +351,9 @@ def test_post_norm_blocks_are_refused_with_what_was_looked_for() -> None:
         Layout(tiny.build("opt", do_layer_norm_before=False))
     error = caught.value
     assert "model.decoder.layers.0 (OPTDecoderLayer)" in error.found
-    assert "does not add up" in error.found and "self_attn" in error.found and "fc2" in error.found
+    assert "does not add up" in error.found
+    assert "self_attn" in error.found
+    assert "fc2" in error.found
     assert "output = input + attention + MLP" in error.expected
 
 
@@ -421,7 +424,8 @@ def test_a_model_without_a_list_of_blocks_is_refused() -> None:
     config = AutoConfig.for_model("t5", vocab_size=128, d_model=32, num_layers=2, num_heads=2)
     with pytest.raises(BitlensError) as caught:
         Layout(AutoModelForSeq2SeqLM.from_config(config))
-    assert "encoder.block (2)" in caught.value.found and "decoder.block (2)" in caught.value.found
+    assert "encoder.block (2)" in caught.value.found
+    assert "decoder.block (2)" in caught.value.found
     assert "num_hidden_layers" in caught.value.expected
 
 

@@ -33,7 +33,9 @@ def test_a_folder_is_loaded_as_asked(llama: Path, dtype: str) -> None:
     loaded = load(source(llama, dtype=dtype), PLENTY)
     wanted = getattr(torch, dtype)
     stored = load_file(llama / "model.safetensors")
-    assert loaded.name == llama.name and not loaded.offloaded and not loaded.model.training
+    assert loaded.name == llama.name
+    assert not loaded.offloaded
+    assert not loaded.model.training
     for name, parameter in loaded.model.named_parameters():
         assert torch.equal(parameter, stored[name].to(wanted))
     assert (
@@ -49,7 +51,8 @@ def test_from_disk_the_sweep_is_the_same(family: str, dtype: str, tiny_folder: F
     and of its twin is bit for bit the same."""
     folder = tiny_folder(family)
     whole, offloaded = (load(source(folder, dtype=dtype), memory) for memory in (PLENTY, 1))
-    assert offloaded.offloaded and not whole.offloaded
+    assert offloaded.offloaded
+    assert not whole.offloaded
     batch = tiny.batch([9, 6])
     found = []
     for loaded in (whole, offloaded):
@@ -132,7 +135,8 @@ def test_a_folder_that_is_not_there(llama: Path) -> None:
     """A misspelt path is told the nearest that exists."""
     with pytest.raises(BitlensError) as caught:
         load(source(llama.parent / "tiny-lama"), PLENTY)
-    assert "no folder" in caught.value.found and llama.name in caught.value.remedy
+    assert "no folder" in caught.value.found
+    assert llama.name in caught.value.remedy
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
@@ -148,7 +152,8 @@ def test_pickled_weights_are_refused(llama: Path, tmp_path: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"never read")
     with pytest.raises(BitlensError) as caught:
         load(source(folder), PLENTY)
-    assert "pytorch_model.bin" in caught.value.found and "safetensors" in caught.value.expected
+    assert "pytorch_model.bin" in caught.value.found
+    assert "safetensors" in caught.value.expected
 
 
 def test_an_index_leads_to_no_pickle(llama: Path, tmp_path: Path) -> None:
@@ -203,7 +208,8 @@ def test_an_unknown_model_type_is_explained(llama: Path, tmp_path: Path) -> None
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "lamma"}))
     with pytest.raises(BitlensError) as caught:
         load(source(folder), PLENTY)
-    assert "lamma" in caught.value.found and caught.value.remedy
+    assert "lamma" in caught.value.found
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize("device", ["gpu", "mps", "cpu:x"])
@@ -269,5 +275,6 @@ def test_blocks_that_find_no_room_on_disk(
             load(source(folder), 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert str(aside) in str(caught.value) and "TMPDIR=" in caught.value.remedy
+    assert str(aside) in str(caught.value)
+    assert "TMPDIR=" in caught.value.remedy
     assert room == "no folder" or not list(aside.iterdir())

@@ -69,7 +69,8 @@ def test_equal_masks_are_kept_once() -> None:
         for b in (first, second, other)
     ]
     assert masks[0] is masks[1]
-    assert masks[2] is not masks[0] and not torch.equal(masks[2], masks[0])
+    assert masks[2] is not masks[0]
+    assert not torch.equal(masks[2], masks[0])
 
 
 def test_masks_are_let_go_with_the_batches_they_are_of() -> None:

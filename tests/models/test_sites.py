@@ -108,7 +108,8 @@ def test_a_name_that_means_nothing_is_refused(name: str, hint: str) -> None:
     """The error shows the name, how far the blocks go, and something that would work."""
     with pytest.raises(BitlensError) as caught:
         resolve(name, tiny.layout("llama"))
-    assert repr(name) in caught.value.found and "3 blocks" in caught.value.found
+    assert repr(name) in caught.value.found
+    assert "3 blocks" in caught.value.found
     assert "from 0 to 2" in caught.value.expected
     assert "blocks.0.hook_resid_post" in caught.value.expected
     assert "model.layers.0" in caught.value.expected

@@ -43,7 +43,8 @@ def test_it_has_the_dtype_it_would_be_loaded_in(tmp_path: Path) -> None:
     stored, asked = (
         outline(ModelSource(str(tmp_path), dtype=dtype)) for dtype in ("auto", "float32")
     )
-    assert stored is not None and asked is not None
+    assert stored is not None
+    assert asked is not None
     assert {p.dtype for p in asked.parameters()} == {torch.float32}
     assert {p.dtype for p in stored.parameters()} == {torch.bfloat16}
 

@@ -364,7 +364,7 @@ def against_the_reference(row: dict[str, Any], **tested: Any) -> dict[str, Any]:
     """How far an estimate is from intact: surely, where its interval says so, unless told."""
     keys = ("model", "compression", "analysis", "metric", "site", "item", "documents", "seed")
     at, known = row["intact"], row["low"] is not None
-    ends = {end: row[end] - at for end in ("low", "high")} if known else dict(low=None, high=None)
+    ends = {end: row[end] - at for end in ("low", "high")} if known else {"low": None, "high": None}
     sure = 0.4 if known and ends["low"] <= 0 <= ends["high"] else 0.002
     reason = None if known else "no interval"
     return {

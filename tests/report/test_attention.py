@@ -44,7 +44,8 @@ def test_every_head_is_a_cell_beside_its_noise(deep: AuditResults, drawn: dict[s
     assert len(twin.points) == len(noise.points) == 16
     cell = next(point for point in twin.points if point["item"] == "1.2")
     beside = next(point for point in noise.points if point["item"] == "1.2")
-    assert cell["control"] == beside["value"] and cell["chance"] == 0.31
+    assert cell["control"] == beside["value"]
+    assert cell["chance"] == 0.31
     assert "control" not in beside
 
 
@@ -56,7 +57,8 @@ def test_colours_follow_the_stored_test(deep: AuditResults, drawn: dict[str, Mar
         mine = (row for row in deep.contrasts if row["compression"] == strip.title)
         rows = [row for row in mine if row["metric"] == "jsd"]
         sure = [r for r in rows if r["q"] <= 0.05 and r["difference"] > 0]
-        assert coloured == {place(r) for r in sure} and len(rows) == 16
+        assert coloured == {place(r) for r in sure}
+        assert len(rows) == 16
         assert {point["is"] for point in noise.points} == {"head"}
 
 
@@ -70,13 +72,15 @@ def test_the_planted_head_leads_the_table(deep: AuditResults, drawn: dict[str, M
     table = extremes(attention(deep, "demo", drawn), "prune:sparsity=0.5")
     assert table.rows[0][:2] == ("most", "1.2")
     assert [row[0] for row in table.rows] == ["most"] * 5 + ["least"] * 5
-    assert "[" in table.rows[0][2] and "[" in table.rows[0][3]
+    assert "[" in table.rows[0][2]
+    assert "[" in table.rows[0][3]
     assert [c.title for c in table.columns][3:5] == ["JSD under noise", "ratio to noise"]
     own, noise = (
         deep.find("demo", who, "attention.jsd", "pattern.1", "head 2")
         for who in ("prune:sparsity=0.5", "noise:like=[prune:sparsity=0.5]")
     )
-    assert own is not None and noise is not None
+    assert own is not None
+    assert noise is not None
     assert (table.columns[5].title, table.rows[0][5]) == ("q", "0.002")
     assert float(table.rows[0][4]) == pytest.approx(own["value"] / noise["value"], rel=5e-3)
 
@@ -101,11 +105,13 @@ def test_levels_are_drawn_reference_against_twin(
 ) -> None:
     """Entropy and sink: a point a head, its reference across and its twin up."""
     figure = attention(deep, "demo", drawn)[-1]
-    assert isinstance(figure, Figure) and len(figure.strips) == 2
+    assert isinstance(figure, Figure)
+    assert len(figure.strips) == 2
     point = next(p for p in figure.strips[0].panels[1].points if p.get("item") == "2.1")
     row = deep.find("demo", RTN, "attention.entropy", "pattern.2", "head 1, twin")
     assert row is not None
-    assert point["x"] == pytest.approx(1.3) and point["value"] == pytest.approx(row["value"])
+    assert point["x"] == pytest.approx(1.3)
+    assert point["value"] == pytest.approx(row["value"])
 
 
 def test_chance_and_reasons_may_be_missing(deep: AuditResults, drawn: dict[str, Mark]) -> None:
@@ -123,4 +129,5 @@ def test_chance_and_reasons_may_be_missing(deep: AuditResults, drawn: dict[str, 
 def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = attention(evidence, "demo", drawn)
-    assert isinstance(part, Prose) and "was not run" in part.text
+    assert isinstance(part, Prose)
+    assert "was not run" in part.text

@@ -17,7 +17,8 @@ def test_twins_controls_and_failures_are_told_apart(evidence: AuditResults) -> N
     assert evidence.models == ["demo"]
     asked = [twin.compression for twin in evidence.twins("demo")]
     measured = [twin.compression for twin in evidence.measured("demo")]
-    assert asked == [*measured, "rtn:bits=3,group=48"] and len(measured) == 3
+    assert asked == [*measured, "rtn:bits=3,group=48"]
+    assert len(measured) == 3
     assert evidence.noise("demo", "rtn:bits=8") == "noise:like=[rtn:bits=8]"
     assert evidence.noise("demo", "rtn:bits=3,group=48") is None
     assert evidence.cast("demo") == CAST
@@ -50,7 +51,8 @@ def test_a_value_that_is_missing_is_not_found(evidence: AuditResults) -> None:
 def test_tables_of_cells_are_read_with_their_texts_made_visible(deep: AuditResults) -> None:
     """Rows as they were written; what hides in tokens, also in lists of them, is written out."""
     shown = deep.table("demo", "rtn:bits=8", "features", "contexts")
-    assert shown[0]["tokens"][-2] == "⟨U+202E⟩" and HOSTILE in shown[0]["tokens"]
+    assert shown[0]["tokens"][-2] == "⟨U+202E⟩"
+    assert HOSTILE in shown[0]["tokens"]
     assert isinstance(shown[0]["reference"][0], float)
     assert len(deep.table("demo", "rtn:bits=8", "heads", "heads")) == 3 * 16
 

@@ -47,7 +47,8 @@ def test_pictures_are_large_enough_to_print(built: Path) -> None:
         header = path.read_bytes()[:24]
         assert header[:8] == b"\x89PNG\r\n\x1a\n"
         width, height = struct.unpack(">II", header[16:])
-        assert width > 1200 and height > 600, path.name
+        assert width > 1200, path.name
+        assert height > 600, path.name
 
 
 def test_a_failed_write_leaves_the_old_page(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +62,7 @@ def test_a_failed_write_leaves_the_old_page(built: Path, monkeypatch: pytest.Mon
     with pytest.raises(BitlensError, match="no space left"):
         building.write(built / "report.html", b"half")
     assert (built / "report.html").read_bytes() == before
-    assert not [path for path in built.glob(".*")]
+    assert not list(built.glob(".*"))
 
 
 def test_no_store_no_report(tmp_path: Path) -> None:

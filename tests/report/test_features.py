@@ -80,11 +80,13 @@ def test_bars_add_up_and_stand_beside_their_noise(deep: AuditResults, late: Sect
             rows.setdefault(point["row"], []).append(point)
         assert list(rows)[:2] == [f"4.25 bits: {RTN}", f"noise like {RTN}"]
         for pieces in rows.values():
-            assert pieces[0]["from"] == 0 and pieces[-1]["to"] == pytest.approx(1, abs=1e-4)
+            assert pieces[0]["from"] == 0
+            assert pieces[-1]["to"] == pytest.approx(1, abs=1e-4)
             assert all(a["to"] == pytest.approx(b["from"]) for a, b in itertools.pairwise(pieces))
     noise = deep.find("demo", NOISE, "features.survived", "resid.2", "late")
     first = shown.strips[0].panels[0].points[3]
-    assert noise is not None and first["who"] == NOISE
+    assert noise is not None
+    assert first["who"] == NOISE
     assert first["value"] == pytest.approx(noise["value"], rel=1e-4)
 
 
@@ -106,7 +108,8 @@ def test_points_are_the_table_of_features(deep: AuditResults, late: Section) -> 
     assert len(points) == ACTIVE == len(rows) - 4
     row = rows[17]
     point = points[str(row["latent"])]
-    assert point["value"] == pytest.approx(row["r"], rel=1e-3) and point["state"] == row["state"]
+    assert point["value"] == pytest.approx(row["r"], rel=1e-3)
+    assert point["state"] == row["state"]
     assert {"gain", "rate", "lost", "new", "low", "high"} <= point.keys()
 
 
@@ -114,7 +117,8 @@ def test_the_band_is_that_of_the_noise(deep: AuditResults, late: Section) -> Non
     """Ten bins of 18 features; their median peaks rise; low <= median <= high in each."""
     panel = figure(late, "features-2-peaks").strips[0].panels[1]
     band = [p for p in panel.points if p["is"] == "noise"]
-    assert len(band) == 10 and [p["x"] for p in band] == sorted(p["x"] for p in band)
+    assert len(band) == 10
+    assert [p["x"] for p in band] == sorted(p["x"] for p in band)
     assert all(p["low"] <= p["value"] <= p["high"] for p in band)
     rows = [r for r in deep.table("demo", NOISE, "features", "features")
             if r["sae"] == "late" and r["r"] is not None]  # fmt: skip
@@ -150,7 +154,8 @@ def test_the_ledger_begins_with_the_worst(late: Section, deep: AuditResults) -> 
     assert isinstance(ledger, Ledger)
     mine = [row for row in ledger.rows if row[0] == RTN]
     r = [row[4] for row in mine]
-    assert r[:ACTIVE] == sorted(r[:ACTIVE]) and r[ACTIVE:] == [None] * 4
+    assert r[:ACTIVE] == sorted(r[:ACTIVE])
+    assert r[ACTIVE:] == [None] * 4
     assert "left out" not in ledger.caption
 
 
@@ -163,7 +168,8 @@ def test_a_long_ledger_says_what_it_leaves_out(
     assert isinstance(found, Section)
     fold = next(p for p in found.parts if isinstance(p, Details))
     ledger = fold.parts[0]
-    assert isinstance(ledger, Ledger) and len(ledger.rows) == 3 * 40
+    assert isinstance(ledger, Ledger)
+    assert len(ledger.rows) == 3 * 40
     assert f"{3 * (ACTIVE + 4 - 40)} features that changed less are left out" in ledger.caption
 
 
@@ -173,15 +179,18 @@ def test_contexts_stand_side_by_side(late: Section) -> None:
     tabs = section.parts[0]
     assert isinstance(tabs, Tabs)
     (part,) = dict(tabs.tabs)[RTN]
-    assert isinstance(part, Contexts) and len(part.features) == 6
+    assert isinstance(part, Contexts)
+    assert len(part.features) == 6
     first = part.features[0]
-    assert first.title.startswith("latent ") and "damaged, r = " in first.title
+    assert first.title.startswith("latent ")
+    assert "damaged, r = " in first.title
     assert [e.found for e in first.excerpts] == ["reference"] * 2 + ["twin"] * 2
     assert first.excerpts[0].tokens[4:6] == (HOSTILE, "↵")
     assert first.excerpts[0].tokens[-2] == "⟨U+202E⟩"
     held = contexts_data(part)
     found, _, peak, tokens, reference, twin = held["features"][0]["excerpts"][0]
-    assert found == "reference" and held["texts"][tokens[peak]] == HOSTILE
+    assert found == "reference"
+    assert held["texts"][tokens[peak]] == HOSTILE
     assert len(tokens) == len(reference) == len(twin) == 11
     assert "6 features: in `report.html`" in markdown(part)
 
@@ -192,7 +201,8 @@ def test_earlier_definitions_stand_beside_chance(late: Section) -> None:
     told = markdown(fold)
     for name in ("sample correlation", "sample correlation alive", "top20 token sets"):
         assert f"| {name} |" in told
-    assert "| firing agreement |" in told and "30.0 %" in told
+    assert "| firing agreement |" in told
+    assert "30.0 %" in told
 
 
 def test_a_refused_sae_says_why(deep: AuditResults, drawn: dict[str, Mark]) -> None:
@@ -206,7 +216,8 @@ def test_a_refused_sae_says_why(deep: AuditResults, drawn: dict[str, Mark]) -> N
     found = features(replace(deep, estimates=rows), "demo", drawn)[2]
     assert isinstance(found, Section)
     (said,) = found.parts
-    assert isinstance(said, Prose) and said.text.endswith("it does not fit here.")
+    assert isinstance(said, Prose)
+    assert said.text.endswith("it does not fit here.")
 
 
 def test_without_tables_and_noise_the_shares_remain(
@@ -227,4 +238,5 @@ def test_without_tables_and_noise_the_shares_remain(
 def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = features(evidence, "demo", drawn)
-    assert isinstance(part, Prose) and "was not run" in part.text
+    assert isinstance(part, Prose)
+    assert "was not run" in part.text

@@ -55,7 +55,8 @@ def test_the_twin_that_is_farthest_is_seen_first(deep: AuditResults) -> None:
     tabs = section(deep).parts[1]
     assert isinstance(tabs, Tabs)
     twins = [title for title, _ in tabs.tabs]
-    assert twins[tabs.shown] == "prune:sparsity=0.5" and RTN in twins
+    assert twins[tabs.shown] == "prune:sparsity=0.5"
+    assert RTN in twins
     assert markdown(section(deep)).count("| common | 200 |") == 3
 
 
@@ -74,7 +75,8 @@ def test_an_older_store_says_so(deep: AuditResults, tables: bool) -> None:
     manifest = {**deep.manifest, "metrics": metrics}
     older = replace(deep, manifest=manifest if tables else {**manifest, "cells": []})
     (part,) = section(older).parts
-    assert isinstance(part, Prose) and "written before" in part.text
+    assert isinstance(part, Prose)
+    assert "written before" in part.text
 
 
 def test_categories_are_those_of_the_analysis() -> None:

@@ -43,7 +43,8 @@ def test_scores_hold_twin_noise_and_chance(deep: AuditResults, drawn: dict[str, 
     assert {"left", "right", "low", "high"} <= own["1.1"].keys()
     assert [p["value"] for p in points if p["is"] == "chance"] == [0.02]
     same = [(p["x"], p["value"]) for p in points if p["is"] == "same"]
-    assert all(x == y for x, y in same) and len(same) == 2
+    assert all(x == y for x, y in same)
+    assert len(same) == 2
 
 
 def test_the_curve_counts_the_heads_at_each_threshold(
@@ -60,7 +61,9 @@ def test_the_curve_counts_the_heads_at_each_threshold(
     own = {
         p["x"]: p["value"] for p in curve.points if p["is"] == "compression" and p["who"] == PRUNED
     }
-    assert own["0.3"] == 1.0 and own["0.4"] == 0.5 and "0.9" not in own
+    assert own["0.3"] == 1.0
+    assert own["0.4"] == 0.5
+    assert "0.9" not in own
 
 
 def test_axes_say_what_they_count_in_one_unit(deep: AuditResults, drawn: dict[str, Mark]) -> None:
@@ -77,7 +80,8 @@ def test_axes_say_what_they_count_in_one_unit(deep: AuditResults, drawn: dict[st
     survival = figure(parts, "heads-survival").strips[0].panels[1]
     told = json.dumps(survival.frame)
     assert survival.title == "previous token heads"
-    assert '"share of heads kept"' in told and '"previous-token score above"' in told
+    assert '"share of heads kept"' in told
+    assert '"previous-token score above"' in told
 
 
 def test_no_head_above_the_lowest_threshold_is_said(
@@ -123,10 +127,13 @@ def test_tables_hold_noise_under_each_compression(
     assert table.rows[2][6:] == ("3.10 ±0.20", "2.82 ±0.20", "91.0 ±3.0 %")
     fold = next(part for part in parts if isinstance(part, Details))
     told = markdown(fold)
-    assert "by its README" in told and "by its code" in told and "91 ±5 %" in told
+    assert "by its README" in told
+    assert "by its code" in told
+    assert "91 ±5 %" in told
 
 
 def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = heads(evidence, "demo", drawn)
-    assert isinstance(part, Prose) and "was not run" in part.text
+    assert isinstance(part, Prose)
+    assert "was not run" in part.text

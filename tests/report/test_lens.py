@@ -36,7 +36,8 @@ def figure(parts: tuple, name: str) -> Figure:
 def grid(parts: tuple, twin: str) -> TokenGrid:
     """The positions shown for a compression."""
     section = parts[-1]
-    assert isinstance(section, Section) and isinstance(section.parts[0], Tabs)
+    assert isinstance(section, Section)
+    assert isinstance(section.parts[0], Tabs)
     (found,) = dict(section.parts[0].tabs)[twin]
     assert isinstance(found, TokenGrid)
     return found
@@ -48,7 +49,8 @@ def test_changes_have_chance_noise_and_cast(deep: AuditResults, drawn: dict[str,
     own = {p["x"]: p["value"] for p in points if p["is"] == "compression"}
     for block in range(4):
         row = deep.find("demo", RTN, "lens.lens_kl", f"resid.{block}")
-        assert row is not None and own[block] == pytest.approx(row["value"])
+        assert row is not None
+        assert own[block] == pytest.approx(row["value"])
     assert {p["is"] for p in points} == {"compression", "noise", "cast", "chance"}
 
 
@@ -68,7 +70,8 @@ def test_long_dashes_are_what_the_axis_has_a_place_for(
 def test_positions_open_at_the_worst_twin(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """The tab of the compression with the largest mean KL is seen at first."""
     section = lens(deep, "demo", drawn)[-1]
-    assert isinstance(section, Section) and isinstance(section.parts[0], Tabs)
+    assert isinstance(section, Section)
+    assert isinstance(section.parts[0], Tabs)
     tabs = section.parts[0]
     kl = [deep.find("demo", name, "behaviour.kl") for name, _ in tabs.tabs]
     values = [row["value"] for row in kl if row is not None]
@@ -84,7 +87,8 @@ def test_levels_have_reference_and_twin(deep: AuditResults, drawn: dict[str, Mar
         ("compression", "twin"), ("compression", "reference"), ("noise", "twin"), ("cast", "twin"),
     }  # fmt: skip
     assert {p["who"] for p in points if p["is"] == "cast"} == {CAST}
-    assert "intact" not in shown.caption and "Dashed: the reference" in shown.key
+    assert "intact" not in shown.caption
+    assert "Dashed: the reference" in shown.key
 
 
 def test_depths_are_shares_and_a_block(deep: AuditResults, drawn: dict[str, Mark]) -> None:
@@ -94,7 +98,8 @@ def test_depths_are_shares_and_a_block(deep: AuditResults, drawn: dict[str, Mark
     row = next(row for row in table.rows if row[0] == RTN)
     assert row == (RTN, "70.0 ±2.0 %", "70.9 ±2.0 %", "0.9 ±0.4 %", "92.8 ±1.0 %")
     fold = next(part for part in parts if isinstance(part, Details))
-    assert isinstance(fold.parts[0], Table) and (RTN, "2") in fold.parts[0].rows
+    assert isinstance(fold.parts[0], Table)
+    assert (RTN, "2") in fold.parts[0].rows
 
 
 def test_positions_hold_both_models_tokens_as_text(
@@ -102,11 +107,14 @@ def test_positions_hold_both_models_tokens_as_text(
 ) -> None:
     """Spaces and line breaks are seen, what hides is written out, hostile text stays text."""
     shown = grid(lens(deep, "demo", drawn), RTN)
-    assert shown.columns == ("0", "1", "2", "3") and len(shown.rows) == 6
+    assert shown.columns == ("0", "1", "2", "3")
+    assert len(shown.rows) == 6
     first, second = shown.rows[0], shown.rows[1]
-    assert first.before == f"Once upon a{HOSTILE}↵ time" and first.target == "␣sat"
+    assert first.before == f"Once upon a{HOSTILE}↵ time"
+    assert first.target == "␣sat"
     assert first.tops == (("␣the",) * 2, ("␣cat",) * 2, ("␣sat",) * 2, ("␣sat",) * 2)
-    assert second.tops[2] == (HOSTILE, "模型") and HOSTILE in second.where
+    assert second.tops[2] == (HOSTILE, "模型")
+    assert HOSTILE in second.where
     assert shown.rows[5].target == "⟨U+202E⟩evil"
     calm = grid(lens(deep, "demo", drawn), "rtn:bits=8")
     assert all(a == b for row in calm.rows for a, b in row.tops)
@@ -121,4 +129,5 @@ def test_without_trajectories_there_is_no_grid(deep: AuditResults, drawn: dict[s
 def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = lens(evidence, "demo", drawn)
-    assert isinstance(part, Prose) and "was not run" in part.text
+    assert isinstance(part, Prose)
+    assert "was not run" in part.text

@@ -63,7 +63,8 @@ def test_copying_that_suffers_is_named(deep: AuditResults, change: Numbers, said
     """By the loss on the second copy, whatever its best induction head attends to."""
     found = with_rows(deep, **COPIES, heads__induction_change__pattern_3__head_1=change)
     one = copying(found, "demo", RTN)
-    assert one is not None and said in one.text
+    assert one is not None
+    assert said in one.text
     assert one.text.startswith(
         "copying suffers: of random tokens that repeat, the loss on the second copy is 1.52 "
         "[1.41, 1.64] times the reference's, 0.310 to 0.470 nats [0.440, 0.500]"
@@ -125,7 +126,8 @@ def test_what_a_cosine_hides_is_one_finding(deep: AuditResults) -> None:
         },
     )
     one = behind_cosine(found, "demo", RTN)
-    assert one is not None and one.uses == {"text", "late"}
+    assert one is not None
+    assert one.uses == {"text", "late"}
     assert one.text == (
         "the cosine hides it: at resid.2 activations keep one of 0.9900 [0.9890, 0.9910] with the "
         "reference's, yet debiased CKA is 0.700 [0.670, 0.730] and 11.0 % [9.0, 13.0] of the "
@@ -176,7 +178,8 @@ def test_scores_that_fell_stand_beside_a_count(
     found = with_rows(deep, heads__induction_mean_change__pattern=mean, **fell)
     heads = list(kept(found, "demo", RTN))[-1].text
     assert heads.startswith("keeps both induction heads")
-    assert (", with scores that changed by" in heads) is bool(said) and said in heads
+    assert (", with scores that changed by" in heads) is bool(said)
+    assert said in heads
 
 
 @pytest.mark.parametrize(("q", "fell"), [(0.05, 1), (0.051, 0), (0.9, 0)])

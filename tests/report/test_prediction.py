@@ -55,8 +55,10 @@ def test_every_predictor_has_its_column(section: Section) -> None:
     assert titles[3:9] == list(PREDICTORS)
     rows = {row[0]: dict(zip(titles, row, strict=True)) for row in table.rows}
     assert list(rows) == [FINE, RTN, "– its noise"]
-    assert rows[RTN]["peak alone"].startswith("0.9") and "±" in rows[RTN]["peak alone"]
-    assert rows[FINE]["logistic"] == "–" and rows[FINE]["survived there"] == "100 %"
+    assert rows[RTN]["peak alone"].startswith("0.9")
+    assert "±" in rows[RTN]["peak alone"]
+    assert rows[FINE]["logistic"] == "–"
+    assert rows[FINE]["survived there"] == "100 %"
     assert f"{FINE}: 300 of 300 features survive" in table.caption
 
 
@@ -65,7 +67,8 @@ def test_calibration_is_drawn_beside_noise(section: Section) -> None:
     (figure,) = (p for p in section.parts if isinstance(p, Figure))
     (panel,) = figure.strips[0].panels
     kinds = [point["is"] for point in panel.points]
-    assert panel.title == RTN and figure.name == "prediction-1-calibration"
+    assert panel.title == RTN
+    assert figure.name == "prediction-1-calibration"
     assert (kinds.count("compression"), kinds.count("noise"), kinds.count("same")) == (10, 10, 2)
     own = [point for point in panel.points if point["is"] == "compression"]
     assert sum(point["count"] for point in own) == 300
@@ -76,9 +79,11 @@ def test_the_papers_recipe_stands_beside(section: Section) -> None:
     """With its four columns and what its standard deviation is not."""
     (fold,) = (p for p in section.parts if isinstance(p, Details))
     (table,) = fold.parts
-    assert isinstance(table, Table) and "not an interval" in table.caption
+    assert isinstance(table, Table)
+    assert "not an interval" in table.caption
     rows = {row[0]: row for row in table.rows}
-    assert len(rows[RTN]) == 7 and rows[FINE][1] == "–"
+    assert len(rows[RTN]) == 7
+    assert rows[FINE][1] == "–"
 
 
 def test_names_hide_nothing(section: Section) -> None:
@@ -99,13 +104,15 @@ def test_the_page_asks_only_where_there_are_features(
 ) -> None:
     """And where a run has no halves, it says so."""
     titles = [section.title for section in page(evidence).sections]
-    assert "Could one have known?" not in titles and "Do the same features die?" not in titles
+    assert "Could one have known?" not in titles
+    assert "Do the same features die?" not in titles
     sections = {section.title: section for section in page(deep).sections}
     assert "Do the same features die?" in sections
     early = sections["Could one have known?"].parts[1]
     assert isinstance(early, Section)
     table = early.parts[0]
-    assert isinstance(table, Table) and "did not split its documents" in table.caption
+    assert isinstance(table, Table)
+    assert "did not split its documents" in table.caption
 
 
 def test_the_command_prints_both_tables(
@@ -117,7 +124,8 @@ def test_the_command_prints_both_tables(
     for label in ("early (resid.0)", "late (resid.2)"):
         assert f"demo: SAE {label}" in told
     assert told.count("Could one have known which features survive?") == 2
-    assert told.count("Do the same features die?") == 2 and "did not split" in told
+    assert told.count("Do the same features die?") == 2
+    assert "did not split" in told
 
 
 def test_results_without_features_are_refused(store: Path) -> None:

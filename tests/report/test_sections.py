@@ -42,7 +42,8 @@ def test_validity_tells_what_failed_and_why(evidence: AuditResults) -> None:
     """Checks keep their three outcomes; failed cells stand with their reasons."""
     told = text(validity(evidence))
     assert "✓ weights differ: 28 of 28" in told
-    assert "? calibration apart" in told and "✗ finite activations" in told
+    assert "? calibration apart" in told
+    assert "✗ finite activations" in told
     assert "✗ the study is complete: 14 of 16 cells" in told
     assert "| demo | rtn:bits=3,group=48 | behaviour | 0 | group 48 does not divide" in told
 
@@ -65,7 +66,8 @@ def test_too_few_documents_comes_with_advice(evidence: AuditResults) -> None:
     assert "32 documents. To know more, read more documents: a larger --tokens" in told(
         None
     ).replace("\\", "")
-    assert "a larger" in told(False) and "a larger" not in told(True)
+    assert "a larger" in told(False)
+    assert "a larger" not in told(True)
 
 
 def test_alike_reasons_stand_together(evidence: AuditResults) -> None:
@@ -94,7 +96,8 @@ def test_a_very_long_table_leaves_single_heads_out(
     assert isinstance(ledger, Ledger)
     assert not [row for row in ledger.rows if str(row[5]).startswith("head ")]
     left = len(deep.estimates) - len(ledger.rows)
-    assert left > 0 and f"{left:,} estimates of single heads are left out" in ledger.caption
+    assert left > 0
+    assert f"{left:,} estimates of single heads are left out" in ledger.caption
 
 
 def test_compressed_counts_weights_not_settings(evidence: AuditResults) -> None:
@@ -177,13 +180,17 @@ def test_numbers_hold_every_estimate_with_its_control(evidence: AuditResults) ->
     (details,) = numbers(evidence)
     assert isinstance(details, Details)
     ledger = details.parts[0]
-    assert isinstance(ledger, Ledger) and len(ledger.rows) == len(evidence.estimates)
+    assert isinstance(ledger, Ledger)
+    assert len(ledger.rows) == len(evidence.estimates)
     titles = [column.title for column in ledger.columns]
     rows = [dict(zip(titles, row, strict=True)) for row in ledger.rows]
     row = next(r for r in rows if r["compression"] == RTN and r["metric"] == "kl")
     noise = evidence.find("demo", f"noise:like=[{RTN}]", "behaviour.kl")
-    assert noise is not None and row["noise"] == noise["value"]
-    assert row["p"] == 0.0011 and row["intact"] == 0.0 and row["chance"] == 6.4
+    assert noise is not None
+    assert row["noise"] == noise["value"]
+    assert row["p"] == 0.0011
+    assert row["intact"] == 0.0
+    assert row["chance"] == 6.4
 
 
 def test_method_tells_meaning_limits_and_command(evidence: AuditResults) -> None:
@@ -210,7 +217,8 @@ def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None
         numbers(empty),
         compressed(empty, "demo"),
     ):
-        assert len(parts) == 1 and isinstance(parts[0], Prose)
+        assert len(parts) == 1
+        assert isinstance(parts[0], Prose)
     assert tails(empty, "demo", drawn) == ()
 
 
@@ -237,7 +245,8 @@ def test_several_models_get_a_section_each_and_an_overview(
     """Models in their order, files and anchors never shared, and one figure for all."""
     assert [s.title for s in study_page.sections][2:4] == ["demo", HOSTILE]
     names = [figure.name for figure in figures(study_page)]
-    assert names[0] == "overview" and len(names) == len(set(names))
+    assert names[0] == "overview"
+    assert len(names) == len(set(names))
     assert [p.title for p in figures(study_page)[0].strips[0].panels] == study.models
 
 
@@ -247,7 +256,8 @@ def test_the_same_compression_has_one_colour_everywhere(study_page: Page) -> Non
     for figure in figures(study_page):
         for mark, name in figure.legend:
             seen.setdefault(name, set()).add(mark)
-    assert seen and all(len(found) == 1 for found in seen.values())
+    assert seen
+    assert all(len(found) == 1 for found in seen.values())
 
 
 class Declared(dict[str, Any]):

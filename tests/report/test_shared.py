@@ -43,8 +43,10 @@ def test_pairs_stand_between_chance_and_ceiling(deep: AuditResults, made: SaeFea
     rows = {row[0]: row for row in table.rows}
     assert list(rows) == [f"{RTN} and {PRUNE}", f"{RTN} and its noise", f"{PRUNE} and its noise"]
     _, share, jaccard, noise, chance, ceiling, phi, *_ = rows[f"{RTN} and {PRUNE}"]
-    assert share == "20.0 % and 20.0 %" and jaccard.startswith("0.33 ±")
-    assert (chance, ceiling) == ("0.111", "1.000") and phi.startswith("0.38 ±")
+    assert share == "20.0 % and 20.0 %"
+    assert jaccard.startswith("0.33 ±")
+    assert (chance, ceiling) == ("0.111", "1.000")
+    assert phi.startswith("0.38 ±")
     assert rows[f"{RTN} and its noise"][2:4] == ("1", "–")
     # RTN with the noise of pruning: 19 / 21; pruning with that of RTN: 10 / 30.
     assert noise == "0.905 and 0.333"
@@ -75,7 +77,8 @@ def test_every_pair_is_in_the_ledger(deep: AuditResults, made: SaeFeatures) -> N
     """Compressions and controls: five pairs at one threshold; the noises are one draw."""
     (fold,) = (p for p in section(deep, made).parts if isinstance(p, Details))
     ledger = fold.parts[0]
-    assert isinstance(ledger, Ledger) and len(ledger.rows) == 5
+    assert isinstance(ledger, Ledger)
+    assert len(ledger.rows) == 5
 
 
 def test_many_pairs_are_thinned_and_said(
@@ -93,4 +96,5 @@ def test_nothing_lost_is_said(deep: AuditResults, made: SaeFeatures) -> None:
     whole = tuple(replace(t, features=t.features | {"r": np.ones(100)}) for t in made.twins)
     for twins in (made.twins[:1], whole):
         (told,) = section(deep, replace(made, twins=twins)).parts
-        assert isinstance(told, Prose) and told.text.startswith("No pairs")
+        assert isinstance(told, Prose)
+        assert told.text.startswith("No pairs")

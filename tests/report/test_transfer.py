@@ -47,7 +47,8 @@ def test_the_reference_is_intact_and_the_mean_is_chance(
     off the axis."""
     found = chart(deep, drawn)
     lines = [p for p in found.strips[0].panels[1].points if p["is"] == "line"]
-    assert lines[0]["value"] == 0.97 and lines[0]["name"] == f"intact, {CAST}"
+    assert lines[0]["value"] == 0.97
+    assert lines[0]["name"] == f"intact, {CAST}"
     assert "late: loss recovered chance, 0 % (off the axis)" in found.caption
 
 
@@ -61,13 +62,15 @@ def test_a_chance_that_is_near_is_drawn(deep: AuditResults, drawn: dict[str, Mar
     ]
     found = chart(replace(deep, estimates=rows), drawn)
     lines = {p["name"]: p["value"] for p in found.strips[0].panels[1].points if p["is"] == "line"}
-    assert lines["chance"] == 0.0 and "Not drawn" not in found.caption
+    assert lines["chance"] == 0.0
+    assert "Not drawn" not in found.caption
 
 
 def test_the_table_has_the_reference_first(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Then each compression, its noise under it; differences are of the same documents."""
     section = transfer(deep, "demo", drawn)[-1]
-    assert isinstance(section, Section) and section.title == "SAE late (resid.2)"
+    assert isinstance(section, Section)
+    assert section.title == "SAE late (resid.2)"
     (table,) = section.parts
     assert isinstance(table, Table)
     assert table.rows[0] == ("reference", "97.0 ±2.0 %", "–", "0.15 ±0.10", "–", "5.00 ±0.20")
@@ -90,14 +93,16 @@ def test_what_has_no_value_has_a_reason(deep: AuditResults, drawn: dict[str, Mar
     assert isinstance(section, Section)
     (table,) = section.parts
     assert isinstance(table, Table)
-    assert table.rows[1][1] == "–" and table.rows[1][3] != "–"
+    assert table.rows[1][1] == "–"
+    assert table.rows[1][3] != "–"
     assert table.caption.endswith("Missing: the mean costs nothing here.")
 
 
 def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
     (part,) = transfer(evidence, "demo", drawn)
-    assert isinstance(part, Prose) and "was not run" in part.text
+    assert isinstance(part, Prose)
+    assert "was not run" in part.text
 
 
 def test_the_page_has_it_after_the_features(deep: AuditResults) -> None:

@@ -79,7 +79,8 @@ def test_one_row_an_estimate(store, manifest):
         "metric": "kl", "site": "resid.0", "item": "", "value": 0, "low": 0, "high": 0,
         "documents": 20, "intact": 0.0, "chance": 9.0, "worse": "higher", "reason": None, "seed": 3,
     }  # fmt: skip
-    assert rows[4]["value"] is None and rows[4]["reason"] == "not measured"
+    assert rows[4]["value"] is None
+    assert rows[4]["reason"] == "not measured"
 
 
 def test_twins_meet_their_controls(store, manifest):
@@ -97,7 +98,8 @@ def test_twins_meet_their_controls(store, manifest):
             ("prune:sparsity=0.3", "cast:dtype=bfloat16"),
         ]
     }
-    assert {row["metric"] for row in rows} == {"kl"} and len(rows) == 2 * 3 * 4
+    assert {row["metric"] for row in rows} == {"kl"}
+    assert len(rows) == 2 * 3 * 4
     noise = (row for row in rows if row["control"].startswith("noise"))
     rtn = [row for row in noise if row["p"] is not None]
     prune = [row for row in rows if row["compression"] != "rtn:bits=4" and row["p"] is not None]
@@ -173,4 +175,5 @@ def test_where_both_sides_are_possible_the_reference_is_a_control(store, manifes
         values = {r["compression"]: r["value"] for r in estimates(store, manifest)
                   if (r["model"], r["site"]) == (row["model"], "logits")}  # fmt: skip
         assert row["difference"] == values["rtn:bits=4"] - metric.intact
-        assert row["low"] > 0 and row["q"] < 0.01
+        assert row["low"] > 0
+        assert row["q"] < 0.01

@@ -13,10 +13,24 @@ from bitlens.results.schema import ESTIMATES
 from bitlens.results.store import Store
 from tests.support import results
 
-COLUMNS = (
-    "model, compression, bits, analysis, metric, site, item, value, low, high, documents, intact, "
-    "chance, worse, reason, seed"
-).split(", ")
+COLUMNS = [
+    "model",
+    "compression",
+    "bits",
+    "analysis",
+    "metric",
+    "site",
+    "item",
+    "value",
+    "low",
+    "high",
+    "documents",
+    "intact",
+    "chance",
+    "worse",
+    "reason",
+    "seed",
+]
 CELLS = [
     ["=HYPERLINK(1)", "rtn:bits=4", 4.25, "behaviour", "kl", "logits", "", -0.1, -0.2, 1e-17, 20,
      0.0, None, "higher", None, 0],
@@ -42,7 +56,8 @@ def test_csv_keeps_every_number(store):
     for name in ("value", "low", "high", "bits"):
         assert float(first[name]) == ROWS[0][name]
     assert second["value"] == second["low"] == second["bits"] == ""
-    assert second["item"] == ROWS[1]["item"] and second["reason"] == ROWS[1]["reason"]
+    assert second["item"] == ROWS[1]["item"]
+    assert second["reason"] == ROWS[1]["reason"]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
@@ -65,7 +80,8 @@ def test_parquet_is_the_table(store):
     """Parquet holds the rows with their types."""
     table = pq.read_table(io.BytesIO(export(store, "parquet")))
     assert table.column_names == COLUMNS
-    assert table.schema.equals(ESTIMATES) and table.to_pylist() == ROWS
+    assert table.schema.equals(ESTIMATES)
+    assert table.to_pylist() == ROWS
 
 
 @pytest.mark.parametrize("format", ["csv", "json", "parquet"])

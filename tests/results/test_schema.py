@@ -104,7 +104,8 @@ def test_every_key_is_missed(store: Path, name: str, place: tuple[str | int, ...
     changed(store / name, place)
     with pytest.raises(BitlensError) as caught:
         opened(store, name)
-    assert name in caught.value.found and str(place[-1]) in caught.value.found
+    assert name in caught.value.found
+    assert str(place[-1]) in caught.value.found
     assert "has schema" not in caught.value.found
 
 
@@ -114,7 +115,8 @@ def test_every_value_is_of_its_kind(store: Path, name: str, place: tuple[str | i
     changed(store / name, place, {"x": [1]})
     with pytest.raises(BitlensError) as caught:
         opened(store, name)
-    assert name in caught.value.found and str(place[-1]) in caught.value.found
+    assert name in caught.value.found
+    assert str(place[-1]) in caught.value.found
 
 
 @pytest.mark.parametrize("name", JSON)
@@ -272,4 +274,5 @@ def test_a_table_is_read_as_it_was_written(whole: Path) -> None:
     """Lists of texts, too: on the way they are dictionaries."""
     for name, schema in PARQUET.items():
         found = read_table(whole / name, schema, "")
-        assert found.schema.equals(schema) and found.equals(pq.read_table(whole / name))
+        assert found.schema.equals(schema)
+        assert found.equals(pq.read_table(whole / name))

@@ -63,7 +63,8 @@ def test_what_is_written_is_read(store):
     """Cells, tables, JSON and manifest come back equal, to the last bit."""
     fill(store)
     again = Store.open(store.root)
-    assert again.has(CELL) and not again.has(replace(CELL, seed=1))
+    assert again.has(CELL)
+    assert not again.has(replace(CELL, seed=1))
     assert again.read_cell(CELL.id) == (CELL, VALUES)
     assert again.complete() == [CELL.id]
     assert again.read_table("estimates").to_pylist() == [ROW]
@@ -85,7 +86,8 @@ def test_the_same_content_is_the_same_bytes(tmp_path):
     fill(one)
     fill(two)
     first = files(one)
-    assert first == files(two) and len(first) == 9
+    assert first == files(two)
+    assert len(first) == 9
     fill(one)
     assert files(one) == first
 
@@ -102,7 +104,8 @@ def test_a_cell_is_complete_with_its_last_file(store, monkeypatch):
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         store.write_cell(CELL, VALUES)
-    assert not store.has(CELL) and store.complete() == []
+    assert not store.has(CELL)
+    assert store.complete() == []
     monkeypatch.undo()
     store.write_cell(CELL, VALUES)
     assert store.read_cell(CELL.id) == (CELL, VALUES)
@@ -268,7 +271,8 @@ def test_not_a_number_is_never_written(store, bad):
         store.write_run(results.RUN | {"seconds": bad})
     with pytest.raises(ValueError, match="not finite"):
         store.write_table("estimates", [ROW | {"value": bad}])
-    assert not store.has(CELL) and list(files(store)) == ["store.json"]
+    assert not store.has(CELL)
+    assert list(files(store)) == ["store.json"]
 
 
 def test_columns_must_be_the_schemas(store):
@@ -331,9 +335,11 @@ NAMES = [
 def test_sanitised_names_are_harmless(tmp_path, name):
     """Any text becomes one plain file name inside the folder, with a hash of the original."""
     safe = sanitise(name)
-    assert safe != name and 0 < len(safe) < 120
+    assert safe != name
+    assert 0 < len(safe) < 120
     assert set(safe) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-    assert safe[0] not in ".-" and safe[-1] != "."
+    assert safe[0] not in ".-"
+    assert safe[-1] != "."
     assert safe.split(".")[0].upper() not in {"CON", "LPT1", "AUX"}
     assert inside(tmp_path, name).parent == tmp_path
     inside(tmp_path, name).write_text("fits")

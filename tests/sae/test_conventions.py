@@ -29,7 +29,8 @@ def test_only_what_is_open_is_tried() -> None:
     at once also together, and scaled by the length of what is then read."""
     sae, norms = small_sae("standard"), {False: 4.0, True: 2.0}
     (stated,) = conventions(sae, False, norms)
-    assert stated.sae is sae and not stated.settings
+    assert stated.sae is sae
+    assert not stated.settings
     centring, scale, b_dec = (
         "center_writing_weights",
         "normalize_activations",
@@ -38,7 +39,8 @@ def test_only_what_is_open_is_tried() -> None:
     assert [c.settings for c in conventions(sae, True, None)] == [set(), {centring}]
     silent = replace(sae, trained_on=TrainedOn(unsaid=(scale, b_dec)))
     tried = {frozenset(c.settings): c for c in conventions(silent, True, norms)}
-    assert len(tried) == 8 and frozenset([centring, scale, b_dec]) in tried
+    assert len(tried) == 8
+    assert frozenset([centring, scale, b_dec]) in tried
     left, taken = (tried[frozenset(of)].sae for of in ([scale], [centring, scale]))
     root = sae.width**0.5
     torch.testing.assert_close(left.w_enc, sae.w_enc * root / 4)

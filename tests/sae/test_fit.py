@@ -54,7 +54,8 @@ def test_identity_loses_nothing() -> None:
     x[:, 3] = 0
     fit = measure_fit(identity(12), x)
     assert fit.fvu == pytest.approx(0, abs=1e-12)
-    assert fit.l0 == pytest.approx(11) and fit.alive <= 22 / 24
+    assert fit.l0 == pytest.approx(11)
+    assert fit.alive <= 22 / 24
 
 
 def test_answering_with_the_mean_leaves_everything() -> None:
@@ -62,7 +63,8 @@ def test_answering_with_the_mean_leaves_everything() -> None:
     x = activations()
     sae = small_sae(b_enc=torch.full((40,), -99.0), b_dec=x.mean(0))
     fit = measure_fit(sae, x)
-    assert fit.fvu == pytest.approx(1, abs=1e-6) and fit.l0 == fit.alive == 0
+    assert fit.fvu == pytest.approx(1, abs=1e-6)
+    assert fit.l0 == fit.alive == 0
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -84,7 +86,8 @@ def test_a_large_mean_does_not_hide_the_error() -> None:
     """Activations about 1,000: the variance is that about the mean."""
     x = activations() + 1000
     shifted = measure_fit(identity(12, apply_b_dec_to_input=False), x)
-    assert shifted.fvu is not None and shifted.fvu < 1e-6
+    assert shifted.fvu is not None
+    assert shifted.fvu < 1e-6
     silent = small_sae(b_enc=torch.full((40,), -99999.0), b_dec=x.mean(0))
     assert measure_fit(silent, x).fvu == pytest.approx(1, abs=1e-4)
 

@@ -37,5 +37,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_equal_directions_are_one_group() -> None:
     """A dictionary that has collapsed, and a direction of no length, which is near nothing."""
     nearest, group = neighbours(torch.cat([torch.ones(600, 3), torch.zeros(1, 3)]))
-    assert len(set(group[:600])) == 1 and group[600] != group[0]
-    assert nearest[:600] == pytest.approx(np.ones(600)) and nearest[600] == 0
+    assert len(set(group[:600])) == 1
+    assert group[600] != group[0]
+    assert nearest[:600] == pytest.approx(np.ones(600))
+    assert nearest[600] == 0

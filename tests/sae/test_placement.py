@@ -71,7 +71,8 @@ def test_centred_weights_are_seen_as_in_the_centred_model(
     model = tiny.build("gpt2", tie_word_embeddings=False)
     (found,) = fitted([source], Layout(model))
     sae, place = found.sae, found.site
-    assert sae.centred and any("taken away before encoding" in note for note in found.notes)
+    assert sae.centred
+    assert any("taken away before encoding" in note for note in found.notes)
     batch = tiny.batch([9, 6])
     raw = tiny.read(Layout(model), [place], batch)[place].flatten(0, 1)
     theirs = tiny.read(Layout(centred(model)), [place], batch)[place].flatten(0, 1)
@@ -156,7 +157,9 @@ def test_what_differs_from_training_is_said(
     if note is None:
         assert found.notes == ()
     else:
-        assert note in found.said and note in found.check.detail and len(found.notes) == 1
+        assert note in found.said
+        assert note in found.check.detail
+        assert len(found.notes) == 1
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,8 @@ def test_what_differs_from_training_is_said(
 def test_the_mapping_of_places_is_said(hook: str, mapping: str, tmp_path: Path) -> None:
     """Its own name of the place and ours, where they differ."""
     (found,) = fitted([stored(tmp_path, hook=hook)], tiny.layout("gpt2"))
-    assert found.mapping == mapping and f"at {mapping};" in found.said
+    assert found.mapping == mapping
+    assert f"at {mapping};" in found.said
 
 
 def test_equal_names_take_their_folders_along(tmp_path: Path) -> None:
@@ -224,7 +228,8 @@ def test_a_better_place_is_found() -> None:
         return elsewhere(tiny.placed(sae, place, fit=fit), layout, plan)
 
     better = found(good, "resid.2")
-    assert better is not None and better[0] != "resid.2"
+    assert better is not None
+    assert better[0] != "resid.2"
     assert better[1].fvu == pytest.approx(0, abs=1e-5)
     assert found(good, "resid.2", Fit(10, 0.0, 1.0, 0.5)) is None
     assert found(planted(layout, "resid.1", -1.0), "resid.2") is None
@@ -280,12 +285,15 @@ def test_centring_that_files_do_not_state_is_found_and_said(tmp_path: Path) -> N
     denied = {"model_from_pretrained_kwargs": {"center_writing_weights": False}}
     other = axes(layout, tmp_path / "denied", True, 1.0, **denied)
     found, right, wrong = fitted([silent, told, other], layout)
-    assert found.sae.centred and found.fit == right.fit
+    assert found.sae.centred
+    assert found.fit == right.fit
     assert found.notes[0].startswith("its files do not state center_writing_weights: it is read")
-    assert f"leaves {right.fit.fvu:.1%}" in found.said and found.notes[0] in found.check.detail
+    assert f"leaves {right.fit.fvu:.1%}" in found.said
+    assert found.notes[0] in found.check.detail
     save_sae(found.sae, tmp_path / "saved")
     assert load_sae(tmp_path / "saved").trained_on.loading == CENTRED
-    assert not wrong.sae.centred and wrong.fit.fvu > right.fit.fvu
+    assert not wrong.sae.centred
+    assert wrong.fit.fvu > right.fit.fvu
     assert f"against what its files say, it would leave {right.fit.fvu:.1%}" in wrong.notes[0]
 
 

@@ -157,10 +157,12 @@ def test_tiles_do_not_matter(
     whole = sae.codes(x)
     monkeypatch.setattr(module, "_TILE_BYTES", rows_a_tile * 4 * sae.latents)
     tiled = sae.codes(x)
-    assert torch.equal(whole.row, tiled.row) and torch.equal(whole.latent, tiled.latent)
+    assert torch.equal(whole.row, tiled.row)
+    assert torch.equal(whole.latent, tiled.latent)
     torch.testing.assert_close(whole.value, tiled.value)
     key = tiled.row * sae.latents + tiled.latent
-    assert (key.diff() > 0).all() and (tiled.value > 0).all()
+    assert (key.diff() > 0).all()
+    assert (tiled.value > 0).all()
 
 
 @settings(max_examples=60)
@@ -186,7 +188,8 @@ def test_latents_that_never_fire_change_nothing() -> None:
             threshold=None if sae.threshold is None else torch.cat([sae.threshold, torch.ones(10)]),
         )
         a, b = sae.codes(x), more.codes(x)
-        assert torch.equal(a.row, b.row) and torch.equal(a.latent, b.latent)
+        assert torch.equal(a.row, b.row)
+        assert torch.equal(a.latent, b.latent)
         torch.testing.assert_close(sae.decode(a), more.decode(b))
 
 
@@ -203,7 +206,8 @@ def test_entries_of_a_row_are_found() -> None:
     sae = small_sae(b_enc=torch.full((40,), -4.5))
     codes = sae.codes(activations())
     starts, dense = codes.starts(), codes.dense()
-    assert (starts.diff() == 0).any() and len(starts) == codes.rows + 1
+    assert (starts.diff() == 0).any()
+    assert len(starts) == codes.rows + 1
     assert starts.diff().tolist() == (dense > 0).sum(1).tolist()
 
 

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("seed_faults", ROOT / "tools" / "seed_faults.py")
-assert _spec and _spec.loader
+assert _spec
+assert _spec.loader
 seed_faults = importlib.util.module_from_spec(_spec)
 sys.modules["seed_faults"] = seed_faults
 _spec.loader.exec_module(seed_faults)
@@ -29,7 +30,8 @@ def test_every_mistake_can_still_be_made(fault):
     """Its text stands there exactly once, what replaces it is Python, and its tests are there."""
     text = (ROOT / fault.file).read_text(encoding="utf-8")
     planted = fault.planted(text)
-    assert planted != text and fault.why
+    assert planted != text
+    assert fault.why
     ast.parse(planted)
     for test in fault.tests:
         path, *names = test.split("::")
@@ -40,7 +42,8 @@ def test_every_mistake_can_still_be_made(fault):
 
 def test_mistakes_are_spread_over_every_package():
     """Forty at least, none twice, and the top level is a package too."""
-    assert len(FAULTS) >= 40 and len({fault.name for fault in FAULTS}) == len(FAULTS)
+    assert len(FAULTS) >= 40
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
     assert {package(fault.file) for fault in FAULTS} == PACKAGES | {""}
 
 

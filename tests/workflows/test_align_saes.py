@@ -71,9 +71,12 @@ def test_every_number_stands_between_chance_and_ceiling() -> None:
     ]
     assert len(found.rows) == 2 * len(MEASURES)
     row = found.rows[0]
-    assert row[0] == "decoder: best match of the first, mean" and "±" in row[3] and "±" in row[5]
+    assert row[0] == "decoder: best match of the first, mean"
+    assert "±" in row[3]
+    assert "±" in row[5]
     assert "bf16-0 (resid.0, 60 of 60 latents) against int4-0 (" in found.caption
-    assert "dead ones are compared too" in found.caption and "over 2 pairs" in found.caption
+    assert "dead ones are compared too" in found.caption
+    assert "over 2 pairs" in found.caption
 
 
 def test_reasons_stand_below() -> None:
@@ -82,7 +85,8 @@ def test_reasons_stand_below() -> None:
     caption = table(align(FIRST[:1], SECOND[:1], alive=alive)).caption
     assert caption.count("there is 1 pair; it takes SAEs trained from at least 2 seeds") == 1
     assert caption.count("no SAE of the first precision from another seed was given") == 1
-    assert "60 alive of 60 latents" in caption and "dead" not in caption
+    assert "60 alive of 60 latents" in caption
+    assert "dead" not in caption
 
 
 def test_what_never_fired_by_its_folder_is_left_out(folders: list[str], tmp_path: Path) -> None:
@@ -90,7 +94,8 @@ def test_what_never_fired_by_its_folder_is_left_out(folders: list[str], tmp_path
     without one all latents count, and the table says that."""
     first, second = folders[1], folders[7]
     bare = align_folders([first], [second], [])
-    assert not bare.pairs[0].first.alive_given and "dead ones" in table(bare).caption
+    assert not bare.pairs[0].first.alive_given
+    assert "dead ones" in table(bare).caption
     alive = torch.arange(60) < 40
     for folder in (first, second):
         save_firing_rates(0.25 * alive, folder)
@@ -116,7 +121,8 @@ def test_the_command_prints_the_table_and_writes_all_of_it(
         assert written["value"]["value"] == pytest.approx(known.value.value, abs=1e-5)
     assert found["pairs"][1]["second"]["label"] == "int4-1"
     assert set(found["pairs"][0]["found"]["encoder"]) == {"value", "random", "ceiling"}
-    assert "decoder: mutual nearest neighbours" in out and "seed ceiling" in out
+    assert "decoder: mutual nearest neighbours" in out
+    assert "seed ceiling" in out
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,9 @@ def test_options_that_do_not_go_together(
     """Exit code 2, no traceback."""
     del folders[drop]
     code, _, err = bitlens("align", *folders)
-    assert code == 2 and message in err and "Traceback" not in err
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
 
 
 def test_folders_that_are_no_saes(
@@ -137,4 +145,5 @@ def test_folders_that_are_no_saes(
 ) -> None:
     """As wherever an SAE is read."""
     code, _, err = bitlens("align", *folders[:-1], "nowhere")
-    assert code == 2 and "no folder nowhere" in err
+    assert code == 2
+    assert "no folder nowhere" in err

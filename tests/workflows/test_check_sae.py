@@ -40,18 +40,22 @@ def table(*saes: str) -> tuple[list[dict[str, str]], bool, list[str]]:
 def test_those_of_the_demo_fit() -> None:
     """Both, at the places and about the figures that its own training reports."""
     rows, good, said = table(str(EARLY), str(LATE))
-    assert good and not said
+    assert good
+    assert not said
     assert [row["verdict"] for row in rows] == ["fits", "fits"]
     assert rows[0]["place"] == "blocks.1.hook_resid_post = resid.1"
-    assert float(rows[0]["FVU"].rstrip("%")) < 20 and 40 < float(rows[0]["L0"]) <= 64
-    assert rows[0]["latents"] == "1,024" and rows[0]["published"] == ""
+    assert float(rows[0]["FVU"].rstrip("%")) < 20
+    assert 40 < float(rows[0]["L0"]) <= 64
+    assert rows[0]["latents"] == "1,024"
+    assert rows[0]["published"] == ""
 
 
 def test_one_that_belongs_elsewhere_is_told_where(tmp_path: Path) -> None:
     """Said to be of the embedding, it fits block 1, which it is of; the other still fits."""
     wrong = moved(tmp_path / "wrong", lambda c: c["metadata"].update(hook_name="embed"))
     rows, good, _ = table(wrong, str(LATE))
-    assert not good and rows[1]["verdict"] == "fits"
+    assert not good
+    assert rows[1]["verdict"] == "fits"
     assert rows[0]["verdict"].startswith("belongs elsewhere: at resid.1 its FVU is 1")
     assert float(rows[0]["FVU"].rstrip("%")) > 50
 
@@ -61,7 +65,8 @@ def test_one_that_fits_twice_as_well_elsewhere_is_told_where(tmp_path: Path) -> 
     other = {"hook_name": "blocks.1.hook_mlp_out", "model_name": "EleutherAI/pythia-70m"}
     wrong = moved(tmp_path / "wrong", lambda c: c["metadata"].update(other))
     rows, good, said = table(wrong)
-    assert good and 30 < float(rows[0]["FVU"].rstrip("%")) < 50
+    assert good
+    assert 30 < float(rows[0]["FVU"].rstrip("%")) < 50
     assert rows[0]["verdict"].startswith("fits better elsewhere: at resid.1 its FVU is 1")
     assert said == ["wrong: its own files say that it was trained on EleutherAI/pythia-70m."]
 
@@ -72,8 +77,10 @@ def test_one_that_fits_nowhere_fits_badly_and_what_differs_is_said(tmp_path: Pat
     trained_on = replace(sae.trained_on, prepend_bos=False, context=16)
     save_sae(replace(sae, w_dec=-sae.w_dec, trained_on=trained_on), tmp_path / "upside-down")
     rows, good, said = table(str(tmp_path / "upside-down"))
-    assert not good and rows[0]["verdict"] == "fits badly"
-    assert len(said) == 2 and said[0].startswith("upside-down: it was trained without BOS")
+    assert not good
+    assert rows[0]["verdict"] == "fits badly"
+    assert len(said) == 2
+    assert said[0].startswith("upside-down: it was trained without BOS")
     assert "contexts of 16 tokens" in said[1]
 
 
@@ -82,7 +89,8 @@ def test_published_figures_stand_beside(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("bitlens.sae.formats.releases._installed", lambda: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, f: EARLY / Path(f).name)
     rows, good, _ = table("release:gpt2-small-res-jb:blocks.8.hook_resid_pre")
-    assert good and rows[0]["published"] == "FVU 10.0%, L0 60"
+    assert good
+    assert rows[0]["published"] == "FVU 10.0%, L0 60"
 
 
 def test_without_an_sae_there_is_nothing_to_say(llama: Path) -> None:

@@ -73,7 +73,8 @@ def test_an_audit_of_the_folder_is_one_of_the_twin(
     save(study(text, family), tmp_path / "twin", silent)
     here, table = tables(study(text, family), tmp_path / "here")
     there, other = tables(study(f"checkpoint:{tmp_path / 'twin'}", family), tmp_path / "there")
-    assert here == there and len(here) > 100
+    assert here == there
+    assert len(here) > 100
     for one, two in zip(table, other, strict=True):
         exact = ("module", "kind", "compressed", "bits", "group", "parameters", "bytes", "changed")
         assert {k: one[k] for k in exact} == {k: two[k] for k in exact}
@@ -124,7 +125,8 @@ def test_the_record_says_how_it_was_made(study: Callable[..., Study], tmp_path: 
     )
     calibration = made["calibration"]
     assert (calibration["name"], calibration["documents"]) == ("calibration.jsonl", 24)
-    assert len(calibration["sha256"]) == 64 and calibration["tokens"] > 1000
+    assert len(calibration["sha256"]) == 64
+    assert calibration["tokens"] > 1000
     assert made["matrices"] == {
         row.module: {"bits": 3.5, "group": 32, "note": ""} for row in rows if row.kind == "block"
     }
@@ -152,7 +154,8 @@ def test_what_a_folder_cannot_hold_is_said(
         "stands in bitlens.json"
     )
     rounded = record(tmp_path / "twin")["inputs_rounded"]
-    assert len(rounded) == 21 and set(rounded) == record(tmp_path / "twin")["matrices"].keys()
+    assert len(rounded) == 21
+    assert set(rounded) == record(tmp_path / "twin")["matrices"].keys()
 
 
 def test_experts_with_rounded_inputs_are_saved(study: Callable[..., Study], tmp_path: Path) -> None:
@@ -196,9 +199,11 @@ def test_a_folder_in_16_bits_rounds_and_says_so(
         save(rounding, tmp_path / dtype, said.append)
     stored = [record(tmp_path / dtype)["stored"] for dtype in ("auto", "float32")]
     assert [one["dtype"] for one in stored] == ["bfloat16", "float32"]
-    assert len(stored[0]["rounded to it"]) == 3 * 7 and not stored[1]["rounded to it"]
+    assert len(stored[0]["rounded to it"]) == 3 * 7
+    assert not stored[1]["rounded to it"]
     (line,) = (line for line in said if "is rounded to that" in line)
-    assert "stored in bfloat16" in line and "21 matrices" in line
+    assert "stored in bfloat16" in line
+    assert "21 matrices" in line
     narrow, wide = (
         AutoModelForCausalLM.from_pretrained(tmp_path / d).state_dict() for d in ("auto", "float32")
     )

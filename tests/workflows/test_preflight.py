@@ -101,7 +101,8 @@ def test_controls_are_twins_too(llama: Path) -> None:
     """A cast, and noise for each compression."""
     wanted = study(llama, "rtn:bits=4", "nf4", controls=["cast", "noise"])
     (cost,) = costs(wanted).values()
-    assert cost is not None and cost.twins == 5
+    assert cost is not None
+    assert cost.twins == 5
 
 
 def test_what_is_not_here_has_no_cost() -> None:

@@ -46,7 +46,8 @@ def test_the_loss_is_the_model_s_own(gpt2: Path, short_texts: Path):
         with torch.no_grad():
             said = layout.model(tokens).logits[0].log_softmax(-1)
         losses.append(-said[1:-1].gather(1, tokens[0, 2:, None]))
-    assert found is not None and found.predictions == sum(map(len, losses))
+    assert found is not None
+    assert found.predictions == sum(map(len, losses))
     assert found.loss == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
     assert found.uniform == pytest.approx(math.log(layout.vocabulary))
 
@@ -59,7 +60,8 @@ def test_what_passes(loss: float, passed: bool | None):
     """Below frequencies that have seen every token; above those that have not it fails; between
     them nothing is said."""
     found = Legibility("m", "t", 100, loss, 3.0, 3.5, 6.0)
-    assert found.passed is passed and found.check.passed is passed
+    assert found.passed is passed
+    assert found.check.passed is passed
     assert found.check.bears_on == "text"
 
 
@@ -75,7 +77,8 @@ def test_no_silent_text_for_a_foreign_model(gpt2: Path):
     layout, corpus, plan = read(source, study.texts, 3000)
     with pytest.raises(BitlensError, match="No text is named, and tiny-gpt2 cannot read") as error:
         check_text(study, source, layout, corpus, plan, print)
-    assert "frequencies alone give" in error.value.found and "--text" in error.value.remedy
+    assert "frequencies alone give" in error.value.found
+    assert "--text" in error.value.remedy
 
 
 def test_a_text_that_was_named_is_read_and_the_check_fails(gpt2: Path, short_texts: Path):
@@ -83,7 +86,8 @@ def test_a_text_that_was_named_is_read_and_the_check_fails(gpt2: Path, short_tex
     source, said = ModelSource(str(gpt2)), list[str]()
     study = audit_of(str(gpt2), "rtn:bits=4", text=str(short_texts))
     check = check_text(study, source, *read(source, str(short_texts)), said.append)
-    assert check.passed is False and said[0].startswith("Doubtful: tiny-gpt2 predicts")
+    assert check.passed is False
+    assert said[0].startswith("Doubtful: tiny-gpt2 predicts")
 
 
 def test_the_embedded_model_reads_its_texts():
@@ -91,7 +95,8 @@ def test_the_embedded_model_reads_its_texts():
     study, said = audit_of("demo", "rtn:bits=4"), list[str]()
     (source,) = study.models
     check = check_text(study, source, *read(source, study.texts, 3000), said.append)
-    assert check.passed is True and not said
+    assert check.passed is True
+    assert not said
 
 
 def test_a_choice_that_holds_is_said(

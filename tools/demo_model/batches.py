@@ -47,6 +47,7 @@ class Corpus:
 
     @classmethod
     def of(cls, documents: Sequence[Ids], eos: int) -> Corpus:
+        """Tokenized documents, an `eos` after each, joined."""
         pieces = [np.append(ids, eos) for ids in documents]
         starts = np.cumsum([0, *(len(piece) for piece in pieces)])
         return cls(np.concatenate(pieces), starts.astype(np.int64))

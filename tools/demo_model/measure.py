@@ -259,6 +259,7 @@ def table(value: dict[str, Any], prefix: str = "") -> str:
 
 
 def main() -> None:
+    """Measure a model and write `figures.json` beside it."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo_model.measure", description=__doc__)
     parser.add_argument("--model", type=Path, default=model_path())
     parser.add_argument("--texts", type=Path, default=evaluation_path())

@@ -59,13 +59,16 @@ class Recipe:
 
     @property
     def n_steps(self) -> int:
+        """Optimizer steps of all phases."""
         return sum(phase.n_steps for phase in self.phases)
 
     @property
     def context(self) -> int:
+        """The longest row, in tokens."""
         return max(phase.context for phase in self.phases)
 
     def phase_at(self, step: int) -> Phase:
+        """The phase that a step is in; IndexError beyond the last."""
         for phase in self.phases:
             if step < phase.n_steps:
                 return phase
@@ -158,7 +161,8 @@ def train(
 ) -> LlamaForCausalLM:
     """Train to the recipe's last step (or `stop_after`), continuing from `out` if it can."""
     tokenizer = train_tokenizer(documents, recipe.n_vocabulary, recipe.context)
-    assert isinstance(tokenizer.bos_token_id, int) and isinstance(tokenizer.eos_token_id, int)
+    assert isinstance(tokenizer.bos_token_id, int)
+    assert isinstance(tokenizer.eos_token_id, int)
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     corpus = Corpus.of([encode(tokenizer, document) for document in documents], eos)
     ordinary = np.arange(N_SPECIAL, recipe.n_vocabulary)
@@ -252,6 +256,7 @@ def _state(
 
 
 def main() -> None:
+    """Split the corpus, write the texts, train or continue."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo_model.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for model and texts")
     parser.add_argument("--stop-after", type=int, help="stop at this step; continue later")

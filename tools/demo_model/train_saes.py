@@ -147,7 +147,7 @@ def make(
     """Train an SAE for each block named, write its folder, and say how well it does."""
     bos = material.tokenizer.bos_token_id
     context = min(CONTEXT, material.model.config.max_position_embeddings)
-    trained_on = TrainedOn(material.name, context, True, "float32")
+    trained_on = TrainedOn(material.name, context, prepend_bos=True, dtype="float32")
 
     def read(texts: list[str], positions: int, quiet: bool = quiet) -> dict[int, Tensor]:
         windows = cut(texts, material.tokenizer, context).drawn(positions, seed=0)
@@ -182,6 +182,7 @@ def _load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def main() -> None:
+    """Train the embedded SAEs, or one for another model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", type=Path, help="another model's folder")

@@ -47,6 +47,7 @@ class MatrixPlace:
 
     @property
     def key(self) -> str:
+        """The name of the parameter among a block's weights."""
         return f"{self.module}.{self.parameter}"
 
     def effective(self, stored: Tensor) -> Tensor:
@@ -81,6 +82,11 @@ class BlockLayout:
 
 @torch.no_grad()
 def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any) -> BlockLayout:
+    """What one block is made of, found by running it once on `hidden` (`[rows, positions, width]`).
+
+    Raises BitlensError where what it adds to the stream, or the one module that looks at other
+    positions, cannot be told.
+    """
     code = strip(block)
     stored = block_weights(block)
     device = next(iter(stored.values())).device
@@ -99,9 +105,9 @@ def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any
     given = hidden.clone()
     seen, output = _record(code, weights, given, call)
     in_place = not torch.equal(given, hidden) or any(s.changed for s in seen)
-    attention, mlp = _find_additions(name, code, weights, seen, hidden, first_tensor(output))
+    attention, mlp = _find_additions(name, code, seen, hidden, first_tensor(output))
     mixing = _mixing_child(name, code, weights, seen)
-    groups = _find_groups(code, weights, seen, mixing, config)
+    groups = _find_groups(weights, seen, mixing, config)
     written = writers(
         lambda hidden, weights: first_tensor(_run(code, weights, hidden, call)),
         hidden,
@@ -182,7 +188,6 @@ def _last_dense(places: list[MatrixPlace]) -> str | None:
 def _find_additions(
     name: str,
     block: nn.Module,
-    weights: dict[str, Tensor],
     seen: list[_TracedModule],
     hidden: Tensor,
     output: Tensor,
@@ -262,7 +267,6 @@ def _mixing_child(
 
 
 def _find_groups(
-    block: nn.Module,
     weights: dict[str, Tensor],
     seen: list[_TracedModule],
     mixing: str,
@@ -318,6 +322,7 @@ def _memory(tensor: Tensor) -> tuple[int, int]:
 
 
 def is_router(module: nn.Module, path: str) -> bool:
+    """Whether a module decides which experts run: routers are never compressed."""
     routers = ("gate", "router", "shared_expert_gate")
     return "Router" in type(module).__name__ or path.rsplit(".", 1)[-1] in routers
 

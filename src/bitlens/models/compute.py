@@ -65,7 +65,7 @@ class _Dressing:
         self._stored, self._compute, self._dtype = stored, compute, compute
         self._before: dict[nn.Module, dict[str, nn.Parameter | None]] = {}
 
-    def dress(self, owners: Sequence[nn.Module], module: nn.Module, args: Any) -> None:
+    def dress(self, owners: Sequence[nn.Module], _module: nn.Module, _args: Any) -> None:
         for owner in owners:
             self._before[owner] = dict(owner._parameters)
             for name, parameter in owner._parameters.items():
@@ -74,7 +74,7 @@ class _Dressing:
                     owner._parameters[name] = nn.Parameter(cast, requires_grad=False)
 
     def undress(
-        self, owners: Sequence[nn.Module], last: bool, module: nn.Module, args: Any, output: Any
+        self, owners: Sequence[nn.Module], last: bool, _module: nn.Module, _args: Any, output: Any
     ) -> Any:
         for owner in owners:
             owner._parameters.update(self._before.pop(owner, {}))

@@ -127,7 +127,7 @@ def held(folder: Path) -> int:
     numbers = 0
     for path in weight_files(folder):
         with safe_open(path, framework="pt") as tensors:
-            numbers += sum(math.prod(tensors.get_slice(k).get_shape()) for k in tensors.keys())
+            numbers += sum(math.prod(tensors.get_slice(k).get_shape()) for k in tensors.keys())  # noqa: SIM118
     return numbers
 
 

@@ -107,7 +107,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, str, list[int]]]:
     """Name, dtype and shape of all that is in the files."""
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():
+            for name in tensors.keys():  # noqa: SIM118
                 part = tensors.get_slice(name)
                 yield name, part.get_dtype(), list(part.get_shape())
 

@@ -76,10 +76,12 @@ class Layout:
 
     @property
     def depth(self) -> int:
+        """Number of blocks."""
         return len(self.blocks)
 
     @property
     def width(self) -> int:
+        """Numbers in a hidden state, `d_model`."""
         return int(self.config.hidden_size)
 
     @property
@@ -94,9 +96,11 @@ class Layout:
 
     @property
     def vocabulary(self) -> int:
+        """Tokens the model knows: logits of one position."""
         return int(self.config.vocab_size)
 
     def block_name(self, depth: int) -> str:
+        """Path of a block's module in the model."""
         return f"{self.blocks_path}.{depth}"
 
     def _examine(self) -> list[BlockLayout]:

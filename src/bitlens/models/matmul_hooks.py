@@ -36,7 +36,7 @@ def at_products(
             stacks[weights[place.key].data_ptr()] = (place, weights[place.key])
             continue
 
-        def before(module: nn.Module, args: Any, place: MatrixPlace = place) -> Any:
+        def before(_module: nn.Module, args: Any, place: MatrixPlace = place) -> Any:
             changed = look(place, args[0], None)
             return None if changed is None else (changed, *args[1:])
 

@@ -35,6 +35,7 @@ class RowByRow(nn.Module):
         """`[rows]`: tokens that are not padding; None: all rows are as long as the batch."""
 
     def forward(self, x: Tensor, position_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Cosines and sines `[rows, positions, size]`, each row's from its own length."""
         lengths = self.lengths
         if lengths is None or position_ids.ndim != 2:
             return _fresh(self._rotary[0])(x, position_ids, *args, **kwargs)

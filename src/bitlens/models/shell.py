@@ -7,6 +7,7 @@ that the last stand-in hands on are what the final norm and the unembedding turn
 """
 
 from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -122,7 +123,7 @@ class Shell:
         """Parameters of the modules that run before the first block."""
         ran: list[str] = []
         handles = [
-            module.register_forward_pre_hook(lambda m, args, path=path: ran.append(path))
+            module.register_forward_pre_hook(lambda _module, _args, path=path: ran.append(path))
             for path, module in self.module.named_modules()
             if module is not self.module
         ]
@@ -164,7 +165,7 @@ class Shell:
         return sum(p.numel() for p in cast) * dtype.itemsize
 
     def _dressed(
-        self, entering: bool, weights: Weights | None, dtype: torch.dtype | None
+        self, weights: Weights | None, dtype: torch.dtype | None, *, entering: bool
     ) -> dict[str, Tensor]:
         """The parameters of one side as they are computed with: a twin's where it has its own."""
         weights = weights or {}
@@ -245,7 +246,7 @@ class Shell:
         last block to ask for; `dtype` is what a twin computes in that has its own.
         """
         until = self._depth - 1 if until is None else until
-        return self._run_to(tokens, mask, self._dressed(True, weights, dtype), until)
+        return self._run_to(tokens, mask, self._dressed(weights, dtype, entering=True), until)
 
     @torch.no_grad()
     def _run_to(
@@ -255,7 +256,7 @@ class Shell:
         self._until = until
         for rotary in self._rotaries.values():
             rotary.lengths = None if mask is None else mask.sum(dim=1)
-        try:
+        with suppress(_LastBlockReached):
             functional_call(
                 self.module,
                 weights,
@@ -263,9 +264,8 @@ class Shell:
                 kwargs={"input_ids": tokens, "attention_mask": mask, "use_cache": False},
                 tie_weights=False,
             )
-        except _LastBlockReached:
-            pass
-        assert self._entry is not None and len(self._calls) == self._until + 1
+        assert self._entry is not None
+        assert len(self._calls) == self._until + 1
         return Entry(self._entry, tuple(self._calls))
 
     @torch.no_grad()
@@ -277,7 +277,7 @@ class Shell:
         `hidden` is `[positions, width]` after the last block, any positions in any order;
         the result is `[positions, vocabulary]`.
         """
-        dressed = self._dressed(False, weights, dtype)
+        dressed = self._dressed(weights, dtype, entering=False)
         self._injected = hidden[None].to(dtype or self._dtype(entering=False) or hidden.dtype)
         self._until = self._depth - 1
         for rotary in self._rotaries.values():

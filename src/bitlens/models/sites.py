@@ -44,6 +44,7 @@ class Site:
 
     @property
     def name(self) -> str:
+        """As the site is written: `resid.3`, `embed`, `logits`."""
         return self.kind if self.kind in ("embed", "logits") else f"{self.kind}.{self.depth}"
 
 

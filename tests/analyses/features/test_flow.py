@@ -22,7 +22,8 @@ def test_four_latents_by_hand() -> None:
     rows = table(found, FLOW)
     places = zip(rows["reference"], rows["twin"], strict=True)
     count = dict(zip(places, rows["latents"].tolist(), strict=True))
-    assert len(count) == 16 and sum(count.values()) == 4
+    assert len(count) == 16
+    assert sum(count.values()) == 4
     assert {place: n for place, n in count.items() if n} == {
         ("dead", "dead"): 1,
         ("dead", "common"): 1,
@@ -52,7 +53,8 @@ def test_replicates_are_counted_without_their_shard() -> None:
 
     left = [torch.ones(600, dtype=torch.bool), *(shard != n for n in range(6))]
     assert values == pytest.approx([share(rows) for rows in left])
-    assert values is not None and len(set(values.tolist())) > 1
+    assert values is not None
+    assert len(set(values.tolist())) > 1
 
 
 def test_dead_latents_change_no_share() -> None:

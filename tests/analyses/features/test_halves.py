@@ -55,12 +55,14 @@ def test_one_feature_by_hand() -> None:
     )
     found = table(identity(2), x, y, shard)
     assert found is not None
-    assert found["rate_first"][0] == 0.5 and found["mean_first"][0] == 1
+    assert found["rate_first"][0] == 0.5
+    assert found["mean_first"][0] == 1
     assert found["peak_first"][0] == 3
     assert found["sparseness_first"][0] == pytest.approx(0.4)
     assert (found["r_first"][0], found["r_second"][0]) == pytest.approx((1, -1))
     assert found["decoder_norm"][0] == found["encoder_norm"][0] == 1
-    assert found["bias"][0] == 0 and found["nearest"][0] == 0
+    assert found["bias"][0] == 0
+    assert found["nearest"][0] == 0
     assert found["group"].tolist() == [0, 1]
     assert np.isnan(found["local_error_first"]).all()
 
@@ -136,7 +138,8 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         found = table(identity(4), x, x, shard, x.flip(1), forked=30)
         assert found is not None
         both.append(found["local_error_first"])
-    assert both[0] == pytest.approx(both[1], rel=1e-6) and np.all(both[0] > 0)
+    assert both[0] == pytest.approx(both[1], rel=1e-6)
+    assert np.all(both[0] > 0)
 
 
 def test_a_normalised_code_sees_a_normalised_error() -> None:
@@ -154,7 +157,8 @@ def test_forks_of_the_other_half_alone_tell_nothing() -> None:
     x, shard = codes(40, 3, 3), torch.arange(40) % 4
     shard[:10] = 1
     found = table(identity(3), x, x, shard, x + 1, forked=10)
-    assert found is not None and np.isnan(found["local_error_first"]).all()
+    assert found is not None
+    assert np.isnan(found["local_error_first"]).all()
     assert np.all(found["r_first"] > 0.99)
 
 
@@ -188,7 +192,8 @@ def test_only_the_blocks_own_weights_count(tmp_path: Path) -> None:
     found = tiny.measurement(layout, {"twin": text}, plan, tmp_path, analyses).values()
     tables = [t.columns for one in found for t in one.shown if t.name == HALVES]
     first, second = ({k: np.asarray(v) for k, v in columns.items()} for columns in tables)
-    assert np.all(second["local_error_first"] == 0) and np.nanmin(second["r_first"]) < 0.99
+    assert np.all(second["local_error_first"] == 0)
+    assert np.nanmin(second["r_first"]) < 0.99
     moved = []
     twin = tiny.twin(layout, text).model()
     for batch in plan.batches:

@@ -128,7 +128,7 @@ def theirs(
         loaded.quantize(rows, tokenizer=letters, batch_size=1, backend=backend)
         return made
 
-    yield request.param, make
+    return request.param, make
 
 
 @pytest.mark.parametrize("bits", [3, 4])

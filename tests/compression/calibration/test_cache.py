@@ -39,7 +39,8 @@ def test_results_read_back(tmp_path: Path) -> None:
     for one, two in zip(results, back, strict=True):
         assert torch.equal(one.weight, two.weight)
         assert (one.bits, one.group, one.note) == (two.bits, two.group, two.note)
-    assert back[0].activations is not None and back[1].activations is not None
+    assert back[0].activations is not None
+    assert back[1].activations is not None
     x = torch.randn(2, 3, 4)
     assert torch.equal(back[0].activations.round(x), results[0].activations.round(x))
 
@@ -47,9 +48,11 @@ def test_results_read_back(tmp_path: Path) -> None:
 def test_only_a_record_makes_it_complete(tmp_path: Path) -> None:
     """Parts alone are not a twin; nothing but whole files is left lying about."""
     kept = WeightCache(tmp_path / "twin")
-    assert not kept.complete and not kept.has("block.0")
+    assert not kept.complete
+    assert not kept.has("block.0")
     kept.add("block.0", maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
-    assert kept.has("block.0") and not kept.complete
+    assert kept.has("block.0")
+    assert not kept.complete
     kept.finish({"compression": "gptq:bits=4"})
     assert kept.complete
     record = json.loads((kept.folder / "record.json").read_text())
@@ -79,14 +82,15 @@ def test_what_is_damaged_is_not_there(tmp_path: Path, damage: str) -> None:
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:20] if damage == "cut" else b"junk")
-    assert not WeightCache(tmp_path).complete and WeightCache(tmp_path).has("block.0")
+    assert not WeightCache(tmp_path).complete
+    assert WeightCache(tmp_path).has("block.0")
     assert WeightCache(tmp_path).has("block.1") is (damage == "record")
 
 
 def changed(file: Path, **tensors: torch.Tensor) -> None:
     """The same part with other tensors, under the hash it had."""
     with safe_open(file, "pt") as opened:
-        whole = {key: opened.get_tensor(key) for key in opened.keys()}
+        whole = {key: opened.get_tensor(key) for key in opened}
         header = opened.metadata()
     save_file(whole | {"layers.0.q_proj": tensors["weight"]}, file, metadata=header)
 
@@ -120,7 +124,8 @@ def test_what_is_not_as_it_was_written_is_no_part(tmp_path: Path, damage: str, w
         save_file({"layers.0.q_proj": torch.ones(8, 4)}, file, metadata={"layers.0.q_proj": "{}"})
     shapes = {"layers.0.q_proj": (4, 8)} if damage == "shape" else {}
     again = WeightCache(tmp_path, shapes)
-    assert not again.complete and not again.has("block.1")
+    assert not again.complete
+    assert not again.has("block.1")
     assert re.fullmatch(why, again.faults["block.1"])
     assert again.has("block.0") is (damage != "shape")
 
@@ -129,7 +134,8 @@ def test_a_part_that_changes_under_a_run_is_noticed(tmp_path: Path) -> None:
     """It was whole when the run began; what is read later is looked at again."""
     kept = WeightCache(tmp_path)
     kept.add("block.0", maps()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0)])
-    assert kept.has("block.0") and torch.equal(kept(maps()[:1])[0].weight, torch.ones(8, 4))
+    assert kept.has("block.0")
+    assert torch.equal(kept(maps()[:1])[0].weight, torch.ones(8, 4))
     changed(tmp_path / "block.0.safetensors", weight=torch.zeros(8, 4))
     with pytest.raises(BitlensError, match=r"block.0.safetensors changed while it was used"):
         kept(maps()[:1])
@@ -141,7 +147,8 @@ def test_a_broken_record_is_said(tmp_path: Path, record: str) -> None:
     kept = WeightCache(tmp_path)
     kept.add("block.0", maps()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0)])
     (tmp_path / "record.json").write_text(record)
-    assert not kept.complete and kept.has("block.0")
+    assert not kept.complete
+    assert kept.has("block.0")
     assert kept.faults == {"record.json": "it is no record"}
 
 
@@ -159,7 +166,8 @@ def test_a_part_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "fsync", listening)
     WeightCache(tmp_path).add("block.0", maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
     aside = f".block.0.safetensors.{os.getpid()}.writing"
-    assert there == [[aside], ["block.0.safetensors"]] and WeightCache(tmp_path).has("block.0")
+    assert there == [[aside], ["block.0.safetensors"]]
+    assert WeightCache(tmp_path).has("block.0")
 
 
 @pytest.mark.parametrize(

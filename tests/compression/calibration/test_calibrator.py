@@ -91,7 +91,8 @@ def test_one_that_fails_is_handed_back_with_its_reason(calibrator: Calibrator) -
     assert failed.keys() == {"awq:bits=4,group=48"}
     assert "does not divide" in str(failed["awq:bits=4,group=48"])
     weights = calibrator.weights("gptq:bits=4")
-    assert weights is not None and weights.complete
+    assert weights is not None
+    assert weights.complete
     del asked["awq:bits=4,group=48"]
     assert calibrator.calibrate(asked) == {}
     assert [line for line in said if line.startswith("Calibrating")] == [said[-1]]
@@ -143,7 +144,8 @@ def test_the_code_of_a_plug_in_is_part_of_the_key(
         mine = plug_in(factor)()
         found.append(registry.foreign_code(mine))
         assert registry.foreign_code(Noise(like=mine)) == found[-1]
-    assert found[0] == found[2] != found[1] and len(found[0]) == 1
+    assert found[0] == found[2] != found[1]
+    assert len(found[0]) == 1
     assert registry.foreign_code(parse_spec("noise:like=[gptq:bits=4]")) == set()
 
 

@@ -80,7 +80,8 @@ def check_laws(checkpoint: LoadedCheckpoint, reference: Loaded, tolerance: float
     held = weights(checkpoint)
     assert held.keys() == before.keys()
     for name, weight in held.items():
-        assert weight.shape == before[name].shape and weight.dtype == torch.float32
+        assert weight.shape == before[name].shape
+        assert weight.dtype == torch.float32
         assert not weight.requires_grad
         own = before[name].detach()
         difference = float((weight - own).norm() / own.norm())

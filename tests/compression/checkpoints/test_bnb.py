@@ -269,7 +269,8 @@ def test_kernels_in_16_bits_stand_beside_the_compute_floor(
     )
     store = run(study, tmp_path / "out", "audit", said.append)
     twins = {twin["compression"]: twin for twin in store.manifest()["twins"]}
-    assert twins[half]["dtype"] == "bfloat16" and twins[whole]["dtype"] == "float32"
+    assert twins[half]["dtype"] == "bfloat16"
+    assert twins[whole]["dtype"] == "float32"
     assert twins[eight]["dtype"] == "float16"
     floors = {twin["compression"] for twin in twins.values() if twin["floor"]}
     assert floors == {"cast:dtype=bfloat16", "cast:dtype=float16"}
@@ -277,6 +278,7 @@ def test_kernels_in_16_bits_stand_beside_the_compute_floor(
     evidence = AuditResults.read(store.root)
     told = dict(verdicts(evidence, evidence.models[0]))
     half_wide = "omputing in bfloat16 instead of float32, which rounds the weights too, by itself"
-    assert half_wide in told[half] and half_wide not in told[whole]
+    assert half_wide in told[half]
+    assert half_wide not in told[whole]
     assert "up to twice" not in told[half]
     assert "in float16 instead of float32, which rounds the weights too, by" in told[eight]

@@ -50,7 +50,8 @@ def test_gptq(bits: int, version: str, less: int) -> None:
         tensors, {"quant_method": "gptq", "bits": bits, "checkpoint_format": version}
     )
     expected = (codes - zeros[:, group]) * scale[:, group]
-    assert found is not None and torch.equal(found, expected)
+    assert found is not None
+    assert torch.equal(found, expected)
 
 
 def test_awq() -> None:
@@ -66,7 +67,8 @@ def test_awq() -> None:
     settings = {"quant_method": "awq", "bits": 4, "version": "gemm"}
     found = stands_for(tensors, settings)
     each = torch.arange(COLUMNS) // GROUP
-    assert found is not None and torch.equal(found, (codes - zeros[:, each]) * scale[:, each])
+    assert found is not None
+    assert torch.equal(found, (codes - zeros[:, each]) * scale[:, each])
     assert stands_for(tensors, {**settings, "version": "gemv"}) is None, "another layout"
 
 
@@ -76,7 +78,8 @@ def test_floats_of_8_bits(dtype: torch.dtype) -> None:
     every = torch.arange(256, dtype=torch.uint8).view(dtype)
     finite = every[torch.isfinite(every.float())].reshape(1, -1)
     found = stands_for({"weight": finite, "weight_scale": torch.tensor([2.0])}, {})
-    assert found is not None and torch.equal(found, 2 * finite.float())
+    assert found is not None
+    assert torch.equal(found, 2 * finite.float())
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (4, 1), (4, 3), (2, 3)])
@@ -87,7 +90,8 @@ def test_scales_of_any_extent(shape: tuple[int, ...]) -> None:
     spread = scale.reshape(rows, columns).repeat_interleave(4 // rows, 0)
     expected = codes * spread.repeat_interleave(6 // columns, 1)
     found = stands_for({"weight": codes, "weight_scale": scale}, {})
-    assert found is not None and torch.equal(found, expected)
+    assert found is not None
+    assert torch.equal(found, expected)
 
 
 def test_rectangles_that_do_not_divide() -> None:
@@ -96,7 +100,8 @@ def test_rectangles_that_do_not_divide() -> None:
     settings = {"weight_block_size": [4, 4]}
     found = stands_for({"weight": codes, "weight_scale_inv": scale}, settings)
     expected = codes * scale[torch.arange(6)[:, None] // 4, torch.arange(10) // 4]
-    assert found is not None and torch.equal(found, expected)
+    assert found is not None
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
@@ -122,7 +127,8 @@ def test_hqq(bits: int, axis: int) -> None:
     }
     found = stands_for(tensors, {})
     expected = ((codes - zero) * scale).reshape(ROWS, COLUMNS)
-    assert found is not None and torch.allclose(found, expected)
+    assert found is not None
+    assert torch.allclose(found, expected)
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -184,7 +190,8 @@ def test_what_llm_compressor_packs(form: str, weights: dict[str, object]) -> Non
     packed = compressor.compress(held, scheme)
     theirs = compressor.decompress(packed, scheme)["weight"].float()
     ours = stands_for({n: t for n, t in packed.items() if t is not None}, {})
-    assert ours is not None and torch.allclose(ours, theirs, rtol=1e-2 if "nv" in form else 1e-6)
+    assert ours is not None
+    assert torch.allclose(ours, theirs, rtol=1e-2 if "nv" in form else 1e-6)
 
 
 def test_blocks_with_a_shared_power_of_two() -> None:
@@ -192,7 +199,8 @@ def test_blocks_with_a_shared_power_of_two() -> None:
     bytes_ = torch.tensor([0x1F, 0x70], dtype=torch.uint8).repeat(8).reshape(1, 1, 1, 16)
     scale = torch.tensor([128], dtype=torch.uint8).reshape(1, 1, 1)
     found = stands_for({"a_blocks": bytes_, "a_scales": scale}, {})
-    assert found is not None and found.shape == (1, 32, 1)
+    assert found is not None
+    assert found.shape == (1, 32, 1)
     assert found[0, :4, 0].tolist() == [-12, 1, 0, 12]
 
 

@@ -30,7 +30,8 @@ def test_unrounded_files_are_the_reference(
     transposed matrices and experts included; sliding windows, which files do not mention, too."""
     model = reference(family)
     checkpoint = opened(write(model.model, tmp_path / "whole.gguf"), model)
-    assert checkpoint.format == "F32 gguf" and not checkpoint.kernels
+    assert checkpoint.format == "F32 gguf"
+    assert not checkpoint.kernels
     before = dict(model.model.named_parameters(remove_duplicate=False))
     assert all(torch.equal(w, before[name]) for name, w in weights(checkpoint).items())
     assert torch.equal(logits(checkpoint.model), logits(model.model))
@@ -146,7 +147,8 @@ def test_the_file_s_own_settings_are_used_and_said(
     model = reference(family)
     checkpoint = opened(write(model.model, tmp_path / "own.gguf", **settings), model)
     (line,) = checkpoint.own_settings
-    assert said in line and "in the reference" in line
+    assert said in line
+    assert "in the reference" in line
     by_hand = type(model.model)._from_config(copy.deepcopy(checkpoint.model.config)).eval()
     by_hand.load_state_dict(model.model.state_dict())
     assert torch.equal(logits(checkpoint.model), logits(by_hand))

@@ -81,7 +81,8 @@ def test_what_to_install_is_said(
     without(library)
     with pytest.raises(BitlensError) as error:
         opened(path, reference("llama"))
-    assert library in error.value.found and "is not installed" in error.value.found
+    assert library in error.value.found
+    assert "is not installed" in error.value.found
     assert error.value.remedy == f"pip install 'bitlens[{extra}]'"
 
 
@@ -118,7 +119,8 @@ def test_pickles_of_hqq_are_refused(
     (path / "model.safetensors").rename(path / "qmodel.pt")
     with pytest.raises(BitlensError) as error:
         opened(path, reference("llama"))
-    assert "qmodel.pt" in error.value.found and "save_to_safetensors" in error.value.remedy
+    assert "qmodel.pt" in error.value.found
+    assert "save_to_safetensors" in error.value.remedy
 
 
 GARBAGE = b"\x93 no such thing {"
@@ -143,7 +145,9 @@ def test_a_broken_folder_is_an_error_of_ours(
     (path / file).write_bytes(content)
     with pytest.raises(BitlensError) as error:
         opened(path, reference("llama"))
-    assert error.value.found and error.value.expected and error.value.remedy
+    assert error.value.found
+    assert error.value.expected
+    assert error.value.remedy
 
 
 def announce(path: Path, settings: Any) -> None:
@@ -174,7 +178,9 @@ def test_broken_settings_are_an_error_of_ours(
     announce(path, {"quant_method": method, **settings} if named else settings)
     with pytest.raises(BitlensError) as error:
         opened(path, reference("llama"))
-    assert error.value.found and error.value.expected and error.value.remedy
+    assert error.value.found
+    assert error.value.expected
+    assert error.value.remedy
 
 
 @pytest.mark.parametrize("settings", [one for one in BROKEN if isinstance(one, dict)])
@@ -187,7 +193,8 @@ def test_bitsandbytes_without_bits_quantized_nothing(
     loaded = reference("llama")
     before = dict(loaded.model.named_parameters(remove_duplicate=False))
     for name, entry in opened(path, loaded).stored.items():
-        assert entry.format == "float32" and torch.equal(entry.weight(), before[name])
+        assert entry.format == "float32"
+        assert torch.equal(entry.weight(), before[name])
 
 
 def test_what_a_reader_does_not_expect_is_an_error_of_ours(
@@ -219,7 +226,8 @@ def test_kernels_may_fail_in_any_way(
 
     monkeypatch.setattr(plain, "read", with_kernels)
     checkpoint = opened(folder_of("llama"), reference("llama"))
-    assert not checkpoint.kernels and "KeyError: 'no kernel'" in checkpoint.notes[0]
+    assert not checkpoint.kernels
+    assert "KeyError: 'no kernel'" in checkpoint.notes[0]
 
 
 def test_gptqmodel_is_given_no_pickles(
@@ -310,7 +318,8 @@ def test_settings_of_its_own_are_used_and_said(
     assert torch.equal(logits(checkpoint.model), logits(alone))
     assert not torch.allclose(logits(alone), logits(reference(family).model), atol=1e-3)
     (said,) = checkpoint.own_settings
-    assert said.startswith(f"{key} is") and (json.dumps(value) in said or str(value) in said)
+    assert said.startswith(f"{key} is")
+    assert json.dumps(value) in said or str(value) in said
 
 
 def test_settings_of_its_own_are_used_where_weights_are_asked_for(

@@ -58,7 +58,8 @@ def test_what_was_pruned_differs(reference: Reference, folder_of: Folder, tmp_pa
         folder_of("llama"), tmp_path / "pruned", lambda t: t[f"{NAME}.weight"][:, ::2].zero_()
     )
     checkpoint = opened(path, model)
-    assert checkpoint.name == "pruned" and checkpoint.fingerprint != model.fingerprint
+    assert checkpoint.name == "pruned"
+    assert checkpoint.fingerprint != model.fingerprint
     found = {row.module: row.changed for row in rows(checkpoint, model)}
     assert found.pop(f"{NAME}.weight") == 0.5
     assert not any(found.values())
@@ -95,7 +96,8 @@ def test_what_bitlens_wrote_says_how_it_was_made(
     assert checkpoint.format == entry.format == "gptq:bits=4"
     assert (entry.bits, entry.group, entry.note) == (4.5, 32, "damped")
     others = {e.bits for name, e in checkpoint.stored.items() if name != f"{NAME}.weight"}
-    assert others == {32} and checkpoint.notes == ()
+    assert others == {32}
+    assert checkpoint.notes == ()
 
 
 def test_a_record_of_other_weights_is_not_believed(
@@ -112,7 +114,8 @@ def test_a_record_of_other_weights_is_not_believed(
     assert checkpoint.format == "float32"
     assert {entry.bits for entry in checkpoint.stored.values()} == {32}
     (note,) = checkpoint.notes
-    assert "gptq:bits=4" in note and "not those it was written for: it is not believed" in note
+    assert "gptq:bits=4" in note
+    assert "not those it was written for: it is not believed" in note
 
 
 def test_a_twin_of_another_model_is_said_to_be_one(

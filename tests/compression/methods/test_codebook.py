@@ -76,7 +76,8 @@ def test_blocks_run_on_from_row_to_row(one: Callable[..., LinearMap]) -> None:
     """With rows of three and blocks of two, the third weight shares a scale with the fourth; such
     columns share none, while a block that divides the row is a group of columns."""
     out = rounded(one([[1, 1, 0.3], [100, 1, 1]]), "nf4:block=2")
-    assert out.weight[0, 2] == 0 and out.group == 0
+    assert out.weight[0, 2] == 0
+    assert out.group == 0
     assert rounded(one(np.ones((2, 4))), "nf4:block=2").group == 2
     assert rounded(one(np.ones((2, 4))), "nf4:block=8").group == 0
 

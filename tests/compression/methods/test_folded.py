@@ -111,14 +111,18 @@ def test_the_other_meets_folded_weights_and_the_inputs_of_folded_weights(one: Bu
     assert prepare[0].tolist() == [[2, -1], [2, -3]]
     (result,) = compression.compress([map], 7, prepare, inputs)
     (given,), seed, handed, seen = Witness.met
-    assert given.weight.tolist() == [[2, -1], [2, -3]] and given.name == map.name
-    assert given.gain is None and not given.writes
+    assert given.weight.tolist() == [[2, -1], [2, -3]]
+    assert given.name == map.name
+    assert given.gain is None
+    assert not given.writes
     assert (seed, handed) == (7, prepare)
     assert seen.count == 2
     assert seen.second.tolist() == [[1, -2], [-2, 4]]
-    assert seen.square.tolist() == [1, 4] and seen.largest.tolist() == [1, 2]
+    assert seen.square.tolist() == [1, 4]
+    assert seen.largest.tolist() == [1, 2]
     assert seen.mean.tolist() == [1, 2]
-    assert torch.equal(result.weight, map.weight) and (result.bits, result.note) == (5, "seen")
+    assert torch.equal(result.weight, map.weight)
+    assert (result.bits, result.note) == (5, "seen")
     assert result.activations is not None
     assert result.activations.smooth.tolist() == [6, -3]
 
@@ -149,7 +153,8 @@ def test_what_cannot_be_folded_is_refused(text: str) -> None:
     """Controls, what holds another compression, another dtype, and checkpoints."""
     with pytest.raises(BitlensError) as caught:
         parse_spec(text)
-    assert "folded: of is " in caught.value.found and "rtn" in caught.value.remedy
+    assert "folded: of is " in caught.value.found
+    assert "rtn" in caught.value.remedy
 
 
 def test_an_error_in_the_other_stays_its_own() -> None:
@@ -166,7 +171,8 @@ def test_folded_takes_what_the_other_takes() -> None:
     folded = parse_spec(text)
     assert format_spec(folded) == text
     assert (folded.include, folded.exclude) == (("*.mlp.*",), ("*.down_proj",))
-    assert folded.statistics == frozenset({"second"}) and not folded.sequential
+    assert folded.statistics == frozenset({"second"})
+    assert not folded.sequential
     assert parse_spec("folded:of=[rtn:bits=4]").statistics == frozenset()
     assert parse_spec("noise:like=[folded:of=[rtn:bits=4]]").like == Folded(of=Rtn(bits=4))
 

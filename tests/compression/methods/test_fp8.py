@@ -35,7 +35,8 @@ def test_e5m2_by_hand(one: Callable[..., LinearMap]) -> None:
     """57344 is its largest; between 16 and 32 its steps are 4."""
     out = fp8(one([[57344, 17, 23]]), dtype="float8_e5m2")
     assert out.weight.tolist() == [[57344, 16, 24]]
-    assert out.activations is not None and out.activations.format == "float8_e5m2"
+    assert out.activations is not None
+    assert out.activations.format == "float8_e5m2"
 
 
 def test_a_scale_saves_what_a_cast_loses(one: Callable[..., LinearMap]) -> None:
@@ -51,13 +52,18 @@ def test_activations(one: Callable[..., LinearMap]) -> None:
     or inputs are left alone; only the second needs data."""
     map = one([[1.0, 2.0]])
     token, none = fp8(map).activations, fp8(map, activations="none").activations
-    assert none is None and token is not None and token.largest is None
+    assert none is None
+    assert token is not None
+    assert token.largest is None
     tensor = fp8(map, [0.5, 7.0], activations="tensor").activations
-    assert tensor is not None and tensor.largest is not None and tensor.largest.item() == 7.0
+    assert tensor is not None
+    assert tensor.largest is not None
+    assert tensor.largest.item() == 7.0
     # A scale of 1/64: 9 is clipped, 3.4 is 217.6, and from 128 to 256 steps are 16.
     out = tensor.round(torch.tensor([[[9.0, -3.4]]]))
     torch.testing.assert_close(out, torch.tensor([[[7, -224 / 64]]]))
-    assert not Fp8().statistics and Fp8(activations="tensor").statistics == {"largest"}
+    assert not Fp8().statistics
+    assert Fp8(activations="tensor").statistics == {"largest"}
     with pytest.raises(ValueError, match="calibrated"):
         fp8(map, activations="tensor")
 
@@ -70,7 +76,8 @@ def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     largest = torch.arange(96.0).view(3, 32)
     inputs = InputStatistics(torch.tensor([5, 6, 7]), largest=largest)
     result = Fp8(activations="tensor").compress([maps[-1]], 0, None, inputs)[0]
-    assert result.activations is not None and result.activations.largest is not None
+    assert result.activations is not None
+    assert result.activations.largest is not None
     assert result.activations.largest.tolist() == [31, 63, 95]
 
 

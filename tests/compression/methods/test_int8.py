@@ -38,7 +38,8 @@ def test_threshold(one: Callable[..., LinearMap]) -> None:
     """6 unless said otherwise; 0 means that there are no outliers."""
     for settings, outliers in (({}, 6.0), ({"threshold": 3.5}, 3.5), ({"threshold": 0}, None)):
         activations = int8(one([[1.0, 2.0]]), **settings).activations
-        assert activations is not None and activations.format == "int8"
+        assert activations is not None
+        assert activations.format == "int8"
         assert activations.outliers == outliers
     with pytest.raises(BitlensError, match=r"threshold is -1"):
         Int8(threshold=-1)
@@ -49,7 +50,8 @@ def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     fused = int8(maps[-1])
     apart = [int8(LinearMap("expert", expert)).weight for expert in maps[-1].weight]
     assert torch.equal(fused.weight, torch.stack(apart))
-    assert "call of its own" in fused.note and int8(maps[0]).note == ""
+    assert "call of its own" in fused.note
+    assert int8(maps[0]).note == ""
 
 
 def test_stored_otherwise(maps: list[LinearMap]) -> None:

@@ -19,7 +19,8 @@ def smoothed(maps: list[LinearMap], largest: object, **settings: object) -> list
 
 
 def scale(result: CompressedMatrix) -> Tensor:
-    assert result.activations is not None and result.activations.smooth is not None
+    assert result.activations is not None
+    assert result.activations.smooth is not None
     return result.activations.smooth
 
 
@@ -107,7 +108,8 @@ def test_columns_that_calibration_never_saw(one: Callable[..., LinearMap]) -> No
     zero count as 1e-5."""
     result = smoothed([one([[4, 0.5, 0], [-2, 1, 0]])], [16, 0, 1e-5])[0]
     assert scale(result).tolist() == pytest.approx([2, 1, 1])
-    assert torch.isfinite(result.weight).all() and not result.weight[:, 2].any()
+    assert torch.isfinite(result.weight).all()
+    assert not result.weight[:, 2].any()
     assert result.activations is not None
     out = result.activations.round(torch.tensor([[[16.0, 3, 0]]]))
     torch.testing.assert_close(out, torch.tensor([[[16, 48 * 8 / 127, 0]]]))

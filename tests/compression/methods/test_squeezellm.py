@@ -108,7 +108,8 @@ def test_bits_by_hand(settings: dict, dtype: torch.dtype, bits: float) -> None:
 def test_calibrated_on_the_reference() -> None:
     """It needs mean squares and nothing else, and says so where they are not given."""
     method = SqueezeLlm(bits=4)
-    assert method.statistics == {"square"} and not method.sequential
+    assert method.statistics == {"square"}
+    assert not method.sequential
     with pytest.raises(ValueError, match="mean squares"):
         method.compress([LinearMap("m", matrix(2, 2))], 0)
 

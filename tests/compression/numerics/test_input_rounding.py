@@ -93,8 +93,10 @@ def test_what_is_handed_in_stays_as_it_is(kind: InputRounding) -> None:
         before = x.clone()
         out = kind.round(x)
         assert torch.equal(x, before)
-        assert out.shape == x.shape and out.dtype == dtype
-        assert torch.isfinite(out).all() and not torch.equal(out, x)
+        assert out.shape == x.shape
+        assert out.dtype == dtype
+        assert torch.isfinite(out).all()
+        assert not torch.equal(out, x)
 
 
 def test_vectors_of_zeros(kind: InputRounding) -> None:
@@ -102,7 +104,8 @@ def test_vectors_of_zeros(kind: InputRounding) -> None:
     x = drawn(2, 3, 4)
     x[0, 1] = 0
     out = kind.round(x)
-    assert torch.isfinite(out).all() and not out[0, 1].any()
+    assert torch.isfinite(out).all()
+    assert not out[0, 1].any()
     assert not kind.round(torch.zeros(1, 2, 4)).any()
 
 
@@ -123,7 +126,8 @@ def test_experts_have_their_own() -> None:
     both = InputRounding("int8", smooth=drawn(2, 4).abs(), largest=torch.tensor([1.0, 2.0]))
     x = drawn(5, 4)
     for index in range(2):
-        assert both.smooth is not None and both.largest is not None
+        assert both.smooth is not None
+        assert both.largest is not None
         own = InputRounding("int8", both.smooth[index], both.largest[index])
         assert torch.equal(both.expert(index).round(x), own.round(x))
     assert torch.equal(KINDS["smooth"].expert(1).round(x), KINDS["smooth"].round(x))

@@ -123,10 +123,12 @@ def test_damping_is_raised_for_whom_it_is_too_little() -> None:
 
     def work(columns: Tensor, found: obs.Decomposition) -> None:
         kept.extend(found.damping.tolist())
-        assert torch.isfinite(found.upper).all() and (found.d > 0).all()
+        assert torch.isfinite(found.upper).all()
+        assert (found.d > 0).all()
 
     note = obs.operate_([weights], second, 1e-9, work)
-    assert kept[0] == pytest.approx(1e-9) and 1e-7 < kept[1] < 1e-3
+    assert kept[0] == pytest.approx(1e-9)
+    assert 1e-7 < kept[1] < 1e-3
     assert note == f"damping raised from 1e-09 to {kept[1]:.1g} in 1 of 2 experts"
 
 
@@ -139,10 +141,12 @@ def test_never_active_columns_and_experts() -> None:
     weights = torch.ones(2, 6, 3)
 
     def work(columns: Tensor, found: obs.Decomposition) -> None:
-        assert torch.equal(found.upper[1], torch.eye(6)) and (found.d[1] == 1).all()
+        assert torch.equal(found.upper[1], torch.eye(6))
+        assert (found.d[1] == 1).all()
         apart = torch.zeros(6)
         apart[2] = 1
-        assert torch.equal(found.upper[0, 2], apart) and torch.equal(found.upper[0, :, 2], apart)
+        assert torch.equal(found.upper[0, 2], apart)
+        assert torch.equal(found.upper[0, :, 2], apart)
 
     note = obs.operate_([weights], second, 0.01, work)
     assert (weights[0, 2] == 0).all()

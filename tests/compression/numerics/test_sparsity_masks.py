@@ -48,11 +48,14 @@ def test_importance_decides_among_weights() -> None:
     only as many of them go as should."""
     weights = torch.tensor([[[3.0, 2, 1], [3, 2, 1]]])
     keep, left = sparsity.kept(weights, 3, torch.tensor([[[0.0, 0, 1]]]))
-    assert keep.tolist() == [[[0, 0, 1], [0, 1, 1]]] and left == 3
+    assert keep.tolist() == [[[0, 0, 1], [0, 1, 1]]]
+    assert left == 3
     keep, left = sparsity.kept(weights, 3, torch.tensor([[[1.0], [10]]]))
-    assert keep.tolist() == [[[0, 0, 0], [1, 1, 1]]] and left == 3
+    assert keep.tolist() == [[[0, 0, 0], [1, 1, 1]]]
+    assert left == 3
     keep, left = sparsity.kept(weights, 0, torch.tensor([[[0.0, 0, 1]]]))
-    assert keep.all() and left == 6
+    assert keep.all()
+    assert left == 6
 
 
 def test_layout_in_memory_does_not_matter() -> None:

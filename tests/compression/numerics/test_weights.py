@@ -22,9 +22,11 @@ def test_one_bad_weight_is_found_wherever_it_is(dtype: torch.dtype, bad: float) 
     """Among others that are fine, first, last or between, in rows or transposed."""
     for place in ((0, 0), (40, 36), (17, 5)):
         weights = torch.ones(41, 37, dtype=dtype)
-        assert finite(weights) and finite(weights.T)
+        assert finite(weights)
+        assert finite(weights.T)
         weights[place] = bad
-        assert not finite(weights) and not finite(weights.T)
+        assert not finite(weights)
+        assert not finite(weights.T)
     assert finite(torch.ones(0, 3))
 
 
@@ -45,7 +47,8 @@ def test_large_weights_are_compressed(one: Callable[..., LinearMap], text: str) 
     map = one(LARGE[:40] * torch.linspace(0.1, 1, 1000))
     (made,) = parse_spec(text).compress([map], 0)
     row = measure(map.name, "block", map.weight, made.weight, made.bits, text)
-    assert row.relative_error is not None and 0 < row.relative_error < 1
+    assert row.relative_error is not None
+    assert 0 < row.relative_error < 1
 
 
 def test_norms_of_large_rows_by_hand() -> None:

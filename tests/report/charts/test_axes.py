@@ -25,8 +25,10 @@ def test_the_metric_decides_the_kind_of_axis() -> None:
 def test_zeros_are_held_at_the_edge_of_a_logarithmic_axis() -> None:
     """A twin like its reference beside one that is not: both are drawn. Alone, on a linear axis."""
     beside, alone = fit(KL, [row(0.0), row(0.1)]), fit(KL, [row(0.0)])
-    assert beside.kind == "log" and 0 < beside.low < 0.1 < beside.high
-    assert alone.kind == "linear" and alone.low < 0 < alone.high
+    assert beside.kind == "log"
+    assert 0 < beside.low < 0.1 < beside.high
+    assert alone.kind == "linear"
+    assert alone.low < 0 < alone.high
 
 
 def test_by_the_nines_coordinates_are_distances_from_one() -> None:
@@ -46,10 +48,12 @@ def test_digits_towards_one_survive() -> None:
 def test_a_near_line_stretches_the_axis_and_a_far_one_is_named() -> None:
     """Chance at 6.4 beside 1e-4..1e-1 is drawn; a ratio of 61 beside 1.00..1.05 is put in words."""
     axis = fit(KL, [row(1e-4), row(1e-1)], [6.4])
-    assert axis.shows(6.4) and off(axis, "chance", 6.4) == ""
+    assert axis.shows(6.4)
+    assert off(axis, "chance", 6.4) == ""
     ratio = Metric("perplexity_ratio", "?", "", "higher", 1.0, "log")
     axis = fit(ratio, [row(1.01), row(1.05)], [1.0, 61.0])
-    assert axis.shows(1.0) and not axis.shows(61.0)
+    assert axis.shows(1.0)
+    assert not axis.shows(61.0)
     assert off(axis, "chance", 61.0) == "chance, 61.0 (off the axis)"
 
 

@@ -40,7 +40,7 @@ def test_data_cannot_end_its_script() -> None:
 
 def test_not_a_number_is_refused() -> None:
     """NaN would be written as something that is not JSON."""
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="not JSON compliant"):
         data([float("nan")])
 
 
@@ -56,8 +56,10 @@ def test_the_policy_names_every_script_and_style(text: str) -> None:
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
     assert policy is not None
     stated = policy[1].replace("&#39;", "'")
-    assert "default-src 'none'" in stated and "img-src data:" in stated
-    assert "unsafe" not in stated and "http" not in stated
+    assert "default-src 'none'" in stated
+    assert "img-src data:" in stated
+    assert "unsafe" not in stated
+    assert "http" not in stated
     blocks = re.findall(r"<(script|style)>(.*?)</\1>", text, re.DOTALL)
     assert [kind for kind, _ in blocks] == ["style", "script"]
     for _, content in blocks:
@@ -88,7 +90,8 @@ def test_tables_hold_each_text_once_and_come_back() -> None:
     """Rows of indices and numbers rebuild the rows they came from."""
     rows = [("a", 1.0, None), ("b", 0.25, "a"), ("a", None, "c")]
     table = packed(["x", "y", "z"], rows)
-    assert table["texts"] == ["a", "b", "c"] and table["textual"] == [True, False, True]
+    assert table["texts"] == ["a", "b", "c"]
+    assert table["textual"] == [True, False, True]
     texts, textual = table["texts"], table["textual"]
     back = [
         tuple(
@@ -105,7 +108,8 @@ def test_a_figure_holds_its_points_and_shares_its_frames(evidence: AuditResults)
     figure = next(f for f in figures(page(evidence)) if f.name == "layers-cosine")
     held = figure_data(figure)
     panels = [panel for strip in figure.strips for panel in strip.panels]
-    assert len(held["frames"]) == 1 and len(held["panels"]) == len(panels) == 9
+    assert len(held["frames"]) == 1
+    assert len(held["panels"]) == len(panels) == 9
     assert len(held["rows"]) == sum(len(panel.points) for panel in panels)
     assert held["fields"][0] == "panel"
 

@@ -72,7 +72,8 @@ def test_where_everything_is_in_doubt_nothing_leads(evidence: AuditResults) -> N
     broken = checked(evidence, Check("the sweep equals the model's forward", False, "0.4 apart"))
     first, *more = told(broken)
     assert first.endswith(": nothing that was measured is sure: a check that it rests on failed.")
-    assert more and all(s.endswith("(✗1).") for s in more)
+    assert more
+    assert all(s.endswith("(✗1).") for s in more)
 
 
 def test_an_undecided_check_marks_and_leads(evidence: AuditResults) -> None:
@@ -88,7 +89,8 @@ def test_a_check_of_a_twin_marks_what_its_numbers_are_in(evidence: AuditResults)
     cast = checked(evidence, Check(f"{CAST}: weights differ", None, "none", twins=(CAST,)))
     assert marked(cast, "?1") == {"kl is"}
     own = checked(evidence, Check(f"{RTN}: weights differ", None, "none", twins=(RTN,)))
-    assert len(marked(own, "?1")) == len(told(own)) and not marked(own, "?1", FINE)
+    assert len(marked(own, "?1")) == len(told(own))
+    assert not marked(own, "?1", FINE)
 
 
 def test_calibration_marks_what_was_calibrated(evidence: AuditResults) -> None:
@@ -97,13 +99,15 @@ def test_calibration_marks_what_was_calibrated(evidence: AuditResults) -> None:
     assert not marked(allowed, "✗1")
     twins = [{**t, "calibrated": t["compression"] == RTN} for t in allowed.manifest["twins"]]
     known = replace(allowed, manifest={**allowed.manifest, "twins": twins})
-    assert len(marked(known, "✗1")) > 1 and not marked(known, "✗1", FINE)
+    assert len(marked(known, "✗1")) > 1
+    assert not marked(known, "✗1", FINE)
 
 
 def test_a_check_of_another_model_marks_nothing(evidence: AuditResults) -> None:
     """Checks of a study say of which model they are."""
     other = checked(evidence, Check("enough documents", False, "2", TEXT, model="other"))
-    assert doubtful(other, "demo") == [] and "✗" not in " ".join(told(other))
+    assert doubtful(other, "demo") == []
+    assert "✗" not in " ".join(told(other))
 
 
 def test_what_failed_comes_first_and_heads_page_and_summary(evidence: AuditResults) -> None:
@@ -117,7 +121,8 @@ def test_what_failed_comes_first_and_heads_page_and_summary(evidence: AuditResul
     assert names == ["1. the reference can read the text", "2. enough documents"]
     for made in (page(found), summary(found)):
         first = made.sections[0].parts[0]
-        assert isinstance(first, Checklist) and [c.name for c in first.items] == names
+        assert isinstance(first, Checklist)
+        assert [c.name for c in first.items] == names
     lines = markdown(summary(found))
     assert (
         "✗ 1. the reference can read the text: it cannot. What rests on it is marked ✗1." in lines
@@ -163,7 +168,8 @@ def test_numbers_that_cannot_exist_are_reasons_not_failures(deep: AuditResults) 
     assert doubtful(absent, "demo") == []
     assert not [part for part in parts if isinstance(part, Checklist)]
     missing = sum(row["value"] is None for row in rows)
-    assert missing and f"{missing} numbers of" in "\n".join(map(markdown, parts))
+    assert missing
+    assert f"{missing} numbers of" in "\n".join(map(markdown, parts))
 
 
 def broken(evidence: AuditResults) -> AuditResults:
@@ -186,9 +192,11 @@ def test_a_twin_that_overflows_says_where(evidence: AuditResults) -> None:
         "rtn:bits=4,group=64 (4.25 bits per weight): overflows at resid.1, computed in float32: "
         "from there on it has no numbers; the reference's own perplexity is 8.31 [8.06, 8.56] (✗1)."
     )
-    assert found.overflow("demo", RTN) == "resid.1" and found.overflow("demo", FINE) is None
+    assert found.overflow("demo", RTN) == "resid.1"
+    assert found.overflow("demo", FINE) is None
     (check,) = doubtful(found, "demo")
-    assert check.name == f"1. {RTN}: its numbers are finite" and "resid.1" in check.detail
+    assert check.name == f"1. {RTN}: its numbers are finite"
+    assert "resid.1" in check.detail
     assert "✗" not in " ".join(told(found, FINE))
 
 

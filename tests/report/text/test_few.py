@@ -38,7 +38,8 @@ def test_a_contrast_loses_its_test() -> None:
     """Nothing is claimed of it; what an unchanged twin has is no guess and stays."""
     contrast = {"difference": 1.0, "low": 0.5, "high": 1.5, "p": 0.001, "q": 0.001}
     found = sayable({**contrast, "documents": FEWEST - 1, "reason": None})
-    assert way(found) == "" and found["p"] is found["q"] is None
+    assert way(found) == ""
+    assert found["p"] is found["q"] is None
     intact = {**ROW, "low": 0.99, "high": 0.99, "documents": 2}
     assert sayable(intact) == intact
 
@@ -73,7 +74,8 @@ def test_a_page_of_two_documents_has_no_intervals(two: Path) -> None:
     twin = next(twin for twin in evidence.measured("demo") if twin.compression == RTN)
     told = " ".join(sentences(evidence, "demo", twin))
     assert "nats [too few documents to say]" in told
-    assert "(not tested: too few documents to say)" in told and "q =" not in told
+    assert "(not tested: too few documents to say)" in told
+    assert "q =" not in told
     assert "±" not in re.sub(r"±\?", "", str(summary_table(evidence, "demo").rows))
     written = markdown(summary(evidence))
     assert "±?: too few documents to say." in written

@@ -43,7 +43,8 @@ def test_features_lost_behind_still_outputs(deep: AuditResults) -> None:
     """The SAE that lost most is named, with both bounds; the verdict has the sentence."""
     found = told(deep, STILL, KEPT, LOST)
     one = hidden(found, "demo", RTN)
-    assert one is not None and one.uses == {"text", "late"}
+    assert one is not None
+    assert one.uses == {"text", "late"}
     assert one.text == (
         "hidden damage: perplexity stays within 1 % of the reference's, yet 80.0 % [77.0, 83.0] "
         "of the features in block 2 (late) survive, fewer than 95 %"
@@ -56,7 +57,8 @@ def test_features_that_outlast_the_outputs(deep: AuditResults) -> None:
     """The reverse: every SAE keeps its features, and perplexity has moved."""
     found = told(deep, MOVED, KEPT, KEPT)
     one = hidden(found, "demo", RTN)
-    assert one is not None and one.text.startswith(
+    assert one is not None
+    assert one.text.startswith(
         "features outlast the outputs: perplexity moves by more than 1 %, yet 98.0 %"
     )
 

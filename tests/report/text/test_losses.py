@@ -93,7 +93,8 @@ def test_heads_are_counted_in_words(
     bare = without(deep, "features")
     monkeypatch.setattr(AuditResults, "table", lambda *_: rows + traces)
     (one,) = kept(bare, "demo", RTN)
-    assert one.text == f"keeps {told}" and not one.uses
+    assert one.text == f"keeps {told}"
+    assert not one.uses
 
 
 def test_without_an_interval_the_score_decides(
@@ -137,7 +138,8 @@ def test_one_sae_needs_no_block_and_many_show_their_ends(deep: AuditResults) -> 
     ]
     told = next(kept(replace(deep, estimates=deep.estimates + more), "demo", RTN)).text
     assert told.startswith("keeps from 51.1 % [49.1, 53.1] of 180 features in block 2 (late) to 72")
-    assert told.endswith("features in block 0 (early)") and "third" not in told
+    assert told.endswith("features in block 0 (early)")
+    assert "third" not in told
 
 
 def test_heads_without_noise_stand_alone(deep: AuditResults) -> None:
@@ -187,7 +189,8 @@ def test_the_table_tells_what_survived_within(deep: AuditResults) -> None:
     table = summary_table(deep, "demo")
     titles = [column.title for column in table.columns]
     row = dict(zip(titles, next(r for r in table.rows if r[0] == PRUNED), strict=True))
-    assert row["features, early"] == "50.6 ±2.0 %" and row["features, late"] == "29.4 ±2.0 %"
+    assert row["features, early"] == "50.6 ±2.0 %"
+    assert row["features, late"] == "29.4 ±2.0 %"
     assert row["induction heads"] == "1 of 2"
     third = [{**row, "item": "third"} for row in deep.estimates if row["item"] == "late"]
     many = summary_table(replace(deep, estimates=deep.estimates + third), "demo")

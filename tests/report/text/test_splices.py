@@ -41,7 +41,9 @@ def test_where_less_is_recovered_it_is_said(deep: AuditResults) -> None:
     """97 % less 0.3 * 9 %: 94.3 %, 2.7 points with the noise's 0.83 of that beside; the SAE that
     recovers more in the twin is not spoken of, and the verdict has the sentence."""
     one = costlier(deep, "demo", RTN)
-    assert one is not None and one.uses == {"text", "late"} and one.twins == {NOISE}
+    assert one is not None
+    assert one.uses == {"text", "late"}
+    assert one.twins == {NOISE}
     assert one.text == (
         "the SAE in block 2 (late) in its place recovers less of the loss: 94.3 %, in the "
         "reference 97.0 % (difference 2.7 points [1.7, 3.7]), under noise 2.2 points [1.2, 3.2]"
@@ -54,7 +56,8 @@ def test_without_noise_there_is_none_beside(deep: AuditResults) -> None:
     """The sentence ends with the difference."""
     rows = [row for row in deep.estimates if row["compression"] != NOISE]
     one = costlier(replace(deep, estimates=rows), "demo", RTN)
-    assert one is not None and one.text.endswith("[1.7, 3.7])")
+    assert one is not None
+    assert one.text.endswith("[1.7, 3.7])")
 
 
 def test_an_interval_that_holds_none_says_nothing(deep: AuditResults) -> None:
@@ -82,4 +85,5 @@ def test_without_a_value_nothing_is_said(deep: AuditResults) -> None:
 
 def test_a_store_without_the_analysis_has_none(evidence: AuditResults) -> None:
     """Nothing was spliced."""
-    assert spliced(evidence, "demo") == [] and costlier(evidence, "demo", RTN) is None
+    assert spliced(evidence, "demo") == []
+    assert costlier(evidence, "demo", RTN) is None

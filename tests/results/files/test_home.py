@@ -44,6 +44,7 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "unset later")
     monkeypatch.delenv("USER", raising=False)
     lend_home()
-    assert Path(os.environ["HOME"]).is_dir() and os.environ["USER"]
+    assert Path(os.environ["HOME"]).is_dir()
+    assert os.environ["USER"]
     monkeypatch.delenv("USER")
     assert (without_home("/home/al/m"), with_home("~/m")) == ("/home/al/m", "~/m")

@@ -53,7 +53,8 @@ def test_what_the_dead_began_is_removed(tmp_path: Path, gone: int) -> None:
     write(tmp_path / "a", b"x")
     write(tmp_path / "c", b"x")
     assert {path.name for path in tmp_path.iterdir()} == {"a", names["b"], "c", names["c"]}
-    assert all(map(unfinished, names.values())) and not unfinished("a")
+    assert all(map(unfinished, names.values()))
+    assert not unfinished("a")
 
 
 def test_a_file_has_the_rights_that_the_user_gives(tmp_path: Path) -> None:
@@ -139,10 +140,12 @@ def test_a_new_folder_takes_the_place_of_what_a_killed_run_left(tmp_path: Path, 
 
 def test_nobody_else_fills_the_same_new_folder(tmp_path: Path) -> None:
     """The second is told at once, not after its work."""
-    with new_folder(tmp_path / "out", "--save"):
-        with pytest.raises(BitlensError, match="being written by another run"):
-            with new_folder(tmp_path / "out", "--save"):
-                pass
+    with (
+        new_folder(tmp_path / "out", "--save"),
+        pytest.raises(BitlensError, match="being written by another run"),
+        new_folder(tmp_path / "out", "--save"),
+    ):
+        pass
 
 
 def test_an_error_of_what_fills_it_stays_what_it_is(tmp_path: Path) -> None:

@@ -30,12 +30,16 @@ def test_it_is_the_recipe() -> None:
     for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(x, survived):
         model = LogisticRegression(C=1.0, max_iter=1000).fit(x[train], survived[train])
         areas.append(roc_auc_score(survived[test], model.decision_function(x[test])))
-    assert found.auc == pytest.approx(np.mean(areas)) and found.auc > 0.6
+    assert found.auc == pytest.approx(np.mean(areas))
+    assert found.auc > 0.6
     assert found.deviation == pytest.approx(np.std(areas))
-    assert len(found.coefficients) == 4 and found.features == 300
+    assert len(found.coefficients) == 4
+    assert found.features == 300
 
 
 def test_one_kind_only_is_a_reason() -> None:
     """Where everything survives there is nothing to predict."""
     found = recipe(made() | {"r": np.full(300, 0.99)})
-    assert found.auc is None and found.reason is not None and "300 of 300" in found.reason
+    assert found.auc is None
+    assert found.reason is not None
+    assert "300 of 300" in found.reason

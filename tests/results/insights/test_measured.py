@@ -68,4 +68,5 @@ def test_sae_by_sae(store: Store) -> None:
 
 def test_one_model_of_several(store: Store) -> None:
     """Others are not read."""
-    assert len(measured(store, "m")) == 2 and measured(store, "n") == []
+    assert len(measured(store, "m")) == 2
+    assert measured(store, "n") == []

@@ -49,14 +49,17 @@ def test_survival_by_peak_alone_is_found() -> None:
     made = halves()
     made["r_second"] = np.where(made["peak_first"] > np.median(made["peak_first"]), 0.95, 0.6)
     found = predict(made)
-    assert found.reason is None and found.survived == 0.5
+    assert found.reason is None
+    assert found.survived == 0.5
     for name in (PEAK, LOGISTIC, BOOSTING):
         score = found.scores[name]
-        assert score.auc > 0.98 and score.low <= score.auc <= score.high
+        assert score.auc > 0.98
+        assert score.low <= score.auc <= score.high
         assert score.brier < found.uncertain / 2
     assert found.scores[PEAK].gain_low > 0
     assert found.scores[BASELINE].gain == found.scores[BASELINE].gain_high == 0
-    assert found.scores[BASELINE].auc < 0.65 and found.scores[SURVIVAL].auc == 0.5
+    assert found.scores[BASELINE].auc < 0.65
+    assert found.scores[SURVIVAL].auc == 0.5
 
 
 def test_chance_is_chance() -> None:
@@ -128,7 +131,8 @@ def test_bins_by_hand() -> None:
     chance = np.arange(20) / 20
     survived = np.arange(20) % 2 == 0
     last = reliability(chance, survived)[-1]
-    assert (last.count, last.survived) == (2, 0.5) and last.predicted == pytest.approx(0.925)
+    assert (last.count, last.survived) == (2, 0.5)
+    assert last.predicted == pytest.approx(0.925)
 
 
 @pytest.mark.parametrize("kept", [0, FEWEST - 1, 400 - FEWEST + 1, 400])
@@ -138,7 +142,8 @@ def test_too_few_of_a_kind_is_a_reason(kept: int) -> None:
     made["r_second"] = np.where(np.arange(400) < kept, 0.95, 0.5)
     found = predict(made)
     assert found.reason == f"{kept:,} of 400 features survive: it takes 30 of either kind"
-    assert not found.scores and found.survived == kept / 400
+    assert not found.scores
+    assert found.survived == kept / 400
 
 
 def test_what_cannot_be_described_is_left_out() -> None:
@@ -155,7 +160,8 @@ def test_one_group_of_duplicates_is_a_reason() -> None:
     made = halves()
     made["r_second"] = np.where(np.arange(400) % 2 == 0, 0.5, 0.95)
     found = predict(made | {"group": np.zeros(400, dtype=int)})
-    assert found.reason is not None and "near-duplicates" in found.reason
+    assert found.reason is not None
+    assert "near-duplicates" in found.reason
 
 
 def test_a_run_without_halves_has_a_reason() -> None:
@@ -175,7 +181,8 @@ def test_without_local_errors_there_is_a_reason() -> None:
     assert "no block of the twin" in absent.missing[prediction.ERROR]
     for found in (older, absent):
         assert set(found.scores) == set(PREDICTORS) - {prediction.ERROR}
-        assert found.scores[LOGISTIC] == whole.scores[LOGISTIC] and not whole.missing
+        assert found.scores[LOGISTIC] == whole.scores[LOGISTIC]
+        assert not whole.missing
 
 
 def test_survival_by_local_error_is_found() -> None:
@@ -185,7 +192,8 @@ def test_survival_by_local_error_is_found() -> None:
     made["r_second"] = np.where(error < np.median(error), 0.95, 0.6)
     scores = predict(made).scores
     assert scores[prediction.ERROR].auc > 0.97
-    assert scores[LOGISTIC].auc < 0.65 and scores[prediction.ERROR].gain_low > 0.2
+    assert scores[LOGISTIC].auc < 0.65
+    assert scores[prediction.ERROR].gain_low > 0.2
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:

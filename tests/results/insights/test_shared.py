@@ -19,7 +19,8 @@ def test_ten_features_by_hand() -> None:
     assert (found.threshold, found.first, found.second) == (0.9, 0.5, 0.4)
     assert found.jaccard.value == pytest.approx(2 / 7) == found.chance
     assert found.ceiling == pytest.approx(0.8)
-    assert found.phi is not None and found.phi.value == pytest.approx(0, abs=1e-12)
+    assert found.phi is not None
+    assert found.phi.value == pytest.approx(0, abs=1e-12)
 
 
 def test_the_papers_own_counts() -> None:
@@ -57,7 +58,8 @@ def test_independent_losses_share_what_chance_gives() -> None:
     a, b = draw.uniform(0.8, 1, (2, 4000))
     (found,) = shared(twin(a), twin(b, "nf4")).overlaps
     assert found.jaccard.low < found.chance < found.jaccard.high
-    assert found.phi is not None and found.phi.low < 0 < found.phi.high
+    assert found.phi is not None
+    assert found.phi.low < 0 < found.phi.high
 
 
 def test_two_noises_of_one_kind_share_nearly_all() -> None:
@@ -67,9 +69,11 @@ def test_two_noises_of_one_kind_share_nearly_all() -> None:
     strength = np.exp(draw.normal(0, 1, 5000))
     a, b = (1 / np.sqrt(1 + 0.3 * np.exp(draw.normal(0, 0.15, 5000)) / strength) for _ in range(2))
     found = shared(twin(a), twin(b, "nf4"))
-    assert found.spearman is not None and found.spearman.value > 0.95
+    assert found.spearman is not None
+    assert found.spearman.value > 0.95
     first = found.overlaps[0]
-    assert first.jaccard.value > 0.85 * first.ceiling and first.chance < 0.5
+    assert first.jaccard.value > 0.85 * first.ceiling
+    assert first.chance < 0.5
 
 
 def test_crossed_halves_by_hand() -> None:
@@ -100,9 +104,11 @@ def test_nothing_lost_is_no_overlap() -> None:
     """And damage that is the same everywhere has no ranks; all lost has no phi."""
     whole, some = np.ones(20), np.where(np.arange(20) < 5, 0.8, 0.95)
     found = shared(twin(whole), twin(some, "nf4"))
-    assert found.overlaps == () and found.spearman is None
+    assert found.overlaps == ()
+    assert found.spearman is None
     (one,) = shared(twin(np.full(20, 0.75)), twin(some, "nf4")).overlaps
-    assert one.phi is None and one.jaccard.value == one.ceiling == one.chance == 0.25
+    assert one.phi is None
+    assert one.jaccard.value == one.ceiling == one.chance == 0.25
 
 
 def test_pairs_are_of_one_seed_or_draws_of_one_noise() -> None:
@@ -127,7 +133,8 @@ def test_noise_controls_of_one_seed_are_no_pair() -> None:
     r = np.where(np.arange(20) < 5, 0.8, 0.95)
     names = ("rtn:bits=4", "nf4", "noise:like=[rtn:bits=4]", "noise:like=[nf4]")
     found = [(p.first.name, p.second.name) for p in pairs(made(*(twin(r, n) for n in names)))]
-    assert len(found) == 5 and names[2:] not in found
+    assert len(found) == 5
+    assert names[2:] not in found
 
 
 def made(*twins: TwinFeatures) -> SaeFeatures:

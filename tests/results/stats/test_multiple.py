@@ -20,7 +20,8 @@ def test_a_smaller_p_has_no_larger_q():
 def test_tests_not_made_do_not_count():
     """None stays None and changes no other."""
     found = false_discovery([None, 0.01, 0.04, None, 0.03, 0.005])
-    assert found[0] is None and found[3] is None
+    assert found[0] is None
+    assert found[3] is None
     assert [q for q in found if q is not None] == pytest.approx([0.02, 0.04, 0.04, 0.02])
     assert false_discovery([]) == []
     assert false_discovery([None]) == [None]

@@ -37,9 +37,11 @@ def test_reason_names_the_number():
     replicates = tuple(1 + 0.01 * i for i in range(20))
     few = interval(Value("p95", "logits", "", 1.1, replicates, documents=needed - 1), metric)
     enough = interval(Value("p95", "logits", "", 1.1, replicates, documents=needed), metric)
-    assert few.value == 1.1 and few.low is None
+    assert few.value == 1.1
+    assert few.low is None
     assert f"needs {needed} documents for one, there are {needed - 1}" in few.reason
-    assert enough.reason is None and enough.low < 1.1 < enough.high
+    assert enough.reason is None
+    assert enough.low < 1.1 < enough.high
     assert "percentile 99.9 covered less than 93 %" in too_few(0.999, 10_000, "jackknife")
 
 
@@ -54,5 +56,6 @@ def test_table_is_the_simulations(monkeypatch):
     simulation.REPETITIONS = {"jackknife": 500}
     needed = documents_needed(0.9, "jackknife")
     found = simulation.covered("jackknife", needed, 64, simulation.POPULATIONS[-1])
-    assert found["kl 0.9"] > 0.91 and found["kl 0.5"] > 0.91
+    assert found["kl 0.9"] > 0.91
+    assert found["kl 0.5"] > 0.91
     assert found["kl 0.999"] < 0.88

@@ -14,7 +14,8 @@ def test_pairs_by_hand() -> None:
     the 3 drawn twice: 5.5 of 6."""
     score, positive = np.array([3.0, 2, 1, 2]), np.array([True, True, False, False])
     right, every = ordered_pairs(score, positive, np.array([[1.0, 1, 1, 1], [2, 1, 1, 1]]))
-    assert right.tolist() == [3.5, 5.5] and every.tolist() == [4, 6]
+    assert right.tolist() == [3.5, 5.5]
+    assert every.tolist() == [4, 6]
 
 
 @given(st.integers(0, 10_000))

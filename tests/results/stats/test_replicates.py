@@ -61,7 +61,8 @@ def test_bootstrap_draws_as_many_documents_as_there_are():
     weights = bootstrap(occupied, draws=4000, seed=3)
     assert weights.shape == (4001, 13)
     assert (weights[0] == 1).all()
-    assert (weights[1:].sum(axis=1) == 12).all() and (weights[1:, 12] == 0).all()
+    assert (weights[1:].sum(axis=1) == 12).all()
+    assert (weights[1:, 12] == 0).all()
     assert np.abs(weights[1:, :12].mean(axis=0) - 1).max() < 0.08
     assert weights[1:, :12].var() == pytest.approx(1 - 1 / 12, abs=0.03)
     assert (bootstrap(occupied, draws=4000, seed=3) == weights).all()
@@ -79,7 +80,8 @@ def test_bounds_of_means_are_the_textbook_interval():
     weights = leave_one_out(np.ones(12, dtype=bool))
     low, high = bounds(means(documents, weights), weights)
     oracle = stats.t.interval(0.95, 11, documents.mean(axis=0), stats.sem(documents))
-    assert np.allclose(low, oracle[0]) and np.allclose(high, oracle[1])
+    assert np.allclose(low, oracle[0])
+    assert np.allclose(high, oracle[1])
 
 
 def test_draws_and_leaving_out_give_about_the_same_bounds():
@@ -111,4 +113,6 @@ def test_without_replicates_there_are_no_bounds(shards):
     """One shard cannot be left out."""
     weights = leave_one_out(np.arange(3) < shards)
     low, high = bounds(np.ones((1, 4)), weights)
-    assert np.isnan(low).all() and np.isnan(high).all() and low.shape == (4,)
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
+    assert low.shape == (4,)

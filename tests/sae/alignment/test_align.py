@@ -87,7 +87,7 @@ def test_dead_latents_change_no_number() -> None:
         return larger, torch.arange(LATENTS + 10) < LATENTS
 
     larger = [more(sae) for sae in (first, second, again)]
-    alive = {sae: mask for sae, mask in larger}
+    alive = dict(larger)
     a, b, c = alive
     bare, masked = align([first], [second], [again]), align([a], [b], [c], alive)
     assert headline(masked) == pytest.approx(headline(bare), rel=1e-4)
@@ -101,16 +101,19 @@ def test_one_pair_has_a_reason_instead_of_an_interval() -> None:
     found = align([trained(0, 0.8)], [trained(1, 0.6)], [trained(2, 0.8)])
     for m in found.measures:
         for part in (m.value, m.random, m.ceiling, m.normalised):
-            assert part.low is part.high is None and part.reason
+            assert part.low is part.high is None
+            assert part.reason
     assert "1 pair" in str(measure(found, MATCHED).normalised.reason)
 
 
 def test_without_a_ceiling_there_is_no_normalised_number() -> None:
     """Value and chance have their intervals all the same."""
     found = measure(align(several(0.8, range(2)), several(0.6, range(2, 4))), MATCHED)
-    assert found.value.low is not None and found.random.value is not None
+    assert found.value.low is not None
+    assert found.random.value is not None
     for part in (found.ceiling, found.normalised):
-        assert part.value is None and "another seed was given" in str(part.reason)
+        assert part.value is None
+        assert "another seed was given" in str(part.reason)
 
 
 def test_saes_of_one_seed_are_not_held_against_another_seed() -> None:
@@ -126,7 +129,8 @@ def test_saes_of_one_seed_are_not_held_against_another_seed() -> None:
     apart = align(of(first, (0, 1)), of(second, (5, 6)), of(again, (2, 3)))
     for one, other in zip(alike.measures, apart.measures, strict=True):
         assert (one.value, one.ceiling) == (other.value, other.ceiling)
-        assert one.normalised.value is None and one.normalised.reason
+        assert one.normalised.value is None
+        assert one.normalised.reason
     assert "began with the same weights" in str(measure(alike, MATCHED).normalised.reason)
     assert measure(apart, MATCHED).normalised.value is not None
 
@@ -139,7 +143,8 @@ def test_shared_saes_leave_no_interval() -> None:
     found = measure(align(first, second, turned), MATCHED)
     assert found.value.low is not None
     for part in (found.ceiling, found.normalised):
-        assert part.value is not None and "more than one of the pairs" in str(part.reason)
+        assert part.value is not None
+        assert "more than one of the pairs" in str(part.reason)
     activations = [sae_of(unit(9, WIDTH), fingerprint="f00") for _ in range(2)]
     assert measure(align(activations, second[:2]), MATCHED).value.low is None
 
@@ -152,7 +157,8 @@ def test_random_directions_come_from_the_seed() -> None:
         for seed in (0, 0, 1)
     )
     assert one == same
-    assert one.random != other.random and one.value == other.value
+    assert one.random != other.random
+    assert one.value == other.value
 
 
 def test_everything_can_be_written() -> None:

@@ -54,7 +54,8 @@ def test_equal_dictionaries_are_intact() -> None:
     """In another order: every measure is what its metric calls intact."""
     first = unit(400, 32)
     found = compare(first, first[order(400)])
-    assert list(found.values) == list(MEASURES) and not found.absent
+    assert list(found.values) == list(MEASURES)
+    assert not found.absent
     for name, value in found.values.items():
         assert value == pytest.approx(MEASURES[name].intact, abs=1e-6), name
 

@@ -74,9 +74,11 @@ def test_a_permutation_is_recovered(
     first, there = unit(300, 64), order(300)
     second = noisy(first[there], noise)
     one, other = nearest(first, second).mutual()
-    assert len(one) == 300 and torch.equal(there[other], one)
+    assert len(one) == 300
+    assert torch.equal(there[other], one)
     found = assign(first, second)
-    assert len(found.first) == 300 and torch.equal(there[found.second], found.first)
+    assert len(found.first) == 300
+    assert torch.equal(there[found.second], found.first)
     assert float(found.cosine.mean()) == pytest.approx((1 + noise**2) ** -0.5, abs=0.02)
 
 

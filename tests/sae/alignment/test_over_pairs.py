@@ -35,27 +35,33 @@ def test_normalised_by_hand() -> None:
 def test_one_pair_has_a_reason() -> None:
     """And its value."""
     for found in (mean([0.4], APART[:1]), normalised(np.array([[0.4], [0], [1]]), APART[:1])):
-        assert found.value == pytest.approx(0.4) and found.low is found.high is None
+        assert found.value == pytest.approx(0.4)
+        assert found.low is found.high is None
         assert "1 pair; it takes SAEs trained from at least 2 seeds" in str(found.reason)
 
 
 def test_pairs_that_share_an_sae_have_a_reason() -> None:
     """One first against two seconds is one seed, not two."""
     found = mean([0.4, 0.6], [frozenset("ab"), frozenset("ac")])
-    assert found.value == 0.5 and found.low is None and "more than one" in str(found.reason)
+    assert found.value == 0.5
+    assert found.low is None
+    assert "more than one" in str(found.reason)
 
 
 @pytest.mark.parametrize("ceiling", [0.1, 0.05, 0.1 + 1e-9])
 def test_a_ceiling_at_chance_has_a_reason(ceiling: float) -> None:
     """Nothing can be said between two numbers that are the same."""
     found = normalised(np.array([[0.4] * 3, [0.1] * 3, [ceiling] * 3]), APART[:3])
-    assert found.value is None and found.reason == "the ceiling is not above chance"
+    assert found.value is None
+    assert found.reason == "the ceiling is not above chance"
 
 
 def test_a_ceiling_that_hangs_on_one_pair_has_no_interval() -> None:
     """Without that pair there is nothing to divide by."""
     found = normalised(np.array([[0.4, 0.4], [0.1, 0.1], [0.9, 0.1]]), APART[:2])
-    assert found.value is not None and found.low is None and "without one" in str(found.reason)
+    assert found.value is not None
+    assert found.low is None
+    assert "without one" in str(found.reason)
 
 
 def test_pairs_are_the_unit() -> None:

@@ -51,7 +51,8 @@ def test_what_there_is_none_of_has_a_reason() -> None:
     """One seed has no pairs, two have no interval, and no ceiling above chance, no score."""
     assert mean({}).reason == "there are 0 seeds: pairs take at least 2"
     two = mean({(0, 1): 1.0, (1, 0): 2.0})
-    assert two.value == 1.5 and two.low is None
+    assert two.value == 1.5
+    assert two.low is None
     assert two.reason == (
         "no interval: there are 2 seeds, and without one of them there is no value"
     )
@@ -68,9 +69,11 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         one, other = draw.normal(size=(2, 5))
         numbers = {(a, b): one[a] + other[b] for a, b in permutations(range(5), 2)}
         found = mean(numbers)
-        assert found.low is not None and found.high is not None
+        assert found.low is not None
+        assert found.high is not None
         held += found.low <= 0 <= found.high
         values = np.array(list(numbers.values()))
         half = t.ppf(0.975, 19) * values.std(ddof=1) / 20**0.5
         bare += abs(values.mean()) <= half
-    assert held / 2000 == pytest.approx(0.95, abs=0.015) and bare / 2000 < 0.85
+    assert held / 2000 == pytest.approx(0.95, abs=0.015)
+    assert bare / 2000 < 0.85

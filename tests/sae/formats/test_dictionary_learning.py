@@ -75,7 +75,8 @@ def test_every_class_encodes_as_it_says(kind: str, tmp_path: Path) -> None:
     assert 0 < (codes > 0).double().mean() < 0.9
     torch.testing.assert_close(sae.encode(x), codes)
     torch.testing.assert_close(sae.decode(sae.codes(x)), codes @ PLAIN.w_dec + PLAIN.b_dec)
-    assert sae.hook == "resid_post_layer_3" and sae.architecture == ARCHITECTURES[kind]
+    assert sae.hook == "resid_post_layer_3"
+    assert sae.architecture == ARCHITECTURES[kind]
     assert (sae.trained_on.model, sae.trained_on.context) == ("EleutherAI/tiny", 64)
 
 

@@ -44,7 +44,8 @@ def test_codes_are_those_of_a_jumprelu(tmp_path: Path) -> None:
     torch.testing.assert_close(
         sae.decode(sae.codes(x)), expected @ PLAIN.w_dec + PLAIN.b_dec, atol=1e-5, rtol=1e-5
     )
-    assert sae.label == "layer_12.width_16k.average_l0_82" and sae.published.l0 == 82
+    assert sae.label == "layer_12.width_16k.average_l0_82"
+    assert sae.published.l0 == 82
     assert (sae.hook, sae.architecture) == ("blocks.12.hook_resid_post", "jumprelu")
     assert (sae.trained_on.model, sae.trained_on.prepend_bos) == ("gemma-2-2b", True)
     assert load_sae(folder / "params.npz").fingerprint == sae.fingerprint

@@ -51,14 +51,16 @@ def test_round_trip(architecture: str, normalisation: Any, tmp_path: Path) -> No
     found = load_sae(tmp_path / "there")
     for name in ("w_enc", "b_enc", "w_dec", "b_dec"):
         assert torch.equal(getattr(found, name), getattr(sae, name))
-    assert (found.threshold is None) == (sae.threshold is None) and found.k == sae.k
+    assert (found.threshold is None) == (sae.threshold is None)
+    assert found.k == sae.k
     if sae.threshold is not None:
         torch.testing.assert_close(found.threshold, sae.threshold)
     assert (found.architecture, found.hook) == (architecture, "blocks.1.hook_resid_post")
     assert (found.normalisation, found.apply_b_dec_to_input) == (normalisation, False)
     # A constant may be folded into weights or not: nothing in the files says so.
     open_ = ("normalize_activations",) if normalisation == "expected_average_only_in" else ()
-    assert found.trained_on == replace(trained_on, unsaid=open_) and found.label == "there"
+    assert found.trained_on == replace(trained_on, unsaid=open_)
+    assert found.label == "there"
 
 
 @pytest.mark.parametrize("after", [0, 1])
@@ -115,7 +117,8 @@ def test_half_precision_weights_become_float32(folder: Path) -> None:
     change_weights(folder, lambda t: t.update({k: v.bfloat16() for k, v in t.items()}))
     change_config(folder, lambda c: c.update(dtype="bfloat16"))
     found = load_sae(folder)
-    assert found.w_dec.dtype == torch.float32 and found.trained_on.dtype == "bfloat16"
+    assert found.w_dec.dtype == torch.float32
+    assert found.trained_on.dtype == "bfloat16"
 
 
 def test_rescaling_by_decoder_norm(folder: Path) -> None:
@@ -205,7 +208,8 @@ def test_rates_beside_it_give_the_published_l0(folder: Path) -> None:
     """Latents that fired at 1, 1/10 and, as SAELens writes it, none of the positions: 1.1 at a
     time."""
     bare = load_sae(folder)
-    assert bare.published.l0 is None and bare.firing_rate is None
+    assert bare.published.l0 is None
+    assert bare.firing_rate is None
     logarithms = torch.full((bare.latents,), -10.0)
     logarithms[:2] = torch.tensor([0.0, -1.0])
     save_file({"sparsity": logarithms}, folder / "sparsity.safetensors")
@@ -236,7 +240,8 @@ def test_rates_of_another_sae_are_refused(folder: Path) -> None:
 def test_fingerprint_follows_the_files(folder: Path) -> None:
     """Same files, same fingerprint; one weight or one setting more, another."""
     first = load_sae(folder).fingerprint
-    assert first == load_sae(folder).fingerprint and len(first) == 64
+    assert first == load_sae(folder).fingerprint
+    assert len(first) == 64
     change_config(folder, lambda c: c.update(k=4))
     second = load_sae(folder).fingerprint
     change_weights(folder, lambda t: t["b_dec"].add_(1e-3))
@@ -343,7 +348,8 @@ def test_folders_that_are_no_sae(folder: Path, tmp_path: Path) -> None:
 def test_the_file_of_the_weights_means_its_folder(folder: Path) -> None:
     """As a path in a download's cache may be given."""
     found = load_sae(folder / "sae_weights.safetensors")
-    assert found.label == "layer-1" and found.fingerprint == load_sae(folder).fingerprint
+    assert found.label == "layer-1"
+    assert found.fingerprint == load_sae(folder).fingerprint
 
 
 def scale(folder: Path, text: str) -> None:

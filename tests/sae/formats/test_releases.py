@@ -50,11 +50,14 @@ def test_a_release_is_read_from_the_cache(cache: Path) -> None:
     folder = snapshot(cache, "jbloom/GPT2-Small-SAEs-Reformatted") / "blocks.8.hook_resid_pre"
     save_sae(small_sae(hook="blocks.8.hook_resid_pre"), folder)
     sae, plain = load_sae(RELEASE), load_sae(folder)
-    assert torch.equal(sae.w_enc, plain.w_enc) and sae.label == "blocks.8.hook_resid_pre"
+    assert torch.equal(sae.w_enc, plain.w_enc)
+    assert sae.label == "blocks.8.hook_resid_pre"
     assert plain.trained_on.loading == {}
     assert sae.trained_on.loading == {"center_writing_weights": True}
-    assert sae.published.l0 == 60 and sae.published.fvu == pytest.approx(0.1)
-    assert sae.fingerprint != plain.fingerprint and len(sae.fingerprint) == 64
+    assert sae.published.l0 == 60
+    assert sae.published.fvu == pytest.approx(0.1)
+    assert sae.fingerprint != plain.fingerprint
+    assert len(sae.fingerprint) == 64
 
 
 def test_a_canonical_name_means_a_folder(cache: Path) -> None:
@@ -63,7 +66,8 @@ def test_a_canonical_name_means_a_folder(cache: Path) -> None:
     test_gemma_scope.write(folder / "layer_12/width_16k/average_l0_82")
     found = load_sae("release:gemma-scope-2b-pt-res-canonical:layer_12/width_16k/canonical")
     named = load_sae("release:gemma-scope-2b-pt-res:layer_12/width_16k/average_l0_82")
-    assert torch.equal(found.w_enc, named.w_enc) and found.published.l0 == 82
+    assert torch.equal(found.w_enc, named.w_enc)
+    assert found.published.l0 == 82
     assert found.hook == named.hook == "blocks.12.hook_resid_post"
 
 
@@ -124,7 +128,8 @@ def test_names_that_are_not_there(text: str, found: str, remedy: str) -> None:
     """What was probably meant, before anything is fetched."""
     with pytest.raises(BitlensError) as refusal:
         load_sae(text)
-    assert found in refusal.value.found and remedy in refusal.value.remedy
+    assert found in refusal.value.found
+    assert remedy in refusal.value.remedy
 
 
 def test_what_cannot_be_fetched_is_said(cache: Path) -> None:
@@ -163,7 +168,8 @@ def test_our_table_is_whole() -> None:
         saes = release["saes"]
         for sae in [{"id": "layer_0/width_16k/average_l0_1"}] if saes == "any" else saes:
             entry = hub.find(f"release:{name}:{sae['id']}")
-            assert entry.repository.count("/") == 1 and entry.folder
+            assert entry.repository.count("/") == 1
+            assert entry.folder
 
 
 @pytest.mark.against

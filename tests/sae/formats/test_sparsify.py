@@ -50,7 +50,8 @@ def test_codes_are_the_k_largest_less_the_bias(folder: Path) -> None:
     torch.testing.assert_close(sae.decode(sae.codes(x)), expected)
     assert (sae.label, sae.hook, sae.k) == ("layers.1", "layers.1", 5)
     assert (sae.trained_on.model, sae.trained_on.context) == ("tiny", 64)
-    assert sae.trained_on.prepend_bos is None and len(sae.fingerprint) == 64
+    assert sae.trained_on.prepend_bos is None
+    assert len(sae.fingerprint) == 64
 
 
 def test_several_seeds_lie_a_folder_deeper(folder: Path) -> None:

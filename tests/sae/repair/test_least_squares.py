@@ -39,7 +39,8 @@ def test_a_gain_and_an_offset_by_hand() -> None:
     plain = Sae("one", "resid.0", "standard", one, nought, one, nought)
     x, y = torch.tensor([[3.0], [5], [7], [9]]), torch.tensor([[1.0], [2], [3], [-4]])
     made = with_gain(plain, on(y, x))
-    assert made.w_enc.item() == pytest.approx(2) and made.b_enc.item() == pytest.approx(1)
+    assert made.w_enc.item() == pytest.approx(2)
+    assert made.b_enc.item() == pytest.approx(1)
     assert made.encode(y).flatten().tolist() == pytest.approx([3, 5, 7, 0])
 
 

@@ -61,7 +61,8 @@ def test_a_twin_that_is_its_reference_needs_no_repair(kind: str) -> None:
     """The error is 0 as it is and stays next to nothing in every step; the SAE as it is wins."""
     whole = sae(kind)
     made = repair(whole, on(activations()))
-    assert made.steps[0].error == 0 and made.best.name == UNREPAIRED
+    assert made.steps[0].error == 0
+    assert made.best.name == UNREPAIRED
     assert all(step.error < 0.02 for step in made.steps)
 
 

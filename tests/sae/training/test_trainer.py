@@ -77,7 +77,8 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
         run(Chunked(x, stop_at=15), tmp_path)
     again = Chunked(x)
     resumed, whole = run(again, tmp_path), run(Chunked(x), None)
-    assert same(resumed.sae, whole.sae) and resumed.looks == whole.looks
+    assert same(resumed.sae, whole.sae)
+    assert resumed.looks == whole.looks
     assert again.read == 5
 
 
@@ -109,7 +110,8 @@ def test_who_looked_before_the_kill_does_not_look_twice(
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
     for resumed, whole in zip(run(tmp_path), run(None), strict=True):
-        assert resumed.looks == whole.looks and resumed.steps == whole.steps
+        assert resumed.looks == whole.looks
+        assert resumed.steps == whole.steps
         assert same(resumed.sae, whole.sae)
 
 
@@ -171,7 +173,8 @@ def test_whoever_trains_many_may_look_less_often() -> None:
     (found,) = train(InMemory({"": rows}), {"": held}, [job], quiet=True, looks=2)
     (usual,) = train(InMemory({"": rows}), {"": held}, [job], quiet=True)
     assert [look["steps"] for look in found.looks] == [30, 60]
-    assert same(found.sae, usual.sae) and found.looks[-1] == usual.looks[-1]
+    assert same(found.sae, usual.sae)
+    assert found.looks[-1] == usual.looks[-1]
 
 
 def test_what_does_not_stay_finite_is_said() -> None:

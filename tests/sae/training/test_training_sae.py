@@ -40,7 +40,9 @@ def test_planted_directions_are_found(kind: str) -> None:
     directions, _, held_out = planted()
     (found,) = trained(RECIPES[kind])
     fit = measure_fit(found.sae, held_out)
-    assert fit.fvu is not None and fit.fvu < 0.25 and 1 < fit.l0 < 4
+    assert fit.fvu is not None
+    assert fit.fvu < 0.25
+    assert 1 < fit.l0 < 4
     assert ((directions @ found.sae.w_dec.T).amax(1) > 0.9).double().mean() > 0.75
     # Directions drawn at random are not near: the figure above says something.
     draw = torch.Generator().manual_seed(1)
@@ -51,7 +53,8 @@ def test_planted_directions_are_found(kind: str) -> None:
 def test_batchtopk_fires_as_often_by_its_threshold_as_it_was_trained_to() -> None:
     """k of 2 a position on average over rows never seen, each latent by the same threshold."""
     (found,) = trained(RECIPES["batchtopk"])
-    assert found.sae.architecture == "jumprelu" and found.sae.threshold is not None
+    assert found.sae.architecture == "jumprelu"
+    assert found.sae.threshold is not None
     assert len(found.sae.threshold.unique()) == 1
     assert measure_fit(found.sae, planted()[2]).l0 == pytest.approx(2, rel=0.1)
 
@@ -61,7 +64,9 @@ def test_the_seeds_fire_without_end(kind: str) -> None:
     """What their docstrings say: codes come out nearly dense, half of all latents or more."""
     (found,) = trained(SEEDS[kind])
     fit = measure_fit(found.sae, planted()[2])
-    assert fit.fvu is not None and fit.fvu < 0.25 and fit.l0 > LATENTS / 2
+    assert fit.fvu is not None
+    assert fit.fvu < 0.25
+    assert fit.l0 > LATENTS / 2
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -75,7 +80,8 @@ def test_rows_are_units_and_the_seed_decides(kind: str) -> None:
     )
     units = torch.allclose(first.w_dec.norm(dim=1), torch.ones(LATENTS), atol=1e-5)
     assert units == (kind not in SEEDS)
-    assert torch.equal(first.w_enc, again.w_enc) and torch.equal(first.b_dec, again.b_dec)
+    assert torch.equal(first.w_enc, again.w_enc)
+    assert torch.equal(first.b_dec, again.b_dec)
     assert not torch.equal(first.w_enc, other.w_enc)
 
 

@@ -23,8 +23,10 @@ def test_a_step_can_be_drawn_alone() -> None:
 def test_repeated_rows_repeat() -> None:
     """[BOS] A A: token t equals token t - period, and no token occurs twice in A."""
     row = repeated_row(np.random.default_rng(0), 12, 5, BOS, np.arange(2, 90))
-    assert row[0] == BOS and len(row) == 12
-    assert np.array_equal(row[6:], row[1:-5]) and len(set(row[1:6])) == 5
+    assert row[0] == BOS
+    assert len(row) == 12
+    assert np.array_equal(row[6:], row[1:-5])
+    assert len(set(row[1:6])) == 5
 
 
 def test_text_rows_stay_in_one_document() -> None:
@@ -44,4 +46,5 @@ def test_nothing_is_learnt_from_padding() -> None:
     corpus = Corpus.of([np.arange(200, 204)], EOS)
     ids, labels = batch(PHASE, 0, 1, corpus, BOS, np.arange(2, 90))
     assert ids.shape == labels.shape == (6, 12)
-    assert (labels[3:, 6:] == IGNORED).all() and (labels[:, :6] == ids[:, :6]).all()
+    assert (labels[3:, 6:] == IGNORED).all()
+    assert (labels[:, :6] == ids[:, :6]).all()

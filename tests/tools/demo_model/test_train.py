@@ -32,7 +32,8 @@ def test_resuming_gives_the_same_weights(tmp_path: Path) -> None:
     for a, b, c in zip(
         unbroken.parameters(), resumed.parameters(), halfway.parameters(), strict=True
     ):
-        assert torch.equal(a, b) and not torch.equal(a, c)
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
@@ -54,6 +55,7 @@ def test_rate_rises_then_falls() -> None:
     recipe = Recipe()
     rates = [recipe.rate_at(step) for step in range(recipe.n_steps)]
     top = rates.index(max(rates))
-    assert top in (recipe.n_warm_up - 1, recipe.n_warm_up) and max(rates) == recipe.peak_rate
+    assert top in (recipe.n_warm_up - 1, recipe.n_warm_up)
+    assert max(rates) == recipe.peak_rate
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert rates[-1] == pytest.approx(recipe.last_rate, rel=0.01)

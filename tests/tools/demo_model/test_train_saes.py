@@ -59,10 +59,12 @@ def test_a_run_writes_folders_and_figures(
     recipes = {0: SaeTrainingConfig("topk", latents=48, k=4, steps=10, batch=64)}
     make(material, recipes, tmp_path, quiet=True)
     sae = load_sae(tmp_path / "resid.0-topk")
-    assert sae.hook == "blocks.0.hook_resid_post" and sae.width == model.config.hidden_size
+    assert sae.hook == "blocks.0.hook_resid_post"
+    assert sae.width == model.config.hidden_size
     assert (sae.trained_on.model, sae.trained_on.prepend_bos) == ("tiny", True)
     figures = json.loads((tmp_path / "figures.json").read_text())["resid.0-topk"]
-    assert figures["positions"] == sum(map(len, TEXTS[1:])) and figures["recipe"]["k"] == 4
+    assert figures["positions"] == sum(map(len, TEXTS[1:]))
+    assert figures["recipe"]["k"] == 4
 
 
 def test_another_model_keeps_its_last_documents_apart(
@@ -71,4 +73,5 @@ def test_another_model_keeps_its_last_documents_apart(
     """The last documents are measured and never learnt from."""
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
     material = other(tiny_folder("llama"), tmp_path / "texts.json", 1)
-    assert material.train == TEXTS[:2] and material.measured == material.watched == TEXTS[2:]
+    assert material.train == TEXTS[:2]
+    assert material.measured == material.watched == TEXTS[2:]

@@ -166,7 +166,8 @@ def test_another_value_is_another_cell_or_not(name: str, cells: Any) -> None:
     assert name in answer.given
     before = cells(answer.beside, answer.analysis)
     after = cells({**answer.beside, **answer.given}, answer.analysis)
-    assert before and after
+    assert before
+    assert after
     if answer.same_because:
         assert before == after, answer.same_because
     else:
@@ -183,7 +184,8 @@ def test_another_version_of_a_plug_in_is_another_cell(
             "bitlens.workflows.audit.audit_model.foreign_code", lambda of, code=code: {code}
         )
         found.append(cells({}, "behaviour"))
-    assert not found[0] & found[1] and not found[1] & found[2]
+    assert not found[0] & found[1]
+    assert not found[1] & found[2]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def test_the_least_holds_one_batch_and_its_room_is_what_is_left() -> None:
     """By hand: parts of 100 and 50 bytes and a batch of 7."""
     made = Budget({"weights": 100, "tallies": 50}, 7)
     assert (made.taken, made.least) == (150, 157)
-    assert made.room(1000) == 850 and made.room(10) == 0
+    assert made.room(1000) == 850
+    assert made.room(10) == 0
     made.require(157, "tiny", "157B")
     # Weights that were read from disk lie in memory where a little more is allowed.
     assert Budget({"weights": 10, "tallies": 140}, 7, on_disk=90).least == 157 + 90
@@ -122,7 +123,8 @@ def test_masks_are_as_large_as_they_are_said_to_be(name: str, attention: str) ->
     for call in entry.calls:
         call.each(see)
     held = sum(mask.numel() * mask.element_size() for mask in masks.values())
-    assert held and held <= mask_bytes(layout, batch) <= 2 * held
+    assert held
+    assert held <= mask_bytes(layout, batch) <= 2 * held
 
 
 def test_samples_are_those_of_one_depth() -> None:

@@ -90,7 +90,8 @@ def test_the_floor_is_the_reference_beside_itself_in_float32(
     assert measured["value"] == pytest.approx(float(torch.cat(kl).mean()), rel=0.02)
     agreed = found(store, "same_top")["cast:dtype=float32"]["value"]
     assert agreed == pytest.approx(float(torch.cat(same).double().mean()), abs=0.01)
-    assert measured["documents"] == 24 and measured["low"] < measured["value"] < measured["high"]
+    assert measured["documents"] == 24
+    assert measured["low"] < measured["value"] < measured["high"]
 
 
 def test_it_is_said_before_and_after(audited: tuple[Store, list[str]]) -> None:
@@ -103,9 +104,11 @@ def test_it_is_said_before_and_after(audited: tuple[Store, list[str]]) -> None:
     assert manifest["settings"]["models"][0]["compute"] == "bfloat16"
     (check,) = (c for c in manifest["checks"] if "compute floor" in c["name"])
     value = found(store, "kl")["cast:dtype=float32"]["value"]
-    assert check["passed"] and f"{value:.2g} nats" in check["detail"]
+    assert check["passed"]
+    assert f"{value:.2g} nats" in check["detail"]
     (record,) = (t for t in manifest["twins"] if t["floor"])
-    assert record["compression"] == "cast:dtype=float32" and record["dtype"] == "float32"
+    assert record["compression"] == "cast:dtype=float32"
+    assert record["dtype"] == "float32"
     assert {t["dtype"] for t in manifest["twins"] if not t["floor"]} == {"bfloat16"}
     cells = [store.read_cell(c["id"])[0] for c in manifest["cells"]]
     assert {c.settings.get("documents") for c in cells if "float32" in c.compression} == {SUBSET}
@@ -123,7 +126,8 @@ def test_the_same_command_again_measures_nothing(
     (check,) = (c for c in again.manifest()["checks"] if "compute floor" in c["name"])
     assert check["passed"]
     (record,) = (t for t in again.manifest()["twins"] if t["floor"])
-    assert record["status"] == "done" and record["bits"] is None
+    assert record["status"] == "done"
+    assert record["bits"] is None
 
 
 def test_no_verdict_speaks_of_less(audited: tuple[Store, list[str]]) -> None:
@@ -191,7 +195,8 @@ def test_what_was_not_measured_is_said(study: Callable[..., Study], tmp_path: Pa
     asked = study("rtn:bits=2", analyses=("geometry",))
     manifest = run(asked, tmp_path / "out", "audit", lambda line: None).manifest()
     (check,) = (c for c in manifest["checks"] if "compute floor" in c["name"])
-    assert check["passed"] is None and "behaviour is not among the analyses" in check["detail"]
+    assert check["passed"] is None
+    assert "behaviour is not among the analyses" in check["detail"]
 
 
 @pytest.mark.parametrize(
@@ -227,9 +232,11 @@ def test_it_runs_on_the_subset_and_nothing_else() -> None:
     sites = {a.name: a.sites(layout) for a in analyses}
     made = comparisons(analyses, ["twin"], sites, floors=["floor"])
     (below,) = (c for c in made if c.twin == "floor")
-    assert below.analysis.name == "behaviour" and below.documents == SUBSET
+    assert below.analysis.name == "behaviour"
+    assert below.documents == SUBSET
     (stream,) = (s for s in streams(made) if s.source == "floor")
-    assert stream.subset and stream.stop is None
+    assert stream.subset
+    assert stream.stop is None
     assert not next(s for s in streams(made) if s.name == "twin").subset
 
 

@@ -305,7 +305,8 @@ def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path
     evidence = AuditResults.read(store.root)
     (name,) = evidence.models
     own = evidence.find(name, "cast:dtype=float16", "behaviour.perplexity", item="reference")
-    assert own is not None and own["low"] < own["value"] < own["high"]
+    assert own is not None
+    assert own["low"] < own["value"] < own["high"]
     told = dict(verdicts(evidence, name))["cast:dtype=float16"]
     assert "overflows at resid.1, computed in float16" in told
     assert f"the reference's own perplexity is {amount(own)}" in told
@@ -334,7 +335,8 @@ def test_a_cast_of_what_is_stored_so_differs_in_its_arithmetic(
     study = small(stored, compressions=("cast:dtype=bfloat16",), controls=())
     manifest = run(study, tmp_path / "out", "audit", silent).manifest()
     (check,) = (c for c in manifest["checks"] if c["name"].startswith("cast:dtype=bfloat16"))
-    assert check["passed"] and "computes in bfloat16, the reference in float32" in check["detail"]
+    assert check["passed"]
+    assert "computes in bfloat16, the reference in float32" in check["detail"]
     assert "0.0% of all parameters changed" in check["detail"]
     (model,) = manifest["models"]
     assert (model["dtype"], model["compute"]) == ("bfloat16", "float32")
@@ -473,7 +475,8 @@ def test_one_document_has_values_but_no_intervals(folder: Path, tmp_path: Path) 
     store = run(study, tmp_path / "out", "audit", silent)
     rows = pq.read_table(store.root / "estimates.parquet").to_pylist()
     rows = [r for r in rows if r["analysis"] != "heads"]
-    assert rows and all(r["low"] is None and r["reason"] for r in rows)
+    assert rows
+    assert all(r["low"] is None and r["reason"] for r in rows)
     assert any(r["value"] is not None for r in rows)
 
 

@@ -184,7 +184,8 @@ def test_what_changed_since_the_audit_is_refused(
     change(tmp_path)
     with pytest.raises(BitlensError, match=message) as caught:
         repair()
-    assert "what was audited" in str(caught.value) and "--out" in str(caught.value)
+    assert "what was audited" in str(caught.value)
+    assert "--out" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -15,10 +15,12 @@ def test_what_is_recovered_by_hand() -> None:
     before = Value("survived", "resid.1", "a", 0.2, (0.5, 0.0), documents=7)
     after = replace(before, value=0.4, replicates=(0.75, 0.1))
     found = recovered(before, after)
-    assert found.value == pytest.approx(0.25) and found.documents == 7
+    assert found.value == pytest.approx(0.25)
+    assert found.documents == 7
     assert found.replicates == pytest.approx((0.5, 0.1))
     worse = recovered(before, replace(after, value=0.0)).value
-    assert worse is not None and np.isclose(worse, -0.25)
+    assert worse is not None
+    assert np.isclose(worse, -0.25)
     whole = replace(before, value=1.0)
     assert recovered(whole, after).reason == "nothing was lost"
     unknown = replace(before, value=None, replicates=(), reason="too few features")
@@ -30,7 +32,8 @@ def test_how_much_more_is_recovered_by_hand() -> None:
     that is."""
     before = Value("loss_recovered", "resid.1", "a", 0.95, (0.75, 1.0), documents=7)
     found = difference(before, replace(before, value=0.9, replicates=(0.5, 1.25)))
-    assert found.value == pytest.approx(-0.05) and found.documents == 7
+    assert found.value == pytest.approx(-0.05)
+    assert found.documents == 7
     assert found.replicates == (-0.25, 0.25)
     unknown = replace(before, value=None, replicates=(), reason="nothing to recover")
     for pair in ((before, unknown), (unknown, before)):

@@ -93,7 +93,8 @@ def test_whole_documents_are_held_out() -> None:
     on = repairs._activations(layout, twin, corpus, plan, "resid.1", 1 << 30)
     document = torch.cat([batch.document[batch.index] for batch in plan.batches])
     chosen = {int(one) for one in document[on.held_out]}
-    assert chosen and not chosen & {int(one) for one in document[~on.held_out]}
+    assert chosen
+    assert not chosen & {int(one) for one in document[~on.held_out]}
 
 
 def test_every_number_of_a_step_is_known(repaired: tuple[Path, Any, list[str]]) -> None:
@@ -102,7 +103,8 @@ def test_every_number_of_a_step_is_known(repaired: tuple[Path, Any, list[str]]) 
     record = json.loads((repaired[0] / RECORD).read_text())
     for name in ("features.fvu, reference", "transfer.loss_recovered, reference"):
         of = {step["evaluation"][name]["value"] for step in record["steps"].values()}
-        assert len(of) == 1 and 0 < of.pop() < 1
+        assert len(of) == 1
+        assert 0 < of.pop() < 1
     for step in record["steps"].values():
         assert 0 < step["evaluation"]["transfer.loss_recovered, twin"]["value"] < 1.1
         assert step["evaluation"]["features.fvu, twin"]["low"] is not None
@@ -117,17 +119,21 @@ def test_what_is_written_is_an_sae_for_the_twin(repaired: tuple[Path, Any, list[
     assert not torch.allclose(after.w_enc, before.w_enc, atol=1e-2)
     rows = [row[0] for row in table.rows]
     assert rows == ["as it is", "gain and offset", "linear map (chosen)"]
-    assert "points" in table.caption and "by the linear map. Codes" in table.caption
-    assert "lost feature" in table.caption and "not how it orders positions" in table.caption
+    assert "points" in table.caption
+    assert "by the linear map. Codes" in table.caption
+    assert "lost feature" in table.caption
+    assert "not how it orders positions" in table.caption
 
 
 def test_an_unchanged_twin_has_nothing_to_repair(results: Path, tmp_path: Path) -> None:
     """The SAE is written as it is, and it is said."""
     table = repair_run(results, "nothing", SAE, tmp_path / "sae", None, TOKENS, False, silent)
     record = json.loads((tmp_path / "sae" / RECORD).read_text())
-    assert record["chosen"] == "as it is" and "as it is" in table.caption
+    assert record["chosen"] == "as it is"
+    assert "as it is" in table.caption
     gain = record["steps"]["gain and offset"]["evaluation"]
-    assert gain["recovered"]["value"] is None and gain["recovered"]["reason"] == "nothing was lost"
+    assert gain["recovered"]["value"] is None
+    assert gain["recovered"]["reason"] == "nothing was lost"
     assert record["latents"]["not repaired"] == []
     assert torch.equal(load_sae(tmp_path / "sae").w_enc, load_sae(SAE).w_enc)
 
@@ -184,6 +190,6 @@ def test_results_that_say_too_little_are_refused(
 def test_a_folder_that_is_there_is_not_written_over(results: Path, tmp_path: Path) -> None:
     """Before anything long begins."""
     (tmp_path / "mine").write_text("")
+    path = str(calibration_path())
     with pytest.raises(BitlensError, match="--out"):
-        path = str(calibration_path())
         repair_run(results, TWIN, SAE, tmp_path, path, TOKENS, False, silent)

@@ -22,7 +22,8 @@ FILES = sorted(path.name for path in STUDIES.glob("*.yaml") if trains(path))
 def script() -> ModuleType:
     """The script, which is no module of bitlens."""
     spec = importlib.util.spec_from_file_location("sample_text", STUDIES / "sample_text.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -32,7 +33,8 @@ def script() -> ModuleType:
 def test_every_study_of_trained_saes_loads_and_is_explained(name: str) -> None:
     """Every setting in it exists; the README names the file, and the text that is not there."""
     study = load_sae_study(STUDIES / name)
-    assert configurations(study.axes) and f"`{name}`" in README
+    assert configurations(study.axes)
+    assert f"`{name}`" in README
     (model,) = study.study.models
     for needed in (model.name, study.study.text):
         assert Path(needed).exists() or f"`{needed}`" in README
@@ -63,7 +65,9 @@ def test_sampled_text_is_the_same_for_the_same_seed(
         return [json.loads(line)["text"] for line in out.read_text().splitlines()]
 
     few, many, other = made(20, 0), made(90, 0), made(90, 1)
-    assert few == many[: len(few)] and len(few) < len(many) and many != other
+    assert few == many[: len(few)]
+    assert len(few) < len(many)
+    assert many != other
     assert "documents of" in capsys.readouterr().out
 
 

@@ -50,7 +50,8 @@ def test_saes_results_and_page_are_written(small: tuple[Path, list[str]]) -> Non
     out, said = small
     assert sorted(path.name for path in out.iterdir()) == ["report.html", "results.json", "saes"]
     folders = sorted((out / "saes").iterdir())
-    assert len(folders) == 2 * 2 * 3 and len(said) == 4
+    assert len(folders) == 2 * 2 * 3
+    assert len(said) == 4
     assert said[0].startswith("Doubtful: ")
     assert said[-1].startswith(f"- {TWIN} (k 4, 20 epochs, 800 tokens): In-sample Procrustes")
     assert folders[0].name == "reference.width1x.k4.epochs20.tokens800.seed0"

@@ -47,9 +47,12 @@ def test_what_was_read_already_is_not_read_again(llama: Path, short_texts: Path)
     here = replace(here, held=held)
     rows, terms = here.rows(held), here.terms(learnt)
     material = here.material(terms, rows)
-    assert material.made_by == terms.made_by and material.sizes == [terms.positions]
-    assert material.held_out is rows and isinstance(material.source, InMemory)
-    assert material.positions == len(material.source.rows[REFERENCE]) and not material.once
+    assert material.made_by == terms.made_by
+    assert material.sizes == [terms.positions]
+    assert material.held_out is rows
+    assert isinstance(material.source, InMemory)
+    assert material.positions == len(material.source.rows[REFERENCE])
+    assert not material.once
     assert material.made_by[TWIN]["of"] == TWIN
     assert material.made_by[TWIN]["learnt from"] == material.made_by[REFERENCE]["learnt from"]
 

@@ -57,9 +57,11 @@ def test_one_sae_is_a_folder_that_fits_its_model(run: Run, tmp_path: Path) -> No
     ]
     sae = load_sae(tmp_path / "sae")
     assert (sae.hook, sae.architecture, sae.k) == ("blocks.0.hook_resid_post", "topk", 4)
-    assert sae.latents == 2 * sae.width and sae.trained_on.model == "tiny-llama"
+    assert sae.latents == 2 * sae.width
+    assert sae.trained_on.model == "tiny-llama"
     record = json.loads((tmp_path / "sae" / RECORD).read_text())
-    assert rows[0]["of"] == "reference" and rows[0]["FVU"] == f"{record['held out']['fvu']:.1%}"
+    assert rows[0]["of"] == "reference"
+    assert rows[0]["FVU"] == f"{record['held out']['fvu']:.1%}"
     assert said[0].startswith("Doubtful: tiny-llama predicts")
     assert "22 documents to learn from, 2 documents held out" in said[1]
     assert "30 steps of 2,048 positions are few" in said[2]
@@ -75,7 +77,8 @@ def test_one_that_describes_nothing_is_said(run: Run, tmp_path: Path) -> None:
     assert all(float(row["FVU"].rstrip("%")) > 50 for row in rows)
     assert "seed0, seed1: more than 50% is left unexplained" in said[-1]
     rows, said = run(tmp_path / "sae", widths=("4x",), ks=(16,), epochs=100)
-    assert float(rows[0]["FVU"].rstrip("%")) < 50 and "refuse such" not in said[-1]
+    assert float(rows[0]["FVU"].rstrip("%")) < 50
+    assert "refuse such" not in said[-1]
 
 
 def test_precisions_and_seeds_train_in_one_pass(run: Run, tmp_path: Path) -> None:
@@ -91,7 +94,8 @@ def test_precisions_and_seeds_train_in_one_pass(run: Run, tmp_path: Path) -> Non
         if r["of"] != "reference" and r["SAE"].startswith("gptq") and "seed1" in r["SAE"]
     )
     alone, beside = load_sae(tmp_path / "alone"), load_sae(tmp_path / "grid" / twin)
-    assert torch.equal(alone.w_enc, beside.w_enc) and torch.equal(alone.w_dec, beside.w_dec)
+    assert torch.equal(alone.w_enc, beside.w_enc)
+    assert torch.equal(alone.w_dec, beside.w_dec)
     reference = load_sae(tmp_path / "grid" / "reference.seed1")
     assert reference.trained_on.seed == beside.trained_on.seed == 1
     assert not torch.equal(reference.w_enc, beside.w_enc)
@@ -120,7 +124,8 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_left_alone(
     run(tmp_path / "killed")
     run(tmp_path / "whole")
     killed, whole = load_sae(tmp_path / "killed"), load_sae(tmp_path / "whole")
-    assert torch.equal(killed.w_enc, whole.w_enc) and torch.equal(killed.b_dec, whole.b_dec)
+    assert torch.equal(killed.w_enc, whole.w_enc)
+    assert torch.equal(killed.b_dec, whole.b_dec)
     before = (tmp_path / "whole" / "sae_weights.safetensors").stat().st_mtime_ns
     assert run(tmp_path / "whole")[0] == run(tmp_path / "whole")[0]
     assert (tmp_path / "whole" / "sae_weights.safetensors").stat().st_mtime_ns == before

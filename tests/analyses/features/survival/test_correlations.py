@@ -22,8 +22,10 @@ def test_one_feature_by_hand() -> None:
     assert rows["gain"][0] == pytest.approx(4 / 11)
     assert rows["offset"][0] == pytest.approx(8 / 11)
     assert rows["concordance"][0] == pytest.approx(0.4)
-    assert rows["rate_reference"][0] == 0.5 and rows["rate_twin"][0] == 0.75
-    assert rows["lost"][0] == 0 and rows["new"][0] == pytest.approx(1 / 3)
+    assert rows["rate_reference"][0] == 0.5
+    assert rows["rate_twin"][0] == 0.75
+    assert rows["lost"][0] == 0
+    assert rows["new"][0] == pytest.approx(1 / 3)
     assert rows["f1"][0] == pytest.approx(0.8)
     assert (rows["peak_reference"][0], rows["peak_twin"][0]) == (2, 2)
     assert rows["mean_reference"][0] == 0.75
@@ -43,7 +45,9 @@ def test_three_states_and_one_more_by_hand() -> None:
     assert rows["state"].tolist() == ["survived", "degraded", "damaged", "twin only"]
     assert rows["latent"].tolist() == [0, 1, 2, 3]
     assert rows["sure"].tolist() == ["survived", "lost", "lost", "undecided"]
-    assert np.isnan(rows["r"][3]) and rows["rate_reference"][3] == 0 and rows["new"][3] == 1
+    assert np.isnan(rows["r"][3])
+    assert rows["rate_reference"][3] == 0
+    assert rows["new"][3] == 1
     values = numbers(found)
     for name, share in {
         "survived": 1 / 3,

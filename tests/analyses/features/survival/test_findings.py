@@ -116,7 +116,8 @@ def test_an_sae_that_hardly_fires_is_said() -> None:
     }
     x[:, 1] = torch.rand(50) + 1
     values = numbers(findings(identity(3), pair(x, x)))
-    assert values["survived"] is None and values["active"][0] == 1
+    assert values["survived"] is None
+    assert values["active"][0] == 1
 
 
 def test_rare_latents_are_no_features() -> None:
@@ -142,4 +143,5 @@ def test_a_share_of_few_positions_makes_no_feature() -> None:
     assert rows["latent"].tolist() == [0, 1, 3]
     y[:10, 4] = 1
     rows = table(findings(identity(5), pair(x, y, torch.arange(255) // 30)))
-    assert rows["state"].tolist()[-1] == "twin only" and rows["latent"].tolist()[-1] == 4
+    assert rows["state"].tolist()[-1] == "twin only"
+    assert rows["latent"].tolist()[-1] == 4

@@ -24,7 +24,8 @@ def test_where_features_fire_most(random_pair: ActivationPair) -> None:
                 best = [int(n) for n in torch.argsort(-column, stable=True)[:TOP] if column[n] > 0]
                 expected = [(int(at.document[n]) << BITS) + int(at.offset[n]) for n in best]
                 assert places["position"][mine].tolist() == expected
-    assert set(places["sae"]) == {LABEL} and set(places["site"]) == {"resid.0"}
+    assert set(places["sae"]) == {LABEL}
+    assert set(places["site"]) == {"resid.0"}
 
 
 def test_equal_activations_are_ordered_by_where_they_are() -> None:
@@ -52,7 +53,9 @@ def test_shown_features() -> None:
     found = shown(features, only, r, rate).tolist()
     assert found[:10] == [198, 196, 194, 192, 190, 188, 186, 184, 182, 180]
     across = found[10:20]
-    assert across[0] == 178 and across[-1] == 0 and across == sorted(across, reverse=True)
+    assert across[0] == 178
+    assert across[-1] == 0
+    assert across == sorted(across, reverse=True)
     assert found[20:] == [3, 7, 9, 11]
     assert len(set(found)) == 24
     few = shown(features[:3], only[:0], r[:3], rate).tolist()
