@@ -1,11 +1,16 @@
 """Laws of batches: every row once, equal lengths together, within the size."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitlens.data.batches import make_batches
+from bitlens.data.batches import least_batch, make_batches
+from bitlens.data.corpus import Corpus
+from bitlens.data.groups import Groups
 from bitlens.errors import BitlensError
 from tests.data.conftest import CorpusOf
 
@@ -80,3 +85,53 @@ def test_row_that_does_not_fit_is_refused(corpus_of: CorpusOf) -> None:
     """A batch size is kept or refused, never stretched."""
     with pytest.raises(BitlensError, match="A row of 9 tokens does not fit a batch of 8"):
         make_batches(corpus_of([[9], [3]]), 8)
+
+
+def grouped(corpus: Corpus, sizes: Sequence[int]) -> Corpus:
+    """The first documents in groups of these sizes, the others in none; each token's mark is its
+    place in the row."""
+    first = np.full(len(corpus.document_names), -1)
+    begin = 0
+    for size in sizes:
+        first[begin : begin + size] = begin
+        begin += size
+    mark = tuple(np.arange(len(row)) for row in corpus.rows)
+    groups = Groups(first=first, label=np.full(len(first), -1), labels=(), mark=mark)
+    return replace(corpus, groups=groups)
+
+
+@given(shape=SHAPES, sizes=st.lists(st.integers(1, 4), max_size=5), more=st.integers(0, 60))
+def test_a_group_is_never_split(
+    corpus_of: CorpusOf, shape: list[list[int]], sizes: list[int], more: int
+) -> None:
+    """Whatever the size of batches, from the least on: all rows of a group are in one, each comes
+    once, and marks stay on their tokens."""
+    sizes = [size for n, size in enumerate(sizes) if sum(sizes[: n + 1]) <= len(shape)]
+    corpus = grouped(corpus_of(shape), sizes)
+    least = least_batch(corpus)
+    batches = make_batches(corpus, least + more)
+    assert sorted(np.concatenate([b.row for b in batches])) == list(range(len(corpus.rows)))
+    for batch in batches:
+        assert batch.tokens.size <= least + more
+        together = corpus.together[batch.document]
+        mine = np.isin(
+            corpus.together[corpus.document], together[corpus.groups.first[batch.document] >= 0]
+        )
+        assert set(np.flatnonzero(mine)) <= set(batch.row)
+        assert (batch.mark == np.where(batch.mask, np.arange(batch.mark.shape[1]), -1)).all()
+    if least > corpus.lengths.max():
+        with pytest.raises(BitlensError, match=f"A group of {least} tokens does not fit a batch"):
+            make_batches(corpus, least - 1)
+
+
+@given(shape=SHAPES, size=st.integers(12, 80))
+def test_groups_of_one_row_change_no_batch(
+    corpus_of: CorpusOf, shape: list[list[int]], size: int
+) -> None:
+    """They are where they are without."""
+    shape = [[length for length in rows[:1]] for rows in shape]
+    corpus = corpus_of(shape)
+    alone = grouped(corpus, [1] * len(shape))
+    for one, other in zip(make_batches(corpus, size), make_batches(alone, size), strict=True):
+        assert one.mark is None
+        assert (one.row == other.row).all() and (one.tokens == other.tokens).all()

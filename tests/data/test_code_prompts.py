@@ -49,46 +49,48 @@ ENDINGS = {
 
 
 def categories(first: int, end: int) -> Counter[str]:
-    return Counter(name.rpartition(" ")[0] for name, _ in code_prompts(first, end))
+    return Counter(name.rpartition(" ")[0] for name, *_ in code_prompts(first, end))
 
 
 def test_a_round_has_the_counts_of_the_earlier_study() -> None:
     """230 Python functions, 100 annotations and so on, in every 1,066 wherever they begin."""
     assert categories(0, ROUND) == categories(500, 500 + ROUND) == SHARES
-    assert set(TEMPLATES) == set(SHARES)
-    assert sum(SHARES.values()) == ROUND
+    assert set(TEMPLATES) == set(SHARES) and sum(SHARES.values()) == ROUND
 
 
 def test_no_prompt_comes_twice() -> None:
     """Among 20,000, and none of the first comes again when the words have nearly been used up."""
-    first = [text for _, text in code_prompts(0, 20_000)]
-    late = [text for _, text in code_prompts(400_000, 401_000)]
-    assert len(set(first)) == 20_000
-    assert len(set(late)) == 1_000
+    first = [prompt.text for prompt in code_prompts(0, 20_000)]
+    late = [prompt.text for prompt in code_prompts(400_000, 401_000)]
+    assert len(set(first)) == 20_000 and len(set(late)) == 1_000
     assert not set(first) & set(late)
 
 
 def test_numbers_and_a_seed_decide_about_everything() -> None:
     """A part is the same part of every whole; another seed has others in another order."""
     assert code_prompts(40, 60) == code_prompts(0, 100)[40:60] == code_prompts(0, 60, 0)[40:]
-    one, other = (dict(code_prompts(0, 500, seed)) for seed in (0, 1))
-    assert one.keys() != other.keys()
-    assert len(set(one.values()) & set(other.values())) < 5
+    one, other = (
+        {prompt.name: prompt.text for prompt in code_prompts(0, 500, seed)} for seed in (0, 1)
+    )
+    assert one.keys() != other.keys() and len(set(one.values()) & set(other.values())) < 5
 
 
 def test_a_prompt_by_hand() -> None:
     """Slots keep their word, raised and in capitals, and braces of the code are single."""
-    texts = [text for name, text in code_prompts(0, ROUND) if name.startswith("Class def")]
+    texts = [
+        prompt.text for prompt in code_prompts(0, ROUND) if prompt.name.startswith("Class def")
+    ]
     (state, *_) = [text for text in texts if text.startswith("class ") and "Enum" in text]
     name, value = state.split("\n    ")[1].split(" = ")
-    assert value.strip("'") in WORDS["state"]
-    assert name == value.strip("'").upper()
+    assert value.strip("'") in WORDS["state"] and name == value.strip("'").upper()
     assert all("{noun}" not in text and "{{" not in text for text in texts)
 
 
 def test_words_are_evenly_used() -> None:
     """Of 40 rounds, every verb of the Python functions comes within a third of its due."""
-    made = [text for name, text in code_prompts(0, 40 * ROUND) if name.startswith("Python")]
+    made = [
+        prompt.text for prompt in code_prompts(0, 40 * ROUND) if prompt.name.startswith("Python")
+    ]
     head = [text for text in made if text.startswith("def ") and "limit=" not in text]
     used = Counter(text[4:].split("_")[0] for text in head)
     verbs = {verb: used[verb] for verb in WORDS["verb"]}
@@ -99,7 +101,7 @@ def test_words_are_evenly_used() -> None:
 @pytest.mark.parametrize("category", ENDINGS)
 def test_python_is_unfinished_and_could_be_finished(category: str) -> None:
     """What stands there is right as far as it goes: with an ending it is a program."""
-    made = [text for name, text in code_prompts(0, ROUND) if name.startswith(category)]
+    made = [prompt.text for prompt in code_prompts(0, ROUND) if prompt.name.startswith(category)]
     endings = ENDINGS[category]
     assert len(endings) == len(TEMPLATES[category])
     for n, text in enumerate(made):
@@ -120,15 +122,13 @@ def test_there_is_an_end_to_them() -> None:
         code_prompts(0, 10**8)
     last = int(caught.value.remedy.rpartition(":")[2])
     assert len(code_prompts(last - 5, last)) == 5
-    assert last % ROUND == 0
-    assert last > 300_000
+    assert last % ROUND == 0 and last > 300_000
 
 
 def test_they_are_a_source_of_texts() -> None:
     """By count, or by number from and to, which makes texts that have nothing in common."""
     texts = read_texts("code-prompts:1066")
-    assert texts.documents == tuple(code_prompts(0, ROUND))
-    assert texts.marked
+    assert texts.documents == tuple(code_prompts(0, ROUND)) and texts.marked
     assert texts.name == "code-prompts:1066"
     assert "230 Python functions, 100 Type annotations, 50 Class" in texts.notes[0]
     assert read_prompts("code-prompts:1066:1100") == code_prompts(ROUND, 1100)

@@ -7,8 +7,9 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from bitlens.data.contamination import contamination
-from bitlens.data.corpus import Bos, Corpus, make_corpus
+from bitlens.data.corpus import Corpus, make_corpus
 from bitlens.data.texts import Documents, read_texts
+from bitlens.data.tokenisation import Bos
 from tests.data.conftest import CorpusOf
 
 

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
+from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.texts import Documents, read_texts
+from bitlens.data.tokenisation import Bos
 from bitlens.errors import BitlensError
 from tests.data.conftest import CorpusOf
 
@@ -177,7 +178,7 @@ def test_budget_takes_whole_documents(
     with_bos: PreTrainedTokenizerFast, texts_of: TextsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A budget takes the first documents of a seeded order; only the last one may be cut."""
-    monkeypatch.setattr("bitlens.data.corpus.SPREAD", 1)
+    monkeypatch.setattr("bitlens.data.budget.SPREAD", 1)
     texts = texts_of(*[f"{n} " * (5 + n) for n in range(40)])
     whole = make_corpus(texts, with_bos, 8, seed=3)
     assert not any("budget" in note for note in whole.notes)
@@ -282,14 +283,14 @@ def test_token_hash_knows_tokens_and_structure(corpus_of: CorpusOf) -> None:
     later = replace(first, rows=(tokens[:5], tokens[5:], first.rows[2]))
     assert later.token_hash != first.token_hash
     swapped = Corpus(
-        "other name",
-        (first.rows[2], *first.rows[:2]),
-        np.array([0, 1, 1]),
-        np.array([0, 0, 4]),
-        ("b", "a"),
-        5,
-        True,
-        0,
+        name="other name",
+        rows=(first.rows[2], *first.rows[:2]),
+        document=np.array([0, 1, 1]),
+        starts=np.array([0, 0, 4]),
+        document_names=("b", "a"),
+        context=5,
+        bos=True,
+        bos_id=0,
     )
     assert swapped.token_hash == first.token_hash
 
@@ -333,6 +334,6 @@ def test_real_stories(shared: Path) -> None:
     assert corpus.bos
     assert corpus.n_documents == 1000
     own = _own_tokens(corpus)
-    for name, text in texts.documents[:50]:
+    for name, text, *_ in texts.documents[:50]:
         assert own[name] == tokenizer.encode(text, add_special_tokens=False, verbose=False)
     check_vocabulary(corpus, 32000)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bitlens.data import files
-from bitlens.data.files import decode, gathered, read_folder, read_lines
+from bitlens.data.files import Document, decode, gathered, read_folder, read_lines
 from bitlens.errors import BitlensError
 
 
@@ -99,7 +99,11 @@ def test_folder_reads_text_by_relative_path_and_counts_the_rest(tmp_path: Path) 
         (tmp_path / name).write_bytes(data)
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     documents, notes = read_folder(tmp_path)
-    assert documents == [("a/z.txt", "first, naïve"), ("b.md", "second"), ("c.jsonl", '"row"')]
+    assert documents == [
+        Document("a/z.txt", "first, naïve"),
+        Document("b.md", "second"),
+        Document("c.jsonl", '"row"'),
+    ]
     assert notes[0] == "Hidden files left out: 2 (.git/config, a/.cache)."
     assert notes[1] == "Binary or unreadable files left out: 2 (image.png, latin.txt)."
     assert "c.jsonl" in notes[2]

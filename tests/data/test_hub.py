@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bitlens.data.files import Document
 from bitlens.data.hub import HubSource, read_hub
 from bitlens.data.texts import read_texts
 from bitlens.errors import BitlensError
@@ -65,7 +66,7 @@ def test_only_split_is_taken_and_many_must_be_named(monkeypatch: pytest.MonkeyPa
     """A split is never chosen for the user, and code is never allowed."""
     library = _Library(["train"], _Table(text=["a", None]))
     _install(monkeypatch, library)
-    assert read_hub("hf:a/b:c") == [("row 1", "a"), ("row 2", "")]
+    assert read_hub("hf:a/b:c") == [Document("row 1", "a"), Document("row 2", "")]
     assert library.asked == [("a/b", {"name": "c", "split": "train"})]
     _install(monkeypatch, _Library(["train", "test"], _Table(text=["a"])))
     with pytest.raises(BitlensError) as caught:
@@ -80,7 +81,7 @@ def test_missing_column_lists_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BitlensError, match="has no column 'text'") as caught:
         read_hub("hf:a/b")
     assert "story, id" in caught.value.expected
-    assert read_hub("hf:a/b:::story") == [("row 1", "a")]
+    assert read_hub("hf:a/b:::story") == [Document("row 1", "a")]
 
 
 def test_what_the_library_says_reaches_the_user(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,16 +44,16 @@ def test_json_list_of_strings_and_objects(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     items = ["one", {"text": "two", "score": 1}, {"name": "third", "text": "three"}]
     assert read_json(_write(path, json.dumps(items))) == [
-        ("item 1", "one"),
-        ("item 2", "two"),
-        ("third", "three"),
+        Document("item 1", "one"),
+        Document("item 2", "two"),
+        Document("third", "three"),
     ]
 
 
 def test_json_lines_end_at_newlines_only(tmp_path: Path) -> None:
     """A line separator of Unicode inside a string ends no line; empty lines are no rows."""
     path = _write(tmp_path / "x.jsonl", '"a\u2028b"\n\n{"text": "c\\nd"}\n')
-    assert read_jsonl(path) == [("line 1", "a\u2028b"), ("line 3", "c\nd")]
+    assert read_jsonl(path) == [Document("line 1", "a\u2028b"), Document("line 3", "c\nd")]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_lines_are_read_under_either_name(tmp_path: Path, name: str) -> None:
     """Many libraries write JSON lines into a file called .json; a null text is an empty one."""
     path = _write(tmp_path / name, '{"text": "a"}\n{"text": null, "name": "n"}\n"c"\n')
     read = read_json if name == "x.json" else read_jsonl
-    assert read(path) == [("line 1", "a"), ("n", ""), ("line 3", "c")]
+    assert read(path) == [Document("line 1", "a"), Document("n", ""), Document("line 3", "c")]
 
 
 def test_chats_are_called_chats(tmp_path: Path) -> None:
@@ -115,7 +115,11 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     column = pa.array(["a", None, "a"]).dictionary_encode()
     pq.write_table(pa.table({"id": [1, 2, 3], "text": column}), path)
-    assert read_parquet(path) == [("row 1", "a"), ("row 2", ""), ("row 3", "a")]
+    assert read_parquet(path) == [
+        Document("row 1", "a"),
+        Document("row 2", ""),
+        Document("row 3", "a"),
+    ]
 
 
 def test_parquet_without_the_column_lists_its_columns(tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_parquet_of_bytes_is_read_as_utf8(tmp_path: Path) -> None:
     """In a column of bytes, or of strings that are none; the first bad byte is named."""
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"text": pa.array(["ü".encode(), None], pa.binary())}), path)
-    assert read_parquet(path) == [("row 1", "ü"), ("row 2", "")]
+    assert read_parquet(path) == [Document("row 1", "ü"), Document("row 2", "")]
     pq.write_table(pa.table({"text": pa.array([b"a", b"b\xff"]).view(pa.string())}), path)
     with pytest.raises(BitlensError, match=r"Row 2 of .* is not UTF-8: byte 0xff at offset 1"):
         read_parquet(path)
@@ -187,12 +191,12 @@ def test_lines_of_wikitext_become_articles() -> None:
     """A lone level-one heading starts an article; sections and formulae do not; blanks stay."""
     articles = join_lines(_rows(WIKI))
     assert articles == [
-        (
+        Document(
             "Robert",
             " = Robert = \n\n Robert acts . \n The value is \n = 3 k = \n\n = = Life = = \n\n"
             " He lives . \n",
         ),
-        ("Du Fu", " = Du Fu = \n\n A poet . \n"),
+        Document("Du Fu", " = Du Fu = \n\n A poet . \n"),
     ]
 
 
@@ -200,7 +204,7 @@ def test_lines_before_the_first_heading_are_kept() -> None:
     """A shard that begins within an article loses nothing."""
     articles = join_lines(_rows([" The end of it . \n", *WIKI]))
     assert articles is not None
-    assert [name for name, _ in articles] == ["before the first heading", "Robert", "Du Fu"]
+    assert [name for name, *_ in articles] == ["before the first heading", "Robert", "Du Fu"]
     assert articles[0].text == " The end of it . \n"
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bitlens.data.files import Document
 from bitlens.data.texts import read_texts
 from bitlens.errors import BitlensError
 
@@ -32,7 +33,7 @@ def test_every_form_gives_the_same_documents(tmp_path: Path) -> None:
     """What a document says does not depend on the file it came in."""
     for path in _write_all(tmp_path):
         texts = read_texts(path)
-        assert [text for _, text in texts.documents] == STORIES, path
+        assert [document.text for document in texts.documents] == STORIES, path
         assert (texts.marked, texts.name, texts.notes) == (True, path.name, ()), path
         assert read_texts(str(path)) == texts
 
@@ -42,7 +43,7 @@ def test_running_text_has_no_marks(tmp_path: Path) -> None:
     path = tmp_path / "novel.txt"
     path.write_text("One.\n\nTwo.")
     texts = read_texts(path)
-    assert texts.documents == (("novel.txt", "One.\n\nTwo."),)
+    assert texts.documents == (Document("novel.txt", "One.\n\nTwo."),)
     assert not texts.marked
 
 
@@ -51,7 +52,7 @@ def test_empty_documents_are_dropped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps(["a", "", " \n", "b"]))
     texts = read_texts(path)
-    assert [name for name, _ in texts.documents] == ["item 1", "item 4"]
+    assert [name for name, *_ in texts.documents] == ["item 1", "item 4"]
     assert texts.notes == ("Empty documents dropped: 2.",)
 
 
@@ -123,9 +124,8 @@ def test_lines_of_wikitext_are_joined_and_it_is_said(tmp_path: Path) -> None:
     path = tmp_path / "wiki.parquet"
     pq.write_table(pa.table({"text": ["", " = A = \n", "", " b \n", "", " = C = \n"]}), path)
     texts = read_texts(path)
-    assert [name for name, _ in texts.documents] == ["A", "C"]
-    assert "6 rows are lines" in texts.notes[0]
-    assert "2 articles" in texts.notes[0]
+    assert [name for name, *_ in texts.documents] == ["A", "C"]
+    assert "6 rows are lines" in texts.notes[0] and "2 articles" in texts.notes[0]
 
 
 def test_real_texts(shared: Path) -> None:
@@ -135,9 +135,8 @@ def test_real_texts(shared: Path) -> None:
         texts = read_texts(path)
         assert len(texts.documents) == 60
         rows = pq.read_table(path).column("text").to_pylist()
-        assert "".join("".join(text.split()) for _, text in texts.documents) == "".join(
+        assert "".join("".join(document.text.split()) for document in texts.documents) == "".join(
             "".join(row.split()) for row in rows
         )
     stories = read_texts(shared / "texts" / "tinystories_1000.json")
-    assert len(stories.documents) == 1000
-    assert stories.notes == ()
+    assert len(stories.documents) == 1000 and stories.notes == ()

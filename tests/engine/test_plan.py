@@ -354,3 +354,99 @@ def test_copies_are_left_out_together(interval: str) -> None:
     assert (shard == shard[0]).all()
     own = make_plan(once, "all", 0, 100, own={"heads": (many, 10)}).sets["heads"]
     assert own.documents == 190
+
+
+def pairs(letters: PreTrainedTokenizerFast, n: int, draw: random.Random) -> Corpus:
+    """Clean and corrupt prompts of any length, the third character and the last one marked, and
+    as many documents in no group."""
+
+    def text() -> str:
+        return "".join(draw.choices("abcdefg ", k=draw.randrange(5, 60)))
+
+    prompts = [
+        Document(f"{label} {number}", text(), str(number), label, ((2, 3), -1))
+        for number in range(n)
+        for label in ("clean", "corrupt")
+    ]
+    alone = [Document(f"alone {number}", text()) for number in range(n)]
+    documents = draw.sample([*prompts, *alone], 3 * n)
+    return make_corpus(Documents("prompts", tuple(documents), True), letters, 16, "yes")
+
+
+@pytest.mark.parametrize("interval", ["jackknife", "bootstrap"])
+@given(n=st.integers(2, 30), seed=st.integers(0, 99), batch_tokens=st.integers(1, 400))
+def test_a_group_is_in_one_batch_one_shard_and_one_subset(
+    letters: PreTrainedTokenizerFast, n: int, seed: int, batch_tokens: int, interval: str
+) -> None:
+    """Whatever the size of batches and the order of the source; it counts as one document, and so
+    does every document in none."""
+    corpus = pairs(letters, n, random.Random(seed))
+    plan = make_plan(corpus, "content", 0, batch_tokens, interval)
+    assert plan.sets[CORPUS].documents == 2 * n
+    assert plan.sets[SUBSET].documents == min(2 * n, 32)
+    found: dict[int, set[tuple[int, bool, int]]] = {}
+    for batch in plan.batches:
+        at = plan.positions_of(batch, torch.arange(batch.tokens.numel()), CORPUS)
+        assert at.group is not None
+        for group, shard in set(zip(at.group.tolist(), at.shard.tolist(), strict=True)):
+            found.setdefault(group, set()).add((batch.number, batch.subset, shard))
+    in_groups = set(corpus.groups.first[corpus.groups.first >= 0])
+    assert len(in_groups) == n
+    assert all(len(found[group]) == 1 for group in in_groups)
+
+
+@given(seed=st.integers(0, 99), batch_tokens=st.integers(1, 400))
+def test_marks_and_labels_reach_the_positions(
+    letters: PreTrainedTokenizerFast, seed: int, batch_tokens: int
+) -> None:
+    """The third character and the last of each prompt, by what stands there, once for each prompt;
+    the label is that of the document, and padding is never marked."""
+    draw = random.Random(seed)
+    corpus = pairs(letters, 5, draw)
+    plan = make_plan(corpus, "all", 0, batch_tokens)
+    seen = []
+    for batch in plan.batches:
+        marked = torch.flatnonzero(batch.mark >= 0)
+        at = plan.positions_of(batch, marked, CORPUS)
+        for n in range(len(at)):
+            document = int(at.document[n])
+            name = corpus.document_names[document]
+            assert corpus.groups.labels[int(at.label[n])] == name.split(" ")[0]
+            rows = np.flatnonzero(corpus.document == document)
+            # Windows of 16 begin with BOS each.
+            own = [token for row in rows for token in corpus.rows[row][1:].tolist()]
+            place = int(at.offset[n]) - int(at.offset[n]) // 16 - 1
+            assert place == (2 if at.mark[n] == 0 else len(own) - 1)
+            assert at.token[n] == own[place]
+            seen.append((document, int(at.mark[n])))
+        assert (
+            batch.mark[batch.length <= torch.arange(len(batch.mark)) % batch.tokens.shape[1]] < 0
+        ).all()
+    assert len(seen) == len(set(seen)) == 2 * 10
+    some = at.some(torch.arange(len(at)) < 1)
+    assert some.mark.shape == some.group.shape == some.label.shape == some.key.shape
+
+
+def test_copies_in_groups_are_other_groups(letters: PreTrainedTokenizerFast) -> None:
+    """What was put into groups was drawn for the purpose; the same text in no group is one draw."""
+    texts = ["one and the same text", "another one of them"] * 4
+
+    def units(group: bool) -> int:
+        documents = tuple(
+            Document(str(n), text, str(n // 2) if group else None) for n, text in enumerate(texts)
+        )
+        corpus = make_corpus(Documents("prompts", documents, True), letters, 64)
+        return make_plan(corpus, "content", 0, 100).sets[CORPUS].documents
+
+    assert units(group=True) == 4
+    assert units(group=False) == 2
+
+
+def test_own_documents_may_be_in_groups(letters: PreTrainedTokenizerFast) -> None:
+    """An analysis' own pairs are its sampling units."""
+    own = pairs(letters, 6, random.Random(0))
+    plan = make_plan(with_bos([[9], [6, 4]]), "content", 0, 40, own={"theirs": (own, 0)})
+    assert plan.sets["theirs"].documents == 12 == plan.sets["theirs"].shards
+    (label,) = {tuple(plan.sets["theirs"].label.tolist())}
+    assert label == tuple(own.groups.label)
+    assert plan.sets[CORPUS].label is None

@@ -1,45 +1,27 @@
-"""What does a model read? Documents as windows of tokens, each document still one document."""
-
-from __future__ import annotations
+"""What a model reads: documents as windows of tokens, each document still one document."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress, groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
+from bitlens.data.budget import SHORTEST, Budget, take
 from bitlens.data.copies import units
-from bitlens.data.files import Document
+from bitlens.data.groups import Groups, groups_of
 from bitlens.data.texts import Documents
+from bitlens.data.tokenisation import WINDOWS_A_STRETCH, Bos, Ids, in_order, opening_token
 from bitlens.errors import BitlensError
-from bitlens.seeds import derive
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Bos = Literal["auto", "yes", "no"]
-Ids = NDArray[np.int32]
 
-WINDOWS_A_STRETCH = 8
-"""Text without document marks is cut into documents of this many windows: neighbouring windows
-say much the same, and treating each as a document of its own would make intervals too narrow."""
-SPREAD = 100
-"""Documents that a budget of tokens is spread over at least, where there are so many: intervals
-rest on documents, and below about 100 they are too narrow (benchmarks/coverage.md)."""
-SHORTEST = 2
-"""Tokens of its own that a document needs for there to be anything to predict."""
-_CHARACTERS_A_CALL = 1 << 18
-_SHOW_PROGRESS_ABOVE = 5_000_000
-"""Characters; a few seconds of tokenising."""
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Corpus:
     """Documents as rows of tokens.
 
@@ -63,6 +45,8 @@ class Corpus:
     """The tokenizer's BOS token, whether or not rows begin with it; None where it has none."""
     notes: tuple[str, ...] = ()
     """What the reader of a result should know, one sentence each."""
+    groups: Groups | None = None
+    """Which documents belong together, with their labels and marks; None: each is by itself."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -81,17 +65,25 @@ class Corpus:
 
     @cached_property
     def unit(self) -> NDArray[np.int64]:
-        """[document_names] the sampling unit of each document: copies are one draw of text, which
-        is called by the first of them."""
+        """[document_names] the sampling unit of each document: a group is one, and so are copies
+        among documents in none, which are one draw of text; called by the first of them."""
         present, first = np.unique(self.document, return_index=True)
         ends = np.append(first[1:], len(self.rows))
+        unit = self.together.copy()
+        alone = (
+            np.ones(len(present), bool) if self.groups is None else self.groups.first[present] < 0
+        )
         tokens = [
             np.concatenate([row[self.bos :] for row in self.rows[start:end]])
-            for start, end in zip(first, ends, strict=True)
+            for start, end in zip(first[alone], ends[alone], strict=True)
         ]
-        unit = np.arange(len(self.document_names))
-        unit[present] = present[units(tokens)]
+        unit[present[alone]] = present[alone][units(tokens)]
         return unit
+
+    @property
+    def together(self) -> NDArray[np.int64]:
+        """[document_names] the first document of the group that each is in, or itself."""
+        return np.arange(len(self.document_names)) if self.groups is None else self.groups.together
 
     @property
     def n_units(self) -> int:
@@ -101,7 +93,7 @@ class Corpus:
     @property
     def copies(self) -> int:
         """Documents that are copies of others here."""
-        return self.n_documents - self.n_units
+        return len(np.unique(self.together[self.document])) - self.n_units
 
     @property
     def n_tokens(self) -> int:
@@ -110,21 +102,30 @@ class Corpus:
 
     @property
     def token_hash(self) -> str:
-        """Which tokens are these? SHA-256 over each document's rows; the order of documents,
-        their names and their ids do not matter."""
-        digests = []
-        for _, rows in groupby(zip(self.document, self.rows, strict=True), lambda pair: pair[0]):
+        """Which tokens are these? SHA-256 over each document's rows, and over what is grouped,
+        labelled and marked; the order of documents, their names and their ids do not matter."""
+        found: dict[int, list[bytes]] = {}
+        for document, rows in groupby(range(len(self.rows)), lambda n: int(self.document[n])):
             digest = hashlib.sha256()
-            for _, row in rows:
+            for n in rows:
+                row = self.rows[n]
                 digest.update(len(row).to_bytes(8, "little") + row.astype("<i4").tobytes())
-            digests.append(digest.digest())
+                if self.groups is not None:
+                    digest.update(self.groups.mark[n].astype("<i4").tobytes())
+            if self.groups is not None:
+                digest.update(self.groups.label_of(document).encode())
+            found.setdefault(int(self.together[document]), []).append(digest.digest())
+        digests = [
+            of[0] if self.groups is None else hashlib.sha256(b"".join(sorted(of))).digest()
+            for of in found.values()
+        ]
         return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
-    def of_units(self, units: ArrayLike) -> Corpus:
+    def of_units(self, units: ArrayLike) -> "Corpus":
         """The rows of some sampling units, given by number, copies included."""
         return self.select(np.flatnonzero(np.isin(self.unit, units)))
 
-    def select(self, documents: ArrayLike) -> Corpus:
+    def select(self, documents: ArrayLike) -> "Corpus":
         """The rows of some documents, given by id; ids and names stay what they were."""
         keep = np.isin(self.document, documents)
         return replace(
@@ -132,12 +133,13 @@ class Corpus:
             rows=tuple(compress(self.rows, keep)),
             document=self.document[keep],
             starts=self.starts[keep],
+            groups=None if self.groups is None else self.groups.select(keep),
         )
 
 
 def make_corpus(
     texts: Documents,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     context: int,
     bos: Bos = "auto",
     max_tokens: int | None = None,
@@ -156,7 +158,7 @@ def make_corpus(
         raise BitlensError(
             f"The context is {context} tokens.", f"at least {SHORTEST}.", "--context 512"
         )
-    opening, opening_note = _opening(tokenizer, bos)
+    opening, opening_note = opening_token(tokenizer, bos)
     least = SHORTEST + (opening is not None)
     if max_tokens is not None and max_tokens < least:
         raise BitlensError(
@@ -165,9 +167,9 @@ def make_corpus(
             "--tokens 100000",
         )
     room = context - (opening is not None)
-    found, pieces = _in_order(texts, tokenizer, room, seed)
-    taken = _take(pieces, found, room, opening, max_tokens)
-    if not taken.names:
+    found, documents = in_order(texts, tokenizer, room, seed)
+    taken = take(documents, found, room, opening, max_tokens)
+    if not taken.documents:
         raise BitlensError(
             f"{texts.name} has no document of at least {SHORTEST} tokens.",
             "at least one document in which a token follows another.",
@@ -180,10 +182,11 @@ def make_corpus(
         document=np.repeat(np.arange(len(counts)), counts),
         # Every row but a document's last is full.
         starts=np.concatenate([np.arange(count) * context for count in counts]),
-        document_names=tuple(taken.names),
+        document_names=tuple(document.name for document in taken.documents),
         context=context,
         bos=opening is not None,
         bos_id=tokenizer.bos_token_id,
+        groups=groups_of(taken.documents, [mark for rows in taken.mark for mark in rows]),
     )
     notes = (*texts.notes, *_notes(texts, taken, found, corpus, max_tokens, seed), opening_note)
     return replace(corpus, notes=notes)
@@ -202,152 +205,8 @@ def check_vocabulary(corpus: Corpus, size: int) -> None:
             )
 
 
-@dataclass
-class _Taken:
-    """Documents on their way into a corpus."""
-
-    names: list[str] = field(default_factory=list)
-    windows: list[list[Ids]] = field(default_factory=list)
-    """One list a document."""
-    short: int = 0
-    """Documents dropped because there was nothing to predict."""
-    cut: bool = False
-    """Whether the budget ended within the last document."""
-    capped: int = 0
-    """Documents that could have given more windows than the budget lets one document give."""
-
-
-def _take(
-    pieces: Iterable[tuple[str, Ids]],
-    found: int,
-    room: int,
-    opening: int | None,
-    max_tokens: int | None,
-) -> _Taken:
-    """Documents one after the other until the budget is spent.
-
-    No document gives more than its part of a budget shared by `SPREAD` documents (or by all of
-    `found`, where there are fewer): a few long ones would leave nothing to resample.
-    """
-    taken = _Taken()
-    left = np.inf if max_tokens is None else max_tokens
-    windows = room + (opening is not None)
-    cap = None if max_tokens is None else -(-max_tokens // (min(SPREAD, found) * windows))
-    for name, ids in pieces:
-        if len(ids) < SHORTEST:
-            taken.short += 1
-            continue
-        rows = _windows(ids, room, opening)
-        whole = sum(map(len, rows))
-        if not taken.names and len(rows[0]) > left:
-            rows = [rows[0][: int(left)], *rows[1:]]
-        if cap is not None and len(rows) > cap:
-            taken.capped += 1
-            rows = rows[:cap]
-        fitting = int(np.searchsorted(np.cumsum([len(row) for row in rows]), left, side="right"))
-        if kept := rows[:fitting]:
-            taken.names.append(name)
-            taken.windows.append(kept)
-            taken.cut = sum(map(len, kept)) < whole
-        if fitting < len(rows):
-            break
-        left -= sum(map(len, kept))
-    return taken
-
-
-def _windows(ids: Ids, room: int, opening: int | None) -> list[Ids]:
-    windows = np.split(ids, np.arange(room, len(ids), room))
-    if opening is None:
-        return windows
-    return [np.insert(window, 0, opening) for window in windows]
-
-
-def _in_order(
-    texts: Documents, tokenizer: PreTrainedTokenizerBase, room: int, seed: int
-) -> tuple[int, Iterator[tuple[str, Ids]]]:
-    """How many documents there are, and each with its tokens, in the order of a seeded hash.
-
-    Marked documents are tokenised only as far as they are asked for.
-    """
-    key = derive(seed, "documents").to_bytes(8, "little")
-
-    def rank(data: bytes) -> bytes:
-        return hashlib.blake2b(data, key=key, digest_size=16).digest()
-
-    if texts.marked:
-        ranks = [rank(document.text.encode()) for document in texts.documents]
-        order = _copies_last(ranks)
-        return len(order), _encode([texts.documents[n] for n in order], tokenizer)
-    stretch = WINDOWS_A_STRETCH * room
-    stretches = [
-        (f"{name}, stretch {n}", ids)
-        for name, whole in _encode(texts.documents, tokenizer)
-        for n, ids in enumerate(np.split(whole, np.arange(stretch, len(whole), stretch)), 1)
-    ]
-    order = _copies_last([rank(ids.tobytes()) for _, ids in stretches])
-    return len(order), (stretches[n] for n in order)
-
-
-def _copies_last(ranks: Sequence[bytes]) -> list[int]:
-    """The order by rank; what has the rank of another before it, its copy, after all others."""
-    times: Counter[bytes] = Counter()
-    seen = []
-    for rank in ranks:
-        seen.append(times[rank])
-        times[rank] += 1
-    return sorted(range(len(ranks)), key=lambda n: (seen[n], ranks[n]))
-
-
-def _encode(
-    documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[tuple[str, Ids]]:
-    """Each document's name and its own tokens, without BOS or EOS."""
-    ends = np.cumsum([len(document.text) for document in documents])
-    calls = np.split(
-        np.arange(len(documents)), np.flatnonzero(np.diff(ends // _CHARACTERS_A_CALL)) + 1
-    )
-    small = ends[-1] < _SHOW_PROGRESS_ABOVE
-    with tqdm(total=int(ends[-1]), desc="tokenising", disable=small or None) as bar:
-        for call in calls:
-            chunk = [documents[n] for n in call]
-            encoded = tokenizer(
-                [document.text for document in chunk],
-                add_special_tokens=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )
-            for document, ids in zip(chunk, encoded["input_ids"], strict=True):
-                yield document.name, np.array(ids, dtype=np.int32)
-                bar.update(len(document.text))
-
-
-def _opening(tokenizer: PreTrainedTokenizerBase, bos: Bos) -> tuple[int | None, str]:
-    """Which token opens each window, if any, and why."""
-    bos_id = tokenizer.bos_token_id
-    if bos == "no":
-        return None, "No window begins with BOS, as asked for."
-    if bos == "yes":
-        if bos_id is None:
-            raise BitlensError(
-                "The tokenizer has no BOS token.", "one to begin each window with.", "--bos auto"
-            )
-        return bos_id, f"Each window begins with BOS ({tokenizer.bos_token}), as asked for."
-    put = tokenizer("a", verbose=False)["input_ids"][:1]
-    if put == tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"][:1]:
-        return None, "No window begins with BOS: the tokenizer puts none before a text."
-    if put != [bos_id]:
-        raise BitlensError(
-            f"The tokenizer begins a text with {tokenizer.convert_ids_to_tokens(put)[0]}, which "
-            f"is not its BOS token ({tokenizer.bos_token}).",
-            "a tokenizer that puts its BOS token, or none, before a text.",
-            "--bos yes or --bos no",
-        )
-    return bos_id, f"Each window begins with BOS ({tokenizer.bos_token}): the tokenizer puts it."
-
-
 def _notes(
-    texts: Documents, taken: _Taken, found: int, corpus: Corpus, max_tokens: int | None, seed: int
+    texts: Documents, taken: Budget, found: int, corpus: Corpus, max_tokens: int | None, seed: int
 ) -> Iterator[str]:
     if not texts.marked:
         yield (
@@ -356,10 +215,10 @@ def _notes(
         )
     if taken.short:
         yield f"Documents of fewer than {SHORTEST} tokens left out: {taken.short:,}."
-    if taken.cut or len(taken.names) + taken.short < found:
+    if taken.cut or len(taken.documents) + taken.short < found:
         yield (
-            f"The budget of {max_tokens:,} tokens took {len(taken.names):,} of {found:,} documents "
-            f"({corpus.n_tokens:,} tokens), the first in an order drawn with seed {seed}"
+            f"The budget of {max_tokens:,} tokens took {len(taken.documents):,} of {found:,} "
+            f"documents ({corpus.n_tokens:,} tokens), the first in an order drawn with seed {seed}"
             + (", the last one cut short." if taken.cut else ".")
         )
     if taken.capped:
@@ -367,8 +226,14 @@ def _notes(
             f"Documents of which only the beginning was read, so that the budget reaches more of "
             f"them: {taken.capped:,}."
         )
+    if corpus.groups is not None:
+        yield (
+            f"Documents in groups: {int((corpus.groups.first >= 0).sum()):,}, in "
+            f"{len(np.unique(corpus.groups.first[corpus.groups.first >= 0])):,} groups, each of "
+            "which is read whole and counts as one document."
+        )
     if long := sum(len(rows) > 1 for rows in taken.windows):
         yield (
             f"Documents longer than the context of {corpus.context:,} tokens, cut to windows: "
-            f"{long:,} of {len(taken.names):,}."
+            f"{long:,} of {len(taken.documents):,}."
         )

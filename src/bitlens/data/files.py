@@ -22,11 +22,22 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """How UTF-16 begins, which PowerShell writes."""
 
 
+Mark = int | tuple[int, int]
+"""A place in a document: the number of one of its own tokens, from the end where negative, or a
+span of characters, its end left out."""
+
+
 class Document(NamedTuple):
-    """A text that stands for itself: the unit of sampling."""
+    """A text that stands for itself, or with the others of its group: the unit of sampling."""
 
     name: str
     text: str
+    group: str | None = None
+    """Documents of one group stay together in a batch and in a shard; None: by itself."""
+    label: str | None = None
+    """Which side or class of its group it is: clean or corrupt, true or false."""
+    marks: tuple[Mark, ...] = ()
+    """Places that somebody will look at or intervene on, in an order of their own."""
 
 
 def read_text(path: Path, most: int = LARGEST) -> str:

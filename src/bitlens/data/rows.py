@@ -16,6 +16,7 @@ from bitlens.data.files import (
     read_text,
     too_large,
 )
+from bitlens.data.groups import in_group
 from bitlens.errors import BitlensError, told
 from bitlens.registry import nearest
 from bitlens.results.files.reading import open_regular, parse_json
@@ -177,13 +178,15 @@ def join_lines(documents: Sequence[Document]) -> list[Document] | None:
 
 
 def _document(item: Any, place: str, source: str) -> Document:
-    """A string, or what stands under `text`; nothing where that is null."""
+    """A string, or what stands under `text`, nothing where that is null; with its `label` and
+    `marks` where it has a `group`."""
     if isinstance(item, str):
         return Document(place, item)
     if isinstance(item, dict):
         text, name = item.get(_COLUMN), item.get("name")
         if isinstance(text, str) or (text is None and _COLUMN in item):
-            return Document(name if isinstance(name, str) and name else place, text or "")
+            document = Document(name if isinstance(name, str) and name else place, text or "")
+            return in_group(document, item, f"{place} of {source}")
         found = f'an object whose "text" is {_kind(text)}' if text else _keys(item)
     else:
         found = _kind(item)

@@ -42,7 +42,8 @@ def read_texts(source: str | Path) -> Documents:
     """Which documents stand in this source?
 
     `.txt` is one running text without document marks. `.json` (a list), `.jsonl`, `.jsonl.gz`
-    (strings, or objects with a `text` and perhaps a `name`) and `.parquet` (a column `text`)
+    (strings, or objects with a `text` and perhaps a `name`; those with a `group` stay together and
+    may have a `label` and `marks`) and `.parquet` (a column `text`)
     hold a document a row, but rows that are lines of WikiText are joined to articles. A folder
     holds a document a file. `hf:owner/name:config:split:column` is a Hugging Face dataset;
     `code-prompts:1066` makes so many beginnings of code. Text is UTF-8. Empty documents are
@@ -52,17 +53,17 @@ def read_texts(source: str | Path) -> Documents:
         return _from_rows(str(source), str(source), read_hub(str(source)))
     if str(source).startswith(code_prompts.PREFIX):
         made = code_prompts.read_prompts(str(source))
-        return _checked(str(source), str(source), made, True, [code_prompts.note(made)])
+        return _checked(str(source), str(source), made, [code_prompts.note(made)])
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
         documents, notes = read_folder(path)
-        return _checked(str(source), path.resolve().name, documents, True, notes)
+        return _checked(str(source), path.resolve().name, documents, notes)
     if not os.path.exists(path):
         raise _missing(str(source), path)
     # What is no file is refused here, whatever it is called.
     open_regular(path).close()
     if path.name.lower().endswith(".txt"):
-        return _checked(str(source), path.name, read_running_text(path), False, [])
+        return _checked(str(source), path.name, read_running_text(path), [], marked=False)
     for ending, read in _ROWS.items():
         if path.name.lower().endswith(ending):
             return _from_rows(str(source), path.name, read(path))
@@ -84,18 +85,24 @@ def require_source(source: str) -> None:
 
 
 def _from_rows(source: str, name: str, rows: list[Document]) -> Documents:
-    articles = join_lines(rows)
+    # Lines of an article are in no group.
+    articles = None if any(row.group is not None for row in rows) else join_lines(rows)
     if articles is None:
-        return _checked(source, name, rows, True, [])
+        return _checked(source, name, rows, [])
     note = (
         f"The {len(rows):,} rows are lines, as in WikiText: they were joined to "
         f"{len(articles):,} articles, a new one at each level-one heading."
     )
-    return _checked(source, name, articles, True, [note])
+    return _checked(source, name, articles, [note])
 
 
 def _checked(
-    source: str, name: str, documents: Sequence[Document], marked: bool, notes: list[str]
+    source: str,
+    name: str,
+    documents: Sequence[Document],
+    notes: list[str],
+    *,
+    marked: bool = True,
 ) -> Documents:
     kept = tuple(
         document._replace(name=in_one_line(document.name))
@@ -112,6 +119,13 @@ def _checked(
             " ".join([f"{source} holds {held}.", *notes]),
             "at least one document with text.",
             f"name another source: {_KINDS}",
+        )
+    torn = {d.group for d in documents if not d.text.strip()} - {None}
+    if torn:
+        raise BitlensError(
+            f"A document of the group {min(map(str, torn))} of {source} is empty.",
+            "text in every document of a group, which is read whole or not at all.",
+            "leave the whole group out.",
         )
     for document in kept:
         _check_encodable(source, document)

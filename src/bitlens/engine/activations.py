@@ -32,13 +32,21 @@ class Positions:
     """`[n]` the token there."""
     length: Tensor
     """`[n]` tokens in its window."""
+    group: Tensor | None = None
+    """`[n]` the first document of its document's group, itself for one in none; None where no
+    document is in a group, as the two below."""
+    label: Tensor | None = None
+    """`[n]` which of the labels of the corpus its document has; -1: none."""
+    mark: Tensor | None = None
+    """`[n]` which of its document's marks it belongs to, counted from 0; -1: none."""
 
     def __len__(self) -> int:
         return int(self.key.shape[0])
 
     def some(self, rows: Tensor) -> "Positions":
         """Those of these rows."""
-        picked = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "shards"}
+        held = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shards"}
+        picked = {name: of[rows] for name, of in held.items() if of is not None}
         return replace(self, **picked)
 
     @cached_property

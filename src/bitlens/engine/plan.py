@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.data.batches import Batch, make_batches
+from bitlens.data.batches import Batch, least_batch, make_batches
 from bitlens.data.corpus import Corpus
+from bitlens.data.groups import NONE, Groups
 from bitlens.data.positions import Rule, counted
 from bitlens.data.sample import batch_keys
 from bitlens.engine.activations import Positions
@@ -53,6 +54,9 @@ class TokenBatch:
     key: Tensor
     length: Tensor
     """Tokens in the row."""
+    mark: Tensor | None = None
+    """`[rows * positions]`: which of its document's marks, 0 the first, each position belongs to,
+    -1: none; None where no document is in a group."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,11 @@ class DocumentSet:
     """Copies counted once."""
     keys: Mapping[bool, np.ndarray]
     """(of predicting positions?) to the keys of all its positions, ascending."""
+    group: Tensor | None = None
+    """`[documents of the corpus]`: the first document of each one's group, itself for one in none;
+    None where no document is in a group. So is `label`: which of the labels of the corpus it has,
+    -1: none."""
+    label: Tensor | None = None
 
     @property
     def shards(self) -> int:
@@ -105,6 +114,9 @@ class Plan:
             batch.key[index],
             batch.tokens.flatten()[index],
             batch.length[index],
+            None if of.group is None else of.group[document],
+            None if of.label is None else of.label[document],
+            None if batch.mark is None else batch.mark[index],
         )
 
 
@@ -134,7 +146,7 @@ def make_plan(
     many of them, the first, are never left out."""
     n = len(corpus.document_names)
     present = np.bincount(corpus.document, minlength=n) > 0
-    chosen = _subset(np.unique(corpus.unit[present]), n, seed)
+    chosen = _subset(np.unique(corpus.unit[present]), n, seed, corpus.groups) & present
     batches = _batches(CORPUS, corpus, rule, seed, batch_tokens, device, chosen)
     of_subset = [b for b in batches if b.subset]
     sets = {
@@ -144,9 +156,9 @@ def make_plan(
     for name, (documents, fixed) in (own or {}).items():
         theirs = _batches(name, documents, "content", seed, batch_tokens, device)
         # These were drawn for the purpose: none is a copy.
-        everyone = np.arange(len(documents.document_names))
+        unit = documents.together
         sets[name] = _document_set(
-            theirs, documents, everyone >= 0, everyone, fixed, seed, interval, device
+            theirs, documents, unit >= 0, unit, fixed, seed, interval, device
         )
         batches += theirs
     numbered = [replace(batch, number=number) for number, batch in enumerate(batches)]
@@ -162,17 +174,21 @@ def _batches(
     device: torch.device | str,
     subset: np.ndarray | None = None,
 ) -> list[TokenBatch]:
-    rows = make_batches(corpus, max(batch_tokens, int(corpus.lengths.max())), subset)
+    rows = make_batches(corpus, max(batch_tokens, least_batch(corpus)), subset)
     return [_token_batch(b, i, name, corpus, rule, seed, device) for i, b in enumerate(rows)]
 
 
-def _subset(documents: np.ndarray, names: int, seed: int) -> np.ndarray:
-    """A seeded eighth of these documents, 32 at least where there are as many."""
+def _subset(
+    documents: np.ndarray, names: int, seed: int, groups: Groups | None = None
+) -> np.ndarray:
+    """`[names]`: a seeded eighth of these documents, 32 at least where there are as many; of a
+    group its first document is given, and the others come along."""
     size = max(min(FEWEST_FORKED, len(documents)), -(-len(documents) // FORK_SHARE))
     keys = position_keys(seed, documents, np.full_like(documents, -1))
     chosen = np.zeros(names, dtype=bool)
     chosen[documents[np.argsort(keys)[:size]]] = True
-    return chosen
+    # Of copies the first is read, of a group every document.
+    return chosen if groups is None else chosen | (chosen[groups.together] & (groups.first != NONE))
 
 
 def _token_batch(
@@ -211,6 +227,7 @@ def _token_batch(
         tensor(target.ravel()),
         tensor(batch_keys(batch, seed).ravel()),
         tensor(length.ravel()),
+        None if batch.mark is None else tensor(batch.mark.ravel()),
     )
 
 
@@ -246,4 +263,10 @@ def _document_set(
     if fixed:
         shard[:fixed] = weights.shape[1]
         weights = np.hstack([weights, np.ones((len(weights), 1))])
-    return DocumentSet(torch.from_numpy(shard).to(device), weights, len(units), keys)
+    placed = torch.from_numpy(shard).to(device)
+    if corpus.groups is None:
+        return DocumentSet(placed, weights, len(units), keys)
+    group, label = (
+        torch.from_numpy(of).to(device) for of in (corpus.together, corpus.groups.label)
+    )
+    return DocumentSet(placed, weights, len(units), keys, group, label)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from bitlens.compression import format_spec
 from bitlens.compression.compression import Compression
 from bitlens.data.contamination import contamination
-from bitlens.data.corpus import Bos, Corpus, check_vocabulary, make_corpus
+from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.texts import read_texts
+from bitlens.data.tokenisation import Bos
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
