@@ -113,11 +113,9 @@ def test_a_group_is_never_split(
     assert sorted(np.concatenate([b.row for b in batches])) == list(range(len(corpus.rows)))
     for batch in batches:
         assert batch.tokens.size <= least + more
-        together = corpus.together[batch.document]
-        mine = np.isin(
-            corpus.together[corpus.document], together[corpus.groups.first[batch.document] >= 0]
-        )
-        assert set(np.flatnonzero(mine)) <= set(batch.row)
+        mine = np.isin(corpus.groups.first[corpus.document], corpus.groups.first[batch.document])
+        in_a_group = corpus.groups.first[corpus.document] >= 0
+        assert set(np.flatnonzero(mine & in_a_group)) <= set(batch.row)
         assert (batch.mark == np.where(batch.mask, np.arange(batch.mark.shape[1]), -1)).all()
     if least > corpus.lengths.max():
         with pytest.raises(BitlensError, match=f"A group of {least} tokens does not fit a batch"):
@@ -129,9 +127,10 @@ def test_groups_of_one_row_change_no_batch(
     corpus_of: CorpusOf, shape: list[list[int]], size: int
 ) -> None:
     """They are where they are without."""
-    shape = [[length for length in rows[:1]] for rows in shape]
+    shape = [list(rows[:1]) for rows in shape]
     corpus = corpus_of(shape)
     alone = grouped(corpus, [1] * len(shape))
     for one, other in zip(make_batches(corpus, size), make_batches(alone, size), strict=True):
         assert one.mark is None
-        assert (one.row == other.row).all() and (one.tokens == other.tokens).all()
+        assert (one.row == other.row).all()
+        assert (one.tokens == other.tokens).all()

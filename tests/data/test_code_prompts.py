@@ -55,14 +55,16 @@ def categories(first: int, end: int) -> Counter[str]:
 def test_a_round_has_the_counts_of_the_earlier_study() -> None:
     """230 Python functions, 100 annotations and so on, in every 1,066 wherever they begin."""
     assert categories(0, ROUND) == categories(500, 500 + ROUND) == SHARES
-    assert set(TEMPLATES) == set(SHARES) and sum(SHARES.values()) == ROUND
+    assert set(TEMPLATES) == set(SHARES)
+    assert sum(SHARES.values()) == ROUND
 
 
 def test_no_prompt_comes_twice() -> None:
     """Among 20,000, and none of the first comes again when the words have nearly been used up."""
     first = [prompt.text for prompt in code_prompts(0, 20_000)]
     late = [prompt.text for prompt in code_prompts(400_000, 401_000)]
-    assert len(set(first)) == 20_000 and len(set(late)) == 1_000
+    assert len(set(first)) == 20_000
+    assert len(set(late)) == 1_000
     assert not set(first) & set(late)
 
 
@@ -72,7 +74,8 @@ def test_numbers_and_a_seed_decide_about_everything() -> None:
     one, other = (
         {prompt.name: prompt.text for prompt in code_prompts(0, 500, seed)} for seed in (0, 1)
     )
-    assert one.keys() != other.keys() and len(set(one.values()) & set(other.values())) < 5
+    assert one.keys() != other.keys()
+    assert len(set(one.values()) & set(other.values())) < 5
 
 
 def test_a_prompt_by_hand() -> None:
@@ -82,7 +85,8 @@ def test_a_prompt_by_hand() -> None:
     ]
     (state, *_) = [text for text in texts if text.startswith("class ") and "Enum" in text]
     name, value = state.split("\n    ")[1].split(" = ")
-    assert value.strip("'") in WORDS["state"] and name == value.strip("'").upper()
+    assert value.strip("'") in WORDS["state"]
+    assert name == value.strip("'").upper()
     assert all("{noun}" not in text and "{{" not in text for text in texts)
 
 
@@ -122,13 +126,15 @@ def test_there_is_an_end_to_them() -> None:
         code_prompts(0, 10**8)
     last = int(caught.value.remedy.rpartition(":")[2])
     assert len(code_prompts(last - 5, last)) == 5
-    assert last % ROUND == 0 and last > 300_000
+    assert last % ROUND == 0
+    assert last > 300_000
 
 
 def test_they_are_a_source_of_texts() -> None:
     """By count, or by number from and to, which makes texts that have nothing in common."""
     texts = read_texts("code-prompts:1066")
-    assert texts.documents == tuple(code_prompts(0, ROUND)) and texts.marked
+    assert texts.documents == tuple(code_prompts(0, ROUND))
+    assert texts.marked
     assert texts.name == "code-prompts:1066"
     assert "230 Python functions, 100 Type annotations, 50 Class" in texts.notes[0]
     assert read_prompts("code-prompts:1066:1100") == code_prompts(ROUND, 1100)

@@ -125,7 +125,8 @@ def test_lines_of_wikitext_are_joined_and_it_is_said(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["", " = A = \n", "", " b \n", "", " = C = \n"]}), path)
     texts = read_texts(path)
     assert [name for name, *_ in texts.documents] == ["A", "C"]
-    assert "6 rows are lines" in texts.notes[0] and "2 articles" in texts.notes[0]
+    assert "6 rows are lines" in texts.notes[0]
+    assert "2 articles" in texts.notes[0]
 
 
 def test_real_texts(shared: Path) -> None:
@@ -139,4 +140,5 @@ def test_real_texts(shared: Path) -> None:
             "".join(row.split()) for row in rows
         )
     stories = read_texts(shared / "texts" / "tinystories_1000.json")
-    assert len(stories.documents) == 1000 and stories.notes == ()
+    assert len(stories.documents) == 1000
+    assert stories.notes == ()
