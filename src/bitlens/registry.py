@@ -36,16 +36,31 @@ def nearest_file(path: Path) -> str:
 T = TypeVar("T")
 
 
+class Plugins:
+    """What other packages bring through one entry-point group, loaded when it is first asked for:
+    it registers itself."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._loaded = False
+
+    def load(self) -> None:
+        """Import every module, or object, that an installed package names in the group."""
+        if not self._loaded:
+            self._loaded = True
+            for point in entry_points(group=self._group):
+                point.load()
+
+
 class Registry(Generic[T]):
     """Classes by name. A plug-in package adds one through the entry-point group `group`; of ours,
     `modules` says where each is, so that a name is known before what it needs is loaded."""
 
     def __init__(self, kind: str, group: str, modules: Mapping[str, str] | None = None) -> None:
         self.kind = kind
-        self._group = group
+        self._plugins = Plugins(group)
         self._modules = modules or {}
         self._classes: dict[str, type[T]] = {}
-        self._plugins_loaded = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Decorator: make a class known under a name. A name is taken once."""
@@ -58,14 +73,8 @@ class Registry(Generic[T]):
 
         return add
 
-    def _load_plugins(self) -> None:
-        if not self._plugins_loaded:
-            self._plugins_loaded = True
-            for point in entry_points(group=self._group):
-                point.load()
-
     def __iter__(self) -> Iterator[str]:
-        self._load_plugins()
+        self._plugins.load()
         return iter(sorted({*self._modules, *self._classes}))
 
     def __contains__(self, name: str) -> bool:

@@ -62,7 +62,7 @@ COPIES: dict[str, Numbers] = {
 def test_copying_that_suffers_is_named(deep: AuditResults, change: Numbers, said: str) -> None:
     """By the loss on the second copy, whatever its best induction head attends to."""
     found = with_rows(deep, **COPIES, heads__induction_change__pattern_3__head_1=change)
-    one = copying(found, "demo", RTN)
+    one = next(copying(found, "demo", RTN), None)
     assert one is not None
     assert said in one.text
     assert one.text.startswith(
@@ -83,7 +83,7 @@ def test_copying_that_suffers_is_named(deep: AuditResults, change: Numbers, said
 def test_copying_must_be_sure_and_there(deep: AuditResults, name: str, numbers: Numbers) -> None:
     """By a tenth with the whole interval, in a model that copies."""
     found = with_rows(deep, **{**COPIES, name: numbers})
-    assert copying(found, "demo", RTN) is None
+    assert not list(copying(found, "demo", RTN))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_perplexity_that_falls_is_no_improvement(
 ) -> None:
     """Where KL is far above zero; said after the outputs."""
     found = with_rows(evidence, behaviour__perplexity_ratio__logits=ratio, behaviour__kl__logits=kl)
-    one = no_improvement(found, "demo", RTN)
+    one = next(no_improvement(found, "demo", RTN), None)
     assert (one is not None) is said
     assert ("Perplexity ×0.970 is no improvement: the predictions are not" in told(found)) is said
 
@@ -125,7 +125,7 @@ def test_what_a_cosine_hides_is_one_finding(deep: AuditResults) -> None:
             "features__survived__resid_2__late": (0.11, 0.09, 0.13),
         },
     )
-    one = behind_cosine(found, "demo", RTN)
+    one = next(behind_cosine(found, "demo", RTN), None)
     assert one is not None
     assert one.uses == {"text", "late"}
     assert one.text == (
@@ -148,7 +148,7 @@ def test_a_cosine_hides_nothing_that_is_not_sure(
     deep: AuditResults, name: str, numbers: Numbers
 ) -> None:
     """CKA below 0.9, or fewer than half of the features, with the whole interval."""
-    assert behind_cosine(with_rows(deep, **{**ALIKE, name: numbers}), "demo", RTN) is None
+    assert not list(behind_cosine(with_rows(deep, **{**ALIKE, name: numbers}), "demo", RTN))
 
 
 def changes(first: Numbers, second: Numbers) -> dict[str, Numbers]:

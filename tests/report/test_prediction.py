@@ -12,7 +12,7 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.charts.palette import marks
 from bitlens.report.page.parts import Details, Figure, Section, Table
-from bitlens.report.sections.prediction import predicted, prediction
+from bitlens.report.sections.prediction import predicted, predictions
 from bitlens.results.insights.measured import SaeFeatures
 from bitlens.results.insights.prediction import PREDICTORS
 from tests.support.feature_tables import halves, twin
@@ -42,7 +42,7 @@ def made() -> SaeFeatures:
 def section(deep: AuditResults, made: SaeFeatures) -> Section:
     """The section of that SAE."""
     drawn = marks([t.compression for t in deep.twins("demo")])
-    found = prediction(deep, "demo", drawn, [made])[1]
+    found = predictions(deep, "demo", drawn, [made])[1]
     assert isinstance(found, Section)
     return found
 

@@ -103,7 +103,7 @@ def test_a_very_long_table_leaves_single_heads_out(
 def test_compressed_counts_weights_not_settings(evidence: AuditResults) -> None:
     """16 of 17 modules of 16,384 weights, 99.8 % of them changed, beside 524,288 left alone:
     261,619 of 786,432 weights are 33.3 %."""
-    table = next(part for part in compressed(evidence, "demo") if isinstance(part, Table))
+    table = next(part for part in compressed(evidence, "demo", drawn) if isinstance(part, Table))
     row = next(row for row in table.rows if row[0] == RTN)
     assert row[1:4] == ("16 of 17", "33.3 %", "4.25")
     assert row[-1] == "1 embedding"
@@ -115,7 +115,7 @@ def test_compressed_names_what_did_not_change(evidence: AuditResults) -> None:
         {**r, "changed": 0.0} if r["module"].endswith("0.mlp.up_proj") else r
         for r in evidence.coverage
     ]
-    table = compressed(replace(evidence, coverage=rows), "demo")[1]
+    table = compressed(replace(evidence, coverage=rows), "demo", {})[1]
     assert isinstance(table, Table)
     assert {row[1] for row in table.rows} == {"16 of 17, 1 unchanged"}
 
@@ -215,7 +215,7 @@ def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None
         quality(empty, "demo", drawn),
         layers(empty, "demo", drawn),
         numbers(empty),
-        compressed(empty, "demo"),
+        compressed(empty, "demo", drawn),
     ):
         assert len(parts) == 1
         assert isinstance(parts[0], Prose)

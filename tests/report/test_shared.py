@@ -8,7 +8,7 @@ import pytest
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.page.parts import Details, Figure, Ledger, Prose, Section, Table
 from bitlens.report.sections import shared as module
-from bitlens.report.sections.shared import shared
+from bitlens.report.sections.shared import overlaps
 from bitlens.results.insights.measured import SaeFeatures
 from tests.support.feature_tables import twin
 
@@ -31,7 +31,7 @@ def made() -> SaeFeatures:
 
 
 def section(deep: AuditResults, made: SaeFeatures) -> Section:
-    found = shared(deep, "demo", [made])[1]
+    found = overlaps(deep, "demo", [made])[1]
     assert isinstance(found, Section)
     return found
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bitlens.errors import BitlensError
+from bitlens.results.files.names import inside, sanitise
 from bitlens.results.records import SCHEMA, Cell, Check, Metric, Value, to_json
 from bitlens.results.schema import COVERAGE, ESTIMATES
-from bitlens.results.store import Store, inside, sanitise
+from bitlens.results.store import Store
 from tests.support import results
 
 CELL = Cell("org/model", "rtn:bits=4", "behaviour", 0, {"corpus": "ab", "sites": ["logits"]})

@@ -111,7 +111,8 @@ def _show_findings(root: Path) -> int:
     failed."""
     from bitlens.report.audit_results import AuditResults
     from bitlens.report.text.doubts import SIGNS
-    from bitlens.report.text.verdict import doubtful, summary_table, verdicts
+    from bitlens.report.text.summary_table import summary_table
+    from bitlens.report.text.verdict import doubtful, verdicts
 
     evidence = AuditResults.read(root)
     for model in evidence.models:

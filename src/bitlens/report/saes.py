@@ -31,29 +31,29 @@ class SaeResults:
         return self.label if self.label == self.site else f"{self.label} ({self.site})"
 
     def find(
-        self, evidence: AuditResults, model: str, who: str, name: str, of: str = ""
+        self, results: AuditResults, model: str, who: str, name: str, of: str = ""
     ) -> Row | None:
         """An estimate of this SAE; `of`: `reference` or `twin` for a level."""
         item = f"{self.label}, {of}" if of else self.label
-        return evidence.find(model, who, f"features.{name}", self.site, item)
+        return results.find(model, who, f"features.{name}", self.site, item)
 
-    def active(self, evidence: AuditResults, model: str, who: str) -> int | None:
+    def active(self, results: AuditResults, model: str, who: str) -> int | None:
         """How many features the shares are shares of."""
-        row = self.find(evidence, model, who, "active")
+        row = self.find(results, model, who, "active")
         return None if row is None else int(row["value"])
 
-    def rows(self, evidence: AuditResults, model: str, who: str, table: str) -> list[Row]:
+    def rows(self, results: AuditResults, model: str, who: str, table: str) -> list[Row]:
         """This SAE's part of a table of the analysis."""
         place = (self.label, self.site)
-        found = evidence.table(model, who, "features", table)
+        found = results.table(model, who, "features", table)
         return [row for row in found if (row["sae"], row["site"]) == place]
 
 
-def dictionaries(evidence: AuditResults, model: str) -> list[SaeResults]:
+def dictionaries(results: AuditResults, model: str) -> list[SaeResults]:
     """The SAEs that a model's features were measured with, by depth."""
     found = {
         SaeResults(row["item"], row["site"]): None
-        for row in evidence.estimates
+        for row in results.estimates
         if row["model"] == model
         and row["analysis"] == "features"
         and row["metric"] in ("survived", "active")

@@ -13,7 +13,6 @@
 The same content is the same bytes.
 """
 
-import hashlib
 import io
 import json
 import re
@@ -31,6 +30,7 @@ import pyarrow.parquet as pq
 
 from bitlens.errors import BitlensError
 from bitlens.results.counts import count
+from bitlens.results.files.names import inside
 from bitlens.results.files.writing import GO_ON, ROOM, alone, explained, unfinished, write
 from bitlens.results.parquet import check_table, read_table
 from bitlens.results.records import SCHEMA, Cell, Value, to_json
@@ -285,35 +285,6 @@ class Store:
 
 
 AGAIN = "run the command that made it again; it computes only what is missing."
-
-
-def sanitise(name: str) -> str:
-    """What may a file be called after this name? Letters, digits, `.`, `_`, `-`; never a path.
-
-    A name that is fine stays as it is. Otherwise a hash of the original is appended, so that
-    different names stay different; names that a shell, or Windows, reads as something else (`..`,
-    `-rf`, `CON`) are changed too.
-    """
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100]
-    safe = re.sub(r"^[.-]|\.$", "_", safe)
-    if re.match(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", safe, re.IGNORECASE):
-        safe = f"_{safe}"
-    if safe == name and name:
-        return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{safe or '_'}-{digest}"
-
-
-def inside(root: Path, name: str) -> Path:
-    """The path of a file of this name, and surely within the folder."""
-    path = root / sanitise(name)
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise BitlensError(
-            f"{path} leads out of {root}.",
-            "files within the folder of results.",
-            f"delete the link {path}.",
-        )
-    return path
 
 
 def _json(content: Any) -> bytes:

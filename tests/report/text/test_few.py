@@ -15,7 +15,8 @@ from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.differences import way
 from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, margin, points
-from bitlens.report.text.verdict import sentences, summary_table
+from bitlens.report.text.summary_table import summary_table
+from bitlens.report.text.verdict import sentences
 from bitlens.results.records import FEWEST, TOO_FEW
 from bitlens.results.store import Store
 from tests.report.conftest import write_store

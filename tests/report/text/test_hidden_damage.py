@@ -42,7 +42,7 @@ KEPT, LOST, UNSURE = (0.98, 0.97, 0.99), (0.8, 0.77, 0.83), (0.94, 0.92, 0.96)
 def test_features_lost_behind_still_outputs(deep: AuditResults) -> None:
     """The SAE that lost most is named, with both bounds; the verdict has the sentence."""
     found = told(deep, STILL, KEPT, LOST)
-    one = hidden(found, "demo", RTN)
+    one = next(hidden(found, "demo", RTN), None)
     assert one is not None
     assert one.uses == {"text", "late"}
     assert one.text == (
@@ -56,7 +56,7 @@ def test_features_lost_behind_still_outputs(deep: AuditResults) -> None:
 def test_features_that_outlast_the_outputs(deep: AuditResults) -> None:
     """The reverse: every SAE keeps its features, and perplexity has moved."""
     found = told(deep, MOVED, KEPT, KEPT)
-    one = hidden(found, "demo", RTN)
+    one = next(hidden(found, "demo", RTN), None)
     assert one is not None
     assert one.text.startswith(
         "features outlast the outputs: perplexity moves by more than 1 %, yet 98.0 %"
@@ -80,7 +80,7 @@ def test_agreement_and_doubt_say_nothing(
     deep: AuditResults, ratio: tuple[Any, ...], early: tuple[Any, ...], late: tuple[Any, ...]
 ) -> None:
     """An interval that crosses a bound, or is missing, decides nothing."""
-    assert hidden(told(deep, ratio, early, late), "demo", RTN) is None
+    assert not list(hidden(told(deep, ratio, early, late), "demo", RTN))
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_less_kl_than_a_cast_is_no_change_either(
     row = next(row for row in deep.contrasts if row["compression"] == RTN)
     row = {**row, "control": CAST, "difference": -1e-5, "low": -2e-5, "high": high, "q": q}
     found = told(deep, (1.008, 1.004, 1.012), KEPT, LOST)
-    one = hidden(replace(found, contrasts=[*found.contrasts, row]), "demo", RTN)
+    one = next(hidden(replace(found, contrasts=[*found.contrasts, row]), "demo", RTN), None)
     expected = f"hidden damage: mean KL is less than that of {CAST}, yet 80.0 %"
     assert (one is not None and one.text.startswith(expected)) is sure
 
 
 def test_without_features_there_is_nothing_to_hide(evidence: AuditResults) -> None:
     """Outputs alone."""
-    assert not any(hidden(evidence, "demo", t.compression) for t in evidence.measured("demo"))
+    assert not any(list(hidden(evidence, "demo", t.compression)) for t in evidence.measured("demo"))

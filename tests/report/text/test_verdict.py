@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from bitlens.report.audit_results import AuditResults
-from bitlens.report.text.verdict import summary_table, verdicts
+from bitlens.report.text.summary_table import summary_table
+from bitlens.report.text.verdict import verdicts
 from tests.report.conftest import CAST
 
 RTN = "rtn:bits=4,group=64"

@@ -17,7 +17,8 @@ from bitlens.engine.plan import SUBSET
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.sections.method import method
 from bitlens.report.text.compute_floor import drowned, floor, most, within
-from bitlens.report.text.verdict import summary_table, verdicts
+from bitlens.report.text.summary_table import summary_table
+from bitlens.report.text.verdict import verdicts
 from bitlens.results.records import Cell
 from bitlens.results.store import Store
 from bitlens.workflows.audit.compute_floor import floors

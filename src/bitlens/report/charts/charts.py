@@ -37,16 +37,16 @@ def point(axis: Axis, row: Row, x: float | str, who: str, kind: str, **more: Any
     return {"is": kind, "who": who, "x": x, **numbers, **more}
 
 
-def pair(evidence: AuditResults, model: str, name: str) -> list[tuple[str, str]]:
+def pair(results: AuditResults, model: str, name: str) -> list[tuple[str, str]]:
     """A compression and its noise control as (kind, who), the latter where it was run."""
-    noise = evidence.noise(model, name)
+    noise = results.noise(model, name)
     return [("compression", name), *([("noise", noise)] if noise else [])]
 
 
-def beside(evidence: AuditResults, model: str, mark: Mark = NOISE) -> tuple[tuple[Mark, str], ...]:
+def beside(results: AuditResults, model: str, mark: Mark = NOISE) -> tuple[tuple[Mark, str], ...]:
     """The legend's entry for noise, where any was run."""
-    twins = evidence.measured(model)
-    run = any(evidence.noise(model, twin.compression) for twin in twins)
+    twins = results.measured(model)
+    run = any(results.noise(model, twin.compression) for twin in twins)
     return ((mark, "weight noise of the same size"),) if run else ()
 
 

@@ -46,17 +46,17 @@ Curves = Mapping[tuple[str, str, str], list[tuple[int, Row]]]
 
 
 def along(
-    evidence: AuditResults, model: str, course: Course, marks: Mapping[str, Mark]
+    results: AuditResults, model: str, course: Course, marks: Mapping[str, Mark]
 ) -> Figure | None:
     """A strip a kind of site, a chart a compression; None where nothing was measured."""
-    metric = evidence.metrics[course.metric]
-    twins = [twin.compression for twin in evidence.measured(model)]
+    metric = results.metrics[course.metric]
+    twins = [twin.compression for twin in results.measured(model)]
     curves = {
         (who, kind, item): found
-        for who in [*twins, *(c.compression for c in evidence.controls(model))]
+        for who in [*twins, *(c.compression for c in results.controls(model))]
         for kind in course.kinds
         for item in course.items
-        if (found := evidence.depth(model, who, course.metric, kind, item))
+        if (found := results.depth(model, who, course.metric, kind, item))
     }
     kinds = [k for k in course.kinds if any(who in twins and at == k for who, at, _ in curves)]
     if not kinds:
@@ -69,21 +69,21 @@ def along(
     strips = tuple(
         Strip(
             course.kinds[kind],
-            tuple(_panel(evidence, model, axis, empty, curves, t, kind, course) for t in twins),
+            tuple(_panel(results, model, axis, empty, curves, t, kind, course) for t in twins),
         )
         for kind in kinds
     )
-    cast = evidence.cast(model) in {who for who, *_ in curves}
+    cast = results.cast(model) in {who for who, *_ in curves}
     return Figure(
-        name=f"{evidence.prefix(model)}{course.name}",
+        name=f"{results.prefix(model)}{course.name}",
         title=course.title,
         key=f"{course.key}{_dashes(axis, chances)}",
         strips=strips,
         caption=_missing(axis, chances),
         controls=(
-            *beside(evidence, model, NOISE_CURVE),
+            *beside(results, model, NOISE_CURVE),
             *(
-                [(CAST, f"{evidence.cast(model)}: weights and arithmetic in 16 bits")]
+                [(CAST, f"{results.cast(model)}: weights and arithmetic in 16 bits")]
                 if cast
                 else []
             ),
@@ -119,7 +119,7 @@ def _missing(axis: Axis, chances: list[float]) -> str:
 
 
 def _panel(
-    evidence: AuditResults,
+    results: AuditResults,
     model: str,
     axis: Axis,
     empty: Spec,
@@ -128,8 +128,8 @@ def _panel(
     kind: str,
     course: Course,
 ) -> Panel:
-    drawn = [*pair(evidence, model, twin)]
-    if cast := evidence.cast(model):
+    drawn = [*pair(results, model, twin)]
+    if cast := results.cast(model):
         drawn.append(("cast", cast))
     table: list[Point] = [
         point(axis, row, block, who, what, item=item)

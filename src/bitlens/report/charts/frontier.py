@@ -27,13 +27,13 @@ KEY = (
 )
 
 
-def bits_of(evidence: AuditResults, model: str) -> dict[str, float]:
+def bits_of(results: AuditResults, model: str) -> dict[str, float]:
     """Bits per weight of the compressions that have such a number."""
-    return {t.compression: t.bits for t in evidence.measured(model) if t.bits is not None}
+    return {t.compression: t.bits for t in results.measured(model) if t.bits is not None}
 
 
 def against_bits(
-    evidence: AuditResults,
+    results: AuditResults,
     model: str,
     name: str,
     bits: Mapping[str, float],
@@ -49,15 +49,15 @@ def against_bits(
     rows = [
         (row, twin, kind)
         for twin in bits
-        for kind, who in pair(evidence, model, twin)
-        for row in evidence.seeds(model, who, name, item=item)
+        for kind, who in pair(results, model, twin)
+        for row in results.seeds(model, who, name, item=item)
         if row["value"] is not None
     ]
     if not rows:
         return None
-    metric = evidence.metrics[name]
-    cast = evidence.cast(model)
-    floor = evidence.find(model, cast, name, item=item) if cast else None
+    metric = results.metrics[name]
+    cast = results.cast(model)
+    floor = results.find(model, cast, name, item=item) if cast else None
     chances = [row["chance"] for row, _, _ in rows if row["chance"] is not None]
     known = {
         "intact": metric.intact if intact is None else intact,

@@ -31,7 +31,7 @@ def shares(metric: Metric, label: str, notes: bool) -> Axis:
 
 
 def ladder(
-    evidence: AuditResults,
+    results: AuditResults,
     model: str,
     steps: Mapping[str, str],
     marks: Mapping[str, Mark],
@@ -47,17 +47,17 @@ def ladder(
     `steps`: by the text under them, full names of metrics. `along` says what the steps are.
     Without an axis one is fitted. `notes`: by step, what stands below the curves.
     """
-    twins = [twin.compression for twin in evidence.measured(model)]
+    twins = [twin.compression for twin in results.measured(model)]
     rows = [
         (row, step, twin, kind)
         for twin in twins
-        for kind, who in pair(evidence, model, twin)
+        for kind, who in pair(results, model, twin)
         for step, name in steps.items()
-        if (row := evidence.find(model, who, name, site, item))
+        if (row := results.find(model, who, name, site, item))
     ]
     if not rows:
         return None
-    metric = evidence.metrics[next(iter(steps.values()))]
+    metric = results.metrics[next(iter(steps.values()))]
     axis = axis or fit(metric, [row for row, *_ in rows], [metric.intact])
     x = alt.X("x:O", title=along, sort=list(steps), axis=alt.Axis(labelAngle=0))
     note = only("note").mark_text(color="#444", fontSize=10)

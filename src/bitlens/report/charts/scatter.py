@@ -16,30 +16,30 @@ Heads = dict[tuple[int, int], Row]
 """(block, head) to an estimate."""
 
 
-def heads(evidence: AuditResults, model: str, compression: str, metric: str, suffix: str) -> Heads:
+def heads(results: AuditResults, model: str, compression: str, metric: str, suffix: str) -> Heads:
     """The estimates of one number for every head that has it. `suffix`: `, twin` and the like."""
     return {
         (block, head): row
-        for head in range(evidence.about(model)["heads"])
-        for block, row in evidence.depth(
+        for head in range(results.about(model)["heads"])
+        for block, row in results.depth(
             model, compression, metric, "pattern", f"head {head}{suffix}"
         )
     }
 
 
 def against(
-    evidence: AuditResults, model: str, metric: str, marks: Mapping[str, Mark], percent: bool = True
+    results: AuditResults, model: str, metric: str, marks: Mapping[str, Mark], percent: bool = True
 ) -> list[Panel]:
     """A chart a compression: reference across, twin and its noise up. Empty without values.
 
     `percent`: shares are written in per cent; else as the fractions they are.
     """
-    twins = [twin.compression for twin in evidence.measured(model)]
+    twins = [twin.compression for twin in results.measured(model)]
     found = {
         twin: [
             (kind, who, place, before, after)
-            for kind, who in pair(evidence, model, twin)
-            for place, before, after in _both(evidence, model, who, metric)
+            for kind, who in pair(results, model, twin)
+            for place, before, after in _both(results, model, who, metric)
         ]
         for twin in twins
     }
@@ -49,7 +49,7 @@ def against(
         return []
     chances = [row["chance"] for row in rows if row["chance"] is not None]
     chance = statistics.median(chances) if chances else None
-    drawn = evidence.metrics[metric] if percent else replace(evidence.metrics[metric], unit="")
+    drawn = results.metrics[metric] if percent else replace(results.metrics[metric], unit="")
     axis = fit(drawn, rows, [chance])
     empty = frame(axis, _layers(axis, twins, marks), HEIGHT)
     guides = _guides(axis, chance)
@@ -61,10 +61,10 @@ def against(
 
 
 def _both(
-    evidence: AuditResults, model: str, who: str, metric: str
+    results: AuditResults, model: str, who: str, metric: str
 ) -> Iterator[tuple[tuple[int, int], Row, Row]]:
-    before = heads(evidence, model, who, metric, ", reference")
-    after = heads(evidence, model, who, metric, ", twin")
+    before = heads(results, model, who, metric, ", reference")
+    after = heads(results, model, who, metric, ", twin")
     for place in before.keys() & after.keys():
         yield place, before[place], after[place]
 

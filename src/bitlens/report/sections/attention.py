@@ -7,7 +7,6 @@ import altair as alt
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.charts import beside, frame, only, pair
 from bitlens.report.charts.depth import across
-from bitlens.report.charts.palette import Mark
 from bitlens.report.charts.scatter import Heads, against, heads
 from bitlens.report.page.parts import (
     Column,
@@ -22,6 +21,7 @@ from bitlens.report.page.parts import (
     Table,
     Tabs,
 )
+from bitlens.report.registration import Marks, section
 from bitlens.report.text.differences import way
 from bitlens.report.text.numbers import amount, figure, margin, probability
 
@@ -36,10 +36,11 @@ DECADES = 5
 """The colours span at most so many powers of ten below the largest value."""
 
 
-def attention(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+@section("attention", "Attention", after="layers", analysis="attention")
+def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's heat maps, its most and least affected heads, and what became of their levels."""
-    twins = [twin.compression for twin in evidence.measured(model)]
-    found = {twin: heads(evidence, model, twin, "attention.jsd", "") for twin in twins}
+    twins = [twin.compression for twin in results.measured(model)]
+    found = {twin: heads(results, model, twin, "attention.jsd", "") for twin in twins}
     found = {twin: known for twin, known in found.items() if known}
     if not found:
         return (Prose("Attention was not compared: the analysis `attention` was not run."),)
@@ -50,14 +51,14 @@ def attention(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> 
             "far apart the two spreads are: 0 where nothing changed, ln 2 = 0.69 nats where they "
             "share no position. Heads are written block.head, counted from 0."
         ),
-        _maps(evidence, model, found),
+        _maps(results, model, found),
         Section(
-            f"{evidence.prefix(model)}attention-heads",
+            f"{results.prefix(model)}attention-heads",
             "Which heads moved most, and which least?",
             (
                 Tabs(
-                    tuple((t, (_extremes(evidence, model, t, found[t]),)) for t in found),
-                    evidence.farthest(model, list(found)),
+                    tuple((t, (_extremes(results, model, t, found[t]),)) for t in found),
+                    results.farthest(model, list(found)),
                 ),
             ),
         ),
@@ -65,12 +66,12 @@ def attention(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> 
     strips = tuple(
         Strip(title, tuple(panels))
         for metric, title in LEVELS.items()
-        if (panels := against(evidence, model, metric, marks))
+        if (panels := against(results, model, metric, marks))
     )
     if strips:
         parts.append(
             Figure(
-                name=f"{evidence.prefix(model)}attention-levels",
+                name=f"{results.prefix(model)}attention-levels",
                 title="Did heads spread out, or lean on the first position?",
                 key=(
                     "Each filled mark is a head, with 95 % intervals: reference across, twin up. "
@@ -79,40 +80,40 @@ def attention(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> 
                 ),
                 strips=strips,
                 caption="Above the line: more in the twin than in the reference. Below: less.",
-                controls=beside(evidence, model),
+                controls=beside(results, model),
                 across=across(max(len(strip.panels) for strip in strips)),
             )
         )
     return tuple(parts)
 
 
-def control(evidence: AuditResults, model: str, twin: str) -> tuple[str, Heads]:
+def control(results: AuditResults, model: str, twin: str) -> tuple[str, Heads]:
     """What a twin's heads are compared with: its noise, else the cast; and its divergences."""
-    for name in (evidence.noise(model, twin), evidence.cast(model)):
-        if name and (found := heads(evidence, model, name, "attention.jsd", "")):
+    for name in (results.noise(model, twin), results.cast(model)):
+        if name and (found := heads(results, model, name, "attention.jsd", "")):
             return name, found
     return "", {}
 
 
-def _maps(evidence: AuditResults, model: str, found: Mapping[str, Heads]) -> Figure:
+def _maps(results: AuditResults, model: str, found: Mapping[str, Heads]) -> Figure:
     columns = {
         twin: {
-            who: heads(evidence, model, who, "attention.jsd", "")
-            for _, who in pair(evidence, model, twin)
+            who: heads(results, model, who, "attention.jsd", "")
+            for _, who in pair(results, model, twin)
         }
         for twin in found
     }
     values = [r["value"] for maps in columns.values() for h in maps.values() for r in h.values()]
     chances = [r["chance"] for h in found.values() for r in h.values() if r["chance"] is not None]
-    empty = _frame(evidence, model, max(values))
+    empty = _frame(results, model, max(values))
     strips = []
     for twin, maps in columns.items():
-        name, others = control(evidence, model, twin)
+        name, others = control(results, model, twin)
         panels = [
             Panel(
                 "this compression" if who == twin else "weight noise of the same size",
                 empty,
-                tuple(_cells(evidence, who, rows, others if who == twin else {}, name)),
+                tuple(_cells(results, who, rows, others if who == twin else {}, name)),
             )
             for who, rows in maps.items()
             if rows
@@ -120,7 +121,7 @@ def _maps(evidence: AuditResults, model: str, found: Mapping[str, Heads]) -> Fig
         strips.append(Strip(twin, tuple(panels)))
     told = f" Heads of unrelated texts differ by {_range(chances)}." if chances else ""
     return Figure(
-        name=f"{evidence.prefix(model)}attention-jsd",
+        name=f"{results.prefix(model)}attention-jsd",
         title="How far did each head's attention move?",
         key=(
             "One cell a head; darker is farther (JSD in nats, one logarithmic scale for all "
@@ -139,11 +140,11 @@ def _range(chances: list[float]) -> str:
     return f"{low} nats (chance)" if low == high else f"{low} to {high} nats (chance)"
 
 
-def _cells(evidence: AuditResults, who: str, rows: Heads, others: Heads, name: str) -> list[Point]:
+def _cells(results: AuditResults, who: str, rows: Heads, others: Heads, name: str) -> list[Point]:
     cells: list[Point] = []
     for (block, head), row in rows.items():
         other = others.get((block, head))
-        contrast = evidence.contrast(row, name) if other else None
+        contrast = results.contrast(row, name) if other else None
         known = {
             "value": row["value"],
             "low": row["low"],
@@ -166,8 +167,8 @@ def _cells(evidence: AuditResults, who: str, rows: Heads, others: Heads, name: s
     return cells
 
 
-def _frame(evidence: AuditResults, model: str, top: float) -> Spec:
-    facts = evidence.about(model)
+def _frame(results: AuditResults, model: str, top: float) -> Spec:
+    facts = results.about(model)
     top = top or 1.0
     x = alt.X(
         "x:O",
@@ -217,13 +218,13 @@ def _frame(evidence: AuditResults, model: str, top: float) -> Spec:
     return frame(None, layers, max(90, min(15 * facts["blocks"], 420)))
 
 
-def _extremes(evidence: AuditResults, model: str, twin: str, found: Heads) -> Table:
+def _extremes(results: AuditResults, model: str, twin: str, found: Heads) -> Table:
     order = sorted(found, key=lambda place: -found[place]["value"])
     few = len(order) <= 2 * EXTREMES
     chosen = order if few else [*order[:EXTREMES], *order[-EXTREMES:]]
-    name, others = control(evidence, model, twin)
-    moved = heads(evidence, model, twin, "attention.tv", "")
-    beside = "the cast" if name and name == evidence.cast(model) else "noise"
+    name, others = control(results, model, twin)
+    moved = heads(results, model, twin, "attention.tv", "")
+    beside = "the cast" if name and name == results.cast(model) else "noise"
     columns = (
         *("", "head", "JSD (nats)"),
         *(f"JSD under {beside}", f"ratio to {beside}", "q", "attention elsewhere"),
@@ -235,7 +236,7 @@ def _extremes(evidence: AuditResults, model: str, twin: str, found: Heads) -> Ta
             amount(found[place]),
             amount(others[place]) if place in others else "–",
             _ratio(found[place], others.get(place)),
-            _sure(evidence.contrast(found[place], name)),
+            _sure(results.contrast(found[place], name)),
             margin(moved.get(place), "share"),
         )
         for number, place in enumerate(chosen)

@@ -5,6 +5,7 @@ from collections import Counter
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Table
+from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import figure, plain, size
 from bitlens.results.counts import count
 
@@ -37,9 +38,10 @@ FIELDS = {
 }
 
 
-def compressed(evidence: AuditResults, model: str) -> tuple[Part, ...]:
+@section("compressed", "What was quantized")
+def compressed(results: AuditResults, model: str, _: Marks) -> tuple[Part, ...]:
     """One row a twin: what changed and by how much; every module in a fold."""
-    rows = [row for row in evidence.coverage if row["model"] == model]
+    rows = [row for row in results.coverage if row["model"] == model]
     if not rows:
         return (Prose("There is no table of modules in this store."),)
     by_twin: dict[str, list[Row]] = {}

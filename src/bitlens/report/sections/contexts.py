@@ -8,19 +8,18 @@ from bitlens.report.saes import SaeResults
 from bitlens.report.text.numbers import figure, plain, running
 
 
-def contexts(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
+def contexts(results: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
     """A tab a compression, in it the shown features of one SAE; nothing where none are shown."""
     tabs = []
-    for twin in evidence.measured(model):
-        rows = sae.rows(evidence, model, twin.compression, "contexts")
+    for twin in results.measured(model):
+        rows = sae.rows(results, model, twin.compression, "contexts")
         if rows:
             known = {
-                row["latent"]: row
-                for row in sae.rows(evidence, model, twin.compression, "features")
+                row["latent"]: row for row in sae.rows(results, model, twin.compression, "features")
             }
             tabs.append((twin.compression, (_part(f"{stem}-contexts", rows, known),)))
     if tabs:
-        shown = evidence.farthest(model, [name for name, _ in tabs])
+        shown = results.farthest(model, [name for name, _ in tabs])
         told = "Where features fire most, in the documents shown"
         yield Section(f"{stem}-contexts", told, (Tabs(tuple(tabs), shown),))
 

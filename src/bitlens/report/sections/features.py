@@ -8,8 +8,9 @@ from bitlens.report.charts.axes import words
 from bitlens.report.charts.bars import stacked
 from bitlens.report.charts.charts import beside, pair
 from bitlens.report.charts.ladders import ladder, shares
-from bitlens.report.charts.palette import CERTAINTIES, PIECES, Mark
+from bitlens.report.charts.palette import CERTAINTIES, PIECES
 from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.registration import Marks, section
 from bitlens.report.saes import SaeResults, dictionaries
 from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.flow import flow
@@ -48,9 +49,10 @@ EARLIER = {
 }
 
 
-def features(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+@section("features", "Features", after="lens", analysis="features")
+def features(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """A section for every SAE of one model."""
-    found = dictionaries(evidence, model)
+    found = dictionaries(results, model)
     if not found:
         return (
             Prose("No features were compared: the analysis `features` was not run, or had no SAE."),
@@ -66,9 +68,9 @@ def features(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> t
     parts = [told]
     sections = [
         Section(
-            f"{evidence.prefix(model)}features-{number + 1}",
+            f"{results.prefix(model)}features-{number + 1}",
             f"SAE {sae.name}",
-            _about(evidence, model, sae, number, marks),
+            _about(results, model, sae, number, marks),
         )
         for number, sae in enumerate(found)
     ]
@@ -76,28 +78,28 @@ def features(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> t
 
 
 def _about(
-    evidence: AuditResults, model: str, sae: SaeResults, number: int, marks: Mapping[str, Mark]
+    results: AuditResults, model: str, sae: SaeResults, number: int, marks: Marks
 ) -> tuple[Part, ...]:
-    stem = f"{evidence.prefix(model)}features-{number + 1}"
-    twins = [twin.compression for twin in evidence.measured(model)]
-    if not any(sae.find(evidence, model, twin, "survived") for twin in twins):
-        return (Prose(_why(evidence, model, sae)),)
-    parts: list[Part] = [_fit(evidence, model, sae)]
-    parts += _states(evidence, model, sae, stem)
-    parts += _curve(evidence, model, sae, stem, marks)
-    parts += latents(evidence, model, sae, stem)
-    parts += contexts(evidence, model, sae, stem)
-    parts.append(_typical(evidence, model, sae))
-    parts += flow(evidence, model, sae, stem)
-    parts.append(Details("As earlier tools count them", (_earlier(evidence, model, sae),)))
+    stem = f"{results.prefix(model)}features-{number + 1}"
+    twins = [twin.compression for twin in results.measured(model)]
+    if not any(sae.find(results, model, twin, "survived") for twin in twins):
+        return (Prose(_why(results, model, sae)),)
+    parts: list[Part] = [_fit(results, model, sae)]
+    parts += _states(results, model, sae, stem)
+    parts += _curve(results, model, sae, stem, marks)
+    parts += latents(results, model, sae, stem)
+    parts += contexts(results, model, sae, stem)
+    parts.append(_typical(results, model, sae))
+    parts += flow(results, model, sae, stem)
+    parts.append(Details("As earlier tools count them", (_earlier(results, model, sae),)))
     return tuple(parts)
 
 
-def _why(evidence: AuditResults, model: str, sae: SaeResults) -> str:
+def _why(results: AuditResults, model: str, sae: SaeResults) -> str:
     """The store's reasons why an SAE has no shares."""
     reasons = dict.fromkeys(
         row["reason"]
-        for row in evidence.estimates
+        for row in results.estimates
         if (row["model"], row["analysis"], row["site"], row["item"])
         == (model, "features", sae.site, sae.label)
         and row["value"] is None
@@ -106,22 +108,22 @@ def _why(evidence: AuditResults, model: str, sae: SaeResults) -> str:
     return f"No shares of features: {'; '.join(reasons) or 'nothing was measured'}."
 
 
-def _fit(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
+def _fit(results: AuditResults, model: str, sae: SaeResults) -> Table:
     rows = tuple(
         (
             label,
-            _number(sae.active(evidence, model, who)),
+            _number(sae.active(results, model, who)),
             *(
                 margin(row, "share" if name == "fvu" else "")
                 for name, of in FIT.values()
-                for row in (sae.find(evidence, model, who, name, of),)
+                for row in (sae.find(results, model, who, name, of),)
             ),
         )
-        for label, who in evidence.with_noise(model)
+        for label, who in results.with_noise(model)
     )
     alive = next(
-        (row for _, who in evidence.with_noise(model)
-         if (row := sae.find(evidence, model, who, "alive"))),
+        (row for _, who in results.with_noise(model)
+         if (row := sae.find(results, model, who, "alive"))),
         None,
     )  # fmt: skip
     fired = f" {int(alive['value']):,} latents fired at all." if alive else ""
@@ -138,7 +140,7 @@ def _number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def _states(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> list[Part]:
+def _states(results: AuditResults, model: str, sae: SaeResults, stem: str) -> list[Part]:
     certain = {name: name.replace(" ", "_") for name in CERTAINTIES}
     panels = [
         stacked(title, rows, drawn)
@@ -146,9 +148,9 @@ def _states(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> l
             ("by r", {name: name for name in PIECES}, PIECES),
             ("survived or lost at r = 0.9, by interval", certain, CERTAINTIES),
         )
-        if (rows := _rows(evidence, model, sae, names))
+        if (rows := _rows(results, model, sae, names))
     ]
-    numbers = {sae.active(evidence, model, t.compression) for t in evidence.measured(model)}
+    numbers = {sae.active(results, model, t.compression) for t in results.measured(model)}
     known = sorted(n for n in numbers if n is not None)
     told = "" if not known else f"n = {known[-1]:,} active features. "
     keys = {**PIECES, **CERTAINTIES}
@@ -165,7 +167,7 @@ def _states(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> l
                 f"{told}Left: the state of each feature by its r. Right: the same question with "
                 "each feature's own 95 % interval: surely survived where it lies above 0.9, "
                 "surely lost where below, undecided where it holds 0.9: more text would decide."
-                f"{_chance(evidence, model, sae)}"
+                f"{_chance(results, model, sae)}"
             ),
             legend=tuple((replace(m, glyph="■"), name) for name, m in keys.items()),
             across=2,
@@ -173,29 +175,29 @@ def _states(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> l
     ]
 
 
-def _chance(evidence: AuditResults, model: str, sae: SaeResults) -> str:
+def _chance(results: AuditResults, model: str, sae: SaeResults) -> str:
     """What would survive of features that have nothing to do with each other."""
     found = [
         row["chance"]
-        for twin in evidence.measured(model)
-        if (row := sae.find(evidence, model, twin.compression, "survived"))
+        for twin in results.measured(model)
+        if (row := sae.find(results, model, twin.compression, "survived"))
         and row["chance"] is not None
     ]
     return f" By chance {figure(max(found), 'share')} would survive." if found else ""
 
 
 def _rows(
-    evidence: AuditResults, model: str, sae: SaeResults, names: Mapping[str, str]
+    results: AuditResults, model: str, sae: SaeResults, names: Mapping[str, str]
 ) -> list[tuple[str, str, dict[str, Row]]]:
     """(label, compression, estimate by piece), by bits per weight, noise under each."""
     found = []
-    bits = {twin.compression: twin.bits for twin in evidence.measured(model)}
+    bits = {twin.compression: twin.bits for twin in results.measured(model)}
     for twin in sorted(bits, key=lambda name: bits[name] or 0):
-        for kind, who in pair(evidence, model, twin):
+        for kind, who in pair(results, model, twin):
             pieces = {
                 piece: row
                 for piece, name in names.items()
-                if (row := sae.find(evidence, model, who, name))
+                if (row := sae.find(results, model, who, name))
             }
             known = "" if bits[twin] is None else f"{plain(bits[twin] or 0, 2)} bits: "
             label = f"{known}{twin}" if kind == "compression" else f"noise like {twin}"
@@ -205,24 +207,24 @@ def _rows(
 
 
 def _curve(
-    evidence: AuditResults, model: str, sae: SaeResults, stem: str, marks: Mapping[str, Mark]
+    results: AuditResults, model: str, sae: SaeResults, stem: str, marks: Marks
 ) -> list[Part]:
     names = {
         int(name.rpartition("_")[2]): name
-        for name in evidence.metrics
+        for name in results.metrics
         if name.startswith("features.kept_")
     }
     steps = {f"{t / 100:g}": names[t] for t in sorted(names)}
     if not steps:
         return []
-    metric = evidence.metrics[next(iter(steps.values()))]
+    metric = results.metrics[next(iter(steps.values()))]
     axis = shares(metric, "share of active features", notes=False)
     chart = ladder(
-        evidence, model, steps, marks, "active features kept", "r above", sae.site, sae.label, axis
+        results, model, steps, marks, "active features kept", "r above", sae.site, sae.label, axis
     )
     if chart is None:
         return []
-    twins = evidence.measured(model)
+    twins = results.measured(model)
     return [
         Figure(
             name=f"{stem}-thresholds",
@@ -238,25 +240,25 @@ def _curve(
                 "of 0.9; those that cross do."
             ),
             legend=tuple((marks[t.compression], t.compression) for t in twins),
-            controls=beside(evidence, model),
+            controls=beside(results, model),
             across=2,
         )
     ]
 
 
-def _typical(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
-    known = [name for name in TYPICAL if f"features.{name}" in evidence.metrics]
+def _typical(results: AuditResults, model: str, sae: SaeResults) -> Table:
+    known = [name for name in TYPICAL if f"features.{name}" in results.metrics]
     rows = tuple(
         (
             label,
             *(
                 margin(
-                    sae.find(evidence, model, who, name), evidence.metrics[f"features.{name}"].unit
+                    sae.find(results, model, who, name), results.metrics[f"features.{name}"].unit
                 )
                 for name in known
             ),
         )
-        for label, who in evidence.with_noise(model)
+        for label, who in results.with_noise(model)
     )
     return Table(
         (Column("compression"), *(Column(words(name), True) for name in known)),
@@ -271,14 +273,14 @@ def _typical(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
     )
 
 
-def _earlier(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
-    twins = [twin.compression for twin in evidence.measured(model)]
+def _earlier(results: AuditResults, model: str, sae: SaeResults) -> Table:
+    twins = [twin.compression for twin in results.measured(model)]
     rows = []
     for name, said in EARLIER.items():
-        found = [sae.find(evidence, model, twin, name) for twin in twins]
+        found = [sae.find(results, model, twin, name) for twin in twins]
         if not any(found):
             continue
-        unit = evidence.metrics[f"features.{name}"].unit
+        unit = results.metrics[f"features.{name}"].unit
         chances = [row["chance"] for row in found if row and row["chance"] is not None]
         chance = figure(max(chances), unit) if chances else "–"
         rows.append((words(name), said, chance, *(margin(row, unit) for row in found)))

@@ -10,18 +10,18 @@ CATEGORIES = ("dead", "rare", "common", "frequent")
 CHANGED = "category_changed"
 
 
-def flow(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> list[Part]:
+def flow(results: AuditResults, model: str, sae: SaeResults, stem: str) -> list[Part]:
     """A matrix a twin, its noise beside it; a sentence where the store is too old to have one."""
     title, anchor = "Do latents fire as often as before?", f"{stem}-flow"
-    if f"features.{CHANGED}" not in evidence.metrics:
+    if f"features.{CHANGED}" not in results.metrics:
         told = "These results were written before latents were sorted by how often they fire. "
         again = "The command that made them, again, adds it."
         return [Section(anchor, title, (Prose(told + again),))]
-    twins = [twin.compression for twin in evidence.measured(model)]
+    twins = [twin.compression for twin in results.measured(model)]
     tabs = tuple(
-        (twin, (_matrix(evidence, model, sae, twin),))
+        (twin, (_matrix(results, model, sae, twin),))
         for twin in twins
-        if sae.rows(evidence, model, twin, "flow")
+        if sae.rows(results, model, twin, "flow")
     )
     if not tabs:
         return []
@@ -31,14 +31,14 @@ def flow(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> list
         "category in the reference, a column those of one in the twin, as shares of the row; "
         "intact is 100 % on the diagonal."
     )
-    shown = evidence.farthest(model, [twin for twin, _ in tabs])
+    shown = results.farthest(model, [twin for twin, _ in tabs])
     return [Section(anchor, title, (Prose(told), Tabs(tabs, shown)))]
 
 
-def _matrix(evidence: AuditResults, model: str, sae: SaeResults, twin: str) -> Table:
-    noise = evidence.noise(model, twin)
-    mine = _counts(evidence, model, sae, twin)
-    others = _counts(evidence, model, sae, noise) if noise else {}
+def _matrix(results: AuditResults, model: str, sae: SaeResults, twin: str) -> Table:
+    noise = results.noise(model, twin)
+    mine = _counts(results, model, sae, twin)
+    others = _counts(results, model, sae, noise) if noise else {}
     rows = []
     for before in CATEGORIES:
         latents = sum(mine[before, after] for after in CATEGORIES)
@@ -49,24 +49,24 @@ def _matrix(evidence: AuditResults, model: str, sae: SaeResults, twin: str) -> T
     return Table(
         (Column("reference"), *(Column(title, True) for title in ("latents", *titles))),
         tuple(rows),
-        f"{_changed(evidence, model, sae, twin)} of the latents that fire ten times or more in "
+        f"{_changed(results, model, sae, twin)} of the latents that fire ten times or more in "
         "either model are of another category in the twin"
-        + (f"; under noise {_changed(evidence, model, sae, noise)}" if noise and others else "")
-        + f"{_tested(evidence, model, sae, twin, noise)}.",
+        + (f"; under noise {_changed(results, model, sae, noise)}" if noise and others else "")
+        + f"{_tested(results, model, sae, twin, noise)}.",
     )
 
 
 def _tested(
-    evidence: AuditResults, model: str, sae: SaeResults, twin: str, noise: str | None
+    results: AuditResults, model: str, sae: SaeResults, twin: str, noise: str | None
 ) -> str:
-    row = sae.find(evidence, model, twin, CHANGED)
-    return tested(evidence.contrast(row, noise), "share") if row else ""
+    row = sae.find(results, model, twin, CHANGED)
+    return tested(results.contrast(row, noise), "share") if row else ""
 
 
 def _counts(
-    evidence: AuditResults, model: str, sae: SaeResults, who: str
+    results: AuditResults, model: str, sae: SaeResults, who: str
 ) -> dict[tuple[str, str], int]:
-    rows = sae.rows(evidence, model, who, "flow")
+    rows = sae.rows(results, model, who, "flow")
     return {(row["reference"], row["twin"]): row["latents"] for row in rows}
 
 
@@ -75,6 +75,6 @@ def _share(counts: dict[tuple[str, str], int], before: str, after: str) -> str:
     return figure(counts[before, after] / whole, "share") if whole else "–"
 
 
-def _changed(evidence: AuditResults, model: str, sae: SaeResults, who: str) -> str:
-    row = sae.find(evidence, model, who, CHANGED)
+def _changed(results: AuditResults, model: str, sae: SaeResults, who: str) -> str:
+    row = sae.find(results, model, who, CHANGED)
     return amount(row, "share") if row else "an unknown share"

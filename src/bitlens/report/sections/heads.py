@@ -1,15 +1,15 @@
 """Do the heads that copy still copy? Induction, previous-token and duplicate-token heads."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.ladders import ladder, shares
-from bitlens.report.charts.palette import Mark
 from bitlens.report.charts.scatter import against
 from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Strip, Table
+from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import amount, margin
 from bitlens.results.counts import count
 
@@ -27,17 +27,18 @@ EARLIER = {
 }
 
 
-def heads(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+@section("heads", "Heads", after="attention", analysis="heads")
+def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's scores, what stays above each threshold, and copying."""
     strips = tuple(
         Strip(title, tuple(panels))
         for kind, title in KINDS.items()
-        if f"heads.{kind}" in evidence.metrics
-        and (panels := against(evidence, model, f"heads.{kind}", marks, percent=False))
+        if f"heads.{kind}" in results.metrics
+        and (panels := against(results, model, f"heads.{kind}", marks, percent=False))
     )
     if not strips:
         return (Prose("Heads were not scored: the analysis `heads` was not run."),)
-    prefix = evidence.prefix(model)
+    prefix = results.prefix(model)
     parts: list[Part] = [
         Prose(
             "Both models read random tokens repeated once, where the only way to do better on "
@@ -59,30 +60,30 @@ def heads(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tupl
                 "dashed line a score is lower after compression: by how much, on the same "
                 "sequences, stands with its interval in the table and among all numbers."
             ),
-            controls=beside(evidence, model),
+            controls=beside(results, model),
             across=across(max(len(strip.panels) for strip in strips)),
         ),
     ]
-    parts += _survival(evidence, model, marks)
-    parts.append(_table(evidence, model))
-    parts.append(Details("As an earlier tool counts them", (_earlier(evidence, model),)))
+    parts += _survival(results, model, marks)
+    parts.append(_table(results, model))
+    parts.append(Details("As an earlier tool counts them", (_earlier(results, model),)))
     return tuple(parts)
 
 
-def _survival(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> Iterator[Part]:
+def _survival(results: AuditResults, model: str, marks: Marks) -> Iterator[Part]:
     panels = []
     none: list[str] = []
     for kind, title in KINDS.items():
         steps = {
             f"{t / 100:g}": name
             for t in THRESHOLDS
-            if (name := f"heads.{kind}_kept_{t}") in evidence.metrics
+            if (name := f"heads.{kind}_kept_{t}") in results.metrics
         }
         if not steps:
             continue
-        numbers = _numbers(evidence, model, kind)
+        numbers = _numbers(results, model, kind)
         chart = ladder(
-            evidence,
+            results,
             model,
             steps,
             marks,
@@ -90,7 +91,7 @@ def _survival(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> 
             f"{words(kind)} above",
             site="pattern",
             axis=shares(
-                evidence.metrics[next(iter(steps.values()))], "share of heads kept", bool(numbers)
+                results.metrics[next(iter(steps.values()))], "share of heads kept", bool(numbers)
             ),
             notes={step: str(numbers.get(step, "")) for step in steps} if numbers else None,
         )
@@ -99,9 +100,9 @@ def _survival(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> 
         else:
             panels.append(chart)
     if panels:
-        twins = evidence.measured(model)
+        twins = results.measured(model)
         yield Figure(
-            name=f"{evidence.prefix(model)}heads-survival",
+            name=f"{results.prefix(model)}heads-survival",
             title="Of the reference's heads above a score, how many stay above it?",
             key=(
                 "Filled: a compression; heads are few, so the share has no interval, but each head "
@@ -117,18 +118,18 @@ def _survival(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> 
             )
             + (f" No head of the reference scores above 0.1: {', '.join(none)}." if none else ""),
             legend=tuple((marks[t.compression], t.compression) for t in twins),
-            controls=beside(evidence, model),
+            controls=beside(results, model),
         )
     elif none:
         yield Prose("No head of the reference scores above 0.1 on any of these.")
 
 
-def _numbers(evidence: AuditResults, model: str, kind: str) -> dict[str, int]:
+def _numbers(results: AuditResults, model: str, kind: str) -> dict[str, int]:
     """By threshold, the reference's heads above it, on both sets of sequences."""
-    for twin in evidence.measured(model):
+    for twin in results.measured(model):
         rows = [
             row
-            for row in evidence.table(model, twin.compression, "heads", "heads")
+            for row in results.table(model, twin.compression, "heads", "heads")
             if row["kind"] == kind
         ]
         if rows:
@@ -139,23 +140,23 @@ def _numbers(evidence: AuditResults, model: str, kind: str) -> dict[str, int]:
     return {}
 
 
-def _table(evidence: AuditResults, model: str) -> Table:
+def _table(results: AuditResults, model: str) -> Table:
     titles = ["compression", *(f"rank, {kind}" for kind in KINDS)]
     titles += ["change of induction", "second copy, ratio"]
     titles += ["copying, reference", "copying, twin", "copying kept"]
     rows = tuple(
         (
             label,
-            *(_rank(evidence.find(model, who, f"heads.{k}_rank", "pattern")) for k in KINDS),
-            _change(evidence.find(model, who, "heads.induction_mean_change", "pattern")),
-            margin(evidence.find(model, who, "heads.second_copy_ratio")),
+            *(_rank(results.find(model, who, f"heads.{k}_rank", "pattern")) for k in KINDS),
+            _change(results.find(model, who, "heads.induction_mean_change", "pattern")),
+            margin(results.find(model, who, "heads.second_copy_ratio")),
             *(
-                margin(evidence.find(model, who, "heads.copying", item=item))
+                margin(results.find(model, who, "heads.copying", item=item))
                 for item in ("reference", "twin")
             ),
-            margin(evidence.find(model, who, "heads.copying_kept"), "share"),
+            margin(results.find(model, who, "heads.copying_kept"), "share"),
         )
-        for label, who in evidence.with_noise(model)
+        for label, who in results.with_noise(model)
     )
     return Table(
         tuple(Column(title, title != "compression") for title in titles),
@@ -181,11 +182,11 @@ def _rank(row: Row | None) -> str:
     return "–" if row is None else amount(row)
 
 
-def _earlier(evidence: AuditResults, model: str) -> Table:
-    named = {name: text for name, text in EARLIER.items() if name in evidence.metrics}
+def _earlier(results: AuditResults, model: str) -> Table:
+    named = {name: text for name, text in EARLIER.items() if name in results.metrics}
     rows = tuple(
-        (label, *(margin(evidence.find(model, who, name, "pattern"), "share") for name in named))
-        for label, who in evidence.with_noise(model)
+        (label, *(margin(results.find(model, who, name, "pattern"), "share") for name in named))
+        for label, who in results.with_noise(model)
     )
     columns = (Column("compression"), *(Column(text, True) for text in named.values()))
     return Table(

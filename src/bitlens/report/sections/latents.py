@@ -51,16 +51,16 @@ FIELDS = {
 TEXT = ("state", "sure")
 
 
-def latents(evidence: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
+def latents(results: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
     """Peak activation against r with a chart a compression, and a ledger of the worst features."""
-    twins = [twin.compression for twin in evidence.measured(model)]
-    rows = {twin: sae.rows(evidence, model, twin, "features") for twin in twins}
+    twins = [twin.compression for twin in results.measured(model)]
+    rows = {twin: sae.rows(results, model, twin, "features") for twin in twins}
     rows = {twin: found for twin, found in rows.items() if found}
     if not rows:
         return
     known = {twin: [r for r in found if _drawn(r)] for twin, found in rows.items()}
     if any(known.values()):
-        yield _figure(evidence, model, sae, stem, {t: k for t, k in known.items() if k})
+        yield _figure(results, model, sae, stem, {t: k for t, k in known.items() if k})
     yield Details("The features that changed most", (_ledger(sae, stem, rows),))
 
 
@@ -69,14 +69,14 @@ def _drawn(row: Row) -> bool:
 
 
 def _figure(
-    evidence: AuditResults, model: str, sae: SaeResults, stem: str, known: dict[str, list[Row]]
+    results: AuditResults, model: str, sae: SaeResults, stem: str, known: dict[str, list[Row]]
 ) -> Figure:
     everything = [row for rows in known.values() for row in rows]
     empty = _frame(everything)
     panels = []
     for twin, rows in known.items():
-        noise = evidence.noise(model, twin)
-        others = sae.rows(evidence, model, noise, "features") if noise else []
+        noise = results.noise(model, twin)
+        others = sae.rows(results, model, noise, "features") if noise else []
         points = [_point(twin, row) for row in _sample(rows)]
         points += _band([row for row in others if _drawn(row)])
         panels.append(Panel(twin, empty, (*points, *_guides())))
@@ -101,7 +101,7 @@ def _figure(
             "more do, tells the share that survived beside that under noise, which is tested."
         ),
         legend=tuple((mark, name) for name, mark in PIECES.items()),
-        controls=beside(evidence, model, NOISE_CURVE),
+        controls=beside(results, model, NOISE_CURVE),
         across=across(len(panels)),
     )
 

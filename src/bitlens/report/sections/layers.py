@@ -1,12 +1,10 @@
 """Where does it break? Damage block by block: what accumulates, and what each block adds."""
 
-from collections.abc import Mapping
-
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.depth import Course, along
-from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Details, Part, Prose, Tabs
+from bitlens.report.registration import Marks, section
 from bitlens.results.records import Metric
 
 KINDS = {
@@ -19,15 +17,16 @@ FIRST = ("relative_error", "cosine", "cka", "sqnr")
 """The metrics a newcomer should see first; the others follow in a fold."""
 
 
-def layers(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+@section("layers", "Layer by layer", after="quality", analysis="geometry")
+def layers(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's layer curves: a tab a metric, a strip a kind of site, a chart a compression."""
     metrics = {
         n.removeprefix("geometry."): m
-        for n, m in evidence.metrics.items()
+        for n, m in results.metrics.items()
         if n.startswith("geometry.")
     }
     found = {
-        name: along(evidence, model, _course(metric), marks) for name, metric in metrics.items()
+        name: along(results, model, _course(metric), marks) for name, metric in metrics.items()
     }
     tabs = {name: (drawn,) for name, drawn in found.items() if drawn is not None}
     if not tabs:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.depth import Course, along
-from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import (
     Column,
     Details,
@@ -18,6 +17,7 @@ from bitlens.report.page.parts import (
     TokenGrid,
     TokenRow,
 )
+from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import margin, plain, running, token
 from bitlens.results.counts import count
 
@@ -36,13 +36,14 @@ DEPTHS = {
 }
 
 
-def lens(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+@section("lens", "Logit lens", after="heads", analysis="lens")
+def lens(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's lens curves, where the lenses part, and some positions token by token."""
     tabs = tuple(
         (words(name), (drawn,))
         for name in CURVES
-        if f"lens.{name}" in evidence.metrics
-        and (drawn := _curves(evidence, model, name, marks)) is not None
+        if f"lens.{name}" in results.metrics
+        and (drawn := _curves(results, model, name, marks)) is not None
     )
     if not tabs:
         return (Prose("No lens was used: the analysis `lens` was not run."),)
@@ -54,20 +55,16 @@ def lens(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple
             "compare twin with reference, not block with block."
         ),
         Tabs(tabs),
-        _depths(evidence, model),
-        Details("As an earlier tool counts it", (_earlier(evidence, model),)),
+        _depths(results, model),
+        Details("As an earlier tool counts it", (_earlier(results, model),)),
     ]
-    if grids := _grids(evidence, model):
-        parts.append(
-            Section(f"{evidence.prefix(model)}trajectories", "Position by position", grids)
-        )
+    if grids := _grids(results, model):
+        parts.append(Section(f"{results.prefix(model)}trajectories", "Position by position", grids))
     return tuple(parts)
 
 
-def _curves(
-    evidence: AuditResults, model: str, name: str, marks: Mapping[str, Mark]
-) -> Figure | None:
-    metric = evidence.metrics[f"lens.{name}"]
+def _curves(results: AuditResults, model: str, name: str, marks: Marks) -> Figure | None:
+    metric = results.metrics[f"lens.{name}"]
     way = {"higher": " Higher is worse.", "lower": " Lower is worse.", None: ""}[metric.worse]
     solid = "Solid: the twin. Dashed: the reference." if metric.level else "Solid: the compression."
     course = Course(
@@ -81,19 +78,19 @@ def _curves(
             "the same size. Dotted: the cast to 16 bits."
         ),
     )
-    return along(evidence, model, course, marks)
+    return along(results, model, course, marks)
 
 
-def _depths(evidence: AuditResults, model: str) -> Table:
+def _depths(results: AuditResults, model: str) -> Table:
     rows = tuple(
         (
             label,
             *(
-                margin(evidence.find(model, who, name, "resid", item), "share")
+                margin(results.find(model, who, name, "resid", item), "share")
                 for name, item in DEPTHS.values()
             ),
         )
-        for label, who in evidence.with_noise(model)
+        for label, who in results.with_noise(model)
     )
     return Table(
         (Column("compression"), *(Column(title, True) for title in DEPTHS)),
@@ -105,11 +102,11 @@ def _depths(evidence: AuditResults, model: str) -> Table:
     )
 
 
-def _earlier(evidence: AuditResults, model: str) -> Table:
+def _earlier(results: AuditResults, model: str) -> Table:
     rows = tuple(
         (label, "–" if row is None else plain(row["value"], 0))
-        for label, who in evidence.with_noise(model)
-        for row in (evidence.find(model, who, "lens.divergence_seed", "resid"),)
+        for label, who in results.with_noise(model)
+        for row in (results.find(model, who, "lens.divergence_seed", "resid"),)
     )
     return Table(
         (Column("compression"), Column("first bad block", True)),
@@ -118,13 +115,13 @@ def _earlier(evidence: AuditResults, model: str) -> Table:
     )
 
 
-def _grids(evidence: AuditResults, model: str) -> tuple[Part, ...]:
+def _grids(results: AuditResults, model: str) -> tuple[Part, ...]:
     tabs = tuple(
         (twin.compression, (_grid(rows),))
-        for twin in evidence.measured(model)
-        if (rows := evidence.table(model, twin.compression, "lens", "trajectories"))
+        for twin in results.measured(model)
+        if (rows := results.table(model, twin.compression, "lens", "trajectories"))
     )
-    return (Tabs(tabs, evidence.farthest(model, [name for name, _ in tabs])),) if tabs else ()
+    return (Tabs(tabs, results.farthest(model, [name for name, _ in tabs])),) if tabs else ()
 
 
 def _grid(rows: list[Row]) -> TokenGrid:

@@ -14,30 +14,30 @@ NAMED = 6
 """So many metrics are named beside a reason."""
 
 
-def method(evidence: AuditResults) -> tuple[Part, ...]:
+def method(results: AuditResults) -> tuple[Part, ...]:
     """Reading guide, texts, metric definitions, settings, versions, command, and limits."""
     return (
         Prose(
             "Reference and twins read identical tokens, block by block, in one pass through "
-            f"depth. Documents, not tokens, are the unit of sampling: {_intervals(evidence)}"
+            f"depth. Documents, not tokens, are the unit of sampling: {_intervals(results)}"
         ),
-        Section("texts", "Models and texts", (*_models(evidence), *_texts(evidence))),
-        Section("metrics", "What each number means", (_metrics(evidence),)),
-        Section("limits", "What was not measured", tuple(map(Prose, _limits(evidence)))),
+        Section("texts", "Models and texts", (*_models(results), *_texts(results))),
+        Section("metrics", "What each number means", (_metrics(results),)),
+        Section("limits", "What was not measured", tuple(map(Prose, _limits(results)))),
         Section(
             "reproduce",
             "Make this page again",
             (
-                Command(evidence.manifest["command"]),
-                Details("Settings", (_facts(evidence.manifest["settings"]),)),
-                Details("Versions and machine", (_facts(_surroundings(evidence)),)),
+                Command(results.manifest["command"]),
+                Details("Settings", (_facts(results.manifest["settings"]),)),
+                Details("Versions and machine", (_facts(_surroundings(results)),)),
             ),
         ),
     )
 
 
-def _intervals(evidence: AuditResults) -> str:
-    if evidence.manifest["settings"]["interval"] == "bootstrap":
+def _intervals(results: AuditResults) -> str:
+    if results.manifest["settings"]["interval"] == "bootstrap":
         return "95 % intervals come from drawing whole documents again (bootstrap)."
     return (
         "95 % intervals come from leaving out one shard of whole documents at a time (jackknife, "
@@ -46,7 +46,7 @@ def _intervals(evidence: AuditResults) -> str:
     )
 
 
-def _models(evidence: AuditResults) -> list[Part]:
+def _models(results: AuditResults) -> list[Part]:
     titles = (
         "name",
         "family",
@@ -63,23 +63,23 @@ def _models(evidence: AuditResults) -> list[Part]:
         "revision",
     )
     numeric = {"blocks", "width", "heads", "vocabulary", "parameters", "bytes"}
-    rows = tuple(tuple(_text(model[t]) for t in titles) for model in evidence.manifest["models"])
+    rows = tuple(tuple(_text(model[t]) for t in titles) for model in results.manifest["models"])
     caption = (
         "dtype: what the weights are stored in; compute: what is computed in, block by block, by "
         "the reference and by every twin that has no dtype of its own. Logits are float32."
     )
     return [
         Table(tuple(Column(t, t in numeric) for t in titles), rows, caption),
-        *map(Prose, _other_arithmetic(evidence)),
+        *map(Prose, _other_arithmetic(results)),
     ]
 
 
-def _other_arithmetic(evidence: AuditResults) -> list[str]:
+def _other_arithmetic(results: AuditResults) -> list[str]:
     """Which twins compute otherwise than their reference, and what tells how much that does."""
     told = []
-    for model in evidence.models:
-        compute = evidence.about(model)["compute"]
-        twins = [*evidence.measured(model), *evidence.controls(model)]
+    for model in results.models:
+        compute = results.about(model)["compute"]
+        twins = [*results.measured(model), *results.controls(model)]
         other = [f"{t.compression} in {t.dtype}" for t in twins if t.dtype != compute]
         if compute and other:
             told.append(
@@ -90,9 +90,9 @@ def _other_arithmetic(evidence: AuditResults) -> list[str]:
     return told
 
 
-def _texts(evidence: AuditResults) -> list[Part]:
+def _texts(results: AuditResults) -> list[Part]:
     parts: list[Part] = []
-    for corpus in evidence.manifest["corpora"]:
+    for corpus in results.manifest["corpora"]:
         bos = "added" if corpus["bos"] else "not added"
         told = (
             f"{corpus['name']}, read by {corpus['model']} (seed {corpus['seed']})",
@@ -106,7 +106,7 @@ def _texts(evidence: AuditResults) -> list[Part]:
     return parts
 
 
-def _metrics(evidence: AuditResults) -> Table:
+def _metrics(results: AuditResults) -> Table:
     columns = ("metric", "question", "unit", "worse", "intact", "source")
     rows = tuple(
         (
@@ -117,7 +117,7 @@ def _metrics(evidence: AuditResults) -> Table:
             "a level" if metric.level else "–" if metric.intact is None else f"{metric.intact:g}",
             metric.source or "–",
         )
-        for name, metric in evidence.metrics.items()
+        for name, metric in results.metrics.items()
     )
     return Table(
         tuple(Column(title) for title in columns),
@@ -126,13 +126,13 @@ def _metrics(evidence: AuditResults) -> Table:
     )
 
 
-def _limits(evidence: AuditResults) -> list[str]:
+def _limits(results: AuditResults) -> list[str]:
     """What a reader might think was measured and was not, from the store itself."""
-    asked = {f"{row['analysis']}.{row['metric']}" for row in evidence.estimates}
-    silent = [words(name) for name in evidence.metrics if name not in asked]
+    asked = {f"{row['analysis']}.{row['metric']}" for row in results.estimates}
+    silent = [words(name) for name in results.metrics if name not in asked]
     limits = [f"Metrics without a single estimate here: {', '.join(silent)}."] if silent else []
-    limits += _reasons(evidence)
-    analyses = ", ".join(sorted({row["analysis"] for row in evidence.estimates})) or "none"
+    limits += _reasons(results)
+    analyses = ", ".join(sorted({row["analysis"] for row in results.estimates})) or "none"
     limits.append(
         f"Only these analyses were run: {analyses}. Nothing here speaks of generated text, of "
         "benchmarks, of other texts than those named above, or of speed."
@@ -140,10 +140,10 @@ def _limits(evidence: AuditResults) -> list[str]:
     return limits
 
 
-def _reasons(evidence: AuditResults) -> list[str]:
+def _reasons(results: AuditResults) -> list[str]:
     """Why estimates have no value or no interval, alike reasons together."""
     alike: dict[tuple[bool, str], list[Row]] = {}
-    for row in evidence.estimates:
+    for row in results.estimates:
         if row["reason"]:
             key = (row["value"] is None, re.sub(r"\d+(\.\d+)?", "#", row["reason"]))
             alike.setdefault(key, []).append(row)
@@ -162,11 +162,11 @@ def _reasons(evidence: AuditResults) -> list[str]:
     return told
 
 
-def _surroundings(evidence: AuditResults) -> dict[str, Any]:
-    run = evidence.run
+def _surroundings(results: AuditResults) -> dict[str, Any]:
+    run = results.run
     return {
-        **evidence.manifest["versions"],
-        "bitlens": evidence.manifest["tool"]["version"],
+        **results.manifest["versions"],
+        "bitlens": results.manifest["tool"]["version"],
         "date": run["date"],
         "took": f"{run['seconds']:.0f} seconds",
         "peak memory": size(run["peak_bytes"]),

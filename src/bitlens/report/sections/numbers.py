@@ -22,24 +22,24 @@ MOST = 40_000
 """With more estimates than this a page would grow beyond ten megabytes."""
 
 
-def numbers(evidence: AuditResults) -> tuple[Part, ...]:
+def numbers(results: AuditResults) -> tuple[Part, ...]:
     """The whole table of estimates, in a fold."""
-    if not evidence.estimates:
+    if not results.estimates:
         return (Prose("There are no estimates in this store."),)
     columns = (
         *(Column(title) for title in TEXT),
         *(Column(title, True) for title in NUMBERS),
         Column("reason"),
     )
-    rows = evidence.estimates
+    rows = results.estimates
     if len(rows) > MOST:
         rows = [row for row in rows if not row["item"].startswith("head ")]
-    left = len(evidence.estimates) - len(rows)
+    left = len(results.estimates) - len(rows)
     told = f"{left:,} estimates of single heads are left out here. " if left else ""
     ledger = Ledger(
         "estimates",
         columns,
-        tuple(_row(evidence, row) for row in rows),
+        tuple(_row(results, row) for row in rows),
         "low and high: 95 % interval. noise: the same number for weight noise of the same size; "
         "difference: value minus noise, with its p-value (sign flips over shards) and its "
         "q-value where many were tested at once. reason: why there is no value or no interval. "
@@ -48,11 +48,11 @@ def numbers(evidence: AuditResults) -> tuple[Part, ...]:
     return (Details(f"{'' if left else 'All '}{len(rows):,} estimates", (ledger,)),)
 
 
-def _row(evidence: AuditResults, row: Row) -> tuple[Value, ...]:
-    noise = evidence.noise(row["model"], row["compression"])
+def _row(results: AuditResults, row: Row) -> tuple[Value, ...]:
+    noise = results.noise(row["model"], row["compression"])
     beside = [
         other["value"]
-        for other in evidence.seeds(
+        for other in results.seeds(
             row["model"],
             noise or "",
             f"{row['analysis']}.{row['metric']}",
@@ -61,7 +61,7 @@ def _row(evidence: AuditResults, row: Row) -> tuple[Value, ...]:
         )
         if other["seed"] == row["seed"]
     ]
-    contrast = evidence.contrast(row, noise) or {}
+    contrast = results.contrast(row, noise) or {}
     found = {**row, **{k: contrast.get(k) for k in ("difference", "p", "q")}}
     found["noise"] = beside[0] if beside else None
     return (*(row[k] for k in TEXT), *(found[k] for k in NUMBERS), row["reason"] or "")

@@ -1,14 +1,12 @@
 """Could one have known which features survive? Prediction from the reference, and its limits."""
 
-from collections.abc import Mapping
-
 import altair as alt
 
 from bitlens.errors import visible
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import HEIGHT, beside, channels, frame, only
 from bitlens.report.charts.depth import across
-from bitlens.report.charts.palette import CONTROL, INK, Mark
+from bitlens.report.charts.palette import CONTROL, INK
 from bitlens.report.page.parts import (
     Column,
     Details,
@@ -21,9 +19,10 @@ from bitlens.report.page.parts import (
     Strip,
     Table,
 )
+from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import figure, margin, plain
 from bitlens.results.insights.duan import COLUMNS, recipe
-from bitlens.results.insights.measured import SaeFeatures, TwinFeatures
+from bitlens.results.insights.measured import SaeFeatures, TwinFeatures, measured
 from bitlens.results.insights.prediction import (
     BASELINE,
     ERROR,
@@ -39,8 +38,15 @@ Found = dict[str, tuple[TwinFeatures, Prediction]]
 """By compression, at the first seed."""
 
 
-def prediction(
-    evidence: AuditResults, model: str, marks: Mapping[str, Mark], found: list[SaeFeatures]
+@section("prediction", "Could one have known?", after="transfer")
+def prediction(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
+    """One model's section; none where no features were measured."""
+    found = measured(results.store, results.named(model))
+    return predictions(results, model, marks, found) if found else ()
+
+
+def predictions(
+    results: AuditResults, model: str, marks: Marks, found: list[SaeFeatures]
 ) -> tuple[Part, ...]:
     """A section for every SAE of one model."""
     told = Prose(
@@ -54,18 +60,18 @@ def prediction(
     )
     sections = []
     for number, of in enumerate(found):
-        known = predicted(evidence, model, of)
-        stem = f"{evidence.prefix(model)}prediction-{number + 1}"
-        parts: list[Part] = [table(evidence, model, known)]
-        parts += _calibration(evidence, model, of, known, marks, stem)
-        parts.append(Details("As the paper predicts it", (_recipes(evidence, model, known),)))
+        known = predicted(results, model, of)
+        stem = f"{results.prefix(model)}prediction-{number + 1}"
+        parts: list[Part] = [table(results, model, known)]
+        parts += _calibration(results, model, of, known, marks, stem)
+        parts.append(Details("As the paper predicts it", (_recipes(results, model, known),)))
         sections.append(Section(stem, f"SAE {visible(of.name)}", tuple(parts)))
     return (told, *sections)
 
 
-def predicted(evidence: AuditResults, model: str, of: SaeFeatures) -> Found:
+def predicted(results: AuditResults, model: str, of: SaeFeatures) -> Found:
     """What was found for every compression and its noise."""
-    wanted = {who for _, who in evidence.with_noise(model)}
+    wanted = {who for _, who in results.with_noise(model)}
     found: Found = {}
     for twin in sorted(of.twins, key=lambda twin: twin.seed):
         who = visible(twin.compression)
@@ -74,15 +80,15 @@ def predicted(evidence: AuditResults, model: str, of: SaeFeatures) -> Found:
     return found
 
 
-def table(evidence: AuditResults, model: str, known: Found) -> Table:
+def table(results: AuditResults, model: str, known: Found) -> Table:
     """AUC of every predictor, what the reference tells beyond one line, and Brier scores."""
     rows = []
-    for label, who in evidence.with_noise(model):
+    for label, who in results.with_noise(model):
         if who in known:
             of = known[who][1]
             share = "–" if of.survived is None else figure(of.survived, "share")
             rows.append((label, f"{of.features:,}", share, *_cells(of)))
-    twins = [t.compression for t in evidence.measured(model) if t.compression in known]
+    twins = [t.compression for t in results.measured(model) if t.compression in known]
     missing = [f"{who}: {known[who][1].reason}." for who in twins if known[who][1].reason]
     absent = {(n, why): None for who in twins for n, why in known[who][1].missing.items()}
     missing += [f"{name} is left out: {why}." for name, why in absent]
@@ -129,21 +135,21 @@ def _area(score: Score | None) -> str:
 
 
 def _calibration(
-    evidence: AuditResults,
+    results: AuditResults,
     model: str,
     of: SaeFeatures,
     known: Found,
-    marks: Mapping[str, Mark],
+    marks: Marks,
     stem: str,
 ) -> list[Part]:
-    twins = [t.compression for t in evidence.measured(model) if t.compression in known]
+    twins = [t.compression for t in results.measured(model) if t.compression in known]
     twins = [twin for twin in twins if known[twin][1].scores]
     if not twins:
         return []
     empty = frame(None, _layers(twins, marks), HEIGHT)
     panels = []
     for twin in twins:
-        noise = evidence.noise(model, twin)
+        noise = results.noise(model, twin)
         points = _points(twin, "compression", known[twin][1])
         if noise in known:
             points += _points(twin, "noise", known[noise][1])
@@ -161,7 +167,7 @@ def _calibration(
             strips=(Strip("", tuple(panels)),),
             caption="Below the dashed line too much was promised, above it too little.",
             legend=tuple((marks[twin], twin) for twin in twins),
-            controls=beside(evidence, model),
+            controls=beside(results, model),
             across=across(len(panels)),
         )
     ]
@@ -182,7 +188,7 @@ def _points(who: str, kind: str, of: Prediction) -> list[Point]:
     ]
 
 
-def _layers(twins: list[str], marks: Mapping[str, Mark]) -> list[alt.Chart]:
+def _layers(twins: list[str], marks: Marks) -> list[alt.Chart]:
     def axis(field: str, title: str, channel: type[alt.X] | type[alt.Y]) -> alt.X | alt.Y:
         scale = alt.Scale(domain=[-0.03, 1.03], nice=False)
         return channel(f"{field}:Q", title=title, scale=scale,
@@ -209,9 +215,9 @@ def _layers(twins: list[str], marks: Mapping[str, Mark]) -> list[alt.Chart]:
     ]
 
 
-def _recipes(evidence: AuditResults, model: str, known: Found) -> Table:
+def _recipes(results: AuditResults, model: str, known: Found) -> Table:
     rows = []
-    for label, who in evidence.with_noise(model):
+    for label, who in results.with_noise(model):
         if who not in known:
             continue
         twin, of = known[who]

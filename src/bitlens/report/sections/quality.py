@@ -1,6 +1,5 @@
 """How much quality does each bit buy? Damage to the outputs against bits per weight."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
@@ -8,22 +7,30 @@ from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import KEY, against_bits, bits_of
 from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Figure, Panel, Part, Prose, Strip
+from bitlens.report.registration import Marks, section
+from bitlens.report.sections.tails import tails
 
 METRICS = ("behaviour.kl", "behaviour.perplexity_ratio", "behaviour.same_top")
 
 
-def quality(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+@section("quality", "Quality against bits", after="compressed", analysis="behaviour")
+def outputs(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
+    """What the outputs lost: on average against bits, and by percentile of positions."""
+    return (*quality(results, model, marks), *tails(results, model, marks))
+
+
+def quality(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """KL, perplexity ratio and same-top rate of one model against bits per weight."""
-    bits = bits_of(evidence, model)
+    bits = bits_of(results, model)
     charts = [
-        chart for name in METRICS if (chart := against_bits(evidence, model, name, bits, marks))
+        chart for name in METRICS if (chart := against_bits(results, model, name, bits, marks))
     ]
     if not charts:
         return (Prose("The outputs were not measured: the analysis `behaviour` was not run."),)
     missing = "; ".join(remark for _, remarks in charts for remark in remarks)
     return (
         Figure(
-            name=f"{evidence.prefix(model)}quality",
+            name=f"{results.prefix(model)}quality",
             title="What the outputs lost, against bits per weight",
             key=KEY,
             strips=(Strip("", tuple(panel for panel, _ in charts)),),
@@ -35,20 +42,20 @@ def quality(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tu
                 "scales and zeros." + (f" Not drawn: {missing}." if missing else "")
             ),
             legend=tuple((marks[name], name) for name in bits),
-            controls=beside(evidence, model),
+            controls=beside(results, model),
         ),
     )
 
 
-def overview(evidence: AuditResults, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def overview(results: AuditResults, marks: Marks) -> tuple[Part, ...]:
     """KL against bits with a chart a model; nothing where there is one model only."""
-    if len(evidence.models) < 2:
+    if len(results.models) < 2:
         return ()
     panels: list[Panel] = []
     shown: dict[str, tuple[Mark, str]] = {}
-    for model in evidence.models:
-        bits = bits_of(evidence, model)
-        if chart := against_bits(evidence, model, METRICS[0], bits, marks):
+    for model in results.models:
+        bits = bits_of(results, model)
+        if chart := against_bits(results, model, METRICS[0], bits, marks):
             panels.append(replace(chart[0], title=model))
             shown |= {name: (marks[name], name) for name in bits}
     if not panels:

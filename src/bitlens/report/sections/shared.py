@@ -21,9 +21,10 @@ from bitlens.report.page.parts import (
     Strip,
     Table,
 )
+from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import figure, margin, plain
 from bitlens.results.counts import agreeing, count
-from bitlens.results.insights.measured import SaeFeatures
+from bitlens.results.insights.measured import SaeFeatures, measured
 from bitlens.results.insights.shared import (
     THRESHOLDS,
     Interval,
@@ -40,7 +41,14 @@ DOT = Mark("#0072B2", "circle", "●")
 RANGE = Mark("#d9d9d9", "stroke", "▬")
 
 
-def shared(evidence: AuditResults, model: str, found: list[SaeFeatures]) -> tuple[Part, ...]:
+@section("shared", "Do the same features die?", after="prediction")
+def shared(results: AuditResults, model: str, _: Marks) -> tuple[Part, ...]:
+    """One model's section; none where no features were measured."""
+    found = measured(results.store, results.named(model))
+    return overlaps(results, model, found) if found else ()
+
+
+def overlaps(results: AuditResults, model: str, found: list[SaeFeatures]) -> tuple[Part, ...]:
     """A section for every SAE of one model."""
     told = Prose(
         "Which features does each twin lose, and are they the same? Jaccard: features lost in "
@@ -53,7 +61,7 @@ def shared(evidence: AuditResults, model: str, found: list[SaeFeatures]) -> tupl
     sections = []
     for number, of in enumerate(found):
         known = list(pairs(of))
-        stem = f"{evidence.prefix(model)}shared-{number + 1}"
+        stem = f"{results.prefix(model)}shared-{number + 1}"
         title = f"SAE {visible(of.name)}"
         chosen = foremost(known)
         if not any(s.overlaps for s in chosen):
@@ -61,7 +69,7 @@ def shared(evidence: AuditResults, model: str, found: list[SaeFeatures]) -> tupl
             sections.append(Section(stem, title, (Prose(f"No pairs: it takes {why}."),)))
             continue
         parts: list[Part] = [table(known)]
-        parts += _overlaps(evidence, model, of, known, stem)
+        parts += _overlaps(results, model, of, known, stem)
         parts.append(Details("Every pair at every threshold", (_ledger(known, stem),)))
         sections.append(Section(stem, title, tuple(parts)))
     return (told, *sections)
@@ -130,7 +138,7 @@ def _margin(of: Interval | None) -> str:
 
 
 def _overlaps(
-    evidence: AuditResults,
+    results: AuditResults,
     model: str,
     of: SaeFeatures,
     known: Sequence[Shared],
@@ -163,7 +171,7 @@ def _overlaps(
                 f"share whatever made them.{more}"
             ),
             legend=((DOT, "two twins"), (RANGE, "from chance to ceiling")),
-            controls=beside(evidence, model),
+            controls=beside(results, model),
             across=2,
         )
     ]

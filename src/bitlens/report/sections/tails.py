@@ -1,12 +1,10 @@
 """What does the average hide? Damage to the outputs by percentile of positions."""
 
-from collections.abc import Mapping
-
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.ladders import ladder
-from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Figure, Part, Strip
+from bitlens.report.registration import Marks
 from bitlens.results.records import Metric
 
 LADDERS = {
@@ -15,19 +13,19 @@ LADDERS = {
 }
 
 
-def tails(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+def tails(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """KL and the true token's change of probability by percentile, where they were measured."""
     charts = [
         chart
         for stem, title in LADDERS.items()
-        if (steps := _steps(evidence, stem))
-        if (chart := ladder(evidence, model, steps, marks, title, "percentile of positions"))
+        if (steps := _steps(results, stem))
+        if (chart := ladder(results, model, steps, marks, title, "percentile of positions"))
     ]
     if not charts:
         return ()
     return (
         Figure(
-            name=f"{evidence.prefix(model)}tails",
+            name=f"{results.prefix(model)}tails",
             title="Behind the averages: how the damage spreads over positions",
             key=(
                 "Solid: a compression. Dashed grey, with the hollow shape of its compression: "
@@ -39,18 +37,18 @@ def tails(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tupl
                 "most are touched alike. Change of probability: a fan that is symmetric "
                 "about zero is noise, one that reaches further down than up is loss."
             ),
-            legend=tuple((marks[t.compression], t.compression) for t in evidence.measured(model)),
-            controls=beside(evidence, model),
+            legend=tuple((marks[t.compression], t.compression) for t in results.measured(model)),
+            controls=beside(results, model),
             across=2,
         ),
     )
 
 
-def _steps(evidence: AuditResults, stem: str) -> dict[str, str]:
+def _steps(results: AuditResults, stem: str) -> dict[str, str]:
     """By percentile, in order, the full names of the metrics."""
     found = sorted(
         (_rank(metric), name)
-        for name, metric in evidence.metrics.items()
+        for name, metric in results.metrics.items()
         if name.startswith(f"{stem}_") and (metric.quantile is not None or name.endswith("_max"))
     )
     return {_percentile(rank): name for rank, name in found}

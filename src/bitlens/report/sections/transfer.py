@@ -1,13 +1,12 @@
 """What does a model lose when an SAE's reconstruction takes the place of what it read?"""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import against_bits, bits_of
-from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Column, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.registration import Marks, section
 from bitlens.report.saes import SaeResults
 from bitlens.report.text.numbers import margin
 from bitlens.report.text.splices import find, spliced
@@ -22,9 +21,10 @@ TITLES = (
 )
 
 
-def transfer(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> tuple[Part, ...]:
+@section("transfer", "SAEs spliced in", after="features", analysis="transfer")
+def transfer(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """Loss recovered in the reference and in every twin: a chart of all SAEs, a table of each."""
-    found = spliced(evidence, model)
+    found = spliced(results, model)
     if not found:
         return (
             Prose("No SAE was spliced in: the analysis `transfer` was not run, or had no SAE."),
@@ -38,25 +38,23 @@ def transfer(evidence: AuditResults, model: str, marks: Mapping[str, Mark]) -> t
     )
     tables = (
         Section(
-            f"{evidence.prefix(model)}transfer-{number + 1}",
+            f"{results.prefix(model)}transfer-{number + 1}",
             f"SAE {sae.name}",
-            (_table(evidence, model, sae),),
+            (_table(results, model, sae),),
         )
         for number, sae in enumerate(found)
     )
-    return (told, *_figure(evidence, model, found, marks), *tables)
+    return (told, *_figure(results, model, found, marks), *tables)
 
 
-def _figure(
-    evidence: AuditResults, model: str, found: list[SaeResults], marks: Mapping[str, Mark]
-) -> list[Part]:
-    bits = bits_of(evidence, model)
-    twins = [twin.compression for twin in evidence.measured(model)]
+def _figure(results: AuditResults, model: str, found: list[SaeResults], marks: Marks) -> list[Part]:
+    bits = bits_of(results, model)
+    twins = [twin.compression for twin in results.measured(model)]
     panels, missing = [], []
     for sae in found:
-        own = (find(evidence, model, twin, sae, "loss_recovered", "reference") for twin in twins)
+        own = (find(results, model, twin, sae, "loss_recovered", "reference") for twin in twins)
         intact = next((row["value"] for row in own if row), None)
-        chart = against_bits(evidence, model, RECOVERED, bits, marks, f"{sae.label}, twin", intact)
+        chart = against_bits(results, model, RECOVERED, bits, marks, f"{sae.label}, twin", intact)
         if chart:
             panels.append(replace(chart[0], title=sae.name))
             missing += [f"{sae.label}: {remark}" for remark in chart[1]]
@@ -64,7 +62,7 @@ def _figure(
         return []
     return [
         Figure(
-            name=f"{evidence.prefix(model)}transfer",
+            name=f"{results.prefix(model)}transfer",
             title="How much of the loss do the SAEs recover in the twins?",
             key=(
                 "Filled: a compression with its 95 % interval. Hollow grey: weight noise of the "
@@ -79,27 +77,27 @@ def _figure(
                 + (f" Not drawn: {'; '.join(missing)}." if missing else "")
             ),
             legend=tuple((marks[name], name) for name in bits),
-            controls=beside(evidence, model),
+            controls=beside(results, model),
             across=2 if len(panels) in (1, 2, 4) else 3,
         )
     ]
 
 
-def _table(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
+def _table(results: AuditResults, model: str, sae: SaeResults) -> Table:
     """The reference first, then every twin with its noise."""
 
     def levels(who: str, of: str) -> list[str]:
         units = {"loss_recovered": "share", "loss_added": "", "loss_at_stake": ""}
-        return [margin(find(evidence, model, who, sae, n, of), unit) for n, unit in units.items()]
+        return [margin(find(results, model, who, sae, n, of), unit) for n, unit in units.items()]
 
     rows: list[tuple[str, ...]] = []
-    for label, who in evidence.with_noise(model):
+    for label, who in results.with_noise(model):
         if not rows:
             recovered, added, stake = levels(who, "reference")
             rows.append(("reference", recovered, "–", added, "–", stake))
         recovered, added, stake = levels(who, "twin")
-        less = margin(find(evidence, model, who, sae, "recovered_difference"), "share")
-        more = margin(find(evidence, model, who, sae, "added_difference"))
+        less = margin(find(results, model, who, sae, "recovered_difference"), "share")
+        more = margin(find(results, model, who, sae, "added_difference"))
         rows.append((label, recovered, less, added, more, stake))
     return Table(
         (Column("compression"), *(Column(title, True) for title in TITLES)),
@@ -108,15 +106,15 @@ def _table(evidence: AuditResults, model: str, sae: SaeResults) -> Table:
         "on the same documents. loss added: cross-entropy with the reconstruction in its place "
         "less the model's own, in nats; more than the reference: how much more. at stake: the same "
         "with the mean in its place. ± is the longer half of a 95 % interval, documents being the "
-        f"unit.{_reasons(evidence, model, sae)}",
+        f"unit.{_reasons(results, model, sae)}",
     )
 
 
-def _reasons(evidence: AuditResults, model: str, sae: SaeResults) -> str:
+def _reasons(results: AuditResults, model: str, sae: SaeResults) -> str:
     """Why numbers are missing."""
     found = dict.fromkeys(
         row["reason"]
-        for row in evidence.estimates
+        for row in results.estimates
         if (row["model"], row["analysis"], row["item"]) == (model, "transfer", sae.label)
         and row["value"] is None
         and row["reason"]

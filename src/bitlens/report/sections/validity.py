@@ -8,9 +8,9 @@ from bitlens.report.text.doubts import checks, titled
 from bitlens.results.counts import agreeing, count
 
 
-def validity(evidence: AuditResults) -> tuple[Part, ...]:
+def validity(results: AuditResults) -> tuple[Part, ...]:
     """The checks of the run, what was left out, and the failed cells with their reasons."""
-    found = [titled(evidence, check) for check in checks(evidence)]
+    found = [titled(results, check) for check in checks(results)]
     held = tuple(check for check in found if check.passed)
     doubts = tuple(check for check in found if not check.passed)
     parts: list[Part] = [
@@ -21,10 +21,10 @@ def validity(evidence: AuditResults) -> tuple[Part, ...]:
     ]
     if doubts:
         parts.append(Checklist(tuple(sorted(doubts, key=lambda check: check.passed is None))))
-    parts += map(Prose, _left_out(evidence))
+    parts += map(Prose, _left_out(results))
     if held:
         parts.append(Details("What passed", (Checklist(held),)))
-    if failures := evidence.failures():
+    if failures := results.failures():
         titles = ("model", "compression", "analysis", "seed", "reason")
         rows = tuple(tuple(str(cell[title]) for title in titles) for cell in failures)
         parts.append(
@@ -33,21 +33,21 @@ def validity(evidence: AuditResults) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _left_out(evidence: AuditResults) -> Iterator[str]:
+def _left_out(results: AuditResults) -> Iterator[str]:
     """Controls that were not run, and numbers that do not exist: both limit what can be said."""
-    for model in evidence.models:
+    for model in results.models:
         bare = [
             twin.compression
-            for twin in evidence.measured(model)
-            if evidence.noise(model, twin.compression) is None
+            for twin in results.measured(model)
+            if results.noise(model, twin.compression) is None
         ]
         if bare:
             yield f"{model}: no weight noise of the same size was run for {', '.join(bare)}."
-        if evidence.measured(model) and evidence.cast(model) is None:
+        if results.measured(model) and results.cast(model) is None:
             yield f"{model}: no cast was run, so what 16 bits do is not known."
-    if missing := sum(row["value"] is None for row in evidence.estimates):
+    if missing := sum(row["value"] is None for row in results.estimates):
         yield (
-            f"{count(missing, 'number')} of {len(evidence.estimates):,} "
+            f"{count(missing, 'number')} of {len(results.estimates):,} "
             f"{agreeing(missing, 'does', 'do')} not exist here (a share of heads where the "
             "reference has none, say); why stands beside each among all numbers, and together "
             "under what was not measured."

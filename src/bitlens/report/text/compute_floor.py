@@ -28,17 +28,17 @@ class Floor:
     """2 where twin and reference both compute in less than float32, each with errors of its own,
     which add up; else 1."""
 
-    def row(self, evidence: AuditResults, model: str, metric: str) -> Row | None:
+    def row(self, results: AuditResults, model: str, metric: str) -> Row | None:
         """The estimate of one measure of the outputs."""
-        return evidence.find(model, self.twin, metric)
+        return results.find(model, self.twin, metric)
 
 
-def floor(evidence: AuditResults, model: str, name: str) -> Floor | None:
+def floor(results: AuditResults, model: str, name: str) -> Floor | None:
     """What stands below a twin's numbers; None where twin and reference compute in float32, and
     for casts to what is deployed, whose arithmetic is what they are run for."""
-    facts = evidence.about(model)
+    facts = results.about(model)
     compute = facts["compute"]
-    record = evidence.record(model, name)
+    record = results.record(model, name)
     if record is None:
         return None
     own = record.dtype if not name.startswith("cast:") else compute
@@ -46,49 +46,49 @@ def floor(evidence: AuditResults, model: str, name: str) -> Floor | None:
     if own == compute:
         other, words, roundings = "float32", f"computing in {compute} instead of float32", 2
     twin = f"cast:dtype={other}"
-    if compute == own == "float32" or twin == name or evidence.record(model, twin) is None:
+    if compute == own == "float32" or twin == name or results.record(model, twin) is None:
         return None
     rounds = any(dtype not in ("float32", facts["dtype"]) for dtype in (own, compute))
     return Floor(twin, words, rounds, roundings)
 
 
-def most(evidence: AuditResults, model: str, name: str, metric: str) -> float | None:
+def most(results: AuditResults, model: str, name: str, metric: str) -> float | None:
     """How far the dtype by itself may put a measure; None where there is no floor. KL is of the
     second order in errors, the other measures are of less."""
-    found = floor(evidence, model, name)
-    row = found and found.row(evidence, model, metric)
+    found = floor(results, model, name)
+    row = found and found.row(results, model, metric)
     if found is None or not row:
         return None
     ends = [end for end in (row["low"], row["value"], row["high"]) if end is not None]
     return float(found.roundings * max(abs(end - row["intact"]) for end in ends))
 
 
-def within(evidence: AuditResults, model: str, name: str, metric: str) -> bool:
+def within(results: AuditResults, model: str, name: str, metric: str) -> bool:
     """Whether a measure is no farther from intact than the dtype by itself may put it."""
-    row, limit = evidence.find(model, name, metric), most(evidence, model, name, metric)
+    row, limit = results.find(model, name, metric), most(results, model, name, metric)
     return bool(row and limit is not None and abs(row["value"] - row["intact"]) <= limit)
 
 
 def drowned(
-    evidence: AuditResults, model: str, name: str, metric: str, contrast: Row | None
+    results: AuditResults, model: str, name: str, metric: str, contrast: Row | None
 ) -> bool:
     """Whether a difference from a control is no more than the dtype by itself may make."""
-    limit = most(evidence, model, name, metric)
+    limit = most(results, model, name, metric)
     if contrast is None or contrast["difference"] is None or limit is None:
         return False
     return bool(abs(contrast["difference"]) <= limit)
 
 
-def arithmetic(evidence: AuditResults, model: str, name: str) -> str:
+def arithmetic(results: AuditResults, model: str, name: str) -> str:
     """What the dtype alone does to the outputs, and which measures of a twin are no more than
     that; empty where there is no floor."""
-    found = floor(evidence, model, name)
+    found = floor(results, model, name)
     if found is None:
         return ""
-    rows = {m: r for m in OUTPUTS if (r := found.row(evidence, model, m)) is not None}
+    rows = {m: r for m in OUTPUTS if (r := found.row(results, model, m)) is not None}
     if not rows:
         return ""
-    units = {metric: evidence.metrics[metric].unit for metric in rows}
+    units = {metric: results.metrics[metric].unit for metric in rows}
     told = [
         f"perplexity ×{amount(row)}"
         if metric == "behaviour.perplexity_ratio"
@@ -100,7 +100,7 @@ def arithmetic(evidence: AuditResults, model: str, name: str) -> str:
     floor_of = f"the compute floor{twice if found.roundings == 2 else ''}"
     what = f"{found.words}, which rounds the weights too," if found.rounds else found.words
     said = f"{what} by itself gives {', '.join(told)} on {documents} ({floor_of})"
-    unknown = [OUTPUTS[metric] for metric in rows if within(evidence, model, name, metric)]
+    unknown = [OUTPUTS[metric] for metric in rows if within(results, model, name, metric)]
     if unknown:
         said += f"; of {' and '.join(unknown)} nothing more is known of this compression"
     return said

@@ -45,24 +45,24 @@ class Doubt:
         return f"{SIGNS[self.check.passed]}{self.number}"
 
 
-def checks(evidence: AuditResults) -> list[Check]:
+def checks(results: AuditResults) -> list[Check]:
     """Those of the run, and what the numbers themselves show."""
-    return [*map(_advised, evidence.checks), *_overflows(evidence), *_complete(evidence)]
+    return [*map(_advised, results.checks), *_overflows(results), *_complete(results)]
 
 
-def doubts(evidence: AuditResults, model: str) -> list[Doubt]:
+def doubts(results: AuditResults, model: str) -> list[Doubt]:
     """What did not pass for one model: what failed first."""
-    found = [c for c in checks(evidence) if not c.passed and c.model in ("", model)]
+    found = [c for c in checks(results) if not c.passed and c.model in ("", model)]
     found.sort(key=lambda check: check.passed is None)
     return [Doubt(check, number) for number, check in enumerate(found, 1)]
 
 
-def heading(evidence: AuditResults, model: str, claims: Iterable[Claim]) -> list[Check]:
+def heading(results: AuditResults, model: str, claims: Iterable[Claim]) -> list[Check]:
     """The doubts as they stand before the verdict: numbered, and with what rests on them."""
     told = list(claims)
     found = []
-    for doubt in doubts(evidence, model):
-        resting = sum(rests(evidence, model, one, doubt) for one in told)
+    for doubt in doubts(results, model):
+        resting = sum(rests(results, model, one, doubt) for one in told)
         rest = f" What rests on it is marked {doubt.mark}." if resting else ""
         name = f"{doubt.number}. {doubt.check.name}"
         detail = f"{doubt.check.detail.rstrip('.')}.{rest}"
@@ -70,19 +70,19 @@ def heading(evidence: AuditResults, model: str, claims: Iterable[Claim]) -> list
     return found
 
 
-def rests(evidence: AuditResults, model: str, one: Claim, doubt: Doubt) -> bool:
+def rests(results: AuditResults, model: str, one: Claim, doubt: Doubt) -> bool:
     """Does a sentence use what the check bears on, of a twin that it is about?"""
     check = doubt.check
     if check.twins and one.twins.isdisjoint(check.twins):
         return False
     if check.bears_on == CALIBRATION:
-        return any(evidence.calibrated(model, twin) for twin in one.twins)
+        return any(results.calibrated(model, twin) for twin in one.twins)
     return not check.bears_on or check.bears_on in one.uses
 
 
-def titled(evidence: AuditResults, check: Check) -> Check:
+def titled(results: AuditResults, check: Check) -> Check:
     """With its model's name, where there are several."""
-    if len(evidence.models) < 2 or not check.model:
+    if len(results.models) < 2 or not check.model:
         return check
     return replace(check, name=f"{check.model}: {check.name}")
 
@@ -95,10 +95,10 @@ def _advised(check: Check) -> Check:
     return replace(check, detail=f"{check.detail.rstrip('.')}. {advice}")
 
 
-def _overflows(evidence: AuditResults) -> Iterator[Check]:
-    for model in evidence.models:
-        for twin in (*evidence.measured(model), *evidence.controls(model)):
-            if place := evidence.overflow(model, twin.compression):
+def _overflows(results: AuditResults) -> Iterator[Check]:
+    for model in results.models:
+        for twin in (*results.measured(model), *results.controls(model)):
+            if place := results.overflow(model, twin.compression):
                 yield Check(
                     f"{twin.compression}: its numbers are finite",
                     False,
@@ -110,9 +110,9 @@ def _overflows(evidence: AuditResults) -> Iterator[Check]:
                 )
 
 
-def _complete(evidence: AuditResults) -> Iterator[Check]:
-    cells = evidence.manifest["cells"]
-    for model in dict.fromkeys([*evidence.models, *(cell["model"] for cell in cells)]):
+def _complete(results: AuditResults) -> Iterator[Check]:
+    cells = results.manifest["cells"]
+    for model in dict.fromkeys([*results.models, *(cell["model"] for cell in cells)]):
         mine = [cell for cell in cells if cell["model"] == model]
         failed = sum(cell["status"] == "failed" for cell in mine)
         have = agreeing(len(mine) - failed, "has", "have")

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.charts.scatter import heads
+from bitlens.report.registration import sentence
 from bitlens.report.saes import SaeResults, dictionaries
-from bitlens.report.text.differences import surely, tested, way
+from bitlens.report.text.differences import surely, way
 from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.numbers import amount, points
 from bitlens.results.counts import count
@@ -51,9 +51,9 @@ class Induction:
         return f"{self.number} of {count(self.total, 'induction head')}{more}"
 
 
-def induction(evidence: AuditResults, model: str, who: str) -> Induction | None:
+def induction(results: AuditResults, model: str, who: str) -> Induction | None:
     """None where heads were not scored, or the reference has no induction head."""
-    rows = _counted(evidence, model, who)
+    rows = _counted(results, model, who)
     if not rows:
         return None
     below = {_name(row): row for row in rows if row["twin"] <= INDUCTION}
@@ -79,57 +79,58 @@ def _fallen(row: Row) -> str:
     return f"{score} [{row['twin_low']:.2f}, {row['twin_high']:.2f}]"
 
 
-def without_heads(evidence: AuditResults, model: str, who: str) -> str:
+@sentence(order=90)
+def without_heads(results: AuditResults, model: str, who: str) -> Iterator[Claim]:
     """Said where heads were scored and there was nothing to keep."""
-    scored = evidence.table(model, who, "heads", "heads")
-    if not scored or induction(evidence, model, who) is not None:
-        return ""
-    return f"the reference has no head with an induction score above {INDUCTION:g}"
+    if results.table(model, who, "heads", "heads") and induction(results, model, who) is None:
+        score = f"an induction score above {INDUCTION:g}"
+        yield claim(f"the reference has no head with {score}", leads=False)
 
 
-def survivals(evidence: AuditResults, model: str, who: str) -> list[tuple[SaeResults, Row]]:
+def survivals(results: AuditResults, model: str, who: str) -> list[tuple[SaeResults, Row]]:
     """By SAE, the share of active features that survived, where it was measured."""
     found = (
-        (sae, sae.find(evidence, model, who, "survived")) for sae in dictionaries(evidence, model)
+        (sae, sae.find(results, model, who, "survived")) for sae in dictionaries(results, model)
     )
     return [(sae, row) for sae, row in found if row is not None]
 
 
 def sound(
-    evidence: AuditResults, model: str, found: list[tuple[SaeResults, Row]]
+    results: AuditResults, model: str, found: list[tuple[SaeResults, Row]]
 ) -> list[tuple[SaeResults, Row]]:
     """Those of SAEs without a doubt of their own, where there are any."""
-    doubted = evidence.doubted(model)
+    doubted = results.doubted(model)
     return [pair for pair in found if pair[0].label not in doubted] or found
 
 
-def kept(evidence: AuditResults, model: str, who: str) -> Iterator[Claim]:
+@sentence(order=20)
+def kept(results: AuditResults, model: str, who: str) -> Iterator[Claim]:
     """`keeps 71 % [69, 73] of 1,840 features` and `keeps all 3 induction heads`; apart what was
     read through an SAE that is in doubt, lest it speak for the others."""
-    found = survivals(evidence, model, who)
-    doubted = evidence.doubted(model)
+    found = survivals(results, model, who)
+    doubted = results.doubted(model)
     for mine in (
         [pair for pair in found if pair[0].label not in doubted],
         [pair for pair in found if pair[0].label in doubted],
     ):
         if mine:
             labels = [sae.label for sae, _ in mine]
-            yield claim(f"keeps {_features(evidence, model, who, mine)}", TEXT, *labels)
-    if heads_kept := _heads(evidence, model, who):
-        yield claim(f"keeps {heads_kept}{_fell(evidence, model, who)}")
+            yield claim(f"keeps {_features(results, model, who, mine)}", TEXT, *labels)
+    if heads_kept := _heads(results, model, who):
+        yield claim(f"keeps {heads_kept}{_fell(results, model, who)}")
 
 
-def _fell(evidence: AuditResults, model: str, who: str) -> str:
+def _fell(results: AuditResults, model: str, who: str) -> str:
     """What a count at a cut does not see: whether the scores themselves changed."""
-    row = evidence.find(model, who, "heads.induction_mean_change", "pattern")
-    contrast = evidence.contrast(row, REFERENCE) if row else None
+    row = results.find(model, who, "heads.induction_mean_change", "pattern")
+    contrast = results.contrast(row, REFERENCE) if row else None
     if row is None or not way(contrast):
         return ""
     changes = [
-        evidence.find(model, who, "heads.induction_change", f"pattern.{block}", f"head {head}")
-        for block, head in _induction_heads(evidence, model, who)
+        results.find(model, who, "heads.induction_change", f"pattern.{block}", f"head {head}")
+        for block, head in _induction_heads(results, model, who)
     ]
-    ways = [way(evidence.contrast(change, REFERENCE)) for change in changes if change is not None]
+    ways = [way(results.contrast(change, REFERENCE)) for change in changes if change is not None]
     sure = f" ({of})" if (of := surely(contrast)) else ""
     return (
         f", with scores that changed by {points(row)} on average{sure}: {ways.count('less')} of "
@@ -137,45 +138,29 @@ def _fell(evidence: AuditResults, model: str, who: str) -> str:
     )
 
 
-def _induction_heads(evidence: AuditResults, model: str, who: str) -> list[tuple[int, int]]:
+def _induction_heads(results: AuditResults, model: str, who: str) -> list[tuple[int, int]]:
     """(block, head) of those that count in the reference."""
-    return [(row["block"], row["head"]) for row in _counted(evidence, model, who)]
+    return [(row["block"], row["head"]) for row in _counted(results, model, who)]
 
 
-def _counted(evidence: AuditResults, model: str, who: str) -> list[Row]:
+def _counted(results: AuditResults, model: str, who: str) -> list[Row]:
     """Of the table of heads, those that are induction heads of the reference."""
     return [
         row
-        for row in evidence.table(model, who, "heads", "heads")
+        for row in results.table(model, who, "heads", "heads")
         if row["kind"] == "induction" and min(row["choosing"], row["reference"]) > INDUCTION
     ]
 
 
-def moved(evidence: AuditResults, model: str, who: str) -> str:
-    """The head whose attention moved most, beside the same head under noise."""
-    found = heads(evidence, model, who, "attention.jsd", "")
-    if not found:
-        return ""
-    place = max(found, key=lambda place: found[place]["value"])
-    noise = evidence.noise(model, who)
-    others = heads(evidence, model, noise, "attention.jsd", "") if noise else {}
-    beside = f", under noise {amount(others[place], 'nats')}" if place in others else ""
-    beside += tested(evidence.contrast(found[place], noise), "nats")
-    return (
-        f"the attention of head {place[0]}.{place[1]} moved most, "
-        f"JSD {amount(found[place], 'nats')}{beside}"
-    )
-
-
 def _features(
-    evidence: AuditResults, model: str, who: str, found: list[tuple[SaeResults, Row]]
+    results: AuditResults, model: str, who: str, found: list[tuple[SaeResults, Row]]
 ) -> str:
     def said(sae: SaeResults, row: Row) -> str:
-        n = sae.active(evidence, model, who)
+        n = sae.active(results, model, who)
         of = "the active features" if n is None else count(n, "feature")
         return f"{amount(row, 'share')} of {of}"
 
-    if len(dictionaries(evidence, model)) == 1:
+    if len(dictionaries(results, model)) == 1:
         return said(*found[0])
     if len(found) <= NAMED:
         return ", ".join(f"{said(sae, row)} {sae.where}" for sae, row in found)
@@ -184,8 +169,8 @@ def _features(
     return f"from {said(*least)} {least[0].where} to {said(*most)} {most[0].where}"
 
 
-def _heads(evidence: AuditResults, model: str, who: str) -> str:
-    found = induction(evidence, model, who)
+def _heads(results: AuditResults, model: str, who: str) -> str:
+    found = induction(results, model, who)
     if found is None:
         return ""
     if not found.told:

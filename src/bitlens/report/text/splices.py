@@ -1,6 +1,9 @@
 """Does an SAE in its place recover less of the loss in a twin than in the reference?"""
 
+from collections.abc import Iterator
+
 from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.registration import sentence
 from bitlens.report.saes import SaeResults
 from bitlens.report.text.differences import tested, way
 from bitlens.report.text.doubts import Claim, claim
@@ -8,49 +11,50 @@ from bitlens.report.text.numbers import figure, points
 from bitlens.results.records import REFERENCE, TEXT
 
 
-def spliced(evidence: AuditResults, model: str) -> list[SaeResults]:
+def spliced(results: AuditResults, model: str) -> list[SaeResults]:
     """The SAEs that were spliced into a model, by depth."""
     measured = {
         row["item"]
-        for row in evidence.estimates
+        for row in results.estimates
         if (row["model"], row["analysis"], row["metric"])
         == (model, "transfer", "recovered_difference")
     }
-    known = (SaeResults(sae["label"], sae["site"]) for sae in evidence.about(model)["saes"])
+    known = (SaeResults(sae["label"], sae["site"]) for sae in results.about(model)["saes"])
     found = [sae for sae in known if sae.label in measured]
     return sorted(found, key=lambda sae: (sae.block, sae.site, sae.label))
 
 
 def find(
-    evidence: AuditResults, model: str, who: str, sae: SaeResults, name: str, of: str = ""
+    results: AuditResults, model: str, who: str, sae: SaeResults, name: str, of: str = ""
 ) -> Row | None:
     """An estimate of one splice; `of`: `reference` or `twin` for a level."""
     item = f"{sae.label}, {of}" if of else sae.label
-    return evidence.find(model, who, f"transfer.{name}", item=item)
+    return results.find(model, who, f"transfer.{name}", item=item)
 
 
-def costlier(evidence: AuditResults, model: str, name: str) -> Claim | None:
+@sentence(order=100)
+def costlier(results: AuditResults, model: str, name: str) -> Iterator[Claim]:
     """Where an SAE surely recovers less of the loss in the twin than in the reference. Of several,
     where most is lost."""
     found = [
         (row, sae)
-        for sae in spliced(evidence, model)
-        if (row := find(evidence, model, name, sae, "recovered_difference"))
-        and way(evidence.contrast(row, REFERENCE)) == "more"
+        for sae in spliced(results, model)
+        if (row := find(results, model, name, sae, "recovered_difference"))
+        and way(results.contrast(row, REFERENCE)) == "more"
     ]
     if not found:
-        return None
+        return
     row, sae = max(found, key=lambda pair: pair[0]["value"])
     twin, reference = (
-        find(evidence, model, name, sae, "loss_recovered", of) for of in ("twin", "reference")
+        find(results, model, name, sae, "loss_recovered", of) for of in ("twin", "reference")
     )
     if twin is None or reference is None:
-        return None
-    noise = evidence.noise(model, name)
-    other = find(evidence, model, noise, sae, "recovered_difference") if noise else None
+        return
+    noise = results.noise(model, name)
+    other = find(results, model, noise, sae, "recovered_difference") if noise else None
     beside = f", under noise {points(other)}" if other else ""
-    contrast = tested(evidence.contrast(row, noise), "share")
-    return claim(
+    contrast = tested(results.contrast(row, noise), "share")
+    yield claim(
         f"the SAE {sae.where} in its place recovers less of the loss: "
         f"{figure(twin['value'], 'share')}, in the reference "
         f"{figure(reference['value'], 'share')} (difference {points(row)}){beside}{contrast}",

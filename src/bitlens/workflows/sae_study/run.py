@@ -25,10 +25,10 @@ from bitlens.data.splits import nested
 from bitlens.engine.sweep import REFERENCE
 from bitlens.errors import BitlensError
 from bitlens.results.counts import count
+from bitlens.results.files.names import inside
 from bitlens.results.files.writing import alone, unfinished, write
 from bitlens.results.stats.intervals import student
 from bitlens.results.stats.replicates import assign, leave_one_out
-from bitlens.results.store import inside
 from bitlens.sae.formats.load import load_sae
 from bitlens.sae.sae import Sae
 from bitlens.sae.training.trainer import LOOKS, Job, train

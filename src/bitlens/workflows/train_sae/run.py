@@ -17,10 +17,10 @@ from bitlens.errors import BitlensError
 from bitlens.models.sites import hook_of
 from bitlens.report.page.parts import Column, Table
 from bitlens.results.counts import count
+from bitlens.results.files.names import inside
 from bitlens.results.files.writing import alone, unfinished, write
 from bitlens.results.records import to_json
 from bitlens.results.schema import Content, read_json
-from bitlens.results.store import inside
 from bitlens.sae.fit import WORST_FVU, Fit, tally_fit
 from bitlens.sae.formats.load import load_sae, save_firing_rates, save_sae
 from bitlens.sae.formats.saelens import CONFIG, SPARSITY, WEIGHTS

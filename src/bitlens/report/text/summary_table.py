@@ -1,0 +1,115 @@
+"""The table of all twins of a model: bits, size, and what became of the outputs and within."""
+
+from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.page.parts import Column, Table
+from bitlens.report.text.losses import INDUCTION, induction, survivals
+from bitlens.report.text.numbers import margin, plain, size
+from bitlens.results.counts import count
+from bitlens.results.records import TwinRecord
+
+SUMMARY = (
+    ("ratio", "behaviour.perplexity_ratio"),
+    ("mean KL", "behaviour.kl"),
+    ("KL 99 %", "behaviour.kl_p99"),
+    ("same top", "behaviour.same_top"),
+    ("RMS Δp", "behaviour.dp_rms"),
+    ("KL 50 %", "behaviour.kl_p50"),
+)
+SAES = 2
+"""So many have a column each."""
+
+
+def summary_table(results: AuditResults, model: str) -> Table:
+    """One row a twin, controls after the compressions: bits, size, perplexity, KL, same top token.
+
+    Cells are plain text; the terminal and the page show the same ones.
+    """
+    columns = [Column("compression"), *(Column(t, True) for t in ("bits", "size", "perplexity"))]
+    controls = results.controls(model)
+    twins = [*results.measured(model), *controls, *results.floors(model)]
+    inside = {twin.compression: _inside(results, model, twin.compression) for twin in twins}
+    titles = list(dict.fromkeys(title for found in inside.values() for title in found))
+    columns += [Column(title, True) for title in (*titles, *(title for title, _ in SUMMARY))]
+    floors = max(
+        (row["documents"] for t in results.floors(model) if (row := _kl(results, model, t))),
+        default=0,
+    )
+    blank = ("–",) * (len(SUMMARY) + len(titles))
+    rows: list[tuple[str, ...]] = [("reference", *_reference(results, model, twins), *blank)]
+    for twin in twins:
+        perplexity = results.find(model, twin.compression, "behaviour.perplexity", item="twin")
+        rows.append(
+            (
+                twin.compression + _role(twin),
+                "–" if twin.bits is None else plain(twin.bits, 2),
+                "–" if twin.bytes is None else size(twin.bytes),
+                margin(perplexity),
+                *(inside[twin.compression].get(title, "–") for title in titles),
+                *(
+                    margin(results.find(model, twin.compression, name), results.metrics[name].unit)
+                    if name in results.metrics
+                    else "–"
+                    for _, name in SUMMARY
+                ),
+            )
+        )
+    return Table(
+        tuple(columns),
+        tuple(rows),
+        "± is the longer half of the 95 % interval, documents being the unit. KL: "
+        "KL(reference ‖ twin) in nats; "
+        "ratio: the twin's perplexity over the reference's; RMS Δp: how far the true token's "
+        "probability moved; same top: positions where both put the same token first."
+        + (
+            " compute floor: the reference beside itself in another dtype, on "
+            f"{count(floors, 'document')}; no smaller difference is a compression's, nor one below "
+            "twice that where both models compute so."
+            if floors
+            else ""
+        )
+        + (
+            " features: active features that survive (r > 0.9)."
+            if any(t.startswith("features") for t in titles)
+            else ""
+        )
+        + (
+            f" induction heads: those with a score above {INDUCTION:g} that stay there; undecided "
+            "where a twin's interval reaches above it."
+            if "induction heads" in titles
+            else ""
+        ),
+    )
+
+
+def _kl(results: AuditResults, model: str, twin: TwinRecord) -> Row | None:
+    return results.find(model, twin.compression, "behaviour.kl")
+
+
+def _role(twin: TwinRecord) -> str:
+    """What a row stands in the table for, beside compressions."""
+    return " (compute floor)" if twin.floor else " (control)" if twin.control else ""
+
+
+def _inside(results: AuditResults, model: str, who: str) -> dict[str, str]:
+    """By title, what survived within: features of each SAE, or of the worst of many; heads."""
+    found = survivals(results, model, who)
+    if len(found) > SAES:
+        found = [min(found, key=lambda pair: pair[1]["value"])]
+        cells = {"features, worst SAE": margin(found[0][1], "share")}
+    else:
+        cells = {
+            "features" if len(found) == 1 else f"features, {sae.label}": margin(row, "share")
+            for sae, row in found
+        }
+    heads = induction(results, model, who)
+    return cells | ({"induction heads": heads.kept} if heads else {})
+
+
+def _reference(results: AuditResults, model: str, twins: list[TwinRecord]) -> tuple[str, str, str]:
+    facts = results.about(model)
+    found = (
+        results.find(model, twin.compression, "behaviour.perplexity", item="reference")
+        for twin in twins
+    )
+    bits = 8 * facts["bytes"] / facts["parameters"]
+    return plain(bits, 2), size(facts["bytes"]), margin(next((row for row in found if row), None))
