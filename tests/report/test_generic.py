@@ -40,9 +40,11 @@ def test_every_metric_stands_between_intact_chance_and_noise(results: AuditResul
     cells = rows["resid.1", RTN]
     noise = results.find("demo", f"noise:like=[{RTN}]", "curvature.bend", "resid.1")
     own = results.find("demo", RTN, "curvature.bend", "resid.1")
-    assert noise and own
+    assert noise
+    assert own
     share = f"{100 * own['value']:.1f}"
-    assert cells["value"].startswith(f"{share} % [") and cells["intact"] == "0 %"
+    assert cells["value"].startswith(f"{share} % [")
+    assert cells["intact"] == "0 %"
     assert cells["under noise"].startswith(f"{100 * noise['value']:.1f} % [")
     assert (cells["chance"], cells["difference"]) == ("90.0 %", "q = 0.004")
 
@@ -61,7 +63,8 @@ def test_long_tables_are_folded(results: AuditResults, monkeypatch: pytest.Monke
     """Six rows, where five are the most that stand open."""
     monkeypatch.setattr(module, "MOST", 5)
     _, fold = parts_of(results, "bend")
-    assert isinstance(fold, Details) and fold.summary == "6 numbers"
+    assert isinstance(fold, Details)
+    assert fold.summary == "6 numbers"
 
 
 def test_only_what_no_section_shows(results: AuditResults, evidence: AuditResults) -> None:
