@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bitlens.compression import parse_spec
+from bitlens.compression.compression import MatrixGroup
 from bitlens.models.layout import Layout
 from bitlens.models.matrices import LinearMap
 
@@ -34,7 +35,7 @@ MORE = ("rtn:bits=4,symmetric=false", "nf4:double=true", "fp4", "gguf:type=q4_0"
 HQQ = "hqq:bits=4,group=64"
 
 
-def matrices() -> list[LinearMap]:
+def model_matrices() -> list[LinearMap]:
     """Every matrix of the blocks of a random Llama, in the order they are made."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -74,13 +75,13 @@ def by_library(weight: Tensor) -> Tensor:
     return restored
 
 
-def compressing(text: str, maps: Sequence[LinearMap]) -> Callable[[], None]:
+def compressing(text: str, matrices: Sequence[LinearMap]) -> Callable[[], None]:
     """A call that compresses every matrix and keeps none."""
     compression = parse_spec(text)
 
     def make() -> None:
-        for matrix in maps:
-            compression.compress([matrix], 0)
+        for matrix in matrices:
+            compression.compress(MatrixGroup([matrix], 0))
 
     return make
 
@@ -91,26 +92,26 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
-    maps = matrices()
-    copies = [torch.empty_like(matrix.weight) for matrix in maps]
+    matrices = model_matrices()
+    copies = [torch.empty_like(matrix.weight) for matrix in matrices]
 
     def copy() -> None:
-        for target, matrix in zip(copies, maps, strict=True):
+        for target, matrix in zip(copies, matrices, strict=True):
             target.copy_(matrix.weight)
 
     def clone() -> None:
-        for matrix in maps:
+        for matrix in matrices:
             matrix.weight.clone()
 
     print(f"{'':36} over a copy  at most")
     print(f"{'a copy into new memory':36} {ratio(clone, copy, repeats):11.1f}")
     for text in (*AT_MOST, *MORE, HQQ):
-        over = ratio(compressing(text, maps), copy, repeats)
+        over = ratio(compressing(text, matrices), copy, repeats)
         print(f"{text:36} {over:11.1f} {AT_MOST.get(text, ''):>8}", flush=True)
     if importlib.util.find_spec("hqq") is None:
         print("hqq is not installed: ours is not compared with it.")
         return
-    few = maps[:14]
+    few = matrices[:14]
 
     def library() -> None:
         for matrix in few:

@@ -9,7 +9,7 @@ from bitlens.models.matrices import LinearMap
 
 
 @pytest.fixture
-def maps() -> list[LinearMap]:
+def matrices() -> list[LinearMap]:
     """Query, key and value of grouped-query attention, a fused map, one stored transposed as
     GPT-2 does, and fused experts."""
     random = torch.Generator().manual_seed(3)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from bitlens.compression import format_spec, parse_spec
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, MatrixGroup
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
-from tests.support.calibrated import inputs_of
+from tests.support.calibrated import group_of
 
 EXAMPLES = {
     "rtn": [
@@ -101,21 +101,21 @@ FALLING = [
 
 
 @pytest.fixture
-def maps(maps: list[LinearMap], text: str) -> list[LinearMap]:
+def matrices(matrices: list[LinearMap], text: str) -> list[LinearMap]:
     """As wide as blocks of a fixed size want them."""
     if not text.startswith("gguf"):
-        return maps
-    return [replace(map, weight=torch.cat([map.weight] * 16, -1)) for map in maps]
+        return matrices
+    return [replace(matrix, weight=torch.cat([matrix.weight] * 16, -1)) for matrix in matrices]
 
 
-def twin(text: str, maps: list[LinearMap], seed: int = 0) -> list[CompressedMatrix]:
+def twin(text: str, matrices: list[LinearMap], seed: int = 0) -> list[CompressedMatrix]:
     """Calibrated methods get one map at a time, because each has inputs of its own here."""
     compression = parse_spec(text)
-    prepare = compression.prepare(lambda: maps)
+    prepare = compression.prepare(lambda: matrices)
     if not compression.statistics:
-        return compression.compress(maps, seed, prepare)
+        return compression.compress(MatrixGroup(matrices, seed, prepare))
     return [
-        compression.compress([map], seed, prepare, inputs_of(map, compression))[0] for map in maps
+        compression.compress(group_of(matrix, compression, seed, prepare))[0] for matrix in matrices
     ]
 
 
@@ -135,35 +135,35 @@ def test_settings_round_trip(text: str) -> None:
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_reference_untouched_and_result_well_formed(
-    maps: list[LinearMap], text: str, dtype: torch.dtype
+    matrices: list[LinearMap], text: str, dtype: torch.dtype
 ) -> None:
     """The reference keeps its weights; the result has the map's shape, in float32, in memory of
     its own, finite, with a positive number of bits."""
-    stored = [LinearMap(m.name, m.weight.to(dtype), m.head_size, m.fused) for m in maps]
-    before = [map.weight.clone() for map in stored]
+    stored = [LinearMap(m.name, m.weight.to(dtype), m.head_size, m.fused) for m in matrices]
+    before = [matrix.weight.clone() for matrix in stored]
     results = twin(text, stored)
     assert len(results) == len(stored)
-    for map, weight, result in zip(stored, before, results, strict=True):
-        assert torch.equal(map.weight, weight)
+    for matrix, weight, result in zip(stored, before, results, strict=True):
+        assert torch.equal(matrix.weight, weight)
         assert result.weight.shape == weight.shape
         assert result.weight.dtype == torch.float32
         assert result.weight.device == weight.device
-        assert result.weight.data_ptr() != map.weight.data_ptr()
+        assert result.weight.data_ptr() != matrix.weight.data_ptr()
         assert torch.isfinite(result.weight).all()
         assert 0 < result.bits <= 33
 
 
 @pytest.mark.parametrize("text", [text for text in TEXTS if text != "nothing"])
-def test_every_weight_tensor_changed(maps: list[LinearMap], text: str) -> None:
+def test_every_weight_tensor_changed(matrices: list[LinearMap], text: str) -> None:
     """Every matrix handed over, and every expert of it, differs from the reference."""
-    for map, result in zip(maps, twin(text, maps), strict=True):
-        assert (map.weight != result.weight).flatten(-2).any(-1).all()
+    for matrix, result in zip(matrices, twin(text, matrices), strict=True):
+        assert (matrix.weight != result.weight).flatten(-2).any(-1).all()
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_same_seed_gives_the_same_twin(maps: list[LinearMap], text: str) -> None:
+def test_the_same_seed_gives_the_same_twin(matrices: list[LinearMap], text: str) -> None:
     """One seed, one twin; another seed changes noise, random bases and nothing else."""
-    first, again, other = (twin(text, maps, seed) for seed in (7, 7, 8))
+    first, again, other = (twin(text, matrices, seed) for seed in (7, 7, 8))
     random = text.startswith(("noise", "quip"))
     for one, two, three in zip(first, again, other, strict=True):
         assert torch.equal(one.weight, two.weight)
@@ -171,23 +171,25 @@ def test_the_same_seed_gives_the_same_twin(maps: list[LinearMap], text: str) -> 
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_order_and_company_do_not_matter(maps: list[LinearMap], text: str) -> None:
+def test_order_and_company_do_not_matter(matrices: list[LinearMap], text: str) -> None:
     """Maps in another order, or one at a time, give the same weights."""
     compression = parse_spec(text)
-    prepare = compression.prepare(lambda: maps)
-    together = {map.name: result for map, result in zip(maps, twin(text, maps), strict=True)}
-    for map, result in zip(maps[::-1], twin(text, maps[::-1]), strict=True):
-        alone = compression.compress([map], 0, prepare, inputs_of(map, compression))[0]
-        assert torch.equal(result.weight, together[map.name].weight)
-        assert torch.equal(alone.weight, together[map.name].weight)
-        assert alone.bits == result.bits == together[map.name].bits
+    prepare = compression.prepare(lambda: matrices)
+    together = {
+        matrix.name: result for matrix, result in zip(matrices, twin(text, matrices), strict=True)
+    }
+    for matrix, result in zip(matrices[::-1], twin(text, matrices[::-1]), strict=True):
+        alone = compression.compress(group_of(matrix, compression, 0, prepare))[0]
+        assert torch.equal(result.weight, together[matrix.name].weight)
+        assert torch.equal(alone.weight, together[matrix.name].weight)
+        assert alone.bits == result.bits == together[matrix.name].bits
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_parameters_are_accepted(maps: list[LinearMap], text: str) -> None:
+def test_parameters_are_accepted(matrices: list[LinearMap], text: str) -> None:
     """Weights that require gradients, as a model's do, give weights that do not."""
-    map = maps[0]
-    learned = LinearMap(map.name, torch.nn.Parameter(map.weight), map.head_size)
+    matrix = matrices[0]
+    learned = LinearMap(matrix.name, torch.nn.Parameter(matrix.weight), matrix.head_size)
     assert not twin(text, [learned])[0].weight.requires_grad
 
 
@@ -196,21 +198,24 @@ def test_parameters_are_accepted(maps: list[LinearMap], text: str) -> None:
 def test_a_grid_has_at_most_so_many_values(text: str, bits: int) -> None:
     """What shares a grid takes at most 2^bits values."""
     random = torch.Generator().manual_seed(bits)
-    maps = [
+    matrices = [
         LinearMap("matrix", torch.randn(12, 64, generator=random)),
         LinearMap("experts", torch.randn(3, 24, 32, generator=random)),
     ]
-    for result in twin(text.format(bits), maps):
+    for result in twin(text.format(bits), matrices):
         for group in GROUPS[text](result.weight):
             assert len(group.unique()) <= 2**bits
 
 
 @pytest.mark.parametrize("text", FALLING)
-def test_more_bits_never_hurt(maps: list[LinearMap], text: str) -> None:
+def test_more_bits_never_hurt(matrices: list[LinearMap], text: str) -> None:
     """On random weights the error falls from 2 to 4 to 8 bits, in every matrix."""
     errors = [
-        [torch.dist(map.weight, result.weight) for map, result in zip(maps, results, strict=True)]
-        for results in (twin(text.format(bits), maps) for bits in (2, 4, 8))
+        [
+            torch.dist(matrix.weight, result.weight)
+            for matrix, result in zip(matrices, results, strict=True)
+        ]
+        for results in (twin(text.format(bits), matrices) for bits in (2, 4, 8))
     ]
     for two, four, eight in zip(*errors, strict=True):
         assert two > four > eight

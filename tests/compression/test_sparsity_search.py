@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
 
 from bitlens.compression import parse_spec, sparsity_search
-from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression, DataFree
 from bitlens.compression.harm import Harm, HarmMeasure
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.sparsity_search import FOUND, TOLERANCE, matched, recall, remember
@@ -137,15 +137,13 @@ def test_one_that_cannot_be_met_is_said_not_to_be(monkeypatch: pytest.MonkeyPatc
 
 
 @dataclass(frozen=True)
-class Explode(Compression):
+class Explode(DataFree):
     """Weights that are finite, whose products are not."""
 
     name: ClassVar[str] = "explode"
 
-    def compress(
-        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
-    ) -> list[CompressedMatrix]:
-        return [CompressedMatrix(m.weight.float() * 1e30, 32.0) for m in maps]
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        return CompressedMatrix(matrix.weight.float() * 1e30, 32.0)
 
 
 @pytest.mark.parametrize(

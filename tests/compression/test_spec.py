@@ -9,7 +9,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from bitlens.compression import format_spec, parse_spec
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.methods.cast import Cast
 from bitlens.compression.methods.controls import Noise, Nothing
 from bitlens.compression.methods.mixed import Mixed
@@ -35,7 +35,7 @@ class Everything(Compression):
     def __post_init__(self) -> None:
         check(self)
 
-    def compress(self, maps: Any, seed: int, prepare: Any = None) -> list[CompressedMatrix]:
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
         return []
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from bitlens.compression import format_spec, opened_checkpoints, parse_spec, sparsity_search
 from bitlens.compression.calibration.cache import ENVIRONMENT
 from bitlens.compression.checkpoint_twin import CheckpointTwin
-from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.gptq import Gptq
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.requests import TwinRequest, requested_twins
@@ -30,7 +30,6 @@ from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
-from bitlens.models.matrices import LinearMap
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.session import build_twin, calibration_texts
 
@@ -152,10 +151,11 @@ def refuse_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """GPTQ that fails in the second block, long after its shapes were tried."""
     compress = Gptq.compress
 
-    def fails(self: Gptq, maps: Any, *rest: Any) -> list[CompressedMatrix]:
-        if any("layers.1.mlp.down_proj" in map.name for map in maps):
-            raise BitlensError(f"{maps[0].name} cannot be factored.", "a basis.", "more documents.")
-        return compress(self, maps, *rest)
+    def fails(self: Gptq, group: MatrixGroup) -> list[CompressedMatrix]:
+        name = group.matrices[0].name
+        if "layers.1.mlp.down_proj" in name:
+            raise BitlensError(f"{name} cannot be factored.", "a basis.", "more documents.")
+        return compress(self, group)
 
     monkeypatch.setattr(Gptq, "compress", fails)
 
@@ -292,9 +292,9 @@ def test_nothing_is_opened_or_calibrated_twice(
         opened.append(format_spec(settings))
         return open_checkpoint(settings, *rest)
 
-    def compresses(self: Gptq, maps: list[LinearMap], *rest: Any) -> list[CompressedMatrix]:
-        compressed.extend(map.name for map in maps)
-        return compress(self, maps, *rest)
+    def compresses(self: Gptq, group: MatrixGroup) -> list[CompressedMatrix]:
+        compressed.extend(matrix.name for matrix in group.matrices)
+        return compress(self, group)
 
     monkeypatch.setattr(opened_checkpoints, "open_checkpoint", opens)
     monkeypatch.setattr(Gptq, "compress", compresses)

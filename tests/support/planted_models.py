@@ -1,15 +1,14 @@
 """A model whose heads are known because they were built by hand, and lesions of known places."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import transformers
 from torch import Tensor, nn
 
-from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.compression import CompressedMatrix, DataFree
 from bitlens.models.layout import Layout
 from bitlens.models.matrices import LinearMap
 from bitlens.sae.sae import Sae
@@ -95,21 +94,16 @@ def _unsettle(attention: nn.Module, planted: int) -> None:
 
 
 @dataclass(frozen=True)
-class Blind(Compression):
+class Blind(DataFree):
     """Lesion: one head's queries become nought, so that it looks everywhere alike."""
 
     name: ClassVar[str] = "blind"
     head: int = 0
 
-    def compress(
-        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
-    ) -> list[CompressedMatrix]:
-        made = []
-        for m in maps:
-            weight = m.weight.float().clone()
-            weight[self.head * SIZE : (self.head + 1) * SIZE] = 0
-            made.append(CompressedMatrix(weight, 32.0))
-        return made
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        weight = matrix.weight.float().clone()
+        weight[self.head * SIZE : (self.head + 1) * SIZE] = 0
+        return CompressedMatrix(weight, 32.0)
 
 
 def blind(block: int, head: int) -> Blind:
@@ -130,17 +124,12 @@ def orthonormal(width: int, latents: int, site: str) -> Sae:
 
 
 @dataclass(frozen=True)
-class Mute(Compression):
+class Mute(DataFree):
     """Lesion: matrices write nothing along one direction."""
 
     name: ClassVar[str] = "mute"
     direction: tuple[float, ...] = ()
 
-    def compress(
-        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
-    ) -> list[CompressedMatrix]:
-        along = torch.tensor(self.direction)
-        return [
-            CompressedMatrix(m.weight.float() - torch.outer(along, along @ m.weight.float()), 32.0)
-            for m in maps
-        ]
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        along, weight = torch.tensor(self.direction), matrix.weight.float()
+        return CompressedMatrix(weight - torch.outer(along, along @ weight), 32.0)

@@ -21,7 +21,7 @@ from bitlens.compression.calibration import cache as cached
 from bitlens.compression.calibration.cache import WeightCache
 from bitlens.compression.calibration.documents import calibrated
 from bitlens.compression.calibration.pipeline import CalibrationJob, calibrate
-from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression, DataFree
 from bitlens.compression.methods.controls import Noise
 from bitlens.compression.patterns import targets
 from bitlens.compression.twin import CompressedTwin, Twin
@@ -458,30 +458,24 @@ def tables(found: Sequence[Measured]) -> dict[tuple[str, str], DetailTable]:
 
 
 @dataclass(frozen=True)
-class Erase(Compression):
+class Erase(DataFree):
     """The planted lesion: targeted matrices become nought."""
 
     name: ClassVar[str] = "erase"
 
-    def compress(
-        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
-    ) -> list[CompressedMatrix]:
-        return [
-            CompressedMatrix(torch.zeros_like(m.weight, dtype=torch.float32), 1.0) for m in maps
-        ]
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        return CompressedMatrix(torch.zeros_like(matrix.weight, dtype=torch.float32), 1.0)
 
 
 @dataclass(frozen=True)
-class Refuse(Compression):
+class Refuse(DataFree):
     """Fails at the modules named, and changes nothing before."""
 
     name: ClassVar[str] = "refuse"
     at: str = ""
     """Part of the names of modules that it refuses."""
 
-    def compress(
-        self, maps: Sequence[LinearMap], seed: int, prepare: Any = None
-    ) -> list[CompressedMatrix]:
-        if any(self.at in m.name for m in maps):
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        if self.at in matrix.name:
             raise BitlensError(f"{self.at} will not do.", "another.", "nothing")
-        return [CompressedMatrix(m.weight.float() * 0.5, 8.0) for m in maps]
+        return CompressedMatrix(matrix.weight.float() * 0.5, 8.0)

@@ -99,9 +99,9 @@ class CheckpointTwin(Twin):
             own = {n: computed(p.detach(), stored, self.layout.compute) for n, p in parameters}
         return Block(self._blocks[depth], names, own, blanks)
 
-    def matched(self, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
+    def matched(self, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:
         """What the checkpoint holds for these maps, for noise of the same size."""
-        names = {m.name for m in maps}
+        names = {m.name for m in matrices}
         places = {
             f"{self.layout.block_name(depth)}.{place.name}": (
                 f"{self.layout.block_name(depth)}.{place.key}",
@@ -113,7 +113,7 @@ class CheckpointTwin(Twin):
             if f"{self.layout.block_name(depth)}.{place.name}" in names
         }
         results = []
-        for m in maps:
+        for m in matrices:
             key, place = places[m.name]
             stored = self.checkpoint.stored[key]
             weight = place.effective(stored.weight().to(m.weight.device))

@@ -1,10 +1,12 @@
-"""What a compression is: frozen settings that turn the matrices of a block into other matrices."""
+"""Compressions: frozen settings that turn the matrices of a block into other matrices."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bitlens.registry import Registry
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CompressedMatrix:
-    """What became of one map."""
+    """What became of one matrix."""
 
     weight: Tensor
-    """Same shape as the map's weight; float32."""
+    """As the matrix's own, `[out, in]` or `[expert, out, in]`; float32."""
     bits: float
     """Bits per weight with scales and zeros included."""
     group: int = 0
@@ -31,7 +33,27 @@ class CompressedMatrix:
     note: str = ""
     """What the user should know about how it was made: a damping that had to be raised."""
     activations: InputRounding | None = None
-    """How the map's inputs are rounded before they are multiplied; None: not at all."""
+    """How the matrix's inputs are rounded before they are multiplied; None: not at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixGroup:
+    """Matrices that read the same input, and what is known of that input."""
+
+    matrices: Sequence[LinearMap]
+    seed: int
+    """The root seed: random methods derive theirs from it and the name of a matrix."""
+    prepared: Any = None
+    """What the compression's `prepare` found."""
+    inputs: InputStatistics | None = None
+    """The `statistics` that the compression asks for; None where it asks for none."""
+
+    def statistic(self, name: Statistic) -> Tensor:
+        """One of the statistics of the input. ValueError where it was not gathered."""
+        found: Tensor | None = None if self.inputs is None else getattr(self.inputs, name)
+        if found is None:
+            raise ValueError(f"no {name} of the inputs is given, which this is calibrated on")
+        return found
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,9 @@ class Compression(ABC):
     """A way to make a twin. Subclasses are frozen settings; `compress` does the work."""
 
     name: ClassVar[str]
+    question: ClassVar[str] = ""
+    """What it lets one ask, for `bitlens list`; empty: its docstring's first sentences stand for
+    it."""
     control: ClassVar[bool] = False
     """True for what exists to be compared with (nothing, noise), not to be shipped."""
     positional: ClassVar[str | None] = None
@@ -83,54 +108,51 @@ class Compression(ABC):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
-        """Which statistics of the maps' inputs it is calibrated on; empty: it needs no data."""
+        """What it is calibrated on, of the inputs of matrices; empty: it needs no data."""
         return frozenset()
 
     @property
     def sequential(self) -> bool:
-        """Of calibrated methods: whether, within a block too, each group of maps is calibrated on
-        what the groups before it hand it once they are compressed."""
+        """Whether, within a block too, each group of matrices is calibrated on what the groups
+        before it hand it once they are compressed; no matter where nothing is calibrated."""
         return True
 
-    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
+    def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:
         """What must be known of all weights before the first is compressed (global pruning).
 
-        `maps()` goes through every targeted map of the model, from the first; it may be called
-        more than once. The result is handed to every `compress`."""
+        `matrices()` goes through every targeted matrix of the model, from the first; it may be
+        called more than once. The result is `prepared` in every group."""
         return None
 
     @abstractmethod
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        """Compress maps that read the same input (query, key and value; gate and up; ...).
-
-        `inputs` holds the statistics that it `statistics` of that input; None where it needs none.
-        Never changes its arguments. `seed` is the root seed; random methods derive theirs from
-        it and the map's name, so the result does not depend on the order of calls."""
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Compress matrices that read the same input (query, key and value; gate and up; ...), in
+        their order. Never changes them. The result does not depend on the order of calls, nor on
+        which matrices without statistics stand together."""
 
 
-_FILES = {
-    "nf4": "codebook",
-    "fp4": "codebook",
-    "noise": "controls",
-    "nothing": "controls",
-    **{
-        name: name
-        for name in (
-            *("awq", "cast", "checkpoint", "folded", "fp8", "gguf", "gptq", "hqq", "int8"),
-            *("mixed", "prune", "quip", "rtn", "smoothquant", "squeezellm"),
-        )
-    },
-}
-"""Names that are no file's own, and those that are."""
+@dataclass(frozen=True)
+class DataFree(Compression):
+    """A compression that looks at one matrix at a time, and at no data."""
+
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Compress every matrix of the group by itself."""
+        return [self.compress_matrix(matrix) for matrix in group.matrices]
+
+    @abstractmethod
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        """Compress one matrix. Never changes it."""
+
+
+_SHARED = {"nf4": "codebook", "fp4": "codebook", "noise": "controls", "nothing": "controls"}
+"""Compressions that stand in a file together, and that file."""
+
+_FILES = {module.name for module in iter_modules([str(Path(__file__).with_name("methods"))])}
+_BY_NAME = {**{file: file for file in _FILES - set(_SHARED.values())}, **_SHARED}
+"""Which file each of them stands in: that of its own name, if no other."""
 
 COMPRESSIONS: Registry[Compression] = Registry(
     "compression",
     "bitlens.compressions",
-    {name: f"bitlens.compression.methods.{file}" for name, file in _FILES.items()},
+    {name: f"bitlens.compression.methods.{file}" for name, file in _BY_NAME.items()},
 )

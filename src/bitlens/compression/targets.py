@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bitlens.compression import format_spec
-from bitlens.compression.compression import Compression
+from bitlens.compression.compression import Compression, MatrixGroup
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.numerics.input_statistics import InputStatistics
@@ -69,8 +69,9 @@ def try_shapes(layout: Layout, names: set[str], compression: Compression) -> Non
             numbers = torch.linspace(-0.1, 0.1, rows * columns, device=layout.device)
             weight = numbers.reshape(rows, columns)
             trial = replace(example, weight=weight)
-            prepare = compression.prepare(partial(list, [trial]))
-            (made,) = compression.compress([trial], 0, prepare, _inputs(trial, compression))
+            prepared = compression.prepare(partial(list, [trial]))
+            inputs = _inputs(trial, compression)
+            (made,) = compression.compress(MatrixGroup([trial], 0, prepared, inputs))
             if made.activations is not None and not example.name.startswith(layout.blocks_path):
                 raise BitlensError(
                     f"{format_spec(part)} rounds inputs, and is to compress {example.name}, which "
@@ -83,10 +84,16 @@ def try_shapes(layout: Layout, names: set[str], compression: Compression) -> Non
                 layout.model.set_experts_implementation("eager")
 
 
-def _inputs(map: LinearMap, compression: Compression) -> InputStatistics | None:
+def _inputs(matrix: LinearMap, compression: Compression) -> InputStatistics | None:
     """Inputs without any structure."""
     if not compression.statistics:
         return None
-    width, device = map.weight.shape[-1], map.weight.device
+    width, device = matrix.weight.shape[-1], matrix.weight.device
     ones = torch.ones(width, device=device)
-    return InputStatistics(torch.tensor(width, device=device), torch.diag(ones), ones, ones, ones)
+    return InputStatistics(
+        count=torch.tensor(width, device=device),
+        second_moment=torch.diag(ones),
+        mean_square=ones,
+        max_abs=ones,
+        mean_abs=ones,
+    )

@@ -158,10 +158,10 @@ class CompressedTwin(Twin):
         return Block(layout.callable_block(depth), layout.block_layouts[depth], own, roundings)
 
     def _compress(
-        self, maps: Sequence[LinearMap], dtype: torch.dtype
+        self, matrices: Sequence[LinearMap], dtype: torch.dtype
     ) -> dict[str, CompressedMatrix]:
         """By name, what became of the maps that are targets, in the twin's dtype or this one."""
-        chosen = [m for m in maps if m.name in self.targets]
+        chosen = [m for m in matrices if m.name in self.targets]
         if not chosen:
             return {}
         text = format_spec(self.compression)

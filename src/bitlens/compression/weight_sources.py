@@ -4,7 +4,7 @@ noise around another twin, from that twin's."""
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.methods.controls import Noise
 from bitlens.models.matrices import LinearMap
 
@@ -19,14 +19,14 @@ class Computed:
         self, compression: Compression, seed: int, everything: Callable[[], Iterable[LinearMap]]
     ) -> None:
         self._compression, self._seed, self._everything = compression, seed, everything
-        self._survey: Any = None
-        self._surveyed = False
+        self._prepared: Any = None
+        self._is_prepared = False
 
-    def __call__(self, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
-        if not self._surveyed:
-            self._survey = self._compression.prepare(self._everything)
-            self._surveyed = True
-        return self._compression.compress(maps, self._seed, self._survey)
+    def __call__(self, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:
+        if not self._is_prepared:
+            self._prepared = self._compression.prepare(self._everything)
+            self._is_prepared = True
+        return self._compression.compress(MatrixGroup(matrices, self._seed, self._prepared))
 
 
 class Around:
@@ -35,5 +35,5 @@ class Around:
     def __init__(self, noise: Noise, matched: Source, seed: int) -> None:
         self._noise, self._matched, self._seed = noise, matched, seed
 
-    def __call__(self, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
-        return self._noise.around(maps, self._matched(maps), self._seed)
+    def __call__(self, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:
+        return self._noise.around(matrices, self._matched(matrices), self._seed)

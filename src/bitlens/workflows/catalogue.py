@@ -1,13 +1,12 @@
 """What is there to choose from? Compressions, analyses, families and metrics as tables."""
 
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
 from itertools import groupby
 
 from bitlens.analyses import ANALYSES
-from bitlens.compression.compression import COMPRESSIONS
+from bitlens.compression.compression import COMPRESSIONS, Compression
 from bitlens.compression.spec_settings import settings_of
 from bitlens.config.field_docs import meanings
 from bitlens.models.families import FAMILIES
@@ -107,10 +106,9 @@ def _default(value: object) -> str:
     return "none" if value in ((), None) else str(value)
 
 
-def _question(cls: type) -> str:
-    """With which its file opens; of a plug-in without one, what it does."""
-    question = (inspect.getdoc(sys.modules[cls.__module__]) or "").partition("\n\n")[0]
-    return question.replace("\n", " ") or _first_line(cls)
+def _question(cls: type[Compression]) -> str:
+    """The question it names; of a plug-in that names none, what it does."""
+    return cls.question or _first_line(cls)
 
 
 def _first_line(cls: type) -> str:

@@ -6,6 +6,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from bitlens.compression import parse_spec
+from bitlens.compression.compression import MatrixGroup
 from bitlens.models.matrices import LinearMap
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes")
@@ -34,7 +35,7 @@ def test_bit_equal(kind: str, double: bool, dtype: torch.dtype, shape: tuple[int
     weight = weight.to(dtype)
     for block in (32, 64, 256, 4096):
         compression = parse_spec(f"{kind}:block={block},double={str(double).lower()}")
-        ours = compression.compress([LinearMap("m", weight)], 0)[0].weight
+        ours = compression.compress(MatrixGroup([LinearMap("m", weight)], 0))[0].weight
         assert torch.equal(ours.to(dtype), theirs(weight, kind, block, double))
 
 

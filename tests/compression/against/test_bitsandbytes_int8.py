@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.int8 import Int8
 from bitlens.models.matrices import LinearMap
 
@@ -34,7 +34,7 @@ def both(bnb: Any, weight: Tensor, threshold: float) -> tuple[Any, CompressedMat
         columns, rows, bias=False, has_fp16_weights=False, threshold=threshold
     )
     layer.weight = bnb.nn.Int8Params(weight.clone(), requires_grad=False, has_fp16_weights=False)
-    ours = Int8(threshold=threshold).compress([LinearMap("m", weight)], 0)[0]
+    ours = Int8(threshold=threshold).compress(MatrixGroup([LinearMap("m", weight)], 0))[0]
     return layer.to("cpu").eval(), ours
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.gguf import Gguf
 from bitlens.models.matrices import LinearMap
 
@@ -23,7 +24,7 @@ def theirs(weight: torch.Tensor, kind: str) -> np.ndarray:
 
 
 def ours(weight: torch.Tensor, kind: str) -> np.ndarray:
-    return Gguf(type=kind).compress([LinearMap("m", weight)], 0)[0].weight.numpy()
+    return Gguf(type=kind).compress(MatrixGroup([LinearMap("m", weight)], 0))[0].weight.numpy()
 
 
 @pytest.mark.parametrize("kind", TYPES)

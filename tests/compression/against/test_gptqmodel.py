@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.gptq import Gptq
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.models.matrices import LinearMap
@@ -126,9 +127,9 @@ def error_over_theirs(
             reference.add_batch(x[None], linear(x)[None])
             expected, *_, damping, _ = reference.quantize()
         assert damping == 0.01
-        inputs = InputStatistics(torch.tensor(len(x)), second=x.T @ x / len(x))
+        inputs = InputStatistics(count=torch.tensor(len(x)), second_moment=x.T @ x / len(x))
         weight = linear.weight.detach()
-        [found] = ours.compress([LinearMap(name, weight)], 0, inputs=inputs)
+        [found] = ours.compress(MatrixGroup([LinearMap(name, weight)], 0, inputs=inputs))
         assert found.note == ""
         second = x.double().T @ x.double() / len(x)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.awq import Awq
 from bitlens.compression.methods.rtn import Rtn
 from bitlens.compression.numerics.input_statistics import InputStatistics
@@ -63,17 +64,19 @@ def groups(model: nn.Module, tokens: Tensor) -> list[tuple[list[LinearMap], Inpu
     layout = Layout(model)
     groups = layout.maps(0, layout.weights(0))
     seen: dict[str, Tensor] = {}
-    for maps in groups:
+    for matrices in groups:
 
-        def keep(module: nn.Module, args: Any, name: str = maps[0].name) -> None:
+        def keep(module: nn.Module, args: Any, name: str = matrices[0].name) -> None:
             seen[name] = args[0].detach().flatten(0, -2)
 
-        model.get_submodule(maps[0].name).register_forward_pre_hook(keep)
+        model.get_submodule(matrices[0].name).register_forward_pre_hook(keep)
     with torch.no_grad():
         model(tokens)
     inputs = [
-        InputStatistics(torch.tensor(len(x)), second=x.T @ x / len(x), mean=x.abs().mean(0))
-        for x in (seen[maps[0].name] for maps in groups)
+        InputStatistics(
+            count=torch.tensor(len(x)), second_moment=x.T @ x / len(x), mean_abs=x.abs().mean(0)
+        )
+        for x in (seen[matrices[0].name] for matrices in groups)
     ]
     return list(zip(groups, inputs, strict=True))
 
@@ -142,15 +145,17 @@ def test_output_errors(
     scale, make = theirs
     made = make(bits)
     totals = torch.zeros(3)
-    for maps, inputs in groups:
-        assert inputs.second is not None
-        awq = Awq(bits=bits, group=GROUP, scale=scale).compress(maps, 0, None, inputs)
-        rtn = Rtn(bits=bits, group=GROUP, symmetric=False).compress(maps, 0)
+    for matrices, inputs in groups:
+        assert inputs.second_moment is not None
+        awq = Awq(bits=bits, group=GROUP, scale=scale).compress(
+            MatrixGroup(matrices, 0, inputs=inputs)
+        )
+        rtn = Rtn(bits=bits, group=GROUP, symmetric=False).compress(MatrixGroup(matrices, 0))
         errors = torch.zeros(3)
-        for map, one, plain in zip(maps, awq, rtn, strict=True):
-            whole = _error(map.weight, inputs.second)
-            for n, weight in enumerate((one.weight, made[map.name], plain.weight)):
-                errors[n] += _error(weight - map.weight, inputs.second) / whole
+        for matrix, one, plain in zip(matrices, awq, rtn, strict=True):
+            whole = _error(matrix.weight, inputs.second_moment)
+            for n, weight in enumerate((one.weight, made[matrix.name], plain.weight)):
+                errors[n] += _error(weight - matrix.weight, inputs.second_moment) / whole
         assert errors[0] <= 1.02 * errors[1]
         totals += errors
     assert totals[0] < 0.8 * totals[2]

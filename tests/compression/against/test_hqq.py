@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.hqq import Hqq
 from bitlens.models.matrices import LinearMap
 
@@ -19,10 +20,10 @@ def theirs(weight: Tensor, bits: int, group: int) -> Tensor:
 
 
 def ours(weight: Tensor, bits: int, group: int) -> Tensor:
-    return Hqq(bits=bits, group=group).compress([LinearMap("m", weight)], 0)[0].weight
+    return Hqq(bits=bits, group=group).compress(MatrixGroup([LinearMap("m", weight)], 0))[0].weight
 
 
-def matrix(size: float) -> Tensor:
+def drawn(size: float) -> Tensor:
     return torch.randn(512, 1024, generator=torch.Generator().manual_seed(0)) * size
 
 
@@ -31,7 +32,7 @@ def matrix(size: float) -> Tensor:
 def test_equal_where_weights_are_of_a_models_size(bits: int, group: int) -> None:
     """Every weight is the same number where no error is kept, which is where they are below 0.17:
     in models."""
-    weight = matrix(0.02)
+    weight = drawn(0.02)
     weight[:3] = torch.tensor([0.0, 0.01, -3e-6]).view(3, 1)
     assert torch.equal(ours(weight, bits, group), theirs(weight, bits, group))
 
@@ -41,7 +42,7 @@ def test_equal_where_weights_are_of_a_models_size(bits: int, group: int) -> None
 def test_equal_codes_where_errors_are_kept(bits: int, size: float) -> None:
     """Of weights that large all but one in 100,000 have the same code, and the mean |error| is the
     same: the order of operations differs, which decides what rounds where."""
-    weight = matrix(size)
+    weight = drawn(size)
     one, two = ours(weight, bits, 64), theirs(weight, bits, 64)
     groups = weight.view(-1, 64)
     step = (groups.amax(-1) - groups.amin(-1)) / (2**bits - 1)

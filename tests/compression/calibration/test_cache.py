@@ -17,7 +17,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def maps() -> list[LinearMap]:
+def matrices() -> list[LinearMap]:
     draw = torch.Generator().manual_seed(0)
     return [
         LinearMap("layers.0.q_proj", torch.randn(8, 4, generator=draw)),
@@ -34,8 +34,8 @@ def test_results_read_back(tmp_path: Path) -> None:
         ),
         CompressedMatrix(torch.randn(3, 8, 4), 3.0, activations=InputRounding("int8", smooth)),
     ]
-    WeightCache(tmp_path).add("block.0", maps(), results)
-    back = WeightCache(tmp_path)(maps())
+    WeightCache(tmp_path).add("block.0", matrices(), results)
+    back = WeightCache(tmp_path)(matrices())
     for one, two in zip(results, back, strict=True):
         assert torch.equal(one.weight, two.weight)
         assert (one.bits, one.group, one.note) == (two.bits, two.group, two.note)
@@ -50,7 +50,7 @@ def test_only_a_record_makes_it_complete(tmp_path: Path) -> None:
     kept = WeightCache(tmp_path / "twin")
     assert not kept.complete
     assert not kept.has("block.0")
-    kept.add("block.0", maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
+    kept.add("block.0", matrices()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
     assert kept.has("block.0")
     assert not kept.complete
     kept.finish({"compression": "gptq:bits=4"})
@@ -75,7 +75,7 @@ def test_what_is_damaged_is_not_there(tmp_path: Path, damage: str) -> None:
     """A part that is gone or cannot be read, or a record that cannot, makes it incomplete."""
     kept = WeightCache(tmp_path)
     for part in ("block.0", "block.1"):
-        kept.add(part, maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
+        kept.add(part, matrices()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
     kept.finish({})
     file = tmp_path / ("record.json" if damage == "record" else "block.1.safetensors")
     if damage == "missing":
@@ -110,7 +110,7 @@ def test_what_is_not_as_it_was_written_is_no_part(tmp_path: Path, damage: str, w
     be made again, and why is said; the others stay."""
     kept = WeightCache(tmp_path)
     for part in ("block.0", "block.1"):
-        kept.add(part, maps()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0, note="here")])
+        kept.add(part, matrices()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0, note="here")])
     kept.finish({})
     file = tmp_path / "block.1.safetensors"
     if damage == "bytes":
@@ -133,19 +133,19 @@ def test_what_is_not_as_it_was_written_is_no_part(tmp_path: Path, damage: str, w
 def test_a_part_that_changes_under_a_run_is_noticed(tmp_path: Path) -> None:
     """It was whole when the run began; what is read later is looked at again."""
     kept = WeightCache(tmp_path)
-    kept.add("block.0", maps()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0)])
+    kept.add("block.0", matrices()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0)])
     assert kept.has("block.0")
-    assert torch.equal(kept(maps()[:1])[0].weight, torch.ones(8, 4))
+    assert torch.equal(kept(matrices()[:1])[0].weight, torch.ones(8, 4))
     changed(tmp_path / "block.0.safetensors", weight=torch.zeros(8, 4))
     with pytest.raises(BitlensError, match=r"block.0.safetensors changed while it was used"):
-        kept(maps()[:1])
+        kept(matrices()[:1])
 
 
 @pytest.mark.parametrize("record", ['{"parts": 5}', '{"parts": ["../x"]}', "[]", "{", "null", ""])
 def test_a_broken_record_is_said(tmp_path: Path, record: str) -> None:
     """The twin is then not complete; its parts are."""
     kept = WeightCache(tmp_path)
-    kept.add("block.0", maps()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0)])
+    kept.add("block.0", matrices()[:1], [CompressedMatrix(torch.ones(8, 4), 4.0)])
     (tmp_path / "record.json").write_text(record)
     assert not kept.complete
     assert kept.has("block.0")
@@ -164,7 +164,7 @@ def test_a_part_is_on_the_disk_before_it_has_its_name(
         flush(file)
 
     monkeypatch.setattr(os, "fsync", listening)
-    WeightCache(tmp_path).add("block.0", maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
+    WeightCache(tmp_path).add("block.0", matrices()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
     aside = f".block.0.safetensors.{os.getpid()}.writing"
     assert there == [[aside], ["block.0.safetensors"]]
     assert WeightCache(tmp_path).has("block.0")
@@ -184,7 +184,9 @@ def test_a_disk_that_fills_up_is_said(
 
     monkeypatch.setattr("bitlens.compression.calibration.cache.save_file", full)
     with pytest.raises(BitlensError, match="cannot be written: No space left on device"):
-        WeightCache(tmp_path).add("block.0", maps()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)])
+        WeightCache(tmp_path).add(
+            "block.0", matrices()[:1], [CompressedMatrix(torch.zeros(8, 4), 4.0)]
+        )
     assert list(tmp_path.iterdir()) == []
 
 

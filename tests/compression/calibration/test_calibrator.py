@@ -107,10 +107,10 @@ from bitlens.compression.compression import CompressedMatrix, Compression
 @dataclass(frozen=True)
 class Mine(Compression):
     name: ClassVar[str] = "mine"
-    statistics = frozenset({"square"})
+    statistics = frozenset({"mean_square"})
 
-    def compress(self, maps, seed, prepare=None, inputs=None):
-        return [CompressedMatrix(m.weight.float() * FACTOR, 8.0) for m in maps]
+    def compress(self, group):
+        return [CompressedMatrix(m.weight.float() * FACTOR, 8.0) for m in group.matrices]
 """
 
 

@@ -1,6 +1,5 @@
 """What is a block calibrated on? On what its compressed predecessors hand it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from bitlens.compression.calibration.cache import WeightCache
 from bitlens.compression.calibration.pipeline import FEWEST, CalibrationJob, calibrate, work
-from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.twin import CompressedTwin, Twin
@@ -21,7 +20,7 @@ from bitlens.models.matrices import LinearMap
 from tests.support import tiny
 
 DOCUMENTS = tiny.corpus([[20, 7], [20], [13], [20]], seed=2)
-KNOWN: frozenset[Statistic] = frozenset({"second", "square", "largest", "mean"})
+KNOWN: frozenset[Statistic] = frozenset({"second_moment", "mean_square", "max_abs", "mean_abs"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +38,18 @@ class Listener(Compression):
     def statistics(self) -> frozenset[Statistic]:
         return KNOWN
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        assert inputs is not None
-        self.company.append([map.name for map in maps])
-        for map in maps:
-            if self.fails_at and self.fails_at in map.name:
-                raise BitlensError(f"{map.name} will not.", "one that will.", "another.")
-            self.heard[map.name] = inputs
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        assert group.inputs is not None
+        self.company.append([matrix.name for matrix in group.matrices])
+        for matrix in group.matrices:
+            if self.fails_at and self.fails_at in matrix.name:
+                raise BitlensError(f"{matrix.name} will not.", "one that will.", "another.")
+            self.heard[matrix.name] = group.inputs
         rounding = InputRounding("int8") if self.rounds else None
-        return [CompressedMatrix(map.weight.float() / 2, 8.0, activations=rounding) for map in maps]
+        return [
+            CompressedMatrix(matrix.weight.float() / 2, 8.0, activations=rounding)
+            for matrix in group.matrices
+        ]
 
 
 def made(layout: Layout, listener: Listener, folder: Path, **more: Any) -> Twin:
@@ -76,10 +72,10 @@ def statistics(model: Any, module: str) -> dict[str, Tensor]:
         seen.append(heard["it"].args[0].flatten(0, -2).double())
     x = torch.cat(seen)
     return {
-        "second": x.T @ x / len(x),
-        "square": x.square().mean(0),
-        "largest": x.abs().amax(0),
-        "mean": x.abs().mean(0),
+        "second_moment": x.T @ x / len(x),
+        "mean_square": x.square().mean(0),
+        "max_abs": x.abs().amax(0),
+        "mean_abs": x.abs().mean(0),
     }
 
 
@@ -138,7 +134,7 @@ def test_experts_are_calibrated_on_the_tokens_routed_to_them(tmp_path: Path) -> 
         used = everything if few[e] else own
         assert inputs.count[e] == len(used)
         expected = used.T @ used / len(used)
-        assert torch.allclose(inputs.second[e].double(), expected, rtol=1e-4, atol=1e-6)
+        assert torch.allclose(inputs.second_moment[e].double(), expected, rtol=1e-4, atol=1e-6)
     (result,) = twin._source([LinearMap(f"{module}.gate_up_proj", torch.zeros(1))])
     first = few.index(True)
     assert f"expert {first} ({len(routed[first])})" in result.note
@@ -191,7 +187,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     twin.complete_coverage()
     assert all(name.startswith(last) for name in part.heard)
     for name, inputs in part.heard.items():
-        assert torch.equal(inputs.second, whole.heard[name].second)
+        assert torch.equal(inputs.second_moment, whole.heard[name].second_moment)
 
 
 def test_one_that_fails_stops_no_other(tmp_path: Path) -> None:
@@ -244,6 +240,6 @@ def test_rounded_activations_are_what_later_groups_meet(tmp_path: Path) -> None:
     made(layout, exact, tmp_path / "exact")
     twin = made(layout, rounded, tmp_path / "rounded")
     name = f"{layout.block_name(0)}.mlp.down_proj"
-    assert not torch.equal(exact.heard[name].second, rounded.heard[name].second)
+    assert not torch.equal(exact.heard[name].second_moment, rounded.heard[name].second_moment)
     block = twin.block(0, layout.block(0))
     assert len(block.roundings) == 7

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.awq import Awq
 from bitlens.compression.numerics.grid import QuantizationGrid
 from bitlens.compression.numerics.input_statistics import InputStatistics
@@ -30,16 +30,20 @@ def drawn(width: int, seed: int = 0, sizes: Tensor | None = None) -> Tensor:
 
 def inputs_of(x: Tensor) -> InputStatistics:
     return InputStatistics(
-        torch.tensor(x.shape[-2]), second=x.mT @ x / x.shape[-2], mean=x.abs().mean(-2)
+        count=torch.tensor(x.shape[-2]),
+        second_moment=x.mT @ x / x.shape[-2],
+        mean_abs=x.abs().mean(-2),
     )
 
 
-def awq(maps: list[LinearMap], x: Tensor, **settings: object) -> list[CompressedMatrix]:
-    return Awq(**{"bits": 3, "group": 8, **settings}).compress(maps, 0, None, inputs_of(x))
+def awq(matrices: list[LinearMap], x: Tensor, **settings: object) -> list[CompressedMatrix]:
+    return Awq(**{"bits": 3, "group": 8, **settings}).compress(
+        MatrixGroup(matrices, 0, inputs=inputs_of(x))
+    )
 
 
-def output_error(maps: list[LinearMap], weights: list[Tensor], x: Tensor) -> float:
-    pairs = zip(maps, weights, strict=True)
+def output_error(matrices: list[LinearMap], weights: list[Tensor], x: Tensor) -> float:
+    pairs = zip(matrices, weights, strict=True)
     return sum((x @ (w - m.weight).T).square().sum().item() for m, w in pairs)
 
 
@@ -61,11 +65,11 @@ def original_grid(w: np.ndarray, bits: int) -> np.ndarray:
 
 
 def restated(
-    maps: list[LinearMap], x: Tensor, bits: int, group: int, ratio: bool, clip: bool
+    matrices: list[LinearMap], x: Tensor, bits: int, group: int, ratio: bool, clip: bool
 ) -> list[np.ndarray]:
     """The search of the original over positions and group by group, its losses those of the maps'
     own outputs."""
-    weights, x = [m.weight.numpy() for m in maps], x.numpy()
+    weights, x = [m.weight.numpy() for m in matrices], x.numpy()
 
     def rounded(w: np.ndarray) -> np.ndarray:
         return original_grid(w.reshape(-1, group), bits).reshape(w.shape)
@@ -81,9 +85,9 @@ def restated(
         if loss < best:
             best, scale = loss, s
     out = []
-    for map, w in zip(maps, weights, strict=True):
+    for matrix, w in zip(matrices, weights, strict=True):
         scaled = w * scale
-        if clip and "q_" not in map.name and "k_" not in map.name:
+        if clip and "q_" not in matrix.name and "k_" not in matrix.name:
             for row in range(len(w)):
                 for start in range(0, w.shape[1], group):
                     part = scaled[row, start : start + group].copy()
@@ -103,8 +107,8 @@ def test_grid_by_hand(one: Callable[..., LinearMap]) -> None:
     """With inputs of one size s is 1. [-1, 0.3, 0.75, 2] at 2 bits: step 1, zero point 1, codes
     0, 1, 2 and 3. [1, 1.6, 2, 4] does not include 0: its step is 1, not 4/3, its zero point 0
     and not -1, so that 4 falls off the end; a group of one value loses it all but 1e-5."""
-    map = one([[-1, 0.3, 0.75, 2], [1, 1.6, 2, 4], [5, 5, 5, 5], [0, 0, 0, 0]])
-    out = awq([map], torch.eye(4), bits=2, group=4, clip=False)[0].weight
+    matrix = one([[-1, 0.3, 0.75, 2], [1, 1.6, 2, 4], [5, 5, 5, 5], [0, 0, 0, 0]])
+    out = awq([matrix], torch.eye(4), bits=2, group=4, clip=False)[0].weight
     expected = [[-1, 0, 1, 2], [1, 2, 2, 3], [1e-5] * 4, [0] * 4]
     torch.testing.assert_close(out, torch.tensor(expected))
 
@@ -133,11 +137,17 @@ def test_clip_by_hand(one: Callable[..., LinearMap]) -> None:
     """[3, 1, 1] at 2 bits, symmetric: unclipped, both 1 become 0, which costs 2. Clipped below 2
     all three become the clip, the least of which is 3 * 0.55 = 1.65: that costs 1.35^2 + 2 * 0.65^2
     = 2.67, but 1.3 where the first input is half as large as the others."""
-    map = one([[3, 1, 1]])
+    matrix = one([[3, 1, 1]])
     for first, expected in ((1.0, [3.0, 0, 0]), (0.5, [1.65, 1.65, 1.65])):
         x = torch.diag(torch.tensor([first, 1, 1]))
-        inputs = InputStatistics(torch.tensor(3), second=x @ x / 3, mean=torch.ones(3))
-        out = Awq(bits=2, group=3, symmetric=True).compress([map], 0, None, inputs)[0].weight
+        inputs = InputStatistics(
+            count=torch.tensor(3), second_moment=x @ x / 3, mean_abs=torch.ones(3)
+        )
+        out = (
+            Awq(bits=2, group=3, symmetric=True)
+            .compress(MatrixGroup([matrix], 0, inputs=inputs))[0]
+            .weight
+        )
         torch.testing.assert_close(out, torch.tensor([expected]))
 
 
@@ -152,20 +162,20 @@ def test_agrees_with_the_original_restated(
 ) -> None:
     """Scale, clip and rounding of one, two and three maps that read an input are those of a
     restatement in numpy that goes through positions and groups one by one."""
-    maps, x = random_group(*names), drawn(32)
-    expected = restated(maps, x, bits, 8, scale == "ratio", clip)
-    results = awq(maps, x, bits=bits, scale=scale, clip=clip)
+    matrices, x = random_group(*names), drawn(32)
+    expected = restated(matrices, x, bits, 8, scale == "ratio", clip)
+    results = awq(matrices, x, bits=bits, scale=scale, clip=clip)
     for result, wanted in zip(results, expected, strict=True):
         np.testing.assert_allclose(result.weight, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_maps_of_a_group_share_the_scale() -> None:
     """Three maps are scaled as if they were one matrix, and by other scales than each alone."""
-    maps, x = random_group("a", "b", "c"), drawn(32)
-    whole = LinearMap("whole", torch.cat([map.weight for map in maps]))
-    together = torch.cat([result.weight for result in awq(maps, x)])
+    matrices, x = random_group("a", "b", "c"), drawn(32)
+    whole = LinearMap("whole", torch.cat([matrix.weight for matrix in matrices]))
+    together = torch.cat([result.weight for result in awq(matrices, x)])
     assert torch.equal(together, awq([whole], x)[0].weight)
-    alone = torch.cat([awq([map], x)[0].weight for map in maps])
+    alone = torch.cat([awq([matrix], x)[0].weight for matrix in matrices])
     assert not torch.equal(together, alone)
 
 
@@ -173,28 +183,30 @@ def test_maps_of_a_group_share_the_scale() -> None:
 def test_better_than_rounding(symmetric: bool) -> None:
     """On inputs with columns of different size the output error is well below that of rounding
     to nearest on the same grid, clipped or not, and clipping lowers it further."""
-    maps, x = random_group("up_proj", "gate_proj"), drawn(32)
+    matrices, x = random_group("up_proj", "gate_proj"), drawn(32)
     plain = []
-    for map in maps:
+    for matrix in matrices:
         if symmetric:
-            groups = map.weight.clone().view(-1, 8)
-            plain.append(QuantizationGrid(3).fit(groups).round_(groups).view(map.weight.shape))
+            groups = matrix.weight.clone().view(-1, 8)
+            plain.append(QuantizationGrid(3).fit(groups).round_(groups).view(matrix.weight.shape))
         else:
-            rounded = original_grid(map.weight.numpy().reshape(-1, 8), 3)
-            plain.append(torch.tensor(rounded).view(map.weight.shape))
+            rounded = original_grid(matrix.weight.numpy().reshape(-1, 8), 3)
+            plain.append(torch.tensor(rounded).view(matrix.weight.shape))
     errors = [
-        output_error(maps, [r.weight for r in awq(maps, x, symmetric=symmetric, clip=clip)], x)
+        output_error(
+            matrices, [r.weight for r in awq(matrices, x, symmetric=symmetric, clip=clip)], x
+        )
         for clip in (False, True)
     ]
-    assert errors[0] < 0.8 * output_error(maps, plain, x)
+    assert errors[0] < 0.8 * output_error(matrices, plain, x)
     assert errors[1] < 0.95 * errors[0]
 
 
 def test_equal_inputs_leave_nothing_to_scale() -> None:
     """Where every column is equally large, every exponent is the same: rounding to nearest."""
-    map = random_group("up_proj")[0]
-    expected = original_grid(map.weight.numpy().reshape(-1, 8), 3).reshape(map.weight.shape)
-    out = awq([map], 3 * torch.eye(32), clip=False)[0].weight
+    matrix = random_group("up_proj")[0]
+    expected = original_grid(matrix.weight.numpy().reshape(-1, 8), 3).reshape(matrix.weight.shape)
+    out = awq([matrix], 3 * torch.eye(32), clip=False)[0].weight
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -212,9 +224,9 @@ def test_equal_inputs_leave_nothing_to_scale() -> None:
 def test_what_makes_patterns_is_not_clipped(about: dict, clipped: bool) -> None:
     """Queries and keys, also within a fused map, are left unclipped; values and others are not.
     A name alone, outside attention, decides nothing."""
-    map = LinearMap(weight=random_group("m")[0].weight, **about)
+    matrix = LinearMap(weight=random_group("m")[0].weight, **about)
     x = drawn(32)
-    same = torch.equal(awq([map], x)[0].weight, awq([map], x, clip=False)[0].weight)
+    same = torch.equal(awq([matrix], x)[0].weight, awq([matrix], x, clip=False)[0].weight)
     assert same is not clipped
 
 
@@ -233,14 +245,14 @@ def test_bits_by_hand(settings: dict, bits: float, group: int) -> None:
     assert result.group == group
 
 
-def test_experts_are_matrices(maps: list[LinearMap]) -> None:
+def test_experts_are_matrices(matrices: list[LinearMap]) -> None:
     """Each expert has a scale and clips of its own; one that only met zeros is rounded
     to nearest."""
-    fused = maps[-1]
+    fused = matrices[-1]
     x = torch.stack([drawn(32, seed) for seed in range(3)])
     x[2] = 0
     inputs = replace(inputs_of(x), count=torch.full((3,), POSITIONS))
-    result = Awq(bits=3, group=8).compress([fused], 0, None, inputs)[0]
+    result = Awq(bits=3, group=8).compress(MatrixGroup([fused], 0, inputs=inputs))[0]
     for index, expert in enumerate(fused.weight):
         own = awq([LinearMap("expert", expert)], x[index])[0].weight
         torch.testing.assert_close(result.weight[index], own)
@@ -248,16 +260,16 @@ def test_experts_are_matrices(maps: list[LinearMap]) -> None:
     np.testing.assert_allclose(result.weight[2], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_edges(one: Callable[..., LinearMap], maps: list[LinearMap]) -> None:
+def test_edges(one: Callable[..., LinearMap], matrices: list[LinearMap]) -> None:
     """One column, columns that calibration saw only at 0, transposed views and bfloat16."""
     assert torch.isfinite(awq([one([[1.0], [-2.0]])], torch.ones(3, 1), group=1)[0].weight).all()
     x = drawn(16)
     x[:, 3:9] = 0
-    plain = LinearMap("plain", maps[6].weight.contiguous())
+    plain = LinearMap("plain", matrices[6].weight.contiguous())
     expected = awq([plain], x)[0].weight
     assert torch.isfinite(expected).all()
-    assert torch.equal(awq([maps[6]], x)[0].weight, expected)
-    half = LinearMap("half", maps[6].weight.bfloat16())
+    assert torch.equal(awq([matrices[6]], x)[0].weight, expected)
+    half = LinearMap("half", matrices[6].weight.bfloat16())
     widened = LinearMap("widened", half.weight.float())
     assert torch.equal(awq([half], x)[0].weight, awq([widened], x)[0].weight)
 
@@ -273,4 +285,4 @@ def test_refusals(one: Callable[..., LinearMap]) -> None:
         with pytest.raises(BitlensError, match="awq"):
             Awq(**settings)
     with pytest.raises(ValueError, match="calibrated"):
-        Awq(bits=4).compress([one([[1.0]])], 0)
+        Awq(bits=4).compress(MatrixGroup([one([[1.0]])], 0))

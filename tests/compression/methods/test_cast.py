@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from bitlens.compression import format_spec
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.cast import Cast
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def cast(map: LinearMap, dtype: str) -> torch.Tensor:
-    return Cast(dtype=dtype).compress([map], 0)[0].weight
+def cast(matrix: LinearMap, dtype: str) -> torch.Tensor:
+    return Cast(dtype=dtype).compress(MatrixGroup([matrix], 0))[0].weight
 
 
 def test_bfloat16_by_hand(one: Callable[..., LinearMap]) -> None:
@@ -72,7 +73,7 @@ def test_compute_dtype() -> None:
     assert Cast(dtype="fp8").compute_dtype is None
 
 
-def test_spellings_and_bits(maps: list[LinearMap]) -> None:
+def test_spellings_and_bits(matrices: list[LinearMap]) -> None:
     """Short spellings are the same compression; 16 or 8 bits a weight."""
     for short, long, bits in (
         ("bf16", "bfloat16", 16),
@@ -81,4 +82,4 @@ def test_spellings_and_bits(maps: list[LinearMap]) -> None:
     ):
         assert Cast(dtype=short) == Cast(dtype=long)
         assert format_spec(Cast(dtype=short)) == f"cast:dtype={long}"
-        assert Cast(dtype=short).compress(maps, 0)[0].bits == bits
+        assert Cast(dtype=short).compress(MatrixGroup(matrices, 0))[0].bits == bits

@@ -3,6 +3,7 @@
 import pytest
 
 from bitlens.compression import format_spec, parse_spec
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.errors import BitlensError
 
@@ -71,4 +72,4 @@ def test_a_path_that_cannot_be_written_down_is_refused(path: str) -> None:
 def test_nothing_is_compressed() -> None:
     """It has modules of its own; to compress with it is a mistake of the program."""
     with pytest.raises(ValueError, match="modules of its own"):
-        Checkpoint(path="./dir").compress([], 0)
+        Checkpoint(path="./dir").compress(MatrixGroup([], 0))

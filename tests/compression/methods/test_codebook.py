@@ -9,14 +9,14 @@ from scipy.stats import norm
 from torch import Tensor
 
 from bitlens.compression import parse_spec
-from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.codebook import Codebook, Fp4, Nf4
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def rounded(map: LinearMap, text: str = "nf4") -> CompressedMatrix:
-    return parse_spec(text).compress([map], 0)[0]
+def rounded(matrix: LinearMap, text: str = "nf4") -> CompressedMatrix:
+    return parse_spec(text).compress(MatrixGroup([matrix], 0))[0]
 
 
 def nearest(weight: Tensor, table: tuple[float, ...], block: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def test_nf4_holds_quantiles_of_a_normal() -> None:
 def test_every_weight_becomes_the_nearest_value(kind: type[Codebook], block: int) -> None:
     """Whatever the block, a short last one and one longer than the matrix among them."""
     weight = torch.randn(9, 50, generator=torch.Generator().manual_seed(block))
-    out = kind(block=block).compress([LinearMap("m", weight)], 0)[0].weight
+    out = kind(block=block).compress(MatrixGroup([LinearMap("m", weight)], 0))[0].weight
     assert np.allclose(out.numpy(), nearest(weight, kind.table, block), rtol=1e-5, atol=1e-8)
 
 
@@ -91,9 +91,9 @@ def test_experts_are_matrices(text: str) -> None:
     assert torch.equal(rounded(LinearMap("experts", fused), text).weight, torch.stack(apart))
 
 
-def test_transposed_storage_changes_nothing(maps: list[LinearMap]) -> None:
+def test_transposed_storage_changes_nothing(matrices: list[LinearMap]) -> None:
     """What GPT-2 stores [in, out] gives what the same map stored [out, in] gives."""
-    transposed = maps[6]
+    transposed = matrices[6]
     plain = LinearMap("plain", transposed.weight.contiguous())
     assert torch.equal(rounded(transposed).weight, rounded(plain).weight)
 

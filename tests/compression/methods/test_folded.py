@@ -1,6 +1,6 @@
 """Another compression on folded weights: what it does is what it would do to a folded model."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.compression import format_spec, parse_spec
-from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.methods.controls import Noise
 from bitlens.compression.methods.folded import Folded
 from bitlens.compression.methods.rtn import Rtn
@@ -30,21 +30,15 @@ class Witness(Compression):
     name: ClassVar[str] = "witness"
     met: ClassVar[list[Any]] = []
 
-    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
-        return [map.weight for map in maps()]
+    def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:
+        return [matrix.weight for matrix in matrices()]
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        self.met[:] = [maps, seed, prepare, inputs]
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        self.met[:] = [group.matrices, group.seed, group.prepared, group.inputs]
         rounding = InputRounding("int8", smooth=torch.full((2,), 3.0))
         return [
-            CompressedMatrix(map.weight.clone(), 5, note="seen", activations=rounding)
-            for map in maps
+            CompressedMatrix(matrix.weight.clone(), 5, note="seen", activations=rounding)
+            for matrix in group.matrices
         ]
 
 
@@ -52,11 +46,11 @@ def test_a_gain_moves_the_grid(one: Build) -> None:
     """Two bits: the grid of a row is (-a, 0, a), a its largest weight. W = [[3, 1], [1, 2]] and
     g = [1, 4] make V = [[3, 4], [1, 8]], which becomes [[4, 4], [0, 8]], and Ŵ = [[4, 1], [0, 2]];
     without folding it is [[3, 0], [1 → 0 or 2, 2]]."""
-    map = one([[3, 1], [1, 2]], gain=torch.tensor([1.0, 4]))
-    (result,) = Folded(of=Rtn(bits=2)).compress([map], 0)
+    matrix = one([[3, 1], [1, 2]], gain=torch.tensor([1.0, 4]))
+    (result,) = Folded(of=Rtn(bits=2)).compress(MatrixGroup([matrix], 0))
     assert result.weight.tolist() == [[4, 1], [0, 2]]
-    assert result.bits == Rtn(bits=2).compress([map], 0)[0].bits
-    assert Rtn(bits=2).compress([map], 0)[0].weight[0].tolist() == [3, 0]
+    assert result.bits == Rtn(bits=2).compress(MatrixGroup([matrix], 0))[0].bits
+    assert Rtn(bits=2).compress(MatrixGroup([matrix], 0))[0].weight[0].tolist() == [3, 0]
 
 
 def test_a_writer_is_compressed_without_the_mean_of_its_outputs(one: Build) -> None:
@@ -70,12 +64,12 @@ def test_a_writer_is_compressed_without_the_mean_of_its_outputs(one: Build) -> N
 def test_gain_and_mean_go_together(one: Build) -> None:
     """V = W diag(2, 1) = [[4, 0], [2, 6]] less [3, 3] is [[1, -3], [-1, 3]], of which two bits
     make [[0, -3], [0, 3]]; with the mean [[3, 0], [3, 6]], and over g [[1.5, 0], [1.5, 6]]."""
-    map = one([[2, 0], [1, 6]], gain=torch.tensor([2.0, 1]), writes=True)
-    assert rounded(map).tolist() == [[1.5, 0], [1.5, 6]]
+    matrix = one([[2, 0], [1, 6]], gain=torch.tensor([2.0, 1]), writes=True)
+    assert rounded(matrix).tolist() == [[1.5, 0], [1.5, 6]]
 
 
-def rounded(map: LinearMap) -> Tensor:
-    return Folded(of=Rtn(bits=2)).compress([map], 0)[0].weight
+def rounded(matrix: LinearMap) -> Tensor:
+    return Folded(of=Rtn(bits=2)).compress(MatrixGroup([matrix], 0))[0].weight
 
 
 def test_experts_share_a_gain_and_have_means_of_their_own() -> None:
@@ -88,11 +82,13 @@ def test_experts_share_a_gain_and_have_means_of_their_own() -> None:
 
 
 def test_what_no_norm_feeds_and_nothing_centres_is_compressed_as_it_stands(
-    maps: list[LinearMap],
+    matrices: list[LinearMap],
 ) -> None:
     """Without a gain, in an RMSNorm model: the other compression alone, to the bit."""
     for one, two in zip(
-        Folded(of=Rtn(bits=3)).compress(maps, 0), Rtn(bits=3).compress(maps, 0), strict=True
+        Folded(of=Rtn(bits=3)).compress(MatrixGroup(matrices, 0)),
+        Rtn(bits=3).compress(MatrixGroup(matrices, 0)),
+        strict=True,
     ):
         assert torch.equal(one.weight, two.weight)
 
@@ -101,27 +97,31 @@ def test_the_other_meets_folded_weights_and_the_inputs_of_folded_weights(one: Bu
     """With x = g z: V x / g, E z zᵀ = [[1, -2], [-2, 4]], E z² = [1, 4], max |z| = [1, 2] and
     E |z| = [1, 2] for g = [2, -1]; and the folded weights in the survey too."""
     gain = torch.tensor([2.0, -1])
-    map = one([[1, 1], [1, 3]], gain=gain)
+    matrix = one([[1, 1], [1, 3]], gain=gain)
     x = torch.tensor([[2.0, 2], [-2, -2]])
     inputs = InputStatistics(
-        torch.tensor(2), x.T @ x / 2, x.square().mean(0), x.abs().amax(0), x.abs().mean(0)
+        count=torch.tensor(2),
+        second_moment=x.T @ x / 2,
+        mean_square=x.square().mean(0),
+        max_abs=x.abs().amax(0),
+        mean_abs=x.abs().mean(0),
     )
     compression = Folded(of=Witness())
-    prepare = compression.prepare(lambda: [map])
+    prepare = compression.prepare(lambda: [matrix])
     assert prepare[0].tolist() == [[2, -1], [2, -3]]
-    (result,) = compression.compress([map], 7, prepare, inputs)
+    (result,) = compression.compress(MatrixGroup([matrix], 7, prepare, inputs))
     (given,), seed, handed, seen = Witness.met
     assert given.weight.tolist() == [[2, -1], [2, -3]]
-    assert given.name == map.name
+    assert given.name == matrix.name
     assert given.gain is None
     assert not given.writes
     assert (seed, handed) == (7, prepare)
     assert seen.count == 2
-    assert seen.second.tolist() == [[1, -2], [-2, 4]]
-    assert seen.square.tolist() == [1, 4]
-    assert seen.largest.tolist() == [1, 2]
-    assert seen.mean.tolist() == [1, 2]
-    assert torch.equal(result.weight, map.weight)
+    assert seen.second_moment.tolist() == [[1, -2], [-2, 4]]
+    assert seen.mean_square.tolist() == [1, 4]
+    assert seen.max_abs.tolist() == [1, 2]
+    assert seen.mean_abs.tolist() == [1, 2]
+    assert torch.equal(result.weight, matrix.weight)
     assert (result.bits, result.note) == (5, "seen")
     assert result.activations is not None
     assert result.activations.smooth.tolist() == [6, -3]
@@ -130,12 +130,14 @@ def test_the_other_meets_folded_weights_and_the_inputs_of_folded_weights(one: Bu
 def test_a_gain_of_zero_leaves_its_column_unfolded_and_says_so(one: Build) -> None:
     """Nothing can be divided by it, or by what float32 loses beside the largest; no NaN."""
     weight = [[3.0, 1, 1, 1], [1, 2, 1, 1]]
-    map = one(weight, gain=torch.tensor([0.0, 4, 1e-12, -1]))
-    (result,) = Folded(of=Rtn(bits=8)).compress([map], 0)
+    matrix = one(weight, gain=torch.tensor([0.0, 4, 1e-12, -1]))
+    (result,) = Folded(of=Rtn(bits=8)).compress(MatrixGroup([matrix], 0))
     assert result.note == "2 of 4 gains are zero: those columns not folded"
-    assert torch.allclose(result.weight, map.weight, atol=0.1)
-    (nothing,) = Folded(of=Rtn(bits=8)).compress([one(weight, gain=torch.zeros(4))], 0)
-    assert torch.equal(nothing.weight, Rtn(bits=8).compress([one(weight)], 0)[0].weight)
+    assert torch.allclose(result.weight, matrix.weight, atol=0.1)
+    (nothing,) = Folded(of=Rtn(bits=8)).compress(MatrixGroup([one(weight, gain=torch.zeros(4))], 0))
+    assert torch.equal(
+        nothing.weight, Rtn(bits=8).compress(MatrixGroup([one(weight)], 0))[0].weight
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_folded_takes_what_the_other_takes() -> None:
     folded = parse_spec(text)
     assert format_spec(folded) == text
     assert (folded.include, folded.exclude) == (("*.mlp.*",), ("*.down_proj",))
-    assert folded.statistics == frozenset({"second"})
+    assert folded.statistics == frozenset({"second_moment"})
     assert not folded.sequential
     assert parse_spec("folded:of=[rtn:bits=4]").statistics == frozenset()
     assert parse_spec("noise:like=[folded:of=[rtn:bits=4]]").like == Folded(of=Rtn(bits=4))
@@ -179,9 +181,9 @@ def test_folded_takes_what_the_other_takes() -> None:
 
 def test_noise_is_as_large_as_the_folded_error(one: Build) -> None:
     """Noise like it has the size of its error in the model's own coordinates."""
-    map = one([[3, 1], [1, 2]], gain=torch.tensor([1.0, 4]))
-    (noise,) = Noise(like=Folded(of=Rtn(bits=2))).compress([map], 0)
-    assert torch.dist(noise.weight, map.weight).item() == pytest.approx(2**0.5)
+    matrix = one([[3, 1], [1, 2]], gain=torch.tensor([1.0, 4]))
+    (noise,) = Noise(like=Folded(of=Rtn(bits=2))).compress(MatrixGroup([matrix], 0))
+    assert torch.dist(noise.weight, matrix.weight).item() == pytest.approx(2**0.5)
 
 
 NORMS = {

@@ -5,29 +5,31 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.fp8 import Fp8
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def fp8(map: LinearMap, largest: list[float] | None = None, **settings: str) -> CompressedMatrix:
+def fp8(matrix: LinearMap, largest: list[float] | None = None, **settings: str) -> CompressedMatrix:
     inputs = (
-        None if largest is None else InputStatistics(torch.tensor(1), largest=torch.tensor(largest))
+        None
+        if largest is None
+        else InputStatistics(count=torch.tensor(1), max_abs=torch.tensor(largest))
     )
-    return Fp8(**settings).compress([map], 0, None, inputs)[0]
+    return Fp8(**settings).compress(MatrixGroup([matrix], 0, inputs=inputs))[0]
 
 
 def test_rows_by_hand(one: Callable[..., LinearMap]) -> None:
     """448 is the largest of the first row: its scale is 1, and 17, half way from 16 to 18, goes
     to the even 16. The second row is a tenth of it. Per tensor, the first row's scale is both's:
     between 1 and 2 steps are 1/8."""
-    map = one([[448, 17, -19], [44.8, 1.7, -1.9]])
-    torch.testing.assert_close(fp8(map).weight, torch.tensor([[448, 16, -20], [44.8, 1.6, -2]]))
-    tensor = fp8(map, scope="tensor")
+    matrix = one([[448, 17, -19], [44.8, 1.7, -1.9]])
+    torch.testing.assert_close(fp8(matrix).weight, torch.tensor([[448, 16, -20], [44.8, 1.6, -2]]))
+    tensor = fp8(matrix, scope="tensor")
     torch.testing.assert_close(tensor.weight, torch.tensor([[448, 16, -20], [44, 1.75, -1.875]]))
-    assert fp8(map).bits == pytest.approx(8 + 16 / 3, abs=1e-12)
+    assert fp8(matrix).bits == pytest.approx(8 + 16 / 3, abs=1e-12)
     assert tensor.bits == pytest.approx(8 + 16 / 6, abs=1e-12)
 
 
@@ -50,12 +52,12 @@ def test_a_scale_saves_what_a_cast_loses(one: Callable[..., LinearMap]) -> None:
 def test_activations(one: Callable[..., LinearMap]) -> None:
     """Each position has its own scale, or all have the one of the largest input of calibration,
     or inputs are left alone; only the second needs data."""
-    map = one([[1.0, 2.0]])
-    token, none = fp8(map).activations, fp8(map, activations="none").activations
+    matrix = one([[1.0, 2.0]])
+    token, none = fp8(matrix).activations, fp8(matrix, activations="none").activations
     assert none is None
     assert token is not None
     assert token.largest is None
-    tensor = fp8(map, [0.5, 7.0], activations="tensor").activations
+    tensor = fp8(matrix, [0.5, 7.0], activations="tensor").activations
     assert tensor is not None
     assert tensor.largest is not None
     assert tensor.largest.item() == 7.0
@@ -63,19 +65,21 @@ def test_activations(one: Callable[..., LinearMap]) -> None:
     out = tensor.round(torch.tensor([[[9.0, -3.4]]]))
     torch.testing.assert_close(out, torch.tensor([[[7, -224 / 64]]]))
     assert not Fp8().statistics
-    assert Fp8(activations="tensor").statistics == {"largest"}
+    assert Fp8(activations="tensor").statistics == {"max_abs"}
     with pytest.raises(ValueError, match="calibrated"):
-        fp8(map, activations="tensor")
+        fp8(matrix, activations="tensor")
 
 
-def test_experts_are_matrices(maps: list[LinearMap]) -> None:
+def test_experts_are_matrices(matrices: list[LinearMap]) -> None:
     """A fused expert tensor is rounded expert by expert, each with inputs of its own."""
     for scope in ("row", "tensor"):
-        apart = [fp8(LinearMap("expert", expert), scope=scope).weight for expert in maps[-1].weight]
-        assert torch.equal(fp8(maps[-1], scope=scope).weight, torch.stack(apart))
+        apart = [
+            fp8(LinearMap("expert", expert), scope=scope).weight for expert in matrices[-1].weight
+        ]
+        assert torch.equal(fp8(matrices[-1], scope=scope).weight, torch.stack(apart))
     largest = torch.arange(96.0).view(3, 32)
-    inputs = InputStatistics(torch.tensor([5, 6, 7]), largest=largest)
-    result = Fp8(activations="tensor").compress([maps[-1]], 0, None, inputs)[0]
+    inputs = InputStatistics(count=torch.tensor([5, 6, 7]), max_abs=largest)
+    result = Fp8(activations="tensor").compress(MatrixGroup([matrices[-1]], 0, inputs=inputs))[0]
     assert result.activations is not None
     assert result.activations.largest is not None
     assert result.activations.largest.tolist() == [31, 63, 95]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.gguf import Gguf
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
@@ -17,7 +18,11 @@ def row(*start: float, width: int = 32) -> Tensor:
 
 
 def gguf(weight: Tensor, kind: str) -> Tensor:
-    return Gguf(type=kind).compress([LinearMap("layers.0.mlp.up_proj", weight)], 0)[0].weight
+    return (
+        Gguf(type=kind)
+        .compress(MatrixGroup([LinearMap("layers.0.mlp.up_proj", weight)], 0))[0]
+        .weight
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +73,7 @@ def test_bits_by_hand(kind: str, bits: float) -> None:
     """A code and 16 bits of scale for 32 weights, or twice 16; five ternary digits a byte for 240
     of 256 weights and four for the rest; 8 bits for a power of two."""
     weight = torch.randn(2, 256, generator=torch.Generator().manual_seed(0))
-    result = Gguf(type=kind).compress([LinearMap("m", weight)], 0)[0]
+    result = Gguf(type=kind).compress(MatrixGroup([LinearMap("m", weight)], 0))[0]
     assert (result.bits, result.group) == (bits, 256 if kind.startswith("tq") else 32)
 
 

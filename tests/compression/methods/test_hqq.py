@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.hqq import Hqq
 from bitlens.compression.methods.rtn import Rtn
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def hqq(map: LinearMap, **settings: int) -> Tensor:
-    return Hqq(**settings).compress([map], 0)[0].weight
+def hqq(matrix: LinearMap, **settings: int) -> Tensor:
+    return Hqq(**settings).compress(MatrixGroup([matrix], 0))[0].weight
 
 
 def plainly(weight: np.ndarray, bits: int, group: int) -> np.ndarray:
@@ -66,30 +67,30 @@ def test_agrees_with_the_algorithm_written_plainly(bits: int, size: float) -> No
 
 def test_pieces_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error by which it stops is that of the whole matrix, however it is cut."""
-    map = LinearMap("m", torch.randn(64, 128, generator=torch.Generator().manual_seed(0)))
-    whole = hqq(map, bits=3)
+    matrix = LinearMap("m", torch.randn(64, 128, generator=torch.Generator().manual_seed(0)))
+    whole = hqq(matrix, bits=3)
     monkeypatch.setattr("bitlens.compression.methods.hqq._PIECE", 1000)
-    torch.testing.assert_close(hqq(map, bits=3), whole)
+    torch.testing.assert_close(hqq(matrix, bits=3), whole)
 
 
-def test_the_error_is_below_that_of_plain_rounding(maps: list[LinearMap]) -> None:
+def test_the_error_is_below_that_of_plain_rounding(matrices: list[LinearMap]) -> None:
     """Moving the zero point lessens the mean |error| of every map at few bits."""
-    for map in maps:
-        plain = Rtn(bits=2, group=16, symmetric=False).compress([map], 0)[0].weight
-        moved = hqq(map, bits=2, group=16)
-        assert (moved - map.weight).abs().mean() < (plain - map.weight).abs().mean()
+    for matrix in matrices:
+        plain = Rtn(bits=2, group=16, symmetric=False).compress(MatrixGroup([matrix], 0))[0].weight
+        moved = hqq(matrix, bits=2, group=16)
+        assert (moved - matrix.weight).abs().mean() < (plain - matrix.weight).abs().mean()
 
 
-def test_experts_are_matrices(maps: list[LinearMap]) -> None:
+def test_experts_are_matrices(matrices: list[LinearMap]) -> None:
     """Each expert stops by its own error."""
-    fused = maps[-1]
+    fused = matrices[-1]
     apart = [hqq(LinearMap("expert", expert), bits=3, group=8) for expert in fused.weight]
     assert torch.equal(hqq(fused, bits=3, group=8), torch.stack(apart))
 
 
-def test_transposed_storage_and_half_precision(maps: list[LinearMap]) -> None:
+def test_transposed_storage_and_half_precision(matrices: list[LinearMap]) -> None:
     """Only the numbers count, not how they are stored."""
-    stored = LinearMap("m", maps[6].weight.bfloat16())
+    stored = LinearMap("m", matrices[6].weight.bfloat16())
     plain = LinearMap("m", stored.weight.contiguous().float())
     assert torch.equal(hqq(stored, bits=4, group=16), hqq(plain, bits=4, group=16))
 
@@ -104,7 +105,9 @@ def test_groups_of_equal_weights(one: Callable[..., LinearMap], value: float) ->
 @pytest.mark.parametrize(("group", "bits"), [(64, 4.5), (0, 4 + 32 / 128), (32, 5)])
 def test_bits_by_hand(group: int, bits: float) -> None:
     """Four a weight, and 16 for the scale and 16 for the zero point of a group or a row."""
-    result = Hqq(bits=4, group=group).compress([LinearMap("m", torch.ones(2, 128))], 0)[0]
+    result = Hqq(bits=4, group=group).compress(
+        MatrixGroup([LinearMap("m", torch.ones(2, 128))], 0)
+    )[0]
     assert (result.bits, result.group) == (bits, group)
 
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.int8 import Int8
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def int8(map: LinearMap, **settings: float) -> CompressedMatrix:
-    return Int8(**settings).compress([map], 0)[0]
+def int8(matrix: LinearMap, **settings: float) -> CompressedMatrix:
+    return Int8(**settings).compress(MatrixGroup([matrix], 0))[0]
 
 
 def test_rows_by_hand(one: Callable[..., LinearMap]) -> None:
@@ -45,19 +45,19 @@ def test_threshold(one: Callable[..., LinearMap]) -> None:
         Int8(threshold=-1)
 
 
-def test_experts_are_matrices(maps: list[LinearMap]) -> None:
+def test_experts_are_matrices(matrices: list[LinearMap]) -> None:
     """A fused expert tensor is rounded expert by expert, and a note says what a call is there."""
-    fused = int8(maps[-1])
-    apart = [int8(LinearMap("expert", expert)).weight for expert in maps[-1].weight]
+    fused = int8(matrices[-1])
+    apart = [int8(LinearMap("expert", expert)).weight for expert in matrices[-1].weight]
     assert torch.equal(fused.weight, torch.stack(apart))
     assert "call of its own" in fused.note
-    assert int8(maps[0]).note == ""
+    assert int8(matrices[0]).note == ""
 
 
-def test_stored_otherwise(maps: list[LinearMap]) -> None:
+def test_stored_otherwise(matrices: list[LinearMap]) -> None:
     """Transposed views and bfloat16 give what their values give; a row of zeros stays."""
-    plain = LinearMap("plain", maps[6].weight.contiguous())
-    assert torch.equal(int8(maps[6]).weight, int8(plain).weight)
-    half = LinearMap("half", maps[0].weight.bfloat16())
+    plain = LinearMap("plain", matrices[6].weight.contiguous())
+    assert torch.equal(int8(matrices[6]).weight, int8(plain).weight)
+    half = LinearMap("half", matrices[0].weight.bfloat16())
     assert torch.equal(int8(half).weight, int8(LinearMap("half", half.weight.float())).weight)
     assert int8(LinearMap("zero", torch.tensor([[0.0, 0], [1, 2]]))).weight[0].tolist() == [0, 0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bitlens.compression import parse_spec
-from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.methods.mixed import Mixed
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.methods.rtn import Rtn
@@ -25,18 +25,13 @@ class Spy(Compression):
 
     name: ClassVar[str] = "spy"
 
-    def prepare(self, maps: Any) -> list[str]:
-        return [map.name for map in maps()]
+    def prepare(self, matrices: Any) -> list[str]:
+        return [matrix.name for matrix in matrices()]
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        called = f"{[map.name for map in maps]} of {prepare}, inputs {inputs is not None}"
-        return [CompressedMatrix(map.weight + 1, 8, note=called) for map in maps]
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        names = [matrix.name for matrix in group.matrices]
+        called = f"{names} of {group.prepared}, inputs {group.inputs is not None}"
+        return [CompressedMatrix(matrix.weight + 1, 8, note=called) for matrix in group.matrices]
 
 
 def named(*names: str) -> list[LinearMap]:
@@ -44,42 +39,42 @@ def named(*names: str) -> list[LinearMap]:
     return [LinearMap(name, torch.randn(4, 16, generator=random)) for name in names]
 
 
-def compressed(mixed: Compression, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
-    return mixed.compress(maps, 0, mixed.prepare(lambda: maps))
+def compressed(mixed: Compression, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:
+    return mixed.compress(MatrixGroup(matrices, 0, mixed.prepare(lambda: matrices)))
 
 
 def test_the_first_pattern_that_matches_decides() -> None:
     """Maps come back in the order they came in, each as its own compression makes it, and the note
     says which that was."""
-    maps = named("layers.0.up", "layers.1.up", "layers.0.down", "layers.1.down")
+    matrices = named("layers.0.up", "layers.1.up", "layers.0.down", "layers.1.down")
     mixed = parse_spec("mixed:0.down=[rtn:bits=8],*.down=[nf4],*=[rtn:bits=2]")
-    for map, result, text in zip(
-        maps,
-        compressed(mixed, maps),
+    for matrix, result, text in zip(
+        matrices,
+        compressed(mixed, matrices),
         ("rtn:bits=2", "rtn:bits=2", "rtn:bits=8", "nf4"),
         strict=True,
     ):
-        alone = parse_spec(text).compress([map], 0)[0]
+        alone = parse_spec(text).compress(MatrixGroup([matrix], 0))[0]
         assert torch.equal(result.weight, alone.weight)
         assert (result.bits, result.note) == (alone.bits, text)
 
 
 def test_each_compression_meets_its_own_maps_together() -> None:
     """What one surveys and is called with are the maps its pattern decides on, and no others'."""
-    maps = named("a.up", "b.up", "a.down")
-    spied = compressed(Mixed(rules=(("a.*", Rtn(bits=2)), ("*", Spy()))), maps)
+    matrices = named("a.up", "b.up", "a.down")
+    spied = compressed(Mixed(rules=(("a.*", Rtn(bits=2)), ("*", Spy()))), matrices)
     assert spied[1].note.startswith("spy; ['b.up'] of ['b.up']")
-    spied = compressed(Mixed(rules=(("*.up", Spy()), ("*", Rtn(bits=2)))), maps)
+    spied = compressed(Mixed(rules=(("*.up", Spy()), ("*", Rtn(bits=2)))), matrices)
     assert spied[0].note == spied[1].note
     assert spied[1].note.startswith("spy; ['a.up', 'b.up'] of ['a.up', 'b.up']")
 
 
 def test_global_pruning_cuts_among_its_own() -> None:
     """Half of what it prunes is zero, however large the weights of others are."""
-    maps = named("a.up", "b.up", "a.down")
-    maps[0] = LinearMap("a.up", maps[0].weight * 100)
+    matrices = named("a.up", "b.up", "a.down")
+    matrices[0] = LinearMap("a.up", matrices[0].weight * 100)
     mixed = Mixed(rules=(("a.up", Rtn(bits=8)), ("*", Prune(sparsity=0.5, scope="global"))))
-    pruned = compressed(mixed, maps)[1:]
+    pruned = compressed(mixed, matrices)[1:]
     assert sum(int((result.weight == 0).sum()) for result in pruned) == 64
 
 
@@ -88,14 +83,16 @@ def test_needs_what_any_of_them_needs() -> None:
     one where any calibrated compression is."""
     one, all = SqueezeLlm(bits=2), parse_spec("prune:sparsity=0.5,by=wanda")
     assert Mixed(rules=(("*", Rtn(bits=4)),)).statistics == frozenset()
-    assert Mixed(rules=(("a", one), ("*", Rtn(bits=4)))).statistics == {"square"}
+    assert Mixed(rules=(("a", one), ("*", Rtn(bits=4)))).statistics == {"mean_square"}
     assert not Mixed(rules=(("a", one), ("*", Rtn(bits=4)))).sequential
     assert Mixed(rules=(("a", one), ("*", all))).sequential is all.sequential
-    maps = named("a", "b")
-    inputs = InputStatistics(torch.tensor(5), square=torch.ones(16))
+    matrices = named("a", "b")
+    inputs = InputStatistics(count=torch.tensor(5), mean_square=torch.ones(16))
     mixed = Mixed(rules=(("a", one), ("*", Spy())))
-    results = mixed.compress(maps, 0, mixed.prepare(lambda: maps), inputs)
-    assert torch.equal(results[0].weight, one.compress(maps[:1], 0, None, inputs)[0].weight)
+    results = mixed.compress(MatrixGroup(matrices, 0, mixed.prepare(lambda: matrices), inputs))
+    assert torch.equal(
+        results[0].weight, one.compress(MatrixGroup(matrices[:1], 0, inputs=inputs))[0].weight
+    )
     assert results[1].note.endswith("inputs False")
 
 
@@ -131,7 +128,7 @@ def test_a_pattern_that_matches_nothing() -> None:
 def test_a_map_of_no_rule_is_a_programming_error() -> None:
     """It is no target, so it never gets here."""
     with pytest.raises(ValueError, match="no pattern matches b"):
-        Mixed(rules=(("a", Rtn(bits=4)),)).compress(named("b"), 0)
+        Mixed(rules=(("a", Rtn(bits=4)),)).compress(MatrixGroup(named("b"), 0))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.gptq import Gptq
 from bitlens.compression.methods.quip import Quip, Rotation
 from bitlens.compression.methods.rtn import Rtn
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
-from tests.support.calibrated import inputs_of
+from tests.support.calibrated import group_of, inputs_of
 
 CPU = torch.device("cpu")
 
@@ -19,14 +20,14 @@ def draw(size: int, seed: int = 0) -> Rotation:
     return Rotation.draw(size, torch.Generator().manual_seed(seed), CPU)
 
 
-def quip(map: LinearMap, seed: int = 0, **settings: object) -> Tensor:
+def quip(matrix: LinearMap, seed: int = 0, **settings: object) -> Tensor:
     compression = Quip(**{"bits": 2, **settings})
-    return compression.compress([map], seed, inputs=inputs_of(map, compression))[0].weight
+    return compression.compress(group_of(matrix, compression, seed))[0].weight
 
 
-def output_error(map: LinearMap, weight: Tensor) -> float:
-    second = inputs_of(map, Quip(bits=2)).second
-    return float(((map.weight - weight) @ second * (map.weight - weight)).sum())
+def output_error(matrix: LinearMap, weight: Tensor) -> float:
+    second = inputs_of(matrix, Quip(bits=2)).second_moment
+    return float(((matrix.weight - weight) @ second * (matrix.weight - weight)).sum())
 
 
 def test_a_rotation_by_hand() -> None:
@@ -59,7 +60,7 @@ def test_rotations_spread_what_stands_out() -> None:
 
 
 def test_in_no_other_basis_it_is_gptq(
-    maps: list[LinearMap], monkeypatch: pytest.MonkeyPatch
+    matrices: list[LinearMap], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With bases that change nothing, quip is gptq on the same grid, exactly."""
     monkeypatch.setattr(
@@ -68,18 +69,18 @@ def test_in_no_other_basis_it_is_gptq(
         lambda size, random, device: Rotation(torch.arange(size), torch.eye(1), torch.eye(size)),
     )
     gptq = Gptq(bits=3, symmetric=False, clip="mse")
-    for map in maps:
-        expected = gptq.compress([map], 0, inputs=inputs_of(map, gptq))[0].weight
-        assert torch.equal(quip(map, bits=3), expected)
+    for matrix in matrices:
+        expected = gptq.compress(group_of(matrix, gptq))[0].weight
+        assert torch.equal(quip(matrix, bits=3), expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_at_eight_bits_nearly_nothing_is_lost(maps: list[LinearMap], seed: int) -> None:
+def test_at_eight_bits_nearly_nothing_is_lost(matrices: list[LinearMap], seed: int) -> None:
     """What is put into another basis and rounded finely comes back."""
-    for map in maps:
-        error = torch.dist(quip(map, seed, bits=8), map.weight) / map.weight.norm()
+    for matrix in matrices:
+        error = torch.dist(quip(matrix, seed, bits=8), matrix.weight) / matrix.weight.norm()
         assert error < 0.02
-        assert quip(map, seed, bits=8).is_contiguous()
+        assert quip(matrix, seed, bits=8).is_contiguous()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -90,64 +91,71 @@ def test_outliers_do_less_harm(seed: int, symmetric: bool) -> None:
     random = torch.Generator().manual_seed(seed)
     weight = torch.randn(64, 96, generator=random)
     weight[torch.rand(64, 96, generator=random) < 0.01] *= 10
-    map = LinearMap("layer", weight)
+    matrix = LinearMap("layer", weight)
     same = {"bits": 2, "symmetric": symmetric, "clip": "mse"}
     gptq = Gptq(**same)
     errors = [
-        output_error(map, quip(map, seed, symmetric=symmetric)),
-        output_error(map, gptq.compress([map], 0, inputs=inputs_of(map, gptq))[0].weight),
-        output_error(map, Rtn(**same).compress([map], 0)[0].weight),
+        output_error(matrix, quip(matrix, seed, symmetric=symmetric)),
+        output_error(
+            matrix,
+            gptq.compress(group_of(matrix, gptq))[0].weight,
+        ),
+        output_error(matrix, Rtn(**same).compress(MatrixGroup([matrix], 0))[0].weight),
     ]
     assert errors == sorted(errors)
     assert errors[0] < 0.7 * errors[2]
 
 
-def test_bases_follow_from_seed_and_name(maps: list[LinearMap]) -> None:
+def test_bases_follow_from_seed_and_name(matrices: list[LinearMap]) -> None:
     """Another seed or another name gives another basis; the same give the same."""
-    map = maps[0]
-    renamed = LinearMap("another", map.weight)
-    assert torch.equal(quip(map, 1), quip(map, 1))
-    assert not torch.equal(quip(map, 1), quip(map, 2))
-    assert not torch.equal(quip(map, 1), quip(renamed, 1))
+    matrix = matrices[0]
+    renamed = LinearMap("another", matrix.weight)
+    assert torch.equal(quip(matrix, 1), quip(matrix, 1))
+    assert not torch.equal(quip(matrix, 1), quip(matrix, 2))
+    assert not torch.equal(quip(matrix, 1), quip(renamed, 1))
 
 
-def test_experts_are_matrices(maps: list[LinearMap]) -> None:
+def test_experts_are_matrices(matrices: list[LinearMap]) -> None:
     """Every expert is what it is alone, in the bases of its map."""
-    fused = maps[-1]
-    second = inputs_of(fused, Quip(bits=3)).second
+    fused = matrices[-1]
+    second = inputs_of(fused, Quip(bits=3)).second_moment
     for weight, own, found in zip(fused.weight, second, quip(fused, bits=3), strict=True):
-        inputs = InputStatistics(torch.tensor(9), second=own)
-        alone = Quip(bits=3).compress([LinearMap(fused.name, weight)], 0, inputs=inputs)[0].weight
+        inputs = InputStatistics(count=torch.tensor(9), second_moment=own)
+        alone = (
+            Quip(bits=3)
+            .compress(MatrixGroup([LinearMap(fused.name, weight)], 0, inputs=inputs))[0]
+            .weight
+        )
         torch.testing.assert_close(found, alone)
 
 
 @pytest.mark.parametrize(
     ("settings", "bits"), [({}, 2 + 18 / 16), ({"bits": 4, "symmetric": True}, 4 + 16 / 16)]
 )
-def test_bits_by_hand(maps: list[LinearMap], settings: dict, bits: float) -> None:
+def test_bits_by_hand(matrices: list[LinearMap], settings: dict, bits: float) -> None:
     """Of 16 columns: a scale of 16 bits a row, and a zero point where the grid has one; bases
     are drawn again from the seed."""
     compression = Quip(**{"bits": 2, **settings})
-    found = compression.compress(maps[:1], 0, inputs=inputs_of(maps[0], compression))[0]
+    found = compression.compress(group_of(matrices[0], compression))[0]
     assert found.bits == pytest.approx(bits, abs=1e-12)
     assert found.group == 0
 
 
-def test_damping_that_was_raised_is_said(maps: list[LinearMap]) -> None:
+def test_damping_that_was_raised_is_said(matrices: list[LinearMap]) -> None:
     """Where fewer positions than columns were met and no damping was asked for."""
     x = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
-    inputs = InputStatistics(torch.tensor(3), second=x.T @ x / 3)
-    found = Quip(bits=4, damping=0.0).compress(maps[:1], 0, inputs=inputs)[0]
+    inputs = InputStatistics(count=torch.tensor(3), second_moment=x.T @ x / 3)
+    found = Quip(bits=4, damping=0.0).compress(MatrixGroup(matrices[:1], 0, inputs=inputs))[0]
     assert found.note.startswith("damping raised from 0 to ")
     assert torch.isfinite(found.weight).all()
 
 
-def test_needs_its_inputs(maps: list[LinearMap]) -> None:
+def test_needs_its_inputs(matrices: list[LinearMap]) -> None:
     """Without second moments there is nothing to calibrate on."""
-    assert Quip(bits=4).statistics == {"second"}
-    for inputs in (None, InputStatistics(torch.tensor(1))):
-        with pytest.raises(ValueError, match="second moments"):
-            Quip(bits=4).compress(maps, 0, inputs=inputs)
+    assert Quip(bits=4).statistics == {"second_moment"}
+    for inputs in (None, InputStatistics(count=torch.tensor(1))):
+        with pytest.raises(ValueError, match="second_moment"):
+            Quip(bits=4).compress(MatrixGroup(matrices, 0, inputs=inputs))
 
 
 @pytest.mark.parametrize("settings", [{"bits": 1}, {"bits": 9}, {"bits": 4, "damping": -1.0}])

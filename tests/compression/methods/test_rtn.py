@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.rtn import Rtn
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def rtn(map: LinearMap, **settings: object) -> Tensor:
-    return Rtn(**{"bits": 3, **settings}).compress([map], 0)[0].weight
+def rtn(matrix: LinearMap, **settings: object) -> Tensor:
+    return Rtn(**{"bits": 3, **settings}).compress(MatrixGroup([matrix], 0))[0].weight
 
 
 def absmax(weights: Tensor, dims: tuple[int, ...], bits: int = 3) -> Tensor:
@@ -52,18 +53,18 @@ def test_groups_by_hand(one: Callable[..., LinearMap]) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"symmetric": False}, {"group": 16}, {"clip": "mse"}])
-def test_groups_are_rows_of_the_reshaped_matrix(maps: list[LinearMap], settings: dict) -> None:
+def test_groups_are_rows_of_the_reshaped_matrix(matrices: list[LinearMap], settings: dict) -> None:
     """Grouping is what rounding the rows of [out * groups, group] gives."""
-    for map in maps:
-        as_rows = LinearMap(map.name, map.weight.reshape(-1, 16))
+    for matrix in matrices:
+        as_rows = LinearMap(matrix.name, matrix.weight.reshape(-1, 16))
         settings_of_rows = {key: value for key, value in settings.items() if key != "group"}
-        expected = rtn(as_rows, **settings_of_rows).view(map.weight.shape)
-        assert torch.equal(rtn(map, **{"group": 16, **settings}), expected)
+        expected = rtn(as_rows, **settings_of_rows).view(matrix.weight.shape)
+        assert torch.equal(rtn(matrix, **{"group": 16, **settings}), expected)
 
 
-def test_experts_are_matrices(maps: list[LinearMap]) -> None:
+def test_experts_are_matrices(matrices: list[LinearMap]) -> None:
     """A fused expert tensor is rounded expert by expert, also where a matrix shares one scale."""
-    fused = maps[-1]
+    fused = matrices[-1]
     for settings in ({}, {"scope": "tensor"}, {"axis": "input"}, {"axis": "heads"}, {"group": 8}):
         apart = [rtn(LinearMap("expert", expert), **settings) for expert in fused.weight]
         assert torch.equal(rtn(fused, **settings), torch.stack(apart))
@@ -71,38 +72,38 @@ def test_experts_are_matrices(maps: list[LinearMap]) -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_input_axis_reduces_over_the_index_within_the_head(
-    maps: list[LinearMap], place: int
+    matrices: list[LinearMap], place: int
 ) -> None:
     """axis=input of a query map with four heads, or a key map with two, is TransformerLens's
     [head, d_model, d_head] reduced over its last axis."""
-    map = maps[place]
-    expected = heads_together(absmax(heads_apart(map.weight, 8), (-1,)))
-    torch.testing.assert_close(rtn(map, axis="input"), expected)
+    matrix = matrices[place]
+    expected = heads_together(absmax(heads_apart(matrix.weight, 8), (-1,)))
+    torch.testing.assert_close(rtn(matrix, axis="input"), expected)
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_heads_axis_reduces_over_heads_and_inputs(maps: list[LinearMap], place: int) -> None:
+def test_heads_axis_reduces_over_heads_and_inputs(matrices: list[LinearMap], place: int) -> None:
     """axis=heads of a query or key map is [head, d_model, d_head] reduced over all but its last."""
-    map = maps[place]
-    expected = heads_together(absmax(heads_apart(map.weight, 8), (0, 1)))
-    torch.testing.assert_close(rtn(map, axis="heads"), expected)
+    matrix = matrices[place]
+    expected = heads_together(absmax(heads_apart(matrix.weight, 8), (0, 1)))
+    torch.testing.assert_close(rtn(matrix, axis="heads"), expected)
 
 
 @pytest.mark.parametrize("axis", ["input", "heads"])
-def test_output_projection_with_heads_apart(maps: list[LinearMap], axis: str) -> None:
+def test_output_projection_with_heads_apart(matrices: list[LinearMap], axis: str) -> None:
     """W_O as [head, d_head, d_model]: over its last axis for input, over the others for heads."""
-    map = maps[5]
-    heads = map.weight.t().unflatten(0, (4, 8))
+    matrix = matrices[5]
+    heads = matrix.weight.t().unflatten(0, (4, 8))
     rounded = absmax(heads, (-1,) if axis == "input" else (0, 1))
-    torch.testing.assert_close(rtn(map, axis=axis), rounded.flatten(0, 1).t())
+    torch.testing.assert_close(rtn(matrix, axis=axis), rounded.flatten(0, 1).t())
 
 
 @pytest.mark.parametrize("axis", ["input", "heads"])
-def test_mlp_stored_as_input_by_output(maps: list[LinearMap], axis: str) -> None:
+def test_mlp_stored_as_input_by_output(matrices: list[LinearMap], axis: str) -> None:
     """W_in as [d_model, d_mlp]: over its last axis for input, over its first for heads."""
-    map = maps[6]
-    rounded = absmax(map.weight.t(), (-1,) if axis == "input" else (0,))
-    torch.testing.assert_close(rtn(map, axis=axis), rounded.t())
+    matrix = matrices[6]
+    rounded = absmax(matrix.weight.t(), (-1,) if axis == "input" else (0,))
+    torch.testing.assert_close(rtn(matrix, axis=axis), rounded.t())
 
 
 @pytest.mark.parametrize("axis", ["input", "heads"])
@@ -112,9 +113,9 @@ def test_a_fused_map_is_its_three_parts(fused: str, axis: str) -> None:
     parts = torch.randn(3, 4, 2, 10, generator=torch.Generator().manual_seed(0))
     parts *= torch.tensor([1.0, 5.0, 25.0]).view(3, 1, 1, 1)
     stored = parts if fused == "contiguous" else parts.transpose(0, 1)
-    map = LinearMap("qkv", stored.flatten(0, 2), head_size=2, fused=fused)
+    matrix = LinearMap("qkv", stored.flatten(0, 2), head_size=2, fused=fused)
     apart = [rtn(LinearMap("part", part.flatten(0, 1), head_size=2), axis=axis) for part in parts]
-    out = rtn(map, axis=axis).view(stored.shape)
+    out = rtn(matrix, axis=axis).view(stored.shape)
     out = out if fused == "contiguous" else out.transpose(0, 1)
     assert torch.equal(out, torch.stack(apart).view(parts.shape))
 
@@ -130,15 +131,17 @@ def test_a_fused_map_is_its_three_parts(fused: str, axis: str) -> None:
         ({"axis": "heads"}, 3 + 16 / 64),
     ],
 )
-def test_bits_by_hand(maps: list[LinearMap], settings: dict, bits: float) -> None:
+def test_bits_by_hand(matrices: list[LinearMap], settings: dict, bits: float) -> None:
     """A query map [32, 16] of four heads at 3 bits: 16 weights a row, 8 a head and column, 64 an
     index within the head, 512 in all."""
-    assert Rtn(bits=3, **settings).compress(maps[:1], 0)[0].bits == pytest.approx(bits, abs=1e-12)
+    assert Rtn(bits=3, **settings).compress(MatrixGroup(matrices[:1], 0))[0].bits == pytest.approx(
+        bits, abs=1e-12
+    )
 
 
-def test_transposed_storage_changes_nothing(maps: list[LinearMap]) -> None:
+def test_transposed_storage_changes_nothing(matrices: list[LinearMap]) -> None:
     """A map stored [in, out] gives what the same map stored [out, in] gives."""
-    transposed = maps[6]
+    transposed = matrices[6]
     plain = LinearMap(transposed.name, transposed.weight.contiguous())
     for settings in ({}, {"group": 8}, {"scope": "tensor"}, {"axis": "input"}):
         assert torch.equal(rtn(transposed, **settings), rtn(plain, **settings))

@@ -6,16 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.smoothquant import SmoothQuant
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def smoothed(maps: list[LinearMap], largest: object, **settings: object) -> list[CompressedMatrix]:
-    inputs = InputStatistics(torch.tensor(9), largest=torch.as_tensor(largest, dtype=torch.float32))
-    return SmoothQuant(**settings).compress(maps, 0, None, inputs)
+def smoothed(
+    matrices: list[LinearMap], largest: object, **settings: object
+) -> list[CompressedMatrix]:
+    inputs = InputStatistics(
+        count=torch.tensor(9), max_abs=torch.as_tensor(largest, dtype=torch.float32)
+    )
+    return SmoothQuant(**settings).compress(MatrixGroup(matrices, 0, inputs=inputs))
 
 
 def scale(result: CompressedMatrix) -> Tensor:
@@ -58,15 +62,15 @@ def test_alpha_by_hand(one: Callable[..., LinearMap], alpha: float, expected: li
 def test_maps_of_a_group_share_the_scale(rows: tuple[int, ...]) -> None:
     """Two or three maps that read one input are smoothed as if they were one matrix, and each
     row's rounding is its own."""
-    maps = random_group(rows)
+    matrices = random_group(rows)
     largest = torch.linspace(0.1, 30, 24)
-    together = LinearMap("together", torch.cat([map.weight for map in maps]))
-    apart = smoothed(maps, largest)
+    together = LinearMap("together", torch.cat([matrix.weight for matrix in matrices]))
+    apart = smoothed(matrices, largest)
     whole = smoothed([together], largest)[0]
     for result in apart:
         assert torch.equal(scale(result), scale(whole))
     assert torch.equal(torch.cat([result.weight for result in apart]), whole.weight)
-    alone = smoothed(maps[:1], largest)[0]
+    alone = smoothed(matrices[:1], largest)[0]
     assert not torch.equal(scale(alone), scale(whole))
 
 
@@ -75,14 +79,14 @@ def test_maps_of_a_group_share_the_scale(rows: tuple[int, ...]) -> None:
 def test_agrees_with_its_definition(scope: str, activations: str) -> None:
     """The product of rounded inputs and weights is the int8 product of x / s and W s, restated
     plainly, whichever share scales."""
-    map = random_group((16,))[0]
+    matrix = random_group((16,))[0]
     x = torch.randn(3, 10, 24, generator=torch.Generator().manual_seed(4)) * torch.logspace(
         -1, 1.5, 24
     )
     largest = x.abs().amax((0, 1))
-    result = smoothed([map], largest, scope=scope, activations=activations)[0]
-    s = largest.sqrt() / map.weight.abs().amax(0).sqrt()
-    weight = plainly(map.weight * s, (-1,) if scope == "row" else (-2, -1))
+    result = smoothed([matrix], largest, scope=scope, activations=activations)[0]
+    s = largest.sqrt() / matrix.weight.abs().amax(0).sqrt()
+    weight = plainly(matrix.weight * s, (-1,) if scope == "row" else (-2, -1))
     inputs = plainly(x / s, (-1,) if activations == "token" else (-3, -2, -1))
     assert result.activations is not None
     product = result.activations.round(x) @ result.weight.T
@@ -92,13 +96,13 @@ def test_agrees_with_its_definition(scope: str, activations: str) -> None:
 
 def test_it_lowers_the_error_that_outlying_columns_make() -> None:
     """With two columns a hundred times the others, smoothing halves the output error at least."""
-    map = random_group((16,))[0]
+    matrix = random_group((16,))[0]
     x = torch.randn(1, 200, 24, generator=torch.Generator().manual_seed(4))
     x[..., :2] *= 100
-    result = smoothed([map], x.abs().amax((0, 1)))[0]
+    result = smoothed([matrix], x.abs().amax((0, 1)))[0]
     assert result.activations is not None
-    exact = x @ map.weight.T
-    plain = plainly(x, (-1,)) @ plainly(map.weight, (-1,)).T
+    exact = x @ matrix.weight.T
+    plain = plainly(x, (-1,)) @ plainly(matrix.weight, (-1,)).T
     error = torch.dist(result.activations.round(x) @ result.weight.T, exact)
     assert error < 0.5 * torch.dist(plain, exact)
 
@@ -115,13 +119,13 @@ def test_columns_that_calibration_never_saw(one: Callable[..., LinearMap]) -> No
     torch.testing.assert_close(out, torch.tensor([[[16, 48 * 8 / 127, 0]]]))
 
 
-def test_experts_are_matrices(maps: list[LinearMap]) -> None:
+def test_experts_are_matrices(matrices: list[LinearMap]) -> None:
     """Each expert is smoothed by its own inputs."""
-    fused = maps[-1]
+    fused = matrices[-1]
     largest = torch.rand(3, 32, generator=torch.Generator().manual_seed(5))
-    inputs = InputStatistics(torch.tensor([5, 6, 7]), largest=largest)
+    inputs = InputStatistics(count=torch.tensor([5, 6, 7]), max_abs=largest)
     for settings in ({}, {"scope": "tensor", "activations": "tensor"}):
-        result = SmoothQuant(**settings).compress([fused], 0, None, inputs)[0]
+        result = SmoothQuant(**settings).compress(MatrixGroup([fused], 0, inputs=inputs))[0]
         assert result.activations is not None
         for index, expert in enumerate(fused.weight):
             own = smoothed([LinearMap("expert", expert)], largest[index], **settings)[0]
@@ -131,14 +135,14 @@ def test_experts_are_matrices(maps: list[LinearMap]) -> None:
             assert torch.equal(result.activations.expert(index).round(x), own.activations.round(x))
 
 
-def test_stored_otherwise(maps: list[LinearMap]) -> None:
+def test_stored_otherwise(matrices: list[LinearMap]) -> None:
     """Transposed views and bfloat16 give what their values give."""
     largest = torch.linspace(0.5, 2, 64)
-    transposed = maps[6].weight
+    transposed = matrices[6].weight
     assert transposed.shape == (64, 16)
     plain = LinearMap("plain", transposed.contiguous())
     expected = smoothed([plain], largest[:16])[0].weight
-    assert torch.equal(smoothed([maps[6]], largest[:16])[0].weight, expected)
+    assert torch.equal(smoothed([matrices[6]], largest[:16])[0].weight, expected)
     half = LinearMap("half", transposed.bfloat16())
     widened = LinearMap("widened", half.weight.float())
     expected = smoothed([widened], largest[:16])[0].weight
@@ -150,4 +154,4 @@ def test_refusals(one: Callable[..., LinearMap]) -> None:
     with pytest.raises(BitlensError, match=r"alpha is 1\.5"):
         SmoothQuant(alpha=1.5)
     with pytest.raises(ValueError, match="calibrated"):
-        SmoothQuant().compress([one([[1.0]])], 0)
+        SmoothQuant().compress(MatrixGroup([one([[1.0]])], 0))

@@ -6,19 +6,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import CompressedMatrix
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.squeezellm import SqueezeLlm
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
 
-def squeezed(map: LinearMap, square: object, **settings: float) -> CompressedMatrix:
-    inputs = InputStatistics(torch.tensor(9), square=torch.as_tensor(square, dtype=torch.float32))
-    return SqueezeLlm(**{"bits": 2, **settings}).compress([map], 0, None, inputs)[0]
+def squeezed(matrix: LinearMap, square: object, **settings: float) -> CompressedMatrix:
+    inputs = InputStatistics(
+        count=torch.tensor(9), mean_square=torch.as_tensor(square, dtype=torch.float32)
+    )
+    return SqueezeLlm(**{"bits": 2, **settings}).compress(MatrixGroup([matrix], 0, inputs=inputs))[
+        0
+    ]
 
 
-def matrix(*shape: int) -> Tensor:
+def drawn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -39,7 +43,7 @@ def test_kept_by_hand(one: Callable[..., LinearMap]) -> None:
 
 def test_rows_have_no_more_values_than_codes() -> None:
     """And each weight has the nearest of its row's."""
-    weight = matrix(40, 300)
+    weight = drawn(40, 300)
     out = squeezed(LinearMap("m", weight), torch.rand(300) + 0.1, bits=3, outliers=0).weight
     for row, became in zip(weight, out, strict=True):
         values = became.unique()
@@ -50,7 +54,7 @@ def test_rows_have_no_more_values_than_codes() -> None:
 
 def test_inputs_that_are_large_are_served_first() -> None:
     """The error that the outputs see is less than where all inputs count alike."""
-    weight, square = matrix(64, 256), torch.logspace(-3, 1, 256)
+    weight, square = drawn(64, 256), torch.logspace(-3, 1, 256)
 
     def seen(counted: Tensor) -> Tensor:
         out = squeezed(LinearMap("m", weight), counted, bits=3).weight
@@ -61,17 +65,17 @@ def test_inputs_that_are_large_are_served_first() -> None:
 
 def test_pieces_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are found their values alone, however many are at work at a time."""
-    map, square = LinearMap("m", matrix(50, 64)), matrix(64) ** 2
-    whole = squeezed(map, square).weight
+    matrix, square = LinearMap("m", drawn(50, 64)), drawn(64) ** 2
+    whole = squeezed(matrix, square).weight
     monkeypatch.setattr("bitlens.compression.methods.squeezellm._PIECE", 200)
-    assert torch.equal(squeezed(map, square).weight, whole)
+    assert torch.equal(squeezed(matrix, square).weight, whole)
 
 
 def test_experts_have_inputs_of_their_own() -> None:
     """A fused map is its experts, each with its own mean squares and its own share of what is
     kept, however large the weights of the others are."""
-    fused = matrix(3, 20, 64) * torch.tensor([1.0, 9, 81]).view(3, 1, 1)
-    square = matrix(3, 64) ** 2
+    fused = drawn(3, 20, 64) * torch.tensor([1.0, 9, 81]).view(3, 1, 1)
+    square = drawn(3, 64) ** 2
     apart = [
         squeezed(LinearMap("expert", expert), own, outliers=0.01).weight
         for expert, own in zip(fused, square, strict=True)
@@ -83,7 +87,7 @@ def test_experts_have_inputs_of_their_own() -> None:
 @pytest.mark.parametrize("square", [torch.zeros(32), torch.arange(32) % 2 * 1.0])
 def test_inputs_that_were_never_seen(square: Tensor) -> None:
     """Columns whose inputs were all zero still get values near theirs."""
-    weight = matrix(8, 32)
+    weight = drawn(8, 32)
     out = squeezed(LinearMap("m", weight), square, bits=4, outliers=0).weight
     assert torch.isfinite(out).all()
     assert (out - weight).abs().mean() < 0.2
@@ -100,7 +104,7 @@ def test_inputs_that_were_never_seen(square: Tensor) -> None:
 def test_bits_by_hand(settings: dict, dtype: torch.dtype, bits: float) -> None:
     """A code, a row's values of 16 bits for its 128 weights, and for each of round(0.0045 * 12800)
     = 58 weights what it is stored in and 32 bits of a place."""
-    result = squeezed(LinearMap("m", matrix(100, 128).to(dtype)), torch.ones(128), **settings)
+    result = squeezed(LinearMap("m", drawn(100, 128).to(dtype)), torch.ones(128), **settings)
     assert result.bits == pytest.approx(bits, abs=1e-12)
     assert result.group == 0
 
@@ -108,10 +112,10 @@ def test_bits_by_hand(settings: dict, dtype: torch.dtype, bits: float) -> None:
 def test_calibrated_on_the_reference() -> None:
     """It needs mean squares and nothing else, and says so where they are not given."""
     method = SqueezeLlm(bits=4)
-    assert method.statistics == {"square"}
+    assert method.statistics == {"mean_square"}
     assert not method.sequential
-    with pytest.raises(ValueError, match="mean squares"):
-        method.compress([LinearMap("m", matrix(2, 2))], 0)
+    with pytest.raises(ValueError, match="mean_square"):
+        method.compress(MatrixGroup([LinearMap("m", drawn(2, 2))], 0))
 
 
 @pytest.mark.parametrize(

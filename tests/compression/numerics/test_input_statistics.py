@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bitlens.compression import parse_spec
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.numerics.input_statistics import never_active
 from bitlens.models.matrices import LinearMap
 from tests.support.calibrated import inputs_of
@@ -34,22 +35,24 @@ def test_columns_and_experts_never_active_by_hand() -> None:
     ],
 )
 def test_calibrated_methods_say_which_columns_were_silent(
-    maps: list[LinearMap], text: str, treated: str
+    matrices: list[LinearMap], text: str, treated: str
 ) -> None:
     """How many, and what became of them; without any, nothing. Of experts, over all of them."""
     method = parse_spec(text)
-    for map in maps:
-        known = inputs_of(map, method)
+    for matrix in matrices:
+        known = inputs_of(matrix, method)
         assert known is not None
-        assert [made.note for made in method.compress([map], 0, None, known)] == [""]
-        columns, experts = map.weight.shape[-1], map.weight[..., 0, 0].numel()
+        assert [made.note for made in method.compress(MatrixGroup([matrix], 0, inputs=known))] == [
+            ""
+        ]
+        columns, experts = matrix.weight.shape[-1], matrix.weight[..., 0, 0].numel()
         heard = torch.ones(columns)
         heard[[1, 5]] = 0
         silent = {
-            name: getattr(known, name) * (heard.outer(heard) if name == "second" else heard)
+            name: getattr(known, name) * (heard.outer(heard) if name == "second_moment" else heard)
             for name in method.statistics
         }
-        (made,) = method.compress([map], 0, None, replace(known, **silent))
+        (made,) = method.compress(MatrixGroup([matrix], 0, None, replace(known, **silent)))
         assert made.note == (
             f"{2 * experts} of {columns * experts} input columns never active: {treated}"
         )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bitlens.compression import parse_spec
+from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.coverage import measure
 from bitlens.compression.numerics.weights import frobenius, working_copy
 from bitlens.errors import BitlensError
@@ -44,9 +45,9 @@ def test_bad_weights_are_refused_by_name(one: Callable[..., LinearMap]) -> None:
 @pytest.mark.parametrize("text", ["rtn:bits=8", "cast:dtype=bfloat16", "prune:sparsity=0.5"])
 def test_large_weights_are_compressed(one: Callable[..., LinearMap], text: str) -> None:
     """And the error that makes is a number."""
-    map = one(LARGE[:40] * torch.linspace(0.1, 1, 1000))
-    (made,) = parse_spec(text).compress([map], 0)
-    row = measure(map.name, "block", map.weight, made.weight, made.bits, text)
+    matrix = one(LARGE[:40] * torch.linspace(0.1, 1, 1000))
+    (made,) = parse_spec(text).compress(MatrixGroup([matrix], 0))
+    row = measure(matrix.name, "block", matrix.weight, made.weight, made.bits, text)
     assert row.relative_error is not None
     assert 0 < row.relative_error < 1
 

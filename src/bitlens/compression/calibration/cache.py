@@ -94,13 +94,13 @@ class WeightCache:
                 pass
 
     def add(
-        self, part: str, maps: Sequence[LinearMap], results: Sequence[CompressedMatrix]
+        self, part: str, matrices: Sequence[LinearMap], results: Sequence[CompressedMatrix]
     ) -> None:
         """Keep what became of these maps."""
         tensors: dict[str, Tensor] = {}
         about: dict[str, Any] = {}
-        for map, result in zip(maps, results, strict=True):
-            tensors[map.name] = result.weight.contiguous().cpu()
+        for matrix, result in zip(matrices, results, strict=True):
+            tensors[matrix.name] = result.weight.contiguous().cpu()
             entry: dict[str, Any] = {
                 "bits": result.bits,
                 "group": result.group,
@@ -110,8 +110,8 @@ class WeightCache:
                 entry["activations"], own = result.activations.parts()
                 for name, tensor in own.items():
                     # Maps of a group share theirs, and safetensors refuses to write that.
-                    tensors[f"{map.name}@{name}"] = tensor.to("cpu", copy=True).contiguous()
-            about[map.name] = entry
+                    tensors[f"{matrix.name}@{name}"] = tensor.to("cpu", copy=True).contiguous()
+            about[matrix.name] = entry
         with whole(self._file(part), remedy=REMEDY) as aside:
             save_file(tensors, aside, metadata=sealed(tensors, about))
         self._parts |= dict.fromkeys(about, part)
@@ -126,19 +126,19 @@ class WeightCache:
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __call__(self, maps: Sequence[LinearMap]) -> list[CompressedMatrix]:
+    def __call__(self, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:
         """What became of these maps."""
-        if any(map.name not in self._parts for map in maps):
+        if any(matrix.name not in self._parts for matrix in matrices):
             self._parts = {
                 name: part
                 for part in self._present()
                 if self.has(part)
                 for name in self._about[part]
             }
-        return [self._compressed(map) for map in maps]
+        return [self._compressed(matrix) for matrix in matrices]
 
-    def _compressed(self, map: LinearMap) -> CompressedMatrix:
-        part = self._parts[map.name]
+    def _compressed(self, matrix: LinearMap) -> CompressedMatrix:
+        part = self._parts[matrix.name]
         if not self.has(part):
             raise BitlensError(
                 f"{self._file(part)} changed while it was used: {self._fault(part)}.",
@@ -146,16 +146,16 @@ class WeightCache:
                 "the same command again, which makes it anew.",
             )
         with safe_open(self._file(part), "pt") as file:
-            about = self._about[part][map.name]
+            about = self._about[part][matrix.name]
             # A copy: what lies in the file is aligned as nothing else is, and some products of
             # several matrices at once round differently there.
-            weight = file.get_tensor(map.name).to(map.weight.device, torch.float32, copy=True)
+            weight = file.get_tensor(matrix.name).to(matrix.weight.device, torch.float32, copy=True)
             activations = None
             if "activations" in about:
                 own = {
-                    key.rpartition("@")[2]: file.get_tensor(key).to(map.weight.device)
+                    key.rpartition("@")[2]: file.get_tensor(key).to(matrix.weight.device)
                     for key in file.keys()
-                    if key.startswith(f"{map.name}@")
+                    if key.startswith(f"{matrix.name}@")
                 }
                 activations = InputRounding(**about["activations"], **own)
         return CompressedMatrix(weight, about["bits"], about["group"], about["note"], activations)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.compression.calibration.cache import WeightCache
-from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.compression import CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.twin import targeted_maps
 from bitlens.data.corpus import Corpus
@@ -131,13 +131,13 @@ class _TwinCalibrator:
     ) -> None:
         self.layout, self.job, self.seed, self.progress = layout, job, seed, progress
         self.hidden: list[Tensor] = []
-        self._survey: Any = None
+        self._prepared: Any = None
 
     def begin(self, hidden: list[Tensor]) -> None:
         self.job.cache.prepare()
         self.hidden = hidden
         targets = partial(targeted_maps, self.layout, self.job.targets)
-        self._survey = self.job.compression.prepare(targets)
+        self._prepared = self.job.compression.prepare(targets)
 
     def block(
         self,
@@ -186,10 +186,12 @@ class _TwinCalibrator:
         return results
 
     def _compress(
-        self, maps: Sequence[LinearMap], sums: "_InputStatisticsAccumulator"
+        self, matrices: Sequence[LinearMap], sums: "_InputStatisticsAccumulator"
     ) -> list[CompressedMatrix]:
-        inputs, note = sums.inputs(maps[0].name)
-        made = self.job.compression.compress(maps, self.seed, self._survey, inputs)
+        inputs, note = sums.inputs(matrices[0].name)
+        made = self.job.compression.compress(
+            MatrixGroup(matrices, self.seed, self._prepared, inputs)
+        )
         return [replace(r, note="; ".join(filter(None, (r.note, note)))) for r in made]
 
     def _gather(
@@ -228,17 +230,17 @@ class _TwinCalibrator:
             module = self.layout.shell.module.get_submodule(m.name)
             if isinstance(module, nn.Embedding):
                 # Looked up in, not multiplied with: of a mixture, a part that needs no data.
-                made = self.job.compression.compress([m], self.seed, self._survey)
+                made = self.job.compression.compress(MatrixGroup([m], self.seed, self._prepared))
             else:
                 made = self._compress([m], self._after_the_norm(m, module))
             self.job.cache.add(f"shell.{m.name}", [m], made)
         self.job.cache.finish(self.job.record)
 
     def _after_the_norm(
-        self, map: LinearMap, unembedding: nn.Module
+        self, matrix: LinearMap, unembedding: nn.Module
     ) -> "_InputStatisticsAccumulator":
         """Statistics of what the final norm hands the unembedding."""
-        sums = _InputStatisticsAccumulator(self.job.compression, map)
+        sums = _InputStatisticsAccumulator(self.job.compression, matrix)
 
         def before(module: nn.Module, args: Any) -> None:
             sums.add(args[0], None)
@@ -259,16 +261,18 @@ class _InputsSeen(Exception):
 class _InputStatisticsAccumulator:
     """Running statistics of one group's inputs; of fused experts, of each expert's."""
 
-    def __init__(self, compression: Compression, map: LinearMap) -> None:
-        *experts, _, width = map.weight.shape
+    def __init__(self, compression: Compression, matrix: LinearMap) -> None:
+        *experts, _, width = matrix.weight.shape
         self._needs = compression.statistics
         self._width = width
-        shapes = {"second": (width, width)}
+        shapes = {"second_moment": (width, width)}
         self._sums = {
-            name: map.weight.new_zeros(*experts, *shapes.get(name, (width,)), dtype=torch.float32)
+            name: matrix.weight.new_zeros(
+                *experts, *shapes.get(name, (width,)), dtype=torch.float32
+            )
             for name in self._needs
         }
-        self._count = torch.zeros(experts, dtype=torch.int64, device=map.weight.device)
+        self._count = torch.zeros(experts, dtype=torch.int64, device=matrix.weight.device)
 
     def add(self, x: Tensor, expert: int | None) -> None:
         """`[..., in]`: more of what is multiplied."""
@@ -277,11 +281,11 @@ class _InputStatisticsAccumulator:
         self._count[at] += len(x)
         for name, sums in self._sums.items():
             own = sums[at]
-            if name == "second":
+            if name == "second_moment":
                 own.addmm_(x.T, x)
-            elif name == "square":
+            elif name == "mean_square":
                 own += x.square().sum(0)
-            elif name == "mean":
+            elif name == "mean_abs":
                 own += x.abs().sum(0)
             else:
                 torch.maximum(own, x.abs().amax(0), out=own)
@@ -294,7 +298,7 @@ class _InputStatisticsAccumulator:
         ]
         for statistic, sums in self._sums.items():
             count = self._count.view(*self._count.shape, *[1] * (sums.ndim - self._count.ndim))
-            if statistic != "largest":
+            if statistic != "max_abs":
                 sums /= count.clamp_min(1)
             if not finite(sums):
                 raise BitlensError(
@@ -302,7 +306,7 @@ class _InputStatisticsAccumulator:
                     "finite activations on the calibration documents.",
                     "--compute float32, or other calibration documents.",
                 )
-        return InputStatistics(self._count, **self._sums), "; ".join(filter(None, notes))
+        return InputStatistics(count=self._count, **self._sums), "; ".join(filter(None, notes))
 
     def _fewer_than_columns(self) -> str:
         few = self._count < self._width
@@ -319,7 +323,7 @@ class _InputStatisticsAccumulator:
         if not few.any():
             return ""
         for name, sums in self._sums.items():
-            sums[few] = sums.amax(0) if name == "largest" else sums.sum(0)
+            sums[few] = sums.amax(0) if name == "max_abs" else sums.sum(0)
         counts = ", ".join(f"{int(e)} ({int(self._count[e])})" for e in few.nonzero()[:, 0])
         self._count[few] = int(self._count.sum())
         return (

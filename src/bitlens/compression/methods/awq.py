@@ -1,15 +1,15 @@
-"""What does rounding do after the input columns that matter were made larger?"""
+"""AWQ: rounding to nearest after the input columns that matter were made larger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics.grid import Levels, QuantizationGrid, grouped
-from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic, never_active
+from bitlens.compression.numerics.input_statistics import Statistic, never_active
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
@@ -40,6 +40,9 @@ class Awq(Compression):
     """
 
     name: ClassVar[str] = "awq"
+    question: ClassVar[str] = (
+        "What does rounding do after the input columns that matter were made larger?"
+    )
 
     bits: int
     """2 to 8."""
@@ -67,26 +70,20 @@ class Awq(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
-        return frozenset({"mean", "second"})
+        return frozenset({"mean_abs", "second_moment"})
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        if inputs is None or inputs.mean is None or inputs.second is None:
-            raise ValueError("awq is calibrated on its inputs' mean magnitudes and second moments")
-        weights = [working_copy(map) for map in maps]
-        for map, weight in zip(maps, weights, strict=True):
-            grouped(self.name, map.name, weight, self._width(weight))
-        scale = self._best_scale(weights, inputs.mean, inputs.second)
-        note = never_active(inputs.mean, "scaled least")
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        matrices = group.matrices
+        mean, second = group.statistic("mean_abs"), group.statistic("second_moment")
+        weights = [working_copy(matrix) for matrix in matrices]
+        for matrix, weight in zip(matrices, weights, strict=True):
+            grouped(self.name, matrix.name, weight, self._width(weight))
+        scale = self._best_scale(weights, mean, second)
+        note = never_active(mean, "scaled least")
         results = []
-        for map, weight in zip(maps, weights, strict=True):
-            clipped = self.clip and not _makes_patterns(map)
-            limit = self._best_limit(weight, scale, inputs.second) if clipped else None
+        for matrix, weight in zip(matrices, weights, strict=True):
+            clipped = self.clip and not _makes_patterns(matrix)
+            limit = self._best_limit(weight, scale, second) if clipped else None
             bits = QuantizationGrid(self.bits, self.symmetric).bits_per_weight(self._width(weight))
             rounded = self._rounded(weight, scale, limit)
             results.append(CompressedMatrix(rounded, bits, self.group, note))
@@ -173,9 +170,9 @@ def _scale(exponent: float, mean: Tensor, sizes: Tensor | None) -> Tensor:
     return scale / (scale.amax(-1, keepdim=True) * scale.amin(-1, keepdim=True)).sqrt()
 
 
-def _makes_patterns(map: LinearMap) -> bool:
+def _makes_patterns(matrix: LinearMap) -> bool:
     """Is it a query or key map, or one that holds them? Told by the names that the original
     tells them by, among the maps that attention reads its input with."""
-    name = map.name.rpartition(".")[2]
+    name = matrix.name.rpartition(".")[2]
     named = any(part in name for part in ("q_", "k_", "query", "key"))
-    return map.fused is not None or (map.head_size is not None and named)
+    return matrix.fused is not None or (matrix.head_size is not None and named)

@@ -1,13 +1,11 @@
-"""What does storing the weights in a smaller floating-point type do?"""
+"""Weights stored, and where it can be computed, in a smaller floating-point type."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
-from bitlens.compression.numerics.input_statistics import InputStatistics
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
@@ -24,7 +22,7 @@ _SPELLINGS = {
 
 @COMPRESSIONS.register("cast")
 @dataclass(frozen=True, kw_only=True)
-class Cast(Compression):
+class Cast(DataFree):
     """Weights rounded to the nearest value of another dtype, halves to even, without scales, and
     computed in it.
 
@@ -36,6 +34,7 @@ class Cast(Compression):
     """
 
     name: ClassVar[str] = "cast"
+    question: ClassVar[str] = "What does storing the weights in a smaller floating-point type do?"
 
     dtype: Literal["bfloat16", "float16", "float32", "float8_e4m3fn", "bf16", "fp16", "fp32", "fp8"]
     """Short spellings are replaced by the long ones."""
@@ -52,17 +51,8 @@ class Cast(Compression):
     def _stored(self) -> torch.dtype:
         return getattr(torch, self.dtype)
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        return [self._rounded(map) for map in maps]
-
-    def _rounded(self, map: LinearMap) -> CompressedMatrix:
-        weight = working_copy(map)
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        weight = working_copy(matrix)
         if self._stored == torch.float8_e4m3fn:
             # Whether torch makes NaN of what is out of range depends on its version.
             limit = torch.finfo(self._stored).max
@@ -70,8 +60,8 @@ class Cast(Compression):
         weight.copy_(weight.to(self._stored))
         if not finite(weight):
             raise BitlensError(
-                f"{map.name} holds weights up to {map.weight.abs().max():.6g}.",
+                f"{matrix.name} holds weights up to {matrix.weight.abs().max():.6g}.",
                 f"at most {torch.finfo(self._stored).max:.6g}, the largest {self.dtype}.",
-                f"cast:dtype=bfloat16, or exclude=[{map.name}].",
+                f"cast:dtype=bfloat16, or exclude=[{matrix.name}].",
             )
         return CompressedMatrix(weight, 8.0 * self._stored.itemsize)

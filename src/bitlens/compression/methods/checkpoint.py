@@ -1,13 +1,10 @@
-"""Which folder, file or hub id is the twin, where the twin was made elsewhere?"""
+"""A twin that was made elsewhere: a folder, a file or a hub id."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
-from bitlens.compression.numerics.input_statistics import InputStatistics
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.spec_settings import check
-from bitlens.models.matrices import LinearMap
 from bitlens.results.files.home import without_home
 
 
@@ -18,6 +15,9 @@ class Checkpoint(Compression):
     torchao, ModelOpt's FP8, MXFP4, a .gguf file, or ordinary weights."""
 
     name: ClassVar[str] = "checkpoint"
+    question: ClassVar[str] = (
+        "Which folder, file or hub id is the twin, where the twin was made elsewhere?"
+    )
     positional: ClassVar[str | None] = "path"
 
     path: str
@@ -38,11 +38,5 @@ class Checkpoint(Compression):
         # It is written down in results, where the user's folder is nobody's business.
         object.__setattr__(self, "path", without_home(self.path))
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
         raise ValueError("a checkpoint has modules of its own: nothing is compressed")

@@ -1,16 +1,14 @@
-"""What does rounding blocks of weights to a fixed table of sixteen values do?"""
+"""NF4 and FP4: blocks of weights rounded to a fixed table of sixteen values."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
-from bitlens.compression.numerics.input_statistics import InputStatistics
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
@@ -24,7 +22,7 @@ _SCALES_TOGETHER = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Codebook(Compression):
+class Codebook(DataFree):
     """Weights divided by the largest magnitude of their block become the nearest value of a table,
     halfway the lower one.
 
@@ -52,17 +50,8 @@ class Codebook(Compression):
                 f"{self.name}:block=64",
             )
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        return [self._rounded(map) for map in maps]
-
-    def _rounded(self, map: LinearMap) -> CompressedMatrix:
-        weight = working_copy(map)
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        weight = working_copy(matrix)
         width = weight.shape[-1]
         size = weight.shape[-2] * width
         matrices = weight.view(-1, size)
@@ -115,6 +104,9 @@ class Nf4(Codebook):
     2305.14314, appendix E)."""
 
     name: ClassVar[str] = "nf4"
+    question: ClassVar[str] = (
+        "What does rounding blocks of weights to a fixed table of sixteen values do?"
+    )
     table: ClassVar[tuple[float, ...]] = (
         *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
         *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
@@ -130,6 +122,9 @@ class Fp4(Codebook):
     twelfths of 0, 1/16, 2, 3, 4, 6, 8 and 12, and their negatives. Two of the codes are 0."""
 
     name: ClassVar[str] = "fp4"
+    question: ClassVar[str] = (
+        "What does rounding blocks of weights to a fixed table of sixteen values do?"
+    )
     table: ClassVar[tuple[float, ...]] = tuple(
         value / 12 for value in (-12, -8, -6, -4, -3, -2, -1 / 16, 0, 1 / 16, 2, 3, 4, 6, 8, 12)
     )

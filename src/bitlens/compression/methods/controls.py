@@ -1,4 +1,4 @@
-"""With what is a compression compared? With no change at all, and with noise of the same size."""
+"""Controls: no change at all, and noise as large as what another compression does."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
-from bitlens.compression.numerics.input_statistics import InputStatistics
+from bitlens.compression.compression import (
+    COMPRESSIONS,
+    CompressedMatrix,
+    Compression,
+    DataFree,
+    MatrixGroup,
+)
 from bitlens.compression.numerics.weights import frobenius, working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.models.matrices import LinearMap
@@ -16,25 +21,21 @@ from bitlens.seeds import derive
 
 @COMPRESSIONS.register("nothing")
 @dataclass(frozen=True, kw_only=True)
-class Nothing(Compression):
+class Nothing(DataFree):
     """The twin equals its reference: every change metric must have its intact value."""
 
     name: ClassVar[str] = "nothing"
+    question: ClassVar[str] = (
+        "With what is a compression compared? With no change at all, and with noise of the same "
+        "size."
+    )
     control: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check(self)
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        return [
-            CompressedMatrix(working_copy(map), 8.0 * map.weight.element_size()) for map in maps
-        ]
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        return CompressedMatrix(working_copy(matrix), 8.0 * matrix.weight.element_size())
 
 
 @COMPRESSIONS.register("noise")
@@ -49,6 +50,10 @@ class Noise(Compression):
     """
 
     name: ClassVar[str] = "noise"
+    question: ClassVar[str] = (
+        "With what is a compression compared? With no change at all, and with noise of the same "
+        "size."
+    )
     control: ClassVar[bool] = True
 
     like: Compression
@@ -76,27 +81,23 @@ class Noise(Compression):
         """What takes this matrix in the compression that the noise is matched to."""
         return self.like.part_for(matrix)
 
-    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
-        return self.like.prepare(maps)
+    def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:
+        return self.like.prepare(matrices)
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        return self.around(maps, self.like.compress(maps, seed, prepare, inputs), seed)
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        return self.around(group.matrices, self.like.compress(group), group.seed)
 
     def around(
-        self, maps: Sequence[LinearMap], matched: Sequence[CompressedMatrix], seed: int
+        self, matrices: Sequence[LinearMap], matched: Sequence[CompressedMatrix], seed: int
     ) -> list[CompressedMatrix]:
-        """Noise as large as the errors of these results, for maps that are compressed already."""
-        return [self._noisy(map, like, seed) for map, like in zip(maps, matched, strict=True)]
+        """Noise as large as the errors of these results, which are already made."""
+        return [
+            self._noisy(matrix, like, seed) for matrix, like in zip(matrices, matched, strict=True)
+        ]
 
-    def _noisy(self, map: LinearMap, like: CompressedMatrix, seed: int) -> CompressedMatrix:
-        weight = working_copy(map)
-        random = torch.Generator().manual_seed(derive(seed, "noise", map.name))
+    def _noisy(self, matrix: LinearMap, like: CompressedMatrix, seed: int) -> CompressedMatrix:
+        weight = working_copy(matrix)
+        random = torch.Generator().manual_seed(derive(seed, "noise", matrix.name))
         draw = torch.randn(weight.shape, generator=random).to(weight.device)
         size = frobenius(like.weight - weight) / frobenius(draw)
         return CompressedMatrix(weight.addcmul_(draw, size.float()), like.bits)

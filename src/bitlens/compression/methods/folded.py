@@ -1,13 +1,13 @@
-"""What does a compression do when it is given weights with the norms folded into them?"""
+"""Another compression, on weights with the norms folded into them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.numerics.weights import working_copy
@@ -40,6 +40,9 @@ class Folded(Compression):
     """
 
     name: ClassVar[str] = "folded"
+    question: ClassVar[str] = (
+        "What does a compression do when it is given weights with the norms folded into them?"
+    )
 
     of: Compression
     include: tuple[str, ...] = field(init=False)
@@ -73,43 +76,40 @@ class Folded(Compression):
     def sequential(self) -> bool:
         return self.of.sequential
 
-    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Any:
-        return self.of.prepare(lambda: (_folded(map)[0] for map in maps()))
+    def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:
+        return self.of.prepare(lambda: (_folded(matrix)[0] for matrix in matrices()))
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        folded = [_folded(map) for map in maps]
-        # Maps of one call read one input, so one norm feeds them all or none.
-        before = inputs if inputs is None else _before(inputs, _gain(maps[0]))
-        made = self.of.compress([map for map, _ in folded], seed, prepare, before)
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        matrices, inputs = group.matrices, group.inputs
+        folded = [_folded(matrix) for matrix in matrices]
+        # Maps of one group read one input, so one norm feeds them all or none.
+        before = inputs if inputs is None else _before(inputs, _gain(matrices[0]))
+        made = self.of.compress(
+            replace(group, matrices=[matrix for matrix, _ in folded], inputs=before)
+        )
         return [
-            _carried_back(map, mean, result)
-            for map, (_, mean), result in zip(maps, folded, made, strict=True)
+            _carried_back(matrix, mean, result)
+            for matrix, (_, mean), result in zip(matrices, folded, made, strict=True)
         ]
 
 
-def _folded(map: LinearMap) -> tuple[LinearMap, Tensor | None]:
+def _folded(matrix: LinearMap) -> tuple[LinearMap, Tensor | None]:
     """The map as it is compressed, and the mean `[..., 1, in]` that was taken away, if one was."""
-    gain, mean = _gain(map), None
-    if gain is None and not map.writes:
-        return map, None
-    weight = working_copy(map)
+    gain, mean = _gain(matrix), None
+    if gain is None and not matrix.writes:
+        return matrix, None
+    weight = working_copy(matrix)
     if gain is not None:
         weight.mul_(gain)
-    if map.writes:
+    if matrix.writes:
         mean = weight.mean(-2, keepdim=True)
         weight.sub_(mean)
-    return replace(map, weight=weight, gain=None, writes=False), mean
+    return replace(matrix, weight=weight, gain=None, writes=False), mean
 
 
-def _gain(map: LinearMap) -> Tensor | None:
+def _gain(matrix: LinearMap) -> Tensor | None:
     """What its norm multiplies by; 1 where that is nothing, which cannot be carried back."""
-    return None if map.gain is None else torch.where(_silent(map.gain), 1, map.gain)
+    return None if matrix.gain is None else torch.where(_silent(matrix.gain), 1, matrix.gain)
 
 
 def _silent(gain: Tensor) -> Tensor:
@@ -126,21 +126,23 @@ def _before(inputs: InputStatistics, gain: Tensor | None) -> InputStatistics:
         return None if statistic is None else statistic / by
 
     return InputStatistics(
-        inputs.count,
-        divided(inputs.second, gain.unsqueeze(-1) * gain),
-        divided(inputs.square, gain.square()),
-        divided(inputs.largest, gain.abs()),
-        divided(inputs.mean, gain.abs()),
+        count=inputs.count,
+        second_moment=divided(inputs.second_moment, gain.unsqueeze(-1) * gain),
+        mean_square=divided(inputs.mean_square, gain.square()),
+        max_abs=divided(inputs.max_abs, gain.abs()),
+        mean_abs=divided(inputs.mean_abs, gain.abs()),
     )
 
 
-def _carried_back(map: LinearMap, mean: Tensor | None, made: CompressedMatrix) -> CompressedMatrix:
-    weight, gain, note, activations = made.weight, _gain(map), made.note, made.activations
+def _carried_back(
+    matrix: LinearMap, mean: Tensor | None, made: CompressedMatrix
+) -> CompressedMatrix:
+    weight, gain, note, activations = made.weight, _gain(matrix), made.note, made.activations
     if mean is not None:
         weight = weight + mean
-    if map.gain is not None and gain is not None:
+    if matrix.gain is not None and gain is not None:
         weight = weight / gain
-        silent = int(_silent(map.gain).sum())
+        silent = int(_silent(matrix.gain).sum())
         if silent:
             zero = f"{silent} of {len(gain)} gains are zero: those columns not folded"
             note = "; ".join(filter(None, (note, zero)))

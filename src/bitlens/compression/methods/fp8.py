@@ -1,15 +1,14 @@
-"""What does storing weights, and multiplying inputs, as scaled eight-bit floats do?"""
+"""Weights stored, and inputs multiplied, as scaled eight-bit floats."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics.eight_bit import round_
 from bitlens.compression.numerics.grid import QuantizationGrid
 from bitlens.compression.numerics.input_rounding import InputRounding
-from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
+from bitlens.compression.numerics.input_statistics import Statistic
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.models.matrices import LinearMap
@@ -26,6 +25,9 @@ class Fp8(Compression):
     """
 
     name: ClassVar[str] = "fp8"
+    question: ClassVar[str] = (
+        "What does storing weights, and multiplying inputs, as scaled eight-bit floats do?"
+    )
 
     dtype: Literal["float8_e4m3fn", "float8_e5m2"] = "float8_e4m3fn"
     """Of weights and inputs: three bits after the point, or two and a wider range."""
@@ -40,29 +42,21 @@ class Fp8(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
-        return frozenset({"largest"} if self.activations == "tensor" else ())
+        return frozenset({"max_abs"} if self.activations == "tensor" else ())
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        activations = self._activations(inputs)
-        return [self._rounded(map, activations) for map in maps]
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        activations = self._activations(group)
+        return [self._rounded(matrix, activations) for matrix in group.matrices]
 
-    def _activations(self, inputs: InputStatistics | None) -> InputRounding | None:
+    def _activations(self, group: MatrixGroup) -> InputRounding | None:
         if self.activations == "none":
             return None
         if self.activations == "token":
             return InputRounding(self.dtype)
-        if inputs is None or inputs.largest is None:
-            raise ValueError("fp8 with activations=tensor is calibrated on the largest inputs")
-        return InputRounding(self.dtype, largest=inputs.largest.amax(-1))
+        return InputRounding(self.dtype, largest=group.statistic("max_abs").amax(-1))
 
-    def _rounded(self, map: LinearMap, activations: InputRounding | None) -> CompressedMatrix:
-        weight = working_copy(map)
+    def _rounded(self, matrix: LinearMap, activations: InputRounding | None) -> CompressedMatrix:
+        weight = working_copy(matrix)
         dims = (-1,) if self.scope == "row" else (-2, -1)
         round_(weight, weight.abs().amax(dims, keepdim=True), self.dtype)
         bits = QuantizationGrid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))

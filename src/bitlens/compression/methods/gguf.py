@@ -1,14 +1,13 @@
-"""What does storing weights in llama.cpp's block formats do?"""
+"""llama.cpp's block formats, as its reference code quantizes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
-from bitlens.compression.numerics.input_statistics import InputStatistics
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
@@ -29,7 +28,7 @@ class BlockFormat(NamedTuple):
 
 @COMPRESSIONS.register("gguf")
 @dataclass(frozen=True, kw_only=True)
-class Gguf(Compression):
+class Gguf(DataFree):
     """llama.cpp's simple block formats, as its reference code quantizes them (ggml-quants.c):
     equal bit by bit to what the library gguf 0.19 quantizes and reads back.
 
@@ -38,6 +37,7 @@ class Gguf(Compression):
     """
 
     name: ClassVar[str] = "gguf"
+    question: ClassVar[str] = "What does storing weights in llama.cpp's block formats do?"
 
     type: Literal["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "tq1_0", "tq2_0", "mxfp4"]
     """`q4_0` and `q5_0` have a scale a block of 32, and the weight of largest magnitude as their
@@ -48,31 +48,22 @@ class Gguf(Compression):
     def __post_init__(self) -> None:
         check(self)
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        return [self._rounded(map) for map in maps]
-
-    def _rounded(self, map: LinearMap) -> CompressedMatrix:
-        weight = working_copy(map)
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        weight = working_copy(matrix)
         layout = _FORMATS[self.type]
         if weight.shape[-1] % layout.block:
             raise BitlensError(
                 f"gguf: the blocks of {layout.block} of {self.type} do not divide the"
-                f" {weight.shape[-1]} input columns of {map.name}.",
+                f" {weight.shape[-1]} input columns of {matrix.name}.",
                 f"a multiple of {layout.block}.",
-                f"gguf:type={self.type},exclude=[{map.name}], or rtn:bits=4.",
+                f"gguf:type={self.type},exclude=[{matrix.name}], or rtn:bits=4.",
             )
         layout.round_(weight.unflatten(-1, (-1, layout.block)))
         if not finite(weight):
             raise BitlensError(
-                f"{map.name} holds weights up to {map.weight.abs().max():.6g}.",
+                f"{matrix.name} holds weights up to {matrix.weight.abs().max():.6g}.",
                 "weights whose scales a float16 can hold.",
-                f"gguf:type=mxfp4, or exclude=[{map.name}].",
+                f"gguf:type=mxfp4, or exclude=[{matrix.name}].",
             )
         return CompressedMatrix(weight, 8 * layout.bytes / layout.block, layout.block)
 

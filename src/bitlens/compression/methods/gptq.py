@@ -1,19 +1,17 @@
-"""What does rounding column by column do, when later columns make up for earlier ones?"""
+"""GPTQ: rounding column by column, when later columns make up for earlier ones."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
 from bitlens.compression.numerics.grid import Clip, Convention, Levels, QuantizationGrid, grouped
-from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
+from bitlens.compression.numerics.input_statistics import Statistic
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import LinearMap
 
 
 @COMPRESSIONS.register("gptq")
@@ -30,6 +28,9 @@ class Gptq(Compression):
     """
 
     name: ClassVar[str] = "gptq"
+    question: ClassVar[str] = (
+        "What does rounding column by column do, when later columns make up for earlier ones?"
+    )
 
     bits: int
     """2 to 8."""
@@ -73,30 +74,23 @@ class Gptq(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
-        return frozenset({"second"})
+        return frozenset({"second_moment"})
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        if inputs is None or inputs.second is None:
-            raise ValueError("gptq is calibrated on the second moments of its inputs")
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        matrices, second = group.matrices, group.statistic("second_moment")
         if self.group:
-            for map in maps:
-                grouped(self.name, map.name, map.weight, self.group)
-        weights = [obs.columns_of(map) for map in maps]
-        note = obs.operate_(weights, inputs.second, self.damping, self._round_, self.act_order)
+            for matrix in matrices:
+                grouped(self.name, matrix.name, matrix.weight, self.group)
+        weights = [obs.columns_of(matrix) for matrix in matrices]
+        note = obs.operate_(weights, second, self.damping, self._round_, self.act_order)
         return [
             CompressedMatrix(
-                obs.as_stored(weight, map),
+                obs.as_stored(weight, matrix),
                 self._grid.bits_per_weight(self.group or weight.shape[1]),
                 self.group,
                 note,
             )
-            for map, weight in zip(maps, weights, strict=True)
+            for matrix, weight in zip(matrices, weights, strict=True)
         ]
 
     @property

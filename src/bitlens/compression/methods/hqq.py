@@ -1,15 +1,13 @@
-"""What does rounding do whose zero points were moved to where the error is least?"""
+"""HQQ: rounding to a grid whose zero points were moved to where the error is least."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.grid import grouped
-from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
@@ -29,7 +27,7 @@ decide."""
 
 @COMPRESSIONS.register("hqq")
 @dataclass(frozen=True, kw_only=True)
-class Hqq(Compression):
+class Hqq(DataFree):
     """Half-quadratic quantization (Badri and Shaji 2023, "Half-Quadratic Quantization of Large
     Machine Learning Models"), without data.
 
@@ -42,6 +40,9 @@ class Hqq(Compression):
     """
 
     name: ClassVar[str] = "hqq"
+    question: ClassVar[str] = (
+        "What does rounding do whose zero points were moved to where the error is least?"
+    )
 
     bits: int
     """2 to 8."""
@@ -59,22 +60,13 @@ class Hqq(Compression):
                 f"hqq:bits={self.bits},group=64",
             )
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        return [self._rounded(map) for map in maps]
-
-    def _rounded(self, map: LinearMap) -> CompressedMatrix:
-        weight = working_copy(map)
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        weight = working_copy(matrix)
         group = self.group or weight.shape[-1]
-        view = grouped(self.name, map.name, weight, group)
+        view = grouped(self.name, matrix.name, weight, group)
         # Every expert has its own error, by which it stops.
-        for matrix in view.view(-1, view.shape[-3:-1].numel(), group):
-            _round_(matrix, 2**self.bits - 1)
+        for expert in view.view(-1, view.shape[-3:-1].numel(), group):
+            _round_(expert, 2**self.bits - 1)
         return CompressedMatrix(weight, self.bits + 2 * 16 / group, self.group)
 
 

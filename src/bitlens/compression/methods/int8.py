@@ -1,14 +1,12 @@
-"""What does LLM.int8 do: eight bits for weights and inputs, but for the inputs' outliers?"""
+"""LLM.int8: eight bits for weights and inputs, but for the inputs' outliers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.eight_bit import round_
 from bitlens.compression.numerics.grid import QuantizationGrid
 from bitlens.compression.numerics.input_rounding import InputRounding
-from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
@@ -22,7 +20,7 @@ _EXPERTS = (
 
 @COMPRESSIONS.register("int8")
 @dataclass(frozen=True, kw_only=True)
-class Int8(Compression):
+class Int8(DataFree):
     """LLM.int8 (Dettmers et al. 2022, arXiv 2208.07339): weights rounded to int8 by the largest
     of their output row, inputs by the largest of their position, except in those input columns
     in which any position of the call holds an outlier, which are not rounded.
@@ -34,6 +32,9 @@ class Int8(Compression):
     """
 
     name: ClassVar[str] = "int8"
+    question: ClassVar[str] = (
+        "What does LLM.int8 do: eight bits for weights and inputs, but for the inputs' outliers?"
+    )
 
     threshold: float = 6.0
     """Inputs of at least this magnitude are outliers; 0: none are."""
@@ -47,17 +48,8 @@ class Int8(Compression):
                 "int8:threshold=6.0",
             )
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        return [self._rounded(map) for map in maps]
-
-    def _rounded(self, map: LinearMap) -> CompressedMatrix:
-        weight = working_copy(map)
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        weight = working_copy(matrix)
         round_(weight, weight.abs().amax(-1, keepdim=True), "int8")
         bits = QuantizationGrid(8).bits_per_weight(weight.shape[-1])
         activations = InputRounding("int8", outliers=self.threshold or None)

@@ -1,11 +1,11 @@
-"""What does compressing different matrices differently do?"""
+"""A compression for each pattern of matrices."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
-from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
+from bitlens.compression.numerics.input_statistics import Statistic
 from bitlens.compression.patterns import matches
 from bitlens.compression.spec import format_spec
 from bitlens.compression.spec_settings import Rules, check
@@ -20,6 +20,7 @@ class Mixed(Compression):
     what no pattern matches is left alone."""
 
     name: ClassVar[str] = "mixed"
+    question: ClassVar[str] = "What does compressing different matrices differently do?"
 
     rules: Rules
     """The first that matches decides. `*` comes last: every other matrix of every block but
@@ -62,31 +63,30 @@ class Mixed(Compression):
         """Where any of its calibrated compressions is."""
         return any(part.sequential for part in self.parts if part.statistics)
 
-    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> list[Any]:
+    def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> list[Any]:
         """What each compression must know of the matrices that are its own."""
 
         def own(place: int) -> Callable[[], Iterable[LinearMap]]:
-            return lambda: (map for map in maps() if self._place(map.name) == place)
+            return lambda: (matrix for matrix in matrices() if self._place(matrix.name) == place)
 
         return [part.prepare(own(place)) for place, part in enumerate(self.parts)]
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        places = [self._place(map.name) for map in maps]
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        places = [self._place(matrix.name) for matrix in group.matrices]
         made: dict[int, CompressedMatrix] = {}
         for place, part in enumerate(self.parts):
             own = [number for number, found in enumerate(places) if found == place]
             if own:
-                known = prepare[place] if prepare is not None else None
-                needed = inputs if part.statistics else None
-                results = part.compress([maps[number] for number in own], seed, known, needed)
+                results = part.compress(
+                    replace(
+                        group,
+                        matrices=[group.matrices[number] for number in own],
+                        prepared=None if group.prepared is None else group.prepared[place],
+                        inputs=group.inputs if part.statistics else None,
+                    )
+                )
                 made |= dict(zip(own, (_noted(result, part) for result in results), strict=True))
-        return [made[number] for number in range(len(maps))]
+        return [made[number] for number in range(len(places))]
 
     def _place(self, name: str) -> int:
         """Of which rule is this matrix?"""

@@ -1,18 +1,18 @@
-"""What does setting the weights that matter least to zero do?"""
+"""Pruning: the weights that matter least become zero."""
 
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
 from bitlens.compression.numerics import sparsegpt
-from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic, never_active
+from bitlens.compression.numerics.input_statistics import Statistic, never_active
 from bitlens.compression.numerics.sparsity_masks import Cut, cut, kept, kept_of_every
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
@@ -34,6 +34,7 @@ class Prune(Compression):
     """
 
     name: ClassVar[str] = "prune"
+    question: ClassVar[str] = "What does setting the weights that matter least to zero do?"
 
     sparsity: float | None = None
     """Share of the weights, above 0 and below 1. Of sparsity, pattern and match one is given."""
@@ -105,37 +106,29 @@ class Prune(Compression):
     def statistics(self) -> frozenset[Statistic]:
         needed: dict[str, frozenset[Statistic]] = {
             "magnitude": frozenset(),
-            "wanda": frozenset({"square"}),
-            "sparsegpt": frozenset({"second"}),
+            "wanda": frozenset({"mean_square"}),
+            "sparsegpt": frozenset({"second_moment"}),
         }
         return needed[self.by]
 
-    def prepare(self, maps: Callable[[], Iterable[LinearMap]]) -> Cut | None:
+    def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Cut | None:
         """Where is the cut among all weights? None unless the scope is global."""
         if self.scope != "global" or self.sparsity is None:
             return None
-        return cut(maps, self.sparsity)
+        return cut(matrices, self.sparsity)
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
         if self.match is not None:
             raise ValueError("prune with match= needs the sparsity that matches")
         if self.by == "sparsegpt":
-            if inputs is None or inputs.second is None:
-                raise ValueError("sparsegpt is calibrated on the second moments of its inputs")
-            return self._with_surgery(maps, inputs.second)
+            return self._with_surgery(group.matrices, group.statistic("second_moment"))
         importance, note = None, ""
         if self.by == "wanda":
-            if inputs is None or inputs.square is None:
-                raise ValueError("wanda is calibrated on the mean x² of its inputs")
-            importance = inputs.square.sqrt().unsqueeze(-2)
-            note = never_active(inputs.square, "zeroed first")
-        return [replace(self._pruned(map, importance, prepare), note=note) for map in maps]
+            mean_square = group.statistic("mean_square")
+            importance = mean_square.sqrt().unsqueeze(-2)
+            note = never_active(mean_square, "zeroed first")
+        made = (self._pruned(matrix, importance, group.prepared) for matrix in group.matrices)
+        return [replace(result, note=note) for result in made]
 
     @property
     def _pattern(self) -> tuple[int, int]:
@@ -143,21 +136,21 @@ class Prune(Compression):
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
     def _pruned(
-        self, map: LinearMap, importance: Tensor | None, prepare: Cut | None
+        self, matrix: LinearMap, importance: Tensor | None, cut_at: Cut | None
     ) -> CompressedMatrix:
         """`importance` is `[..., 1, in]`."""
-        weight = working_copy(map)
+        weight = working_copy(matrix)
         if self.sparsity is None:
-            self._check_width(map)
+            self._check_width(matrix)
             weight.mul_(kept_of_every(weight, *self._pattern, importance))
-            return CompressedMatrix(weight, self._bits(map, 0))
+            return CompressedMatrix(weight, self._bits(matrix, 0))
         rows, columns = weight.shape[-2:]
         threshold = None
         if self.scope == "global":
-            if prepare is None:
-                raise ValueError("prune with scope=global needs its survey")
+            if cut_at is None:
+                raise ValueError("prune with scope=global needs what it prepares")
             together = weight.view(1, -1, columns)
-            count, threshold = prepare.zeros[map.name], prepare.magnitude
+            count, threshold = cut_at.zeros[matrix.name], cut_at.magnitude
         else:
             whole = self.scope == "tensor" or (self.scope == "auto" and self.by == "magnitude")
             together = weight.view(-1, rows if whole else 1, columns)
@@ -166,35 +159,37 @@ class Prune(Compression):
                 importance = importance.expand(weight.shape).reshape(together.shape)
         keep, left = kept(together, count, importance, threshold)
         together.mul_(keep)
-        return CompressedMatrix(weight, self._bits(map, left))
+        return CompressedMatrix(weight, self._bits(matrix, left))
 
-    def _with_surgery(self, maps: Sequence[LinearMap], second: Tensor) -> list[CompressedMatrix]:
-        for map in maps:
-            self._check_width(map)
-        weights = [obs.columns_of(map) for map in maps]
+    def _with_surgery(
+        self, matrices: Sequence[LinearMap], second: Tensor
+    ) -> list[CompressedMatrix]:
+        for matrix in matrices:
+            self._check_width(matrix)
+        weights = [obs.columns_of(matrix) for matrix in matrices]
         work = partial(sparsegpt.zero_, share=self.sparsity, pattern=self._pattern)
         note = obs.operate_(weights, second, _DAMPING, work)
         return [
             CompressedMatrix(
-                obs.as_stored(weight, map),
-                self._bits(map, int(weight.count_nonzero())),
+                obs.as_stored(weight, matrix),
+                self._bits(matrix, int(weight.count_nonzero())),
                 note=note,
             )
-            for map, weight in zip(maps, weights, strict=True)
+            for matrix, weight in zip(matrices, weights, strict=True)
         ]
 
-    def _check_width(self, map: LinearMap) -> None:
-        width, (_, m) = map.weight.shape[-1], self._pattern
+    def _check_width(self, matrix: LinearMap) -> None:
+        width, (_, m) = matrix.weight.shape[-1], self._pattern
         if self.pattern and width % m:
             raise BitlensError(
-                f"prune: pattern={self.pattern}, but {map.name} has {width} input columns.",
+                f"prune: pattern={self.pattern}, but {matrix.name} has {width} input columns.",
                 f"a multiple of {m}.",
-                f"another pattern, or prune:pattern={self.pattern},exclude=[{map.name}]",
+                f"another pattern, or prune:pattern={self.pattern},exclude=[{matrix.name}]",
             )
 
-    def _bits(self, map: LinearMap, left: int) -> float:
-        stored = 8 * map.weight.element_size()
+    def _bits(self, matrix: LinearMap, left: int) -> float:
+        stored = 8 * matrix.weight.element_size()
         if self.sparsity is not None:
-            return stored * left / map.weight.numel() + 1
+            return stored * left / matrix.weight.numel() + 1
         n, m = self._pattern
         return stored * n / m + math.log2(math.comb(m, n)) / m

@@ -1,17 +1,16 @@
-"""What does rounding do in a random basis, in which no weight and no input stands out?"""
+"""QuIP: rounding in a random basis, in which no weight and no input stands out."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
 from bitlens.compression.numerics.grid import Clip, QuantizationGrid
-from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
+from bitlens.compression.numerics.input_statistics import Statistic
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
@@ -68,6 +67,9 @@ class Quip(Compression):
     """
 
     name: ClassVar[str] = "quip"
+    question: ClassVar[str] = (
+        "What does rounding do in a random basis, in which no weight and no input stands out?"
+    )
 
     bits: int
     """2 to 8."""
@@ -84,29 +86,22 @@ class Quip(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
-        return frozenset({"second"})
+        return frozenset({"second_moment"})
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        if inputs is None or inputs.second is None:
-            raise ValueError("quip is calibrated on the second moments of its inputs")
-        return [self._rounded(map, inputs.second, seed) for map in maps]
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        second = group.statistic("second_moment")
+        return [self._rounded(matrix, second, group.seed) for matrix in group.matrices]
 
-    def _rounded(self, map: LinearMap, second: Tensor, seed: int) -> CompressedMatrix:
-        random = torch.Generator().manual_seed(derive(seed, "quip", map.name))
-        rows, width = map.weight.shape[-2:]
+    def _rounded(self, matrix: LinearMap, second: Tensor, seed: int) -> CompressedMatrix:
+        random = torch.Generator().manual_seed(derive(seed, "quip", matrix.name))
+        rows, width = matrix.weight.shape[-2:]
         inputs, outputs = (Rotation.draw(n, random, second.device) for n in (width, rows))
-        columns = inputs.apply(outputs.apply(obs.columns_of(map)).mT).mT.contiguous()
+        columns = inputs.apply(outputs.apply(obs.columns_of(matrix)).mT).mT.contiguous()
         rotated = inputs.apply(inputs.apply(second).mT)
         note = obs.operate_([columns], rotated, self.damping, self._round_)
         columns = inputs.undo(outputs.undo(columns).mT).mT
         bits = self._grid.bits_per_weight(width)
-        return CompressedMatrix(obs.as_stored(columns, map), bits, note=note)
+        return CompressedMatrix(obs.as_stored(columns, matrix), bits, note=note)
 
     @property
     def _grid(self) -> QuantizationGrid:

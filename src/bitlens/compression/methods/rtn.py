@@ -1,15 +1,13 @@
-"""What does rounding every weight to the nearest value of a uniform grid do?"""
+"""Round to nearest: every weight to the nearest value of a uniform grid."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.grid import Clip, Convention, QuantizationGrid, grouped
-from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
@@ -18,10 +16,13 @@ from bitlens.models.matrices import LinearMap
 
 @COMPRESSIONS.register("rtn")
 @dataclass(frozen=True, kw_only=True)
-class Rtn(Compression):
+class Rtn(DataFree):
     """Round to nearest, without data. Scales are counted as 16 bits and kept in float32."""
 
     name: ClassVar[str] = "rtn"
+    question: ClassVar[str] = (
+        "What does rounding every weight to the nearest value of a uniform grid do?"
+    )
 
     bits: int
     """2 to 8."""
@@ -65,54 +66,46 @@ class Rtn(Compression):
                 f"rtn:bits={self.bits},group=64",
             )
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        return [self._rounded(map) for map in maps]
-
-    def _rounded(self, map: LinearMap) -> CompressedMatrix:
+    def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
         grid = QuantizationGrid(self.bits, self.symmetric, self.convention, self.clip)
-        weight = working_copy(map)
-        view, dims = self._sharing(map, weight)
+        weight = working_copy(matrix)
+        view, dims = self._sharing(matrix, weight)
         grid.fit(view, dims).round_(view)
         bits = grid.bits_per_weight(math.prod(view.shape[dim] for dim in dims))
         return CompressedMatrix(weight, bits, self.group)
 
-    def _sharing(self, map: LinearMap, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    def _sharing(self, matrix: LinearMap, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """A view of the weight, and those of its axes along which a scale is shared."""
         if self.group:
-            return grouped(self.name, map.name, weight, self.group), (-1,)
+            return grouped(self.name, matrix.name, weight, self.group), (-1,)
         if self.scope == "tensor":
             return weight, (-2, -1)
-        if self.axis == "output" or (self.axis == "heads" and map.head_size is None):
+        if self.axis == "output" or (self.axis == "heads" and matrix.head_size is None):
             return weight, (-1,)
-        if map.head_size is None:
+        if matrix.head_size is None:
             return weight, (-2,)
         if self.axis == "input":
-            return _by_rows(map, weight, -1, map.head_size), (-2,)
-        if map.fused == "grouped":
+            return _by_rows(matrix, weight, -1, matrix.head_size), (-2,)
+        if matrix.fused == "grouped":
             raise BitlensError(
-                f"rtn: axis=heads, but {map.name} holds queries, keys and values of different"
+                f"rtn: axis=heads, but {matrix.name} holds queries, keys and values of different"
                 " numbers of heads.",
                 "a model that keeps them apart, or has as many keys and values as queries.",
                 f"rtn:bits={self.bits}",
             )
-        if map.fused == "interleaved":
-            return _by_rows(map, weight, -1, 3, map.head_size), (-4, -1)
-        parts = 3 if map.fused == "contiguous" else 1
-        return _by_rows(map, weight, parts, -1, map.head_size), (-3, -1)
+        if matrix.fused == "interleaved":
+            return _by_rows(matrix, weight, -1, 3, matrix.head_size), (-4, -1)
+        parts = 3 if matrix.fused == "contiguous" else 1
+        return _by_rows(matrix, weight, parts, -1, matrix.head_size), (-3, -1)
 
 
-def _by_rows(map: LinearMap, weight: Tensor, *shape: int) -> Tensor:
+def _by_rows(matrix: LinearMap, weight: Tensor, *shape: int) -> Tensor:
     """The rows of the weight seen in this shape, in which one number may be left open."""
     rows = weight.shape[-2]
     if rows % math.prod(abs(size) for size in shape):
         raise BitlensError(
-            f"{map.name} has {rows} rows, which are no whole number of heads of {map.head_size}.",
+            f"{matrix.name} has {rows} rows, which are no whole number of heads of "
+            f"{matrix.head_size}.",
             "rows [heads, size], or three times as many where query, key and value are fused.",
             "rtn with axis=output, which needs no heads.",
         )

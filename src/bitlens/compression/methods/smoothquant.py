@@ -1,22 +1,21 @@
-"""What does multiplying in eight bits do, with hard inputs made easier at the weights' cost?"""
+"""SmoothQuant: eight-bit products, with hard inputs made easier at the weights' cost."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
 from bitlens.compression.numerics.eight_bit import round_
 from bitlens.compression.numerics.grid import QuantizationGrid
 from bitlens.compression.numerics.input_rounding import InputRounding
-from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic, never_active
+from bitlens.compression.numerics.input_statistics import Statistic, never_active
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import BitlensError
-from bitlens.models.matrices import LinearMap
 
 _SMALLEST = 1e-5
 
@@ -37,6 +36,9 @@ class SmoothQuant(Compression):
     """
 
     name: ClassVar[str] = "smoothquant"
+    question: ClassVar[str] = (
+        "What does multiplying in eight bits do, with hard inputs made easier at the weights' cost?"
+    )
 
     alpha: float = 0.5
     """How much of the difficulty moves to the weights: 0 to 1."""
@@ -55,19 +57,11 @@ class SmoothQuant(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
-        return frozenset({"largest"})
+        return frozenset({"max_abs"})
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        if inputs is None or inputs.largest is None:
-            raise ValueError("smoothquant is calibrated on the largest inputs")
-        largest = inputs.largest
-        weights = [working_copy(map) for map in maps]
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        largest = group.statistic("max_abs")
+        weights = [working_copy(matrix) for matrix in group.matrices]
         smooth = self._smooth(largest, weights)
         fixed = (largest / smooth).amax(-1) if self.activations == "tensor" else None
         activations = InputRounding("int8", smooth, fixed)

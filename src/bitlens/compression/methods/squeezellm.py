@@ -1,14 +1,13 @@
-"""What do a few values a row do that stand where weights are many and matter?"""
+"""SqueezeLLM: a few values a row, standing where weights are many and matter."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression
-from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic, never_active
+from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Compression, MatrixGroup
+from bitlens.compression.numerics.input_statistics import Statistic, never_active
 from bitlens.compression.numerics.kmeans import means, middles
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
@@ -39,6 +38,9 @@ class SqueezeLlm(Compression):
     """
 
     name: ClassVar[str] = "squeezellm"
+    question: ClassVar[str] = (
+        "What do a few values a row do that stand where weights are many and matter?"
+    )
 
     bits: int
     """2 to 8."""
@@ -58,26 +60,19 @@ class SqueezeLlm(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
-        return frozenset({"square"})
+        return frozenset({"mean_square"})
 
     @property
     def sequential(self) -> bool:
         """No: what weights count is the reference's business, as in the paper."""
         return False
 
-    def compress(
-        self,
-        maps: Sequence[LinearMap],
-        seed: int,
-        prepare: Any = None,
-        inputs: InputStatistics | None = None,
-    ) -> list[CompressedMatrix]:
-        if inputs is None or inputs.square is None:
-            raise ValueError("squeezellm needs the mean squares of its inputs")
-        return [self._clustered(map, inputs.square) for map in maps]
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        mean_square = group.statistic("mean_square")
+        return [self._clustered(matrix, mean_square) for matrix in group.matrices]
 
-    def _clustered(self, map: LinearMap, square: Tensor) -> CompressedMatrix:
-        weight = working_copy(map)
+    def _clustered(self, matrix: LinearMap, square: Tensor) -> CompressedMatrix:
+        weight = working_copy(matrix)
         *_, rows, columns = weight.shape
         kept = _largest(weight.view(-1, rows * columns), self.outliers).view_as(weight)
         mean = square.mean(-1, keepdim=True)
@@ -89,7 +84,7 @@ class SqueezeLlm(Compression):
             values = means(piece, count * ~keep, 2**self.bits)
             nearest = torch.searchsorted(middles(values), piece, right=True)
             piece.copy_(torch.where(keep, piece, values.gather(-1, nearest)))
-        stored = 8 * map.weight.element_size()
+        stored = 8 * matrix.weight.element_size()
         apart = int(kept.sum()) / kept.numel() * (stored + _INDEX_BITS)
         bits = self.bits + _VALUE_BITS * 2**self.bits / columns + apart
         return CompressedMatrix(weight, bits, note=never_active(square, "counted least"))

@@ -1,14 +1,14 @@
-"""What is known of the vectors that the matrices of one group are multiplied with?"""
+"""Statistics of what the matrices of one group are multiplied with."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-Statistic = Literal["second", "square", "largest", "mean"]
+Statistic = Literal["second_moment", "mean_square", "max_abs", "mean_abs"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class InputStatistics:
     """Statistics over calibration positions of what maps that read the same input are multiplied
     with; float32, on the maps' device.
@@ -19,13 +19,13 @@ class InputStatistics:
 
     count: Tensor
     """`[]` or `[expert]`: positions."""
-    second: Tensor | None = None
+    second_moment: Tensor | None = None
     """`[..., in, in]`: mean of x xᵀ, neither centred nor damped."""
-    square: Tensor | None = None
+    mean_square: Tensor | None = None
     """`[..., in]`: mean of x²."""
-    largest: Tensor | None = None
+    max_abs: Tensor | None = None
     """`[..., in]`: largest |x|."""
-    mean: Tensor | None = None
+    mean_abs: Tensor | None = None
     """`[..., in]`: mean of |x|."""
 
 

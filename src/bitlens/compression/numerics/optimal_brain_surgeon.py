@@ -147,16 +147,16 @@ def settle_(
     descend(0, columns.shape[1], None)
 
 
-def columns_of(map: LinearMap) -> Tensor:
+def columns_of(matrix: LinearMap) -> Tensor:
     """The weight as `[expert, in, out]`, float32 and free to be changed, one column after
     another in memory; a matrix that is no expert's stands alone."""
-    weight = working_copy(map)
+    weight = working_copy(matrix)
     return weight.view(-1, *weight.shape[-2:]).mT.contiguous()
 
 
-def as_stored(columns: Tensor, map: LinearMap) -> Tensor:
+def as_stored(columns: Tensor, matrix: LinearMap) -> Tensor:
     """Columns as `columns_of` gives them, in the shape of the map's weight."""
-    return columns.mT.contiguous().view(map.weight.shape)
+    return columns.mT.contiguous().view(matrix.weight.shape)
 
 
 def check_damping(compression: str, damping: float) -> None:

@@ -27,22 +27,22 @@ class Cut:
     """How many weights of each map are zeroed."""
 
 
-def cut(maps: Callable[[], Iterable[LinearMap]], sparsity: float) -> Cut:
+def cut(matrices: Callable[[], Iterable[LinearMap]], sparsity: float) -> Cut:
     """Where is the cut among all weights?
 
     Float32 magnitudes sort like their bits, so two histograms find it exactly, with one map
     in memory at a time: of the upper halves, and of the lower halves where the cut falls."""
     upper = torch.zeros(2**15, dtype=torch.int64)
-    for map in maps():
-        upper += _histogram(_bits(map) >> 16, 2**15)
+    for matrix in matrices():
+        upper += _histogram(_bits(matrix) >> 16, 2**15)
     wanted = round(sparsity * int(upper.sum()))
     half = _bin_of(upper, wanted)
     wanted -= int(upper[:half].sum())
     below, lower = {}, {}
-    for map in maps():
-        bits = _bits(map)
-        below[map.name] = int((bits >> 16 < half).sum())
-        lower[map.name] = _histogram(bits[bits >> 16 == half] & 0xFFFF, 2**16).int()
+    for matrix in matrices():
+        bits = _bits(matrix)
+        below[matrix.name] = int((bits >> 16 < half).sum())
+        lower[matrix.name] = _histogram(bits[bits >> 16 == half] & 0xFFFF, 2**16).int()
     together = torch.stack(list(lower.values())).sum(0)
     rest = _bin_of(together, wanted)
     wanted -= int(together[:rest].sum())
@@ -124,8 +124,8 @@ def _smallest_of_many(values: np.ndarray, count: int) -> float:
     return float(np.partition(near, rank)[rank])
 
 
-def _bits(map: LinearMap) -> Tensor:
-    return working_copy(map).abs_().view(torch.int32).flatten()
+def _bits(matrix: LinearMap) -> Tensor:
+    return working_copy(matrix).abs_().view(torch.int32).flatten()
 
 
 def _histogram(values: Tensor, bins: int) -> Tensor:

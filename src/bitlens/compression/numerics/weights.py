@@ -8,14 +8,16 @@ from bitlens.models.matrices import LinearMap
 from bitlens.models.tensors import finite
 
 
-def working_copy(map: LinearMap) -> Tensor:
+def working_copy(matrix: LinearMap) -> Tensor:
     """The weight in float32, contiguous, free to be changed in place.
 
     Weights that are not finite are refused: rounding would hide them."""
-    weight = map.weight.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    weight = matrix.weight.detach().to(
+        torch.float32, copy=True, memory_format=torch.contiguous_format
+    )
     if not finite(weight):
         raise BitlensError(
-            f"{map.name} holds weights that are infinite or not a number.",
+            f"{matrix.name} holds weights that are infinite or not a number.",
             "finite weights.",
             "load the model again, in a dtype that holds its weights.",
         )
