@@ -252,8 +252,8 @@ def test_patterns_that_are_none(pattern: str) -> None:
 def test_a_pattern_that_does_not_divide(one: Callable[..., LinearMap], by: str) -> None:
     """A width that is no multiple of m is refused, with the module."""
     prune = Prune(pattern="2:4", by=by)
+    inputs = InputStatistics(count=torch.tensor(1), second_moment=torch.eye(6))
     with pytest.raises(BitlensError, match=r"up_proj has 6 input columns"):
-        inputs = InputStatistics(count=torch.tensor(1), second_moment=torch.eye(6))
         prune.compress(MatrixGroup([one(np.ones((2, 6)))], 0, inputs=inputs))
 
 
