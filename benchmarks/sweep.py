@@ -30,6 +30,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFa
 
 from bitlens.analyses.heads import Heads
 from bitlens.analyses.lens import FEWEST, SHARE
+from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
@@ -40,7 +41,6 @@ from bitlens.models.source import ModelSource
 from bitlens.results.records import to_json
 from bitlens.sae.formats.load import load_sae, save_sae
 from bitlens.sae.sae import Sae
-from bitlens.workflows.audit.audit_model import BATCH_TOKENS
 from bitlens.workflows.audit.feature_contexts import DOCUMENTS_SHARE
 from bitlens.workflows.audit.manifest import peak_bytes
 from bitlens.workflows.audit.run import run

@@ -31,7 +31,7 @@ from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.sae.training.config import SaeTrainingConfig
 from bitlens.sae.training.trainer import InMemory, Job, batches, train
-from bitlens.workflows.train_sae.dataset import ActivationDataset, ground
+from bitlens.workflows.train_sae.dataset import ActivationDataset, DatasetBuilder
 
 T = TypeVar("T")
 BATCH, RATES = 2048, (3e-3, 6e-3)
@@ -112,14 +112,14 @@ def main() -> None:
     study = audit_of(asked.model, "nothing", controls=(), text=asked.text, tokens=asked.tokens)
 
     def read() -> ActivationDataset:
-        here = ground(study, [REFERENCE], asked.site, print)
-        learnt, held = split(here.corpus, SaeGrid.held_out)
-        here = replace(here, held=held)
-        return here.material(here.terms(learnt))
+        builder = DatasetBuilder.open(study, [REFERENCE], asked.site, print)
+        learnt, held = split(builder.session.corpus, SaeGrid.held_out)
+        builder = replace(builder, held=held)
+        return builder.dataset(builder.spec(learnt))
 
-    material, reading = timed(read)
-    assert isinstance(material.source, InMemory)
-    rows, held = material.source.rows[REFERENCE], material.held_out[REFERENCE]
+    dataset, reading = timed(read)
+    assert isinstance(dataset.source, InMemory)
+    rows, held = dataset.source.rows[REFERENCE], dataset.held_out[REFERENCE]
     steps = asked.epochs * (len(rows) // BATCH)
     positions = steps * BATCH
     print(

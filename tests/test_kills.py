@@ -20,7 +20,7 @@ from bitlens.sae.formats.load import save_sae
 from bitlens.sae.sae import TrainedOn
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.compress import save
-from bitlens.workflows.repair_sae.run import repair_run
+from bitlens.workflows.repair_sae import RepairRequest, repair_run
 from bitlens.workflows.train_sae.run import train_saes
 from tests.support.results import RUN
 from tests.support.saes import small_sae
@@ -153,12 +153,15 @@ def test_a_repair(llama: Path, model: dict[str, Any], tmp_path: Path) -> None:
     width = 64
     sae = replace(small_sae(width=width), hook="resid.1", trained_on=TrainedOn("tiny-llama"))
     save_sae(sae, tmp_path / "sae")
+    request = RepairRequest(
+        results=tmp_path / "results",
+        twin="rtn:bits=2",
+        sae=str(tmp_path / "sae"),
+        calibration_tokens=600,
+    )
 
     def work(folder: Path) -> None:
-        repair_run(
-            tmp_path / "results", "rtn:bits=2", str(tmp_path / "sae"), folder / "out", None, 600,
-            False, silent,
-        )  # fmt: skip
+        repair_run(request, folder / "out", silent)
 
     renamed = after_every_rename(work, tmp_path / "repairs")
     assert renamed == ["sae_weights.safetensors", "cfg.json", "repair.json", "out"]

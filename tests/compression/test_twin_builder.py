@@ -31,7 +31,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.workflows.audit.run import run
-from bitlens.workflows.session import build_twin, calibration_texts
+from bitlens.workflows.session import Session, calibration_texts
 
 
 @dataclass(eq=False, kw_only=True)
@@ -420,11 +420,11 @@ def test_a_cell_knows_what_its_text_does_not_say(
 def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
     """Of a model and a compression, with nothing to measure: documents are read, and compared
     with no evaluation; nothing can be matched."""
-    builder, built, twin = build_twin(study("gptq:bits=3"), lambda line: None)
+    session = Session.in_memory(study("gptq:bits=3"), lambda line: None)
+    built, twin = session.build_twin()
     assert built.twins == {"gptq:bits=3": twin}
     assert built.calibration is not None
     assert built.calibration.name == "calibration.jsonl"
-    assert builder.evaluation is None
     assert [check.name for check in built.checks] == ["enough calibration tokens"]
     twin.complete_coverage()
     assert {row.bits for row in twin.coverage() if row.kind == "block"} == {
@@ -432,7 +432,7 @@ def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
         3 + 16 / 128,
     }
     with pytest.raises(BitlensError, match="no text to compare on"):
-        build_twin(study("prune:match=[rtn:bits=4]"), lambda line: None)
+        Session.in_memory(study("prune:match=[rtn:bits=4]"), lambda line: None).build_twin()
 
 
 def test_a_model_larger_than_memory_has_the_same_twins(

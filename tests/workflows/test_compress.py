@@ -16,7 +16,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.files import weights_hash
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.compress import save
-from bitlens.workflows.session import build_twin
+from bitlens.workflows.session import Session
 
 TOKENS = torch.arange(4, 16)[None]
 
@@ -102,7 +102,7 @@ def test_anything_loads_the_folder(
     wanted = study("gptq:bits=4,group=32", family)
     save(wanted, tmp_path / "twin", silent)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "twin", dtype="auto").eval()
-    _, _, twin = build_twin(wanted, silent)
+    _, twin = Session.in_memory(wanted, silent).build_twin()
     with torch.no_grad():
         assert torch.equal(model(TOKENS).logits, twin.model().eval()(TOKENS).logits)
     assert AutoTokenizer.from_pretrained(tmp_path / "twin").tokenize("ab") == ["a", "b"]
@@ -265,7 +265,7 @@ def test_a_place_that_cannot_be_written_is_refused_first(
     def never(*arguments: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("bitlens.workflows.compress.build_twin", never)
+    monkeypatch.setattr("bitlens.workflows.session.load", never)
     with pytest.raises(BitlensError, match="cannot be written: Not a directory") as caught:
         save(study("rtn:bits=4"), tmp_path / "file" / "twin", silent)
     assert caught.value.remedy == "another --save."

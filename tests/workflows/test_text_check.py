@@ -14,6 +14,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import load
 from bitlens.models.source import ModelSource
+from bitlens.workflows.session import Session
 from bitlens.workflows.text_check import Legibility, _frequencies, check_text, legibility
 
 Read = tuple[Layout, Corpus, Plan]
@@ -25,6 +26,19 @@ def read(source: ModelSource, text: str, tokens: int | None = None) -> Read:
     layout = Layout(loaded.model)
     corpus = make_corpus(read_texts(text), loaded.tokenizer, 64, max_tokens=tokens)
     return layout, corpus, make_plan(corpus, "content", 0, 512)
+
+
+def legible(loss: float, unigram: float, unseen: float) -> Legibility:
+    """A text of a hundred predictions, by a model of 6 nats a token at random."""
+    return Legibility(
+        model="m",
+        text="texts",
+        predictions=100,
+        loss=loss,
+        unigram=unigram,
+        unseen=unseen,
+        uniform=6.0,
+    )
 
 
 def test_frequencies_by_hand():
@@ -59,7 +73,7 @@ def test_the_loss_is_the_model_s_own(gpt2: Path, short_texts: Path):
 def test_what_passes(loss: float, passed: bool | None):
     """Below frequencies that have seen every token; above those that have not it fails; between
     them nothing is said."""
-    found = Legibility("m", "t", 100, loss, 3.0, 3.5, 6.0)
+    found = legible(loss, unigram=3.0, unseen=3.5)
     assert found.passed is passed
     assert found.check.passed is passed
     assert found.check.bears_on == "text"
@@ -67,47 +81,44 @@ def test_what_passes(loss: float, passed: bool | None):
 
 def test_worse_than_uniform_fails_whatever_the_frequencies_give():
     """A model may hold the text's own frequencies to be impossible; so may they the next text."""
-    assert Legibility("m", "t", 100, 6.1, 8.0, 9.0, 6.0).passed is False
+    assert legible(6.1, unigram=8.0, unseen=9.0).passed is False
 
 
 def test_no_silent_text_for_a_foreign_model(gpt2: Path):
     """Refused before anything is compressed, with both losses and what to type."""
-    source = ModelSource(str(gpt2))
-    study = audit_of(str(gpt2), "rtn:bits=4")
-    layout, corpus, plan = read(source, study.texts, 3000)
+    session = Session.open(audit_of(str(gpt2), "rtn:bits=4", tokens=3000), print)
     with pytest.raises(BitlensError, match="No text is named, and tiny-gpt2 cannot read") as error:
-        check_text(study, source, layout, corpus, plan, print)
+        check_text(session, session.plan())
     assert "frequencies alone give" in error.value.found
     assert "--text" in error.value.remedy
 
 
 def test_a_text_that_was_named_is_read_and_the_check_fails(gpt2: Path, short_texts: Path):
     """What the user asked for is done, and said at once."""
-    source, said = ModelSource(str(gpt2)), list[str]()
-    study = audit_of(str(gpt2), "rtn:bits=4", text=str(short_texts))
-    check = check_text(study, source, *read(source, str(short_texts)), said.append)
+    said = list[str]()
+    study = audit_of(str(gpt2), "rtn:bits=4", text=str(short_texts), context=64)
+    session = Session.open(study, said.append)
+    check = check_text(session, session.plan())
     assert check.passed is False
     assert said[0].startswith("Doubtful: tiny-gpt2 predicts")
 
 
 def test_the_embedded_model_reads_its_texts():
     """Nothing is announced: they were made for each other."""
-    study, said = audit_of("demo", "rtn:bits=4"), list[str]()
-    (source,) = study.models
-    check = check_text(study, source, *read(source, study.texts, 3000), said.append)
+    said = list[str]()
+    session = Session.open(audit_of("demo", "rtn:bits=4", tokens=3000), said.append)
+    check = check_text(session, session.plan())
     assert check.passed is True
     assert not said
 
 
-def test_a_choice_that_holds_is_said(
-    monkeypatch: pytest.MonkeyPatch, gpt2: Path, short_texts: Path
-):
+def test_a_choice_that_holds_is_said(monkeypatch: pytest.MonkeyPatch, gpt2: Path):
     """In one line, with the reference's loss beside the frequencies'."""
-    fits = Legibility("m", "texts", 100, 2.0, 3.0, 3.5, 6.0)
+    fits = legible(2.0, unigram=3.0, unseen=3.5)
     monkeypatch.setattr("bitlens.workflows.text_check.legibility", lambda *of: fits)
-    source, said = ModelSource(str(gpt2)), list[str]()
-    made = read(source, str(short_texts))
-    check = check_text(audit_of(str(gpt2), "rtn:bits=4"), source, *made, said.append)
+    said = list[str]()
+    session = Session.open(audit_of(str(gpt2), "rtn:bits=4", tokens=3000), said.append)
+    check = check_text(session, session.plan())
     assert check.passed is True
     assert said == [
         f"No text is named (--text), so source code that ships with bitlens: {fits.said}."
@@ -119,6 +130,6 @@ def test_where_nothing_is_predicted_nothing_is_known(
 ):
     """Undecided, not passed."""
     monkeypatch.setattr("bitlens.workflows.text_check.legibility", lambda *of: None)
-    source = ModelSource(str(gpt2))
     study = audit_of(str(gpt2), "rtn:bits=4", text=str(short_texts))
-    assert check_text(study, source, *read(source, str(short_texts)), print).passed is None
+    session = Session.open(study, print)
+    assert check_text(session, session.plan()).passed is None

@@ -3,14 +3,13 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.options import names, setting
 from bitlens.cli.terminal import log, show
-from bitlens.config.study import DEFAULT, DEMO, Study, audit_of, refuse_absent
+from bitlens.config.study import DEMO, Study, audit_of, refuse_absent
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
 DEMO_TOKENS = 16_384
@@ -19,9 +18,15 @@ DEMO_TOKENS = 16_384
 
 def demo(out: options.Out = Path("bitlens-demo"), replace: options.Replace = False) -> None:
     """Audit the small model that comes with bitlens."""
-    carry_out(audit_of(DEMO, DEMO_COMPRESSIONS, tokens=DEMO_TOKENS), out, replace)
+    study = audit_of(DEMO, DEMO_COMPRESSIONS, tokens=DEMO_TOKENS)
+    carry_out(study, out, replace=replace)
 
 
+@options.with_settings(
+    "model to out controls analyses text tokens calibration calibration_tokens context bos "
+    "positions sites seed interval device dtype compute revision device_map memory allow sae "
+    "trust_remote_code replace"
+)
 def audit(
     model: Annotated[
         str,
@@ -37,68 +42,25 @@ def audit(
         ),
     ],
     out: options.Out,
-    controls: Annotated[str, setting("controls", "LIST|none")] = ",".join(DEFAULT["controls"]),
-    analyses: Annotated[str, setting("analyses", "LIST")] = "",
-    text: options.Text = None,
-    tokens: options.Tokens = DEFAULT["tokens"],
-    calibration: options.Calibration = None,
-    calibration_tokens: options.CalibrationTokens = DEFAULT["calibration_tokens"],
-    context: options.Context = None,
-    bos: options.Bos = DEFAULT["bos"],
-    positions: options.Positions = DEFAULT["positions"],
-    sites: Annotated[str, setting("sites", "LIST")] = "",
-    seed: options.Seed = 0,
-    interval: Annotated[str, setting("interval", "jackknife|bootstrap")] = DEFAULT["interval"],
-    device: options.Device = DEFAULT["device"],
-    dtype: options.Dtype = DEFAULT["dtype"],
-    compute: options.Compute = DEFAULT["compute"],
-    revision: options.Revision = None,
-    device_map: Annotated[str | None, setting("device_map", "M")] = None,
-    memory: options.Memory = None,
-    allow: Annotated[str, setting("allow", "LIST")] = "",
-    sae: options.Saes = [],  # noqa: B006
-    trust_remote_code: options.TrustRemoteCode = False,
     replace: options.Replace = False,
+    **settings: Any,
 ) -> None:
     """Compare a model with compressed twins of it.
 
     Writes results and report.html. The same command again computes only what is missing.
     """
-    study = audit_of(
-        model,
-        to,
-        controls=() if controls == "none" else names(controls),
-        analyses=names(analyses),
-        text=text,
-        tokens=tokens,
-        calibration=calibration,
-        calibration_tokens=calibration_tokens,
-        context=context,
-        bos=bos,
-        positions=positions,
-        sites=names(sites),
-        seeds=(seed,),
-        interval=interval,
-        memory=memory,
-        allow=names(allow),
-        revision=revision,
-        dtype=dtype,
-        compute=compute,
-        device=device,
-        device_map=device_map,
-        saes=tuple(sae),
-        trust_remote_code=trust_remote_code,
-    )
+    study = options.study_of(model, to, settings)
     refuse_absent(study, "--sae")
-    carry_out(study, out, replace)
+    carry_out(study, out, replace=replace)
 
 
-def carry_out(study: Study, out: Path, replace: bool, keep_going: bool = False) -> None:
+def carry_out(study: Study, out: Path, *, replace: bool = False, keep_going: bool = False) -> None:
     """Run a study, write its report and show what was found; exit code 1 where a cell failed."""
     from bitlens.report.build import build
     from bitlens.workflows.audit.run import run
 
-    store = run(study, out, shlex.join(["bitlens", *sys.argv[1:]]), log, keep_going, replace)
+    command = shlex.join(["bitlens", *sys.argv[1:]])
+    store = run(study, out, command, log, keep_going=keep_going, replace=replace)
     page = build(store.root)
     failures = _show_findings(store.root)
     log(f"Report: {page}")

@@ -1,22 +1,22 @@
-"""Options and arguments that several commands have, and what is said of a setting."""
+"""Options that several commands have: each written once, with what is said of the setting."""
 
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from re import fullmatch
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 
-from bitlens.config.study import MEANING
+from bitlens.config.study import DEFAULT, MEANING, Study, audit_of
 from bitlens.errors import BitlensError
 
-
-def setting(name: str, metavar: str, **more: Any) -> Any:
-    """The option of a setting of a study, explained as there."""
-    return typer.Option(help=MEANING[name], metavar=metavar, **more)
+Command = Callable[..., None]
 
 
 def count(text: str | int) -> int:
-    """`20000`, `20k` or `1M`."""
+    """`20000`, `20k` or `1M` as a number. BitlensError for what is none."""
     match = fullmatch(r"\s*(-?\d{1,18})\s*([kKmM]?)\s*", str(text).replace("_", ""))
     if match is None:
         raise BitlensError(
@@ -25,35 +25,9 @@ def count(text: str | int) -> int:
     return int(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()]
 
 
-def names(text: str) -> tuple[str, ...]:
-    """`a,b` as names."""
-    return tuple(name.strip() for name in text.split(",")) if text else ()
-
-
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or demo.")]
 Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that an audit wrote.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder to write results to.")]
-Saes = Annotated[
-    list[str],
-    typer.Option(
-        metavar="DIR",
-        help="An SAE trained on this model, a folder or release:RELEASE:SAE_ID; once for each. "
-        "For demo, those that ship with bitlens.",
-    ),
-]
-Text = Annotated[str | None, setting("text", "SOURCE")]
-Tokens = Annotated[int, setting("tokens", "N", parser=count)]
-Calibration = Annotated[str | None, setting("calibration", "SOURCE")]
-CalibrationTokens = Annotated[int, setting("calibration_tokens", "N", parser=count)]
-Context = Annotated[int | None, setting("context", "N")]
-Bos = Annotated[str, setting("bos", "auto|yes|no")]
-Positions = Annotated[str, setting("positions", "content|all|last")]
-Seed = Annotated[int, setting("seeds", "S")]
-Device = Annotated[str, setting("device", "D")]
-Dtype = Annotated[str, setting("dtype", "auto|float32|bfloat16|float16")]
-Compute = Annotated[str, setting("compute", "float32|bfloat16|float16")]
-Revision = Annotated[str | None, setting("revision", "R")]
-Memory = Annotated[str | None, setting("memory", "SIZE")]
 Replace = Annotated[
     bool,
     typer.Option(
@@ -63,3 +37,97 @@ Replace = Annotated[
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
 ]
+Saes = Annotated[
+    list[str],
+    typer.Option(
+        metavar="DIR",
+        help="An SAE trained on this model, a folder or release:RELEASE:SAE_ID; once for each. "
+        "For demo, those that ship with bitlens.",
+    ),
+]
+
+
+def _option(name: str, kind: Any, metavar: str, **more: Any) -> tuple[Any, Any]:
+    """The option of a setting of a study, explained as there, and its default."""
+    return Annotated[kind, typer.Option(help=MEANING[name], metavar=metavar, **more)], DEFAULT[name]
+
+
+def _listed(name: str, metavar: str, default: str = "") -> tuple[Any, Any]:
+    """The option of a setting that holds names, written with commas between."""
+    return _option(name, str, metavar)[0], default
+
+
+SETTINGS: dict[str, tuple[Any, Any]] = {
+    "controls": _listed("controls", "LIST|none", ",".join(DEFAULT["controls"])),
+    "analyses": _listed("analyses", "LIST"),
+    "text": _option("text", str | None, "SOURCE"),
+    "tokens": _option("tokens", int, "N", parser=count),
+    "calibration": _option("calibration", str | None, "SOURCE"),
+    "calibration_tokens": _option("calibration_tokens", int, "N", parser=count),
+    "context": _option("context", int | None, "N"),
+    "bos": _option("bos", str, "auto|yes|no"),
+    "positions": _option("positions", str, "content|all|last"),
+    "sites": _listed("sites", "LIST"),
+    "seed": (_option("seeds", int, "S")[0], 0),
+    "interval": _option("interval", str, "jackknife|bootstrap"),
+    "device": _option("device", str, "D"),
+    "dtype": _option("dtype", str, "auto|float32|bfloat16|float16"),
+    "compute": _option("compute", str, "float32|bfloat16|float16"),
+    "revision": _option("revision", str | None, "R"),
+    "device_map": _option("device_map", str | None, "M"),
+    "memory": _option("memory", str | None, "SIZE"),
+    "allow": _listed("allow", "LIST"),
+    "sae": (Saes, []),
+    "trust_remote_code": (TrustRemoteCode, False),
+}
+"""By name, the options of a study's settings and their defaults."""
+
+
+def with_settings(
+    order: str, also: Mapping[str, tuple[Any, Any]] = MappingProxyType({}), **defaults: Any
+) -> Callable[[Command], Command]:
+    """Let a command that takes `**settings` have options of SETTINGS and `also` others, some with a
+    default of its own. `order`: the names of all its parameters as the help lists them."""
+    known = {**SETTINGS, **also}
+
+    def add(command: Command) -> Command:
+        own = signature(command).parameters
+        found = []
+        for name in order.split():
+            if name in own:
+                parameter = own[name].replace(kind=Parameter.KEYWORD_ONLY)
+            else:
+                kind, default = known[name]
+                parameter = Parameter(
+                    name,
+                    Parameter.KEYWORD_ONLY,
+                    default=defaults.get(name, default),
+                    annotation=kind,
+                )
+            found.append(parameter)
+        command.__signature__ = Signature(found, return_annotation=None)  # type: ignore[attr-defined]
+        return command
+
+    return add
+
+
+def study_of(model: str, to: Any, settings: dict[str, Any]) -> Study:
+    """The study of a model and one compression or several that these options ask for. BitlensError
+    for what is unknown or wrong."""
+    return audit_of(model, to, **dict(_setting(*option) for option in settings.items()))
+
+
+def _setting(name: str, value: Any) -> tuple[str, Any]:
+    """An option as the setting that it stands for."""
+    if name == "seed":
+        return "seeds", (value,)
+    if name == "sae":
+        return "saes", tuple(value)
+    if name in ("controls", "analyses", "sites", "allow"):
+        return name, () if name == "controls" and value == "none" else _names(value)
+    return name, value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """`a,b` as names."""
+    return tuple(name.strip() for name in text.split(",")) if text else ()

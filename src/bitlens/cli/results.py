@@ -46,7 +46,9 @@ def insights(results: options.Results) -> None:
 
 def export(
     results: options.Results,
-    format: Annotated[Literal["csv", "json", "parquet"], typer.Option(help="The format.")] = "csv",
+    format_: Annotated[
+        Literal["csv", "json", "parquet"], typer.Option("--format", help="The format.")
+    ] = "csv",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to; without it, standard output.")
     ] = None,
@@ -56,10 +58,10 @@ def export(
     from bitlens.results.files.writing import write
     from bitlens.results.store import Store
 
-    table = table_of(Store.open(results), format)
+    table = table_of(Store.open(results), format_)
     if out is not None:
         write(out, table)
-    elif format == "parquet" and sys.stdout.isatty():
+    elif format_ == "parquet" and sys.stdout.isatty():
         raise BitlensError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
     elif sys.stdout.isatty():
         log(table.decode().removesuffix("\n"))

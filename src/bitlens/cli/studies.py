@@ -58,7 +58,7 @@ def study(
         _show_grid(wanted)
         refuse_absent_saes(wanted)
     else:
-        carry_out(wanted, out, replace, keep_going=True)
+        carry_out(wanted, out, replace=replace, keep_going=True)
 
 
 def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:

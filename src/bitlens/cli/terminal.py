@@ -1,5 +1,5 @@
-"""How text and tables reach the terminal: whoever prints, nothing that steers it, nothing that it
-cannot write, and nothing that stops a run because nobody reads it."""
+"""Standard output as a terminal: whoever prints, nothing that steers it, nothing that it cannot
+write, and nothing that stops a run because nobody reads it."""
 
 import codecs
 import os
@@ -52,6 +52,7 @@ class Terminal:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
+        """Write what is visible of a text; its length."""
         # A bar begins anew on its line; anyone else's return would overwrite it.
         start = "\r" if text.startswith("\r") else ""
         moves = _MOVES.fullmatch(text)
@@ -67,6 +68,7 @@ class Terminal:
             self._stream.buffer.flush()
 
     def flush(self) -> None:
+        """Send on what was written."""
         with self._dropping():
             self._stream.flush()
 
@@ -118,9 +120,9 @@ def _open_closed() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end)
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end)
 
 
 def log(text: str, err: bool = False) -> None:

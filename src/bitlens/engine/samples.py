@@ -26,13 +26,13 @@ _PLACE = [f.name for f in fields(Positions) if f.name not in ("shard", "shards",
 
 
 def rows_of(at: Positions, states: Tensor, chosen: Tensor | slice = slice(None)) -> SampledRows:
-    places = {name: getattr(at, name)[chosen] for name in _PLACE}
+    places = {name: values[chosen] for name in _PLACE if (values := getattr(at, name)) is not None}
     return SampledRows(at.key[chosen], at.shard[chosen], {"states": states, **places})
 
 
 def positions_of(rows: SampledRows, span: slice | Tensor, shards: int) -> Positions:
     """Sampled rows as positions again."""
-    places = {name: rows.values[name][span] for name in _PLACE}
+    places = {name: rows.values[name][span] for name in _PLACE if name in rows.values}
     return Positions(shard=rows.shard[span], shards=shards, key=rows.key[span], **places)
 
 

@@ -1,4 +1,4 @@
-"""How is a model audited from Python?"""
+"""An audit from Python: results and the report in one call."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,21 +1,15 @@
-"""Do these SAEs fit this model? Measured, with what was published beside it, as one table."""
+"""The fit of SAEs to a model, measured, with what was published beside it: one table."""
 
-from collections.abc import Callable
-
-from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study
-from bitlens.data.corpus import Corpus
-from bitlens.engine.plan import CORPUS, Plan, make_plan
+from bitlens.engine.plan import CORPUS
 from bitlens.errors import BitlensError
-from bitlens.models.layout import Layout
-from bitlens.models.load import free_memory, load
 from bitlens.report.page.parts import Column, Table
 from bitlens.results.counts import count
 from bitlens.sae.fit import Fit
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.placement import elsewhere, fit_saes
 from bitlens.sae.sae import Published
-from bitlens.workflows.session import evaluation
+from bitlens.workflows.session import Log, Session
 from bitlens.workflows.text_check import check_text
 
 COLUMNS = {
@@ -33,7 +27,7 @@ DOUBTFUL = 0.3
 """Unexplained above this, an SAE that fits may still belong elsewhere, which is looked into."""
 
 
-def fits(study: Study, log: Callable[[str], None]) -> tuple[Table, bool]:
+def fits(study: Study, log: Log) -> tuple[Table, bool]:
     """The table of a study of one model, and whether every SAE fits; what is read otherwise than
     it was trained is said."""
     (source,) = study.models
@@ -43,19 +37,23 @@ def fits(study: Study, log: Callable[[str], None]) -> tuple[Table, bool]:
             "the SAEs whose fit is to be shown.",
             "--sae DIR, or --sae release:RELEASE:SAE_ID",
         )
-    loaded = load(source, free_memory(source))
-    for note in loaded.notes:
-        log(note)
-    layout = Layout(loaded.model, loaded.compute)
-    corpus = evaluation(study, loaded, layout, study.seeds[0])
-    plan = _plan(study, layout, corpus)
-    check_text(study, source, layout, corpus, plan, log)
-    found = fit_saes(source.saes, layout, plan, corpus, loaded.name, True, plan.positions)
+    session = Session.open(study, log, share=1.0)
+    plan = session.plan()
+    check_text(session, plan)
+    found = fit_saes(
+        source.saes,
+        session.layout,
+        plan,
+        session.corpus,
+        name=session.loaded.name,
+        allow_poor=True,
+        positions=plan.positions,
+    )
     for placed in found:
         for note in placed.notes:
             log(f"{placed.sae.label}: {note}.")
     doubted = [f for f in found if not f.good or f.fit.fvu is None or f.fit.fvu > DOUBTFUL]
-    places = {f.sae.label: elsewhere(f, layout, plan) for f in doubted}
+    places = {f.sae.label: elsewhere(f, session.layout, plan) for f in doubted}
     rows = tuple(_row(placed, places.get(placed.sae.label)) for placed in found)
     caption = (
         f"On {plan.positions:,} positions of {count(plan.sets[CORPUS].documents, 'document')}. "
@@ -64,18 +62,6 @@ def fits(study: Study, log: Callable[[str], None]) -> tuple[Table, bool]:
     )
     columns = tuple(Column(title, numeric) for title, numeric in COLUMNS.items())
     return Table(columns, rows, caption), all(placed.good for placed in found)
-
-
-def _plan(study: Study, layout: Layout, corpus: Corpus) -> Plan:
-    return make_plan(
-        corpus,
-        study.positions,
-        study.seeds[0],
-        BATCH_TOKENS.get(layout.device.type, BATCH_TOKENS["cpu"]),
-        study.interval,
-        layout.device,
-        {},
-    )
 
 
 def _row(placed: PlacedSae, better: tuple[str, Fit] | None) -> tuple[str, ...]:

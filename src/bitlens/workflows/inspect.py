@@ -1,6 +1,6 @@
-"""What is in every matrix of a model, or of a twin beside its reference? The table alone."""
+"""The table of every matrix of a model, or of a twin beside its reference."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bitlens.compression import parse_spec
@@ -11,7 +11,7 @@ from bitlens.compression.twin import CompressedTwin
 from bitlens.config.study import Study
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.numbers import plain, size
-from bitlens.workflows.session import build_twin, load_whole
+from bitlens.workflows.session import Log, Session
 
 COLUMNS = {
     "module": False,
@@ -33,30 +33,32 @@ def checkpoint_at(place: str) -> Compression:
 
 
 def of_model(study: Study) -> Table:
-    """As the model itself is stored."""
-    loaded, layout = load_whole(study)
-    rows = CompressedTwin(layout, parse_spec("nothing")).coverage()
+    """How the model of a study of one is stored; what there is to know of its weights stands below.
+    BitlensError for a model that does not fit into memory."""
+    session = Session.in_memory(study, log=lambda _: None)
+    rows = CompressedTwin(session.layout, parse_spec("nothing")).coverage()
     made = table(rows, compared=False)
-    return replace(made, caption=" ".join([*loaded.notes, made.caption]))
+    return replace(made, caption=" ".join([*session.loaded.notes, made.caption]))
 
 
-def of_twin(study: Study, log: Callable[[str], None]) -> Table:
-    """A twin compared with its reference, module by module; nothing is assumed."""
-    _, _, twin = build_twin(study, log)
+def of_twin(study: Study, log: Log) -> Table:
+    """A twin compared with its reference, module by module; nothing is assumed. BitlensError for a
+    twin that cannot be made."""
+    _, twin = Session.in_memory(study, log).build_twin()
     twin.complete_coverage()
     return table(twin.coverage(), compared=True)
 
 
-def table(rows: Sequence[Row], compared: bool = True) -> Table:
+def table(rows: Sequence[Row], *, compared: bool = True) -> Table:
     """One row a parameter, in the model's order, and the sum of it all below."""
     return Table(
         tuple(Column(title, numeric) for title, numeric in COLUMNS.items()),
-        tuple(_row(row, compared) for row in rows),
-        f"{summary(rows, compared)} group: input columns that share a scale.",
+        tuple(_row(row, compared=compared) for row in rows),
+        f"{summary(rows, compared=compared)} group: input columns that share a scale.",
     )
 
 
-def summary(rows: Sequence[Row], compared: bool = True) -> str:
+def summary(rows: Sequence[Row], *, compared: bool = True) -> str:
     """All of the rows in a sentence."""
     whole = total(rows)
     told = f"{whole.whole_bits:.2f} bits per weight over all {whole.parameters:,} parameters, "
@@ -68,7 +70,7 @@ def summary(rows: Sequence[Row], compared: bool = True) -> str:
     return f"{told}."
 
 
-def _row(row: Row, compared: bool) -> tuple[str, ...]:
+def _row(row: Row, *, compared: bool) -> tuple[str, ...]:
     return (
         row.module,
         row.kind,

@@ -1,4 +1,4 @@
-"""What will a study need, and will it fit? Asked before it runs: without network, without weights.
+"""The cost of a study before it runs, asked without network and without weights.
 
 What stands in a folder is laid out from its configuration, and every compression is tried on the
 shapes of its matrices; of what is on the hub only the names are known.
@@ -13,10 +13,8 @@ from bitlens.compression import parse_spec
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.requests import requested_twins
 from bitlens.compression.targets import try_compression
-from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study
 from bitlens.data import code_prompts, hub
-from bitlens.engine.plan import context_of
 from bitlens.engine.sweep import logits_chunk
 from bitlens.errors import BitlensError
 from bitlens.models.compute import dtype_of
@@ -28,11 +26,12 @@ from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.numbers import size
 from bitlens.sae.formats.releases import is_release
 from bitlens.workflows.audit.budget import LOGITS, WORK
+from bitlens.workflows.session import batch_tokens, context_in
 
 _UNITS = (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """What one seed of a study costs on one model."""
 
@@ -50,7 +49,7 @@ class Cost:
 
 
 def from_the_hub(study: Study) -> list[str]:
-    """Which of its names are to be fetched, or are in the hub's cache?"""
+    """The names of a study that are to be fetched, or are in the hub's cache."""
     models = [source.name for source in study.models if not Path(source.name).exists()]
     saes = [sae for source in study.models for sae in source.saes if is_release(sae)]
     texts = [text for text in _texts(study) if text.startswith(hub.PREFIX)]
@@ -59,7 +58,7 @@ def from_the_hub(study: Study) -> list[str]:
 
 
 def absent(study: Study) -> list[str]:
-    """Which of its texts and SAEs are not there?"""
+    """The texts and SAEs of a study that are not there."""
     made = (hub.PREFIX, code_prompts.PREFIX)
     paths = [text for text in _texts(study) if not text.startswith(made)]
     paths += [sae for source in study.models for sae in source.saes if not is_release(sae)]
@@ -67,7 +66,7 @@ def absent(study: Study) -> list[str]:
 
 
 def costs(study: Study) -> dict[str, Cost | None]:
-    """By model, what it costs; None where its configuration is not here.
+    """By model, what a study costs; None where its configuration is not here.
 
     BitlensError for a compression that does not fit a model's matrices, a site that it does not
     have, or a context that it cannot read.
@@ -76,7 +75,7 @@ def costs(study: Study) -> dict[str, Cost | None]:
 
 
 def table(study: Study) -> Table:
-    """A row a model."""
+    """The costs of a study, a row a model. BitlensError for what does not fit."""
     titles = ("model", "parameters", "weights", "twins", "at least", "memory", "from disk")
     rows = [_row(name, cost) for name, cost in costs(study).items()]
     caption = (
@@ -116,7 +115,7 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
         return None
     layout = Layout(model, dtype_of(source.compute))
     name = name_of(source)
-    context_of(study.context, name, getattr(layout.config, "max_position_embeddings", None))
+    context_in(layout, study, name)
     for pattern in study.sites:
         resolve(pattern, layout)
     wanted = requested_twins(study.compressions, study.controls, layout)
@@ -130,23 +129,23 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)
     around = weights - sum(p.numel() for b in layout.blocks for p in b.parameters())
     each, used = layout.dtype.itemsize, layout.compute.itemsize
-    batch = BATCH_TOKENS.get(source.device.partition(":")[0], BATCH_TOKENS["cpu"])
+    batch = batch_tokens(source.device.partition(":")[0])
     room = block * used * (len(wanted) + 1) + layout.shell.cast_bytes + WORK
     room += LOGITS * logits_chunk(layout.vocabulary, layout.config) * layout.vocabulary * 4
     room += batch * layout.width * 4 * (len(wanted) + 2)
     return Cost(
-        weights,
-        weights * each,
-        len(wanted),
-        study.tokens,
-        _flop(layout),
-        weights * each + room,
-        around * each + room,
+        parameters=weights,
+        weight_bytes=weights * each,
+        twins=len(wanted),
+        tokens=study.tokens,
+        flop=_flop(layout),
+        kept_bytes=weights * each + room,
+        least_bytes=around * each + room,
     )
 
 
 def _flop(layout: Layout) -> float:
-    """Of a forward of one token, its attention to others not counted."""
+    """Operations of a forward of one token, its attention to others not counted."""
     config = layout.config
     chosen = getattr(config, "num_experts_per_tok", None)
     weights = 0.0

@@ -1,40 +1,216 @@
-"""A loaded model of a study and the texts that it reads."""
+"""A model of a study, loaded: with the texts it reads, the memory it may use, and its twins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Self
+
+import psutil
 
 from bitlens.compression import parse_spec
 from bitlens.compression.calibration.documents import CalibrationTexts
-from bitlens.compression.requests import requested_twins
+from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.twin import Twin
-from bitlens.compression.twin_builder import BuiltTwins, TwinBuilder
-from bitlens.config.study import Study
+from bitlens.compression.twin_builder import BATCH_TOKENS, BuiltTwins, OnFailure, TwinBuilder
+from bitlens.config.study import Study, parse_bytes
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
+from bitlens.data.display import CorpusTexts
 from bitlens.data.hub import PREFIX
 from bitlens.data.texts import read_texts
 from bitlens.demo import calibration_path, evaluation_path
-from bitlens.engine.plan import context_of
+from bitlens.engine.plan import Plan, context_of, make_plan
+from bitlens.engine.reader import ActivationReader
+from bitlens.engine.swept_model import SweptModel
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
+from bitlens.models.source import ModelSource
+
+Log = Callable[[str], None]
+"""Takes a line for the user."""
+FREE_SHARE = 0.5
+"""Of the free memory, where a study does not say."""
+PATTERN_BYTES = 1 << 27
+"""Bytes of one run's attention patterns in a batch, or those of one window where that is more."""
 
 
-def evaluation(study: Study, loaded: Loaded, layout: Layout, seed: int) -> Corpus:
-    """A study's texts as one of its models reads them."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Session:
+    """One model and seed of a study: whatever a workflow does with it begins here."""
+
+    study: Study
+    source: ModelSource
+    seed: int
+    loaded: Loaded
+    layout: Layout
+    memory: int
+    """Bytes that may be used, the model's weights included."""
+    held_before: int
+    """Bytes that the process held before the model was loaded."""
+    log: Log
+
+    @classmethod
+    def open(
+        cls,
+        study: Study,
+        log: Log,
+        *,
+        source: ModelSource | None = None,
+        seed: int | None = None,
+        share: float = FREE_SHARE,
+        eager: bool = False,
+    ) -> Self:
+        """Load a model of a study: its first, with its first seed, where none is given. `share` of
+        the free memory is used where the study does not say; `eager`: attention hands out its
+        patterns. What there is to know of the weights is logged. BitlensError for what cannot be
+        loaded."""
+        source = source or study.models[0]
+        memory = parse_bytes(study.memory) if study.memory else int(share * free_memory(source))
+        held_before = psutil.Process().memory_info().rss
+        loaded = load(source, memory)
+        for note in loaded.notes:
+            log(note)
+        if eager:
+            # Only eager attention hands out its weights, and all models must use the same.
+            _make_eager(loaded)
+        return cls(
+            study=study,
+            source=source,
+            seed=study.seeds[0] if seed is None else seed,
+            loaded=loaded,
+            layout=Layout(loaded.model, loaded.compute),
+            memory=memory,
+            held_before=held_before,
+            log=log,
+        )
+
+    @classmethod
+    def in_memory(cls, study: Study, log: Log) -> Self:
+        """The model of a study of one with all of its weights in memory; what is free beside them
+        may be used. BitlensError where they do not fit."""
+        (source,) = study.models
+        held_before = psutil.Process().memory_info().rss
+        loaded = load(source, free_memory(source))
+        if loaded.offloaded:
+            raise BitlensError(
+                f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, more than there is room "
+                "for.",
+                "room for the model and a copy of it.",
+                "a machine with more memory, or --dtype bfloat16.",
+            )
+        for note in loaded.notes:
+            log(note)
+        return cls(
+            study=study,
+            source=source,
+            seed=study.seeds[0],
+            loaded=loaded,
+            layout=Layout(loaded.model, loaded.compute),
+            memory=free_memory(source),
+            held_before=held_before,
+            log=log,
+        )
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The evaluation texts as the model reads them. BitlensError for texts that it cannot."""
+        study = self.study
+        corpus = make_corpus(
+            read_texts(study.texts),
+            self.loaded.tokenizer,
+            self.context,
+            study.bos,
+            max_tokens=study.tokens or None,
+            seed=self.seed,
+        )
+        check_vocabulary(corpus, self.layout.vocabulary)
+        return corpus
+
+    @cached_property
+    def texts(self) -> CorpusTexts:
+        """What the corpus looks like to a reader."""
+        return CorpusTexts(self.corpus, self.loaded.tokenizer)
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model reads at a time. BitlensError where it cannot read as many as the
+        study asks for."""
+        return context_in(self.layout, self.study, self.loaded.name)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that run together: fewer where attention hands out its patterns, which grow with
+        the context."""
+        most = batch_tokens(self.layout.device.type)
+        if self.loaded.model.config._attn_implementation != "eager":
+            return most
+        heads = int(self.layout.config.num_attention_heads)
+        return min(most, PATTERN_BYTES // (4 * heads * self.context))
+
+    def plan(
+        self,
+        corpus: Corpus | None = None,
+        own: Mapping[str, tuple[Corpus, int]] | None = None,
+    ) -> Plan:
+        """Which positions of a corpus, the evaluation's where none is given, are read together and
+        count. `own`: by analysis, documents of its own and how many every replicate keeps."""
+        return make_plan(
+            self.corpus if corpus is None else corpus,
+            self.study.positions,
+            self.seed,
+            self.batch_tokens,
+            interval=self.study.interval,
+            device=self.layout.device,
+            own=own,
+        )
+
+    def requests(self) -> list[TwinRequest]:
+        """The twins that the study asks for, its controls among them."""
+        return requested_twins(self.study.compressions, self.study.controls, self.layout)
+
+    def twin_builder(
+        self, *, apart_from: Corpus | None, on_failure: OnFailure = "raise"
+    ) -> TwinBuilder:
+        """What makes the model's twins. Calibration documents must be apart from those of
+        `apart_from`; None where nothing is measured."""
+        return TwinBuilder(
+            loaded=self.loaded,
+            trust_remote_code=self.source.trust_remote_code,
+            layout=self.layout,
+            texts=calibration_texts(self.study, self.context, measured=apart_from is not None),
+            evaluation=apart_from,
+            seed=self.seed,
+            memory=self.memory,
+            log=self.log,
+            on_failure=on_failure,
+        )
+
+    def build_twin(self) -> tuple[BuiltTwins, Twin]:
+        """The twin of a study of one compression, with nothing measured. BitlensError where it
+        cannot be made."""
+        built = self.twin_builder(apart_from=None).build(self.requests())
+        (twin,) = built.twins.values()
+        return built, twin
+
+    def reader(self, site: str, models: Mapping[str, SweptModel]) -> ActivationReader:
+        """What reads the activations of these models at one site."""
+        return ActivationReader(self.layout, models, site, self.memory // 4)
+
+
+def batch_tokens(device: str) -> int:
+    """Tokens that run together on a kind of device, `cpu` or `cuda`."""
+    return BATCH_TOKENS.get(device, BATCH_TOKENS["cpu"])
+
+
+def context_in(layout: Layout, study: Study, name: str) -> int:
+    """How many tokens a model of this layout and name reads at a time in a study. BitlensError for
+    more than it can."""
     longest = getattr(layout.config, "max_position_embeddings", None)
-    corpus = make_corpus(
-        read_texts(study.texts),
-        loaded.tokenizer,
-        context_of(study.context, loaded.name, longest),
-        study.bos,
-        study.tokens or None,
-        seed,
-    )
-    check_vocabulary(corpus, layout.vocabulary)
-    return corpus
+    return context_of(study.context, name, longest)
 
 
-def calibration_texts(study: Study, context: int, measured: bool = True) -> CalibrationTexts:
+def calibration_texts(study: Study, context: int, *, measured: bool = True) -> CalibrationTexts:
     """What a study calibrates on: what was named; for the texts that ship with bitlens, those that
     ship with them. Where nothing is `measured` the text is nobody's choice and says nothing."""
     source = study.calibration
@@ -49,9 +225,9 @@ def calibration_texts(study: Study, context: int, measured: bool = True) -> Cali
     )
 
 
-def say_unread(study: Study, log: Callable[[str], None]) -> None:
-    """Are calibration documents named that nothing will read? An error where they are not there:
-    a misspelt name would be found out only when something is calibrated."""
+def log_unread(study: Study, log: Log) -> None:
+    """Are calibration documents named that nothing will read? BitlensError where they are not
+    there: a misspelt name would be found out only when something is calibrated."""
     source = study.calibration
     if source in (None, str(calibration_path())) or _asks_for_data(study):
         return
@@ -64,36 +240,12 @@ def _asks_for_data(study: Study) -> bool:
     return any(one.statistics for text in study.compressions for one in parse_spec(text).nested())
 
 
-def load_whole(study: Study) -> tuple[Loaded, Layout]:
-    """The model of a study of one, in memory."""
-    (source,) = study.models
-    loaded = load(source, free_memory(source))
-    if loaded.offloaded:
+def _make_eager(loaded: Loaded) -> None:
+    try:
+        loaded.model.set_attn_implementation("eager")
+    except ValueError as error:
         raise BitlensError(
-            f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, more than there is room for.",
-            "room for the model and a copy of it.",
-            "a machine with more memory, or --dtype bfloat16.",
-        )
-    return loaded, Layout(loaded.model, loaded.compute)
-
-
-def build_twin(study: Study, log: Callable[[str], None]) -> tuple[TwinBuilder, BuiltTwins, Twin]:
-    """The twin of a study of one model and one compression, with nothing to be measured."""
-    loaded, layout = load_whole(study)
-    for note in loaded.notes:
-        log(note)
-    longest = getattr(layout.config, "max_position_embeddings", None)
-    context = context_of(study.context, loaded.name, longest)
-    builder = TwinBuilder(
-        loaded=loaded,
-        trust_remote_code=study.models[0].trust_remote_code,
-        layout=layout,
-        texts=calibration_texts(study, context, measured=False),
-        evaluation=None,
-        seed=study.seeds[0],
-        memory=free_memory(study.models[0]),
-        log=log,
-    )
-    built = builder.build(requested_twins(study.compressions, study.controls, layout))
-    (twin,) = built.twins.values()
-    return builder, built, twin
+            f"{loaded.name} has no eager attention: {error}",
+            "attention that hands out its patterns.",
+            "leave attention and heads out of --analyses.",
+        ) from error

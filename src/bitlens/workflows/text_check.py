@@ -1,27 +1,25 @@
-"""Can the reference read the text? Its loss beside what knows nothing of the order of tokens.
+"""The reference's loss on the text, beside what knows nothing of the order of tokens.
 
 What a compression does to a model that guesses says nothing of the model, and every other number
 would look as usual.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bitlens.config.study import Study, is_embedded
+from bitlens.config.study import is_embedded
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import CORPUS, Plan, TokenBatch
 from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.models.load import name_of
-from bitlens.models.source import ModelSource
 from bitlens.results.records import TEXT, Check
+from bitlens.workflows.session import Session
 
 POSITIONS = 2048
 """Predictions that are looked at, or a few more: whole batches are read."""
@@ -31,7 +29,7 @@ MOST = 50.0
 """Nats of which the exponential is still written out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Legibility:
     """How well a model predicts a text, beside guesses that look at no context; nats a token."""
 
@@ -58,6 +56,7 @@ class Legibility:
 
     @property
     def said(self) -> str:
+        """The losses in a sentence, without its dot."""
         perplexity = math.exp(min(self.loss, MOST))
         short = f"{perplexity:,.0f}" if perplexity >= 100 else f"{perplexity:.3g}"
         return (
@@ -69,6 +68,7 @@ class Legibility:
 
     @property
     def check(self) -> Check:
+        """Whether the model can read the text, as one of an audit's checks."""
         why = {
             True: "",
             False: ": the model cannot read it, and what is measured on it says little of the "
@@ -79,24 +79,18 @@ class Legibility:
         return Check("the reference can read the text", self.passed, f"{self.said}{why}", TEXT)
 
 
-def check_text(
-    study: Study,
-    source: ModelSource,
-    layout: Layout,
-    corpus: Corpus,
-    plan: Plan,
-    log: Callable[[str], None],
-) -> Check:
-    """Can this model read its text? Measured on the reference before anything is compressed.
+def check_text(session: Session, plan: Plan) -> Check:
+    """Can the model read its text? Measured on the reference before anything is compressed; `plan`:
+    of the evaluation texts.
 
-    Where nobody named a text the choice is said, and BitlensError where it is a wrong one. A text
+    Where nobody named a text the choice is logged, and BitlensError where it is a wrong one. A text
     that was named is read whatever it is; the check then fails.
     """
-    name = name_of(source)
-    found = legibility(layout, corpus, plan, name)
+    study, name, log = session.study, session.loaded.name, session.log
+    found = legibility(session.layout, session.corpus, plan, name)
     if found is None:
         return Check("the reference can read the text", None, "no token of it is predicted", TEXT)
-    if study.text is None and not is_embedded(source):
+    if study.text is None and not is_embedded(session.source):
         if found.passed is False:
             raise BitlensError(
                 f"No text is named, and {name} cannot read the one that ships with bitlens, which "
@@ -112,8 +106,8 @@ def check_text(
 
 @torch.no_grad()
 def legibility(layout: Layout, corpus: Corpus, plan: Plan, model: str) -> Legibility | None:
-    """Of the beginning of a corpus, of which `plan` is; token frequencies are those of all of it.
-    None where nothing is predicted."""
+    """How well a model reads the beginning of a corpus, of which `plan` is; token frequencies are
+    those of all of it. None where nothing is predicted."""
     batches = [batch for batch in plan.batches if batch.documents == CORPUS]
     counts = torch.zeros(layout.vocabulary, dtype=torch.int64)
     for batch in batches:
@@ -124,13 +118,13 @@ def legibility(layout: Layout, corpus: Corpus, plan: Plan, model: str) -> Legibi
         return None
     unigram, unseen = _frequencies(counts, targets)
     return Legibility(
-        model,
-        corpus.name,
-        len(targets),
-        _loss(layout, read) / len(targets),
-        unigram,
-        unseen,
-        math.log(layout.vocabulary),
+        model=model,
+        text=corpus.name,
+        predictions=len(targets),
+        loss=_loss(layout, read) / len(targets),
+        unigram=unigram,
+        unseen=unseen,
+        uniform=math.log(layout.vocabulary),
     )
 
 
@@ -165,8 +159,8 @@ def _loss(layout: Layout, batches: list[TokenBatch]) -> float:
         {REFERENCE: Reference(layout)},
         [ForwardRun(REFERENCE, REFERENCE)],
         [ReadRequest(REFERENCE, frozenset(["logits"]), CORPUS)],
-        batches,
-        HIDDEN_BYTES,
+        batches=batches,
+        hidden_bytes=HIDDEN_BYTES,
     )
     total = 0.0
     for wave in sweep.waves:

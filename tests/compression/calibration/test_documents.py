@@ -26,7 +26,7 @@ from bitlens.models.load import Loaded, load
 from bitlens.models.source import ModelSource
 from bitlens.results.store import Store
 from bitlens.workflows.audit.run import run
-from bitlens.workflows.session import calibration_texts, say_unread
+from bitlens.workflows.session import calibration_texts, log_unread
 from tests.support import tiny
 
 METHODS = {
@@ -120,10 +120,10 @@ def test_documents_that_nothing_reads_are_said_not_to_be(
 ) -> None:
     """As they were named; those that ship with bitlens were perhaps named by nobody."""
     said: list[str] = []
-    say_unread(study(to), said.append)
+    log_unread(study(to), said.append)
     assert said == [f"Nothing is calibrated here: {other_texts} is not read."]
     for calibration in (None, "demo"):
-        say_unread(study(to, calibration=calibration), said.append)
+        log_unread(study(to, calibration=calibration), said.append)
     assert len(said) == 1
 
 
@@ -134,7 +134,7 @@ def test_documents_that_nothing_reads_are_said_not_to_be(
 def test_documents_that_something_reads_are_not(study: Callable[..., Study], to: str) -> None:
     """Whatever it is that is calibrated in the end."""
     said: list[str] = []
-    say_unread(study("rtn:bits=4", to), said.append)
+    log_unread(study("rtn:bits=4", to), said.append)
     assert said == []
 
 
@@ -285,7 +285,7 @@ def test_documents_are_those_named_or_those_that_come_with_the_texts() -> None:
 
     def source(measured: bool = True, **given: str) -> str | None:
         asked = audit_of("demo", "gptq:bits=4", **given)
-        return calibration_texts(asked, 64, measured).source
+        return calibration_texts(asked, 64, measured=measured).source
 
     assert source(calibration="mine.txt", text="other.txt") == "mine.txt"
     assert source(text=str(evaluation_path())) == str(calibration_path())

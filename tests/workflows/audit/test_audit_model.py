@@ -14,7 +14,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.results.records import Cell
 from bitlens.results.store import Store
-from bitlens.workflows.audit import audit_model as model_audit
+from bitlens.workflows.audit import selection
 from bitlens.workflows.audit.run import run
 
 
@@ -134,7 +134,7 @@ def cells(paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise Enough
 
     monkeypatch.setattr(Store, "has", asked)
-    monkeypatch.setattr("bitlens.workflows.audit.audit_model.Audit._check", enough)
+    monkeypatch.setattr("bitlens.workflows.audit.audit_model.check_measurement", enough)
     looked: list[Cell] = []
 
     def of(settings: dict[str, Any], analysis: str) -> set[str]:
@@ -181,7 +181,7 @@ def test_another_version_of_a_plug_in_is_another_cell(
     found = [cells({}, "behaviour")]
     for code in ("one", "other"):
         monkeypatch.setattr(
-            "bitlens.workflows.audit.audit_model.foreign_code", lambda of, code=code: {code}
+            "bitlens.workflows.audit.cells.foreign_code", lambda of, code=code: {code}
         )
         found.append(cells({}, "behaviour"))
     assert not found[0] & found[1]
@@ -196,7 +196,7 @@ def test_what_cannot_be_made_is_said_before_saes_are_fitted(
     paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
 ) -> None:
     """To read text for them takes long: a checkpoint of another model is opened before."""
-    monkeypatch.setattr(model_audit, "fit_saes", lambda *given: pytest.fail("fitted first"))
+    monkeypatch.setattr(selection, "fit_saes", lambda *_, **__: pytest.fail("fitted first"))
     study = Study.model_validate(
         {
             "models": [{"name": paths["llama"], "saes": [paths["sae"]]}],

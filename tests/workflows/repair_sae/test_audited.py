@@ -19,7 +19,7 @@ from bitlens.sae.formats.load import save_sae
 from bitlens.sae.sae import TrainedOn
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.repair_sae.audited import _at_home
-from bitlens.workflows.repair_sae.run import RECORD, repair_run
+from bitlens.workflows.repair_sae.run import RECORD, RepairRequest, repair_run
 from tests.support.saes import small_sae
 
 TWIN = "gptq:bits=4,group=16"
@@ -53,9 +53,9 @@ def repair(results: Path, tmp_path: Path) -> Callable[..., list[str]]:
 
     def run_it(tokens: int = 3000) -> list[str]:
         said: list[str] = []
-        repair_run(
-            results, TWIN, str(tmp_path / "sae"), tmp_path / "out", None, tokens, False, said.append
-        )
+        sae = str(tmp_path / "sae")
+        request = RepairRequest(results=results, twin=TWIN, sae=sae, calibration_tokens=tokens)
+        repair_run(request, tmp_path / "out", said.append)
         return said
 
     return run_it
@@ -124,14 +124,14 @@ def test_results_that_ask_to_run_code_need_the_users_word(
         loaded.append(source.trust_remote_code)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bitlens.workflows.repair_sae.run.load", seen)
-    given = (results, TWIN, "sae", tmp_path / "out", None, TOKENS, False, print)
+    monkeypatch.setattr("bitlens.workflows.session.load", seen)
+    request = RepairRequest(results=results, twin=TWIN, sae="sae")
     with pytest.raises(BitlensError, match="asks to run code that comes with") as caught:
-        repair_run(*given)
+        repair_run(request, tmp_path / "out", print)
     assert caught.value.remedy == "read that code, then --trust-remote-code."
     assert loaded == []
     with pytest.raises(KeyboardInterrupt):
-        repair_run(*given, trust_remote_code=True)
+        repair_run(replace(request, trust_remote_code=True), tmp_path / "out", print)
     assert loaded == [True]
 
 

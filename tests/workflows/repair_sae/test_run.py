@@ -11,12 +11,15 @@ import torch
 
 from bitlens.config.study import audit_of
 from bitlens.demo import calibration_path, evaluation_path, sae_paths
+from bitlens.engine.reader import ActivationReader
+from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.results.store import MANIFEST, Store
 from bitlens.sae.formats.load import load_sae
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.repair_sae import run as repairs
-from bitlens.workflows.repair_sae.run import RECORD, repair_run
+from bitlens.workflows.repair_sae.run import RECORD, RepairRequest, repair_run
 from tests.support import tiny
 
 SAE = str(sae_paths()[0])
@@ -26,6 +29,12 @@ TOKENS = 16_384
 
 def silent(text: str) -> None:
     pass
+
+
+def asked(results: Path, **settings: Any) -> RepairRequest:
+    """The SAE's repair for the twin of these results, or another one."""
+    given = {"twin": TWIN, "sae": SAE, "calibration_tokens": TOKENS, **settings}
+    return RepairRequest(results=results, **given)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +55,7 @@ def repaired(
 ) -> tuple[Path, Any, list[str]]:
     """Its SAE repaired, the table, and what was said."""
     out, said = tmp_path_factory.mktemp("repaired") / "sae", list[str]()
-    return out, repair_run(results, TWIN, SAE, out, None, TOKENS, False, said.append), said
+    return out, repair_run(asked(results), out, said.append), said
 
 
 def test_a_share_of_the_lost_survival_is_had_back(repaired: tuple[Path, Any, list[str]]) -> None:
@@ -90,7 +99,8 @@ def test_whole_documents_are_held_out() -> None:
     corpus = tiny.corpus([[9]] * 12, seed=4)
     plan = tiny.plan(corpus, [])
     twin = tiny.twin(layout, "rtn:bits=4")
-    on = repairs._activations(layout, twin, corpus, plan, "resid.1", 1 << 30)
+    both = {REFERENCE: Reference(layout), "twin": twin}
+    on = repairs._activations(ActivationReader(layout, both, "resid.1", 1 << 30), corpus, plan)
     document = torch.cat([batch.document[batch.index] for batch in plan.batches])
     chosen = {int(one) for one in document[on.held_out]}
     assert chosen
@@ -127,7 +137,7 @@ def test_what_is_written_is_an_sae_for_the_twin(repaired: tuple[Path, Any, list[
 
 def test_an_unchanged_twin_has_nothing_to_repair(results: Path, tmp_path: Path) -> None:
     """The SAE is written as it is, and it is said."""
-    table = repair_run(results, "nothing", SAE, tmp_path / "sae", None, TOKENS, False, silent)
+    table = repair_run(asked(results, twin="nothing"), tmp_path / "sae", silent)
     record = json.loads((tmp_path / "sae" / RECORD).read_text())
     assert record["chosen"] == "as it is"
     assert "as it is" in table.caption
@@ -158,12 +168,8 @@ def test_what_cannot_be_repaired_is_said(
 ) -> None:
     """An unknown twin, no SAE, documents that were evaluated, too few of them, no results: an
     error that says so, and no folder."""
-    given = {
-        "results": results, "twin": TWIN, "sae": SAE, "out": tmp_path / "sae", "calibration": None,
-        "calibration_tokens": TOKENS, "finetune": False, "say": silent, **arguments,
-    }  # fmt: skip
     with pytest.raises(BitlensError) as caught:
-        repair_run(**given)
+        repair_run(asked(**{"results": results, **arguments}), tmp_path / "sae", silent)
     assert said in str(caught.value)
     assert not (tmp_path / "sae").exists()
 
@@ -184,12 +190,12 @@ def test_results_that_say_too_little_are_refused(
     change(manifest["settings"])
     (copy / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BitlensError, match=said):
-        repair_run(copy, TWIN, SAE, tmp_path / "sae", None, TOKENS, False, silent)
+        repair_run(asked(copy), tmp_path / "sae", silent)
 
 
 def test_a_folder_that_is_there_is_not_written_over(results: Path, tmp_path: Path) -> None:
     """Before anything long begins."""
     (tmp_path / "mine").write_text("")
-    path = str(calibration_path())
+    wanted = asked(results, calibration=str(calibration_path()))
     with pytest.raises(BitlensError, match="--out"):
-        repair_run(results, TWIN, SAE, tmp_path, path, TOKENS, False, silent)
+        repair_run(wanted, tmp_path, silent)

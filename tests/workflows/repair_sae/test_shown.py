@@ -26,7 +26,13 @@ def repaired(gain: Any, mapped: Any) -> Repair:
         numbers[step] = {LOSS_CHANGE.name: change}
     lost: dict[str, list[int]] = {"repaired": [1], "not repaired": [2], "lost by the repair": []}
     facts = {"evaluation": {"documents": 90}}
-    return Repair(Repaired(steps, torch.zeros(3)), numbers, lost, {}, facts)
+    return Repair(
+        made=Repaired(steps, torch.zeros(3)),
+        numbers=numbers,
+        lost=lost,
+        readable={},
+        facts=facts,
+    )
 
 
 def test_a_step_that_lowers_loss_recovered_is_named_with_its_interval() -> None:

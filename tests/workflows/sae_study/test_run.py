@@ -101,13 +101,13 @@ def test_parts_run_at_different_times_are_shown_together(
     assert content(out)["ratios"] == whole["ratios"]
 
     read = []
-    of = running._Work._material_of
+    of = running._StudyRun._dataset_of
 
     def reading(work: Any, tokens: int) -> Any:
-        read.append(work._material is None)
+        read.append(work._dataset is None)
         return of(work, tokens)
 
-    monkeypatch.setattr(running._Work, "_material_of", reading)
+    monkeypatch.setattr(running._StudyRun, "_dataset_of", reading)
     run(study, ["tokens=1600", "width=1x", "seed=0,1"], out, print)
     assert sum(read) == 1
     found = content(out)

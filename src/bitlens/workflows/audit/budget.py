@@ -1,4 +1,4 @@
-"""How much memory does a sweep take at its peak, and what is left of it for hidden states?
+"""The memory that a sweep takes at its peak, and what is left of it for hidden states.
 
 Added up beforehand from shapes, part by part, each at its largest. What grows with the text is
 the hidden states, which waves bound, samples as long as there are fewer positions than they hold,
@@ -56,6 +56,7 @@ class Budget:
 
     @property
     def taken(self) -> int:
+        """All parts together."""
         return sum(self.parts.values())
 
     @property
@@ -122,7 +123,7 @@ def budget(
 
 
 def hidden_bytes(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:
-    """As `Sweep.hidden_bytes` has it."""
+    """Bytes of the hidden states of one batch, counted like `Sweep.hidden_bytes`."""
     running = [s for s in streams(wanted) if batch.subset or not s.subset]
     kept = sum(1 for s in running if s.stop is None or s.stop - s.start > 1)
     states = batch.tokens.numel() * layout.width * FLOAT * (kept + 1)
@@ -204,7 +205,7 @@ def _kept(
             kind = name if c.analysis.beside_local else site(name).kind
             key = (c.analysis.name, c.documents, kind)
             if key not in known:
-                known[key] = _tally(layout, c, name, plan, batches)
+                known[key] = _tally(layout, c, name, plan=plan, batches=batches)
             depth = layout.depth if name == "logits" else site(name).depth
             depths.setdefault(depth, []).append(known[key])
     return depths
@@ -226,9 +227,9 @@ def _rows(depths: Mapping[int, Sequence[_Kept]]) -> int:
 
 @torch.no_grad()
 def _tally(
-    layout: Layout, c: Comparison, name: str, plan: Plan, batches: Sequence[TokenBatch]
+    layout: Layout, c: Comparison, name: str, *, plan: Plan, batches: Sequence[TokenBatch]
 ) -> _Kept:
-    """Of one comparison at one site, told from a single position."""
+    """What the tally of one comparison at one site holds, told from a single position."""
     batch = next((b for b in batches if b.documents == c.read and len(b.logits_index)), None)
     if batch is None:
         return _Kept()

@@ -1,7 +1,8 @@
-"""What does a dtype add to a difference, where somebody computes in other than float32?
+"""The compute floor: what a dtype adds to a difference by itself.
 
-The compute floor: the reference beside itself in another dtype, on the seeded subset of the
-documents. Weights that are stored in more than they are computed in are rounded with it.
+Where somebody computes in other than float32, it is the reference beside itself in another dtype,
+on the seeded subset of the documents. Weights that are stored in more than they are computed in
+are rounded with it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ def floors(
     `own`: the twins that compute in a dtype of their own, by their text; `compute`: the
     reference's. Casts are left out: to compute otherwise is what they do.
     """
-    casts = {side.text for side in wanted if side.compression.compute_dtype is not None}
+    casts = {request.text for request in wanted if request.compression.compute_dtype is not None}
     dtypes = {dtype for text, dtype in own.items() if text not in casts} - {compute}
     if compute.itemsize < torch.float32.itemsize:
         dtypes.add(torch.float32)
@@ -40,17 +41,17 @@ def announced(floors: Sequence[TwinRequest], model: str, compute: torch.dtype) -
     measured = "what that changes by itself is measured as the compute floor"
     if compute != torch.float32:
         yield f"Its twins compute in {_name(compute)} too: {measured}."
-    for side in floors:
-        own = side.compression.compute_dtype
+    for request in floors:
+        own = request.compression.compute_dtype
         if own not in (None, torch.float32):
             yield f"Some twins compute in {_name(own)}, {model} in {_name(compute)}: {measured}."
 
 
 def about_floor(
-    side: TwinRequest, stored: torch.dtype, compute: torch.dtype, values: Sequence[Value]
+    request: TwinRequest, stored: torch.dtype, compute: torch.dtype, values: Sequence[Value]
 ) -> Check:
     """What computing in another dtype does to the outputs by itself; `stored`: the weights'."""
-    other = side.compression.compute_dtype
+    other = request.compression.compute_dtype
     name = f"the compute floor: {_name(compute)} beside {_name(other)}"
     found = {value.metric: value for value in values}
     if not found:
@@ -64,9 +65,9 @@ def about_floor(
     weights = ", its weights rounded too" if rounded else ""
     return Check(
         name,
-        True,
-        f"on {count(kl.documents, 'document')} the reference is {kl.value:.2g} nats of mean KL "
-        f"away from itself{weights}, with {top.value:.2%} same top tokens; nothing smaller than "
+        passed=True,
+        detail=f"on {count(kl.documents, 'document')} the reference is {kl.value:.2g} nats of mean "
+        f"KL away from itself{weights}, with {top.value:.2%} same top tokens; nothing smaller than "
         f"that{both} is a compression's doing",
         bears_on=TEXT,
     )

@@ -1,4 +1,4 @@
-"""Where does a feature fire most, in either model, and on what text?
+"""Contexts of features: where each fires most, in either model, and on what text.
 
 A second, small sweep over documents that the first one chose: enough of them to show every
 feature's top positions, read by the reference and the twins up to the SAE's site.
@@ -14,14 +14,13 @@ from torch import Tensor
 
 from bitlens.analyses.features.analysis import BITS
 from bitlens.data.corpus import Corpus
-from bitlens.data.display import CorpusTexts
 from bitlens.engine.plan import CORPUS, make_plan
 from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
 from bitlens.engine.swept_model import Reference, SweptModel
-from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.results.records import DetailTable
 from bitlens.sae.placed_sae import PlacedSae
+from bitlens.workflows.session import Session
 
 DOCUMENTS_SHARE, FEWEST = 4, 4
 """Contexts come from one document in four at most, or from so many."""
@@ -31,7 +30,7 @@ BEFORE, AFTER = 16, 8
 """Tokens shown around a top position."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TopPosition:
     """A top position of a feature."""
 
@@ -50,33 +49,36 @@ Codes = dict[tuple[str, str, int], dict[int, np.ndarray]]
 
 
 def contexts(
-    layout: Layout,
+    session: Session,
     twins: Mapping[str, SweptModel],
     placed: Sequence[PlacedSae],
     wanted: Mapping[str, DetailTable],
-    corpus: Corpus,
-    texts: CorpusTexts,
-    batch_tokens: int,
     hidden_bytes: int,
 ) -> dict[str, DetailTable]:
-    """The table `contexts` of every twin. `wanted`: by twin, the places of its features."""
+    """The table `contexts` of every twin. `wanted`: by twin, the top positions of its features, as
+    the analysis found them; `hidden_bytes`: of the hidden states that are held at a time."""
+    corpus, texts = session.corpus, session.texts
     places = {twin: _places(shown) for twin, shown in wanted.items()}
     chosen = _documents([p for ps in places.values() for p in ps], corpus)
     kept = {twin: _shown([p for p in ps if p.document in chosen]) for twin, ps in places.items()}
     latents: dict[str, set[int]] = {}
-    for p in (p for ps in kept.values() for p in ps):
-        latents.setdefault(p.sae, set()).add(p.latent)
     rows: dict[int, int] = {}
     for p in (p for ps in kept.values() for p in ps):
+        latents.setdefault(p.sae, set()).add(p.latent)
         row = texts.row(p.document, p.offset)
         rows[row] = max(rows.get(row, 0), p.offset - int(corpus.starts[row]) + AFTER + 1)
     if not rows:
         return {}
-    used = [p for p in placed if p.sae.label in latents]
-    mine = {name: twin for name, twin in twins.items() if name in kept}
-    read = _read(layout, mine, used, latents, corpus, rows, batch_tokens, hidden_bytes)
+    reading = _ContextReading(
+        session=session,
+        twins={name: twin for name, twin in twins.items() if name in kept},
+        placed=[p for p in placed if p.sae.label in latents],
+        latents=latents,
+        rows=rows,
+    )
+    codes = reading.codes(hidden_bytes)
     return {
-        twin: DetailTable("contexts", _columns(ps, read, twin, corpus, texts))
+        twin: DetailTable("contexts", _columns(ps, codes, twin, session))
         for twin, ps in kept.items()
         if ps
     }
@@ -88,8 +90,17 @@ def _places(shown: DetailTable) -> list[TopPosition]:
     for sae, where, latent, who, position in zip(*shown.columns.values(), strict=True):
         rank = ranks.get((sae, latent, who), 0)
         ranks[(sae, latent, who)] = rank + 1
-        document, offset = position >> BITS, position & ((1 << BITS) - 1)
-        found.append(TopPosition(sae, where, latent, who, rank, document, offset))
+        found.append(
+            TopPosition(
+                sae=sae,
+                site=where,
+                latent=latent,
+                found=who,
+                rank=rank,
+                document=position >> BITS,
+                offset=position & ((1 << BITS) - 1),
+            )
+        )
     return found
 
 
@@ -130,53 +141,60 @@ def _shown(places: Sequence[TopPosition]) -> list[TopPosition]:
     return sorted(kept, key=lambda p: (p.sae, p.latent, p.found, p.rank))
 
 
-@torch.no_grad()
-def _read(
-    layout: Layout,
-    twins: Mapping[str, SweptModel],
-    placed: Sequence[PlacedSae],
-    latents: Mapping[str, set[int]],
-    corpus: Corpus,
-    rows: Mapping[int, int],
-    batch_tokens: int,
-    hidden_bytes: int,
-) -> Codes:
-    """Activations of the shown latents on the chosen rows, by the reference and every twin.
-    `rows`: how many tokens of each are shown; later ones change nothing before them."""
-    small = replace(
-        corpus,
-        rows=tuple(corpus.rows[row][:count] for row, count in rows.items()),
-        document=np.arange(len(rows)),
-        starts=np.zeros(len(rows), dtype=np.int64),
-        document_names=tuple(map(str, rows)),
-    )
-    numbers = list(rows)
-    device = layout.device
-    plan = make_plan(small, "all", 0, batch_tokens, device=device)
-    deepest = max(site(p.site).depth for p in placed)
-    names = [REFERENCE, *twins]
-    sites = frozenset(p.site for p in placed)
-    sweep = Sweep(
-        layout,
-        {REFERENCE: Reference(layout), **twins},
-        [ForwardRun(name, name, stop=deepest + 1) for name in names],
-        [ReadRequest(name, sites, CORPUS) for name in names],
-        plan.batches,
-        hidden_bytes,
-    )
-    read: Codes = {}
-    for wave in sweep.waves:
-        for step in sweep.run(wave):
-            for name, activations in step.activations.items():
-                for p in placed:
-                    if p.site in activations and name not in step.again:
-                        values = activations[p.site].flatten(0, 1)[step.index]
-                        found = _codes_of(p, values.float(), sorted(latents[p.sae.label]))
-                        for place, row in _by_row(step.batch.document[step.index]):
-                            of = {latent: codes[place] for latent, codes in found.items()}
-                            read[(name, p.sae.label, numbers[row])] = of
-            del step
-    return read
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _ContextReading:
+    """The small sweep over the rows that are shown."""
+
+    session: Session
+    twins: Mapping[str, SweptModel]
+    placed: Sequence[PlacedSae]
+    latents: Mapping[str, set[int]]
+    """By SAE, those that are shown."""
+    rows: Mapping[int, int]
+    """By row of the corpus, how many tokens of it are shown; later ones change nothing before
+    them."""
+
+    @torch.no_grad()
+    def codes(self, hidden_bytes: int) -> Codes:
+        """Activations of the shown latents on the chosen rows, by the reference and every twin."""
+        read: Codes = {}
+        numbers = list(self.rows)
+        sweep = self._sweep(hidden_bytes)
+        for wave in sweep.waves:
+            for step in sweep.run(wave):
+                for name, activations in step.activations.items():
+                    for p in self.placed:
+                        if p.site in activations and name not in step.again:
+                            values = activations[p.site].flatten(0, 1)[step.index]
+                            latents = sorted(self.latents[p.sae.label])
+                            found = _codes_of(p, values.float(), latents)
+                            for place, row in _by_row(step.batch.document[step.index]):
+                                of = {latent: codes[place] for latent, codes in found.items()}
+                                read[(name, p.sae.label, numbers[row])] = of
+                del step
+        return read
+
+    def _sweep(self, hidden_bytes: int) -> Sweep:
+        layout, corpus = self.session.layout, self.session.corpus
+        small = replace(
+            corpus,
+            rows=tuple(corpus.rows[row][:count] for row, count in self.rows.items()),
+            document=np.arange(len(self.rows)),
+            starts=np.zeros(len(self.rows), dtype=np.int64),
+            document_names=tuple(map(str, self.rows)),
+        )
+        plan = make_plan(small, "all", 0, self.session.batch_tokens, device=layout.device)
+        stop = max(site(p.site).depth for p in self.placed) + 1
+        names = [REFERENCE, *self.twins]
+        sites = frozenset(p.site for p in self.placed)
+        return Sweep(
+            layout,
+            {REFERENCE: Reference(layout), **self.twins},
+            streams=[ForwardRun(name, name, stop=stop) for name in names],
+            wishes=[ReadRequest(name, sites, CORPUS) for name in names],
+            batches=plan.batches,
+            hidden_bytes=hidden_bytes,
+        )
 
 
 def _codes_of(placed: PlacedSae, values: Tensor, latents: Sequence[int]) -> dict[int, np.ndarray]:
@@ -198,8 +216,9 @@ def _by_row(document: Tensor) -> list[tuple[np.ndarray, int]]:
 
 
 def _columns(
-    places: Sequence[TopPosition], read: Codes, twin: str, corpus: Corpus, texts: CorpusTexts
+    places: Sequence[TopPosition], read: Codes, twin: str, session: Session
 ) -> dict[str, list[Any]]:
+    corpus, texts = session.corpus, session.texts
     columns: dict[str, list[Any]] = {}
     for p in places:
         row = texts.row(p.document, p.offset)

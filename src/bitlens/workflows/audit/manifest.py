@@ -1,9 +1,10 @@
-"""What is written down about a run, besides the numbers."""
+"""What is written down about a run besides the numbers: its manifest and its record."""
 
 import os
 import platform
 import resource
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,20 +16,85 @@ import torch
 from bitlens.analyses import ANALYSES
 from bitlens.compression import coverage
 from bitlens.compression.requests import TwinRequest
-from bitlens.compression.twin import Twin
+from bitlens.compression.twin_builder import BuiltTwins
 from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import Plan
-from bitlens.models.layout import Layout
-from bitlens.models.load import Loaded
-from bitlens.models.source import ModelSource
+from bitlens.models.source import ModelSource, name_of
 from bitlens.results.counts import agreeing, count
 from bitlens.results.files.home import without_home
 from bitlens.results.records import Cell, Check, TwinRecord
+from bitlens.workflows.audit.cells import Cells
+from bitlens.workflows.audit.selection import Selection
+from bitlens.workflows.session import Session
 
 
-@dataclass
-class Done:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AuditedModel:
+    """One model and seed of a study, audited."""
+
+    session: Session
+    selection: Selection
+    requests: Sequence[TwinRequest]
+    built: BuiltTwins
+    cells: Cells
+    checks: Sequence[Check]
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.session.loaded.name
+
+    def model(self) -> dict[str, Any]:
+        """What was audited, and with which SAEs."""
+        described = describe_model(self.session)
+        return described | {"saes": [placed.record for placed in self.selection.saes]}
+
+    def twins(self) -> list[dict[str, Any]]:
+        """Every twin that was asked for, and what became of it."""
+        return [{"model": self.name, **asdict(self._twin(request))} for request in self.requests]
+
+    def coverage(self) -> list[dict[str, Any]]:
+        """A row a parameter of every twin that has cells; a floor is no model to ship."""
+        lost = self.cells.lost
+        return [
+            {"model": self.name, "compression": request.text, **asdict(row)}
+            for request in self.requests
+            if request.text in self.built.twins and request.text not in lost and not request.floor
+            for row in self.built.twins[request.text].coverage()
+        ]
+
+    def corpus(self) -> dict[str, Any]:
+        """What was read, and what is to be known of it."""
+        described = describe_corpus(self.session, self.selection.plan)
+        notes = [note for corpus, _ in self.selection.own.values() for note in corpus.notes]
+        notes += [*self.built.notes, *self.selection.notes]
+        return {**described, "notes": described["notes"] + notes}
+
+    def _twin(self, request: TwinRequest) -> TwinRecord:
+        twin = self.built.twins.get(request.text)
+        reason = self.cells.lost.get(request.text)
+        # A floor is no model to ship: it has no bits.
+        made = twin if reason is None and not request.floor else None
+        total = coverage.total(made.coverage()) if made is not None else None
+        dtype = (twin and twin.arithmetic) or self.session.layout.compute
+        return TwinRecord(
+            compression=request.text,
+            control=request.control,
+            like=request.like,
+            bits=total.bits if total else None,
+            bytes=total.bytes if total else None,
+            dtype=str(dtype).removeprefix("torch."),
+            floor=request.floor,
+            rounded_inputs=len(made.rounded) if made is not None else 0,
+            calibrated="calibration" in self.built.identity.get(request.text, {}),
+            status="failed" if reason else "done",
+            reason=reason,
+        )
+
+
+@dataclass(kw_only=True)
+class ManifestParts:
     """What a run hands to the manifest, model by model."""
 
     models: list[dict[str, Any]] = field(default_factory=list)
@@ -38,8 +104,30 @@ class Done:
     cells: list[dict[str, Any]] = field(default_factory=list)
     coverage: list[dict[str, Any]] = field(default_factory=list)
 
+    def add(self, audited: AuditedModel) -> None:
+        """What was run, on what, and how each cell ended; of a model with several seeds its twins
+        and checks once."""
+        if audited.name not in [model["name"] for model in self.models]:
+            self.models.append(audited.model())
+            self.checks += [replace(check, model=audited.name) for check in audited.checks]
+            self.twins += audited.twins()
+            self.coverage += audited.coverage()
+        self.corpora.append(audited.corpus())
+        for key, cell in audited.cells.by_key.items():
+            self.cells.append(cell_entry(cell, audited.cells.failed.get(key)))
 
-def describe_model(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[str, Any]:
+    def add_failure(self, study: Study, source: ModelSource, seed: int, reason: str) -> None:
+        """A model that could not be audited at all, and why."""
+        self.cells += [
+            cell_entry(Cell(name_of(source), text, analysis, seed), reason)
+            for text in study.compressions
+            for analysis in study.analyses
+        ]
+
+
+def describe_model(session: Session) -> dict[str, Any]:
+    """A model as it was loaded and run."""
+    loaded, layout, source = session.loaded, session.layout, session.source
     return {
         "name": loaded.name,
         "revision": source.revision,
@@ -60,43 +148,20 @@ def describe_model(loaded: Loaded, layout: Layout, source: ModelSource) -> dict[
     }
 
 
-def twin_record(
-    side: TwinRequest,
-    twin: Twin | None,
-    reference: torch.dtype,
-    calibrated: bool,
-    reason: str | None,
-) -> TwinRecord:
-    # A floor is no model to ship: it has no bits.
-    made = twin if reason is None and not side.floor else None
-    total = coverage.total(made.coverage()) if made is not None else None
-    return TwinRecord(
-        side.text,
-        side.control,
-        side.like,
-        total.bits if total else None,
-        total.bytes if total else None,
-        str((twin and twin.arithmetic) or reference).removeprefix("torch."),
-        side.floor,
-        len(made.rounded) if made is not None else 0,
-        calibrated,
-        "failed" if reason else "done",
-        reason,
-    )
-
-
-def describe_corpus(corpus: Corpus, plan: Plan, model: str, seed: int, rule: str) -> dict[str, Any]:
+def describe_corpus(session: Session, plan: Plan) -> dict[str, Any]:
+    """The evaluation texts as the model read them."""
+    corpus = session.corpus
     return {
         "name": corpus.name,
-        "model": model,
-        "seed": seed,
+        "model": session.loaded.name,
+        "seed": session.seed,
         "documents": corpus.n_documents,
         "tokens": corpus.n_tokens,
         "positions": plan.positions,
         "windows": len(corpus.rows),
         "context": corpus.context,
         "bos": corpus.bos,
-        "positions_rule": rule,
+        "positions_rule": session.study.positions,
         "token_hash": corpus.token_hash,
         "notes": [*corpus.notes, *_about_copies(corpus)],
     }
@@ -112,19 +177,21 @@ def _about_copies(corpus: Corpus) -> list[str]:
     ]
 
 
-def cell_entry(cell: Cell, status: str, reason: str | None) -> dict[str, Any]:
+def cell_entry(cell: Cell, reason: str | None) -> dict[str, Any]:
+    """A cell of the manifest; `reason`: why there is nothing in it."""
     return {
         "id": cell.id,
         "model": cell.model,
         "compression": cell.compression,
         "analysis": cell.analysis,
         "seed": cell.seed,
-        "status": status,
+        "status": "failed" if reason else "done",
         "reason": reason,
     }
 
 
-def make_manifest(study: Study, command: str, done: Done) -> dict[str, Any]:
+def make_manifest(study: Study, command: str, done: ManifestParts) -> dict[str, Any]:
+    """The manifest of a store: what was asked for, on what it ran, and how it ended."""
     metrics = {
         f"{name}.{metric.name}": asdict(metric)
         for name in study.analyses

@@ -1,21 +1,24 @@
-"""Running what is missing of a study: load, compress, sweep, write."""
+"""The run of a study: model by model what is missing, then the tables over all of it."""
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from bitlens.compression.twin_builder import OnFailure
 from bitlens.config.study import Study, refuse_absent_texts
 from bitlens.engine.memory import bound_heap
 from bitlens.errors import BitlensError, failed, out_of_memory
 from bitlens.models.source import ModelSource, name_of
 from bitlens.results.estimates import contrasts, estimates
-from bitlens.results.records import Cell, to_json
+from bitlens.results.records import to_json
 from bitlens.results.store import Store
-from bitlens.workflows.audit.audit_model import Audit
-from bitlens.workflows.audit.manifest import Done, cell_entry, make_manifest, run_record
-from bitlens.workflows.session import say_unread
+from bitlens.workflows.audit.audit_model import audit_model
+from bitlens.workflows.audit.manifest import ManifestParts, make_manifest, run_record
+from bitlens.workflows.audit.selection import asked_analyses
+from bitlens.workflows.session import Log, Session, log_unread
 
 CHANGES_NO_DIGIT = {"memory"}
 LISTS = {"compressions", "controls", "analyses", "seeds", "allow"}
@@ -26,7 +29,7 @@ def run(
     study: Study,
     out: Path,
     command: str,
-    log: Callable[[str], None] = print,
+    log: Log = print,
     keep_going: bool = False,
     replace: bool = False,
 ) -> Store:
@@ -40,34 +43,33 @@ def run(
     """
     _refuse_namesakes(study)
     refuse_absent_texts(study)
-    say_unread(study, log)
+    log_unread(study, log)
     bound_heap()
     store = Store.create(out)
     with store.alone():
         if store.finished and not replace:
             _refuse_other_settings(study, store)
-        _run(study, store, command, log, keep_going)
+        _run(study, store, command, log, on_failure="record" if keep_going else "raise")
     return store
 
 
-def _run(
-    study: Study, store: Store, command: str, log: Callable[[str], None], keep_going: bool
-) -> None:
-    started, done = time.monotonic(), Done()
+def _run(study: Study, store: Store, command: str, log: Log, *, on_failure: OnFailure) -> None:
+    started, done = time.monotonic(), ManifestParts()
     before = store.manifest() if store.finished else None
-    for source in study.models:
-        for seed in study.seeds:
-            try:
-                Audit(study, source, seed, store, log, keep_going).run(done)
-            except Exception as error:
-                refused = _no_memory(source) if out_of_memory(error) else error
-                # One model that cannot be audited, for whatever reason, stops no other.
-                if not keep_going and refused is error:
-                    raise
-                if not keep_going:
-                    raise refused from error
-                reason = str(refused) if isinstance(refused, BitlensError) else repr(error)
-                _record_failure(study, source, seed, reason, done)
+    for source, seed in product(study.models, study.seeds):
+        try:
+            asked = asked_analyses(study, source, log)
+            session = Session.open(study, log, source=source, seed=seed, eager=asked.eager)
+            audit_model(session, asked, store, done, on_failure=on_failure)
+        except Exception as error:
+            refused = _no_memory(source) if out_of_memory(error) else error
+            # One model that cannot be audited, for whatever reason, stops no other.
+            if on_failure == "raise" and refused is error:
+                raise
+            if on_failure == "raise":
+                raise refused from error
+            reason = str(refused) if isinstance(refused, BitlensError) else repr(error)
+            done.add_failure(study, source, seed, reason)
     if not any(cell["status"] == "done" for cell in done.cells):
         reasons = sorted({cell["reason"] for cell in done.cells})
         raise failed("Every cell", reasons[0])
@@ -157,12 +159,3 @@ def _no_memory(source: ModelSource) -> BitlensError:
         "room for the weights, one block for every twin and the hidden states of a wave.",
         "less --memory (more waves, blocks from disk), fewer compressions or a shorter --context.",
     )
-
-
-def _record_failure(study: Study, source: ModelSource, seed: int, reason: str, done: Done) -> None:
-    """A model that could not be audited at all."""
-    name = name_of(source)
-    for text in study.compressions:
-        for analysis in study.analyses:
-            cell = Cell(name, text, analysis, seed)
-            done.cells.append(cell_entry(cell, "failed", reason))

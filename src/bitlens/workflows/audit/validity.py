@@ -1,4 +1,4 @@
-"""Is the measurement itself to be trusted? What a run checks about itself."""
+"""Checks of the measurement itself: what a run says about whether it is to be trusted."""
 
 import statistics
 import time
@@ -13,6 +13,7 @@ from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
 from bitlens.results.counts import agreeing, count
 from bitlens.results.records import FEWEST, TEXT, Check
+from bitlens.workflows.session import Session
 
 _LOGITS_BYTES = 64 << 20
 """Of the window on which the sweep is held against the model's own forward: both have it."""
@@ -31,25 +32,41 @@ ENOUGH = 200
 _COPIES = "is a copy of one of these", "are each a copy of one of these"
 
 
+def check_measurement(session: Session) -> tuple[list[Check], float | None]:
+    """Does the sweep compute what the model's own forward computes, and what does it read? And the
+    seconds that a token takes; None where the weights lie on disk, where it is not tried."""
+    layout, corpus = session.layout, session.corpus
+    seconds = None
+    if any(parameter.is_meta for parameter in layout.model.parameters()):
+        forward = Check("the sweep equals the model's forward", None, "not tried from disk")
+    else:
+        forward, seconds = check_forward(layout, corpus)
+    tokens = about_tokens(corpus, session.loaded.model.config._attn_implementation)
+    return [forward, tokens, about_documents(corpus.n_units, corpus.copies)], seconds
+
+
 def about_layout() -> Check:
+    """What was checked when the model was loaded."""
     return Check(
         "the residual stream adds up",
-        True,
-        "in every kind of block, output = input + attention + MLP, and only attention looks "
+        passed=True,
+        detail="in every kind of block, output = input + attention + MLP, and only attention looks "
         "at other positions (checked on load)",
     )
 
 
 def about_tokens(corpus: Corpus, attention: str) -> Check:
+    """What all models read, and by which attention."""
     return Check(
         "identical tokens",
-        True,
-        f"all models read the same token ids (sha256 {corpus.token_hash[:12]}), with the same "
-        f"{attention} attention",
+        passed=True,
+        detail=f"all models read the same token ids (sha256 {corpus.token_hash[:12]}), with the "
+        f"same {attention} attention",
     )
 
 
 def about_documents(documents: int, copies: int) -> Check:
+    """Are there enough documents for intervals to cover what they say?"""
     return Check(
         "enough documents",
         True if documents >= ENOUGH else None if documents >= FEWEST else False,
@@ -61,41 +78,41 @@ def about_documents(documents: int, copies: int) -> Check:
 
 
 def about_change(
-    side: TwinRequest, rows: Sequence[coverage.Row], allowed: bool, compute: torch.dtype
+    request: TwinRequest, rows: Sequence[coverage.Row], *, allowed: bool, compute: torch.dtype
 ) -> Check:
-    """Does the twin differ from its reference, which computes in `compute`? An error where it does
-    not and should."""
+    """Does the twin differ from its reference, which computes in `compute`? BitlensError where it
+    does not and should, unless that is `allowed`. `rows`: of its coverage table."""
     total = coverage.total(rows)
-    own = side.compression.compute_dtype
+    own = request.compression.compute_dtype
     if own is not None and own != compute:
         names = [str(dtype).removeprefix("torch.") for dtype in (own, compute)]
         return Check(
-            f"{side.text}: what differs",
-            True,
-            f"it computes in {names[0]}, the reference in {names[1]}; {total.changed:.1%} of all "
-            "parameters changed",
-            twins=(side.text,),
+            f"{request.text}: what differs",
+            passed=True,
+            detail=f"it computes in {names[0]}, the reference in {names[1]}; "
+            f"{total.changed:.1%} of all parameters changed",
+            twins=(request.text,),
         )
     coverage.require_change(rows, allowed)
-    if side.compression.name == "nothing":
+    if request.compression.name == "nothing":
         equal = total.changed == 0
-        name = f"{side.text}: weights are equal"
-        return Check(name, equal, "as they should be", twins=(side.text,))
+        name = f"{request.text}: weights are equal"
+        return Check(name, equal, "as they should be", twins=(request.text,))
     errors = [r.relative_error for r in rows if r.compressed and r.relative_error is not None]
     if errors and statistics.median(errors) >= 1:
         return Check(
-            f"{side.text}: weights differ",
-            False,
-            f"by as much as weights that have nothing to do with each other: median error "
+            f"{request.text}: weights differ",
+            passed=False,
+            detail=f"by as much as weights that have nothing to do with each other: median error "
             f"{statistics.median(errors):.0%} of their size; is this a twin of that reference?",
-            twins=(side.text,),
+            twins=(request.text,),
         )
     return Check(
-        f"{side.text}: weights differ",
-        total.changed > 0 or (None if side.control else False),
+        f"{request.text}: weights differ",
+        total.changed > 0 or (None if request.control else False),
         f"{total.changed:.1%} of all parameters changed; "
         f"{sum(r.compressed for r in rows)} of {count(len(rows), 'module')} compressed",
-        twins=(side.text,),
+        twins=(request.text,),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which model, texts and twin do results speak of, and are they still what was audited?"""
+"""A twin of a folder of results: its model, texts and origin, held against what was audited."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class AuditedTwin:
     """The store's settings, of this twin alone: what it is made by is as it was."""
 
     @classmethod
-    def of(cls, store: Store, twin: str, trust_remote_code: bool) -> "AuditedTwin":
+    def of(cls, store: Store, twin: str, *, trust_remote_code: bool) -> "AuditedTwin":
         """BitlensError for results of several models, for a twin they do not have, and, without
         `trust_remote_code`, for those of a model that runs its own code."""
         manifest = store.manifest()
@@ -44,7 +44,8 @@ class AuditedTwin:
             )
         # The first seed that was measured: an earlier one may have failed.
         seed = manifest["corpora"][0]["seed"]
-        one = {"compressions": [text], "controls": [], "seeds": [seed]}
+        # Memory is this machine's.
+        one = {"compressions": [text], "controls": [], "seeds": [seed], "memory": None}
         study = Study.model_validate(_at_home({**settings, **one}))
         if study.models[0].trust_remote_code:
             require_consent(study, trust_remote_code, str(store.root))

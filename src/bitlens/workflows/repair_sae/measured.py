@@ -1,4 +1,4 @@
-"""What is a repaired SAE worth on documents it was not made on?"""
+"""The worth of a repaired SAE, step by step, on documents it was not made on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,32 +10,31 @@ from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.transfer import Transfer
 from bitlens.compression.twin import Twin
 from bitlens.config.study import Study
-from bitlens.data.display import CorpusTexts
 from bitlens.engine.comparisons import comparisons
 from bitlens.engine.measurement import Measured, Measurement
 from bitlens.engine.plan import Plan
 from bitlens.errors import failed
-from bitlens.models.layout import Layout
 from bitlens.results.records import DetailTable, Metric, Value
 from bitlens.results.stats.intervals import interval
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.repair.repair import UNREPAIRED, Repaired
+from bitlens.workflows.session import Session
 
 RECOVERED = Metric(
-    "recovered",
-    "What share of the lost survival is had back?",
-    "share",
-    "lower",
-    None,
+    name="recovered",
+    question="What share of the lost survival is had back?",
+    unit="share",
+    worse="lower",
+    intact=None,
     level=True,
 )
 
 LOSS_CHANGE = Metric(
-    "loss_recovered, change",
-    "How much more of the loss does the repaired SAE recover in the twin?",
-    "share",
-    "lower",
-    0.0,
+    name="loss_recovered, change",
+    question="How much more of the loss does the repaired SAE recover in the twin?",
+    unit="share",
+    worse="lower",
+    intact=0.0,
 )
 
 Numbers = dict[str, dict[str, Any]]
@@ -43,26 +42,27 @@ Numbers = dict[str, dict[str, Any]]
 
 
 def measured(
-    layout: Layout,
-    twin: Twin,
-    placed: PlacedSae,
-    made: Repaired,
-    plan: Plan,
-    texts: CorpusTexts,
-    memory: int,
+    session: Session, twin: Twin, placed: PlacedSae, made: Repaired, *, plan: Plan
 ) -> list[Measured]:
-    """Every step on the evaluation documents: the reference read by the SAE as it is, the twin by
-    the repaired one."""
+    """Every step on the evaluation documents, of which `plan` is: the reference read by the SAE as
+    it is, the twin by the repaired one. BitlensError where the twin fails."""
     saes = tuple(
         replace(placed, sae=replace(placed.sae, label=step.name), adapted=step.sae)
         for step in made.steps
     )
     analyses = [Features(saes), Transfer(saes)]
-    sites = {analysis.name: analysis.sites(layout) for analysis in analyses}
+    sites = {analysis.name: analysis.sites(session.layout) for analysis in analyses}
     wanted = comparisons(analyses, ["twin"], sites)
     with TemporaryDirectory(prefix="bitlens-") as folder:
-        partial = Path(folder)
-        one = Measurement(layout, {"twin": twin}, wanted, plan, memory, partial, texts)
+        one = Measurement(
+            session.layout,
+            {"twin": twin},
+            wanted,
+            plan,
+            hidden_bytes=session.memory,
+            partial=Path(folder),
+            texts=session.texts,
+        )
         found = list(one.values())
     for reason in one.sweep.failed.values():
         raise failed("The twin", reason)
@@ -111,8 +111,8 @@ def recovered(before: Value, after: Value) -> Value:
         "recovered",
         after.site,
         after.item,
-        shares[0],
-        tuple(shares[1:]),
+        value=shares[0],
+        replicates=tuple(shares[1:]),
         documents=after.documents,
     )
 
@@ -127,8 +127,8 @@ def difference(before: Value, after: Value) -> Value:
         name,
         after.site,
         after.item,
-        after.value - before.value,
-        tuple(a - b for a, b in pairs),
+        value=after.value - before.value,
+        replicates=tuple(a - b for a, b in pairs),
         documents=after.documents,
     )
 

@@ -1,4 +1,4 @@
-"""How is a repair shown, and what is kept of it?"""
+"""A repair as a table, and the record that is kept of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ _SHARES = {"survived", "recovered", "fvu", "loss_recovered"}
 
 
 class Documents(Content):
+    """Documents that were learnt from or measured on."""
+
     name: str
     documents: int
     tokens: int
@@ -47,11 +49,15 @@ class Read(Content):
 
 
 class StepRecord(Content):
+    """What a step of the repair is worth."""
+
     error: Annotated[float, Field(alias="calibration error")]
     evaluation: dict[str, Estimate]
 
 
 class Lost(Content):
+    """Latents of features that were lost, and what became of them."""
+
     repaired: tuple[int, ...]
     left: Annotated[tuple[int, ...], Field(alias="not repaired")]
     by_it: Annotated[tuple[int, ...], Field(alias="lost by the repair")]
@@ -77,7 +83,7 @@ class RepairRecord(Content):
     readable: dict[str, float | None]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Repair:
     """What is to be written and shown."""
 

@@ -1,4 +1,4 @@
-"""What does the file of results of a study of SAEs hold? Every key and its type.
+"""The contents of the file of results of a study of SAEs: every key and its type.
 
 It is data that somebody sends, as a store is: held against this when it is read, and written.
 """
@@ -114,7 +114,7 @@ class Compared(Place):
     fingerprints: tuple[tuple[str, ...], tuple[str, ...]]
     """Of the reference's SAEs and of the twin's."""
     saes: dict[str, dict[Seed, Trained]]
-    """By stream."""
+    """By model: `reference`, or a twin's text."""
     frozen: Annotated[dict[Seed, Frozen], Field(min_length=1)]
     aligned: Aligned
 
@@ -133,12 +133,14 @@ class Estimate(Place):
 
 
 class Ratio(Estimate):
-    """Of the number at this width to that at another."""
+    """A number of one width over that of another."""
 
     over: str
 
 
 class ResultsFile(Versioned):
+    """Everything that a study of SAEs found."""
+
     about: About
     cka: dict[str, Cka]
     """By twin."""

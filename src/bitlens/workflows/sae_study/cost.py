@@ -1,4 +1,4 @@
-"""What would a part of the grid cost? Counted, and timed on a few steps, before anything is run."""
+"""The cost of a part of the grid: counted, and timed on a few steps, before anything is run."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def _about(width: int | None, streams: int) -> str:
 
 
 def _width(study: SaeStudy) -> int | None:
-    """Of the model, from its configuration alone; None where that is not here."""
+    """The width of the model, from its configuration alone; None where that is not here."""
     (source,) = study.study.models
     model = outline(source)
     return None if model is None else Layout(model).width

@@ -1,4 +1,4 @@
-"""How do numbers of SAEs run along an axis of a study? Curves with their intervals."""
+"""Curves of numbers of SAEs along an axis of a study, with their intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +12,8 @@ from bitlens.report.page.parts import Panel
 from bitlens.results.records import Metric
 
 Row = dict[str, Any]
+Series = Mapping[str, tuple[Mark, Sequence[tuple[str, Row]]]]
+"""By name, how a curve is drawn and its estimates along the axis."""
 
 CHANCE = Mark(CONTROL, "circle", "●")
 CEILING = Mark(INK, "square", "□")
@@ -23,8 +25,9 @@ DASHES = {NULL: [2, 3], CHANCE: [4, 3]}
 def curves(
     title: str,
     metric: Metric,
-    series: Mapping[str, tuple[Mark, Sequence[tuple[str, Row]]]],
+    series: Series,
     places: Sequence[str],
+    *,
     along: str,
     reference: Mapping[str, float] | None = None,
     axis: Axis | None = None,
@@ -44,17 +47,18 @@ def curves(
     points = lines(axis, dict(reference or {}), "right")
     for number, (name, (mark, found)) in enumerate(known.items()):
         kind = f"curve {number}"
-        layers += _curve(axis, kind, mark, x, along)
-        points += [point(axis, row, place, name, kind) for place, row in found]
+        layers += _curve(axis, kind, mark, x=x, along=along)
+        points += [point(axis, row, place, who=name, kind=kind) for place, row in found]
     return Panel(title, frame(axis, layers, HEIGHT), tuple(points))
 
 
 def shares(metric: Metric, label: str = "") -> Axis:
-    """From nothing to everything: charts that can be compared."""
-    return Axis(metric, "linear", -0.06, 1.08, (0, 0.25, 0.5, 0.75, 1), label)
+    """An axis from nothing to everything: charts that can be compared."""
+    ticks = (0, 0.25, 0.5, 0.75, 1)
+    return Axis(metric, "linear", low=-0.06, high=1.08, ticks=ticks, label=label)
 
 
-def _curve(axis: Axis, kind: str, mark: Mark, x: alt.X, along: str) -> list[alt.Chart]:
+def _curve(axis: Axis, kind: str, mark: Mark, *, x: alt.X, along: str) -> list[alt.Chart]:
     of, dash = only(kind), DASHES.get(mark, [1, 0])
     told = tooltip(axis, {"who": "of", "x": along})
     path = of.mark_line(color=mark.colour, strokeDash=dash).encode(x=x, y=axis.y())

@@ -1,5 +1,5 @@
-"""What do SAEs of one configuration say? One read on two models, and many compared by their
-directions."""
+"""What is measured of SAEs of one configuration: one read on two models, and many compared by
+their directions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,6 +71,7 @@ class SaeAlignments:
     """By measure: why it, or its chance or ceiling, is missing somewhere."""
 
     def put(self, measure: str, role: str, seeds: tuple[int, ...], value: float) -> None:
+        """Add what was found of SAEs of these seeds."""
         key = " ".join(map(str, seeds))
         self.found.setdefault(measure, {}).setdefault(role, {})[key] = value
 
@@ -152,5 +153,5 @@ def _random(directions: Tensor, seed: int) -> Tensor:
 
 
 def plain(found: Frozen | SaeAlignments) -> dict[str, Any]:
-    """As it is written down."""
+    """What was measured as plain values."""
     return dict(vars(found))

@@ -1,4 +1,4 @@
-"""What was found, in one file: every number by seed, and over seeds with its interval."""
+"""The file of results of a study of SAEs: every number by seed, and over seeds."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def estimates(record: Record, width: int) -> list[Record]:
             over["normalised"] = _normalised(columns)
             if measure == IN_SAMPLE:
                 over[NULL] = OverPairs(in_sample_procrustes(record["latents"], width))
-        found += [_row(record, mode, measure, name, of) for name, of in over.items()]
+        found += [_row(record, mode, measure, column=name, of=of) for name, of in over.items()]
     return found
 
 
@@ -136,7 +136,7 @@ def ratios(configurations: Sequence[Record], width: int) -> list[Record]:
                 null = [in_sample_procrustes(r["latents"], width) for r in (narrow, wide)]
                 over[NULL] = OverPairs(null[0] / null[1])
             found += [
-                {**_row(narrow, mode, measure, name, of), "over": wide["width"]}
+                {**_row(narrow, mode, measure, column=name, of=of), "over": wide["width"]}
                 for name, of in over.items()
             ]
     return found
@@ -180,7 +180,7 @@ def _normalised(columns: Mapping[str, Crossed]) -> OverPairs:
     return normalised(*_parts(columns))
 
 
-def _row(record: Record, mode: str, measure: str, column: str, of: OverPairs) -> Record:
+def _row(record: Record, mode: str, measure: str, *, column: str, of: OverPairs) -> Record:
     numbers = {"value": of.value, "low": of.low, "high": of.high, "seeds": of.pairs}
     place = {name: record[name] for name in ("twin", *AXES, "latents")}
     return (

@@ -8,7 +8,7 @@ Configuration by configuration, each file whole or absent: the same command goes
 stopped, and what was run at different times stands together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,17 +26,19 @@ from bitlens.engine.sweep import REFERENCE
 from bitlens.errors import BitlensError
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
-from bitlens.results.files.writing import alone, unfinished, write
+from bitlens.results.files.writing import alone, write
 from bitlens.results.stats.intervals import student
 from bitlens.results.stats.replicates import assign, leave_one_out
 from bitlens.sae.formats.load import load_sae
 from bitlens.sae.sae import Sae
 from bitlens.sae.training.trainer import LOOKS, Job, train
 from bitlens.seeds import generator
+from bitlens.workflows.folders import refuse_foreign
 from bitlens.workflows.sae_study.measures import aligned, frozen, plain
 from bitlens.workflows.sae_study.results import RESULTS, Results
 from bitlens.workflows.sae_study.show import PAGE, page_of, sentences
-from bitlens.workflows.train_sae.dataset import ActivationDataset, DatasetSpec, Ground, ground
+from bitlens.workflows.session import Log
+from bitlens.workflows.train_sae.dataset import ActivationDataset, DatasetBuilder, DatasetSpec
 from bitlens.workflows.train_sae.run import (
     RECORD,
     job_of,
@@ -52,21 +54,21 @@ STEPS_A_LOOK = 100
 CKA_POSITIONS = 2048
 
 
-def run(study: SaeStudy, only: Sequence[str], out: Path, log: Callable[[str], None]) -> Path:
+def run(study: SaeStudy, only: Sequence[str], out: Path, log: Log) -> Path:
     """Train and compare a part of the grid; the path of the page, which shows all there is.
 
     BitlensError for what cannot be trained, and for a folder that holds anything else.
     """
     axes = study.part(only)
-    _refuse_foreign(out)
+    own = {SAES, RESULTS, PAGE}
+    begun = "a part of this study was written to"
+    refuse_foreign(out, "this study", begun, lambda path: path.name in own)
     with alone(out):
         return _run(study, axes, out, log)
 
 
-def _run(
-    study: SaeStudy, axes: Mapping[str, Sequence[Any]], out: Path, log: Callable[[str], None]
-) -> Path:
-    work = _Work(study, axes, out, log)
+def _run(study: SaeStudy, axes: Mapping[str, Sequence[Any]], out: Path, log: Log) -> Path:
+    work = _StudyRun(study, axes, out, log)
     results = Results.open(out / RESULTS, work.about)
     work.refuse_others()
     results.cka |= work.cka(set(axes["twin"]) - set(results.cka))
@@ -85,36 +87,33 @@ def _run(
     return out / PAGE
 
 
-class _Work:
+class _StudyRun:
     """A model, its documents, and the SAEs of one folder; everything is read when it is needed."""
 
     def __init__(
-        self,
-        study: SaeStudy,
-        axes: Mapping[str, Sequence[Any]],
-        out: Path,
-        log: Callable[[str], None],
+        self, study: SaeStudy, axes: Mapping[str, Sequence[Any]], out: Path, log: Log
     ) -> None:
         self.study, self.axes, self.out, self.log = study, axes, out, log
-        streams = [REFERENCE, *axes["twin"]]
-        whole, sizes = ground(study.study, streams, study.train.site, log), axes["tokens"]
-        self.held, learnt = nested(whole.corpus, study.train.held_out, sizes)
-        self.ground: Ground = replace(whole, held=self.held)
+        models = [REFERENCE, *axes["twin"]]
+        whole = DatasetBuilder.open(study.study, models, study.train.site, log)
+        sizes = axes["tokens"]
+        self.held, learnt = nested(whole.session.corpus, study.train.held_out, sizes)
+        self.builder = replace(whole, held=self.held)
         self.learnt: dict[int, Corpus] = dict(zip(sizes, learnt, strict=True))
-        self._terms: dict[int, DatasetSpec] = {}
-        self._material: ActivationDataset | None = None
+        self._specs: dict[int, DatasetSpec] = {}
+        self._dataset: ActivationDataset | None = None
 
     @property
     def about(self) -> dict[str, Any]:
         """What all SAEs of a folder have in common, and two parts of it may not differ in."""
-        loaded, train = self.ground.loaded, self.study.train
+        session, train = self.builder.session, self.study.train
         return {
-            "model": loaded.name,
-            "weights": loaded.fingerprint,
+            "model": session.loaded.name,
+            "weights": session.loaded.fingerprint,
             "text": self.held.name,
             "held out": {"documents": self.held.n_documents, "sha256": self.held.token_hash},
-            "width": self.ground.layout.width,
-            "site": self.ground.place,
+            "width": session.layout.width,
+            "site": self.builder.site,
             "penalty": train.penalty,
             "architecture": train.architecture,
             "rate": train.rate,
@@ -124,24 +123,24 @@ class _Work:
 
     def refuse_others(self) -> None:
         """BitlensError for an SAE of the folder that has not in common what all of them have."""
-        made_by = self.ground.made_by
+        made_by = self.builder.made_by
         for file in sorted((self.out / SAES).glob(f"*/{RECORD}")):
             found = read_record(file.parent)["made by"]
-            wanted = made_by.get(found["of"], self.ground.shared)
+            wanted = made_by.get(found["of"], self.builder.shared)
             there = {name: found[name] for name in found if name in wanted}
             refuse_others(file.parent, there, wanted)
 
     @cached_property
     def held_out(self) -> dict[str, Tensor]:
-        """By stream, `[positions, width]`."""
-        return self.ground.rows(self.held)
+        """By model, its activations on the documents that are measured on, `[positions, width]`."""
+        return self.builder.rows(self.held)
 
     def cka(self, twins: set[str]) -> dict[str, dict[str, float | None]]:
         """Of the activations themselves: debiased CKA of the reference and of each twin, and its
         value where the twin's positions are others'."""
         if not twins:
             return {}
-        batches = self.ground.plan(self.held).batches
+        batches = self.builder.plan(self.held).batches
         document = torch.cat([batch.document[batch.index] for batch in batches]).cpu().numpy()
         chosen = generator(0, "cka").permutation(len(document))[:CKA_POSITIONS]
         shard = _shards(self.held.unit[document[chosen]])
@@ -165,7 +164,7 @@ class _Work:
     def groups(self, wanted: Sequence[Configuration]) -> list[list[Configuration]]:
         """What is trained in one pass: a configuration where activations are in memory, or nothing
         is to be trained; else all of them, each of one epoch."""
-        if not any(self._missing(wanted)) or not self._terms_of(wanted[0].tokens).once:
+        if not any(self._missing(wanted)) or not self._spec_of(wanted[0].tokens).streamed:
             return [[configuration] for configuration in wanted]
         if any(configuration.epochs > 1 for configuration in wanted):
             raise BitlensError(
@@ -180,14 +179,14 @@ class _Work:
         missing = self._missing(group)
         if not missing:
             return
-        material = self._material_of(tokens)
+        dataset = self._dataset_of(tokens)
         self.log(
             f"{count(len(missing), 'SAE')}: {', '.join(map(_said, group))}, of which "
-            f"{count(material.positions, 'position')} count."
+            f"{count(dataset.positions, 'position')} count."
         )
         looks = max(1, min(LOOKS, missing[0].recipe.steps // STEPS_A_LOOK))
-        for trained in train(material.source, material.held_out, missing, looks=looks):
-            keep(trained, material)
+        for trained in train(dataset.source, dataset.held_out, missing, looks=looks):
+            keep(trained, dataset)
 
     def measure(self, results: Results, configuration: Configuration, twin: str) -> None:
         """Compare what is there of a configuration, unless it was compared before."""
@@ -218,51 +217,51 @@ class _Work:
 
     def forget(self) -> None:
         """The activations of a data size."""
-        self._material = None
+        self._dataset = None
 
     def _missing(self, wanted: Sequence[Configuration]) -> list[Job]:
         """BitlensError where another SAE is in the place of one of these."""
         jobs = [
-            self._job(configuration, stream, seed)
+            self._job(configuration, model, seed)
             for configuration in wanted
-            for stream in (REFERENCE, *self.axes["twin"])
+            for model in (REFERENCE, *self.axes["twin"])
             for seed in self.axes["seed"]
         ]
         return [job for job in jobs if recorded(job) is None]
 
-    def _there(self, configuration: Configuration, stream: str) -> dict[int, Sae]:
+    def _there(self, configuration: Configuration, model: str) -> dict[int, Sae]:
         """By seed, whatever part they were trained in."""
-        jobs = {s: self._job(configuration, stream, s) for s in self.study.train.seed}
+        jobs = {s: self._job(configuration, model, s) for s in self.study.train.seed}
         return {
-            seed: load_sae(self._folder(configuration, stream, seed))
+            seed: load_sae(self._folder(configuration, model, seed))
             for seed, job in jobs.items()
             if recorded(job) is not None
         }
 
-    def _job(self, configuration: Configuration, stream: str, seed: int) -> Job:
-        terms, epochs = self._terms_of(configuration.tokens), configuration.epochs
+    def _job(self, configuration: Configuration, model: str, seed: int) -> Job:
+        spec, epochs = self._spec_of(configuration.tokens), configuration.epochs
         grid = self.study.train.grid([configuration.width], [configuration.penalty], [seed], epochs)
-        ((_, recipe),) = grid.recipes(terms.width, terms.sizes)
-        folder = self._folder(configuration, stream, seed)
-        return job_of(terms, stream, recipe, folder, {"epochs": epochs})
+        ((_, recipe),) = grid.recipes(spec.width, spec.sizes)
+        folder = self._folder(configuration, model, seed)
+        return job_of(spec, model, recipe, folder=folder, settings={"epochs": epochs})
 
-    def _folder(self, configuration: Configuration, stream: str, seed: int) -> Path:
+    def _folder(self, configuration: Configuration, model: str, seed: int) -> Path:
         train = self.study.train
         name = (
-            f"{stream}.width{configuration.width}.{train.penalty}{configuration.penalty:g}"
+            f"{model}.width{configuration.width}.{train.penalty}{configuration.penalty:g}"
             f".epochs{configuration.epochs}.tokens{configuration.tokens}.seed{seed}"
         )
         return inside(inside(self.out, SAES), name)
 
-    def _terms_of(self, tokens: int) -> DatasetSpec:
-        if tokens not in self._terms:
-            self._terms[tokens] = self.ground.terms(self.learnt[tokens])
-        return self._terms[tokens]
+    def _spec_of(self, tokens: int) -> DatasetSpec:
+        if tokens not in self._specs:
+            self._specs[tokens] = self.builder.spec(self.learnt[tokens])
+        return self._specs[tokens]
 
-    def _material_of(self, tokens: int) -> ActivationDataset:
-        if self._material is None:
-            self._material = self.ground.material(self._terms_of(tokens), self.held_out)
-        return self._material
+    def _dataset_of(self, tokens: int) -> ActivationDataset:
+        if self._dataset is None:
+            self._dataset = self.builder.dataset(self._spec_of(tokens), self.held_out)
+        return self._dataset
 
 
 def _said(configuration: Configuration) -> str:
@@ -289,17 +288,3 @@ def _measured(folder: Path) -> dict[str, Any]:
     """How well an SAE does on the held-out documents."""
     record = read_record(folder)
     return {**record["held out"], "steps": record["steps"], "learnt from": record["positions"]}
-
-
-def _refuse_foreign(out: Path) -> None:
-    """A folder that something else wrote is left alone."""
-    if out.exists() and not out.is_dir():
-        raise BitlensError(f"{out} is a file.", "a folder.", "another --out.")
-    own = {SAES, RESULTS, PAGE}
-    for path in sorted(out.iterdir()) if out.is_dir() else ():
-        if path.name not in own and not unfinished(path.name):
-            raise BitlensError(
-                f"{out} holds {path.name}, which this study would not write.",
-                "a new folder, or one that a part of this study was written to.",
-                "another --out.",
-            )

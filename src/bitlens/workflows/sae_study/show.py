@@ -1,4 +1,4 @@
-"""What does a study of trained SAEs show? One offline page, made of its results alone."""
+"""The page of a study of trained SAEs: one offline file, made of its results alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from bitlens.sae.alignment.compare import BEST
 from bitlens.sae.firing_categories import CATEGORIES
 from bitlens.workflows.sae_study.contents import FROZEN_MODE, RETRAINED
 from bitlens.workflows.sae_study.figures import against_width, along_axes
-from bitlens.workflows.sae_study.found import Place, StudyResults
+from bitlens.workflows.sae_study.found import StudyResults, TwinResults
 from bitlens.workflows.sae_study.measures import ALIGNED, IN_SAMPLE, SHORT, SURVIVAL, UNITS, R
 from bitlens.workflows.sae_study.results import AXES
 
@@ -35,25 +35,20 @@ def page_of(content: Mapping[str, Any]) -> str:
 
 def sentences(content: Mapping[str, Any]) -> list[str]:
     """What stands first on the page, for a terminal: a line a twin."""
-    found, lines = StudyResults(content), []
-    for twin in sorted({c["twin"] for c in content["configurations"]}):
-        place = found.main(twin)
-        lines.append(f"{twin} ({found.where(place)}): {_told(found, twin, place)}")
-    return lines
+    return [f"{of.twin} ({of.where}): {_told(of)}" for of in StudyResults(content).twins]
 
 
 def page(content: Mapping[str, Any]) -> Page:
-    """Everything, as parts."""
-    about, twins = content["about"], sorted({c["twin"] for c in content["configurations"]})
-    found = StudyResults(content)
-    sections = [Section("short", "In short", tuple(_short(found, twins)))]
-    for n, twin in enumerate(twins):
-        parts: list[Part] = [_widths_table(found, twin, found.main(twin))]
-        parts += [*against_width(found, twin), *along_axes(found, twin), _flows(found, twin)]
-        sections.append(Section(f"twin-{n}", twin, tuple(parts)))
+    """The page as parts, before it is written in any form."""
+    about, twins = content["about"], StudyResults(content).twins
+    sections = [Section("short", "In short", tuple(_short(twins)))]
+    for n, found in enumerate(twins):
+        parts: list[Part] = [_widths_table(found)]
+        parts += [*against_width(found), *along_axes(found), _flows(found)]
+        sections.append(Section(f"twin-{n}", found.twin, tuple(parts)))
     sections += [
         Section("numbers", "All numbers", (_ledger(content),)),
-        Section("method", "Method and limits", _method(found)),
+        Section("method", "Method and limits", _method()),
     ]
     title = f"What an SAE's size does to what {about['model']} and its twins share"
     held = count(about["held out"]["documents"], "document")
@@ -64,35 +59,31 @@ def page(content: Mapping[str, Any]) -> Page:
     return Page(title, subtitle, tuple(sections))
 
 
-def _short(found: StudyResults, twins: Sequence[str]) -> list[Part]:
+def _short(twins: Sequence[TwinResults]) -> list[Part]:
     """The published ratio, beside what random directions give."""
     parts: list[Part] = []
-    for twin in twins:
-        place = found.main(twin)
-        widths = found.widths(twin, place)
-        parts.append(Facts(((twin, _activations(found, twin)), ("SAEs", found.where(place)))))
-        parts.append(Prose(_told(found, twin, place)))
-        if len(widths) > 1:
-            parts.append(_ratios(found, twin, place, widths))
+    for found in twins:
+        parts.append(Facts(((found.twin, _activations(found)), ("SAEs", found.where))))
+        parts.append(Prose(_told(found)))
+        if len(found.widths) > 1:
+            parts.append(_ratios(found))
     return parts
 
 
-def _activations(found: StudyResults, twin: str) -> str:
-    known = found.cka.get(twin)
+def _activations(found: TwinResults) -> str:
+    known = found.cka
     if known is None or known["value"] is None:
         return "debiased CKA of the activations is not known"
     chance = f", {figure(known['chance'])} by chance" if known["chance"] is not None else ""
     return f"debiased CKA of the activations {amount(known)}{chance}"
 
 
-def _told(found: StudyResults, twin: str, place: Place) -> str:
-    narrow, *others = found.widths(twin, place)
+def _told(found: TwinResults) -> str:
+    narrow, *others = found.widths
     if not others:
         return "One width alone: there is nothing to compare it with."
     wide = others[-1]
-    value, null, again = (
-        found.ratio(twin, place, IN_SAMPLE, column) for column in ("value", "null", "ceiling")
-    )
+    value, null, again = (found.ratio(IN_SAMPLE, column) for column in ("value", "null", "ceiling"))
     if value is None or null is None or value["value"] is None:
         return "In-sample Procrustes has no ratio."
     told = (
@@ -103,23 +94,24 @@ def _told(found: StudyResults, twin: str, place: Place) -> str:
     )
     if again is not None and again["value"] is not None:
         told += f", of SAEs of the reference alone {amount(again)} times"
-    ends = [found.estimate(twin, place, width, BEST, "normalised") for width in (narrow, wide)]
+    ends = [found.estimate(width, BEST, "normalised") for width in (narrow, wide)]
     if all(end is not None and end["value"] is not None for end in ends):
         far = " and ".join(amount(end) for end in ends if end is not None)
         told += f". Between chance and seed ceiling the best matches stand at {far}"
     return f"{told}."
 
 
-def _ratios(found: StudyResults, twin: str, place: Place, widths: Sequence[str]) -> Table:
+def _ratios(found: TwinResults) -> Table:
+    widths = found.widths
     columns = ("value", "chance", "ceiling", "normalised")
     rows = []
     for measure in (SURVIVAL, R, "fvu_reference", "fvu_twin", *ALIGNED):
-        ends = [found.estimate(twin, place, w, measure, "value") for w in (widths[0], widths[-1])]
+        ends = [found.estimate(w, measure, "value") for w in (widths[0], widths[-1])]
         rows.append(
             (
                 SHORT[measure],
                 *(margin(end, UNITS.get(measure, "")) for end in ends),
-                *(margin(found.ratio(twin, place, measure, column)) for column in columns),
+                *(margin(found.ratio(measure, column)) for column in columns),
             )
         )
     titles = (f"at {widths[0]}", f"at {widths[-1]}", "ratio", "of chance", "of seed ceiling")
@@ -134,14 +126,14 @@ def _ratios(found: StudyResults, twin: str, place: Place, widths: Sequence[str])
     )
 
 
-def _widths_table(found: StudyResults, twin: str, place: Place) -> Table:
+def _widths_table(found: TwinResults) -> Table:
     """A row a number, a column a width."""
-    widths = found.widths(twin, place)
+    widths = found.widths
     wanted = [(measure, "value") for measure in ("fvu_reference", "fvu_twin", SURVIVAL, R)]
     wanted += [(measure, column) for measure in ALIGNED for column in COLUMNS]
     rows = []
     for measure, column in wanted:
-        cells = [found.estimate(twin, place, width, measure, column) for width in widths]
+        cells = [found.estimate(width, measure, column) for width in widths]
         if any(cell is not None and cell["value"] is not None for cell in cells):
             told = f"{SHORT[measure]}: {COLUMNS.get(column, column)}".removesuffix(": ")
             unit = "" if column == "normalised" else UNITS.get(measure, "")
@@ -149,7 +141,7 @@ def _widths_table(found: StudyResults, twin: str, place: Place) -> Table:
     return Table(
         (Column("measure"), *(Column(width, numeric=True) for width in widths)),
         tuple(rows),
-        f"{found.where(place)}. ± is the longer half of the 95 % interval over seeds. One seed: "
+        f"{found.where}. ± is the longer half of the 95 % interval over seeds. One seed: "
         "SAEs of both models that began alike.",
     )
 
@@ -164,16 +156,15 @@ COLUMNS = {
 }
 
 
-def _flows(found: StudyResults, twin: str) -> Table:
-    place = found.main(twin)
+def _flows(found: TwinResults) -> Table:
     rows = []
-    for width, flows in found.flows(twin, place):
+    for width, flows in found.flows:
         for before, name in enumerate(CATEGORIES):
             counts = [sum(flow[before][after] for flow in flows) / len(flows) for after in range(4)]
             rows.append((width, name, *(figure(n) if n else "0" for n in counts)))
     titles = (Column("width"), Column("in the reference"))
     return Table(
-        (*titles, *(Column(f"{name} in {twin}", numeric=True) for name in CATEGORIES)),
+        (*titles, *(Column(f"{name} in {found.twin}", numeric=True) for name in CATEGORIES)),
         tuple(rows),
         "Latents of the reference's SAE by how often they fire on either model, mean over "
         "seeds. Rare: at less than 1 % of positions; frequent: at half of them or more.",
@@ -194,7 +185,7 @@ def _ledger(content: Mapping[str, Any]) -> Ledger:
     )
 
 
-def _method(found: StudyResults) -> tuple[Part, ...]:
+def _method() -> tuple[Part, ...]:
     return (
         Prose(
             "Alignment is of decoder directions of latents that fired on the held-out documents; "

@@ -1,7 +1,7 @@
-"""From a model and texts to SAEs in folders that SAELens loads; the model may be compressed."""
+"""The training of SAEs on a model or its twins, into folders that SAELens loads."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from bitlens.models.sites import hook_of
 from bitlens.report.page.parts import Column, Table
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
-from bitlens.results.files.writing import alone, unfinished, write
+from bitlens.results.files.writing import alone, write
 from bitlens.results.records import to_json
 from bitlens.results.schema import Content, read_json
 from bitlens.sae.fit import WORST_FVU, Fit, tally_fit
@@ -29,7 +29,9 @@ from bitlens.sae.training.checkpoint import remove_checkpoint
 from bitlens.sae.training.config import SaeTrainingConfig
 from bitlens.sae.training.dead_latents import REASONS, diagnose
 from bitlens.sae.training.trainer import Job, Trained, train
-from bitlens.workflows.train_sae.dataset import ActivationDataset, DatasetSpec, ground
+from bitlens.workflows.folders import refuse_foreign
+from bitlens.workflows.session import Log
+from bitlens.workflows.train_sae.dataset import ActivationDataset, DatasetBuilder, DatasetSpec
 
 RECORD = "training.json"
 """Written last: a folder with one is complete."""
@@ -43,7 +45,7 @@ class MadeBy(Content):
     model_config = ConfigDict(extra="allow")
 
     of: str
-    """The stream it learnt from."""
+    """The model it learnt from: `reference`, or a twin's text."""
     recipe: dict[str, JsonValue]
 
 
@@ -60,61 +62,53 @@ class TrainingRecord(Content):
     looks: tuple[dict[str, float | None], ...]
 
 
-def train_saes(
-    study: Study, on: Sequence[str], grid: SaeGrid, out: Path, log: Callable[[str], None]
-) -> Table:
+def train_saes(study: Study, on: Sequence[str], grid: SaeGrid, out: Path, log: Log) -> Table:
     """Train every SAE of a grid on the model of a study and on the twins that `on` names, write a
     folder each, and show how well they do on documents that were held out.
 
     The same command again goes on where it stopped. BitlensError for what cannot be trained, and
     for a folder that holds anything else.
     """
-    names = _streams(on)
+    names = _models(on)
     single = len(names) * len(grid.recipes(1 << 20, [1])) == 1
-    _refuse_foreign(out, single)
+    _refuse_foreign_files(out, single=single)
     with alone(out):
-        return _train(study, names, grid, out, single, log)
+        builder = DatasetBuilder.open(study, names, grid.site, log)
+        return _train(builder, grid, out, single=single)
 
 
-def _train(
-    study: Study,
-    names: Sequence[str],
-    grid: SaeGrid,
-    out: Path,
-    single: bool,
-    log: Callable[[str], None],
-) -> Table:
-    here = ground(study, names, grid.site, log)
-    grid.recipes(here.layout.width, [1])
-    learnt, held = split(here.corpus, grid.held_out)
-    here = replace(here, held=held)
-    terms = here.terms(learnt)
+def _train(builder: DatasetBuilder, grid: SaeGrid, out: Path, *, single: bool) -> Table:
+    session, log = builder.session, builder.session.log
+    grid.recipes(session.layout.width, [1])
+    learnt, held = split(session.corpus, grid.held_out)
+    builder = replace(builder, held=held)
+    spec = builder.spec(learnt)
     log(
-        f"{grid.architecture} SAEs at {here.place} of {here.loaded.name}: {terms.positions:,} "
+        f"{grid.architecture} SAEs at {spec.site} of {session.loaded.name}: {spec.positions:,} "
         f"positions of {count(learnt.n_documents, 'document')} to learn from, "
         f"{count(held.n_documents, 'document')} held out."
     )
-    if terms.once and grid.epochs > 1:
+    if spec.streamed and grid.epochs > 1:
         log(
-            f"The activations of {terms.positions:,} positions do not fit into memory: they are "
+            f"The activations of {spec.positions:,} positions do not fit into memory: they are "
             f"streamed and learnt from once, not {grid.epochs} times (fewer --tokens, or more "
             "--memory, would change that)."
         )
         grid = replace(grid, epochs=1)
-    jobs = _jobs(grid, names, terms, out, single)
+    jobs = _jobs(grid, builder.models, spec, out, single=single)
     done = {job.label: finished(job) for job in jobs}
     wanted = [job for job in jobs if done[job.label] is None]
     if wanted and (steps := wanted[0].recipe.steps) < FEW_STEPS:
         asked = f"{count(steps, 'step')} of {SaeTrainingConfig.batch:,} positions"
         log(f"{asked} are few: more --tokens or --epochs make better SAEs.")
-    material = here.material(terms)
-    made = train(material.source, material.held_out, wanted, grid.patience) if wanted else []
-    records = {trained.job.label: keep(trained, material) for trained in made}
+    dataset = builder.dataset(spec)
+    made = train(dataset.source, dataset.held_out, wanted, grid.patience) if wanted else []
+    records = {trained.job.label: keep(trained, dataset) for trained in made}
     records |= {label: record for label, record in done.items() if record is not None}
-    return _table([(job, records[job.label]) for job in jobs], material, grid.patience)
+    return _table([(job, records[job.label]) for job in jobs], dataset, grid.patience)
 
 
-def _streams(on: Sequence[str]) -> list[str]:
+def _models(on: Sequence[str]) -> list[str]:
     """The reference, or twins by their text; the study has refused twins that are named twice."""
     names = [
         name if name == REFERENCE else format_spec(parse_spec(name)) for name in on or [REFERENCE]
@@ -124,51 +118,49 @@ def _streams(on: Sequence[str]) -> list[str]:
     return names
 
 
-def _refuse_foreign(out: Path, single: bool) -> None:
-    """A folder that something else wrote is left alone."""
-    if out.exists() and not out.is_dir():
-        raise BitlensError(f"{out} is a file.", "a folder.", "another --out.")
+def _refuse_foreign_files(out: Path, *, single: bool) -> None:
+    """A folder that something else wrote is left alone: of a `single` SAE it holds files, of
+    several a folder each."""
     own = {RECORD, CHECKPOINT, CONFIG, WEIGHTS, SPARSITY}
-    for path in sorted(out.iterdir()) if out.is_dir() else ():
-        theirs = path.is_dir() if single else not path.is_dir()
-        if not unfinished(path.name) and (theirs or (single and path.name not in own)):
-            raise BitlensError(
-                f"{out} holds {path.name}, which this training would not write.",
-                "a new folder, or one that the same command began.",
-                "another --out.",
-            )
+    refuse_foreign(
+        out,
+        "this training",
+        "the same command began",
+        lambda path: not path.is_dir() and path.name in own if single else path.is_dir(),
+    )
 
 
 def _jobs(
-    grid: SaeGrid, names: Sequence[str], terms: DatasetSpec, out: Path, single: bool
+    grid: SaeGrid, models: Sequence[str], spec: DatasetSpec, out: Path, *, single: bool
 ) -> list[Job]:
     jobs = []
-    for name in names:
-        for varied, recipe in grid.recipes(terms.width, terms.sizes):
-            parts = [name] * (len(names) > 1) + [varied] * bool(varied)
+    for name in models:
+        for varied, recipe in grid.recipes(spec.width, spec.sizes):
+            parts = [name] * (len(models) > 1) + [varied] * bool(varied)
             folder = out if single else inside(out, ".".join(parts))
             settings = {"epochs": grid.epochs, "patience": grid.patience}
-            jobs.append(job_of(terms, name, recipe, folder, settings))
+            jobs.append(job_of(spec, name, recipe, folder=folder, settings=settings))
     return jobs
 
 
 def job_of(
-    terms: DatasetSpec,
-    stream: str,
+    spec: DatasetSpec,
+    model: str,
     recipe: SaeTrainingConfig,
+    *,
     folder: Path,
     settings: Mapping[str, Any],
 ) -> Job:
-    """One SAE on the activations of one stream; `settings`: what else decides about it."""
-    made_by = {**terms.made_by[stream], "recipe": asdict(recipe), **settings}
+    """One SAE on the activations of one model; `settings`: what else decides about it."""
+    made_by = {**spec.made_by[model], "recipe": asdict(recipe), **settings}
     return Job(
-        recipe,
-        folder.resolve().name,
-        hook_of(terms.place),
-        terms.trained_on,
-        stream,
-        folder,
-        json.loads(to_json(made_by)),
+        recipe=recipe,
+        label=folder.resolve().name,
+        hook=hook_of(spec.site),
+        trained_on=spec.trained_on,
+        stream=model,
+        folder=folder,
+        made_by=json.loads(to_json(made_by)),
     )
 
 
@@ -182,7 +174,8 @@ def finished(job: Job) -> dict[str, Any] | None:
 
 
 def recorded(job: Job) -> dict[str, Any] | None:
-    """The record alone."""
+    """The record of an SAE that is complete, its weights unread; BitlensError where it is
+    another."""
     assert job.folder is not None
     if not (job.folder / RECORD).is_file():
         return None
@@ -194,7 +187,7 @@ def recorded(job: Job) -> dict[str, Any] | None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Of an SAE that is complete. BitlensError for a file that is none."""
+    """The record of an SAE that is complete. BitlensError for a file that is none."""
     again = f"delete {folder}: the SAE is trained anew."
     return read_json(TrainingRecord, folder / RECORD, again)
 
@@ -215,20 +208,20 @@ def refuse_others(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, A
         )
 
 
-def keep(trained: Trained, material: ActivationDataset) -> dict[str, Any]:
+def keep(trained: Trained, dataset: ActivationDataset) -> dict[str, Any]:
     """Measure it on the held-out documents and write its folder; its record."""
     job, sae = trained.job, trained.sae
     assert job.folder is not None
-    held = material.held_out[job.stream]
+    held = dataset.held_out[job.stream]
     fit = tally_fit(sae, held)
     record = {
         "made by": job.made_by,
         "latents": sae.latents,
-        "positions": material.positions,
+        "positions": dataset.positions,
         "steps": trained.steps,
         "held out": asdict(fit.result()),
         "stopped by held out": bool(job.made_by.get("patience")),
-        "dead": diagnose(sae, held, material.positions),
+        "dead": diagnose(sae, held, dataset.positions),
         "looks": trained.looks,
     }
     save_sae(sae, job.folder)
@@ -239,7 +232,7 @@ def keep(trained: Trained, material: ActivationDataset) -> dict[str, Any]:
 
 
 def _table(
-    found: Sequence[tuple[Job, Mapping[str, Any]]], material: ActivationDataset, patience: int
+    found: Sequence[tuple[Job, Mapping[str, Any]]], dataset: ActivationDataset, patience: int
 ) -> Table:
     rows, reasons = [], set()
     for job, record in found:
@@ -257,7 +250,7 @@ def _table(
                 f"{record['steps']:,} of {job.recipe.steps:,}",
             )
         )
-    held = next(iter(material.held_out.values()))
+    held = next(iter(dataset.held_out.values()))
     lines = [
         f"On {len(held):,} positions of documents that were not learnt from. FVU: share of the "
         "variance left unexplained; L0: latents that fire at a position; alive: share of the "

@@ -1,0 +1,188 @@
+"""The sweep that measures the missing cells of one model and seed, and writes them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from tqdm import tqdm
+
+from bitlens.analyses.features.survival import PLACES
+from bitlens.compression.requests import TwinRequest
+from bitlens.compression.twin import Twin
+from bitlens.engine.comparisons import Comparison
+from bitlens.engine.measurement import Measurement
+from bitlens.engine.plan import CORPUS
+from bitlens.engine.sweep import Sweep
+from bitlens.engine.tables import joined, tables
+from bitlens.engine.wave_size import Pace
+from bitlens.results.counts import count
+from bitlens.results.records import Cell, DetailTable, Value
+from bitlens.results.store import Store
+from bitlens.workflows.audit.budget import Budget, budget
+from bitlens.workflows.audit.cells import Cells, Key
+from bitlens.workflows.audit.cost import SweepCost
+from bitlens.workflows.audit.feature_contexts import contexts
+from bitlens.workflows.audit.selection import Selection
+from bitlens.workflows.session import Session
+
+Tables = dict[Key, dict[str, list[DetailTable]]]
+"""By cell and name, the parts of a table that is shown."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CellSweep:
+    """Everything that one sweep measures, and what it may use."""
+
+    session: Session
+    selection: Selection
+    requests: Sequence[TwinRequest]
+    """Of the twins that there are."""
+    twins: Mapping[str, Twin]
+    cells: Cells
+    missing: Sequence[Key]
+    """The cells that are measured."""
+    seconds_per_token: float | None
+    """Of one forward; None: not known."""
+
+    def run(self, store: Store) -> dict[str, str]:
+        """Measure the cells and write those of every twin that did not fail; which did, and why.
+        BitlensError where the memory that is allowed is too little."""
+        session = self.session
+        room = self._budget.room(session.memory)
+        partial = store.partial / self._identity
+        with _Progress(session.layout.depth) as progress:
+            measurement = Measurement(
+                session.layout,
+                self._needed,
+                self._comparisons,
+                self.selection.plan,
+                hidden_bytes=room,
+                partial=partial,
+                texts=session.texts,
+                progress=progress.advance,
+            )
+            if measurement.damage:
+                session.log(
+                    f"What a stopped run left in {partial} cannot be used: {measurement.damage}. "
+                    "It is computed again."
+                )
+            cost = SweepCost.of(measurement.sweep, session.layout, self.seconds_per_token)
+            pace = measurement.pace = Pace(cost.tokens, cost.seconds)
+            progress.expect(cost)
+            self._log_cost(cost, measurement.sweep, pace)
+            values, shown = _collected(measurement)
+        failed = measurement.sweep.failed
+        self._add_contexts(shown, room)
+        for key in self.missing:
+            if key[0] not in failed:
+                found = tables(shown.get(key, {}))
+                store.write_cell(self.cells.by_key[key], values.get(key, []), found)
+        return failed
+
+    @property
+    def _needed(self) -> dict[str, Twin]:
+        return {text: self.twins[text] for text, _ in self.missing}
+
+    @cached_property
+    def _comparisons(self) -> list[Comparison]:
+        floors = [request.text for request in self.requests if request.floor]
+        twins = [text for text in self.twins if text not in floors]
+        found = self.selection.comparisons(twins, floors)
+        return [c for c in found if (c.twin, c.analysis.name) in self.missing]
+
+    @cached_property
+    def _budget(self) -> Budget:
+        shells = sum(twin.held_bytes for twin in self._needed.values())
+        return required_memory(self.session, self.selection, self._comparisons, shells)
+
+    @property
+    def _identity(self) -> str:
+        """The name of what a stopped run leaves: a sweep of other cells does not go on with it."""
+        ids = sorted(self.cells.by_key[key].id for key in self.missing)
+        return Cell("", "", "", seed=self.session.seed, settings={"cells": ids}).id
+
+    def _log_cost(self, cost: SweepCost, sweep: Sweep, pace: Pace) -> None:
+        """What it will take, in time and in memory."""
+        needed = self._needed
+        wanted = [request for request in self.requests if request.text in needed]
+        controls = sum(request.control for request in wanted)
+        read = sum(b.tokens.numel() if b.mask is None else int(b.mask.sum()) for b in sweep.batches)
+        waves = sweep.split(pace.most)
+        own = "".join(
+            f" and {corpus.n_documents} of {name}"
+            for name, (corpus, _) in self.selection.own.items()
+        )
+        documents = self.selection.plan.sets[CORPUS].documents
+        self.session.log(
+            f"{count(len(wanted), 'twin')} ({count(controls, 'control')} among them) on "
+            f"{count(documents, 'document')}{own}, {count(read, 'token')}: "
+            f"{cost.said}, {count(len(waves), 'wave')}."
+        )
+        largest = max((sum(sweep.hidden_bytes(b) for b in wave) for wave in waves), default=0)
+        self.session.log(self._budget.said(largest, self.session.held_before))
+
+    def _add_contexts(self, shown: Tables, room: int) -> None:
+        """The texts on which the shown features fire, for the twins that were asked for."""
+        asked = {request.text for request in self.requests if not request.control}
+        places = {text: joined(of.pop(PLACES)) for (text, _), of in shown.items() if PLACES in of}
+        wanted = {text: table for text, table in places.items() if text in asked}
+        if not wanted:
+            return
+        found = contexts(self.session, self.twins, self.selection.saes, wanted, hidden_bytes=room)
+        for text, table in found.items():
+            shown[(text, "features")]["contexts"] = [table]
+
+
+def required_memory(
+    session: Session, selection: Selection, asked: Sequence[Comparison], shells: int = 0
+) -> Budget:
+    """What a sweep for these comparisons takes; `shells`: bytes of embeddings and unembeddings that
+    twins have of their own. BitlensError where the study allows less."""
+    own = {id(p): p for p in session.layout.model.parameters() if p.device.type == "meta"}
+    needed = budget(
+        session.layout,
+        asked,
+        selection.plan,
+        saes=[placed.sae for placed in selection.saes],
+        shells=shells,
+        on_disk=sum(p.numel() * p.element_size() for p in own.values()),
+    )
+    if session.study.memory:
+        needed.require(session.memory, session.loaded.name, session.study.memory)
+    return needed
+
+
+def _collected(measurement: Measurement) -> tuple[dict[Key, list[Value]], Tables]:
+    """Values, and what is shown by name, by twin and analysis."""
+    values: dict[Key, list[Value]] = {}
+    shown: Tables = {}
+    for measured in measurement.values():
+        key = (measured.comparison.twin, measured.comparison.analysis.name)
+        values.setdefault(key, []).extend(measured.values)
+        for table in measured.shown:
+            shown.setdefault(key, {}).setdefault(table.name, []).append(table)
+    return values, shown
+
+
+class _Progress:
+    """A bar over the tokens that blocks have to process, all runs and blocks together."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._scale = 1
+        self._bar = tqdm(desc="sweep", unit=" forwards", disable=None, total=0.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def expect(self, cost: SweepCost) -> None:
+        """How much there is to do."""
+        self._bar.total, self._scale = cost.forwards, cost.tokens * self._depth
+
+    def advance(self, tokens: int) -> None:
+        """A block has processed so many tokens."""
+        self._bar.update(tokens / self._scale)
