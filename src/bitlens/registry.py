@@ -101,15 +101,20 @@ def foreign_code(setting: Any) -> set[str]:
     is asked for, and of what stands in its settings. Another version of it is another method."""
     found = set[str]()
     if is_dataclass(setting):
-        package = type(setting).__module__.partition(".")[0]
-        if package != __name__.partition(".")[0]:
-            found.add(_package(package))
+        if code := code_of(type(setting).__module__):
+            found.add(code)
         for part in fields(setting):
             found |= foreign_code(getattr(setting, part.name))
     elif isinstance(setting, list | tuple):
         for item in setting:
             found |= foreign_code(item)
     return found
+
+
+def code_of(module: str) -> str:
+    """A hash of the package that a module is of; empty for ours."""
+    package = module.partition(".")[0]
+    return "" if package == __name__.partition(".")[0] else _package(package)
 
 
 @cache

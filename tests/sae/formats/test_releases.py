@@ -11,7 +11,7 @@ import yaml
 
 from bitlens.errors import BitlensError
 from bitlens.sae.formats import releases as hub
-from bitlens.sae.formats.load import CONVERSIONS, load_sae, save_sae
+from bitlens.sae.formats.load import conversions, load_sae, save_sae
 from tests.sae.formats import test_dictionary_learning, test_gemma_scope
 from tests.support.saes import activations, small_sae
 
@@ -164,7 +164,7 @@ def test_a_folder_may_be_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_our_table_is_whole() -> None:
     """Every entry has what reading it takes, in a format that is read."""
     for name, release in hub.releases().items():
-        assert release.get("conversion_func", "sae_lens") in CONVERSIONS
+        assert release.get("conversion_func", "sae_lens") in conversions()
         saes = release["saes"]
         for sae in [{"id": "layer_0/width_16k/average_l0_1"}] if saes == "any" else saes:
             entry = hub.find(f"release:{name}:{sae['id']}")

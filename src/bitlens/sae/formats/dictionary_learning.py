@@ -18,6 +18,7 @@ from torch import Tensor
 from bitlens.errors import BitlensError, told
 from bitlens.results.files.reading import refuse_bomb
 from bitlens.sae.formats.files import Tensors, agree, every, gated, known, settings, settings_beside
+from bitlens.sae.formats.format import sae_format
 from bitlens.sae.sae import Architecture, Published, Sae, TrainedOn
 
 CONFIG = "config.json"
@@ -41,6 +42,12 @@ _BIASES = {
 _NOT_SUBTRACTED = {"AutoEncoderNew", "JumpReluAutoEncoder"}
 
 
+@sae_format(
+    "dictionary_learning",
+    files=(CONFIG, WEIGHTS),
+    figures=EVALUATION,
+    saelens_conversion="dictionary_learning_1",
+)
 def read_dictionary_learning(
     files: Mapping[str, bytes], folder: Path, overrides: Mapping[str, Any]
 ) -> Sae:

@@ -18,6 +18,7 @@ import torch
 from bitlens.errors import BitlensError, told
 from bitlens.results.files.reading import refuse_bomb
 from bitlens.sae.formats.files import Tensors
+from bitlens.sae.formats.format import sae_format
 from bitlens.sae.sae import Published, Sae, TrainedOn
 
 WEIGHTS = "params.npz"
@@ -25,6 +26,7 @@ _CONTEXT = 1024
 _SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out"}
 
 
+@sae_format("Gemma Scope", files=(WEIGHTS,), saelens_conversion="gemma_2")
 def read_gemma_scope(files: Mapping[str, bytes], folder: Path, overrides: Mapping[str, Any]) -> Sae:
     """The SAE in the bytes of a `params.npz`; where it belongs is read off the folder's path."""
     tensors = _arrays(files[WEIGHTS], folder / WEIGHTS)

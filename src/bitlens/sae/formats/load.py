@@ -1,9 +1,9 @@
-"""In which format is this SAE, and what is in it? One reader a format, every surprise an error
-that helps."""
+"""SAEs read from folders and releases, by the reader of their format, and written as SAELens
+writes them; every surprise is an error that helps."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from bitlens.results.files.reading import refuse_links
 from bitlens.results.files.writing import write
 from bitlens.results.records import to_json
 from bitlens.sae.conventions import SCALE, scaled
-from bitlens.sae.formats import dictionary_learning, gemma_scope, sparsify
-from bitlens.sae.formats import releases as hub
 from bitlens.sae.formats.files import read_bytes
-from bitlens.sae.formats.saelens import CONFIG, SCALER, SPARSITY, WEIGHTS, read_saelens, sparsity_of
+from bitlens.sae.formats.format import SaeFormat, sae_formats
+from bitlens.sae.formats.releases import ReleaseEntry, fetch, find, is_release
+from bitlens.sae.formats.saelens import CONFIG, SPARSITY, WEIGHTS, sparsity_of
 from bitlens.sae.sae import Sae
 
 _LAYOUT = "6.0.0"
@@ -27,67 +27,33 @@ _LAYOUT = "6.0.0"
 one and forgets the place."""
 
 
-Reader = Callable[[Mapping[str, bytes], Path, Mapping[str, Any]], Sae]
-"""From the bytes of files by name, the folder they are in, and what stands above its settings."""
-
-
-@dataclass(frozen=True)
-class SaeFormat:
-    """What a folder of this format holds, and who reads it."""
-
-    name: str
-    files: tuple[str, ...]
-    """The weights last: they tell it from the others."""
-    read: Reader
-    beside: tuple[str, ...] = ()
-    """Files that are part of what it is where they are there."""
-    figures: str | None = None
-    """A file with published figures, which need not be there."""
-
-
-SAELENS = SaeFormat("SAELens", (CONFIG, WEIGHTS), read_saelens, (SCALER,), SPARSITY)
-SPARSIFY = SaeFormat("sparsify", (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify)
-GEMMA_SCOPE = SaeFormat("Gemma Scope", (gemma_scope.WEIGHTS,), gemma_scope.read_gemma_scope)
-DICTIONARY_LEARNING = SaeFormat(
-    "dictionary_learning",
-    (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
-    dictionary_learning.read_dictionary_learning,
-    figures=dictionary_learning.EVALUATION,
-)
-FORMATS = (SAELENS, SPARSIFY, GEMMA_SCOPE, DICTIONARY_LEARNING)
-_EXPECTED = "; ".join(f"{' and '.join(known.files)} ({known.name})" for known in FORMATS) + "."
-
-
-CONVERSIONS = {
-    "sae_lens": SAELENS,
-    "sparsify": SPARSIFY,
-    "gemma_2": GEMMA_SCOPE,
-    "dictionary_learning_1": DICTIONARY_LEARNING,
-}
-"""Of those by which SAELens reads its releases, the ones that are read here."""
-
-
 def load_sae(source: Path | str) -> Sae:
     """The SAE in a folder, beside the file of its weights, or of a release
     (`release:RELEASE:SAE_ID`), which is downloaded.
 
     Raises BitlensError for what is no SAE, is not whole, or is of a kind that is not read."""
-    if isinstance(source, str) and hub.is_release(source):
-        return _of_release(hub.find(source))
+    if isinstance(source, str) and is_release(source):
+        return _of_release(find(source))
     folder, known = _find(Path(source))
     return _read(folder, known, {})
 
 
-def _of_release(entry: hub.ReleaseEntry) -> Sae:
+def conversions() -> dict[str, SaeFormat]:
+    """Of the ways in which SAELens reads its releases, those that are read here, by its names."""
+    return {f.saelens_conversion: f for f in sae_formats() if f.saelens_conversion is not None}
+
+
+def _of_release(entry: ReleaseEntry) -> Sae:
     """As SAELens reads it: the table's settings and scale are part of what it is."""
-    if entry.conversion not in CONVERSIONS:
+    read_here = conversions()
+    if entry.conversion not in read_here:
         raise BitlensError(
             f"{entry.text} is in a format that is not read ({entry.conversion}).",
-            f"one of {', '.join(CONVERSIONS)}.",
+            f"one of {', '.join(read_here)}.",
             "another release, or SAELens itself: load it there, save_model, and name the folder.",
         )
-    known = CONVERSIONS[entry.conversion]
-    folder = hub.fetch(entry, known.files, known.figures)
+    known = read_here[entry.conversion]
+    folder = fetch(entry, known.files, known.figures)
     sae = _read(folder, known, entry.overrides)
     meaning = to_json([entry.overrides, entry.scale])
     if entry.scale is not None and sae.normalisation == "expected_average_only_in":
@@ -108,7 +74,9 @@ def _of_release(entry: hub.ReleaseEntry) -> Sae:
 def _read(folder: Path, known: SaeFormat, overrides: Mapping[str, Any]) -> Sae:
     beside = [name for name in known.beside if (folder / name).is_file()]
     files = {name: read_bytes(folder / name) for name in (*known.files, *beside)}
-    fingerprint = hashlib.sha256(b"\0".join(files.values())).hexdigest()
+    # Another version of a plug-in may read the same files otherwise.
+    parts = [*files.values(), *([known.code.encode()] if known.code else [])]
+    fingerprint = hashlib.sha256(b"\0".join(parts)).hexdigest()
     return replace(known.read(files, folder, overrides), fingerprint=fingerprint)
 
 
@@ -166,30 +134,34 @@ def _find(path: Path) -> tuple[Path, SaeFormat]:
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
         raise BitlensError(
-            f"There is no folder {path}.", _EXPECTED, "the path of a downloaded SAE."
+            f"There is no folder {path}.", _expected(), "the path of a downloaded SAE."
         )
-    for known in FORMATS:
+    for known in sae_formats():
         if all((folder / name).is_file() for name in known.files):
             refuse_links(folder, str(folder))
             return folder, known
     raise _no_sae(folder)
 
 
+def _expected() -> str:
+    return "; ".join(f"{' and '.join(f.files)} ({f.name})" for f in sae_formats()) + "."
+
+
 def _no_sae(folder: Path) -> BitlensError:
     """What is there instead: SAEs further down, a part of one, or something else."""
-    weights = {known.files[-1] for known in FORMATS}
+    weights = {known.files[-1] for known in sae_formats()}
     below = sorted(file.parent for name in weights for file in folder.rglob(name))
     if below and folder not in below:
         names = ", ".join(path.relative_to(folder).as_posix() for path in below[:8])
         more = f" and {len(below) - 8} more" if len(below) > 8 else ""
         return BitlensError(
             f"{folder} is not an SAE but holds {len(below)}: {names}{more}.",
-            _EXPECTED,
+            _expected(),
             f"one of them: {below[0]}",
         )
     missing = [
         name
-        for known in FORMATS
+        for known in sae_formats()
         for name in known.files
         if any((folder / other).is_file() for other in known.files)
         and not (folder / name).is_file()
@@ -198,6 +170,6 @@ def _no_sae(folder: Path) -> BitlensError:
     lacks = f"has no {' or '.join(dict.fromkeys(missing))}; it " if missing else ""
     return BitlensError(
         f"{folder} {lacks}holds {there}.",
-        _EXPECTED,
+        _expected(),
         "the folder as it was published; other pickles (.pt) are not read.",
     )

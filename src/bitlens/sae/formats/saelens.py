@@ -16,6 +16,7 @@ from torch import Tensor
 from bitlens.errors import BitlensError
 from bitlens.sae.conventions import B_DEC, CENTRING, SCALE, scaled
 from bitlens.sae.formats.files import Tensors, agree, gated, known, read_bytes, settings
+from bitlens.sae.formats.format import sae_format
 from bitlens.sae.sae import Architecture, Normalisation, Published, Sae, TrainedOn
 
 CONFIG = "cfg.json"
@@ -45,6 +46,13 @@ _KINDS: dict[str, type] = {
 """Settings that are used as they stand; each may also be missing, or null."""
 
 
+@sae_format(
+    "SAELens",
+    files=(CONFIG, WEIGHTS),
+    beside=(SCALER,),
+    figures=SPARSITY,
+    saelens_conversion="sae_lens",
+)
 def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[str, Any]) -> Sae:
     """The SAE in the bytes of a folder's files; `folder` names it in errors. `overrides` are
     settings that stand above those of the file: a release may know better."""

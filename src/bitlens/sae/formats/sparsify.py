@@ -13,6 +13,7 @@ from typing import Any
 from bitlens.errors import BitlensError
 from bitlens.results.files.reading import require_inside
 from bitlens.sae.formats.files import Tensors, agree, known, settings, settings_beside
+from bitlens.sae.formats.format import sae_format
 from bitlens.sae.sae import Sae, TrainedOn
 
 CONFIG = "cfg.json"
@@ -28,6 +29,7 @@ _FOREIGN = {
 """Settings that make it another thing than an autoencoder of one activation."""
 
 
+@sae_format("sparsify", files=(CONFIG, WEIGHTS), saelens_conversion="sparsify")
 def read_sparsify(files: Mapping[str, bytes], folder: Path, overrides: Mapping[str, Any]) -> Sae:
     """The SAE in the bytes of a folder's two files; `folder` names it, and its place."""
     file = folder / CONFIG
