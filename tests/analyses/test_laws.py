@@ -141,7 +141,7 @@ def joined(parts: list[ActivationPair], order: torch.Tensor | None = None) -> Ac
     columns = {
         f.name: together([getattr(p, f.name) for p in at])
         for f in fields(Positions)
-        if f.name != "shards"
+        if f.name != "shards" and getattr(at[0], f.name) is not None
     }
     both = [
         reading_of(together([rows(activations(p)[k]) for p in parts]), activations(parts[0])[k])
