@@ -26,7 +26,7 @@ from torch import Tensor
 from bitlens.config.sae_grid import SaeGrid
 from bitlens.config.study import audit_of
 from bitlens.data.splits import split
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.sae.training.config import SaeTrainingConfig

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from bitlens.analyses import ANALYSES
 from bitlens.engine.reader import ActivationReader
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.models.compute import computing
 from bitlens.models.layout import Layout

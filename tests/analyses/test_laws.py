@@ -17,10 +17,10 @@ from bitlens.analyses.heads import KINDS
 from bitlens.data.corpus import Corpus
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions
-from bitlens.engine.analysis import Analysis, Sample
+from bitlens.engine.analysis import Analysis, ReadRequest, Sample
 from bitlens.engine.comparisons import with_interventions
 from bitlens.engine.plan import CORPUS, SUBSET, DocumentSet, Plan, TokenBatch
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.results.records import DetailTable, Metric, MetricResult, Value
 from tests.support import tiny
 
@@ -43,9 +43,14 @@ def plan() -> Plan:
 
 def documents(name: str, made: Plan | None = None) -> str:
     """The set of documents that an analysis reads."""
-    if tiny.analysis(name).interventions("twin"):
+    if request(name).branches:
         return SUBSET
     return name if name in (made or plan()).sets else CORPUS
+
+
+def request(name: str) -> ReadRequest:
+    """What an analysis reads of the twin as it runs."""
+    return tiny.analysis(name).reads(tiny.speaker())[0]
 
 
 def document_set(name: str) -> DocumentSet:
@@ -56,8 +61,8 @@ def document_set(name: str) -> DocumentSet:
 def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
     """What the analysis looks at, batch by batch, at each of its sites; through a lens, at all
     blocks together."""
-    layout, analysis, made = tiny.speaker(), tiny.analysis(name), plan()
-    sites, branches = analysis.sites(layout), with_interventions(analysis, "twin")
+    layout, made = tiny.speaker(), plan()
+    sites, branches = request(name).sites, with_interventions(request(name), "twin")
     read = CORPUS if branches else documents(name)
     batches = [b for b in made.batches if b.documents == read and (b.subset or not branches)]
     twins = {"twin": tiny.twin(layout, compression)}
@@ -83,13 +88,13 @@ def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
 
     for step in tiny.steps(swept):
         for site in step.activations.get("twin", ()):
-            both = [step.activations[stream][site] for stream in (REFERENCE, "twin")]
+            both = [step.activations[run][site] for run in (REFERENCE, "twin")]
             if site == "final":
                 continue
-            if analysis.lens:
-                for stream, states in zip((REFERENCE, "twin"), both, strict=True):
+            if request(name).through_unembedding:
+                for run, states in zip((REFERENCE, "twin"), both, strict=True):
                     chosen = states.flatten(0, 1)[step.batch.logits_index]
-                    path.setdefault((stream, step.batch.number), []).append(chosen)
+                    path.setdefault((run, step.batch.number), []).append(chosen)
             elif site.startswith("pattern"):
                 add(
                     site, step.batch, step.index, [Activations(v.float(), step.index) for v in both]
@@ -102,12 +107,12 @@ def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
             else:
                 chosen = [v.flatten(0, 1)[step.index] for v in both]
                 add(site, step.batch, step.index, [Activations(v.float()) for v in chosen])
-    for batch in batches if analysis.lens else ():
+    for batch in batches if request(name).through_unembedding else ():
         seen = []
-        for stream in (REFERENCE, "twin"):
-            states = torch.stack(path[(stream, batch.number)], dim=1)
+        for run in (REFERENCE, "twin"):
+            states = torch.stack(path[(run, batch.number)], dim=1)
             with torch.no_grad():
-                logits = swept.logits(swept.stream(stream), states.flatten(0, 1))
+                logits = swept.logits(run, states.flatten(0, 1))
             seen.append(Activations(logits.unflatten(0, states.shape[:2])))
         add("resid", batch, batch.logits_index, seen)
     return found
@@ -179,7 +184,7 @@ def finished(
     """The outcomes of some pairs of one site, under every replicate's weights."""
     whole = joined(parts)
     key, shard = whole.positions.key, whole.positions.shard
-    first = torch.argsort(key)[: analysis.sample]
+    first = torch.argsort(key)[: request(analysis.name).sample.most]
     samples = [Sample(r.values[first].numpy(), shard[first].numpy()) for r in activations(whole)]
     found = analysis.compute(totals_of(analysis, parts, tally), *samples)
     return by_name(found, whole.site)
@@ -421,7 +426,7 @@ def test_shuffled_tokens_give_chance(name: str, audit: dict[tiny.ValueKey, Value
     """Reference and twin read at positions that have nothing to do with each other: the chance
     that is reported is what such mismatches give, within their own scatter."""
     analysis, draw = tiny.analysis(name), np.random.default_rng(0)
-    sample = analysis.sample or LENS_SAMPLE
+    sample = LENS_SAMPLE if name == "lens" else request(name).sample.most
     for site, parts in pairs(name, "rtn:bits=4").items():
         whole = joined(parts)
         scattered: dict[Key, list[float]] = {}
@@ -435,7 +440,7 @@ def test_shuffled_tokens_give_chance(name: str, audit: dict[tiny.ValueKey, Value
                     scattered.setdefault(key, []).append(float(outcome.values[0]))
         assert scattered
         for (metric, where, item), numbers in scattered.items():
-            item = item or ("cumulative" if analysis.local else "")
+            item = item or ("cumulative" if name == "geometry" else "")
             chance = audit[(name, "4", item, where, metric)].chance
             if chance is None:
                 few = beyond(metric_of(analysis, metric), len(whole.positions), sample)
@@ -473,7 +478,7 @@ def test_chance_is_not_intact(name: str, audit: dict[tiny.ValueKey, Value]) -> N
         if value.chance is None:
             # What is said of all sites together is said of no sample.
             known = value.site == "pattern" or metric.name in analysis.unpaired
-            assert known or beyond(metric, plan().positions, analysis.sample)
+            assert known or beyond(metric, plan().positions, request(name).sample.most)
             continue
         worse = (value.chance - metric.intact) * (1 if metric.worse == "higher" else -1)
         assert worse > 10 * abs(value.value - metric.intact) >= 0, value
@@ -543,7 +548,7 @@ def test_tallies_survive_a_file(name: str, tmp_path: Path) -> None:
 
 @each_analysis
 def test_readings_are_left_as_they_were(name: str) -> None:
-    """One stream's reading serves many twins and analyses: none may write into it."""
+    """What is read of one run serves many twins and analyses: none may write into it."""
     analysis = tiny.analysis(name)
     for parts in cases(name):
         before = [[r.values.clone() for r in activations(part)] for part in parts]

@@ -8,7 +8,7 @@ import torch
 from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import rankdata
 
-from bitlens.analyses.lens import BEFORE, FEWEST, MOST, PATHS, Lens
+from bitlens.analyses.lens import BEFORE, FEWEST, MOST, PATHS, SAMPLE, Lens
 from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.plan import CORPUS
 from bitlens.results.records import Value
@@ -84,9 +84,9 @@ def test_ranks_by_hand() -> None:
 
 def test_how_many_positions_it_looks_at() -> None:
     """One in sixteen, but so many at least and at most."""
-    assert Lens().sampled(10) == Lens().sampled(16 * FEWEST) == FEWEST == 256
-    assert Lens().sampled(16 * 500 + 7) == 500
-    assert Lens().sampled(10**7) == MOST == 1024
+    assert SAMPLE.of(10) == SAMPLE.of(16 * FEWEST) == FEWEST == 256
+    assert SAMPLE.of(16 * 500 + 7) == 500
+    assert SAMPLE.of(10**7) == MOST == 1024
 
 
 LENGTHS = [[9], [7, 4], [5], [8]]
@@ -223,7 +223,7 @@ def test_paths_of_a_few_positions(measured) -> None:
     assert len(set(shown)) == PATHS
     farthest = sorted(final, key=lambda key: -final[key][2][-1])[: PATHS // 2]
     assert shown[: PATHS // 2] == farthest
-    assert plan.sets[CORPUS].threshold(True, Lens().sampled(10)) > 0
+    assert plan.sets[CORPUS].threshold(True, SAMPLE.of(10)) > 0
 
 
 def test_one_blocks_bits_are_named_by_the_lens(tmp_path: Path) -> None:

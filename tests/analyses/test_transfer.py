@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.analyses.transfer import Transfer, reconstruction
+from bitlens.analyses.transfer import Transfer
 from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.plan import SUBSET
-from bitlens.engine.sweep import ForwardRun, Sweep
+from bitlens.engine.sweep import Sweep
 from bitlens.results.records import MetricResult, Value
 from bitlens.results.stats.replicates import leave_one_out
 from bitlens.sae.placed_sae import PlacedSae
@@ -66,7 +66,7 @@ def test_by_hand() -> None:
     at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
     read = {who: reading(loss) for who, loss in losses.items()}
     analysis = Transfer((placed,))
-    branches = {who: analysis.of_fork(one, at) for who, one in read.items() if " " in who}
+    branches = {who: analysis.reduce_branch(one, at) for who, one in read.items() if " " in who}
     pair = ActivationPair(
         "logits", "", read["reference"], read["twin"], at, lambda size: size, branches
     )
@@ -114,8 +114,8 @@ def test_however_many_saes_are_spliced_as_many_logits_are_alive(
         alive: list[weakref.ref[Tensor]] = []
         held: list[int] = []
 
-        def seen(sweep: Sweep, stream: ForwardRun, states: Tensor) -> Tensor:
-            found = logits(sweep, stream, states)
+        def seen(sweep: Sweep, run: str, states: Tensor) -> Tensor:
+            found = logits(sweep, run, states)
             alive.append(weakref.ref(found))  # noqa: B023
             held.append(sum(one() is not None for one in alive))  # noqa: B023
             return found
@@ -145,7 +145,10 @@ def test_it_is_what_hooks_on_the_whole_model_give(who: str, tmp_path: Path) -> N
     block = model.get_submodule(layout.block_name(1))
     read = sae if who == "reference" else own
     rows = tiny.spoken(layout, [24] * 8 + [9, 5]).rows
-    interventions = {"mean": lambda x: mean.expand_as(x), "sae": lambda x: reconstruction(read, x)}
+    interventions = {
+        "mean": lambda x: mean.expand_as(x),
+        "sae": lambda x: read.decode(read.codes(x)),
+    }
 
     def loss(intervention: str) -> float:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
@@ -181,9 +184,9 @@ def test_what_costs_nothing_can_recover_nothing() -> None:
     at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
     analysis = Transfer((placed,))
     branches = {
-        f"{who} {name}": analysis.of_fork(Activations(logits), at)
+        f"{who} {name}": analysis.reduce_branch(Activations(logits), at)
         for who in ("reference", "twin")
-        for name in analysis.interventions(who)
+        for name in ("perfect", f"the mean at {SITE}")
     }
     pair = ActivationPair(
         "logits", "", Activations(logits), Activations(logits), at, lambda size: size, branches
@@ -199,7 +202,8 @@ def test_two_saes_of_a_site_share_its_mean(tmp_path: Path) -> None:
     """The mean is put in once; every number rests on the documents that forks run on."""
     saes = [tiny.sae(), replace(tiny.sae(seed=1), label="other")]
     analysis = Transfer(tuple(tiny.placed(sae, SITE) for sae in saes))
-    assert len(analysis.interventions("twin")) == 3
+    (request,) = analysis.reads(tiny.speaker())
+    assert sum(branch.model == "twin" for branch in request.branches) == 3
     plan = tiny.plan(tiny.corpus([[9]] * 40), [analysis])
     found = tiny.values(
         tiny.measurement(tiny.speaker(), {"twin": "rtn:bits=3"}, plan, tmp_path, [analysis])

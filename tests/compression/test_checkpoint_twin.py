@@ -17,7 +17,7 @@ from bitlens.compression.methods.checkpoint import Checkpoint as Settings
 from bitlens.compression.twin import CompressedTwin
 from bitlens.compression.weight_sources import Around
 from bitlens.config.study import audit_of
-from bitlens.engine.sweep import REFERENCE, ForwardRun
+from bitlens.engine.runs import REFERENCE, ForwardRun
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
@@ -99,9 +99,9 @@ def test_states_and_forks_are_those_of_the_weights(case: Callable[..., Case], fa
     found = []
     for twin in (made.twin, made.opened()):
         branches = [
-            ForwardRun("local", "twin", REFERENCE, 1, 2, subset=True),
-            ForwardRun("only", "twin", REFERENCE, 1, own=range(1, 2)),
-            ForwardRun("mended", REFERENCE, "twin", 2),
+            ForwardRun("local", "twin", parent=REFERENCE, start=1, stop=2, subset=True),
+            ForwardRun("only", "twin", parent=REFERENCE, start=1, own_blocks=range(1, 2)),
+            ForwardRun("mended", REFERENCE, parent="twin", start=2),
         ]
         batches = [tiny.batch([12, 7])]
         found.append(

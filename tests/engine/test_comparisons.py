@@ -1,11 +1,11 @@
-"""Which streams run for what is asked: forks are shared, and cost only what they must."""
+"""Which runs there are for what is asked: branches are shared, and cost only what they must."""
 
 from dataclasses import replace
 
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.geometry import Geometry
-from bitlens.engine.comparisons import comparisons, streams
-from bitlens.engine.sweep import REFERENCE, ForwardRun
+from bitlens.engine.comparisons import comparisons, forward_runs
+from bitlens.engine.runs import REFERENCE, ForwardRun
 from tests.support import tiny
 
 RESIDS = [f"resid.{n}" for n in range(3)]
@@ -14,21 +14,29 @@ RESIDS = [f"resid.{n}" for n in range(3)]
 def asked(**sites: list[str]) -> list[ForwardRun]:
     """What runs for one twin of these analyses at these sites."""
     known = {"geometry": Geometry(), "features": Features((tiny.placed(tiny.sae()),))}
-    return streams(comparisons([known[name] for name in sites], ["twin"], sites))
+    reads = {
+        name: [
+            replace(request, sites=tuple(here))
+            for request in known[name].reads(tiny.layout("llama"))
+        ]
+        for name, here in sites.items()
+    }
+    return forward_runs(comparisons([known[name] for name in sites], ["twin"], reads))
 
 
-def test_features_read_the_forks_that_geometry_runs() -> None:
+def test_features_read_the_branches_that_geometry_runs() -> None:
     """A block of the twin on the reference's input is run once, whoever reads it."""
     both = asked(geometry=RESIDS, features=["resid.1"])
     assert both == asked(geometry=RESIDS)
     assert len(both) == 2 + 3
     other_order = asked(features=["resid.1"], geometry=RESIDS)
-    assert {stream.name for stream in other_order} == {stream.name for stream in both}
+    assert {run.name for run in other_order} == {run.name for run in both}
 
 
 def test_alone_they_run_the_saes_own_block() -> None:
     """One block on the subset, once for two SAEs at its sites; the embedding has none."""
-    branch = ForwardRun("twin block 1 on the reference", "twin", REFERENCE, 1, 2, subset=True)
+    name = "twin block 1 on the reference"
+    branch = ForwardRun(name, "twin", parent=REFERENCE, start=1, stop=2, subset=True)
     whole = [ForwardRun(REFERENCE, REFERENCE), ForwardRun("twin", "twin")]
     assert asked(features=["resid.1", "mlp.1"]) == [*whole, branch]
     other = replace(branch, name="twin block 2 on the reference", start=2, stop=3)

@@ -17,8 +17,9 @@ from bitlens.analyses.geometry import Geometry
 from bitlens.data.corpus import Corpus
 from bitlens.engine.accumulators import ReplicateState
 from bitlens.engine.activations import Activations
-from bitlens.engine.analysis import Analysis, Results, Sample
-from bitlens.engine.measurement import Measured, Measurement
+from bitlens.engine.analysis import Analysis, ReadRequest, Results, Sample, SampleSize
+from bitlens.engine.measured import Measured
+from bitlens.engine.measurement import Measurement
 from bitlens.engine.plan import CORPUS, SUBSET, Plan, TokenBatch
 from bitlens.engine.wave_size import Pace
 from bitlens.errors import BitlensError
@@ -195,8 +196,7 @@ def told(measured: Measurement) -> list[int]:
     waves = []
     for wave in sweep.waves:
         some: list[int] = []
-        sweep.progress = some.append
-        for _ in sweep.run(wave):
+        for _ in sweep.run(wave, some.append):
             pass
         waves.append(sum(some))
     return waves
@@ -210,17 +210,15 @@ def test_killed_and_run_again_it_ends_with_the_same_digits(
     """In the first wave, in the middle, in the last: what was finished is not computed again,
     and no digit tells that it was interrupted."""
 
-    def again(progress: Callable[[int], None], budget: int = budget) -> Measurement:
-        return tiny.measurement(
-            layout, TWINS, made, tmp_path, hidden_bytes=budget, progress=progress
-        )
+    def again() -> Measurement:
+        return tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=budget)
 
     first = tiny.measurement(layout, TWINS, made, tmp_path / "x", hidden_bytes=budget)
     waves = np.cumsum(told(first))
     limit = int(share * waves[-1])
     with pytest.raises(Killed):
-        tiny.values(again(killed_after(limit)))
-    resumed = again(lambda some: None)
+        tiny.values(again(), killed_after(limit))
+    resumed = again()
     done = [b.number for b in made.batches if b not in resumed.sweep.batches]
     complete = int((waves <= limit).sum())
     assert done == [b.number for wave in first.sweep.waves[:complete] for b in wave]
@@ -233,11 +231,9 @@ def test_it_may_be_killed_often_and_go_on_with_other_memory(
     """Whatever part was done under whatever budget, the rest is added to it."""
     budgets = iter([0, 80_000, 0, 120_000, 0])
     for budget in budgets:
-        measured = tiny.measurement(
-            layout, TWINS, made, tmp_path, hidden_bytes=budget, progress=killed_after(1500)
-        )
+        measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=budget)
         try:
-            tiny.values(measured)
+            tiny.values(measured, killed_after(1500))
         except Killed:
             continue
         break
@@ -251,12 +247,9 @@ def test_what_was_done_in_other_batches_is_done_again(
 ) -> None:
     """Another device runs batches of another size: half of those is no half of these."""
     other = tiny.plan(corpus, batch_tokens=30)
+    measured = tiny.measurement(layout, TWINS, other, tmp_path, hidden_bytes=0)
     with pytest.raises(Killed):
-        tiny.values(
-            tiny.measurement(
-                layout, TWINS, other, tmp_path, hidden_bytes=0, progress=killed_after(1500)
-            )
-        )
+        tiny.values(measured, killed_after(1500))
     assert (tmp_path / "waves.json").exists()
     resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
     assert len(resumed.sweep.batches) == len(made.batches)
@@ -292,13 +285,13 @@ def test_what_is_carried_is_one_generation(layout: Layout, made: Plan, tmp_path:
     """Between waves there is one file a depth and the state; older ones are gone, and nothing
     half-written is left."""
     measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
-    wave_done, seen = measured._carry.wave_done, []
+    wave_done, seen = measured._checkpoint.wave_done, []
 
     def done(batches: int, overflowed: dict[str, str]) -> None:
         wave_done(batches, overflowed)
         seen.append(sorted(path.name for path in tmp_path.iterdir()))
 
-    measured._carry.wave_done = done  # type: ignore[method-assign]
+    measured._checkpoint.wave_done = done  # type: ignore[method-assign]
     tiny.values(measured)
     assert len(seen) == len(made.batches) - 1
     for generation, names in enumerate(seen, start=1):
@@ -386,7 +379,7 @@ def test_chance_is_the_twin_read_at_another_position(
             [step.activations[s][site].flatten(0, 1)[step.index] for s in ("reference", "3")]
         )
     order = torch.argsort(torch.cat(keys))
-    assert len(order) < analysis.sample
+    assert len(order) < analysis.reads(layout)[0].sample.most
     x, y = (torch.cat([b[k] for b in both])[order].double().numpy() for k in (0, 1))
     y = np.roll(y, 1, axis=0)
     cosine = ((x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)).mean()
@@ -401,11 +394,17 @@ GIVEN: list[tuple[int, int, int | None]] = []
 LEVELS = {("reference", "logits"), ("twin", "logits")}
 
 
+def few(requests: list[ReadRequest]) -> list[ReadRequest]:
+    """The same sites with fewer positions sampled."""
+    return [replace(request, sample=SampleSize(10)) for request in requests]
+
+
 @dataclass(frozen=True)
 class FewGeometry(Geometry):
     """Geometry of few positions, which tells what it is given."""
 
-    sample: ClassVar[int] = 10
+    def reads(self, layout: Layout) -> list[ReadRequest]:
+        return few(super().reads(layout))
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         GIVEN.append((len(reference.values), len(twin.values), None))
@@ -416,8 +415,10 @@ class FewGeometry(Geometry):
 class FewBehaviour(Behaviour):
     """Behaviour that keeps few positions, and tells what it is given."""
 
-    sample: ClassVar[int] = 10
     kept: ClassVar[int] = 20
+
+    def reads(self, layout: Layout) -> list[ReadRequest]:
+        return few(super().reads(layout))
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         rows = totals.rows("positions")
@@ -431,7 +432,7 @@ def test_samples_have_their_size_at_every_site(
     layout: Layout, corpus: Corpus, analysis: Analysis, tmp_path: Path
 ) -> None:
     """Sites sample of the positions that count, logits of those that predict, local errors of the
-    subset's: each exactly as many as the analysis asks for, of both streams; chance is made of
+    subset's: each exactly as many as the analysis asks for, of both models; chance is made of
     the same."""
     GIVEN.clear()
     plan = tiny.plan(corpus, [analysis], batch_tokens=40)
@@ -598,14 +599,14 @@ def test_a_gpu_gives_the_same(corpus: Corpus, whole: Values, gpu: str, tmp_path:
 def interrupted(layout: Layout, made: Plan, folder: Path) -> None:
     """After three batches, each a wave."""
     measured = tiny.measurement(layout, TWINS, made, folder, hidden_bytes=0)
-    finished = measured._carry.wave_done
+    finished = measured._checkpoint.wave_done
 
     def killed(batches: int, overflowed: dict[str, str]) -> None:
         finished(batches, overflowed)
         if batches == 3:
             raise Killed
 
-    measured._carry.wave_done = killed  # type: ignore[method-assign, assignment]
+    measured._checkpoint.wave_done = killed  # type: ignore[method-assign, assignment]
     with pytest.raises(Killed):
         tiny.values(measured)
 
@@ -626,14 +627,14 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
         (folder / "waves.json").read_text().replace('"batches": 3', '"batches": 4')
     ),
     "the state of another kind": lambda folder: (folder / "waves.json").write_text("[1]"),
-    "a tally missing": lambda folder: (folder / "3-1.safetensors").unlink(),
-    "a tally cut": lambda folder: (folder / "3-1.safetensors").write_bytes(b"x"),
-    "a tally changed": lambda folder: flipped(folder / "3-2.safetensors"),
+    "a sum missing": lambda folder: (folder / "3-1.safetensors").unlink(),
+    "a sum cut": lambda folder: (folder / "3-1.safetensors").write_bytes(b"x"),
+    "a sum changed": lambda folder: flipped(folder / "3-2.safetensors"),
 }
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_tallies_that_are_not_what_was_written_are_computed_again(
+def test_sums_that_are_not_what_was_written_are_computed_again(
     layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, how: str
 ) -> None:
     """Missing, cut or changed: it is said, nothing of them is used, and every digit is as ever."""
@@ -647,7 +648,7 @@ def test_tallies_that_are_not_what_was_written_are_computed_again(
     assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 
-def test_a_tally_that_changes_while_the_run_goes_on_stops_it(
+def test_a_sum_that_changes_while_the_run_goes_on_stops_it(
     layout: Layout, made: Plan, tmp_path: Path
 ) -> None:
     """Never other numbers: the next run finds it and computes it again."""
@@ -666,11 +667,10 @@ def test_waves_are_small_enough_to_lose_little(
     one that takes a moment the first holds all. No digit tells."""
     tokens = sum(batch.tokens.numel() for batch in made.batches)
     measured = tiny.measurement(layout, TWINS, made, tmp_path)
-    measured.pace = Pace(tokens, seconds)
     waves: list[list[TokenBatch]] = []
     run = measured.sweep.run
-    measured.sweep.run = lambda wave: (waves.append(list(wave)), run(wave))[1]  # type: ignore[method-assign]
-    assert as_bytes(measured.values()) == as_bytes(all_found)
+    measured.sweep.run = lambda wave, progress: (waves.append(list(wave)), run(wave))[1]  # type: ignore[method-assign]
+    assert as_bytes(measured.values(pace=Pace(tokens, seconds))) == as_bytes(all_found)
     first = sum(batch.tokens.numel() for batch in waves[0])
     most = {None: tokens / 10, 1e-9: tokens, 0.5: 200, 1e9: tokens / 10}[seconds]
     assert len(waves[0]) == 1 or first <= most

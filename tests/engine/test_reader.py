@@ -13,7 +13,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.data.splits import HELD_OUT_TOKENS, nested, split
 from bitlens.engine.plan import Plan, make_plan
 from bitlens.engine.reader import CHUNK, ActivationReader, Streamed, in_parts
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from tests.support.tiny import NAMES, layout
@@ -25,14 +25,14 @@ def corpus(documents: int = 10, rows: int = 2) -> Corpus:
     of = np.repeat(np.arange(documents), rows)
     lengths = draw.integers(5, 17, len(of))
     return Corpus(
-        "random",
-        tuple(draw.integers(4, 100, n).astype(np.int32) for n in lengths),
-        of,
-        np.zeros(len(of), dtype=np.int64),
-        tuple(str(n) for n in range(documents)),
-        16,
-        False,
-        None,
+        name="random",
+        rows=tuple(draw.integers(4, 100, n).astype(np.int32) for n in lengths),
+        document=of,
+        starts=np.zeros(len(of), dtype=np.int64),
+        document_names=tuple(str(n) for n in range(documents)),
+        context=16,
+        bos=False,
+        bos_id=None,
     )
 
 
@@ -119,14 +119,14 @@ def test_far_fewer_or_more_tokens_than_were_asked_for_are_refused(
 ) -> None:
     """Of four documents of 40,000; 150,000 would be 120,000, as documents are whole."""
     whole = Corpus(
-        "long",
-        tuple(np.full(40_000, n, dtype=np.int32) for n in range(4)),
-        np.arange(4),
-        np.zeros(4, dtype=np.int64),
-        tuple("abcd"),
-        40_000,
-        False,
-        None,
+        name="long",
+        rows=tuple(np.full(40_000, n, dtype=np.int32) for n in range(4)),
+        document=np.arange(4),
+        starts=np.zeros(4, dtype=np.int64),
+        document_names=tuple("abcd"),
+        context=40_000,
+        bos=False,
+        bos_id=None,
     )
     with pytest.raises(BitlensError, match=found):
         nested(whole, held_out, [size])

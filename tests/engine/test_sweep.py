@@ -1,4 +1,4 @@
-"""Laws of the depth sweep: every stream is what the model itself would have computed."""
+"""Laws of the depth sweep: every run is what the model itself would have computed."""
 
 import gc
 import weakref
@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.engine.sweep import REFERENCE, ForwardRun
+from bitlens.engine.interventions import Intervention
+from bitlens.engine.runs import REFERENCE, ForwardRun
 from bitlens.errors import BitlensError
-from bitlens.models.block_runner import Intervention
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from tests.compression.test_laws import EVERYWHERE
@@ -25,11 +25,11 @@ def resids(layout: Layout) -> list[str]:
     return ["embed", *(f"resid.{n}" for n in range(layout.depth))]
 
 
-def all_equal(found: tiny.Readings, stream: str, own: dict[str, Tensor], number: int = 0) -> None:
-    """A stream's hidden states are bit for bit these."""
+def all_equal(found: tiny.Readings, run: str, own: dict[str, Tensor], number: int = 0) -> None:
+    """A run's hidden states are bit for bit these."""
     for name, value in own.items():
         if name != "logits":
-            assert torch.equal(found[(stream, name, number)], value), f"{stream} differs at {name}"
+            assert torch.equal(found[(run, name, number)], value), f"{run} differs at {name}"
 
 
 def logits_close(found: Tensor, own: Tensor, batch: tiny.TokenBatch) -> None:
@@ -123,7 +123,7 @@ def test_compressed_embeddings_are_the_twins_own(family: str) -> None:
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3_text"])
-def test_every_stream_attends_alike(
+def test_every_run_attends_alike(
     family: str, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reference and twin use the implementation the model was loaded with: a twin that is the
@@ -179,31 +179,30 @@ def test_the_reference_is_computed_once_for_all_twins(twins: int, blocks_run: li
     assert swept.forwards() == twins + 1
 
 
-def test_forks_cost_the_depth_they_have_to_go(blocks_run: list[int]) -> None:
+def test_branches_cost_the_depth_they_have_to_go(blocks_run: list[int]) -> None:
     """What a sweep says it will cost is what it costs, and what it reports as progress."""
     layout = tiny.layout("llama")
     batches = [tiny.batch([8, 8]), tiny.batch([6, 4], number=1, subset=False)]
     branches = [
-        ForwardRun("local", "twin", REFERENCE, 1, 2, subset=True),
-        ForwardRun("late", "twin", REFERENCE, 2),
+        ForwardRun("local", "twin", parent=REFERENCE, start=1, stop=2, subset=True),
+        ForwardRun("late", "twin", parent=REFERENCE, start=2),
     ]
     told: list[int] = []
-    swept = tiny.sweep(
-        layout, batches, ["resid.2"], {"twin": tiny.twin(layout, "rtn:bits=3")}, branches,
-        progress=told.append,
-    )  # fmt: skip
-    tiny.activations(swept)
-    # Of 28 tokens in 3 blocks: two whole streams, one block of 16 tokens, one block of all 28.
+    twins = {"twin": tiny.twin(layout, "rtn:bits=3")}
+    swept = tiny.sweep(layout, batches, ["resid.2"], twins, branches)
+    for wave in swept.waves:
+        assert list(swept.run(wave, told.append))
+    # Of 28 tokens in 3 blocks: two whole runs, one block of 16 tokens, one block of all 28.
     assert sum(blocks_run) == sum(told) == 2 * 3 * 28 + 16 + 28
     assert swept.forwards() == pytest.approx((2 * 3 * 28 + 16 + 28) / (3 * 28))
 
 
 @each_family
 def test_a_fork_that_changes_nothing_is_its_parent(family: str) -> None:
-    """From whatever depth it leaves, and whoever's stream it leaves: bit for bit the parent."""
+    """From whatever depth it leaves, and whoever's run it leaves: bit for bit the parent."""
     layout, batch = tiny.layout(family), tiny.batch([12, 7])
     branches = [
-        ForwardRun(f"{parent}.{start}", parent, parent, start)
+        ForwardRun(f"{parent}.{start}", parent, parent=parent, start=start)
         for parent in (REFERENCE, "twin")
         for start in range(layout.depth)
     ]
@@ -221,7 +220,7 @@ def test_a_fork_that_changes_nothing_is_its_parent(family: str) -> None:
 
 @each_family
 @ragged
-def test_a_local_fork_is_the_twins_block_on_the_references_input(
+def test_a_local_branch_is_the_twins_block_on_the_references_input(
     family: str, lengths: list[int]
 ) -> None:
     """By hand: the block of the twin's model, called as the reference calls its own."""
@@ -229,7 +228,9 @@ def test_a_local_fork_is_the_twins_block_on_the_references_input(
     twins = {"twin": tiny.twin(layout, "rtn:bits=2"), "half": tiny.twin(layout, "cast:dtype=bf16")}
     depths = range(layout.depth)
     branches = [
-        ForwardRun(f"{t}.{d}", t, REFERENCE, d, d + 1, subset=True) for t in twins for d in depths
+        ForwardRun(f"{t}.{d}", t, parent=REFERENCE, start=d, stop=d + 1, subset=True)
+        for t in twins
+        for d in depths
     ]
     found = tiny.activations(tiny.sweep(layout, [batch], resids(layout), twins, branches))
     model = twins["twin"].model()
@@ -254,13 +255,23 @@ def test_a_local_fork_is_the_twins_block_on_the_references_input(
 
 @each_family
 def test_one_block_from_the_twin_is_a_model_with_one_block_compressed(family: str) -> None:
-    """A fork of the reference that takes one block from the twin and goes on to the logits is
+    """A branch of the reference that takes one block from the twin and goes on to the logits is
     the model in which that block alone is compressed; and the other way round."""
     layout, batch = tiny.layout(family), tiny.batch([12, 7])
     depths = range(layout.depth)
-    branches = [ForwardRun(f"only {d}", "twin", REFERENCE, d, own=range(d, d + 1)) for d in depths]
+    branches = [
+        ForwardRun(f"only {d}", "twin", parent=REFERENCE, start=d, own_blocks=range(d, d + 1))
+        for d in depths
+    ]
     branches += [
-        ForwardRun(f"all but {d}", REFERENCE, "twin", d, own=range(d, d + 1), base_model="twin")
+        ForwardRun(
+            f"all but {d}",
+            REFERENCE,
+            parent="twin",
+            start=d,
+            own_blocks=range(d, d + 1),
+            base_model="twin",
+        )
         for d in depths
     ]
     twins = {"twin": tiny.twin(layout, "rtn:bits=2")}
@@ -282,7 +293,7 @@ def test_a_block_in_another_dtype_on_the_way() -> None:
     """One block of a twin that computes in bfloat16, the rest of the way the reference's: only
     that block is rounded, and what follows is in the reference's dtype again."""
     layout, batch = tiny.layout("llama"), tiny.batch([12, 7])
-    branch = ForwardRun("only 1", "half", REFERENCE, 1, own=range(1, 2))
+    branch = ForwardRun("only 1", "half", parent=REFERENCE, start=1, own_blocks=range(1, 2))
     twins = {"half": tiny.twin(layout, "cast:dtype=bf16")}
     found = tiny.activations(
         tiny.sweep(layout, [batch], [*resids(layout), "logits"], twins, [branch])
@@ -295,7 +306,7 @@ def test_a_block_in_another_dtype_on_the_way() -> None:
 
 @pytest.mark.parametrize("at", ["layers.0", "layers.1", "embed_tokens"])
 def test_a_twin_that_fails_drops_out(at: str) -> None:
-    """Its weights cannot be made from some depth on: it ends there, its forks and whatever needs
+    """Its weights cannot be made from some depth on: it ends there, its branches and whatever needs
     its blocks with it, and everyone else goes on as without it."""
     layout, batches = tiny.layout("llama"), [tiny.batch([8, 8]), tiny.batch([6], number=1)]
     include = ("layers.*", "embed_tokens") if at == "embed_tokens" else ()
@@ -304,10 +315,10 @@ def test_a_twin_that_fails_drops_out(at: str) -> None:
         "good": tiny.twin(layout, "rtn:bits=3"),
     }
     branches = [
-        ForwardRun("bad local", "bad", REFERENCE, 2, 3, subset=True),
-        ForwardRun("mended", REFERENCE, "bad", 2),
-        ForwardRun("spoilt", "good", REFERENCE, 0, own=range(0, 1), base_model="bad"),
-        ForwardRun("good local", "good", REFERENCE, 2, 3),
+        ForwardRun("bad local", "bad", parent=REFERENCE, start=2, stop=3, subset=True),
+        ForwardRun("mended", REFERENCE, parent="bad", start=2),
+        ForwardRun("spoilt", "good", parent=REFERENCE, own_blocks=range(0, 1), base_model="bad"),
+        ForwardRun("good local", "good", parent=REFERENCE, start=2, stop=3),
     ]
     sites = [*resids(layout), "logits"]
     swept = tiny.sweep(layout, batches, sites, twins, branches)
@@ -318,16 +329,16 @@ def test_a_twin_that_fails_drops_out(at: str) -> None:
     for name in sites[1:]:
         depth = 3 if name == "logits" else int(name[-1])
         assert (("bad", name, 0) in found) == (depth <= last)
-    assert not {"bad local", "mended"} & {stream for stream, _, _ in found}
+    assert not {"bad local", "mended"} & {run for run, _, _ in found}
     assert ("spoilt", "logits", 0) not in found
     alone = tiny.activations(
         tiny.sweep(layout, batches, sites, {"good": twins["good"]}, branches[3:])
     )
-    for (stream, name, number), value in alone.items():
-        assert torch.equal(found[(stream, name, number)], value)
+    for (run, name, number), value in alone.items():
+        assert torch.equal(found[(run, name, number)], value)
 
 
-def test_a_stream_that_overflows_is_reported_where_it_does() -> None:
+def test_a_run_that_overflows_is_reported_where_it_does() -> None:
     """Activations beyond float16's 65,504 are found at the block that makes them; the reference
     and the other twin are not blamed."""
     model = tiny.build("llama")
@@ -423,15 +434,15 @@ def test_logits_come_in_parts_that_fit(chunk: int, many: list[tiny.TokenBatch]) 
         assert torch.equal(torch.cat(seen[batch.number]), batch.logits_index)
 
 
-def test_forks_of_the_subset_see_no_other_batch() -> None:
-    """A stream on the seeded subset runs where the batch is of it, and nowhere else."""
+def test_branches_of_the_subset_see_no_other_batch() -> None:
+    """A run on the seeded subset runs where the batch is of it, and nowhere else."""
     layout = tiny.layout("llama")
     batches = [tiny.batch([8, 8]), tiny.batch([8, 8], number=1, subset=False)]
-    branch = ForwardRun("local", "twin", REFERENCE, 1, 2, subset=True)
+    branch = ForwardRun("local", "twin", parent=REFERENCE, start=1, stop=2, subset=True)
     twins = {"twin": tiny.twin(layout, "rtn:bits=3")}
     found = tiny.activations(tiny.sweep(layout, batches, ["resid.1"], twins, [branch]))
-    assert {number for stream, _, number in found if stream == "local"} == {0}
-    assert {number for stream, _, number in found if stream == "twin"} == {0, 1}
+    assert {number for run, _, number in found if run == "local"} == {0}
+    assert {number for run, _, number in found if run == "twin"} == {0, 1}
 
 
 def test_pattern_without_eager_attention_is_refused() -> None:
@@ -446,8 +457,14 @@ SITES = ["embed", "resid.0", "resid.2", "attn.1", "mlp.1"]
 
 
 def spliced(name: str, change: Callable[[Tensor], Tensor], parent: str = REFERENCE) -> ForwardRun:
-    intervention = Intervention(name, change)
-    return ForwardRun("spliced", parent, parent, intervention.start, intervention=intervention)
+    intervention = Intervention(site=name, change=lambda own, given: change(own))
+    return ForwardRun(
+        "spliced",
+        parent,
+        parent=parent,
+        start=intervention.start,
+        interventions=(intervention,),
+    )
 
 
 @pytest.mark.parametrize("name", SITES)

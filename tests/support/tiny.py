@@ -14,8 +14,6 @@ import transformers
 from torch import Tensor, nn
 
 from bitlens.analyses import ANALYSES
-from bitlens.analyses.features.analysis import Features
-from bitlens.analyses.transfer import Transfer
 from bitlens.compression import parse_spec
 from bitlens.compression.calibration import cache as cached
 from bitlens.compression.calibration.cache import WeightCache
@@ -27,11 +25,13 @@ from bitlens.compression.patterns import targets
 from bitlens.compression.twin import CompressedTwin, Twin
 from bitlens.compression.weight_sources import Around
 from bitlens.data.corpus import Corpus
-from bitlens.engine.analysis import Analysis, TokenizerFacts
+from bitlens.engine.analysis import Analysis, AnalysisContext, TokenizerFacts
 from bitlens.engine.comparisons import comparisons
-from bitlens.engine.measurement import Measured, Measurement
+from bitlens.engine.measured import Measured
+from bitlens.engine.measurement import Measurement
 from bitlens.engine.plan import CORPUS, SUBSET, Plan, TokenBatch, make_plan
-from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Step, Sweep
+from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest
+from bitlens.engine.sweep import Progress, Step, Sweep, silent
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import BitlensError
 from bitlens.models.families import FAMILIES
@@ -276,29 +276,33 @@ def sweep(
     twins: Mapping[str, SweptModel] | None = None,
     branches: Sequence[ForwardRun] = (),
     hidden_bytes: int = 1 << 30,
-    progress: Callable[[int], None] = lambda tokens: None,
     documents: str = CORPUS,
 ) -> Sweep:
-    """The same sites of the reference, of every twin and of every fork."""
+    """The same sites of the reference, of every twin and of every branch."""
     twins = dict(twins or {})
-    streams = [ForwardRun(name, name) for name in (REFERENCE, *twins)] + list(branches)
-    wishes = [ReadRequest(stream.name, frozenset(sites), documents) for stream in streams]
-    everyone: dict[str, SweptModel] = {REFERENCE: Reference(layout), **twins}
-    return Sweep(layout, everyone, streams, wishes, batches, hidden_bytes, progress)
+    runs = [ForwardRun(name, name) for name in (REFERENCE, *twins)] + list(branches)
+    return Sweep(
+        layout=layout,
+        models={REFERENCE: Reference(layout), **twins},
+        runs=runs,
+        requests=[SiteRequest(run.name, frozenset(sites), documents) for run in runs],
+        batches=batches,
+        hidden_bytes=hidden_bytes,
+    )
 
 
 Readings = dict[tuple[str, str, int], Tensor]
-"""By stream, site and batch; logits of the counted positions, whatever parts they came in."""
+"""By run, site and batch; logits of the counted positions, whatever parts they came in."""
 
 
 def activations(swept: Sweep) -> Readings:
     """All that a sweep hands out."""
     found: dict[tuple[str, str, int], list[Tensor]] = {}
     for step in steps(swept):
-        for stream, sites in step.activations.items():
+        for run, sites in step.activations.items():
             for name in sites:
-                if name != "final" and stream not in step.again:
-                    found.setdefault((stream, name, step.batch.number), []).append(sites[name])
+                if name != "final" and run not in step.again:
+                    found.setdefault((run, name, step.batch.number), []).append(sites[name])
     return {key: torch.cat(parts) for key, parts in found.items()}
 
 
@@ -352,11 +356,7 @@ def placed(sae: Sae, site: str = "resid.1", **fields: Any) -> PlacedSae:
 
 def analysis(name: str) -> Analysis:
     """A registered analysis with its default settings, and an autoencoder where it needs one."""
-    with_saes = {
-        "features": Features((placed(sae()),)),
-        "transfer": Transfer((placed(sae()),)),
-    }
-    return with_saes.get(name) or ANALYSES[name]()
+    return ANALYSES[name].create(AnalysisContext(saes=(placed(sae()),)))
 
 
 def everything() -> list[Analysis]:
@@ -416,7 +416,6 @@ def measurement(
     folder: Path,
     analyses: Sequence[Analysis] | None = None,
     hidden_bytes: int = 1 << 30,
-    progress: Callable[[int], None] = lambda tokens: None,
 ) -> Measurement:
     """A measurement of twins by name, with every analysis unless some are named."""
     analyses = everything() if analyses is None else analyses
@@ -425,13 +424,21 @@ def measurement(
         for name, given in compressions.items()
     }
     own = made.sets.keys() - {CORPUS, SUBSET}
-    wanted = comparisons(analyses, list(twins), {a.name: a.sites(layout) for a in analyses}, own)
-    return Measurement(layout, twins, wanted, made, hidden_bytes, folder, Words(), progress)
+    reads = {a.name: a.reads(layout) for a in analyses}
+    return Measurement(
+        layout=layout,
+        twins=twins,
+        wanted=comparisons(analyses, list(twins), reads, own=own),
+        plan=made,
+        hidden_bytes=hidden_bytes,
+        partial=folder,
+        texts=Words(),
+    )
 
 
-def values(measured: Measurement) -> dict[ValueKey, Value]:
+def values(measured: Measurement, progress: Progress = silent) -> dict[ValueKey, Value]:
     """Every value of a measurement, each once."""
-    return by_key(list(measured.values()))
+    return by_key(list(measured.values(progress)))
 
 
 def by_key(found: Sequence[Measured]) -> dict[ValueKey, Value]:

@@ -1,4 +1,4 @@
-"""Does each head still look where it looked?"""
+"""Attention: does each head still look where it looked?"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -10,7 +10,15 @@ from torch import Tensor
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations
-from bitlens.engine.analysis import Analysis, CorpusReader, Results, Sample
+from bitlens.engine.analysis import (
+    Analysis,
+    CorpusReader,
+    ReadRequest,
+    Requirement,
+    Results,
+    Sample,
+    SampleSize,
+)
 from bitlens.models.sites import all_sites
 from bitlens.results.records import Metric, MetricResult
 
@@ -29,14 +37,12 @@ class Attention(Analysis):
     """How far each head's attention moved, how spread out it is, and how much rests on the first
     position, at every query of every head.
 
-    Patterns of both streams on the same tokens, each a distribution over the keys a query may
+    Patterns of both models on the same tokens, each a distribution over the keys a query may
     see. Chance: the twin's pattern at the same place of another document, or nearly.
     """
 
     name: ClassVar[str] = "attention"
-    sample: ClassVar[int] = 128
-    patterns: ClassVar[bool] = True
-    narrows: ClassVar[bool] = True
+    requires: ClassVar[frozenset[Requirement]] = frozenset({"eager_attention"})
     unpaired: ClassVar[frozenset[str]] = frozenset({"entropy_shift", "sink_shift"})
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
@@ -93,8 +99,9 @@ class Attention(Analysis):
         ),
     )
 
-    def sites(self, layout: "Layout") -> list[str]:
-        return all_sites(layout, ("pattern",))
+    def reads(self, layout: "Layout") -> list[ReadRequest]:
+        sites = tuple(all_sites(layout, ("pattern",)))
+        return [ReadRequest(sites=sites, sample=SampleSize(128), selectable=True)]
 
     def update(self, pair: ActivationPair) -> Accumulator:
         reference, twin = pair.reference, pair.twin
@@ -153,8 +160,8 @@ def _means(totals: ReplicateState) -> dict[str, np.ndarray]:
     return means
 
 
-def _entropy(reading: Activations) -> Tensor:
-    return reading.once("entropy at positions", lambda: reading.at_positions(reading.entropy))
+def _entropy(pattern: Activations) -> Tensor:
+    return pattern.once("entropy at positions", lambda: pattern.at_positions(pattern.entropy))
 
 
 def _distances(reference: Activations, twin: Activations) -> tuple[Tensor, Tensor]:

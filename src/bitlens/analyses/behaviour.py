@@ -1,4 +1,4 @@
-"""Does the twin predict the same next tokens?"""
+"""Behaviour: does the twin predict the same next tokens?"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -9,7 +9,7 @@ import torch
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState, SampledRows
 from bitlens.engine.activations import ActivationPair
-from bitlens.engine.analysis import Analysis, Results, Sample
+from bitlens.engine.analysis import Analysis, ReadRequest, Results, Sample, SampleSize
 from bitlens.results.records import Metric, MetricResult
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ class Behaviour(Analysis):
 
     name: ClassVar[str] = "behaviour"
     outputs: ClassVar[bool] = True
-    sample: ClassVar[int] = 128
     kept: ClassVar[int] = 1 << 20
-    """Positions whose own numbers the tally keeps, for percentiles."""
+    """Positions whose own numbers are kept, for percentiles."""
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             "perplexity",
@@ -138,8 +137,8 @@ class Behaviour(Analysis):
         ),
     )
 
-    def sites(self, layout: "Layout") -> list[str]:
-        return ["logits"]
+    def reads(self, layout: "Layout") -> list[ReadRequest]:
+        return [ReadRequest(sites=("logits",), sample=SampleSize(128))]
 
     def update(self, pair: ActivationPair) -> Accumulator:
         reference, twin, at = pair.reference, pair.twin, pair.positions

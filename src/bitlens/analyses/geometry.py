@@ -1,4 +1,4 @@
-"""Where do the twin's activations point, and how far from the reference's?"""
+"""Geometry: where do the twin's activations point, and how far from the reference's?"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -11,7 +11,15 @@ from bitlens.analyses.correlation import normalised
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair
-from bitlens.engine.analysis import Analysis, Results, Sample
+from bitlens.engine.analysis import (
+    CUMULATIVE,
+    LOCAL,
+    Analysis,
+    ReadRequest,
+    Results,
+    Sample,
+    SampleSize,
+)
 from bitlens.results.records import Metric, MetricResult
 
 if TYPE_CHECKING:
@@ -30,9 +38,6 @@ class Geometry(Analysis):
     """
 
     name: ClassVar[str] = "geometry"
-    sample: ClassVar[int] = 1024
-    local: ClassVar[bool] = True
-    narrows: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             "cosine",
@@ -95,8 +100,13 @@ class Geometry(Analysis):
         ),
     )
 
-    def sites(self, layout: "Layout") -> list[str]:
-        return [f"{kind}.{n}" for n in range(layout.depth) for kind in ("resid", "attn", "mlp")]
+    def reads(self, layout: "Layout") -> list[ReadRequest]:
+        kinds = ("resid", "attn", "mlp")
+        sites = tuple(f"{kind}.{n}" for n in range(layout.depth) for kind in kinds)
+        return [
+            ReadRequest(sites=sites, item=item, sample=SampleSize(1024), selectable=True)
+            for item in (CUMULATIVE, LOCAL)
+        ]
 
     def update(self, pair: ActivationPair) -> Accumulator:
         x, y, at = pair.reference, pair.twin, pair.positions

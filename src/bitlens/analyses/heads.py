@@ -1,4 +1,4 @@
-"""Do the heads that copy still copy?"""
+"""Heads: do those that copy still copy?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,15 @@ from bitlens.data.corpus import Corpus
 from bitlens.data.repeated_tokens import repeated
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations
-from bitlens.engine.analysis import Analysis, CorpusReader, Results, Sample, TokenizerFacts
+from bitlens.engine.analysis import (
+    Analysis,
+    CorpusReader,
+    ReadRequest,
+    Requirement,
+    Results,
+    Sample,
+    TokenizerFacts,
+)
 from bitlens.models.sites import all_sites
 from bitlens.results.records import DetailTable, Metric, MetricResult
 from bitlens.results.stats.replicates import bounds
@@ -108,7 +116,7 @@ class Heads(Analysis):
     """
 
     name: ClassVar[str] = "heads"
-    patterns: ClassVar[bool] = True
+    requires: ClassVar[frozenset[Requirement]] = frozenset({"eager_attention"})
     metrics: ClassVar[tuple[Metric, ...]] = (
         *(metric for kind in KINDS for metric in _of_kind(kind)),
         Metric(
@@ -172,8 +180,8 @@ class Heads(Analysis):
     def settings(self) -> dict[str, Any]:
         return {"form": FORM}
 
-    def sites(self, layout: "Layout") -> list[str]:
-        return [*all_sites(layout, ("pattern",)), "logits"]
+    def reads(self, layout: "Layout") -> list[ReadRequest]:
+        return [ReadRequest(sites=(*all_sites(layout, ("pattern",)), "logits"))]
 
     def documents(self, reader: TokenizerFacts) -> tuple[Corpus, int]:
         count = CHOOSING + SCORING

@@ -1,4 +1,4 @@
-"""Does what the model is about to say take shape in the same blocks?"""
+"""Lens: does what the model is about to say take shape in the same blocks?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,14 @@ from torch import Tensor
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState, SampledRows
 from bitlens.engine.activations import ActivationPair, Activations
-from bitlens.engine.analysis import Analysis, CorpusReader, Results, Sample
+from bitlens.engine.analysis import (
+    Analysis,
+    CorpusReader,
+    ReadRequest,
+    Results,
+    Sample,
+    SampleSize,
+)
 from bitlens.models.sites import all_sites
 from bitlens.results.records import DetailTable, Metric, MetricResult
 
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 SHARE, FEWEST, MOST = 16, 256, 1024
 """One position in sixteen is looked at, but so many at least and at most: the unembedding at every
 block of every position would cost several times the model."""
+SAMPLE = SampleSize(MOST, one_in=SHARE, fewest=FEWEST)
 PATHS = 8
 """Positions whose way through the blocks is shown: half where the twin ends farthest from the
 reference, half of the others."""
@@ -36,14 +44,13 @@ _BOTH = ("reference", "twin")
 @dataclass(frozen=True)
 class Lens(Analysis):
     """Next-token distributions read off every block through the final norm and unembedding, at
-    sampled positions; each stream through its own.
+    sampled positions; each model through its own.
 
     From float32 log-probabilities. Intact: both lenses say the same at every block; chance: the
     reference at one position, the twin at another.
     """
 
     name: ClassVar[str] = "lens"
-    lens: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             "lens_kl",
@@ -136,11 +143,9 @@ class Lens(Analysis):
         ),
     )
 
-    def sites(self, layout: "Layout") -> list[str]:
-        return all_sites(layout, ("resid",))
-
-    def sampled(self, positions: int) -> int:
-        return min(max(positions // SHARE, FEWEST), MOST)
+    def reads(self, layout: "Layout") -> list[ReadRequest]:
+        sites = tuple(all_sites(layout, ("resid",)))
+        return [ReadRequest(sites=sites, through_unembedding=True, sample=SAMPLE)]
 
     def update(self, pair: ActivationPair) -> Accumulator:
         at = pair.positions

@@ -1,14 +1,13 @@
-"""What does the model lose when an SAE's reconstruction takes the place of what it read?
+"""Transfer: what does a model lose when an SAE's reconstruction takes the place of what it read?
 
 Not how well activations are described but whether what the model needs of them is: the SAE is
 spliced into the reference and into the twin, each of which goes on from there, and each is held
 against its own clean loss.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -17,11 +16,19 @@ from torch import Tensor
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions
-from bitlens.engine.analysis import Analysis, Results, Sample
-from bitlens.models.block_runner import Intervention
+from bitlens.engine.analysis import (
+    Analysis,
+    AnalysisContext,
+    Branch,
+    ReadRequest,
+    Requirement,
+    Results,
+    Sample,
+)
+from bitlens.engine.interventions import Intervention, constant
 from bitlens.results.records import Metric, MetricResult
+from bitlens.sae.interventions import reconstructed
 from bitlens.sae.placed_sae import PlacedSae
-from bitlens.sae.sae import Sae
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
@@ -79,13 +86,19 @@ class Transfer(Analysis):
 
     With the cross-entropies CE of a model's predictions, loss recovered is (CE_mean - CE_sae) /
     (CE_mean - CE_clean): 1 where the reconstruction does no harm, 0 where it is worth no more than
-    the mean. On the documents that forks run on.
+    the mean. On the documents that branches run on.
     """
 
     saes: tuple[PlacedSae, ...] = ()
 
     name: ClassVar[str] = "transfer"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    requires: ClassVar[frozenset[Requirement]] = frozenset({"saes"})
+
+    @classmethod
+    def create(cls, context: AnalysisContext) -> Self:
+        """Every SAE, spliced in where it was placed."""
+        return cls(context.saes)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -94,20 +107,26 @@ class Transfer(Analysis):
             for p in self.saes
         }
 
-    def interventions(self, who: str) -> Mapping[str, Intervention]:
+    def reads(self, layout: "Layout") -> list[ReadRequest]:
+        branches = (*self._branches("reference"), *self._branches("twin"))
+        return [ReadRequest(sites=("logits",), branches=branches)]
+
+    def _branches(self, model: Literal["reference", "twin"]) -> list[Branch]:
+        """The mean at every site where an SAE is, and every SAE, in their place."""
         found = {}
         for placed in self.saes:
-            sae = placed.adapted if who == "twin" and placed.adapted else placed.sae
-            mean = _constant(placed.mean_activation)
-            found[_mean_at(placed.site)] = Intervention(placed.site, mean)
-            found[placed.sae.label] = Intervention(placed.site, partial(reconstruction, sae))
-        return found
+            sae = placed.adapted if model == "twin" and placed.adapted else placed.sae
+            for name, change in (
+                (_mean_at(placed.site), constant(placed.mean_activation)),
+                (placed.sae.label, reconstructed(sae)),
+            ):
+                intervention = Intervention(site=placed.site, change=change)
+                found[name] = Branch(model, name, intervention)
+        return list(found.values())
 
-    def sites(self, layout: "Layout") -> list[str]:
-        return ["logits"]
-
-    def of_fork(self, reading: Activations, positions: Positions) -> Tensor:
-        return _loss(reading, positions.target)
+    def reduce_branch(self, activations: Activations, positions: Positions) -> Tensor:
+        """`[n]`: the loss at every position."""
+        return _loss(activations, positions.target)
 
     def update(self, pair: ActivationPair) -> Accumulator:
         at = pair.positions
@@ -143,15 +162,6 @@ class Transfer(Analysis):
                 MetricResult("added_difference", added["twin"] - added["reference"], label)
             )
         return found
-
-
-def reconstruction(sae: Sae, x: Tensor) -> Tensor:
-    """`[n, width]` to what the SAE makes of it."""
-    return sae.decode(sae.codes(x))
-
-
-def _constant(mean: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda x: mean.to(x).expand_as(x)
 
 
 def _mean_at(site: str) -> str:

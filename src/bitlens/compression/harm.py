@@ -8,10 +8,10 @@ import torch
 
 from bitlens.compression.twin import Twin
 from bitlens.data.corpus import Corpus
-from bitlens.engine.plan import CORPUS, make_plan
-from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
+from bitlens.engine.plan import make_plan
+from bitlens.engine.reader import read
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference, SweptModel
-from bitlens.errors import failed
 from bitlens.models.layout import Layout
 
 POSITIONS = 8_192
@@ -53,26 +53,22 @@ class HarmMeasure:
 
     def __call__(self, twins: Mapping[str, Twin]) -> tuple[dict[str, Harm], float]:
         """The harm of each twin by its name, and the reference's own loss. BitlensError for a twin
-        that computes what is not finite."""
+        whose weights cannot be made."""
         everyone: dict[str, SweptModel] = {REFERENCE: Reference(self._layout), **twins}
-        streams = [ForwardRun(name, name) for name in everyone]
-        wishes = [ReadRequest(name, frozenset({"logits"}), CORPUS) for name in everyone]
-        sweep = Sweep(self._layout, everyone, streams, wishes, self._batches, self._hidden_bytes)
         kl = dict.fromkeys(twins, 0.0)
         loss = dict.fromkeys(everyone, 0.0)
-        for wave in sweep.waves:
-            for step in sweep.run(wave):
-                if step.depth < self._layout.depth:
-                    continue
-                target = step.batch.target[step.index, None]
-                before = torch.log_softmax(step.activations[REFERENCE]["logits"], -1)
-                loss[REFERENCE] -= float(before.gather(1, target).double().sum())
-                chance = before.exp()
-                for name in twins:
-                    if name not in step.activations:
-                        raise failed(name, sweep.failed.get(name, "it is no longer finite."))
-                    after = torch.log_softmax(step.activations[name]["logits"], -1)
-                    loss[name] -= float(after.gather(1, target).double().sum())
-                    kl[name] += float(torch.linalg.vecdot(chance, before - after).double().sum())
+        for step in read(
+            self._layout, everyone, ["logits"], self._batches, hidden_bytes=self._hidden_bytes
+        ):
+            if step.depth < self._layout.depth:
+                continue
+            target = step.batch.target[step.index, None]
+            before = torch.log_softmax(step.activations[REFERENCE]["logits"], -1)
+            loss[REFERENCE] -= float(before.gather(1, target).double().sum())
+            chance = before.exp()
+            for name in twins:
+                after = torch.log_softmax(step.activations[name]["logits"], -1)
+                loss[name] -= float(after.gather(1, target).double().sum())
+                kl[name] += float(torch.linalg.vecdot(chance, before - after).double().sum())
         n = self.positions
         return {name: Harm(kl[name] / n, loss[name] / n) for name in twins}, loss[REFERENCE] / n

@@ -1,10 +1,10 @@
-"""What an analysis is: one question about pairs of streams, answered from tallies."""
+"""Analysis: one question about a reference and a twin, answered from what is summed as they run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from bitlens.data.corpus import Corpus
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions
-from bitlens.models.block_runner import Intervention
+from bitlens.engine.interventions import Intervention
 from bitlens.results.records import DetailTable, Metric, MetricResult
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Sampled positions of one stream at one site, for what cannot be summed (CKA) and for
+    """Sampled positions of one run at one site, for what cannot be summed (CKA) and for
     chance. The reference's is shared by all twins, so what is derived from it is, too."""
 
     values: np.ndarray
@@ -73,59 +73,107 @@ class TokenizerFacts:
     seed: int
 
 
+Item = Literal["cumulative", "local"]
+"""Errors of a twin as it runs, or of one of its blocks given the reference's input."""
+CUMULATIVE: Item = "cumulative"
+LOCAL: Item = "local"
+
+Requirement = Literal["saes", "eager_attention"]
+"""SAEs that were trained on the model; attention that hands out its patterns."""
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """How many positions are sampled: so many at most, or one in so many where that is fewer."""
+
+    most: int = 0
+    one_in: int = 1
+    fewest: int = 0
+    """That there are at least, where there are as many."""
+
+    def of(self, positions: int) -> int:
+        """How many of so many positions."""
+        return min(max(positions // self.one_in, self.fewest), self.most)
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A run that leaves its model's and goes on with an intervention, on the seeded subset of the
+    documents."""
+
+    model: Literal["reference", "twin"]
+    name: str
+    intervention: Intervention
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRequest:
+    """Which activations an analysis reads, of which runs."""
+
+    sites: tuple[str, ...]
+    item: Item = CUMULATIVE
+    """Of the twin as it runs, or of each of its blocks on the reference's input."""
+    beside_local: bool = False
+    """Whether it reads the blocks on the reference's input beside the twin as it runs, in the
+    documents that they run on."""
+    branches: tuple[Branch, ...] = ()
+    """Runs with an intervention that are read at the same sites."""
+    through_unembedding: bool = False
+    """Whether it reads sampled positions through the unembedding, at all its sites together."""
+    sample: SampleSize = SampleSize()
+    """Positions kept at every site, for `compute` and for chance; none: chance is known or found
+    by the analysis itself."""
+    selectable: bool = False
+    """Whether the user may say at which of the sites it looks."""
+
+
+@dataclass(frozen=True)
+class AnalysisContext:
+    """What there is for an analysis when it is made for a model."""
+
+    saes: tuple[Any, ...] = ()
+    """The SAEs that were named for the model, each in its place (`PlacedSae` of
+    `bitlens.sae.placed_sae`); none where no analysis requires them."""
+
+
 @dataclass(frozen=True)
 class Analysis(ABC):
     """One question. Subclasses are frozen settings; the arithmetic is in `update` and `compute`."""
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
-    sample: ClassVar[int] = 0
-    """Positions sampled at every site, for `compute` and for chance; 0: chance is known or found
-    by the analysis itself."""
-    local: ClassVar[bool] = False
-    """Whether it also wants each block of the twin on the reference's input."""
-    beside_local: ClassVar[bool] = False
-    """Whether it reads those beside the twin, in the documents that they run on."""
-    patterns: ClassVar[bool] = False
-    """Whether it reads attention patterns, which only eager attention gives."""
-    narrows: ClassVar[bool] = False
-    """Whether the user may say at which of its sites it looks."""
+    requires: ClassVar[frozenset[Requirement]] = frozenset()
+    """What must be there; where no SAE is named, an analysis that requires one is left out."""
     unpaired: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are the same whichever positions are paired, so that mismatched ones tell
     nothing of chance."""
     outputs: ClassVar[bool] = False
     """Whether it is of what the models put out on the corpus, beside which the compute floor
     stands."""
-    lens: ClassVar[bool] = False
-    """Whether it reads sampled positions through the unembedding at all its sites together."""
+
+    @classmethod
+    def create(cls, context: AnalysisContext) -> Self:
+        """The analysis with its default settings, and with what it requires of the context."""
+        return cls()
 
     @property
     def settings(self) -> dict[str, Any]:
         """What its values depend on besides what it reads."""
         return asdict(self)
 
-    def sampled(self, positions: int) -> int:
-        """How many of so many positions are sampled."""
-        return self.sample
-
     def documents(self, reader: TokenizerFacts) -> tuple[Corpus, int] | None:
         """Documents of its own and how many of them, the first, every replicate keeps; None: it
         reads the corpus."""
         return None
 
-    def interventions(self, who: str) -> Mapping[str, Intervention]:
-        """By name, what is to be put in place of something in forks of the `reference` or the
-        `twin`, which are read beside them on the seeded subset of the documents."""
-        return {}
-
-    def of_fork(self, reading: Activations, positions: Positions) -> Tensor:
-        """What `update` needs of such a fork, a few numbers a position: the readings of all forks
-        at once would not fit."""
-        raise NotImplementedError(f"{self.name} edits nothing")
-
     @abstractmethod
-    def sites(self, layout: "Layout") -> list[str]:
-        """Where it looks."""
+    def reads(self, layout: "Layout") -> Sequence[ReadRequest]:
+        """What it reads of a model; a site at most once of the twin as it runs."""
+
+    def reduce_branch(self, activations: Activations, positions: Positions) -> Tensor:
+        """What `update` needs of a branch, a few numbers a position: the activations of all
+        branches at once would not fit."""
+        raise NotImplementedError(f"{self.name} has no branches")
 
     @abstractmethod
     def update(self, pair: ActivationPair) -> Accumulator:
@@ -133,8 +181,13 @@ class Analysis(ABC):
 
     @abstractmethod
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
-        """Every metric of a site from its complete tally and the sampled positions, in numpy."""
+        """Every metric of a site from its complete sums and the sampled positions, in numpy."""
 
     def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
         """What can be said only when all sites are done."""
         return []
+
+
+def sites_of(requests: Sequence[ReadRequest]) -> list[str]:
+    """All sites of some requests, each once, in their order."""
+    return list(dict.fromkeys(name for request in requests for name in request.sites))

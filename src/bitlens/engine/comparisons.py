@@ -1,40 +1,58 @@
-"""Which streams does an analysis compare, where, and on which documents?"""
+"""Comparisons: which two runs an analysis compares, where, and on which documents."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from bitlens.engine.analysis import Analysis
+from bitlens.engine.analysis import CUMULATIVE, LOCAL, Analysis, Item, ReadRequest
 from bitlens.engine.plan import CORPUS, SUBSET
-from bitlens.engine.sweep import REFERENCE, ForwardRun
+from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest
 from bitlens.models.sites import site
 
-CUMULATIVE, LOCAL = "cumulative", "local"
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Which two streams an analysis compares, and where."""
+    """The run of the reference beside one of a twin, read by one analysis."""
 
     analysis: Analysis
     twin: str
-    item: str
-    stream: str
-    sites: tuple[str, ...]
+    request: ReadRequest
+    run: str
+    """The twin's."""
     documents: str
     """Which set of documents: the corpus, its subset, or the analysis' own."""
+    default_item: str = ""
+    """What a value is an item of where it does not say: `cumulative` or `local`, of an analysis
+    that reads both."""
     branches: Mapping[str, ForwardRun] = field(default_factory=dict)
-    """Forks with an edit that it reads besides, by whose they are and the name of the edit."""
-    floor: bool = False
-    """Whether it measures the compute floor: its stream runs on the subset only."""
+    """Runs with an intervention that it reads besides, by whose they are and their name."""
     alone: Mapping[str, ForwardRun] = field(default_factory=dict)
     """By site, the twin's block on the reference's input, where it is read besides."""
+    floor: bool = False
+    """Whether it measures the compute floor: its run is on the subset only."""
 
     @property
-    def streams(self) -> tuple[str, str]:
-        return REFERENCE, self.stream
+    def item(self) -> Item:
+        """Of the twin as it runs, or of one block on the reference's input."""
+        return self.request.item
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where the two runs are compared."""
+        return self.request.sites
+
+    @property
+    def reads_patterns(self) -> bool:
+        """Whether attention patterns are among the sites."""
+        return any(name.startswith("pattern.") for name in self.sites)
+
+    @property
+    def runs(self) -> tuple[str, str]:
+        """The reference's and the twin's, by name."""
+        return REFERENCE, self.run
 
     @property
     def besides(self) -> tuple[ForwardRun, ...]:
+        """What it reads besides the two."""
         return (*self.branches.values(), *self.alone.values())
 
     @property
@@ -42,59 +60,109 @@ class Comparison:
         """The set of documents whose batches hold them."""
         return CORPUS if self.documents == SUBSET else self.documents
 
+    @property
+    def site_requests(self) -> list[SiteRequest]:
+        """What is to be read of which run."""
+        names = (*self.runs, *(run.name for run in self.besides))
+        return [SiteRequest(name, frozenset(self.sites), self.read) for name in names]
+
 
 def comparisons(
     analyses: Sequence[Analysis],
     twins: Sequence[str],
-    sites: Mapping[str, Sequence[str]],
+    reads: Mapping[str, Sequence[ReadRequest]],
+    *,
     own: Collection[str] = (),
     floors: Collection[str] = (),
 ) -> list[Comparison]:
-    """What is to be compared. `sites`: by analysis, where it looks (already narrowed by the
+    """What is to be compared. `reads`: by analysis, what it reads (already narrowed by the
     user); `own`: the analyses that read documents of their own; `floors`: twins that measure the
     compute floor, of the outputs alone."""
     found = []
     for analysis in analyses:
-        names = tuple(sites[analysis.name])
-        documents = analysis.name if analysis.name in own else CORPUS
+        requests = reads[analysis.name]
         for twin in floors if analysis.outputs else ():
-            found.append(Comparison(analysis, twin, CUMULATIVE, twin, names, SUBSET, floor=True))
+            found += [
+                Comparison(
+                    analysis=analysis,
+                    twin=twin,
+                    request=request,
+                    run=twin,
+                    documents=SUBSET,
+                    floor=True,
+                )
+                for request in requests
+            ]
+        documents = analysis.name if analysis.name in own else CORPUS
         for twin in twins:
-            branches = with_interventions(analysis, twin)
-            read = SUBSET if branches else documents
-            blocks = [name for name in names if "." in name] if analysis.beside_local else []
-            alone = {name: local(twin, site(name).depth) for name in blocks}
-            whole = Comparison(analysis, twin, CUMULATIVE, twin, names, read, branches, alone=alone)
-            found.append(whole)
-            depths = sorted({site(name).depth for name in names}) if analysis.local else []
-            for depth in depths:
-                here = tuple(name for name in names if site(name).depth == depth)
-                branch = local(twin, depth)
-                found.append(Comparison(analysis, twin, LOCAL, branch.name, here, SUBSET))
+            found += _of_twin(analysis, twin, requests, documents)
+    return found
+
+
+def _of_twin(
+    analysis: Analysis, twin: str, requests: Sequence[ReadRequest], documents: str
+) -> list[Comparison]:
+    labelled = any(request.item == LOCAL for request in requests)
+    found = []
+    for request in requests:
+        item = request.item if labelled else ""
+        if request.item == CUMULATIVE:
+            branches = with_interventions(request, twin)
+            blocks = [name for name in request.sites if "." in name and request.beside_local]
+            found.append(
+                Comparison(
+                    analysis=analysis,
+                    twin=twin,
+                    request=request,
+                    run=twin,
+                    documents=SUBSET if branches else documents,
+                    default_item=item,
+                    branches=branches,
+                    alone={name: local(twin, site(name).depth) for name in blocks},
+                )
+            )
+            continue
+        for depth in sorted({site(name).depth for name in request.sites}):
+            here = tuple(name for name in request.sites if site(name).depth == depth)
+            found.append(
+                Comparison(
+                    analysis=analysis,
+                    twin=twin,
+                    request=replace(request, sites=here),
+                    run=local(twin, depth).name,
+                    documents=SUBSET,
+                    default_item=item,
+                )
+            )
     return found
 
 
 def local(twin: str, depth: int) -> ForwardRun:
     """One block of a twin on the reference's input."""
     name = f"{twin} block {depth} on the reference"
-    return ForwardRun(name, twin, REFERENCE, depth, depth + 1, subset=True)
+    return ForwardRun(name, twin, parent=REFERENCE, start=depth, stop=depth + 1, subset=True)
 
 
-def with_interventions(analysis: Analysis, twin: str) -> dict[str, ForwardRun]:
-    """Forks of the reference and of a twin with the edits that an analysis wants to see."""
+def with_interventions(request: ReadRequest, twin: str) -> dict[str, ForwardRun]:
+    """Branches of the reference and of a twin that are read besides, by whose they are and their
+    name; those of the reference are the same for every twin."""
     found = {}
-    for who, base in (("reference", REFERENCE), ("twin", twin)):
-        for name, intervention in analysis.interventions(who).items():
-            branch = f"{base} with {name}"
-            found[f"{who} {name}"] = ForwardRun(
-                branch, base, base, intervention.start, subset=True, intervention=intervention
-            )
+    for branch in request.branches:
+        base = REFERENCE if branch.model == "reference" else twin
+        found[f"{branch.model} {branch.name}"] = ForwardRun(
+            f"{base} with {branch.name}",
+            base,
+            parent=base,
+            start=branch.intervention.start,
+            subset=True,
+            interventions=(branch.intervention,),
+        )
     return found
 
 
-def streams(wanted: Sequence[Comparison]) -> list[ForwardRun]:
-    """The reference, every twin, a fork a block where local errors are asked for, and the forks
-    with an edit."""
+def forward_runs(wanted: Sequence[Comparison]) -> list[ForwardRun]:
+    """The reference, every twin, a branch a block where local errors are asked for, and the
+    branches with an intervention."""
     found = {REFERENCE: ForwardRun(REFERENCE, REFERENCE)}
     for comparison in wanted:
         if comparison.item == LOCAL:

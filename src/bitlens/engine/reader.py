@@ -1,7 +1,9 @@
-"""What does an SAE learn from? A model's activations at one place, and its twins' at the same
-positions, by the sweep: kept in memory where they fit, chunk by chunk where they do not."""
+"""Activations of models at named sites, by one sweep: step by step, or as rows of positions.
 
-from collections.abc import Iterator, Mapping, Sequence
+What an SAE learns from are such rows: kept in memory where they fit, chunk by chunk where not.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitlens.engine.plan import CORPUS, TokenBatch
-from bitlens.engine.sweep import ForwardRun, ReadRequest, Sweep
+from bitlens.engine.runs import ForwardRun, SiteRequest
+from bitlens.engine.sweep import Progress, Step, Sweep, silent
 from bitlens.engine.swept_model import SweptModel
 from bitlens.errors import BitlensError, failed
 from bitlens.models.layout import Layout
@@ -17,6 +20,38 @@ from bitlens.models.sites import site
 
 CHUNK = 1 << 17
 """Positions read at a time where they do not all fit: what is drawn at random is drawn within."""
+
+
+def read(
+    layout: Layout,
+    models: Mapping[str, SweptModel],
+    sites: Collection[str],
+    batches: Sequence[TokenBatch],
+    hidden_bytes: int,
+    progress: Progress = silent,
+) -> Iterator[Step]:
+    """Every step of these models, each as it runs, no further than the deepest of the sites:
+    depth by depth, in waves whose hidden states keep to `hidden_bytes`.
+
+    BitlensError for a model whose weights cannot be made.
+    """
+    ends = [None if name == "logits" else site(name).depth + 1 for name in sites]
+    stop = None if None in ends else max((end for end in ends if end is not None), default=0)
+    sweep = Sweep(
+        layout=layout,
+        models=models,
+        runs=[ForwardRun(name, name, stop=stop) for name in models],
+        requests=[SiteRequest(name, frozenset(sites), CORPUS) for name in models],
+        batches=batches,
+        hidden_bytes=hidden_bytes,
+    )
+    for wave in sweep.waves:
+        for step in sweep.run(wave, progress):
+            _refuse_failed(sweep)
+            yield step
+            # Before the next is computed.
+            del step
+        _refuse_failed(sweep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,24 +80,20 @@ class ActivationReader:
         with tqdm(
             desc="activations", unit=" tokens", unit_scale=True, total=total, disable=None
         ) as bar:
-            sweep = Sweep(
+            done = dict.fromkeys(found, 0)
+            for step in read(
                 self.layout,
                 self.twins,
-                [ForwardRun(name, name, stop=stop) for name in self.twins],
-                [ReadRequest(name, frozenset([self.place]), CORPUS) for name in self.twins],
+                [self.place],
                 batches,
-                self.hidden_bytes,
-                bar.update,
-            )
-            done = dict.fromkeys(found, 0)
-            for wave in sweep.waves:
-                for step in sweep.run(wave):
-                    _refuse_failed(sweep)
-                    for name, read in step.activations.items():
-                        if self.place in read and name not in step.again:
-                            values = read[self.place].flatten(0, 1)[step.index]
-                            found[name][done[name] : done[name] + len(values)] = values
-                            done[name] += len(values)
+                hidden_bytes=self.hidden_bytes,
+                progress=bar.update,
+            ):
+                for name, activations in step.activations.items():
+                    if self.place in activations and name not in step.again:
+                        values = activations[self.place].flatten(0, 1)[step.index]
+                        found[name][done[name] : done[name] + len(values)] = values
+                        done[name] += len(values)
         for name, rows in found.items():
             _refuse_infinite(name, rows, self.place)
         return found

@@ -1,4 +1,4 @@
-"""Where do tallies wait between waves, and what does a killed run find again?"""
+"""Checkpoint of a sweep: accumulators between waves, which a killed run finds again."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,18 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from bitlens.engine.accumulators import Accumulator
+from bitlens.engine.keys import Accumulators, Key, fields, from_fields
 from bitlens.engine.plan import TokenBatch
 from bitlens.errors import BitlensError
 from bitlens.results.files.reading import open_regular, read_json
 from bitlens.results.files.writing import unfinished, write
 from bitlens.results.records import to_json
 
-Key = tuple[str, str, str, str]
-"""Analysis, twin, item, site."""
 STATE = "waves.json"
 
 
 class SweepCheckpoint:
-    """Tallies between waves, a file a depth, and how many batches they hold.
+    """Accumulators between waves, a file a depth, and how many batches they hold.
 
     A wave writes beside what the wave before it left; only when it is complete does it count. The
     state is written last and holds a hash of every file and of itself: what does not match is not
@@ -95,14 +94,16 @@ class SweepCheckpoint:
     def _name(self, depth: int, generation: int) -> str:
         return f"{generation}-{depth + 1}.safetensors"
 
-    def load(self, depth: int) -> dict[Key, Accumulator]:
+    def load(self, depth: int) -> Accumulators:
+        """What the waves before left at this depth; empty where there was none. BitlensError if
+        the file is not what was written."""
         name = self._name(depth, self._generation)
         if name not in self._files:
             return {}
         parts: dict[Key, dict[str, Tensor]] = {}
         for place, tensor in self._tensors(name).items():
             *key, rest = place.split("\x1f")
-            parts.setdefault((key[0], key[1], key[2], key[3]), {})[rest] = tensor
+            parts.setdefault(from_fields(*key), {})[rest] = tensor
         return {key: Accumulator.from_tensors(tensors) for key, tensors in parts.items()}
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
@@ -116,18 +117,19 @@ class SweepCheckpoint:
             pass
         raise BitlensError(
             f"{path} changed while the run went on.",
-            "the tallies of the waves before, as they were written.",
+            "the sums of the waves before, as they were written.",
             "the same command again: it computes them anew.",
         )
 
-    def save(self, depth: int, tallies: Mapping[Key, Accumulator]) -> None:
-        if not tallies:
+    def save(self, depth: int, accumulators: Accumulators) -> None:
+        """Write what this wave and those before it have at a depth."""
+        if not accumulators:
             return
         content = safetensors.torch.save(
             {
-                "\x1f".join([*key, name]): tensor
-                for key, tally in tallies.items()
-                for name, tensor in tally.tensors().items()
+                "\x1f".join([*fields(key), name]): tensor
+                for key, accumulator in accumulators.items()
+                for name, tensor in accumulator.tensors().items()
             }
         )
         name = self._name(depth, self._generation + 1)
@@ -135,6 +137,8 @@ class SweepCheckpoint:
         self._written[name] = _hash(content)
 
     def wave_done(self, batches: int, overflowed: Mapping[str, str]) -> None:
+        """What was saved of this wave counts now, and what was before it is deleted: `batches` are
+        in it, `overflowed` says which runs stopped being finite, and where."""
         state: dict[str, Any] = {
             "batches": batches,
             "generation": self._generation + 1,

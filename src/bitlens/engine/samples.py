@@ -1,4 +1,4 @@
-"""What waits at a site until all documents have passed: sampled positions of one stream."""
+"""Sampled activations: positions of one run that wait at a site until all documents have passed."""
 
 from dataclasses import fields
 
@@ -10,15 +10,15 @@ from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.analysis import Sample
 
 
-def sample_rows(pair: ActivationPair, reading: Activations, size: int) -> SampledRows:
+def sample_rows(pair: ActivationPair, activations: Activations, size: int) -> SampledRows:
     """Which of a batch's positions are in the sample, and what was read there."""
     chosen = torch.nonzero(pair.positions.key <= pair.threshold(size)).flatten()
-    if reading.index is None:
-        states = reading.values[chosen]
+    if activations.index is None:
+        states = activations.values[chosen]
     else:
-        queries = reading.values.shape[2]
-        at = reading.index[chosen]
-        states = reading.values[at // queries, :, at % queries]
+        queries = activations.values.shape[2]
+        at = activations.index[chosen]
+        states = activations.values[at // queries, :, at % queries]
     return rows_of(pair.positions, states, chosen)
 
 
@@ -26,6 +26,7 @@ _PLACE = [f.name for f in fields(Positions) if f.name not in ("shard", "shards",
 
 
 def rows_of(at: Positions, states: Tensor, chosen: Tensor | slice = slice(None)) -> SampledRows:
+    """`states` `[n, ...]` as rows of a sample, with where they are: the `chosen` of `at`."""
     places = {name: values[chosen] for name in _PLACE if (values := getattr(at, name)) is not None}
     return SampledRows(at.key[chosen], at.shard[chosen], {"states": states, **places})
 
@@ -37,10 +38,10 @@ def positions_of(rows: SampledRows, span: slice | Tensor, shards: int) -> Positi
 
 
 class SampledActivations:
-    """The sampled positions of one stream at one site, complete."""
+    """The sampled positions of one run at one site, complete."""
 
-    def __init__(self, tally: Accumulator) -> None:
-        self.rows = tally.sample("sample")
+    def __init__(self, accumulator: Accumulator) -> None:
+        self.rows = accumulator.sample("sample")
         self.states = self.rows.values["states"]
-        self.reading = Activations(self.states.float())
-        self.sample = Sample(self.reading.values.cpu().numpy(), self.rows.shard.cpu().numpy())
+        self.activations = Activations(self.states.float())
+        self.sample = Sample(self.activations.values.cpu().numpy(), self.rows.shard.cpu().numpy())

@@ -1,8 +1,8 @@
-"""The depth sweep: every stream goes through the model once, block by block, side by side.
+"""The depth sweep: every run goes through the model once, block by block, side by side.
 
 All documents of a wave stand at the same depth. A block's weights are read once, compressed once
 for each twin and dropped; the reference is computed once for all twins; what is asked for at a
-block is handed out when the block runs. Streams that fork from another share its prefix.
+block is handed out when the block runs. Runs that branch off from another share its prefix.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,50 +13,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitlens.engine.interventions import Intervention, positions_of
 from bitlens.engine.memory import return_memory
 from bitlens.engine.plan import TokenBatch
+from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest, in_groups
 from bitlens.engine.swept_model import SweptModel
+from bitlens.engine.wave_size import mask_bytes
 from bitlens.errors import BitlensError
-from bitlens.models.block_runner import Block, Intervention
+from bitlens.models.block_runner import Block
 from bitlens.models.layout import Layout
 from bitlens.models.shell import Call
 from bitlens.models.sites import site
 
-REFERENCE = "reference"
-
 Hidden = dict[tuple[str, int], Tensor]
-"""States of a stream and batch between blocks."""
+"""States between blocks, by run and batch."""
+Calls = dict[tuple[str, int], tuple[Call, ...]]
+"""What every block is called with besides, by entry key and batch."""
+Progress = Callable[[int], None]
+"""Is told how many tokens have passed another block."""
 
 
-@dataclass(frozen=True)
-class ForwardRun:
-    """Hidden states on their way through depth and the weights each block is to use."""
-
-    name: str
-    source: str
-    """The twin (or `reference`) whose blocks it takes."""
-    parent: str | None = None
-    """The stream it forks from; None: it starts at its source's embedding."""
-    start: int = 0
-    """The first block it runs itself."""
-    stop: int | None = None
-    """The block before which it ends; None: it goes on to the logits."""
-    own: range | None = None
-    """The blocks it takes from its source; None: all it runs."""
-    base_model: str = REFERENCE
-    """Where the other blocks come from."""
-    subset: bool = False
-    """True: runs on the seeded subset of the documents only."""
-    intervention: Intervention | None = None
-    """What is put in place of something, at the positions that count: the others, BOS and padding
-    among them, are left alone. Of what attention or MLP adds in the first block it runs; of the
-    residual stream, in its parent's states before that block (or before the unembedding)."""
-
-    def weights_at(self, depth: int) -> str:
-        return self.source if self.own is None or depth in self.own else self.base_model
-
-    def runs(self, depth: int) -> bool:
-        return self.start <= depth and (self.stop is None or depth < self.stop)
+def silent(tokens: int) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,69 +45,59 @@ class Step:
     depth: int
     """-1 for the embedding, the number of blocks for logits."""
     activations: Mapping[str, Mapping[str, Tensor]]
-    """By stream and site: `[rows, positions, ...]`; logits `[n, vocabulary]`, computed each time
-    they are asked for, because those of all streams at once would not fit."""
+    """By run and site: `[rows, positions, ...]`; logits `[n, vocabulary]`, computed each time
+    they are asked for, because those of all runs at once would not fit."""
     index: Tensor
-    """`[n]`: flattened positions to look at; for logits, the rows of the reading in order."""
+    """`[n]`: flattened positions to look at; for logits, the rows in order."""
     again: frozenset[str] = frozenset()
-    """Streams that an earlier step of this batch and depth held already: the reference's stand
+    """Runs that an earlier step of this batch and depth held already: the reference's stand
     beside one twin's after another."""
     shared: dict[str, Any] = field(default_factory=dict)
     """What is made of those, for all steps of the batch and depth."""
 
 
-@dataclass(frozen=True)
-class ReadRequest:
-    """Which sites are wanted of which stream."""
-
-    stream: str
-    sites: frozenset[str]
-    documents: str
-    """In batches of which documents."""
-
-
 class Sweep:
-    """Streams of a reference and its twins over batches of tokens.
+    """Runs of a reference and its twins over batches of tokens.
 
     `hidden_bytes` bounds the hidden states of a wave; `waves` are the batches so divided,
     `next_wave` is one that begins anywhere and may be bounded besides; `run` yields the Steps of
-    one.
+    one. BitlensError for runs that cannot stand side by side (`in_groups`).
     """
 
     def __init__(
         self,
         layout: Layout,
-        twins: Mapping[str, SweptModel],
-        streams: Sequence[ForwardRun],
-        wishes: Sequence[ReadRequest],
+        models: Mapping[str, SweptModel],
+        runs: Sequence[ForwardRun],
+        requests: Sequence[SiteRequest],
         batches: Sequence[TokenBatch],
         hidden_bytes: int,
-        progress: Callable[[int], None] = lambda tokens: None,
     ) -> None:
         self.layout = layout
-        self.twins = dict(twins)
-        self.streams = list(streams)
+        self.models = dict(models)
+        self.runs = list(runs)
         self.batches = list(batches)
-        self.progress = progress
+        self._by_name = {run.name: run for run in runs}
+        self._groups = in_groups(runs, layout.depth)
         self._wanted: dict[tuple[str, str], set[str]] = {}
-        for wish in wishes:
-            self._wanted.setdefault((wish.stream, wish.documents), set()).update(wish.sites)
+        for request in requests:
+            wanted = self._wanted.setdefault((request.run, request.documents), set())
+            wanted.update(request.sites)
         self.failed: dict[str, str] = {}
-        """Twins whose weights could not be made, and why; their streams end there."""
+        """Twins whose weights could not be made, and why; their runs end there."""
         self.overflowed: dict[str, str] = {}
-        """Streams that stopped being finite, and after which site."""
-        self._needs = {s.name: self._twins_of(s) for s in streams}
+        """Runs that stopped being finite, and after which site."""
+        self._needs = {run.name: self._models_of(run) for run in runs}
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
         self._room = hidden_bytes
 
-    def _twins_of(self, stream: ForwardRun) -> frozenset[str]:
-        """The twins without which a stream cannot run: its own and its parent's."""
-        own = {stream.source} if stream.own is None else {stream.source, stream.base_model}
-        inherited = self._twins_of(self.stream(stream.parent)) if stream.parent else ()
-        return frozenset(own).union(inherited)
-
-    def _lost(self, stream: ForwardRun) -> bool:
-        return not self._needs[stream.name].isdisjoint(self.failed)
+    def _models_of(self, run: ForwardRun) -> frozenset[str]:
+        """The models without which a run cannot go on: its own, and those of its parent and of
+        runs that it takes activations from."""
+        own = {run.model} if run.own_blocks is None else {run.model, run.base_model}
+        others = [run.parent, *(i.source for i in run.interventions)]
+        inherited = (self._models_of(self.named(name)) for name in others if name is not None)
+        return frozenset(own).union(*inherited)
 
     @property
     def waves(self) -> list[list[TokenBatch]]:
@@ -159,41 +127,41 @@ class Sweep:
         return wave
 
     def hidden_bytes(self, batch: TokenBatch) -> int:
-        """Bytes that a batch keeps between blocks: hidden states of all streams, and masks."""
-        kept = [s for s in self.streams if s.stop is None or s.stop - s.start > 1]
-        streams = sum(1 for s in kept if batch.subset or not s.subset)
+        """Bytes that a batch keeps between blocks: hidden states of all runs, and masks."""
+        kept = [run for run in self.runs if run.stop is None or run.stop - run.start > 1]
+        runs = sum(1 for run in kept if batch.subset or not run.subset)
         # One more: the outputs of the block under way stand beside its inputs.
-        states = batch.tokens.numel() * self.layout.width * 4 * (streams + 1)
+        states = batch.tokens.numel() * self.layout.width * 4 * (runs + 1)
         return states + mask_bytes(self.layout, batch)
 
     def forwards(self) -> float:
         """How many forwards of one block the sweep costs, in units of one pass through the
-        model over all tokens: 1 + twins, and what the forks have to go."""
+        model over all tokens: 1 + twins, and what the branches have to go."""
         total = sum(b.tokens.numel() for b in self.batches)
         blocks = sum(
             batch.tokens.numel()
             for batch in self.batches
-            for stream in self.streams
-            if batch.subset or not stream.subset
+            for run in self.runs
+            if batch.subset or not run.subset
             for depth in range(self.layout.depth)
-            if stream.runs(depth)
+            if run.covers(depth)
         )
         return blocks / (total * self.layout.depth)
 
     @torch.no_grad()
-    def run(self, wave: Sequence[TokenBatch]) -> Iterator[Step]:
+    def run(self, wave: Sequence[TokenBatch], progress: Progress = silent) -> Iterator[Step]:
         """All steps of one wave: depth by depth, at each depth batch by batch."""
         hidden: Hidden = {}
-        calls: dict[tuple[str, int], tuple[Call, ...]] = {}
+        calls: Calls = {}
         for batch in wave:
             yield from self._enter(batch, hidden, calls)
         self._release()
         for depth in range(self.layout.depth):
-            if not any(stream.runs(depth) for stream in self.streams):
+            if not any(run.covers(depth) for run in self.runs):
                 continue
             blocks = self._blocks(depth)
             for batch in wave:
-                yield from self._steps(depth, batch, blocks, hidden, calls)
+                yield from _BlockPass(self, depth, batch, hidden).steps(blocks, calls, progress)
             # Before the next blocks are made: one block a twin is what fits.
             del blocks
             return_memory()
@@ -203,161 +171,216 @@ class Sweep:
 
     def _release(self) -> None:
         """What was cast of embeddings and unembeddings is needed at one end of depth only."""
-        for twin in self.twins.values():
-            twin.release()
+        for model in self.models.values():
+            model.release()
 
-    def _steps(
-        self,
-        depth: int,
-        batch: TokenBatch,
-        blocks: Mapping[str, Block],
-        hidden: Hidden,
-        calls: Mapping[tuple[str, int], tuple[Call, ...]],
-    ) -> Iterator[Step]:
-        """Every stream through one block on one batch: those of the reference, then one twin's
-        after another's, because what is read of all at once would not fit."""
-        outputs: dict[str, Tensor] = {}
+    def before(self, run: ForwardRun, depth: int, batch: TokenBatch, hidden: Hidden) -> Tensor:
+        """A run's states before a block, or before the unembedding."""
+        if run.parent is None or run.start != depth:
+            return hidden[(run.name, batch.number)]
+        states = hidden[(run.parent, batch.number)]
+        for intervention in run.on_entry():
+            given = self._given(intervention, depth, batch, hidden)
+            states = _changed(intervention, batch, given, states)
+        return states
 
-        def read(streams: Sequence[ForwardRun]) -> dict[str, dict[str, Tensor]]:
-            activations: dict[str, dict[str, Tensor]] = {}
-            for stream in streams:
-                source = stream.weights_at(depth)
-                states = self._before(stream, depth, batch, hidden)
-                call = calls[(self.twins[source].entry_key, batch.number)][depth]
-                sites = sorted(s for s in self._sites(stream, batch) if site(s).depth == depth)
-                interventions = {}
-                if (
-                    stream.intervention is not None
-                    and stream.start == depth
-                    and not stream.intervention.between
-                ):
-                    interventions = {
-                        site(stream.intervention.site).kind: partial(
-                            stream.intervention.at, batch.index
-                        )
-                    }
-                found, output = blocks[source](states, call, sites, batch.mask, interventions)
-                self._look_for_overflow(stream.name, output, depth, batch)
-                outputs[stream.name] = output
-                # Blocks may live on several devices; what is read of them comes together on one.
-                activations[stream.name] = {s: v.to(batch.tokens.device) for s, v in found.items()}
-            self.progress(batch.tokens.numel() * len(activations))
-            return activations
+    def _given(
+        self, intervention: Intervention, depth: int, batch: TokenBatch, hidden: Hidden
+    ) -> Tensor | None:
+        """The states before a block of the run that an intervention takes from."""
+        if intervention.source is None:
+            return None
+        return self.before(self.named(intervention.source), depth, batch, hidden)
 
-        active = self._active(depth, batch)
-        by_source: dict[str, list[ForwardRun]] = {}
-        for stream in active:
-            by_source.setdefault(stream.source, []).append(stream)
-        reference = read(by_source.pop(REFERENCE, []))
-        again: frozenset[str] = frozenset()
-        shared: dict[str, Any] = {}
-        for streams in by_source.values() or [[]]:
-            activations = reference | read(streams)
-            yield Step(batch, depth, activations, batch.index, again, shared)
-            del activations
-            again = frozenset(reference)
-        # Only now: a fork reads its parent's states from before this block.
-        for stream in active:
-            if stream.stop is None or depth + 1 < stream.stop:
-                hidden[(stream.name, batch.number)] = outputs[stream.name]
-            else:
-                hidden.pop((stream.name, batch.number), None)
+    def on(self, batch: TokenBatch, group: str | None = None) -> list[ForwardRun]:
+        """The runs, of one group or of all, that read a batch and have lost no twin they need."""
+        runs = self.runs if group is None else self._groups[group]
+        return [
+            run
+            for run in runs
+            if (batch.subset or not run.subset) and self._needs[run.name].isdisjoint(self.failed)
+        ]
 
-    def _before(self, stream: ForwardRun, depth: int, batch: TokenBatch, hidden: Hidden) -> Tensor:
-        """A stream's states before a block, or before the unembedding."""
-        if stream.parent is None or stream.start != depth:
-            return hidden[(stream.name, batch.number)]
-        states = hidden[(stream.parent, batch.number)]
-        if stream.intervention is None or not stream.intervention.between:
-            return states
-        return stream.intervention.at(batch.index, states)
+    @property
+    def groups(self) -> list[str]:
+        """Models whose runs go through a block together, the reference first."""
+        return list(self._groups)
 
-    def _look_for_overflow(self, name: str, states: Tensor, depth: int, batch: TokenBatch) -> None:
-        """Is a stream still finite? A twin's numbers then have a reason instead of a value;
-        without a finite reference there is nothing to compare with."""
-        if torch.isfinite(states.sum(dtype=torch.float32)):
-            return
-        if name == REFERENCE:
-            raise _not_finite(states, depth, batch)
-        self.overflowed.setdefault(name, f"resid.{depth}")
+    def sites(self, run: ForwardRun, batch: TokenBatch) -> set[str]:
+        """What is wanted of a run on a batch."""
+        return self._wanted.get((run.name, batch.documents), set())
 
-    def _on(self, batch: TokenBatch) -> list[ForwardRun]:
-        """The streams that run on a batch and have lost no twin they need."""
-        return [s for s in self.streams if (batch.subset or not s.subset) and not self._lost(s)]
-
-    def _sites(self, stream: ForwardRun, batch: TokenBatch) -> set[str]:
-        return self._wanted.get((stream.name, batch.documents), set())
-
-    def _active(self, depth: int, batch: TokenBatch) -> list[ForwardRun]:
-        return [s for s in self._on(batch) if s.runs(depth)]
-
-    def _enter(
-        self,
-        batch: TokenBatch,
-        hidden: Hidden,
-        calls: dict[tuple[str, int], tuple[Call, ...]],
-    ) -> Iterator[Step]:
+    def _enter(self, batch: TokenBatch, hidden: Hidden, calls: Calls) -> Iterator[Step]:
         """The embedding, once for all twins that share it."""
         entries: dict[str, Tensor] = {}
-        for name, twin in self.twins.items():
-            if name in self.failed or twin.entry_key in entries:
+        for name, model in self.models.items():
+            if name in self.failed or model.entry_key in entries:
                 continue
             try:
-                entry = twin.enter(batch.tokens, batch.mask)
+                entry = model.enter(batch.tokens, batch.mask)
             except BitlensError as error:
                 self.failed[name] = str(error)
                 continue
-            entries[twin.entry_key] = entry.hidden
-            calls[(twin.entry_key, batch.number)] = entry.calls
-        activations: dict[str, dict[str, Tensor]] = {}
-        for stream in self._on(batch):
-            if stream.parent is None:
-                states = entries[self.twins[stream.source].entry_key]
-                hidden[(stream.name, batch.number)] = states
-                if "embed" in self._sites(stream, batch):
-                    activations[stream.name] = {"embed": states}
+            entries[model.entry_key] = entry.hidden
+            calls[(model.entry_key, batch.number)] = entry.calls
+        for group in self.groups:
+            for run in self.on(batch, group):
+                if run.parent is None:
+                    states = entries[self.models[run.model].entry_key]
+                    for intervention in run.on_entry():
+                        given = self._given(intervention, 0, batch, hidden)
+                        states = _changed(intervention, batch, given, states)
+                    hidden[(run.name, batch.number)] = states
+        activations = {
+            run.name: {"embed": hidden[(run.name, batch.number)]}
+            for run in self.on(batch)
+            if run.parent is None and "embed" in self.sites(run, batch)
+        }
         if activations:
             yield Step(batch, -1, activations, batch.index)
 
     def _leave(self, batch: TokenBatch, hidden: Hidden) -> Iterator[Step]:
         """Logits, a few positions at a time: all positions at once would not fit."""
-        streams = [
-            s for s in self._on(batch) if s.stop is None and "logits" in self._sites(s, batch)
-        ]
-        if not streams or not len(batch.logits_index):
+        runs = [r for r in self.on(batch) if r.stop is None and "logits" in self.sites(r, batch)]
+        if not runs or not len(batch.logits_index):
             return
-        chunk = self.chunk
         states = {
-            s.name: self._before(s, self.layout.depth, batch, hidden).flatten(0, 1)[
+            run.name: self.before(run, self.layout.depth, batch, hidden).flatten(0, 1)[
                 batch.logits_index
             ]
-            for s in streams
+            for run in runs
         }
-        for stream in streams:
-            hidden.pop((stream.name, batch.number), None)
-        for begin in range(0, len(batch.logits_index), chunk):
-            part = slice(begin, begin + chunk)
-            activations = {s.name: _Last(self, s, states[s.name][part]) for s in streams}
+        for run in runs:
+            hidden.pop((run.name, batch.number), None)
+        for begin in range(0, len(batch.logits_index), self.chunk):
+            part = slice(begin, begin + self.chunk)
+            activations = {r.name: _Last(self, r.name, states[r.name][part]) for r in runs}
             yield Step(batch, self.layout.depth, activations, batch.logits_index[part])
 
-    def logits(self, stream: ForwardRun, states: Tensor) -> Tensor:
-        """`[n, width]` after the stream's last block to `[n, vocabulary]`, float32."""
-        return self.twins[stream.weights_at(self.layout.depth - 1)].leave(states).float()
+    def logits(self, run: str, states: Tensor) -> Tensor:
+        """`[n, width]` after the last block of a run, by name, to `[n, vocabulary]`, float32."""
+        last = self.named(run).model_at(self.layout.depth - 1)
+        return self.models[last].leave(states).float()
 
-    def stream(self, name: str) -> ForwardRun:
-        return next(s for s in self.streams if s.name == name)
+    def named(self, name: str) -> ForwardRun:
+        """The run of this name."""
+        return self._by_name[name]
 
     def _blocks(self, depth: int) -> dict[str, Block]:
-        """This block once for every twin that a stream runs here."""
-        needed = {s.weights_at(depth) for s in self.streams if s.runs(depth)}
+        """This block once for every model that a run uses here."""
+        needed = {run.model_at(depth) for run in self.runs if run.covers(depth)}
         weights = self.layout.block(depth)
         blocks = {}
         for name in sorted(needed - self.failed.keys()):
             try:
-                blocks[name] = self.twins[name].block(depth, weights)
+                blocks[name] = self.models[name].block(depth, weights)
             except BitlensError as error:
                 self.failed[name] = str(error)
         return blocks
+
+
+class _BlockPass:
+    """All runs through one block on one batch: those of the reference, then one twin's after
+    another's, because what is read of all at once would not fit."""
+
+    def __init__(self, sweep: Sweep, depth: int, batch: TokenBatch, hidden: Hidden) -> None:
+        self._sweep, self._depth, self._batch, self._hidden = sweep, depth, batch, hidden
+        self._outputs: dict[str, Tensor] = {}
+        active = [run for run in sweep.on(batch) if run.covers(depth)]
+        self._taken: dict[str, set[str]] = {}
+        """By run, the sites inside the block that others take from it."""
+        for run in active:
+            for intervention in run.inside(depth):
+                if intervention.source is not None:
+                    self._taken.setdefault(intervention.source, set()).add(intervention.site)
+        self._given: dict[tuple[str, str], Tensor] = {}
+        """What is taken, by run and site."""
+
+    def steps(
+        self, blocks: Mapping[str, Block], calls: Calls, progress: Progress
+    ) -> Iterator[Step]:
+        """A step for every twin, with the reference's runs in each."""
+        batch, depth = self._batch, self._depth
+        active = {
+            group: [run for run in self._sweep.on(batch, group) if run.covers(depth)]
+            for group in self._sweep.groups
+        }
+        twins = [runs for group, runs in active.items() if runs and group != REFERENCE]
+
+        def read(runs: Sequence[ForwardRun]) -> dict[str, dict[str, Tensor]]:
+            activations = {run.name: self._through(run, blocks, calls) for run in runs}
+            progress(batch.tokens.numel() * len(activations))
+            return activations
+
+        reference = read(active[REFERENCE])
+        again: frozenset[str] = frozenset()
+        shared: dict[str, Any] = {}
+        for runs in twins or [[]]:
+            activations = reference | read(runs)
+            yield Step(batch, depth, activations, batch.index, again, shared)
+            del activations
+            again = frozenset(reference)
+        # Only now: a branch reads its parent's states from before this block.
+        for run in (run for runs in active.values() for run in runs):
+            if run.stop is None or depth + 1 < run.stop:
+                self._hidden[(run.name, batch.number)] = self._outputs[run.name]
+            else:
+                self._hidden.pop((run.name, batch.number), None)
+
+    def _through(
+        self, run: ForwardRun, blocks: Mapping[str, Block], calls: Calls
+    ) -> dict[str, Tensor]:
+        """What is asked for of one run here; its output is kept."""
+        batch, depth = self._batch, self._depth
+        model = run.model_at(depth)
+        states = self._sweep.before(run, depth, batch, self._hidden)
+        call = calls[(self._sweep.models[model].entry_key, batch.number)][depth]
+        wanted = {s for s in self._sweep.sites(run, batch) if site(s).depth == depth}
+        taken = self._taken.get(run.name, set())
+        changes = self._inside(run)
+        found, output = blocks[model](states, call, sorted(wanted | taken), batch.mask, changes)
+        for intervention in run.after(depth):
+            given = self._outputs[intervention.source] if intervention.source else None
+            output = _changed(intervention, batch, given, output)
+            if intervention.site in found:
+                found[intervention.site] = output
+        self._given |= {(run.name, name): found[name] for name in taken}
+        self._look_for_overflow(run.name, output)
+        self._outputs[run.name] = output
+        # Blocks may live on several devices; what is read of them comes together on one.
+        return {name: found[name].to(batch.tokens.device) for name in sorted(wanted)}
+
+    def _inside(self, run: ForwardRun) -> dict[str, Callable[[Tensor], Tensor]]:
+        """By kind of site, what becomes of it in this block: interventions one after another."""
+        changes: dict[str, list[Callable[[Tensor], Tensor]]] = {}
+        for intervention in run.inside(self._depth):
+            given = None
+            if intervention.source is not None:
+                given = self._given[(intervention.source, intervention.site)]
+            change = partial(_changed, intervention, self._batch, given)
+            changes.setdefault(site(intervention.site).kind, []).append(change)
+        return {kind: partial(_in_turn, of_kind) for kind, of_kind in changes.items()}
+
+    def _look_for_overflow(self, name: str, states: Tensor) -> None:
+        """Is a run still finite? A twin's numbers then have a reason instead of a value;
+        without a finite reference there is nothing to compare with."""
+        if torch.isfinite(states.sum(dtype=torch.float32)):
+            return
+        if name == REFERENCE:
+            raise _not_finite(states, self._depth, self._batch)
+        self._sweep.overflowed.setdefault(name, f"resid.{self._depth}")
+
+
+def _changed(
+    intervention: Intervention, batch: TokenBatch, given: Tensor | None, value: Tensor
+) -> Tensor:
+    return intervention.at(positions_of(batch, intervention.positions), value, given)
+
+
+def _in_turn(changes: Sequence[Callable[[Tensor], Tensor]], value: Tensor) -> Tensor:
+    for change in changes:
+        value = change(value)
+    return value
 
 
 def _not_finite(states: Tensor, depth: int, batch: TokenBatch) -> BitlensError:
@@ -373,34 +396,23 @@ def _not_finite(states: Tensor, depth: int, batch: TokenBatch) -> BitlensError:
 
 
 def logits_chunk(vocabulary: int, config: Any) -> int:
-    """Positions of which logits are held at a time: 24 MB a stream, but no more positions than
+    """Positions of which logits are held at a time: 24 MB a run, but no more positions than
     the model reads at once. Fewer would read the unembedding from memory too often."""
     longest = getattr(config, "max_position_embeddings", None) or 1 << 30
     return int(max(8, min((24 << 20) // (4 * vocabulary), longest, 1024)))
 
 
-def mask_bytes(layout: Layout, batch: TokenBatch) -> int:
-    """Of the attention masks that the blocks are called with, one for each kind of them: of truth
-    values where something is padded; where attention hands out its patterns always, of numbers in
-    the reference's dtype and in one of 16 bits."""
-    rows, length = batch.tokens.shape
-    kinds = len(set(getattr(layout.config, "layer_types", None) or ("full_attention",)))
-    if layout.config._attn_implementation == "eager":
-        return kinds * rows * length * length * (layout.compute.itemsize + 2)
-    return kinds * rows * length * length * (batch.mask is not None)
-
-
 class _Last(Mapping[str, Tensor]):
-    """Some positions of one stream behind the last block: their states, and logits on demand."""
+    """Some positions of one run behind the last block: their states, and logits on demand."""
 
-    def __init__(self, sweep: Sweep, stream: ForwardRun, states: Tensor) -> None:
-        self._sweep, self._stream, self._states = sweep, stream, states
+    def __init__(self, sweep: Sweep, run: str, states: Tensor) -> None:
+        self._sweep, self._run, self._states = sweep, run, states
 
     def __getitem__(self, name: str) -> Tensor:
         if name == "final":
             return self._states
         if name == "logits":
-            return self._sweep.logits(self._stream, self._states)
+            return self._sweep.logits(self._run, self._states)
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:

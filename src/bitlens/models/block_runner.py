@@ -1,8 +1,7 @@
-"""One block with weights of one's choice: run it, and hear what is asked for on the way."""
+"""One block with weights of one's choice: it runs, and what is asked for is heard on the way."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
 
@@ -22,33 +21,6 @@ class Rounding(Protocol):
     def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor: ...
 
     def expert(self, index: int) -> "Rounding": ...
-
-
-@dataclass(frozen=True, eq=False)
-class Intervention:
-    """What is put in the place of something on its way through depth."""
-
-    site: str
-    """`embed`, `resid.N`, `attn.N` or `mlp.N`."""
-    change: Callable[[Tensor], Tensor]
-    """`[n, width]` float32 of some positions to what is to stand there."""
-
-    @property
-    def between(self) -> bool:
-        """Whether it is of the residual stream between blocks, not of what a block works with."""
-        return site(self.site).kind in ("embed", "resid")
-
-    @property
-    def start(self) -> int:
-        """The first block that it changes anything for."""
-        return site(self.site).depth + self.between
-
-    def at(self, index: Tensor, value: Tensor) -> Tensor:
-        """`[..., width]` changed at the flattened positions `index`; the others as they are."""
-        flat = value.flatten(0, -2).clone()
-        index = index.to(flat.device)
-        flat[index] = self.change(flat[index].float()).to(flat)
-        return flat.view_as(value)
 
 
 class Block:
@@ -82,12 +54,13 @@ class Block:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """What is at these sites, and the block's output. `hidden` is `[rows, positions, width]`;
         `valid` `[rows, positions]` is 0 at padding. `interventions`: by kind of site (`attn`,
-        `mlp`), what becomes of it."""
+        `mlp`, `heads`, `neurons`), what becomes of it. BitlensError for a kind that the block
+        does not have."""
         interventions = interventions or {}
-        # A fork may come from a stream of another dtype.
+        # A branch may come from a run of another dtype.
         hidden = hidden.to(self._device, self._dtype)
         if self.names.in_place:
-            # Other streams may stand on the same states.
+            # Other runs may stand on the same states.
             hidden = hidden.clone()
         call = call.each(lambda tensor: tensor.to(self._device))
         with ExitStack() as listening:
@@ -123,24 +96,51 @@ def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
     return value
 
 
+_INPUTS = ("heads", "neurons")
+"""Kinds of sites that are what a module is given."""
+
+
+def _path(names: BlockLayout, kind: str) -> str:
+    """The module whose input or output a kind of site is."""
+    paths = {
+        "attn": names.attention,
+        "mlp": names.mlp,
+        "heads": names.heads,
+        "neurons": names.neurons,
+    }
+    path = paths[kind]
+    if path is None:
+        raise BitlensError(
+            f"This block has no {kind} that one module is given.",
+            f"a block with {' or '.join(k for k, found in paths.items() if found)}.",
+            "another site.",
+        )
+    return path
+
+
 @contextmanager
 def _replacing(
     code: nn.Module, names: BlockLayout, interventions: Mapping[str, Callable[[Tensor], Tensor]]
 ) -> Iterator[None]:
-    """Let attention and MLP hand out something else, and stop it."""
+    """Let modules hand out, or be given, something else, and stop it."""
 
-    def hook_of(intervention: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    def output_of(intervention: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             changed = intervention(first_tensor(output))
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
         return hook
 
-    paths = {"attn": names.attention, "mlp": names.mlp}
-    handles = [
-        code.get_submodule(paths[kind]).register_forward_hook(hook_of(intervention))
-        for kind, intervention in interventions.items()
-    ]
+    def input_of(intervention: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+        return lambda module, args: (intervention(args[0]), *args[1:])
+
+    handles = []
+    for kind, intervention in interventions.items():
+        module = code.get_submodule(_path(names, kind))
+        if kind in _INPUTS:
+            handles.append(module.register_forward_pre_hook(input_of(intervention)))
+        else:
+            handles.append(module.register_forward_hook(output_of(intervention)))
     try:
         yield
     finally:
@@ -179,17 +179,15 @@ def _capture(
         return hook
 
     for kind in kinds:
-        if kind in ("attn", "mlp"):
-            path = names.attention if kind == "attn" else names.mlp
-            handles.append(code.get_submodule(path).register_forward_hook(output_of(kind, 0)))
-        elif kind == "pattern":
+        if kind == "pattern":
             module = code.get_submodule(names.pattern)
             handles.append(module.register_forward_hook(output_of(kind, 1)))
-        elif kind in ("heads", "neurons"):
-            path_or_none = names.heads if kind == "heads" else names.neurons
-            assert path_or_none is not None
-            module = code.get_submodule(path_or_none)
-            handles.append(module.register_forward_pre_hook(input_of(kind)))
+        elif kind != "resid":
+            module = code.get_submodule(_path(names, kind))
+            if kind in _INPUTS:
+                handles.append(module.register_forward_pre_hook(input_of(kind)))
+            else:
+                handles.append(module.register_forward_hook(output_of(kind, 0)))
     try:
         yield caught
     finally:

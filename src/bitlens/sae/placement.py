@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from bitlens.data.corpus import Corpus
-from bitlens.engine.plan import CORPUS, Plan, TokenBatch
-from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
+from bitlens.engine.plan import Plan, TokenBatch
+from bitlens.engine.reader import read
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError, in_one_line
 from bitlens.models.layout import Layout
@@ -260,16 +261,7 @@ def _readings(
         if sum(len(b.index) for b in batches) >= positions:
             break
         batches.append(batch)
-    deepest = max((site(place).depth for place in places), default=-1)
-    sweep = Sweep(
-        layout,
-        {REFERENCE: Reference(layout)},
-        [ForwardRun(REFERENCE, REFERENCE, stop=deepest + 1)],
-        [ReadRequest(REFERENCE, frozenset(places), CORPUS)],
-        batches,
-        HIDDEN_BYTES,
-    )
-    for wave in sweep.waves:
-        for step in sweep.run(wave):
-            for place, values in step.activations[REFERENCE].items():
-                yield place, values.flatten(0, 1)[step.index].float()
+    models = {REFERENCE: Reference(layout)}
+    for step in read(layout, models, places, batches, hidden_bytes=HIDDEN_BYTES):
+        for place, values in step.activations[REFERENCE].items():
+            yield place, values.flatten(0, 1)[step.index].float()

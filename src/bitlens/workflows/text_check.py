@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 from bitlens.config.study import is_embedded
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import CORPUS, Plan, TokenBatch
-from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
+from bitlens.engine.reader import read
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
@@ -154,21 +155,12 @@ def _frequencies(counts: Tensor, targets: Tensor) -> tuple[float, float]:
 
 def _loss(layout: Layout, batches: list[TokenBatch]) -> float:
     """The sum over all predictions that count."""
-    sweep = Sweep(
-        layout,
-        {REFERENCE: Reference(layout)},
-        [ForwardRun(REFERENCE, REFERENCE)],
-        [ReadRequest(REFERENCE, frozenset(["logits"]), CORPUS)],
-        batches=batches,
-        hidden_bytes=HIDDEN_BYTES,
-    )
     total = 0.0
-    for wave in sweep.waves:
-        for step in sweep.run(wave):
-            read = step.activations[REFERENCE]
-            if "logits" in read:
-                loss = cross_entropy(
-                    read["logits"], step.batch.target[step.index], reduction="none"
-                )
-                total += float(loss.double().sum())
+    models = {REFERENCE: Reference(layout)}
+    for step in read(layout, models, ["logits"], batches, hidden_bytes=HIDDEN_BYTES):
+        activations = step.activations[REFERENCE]
+        if "logits" in activations:
+            target = step.batch.target[step.index]
+            loss = cross_entropy(activations["logits"], target, reduction="none")
+            total += float(loss.double().sum())
     return total

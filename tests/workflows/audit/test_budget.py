@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ from bitlens.analyses import ANALYSES
 from bitlens.engine.comparisons import Comparison, comparisons
 from bitlens.engine.memory import bound_heap
 from bitlens.engine.plan import CORPUS, Plan
-from bitlens.engine.sweep import mask_bytes
+from bitlens.engine.wave_size import mask_bytes
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.workflows.audit.budget import Budget, budget, hidden_bytes
@@ -23,8 +24,8 @@ NAMES = ("behaviour", "geometry", "attention", "lens")
 
 def wanted(layout: Layout, twins: int, names: tuple[str, ...] = NAMES) -> list[Comparison]:
     analyses = [ANALYSES[name]() for name in names]
-    sites = {a.name: a.sites(layout) for a in analyses}
-    return comparisons(analyses, [f"twin {n}" for n in range(twins)], sites)
+    reads = {a.name: a.reads(layout) for a in analyses}
+    return comparisons(analyses, [f"twin {n}" for n in range(twins)], reads)
 
 
 def plan(documents: int, interval: str = "jackknife") -> Plan:
@@ -128,7 +129,7 @@ def test_masks_are_as_large_as_they_are_said_to_be(name: str, attention: str) ->
 
 
 def test_samples_are_those_of_one_depth() -> None:
-    """Of twice the blocks no more lie in memory at a time: a stream may run in one block alone."""
+    """Of twice the blocks no more lie in memory at a time: a run may be of one block alone."""
     parts = []
     for blocks in (2, 4):
         layout = Layout(tiny.build("llama", num_hidden_layers=blocks))
@@ -140,7 +141,8 @@ def test_samples_are_those_of_one_depth() -> None:
 def test_analyses_that_look_nowhere_take_nothing() -> None:
     """Sites that the user named may be none of an analysis' own."""
     layout, analysis = tiny.eager("llama"), ANALYSES["attention"]()
-    nowhere = comparisons([analysis], ["twin 0"], {analysis.name: []})
+    reads = [replace(request, sites=()) for request in analysis.reads(layout)]
+    nowhere = comparisons([analysis], ["twin 0"], {analysis.name: reads})
     made = budget(layout, [*nowhere, *wanted(layout, 1, ("geometry",))], plan(40))
     assert made.parts == budget(layout, wanted(layout, 1, ("geometry",)), plan(40)).parts
 
@@ -149,7 +151,8 @@ def test_analyses_that_look_nowhere_take_nothing() -> None:
 def test_logits_of_a_large_vocabulary_take_what_they_are_said_to() -> None:
     """Measured in a process of its own, chunk after chunk: none of them adds to the ones before."""
     script = (
-        "import test_budget as t, tempfile, pathlib; t.say_peak(pathlib.Path(tempfile.mkdtemp()))"
+        "import tempfile, pathlib; from tests.workflows.audit import test_budget as t; "
+        "t.say_peak(pathlib.Path(tempfile.mkdtemp()))"
     )
     child = subprocess.run(
         [sys.executable, "-c", script],

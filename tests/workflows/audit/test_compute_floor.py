@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from bitlens.compression import format_spec, parse_spec
 from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.config.study import Study, audit_of
-from bitlens.engine.comparisons import comparisons, streams
+from bitlens.engine.comparisons import comparisons, forward_runs
 from bitlens.engine.plan import SUBSET
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.sections.method import method
@@ -227,18 +227,18 @@ def test_which_floors_are_wanted(
 
 
 def test_it_runs_on_the_subset_and_nothing_else() -> None:
-    """One stream that ends in logits, on the documents that forks run on: no local errors."""
+    """One run that ends in logits, on the documents that branches run on: no local errors."""
     analyses = [tiny.analysis(name) for name in ("behaviour", "geometry")]
     layout = tiny.layout("llama")
-    sites = {a.name: a.sites(layout) for a in analyses}
-    made = comparisons(analyses, ["twin"], sites, floors=["floor"])
+    reads = {a.name: a.reads(layout) for a in analyses}
+    made = comparisons(analyses, ["twin"], reads, floors=["floor"])
     (below,) = (c for c in made if c.twin == "floor")
     assert below.analysis.name == "behaviour"
     assert below.documents == SUBSET
-    (stream,) = (s for s in streams(made) if s.source == "floor")
-    assert stream.subset
-    assert stream.stop is None
-    assert not next(s for s in streams(made) if s.name == "twin").subset
+    (run,) = (r for r in forward_runs(made) if r.model == "floor")
+    assert run.subset
+    assert run.stop is None
+    assert not next(r for r in forward_runs(made) if r.name == "twin").subset
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
+from bitlens.analyses import ANALYSES
 from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study
 from bitlens.engine.measurement import Measurement
+from bitlens.engine.step_router import StepRouter
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.report.audit_results import AuditResults
@@ -26,7 +28,6 @@ from bitlens.report.text.verdict import verdicts
 from bitlens.results.store import Store
 from bitlens.workflows.audit.budget import Budget
 from bitlens.workflows.audit.run import run
-from bitlens.workflows.audit.selection import SAE_ANALYSES
 
 VOCABULARY = 96
 
@@ -131,18 +132,18 @@ def small_waves() -> Iterator[None]:
 
 @contextmanager
 def dying_after(steps: int) -> Iterator[None]:
-    """A run is stopped at so many tallies of a batch."""
-    tally, calls = Measurement._tally, 0
+    """A run is stopped at so many steps of its sweep."""
+    route, calls = StepRouter.route, 0
 
-    def dies(self: Measurement, *arguments: object) -> None:
+    def dies(self: StepRouter, *arguments: object) -> None:
         nonlocal calls
         calls += 1
         if calls == steps:
             raise KeyboardInterrupt
-        tally(self, *arguments)  # type: ignore[arg-type]
+        route(self, *arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Measurement, "_tally", dies)
+        patch.setattr(StepRouter, "route", dies)
         with pytest.raises(KeyboardInterrupt):
             yield
 
@@ -351,7 +352,8 @@ def test_a_twin_that_fails_late_costs_the_others_nothing(folder: Path, tmp_path:
     study = study.model_copy(update={"compressions": ("cast:dtype=float16", "rtn:bits=4")})
     with pytest.raises(BitlensError, match="down_proj"):
         run(study, tmp_path / "out", "audit", silent)
-    assert len(Store(tmp_path / "out").complete()) == len(set(study.analyses) - SAE_ANALYSES)
+    answered = [name for name in study.analyses if "saes" not in ANALYSES[name].requires]
+    assert len(Store(tmp_path / "out").complete()) == len(answered)
 
 
 def test_reference_that_is_not_finite_names_the_place(folder: Path, tmp_path: Path) -> None:
@@ -521,7 +523,7 @@ def test_memory_that_runs_out_is_an_error_of_the_user(
 ) -> None:
     """On a GPU or a CPU, whoever notices: which model, and what to do; in a study its reason."""
 
-    def dies(self: Measurement) -> None:
+    def dies(self: Measurement, *given: object) -> None:
         raise error
 
     monkeypatch.setattr(Measurement, "values", dies)

@@ -12,7 +12,7 @@ import torch
 from bitlens.config.study import audit_of
 from bitlens.demo import calibration_path, evaluation_path, sae_paths
 from bitlens.engine.reader import ActivationReader
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.results.store import MANIFEST, Store

@@ -8,7 +8,7 @@ import torch
 
 from bitlens.config.study import audit_of
 from bitlens.data.splits import split
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.errors import BitlensError
 from bitlens.sae.training.trainer import InMemory
 from bitlens.workflows.train_sae.dataset import DatasetBuilder

@@ -1,9 +1,9 @@
-"""Do the features of a frozen SAE mean the same in the twin?"""
+"""Features: do those of a frozen SAE mean the same in the twin?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +15,15 @@ from bitlens.analyses.features.survival import METRICS, Sums, survival
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState, Top
 from bitlens.engine.activations import ActivationPair, Activations, Positions
-from bitlens.engine.analysis import Analysis, Results, Sample
+from bitlens.engine.analysis import (
+    Analysis,
+    AnalysisContext,
+    ReadRequest,
+    Requirement,
+    Results,
+    Sample,
+    SampleSize,
+)
 from bitlens.results.records import Metric
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
@@ -35,7 +43,7 @@ BITS = 32
 @ANALYSES.register("features")
 @dataclass(frozen=True)
 class Features(Analysis):
-    """A frozen SAE read on both streams: which of its features keep their meaning, which blur,
+    """A frozen SAE read on both models: which of its features keep their meaning, which blur,
     which are lost, and which fire in the twin only.
 
     Every position counts, zeros included. Chance: the twin's code at another position. A latent
@@ -46,18 +54,23 @@ class Features(Analysis):
     saes: tuple[PlacedSae, ...] = ()
 
     name: ClassVar[str] = "features"
-    sample: ClassVar[int] = 512
-    beside_local: ClassVar[bool] = True
+    requires: ClassVar[frozenset[Requirement]] = frozenset({"saes"})
     unpaired: ClassVar[frozenset[str]] = frozenset({"twin_only", CHANGED.name})
     metrics: ClassVar[tuple[Metric, ...]] = (*METRICS, CHANGED)
+
+    @classmethod
+    def create(cls, context: AnalysisContext) -> Self:
+        """Every SAE in its place."""
+        return cls(context.saes)
 
     @property
     def settings(self) -> dict[str, Any]:
         saes = {p.sae.label: [p.site, p.sae.fingerprint] for p in self.saes}
         return {"form": FORM, "saes": saes}
 
-    def sites(self, layout: "Layout") -> list[str]:
-        return list(dict.fromkeys(placed.site for placed in self.saes))
+    def reads(self, layout: "Layout") -> list[ReadRequest]:
+        sites = tuple(dict.fromkeys(placed.site for placed in self.saes))
+        return [ReadRequest(sites=sites, beside_local=True, sample=SampleSize(512))]
 
     def update(self, pair: ActivationPair) -> Accumulator:
         whole = Accumulator()

@@ -13,9 +13,10 @@ import torch
 
 from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.activations import EVERYTHING, ActivationPair, Activations
-from bitlens.engine.comparisons import Comparison, streams
+from bitlens.engine.comparisons import Comparison, forward_runs
 from bitlens.engine.plan import Plan, TokenBatch
-from bitlens.engine.sweep import REFERENCE, logits_chunk, mask_bytes
+from bitlens.engine.sweep import logits_chunk
+from bitlens.engine.wave_size import mask_bytes
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import WEIGHTS_SHARE
@@ -34,13 +35,13 @@ COPIES = 4
 LOGITS = 8
 """Copies of a chunk of logits where most are alive: of the reference logits, log-probabilities and
 probabilities, of the twin the first two; and as many as three under way (a difference of
-log-probabilities, a fork's, a softcap, or what chance is beside a lens)."""
+log-probabilities, a branch's, a softcap, or what chance is beside a lens)."""
 ROWS = 3
 """Copies of what is kept of positions: as they came, in order, and as they are written."""
 ORDERED = 48
 """Bytes of a position while those that are kept of one comparison are put in order."""
 PATTERNS = 8
-"""Copies of a batch's attention: scores, masked and softened; of two streams, and what lies between
+"""Copies of a batch's attention: scores, masked and softened; of two runs, and what lies between
 them."""
 
 
@@ -124,7 +125,7 @@ def budget(
 
 def hidden_bytes(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:
     """Bytes of the hidden states of one batch, counted like `Sweep.hidden_bytes`."""
-    running = [s for s in streams(wanted) if batch.subset or not s.subset]
+    running = [run for run in forward_runs(wanted) if batch.subset or not run.subset]
     kept = sum(1 for s in running if s.stop is None or s.stop - s.start > 1)
     states = batch.tokens.numel() * layout.width * FLOAT * (kept + 1)
     return states + mask_bytes(layout, batch)
@@ -156,14 +157,14 @@ def _blocks(layout: Layout, twins: int, offloaded: bool) -> int:
 
 
 def _batch(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:
-    """What a block computes with, what is read of it, and all streams' outputs."""
+    """What a block computes with, what is read of it, and all runs' outputs."""
     rows, length = batch.tokens.shape
     outputs = sum(
         min(p.shape) if p.ndim == 2 else p.shape[-1] for p in layout.blocks[0].parameters()
     )
     wide = max((max(p.shape) for p in layout.blocks[0].parameters()), default=0)
     work = rows * length * FLOAT * (outputs + 4 * wide + 12 * layout.width)
-    work += rows * length * FLOAT * layout.width * len(streams(wanted))
+    work += rows * length * FLOAT * layout.width * len(forward_runs(wanted))
     heads = int(getattr(layout.config, "num_attention_heads", 1))
     if layout.config._attn_implementation == "eager":
         return work + PATTERNS * rows * heads * length * length * FLOAT
@@ -176,7 +177,7 @@ def _logits(layout: Layout, wanted: Sequence[Comparison]) -> int:
     position of every twin."""
     chunk = logits_chunk(layout.vocabulary, layout.config)
     reading = [chunk * LOGITS for c in wanted if "logits" in c.sites]
-    lenses = [c for c in wanted if c.analysis.lens]
+    lenses = [c for c in wanted if c.request.through_unembedding]
     for sites in {len(c.sites) for c in lenses}:
         reading.append(max(1, chunk // sites) * sites * LOGITS + sites * len(lenses))
     return max(reading, default=0) * layout.vocabulary * FLOAT
@@ -201,8 +202,8 @@ def _kept(
     depths: dict[int, list[_Kept]] = {}
     known: dict[tuple[str, str, str], _Kept] = {}
     for c in wanted:
-        for name in () if c.analysis.lens else c.sites:
-            kind = name if c.analysis.beside_local else site(name).kind
+        for name in () if c.request.through_unembedding else c.sites:
+            kind = name if c.request.beside_local else site(name).kind
             key = (c.analysis.name, c.documents, kind)
             if key not in known:
                 known[key] = _tally(layout, c, name, plan=plan, batches=batches)
@@ -252,7 +253,7 @@ def _tally(
         sampled.append(size)
         return EVERYTHING
 
-    branches = {who: c.analysis.of_fork(reading(), at) for who in c.branches}
+    branches = {who: c.analysis.reduce_branch(reading(), at) for who in c.branches}
     alone = reading() if name in c.alone else None
     pair = ActivationPair(name, c.item, reading(), reading(), at, threshold, branches, alone)
     tally = c.analysis.update(pair)
@@ -266,21 +267,21 @@ def _size(tally: Accumulator) -> int:
 
 
 def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
-    """Sampled positions of every stream at one depth; of a lens, at all of them."""
+    """Sampled positions of every run at one depth; of a lens, at all of them."""
     heads = int(getattr(layout.config, "num_attention_heads", 1))
     longest = max(b.tokens.shape[1] for b in plan.batches)
     lens: dict[str, int] = {}
     rows: dict[int, dict[tuple[str, int, str], int]] = {}
     for c in wanted:
         positions = len(plan.sets[c.documents].keys[False])
-        for stream in (REFERENCE, c.stream):
-            if c.analysis.lens:
-                size = min(c.analysis.sampled(positions), positions)
-                lens[stream] = size * layout.width * len(c.sites)
-            elif c.analysis.sample:
-                size = min(c.analysis.sample, positions)
-                wide = heads * longest if c.analysis.patterns else layout.width
-                key = (stream, c.analysis.sample, c.documents)
+        for run in c.runs:
+            if c.request.through_unembedding:
+                size = min(c.request.sample.of(positions), positions)
+                lens[run] = size * layout.width * len(c.sites)
+            elif c.request.sample.most:
+                size = min(c.request.sample.most, positions)
+                wide = heads * longest if c.reads_patterns else layout.width
+                key = (run, c.request.sample.most, c.documents)
                 depths = Counter(layout.depth if s == "logits" else site(s).depth for s in c.sites)
                 for depth, sites in depths.items():
                     here = rows.setdefault(depth, {})
@@ -288,5 +289,7 @@ def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
     at_once = max((sum(here.values()) for here in rows.values()), default=0)
     # Of one site, products of every two positions besides.
     most = max(len(of.keys[False]) for of in plan.sets.values())
-    largest = min(most, max(c.analysis.sample for c in wanted))
+    largest = min(
+        most, max(0 if c.request.through_unembedding else c.request.sample.most for c in wanted)
+    )
     return FLOAT * (sum(lens.values()) + at_once + 8 * largest**2)

@@ -101,7 +101,7 @@ def _settings(
         "attention": model.config._attn_implementation,
         "device": next(p.device.type for p in model.parameters() if p.device.type != "meta"),
         "versions": [version(name) for name in ("torch", "transformers")],
-        "sites": selection.sites[analysis.name],
+        "sites": selection.sites(analysis.name),
         "interval": session.study.interval,
         "analysis": analysis.settings,
         "bitlens": version("bitlens"),

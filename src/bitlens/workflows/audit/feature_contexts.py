@@ -4,7 +4,7 @@ A second, small sweep over documents that the first one chose: enough of them to
 feature's top positions, read by the reference and the twins up to the SAE's site.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from bitlens.analyses.features.analysis import BITS
 from bitlens.data.corpus import Corpus
-from bitlens.engine.plan import CORPUS, make_plan
-from bitlens.engine.sweep import REFERENCE, ForwardRun, ReadRequest, Sweep
+from bitlens.engine.plan import make_plan
+from bitlens.engine.reader import read
+from bitlens.engine.runs import REFERENCE
+from bitlens.engine.sweep import Step
 from bitlens.engine.swept_model import Reference, SweptModel
-from bitlens.models.sites import site
 from bitlens.results.records import DetailTable
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.workflows.session import Session
@@ -157,24 +158,22 @@ class _ContextReading:
     @torch.no_grad()
     def codes(self, hidden_bytes: int) -> Codes:
         """Activations of the shown latents on the chosen rows, by the reference and every twin."""
-        read: Codes = {}
+        by_row: Codes = {}
         numbers = list(self.rows)
-        sweep = self._sweep(hidden_bytes)
-        for wave in sweep.waves:
-            for step in sweep.run(wave):
-                for name, activations in step.activations.items():
-                    for p in self.placed:
-                        if p.site in activations and name not in step.again:
-                            values = activations[p.site].flatten(0, 1)[step.index]
-                            latents = sorted(self.latents[p.sae.label])
-                            found = _codes_of(p, values.float(), latents)
-                            for place, row in _by_row(step.batch.document[step.index]):
-                                of = {latent: codes[place] for latent, codes in found.items()}
-                                read[(name, p.sae.label, numbers[row])] = of
-                del step
-        return read
+        for step in self._steps(hidden_bytes):
+            for name, activations in step.activations.items():
+                for p in self.placed:
+                    if p.site in activations and name not in step.again:
+                        values = activations[p.site].flatten(0, 1)[step.index]
+                        latents = sorted(self.latents[p.sae.label])
+                        found = _codes_of(p, values.float(), latents)
+                        for place, row in _by_row(step.batch.document[step.index]):
+                            of = {latent: codes[place] for latent, codes in found.items()}
+                            by_row[(name, p.sae.label, numbers[row])] = of
+            del step
+        return by_row
 
-    def _sweep(self, hidden_bytes: int) -> Sweep:
+    def _steps(self, hidden_bytes: int) -> Iterator[Step]:
         layout, corpus = self.session.layout, self.session.corpus
         small = replace(
             corpus,
@@ -184,17 +183,9 @@ class _ContextReading:
             document_names=tuple(map(str, self.rows)),
         )
         plan = make_plan(small, "all", 0, self.session.batch_tokens, device=layout.device)
-        stop = max(site(p.site).depth for p in self.placed) + 1
-        names = [REFERENCE, *self.twins]
-        sites = frozenset(p.site for p in self.placed)
-        return Sweep(
-            layout,
-            {REFERENCE: Reference(layout), **self.twins},
-            streams=[ForwardRun(name, name, stop=stop) for name in names],
-            wishes=[ReadRequest(name, sites, CORPUS) for name in names],
-            batches=plan.batches,
-            hidden_bytes=hidden_bytes,
-        )
+        models = {REFERENCE: Reference(layout), **self.twins}
+        sites = {p.site for p in self.placed}
+        return read(layout, models, sites, plan.batches, hidden_bytes=hidden_bytes)
 
 
 def _codes_of(placed: PlacedSae, values: Tensor, latents: Sequence[int]) -> dict[int, np.ndarray]:

@@ -1,6 +1,6 @@
 """The sweep that measures the missing cells of one model and seed, and writes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -11,6 +11,7 @@ from bitlens.analyses.features.survival import PLACES
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin import Twin
 from bitlens.engine.comparisons import Comparison
+from bitlens.engine.measured import Measured
 from bitlens.engine.measurement import Measurement
 from bitlens.engine.plan import CORPUS
 from bitlens.engine.sweep import Sweep
@@ -60,7 +61,6 @@ class CellSweep:
                 hidden_bytes=room,
                 partial=partial,
                 texts=session.texts,
-                progress=progress.advance,
             )
             if measurement.damage:
                 session.log(
@@ -68,10 +68,10 @@ class CellSweep:
                     "It is computed again."
                 )
             cost = SweepCost.of(measurement.sweep, session.layout, self.seconds_per_token)
-            pace = measurement.pace = Pace(cost.tokens, cost.seconds)
+            pace = Pace(cost.tokens, cost.seconds)
             progress.expect(cost)
             self._log_cost(cost, measurement.sweep, pace)
-            values, shown = _collected(measurement)
+            values, shown = _collected(measurement.values(progress.advance, pace))
         failed = measurement.sweep.failed
         self._add_contexts(shown, room)
         for key in self.missing:
@@ -153,11 +153,11 @@ def required_memory(
     return needed
 
 
-def _collected(measurement: Measurement) -> tuple[dict[Key, list[Value]], Tables]:
+def _collected(found: Iterable[Measured]) -> tuple[dict[Key, list[Value]], Tables]:
     """Values, and what is shown by name, by twin and analysis."""
     values: dict[Key, list[Value]] = {}
     shown: Tables = {}
-    for measured in measurement.values():
+    for measured in found:
         key = (measured.comparison.twin, measured.comparison.analysis.name)
         values.setdefault(key, []).extend(measured.values)
         for table in measured.shown:

@@ -1,19 +1,23 @@
 """The analyses of one model: which can be answered, where each looks and what it reads."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bitlens.analyses import ANALYSES
-from bitlens.analyses.features.analysis import Features
-from bitlens.analyses.transfer import Transfer
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.targets import try_compression
 from bitlens.compression.twin_builder import TwinBuilder
 from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus
-from bitlens.engine.analysis import Analysis, TokenizerFacts
+from bitlens.engine.analysis import (
+    Analysis,
+    AnalysisContext,
+    ReadRequest,
+    TokenizerFacts,
+    sites_of,
+)
 from bitlens.engine.comparisons import Comparison, comparisons
 from bitlens.engine.plan import CORPUS, Plan
 from bitlens.errors import BitlensError
@@ -22,8 +26,6 @@ from bitlens.models.source import ModelSource
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.placement import fit_saes
 from bitlens.workflows.session import Log, Session
-
-SAE_ANALYSES = frozenset({"features", "transfer"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class AskedAnalyses:
     @property
     def eager(self) -> bool:
         """Whether one of them reads attention patterns."""
-        return any(ANALYSES[name].patterns for name in self.names)
+        return any("eager_attention" in ANALYSES[name].requires for name in self.names)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,8 +47,8 @@ class Selection:
     """The analyses of one loaded model, and what they read."""
 
     analyses: tuple[Analysis, ...]
-    sites: Mapping[str, Sequence[str]]
-    """By analysis, where it looks, narrowed to what the user named."""
+    reads: Mapping[str, Sequence[ReadRequest]]
+    """By analysis, what it reads, narrowed to the sites that the user named."""
     own: Mapping[str, tuple[Corpus, int]]
     """By analysis, documents of its own and how many of them every replicate keeps."""
     saes: tuple[PlacedSae, ...]
@@ -62,7 +64,11 @@ class Selection:
 
     def comparisons(self, twins: Sequence[str], floors: Sequence[str] = ()) -> list[Comparison]:
         """What is compared of these twins; `floors`: those that measure the compute floor."""
-        return comparisons(self.analyses, twins, self.sites, own=self.own, floors=floors)
+        return comparisons(self.analyses, twins, self.reads, own=self.own, floors=floors)
+
+    def sites(self, analysis: str) -> list[str]:
+        """Where an analysis looks."""
+        return sites_of(self.reads[analysis])
 
     def unpredicted(self, session: Session) -> dict[str, str]:
         """Analyses that need a next token where no position of the corpus that counts has one, and
@@ -76,7 +82,8 @@ class Selection:
         return {
             a.name: reason
             for a in self.analyses
-            if a.name not in self.own and (a.lens or "logits" in a.sites(session.layout))
+            if a.name not in self.own
+            and any(r.through_unembedding or "logits" in r.sites for r in a.reads(session.layout))
         }
 
 
@@ -84,7 +91,7 @@ def asked_analyses(study: Study, source: ModelSource, log: Log) -> AskedAnalyses
     """All that were asked for and can be answered. BitlensError where the user named one that
     needs an SAE, and no SAE."""
     asked = study.analyses
-    without = [name for name in asked if name in SAE_ANALYSES]
+    without = [name for name in asked if "saes" in ANALYSES[name].requires]
     if source.saes or not without:
         return AskedAnalyses(names=asked)
     names = " and ".join(without)
@@ -105,7 +112,7 @@ def select_analyses(
     """The analyses with the SAEs that fit. `plan`: of the evaluation texts. BitlensError for an SAE
     that does not fit and for sites where nothing looks, before anything is compressed."""
     saes: list[PlacedSae] = []
-    if set(asked.names) & SAE_ANALYSES:
+    if any("saes" in ANALYSES[name].requires for name in asked.names):
         _refuse_misfits(session, builder)
         saes = fit_saes(
             session.source.saes,
@@ -117,12 +124,13 @@ def select_analyses(
         )
     for placed in saes:
         session.log(placed.said)
-    analyses = _made(asked.names, saes)
-    sites = _narrowed(session, analyses)
+    context = AnalysisContext(saes=tuple(saes))
+    analyses = tuple(ANALYSES[name].create(context) for name in asked.names)
+    reads = _narrowed(session, analyses)
     own = _own_documents(session, analyses)
     return Selection(
         analyses=analyses,
-        sites=sites,
+        reads=reads,
         own=own,
         saes=tuple(saes),
         plan=session.plan(own=own) if own else plan,
@@ -141,14 +149,6 @@ def _refuse_misfits(session: Session, builder: TwinBuilder) -> None:
         try_compression(session.layout, request.compression)
 
 
-def _made(names: Sequence[str], saes: Sequence[PlacedSae]) -> tuple[Analysis, ...]:
-    with_saes = {
-        "features": Features(tuple(saes)),
-        "transfer": Transfer(tuple(saes)),
-    }
-    return tuple(with_saes.get(name) or ANALYSES[name]() for name in names)
-
-
 def _own_documents(session: Session, analyses: Sequence[Analysis]) -> dict[str, tuple[Corpus, int]]:
     tokenizer, corpus = session.loaded.tokenizer, session.corpus
     size = min(session.layout.vocabulary, len(tokenizer))
@@ -162,20 +162,24 @@ def _own_documents(session: Session, analyses: Sequence[Analysis]) -> dict[str, 
     return {name: documents for name, documents in read.items() if documents is not None}
 
 
-def _narrowed(session: Session, analyses: Sequence[Analysis]) -> dict[str, list[str]]:
-    """By analysis, where it looks."""
+def _narrowed(session: Session, analyses: Sequence[Analysis]) -> dict[str, list[ReadRequest]]:
+    """By analysis, what it reads."""
     patterns = session.study.sites
-    everywhere = {a.name: a.sites(session.layout) for a in analyses}
+    everywhere = {a.name: list(a.reads(session.layout)) for a in analyses}
     if not patterns:
         return everywhere
     named = {name for pattern in patterns for name in resolve(pattern, session.layout)}
     session.log(f"Sites: {', '.join(patterns)} = {', '.join(sorted(named))}.")
-    narrow = {a.name: everywhere[a.name] for a in analyses if a.narrows}
+    narrow = {name: sites_of([r for r in of if r.selectable]) for name, of in everywhere.items()}
+    narrow = {name: sites for name, sites in narrow.items() if sites}
     narrowed = {
-        name: [s for s in sites if name not in narrow or s in named]
-        for name, sites in everywhere.items()
+        name: [
+            replace(r, sites=tuple(s for s in r.sites if s in named)) if r.selectable else r
+            for r in requests
+        ]
+        for name, requests in everywhere.items()
     }
-    if narrow and not any(narrowed[name] for name in narrow):
+    if narrow and not any(sites_of(narrowed[name]) for name in narrow):
         looks = "; ".join(f"{n} at {', '.join(s[:4])}, ..." for n, s in narrow.items())
         raise BitlensError(
             f"None of the sites {', '.join(patterns)} is one where {' or '.join(narrow)} looks.",

@@ -11,7 +11,8 @@ from bitlens.analyses.transfer import Transfer
 from bitlens.compression.twin import Twin
 from bitlens.config.study import Study
 from bitlens.engine.comparisons import comparisons
-from bitlens.engine.measurement import Measured, Measurement
+from bitlens.engine.measured import Measured
+from bitlens.engine.measurement import Measurement
 from bitlens.engine.plan import Plan
 from bitlens.errors import failed
 from bitlens.results.records import DetailTable, Metric, Value
@@ -51,8 +52,8 @@ def measured(
         for step in made.steps
     )
     analyses = [Features(saes), Transfer(saes)]
-    sites = {analysis.name: analysis.sites(session.layout) for analysis in analyses}
-    wanted = comparisons(analyses, ["twin"], sites)
+    reads = {analysis.name: analysis.reads(session.layout) for analysis in analyses}
+    wanted = comparisons(analyses, ["twin"], reads)
     with TemporaryDirectory(prefix="bitlens-") as folder:
         one = Measurement(
             session.layout,

@@ -16,7 +16,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.demo import calibration_path, evaluation_path
 from bitlens.engine.plan import Plan
 from bitlens.engine.reader import ActivationReader
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import BitlensError
 from bitlens.report.page.parts import Table

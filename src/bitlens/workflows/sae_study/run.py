@@ -22,7 +22,7 @@ from bitlens.analyses.geometry import debiased_cka
 from bitlens.config.sae_study import Configuration, SaeStudy, configurations
 from bitlens.data.corpus import Corpus
 from bitlens.data.splits import nested
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.errors import BitlensError
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside

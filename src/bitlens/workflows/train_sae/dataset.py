@@ -16,7 +16,7 @@ from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import Plan, TokenBatch
 from bitlens.engine.reader import ActivationReader, Streamed, in_parts, positions_of
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout

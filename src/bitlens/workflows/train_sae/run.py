@@ -12,7 +12,7 @@ from bitlens.compression import format_spec, parse_spec
 from bitlens.config.sae_grid import SaeGrid
 from bitlens.config.study import Study
 from bitlens.data.splits import split
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.errors import BitlensError
 from bitlens.models.sites import hook_of
 from bitlens.report.page.parts import Column, Table
