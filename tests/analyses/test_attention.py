@@ -65,7 +65,7 @@ def test_agrees_with_scipy_for_the_whole_and_without_each_shard() -> None:
     shards that are there, first positions and padding left out."""
     lengths, shard = [7, 5, 6, 7], [0, 1, 2, 1]
     reference, twin = causal(4, 3, 7, 0), causal(4, 3, 7, 1)
-    outcomes = Attention().finish(
+    outcomes = Attention().compute(
         totals(Attention(), rows(reference, twin, shard, lengths=lengths)), NOTHING, NOTHING
     )
     named = found(outcomes)
@@ -109,7 +109,7 @@ def test_the_model_is_the_mean_of_all_heads() -> None:
     for depth, count in enumerate((1, 3)):
         part = rows(causal(2, count, 5, depth), causal(2, count, 5, 9 + depth), [0, 1])
         sites[f"pattern.{depth}"] = totals(Attention(), part)
-        outcomes = found(Attention().finish(sites[f"pattern.{depth}"], NOTHING, NOTHING))
+        outcomes = found(Attention().compute(sites[f"pattern.{depth}"], NOTHING, NOTHING))
         heads += [outcomes["jsd", "", f"head {h}"].values for h in range(count)]
     whole = found(Attention().compute_overall(sites, tiny.Words()))
     assert set(whole) == {("jsd", "pattern", ""), ("tv", "pattern", "")}

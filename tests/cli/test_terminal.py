@@ -59,11 +59,11 @@ def test_what_libraries_print_does_not_steer_it_either(capfd: pytest.CaptureFixt
 def test_every_terminal_gets_a_table(encoding: str):
     """Signs become letters where it does not have them, everything else its number."""
     code = (
-        "import sys; from bitlens.cli.terminal import on_terminal, say, show;"
+        "import sys; from bitlens.cli.terminal import on_terminal, log, show;"
         "from bitlens.report.page.parts import Column, Table;"
         "columns = Column('name', False), Column('KL', True);"
         "table = Table(columns, (('日\\udce9', '2 ±1'),), '→ −');"
-        "context = on_terminal(); context.__enter__(); show(table); say('é', err=True)"
+        "context = on_terminal(); context.__enter__(); show(table); log('é', err=True)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -96,7 +96,7 @@ def test_output_that_goes_nowhere_ends_nothing(tmp_path: Path, output: str, code
         "@app.command()\n"
         "def run():\n"
         "    with open('results', 'w') as file:\n"
-        "        for _ in range(40_000): cli.say('a line')\n"
+        "        for _ in range(40_000): cli.log('a line')\n"
         "        file.write('whole')\n"
         "cli.app = app\n"
         "cli.main()\n"

@@ -102,7 +102,7 @@ def test_a_twin_equal_to_its_reference() -> None:
     same = [row([[1, 2]], [[1, 2]]), row([[1, 2]], None)]
     with pytest.raises(BitlensError) as error:
         require_change(same, allow_identical=False)
-    assert "rtn:bits=4: the weights of all 1 matrices" in error.value.found
+    assert "rtn:bits=4: all weights of 1 matrix are those of the reference" in error.value.found
     assert "--allow identical" in error.value.remedy
     require_change(same, allow_identical=True)
     require_change([*same, row([[1, 2]], [[1, 3]])], allow_identical=False)

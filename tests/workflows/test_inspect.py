@@ -162,6 +162,6 @@ def test_a_model_larger_than_memory_is_refused(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy of it would be needed, too."""
-    monkeypatch.setattr("bitlens.compression.twin_builder.free_memory", lambda source: 1000)
+    monkeypatch.setattr("bitlens.workflows.session.free_memory", lambda source: 1000)
     with pytest.raises(BitlensError, match="more than there is room for"):
         of_model(study(folders[0]))
