@@ -12,19 +12,19 @@ from safetensors.torch import load
 from torch import Tensor
 
 from bitlens.errors import BitlensError, told
-from bitlens.results.files import reading as foreign
+from bitlens.results.files import reading
 
 _AGAIN = "fetch it again: it was cut short, or is something else under that name."
 
 
 def read_bytes(file: Path) -> bytes:
     """All of a file, if there is memory for it: what is hashed is then what is read."""
-    return foreign.read_bytes(file, psutil.virtual_memory().available)
+    return reading.read_bytes(file, psutil.virtual_memory().available)
 
 
 def settings(data: bytes, file: Path) -> dict[str, Any]:
     """A JSON object."""
-    found = foreign.parse_json(data, str(file))
+    found = reading.parse_json(data, str(file))
     if not isinstance(found, dict):
         raise BitlensError(f"{file} holds no settings.", "a JSON object.", _AGAIN)
     return found
