@@ -16,7 +16,9 @@ each_block = pytest.mark.parametrize("block", [0, 1, 2])
 
 
 def errors(
-    family: str, compression: tiny.Compression | str, folder: Path
+    family: str,
+    compression: tiny.Compression | str,  # type: ignore[name-defined]
+    folder: Path,  # type: ignore[name-defined]
 ) -> tuple[Sites, Sites, float]:
     """Relative error by site, local and cumulative, and the KL divergence it all comes to."""
     analyses = [tiny.analysis(name) for name in ("behaviour", "geometry")]

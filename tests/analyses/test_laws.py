@@ -83,7 +83,7 @@ def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
             def threshold(size: int) -> int:
                 return document_set(name).threshold(site == "logits", size)
 
-            pair = ActivationPair(site, "cumulative", *both, at, threshold, others or {})
+            pair = ActivationPair(site, "cumulative", *both, at, threshold, others or {})  # type: ignore[call-arg]
             found.setdefault(site, []).append(pair)
 
     for step in tiny.steps(swept):
@@ -660,7 +660,7 @@ def test_latents_that_never_fire_change_no_headline_number(tmp_path: Path) -> No
             assert after[key].value == pytest.approx(value.value, rel=1e-5, abs=1e-7), key
             assert after[key].replicates == pytest.approx(value.replicates, rel=1e-5, abs=1e-7)
     one, other = (tiny.tables(measured)[("twin", "features")] for measured in found)
-    for column, values in one.columns.items():
+    for column, values in one.columns.items():  # type: ignore[attr-defined]
         if np.asarray(values).dtype.kind == "f":
             assert np.allclose(values, other.columns[column], rtol=1e-5, atol=1e-6, equal_nan=True)
         else:

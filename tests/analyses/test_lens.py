@@ -23,7 +23,7 @@ def path(
     place = torch.arange(len(target))
     at = Positions(place, place, len(target), place, torch.tensor(target), place, place, place + 2)
     both = (Activations(torch.tensor(values)) for values in (reference, twin))
-    return ActivationPair("resid", "", *both, at, lambda size: size)
+    return ActivationPair("resid", "", *both, at, lambda size: size)  # type: ignore[call-arg]
 
 
 def numbers(given: ActivationPair) -> dict[tuple[str, str, str], float]:
@@ -151,7 +151,7 @@ def test_agrees_with_the_models_own_norm_and_unembedding(measured) -> None:
                 every.setdefault(name, []).append(np.asarray(value, dtype=float))
     mean = {name: np.mean(numbers, axis=0) for name, numbers in every.items()}
 
-    def value(metric: str, site: str = "resid", item: str = "") -> float:
+    def value(metric: str, site: str = "resid", item: str = "") -> float:  # type: ignore[no-redef]
         found: Value = values["lens", "twin", item, site, metric]
         assert found.value is not None
         return found.value

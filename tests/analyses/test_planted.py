@@ -9,7 +9,7 @@ from bitlens.analyses.attention import Attention
 from bitlens.analyses.features.analysis import BITS, Features
 from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.heads import Heads
-from bitlens.engine.measurement import Measured
+from bitlens.engine.measurement import Measured  # type: ignore[attr-defined]
 from bitlens.models.layout import Layout
 from bitlens.results.records import Value
 from tests.support import planted_models as planted

@@ -33,7 +33,7 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("shape", [(7,), (5, 9), (3, 4, 5), (200, 30)])
 def test_agrees_with_numpy_in_pieces(shape: tuple[int, ...], monkeypatch: object) -> None:
     """Figures do not depend on the pieces weights are compared in."""
-    monkeypatch.setattr(coverage, "_PIECE", 64)
+    monkeypatch.setattr(coverage, "_PIECE", 64)  # type: ignore[attr-defined]
     random = np.random.default_rng(0)
     before = random.standard_normal(shape).astype(np.float32)
     after = before + random.standard_normal(shape).astype(np.float32) * 0.01

@@ -240,7 +240,7 @@ def test_the_unembedding_is_calibrated(maker: Maker, text: str) -> None:
     """On what the final norm hands it."""
     made = maker(text)
     (twin,) = twins(made).values()
-    head = twin.shell_weights()["lm_head.weight"]
+    head = twin.shell_weights()["lm_head.weight"]  # type: ignore[attr-defined]
     assert not torch.equal(head, made.loaded.model.lm_head.weight)
     twin.complete_coverage()
     (row,) = (row for row in twin.coverage() if row.module == "lm_head")
@@ -261,8 +261,8 @@ def test_a_mixture_with_a_calibrated_part_is_calibrated(maker: Maker) -> None:
         assert torch.equal(weight, rounded[name]) == (kind == "q_proj")
         assert torch.equal(weight, reference[name]) == (kind not in ("q_proj", "down_proj"))
     embedding = "model.embed_tokens.weight"
-    other = made["rtn:bits=4,include=[embed_tokens]"].shell_weights()[embedding]
-    assert torch.equal(made[text].shell_weights()[embedding], other)
+    other = made["rtn:bits=4,include=[embed_tokens]"].shell_weights()[embedding]  # type: ignore[attr-defined]
+    assert torch.equal(made[text].shell_weights()[embedding], other)  # type: ignore[attr-defined]
     made[text].complete_coverage()
     notes = {row.module.rpartition(".")[2]: row.note for row in made[text].coverage()}
     assert notes["o_proj"] == "left alone: no pattern matches"
@@ -286,7 +286,7 @@ def test_nothing_is_opened_or_calibrated_twice(
     """A twin, its noise and what is matched to it share one opening and one calibration."""
     opened: list[str] = []
     compressed: list[str] = []
-    open_checkpoint, compress = opened_checkpoints.open_checkpoint, Gptq.compress
+    open_checkpoint, compress = opened_checkpoints.open_checkpoint, Gptq.compress  # type: ignore[attr-defined]
 
     def opens(settings: Any, *rest: Any) -> Any:
         opened.append(format_spec(settings))

@@ -8,7 +8,7 @@ import torch
 
 from bitlens.compression import parse_spec
 from bitlens.compression.twin import CompressedTwin
-from bitlens.compression.twin_builder import chosen
+from bitlens.compression.twin_builder import chosen  # type: ignore[attr-defined]
 from bitlens.data.corpus import Corpus
 from bitlens.data.splits import HELD_OUT_TOKENS, nested, split
 from bitlens.engine.plan import Plan, make_plan

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.engine.interventions import Intervention
+from bitlens.engine.plan import TokenBatch
 from bitlens.engine.runs import REFERENCE, ForwardRun
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
@@ -32,7 +33,7 @@ def all_equal(found: tiny.Readings, run: str, own: dict[str, Tensor], number: in
             assert torch.equal(found[(run, name, number)], value), f"{run} differs at {name}"
 
 
-def logits_close(found: Tensor, own: Tensor, batch: tiny.TokenBatch) -> None:
+def logits_close(found: Tensor, own: Tensor, batch: TokenBatch) -> None:
     wanted = own.flatten(0, 1)[batch.logits_index].float()
     assert found.dtype == torch.float32
     assert found.shape == wanted.shape
@@ -370,12 +371,12 @@ def test_a_reference_that_overflows_is_refused() -> None:
 
 
 @pytest.fixture
-def many() -> Iterator[list[tiny.TokenBatch]]:
+def many() -> Iterator[list[TokenBatch]]:
     return [tiny.batch([n, n], number=k, seed=k) for k, n in enumerate((9, 8, 8, 5, 3))]
 
 
 @pytest.mark.parametrize("budget", [0, 20_000, 30_000, 1 << 30])
-def test_waves_keep_to_the_budget(many: list[tiny.TokenBatch], budget: int) -> None:
+def test_waves_keep_to_the_budget(many: list[TokenBatch], budget: int) -> None:
     """Every batch is in one wave, in order; a wave keeps to the budget unless it is one batch;
     what is read is bit for bit the same."""
     layout = tiny.layout("llama")
@@ -393,7 +394,7 @@ def test_waves_keep_to_the_budget(many: list[tiny.TokenBatch], budget: int) -> N
     assert all(torch.equal(value, whole[key]) for key, value in found.items())
 
 
-def test_a_wave_leaves_no_states_behind(many: list[tiny.TokenBatch]) -> None:
+def test_a_wave_leaves_no_states_behind(many: list[TokenBatch]) -> None:
     """What bounds a wave bounds the sweep: states of earlier waves are gone (the shell keeps
     what it embedded last)."""
     layout = tiny.layout("llama")
@@ -407,7 +408,7 @@ def test_a_wave_leaves_no_states_behind(many: list[tiny.TokenBatch]) -> None:
         assert sum(states() is not None for states in seen) <= 1
 
 
-def test_steps_come_depth_by_depth(many: list[tiny.TokenBatch]) -> None:
+def test_steps_come_depth_by_depth(many: list[TokenBatch]) -> None:
     """All batches of a wave pass one depth before the next: the embedding, every block, logits."""
     layout = tiny.layout("llama")
     swept = tiny.sweep(layout, many, [*resids(layout), "logits"])
@@ -416,7 +417,7 @@ def test_steps_come_depth_by_depth(many: list[tiny.TokenBatch]) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 1000])
-def test_logits_come_in_parts_that_fit(chunk: int, many: list[tiny.TokenBatch]) -> None:
+def test_logits_come_in_parts_that_fit(chunk: int, many: list[TokenBatch]) -> None:
     """A few positions at a time, with the index that says which; together every predicting
     position once, whatever the size of the parts."""
     layout = tiny.layout("llama")

@@ -60,7 +60,7 @@ def test_a_failed_write_leaves_the_old_page(built: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("bitlens.results.files.writing.os.replace", full)
     with pytest.raises(BitlensError, match="no space left"):
-        building.write(built / "report.html", b"half")
+        building.write(built / "report.html", b"half")  # type: ignore[attr-defined]
     assert (built / "report.html").read_bytes() == before
     assert not list(built.glob(".*"))
 

@@ -119,7 +119,7 @@ def test_the_command_prints_both_tables(
     deep_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """For every SAE of every model, with the reasons of what is missing."""
-    cli.insights(deep_store)
+    cli.insights(deep_store)  # type: ignore[attr-defined]
     told = capsys.readouterr().out
     for label in ("early (resid.0)", "late (resid.2)"):
         assert f"demo: SAE {label}" in told
@@ -131,4 +131,4 @@ def test_the_command_prints_both_tables(
 def test_results_without_features_are_refused(store: Path) -> None:
     """With the command that would have made them."""
     with pytest.raises(BitlensError, match=r"has no features[\s\S]*--sae DIR"):
-        cli.insights(store)
+        cli.insights(store)  # type: ignore[attr-defined]

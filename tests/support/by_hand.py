@@ -27,7 +27,7 @@ def pair(
     at = Positions(
         place, shards, int(shards.max()) + 1, place, targets, place, targets, torch.ones_like(place)
     )
-    return ActivationPair(
+    return ActivationPair(  # type: ignore[call-arg]
         "resid.0", "cumulative", *map(Activations, values), at, lambda size: size - 1
     )
 
@@ -58,7 +58,7 @@ def rows(
         length[document],
     )
     both = (Activations(values.float(), index) for values in (reference, twin))
-    return ActivationPair("pattern.0", "cumulative", *both, at, lambda size: size - 1)
+    return ActivationPair("pattern.0", "cumulative", *both, at, lambda size: size - 1)  # type: ignore[call-arg]
 
 
 def totals(analysis: Analysis, *parts: ActivationPair) -> ReplicateState:

@@ -36,7 +36,7 @@ def pair(reference: Tensor, twin: Tensor, shard: Tensor | None = None) -> Activa
         shards, shards, int(shards.max()) + 1, place, place, place, 100 + place, place + 1
     )
     both = (Activations(torch.as_tensor(v, dtype=torch.float32)) for v in (reference, twin))
-    return ActivationPair("resid.0", "cumulative", *both, at, lambda size: size)
+    return ActivationPair("resid.0", "cumulative", *both, at, lambda size: size)  # type: ignore[call-arg]
 
 
 def findings(placed: PlacedSae, *parts: ActivationPair) -> list[MetricResult | DetailTable]:

@@ -90,7 +90,9 @@ def activations(
     seen: dict[int, Tensor] = {}
 
     def keep(n: int) -> torch.utils.hooks.RemovableHandle:
-        def hook(_module: torch.nn.Module, _inputs: object, output: Tensor | tuple) -> None:
+        def hook(
+            _module: torch.nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]
+        ) -> None:
             seen[n] = output[0] if isinstance(output, tuple) else output
 
         return modules[n].register_forward_hook(hook)

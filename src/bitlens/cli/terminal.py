@@ -104,7 +104,7 @@ def on_terminal() -> Iterator[Terminal]:
     _open_closed()
     before = sys.stdout, sys.stderr
     out, err = Terminal(sys.stdout), Terminal(sys.stderr)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield out
     finally:

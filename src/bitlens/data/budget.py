@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def take(
     return budget
 
 
-def _windows(ids: NDArray, room: int, opening: int | None) -> list[NDArray]:
+def _windows(ids: NDArray[Any], room: int, opening: int | None) -> list[NDArray[Any]]:
     windows = np.split(ids, np.arange(room, len(ids), room))
     if opening is None:
         return windows

@@ -135,7 +135,7 @@ def test_experts_are_calibrated_on_the_tokens_routed_to_them(tmp_path: Path) -> 
         assert inputs.count[e] == len(used)
         expected = used.T @ used / len(used)
         assert torch.allclose(inputs.second_moment[e].double(), expected, rtol=1e-4, atol=1e-6)
-    (result,) = twin._source([LinearMap(f"{module}.gate_up_proj", torch.zeros(1))])
+    (result,) = twin._source([LinearMap(f"{module}.gate_up_proj", torch.zeros(1))])  # type: ignore[attr-defined]
     first = few.index(True)
     assert f"expert {first} ({len(routed[first])})" in result.note
 

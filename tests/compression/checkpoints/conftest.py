@@ -95,7 +95,7 @@ def check_laws(checkpoint: LoadedCheckpoint, reference: Loaded, tolerance: float
     tried = 0
     for name, weight in held.items():
         path = name.removesuffix(".weight")
-        if path in modules and isinstance(own.get(path), nn.Linear | Conv1D):
+        if path in modules and isinstance(own.get(path), nn.Linear | Conv1D):  # type: ignore[attr-defined]
             effective = weight.T if isinstance(own[path], Conv1D) else weight
             found = pushed(modules[path], effective.shape[1])
             assert torch.allclose(found, effective, rtol=tolerance, atol=tolerance), name

@@ -64,7 +64,7 @@ def test_noise_takes_the_modules_of_what_it_is_like() -> None:
     assert noise.include == ("*.mlp.*",)
     assert noise.exclude == ("*.down_proj",)
     with pytest.raises(TypeError):
-        Noise(like=Rtn(bits=4), exclude=("*.o_proj",))
+        Noise(like=Rtn(bits=4), exclude=("*.o_proj",))  # type: ignore[call-arg]
 
 
 def test_noise_like_nothing_is_nothing(matrices: list[LinearMap]) -> None:

@@ -15,6 +15,7 @@ from bitlens.compression.methods.folded import Folded
 from bitlens.compression.methods.rtn import Rtn
 from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.numerics.input_statistics import InputStatistics
+from bitlens.engine.plan import TokenBatch
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.matrices import LinearMap
@@ -176,7 +177,7 @@ def test_folded_takes_what_the_other_takes() -> None:
     assert folded.statistics == frozenset({"second_moment"})
     assert not folded.sequential
     assert parse_spec("folded:of=[rtn:bits=4]").statistics == frozenset()
-    assert parse_spec("noise:like=[folded:of=[rtn:bits=4]]").like == Folded(of=Rtn(bits=4))
+    assert parse_spec("noise:like=[folded:of=[rtn:bits=4]]").like == Folded(of=Rtn(bits=4))  # type: ignore[attr-defined]
 
 
 def test_noise_is_as_large_as_the_folded_error(one: Build) -> None:
@@ -214,7 +215,7 @@ WRITERS = {
 def folded_by_hand(family: str) -> nn.Module:
     """The model with gains moved into the next maps, and what is written centred."""
     model = tiny.build(family)
-    for block in model.get_submodule(tiny.layout(family).blocks_path):
+    for block in model.get_submodule(tiny.layout(family).blocks_path):  # type: ignore[attr-defined]
         for norm, readers in NORMS[family].items():
             module = block.get_submodule(norm)
             one = 0.0 if family == "gemma2" else 1.0
@@ -267,7 +268,7 @@ def test_what_scales_with_input_columns_does_not_feel_a_gain(text: str) -> None:
     assert moved("gpt2") > 0.02
 
 
-def logits(twin: Any, batch: tiny.TokenBatch) -> Tensor:
+def logits(twin: Any, batch: TokenBatch) -> Tensor:
     found = tiny.activations(tiny.sweep(twin.layout, [batch], ["logits"], {"twin": twin}))
     return found["twin", "logits", batch.number]
 

@@ -53,7 +53,7 @@ def test_table_is_the_simulations(monkeypatch):
     spec.loader.exec_module(simulation)
     assert set(NEEDED["jackknife"]) == set(simulation.QUANTILES)
     assert max(simulation.DOCUMENTS) == MOST_SIMULATED
-    simulation.REPETITIONS = {"jackknife": 500}
+    simulation.REPETITIONS = {"jackknife": 500}  # type: ignore[attr-defined]
     needed = documents_needed(0.9, "jackknife")
     found = simulation.covered("jackknife", needed, 64, simulation.POPULATIONS[-1])
     assert found["kl 0.9"] > 0.91

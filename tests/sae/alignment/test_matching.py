@@ -96,7 +96,7 @@ def test_candidates_suffice(n: int, m: int, width: int, monkeypatch: pytest.Monk
     assert len(found.first.unique()) == len(found.second.unique()) == len(found.first)
     worth = first @ second.T
     worth[worth < 0.5] = 0
-    row, column = matching.linear_sum_assignment(-worth.double().numpy())
+    row, column = matching.linear_sum_assignment(-worth.double().numpy())  # type: ignore[attr-defined]
     assert float(found.cosine.sum()) == pytest.approx(float(worth[row, column].sum()), rel=1e-5)
 
 

@@ -154,7 +154,8 @@ def test_gemma_scope_means_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "kind", sorted(set(test_dictionary_learning.ARCHITECTURES) - {"AutoEncoderNew"})
+    "kind",
+    sorted(set(test_dictionary_learning.ARCHITECTURES) - {"AutoEncoderNew"}),  # type: ignore[attr-defined]
 )
 def test_dictionary_learning_means_the_same(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

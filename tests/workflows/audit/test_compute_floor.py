@@ -255,7 +255,7 @@ def test_the_cast_is_to_what_would_be_deployed(
     dtype: torch.dtype, compute: torch.dtype, half: str
 ) -> None:
     """The 16 bits that the weights lie in, else bfloat16, but never what is computed in already."""
-    layout = tiny.Layout(tiny.build("llama", dtype), compute)
+    layout = tiny.Layout(tiny.build("llama", dtype), compute)  # type: ignore[attr-defined]
     asked = Study.model_validate({"models": ["m"], "compressions": ["rtn:bits=4"]})
     casts = [
         s

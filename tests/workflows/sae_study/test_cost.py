@@ -25,15 +25,15 @@ def test_costs_by_hand(tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPa
     table = cost.costs(wanted, wanted.part(["width=32", "tokens=4096"]))
     rows = {row[0]: row[1:] for row in table.rows}
     flop = 2 * 2 * 2 * 2048 * 2 * 64 * (2 * 32 + 3 * 4)
-    assert rows["k 4"] == ("4", cost.figure(flop / 1e12), cost.figure(8 / 60))
+    assert rows["k 4"] == ("4", cost.figure(flop / 1e12), cost.figure(8 / 60))  # type: ignore[attr-defined]
     assert rows["all"][0] == "8"
-    assert rows["all"][2] == cost.figure(16 / 60)
+    assert rows["all"][2] == cost.figure(16 / 60)  # type: ignore[attr-defined]
     assert list(rows) == [
         "width 32", "k 4", "k 8", "epochs 1", "tokens 4096", "seed 0", "seed 1", "all",
     ]  # fmt: skip
     whole = cost.costs(wanted, wanted.axes).rows[-1]
     assert whole == ("all", "32", *whole[2:])
-    assert whole[3] == cost.figure(8 * 2 * (2 + 4) / 60)
+    assert whole[3] == cost.figure(8 * 2 * (2 + 4) / 60)  # type: ignore[attr-defined]
 
 
 def test_steps_are_timed_on_the_models_width(tmp_path: Path, llama: Path) -> None:

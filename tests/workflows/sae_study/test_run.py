@@ -85,7 +85,7 @@ def test_parts_run_at_different_times_are_shown_together(
     run(study, [*parts, "seed=0,1"], out, print)
     assert content(out)["estimates"][0]["seeds"] == 2
 
-    kept = running.keep
+    kept = running.keep  # type: ignore[attr-defined]
 
     def stopped(trained: Any, material: Any) -> Any:
         kept(trained, material)
@@ -132,7 +132,7 @@ def test_what_is_not_in_memory_is_streamed_once(
     """All configurations in one pass; more than one epoch is refused."""
     tight = SaeStudy(study.train, study.study.model_copy(update={"memory": "100KB"}))
     passes = []
-    made = running.train
+    made = running.train  # type: ignore[attr-defined]
 
     def counted(source: Any, held_out: Any, jobs: Any, **more: Any) -> Any:
         passes.append(len(jobs))

@@ -106,7 +106,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_left_alone(
 ) -> None:
     """Stopped half-way, the same command ends with the same weights; once more it trains nothing;
     other settings are refused."""
-    written = loop.write_checkpoint
+    written = loop.write_checkpoint  # type: ignore[attr-defined]
     count = 0
 
     def until(*args: Any) -> None:

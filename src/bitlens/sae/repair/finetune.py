@@ -46,7 +46,7 @@ def trained(
         error = torch.where((target > 0) | (own > 0), before - target, 0.0)
         loss = (error.square().sum(dim=0) * weight).sum() / BATCH
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
         progress(step)

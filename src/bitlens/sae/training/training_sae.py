@@ -120,7 +120,7 @@ class TrainingSae:
             memory = min(step + 1, LONGEST_MEMORY, max(1, int(SHARE_REMEMBERED * recipe.steps)))
             self.level = self.level + (outcome.least - self.level) / memory
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for group in self.optimizer.param_groups:
             group["lr"] = group["times"] * recipe.rate_at(step)
         if recipe.architecture in SEEDS:

@@ -17,7 +17,7 @@ def test_one_feature_by_hand() -> None:
     twin = torch.tensor([[2.0, 1], [1, 1], [-1, 1], [1, 0]])
     shard = torch.zeros(40, dtype=torch.int64)
     often = [of.repeat(10, 1) for of in (reference, twin)]
-    rows = table(findings(identity(2), pair(*often, shard)))
+    rows = table(findings(identity(2), pair(*often, shard)))  # type: ignore[call-arg]
     assert rows["r"][0] == pytest.approx(0.25 / np.sqrt(11 / 32))
     assert rows["gain"][0] == pytest.approx(4 / 11)
     assert rows["offset"][0] == pytest.approx(8 / 11)

@@ -84,7 +84,7 @@ def test_agrees_with_numpy_and_sklearn(random_pair: ActivationPair) -> None:
             ),
         }
         assert f.shape[1] == width
-        for name, number in expected.items():
+        for name, number in expected.items():  # type: ignore[attr-defined]
             assert values[name][row] == pytest.approx(number, rel=1e-5, abs=1e-6), (name, row)
     # The interval of every feature, by the jackknife on the scale of artanh.
     z = np.arctanh(np.array(every_r))

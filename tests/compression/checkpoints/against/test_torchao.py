@@ -25,7 +25,7 @@ ao = pytest.importorskip("torchao.quantization", reason="torchao is absent (bitl
 Reference = Callable[[str], Loaded]
 KINDS = {
     "int8": lambda: ao.Int8WeightOnlyConfig(),
-    "int4": lambda: ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=ao.PerGroup(32)),
+    "int4": lambda: ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=ao.PerGroup(32)),  # type: ignore[attr-defined]
     "float8_e4m3fn": lambda: ao.Float8WeightOnlyConfig(),
     "rounding": lambda: ao.Int8DynamicActivationInt8WeightConfig(),
 }
