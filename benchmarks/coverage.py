@@ -141,7 +141,14 @@ def covered(
             found[f"kl {q}"] = (KL, np.exp(deviation * z), np.exp(deviation * truth))
             found[f"change {q}"] = (CHANGE, z**3, truth**3)
         for name, (metric, numbers, truth) in found.items():
-            value = Value("", "", "", numbers[0], tuple(numbers[1:]), documents=documents)
+            value = Value(
+                metric="",
+                site="",
+                item="",
+                value=numbers[0],
+                replicates=tuple(numbers[1:]),
+                documents=documents,
+            )
             estimate = interval(value, metric, method)
             assert estimate.low is not None
             assert estimate.high is not None

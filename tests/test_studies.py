@@ -312,12 +312,17 @@ def test_a_quotient_by_hand(what_broke: ModuleType):
     """4 after 2 is twice as much. Without a shard log2 is 0 and 2 where it is 1: a jackknife's
     standard error of 1, and t with one degree of freedom; of 0 there is none."""
     before, after = (
-        Value("kl", "", "", value, replicates)
+        Value(metric="kl", site="", item="", value=value, replicates=replicates)
         for value, replicates in ((2.0, (2.0, 2.0)), (4.0, (2.0, 8.0)))
     )
     half = 2 ** t.ppf(0.975, 1)
     assert what_broke.quotient(before, after) == pytest.approx((2, 2 / half, 2 * half))
-    assert what_broke.quotient(before, Value("kl", "", "", 0.0, (0.0, 0.0))) is None
+    assert (
+        what_broke.quotient(
+            before, Value(metric="kl", site="", item="", value=0.0, replicates=(0.0, 0.0))
+        )
+        is None
+    )
 
 
 def test_what_broke_reads_a_store(
@@ -329,7 +334,20 @@ def test_what_broke_reads_a_store(
     for text, number in numbers.items():
         cell = Cell("m", text, "behaviour", 0)
         replicates = tuple(number * factor for factor in (0.9, 1.0, 1.1))
-        store.write_cell(cell, [Value("kl", "logits", "", number, replicates, None, 3)])
+        store.write_cell(
+            cell,
+            [
+                Value(
+                    metric="kl",
+                    site="logits",
+                    item="",
+                    value=number,
+                    replicates=replicates,
+                    chance=None,
+                    documents=3,
+                )
+            ],
+        )
         cells.append(results.entry(cell))
     kl = Metric("kl", "How far?", "nats", "higher", 0.0, "log")
     twins = [results.twin(text) for text in numbers]

@@ -24,31 +24,98 @@ LADDERS = {
     "dp": {"p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99},
 }
 BEHAVIOUR = [
-    Metric("perplexity", "How surprised is it?", "", "higher", None, "log", level=True),
-    Metric("perplexity_ratio", "How much more surprised?", "", "higher", 1.0, "log"),
-    Metric("kl", "How far apart are the predictions?", "nats", "higher", 0.0, "log", source="K&L"),
+    Metric(
+        "perplexity",
+        "How surprised is it?",
+        "",
+        worse="higher",
+        intact=None,
+        scale="log",
+        level=True,
+    ),
+    Metric(
+        "perplexity_ratio", "How much more surprised?", "", worse="higher", intact=1.0, scale="log"
+    ),
+    Metric(
+        "kl",
+        "How far apart are the predictions?",
+        "nats",
+        worse="higher",
+        intact=0.0,
+        scale="log",
+        source="K&L",
+    ),
     *(
-        Metric(f"kl_{p}", f"And at {q}?", "nats", "higher", 0.0, "log", quantile=q)
+        Metric(
+            f"kl_{p}", f"And at {q}?", "nats", worse="higher", intact=0.0, scale="log", quantile=q
+        )
         for p, q in LADDERS["kl"].items()
     ),
-    Metric("kl_max", "And at most?", "nats", "higher", 0.0, interval=False),
-    Metric("dp", "How did the true token's probability change?", "probability", "lower", 0.0),
-    Metric("dp_rms", "How much did it move?", "probability", "higher", 0.0, "log"),
+    Metric("kl_max", "And at most?", "nats", worse="higher", intact=0.0, interval=False),
+    Metric(
+        "dp",
+        "How did the true token's probability change?",
+        "probability",
+        worse="lower",
+        intact=0.0,
+    ),
+    Metric(
+        "dp_rms", "How much did it move?", "probability", worse="higher", intact=0.0, scale="log"
+    ),
     *(
-        Metric(f"dp_{p}", f"And at {q}?", "probability", None, 0.0, quantile=q)
+        Metric(f"dp_{p}", f"And at {q}?", "probability", worse=None, intact=0.0, quantile=q)
         for p, q in LADDERS["dp"].items()
     ),
-    Metric("same_top", "How often is the same token first?", "share", "lower", 1.0, "logit"),
-    Metric("flips", "How often from right to wrong or back?", "share", "higher", 0.0, "logit"),
+    Metric(
+        "same_top",
+        "How often is the same token first?",
+        "share",
+        worse="lower",
+        intact=1.0,
+        scale="logit",
+    ),
+    Metric(
+        "flips",
+        "How often from right to wrong or back?",
+        "share",
+        worse="higher",
+        intact=0.0,
+        scale="logit",
+    ),
 ]
 GEOMETRY = [
-    Metric("cosine", "Do the vectors point the same way?", "", "lower", 1.0, "atanh"),
-    Metric("l2", "How far did they move?", "activation units", "higher", 0.0, "log"),
-    Metric("relative_error", "How large is the error beside them?", "share", "higher", 0.0, "log"),
-    Metric("sqnr", "How far above the error is the signal?", "dB", "lower", None),
-    Metric("pearson", "Are the entries correlated?", "", "lower", 1.0, "atanh"),
-    Metric("cka", "Is the geometry between tokens the same?", "", "lower", 1.0, "log1m"),
-    Metric("massive_share", "Is the error in few dimensions?", "share", None, None, "logit"),
+    Metric(
+        "cosine", "Do the vectors point the same way?", "", worse="lower", intact=1.0, scale="atanh"
+    ),
+    Metric(
+        "l2", "How far did they move?", "activation units", worse="higher", intact=0.0, scale="log"
+    ),
+    Metric(
+        "relative_error",
+        "How large is the error beside them?",
+        "share",
+        worse="higher",
+        intact=0.0,
+        scale="log",
+    ),
+    Metric("sqnr", "How far above the error is the signal?", "dB", worse="lower", intact=None),
+    Metric("pearson", "Are the entries correlated?", "", worse="lower", intact=1.0, scale="atanh"),
+    Metric(
+        "cka",
+        "Is the geometry between tokens the same?",
+        "",
+        worse="lower",
+        intact=1.0,
+        scale="log1m",
+    ),
+    Metric(
+        "massive_share",
+        "Is the error in few dimensions?",
+        "share",
+        worse=None,
+        intact=None,
+        scale="logit",
+    ),
 ]
 OUTSIDE = {"behaviour": BEHAVIOUR, "geometry": GEOMETRY}
 
@@ -74,17 +141,34 @@ def twins_of(model: str, extra: dict[str, float]) -> list[dict[str, Any]]:
     for name in [*DAMAGE, *extra]:
         bits = BITS.get(name, 6.0)
         size = int(5.2e6 * bits / 32 + 1.9e6)
-        records.append(TwinRecord(name, False, None, bits, size, "float32"))
-        records.append(TwinRecord(f"noise:like=[{name}]", True, name, bits, size, "float32"))
-    records.append(TwinRecord(CAST, True, None, 16.0, 5_200_000, "bfloat16"))
+        records.append(
+            TwinRecord(
+                compression=name, control=False, like=None, bits=bits, bytes=size, dtype="float32"
+            )
+        )
+        records.append(
+            TwinRecord(
+                compression=f"noise:like=[{name}]",
+                control=True,
+                like=name,
+                bits=bits,
+                bytes=size,
+                dtype="float32",
+            )
+        )
     records.append(
         TwinRecord(
-            "rtn:bits=3,group=48",
-            False,
-            None,
-            None,
-            None,
-            "float32",
+            compression=CAST, control=True, like=None, bits=16.0, bytes=5_200_000, dtype="bfloat16"
+        )
+    )
+    records.append(
+        TwinRecord(
+            compression="rtn:bits=3,group=48",
+            control=False,
+            like=None,
+            bits=None,
+            bytes=None,
+            dtype="float32",
             status="failed",
             reason="group 48 does not divide the 128 columns of model.layers.0.self_attn.q_proj.",
         )

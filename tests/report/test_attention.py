@@ -76,7 +76,7 @@ def test_the_planted_head_leads_the_table(deep: AuditResults, drawn: dict[str, M
     assert "[" in table.rows[0][3]
     assert [c.title for c in table.columns][3:5] == ["JSD under noise", "ratio to noise"]
     own, noise = (
-        deep.find("demo", who, "attention.jsd", "pattern.1", "head 2")
+        deep.find("demo", who, "attention.jsd", site="pattern.1", item="head 2")
         for who in ("prune:sparsity=0.5", "noise:like=[prune:sparsity=0.5]")
     )
     assert own is not None
@@ -108,7 +108,7 @@ def test_levels_are_drawn_reference_against_twin(
     assert isinstance(figure, Figure)
     assert len(figure.strips) == 2
     point = next(p for p in figure.strips[0].panels[1].points if p.get("item") == "2.1")
-    row = deep.find("demo", RTN, "attention.entropy", "pattern.2", "head 1, twin")
+    row = deep.find("demo", RTN, "attention.entropy", site="pattern.2", item="head 1, twin")
     assert row is not None
     assert point["x"] == pytest.approx(1.3)
     assert point["value"] == pytest.approx(row["value"])

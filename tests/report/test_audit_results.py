@@ -27,7 +27,7 @@ def test_twins_controls_and_failures_are_told_apart(evidence: AuditResults) -> N
 
 def test_depth_goes_block_by_block(evidence: AuditResults) -> None:
     """The sites of one kind come in the order of their blocks."""
-    curve = evidence.depth("demo", "rtn:bits=8", "geometry.cosine", "mlp", "local")
+    curve = evidence.depth("demo", "rtn:bits=8", "geometry.cosine", kind="mlp", item="local")
     assert [block for block, _ in curve] == [0, 1, 2, 3]
     assert {row["site"] for _, row in curve} == {f"mlp.{block}" for block in range(4)}
 

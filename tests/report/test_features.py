@@ -20,7 +20,7 @@ from bitlens.report.page.parts import (
     Tabs,
     figures,
 )
-from bitlens.report.saes import SaeResults, dictionaries
+from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.sections import latents
 from bitlens.report.sections.features import features
 from tests.report.conftest import HOSTILE
@@ -51,7 +51,7 @@ def figure(section: Section, name: str) -> Figure:
 
 def test_every_sae_has_its_section_by_depth(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Label and site stand in the heading; anchors differ."""
-    assert dictionaries(deep, "demo") == [
+    assert saes_of(deep, "demo") == [
         SaeResults("early", "resid.0"), SaeResults("late", "resid.2"),
     ]  # fmt: skip
     sections = [p for p in features(deep, "demo", drawn) if isinstance(p, Section)]
@@ -83,7 +83,7 @@ def test_bars_add_up_and_stand_beside_their_noise(deep: AuditResults, late: Sect
             assert pieces[0]["from"] == 0
             assert pieces[-1]["to"] == pytest.approx(1, abs=1e-4)
             assert all(a["to"] == pytest.approx(b["from"]) for a, b in itertools.pairwise(pieces))
-    noise = deep.find("demo", NOISE, "features.survived", "resid.2", "late")
+    noise = deep.find("demo", NOISE, "features.survived", site="resid.2", item="late")
     first = shown.strips[0].panels[0].points[3]
     assert noise is not None
     assert first["who"] == NOISE

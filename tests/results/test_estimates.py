@@ -12,14 +12,14 @@ from bitlens.results.stats.multiple import false_discovery
 from bitlens.results.stats.replicates import leave_one_out
 from bitlens.results.store import Store
 
-KL = Metric("kl", "How far?", "nats", "higher", 0.0, scale="log")
-LOSS = Metric("perplexity", "How surprised?", "", "higher", None, level=True)
+KL = Metric("kl", "How far?", "nats", worse="higher", intact=0.0, scale="log")
+LOSS = Metric("perplexity", "How surprised?", "", worse="higher", intact=None, level=True)
 TWINS = [
-    TwinRecord("rtn:bits=4", control=False, bits=4.25),
-    TwinRecord("prune:sparsity=0.3", control=False, bits=16.0),
-    TwinRecord("cast:dtype=bfloat16", control=True, bits=16.0),
-    TwinRecord("noise:like=[rtn:bits=4]", control=True, like="rtn:bits=4"),
-    TwinRecord("rtn:bits=2", control=False, status="failed", reason="no memory"),
+    TwinRecord(compression="rtn:bits=4", control=False, bits=4.25),
+    TwinRecord(compression="prune:sparsity=0.3", control=False, bits=16.0),
+    TwinRecord(compression="cast:dtype=bfloat16", control=True, bits=16.0),
+    TwinRecord(compression="noise:like=[rtn:bits=4]", control=True, like="rtn:bits=4"),
+    TwinRecord(compression="rtn:bits=2", control=False, status="failed", reason="no memory"),
 ]
 SIZES = {"rtn:bits=4": 2.0, "prune:sparsity=0.3": 1.0, "cast:dtype=bfloat16": 1.0}
 
@@ -36,8 +36,18 @@ def values(compression, rng):
     ]:
         shards = SIZES.get(compression, 0.5) * rng.lognormal(sigma=0.3, size=20)
         numbers = (weights @ shards / weights.sum(axis=1)).tolist()
-        found.append(Value(metric, site, "", numbers[0], tuple(numbers[1:]), 9.0, documents=20))
-    return [*found, Value("kl", "resid.2", "", None, reason="not measured")]
+        found.append(
+            Value(
+                metric=metric,
+                site=site,
+                item="",
+                value=numbers[0],
+                replicates=tuple(numbers[1:]),
+                chance=9.0,
+                documents=20,
+            )
+        )
+    return [*found, Value(metric="kl", site="resid.2", item="", value=None, reason="not measured")]
 
 
 @pytest.fixture
@@ -146,7 +156,10 @@ def test_controls_of_a_twin():
     assert controls_of("rtn:bits=4", TWINS) == [noise, cast, REFERENCE]
     assert controls_of("rtn:bits=3", TWINS) == [cast, REFERENCE]
     assert controls_of(cast, TWINS) == controls_of(noise, TWINS) == []
-    failed = [TwinRecord(noise, True, like="rtn:bits=4", status="failed"), *TWINS[:3]]
+    failed = [
+        TwinRecord(compression=noise, control=True, like="rtn:bits=4", status="failed"),
+        *TWINS[:3],
+    ]
     assert controls_of("rtn:bits=4", failed) == [cast, REFERENCE]
     assert controls_of("rtn:bits=4", TWINS[:2]) == [REFERENCE]
 
@@ -154,14 +167,14 @@ def test_controls_of_a_twin():
 @pytest.mark.parametrize(
     ("metric", "tested"),
     [
-        (Metric("kl", "?", "nats", "higher", 0.0), True),
-        (Metric("kl", "?", "", "higher", 1.0, scale="log"), True),
-        (Metric("kl", "?", "nats", "higher", 0.0, scale="log"), False),
-        (Metric("kl", "?", "", "lower", 1.0, scale="atanh"), False),
-        (Metric("kl", "?", "share", "lower", 1.0, scale="logit"), False),
-        (Metric("kl", "?", "", "lower", 0.0, interval=False), False),
-        (Metric("kl", "?", "", None, None), False),
-        (Metric("kl", "?", "", None, 1.0, level=True), False),
+        (Metric("kl", "?", "nats", worse="higher", intact=0.0), True),
+        (Metric("kl", "?", "", worse="higher", intact=1.0, scale="log"), True),
+        (Metric("kl", "?", "nats", worse="higher", intact=0.0, scale="log"), False),
+        (Metric("kl", "?", "", worse="lower", intact=1.0, scale="atanh"), False),
+        (Metric("kl", "?", "share", worse="lower", intact=1.0, scale="logit"), False),
+        (Metric("kl", "?", "", worse="lower", intact=0.0, interval=False), False),
+        (Metric("kl", "?", "", worse=None, intact=None), False),
+        (Metric("kl", "?", "", worse=None, intact=1.0, level=True), False),
     ],
 )
 def test_where_both_sides_are_possible_the_reference_is_a_control(store, manifest, metric, tested):

@@ -16,14 +16,31 @@ from bitlens.results.schema import COVERAGE, ESTIMATES
 from bitlens.results.store import Store
 from tests.support import results
 
-CELL = Cell("org/model", "rtn:bits=4", "behaviour", 0, {"corpus": "ab", "sites": ["logits"]})
+CELL = Cell(
+    "org/model", "rtn:bits=4", "behaviour", seed=0, settings={"corpus": "ab", "sites": ["logits"]}
+)
 VALUES = [
-    Value("kl", "logits", "", 0.25, (0.24, 0.26), chance=9.5, documents=2),
-    Value("kl_max", "logits", "", None, reason="no documents"),
-    Value("kl", "resid.0", "cumulative", 1e-300, (0.0, 5e-324), documents=2),
+    Value(
+        metric="kl",
+        site="logits",
+        item="",
+        value=0.25,
+        replicates=(0.24, 0.26),
+        chance=9.5,
+        documents=2,
+    ),
+    Value(metric="kl_max", site="logits", item="", value=None, reason="no documents"),
+    Value(
+        metric="kl",
+        site="resid.0",
+        item="cumulative",
+        value=1e-300,
+        replicates=(0.0, 5e-324),
+        documents=2,
+    ),
 ]
 TABLES = {"heads": results.shown("heads", [{"block": 1, "head": 2, "kind": "induction"}])}
-METRICS = {"behaviour.kl": asdict(Metric("kl", "How far?", "nats", "higher", 0.0))}
+METRICS = {"behaviour.kl": asdict(Metric("kl", "How far?", "nats", worse="higher", intact=0.0))}
 MANIFEST = results.manifest(
     models=[results.model(CELL.model, saes=[results.sae()])],
     corpora=[results.corpus(CELL.model, notes=["cut"])],

@@ -41,4 +41,11 @@ def twin(
     }
     both = {"group": np.arange(n), "r_first": r, "r_second": r} | more
     like = name.removeprefix("noise:like=[").removesuffix("]") if name.startswith("noise") else None
-    return TwinFeatures(name, seed, like, like is not None, features, both)
+    return TwinFeatures(
+        compression=name,
+        seed=seed,
+        like=like,
+        control=like is not None,
+        features=features,
+        halves=both,
+    )

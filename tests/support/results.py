@@ -89,7 +89,10 @@ def corpus(of: str = "m", **known: Any) -> dict[str, Any]:
 
 def twin(compression: str = "rtn:bits=4", of: str = "m", **known: Any) -> dict[str, Any]:
     """A twin of the manifest."""
-    return {**asdict(TwinRecord(compression, control=False, bits=4.05)), "model": of} | known
+    return {
+        **asdict(TwinRecord(compression=compression, control=False, bits=4.05)),
+        "model": of,
+    } | known
 
 
 def entry(cell: Cell, **known: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""What does the store say? Every question the sections ask of it, and nothing else."""
+"""The results of an audit as the page reads them: every question that sections ask of a store."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +11,11 @@ import pyarrow as pa
 
 from bitlens.errors import visible
 from bitlens.report.text.few import sayable
-from bitlens.results.records import Check, Metric, TwinRecord, overflowed
+from bitlens.results.records import Check, Metric, TwinRecord
 from bitlens.results.schema import TABLES
 from bitlens.results.store import Store
 
 Row = dict[str, Any]
-
-
-def _depth(place: str) -> float:
-    """Sites in the order a stream meets them."""
-    number = place.partition(".")[2]
-    return float(number) if number.isdigit() else math.inf
 
 
 def _textual(kind: pa.DataType) -> bool:
@@ -31,7 +24,18 @@ def _textual(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-@dataclass(frozen=True)
+def _rows(table: pa.Table) -> list[Row]:
+    """A table by rows, its texts made visible."""
+    # Numbers hold nothing to hide, and there are many of them.
+    columns = [
+        visible(column.to_pylist()) if _textual(column.type) else column.to_pylist()
+        for column in table.columns
+    ]
+    names = table.column_names
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditResults:
     """The store as read: a manifest, how the run went, and three tables of rows."""
 
@@ -49,8 +53,14 @@ class AuditResults:
         tables = [store.read_table(name).to_pylist() for name in TABLES]
         estimates, contrasts, coverage = map(visible, tables)
         estimates, contrasts = (list(map(sayable, rows)) for rows in (estimates, contrasts))
-        manifest, run = visible(store.manifest()), visible(store.run())
-        return cls(manifest, run, estimates, contrasts, coverage, store)
+        return cls(
+            manifest=visible(store.manifest()),
+            run=visible(store.run()),
+            estimates=estimates,
+            contrasts=contrasts,
+            coverage=coverage,
+            store=store,
+        )
 
     @property
     def models(self) -> list[str]:
@@ -124,23 +134,9 @@ class AuditResults:
         """The reference computed in other dtypes, on some of the documents."""
         return [twin for twin in self._twins[model] if twin.floor and twin.status == "done"]
 
-    def doubted(self, model: str) -> set[str]:
-        """What checks that did not pass bear on."""
-        mine = (check for check in self.checks if check.model in ("", model))
-        return {check.bears_on for check in mine if not check.passed}
-
     def calibrated(self, model: str, compression: str) -> bool:
         """Did documents decide how this twin was made?"""
         return any(t.calibrated for t in self._twins[model] if t.compression == compression)
-
-    def overflow(self, model: str, compression: str) -> str | None:
-        """The first site from which a twin has no numbers, because they are not finite."""
-        found = (
-            overflowed(row["reason"])
-            for row in self.estimates
-            if row["model"] == model and row["compression"] == compression and row["reason"]
-        )
-        return min((place for place in found if place), key=_depth, default=None)
 
     def noise(self, model: str, compression: str) -> str | None:
         """The weight noise of the same size as this compression's error, if it was run."""
@@ -189,7 +185,7 @@ class AuditResults:
         self, model: str, compression: str, metric: str, site: str = "logits", item: str = ""
     ) -> Row | None:
         """The estimate of one number at the first seed, if it has a value."""
-        rows = self.seeds(model, compression, metric, site, item)
+        rows = self.seeds(model, compression, metric, site=site, item=item)
         return rows[0] if rows and rows[0]["value"] is not None else None
 
     def depth(
@@ -198,7 +194,7 @@ class AuditResults:
         """(block, estimate) at the first seed for the sites `kind.0`, `kind.1`, ..."""
         blocks = self.about(model)["blocks"]
         found = (
-            (block, self.find(model, compression, metric, f"{kind}.{block}", item))
+            (block, self.find(model, compression, metric, site=f"{kind}.{block}", item=item))
             for block in range(blocks)
         )
         return [(block, row) for block, row in found if row is not None]
@@ -223,15 +219,7 @@ class AuditResults:
         ]
         first = min(cells, key=lambda cell: cell["seed"], default=None)
         found = self.store.read_cell_table(first["id"], name) if first else None
-        if found is None:
-            return []
-        # Numbers hold nothing to hide, and there are many of them.
-        columns = [
-            visible(column.to_pylist()) if _textual(column.type) else column.to_pylist()
-            for column in found.columns
-        ]
-        names = found.column_names
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [] if found is None else _rows(found)
 
     @cached_property
     def _contrasts(self) -> dict[tuple[str, ...], Row]:

@@ -1,6 +1,7 @@
-"""Which SAEs were read, and what is known of one of them?"""
+"""The SAEs that a store speaks of, and what was measured of each."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bitlens.report.audit_results import AuditResults, Row
@@ -31,15 +32,17 @@ class SaeResults:
         return self.label if self.label == self.site else f"{self.label} ({self.site})"
 
     def find(
-        self, results: AuditResults, model: str, who: str, name: str, of: str = ""
+        self, results: AuditResults, model: str, who: str, metric: str, *, of: str = ""
     ) -> Row | None:
-        """An estimate of this SAE; `of`: `reference` or `twin` for a level."""
+        """An estimate of this SAE: of `features` at its site, of `transfer`, which is about what
+        the model puts out, at the logits. `of`: `reference` or `twin`, for a level."""
         item = f"{self.label}, {of}" if of else self.label
-        return results.find(model, who, f"features.{name}", self.site, item)
+        site = "logits" if metric.startswith("transfer.") else self.site
+        return results.find(model, who, metric, site=site, item=item)
 
     def active(self, results: AuditResults, model: str, who: str) -> int | None:
         """How many features the shares are shares of."""
-        row = self.find(results, model, who, "active")
+        row = self.find(results, model, who, "features.active")
         return None if row is None else int(row["value"])
 
     def rows(self, results: AuditResults, model: str, who: str, table: str) -> list[Row]:
@@ -49,7 +52,12 @@ class SaeResults:
         return [row for row in found if (row["sae"], row["site"]) == place]
 
 
-def dictionaries(results: AuditResults, model: str) -> list[SaeResults]:
+def by_depth(saes: Iterable[SaeResults]) -> list[SaeResults]:
+    """In the order in which the model meets them."""
+    return sorted(saes, key=lambda sae: (sae.block, sae.site, sae.label))
+
+
+def saes_of(results: AuditResults, model: str) -> list[SaeResults]:
     """The SAEs that a model's features were measured with, by depth."""
     found = {
         SaeResults(row["item"], row["site"]): None
@@ -58,4 +66,4 @@ def dictionaries(results: AuditResults, model: str) -> list[SaeResults]:
         and row["analysis"] == "features"
         and row["metric"] in ("survived", "active")
     }
-    return sorted(found, key=lambda sae: (sae.block, sae.site, sae.label))
+    return by_depth(found)

@@ -78,32 +78,52 @@ def contrasts(
         for control, control_id in ids.items():
             if control_id is None and control != REFERENCE:
                 continue
-            pairs: list[tuple[Value, Value, Metric]] = []
-            found: Rows = []
-            others = store.read_cell(control_id)[1] if control_id else []
-            theirs = {(value.metric, value.site, value.item): value for value in others}
-            for value in store.read_cell(cell_id)[1]:
-                metric = metrics[f"{analysis}.{value.metric}"]
-                other = theirs.get((value.metric, value.site, value.item))
-                if control == REFERENCE:
-                    other = _intact(value, metric)
-                if other is None or metric.level:
-                    continue
-                pairs.append((value, other, metric))
-                found.append(
-                    {
-                        "model": model,
-                        "compression": compression,
-                        "control": control,
-                        "analysis": analysis,
-                        "metric": value.metric,
-                        "site": value.site,
-                        "item": value.item,
-                        "seed": seed,
-                    }
-                )
+            cell, values = store.read_cell(cell_id)
+            others = store.read_cell(control_id)[1] if control_id else None
+            pairs = _pairs(
+                values, others, {v.metric: metrics[f"{analysis}.{v.metric}"] for v in values}
+            )
             contrasted = contrast_pairs(pairs, method=method, level=level)
-            rows += [row | asdict(of) for row, of in zip(found, contrasted, strict=True)]
+            rows += [
+                _row(cell, control, value) | asdict(of)
+                for (value, _, _), of in zip(pairs, contrasted, strict=True)
+            ]
+    _add_q(rows)
+    return rows
+
+
+def _pairs(
+    values: list[Value], others: list[Value] | None, metrics: Mapping[str, Metric]
+) -> list[tuple[Value, Value, Metric]]:
+    """Every number that has one of the control beside it, levels left out; `others`: the control's,
+    None where it is the reference."""
+    theirs = {(value.metric, value.site, value.item): value for value in others or []}
+    found = []
+    for value in values:
+        metric = metrics[value.metric]
+        at = (value.metric, value.site, value.item)
+        other = _intact(value, metric) if others is None else theirs.get(at)
+        if other is not None and not metric.level:
+            found.append((value, other, metric))
+    return found
+
+
+def _row(cell: Cell, control: str, value: Value) -> dict[str, Any]:
+    """What a contrast is of."""
+    return {
+        "model": cell.model,
+        "compression": cell.compression,
+        "control": control,
+        "analysis": cell.analysis,
+        "metric": value.metric,
+        "site": value.site,
+        "item": value.item,
+        "seed": cell.seed,
+    }
+
+
+def _add_q(rows: Rows) -> None:
+    """The false discovery rate over all rows of one metric with one kind of control."""
     families: dict[tuple[str, ...], Rows] = {}
     for row in rows:
         kind = row["control"].partition(":")[0]
@@ -111,7 +131,6 @@ def contrasts(
     for family in families.values():
         for row, q in zip(family, false_discovery([row["p"] for row in family]), strict=True):
             row["q"] = q
-    return rows
 
 
 def _intact(value: Value, metric: Metric) -> Value | None:

@@ -70,7 +70,7 @@ class DetailTable:
     """Arrays or lists of one length."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Value:
     """A metric at a site, with its leave-one-shard-out replicates: all that statistics need."""
 
@@ -89,7 +89,7 @@ class Value:
     """Why there is no value."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A value with its interval and number of documents, or a reason why there is none."""
 
@@ -149,7 +149,7 @@ class Check:
         object.__setattr__(self, "twins", tuple(self.twins))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TwinRecord:
     """A twin as the store knows it."""
 

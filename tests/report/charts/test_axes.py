@@ -6,9 +6,9 @@ from bitlens.report.charts.axes import Axis, fit, off
 from bitlens.report.charts.charts import lines
 from bitlens.results.records import Metric
 
-KL = Metric("kl", "?", "nats", "higher", 0.0, "log")
-COSINE = Metric("cosine", "?", "", "lower", 1.0, "atanh")
-SQNR = Metric("sqnr", "?", "dB", "lower", None)
+KL = Metric("kl", "?", "nats", worse="higher", intact=0.0, scale="log")
+COSINE = Metric("cosine", "?", "", worse="lower", intact=1.0, scale="atanh")
+SQNR = Metric("sqnr", "?", "dB", worse="lower", intact=None)
 
 
 def row(value: float, low: float | None = None, high: float | None = None) -> dict:
@@ -33,7 +33,7 @@ def test_zeros_are_held_at_the_edge_of_a_logarithmic_axis() -> None:
 
 def test_by_the_nines_coordinates_are_distances_from_one() -> None:
     """0.9, 0.99 and 0.999 are equally far apart."""
-    axis = Axis(COSINE, "nines", 1e-4, 1.0)
+    axis = Axis(metric=COSINE, kind="nines", low=1e-4, high=1.0)
     steps = [axis.along(value) for value in (0.999, 0.99, 0.9)]
     assert steps == pytest.approx([0.25, 0.5, 0.75])
     assert axis.formula("low") == "isValid(datum.low) ? clamp(1 - datum.low, 0.0001, 1.0) : null"
@@ -41,7 +41,7 @@ def test_by_the_nines_coordinates_are_distances_from_one() -> None:
 
 def test_digits_towards_one_survive() -> None:
     """1 - 1.2345e-7 keeps the digits of its distance to 1, which seven digits would drop."""
-    kept = Axis(COSINE, "nines", 1e-8, 1.0).rounded(1 - 1.23456e-7)
+    kept = Axis(metric=COSINE, kind="nines", low=1e-8, high=1.0).rounded(1 - 1.23456e-7)
     assert 1 - kept == pytest.approx(1.2346e-7, rel=1e-4)
 
 
@@ -50,7 +50,7 @@ def test_a_near_line_stretches_the_axis_and_a_far_one_is_named() -> None:
     axis = fit(KL, [row(1e-4), row(1e-1)], [6.4])
     assert axis.shows(6.4)
     assert off(axis, "chance", 6.4) == ""
-    ratio = Metric("perplexity_ratio", "?", "", "higher", 1.0, "log")
+    ratio = Metric("perplexity_ratio", "?", "", worse="higher", intact=1.0, scale="log")
     axis = fit(ratio, [row(1.01), row(1.05)], [1.0, 61.0])
     assert axis.shows(1.0)
     assert not axis.shows(61.0)

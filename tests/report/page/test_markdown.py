@@ -47,7 +47,7 @@ def test_every_part_has_its_markdown() -> None:
                 "three",
                 "Three",
                 (
-                    Figure("kl", "KL", "Key.", (), "Look."),
+                    Figure(name="kl", title="KL", key="Key.", strips=(), caption="Look."),
                     Details("More", (Ledger("all", (), ((1,), (2,))),)),
                     Tabs((("first", (Prose("A"),)),)),
                 ),

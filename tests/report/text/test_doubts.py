@@ -10,7 +10,7 @@ from bitlens.report.build import page, summary
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Checklist
 from bitlens.report.sections.validity import validity
-from bitlens.report.text.doubts import Claim, Doubt, rests
+from bitlens.report.text.doubts import Claim, Doubt, overflow_site, rests
 from bitlens.report.text.verdict import claims, doubtful, sentences
 from bitlens.results.records import CALIBRATION, TEXT, Check, overflow, overflowed
 from tests.report.conftest import CAST
@@ -192,8 +192,8 @@ def test_a_twin_that_overflows_says_where(evidence: AuditResults) -> None:
         "rtn:bits=4,group=64 (4.25 bits per weight): overflows at resid.1, computed in float32: "
         "from there on it has no numbers; the reference's own perplexity is 8.31 [8.06, 8.56] (✗1)."
     )
-    assert found.overflow("demo", RTN) == "resid.1"
-    assert found.overflow("demo", FINE) is None
+    assert overflow_site(found, "demo", RTN) == "resid.1"
+    assert overflow_site(found, "demo", FINE) is None
     (check,) = doubtful(found, "demo")
     assert check.name == f"1. {RTN}: its numbers are finite"
     assert "resid.1" in check.detail

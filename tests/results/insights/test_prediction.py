@@ -212,7 +212,7 @@ def test_scaling_is_that_of_the_other_folds() -> None:
     far = columns.copy()
     far[0] = 1e3
     before, after = (
-        prediction._out_of_fold(LOGISTIC, of, survived, fold, 0) for of in (columns, far)
+        prediction._out_of_fold(LOGISTIC, of, survived, fold=fold, seed=0) for of in (columns, far)
     )
     rest = (fold == 0) & (np.arange(400) > 0)
     assert np.array_equal(before[rest], after[rest])

@@ -17,7 +17,14 @@ def value(shards, weights=None, documents=None):
     shards = np.asarray(shards, dtype=float)
     weights = leave_one_out(np.ones(len(shards), dtype=bool)) if weights is None else weights
     numbers = (weights @ shards / weights.sum(axis=1)).tolist()
-    return Value("m", "s", "", numbers[0], tuple(numbers[1:]), documents=documents or len(shards))
+    return Value(
+        metric="m",
+        site="s",
+        item="",
+        value=numbers[0],
+        replicates=tuple(numbers[1:]),
+        documents=documents or len(shards),
+    )
 
 
 def test_three_shards_worked_by_hand():
@@ -119,14 +126,17 @@ def test_many_contrasts_are_those_made_one_by_one():
     assert [c.p is None for c in together] == [n == 1 for n in (5, 20, 12, 20, 1, 5) * 40]
 
 
+SKIPPED = Value(metric="m", site="s", item="", value=None, reason="skipped")
+
+
 @pytest.mark.parametrize(
     ("twin", "control", "metric", "reason"),
     [
         (value(np.ones(5)), value(np.ones(4)), KL, "not measured on the same documents"),
         (value(np.ones(5)), value(np.ones(5), documents=9), KL, "not measured on the same"),
         (value(np.ones(1)), value(np.ones(1)), KL, "twin: no interval: it takes at least 2"),
-        (Value("m", "s", "", None, reason="skipped"), value(np.ones(5)), KL, "twin: skipped"),
-        (value(np.ones(5)), Value("m", "s", "", None, reason="skipped"), KL, "control: skipped"),
+        (SKIPPED, value(np.ones(5)), KL, "twin: skipped"),
+        (value(np.ones(5)), SKIPPED, KL, "control: skipped"),
         (value(np.ones(5)), value(np.ones(5)), Metric("max", "", "", None, 0.0, interval=False),
          "leaving documents out"),
         (value(np.ones(5)), value(np.ones(5)), Metric("p", "", "", None, 0.0, quantile=0.999),

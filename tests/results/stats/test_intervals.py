@@ -10,12 +10,19 @@ from bitlens.results.stats.replicates import assign, bootstrap, leave_one_out
 
 
 def metric(scale="linear", **fields):
-    return Metric("m", "How much?", "nats", "higher", 0.0, scale=scale, **fields)
+    return Metric("m", "How much?", "nats", worse="higher", intact=0.0, scale=scale, **fields)
 
 
 def value(numbers, documents=None, **fields):
     numbers = [float(number) for number in numbers]
-    return Value("m", "logits", "", numbers[0], tuple(numbers[1:]), documents=documents or 20)
+    return Value(
+        metric="m",
+        site="logits",
+        item="",
+        value=numbers[0],
+        replicates=tuple(numbers[1:]),
+        documents=documents or 20,
+    )
 
 
 def leave_out(shards):
@@ -114,8 +121,12 @@ def test_an_interval_too_wide_for_a_number_says_so():
         (value([0.5], documents=1), metric(), "at least 2 documents, there is 1"),
         (value([0.5], documents=50), metric(), "no replicates"),
         (value([0.5] * 21), metric(interval=False), "leaving documents out"),
-        (Value("m", "s", "", None, reason="empty corpus"), metric(), "empty corpus"),
-        (Value("m", "s", "", None), metric(), "no value"),
+        (
+            Value(metric="m", site="s", item="", value=None, reason="empty corpus"),
+            metric(),
+            "empty corpus",
+        ),
+        (Value(metric="m", site="s", item="", value=None), metric(), "no value"),
     ],
 )
 @pytest.mark.parametrize("method", ["jackknife", "bootstrap"])

@@ -33,10 +33,27 @@ def test_lower_tail_and_between(method):
 def test_reason_names_the_number():
     """Too few documents: the reason says how many it takes; enough: there is an interval."""
     needed = documents_needed(0.95, "jackknife")
-    metric = Metric("p95", "How bad is the worst twentieth?", "nats", "higher", 0.0, quantile=0.95)
+    metric = Metric(
+        "p95", "How bad is the worst twentieth?", "nats", worse="higher", intact=0.0, quantile=0.95
+    )
     replicates = tuple(1 + 0.01 * i for i in range(20))
-    few = interval(Value("p95", "logits", "", 1.1, replicates, documents=needed - 1), metric)
-    enough = interval(Value("p95", "logits", "", 1.1, replicates, documents=needed), metric)
+    few = interval(
+        Value(
+            metric="p95",
+            site="logits",
+            item="",
+            value=1.1,
+            replicates=replicates,
+            documents=needed - 1,
+        ),
+        metric,
+    )
+    enough = interval(
+        Value(
+            metric="p95", site="logits", item="", value=1.1, replicates=replicates, documents=needed
+        ),
+        metric,
+    )
     assert few.value == 1.1
     assert few.low is None
     assert f"needs {needed} documents for one, there are {needed - 1}" in few.reason

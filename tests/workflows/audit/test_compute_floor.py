@@ -153,6 +153,9 @@ def test_no_verdict_speaks_of_less(audited: tuple[Store, list[str]]) -> None:
     assert any("compute" in str(part) for part in method(evidence))
 
 
+KL = {"analysis": "behaviour", "metric": "kl"}
+
+
 def test_a_difference_below_the_floor_is_none(audited: tuple[Store, list[str]]) -> None:
     """A twin may lie above the floor and still be no farther from its control than the arithmetic
     puts it: then neither a factor nor a test is told."""
@@ -163,12 +166,12 @@ def test_a_difference_below_the_floor_is_none(audited: tuple[Store, list[str]]) 
     assert limit == 2 * max(below["low"], below["value"], below["high"])
     for size, is_drowned in ((0.9 * limit, True), (1.1 * limit, False)):
         for difference in (size, -size):
-            contrast = {"difference": difference, "p": 1e-4}
-            told = drowned(evidence, model, "rtn:bits=2", "behaviour.kl", contrast)
+            contrast = {**KL, "difference": difference, "p": 1e-4}
+            told = drowned(evidence, model, "rtn:bits=2", contrast)
             assert told == is_drowned
     # A control that overflows has a contrast without a difference.
     for none in (None, {"difference": None, "p": None}):
-        assert not drowned(evidence, model, "rtn:bits=2", "behaviour.kl", none)
+        assert not drowned(evidence, model, "rtn:bits=2", none)
 
 
 def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -> None:
@@ -186,7 +189,7 @@ def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -
     assert [s["compute"] for s in settings] == ["torch.float32", "torch.bfloat16"]
     apart = {key for key in settings[0] if settings[0][key] != settings[1][key]}
     assert apart == {"compute"}
-    ids = {Cell("m", "c", "a", 0, s).id for s in settings}
+    ids = {Cell("m", "c", "a", seed=0, settings=s).id for s in settings}
     assert len(ids) == 2
 
 

@@ -12,7 +12,9 @@ from bitlens.workflows.repair_sae.measured import difference, recovered
 def test_what_is_recovered_by_hand() -> None:
     """From 0.2 to 0.4 of 0.8 that were lost, a quarter; replicate by replicate; less than before
     is below nought; what never was lost is not recovered."""
-    before = Value("survived", "resid.1", "a", 0.2, (0.5, 0.0), documents=7)
+    before = Value(
+        metric="survived", site="resid.1", item="a", value=0.2, replicates=(0.5, 0.0), documents=7
+    )
     after = replace(before, value=0.4, replicates=(0.75, 0.1))
     found = recovered(before, after)
     assert found.value == pytest.approx(0.25)
@@ -30,7 +32,14 @@ def test_what_is_recovered_by_hand() -> None:
 def test_how_much_more_is_recovered_by_hand() -> None:
     """0.9 after 0.95 is 0.05 less, replicate by replicate; what is not known changes by nothing
     that is."""
-    before = Value("loss_recovered", "resid.1", "a", 0.95, (0.75, 1.0), documents=7)
+    before = Value(
+        metric="loss_recovered",
+        site="resid.1",
+        item="a",
+        value=0.95,
+        replicates=(0.75, 1.0),
+        documents=7,
+    )
     found = difference(before, replace(before, value=0.9, replicates=(0.5, 1.25)))
     assert found.value == pytest.approx(-0.05)
     assert found.documents == 7

@@ -47,7 +47,7 @@ def words(name: str) -> str:
     return NAMES.get(name, name.replace("_", " "))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Axis:
     """Where values go. Coordinates are the values themselves, or by the nines 1 minus them."""
 
@@ -155,7 +155,7 @@ def fit(
     low, high = low - margin, high + margin
     if kind != "linear":
         low, high = 10**low, 10**high
-    return Axis(metric, kind, float(f"{low:.7g}"), float(f"{high:.7g}"))
+    return Axis(metric=metric, kind=kind, low=float(f"{low:.7g}"), high=float(f"{high:.7g}"))
 
 
 def off(axis: Axis, name: str, value: float | None) -> str:

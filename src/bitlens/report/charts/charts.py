@@ -1,4 +1,4 @@
-"""How are a compression, its interval and what it is compared with drawn? The same everywhere.
+"""What all charts are made of: a compression, its interval, and what it is compared with.
 
 A chart holds one table of points with the store's own numbers; each point says what it `is`, each
 layer draws one kind, and where a number lies on the axis is computed by the chart.
@@ -29,7 +29,7 @@ POINTS = alt.NamedData("points")
 """Stands in every layer for the chart's one table."""
 
 
-def point(axis: Axis, row: Row, x: float | str, who: str, kind: str, **more: Any) -> Point:
+def point(axis: Axis, row: Row, x: float | str, *, who: str, kind: str, **more: Any) -> Point:
     """An estimate as a chart holds it: what it is, where, its value and its interval."""
     numbers = {
         end: axis.rounded(row[end]) for end in ("value", "low", "high") if row[end] is not None
@@ -126,6 +126,7 @@ def mark_layers(
     names: Sequence[str],
     marks: Mapping[str, Mark],
     x: alt.X,
+    *,
     where: str,
     joined: bool = False,
 ) -> list[alt.Chart]:

@@ -1,4 +1,4 @@
-"""How does a number run from block to block? Curves of a twin, its noise and the cast."""
+"""Curves of a number from block to block: of a twin, its noise and the cast."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from bitlens.report.page.parts import Figure, Panel, Point, Spec, Strip
 HEIGHT = 150
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Course:
     """What is to be drawn along depth."""
 
@@ -45,6 +45,16 @@ Curves = Mapping[tuple[str, str, str], list[tuple[int, Row]]]
 """(compression, kind of site, item) to (block, estimate), by depth."""
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """What the charts of one figure share."""
+
+    course: Course
+    axis: Axis
+    frame: Spec
+    curves: Curves
+
+
 def along(
     results: AuditResults, model: str, course: Course, marks: Mapping[str, Mark]
 ) -> Figure | None:
@@ -56,7 +66,7 @@ def along(
         for who in [*twins, *(c.compression for c in results.controls(model))]
         for kind in course.kinds
         for item in course.items
-        if (found := results.depth(model, who, course.metric, kind, item))
+        if (found := results.depth(model, who, course.metric, kind=kind, item=item))
     }
     kinds = [k for k in course.kinds if any(who in twins and at == k for who, at, _ in curves)]
     if not kinds:
@@ -65,11 +75,12 @@ def along(
     chances = [row["chance"] for row in rows if row["chance"] is not None]
     axis = fit(metric, rows, [metric.intact, *chances])
     last = max(block for curve in curves.values() for block, _ in curve)
-    empty = frame(axis, _layers(axis, last, twins, marks, course.items), HEIGHT)
+    layers = _layers(axis, last, twins, marks=marks, items=course.items)
+    drawn = _Drawing(course, axis, frame(axis, layers, HEIGHT), curves)
     strips = tuple(
         Strip(
             course.kinds[kind],
-            tuple(_panel(results, model, axis, empty, curves, t, kind, course) for t in twins),
+            tuple(_panel(results, model, drawn, twin=t, kind=kind) for t in twins),
         )
         for kind in kinds
     )
@@ -118,31 +129,24 @@ def _missing(axis: Axis, chances: list[float]) -> str:
     return f"Not drawn: {told}." if told else ""
 
 
-def _panel(
-    results: AuditResults,
-    model: str,
-    axis: Axis,
-    empty: Spec,
-    curves: Curves,
-    twin: str,
-    kind: str,
-    course: Course,
-) -> Panel:
-    drawn = [*pair(results, model, twin)]
+def _panel(results: AuditResults, model: str, drawn: _Drawing, twin: str, kind: str) -> Panel:
+    """One compression at one kind of site, beside its noise and the cast."""
+    course, axis = drawn.course, drawn.axis
+    shown = [*pair(results, model, twin)]
     if cast := results.cast(model):
-        drawn.append(("cast", cast))
+        shown.append(("cast", cast))
     table: list[Point] = [
-        point(axis, row, block, who, what, item=item)
-        for what, who in drawn
+        point(axis, row, block, who=who, kind=what, item=item)
+        for what, who in shown
         for item in course.items
         if _drawn(what, item, course)
-        for block, row in curves.get((who, kind, item), [])
+        for block, row in drawn.curves.get((who, kind, item), [])
     ]
-    for block, row in curves.get((twin, kind, course.items[0]), []):
+    for block, row in drawn.curves.get((twin, kind, course.items[0]), []):
         if axis.shows(row["chance"]):
             table.append({"is": "chance", "x": block, "value": row["chance"], "name": "chance"})
     table += lines(axis, {"intact": axis.metric.intact})
-    return Panel(twin, empty, tuple(table))
+    return Panel(twin, drawn.frame, tuple(table))
 
 
 def _drawn(what: str, item: str, course: Course) -> bool:

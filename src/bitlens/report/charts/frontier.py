@@ -1,7 +1,7 @@
-"""How much does each bit buy? One number of every compression and its noise against bits."""
+"""Charts of one number of every compression, and of its noise, against bits per weight."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import altair as alt
 
@@ -38,6 +38,7 @@ def against_bits(
     name: str,
     bits: Mapping[str, float],
     marks: Mapping[str, Mark],
+    *,
     item: str = "",
     intact: float | None = None,
 ) -> tuple[Panel, list[str]] | None:
@@ -56,16 +57,13 @@ def against_bits(
     if not rows:
         return None
     metric = results.metrics[name]
-    cast = results.cast(model)
-    floor = results.find(model, cast, name, item=item) if cast else None
-    chances = [row["chance"] for row, _, _ in rows if row["chance"] is not None]
     known = {
         "intact": metric.intact if intact is None else intact,
-        cast or "cast": floor["value"] if floor else None,
-        "chance": statistics.median(chances) if chances else None,
+        **_cast(results, model, name, item),
+        "chance": _median(row["chance"] for row, _, _ in rows),
     }
     axis = fit(metric, [row for row, _, _ in rows], known.values())
-    points = [point(axis, row, bits[twin], twin, kind) for row, twin, kind in rows]
+    points = [point(axis, row, bits[twin], who=twin, kind=kind) for row, twin, kind in rows]
     least, most = min(bits.values()), max(bits.values())
     pad = 0.08 * (most - least) or 0.5
     x = alt.X(
@@ -77,18 +75,32 @@ def against_bits(
     layers = [
         stairs.encode(x=x, y=axis.y()),
         *line_layers(axis),
-        *mark_layers(axis, list(bits), marks, x, "bits per weight"),
+        *mark_layers(axis, list(bits), marks, x, where="bits per weight"),
     ]
-    stairs_of = [] if metric.level else _stairs(axis, points)
     drawn_at = [((p["x"] - least + pad) / (most - least + 2 * pad), p["value"]) for p in points]
-    table = (*points, *stairs_of, *lines(axis, known, drawn_at=drawn_at))
-    remarks = [off(axis, f"{words(metric.name)} {k}", value) for k, value in known.items()]
+    table = (*points, *_stairs(axis, points), *lines(axis, known, drawn_at=drawn_at))
+    remarks = (off(axis, f"{words(metric.name)} {k}", value) for k, value in known.items())
     panel = Panel(words(metric.name), frame(axis, layers, HEIGHT), table)
-    return panel, [remark for remark in remarks if remark]
+    return panel, list(filter(None, remarks))
+
+
+def _cast(results: AuditResults, model: str, name: str, item: str) -> dict[str, float | None]:
+    """By its name, the number of the cast to 16 bits."""
+    cast = results.cast(model)
+    row = results.find(model, cast, name, item=item) if cast else None
+    return {cast or "cast": row["value"] if row else None}
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _stairs(axis: Axis, points: list[Point]) -> list[Point]:
-    """The compressions no other betters with as few bits; empty where that is only one."""
+    """The compressions no other betters with as few bits; empty where that is only one,
+    and of levels."""
+    if axis.metric.level:
+        return []
     sign = -1 if axis.metric.worse == "lower" else 1
     stairs: list[Point] = []
     best = float("inf")

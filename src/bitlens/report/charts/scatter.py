@@ -1,4 +1,4 @@
-"""Where does each head stand in a twin, against where it stands in the reference?"""
+"""Charts of every head: where it stands in a twin, against where it stands in the reference."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +16,16 @@ Heads = dict[tuple[int, int], Row]
 """(block, head) to an estimate."""
 
 
-def heads(results: AuditResults, model: str, compression: str, metric: str, suffix: str) -> Heads:
-    """The estimates of one number for every head that has it. `suffix`: `, twin` and the like."""
+def heads(
+    results: AuditResults, model: str, compression: str, metric: str, *, of: str = ""
+) -> Heads:
+    """One number's estimates, head by head. `of`: `reference` or `twin`, for a level."""
+    suffix = f", {of}" if of else ""
     return {
         (block, head): row
         for head in range(results.about(model)["heads"])
         for block, row in results.depth(
-            model, compression, metric, "pattern", f"head {head}{suffix}"
+            model, compression, metric, kind="pattern", item=f"head {head}{suffix}"
         )
     }
 
@@ -63,8 +66,8 @@ def against(
 def _both(
     results: AuditResults, model: str, who: str, metric: str
 ) -> Iterator[tuple[tuple[int, int], Row, Row]]:
-    before = heads(results, model, who, metric, ", reference")
-    after = heads(results, model, who, metric, ", twin")
+    before = heads(results, model, who, metric, of="reference")
+    after = heads(results, model, who, metric, of="twin")
     for place in before.keys() & after.keys():
         yield place, before[place], after[place]
 

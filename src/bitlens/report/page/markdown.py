@@ -50,30 +50,30 @@ def _(part: Section, level: int = 1) -> str:
 
 
 @markdown.register
-def _(part: Prose, level: int = 1) -> str:
+def _(part: Prose, _: int = 1) -> str:
     return escaped(part.text)
 
 
 @markdown.register
-def _(part: Command, level: int = 1) -> str:
+def _(part: Command, _: int = 1) -> str:
     longest = max((len(run) for run in re.findall("`+", part.text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{part.text}\n{fence}"
 
 
 @markdown.register
-def _(part: Facts, level: int = 1) -> str:
+def _(part: Facts, _: int = 1) -> str:
     return "\n".join(f"- {escaped(name)}: {escaped(value)}" for name, value in part.items)
 
 
 @markdown.register
-def _(part: Findings, level: int = 1) -> str:
+def _(part: Findings, _: int = 1) -> str:
     told = (f"{finding.text} {finding.more}".strip() for finding in part.items)
     return "\n".join(f"- {escaped(text)}" for text in told)
 
 
 @markdown.register
-def _(part: Checklist, level: int = 1) -> str:
+def _(part: Checklist, _: int = 1) -> str:
     return "\n".join(
         f"- {SIGNS[check.passed]} {escaped(check.name)}: {escaped(check.detail)}"
         for check in part.items
@@ -81,7 +81,7 @@ def _(part: Checklist, level: int = 1) -> str:
 
 
 @markdown.register
-def _(part: Table, level: int = 1) -> str:
+def _(part: Table, _: int = 1) -> str:
     head = " | ".join(escaped(column.title) for column in part.columns)
     rule = " | ".join("---:" if column.numeric else "---" for column in part.columns)
     rows = (" | ".join(escaped(cell) for cell in row) for row in part.rows)
@@ -90,23 +90,23 @@ def _(part: Table, level: int = 1) -> str:
 
 
 @markdown.register
-def _(part: Ledger, level: int = 1) -> str:
+def _(part: Ledger, _: int = 1) -> str:
     return f"{count(len(part.rows), 'row')}: in `report.html`."
 
 
 @markdown.register
-def _(part: Figure, level: int = 1) -> str:
+def _(part: Figure, _: int = 1) -> str:
     image = f"![{escaped(part.title)}](charts/{part.name}.png)"
     return f"{image}\n\n{escaped(part.key)} {escaped(part.caption)}"
 
 
 @markdown.register
-def _(part: TokenGrid, level: int = 1) -> str:
+def _(part: TokenGrid, _: int = 1) -> str:
     return f"{count(len(part.rows), 'position')}: in `report.html`."
 
 
 @markdown.register
-def _(part: Contexts, level: int = 1) -> str:
+def _(part: Contexts, _: int = 1) -> str:
     return f"Contexts of {count(len(part.features), 'feature')}: in `report.html`."
 
 

@@ -121,7 +121,7 @@ class Strip:
     panels: tuple[Panel, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
     """Charts that answer one question together; also written as one PNG and one SVG."""
 
@@ -162,7 +162,7 @@ class TokenGrid:
     caption: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Excerpt:
     """A stretch of text with a feature's activation at each token, in both models."""
 

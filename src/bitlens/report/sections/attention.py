@@ -40,7 +40,7 @@ DECADES = 5
 def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's heat maps, its most and least affected heads, and what became of their levels."""
     twins = [twin.compression for twin in results.measured(model)]
-    found = {twin: heads(results, model, twin, "attention.jsd", "") for twin in twins}
+    found = {twin: heads(results, model, twin, "attention.jsd") for twin in twins}
     found = {twin: known for twin, known in found.items() if known}
     if not found:
         return (Prose("Attention was not compared: the analysis `attention` was not run."),)
@@ -90,7 +90,7 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
 def control(results: AuditResults, model: str, twin: str) -> tuple[str, Heads]:
     """What a twin's heads are compared with: its noise, else the cast; and its divergences."""
     for name in (results.noise(model, twin), results.cast(model)):
-        if name and (found := heads(results, model, name, "attention.jsd", "")):
+        if name and (found := heads(results, model, name, "attention.jsd")):
             return name, found
     return "", {}
 
@@ -98,7 +98,7 @@ def control(results: AuditResults, model: str, twin: str) -> tuple[str, Heads]:
 def _maps(results: AuditResults, model: str, found: Mapping[str, Heads]) -> Figure:
     columns = {
         twin: {
-            who: heads(results, model, who, "attention.jsd", "")
+            who: heads(results, model, who, "attention.jsd")
             for _, who in pair(results, model, twin)
         }
         for twin in found
@@ -113,7 +113,7 @@ def _maps(results: AuditResults, model: str, found: Mapping[str, Heads]) -> Figu
             Panel(
                 "this compression" if who == twin else "weight noise of the same size",
                 empty,
-                tuple(_cells(results, who, rows, others if who == twin else {}, name)),
+                tuple(_cells(results, who, rows, others=others if who == twin else {}, name=name)),
             )
             for who, rows in maps.items()
             if rows
@@ -223,7 +223,7 @@ def _extremes(results: AuditResults, model: str, twin: str, found: Heads) -> Tab
     few = len(order) <= 2 * EXTREMES
     chosen = order if few else [*order[:EXTREMES], *order[-EXTREMES:]]
     name, others = control(results, model, twin)
-    moved = heads(results, model, twin, "attention.tv", "")
+    moved = heads(results, model, twin, "attention.tv")
     beside = "the cast" if name and name == results.cast(model) else "noise"
     columns = (
         *("", "head", "JSD (nats)"),

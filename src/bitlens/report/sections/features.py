@@ -7,11 +7,11 @@ from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.bars import stacked
 from bitlens.report.charts.charts import beside, pair
-from bitlens.report.charts.ladders import ladder, shares
+from bitlens.report.charts.ladders import Ladder, ladder, shares
 from bitlens.report.charts.palette import CERTAINTIES, PIECES
 from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
 from bitlens.report.registration import Marks, section
-from bitlens.report.saes import SaeResults, dictionaries
+from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.flow import flow
 from bitlens.report.sections.latents import latents
@@ -52,7 +52,7 @@ EARLIER = {
 @section("features", "Features", after="lens", analysis="features")
 def features(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """A section for every SAE of one model."""
-    found = dictionaries(results, model)
+    found = saes_of(results, model)
     if not found:
         return (
             Prose("No features were compared: the analysis `features` was not run, or had no SAE."),
@@ -70,7 +70,7 @@ def features(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...
         Section(
             f"{results.prefix(model)}features-{number + 1}",
             f"SAE {sae.name}",
-            _about(results, model, sae, number, marks),
+            _about(results, model, sae, number=number, marks=marks),
         )
         for number, sae in enumerate(found)
     ]
@@ -82,11 +82,11 @@ def _about(
 ) -> tuple[Part, ...]:
     stem = f"{results.prefix(model)}features-{number + 1}"
     twins = [twin.compression for twin in results.measured(model)]
-    if not any(sae.find(results, model, twin, "survived") for twin in twins):
+    if not any(sae.find(results, model, twin, "features.survived") for twin in twins):
         return (Prose(_why(results, model, sae)),)
     parts: list[Part] = [_fit(results, model, sae)]
     parts += _states(results, model, sae, stem)
-    parts += _curve(results, model, sae, stem, marks)
+    parts += _curve(results, model, sae, stem=stem, marks=marks)
     parts += latents(results, model, sae, stem)
     parts += contexts(results, model, sae, stem)
     parts.append(_typical(results, model, sae))
@@ -116,19 +116,23 @@ def _fit(results: AuditResults, model: str, sae: SaeResults) -> Table:
             *(
                 margin(row, "share" if name == "fvu" else "")
                 for name, of in FIT.values()
-                for row in (sae.find(results, model, who, name, of),)
+                for row in (sae.find(results, model, who, f"features.{name}", of=of),)
             ),
         )
         for label, who in results.with_noise(model)
     )
     alive = next(
         (row for _, who in results.with_noise(model)
-         if (row := sae.find(results, model, who, "alive"))),
+         if (row := sae.find(results, model, who, "features.alive"))),
         None,
     )  # fmt: skip
     fired = f" {int(alive['value']):,} latents fired at all." if alive else ""
     return Table(
-        (Column("compression"), Column("active features", True), *(Column(t, True) for t in FIT)),
+        (
+            Column("compression"),
+            Column("active features", numeric=True),
+            *(Column(t, numeric=True) for t in FIT),
+        ),
         rows,
         "Does the SAE fit? FVU: share of the variance it leaves unexplained (0 is perfect, 100 % "
         "no better than the mean). L0: how many latents fire at a position. A share of features "
@@ -180,7 +184,7 @@ def _chance(results: AuditResults, model: str, sae: SaeResults) -> str:
     found = [
         row["chance"]
         for twin in results.measured(model)
-        if (row := sae.find(results, model, twin.compression, "survived"))
+        if (row := sae.find(results, model, twin.compression, "features.survived"))
         and row["chance"] is not None
     ]
     return f" By chance {figure(max(found), 'share')} would survive." if found else ""
@@ -197,7 +201,7 @@ def _rows(
             pieces = {
                 piece: row
                 for piece, name in names.items()
-                if (row := sae.find(results, model, who, name))
+                if (row := sae.find(results, model, who, f"features.{name}"))
             }
             known = "" if bits[twin] is None else f"{plain(bits[twin] or 0, 2)} bits: "
             label = f"{known}{twin}" if kind == "compression" else f"noise like {twin}"
@@ -219,9 +223,15 @@ def _curve(
         return []
     metric = results.metrics[next(iter(steps.values()))]
     axis = shares(metric, "share of active features", notes=False)
-    chart = ladder(
-        results, model, steps, marks, "active features kept", "r above", sae.site, sae.label, axis
+    drawn = Ladder(
+        steps=steps,
+        title="active features kept",
+        along="r above",
+        site=sae.site,
+        item=sae.label,
+        axis=axis,
     )
+    chart = ladder(results, model, marks, drawn)
     if chart is None:
         return []
     twins = results.measured(model)
@@ -253,7 +263,8 @@ def _typical(results: AuditResults, model: str, sae: SaeResults) -> Table:
             label,
             *(
                 margin(
-                    sae.find(results, model, who, name), results.metrics[f"features.{name}"].unit
+                    sae.find(results, model, who, f"features.{name}"),
+                    results.metrics[f"features.{name}"].unit,
                 )
                 for name in known
             ),
@@ -261,7 +272,7 @@ def _typical(results: AuditResults, model: str, sae: SaeResults) -> Table:
         for label, who in results.with_noise(model)
     )
     return Table(
-        (Column("compression"), *(Column(words(name), True) for name in known)),
+        (Column("compression"), *(Column(words(name), numeric=True) for name in known)),
         rows,
         "Features and their firings. r, gain and concordance are medians over features; the other "
         "columns pool all firings. gain: slope of the twin's activation on the reference's, 1 when "
@@ -277,16 +288,16 @@ def _earlier(results: AuditResults, model: str, sae: SaeResults) -> Table:
     twins = [twin.compression for twin in results.measured(model)]
     rows = []
     for name, said in EARLIER.items():
-        found = [sae.find(results, model, twin, name) for twin in twins]
+        found = [sae.find(results, model, twin, f"features.{name}") for twin in twins]
         if not any(found):
             continue
         unit = results.metrics[f"features.{name}"].unit
         chances = [row["chance"] for row in found if row and row["chance"] is not None]
         chance = figure(max(chances), unit) if chances else "–"
         rows.append((words(name), said, chance, *(margin(row, unit) for row in found)))
-    titles = (Column("measure"), Column("what it says"), Column("chance", True))
+    titles = (Column("measure"), Column("what it says"), Column("chance", numeric=True))
     return Table(
-        (*titles, *(Column(twin, True) for twin in twins)),
+        (*titles, *(Column(twin, numeric=True) for twin in twins)),
         tuple(rows),
         f"{count(len(rows), 'definition')} of earlier tools, beside chance and, where they "
         "reward silence, beside a balanced form. All are 1 when intact.",

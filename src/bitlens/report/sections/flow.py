@@ -7,13 +7,13 @@ from bitlens.report.text.differences import tested
 from bitlens.report.text.numbers import amount, figure
 
 CATEGORIES = ("dead", "rare", "common", "frequent")
-CHANGED = "category_changed"
+CHANGED = "features.category_changed"
 
 
 def flow(results: AuditResults, model: str, sae: SaeResults, stem: str) -> list[Part]:
     """A matrix a twin, its noise beside it; a sentence where the store is too old to have one."""
     title, anchor = "Do latents fire as often as before?", f"{stem}-flow"
-    if f"features.{CHANGED}" not in results.metrics:
+    if CHANGED not in results.metrics:
         told = "These results were written before latents were sorted by how often they fire. "
         again = "The command that made them, again, adds it."
         return [Section(anchor, title, (Prose(told + again),))]
@@ -47,12 +47,12 @@ def _matrix(results: AuditResults, model: str, sae: SaeResults, twin: str) -> Ta
         rows.append((before, f"{latents:,}", *cells))
     titles = [*CATEGORIES, *(f"noise: {name}" for name in CATEGORIES if others)]
     return Table(
-        (Column("reference"), *(Column(title, True) for title in ("latents", *titles))),
+        (Column("reference"), *(Column(title, numeric=True) for title in ("latents", *titles))),
         tuple(rows),
         f"{_changed(results, model, sae, twin)} of the latents that fire ten times or more in "
         "either model are of another category in the twin"
         + (f"; under noise {_changed(results, model, sae, noise)}" if noise and others else "")
-        + f"{_tested(results, model, sae, twin, noise)}.",
+        + f"{_tested(results, model, sae, twin=twin, noise=noise)}.",
     )
 
 

@@ -76,7 +76,7 @@ def _table(results: AuditResults, model: str, analysis: str, metric: Metric) -> 
         (site, *([item] if items else []), *_cells(results, metric, row))
         for site, item in places
         for twin in results.measured(model)
-        for row in results.seeds(model, twin.compression, name, site, item)[:1]
+        for row in results.seeds(model, twin.compression, name, site=site, item=item)[:1]
     ]
     titles = ("value", "intact", "chance", "under noise", "difference")
     return Table(
@@ -98,7 +98,7 @@ def _cells(results: AuditResults, metric: Metric, row: Row) -> tuple[str, ...]:
     model, twin = row["model"], row["compression"]
     noise = results.noise(model, twin)
     name = f"{row['analysis']}.{row['metric']}"
-    beside = results.find(model, noise, name, row["site"], row["item"]) if noise else None
+    beside = results.find(model, noise, name, site=row["site"], item=row["item"]) if noise else None
     known = (row["intact"], row["chance"])
     return (
         twin,

@@ -1,14 +1,14 @@
 """Do the heads that copy still copy? Induction, previous-token and duplicate-token heads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.depth import across
-from bitlens.report.charts.ladders import ladder, shares
+from bitlens.report.charts.ladders import Ladder, ladder, shares
 from bitlens.report.charts.scatter import against
-from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Strip, Table
+from bitlens.report.page.parts import Column, Details, Figure, Panel, Part, Prose, Strip, Table
 from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import amount, margin
 from bitlens.results.counts import count
@@ -70,10 +70,27 @@ def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     return tuple(parts)
 
 
+def _kept(
+    results: AuditResults, model: str, kind: str, steps: Mapping[str, str], marks: Marks
+) -> Panel | None:
+    """The shares of one kind of head that stay above each score; None where there is no such."""
+    numbers = _numbers(results, model, kind)
+    metric = results.metrics[next(iter(steps.values()))]
+    drawn = Ladder(
+        steps=steps,
+        title=f"{KINDS[kind].partition(':')[0].lower()} heads",
+        along=f"{words(kind)} above",
+        site="pattern",
+        axis=shares(metric, "share of heads kept", notes=bool(numbers)),
+        notes={step: str(numbers.get(step, "")) for step in steps} if numbers else {},
+    )
+    return ladder(results, model, marks, drawn)
+
+
 def _survival(results: AuditResults, model: str, marks: Marks) -> Iterator[Part]:
     panels = []
     none: list[str] = []
-    for kind, title in KINDS.items():
+    for kind in KINDS:
         steps = {
             f"{t / 100:g}": name
             for t in THRESHOLDS
@@ -81,20 +98,7 @@ def _survival(results: AuditResults, model: str, marks: Marks) -> Iterator[Part]
         }
         if not steps:
             continue
-        numbers = _numbers(results, model, kind)
-        chart = ladder(
-            results,
-            model,
-            steps,
-            marks,
-            f"{title.partition(':')[0].lower()} heads",
-            f"{words(kind)} above",
-            site="pattern",
-            axis=shares(
-                results.metrics[next(iter(steps.values()))], "share of heads kept", bool(numbers)
-            ),
-            notes={step: str(numbers.get(step, "")) for step in steps} if numbers else None,
-        )
+        chart = _kept(results, model, kind, steps=steps, marks=marks)
         if chart is None:
             none.append(kind)
         else:
@@ -188,7 +192,7 @@ def _earlier(results: AuditResults, model: str) -> Table:
         (label, *(margin(results.find(model, who, name, "pattern"), "share") for name in named))
         for label, who in results.with_noise(model)
     )
-    columns = (Column("compression"), *(Column(text, True) for text in named.values()))
+    columns = (Column("compression"), *(Column(text, numeric=True) for text in named.values()))
     return Table(
         columns,
         rows,

@@ -1,6 +1,7 @@
 """Which features broke? Each active feature by its peak, its r and its state."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -60,7 +61,7 @@ def latents(results: AuditResults, model: str, sae: SaeResults, stem: str) -> It
         return
     known = {twin: [r for r in found if _drawn(r)] for twin, found in rows.items()}
     if any(known.values()):
-        yield _figure(results, model, sae, stem, {t: k for t, k in known.items() if k})
+        yield _figure(results, model, sae, stem=stem, known={t: k for t, k in known.items() if k})
     yield Details("The features that changed most", (_ledger(sae, stem, rows),))
 
 
@@ -156,31 +157,11 @@ def _guides() -> list[Point]:
     return [{"is": "line", "value": value, "name": name} for name, value in named.items()]
 
 
-def _frame(rows: Sequence[Row]) -> Spec:
-    peaks = [row["peak_reference"] for row in rows]
-    least = min(0.0, min(row["r"] for row in rows))
-    x = alt.X(
-        "x:Q",
-        title="peak activation in the reference (log scale)",
-        scale=alt.Scale(
-            type="log", domain=[0.9 * min(peaks), 1.1 * max(peaks)], nice=False, clamp=True
-        ),
-        axis=alt.Axis(tickCount=4, format="~g"),
-    )
-    scale = alt.Scale(domain=[round(least - 0.03, 3), 1.06], nice=False, zero=False)
-    y = alt.Y("value:Q", title="r, reference against twin", scale=scale)
-    low, high = alt.Y("low:Q", scale=scale), alt.Y("high:Q", scale=scale)
-    names = list(PIECES)
-    colour = alt.Color(
-        "state:N",
-        title=None,
-        scale=alt.Scale(domain=names, range=[PIECES[name].colour for name in names]),
-    )
-    shape = alt.Shape(
-        "state:N",
-        title=None,
-        scale=alt.Scale(domain=names, range=[PIECES[name].shape for name in names]),
-    )
+def _channels() -> dict[str, Any]:
+    """What a feature's point shows besides its place: its state, and its numbers when hovered."""
+    states = list(PIECES)
+    colours = alt.Scale(domain=states, range=[PIECES[name].colour for name in states])
+    shapes = alt.Scale(domain=states, range=[PIECES[name].shape for name in states])
     numbers = {
         "value": "r",
         "low": "95 % interval from",
@@ -196,6 +177,27 @@ def _frame(rows: Sequence[Row]) -> Spec:
         alt.Tooltip("state:N", title="state"),
         *(alt.Tooltip(f"{n}:Q", title=title, format=".3~g") for n, title in numbers.items()),
     ]
+    return {
+        "color": alt.Color("state:N", title=None, scale=colours),
+        "shape": alt.Shape("state:N", title=None, scale=shapes),
+        "tooltip": told,
+    }
+
+
+def _frame(rows: Sequence[Row]) -> Spec:
+    peaks = [row["peak_reference"] for row in rows]
+    least = min(0.0, min(row["r"] for row in rows))
+    x = alt.X(
+        "x:Q",
+        title="peak activation in the reference (log scale)",
+        scale=alt.Scale(
+            type="log", domain=[0.9 * min(peaks), 1.1 * max(peaks)], nice=False, clamp=True
+        ),
+        axis=alt.Axis(tickCount=4, format="~g"),
+    )
+    scale = alt.Scale(domain=[round(least - 0.03, 3), 1.06], nice=False, zero=False)
+    y = alt.Y("value:Q", title="r, reference against twin", scale=scale)
+    low, high = alt.Y("low:Q", scale=scale), alt.Y("high:Q", scale=scale)
     line, noise = only("line"), only("noise")
     thin = noise.mark_line(color=EDGE, strokeWidth=0.8)
     middle = noise.mark_line(color=EDGE, strokeWidth=1.8)
@@ -204,7 +206,7 @@ def _frame(rows: Sequence[Row]) -> Spec:
         line.mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=0.8).encode(y=y),
         only("feature")
         .mark_point(filled=True, size=16, opacity=0.75)
-        .encode(x=x, y=y, color=colour, shape=shape, tooltip=told),
+        .encode(x=x, y=y, **_channels()),
         # Once more over the points, which may hide the band.
         *(edge.encode(x=x, y=end) for edge, end in ((thin, low), (thin, high), (middle, y))),
         line.mark_text(align="left", baseline="bottom", dx=3, color="#444", fontSize=10).encode(

@@ -86,14 +86,14 @@ def _depths(results: AuditResults, model: str) -> Table:
         (
             label,
             *(
-                margin(results.find(model, who, name, "resid", item), "share")
+                margin(results.find(model, who, name, site="resid", item=item), "share")
                 for name, item in DEPTHS.values()
             ),
         )
         for label, who in results.with_noise(model)
     )
     return Table(
-        (Column("compression"), *(Column(title, True) for title in DEPTHS)),
+        (Column("compression"), *(Column(title, numeric=True) for title in DEPTHS)),
         rows,
         "Shares of the depth passed. First correct: before the true next token first comes first "
         "(100 %: it never does); change: twin minus reference, 0 when intact. They differ: before "
@@ -109,7 +109,7 @@ def _earlier(results: AuditResults, model: str) -> Table:
         for row in (results.find(model, who, "lens.divergence_seed", "resid"),)
     )
     return Table(
-        (Column("compression"), Column("first bad block", True)),
+        (Column("compression"), Column("first bad block", numeric=True)),
         rows,
         "The first block whose mean KL(reference ‖ twin) exceeds the mean over blocks.",
     )

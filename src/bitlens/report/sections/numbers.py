@@ -28,7 +28,7 @@ def numbers(results: AuditResults) -> tuple[Part, ...]:
         return (Prose("There are no estimates in this store."),)
     columns = (
         *(Column(title) for title in TEXT),
-        *(Column(title, True) for title in NUMBERS),
+        *(Column(title, numeric=True) for title in NUMBERS),
         Column("reason"),
     )
     rows = results.estimates
@@ -56,8 +56,8 @@ def _row(results: AuditResults, row: Row) -> tuple[Value, ...]:
             row["model"],
             noise or "",
             f"{row['analysis']}.{row['metric']}",
-            row["site"],
-            row["item"],
+            site=row["site"],
+            item=row["item"],
         )
         if other["seed"] == row["seed"]
     ]

@@ -63,7 +63,7 @@ def predictions(
         known = predicted(results, model, of)
         stem = f"{results.prefix(model)}prediction-{number + 1}"
         parts: list[Part] = [table(results, model, known)]
-        parts += _calibration(results, model, of, known, marks, stem)
+        parts += _calibration(results, model, of, known=known, marks=marks, stem=stem)
         parts.append(Details("As the paper predicts it", (_recipes(results, model, known),)))
         sections.append(Section(stem, f"SAE {visible(of.name)}", tuple(parts)))
     return (told, *sections)
@@ -101,7 +101,7 @@ def table(results: AuditResults, model: str, known: Found) -> Table:
         "of a constant",
     )
     return Table(
-        (Column("compression"), *(Column(title, True) for title in titles)),
+        (Column("compression"), *(Column(title, numeric=True) for title in titles)),
         tuple(rows),
         "Survival on the second half of the documents, and its AUC by predictor. "
         f"{ERROR}: sees, besides what {LOGISTIC} sees, how much of the error that the block's own "
@@ -227,7 +227,7 @@ def _recipes(results: AuditResults, model: str, known: Found) -> Table:
         rows.append((label, area, _area(of.scores.get(BASELINE)), *weights))
     titles = ("AUC (sd over folds)", "signal to noise", *COLUMNS)
     return Table(
-        (Column("compression"), *(Column(title, True) for title in titles)),
+        (Column("compression"), *(Column(title, numeric=True) for title in titles)),
         tuple(rows),
         "Duan 2026 (arXiv 2606.03002): four columns, logistic regression, 5 folds, statistics and "
         "survival from the same tokens, near-duplicates in different folds. log concentration is "

@@ -23,7 +23,9 @@ def quality(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]
     """KL, perplexity ratio and same-top rate of one model against bits per weight."""
     bits = bits_of(results, model)
     charts = [
-        chart for name in METRICS if (chart := against_bits(results, model, name, bits, marks))
+        chart
+        for name in METRICS
+        if (chart := against_bits(results, model, name, bits=bits, marks=marks))
     ]
     if not charts:
         return (Prose("The outputs were not measured: the analysis `behaviour` was not run."),)
@@ -55,7 +57,7 @@ def overview(results: AuditResults, marks: Marks) -> tuple[Part, ...]:
     shown: dict[str, tuple[Mark, str]] = {}
     for model in results.models:
         bits = bits_of(results, model)
-        if chart := against_bits(results, model, METRICS[0], bits, marks):
+        if chart := against_bits(results, model, METRICS[0], bits=bits, marks=marks):
             panels.append(replace(chart[0], title=model))
             shown |= {name: (marks[name], name) for name in bits}
     if not panels:

@@ -69,7 +69,7 @@ def overlaps(results: AuditResults, model: str, found: list[SaeFeatures]) -> tup
             sections.append(Section(stem, title, (Prose(f"No pairs: it takes {why}."),)))
             continue
         parts: list[Part] = [table(known)]
-        parts += _overlaps(results, model, of, known, stem)
+        parts += _overlaps(results, model, of, known=known, stem=stem)
         parts.append(Details("Every pair at every threshold", (_ledger(known, stem),)))
         sections.append(Section(stem, title, tuple(parts)))
     return (told, *sections)
@@ -91,7 +91,7 @@ def table(known: Sequence[Shared]) -> Table:
                 noise = [plain(j.value, 3) for j in with_noise(pair, known, one.threshold)]
                 rows.append((_label(pair), *_cells(pair, one, " and ".join(noise) or "–")))
     return Table(
-        (Column("twins"), *(Column(title, True) for title in TITLES)),
+        (Column("twins"), *(Column(title, numeric=True) for title in TITLES)),
         tuple(rows),
         "A feature is lost where its r is at most 0.9. lost: in the first twin and in the second. "
         "with noise: Jaccard of the first with noise of the second's size, and of the second with "
@@ -262,7 +262,7 @@ def _ledger(known: Sequence[Shared], stem: str) -> Ledger:
               "ceiling", "phi", "Spearman", "other text", "itself")  # fmt: skip
     return Ledger(
         stem,
-        (Column("first"), Column("second"), *(Column(title, True) for title in titles)),
+        (Column("first"), Column("second"), *(Column(title, numeric=True) for title in titles)),
         tuple(rows),
         "Every two twins, controls too, that both lose features; of noise controls, only different "
         "draws.",

@@ -1,12 +1,13 @@
-"""What does the average hide? Damage to the outputs by percentile of positions."""
+"""The tails of the damage to the outputs, by percentile of positions: what the average hides."""
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
-from bitlens.report.charts.ladders import ladder
+from bitlens.report.charts.ladders import Ladder, ladder
 from bitlens.report.page.parts import Figure, Part, Strip
 from bitlens.report.registration import Marks
 from bitlens.results.records import Metric
 
+AXIS = "percentile of positions"
 LADDERS = {
     "behaviour.kl": "KL divergence by percentile",
     "behaviour.dp": "change of the true token's probability",
@@ -19,7 +20,7 @@ def tails(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
         chart
         for stem, title in LADDERS.items()
         if (steps := _steps(results, stem))
-        if (chart := ladder(results, model, steps, marks, title, "percentile of positions"))
+        if (chart := ladder(results, model, marks, Ladder(steps=steps, title=title, along=AXIS)))
     ]
     if not charts:
         return ()

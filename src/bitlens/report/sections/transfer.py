@@ -9,7 +9,7 @@ from bitlens.report.page.parts import Column, Figure, Part, Prose, Section, Stri
 from bitlens.report.registration import Marks, section
 from bitlens.report.saes import SaeResults
 from bitlens.report.text.numbers import margin
-from bitlens.report.text.splices import find, spliced
+from bitlens.report.text.splices import spliced
 
 RECOVERED = "transfer.loss_recovered"
 TITLES = (
@@ -52,9 +52,17 @@ def _figure(results: AuditResults, model: str, found: list[SaeResults], marks: M
     twins = [twin.compression for twin in results.measured(model)]
     panels, missing = [], []
     for sae in found:
-        own = (find(results, model, twin, sae, "loss_recovered", "reference") for twin in twins)
+        own = (sae.find(results, model, twin, RECOVERED, of="reference") for twin in twins)
         intact = next((row["value"] for row in own if row), None)
-        chart = against_bits(results, model, RECOVERED, bits, marks, f"{sae.label}, twin", intact)
+        chart = against_bits(
+            results,
+            model,
+            RECOVERED,
+            bits=bits,
+            marks=marks,
+            item=f"{sae.label}, twin",
+            intact=intact,
+        )
         if chart:
             panels.append(replace(chart[0], title=sae.name))
             missing += [f"{sae.label}: {remark}" for remark in chart[1]]
@@ -88,7 +96,10 @@ def _table(results: AuditResults, model: str, sae: SaeResults) -> Table:
 
     def levels(who: str, of: str) -> list[str]:
         units = {"loss_recovered": "share", "loss_added": "", "loss_at_stake": ""}
-        return [margin(find(results, model, who, sae, n, of), unit) for n, unit in units.items()]
+        return [
+            margin(sae.find(results, model, who, f"transfer.{name}", of=of), unit)
+            for name, unit in units.items()
+        ]
 
     rows: list[tuple[str, ...]] = []
     for label, who in results.with_noise(model):
@@ -96,11 +107,11 @@ def _table(results: AuditResults, model: str, sae: SaeResults) -> Table:
             recovered, added, stake = levels(who, "reference")
             rows.append(("reference", recovered, "–", added, "–", stake))
         recovered, added, stake = levels(who, "twin")
-        less = margin(find(results, model, who, sae, "recovered_difference"), "share")
-        more = margin(find(results, model, who, sae, "added_difference"))
+        less = margin(sae.find(results, model, who, "transfer.recovered_difference"), "share")
+        more = margin(sae.find(results, model, who, "transfer.added_difference"))
         rows.append((label, recovered, less, added, more, stake))
     return Table(
-        (Column("compression"), *(Column(title, True) for title in TITLES)),
+        (Column("compression"), *(Column(title, numeric=True) for title in TITLES)),
         tuple(rows),
         "loss recovered: of the loss at stake; less than the reference: by how many points of it, "
         "on the same documents. loss added: cross-entropy with the reconstruction in its place "

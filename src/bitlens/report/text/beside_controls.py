@@ -30,8 +30,7 @@ def disagreement(results: AuditResults, model: str, name: str) -> Iterator[Claim
     rows = [results.find(model, name, metric) for metric in metrics]
     contrasts = [results.contrast(row, noise) if row and noise else None for row in rows]
     ways = [
-        "" if drowned(results, model, name, metric, contrast) else way(contrast)
-        for metric, contrast in zip(metrics, contrasts, strict=True)
+        "" if drowned(results, model, name, contrast) else way(contrast) for contrast in contrasts
     ]
     if not all(ways) or ways[0] == ways[1] or within(results, model, name, "behaviour.kl"):
         return
@@ -59,7 +58,7 @@ def _outputs(results: AuditResults, model: str, name: str) -> Iterator[str]:
         if other is None or other["value"] <= 0:
             continue
         contrast = results.contrast(kl, control)
-        if drowned(results, model, name, "behaviour.kl", contrast):
+        if drowned(results, model, name, contrast):
             yield f"{start}no farther from that of {said} than the dtype by itself may put it"
         else:
             factor = times(kl["value"] / other["value"])
@@ -74,7 +73,7 @@ def _features(results: AuditResults, model: str, name: str, noise: str | None) -
     if not found or noise is None:
         return
     sae, row = min(found, key=lambda pair: pair[1]["value"])
-    other = sae.find(results, model, noise, "survived")
+    other = sae.find(results, model, noise, "features.survived")
     if other is not None:
         where = f" {sae.where}" if len(every) > 1 else ""
         contrast = tested(results.contrast(row, noise), "share")

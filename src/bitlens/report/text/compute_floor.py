@@ -1,4 +1,4 @@
-"""What does computing in another dtype do by itself? No smaller difference is a compression's."""
+"""The compute floor: what another dtype does by itself, and which differences drown in it."""
 
 from dataclasses import dataclass
 
@@ -69,14 +69,12 @@ def within(results: AuditResults, model: str, name: str, metric: str) -> bool:
     return bool(row and limit is not None and abs(row["value"] - row["intact"]) <= limit)
 
 
-def drowned(
-    results: AuditResults, model: str, name: str, metric: str, contrast: Row | None
-) -> bool:
+def drowned(results: AuditResults, model: str, name: str, contrast: Row | None) -> bool:
     """Whether a difference from a control is no more than the dtype by itself may make."""
-    limit = most(results, model, name, metric)
-    if contrast is None or contrast["difference"] is None or limit is None:
+    if contrast is None or contrast["difference"] is None:
         return False
-    return bool(abs(contrast["difference"]) <= limit)
+    limit = most(results, model, name, f"{contrast['analysis']}.{contrast['metric']}")
+    return limit is not None and bool(abs(contrast["difference"]) <= limit)
 
 
 def arithmetic(results: AuditResults, model: str, name: str) -> str:

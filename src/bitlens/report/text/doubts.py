@@ -1,14 +1,15 @@
-"""Which checks did not pass, and which sentences rest on them?
+"""Checks that did not pass, and the sentences of a verdict that rest on them.
 
 A check says what it bears on, a sentence what it uses: nothing here knows one of either by name.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.results.counts import agreeing, count
-from bitlens.results.records import CALIBRATION, Check
+from bitlens.results.records import CALIBRATION, Check, overflowed
 
 SIGNS = {True: "✓", False: "✗", None: "?"}
 OVERFLOW, CELLS = "overflow", "cells"
@@ -29,6 +30,7 @@ class Claim:
 
 
 def claim(text: str, *uses: str, twins: Iterable[str | None] = (), leads: bool = True) -> Claim:
+    """A sentence, what checks may bear on that it uses, and whose numbers it states."""
     return Claim(text, frozenset(uses), frozenset(twin for twin in twins if twin), leads)
 
 
@@ -95,18 +97,40 @@ def _advised(check: Check) -> Check:
     return replace(check, detail=f"{check.detail.rstrip('.')}. {advice}")
 
 
+def doubted(results: AuditResults, model: str) -> set[str]:
+    """What checks of the run that did not pass bear on."""
+    mine = (check for check in results.checks if check.model in ("", model))
+    return {check.bears_on for check in mine if not check.passed}
+
+
+def overflow_site(results: AuditResults, model: str, compression: str) -> str | None:
+    """The first site from which a twin has no numbers, because they are not finite."""
+    found = (
+        overflowed(row["reason"])
+        for row in results.estimates
+        if row["model"] == model and row["compression"] == compression and row["reason"]
+    )
+    return min((place for place in found if place), key=_depth, default=None)
+
+
+def _depth(place: str) -> float:
+    """Sites in the order in which the residual stream meets them."""
+    number = place.partition(".")[2]
+    return float(number) if number.isdigit() else math.inf
+
+
 def _overflows(results: AuditResults) -> Iterator[Check]:
     for model in results.models:
         for twin in (*results.measured(model), *results.controls(model)):
-            if place := results.overflow(model, twin.compression):
+            if place := overflow_site(results, model, twin.compression):
                 yield Check(
                     f"{twin.compression}: its numbers are finite",
-                    False,
-                    f"it overflows at {place}, computed in {twin.dtype}, and has no numbers from "
-                    "there on; what comes before is measured, and so is the reference",
-                    OVERFLOW,
-                    model,
-                    (twin.compression,),
+                    passed=False,
+                    detail=f"it overflows at {place}, computed in {twin.dtype}, and has no numbers "
+                    "from there on; what comes before is measured, and so is the reference",
+                    bears_on=OVERFLOW,
+                    model=model,
+                    twins=(twin.compression,),
                 )
 
 
@@ -117,4 +141,4 @@ def _complete(results: AuditResults) -> Iterator[Check]:
         failed = sum(cell["status"] == "failed" for cell in mine)
         have = agreeing(len(mine) - failed, "has", "have")
         detail = f"{len(mine) - failed} of {count(len(mine), 'cell')} {have} a result."
-        yield Check("the study is complete", not failed, detail, CELLS, model)
+        yield Check("the study is complete", not failed, detail, bears_on=CELLS, model=model)

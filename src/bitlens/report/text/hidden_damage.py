@@ -74,7 +74,7 @@ def _best_head(results: AuditResults, model: str, name: str) -> str:
     if best["reference"] <= INDUCTION:
         return ""
     place, head = f"pattern.{best['block']}", f"head {best['head']}"
-    change = results.find(model, name, "heads.induction_change", place, head)
+    change = results.find(model, name, "heads.induction_change", site=place, item=head)
     if change is None:
         return ""
     scores = (
@@ -111,11 +111,13 @@ def behind_cosine(results: AuditResults, model: str, name: str) -> Iterator[Clai
     features are gone. Of several places, where most is."""
     found = []
     saes = survivals(results, model, name)
-    for block, cosine in results.depth(model, name, "geometry.cosine", "resid", "cumulative"):
+    for block, cosine in results.depth(
+        model, name, "geometry.cosine", kind="resid", item="cumulative"
+    ):
         if not above(cosine, COSINE):
             continue
         site = f"resid.{block}"
-        cka = results.find(model, name, "geometry.cka", site, "cumulative")
+        cka = results.find(model, name, "geometry.cka", site=site, item="cumulative")
         here = sound(results, model, [pair for pair in saes if pair[0].site == site])
         lost = [pair for pair in here if below(pair[1], FEATURES)]
         if below(cka, CKA) or any(below(row, 0.5) for _, row in lost):
@@ -152,7 +154,7 @@ def _unmoved(results: AuditResults, model: str, name: str) -> str:
     cast = results.cast(model)
     kl = results.find(model, name, "behaviour.kl")
     contrast = results.contrast(kl, cast) if kl else None
-    if way(contrast) == "less" and not drowned(results, model, name, "behaviour.kl", contrast):
+    if way(contrast) == "less" and not drowned(results, model, name, contrast):
         return f"mean KL is less than that of {cast}"
     return ""
 

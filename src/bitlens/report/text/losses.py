@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.registration import sentence
-from bitlens.report.saes import SaeResults, dictionaries
+from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.text.differences import surely, way
-from bitlens.report.text.doubts import Claim, claim
+from bitlens.report.text.doubts import Claim, claim, doubted
 from bitlens.report.text.numbers import amount, points
 from bitlens.results.counts import count
 from bitlens.results.records import REFERENCE, TEXT
@@ -90,7 +90,7 @@ def without_heads(results: AuditResults, model: str, who: str) -> Iterator[Claim
 def survivals(results: AuditResults, model: str, who: str) -> list[tuple[SaeResults, Row]]:
     """By SAE, the share of active features that survived, where it was measured."""
     found = (
-        (sae, sae.find(results, model, who, "survived")) for sae in dictionaries(results, model)
+        (sae, sae.find(results, model, who, "features.survived")) for sae in saes_of(results, model)
     )
     return [(sae, row) for sae, row in found if row is not None]
 
@@ -99,8 +99,8 @@ def sound(
     results: AuditResults, model: str, found: list[tuple[SaeResults, Row]]
 ) -> list[tuple[SaeResults, Row]]:
     """Those of SAEs without a doubt of their own, where there are any."""
-    doubted = results.doubted(model)
-    return [pair for pair in found if pair[0].label not in doubted] or found
+    unsure = doubted(results, model)
+    return [pair for pair in found if pair[0].label not in unsure] or found
 
 
 @sentence(order=20)
@@ -108,10 +108,10 @@ def kept(results: AuditResults, model: str, who: str) -> Iterator[Claim]:
     """`keeps 71 % [69, 73] of 1,840 features` and `keeps all 3 induction heads`; apart what was
     read through an SAE that is in doubt, lest it speak for the others."""
     found = survivals(results, model, who)
-    doubted = results.doubted(model)
+    unsure = doubted(results, model)
     for mine in (
-        [pair for pair in found if pair[0].label not in doubted],
-        [pair for pair in found if pair[0].label in doubted],
+        [pair for pair in found if pair[0].label not in unsure],
+        [pair for pair in found if pair[0].label in unsure],
     ):
         if mine:
             labels = [sae.label for sae, _ in mine]
@@ -127,7 +127,9 @@ def _fell(results: AuditResults, model: str, who: str) -> str:
     if row is None or not way(contrast):
         return ""
     changes = [
-        results.find(model, who, "heads.induction_change", f"pattern.{block}", f"head {head}")
+        results.find(
+            model, who, "heads.induction_change", site=f"pattern.{block}", item=f"head {head}"
+        )
         for block, head in _induction_heads(results, model, who)
     ]
     ways = [way(results.contrast(change, REFERENCE)) for change in changes if change is not None]
@@ -160,7 +162,7 @@ def _features(
         of = "the active features" if n is None else count(n, "feature")
         return f"{amount(row, 'share')} of {of}"
 
-    if len(dictionaries(results, model)) == 1:
+    if len(saes_of(results, model)) == 1:
         return said(*found[0])
     if len(found) <= NAMED:
         return ", ".join(f"{said(sae, row)} {sae.where}" for sae, row in found)

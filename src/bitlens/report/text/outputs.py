@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.registration import sentence
 from bitlens.report.text.compute_floor import OUTPUTS, arithmetic, within
-from bitlens.report.text.doubts import OVERFLOW, Claim, claim
+from bitlens.report.text.doubts import OVERFLOW, Claim, claim, overflow_site
 from bitlens.report.text.numbers import amount, figure
 from bitlens.results.counts import count
 from bitlens.results.records import TEXT
@@ -14,7 +14,7 @@ from bitlens.results.records import TEXT
 @sentence(order=10)
 def overflow(results: AuditResults, model: str, name: str) -> Iterator[Claim]:
     """Where a twin stops having numbers, and that the reference does not."""
-    place, twin = results.overflow(model, name), results.record(model, name)
+    place, twin = overflow_site(results, model, name), results.record(model, name)
     if place is None or twin is None:
         return
     row = results.find(model, name, "behaviour.perplexity", item="reference")

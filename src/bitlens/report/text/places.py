@@ -22,12 +22,12 @@ def places(results: AuditResults, model: str, name: str) -> Iterator[Claim]:
 
 def moved(results: AuditResults, model: str, who: str) -> str:
     """The head whose attention moved most, beside the same head under noise."""
-    found = heads(results, model, who, "attention.jsd", "")
+    found = heads(results, model, who, "attention.jsd")
     if not found:
         return ""
     place = max(found, key=lambda place: found[place]["value"])
     noise = results.noise(model, who)
-    others = heads(results, model, noise, "attention.jsd", "") if noise else {}
+    others = heads(results, model, noise, "attention.jsd") if noise else {}
     beside = f", under noise {amount(others[place], 'nats')}" if place in others else ""
     beside += tested(results.contrast(found[place], noise), "nats")
     return (
@@ -40,7 +40,9 @@ def _worst_block(results: AuditResults, model: str, name: str) -> str:
     found = [
         (row, block, said)
         for kind, said in PARTS_OF_A_BLOCK.items()
-        for block, row in results.depth(model, name, "geometry.relative_error", kind, "local")
+        for block, row in results.depth(
+            model, name, "geometry.relative_error", kind=kind, item="local"
+        )
     ]
     if not found:
         return ""

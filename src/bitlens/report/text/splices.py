@@ -1,10 +1,10 @@
-"""Does an SAE in its place recover less of the loss in a twin than in the reference?"""
+"""The sentence on SAEs that recover less of the loss in a twin than in the reference."""
 
 from collections.abc import Iterator
 
-from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.audit_results import AuditResults
 from bitlens.report.registration import sentence
-from bitlens.report.saes import SaeResults
+from bitlens.report.saes import SaeResults, by_depth
 from bitlens.report.text.differences import tested, way
 from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.numbers import figure, points
@@ -21,15 +21,7 @@ def spliced(results: AuditResults, model: str) -> list[SaeResults]:
     }
     known = (SaeResults(sae["label"], sae["site"]) for sae in results.about(model)["saes"])
     found = [sae for sae in known if sae.label in measured]
-    return sorted(found, key=lambda sae: (sae.block, sae.site, sae.label))
-
-
-def find(
-    results: AuditResults, model: str, who: str, sae: SaeResults, name: str, of: str = ""
-) -> Row | None:
-    """An estimate of one splice; `of`: `reference` or `twin` for a level."""
-    item = f"{sae.label}, {of}" if of else sae.label
-    return results.find(model, who, f"transfer.{name}", item=item)
+    return by_depth(found)
 
 
 @sentence(order=100)
@@ -39,19 +31,20 @@ def costlier(results: AuditResults, model: str, name: str) -> Iterator[Claim]:
     found = [
         (row, sae)
         for sae in spliced(results, model)
-        if (row := find(results, model, name, sae, "recovered_difference"))
+        if (row := sae.find(results, model, name, "transfer.recovered_difference"))
         and way(results.contrast(row, REFERENCE)) == "more"
     ]
     if not found:
         return
     row, sae = max(found, key=lambda pair: pair[0]["value"])
     twin, reference = (
-        find(results, model, name, sae, "loss_recovered", of) for of in ("twin", "reference")
+        sae.find(results, model, name, "transfer.loss_recovered", of=of)
+        for of in ("twin", "reference")
     )
     if twin is None or reference is None:
         return
     noise = results.noise(model, name)
-    other = find(results, model, noise, sae, "recovered_difference") if noise else None
+    other = sae.find(results, model, noise, "transfer.recovered_difference") if noise else None
     beside = f", under noise {points(other)}" if other else ""
     contrast = tested(results.contrast(row, noise), "share")
     yield claim(

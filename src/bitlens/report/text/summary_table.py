@@ -24,61 +24,70 @@ def summary_table(results: AuditResults, model: str) -> Table:
 
     Cells are plain text; the terminal and the page show the same ones.
     """
-    columns = [Column("compression"), *(Column(t, True) for t in ("bits", "size", "perplexity"))]
-    controls = results.controls(model)
-    twins = [*results.measured(model), *controls, *results.floors(model)]
+    twins = [*results.measured(model), *results.controls(model), *results.floors(model)]
     inside = {twin.compression: _inside(results, model, twin.compression) for twin in twins}
     titles = list(dict.fromkeys(title for found in inside.values() for title in found))
-    columns += [Column(title, True) for title in (*titles, *(title for title, _ in SUMMARY))]
-    floors = max(
-        (row["documents"] for t in results.floors(model) if (row := _kl(results, model, t))),
-        default=0,
-    )
+    numeric = ("bits", "size", "perplexity", *titles, *(title for title, _ in SUMMARY))
     blank = ("–",) * (len(SUMMARY) + len(titles))
-    rows: list[tuple[str, ...]] = [("reference", *_reference(results, model, twins), *blank)]
-    for twin in twins:
-        perplexity = results.find(model, twin.compression, "behaviour.perplexity", item="twin")
-        rows.append(
-            (
-                twin.compression + _role(twin),
-                "–" if twin.bits is None else plain(twin.bits, 2),
-                "–" if twin.bytes is None else size(twin.bytes),
-                margin(perplexity),
-                *(inside[twin.compression].get(title, "–") for title in titles),
-                *(
-                    margin(results.find(model, twin.compression, name), results.metrics[name].unit)
-                    if name in results.metrics
-                    else "–"
-                    for _, name in SUMMARY
-                ),
-            )
-        )
     return Table(
-        tuple(columns),
-        tuple(rows),
+        (Column("compression"), *(Column(title, numeric=True) for title in numeric)),
+        (
+            ("reference", *_reference(results, model, twins), *blank),
+            *(
+                _row(
+                    results,
+                    model,
+                    twin,
+                    [inside[twin.compression].get(title, "–") for title in titles],
+                )
+                for twin in twins
+            ),
+        ),
+        _caption(results, model, titles),
+    )
+
+
+def _row(results: AuditResults, model: str, twin: TwinRecord, inside: list[str]) -> tuple[str, ...]:
+    """What a twin takes, what it predicts, what survived within it, and what the outputs lost."""
+    name = twin.compression
+    return (
+        name + _role(twin),
+        "–" if twin.bits is None else plain(twin.bits, 2),
+        "–" if twin.bytes is None else size(twin.bytes),
+        margin(results.find(model, name, "behaviour.perplexity", item="twin")),
+        *inside,
+        *(
+            margin(results.find(model, name, metric), results.metrics[metric].unit)
+            if metric in results.metrics
+            else "–"
+            for _, metric in SUMMARY
+        ),
+    )
+
+
+def _caption(results: AuditResults, model: str, titles: list[str]) -> str:
+    """What the columns are; of those that not every store has, where there is one."""
+    floors = [row for t in results.floors(model) if (row := _kl(results, model, t))]
+    told = (
         "± is the longer half of the 95 % interval, documents being the unit. KL: "
         "KL(reference ‖ twin) in nats; "
         "ratio: the twin's perplexity over the reference's; RMS Δp: how far the true token's "
         "probability moved; same top: positions where both put the same token first."
-        + (
+    )
+    if floors:
+        told += (
             " compute floor: the reference beside itself in another dtype, on "
-            f"{count(floors, 'document')}; no smaller difference is a compression's, nor one below "
-            "twice that where both models compute so."
-            if floors
-            else ""
+            f"{count(max(row['documents'] for row in floors), 'document')}; no smaller difference "
+            "is a compression's, nor one below twice that where both models compute so."
         )
-        + (
-            " features: active features that survive (r > 0.9)."
-            if any(t.startswith("features") for t in titles)
-            else ""
-        )
-        + (
+    if any(title.startswith("features") for title in titles):
+        told += " features: active features that survive (r > 0.9)."
+    if "induction heads" in titles:
+        told += (
             f" induction heads: those with a score above {INDUCTION:g} that stay there; undecided "
             "where a twin's interval reaches above it."
-            if "induction heads" in titles
-            else ""
-        ),
-    )
+        )
+    return told
 
 
 def _kl(results: AuditResults, model: str, twin: TwinRecord) -> Row | None:

@@ -15,7 +15,7 @@ from bitlens.results.insights.prediction import FEWEST, SURVIVED
 COLUMNS = ("rarity", "log mean", "log max", "log concentration")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DuanFit:
     """What the recipe gives for one twin, or a reason why it gives nothing."""
 
@@ -42,7 +42,7 @@ def recipe(features: Columns) -> DuanFit:
     n, kept = len(survived), int(survived.sum())
     if min(kept, n - kept) < FEWEST:
         reason = f"{kept:,} of {n:,} features survive: it takes {FEWEST} of either kind"
-        return DuanFit(n, None, None, reason=reason)
+        return DuanFit(features=n, auc=None, deviation=None, reason=reason)
     rate, mean, peak = (mine[f"{name}_reference"] for name in ("rate", "mean", "peak"))
     columns = np.stack([-np.log(rate), np.log(mean), np.log(peak), np.log(peak / mean)], axis=1)
     scaled = StandardScaler().fit_transform(columns)
@@ -50,7 +50,12 @@ def recipe(features: Columns) -> DuanFit:
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     areas = cross_val_score(model, scaled, survived, cv=folds, scoring="roc_auc")
     coefficients = model.fit(scaled, survived).coef_[0]
-    return DuanFit(n, float(areas.mean()), float(areas.std()), tuple(coefficients.tolist()))
+    return DuanFit(
+        features=n,
+        auc=float(areas.mean()),
+        deviation=float(areas.std()),
+        coefficients=tuple(coefficients.tolist()),
+    )
 
 
 _READ = ("r", "rate_reference", "mean_reference", "peak_reference")

@@ -12,7 +12,7 @@ Columns = dict[str, np.ndarray]
 """A table's columns; what is absent from a column of numbers is NaN."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TwinFeatures:
     """One twin's features of one SAE at one seed."""
 
@@ -63,12 +63,12 @@ def measured(store: Store, model: str | None = None) -> list[SaeFeatures]:
         record = records[(cell["model"], cell["compression"])]
         for sae, site, features, halves in _tables(store, cell["id"]):
             twin = TwinFeatures(
-                cell["compression"],
-                cell["seed"],
-                record["like"],
-                record["control"],
-                features,
-                halves,
+                compression=cell["compression"],
+                seed=cell["seed"],
+                like=record["like"],
+                control=record["control"],
+                features=features,
+                halves=halves,
             )
             found.setdefault((cell["model"], sae, site), []).append(twin)
     return [SaeFeatures(*place, tuple(twins)) for place, twins in found.items()]

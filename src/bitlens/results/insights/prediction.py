@@ -65,7 +65,7 @@ class Bin:
     """Share of them that did."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """How well a predictor does, with 95 % intervals over features."""
 
@@ -83,7 +83,7 @@ class Score:
     bins: tuple[Bin, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What was found for one twin, or a reason why nothing was."""
 
@@ -115,7 +115,13 @@ def predict(halves: Columns, seed: int = 0) -> Prediction:
     something to find; where there was nothing, so that a fit points anywhere, in 80 to 93 %.
     """
     if not halves:
-        return Prediction(0, 0, None, {}, "the run did not split its documents into halves")
+        return Prediction(
+            features=0,
+            groups=0,
+            survived=None,
+            scores={},
+            reason="the run did not split its documents into halves",
+        )
     known = (
         (halves["rate_first"] > ACTIVE)
         & (halves["sparseness_first"] < 1)
@@ -130,20 +136,24 @@ def predict(halves: Columns, seed: int = 0) -> Prediction:
     share = kept / n if n else None
     if min(kept, n - kept) < FEWEST:
         reason = f"{kept:,} of {n:,} features survive: it takes {FEWEST} of either kind"
-        return Prediction(n, groups, share, {}, reason)
+        return Prediction(features=n, groups=groups, survived=share, scores={}, reason=reason)
     columns = described(mine)
     fold = _folds(survived, group, seed)
     if fold is None:
         reason = "near-duplicates join so many features that folds without one kind are left"
-        return Prediction(n, groups, share, {}, reason)
+        return Prediction(features=n, groups=groups, survived=share, scores={}, reason=reason)
     chances = {
-        name: _out_of_fold(name, np.stack([columns[c] for c in of], axis=1), survived, fold, seed)
+        name: _out_of_fold(
+            name, np.stack([columns[c] for c in of], axis=1), survived, fold=fold, seed=seed
+        )
         for name, of in PREDICTORS.items()
         if all(np.isfinite(columns[c]).all() for c in of)
     }
     missing = {} if ERROR in chances else {ERROR: _without_error(mine)}
-    scores = _scores(chances, survived, group, fold, seed)
-    return Prediction(n, groups, share, scores, None, missing)
+    scores = _scores(chances, survived, group, fold=fold, seed=seed)
+    return Prediction(
+        features=n, groups=groups, survived=share, scores=scores, reason=None, missing=missing
+    )
 
 
 def _without_error(halves: Columns) -> str:
@@ -254,14 +264,25 @@ def _scores(
             parts[name].append(_area(chance, survived, fold, weights))
     areas = {name: np.concatenate(found) for name, found in parts.items()}
     return {
-        name: Score(
-            *_interval(area),
-            *_interval(area - areas[BASELINE]),
-            float(np.mean((chances[name] - survived) ** 2)),
-            tuple(reliability(chances[name], survived)),
-        )
+        name: _score(area, area - areas[BASELINE], chances[name], survived)
         for name, area in areas.items()
     }
+
+
+def _score(area: np.ndarray, gain: np.ndarray, chance: np.ndarray, survived: np.ndarray) -> Score:
+    """Of one predictor: its areas, and what they gain on the baseline's, draw by draw."""
+    auc, low, high = _interval(area)
+    more, gain_low, gain_high = _interval(gain)
+    return Score(
+        auc=auc,
+        low=low,
+        high=high,
+        gain=more,
+        gain_low=gain_low,
+        gain_high=gain_high,
+        brier=float(np.mean((chance - survived) ** 2)),
+        bins=tuple(reliability(chance, survived)),
+    )
 
 
 def _interval(draws: np.ndarray) -> tuple[float, float, float]:

@@ -29,7 +29,7 @@ class Interval:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SharedLosses:
     """The features that each of two twins loses at one threshold."""
 
@@ -52,7 +52,7 @@ class SharedLosses:
     """The same of each twin with itself: what other documents alone do; mean of the two."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shared:
     """What two twins of one model, read through one SAE, have in common."""
 
@@ -150,8 +150,14 @@ def shared(a: TwinFeatures, b: TwinFeatures, seed: int = 0) -> Shared:
         return np.asarray((weights @ np.stack(by_group, axis=1)).T)
 
     ranks = [rankdata(1 - r) - (len(x) + 1) / 2 for r in (x, y)]
-    return Shared(a, b, len(x), _interval(_correlation(sums, *ranks)),
-                  tuple(o for t in THRESHOLDS if (o := _overlap(a, b, t, sums))))  # fmt: skip
+    overlaps = (_overlap(a, b, threshold, sums) for threshold in THRESHOLDS)
+    return Shared(
+        first=a,
+        second=b,
+        features=len(x),
+        spearman=_interval(_correlation(sums, *ranks)),
+        overlaps=tuple(found for found in overlaps if found),
+    )
 
 
 def _overlap(a: TwinFeatures, b: TwinFeatures, threshold: float, sums: Sums) -> SharedLosses | None:
@@ -163,15 +169,15 @@ def _overlap(a: TwinFeatures, b: TwinFeatures, threshold: float, sums: Sums) -> 
     found = _interval(np.divide(both, either, np.full_like(both, math.nan), where=either > 0))
     assert found is not None
     return SharedLosses(
-        threshold,
-        p,
-        q,
-        found,
-        p * q / (p + q - p * q),
-        min(p, q) / max(p, q),
-        _interval(_correlation(sums, first, second)),
-        _crossed([(a, b), (b, a)], threshold),
-        _crossed([(a, a), (b, b)], threshold),
+        threshold=threshold,
+        first=p,
+        second=q,
+        jaccard=found,
+        chance=p * q / (p + q - p * q),
+        ceiling=min(p, q) / max(p, q),
+        phi=_interval(_correlation(sums, first, second)),
+        crossed=_crossed([(a, b), (b, a)], threshold),
+        itself=_crossed([(a, a), (b, b)], threshold),
     )
 
 

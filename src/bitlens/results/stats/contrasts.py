@@ -20,7 +20,7 @@ AT_ONCE = 128
 """Contrasts permuted together: bounds the memory to tens of megabytes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contrast:
     """Twin minus control, or a reason why there is no comparison."""
 
@@ -61,7 +61,7 @@ def contrasts(
         found = sign_flip(np.stack(list(group.values()), axis=1), seed)
         p |= dict(zip(group, found.tolist(), strict=True))
     return [
-        _contrast(twin, control, reasons[place], p.get(place), method, level)
+        _contrast(twin, control, reasons[place], p=p.get(place), method=method, level=level)
         for place, (twin, control, _) in enumerate(pairs)
     ]
 
@@ -123,10 +123,19 @@ def _contrast(
     level: float,
 ) -> Contrast:
     if twin.value is None or control.value is None:
-        return Contrast(None, None, None, None, twin.documents, reason)
+        return Contrast(
+            difference=None, low=None, high=None, p=None, documents=twin.documents, reason=reason
+        )
     difference = twin.value - control.value
     if reason is not None:
-        return Contrast(difference, None, None, None, twin.documents, reason)
+        return Contrast(
+            difference=difference,
+            low=None,
+            high=None,
+            p=None,
+            documents=twin.documents,
+            reason=reason,
+        )
     replicates = np.subtract(twin.replicates, control.replicates)
     low, high = BOUNDS[method](difference, replicates, level).tolist()
-    return Contrast(difference, low, high, p, twin.documents)
+    return Contrast(difference=difference, low=low, high=high, p=p, documents=twin.documents)

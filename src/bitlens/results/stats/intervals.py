@@ -37,10 +37,14 @@ def jackknife(value: Value, metric: Metric, level: float = LEVEL) -> Estimate:
     """
     reason = without_interval(value, metric, "jackknife")
     if value.value is None or reason is not None:
-        return Estimate(value.value, None, None, value.documents, reason)
+        return Estimate(
+            value=value.value, low=None, high=None, documents=value.documents, reason=reason
+        )
     replicates = np.array(value.replicates)
     if (replicates == value.value).all():
-        return Estimate(value.value, value.value, value.value, value.documents)
+        return Estimate(
+            value=value.value, low=value.value, high=value.value, documents=value.documents
+        )
     scale = SCALES[metric.scale]
     mapped = to_scale(np.append(value.value, replicates), metric.scale)
     if mapped is None:
@@ -56,7 +60,9 @@ def bootstrap(value: Value, metric: Metric, level: float = LEVEL) -> Estimate:
     """Where does the value lie by the percentiles of bootstrap draws (Efron 1979)?"""
     reason = without_interval(value, metric, "bootstrap")
     if value.value is None or reason is not None:
-        return Estimate(value.value, None, None, value.documents, reason)
+        return Estimate(
+            value=value.value, low=None, high=None, documents=value.documents, reason=reason
+        )
     return _estimate(value, middle(value.value, np.array(value.replicates), level))
 
 
@@ -96,5 +102,7 @@ def _estimate(value: Value, bounds: np.ndarray) -> Estimate:
     low, high = bounds.tolist()
     if not np.isfinite(bounds).all():
         reason = "no interval: the documents differ by more than a number can hold"
-        return Estimate(value.value, None, None, value.documents, reason)
-    return Estimate(value.value, low, high, value.documents)
+        return Estimate(
+            value=value.value, low=None, high=None, documents=value.documents, reason=reason
+        )
+    return Estimate(value=value.value, low=low, high=high, documents=value.documents)

@@ -99,19 +99,23 @@ def recovered(before: Value, after: Value) -> Value:
     replicate's weights; below 0 where more is lost."""
     if before.value is None or after.value is None:
         reason = before.reason or after.reason
-        return Value("recovered", after.site, after.item, None, reason=reason)
+        return Value(
+            metric="recovered", site=after.site, item=after.item, value=None, reason=reason
+        )
     lost = [1 - value for value in (before.value, *before.replicates)]
     if min(lost) <= 0:
         reason = "nothing was lost"
-        return Value("recovered", after.site, after.item, None, reason=reason)
+        return Value(
+            metric="recovered", site=after.site, item=after.item, value=None, reason=reason
+        )
     shares = [
         (now - 1 + gone) / gone
         for now, gone in zip((after.value, *after.replicates), lost, strict=True)
     ]
     return Value(
-        "recovered",
-        after.site,
-        after.item,
+        metric="recovered",
+        site=after.site,
+        item=after.item,
         value=shares[0],
         replicates=tuple(shares[1:]),
         documents=after.documents,
@@ -122,12 +126,18 @@ def difference(before: Value, after: Value) -> Value:
     """after - before, under every replicate's weights."""
     name = LOSS_CHANGE.name
     if before.value is None or after.value is None:
-        return Value(name, after.site, after.item, None, reason=before.reason or after.reason)
+        return Value(
+            metric=name,
+            site=after.site,
+            item=after.item,
+            value=None,
+            reason=before.reason or after.reason,
+        )
     pairs = zip(after.replicates, before.replicates, strict=True)
     return Value(
-        name,
-        after.site,
-        after.item,
+        metric=name,
+        site=after.site,
+        item=after.item,
         value=after.value - before.value,
         replicates=tuple(a - b for a, b in pairs),
         documents=after.documents,

@@ -55,7 +55,7 @@ def curves(
 def shares(metric: Metric, label: str = "") -> Axis:
     """An axis from nothing to everything: charts that can be compared."""
     ticks = (0, 0.25, 0.5, 0.75, 1)
-    return Axis(metric, "linear", low=-0.06, high=1.08, ticks=ticks, label=label)
+    return Axis(metric=metric, kind="linear", low=-0.06, high=1.08, ticks=ticks, label=label)
 
 
 def _curve(axis: Axis, kind: str, mark: Mark, *, x: alt.X, along: str) -> list[alt.Chart]:

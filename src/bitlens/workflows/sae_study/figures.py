@@ -73,7 +73,7 @@ def _retrained(found: TwinResults, measure: str, own: Mark) -> Panel | None:
 def _normalised(found: TwinResults, measure: str, own: Mark) -> Panel | None:
     series = {found.twin: (own, found.curve(measure, "normalised"))}
     metric = Metric("normalised", "", "", worse="lower", intact=1.0)
-    axis = Axis(metric, "linear", low=-0.5, high=2.0, ticks=(0, 0.5, 1, 1.5))
+    axis = Axis(metric=metric, kind="linear", low=-0.5, high=2.0, ticks=(0, 0.5, 1, 1.5))
     return curves(
         SHORT[measure],
         metric,
