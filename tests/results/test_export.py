@@ -9,8 +9,8 @@ import pytest
 
 from bitlens.errors import BitlensError
 from bitlens.results.export import export
-from bitlens.results.schema import ESTIMATES
 from bitlens.results.store import Store
+from bitlens.results.table_schema import ESTIMATES
 from tests.support import results
 
 COLUMNS = [

@@ -15,10 +15,11 @@ import pytest
 from bitlens.config.study import Study
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
+from bitlens.results.manifest_schema import Asked, AskedModel
 from bitlens.results.parquet import read_table
 from bitlens.results.records import SCHEMA
-from bitlens.results.schema import SHOWN, TABLES, VALUES, Asked, AskedModel
 from bitlens.results.store import Store
+from bitlens.results.table_schema import SHOWN, TABLES, VALUES
 from tests.results import test_store
 from tests.support import results
 

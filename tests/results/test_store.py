@@ -12,8 +12,8 @@ import pytest
 from bitlens.errors import BitlensError
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.records import SCHEMA, Cell, Check, Metric, Value, to_json
-from bitlens.results.schema import COVERAGE, ESTIMATES
 from bitlens.results.store import Store
+from bitlens.results.table_schema import COVERAGE, ESTIMATES
 from tests.support import results
 
 CELL = Cell(

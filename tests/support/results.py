@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from bitlens.config.study import audit_of
 from bitlens.results.records import Cell, TwinRecord
-from bitlens.results.schema import SHOWN
 from bitlens.results.store import Store
+from bitlens.results.table_schema import SHOWN
 
 CELL = Cell("m", "rtn:bits=4", "behaviour", 0)
 RUN: dict[str, Any] = {

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from bitlens.results.records import DetailTable
-from bitlens.results.schema import SHOWN
+from bitlens.results.table_schema import SHOWN
 
 
 def joined(parts: Sequence[DetailTable]) -> DetailTable:

@@ -12,8 +12,8 @@ import pyarrow as pa
 from bitlens.errors import visible
 from bitlens.report.text.few import sayable
 from bitlens.results.records import Check, Metric, TwinRecord
-from bitlens.results.schema import TABLES
 from bitlens.results.store import Store
+from bitlens.results.table_schema import TABLES
 
 Row = dict[str, Any]
 

@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 def estimates(
     store: Store, manifest: Mapping[str, Any], method: Method = "jackknife", level: float = LEVEL
 ) -> Rows:
-    """What is every value, and how sure is it? Rows of `schema.ESTIMATES`, in the manifest's order.
+    """Every value and how sure it is: rows of `table_schema.ESTIMATES`, in the manifest's order.
 
     `method` is how the cells' replicates were made.
     """
@@ -57,7 +57,7 @@ def estimates(
 def contrasts(
     store: Store, manifest: Mapping[str, Any], method: Method = "jackknife", level: float = LEVEL
 ) -> Rows:
-    """How far is every twin from its controls, and from the reference? Rows of `schema.CONTRASTS`,
+    """How far every twin is from its controls and the reference: rows of `table_schema.CONTRASTS`,
     in the manifest's order.
 
     q is the false discovery rate over all rows of one metric with one kind of control. Levels,

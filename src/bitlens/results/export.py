@@ -16,7 +16,7 @@ Format = Literal["csv", "json", "parquet"]
 
 
 def export(store: Store, format: Format) -> bytes:
-    """All estimates, one row each, with the columns of `schema.ESTIMATES`; strict UTF-8 text.
+    """All estimates, one row each, with the columns of `table_schema.ESTIMATES`; strict UTF-8 text.
 
     A number that does not exist is an empty cell in CSV and null in JSON, with its reason beside
     it. In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front.

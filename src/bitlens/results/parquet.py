@@ -1,6 +1,9 @@
-"""Is a table of a store what it says it is, and small enough to be read?"""
+"""Reading and writing of a store's tables: what they say they are, and small enough to be read."""
 
+import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,13 +11,35 @@ import pyarrow.parquet as pq
 
 from bitlens.errors import told
 from bitlens.results.files.reading import open_regular
-from bitlens.results.schema import damaged
+from bitlens.results.json_files import damaged
 
 MOST_ROWS = 1 << 22
 MOST_VALUES = 1 << 26
 MOST_TEXT = 1 << 30
 """Of a table; text in bytes. A few equal rows written millions of times take a few bytes on disk,
 and so does one long text."""
+
+
+def rows_as_parquet(name: str, rows: Iterable[Any], schema: pa.Schema) -> bytes:
+    """Dataclasses or dictionaries as a table with exactly these columns; ValueError for others."""
+    records = [dict(row) if isinstance(row, Mapping) else dict(vars(row)) for row in rows]
+    for record in records:
+        if record.keys() != set(schema.names):
+            raise ValueError(f"{name}: columns {sorted(record)}, expected {schema.names}")
+    return as_parquet(name, pa.Table.from_pylist(records, schema=schema))
+
+
+def as_parquet(name: str, table: pa.Table) -> bytes:
+    """A table as it is written; ValueError for a number that is not finite."""
+    for column in table.column_names:
+        numbers = table[column]
+        if pa.types.is_list(numbers.type):
+            numbers = pc.list_flatten(numbers)
+        if pa.types.is_floating(numbers.type) and pc.any(pc.invert(pc.is_finite(numbers))).as_py():
+            raise ValueError(f"{name}: {column} holds a number that is not finite")
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    return buffer.getvalue()
 
 
 def check_table(path: Path, schema: pa.Schema | None, remedy: str) -> None:

@@ -13,48 +13,34 @@
 The same content is the same bytes.
 """
 
-import io
-import json
-import re
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bitlens.errors import BitlensError
+from bitlens.results.cells import CELL, NAME, CellFolder
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import GO_ON, ROOM, alone, explained, unfinished, write
-from bitlens.results.parquet import check_table, read_table
-from bitlens.results.records import SCHEMA, Cell, Value, to_json
-from bitlens.results.schema import (
-    SHOWN,
-    TABLES,
-    VALUES,
-    CellFile,
-    Content,
-    Manifest,
-    Run,
-    Versioned,
-    check_json,
+from bitlens.results.json_files import (
+    AGAIN,
     damaged,
+    json_bytes,
     mended,
     read_json,
     refuse_other_version,
 )
+from bitlens.results.manifest_schema import Content, Manifest, Run, Versioned
+from bitlens.results.parquet import check_table, read_table, rows_as_parquet
+from bitlens.results.records import SCHEMA, Cell, Value
+from bitlens.results.table_schema import TABLES
 
 STORE, MANIFEST, RUN = "store.json", "manifest.json", "run.json"
-CELL = "cell.json"
-
-_NAME = re.compile(r"[0-9a-f]{16}")
-"""Of a cell, and of the tallies of a sweep."""
 
 
 class Store:
@@ -100,16 +86,17 @@ class Store:
         return store
 
     def manifest(self) -> dict[str, Any]:
-        """What was run: `schema.Manifest`. Refuses what is not a complete store."""
+        """What was run: `manifest_schema.Manifest`. Refuses what is not a complete store."""
         if not self.finished:
             raise self._incomplete()
         return self._read(MANIFEST, Manifest)
 
     def run(self) -> dict[str, Any]:
-        """What differs from run to run: `schema.Run`."""
+        """What differs from run to run: `manifest_schema.Run`."""
         return self._read(RUN, Run)
 
     def write_run(self, record: Mapping[str, Any]) -> None:
+        """Write what differs from run to run: `manifest_schema.Run`."""
         self._write(RUN, Run, record)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
@@ -124,7 +111,7 @@ class Store:
     def has(self, cell: Cell) -> bool:
         """Is this cell already complete, with all that it shows?"""
         try:
-            self._check_cell({"id": cell.id, **asdict(cell)})
+            CellFolder.of(self.root, cell.id).check(asdict(cell), MANIFEST)
         except (BitlensError, OSError):
             return False
         return True
@@ -138,40 +125,28 @@ class Store:
     ) -> None:
         """Write a cell; it counts as complete from the last step on. `tables`: by name, what the
         analysis shows besides values."""
-        folder, tables = self._cell_folder(cell.id), tables or {}
-        content = {"schema": SCHEMA, **asdict(cell), "tables": sorted(tables)}
-        write(folder / "values.parquet", _parquet("values", values, VALUES), folder / CELL)
-        for name, table in tables.items():
-            write(inside(folder, f"{name}.parquet"), _parquet_bytes(name, table))
-        write(folder / CELL, _checked(CellFile, content, folder / CELL))
+        CellFolder.of(self.root, cell.id).write(cell, values, tables or {})
 
     def read_cell(self, cell_id: str) -> tuple[Cell, list[Value]]:
         """A complete cell and its values, in the order in which they were written."""
-        fields = self._cell(cell_id)
-        cell = Cell(**{field.name: fields[field.name] for field in dataclass_fields(Cell)})
-        path = self._cell_folder(cell_id) / "values.parquet"
-        rows = _read_table(path, VALUES).to_pylist()
-        return cell, [Value(**{**row, "replicates": tuple(row["replicates"])}) for row in rows]
+        return CellFolder.of(self.root, cell_id).read()
 
     def read_cell_table(self, cell_id: str, name: str) -> pa.Table | None:
         """What else the analysis of a complete cell shows, by name; None where it shows nothing."""
-        if name not in self._cell(cell_id)["tables"]:
-            return None
-        path = inside(self._cell_folder(cell_id), f"{name}.parquet")
-        return _read_table(path, SHOWN.get(name))
+        return CellFolder.of(self.root, cell_id).read_table(name)
 
     def write_table(self, name: str, rows: Iterable[Any]) -> None:
         """Write a table of dataclasses or dictionaries with exactly the columns of its schema.
 
         The manifest is withdrawn in the same step: it vouches for the tables it was written after.
         """
-        content = _parquet(name, rows, TABLES[name])
+        content = rows_as_parquet(name, rows, TABLES[name])
         write(inside(self.root, f"{name}.parquet"), content, withdraw=self.root / MANIFEST)
 
     def read_table(self, name: str) -> pa.Table:
-        """One of `schema.TABLES`."""
+        """One of `table_schema.TABLES`."""
         path = inside(self.root, f"{name}.parquet")
-        return _read_table(path, TABLES[name])
+        return read_table(path, TABLES[name], mended(path, AGAIN))
 
     def _read(self, name: str, kind: type[Content]) -> dict[str, Any]:
         path = inside(self.root, name)
@@ -179,15 +154,7 @@ class Store:
 
     def _write(self, name: str, kind: type[Content], content: Mapping[str, Any]) -> None:
         path = inside(self.root, name)
-        write(path, _checked(kind, content, path))
-
-    def _cell(self, cell_id: str) -> dict[str, Any]:
-        """`schema.CellFile` of a complete cell, which is what its name says."""
-        path = self._cell_folder(cell_id) / CELL
-        content = read_json(CellFile, path, mended(path, AGAIN))
-        if Cell(**{f.name: content[f.name] for f in dataclass_fields(Cell)}).id != cell_id:
-            raise damaged(path, "its settings are those of another cell", mended(path, AGAIN))
-        return content
+        write(path, json_bytes(kind, content, path))
 
     @property
     def partial(self) -> Path:
@@ -204,39 +171,21 @@ class Store:
             if not folder.exists():
                 return
             for entry in folder.iterdir():
-                if _NAME.fullmatch(entry.name):
+                if NAME.fullmatch(entry.name):
                     shutil.rmtree(entry)
             if not any(folder.iterdir()):
                 folder.rmdir()
-
-    def _cell_folder(self, cell_id: str) -> Path:
-        if not _NAME.fullmatch(cell_id):
-            raise BitlensError(
-                f"{cell_id!r} is not the name of a cell.",
-                "sixteen hexadecimal digits, as the manifest lists them.",
-                AGAIN,
-            )
-        return inside(inside(self.root, "cells"), cell_id)
 
     def _check(self) -> None:
         """That every file is there and holds what it should, and that they speak of the same."""
         manifest, _ = self.manifest(), self.run()
         for name, schema in TABLES.items():
-            _check_table(inside(self.root, f"{name}.parquet"), schema)
+            path = inside(self.root, f"{name}.parquet")
+            check_table(path, schema, mended(path, AGAIN))
         for entry in manifest["cells"]:
             if entry["status"] == "done":
-                self._check_cell(entry)
+                CellFolder.of(self.root, entry["id"]).check(entry, MANIFEST)
         self._check_names(manifest)
-
-    def _check_cell(self, entry: Mapping[str, Any]) -> None:
-        folder, cell = self._cell_folder(entry["id"]), self._cell(entry["id"])
-        for name in ("model", "compression", "analysis", "seed"):
-            if cell[name] != entry[name]:
-                path = folder / CELL
-                raise damaged(path, f"{name} is not what {MANIFEST} says", mended(path, AGAIN))
-        _check_table(folder / "values.parquet", VALUES)
-        for name in cell["tables"]:
-            _check_table(inside(folder, f"{name}.parquet"), SHOWN.get(name))
 
     def _check_names(self, manifest: Mapping[str, Any]) -> None:
         """What the tables and the cells speak of is known to the manifest."""
@@ -282,45 +231,3 @@ class Store:
             "a finished run; the manifest is written last.",
             f"the command that began it, again with --out {self.root}: it does what is missing.",
         )
-
-
-AGAIN = "run the command that made it again; it computes only what is missing."
-
-
-def _json(content: Any) -> bytes:
-    return (to_json(content, indent=1) + "\n").encode()
-
-
-def _parquet(name: str, rows: Iterable[Any], schema: pa.Schema) -> bytes:
-    records = [dict(row) if isinstance(row, Mapping) else dict(vars(row)) for row in rows]
-    for record in records:
-        if record.keys() != set(schema.names):
-            raise ValueError(f"{name}: columns {sorted(record)}, expected {schema.names}")
-    return _parquet_bytes(name, pa.Table.from_pylist(records, schema=schema))
-
-
-def _parquet_bytes(name: str, table: pa.Table) -> bytes:
-    for column in table.column_names:
-        numbers = table[column]
-        if pa.types.is_list(numbers.type):
-            numbers = pc.list_flatten(numbers)
-        if pa.types.is_floating(numbers.type) and pc.any(pc.invert(pc.is_finite(numbers))).as_py():
-            raise ValueError(f"{name}: {column} holds a number that is not finite")
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
-
-
-def _checked(kind: type[Content], content: Mapping[str, Any], path: Path) -> bytes:
-    """As it is written, if it will be read: a mistake of ours is found now, not by a reader."""
-    data = _json(content)
-    check_json(kind, json.loads(data), path, "report this: it is a mistake in bitlens.")
-    return data
-
-
-def _check_table(path: Path, schema: pa.Schema | None) -> None:
-    check_table(path, schema, mended(path, AGAIN))
-
-
-def _read_table(path: Path, schema: pa.Schema | None) -> pa.Table:
-    return read_table(path, schema, mended(path, AGAIN))

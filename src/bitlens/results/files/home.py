@@ -1,4 +1,4 @@
-"""Which folder is the user's own, and how is a path in it written where others read it?"""
+"""The user's own folder, and how a path in it is written where others read it."""
 
 import atexit
 import os

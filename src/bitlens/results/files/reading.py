@@ -1,5 +1,5 @@
-"""How is a file read that somebody else wrote? Regular files only, and of each no more than a
-stated bound, which is refused before memory goes."""
+"""Reading of files that somebody else wrote: models, SAEs, texts, stores. Regular files only, and
+of each no more than a stated bound, which is refused before memory goes."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""How does a file or a folder appear? Whole or not at all, even if the machine stops; where it was
+"""Writing of files and folders: whole or not at all, even if the machine stops; where they were
 meant to be and nowhere else; and by one process at a time.
 
 Whatever writes for a user or into a folder of ours comes through here.

@@ -15,7 +15,7 @@ from bitlens.errors import told
 from bitlens.models.checksums import sealed, unsealed
 from bitlens.results.files.reading import open_regular
 from bitlens.results.files.writing import write
-from bitlens.results.schema import damaged
+from bitlens.results.json_files import damaged
 
 FILE = "checkpoint.safetensors"
 

@@ -21,8 +21,8 @@ from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import BitlensError
 from bitlens.report.page.parts import Table
 from bitlens.results.files.writing import new_folder, reserved, write
+from bitlens.results.json_files import read_json
 from bitlens.results.records import to_json
-from bitlens.results.schema import read_json
 from bitlens.results.store import Store
 from bitlens.sae.formats.load import load_sae, save_sae
 from bitlens.sae.placed_sae import PlacedSae

@@ -12,8 +12,8 @@ from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, figure, margin
 from bitlens.results.counts import count
+from bitlens.results.manifest_schema import Content
 from bitlens.results.records import Estimate
-from bitlens.results.schema import Content
 from bitlens.sae.repair.repair import STEPS, UNREPAIRED, Repaired
 from bitlens.workflows.repair_sae.measured import LOSS_CHANGE, Numbers
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from bitlens.results.schema import Content, Versioned
+from bitlens.results.manifest_schema import Content, Versioned
 from bitlens.workflows.sae_study.measures import ALIGNED, FROZEN, ROLES
 
 FROZEN_MODE, RETRAINED = "frozen", "retrained"

@@ -10,8 +10,8 @@ from typing import Any
 from bitlens.config.sae_study import Configuration
 from bitlens.errors import BitlensError
 from bitlens.results.files.writing import write
+from bitlens.results.json_files import check_json, read_json
 from bitlens.results.records import SCHEMA, to_json
-from bitlens.results.schema import check_json, read_json
 from bitlens.sae.alignment.chance import in_sample_procrustes
 from bitlens.sae.alignment.over_pairs import OverPairs
 from bitlens.sae.alignment.over_seeds import Crossed, mean, normalised, ratio, ratio_normalised

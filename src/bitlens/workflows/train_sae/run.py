@@ -19,8 +19,9 @@ from bitlens.report.page.parts import Column, Table
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import alone, write
+from bitlens.results.json_files import read_json
+from bitlens.results.manifest_schema import Content
 from bitlens.results.records import to_json
-from bitlens.results.schema import Content, read_json
 from bitlens.sae.fit import WORST_FVU, Fit, tally_fit
 from bitlens.sae.formats.load import load_sae, save_firing_rates, save_sae
 from bitlens.sae.formats.saelens import CONFIG, SPARSITY, WEIGHTS

@@ -1,0 +1,86 @@
+"""The columns of a store's tables, and the type of each."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+TEXT, NUMBER, COUNT, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+
+def _list(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("item", kind, nullable=False))
+
+
+def _columns(columns: Mapping[str, pa.DataType], absent: str = "") -> pa.Schema:
+    """`absent`: those that may hold nothing; every other has something in every row."""
+    may = absent.split()
+    return pa.schema([pa.field(name, kind, name in may) for name, kind in columns.items()])
+
+
+def _numbers(names: str) -> dict[str, pa.DataType]:
+    return dict.fromkeys(names.split(), NUMBER)
+
+
+_PLACE = {"metric": TEXT, "site": TEXT, "item": TEXT}
+VALUES = _columns(
+    {**_PLACE, "value": NUMBER, "replicates": _list(NUMBER), "chance": NUMBER}
+    | {"documents": COUNT, "reason": TEXT},
+    absent="value chance reason",
+)
+"""Of a cell: one row a `records.Value`."""
+ESTIMATES = _columns(
+    {"model": TEXT, "compression": TEXT, "bits": NUMBER, "analysis": TEXT, **_PLACE}
+    | {**_numbers("value low high"), "documents": COUNT, **_numbers("intact chance")}
+    | {"worse": TEXT, "reason": TEXT, "seed": COUNT},
+    absent="bits value low high intact chance worse reason",
+)
+CONTRASTS = _columns(
+    {"model": TEXT, "compression": TEXT, "control": TEXT, "analysis": TEXT, **_PLACE}
+    | {**_numbers("difference low high p q"), "documents": COUNT, "reason": TEXT, "seed": COUNT},
+    absent="difference low high p q reason",
+)
+COVERAGE = _columns(
+    {"model": TEXT, "compression": TEXT, "module": TEXT, "kind": TEXT, "compressed": FLAG}
+    | {"format": TEXT, "bits": NUMBER, "group": COUNT, "parameters": COUNT, "bytes": COUNT}
+    | {**_numbers("changed relative_error sqnr_db"), "reason": TEXT, "note": TEXT},
+    absent="relative_error sqnr_db reason",
+)
+TABLES = {"estimates": ESTIMATES, "contrasts": CONTRASTS, "coverage": COVERAGE}
+
+_SAE = {"sae": TEXT, "site": TEXT}
+_OF_FEATURES = (
+    "r r_low r_high gain offset concordance rate_reference rate_twin lost new f1 "
+    "peak_reference peak_twin mean_reference"
+)
+_OF_HALVES = (
+    "r_first r_second rate_first mean_first peak_first sparseness_first local_error_first "
+    "decoder_norm encoder_norm bias nearest"
+)
+_OF_HEADS = "choosing reference twin twin_low twin_high chance"
+_OF_TOKENS = "kl target_reference target_twin"
+SHOWN = {
+    "features": _columns(
+        {**_SAE, "latent": COUNT, "state": TEXT, "sure": TEXT, **_numbers(_OF_FEATURES)},
+        absent=_OF_FEATURES,
+    ),
+    "halves": _columns(
+        {**_SAE, "latent": COUNT, "group": COUNT, **_numbers(_OF_HALVES)}, absent=_OF_HALVES
+    ),
+    "flow": _columns({**_SAE, "reference": TEXT, "twin": TEXT, "latents": COUNT}),
+    "contexts": _columns(
+        {**_SAE, "latent": COUNT, "found": TEXT, "rank": COUNT, "document": TEXT}
+        | {"offset": COUNT, "peak": COUNT, "tokens": _list(TEXT)}
+        | {"reference": pa.list_(NUMBER), "twin": pa.list_(NUMBER)}
+    ),
+    "trajectories": _columns(
+        {"place": COUNT, "document": TEXT, "offset": COUNT, "before": _list(TEXT)}
+        | {"target": TEXT, "block": COUNT, "kl": NUMBER, "top_reference": TEXT, "top_twin": TEXT}
+        | _numbers("target_reference target_twin"),
+        absent=_OF_TOKENS,
+    ),
+    "heads": _columns(
+        {"block": COUNT, "head": COUNT, "kind": TEXT, **_numbers(_OF_HEADS)}, absent=_OF_HEADS
+    ),
+}
+"""What analyses show besides values, a row a feature, a place, a head. Those that a plug-in shows
+have the columns it gives them."""
