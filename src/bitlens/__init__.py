@@ -8,7 +8,11 @@ from importlib.metadata import version
 from typing import Any
 
 _HOMES = {
-    "BitlensError": "bitlens.errors",
+    **dict.fromkeys(
+        ("BitlensError", "CapacityError", "DataError", "InputError", "ModelError", "ResultsError")
+        + ("SaeError",),
+        "bitlens.errors",
+    ),
     "ModelSource": "bitlens.models.source",
     "Store": "bitlens.results.store",
     "Study": "bitlens.config.study",

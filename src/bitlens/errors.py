@@ -1,4 +1,4 @@
-"""The errors a user can meet: what was found, what was expected, what to do."""
+"""The errors a user can meet, by what is at fault: what was found, what was expected, what to do."""
 
 import errno
 import re
@@ -17,7 +17,8 @@ class BitlensError(Exception):
     """A mistake the user can mend; printed without a traceback, exit code 2.
 
     `found` names the value met, `expected` what would have worked, `remedy` what to type. Each is
-    one line, whatever the names in it hold, and no longer than anybody reads.
+    one line, whatever the names in it hold, and no longer than anybody reads. What a caller may
+    want to tell apart has a type of its own below; what the system says of a file is of none.
     """
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
@@ -25,6 +26,30 @@ class BitlensError(Exception):
         self.expected = _shortened(in_one_line(expected))
         self.remedy = _shortened(in_one_line(remedy))
         super().__init__(f"{self.found}\nExpected: {self.expected}\nTry: {self.remedy}")
+
+
+class InputError(BitlensError):
+    """A name, a setting or an option that cannot be what was meant."""
+
+
+class ModelError(BitlensError):
+    """A model, or a checkpoint of one, that cannot be read, run or compressed as asked."""
+
+
+class DataError(BitlensError):
+    """Texts, documents or prompts that cannot be read, are too few, or are not apart."""
+
+
+class SaeError(BitlensError):
+    """An SAE that cannot be read, does not belong to its model, or does not fit it."""
+
+
+class ResultsError(BitlensError):
+    """A folder of results that is damaged, unfinished, in use, or of other settings."""
+
+
+class CapacityError(BitlensError):
+    """What does not fit into the memory or onto the disk there is."""
 
 
 def _shortened(part: str) -> str:
