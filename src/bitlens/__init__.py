@@ -9,8 +9,15 @@ from typing import Any
 
 _HOMES = {
     **dict.fromkeys(
-        ("BitlensError", "CapacityError", "DataError", "InputError", "ModelError", "ResultsError")
-        + ("SaeError",),
+        (
+            "BitlensError",
+            "CapacityError",
+            "DataError",
+            "InputError",
+            "ModelError",
+            "ResultsError",
+            "SaeError",
+        ),
         "bitlens.errors",
     ),
     "ModelSource": "bitlens.models.source",

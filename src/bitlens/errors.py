@@ -1,4 +1,4 @@
-"""The errors a user can meet, by what is at fault: what was found, what was expected, what to do."""
+"""The errors a user can meet, by what is at fault: found, expected, and what to do."""
 
 import errno
 import re
@@ -62,7 +62,7 @@ def failed(what: str, reason: str) -> BitlensError:
     ours in its three lines."""
     found, _, rest = reason.partition("\nExpected: ")
     expected, _, remedy = rest.partition("\nTry: ")
-    return BitlensError(
+    return ModelError(
         f"{what} failed: {found}",
         expected or "weights with which every block computes finite numbers.",
         remedy or "more bits or smaller groups for it, or the others without it.",

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -83,7 +83,7 @@ class Registry(Generic[T]):
     def require(self, name: str) -> None:
         """BitlensError for a name that is none; nothing is loaded for one that is."""
         if name not in self:
-            raise BitlensError(
+            raise InputError(
                 f"There is no {self.kind} called {name!r}.",
                 f"one of {', '.join(self)}.",
                 nearest(name.lower(), self) or f"bitlens list shows every {self.kind}.",

@@ -14,7 +14,7 @@ from bitlens.cli.results import export, insights, report
 from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.studies import study
 from bitlens.cli.terminal import log, on_terminal
-from bitlens.errors import BitlensError, out_of_memory
+from bitlens.errors import BitlensError, InputError, out_of_memory
 from bitlens.results.files.home import lend_home
 
 REFUSED = 2
@@ -22,7 +22,7 @@ REFUSED = 2
 INTERRUPTED = 130
 """What a shell expects of a program that was stopped by Ctrl-C."""
 
-NO_MEMORY = BitlensError(
+NO_MEMORY = InputError(
     "There is no memory left.",
     "room for the model, and to work.",
     "a smaller model or shorter texts, fewer things at once, or a machine with more.",

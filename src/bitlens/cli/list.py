@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bitlens.cli.terminal import show
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 
 
 def list_(
@@ -25,7 +25,7 @@ def list_(
     elif what == "compressions":
         show(compression(name))
     else:
-        raise BitlensError(
+        raise InputError(
             f"list {what} is given a name, {name}.",
             "a name of a compression, or none.",
             f"bitlens list {what}",

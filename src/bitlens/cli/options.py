@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bitlens.config.study import DEFAULT, MEANING, Study, audit_of
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 
 Command = Callable[..., None]
 
@@ -19,7 +19,7 @@ def count(text: str | int) -> int:
     """`20000`, `20k` or `1M` as a number. BitlensError for what is none."""
     match = fullmatch(r"\s*(-?\d{1,18})\s*([kKmM]?)\s*", str(text).replace("_", ""))
     if match is None:
-        raise BitlensError(
+        raise InputError(
             f"{text} is no number of tokens.", "a whole number, or thousands as 20k.", "20000"
         )
     return int(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()]

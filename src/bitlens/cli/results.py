@@ -8,7 +8,7 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.terminal import hand_on, log, show
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError, ResultsError
 
 
 def report(results: options.Results) -> None:
@@ -31,7 +31,7 @@ def insights(results: options.Results) -> None:
     evidence = AuditResults.read(results)
     found = {model: measured(evidence.store, evidence.named(model)) for model in evidence.models}
     if not any(found.values()):
-        raise BitlensError(
+        raise ResultsError(
             f"{results} has no features.",
             "results of an audit with the analysis features.",
             "bitlens audit MODEL --sae DIR --to rtn:bits=4 --analyses behaviour,features --out DIR",
@@ -62,7 +62,7 @@ def export(
     if out is not None:
         write(out, table)
     elif format_ == "parquet" and sys.stdout.isatty():
-        raise BitlensError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
+        raise InputError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
     elif sys.stdout.isatty():
         log(table.decode().removesuffix("\n"))
     else:

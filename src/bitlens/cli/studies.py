@@ -10,7 +10,7 @@ from bitlens.cli.audits import carry_out
 from bitlens.cli.terminal import log, show
 from bitlens.config.sae_study import SaeStudy, load_sae_study, trains
 from bitlens.config.study import Study, load_study, refuse_absent_saes
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 
 UNNAMED = "source code that ships with bitlens; a model that cannot read it is refused"
 """What is read where a study names no text."""
@@ -40,7 +40,7 @@ def study(
     """
     if trains(path):
         if replace:
-            raise BitlensError(
+            raise InputError(
                 f"--replace, but {path} trains SAEs, which take hours.",
                 "a folder for each study of them.",
                 "another --out.",
@@ -49,7 +49,7 @@ def study(
         return
     wanted = load_study(path, trust_remote_code)
     if only:
-        raise BitlensError(
+        raise InputError(
             f"--only {only[0]}, but {path} trains no SAEs.",
             "a study with train: in it, of which a part can be run.",
             f"bitlens study {path} without --only.",

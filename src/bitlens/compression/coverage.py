@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bitlens.compression.numerics.weights import frobenius
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.results.counts import count
 
 _PIECE = 2**20
@@ -136,7 +136,7 @@ def require_change(rows: Sequence[Row], allow_identical: bool) -> None:
         return
     compressed = [row for row in rows if row.compressed]
     formats = " and ".join(sorted({row.format for row in compressed})) or "The twin"
-    raise BitlensError(
+    raise ModelError(
         f"{formats}: all weights of {count(len(compressed) or len(rows), 'matrix')} are those of"
         " the reference; nothing was compressed.",
         "at least one weight that differs. A reference that is already stored this way, or a"
@@ -148,7 +148,7 @@ def require_change(rows: Sequence[Row], allow_identical: bool) -> None:
 def _compared(name: str, reference: Tensor, twin: Tensor) -> tuple[int, float, float]:
     """How many weights differ, the norm of their differences, and the reference's norm."""
     if reference.shape != twin.shape:
-        raise BitlensError(
+        raise ModelError(
             f"{name} has shape {tuple(twin.shape)} in the twin, {tuple(reference.shape)} in the"
             " reference.",
             "two models of one architecture.",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from bitlens.compression.compression import Compression
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, InputError
 
 
 def targets(names: Sequence[str], default: Iterable[str], compression: Compression) -> list[str]:
@@ -47,7 +47,7 @@ def _matched(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
 
 def _refused(found: str, names: Sequence[str]) -> BitlensError:
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return BitlensError(
+    return InputError(
         found,
         f"shell patterns of whole module paths or of their ends; there are {len(names)}: {shown}.",
         f"exclude=[*.{names[-1].rpartition('.')[2]}]",

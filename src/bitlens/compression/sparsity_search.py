@@ -24,7 +24,7 @@ from bitlens.compression.methods.prune import Prune
 from bitlens.compression.targets import chosen
 from bitlens.compression.twin import Twin
 from bitlens.data.corpus import Corpus
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, DataError, ModelError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.results.files.writing import write
@@ -95,7 +95,7 @@ class SparsitySearch:
     ) -> Prune:
         text = format_spec(prune)
         if self.evaluation is None:
-            raise BitlensError(
+            raise DataError(
                 f"{text} is to be matched, and there is no text to compare on.",
                 "an audit, which has one.",
                 "bitlens audit, then prune:sparsity= with what it found.",
@@ -151,7 +151,7 @@ def matched(prune: Prune, twin: Twin, build: Build, measure: HarmMeasure) -> tup
     target, reference = measure({"twin": twin})
     wanted = target["twin"].on(prune.on, reference)
     if not math.isfinite(wanted):
-        raise BitlensError(
+        raise ModelError(
             "What the twin to be matched predicts is no longer finite.",
             "a twin to match whose predictions are finite numbers.",
             "match=[...] with more bits, or prune:sparsity=0.5 without matching.",
@@ -167,7 +167,7 @@ def matched(prune: Prune, twin: Twin, build: Build, measure: HarmMeasure) -> tup
         if abs(tried[best] - wanted) <= TOLERANCE * abs(wanted):
             break
     if not 0 < best < 1:
-        raise BitlensError(
+        raise ModelError(
             f"No sparsity above {min(s for s in tried if s):.2g} does as little harm as the twin "
             f"to be matched ({prune.on}: {wanted:.3g}).",
             "a twin that does some harm.",

@@ -14,7 +14,7 @@ from bitlens.compression.spec_settings import (
     settings_of,
     split,
 )
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.registry import nearest
 
 
@@ -35,23 +35,23 @@ def parse_spec(text: str) -> Compression:
         if cls.positional and place == 0 and key not in settings:
             key, equals, value = cls.positional, "=", piece
         if not equals:
-            raise BitlensError(
+            raise InputError(
                 f"{name}: {piece!r} is not a setting with its value.",
                 "setting=value, with a comma before the next; text with commas in brackets.",
                 _example(name, settings),
             )
         if key not in settings:
-            raise BitlensError(
+            raise InputError(
                 f"{name} has no setting called {key!r}.",
                 f"one of {', '.join(settings)}.",
                 nearest(key, settings) or _example(name, settings),
             )
         if key in values:
-            raise BitlensError(f"{name}: {key} is given twice.", "one value.", f"{key}={value}")
+            raise InputError(f"{name}: {key} is given twice.", "one value.", f"{key}={value}")
         values[key] = _read(name, settings[key], value)
     for key, setting in settings.items():
         if setting.default is MISSING and key not in values:
-            raise BitlensError(
+            raise InputError(
                 f"{name} is given without {key}.",
                 f"{setting.expected}.",
                 _example(name, settings),
@@ -83,7 +83,7 @@ def _refuse_foreign(text: str) -> None:
     be written nowhere."""
     name, _, written = text.strip().partition(":")
     if not text.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise BitlensError(
+        raise InputError(
             f"{text} holds bytes that are no UTF-8.",
             "a name that can be written down in results.",
             "rename that file or folder.",
@@ -92,7 +92,7 @@ def _refuse_foreign(text: str) -> None:
         return
     for pattern, here in _ELSEWHERE:
         if match := fullmatch(pattern, text.strip().lower()):
-            raise BitlensError(
+            raise InputError(
                 f"{text!r} is no compression.",
                 f"its name here, one of {', '.join(COMPRESSIONS)}, with its settings.",
                 here.format(*match.groups()),

@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from bitlens.compression.compression import Compression
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, InputError
 
 Rules = tuple[tuple[str, Compression], ...]
 """Patterns of module paths, each with a compression. Written without the setting's name."""
@@ -65,7 +65,7 @@ class Setting:
 
     def wrong(self, compression: str, value: object) -> BitlensError:
         """The error for a value that it may not have."""
-        return BitlensError(
+        return InputError(
             f"{compression}: {self.name} is {value!r}.",
             f"{self.expected}.",
             f"{compression}:{self.example}",
@@ -123,7 +123,7 @@ def _pieces(text: str) -> Iterator[str]:
         if depth < 0:
             break
         if depth > DEEPEST:
-            raise BitlensError(
+            raise InputError(
                 f"{text[:40]!r}... has brackets more than {DEEPEST} deep.",
                 "a compression, or one within another.",
                 "noise:like=[rtn:bits=4]",
@@ -132,7 +132,7 @@ def _pieces(text: str) -> Iterator[str]:
             yield text[start:place].strip()
             start = place + 1
     if depth:
-        raise BitlensError(
+        raise InputError(
             f"The brackets in {text!r} do not pair up.",
             "a ] for every [, and a [ before every ].",
             "noise:like=[rtn:bits=4]",

@@ -12,7 +12,7 @@ from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.patterns import targets
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.layout import Layout
 from bitlens.models.matrices import LinearMap
 
@@ -31,7 +31,7 @@ def chosen(layout: Layout, compression: Compression) -> list[str]:
     for name in set(found) - set(default):
         looked_up = isinstance(layout.shell.module.get_submodule(name), nn.Embedding)
         if looked_up and compression.part_for(name).statistics:
-            raise BitlensError(
+            raise InputError(
                 f"{format_spec(compression)} is to compress {name}, which is looked up in, not "
                 "multiplied with: there is nothing to calibrate it on.",
                 "matrices that are multiplied with activations.",
@@ -73,7 +73,7 @@ def try_shapes(layout: Layout, names: set[str], compression: Compression) -> Non
             inputs = _inputs(trial, compression)
             (made,) = compression.compress(MatrixGroup([trial], 0, prepared, inputs))
             if made.activations is not None and not example.name.startswith(layout.blocks_path):
-                raise BitlensError(
+                raise InputError(
                     f"{format_spec(part)} rounds inputs, and is to compress {example.name}, which "
                     "is no matrix of a block.",
                     "matrices of blocks: only their inputs are rounded.",

@@ -16,7 +16,7 @@ from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.patterns import left_alone
 from bitlens.compression.weight_sources import Computed, Source
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.block_runner import Block
 from bitlens.models.compute import of_logits
 from bitlens.models.layout import BlockWeights, Layout
@@ -291,7 +291,7 @@ class CompressedTwin(Twin):
             for key, rule in (roundings if rounding else {}).items():
                 path, _, parameter = f"{prefix}.{key}".rpartition(".")
                 if parameter != "weight":
-                    raise BitlensError(
+                    raise ModelError(
                         f"{path}: the inputs of fused experts are rounded in a sweep only.",
                         "matrices in modules of their own.",
                         f"exclude=[{path.rpartition('.')[2]}.*]",

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from bitlens.errors import BitlensError, path_of, told
+from bitlens.errors import BitlensError, InputError, path_of, told
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest, nearest_file
 from bitlens.results.files.reading import read_bytes
@@ -86,7 +86,7 @@ def read_settings(path: str | Path) -> tuple[dict[str, Any], Where]:
 
 def _read(path: Path) -> str:
     if not path.exists():
-        raise BitlensError(
+        raise InputError(
             f"There is no {path}.",
             "a study in YAML.",
             nearest_file(path) or "another path; it counts from the folder the command runs in.",
@@ -98,7 +98,7 @@ def _read(path: Path) -> str:
 
 
 def _not_yaml(found: str) -> BitlensError:
-    return BitlensError(
+    return InputError(
         found,
         "a study in YAML: settings with their values.",
         "models: [gpt2] on one line and compressions: ['rtn:bits=4'] on the next.",
@@ -117,7 +117,7 @@ def _refuse_repeated(node: yaml.Node, path: str, seen: set[int]) -> None:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and keys.count(key.value) > 1:
-                raise BitlensError(
+                raise InputError(
                     f"{path}, line {key.start_mark.line + 1}: {key.value} is given twice.",
                     "every setting once.",
                     "leave one out; several values stand in one list.",
@@ -155,7 +155,7 @@ def _explained(cls: type[BaseModel], error: ErrorDetails, where: Where) -> Bitle
     if kind == "bitlens":
         inner = error["ctx"]["error"]
         found = f"{place}: {inner.found}" if place else inner.found
-        return BitlensError(found, inner.expected, inner.remedy)
+        return InputError(found, inner.expected, inner.remedy)
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         within = [f.name for f in fields(ModelSource)] if len(error["loc"]) > 1 else None
         known = within or list(cls.model_fields)
@@ -163,25 +163,25 @@ def _explained(cls: type[BaseModel], error: ErrorDetails, where: Where) -> Bitle
     examples = cls.model_fields[name].examples if name else None
     example = f"for example {examples[0]}" if examples else "bitlens audit --help"
     if kind in ("missing", "missing_argument", "too_short"):
-        return BitlensError(f"{place or name} is not given.", "at least one.", example)
+        return InputError(f"{place or name} is not given.", "at least one.", example)
     found = f"{place} is {_shown(error['input'])}."
     if kind == "tuple_type":
-        return BitlensError(found, "a list.", example)
+        return InputError(found, "a list.", example)
     if kind == "dataclass_type":
-        return BitlensError(found, "a name, or a mapping with a name.", example)
+        return InputError(found, "a name, or a mapping with a name.", example)
     if kind == "string_type":
-        return BitlensError(found, "text.", "in YAML, put it in quotes.")
+        return InputError(found, "text.", "in YAML, put it in quotes.")
     if kind == "literal_error":
         words = error["ctx"]["expected"].replace("'", "")
         near = nearest(str(error["input"]), words.replace(" or ", ", ").split(", "))
-        return BitlensError(found, f"one of {words}.", near or example)
+        return InputError(found, f"one of {words}.", near or example)
     expected = error["msg"].removeprefix("Input should be ")
-    return BitlensError(found, f"{expected}.", example)
+    return InputError(found, f"{expected}.", example)
 
 
 def unknown(place: str, name: str, known: Sequence[str]) -> BitlensError:
     """There is no setting of this name."""
-    return BitlensError(
+    return InputError(
         f"{place} is not a setting.",
         f"one of {', '.join(known)}.",
         nearest(name, known) or "leave it out.",

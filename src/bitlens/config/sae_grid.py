@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.sae.training.config import SEEDS, WITH_K, Kind, SaeTrainingConfig, Schedule, steps_of
 
 K, RATE, SEED_RATE = 32, 5e-3, 1e-3
@@ -42,25 +42,25 @@ class SaeGrid:
     def __post_init__(self) -> None:
         kind = self.architecture
         if self.ks and kind not in WITH_K:
-            raise BitlensError(
+            raise InputError(
                 f"--k says nothing about {kind} SAEs.", f"{' or '.join(WITH_K)}.", "--l1"
             )
         if self.penalties and kind not in PENALTIES:
-            raise BitlensError(
+            raise InputError(
                 f"--l1 says nothing about {kind} SAEs.",
                 f"one of {', '.join(PENALTIES)}.",
                 "--k" if kind in WITH_K else "leave it out: nothing is paid for firing.",
             )
         if self.ks and min(self.ks) < 1:
-            raise BitlensError(f"--k is {min(self.ks)}.", "1 or more.", f"--k {K}")
+            raise InputError(f"--k is {min(self.ks)}.", "1 or more.", f"--k {K}")
         if not 0 <= min(self.seeds) <= max(self.seeds) < 2**63:
-            raise BitlensError(
+            raise InputError(
                 f"--seed is {max(self.seeds, key=abs)}.", f"0 to {2**63 - 1}.", "--seed 0"
             )
         if self.epochs < 1:
-            raise BitlensError(f"--epochs is {self.epochs}.", "1 or more.", "--epochs 5")
+            raise InputError(f"--epochs is {self.epochs}.", "1 or more.", "--epochs 5")
         if self.patience < 0:
-            raise BitlensError(
+            raise InputError(
                 f"--patience is {self.patience}.",
                 "how many looks without gain end the training; 0: none.",
                 "--patience 3",
@@ -109,7 +109,7 @@ def latents_of(text: str, width: int) -> int:
     times = _times(text)
     latents = max(1, round(times * width)) if text.endswith("x") else int(times)
     if latents > WIDEST * width:
-        raise BitlensError(
+        raise InputError(
             f"--width {text} is {latents / width:,.0f} times the model's width of {width:,}.",
             f"at most {WIDEST:,.0f} times, {int(WIDEST * width):,} latents.",
             "--width 8x",
@@ -126,7 +126,7 @@ def _times(text: str) -> float:
     least, most = (NARROWEST, WIDEST) if relative else (1, 1 << 24)
     if least <= value <= most:
         return value
-    raise BitlensError(
+    raise InputError(
         f"--width is {text!r}.",
         "times the model's width, 0.5x to 32x say, or a number of latents.",
         "--width 8x",
@@ -144,10 +144,10 @@ def _values(text: str, of: Callable[[str], Any], option: str) -> Iterator[Any]:
         try:
             value = of(part)
         except ValueError:
-            raise BitlensError(
+            raise InputError(
                 f"{option} is {text!r}.", "numbers with commas between.", f"{option} 1,2"
             ) from None
         if value in seen:
-            raise BitlensError(f"{option} names {part} twice.", "each once.", "leave one out.")
+            raise InputError(f"{option} names {part} twice.", "each once.", "leave one out.")
         seen.add(value)
         yield value

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from bitlens.config.parsing import Settings, read_settings
 from bitlens.config.sae_grid import PENALTIES, K, SaeGrid
 from bitlens.config.study import Study, Whole, require_consent
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, InputError
 from bitlens.registry import nearest
 from bitlens.sae.training.config import WITH_K, Kind, Schedule
 
@@ -33,7 +33,7 @@ ELSEWHERE = {
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for n, value in enumerate(values):
         if value in values[:n]:
-            error = BitlensError(f"{value} is given twice.", "each once.", "leave one out.")
+            error = InputError(f"{value} is given twice.", "each once.", "leave one out.")
             raise PydanticCustomError("bitlens", "refused", {"error": error})
     return values
 
@@ -159,7 +159,7 @@ class SaeStudy:
         for text in only:
             name, equals, values = (part.strip() for part in text.partition("="))
             if name not in axes or not equals:
-                raise BitlensError(
+                raise InputError(
                     f"--only {text} names no axis of this study.",
                     f"AXIS=LIST, AXIS one of {', '.join(axes)}.",
                     nearest(name, list(axes)) or f"--only width={axes['width'][0]}",
@@ -191,13 +191,13 @@ def load_sae_study(path: Path, trust_remote_code: bool = False) -> SaeStudy:
     train = values.pop(KEY)
     for name, instead in ELSEWHERE.items():
         if name in values:
-            raise BitlensError(
+            raise InputError(
                 f"{where((name,))} says nothing about SAEs that are trained.",
                 f"{instead}.",
                 "leave it out.",
             )
     if not isinstance(train, dict):
-        raise BitlensError(
+        raise InputError(
             f"{where((KEY,))} is {train!r}.", "settings with their values.", "site: resid.3"
         )
     training = Training.model_validate(train, context=lambda at: where((KEY, *at)))
@@ -205,12 +205,12 @@ def load_sae_study(path: Path, trust_remote_code: bool = False) -> SaeStudy:
         training.check()
     except BitlensError as error:
         found = f"{where((KEY,))}: {error.found}"
-        raise BitlensError(found, error.expected, error.remedy) from None
+        raise InputError(found, error.expected, error.remedy) from None
     budget = {"tokens": ROOM * (training.held_out + max(training.tokens)), "controls": ()}
     study = Study.model_validate({**values, **budget}, context=where)
     require_consent(study, trust_remote_code, str(path))
     if len(study.models) != 1:
-        raise BitlensError(
+        raise InputError(
             f"{where(('models',))} names {len(study.models)} models.",
             "one model, whose SAEs are trained on it and on its twins.",
             "a file for each model, and an --out for each.",
@@ -222,7 +222,7 @@ def _on_axis(name: str, text: str, values: Sequence[Any]) -> Any:
     for value in values:
         if text == str(value) or (isinstance(value, int | float) and _number(text) == value):
             return value
-    raise BitlensError(
+    raise InputError(
         f"--only {name}={text} is not in this study.",
         f"of {', '.join(map(str, values))}.",
         nearest(text, list(map(str, values))) or f"--only {name}={values[0]}",

@@ -20,7 +20,7 @@ from bitlens.config.field_docs import meanings
 from bitlens.config.parsing import Settings, read_settings, unknown
 from bitlens.data.texts import require_source
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
-from bitlens.errors import BitlensError, path_of
+from bitlens.errors import BitlensError, InputError, path_of
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest_file
 from bitlens.results.files.home import with_home, without_home
@@ -41,7 +41,7 @@ def parse_bytes(text: str) -> int:
     """How many bytes are `8GB`, `512MB`, `1.5GiB`? GB are powers of 1,000, GiB of 1,024."""
     match = fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B)\s*", text)
     if match is None or match[2] not in _UNITS or not float(match[1]):
-        raise BitlensError(
+        raise InputError(
             f"The memory is {text!r}.",
             f"a number above 0 and its unit, one of {', '.join(_UNITS)}.",
             "8GB",
@@ -73,7 +73,7 @@ def _embedded(source: ModelSource) -> ModelSource:
     is empty would be the folder the command runs in."""
     for what, name in (("model", source.name), *(("sae", sae) for sae in source.saes)):
         if not name.strip():
-            error = BitlensError(f"The {what} is named by an empty text.", *_NAMED[what])
+            error = InputError(f"The {what} is named by an empty text.", *_NAMED[what])
             raise PydanticCustomError("bitlens", "refused", {"error": error})
     if source.name != DEMO:
         return source
@@ -121,7 +121,7 @@ def _require(text: str) -> None:
     """Texts that are named by nothing would be those of the folder the command runs in."""
     with _located():
         if not text.strip():
-            raise BitlensError(
+            raise InputError(
                 "The texts are named by an empty text.",
                 "a file, a folder, or hf:OWNER/NAME.",
                 "a shell variable may be empty: write the name out, or leave the option out.",
@@ -143,7 +143,7 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for n, value in enumerate(values):
         if value in values[:n]:
             name = value.name if isinstance(value, ModelSource) else value
-            error = BitlensError(f"{name} is given twice.", "each once.", "leave one out.")
+            error = InputError(f"{name} is given twice.", "each once.", "leave one out.")
             raise PydanticCustomError("bitlens", "refused", {"error": error})
     return values
 
@@ -298,7 +298,7 @@ def refuse_absent_saes(study: Study, option: str = "") -> None:
                 continue
             if folder.exists():
                 continue
-            raise BitlensError(
+            raise InputError(
                 f"{option or path_of(('models', m, 'saes', n))}: there is no folder {name}.",
                 f"a folder with an SAE, or {FORM}.",
                 nearest_file(folder)
@@ -321,7 +321,7 @@ def _refuse_absent_checkpoint(text: str) -> None:
     name = with_home(getattr(compression, "path", "")) if compression.name == "checkpoint" else ""
     path = Path(name)
     if name.startswith((".", "/", "~")) and not path.exists():
-        raise BitlensError(
+        raise InputError(
             f"There is no folder and no file {name}.",
             "a folder with config.json and weights, a .gguf file, or a hub id.",
             nearest_file(path) or "another path; it counts from the folder the command runs in.",
@@ -343,13 +343,13 @@ def require_consent(study: Study, given: bool, file: str) -> None:
     call. What a file says, which anybody may have written, is no more than that it asks."""
     asking = [source.name for source in study.models if source.trust_remote_code]
     if asking and not given:
-        raise BitlensError(
+        raise InputError(
             f"{file} asks to run code that comes with {', '.join(asking)}.",
             "your own word for it: a file may be anybody's.",
             "read that code, then --trust-remote-code.",
         )
     if given and not asking:
-        raise BitlensError(
+        raise InputError(
             f"--trust-remote-code is given, but {file} names no model that asks for it.",
             "trust_remote_code: true under each model whose code you have read.",
             "add that, or leave the option out.",

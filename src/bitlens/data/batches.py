@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bitlens.data.corpus import Corpus
 from bitlens.data.groups import NONE
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, DataError
 
 NO_TARGET = -1
 
@@ -103,12 +103,12 @@ def _blocks(corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _too_small(corpus: Corpus, batch_tokens: int) -> BitlensError:
     longest = int(corpus.lengths.max())
     if longest > batch_tokens:
-        return BitlensError(
+        return DataError(
             f"A row of {longest} tokens does not fit a batch of {batch_tokens}.",
             "batches that hold the longest row.",
             "a larger batch, or a smaller --context.",
         )
-    return BitlensError(
+    return DataError(
         f"A group of {least_batch(corpus)} tokens does not fit a batch of {batch_tokens}.",
         "batches that hold the largest group, its rows padded to the longest of them.",
         "a larger batch, or smaller groups.",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bitlens.data.files import Document
 from bitlens.data.groups import NONE
 from bitlens.data.tokenisation import Ids, TokenisedDocument
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 
 SPREAD = 100
 """Documents that a budget of tokens is spread over at least, where there are so many: intervals
@@ -72,7 +72,7 @@ class Budget:
         """
         for one in given:
             if len(one.ids) < SHORTEST:
-                raise BitlensError(
+                raise DataError(
                     f"{one.document.name} of the group {one.document.group} has "
                     f"{len(one.ids)} token.",
                     f"at least {SHORTEST} in every document of a group.",
@@ -82,7 +82,7 @@ class Budget:
         size = sum(len(row) for rows in windows for row in rows)
         if size > self.left:
             if not self.documents:
-                raise BitlensError(
+                raise DataError(
                     f"The group {given[0].document.group} has {size:,} tokens.",
                     f"at most {int(self.left):,}, the budget: a group is taken whole.",
                     f"--tokens {size}, or 0 for all of the text.",

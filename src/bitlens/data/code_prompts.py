@@ -10,7 +10,7 @@ from string import Formatter
 
 from bitlens.data.code_templates import TEMPLATES, WORDS
 from bitlens.data.files import Document
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 from bitlens.seeds import derive
 
 PREFIX = "code-prompts:"
@@ -34,7 +34,7 @@ def read_prompts(source: str) -> list[Document]:
     match = re.fullmatch(r"(?:(\d{1,9}):)?(\d{1,9})", source.removeprefix(PREFIX), re.ASCII)
     first, end = (int(match[1] or 0), int(match[2])) if match else (0, 0)
     if first >= end:
-        raise BitlensError(
+        raise DataError(
             f"{source!r} names no code prompts.",
             f"{FORM}, counted from 0 and END left out.",
             f"{PREFIX}{sum(SHARES.values())}",
@@ -51,7 +51,7 @@ def code_prompts(first: int, end: int, seed: int = 0) -> list[Document]:
     order = _order(seed)
     rounds = min(_capacity(category) // share for category, share in SHARES.items())
     if end > rounds * len(order):
-        raise BitlensError(
+        raise DataError(
             f"{end:,} code prompts are asked for.",
             f"at most {rounds * len(order):,}: then the templates' words have all been combined.",
             f"{PREFIX}{rounds * len(order)}",

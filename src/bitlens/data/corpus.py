@@ -15,7 +15,7 @@ from bitlens.data.copies import units
 from bitlens.data.groups import Groups, groups_of
 from bitlens.data.texts import Documents
 from bitlens.data.tokenisation import WINDOWS_A_STRETCH, Bos, Ids, in_order, opening_token
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -155,13 +155,13 @@ def make_corpus(
     last is cut at the end of a window, and the first window where it alone would be too long.
     """
     if context < SHORTEST:
-        raise BitlensError(
+        raise DataError(
             f"The context is {context} tokens.", f"at least {SHORTEST}.", "--context 512"
         )
     opening, opening_note = opening_token(tokenizer, bos)
     least = SHORTEST + (opening is not None)
     if max_tokens is not None and max_tokens < least:
-        raise BitlensError(
+        raise DataError(
             f"The budget is {max_tokens} tokens.",
             f"at least {least}, for there to be one to predict; 0 reads all of the text.",
             "--tokens 100000",
@@ -170,7 +170,7 @@ def make_corpus(
     found, documents = in_order(texts, tokenizer, room, seed)
     taken = take(documents, found, room, opening, max_tokens)
     if not taken.documents:
-        raise BitlensError(
+        raise DataError(
             f"{texts.name} has no document of at least {SHORTEST} tokens.",
             "at least one document in which a token follows another.",
             "--text with another file, or --context longer than a token or two.",
@@ -197,7 +197,7 @@ def check_vocabulary(corpus: Corpus, size: int) -> None:
     for row, document in zip(corpus.rows, corpus.document, strict=True):
         outside = row[(row < 0) | (row >= size)]
         if len(outside):
-            raise BitlensError(
+            raise DataError(
                 f"Token {outside[0]} in {corpus.document_names[document]} of {corpus.name} is "
                 f"not in the model's vocabulary of {size}.",
                 "a tokenizer and a model that belong together.",

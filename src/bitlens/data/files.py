@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from bitlens.errors import BitlensError, told
+from bitlens.errors import BitlensError, DataError, told
 from bitlens.results.files.reading import open_regular, read_bytes, unreadable
 
 LARGEST = 1 << 30
@@ -60,7 +60,7 @@ def read_lines(path: Path) -> Iterator[str]:
         while line:
             taken += len(line)
             if len(line) > LONGEST_LINE:
-                raise BitlensError(
+                raise DataError(
                     f"{path} has a line of more than {LONGEST_LINE:,} bytes.",
                     "a document a line, of a size that a model reads.",
                     "look at it with: head -c 1000 (after gzip -dc, if it is packed).",
@@ -76,7 +76,7 @@ def _unpacking(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BitlensError(
+        raise DataError(
             f"{path} cannot be unpacked: {told(error)}.",
             "a whole gzip file.",
             f"gzip -t {path} checks it; fetch it again.",
@@ -90,7 +90,7 @@ def decode(data: bytes, path: Path) -> str:
     and Windows line ends become `\\n`."""
     wide = data.startswith(_WIDE)
     if b"\0" in data and not (wide and "\0" not in data.decode("utf-16", "replace")):
-        raise BitlensError(
+        raise DataError(
             f"{path} holds a NUL, at byte {data.index(0)}: no text does.",
             "UTF-8 text.",
             "if every second byte is one, it was UTF-16: iconv -f UTF-16LE -t UTF-8 converts what "
@@ -101,7 +101,7 @@ def decode(data: bytes, path: Path) -> str:
         text = data.decode("utf-16") if wide else data[start:].decode("utf-8")
     except UnicodeDecodeError as error:
         at = start + error.start
-        raise BitlensError(
+        raise DataError(
             f"{path} is not UTF-{16 if wide else 8}: byte 0x{data[at]:02x} at offset {at}.",
             "UTF-8 text.",
             "iconv -f WINDOWS-1252 -t UTF-8 (or whatever its encoding is) converts it.",
@@ -123,7 +123,7 @@ def gathered(documents: Iterable[Document], source: str) -> list[Document]:
 
 def too_large(source: str) -> BitlensError:
     """What is said of a source that holds more than is read."""
-    return BitlensError(
+    return DataError(
         f"{source} holds more than {LARGEST:,} bytes of text, or {MOST_DOCUMENTS:,} documents.",
         "no more than that: a budget of tokens takes a small part of it.",
         "a part of it, drawn at random; of lines, shuf -n 100000 FILE draws one.",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitlens.data.files import Document, Mark
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 
 NONE = -1
 """In place of the number of a group, a label or a mark."""
@@ -97,14 +97,14 @@ def marked_tokens(
             )
             places = list(touched) if inside else []
         if not places:
-            raise BitlensError(
+            raise DataError(
                 f"The mark {_told(mark)} of {document.name} is nowhere in it: it has {tokens} "
                 f"tokens and {len(document.text)} characters.",
                 "the number of one of its tokens, or [start, end] of its characters, end left out.",
                 "count from 0 and without BOS; negative numbers of tokens count from the end.",
             )
         if (found[places] != NONE).any():
-            raise BitlensError(
+            raise DataError(
                 f"The mark {_told(mark)} of {document.name} meets another one in a token.",
                 "marks that share no token of this model's tokenizer.",
                 "one mark over both, or words that are tokens of their own.",
@@ -121,7 +121,7 @@ def in_group(document: Document, fields: Mapping[str, Any], place: str) -> Docum
         return document
     for name, value in {"group": group, "label": label}.items():
         if value is not None and not isinstance(value, str | int):
-            raise BitlensError(
+            raise DataError(
                 f"The {name} of {place} is {value!r:.40}.",
                 "a string, a whole number, true or false.",
                 f"a name for each {name}.",
@@ -146,7 +146,7 @@ def _marks(value: Any, place: str) -> tuple[Mark, ...]:
             case [int() as start, int() as end]:
                 found.append((start, end))
             case _:
-                raise BitlensError(
+                raise DataError(
                     f"The marks of {place} hold {mark!r:.40}.",
                     "a list of numbers of tokens and of spans of characters, [start, end].",
                     '"marks": [[10, 14], -1] marks the characters 10 to 13 and the last token.',

@@ -7,7 +7,7 @@ from typing import Any
 
 from bitlens.data.files import Document
 from bitlens.data.rows import check_column, from_column
-from bitlens.errors import BitlensError, told
+from bitlens.errors import DataError, told
 
 PREFIX = "hf:"
 FORM = "hf:OWNER/NAME[:CONFIG][:SPLIT][:COLUMN]"
@@ -30,7 +30,7 @@ class HubSource:
         """The text form's parts."""
         path, *rest = source.removeprefix(PREFIX).split(":")
         if not path or len(rest) > 3:
-            raise BitlensError(
+            raise DataError(
                 f"{source!r} does not name a dataset.",
                 FORM,
                 "hf:Salesforce/wikitext:wikitext-2-raw-v1:test",
@@ -54,13 +54,13 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise BitlensError(
+        raise DataError(
             "Hugging Face datasets are read with the library 'datasets', which is not installed.",
             f"datasets {_OLDEST} or newer.",
             "pip install datasets",
         ) from error
     if int(datasets.__version__.split(".")[0]) < _OLDEST:
-        raise BitlensError(
+        raise DataError(
             f"The library 'datasets' is version {datasets.__version__}, which can run a "
             "dataset's own code.",
             f"datasets {_OLDEST} or newer.",
@@ -73,7 +73,7 @@ def _only_split(datasets: Any, wanted: HubSource, source: str) -> str:
     with _asking(source):
         splits: list[str] = datasets.get_dataset_split_names(wanted.path, wanted.config)
     if len(splits) > 1:
-        raise BitlensError(
+        raise DataError(
             f"{source} has the splits {', '.join(splits)}.",
             "the split to read.",
             f"{PREFIX}{wanted.path}:{wanted.config or ''}:{splits[-1]}",
@@ -87,7 +87,7 @@ def _asking(source: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise BitlensError(
+        raise DataError(
             f"{source} cannot be loaded: {told(error)}.",
             f"a dataset that this machine can reach, as {FORM}.",
             "check the name, configuration and split; gated ones need HF_TOKEN.",

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 
 Rule = Literal["content", "all", "last"]
 
@@ -35,7 +35,7 @@ def counted(
     if rule == "content":
         inside = (place > 0) & (place < length)
         return inside if bos_id is None else inside & (tokens != bos_id)
-    raise BitlensError(
+    raise DataError(
         f"There is no rule for positions called {rule!r}.",
         f"one of {', '.join(get_args(Rule))}.",
         "--positions content",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bitlens.data.corpus import Corpus
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 from bitlens.seeds import generator
 
 SHORTEST = 4
@@ -28,7 +28,7 @@ def repeated(
     """
     longest = min((context - (bos is not None)) // 2, len(tokens))
     if longest < SHORTEST:
-        raise BitlensError(
+        raise DataError(
             f"A context of {context} tokens and {len(tokens)} different ordinary tokens leave "
             f"room for a sequence of {max(longest, 0)} tokens and its repetition.",
             f"room for {SHORTEST} at least.",

@@ -17,7 +17,7 @@ from bitlens.data.files import (
     too_large,
 )
 from bitlens.data.groups import in_group
-from bitlens.errors import BitlensError, told
+from bitlens.errors import BitlensError, DataError, told
 from bitlens.registry import nearest
 from bitlens.results.files.reading import open_regular, parse_json
 
@@ -42,7 +42,7 @@ def read_json(path: Path) -> list[Document]:
         raise
     if not isinstance(value, list):
         found = _keys(value) if isinstance(value, dict) else _kind(value)
-        raise BitlensError(
+        raise DataError(
             f"{path} holds {found}.",
             'a list of strings, or of objects with a "text".',
             _list_within(value)
@@ -81,7 +81,7 @@ def read_parquet(path: Path) -> list[Document]:
             parts = file.iter_batches(_ROWS_A_PART, columns=[_COLUMN])
             return from_column(_values(parts, str(path)), str(path))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise BitlensError(
+            raise DataError(
                 f"{path} cannot be read as Parquet: {told(error)}.",
                 "a whole Parquet file.",
                 "it may be cut short or a Git LFS pointer: compare its size and fetch it again.",
@@ -123,14 +123,14 @@ def _row(number: int, value: Any, source: str) -> Document:
         try:
             value = value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise BitlensError(
+            raise DataError(
                 f"Row {number} of {source} is not UTF-8: byte 0x{value[error.start]:02x} at "
                 f"offset {error.start}.",
                 "UTF-8 text.",
                 "write the column again from the texts it was made of.",
             ) from error
     if value is not None and not isinstance(value, str):
-        raise BitlensError(
+        raise DataError(
             f"Row {number} of {source} is {_kind(value)}.",
             "a column of strings.",
             "name the column that holds the text.",
@@ -141,7 +141,7 @@ def _row(number: int, value: Any, source: str) -> Document:
 def check_column(columns: Sequence[str], wanted: str, source: str) -> None:
     """Is the column there? An error that lists those that are."""
     if wanted not in columns:
-        raise BitlensError(
+        raise DataError(
             f"{source} has no column {wanted!r}.",
             f"one of its columns: {', '.join(columns)}.",
             _as_text(columns)
@@ -190,7 +190,7 @@ def _document(item: Any, place: str, source: str) -> Document:
         found = f'an object whose "text" is {_kind(text)}' if text else _keys(item)
     else:
         found = _kind(item)
-    raise BitlensError(
+    raise DataError(
         f"{place.capitalize()} of {source} is {found}.",
         'a string, or an object with a "text" that is a string.',
         _as_text(item) or 'call the field that holds the text "text".',

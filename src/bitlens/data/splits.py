@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bitlens.data.corpus import Corpus
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 from bitlens.seeds import generator
 
 HELD_OUT_TOKENS = 65_536
@@ -21,14 +21,14 @@ def split(corpus: Corpus, share: float) -> tuple[Corpus, Corpus]:
     only, or where `share` is not between 0 and 1.
     """
     if not 0 < share < 1:
-        raise BitlensError(
+        raise DataError(
             f"The share of documents held out is {share:g}.", "between 0 and 1.", "--held-out 0.1"
         )
     # Copies stay together: what was learnt from is not measured on.
     unit = corpus.unit[corpus.document]
     documents = np.unique(unit)
     if len(documents) < 2:
-        raise BitlensError(
+        raise DataError(
             f"{corpus.name} has {len(documents)} document"
             + (f", and {corpus.copies} copies of it." if corpus.copies else "."),
             "two or more: some are learnt from, the others measured on.",
@@ -58,7 +58,7 @@ def nested(corpus: Corpus, held_out: int, sizes: Sequence[int]) -> tuple[Corpus,
     left = int(so_far[-1] - so_far[min(apart, len(so_far)) - 1])
     largest, longest = max(sizes), int(tokens.max())
     if not left or left + max(longest, SHORT * largest) < largest:
-        raise BitlensError(
+        raise DataError(
             f"{corpus.name} has {left:,} tokens beside the {held_out:,} that are held out, in "
             f"documents of up to {longest:,}.",
             f"{largest:,}, the most that is to be learnt from.",
@@ -67,7 +67,7 @@ def nested(corpus: Corpus, held_out: int, sizes: Sequence[int]) -> tuple[Corpus,
     learnt, so_far = documents[apart:], np.cumsum(tokens[documents[apart:]])
     if so_far[0] > min(sizes):
         first = f"{int(so_far[0]):,} tokens"
-        raise BitlensError(
+        raise DataError(
             f"The first document of {corpus.name} to be learnt from has {first}.",
             f"{min(sizes):,} or fewer, the least that is to be learnt from.",
             "shorter documents, or more tokens.",

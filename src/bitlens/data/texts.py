@@ -9,7 +9,7 @@ from bitlens.data import code_prompts
 from bitlens.data.files import Document, read_folder, read_running_text
 from bitlens.data.hub import FORM, PREFIX, HubSource, read_hub
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
-from bitlens.errors import BitlensError, in_one_line
+from bitlens.errors import BitlensError, DataError, in_one_line
 from bitlens.registry import nearest_file
 from bitlens.results.counts import count
 from bitlens.results.files.reading import open_regular
@@ -67,7 +67,7 @@ def read_texts(source: str | Path) -> Documents:
     for ending, read in _ROWS.items():
         if path.name.lower().endswith(ending):
             return _from_rows(str(source), path.name, read(path))
-    raise BitlensError(
+    raise DataError(
         f"{source} is not a kind of text that can be read.",
         _KINDS,
         "give a running text the ending .txt, or name the folder it is in.",
@@ -115,14 +115,14 @@ def _checked(
             if documents
             else "no document"
         )
-        raise BitlensError(
+        raise DataError(
             " ".join([f"{source} holds {held}.", *notes]),
             "at least one document with text.",
             f"name another source: {_KINDS}",
         )
     torn = {d.group for d in documents if not d.text.strip()} - {None}
     if torn:
-        raise BitlensError(
+        raise DataError(
             f"A document of the group {min(map(str, torn))} of {source} is empty.",
             "text in every document of a group, which is read whole or not at all.",
             "leave the whole group out.",
@@ -138,7 +138,7 @@ def _check_encodable(source: str, document: Document) -> None:
     try:
         document.text.encode()
     except UnicodeEncodeError as error:
-        raise BitlensError(
+        raise DataError(
             f"{document.name} of {source} holds half a surrogate pair, "
             f"\\u{ord(document.text[error.start]):04x}, at character {error.start}.",
             "whole characters.",
@@ -147,7 +147,7 @@ def _check_encodable(source: str, document: Document) -> None:
 
 
 def _missing(source: str, path: Path) -> BitlensError:
-    return BitlensError(f"There is no {source}.", _KINDS, nearest_file(path) or _hint(source))
+    return DataError(f"There is no {source}.", _KINDS, nearest_file(path) or _hint(source))
 
 
 def _hint(source: str) -> str:

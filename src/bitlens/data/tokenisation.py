@@ -13,7 +13,7 @@ from tqdm import tqdm
 from bitlens.data.files import Document
 from bitlens.data.groups import marked_tokens, members
 from bitlens.data.texts import Documents
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 from bitlens.seeds import derive
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _encode(
             chunk = [documents[n] for n in call]
             spans = any(_has_spans(document) for document in chunk)
             if spans and not tokenizer.is_fast:
-                raise BitlensError(
+                raise DataError(
                     "Characters are marked, but the tokenizer does not say which token holds them.",
                     "a fast tokenizer, or marks that are numbers of tokens.",
                     "the model's tokenizer.json beside its other files.",
@@ -136,7 +136,7 @@ def opening_token(tokenizer: "PreTrainedTokenizerBase", bos: Bos) -> tuple[int |
         return None, "No window begins with BOS, as asked for."
     if bos == "yes":
         if bos_id is None:
-            raise BitlensError(
+            raise DataError(
                 "The tokenizer has no BOS token.", "one to begin each window with.", "--bos auto"
             )
         return bos_id, f"Each window begins with BOS ({tokenizer.bos_token}), as asked for."
@@ -144,7 +144,7 @@ def opening_token(tokenizer: "PreTrainedTokenizerBase", bos: Bos) -> tuple[int |
     if put == tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"][:1]:
         return None, "No window begins with BOS: the tokenizer puts none before a text."
     if put != [bos_id]:
-        raise BitlensError(
+        raise DataError(
             f"The tokenizer begins a text with {tokenizer.convert_ids_to_tokens(put)[0]}, which "
             f"is not its BOS token ({tokenizer.bos_token}).",
             "a tokenizer that puts its BOS token, or none, before a text.",

@@ -18,7 +18,7 @@ from bitlens.data.groups import NONE, Groups
 from bitlens.data.positions import Rule, counted
 from bitlens.data.sample import batch_keys
 from bitlens.engine.activations import Positions
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.results.stats.replicates import DRAWN, SHARDS, assign, bootstrap, leave_one_out
 from bitlens.seeds import position_keys
 
@@ -125,7 +125,7 @@ def context_of(asked: int | None, model: str, longest: int | None) -> int:
     longest = longest or LONGEST_CONTEXT
     context = asked or min(longest, LONGEST_CONTEXT)
     if context > longest:
-        raise BitlensError(
+        raise InputError(
             f"The context is {context} tokens, but {model} reads {longest}.",
             f"at most {longest}.",
             f"--context {longest}",

@@ -14,7 +14,7 @@ from bitlens.engine.plan import CORPUS, TokenBatch
 from bitlens.engine.runs import ForwardRun, SiteRequest
 from bitlens.engine.sweep import Progress, Step, Sweep, silent
 from bitlens.engine.swept_model import SweptModel
-from bitlens.errors import BitlensError, failed
+from bitlens.errors import ModelError, failed
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 
@@ -140,7 +140,7 @@ def _refuse_failed(sweep: Sweep) -> None:
 def _refuse_infinite(name: str, rows: Tensor, place: str) -> None:
     broken = int((~rows.isfinite()).any(dim=1).sum())
     if broken:
-        raise BitlensError(
+        raise ModelError(
             f"The activations of {name} at {place} are not finite at {broken:,} positions.",
             "a model that computes finite numbers.",
             "another compression, or --compute float32; of a repair, in its audit.",

@@ -13,7 +13,7 @@ from torch import Tensor
 from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.keys import Accumulators, Key, fields, from_fields
 from bitlens.engine.plan import TokenBatch
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, ResultsError
 from bitlens.results.files.reading import open_regular, read_json
 from bitlens.results.files.writing import unfinished, write
 from bitlens.results.records import to_json
@@ -115,7 +115,7 @@ class SweepCheckpoint:
                 return {place: tensor.to(self._device) for place, tensor in found.items()}
         except (OSError, SafetensorError):
             pass
-        raise BitlensError(
+        raise ResultsError(
             f"{path} changed while the run went on.",
             "the sums of the waves before, as they were written.",
             "the same command again: it computes them anew.",

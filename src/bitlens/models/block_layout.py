@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.norms import Gain, gain_of, writers
 from bitlens.models.shell import Call
 from bitlens.models.strip import strip
@@ -210,7 +210,7 @@ def _find_additions(
                 best.append((sum(depth), depth[0], i, j))
     order = {path: k for k, (path, _) in enumerate(block.named_modules())}
     if not best:
-        raise BitlensError(
+        raise ModelError(
             f"{name} ({type(block).__name__}): the residual stream does not add up. No two of "
             f"its modules give outputs whose sum is what the block adds to its input "
             f"(looked at {', '.join(s.path for s in outputs)}).",
@@ -257,7 +257,7 @@ def _mixing_child(
         ):
             mixing.append(s.path)
     if len(mixing) != 1:
-        raise BitlensError(
+        raise ModelError(
             f"{name} ({type(block).__name__}) has {len(mixing)} parts that look at other "
             f"positions ({', '.join(mixing) or 'none'}).",
             "exactly one attention module in a block.",

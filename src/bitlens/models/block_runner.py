@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.block_layout import BlockLayout, MatrixPlace, first_tensor
 from bitlens.models.matmul_hooks import at_products
 from bitlens.models.shell import Call
@@ -163,7 +163,7 @@ def _capture(
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             value = output[element] if isinstance(output, tuple) else output
             if value is None:
-                raise BitlensError(
+                raise ModelError(
                     f"{type(module).__name__} hands out no {kind}.",
                     "eager attention, which keeps its weights.",
                     "model.set_attn_implementation('eager') before anything is read.",

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.utils.quantization_config import Mxfp4Config
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, ModelError
 from bitlens.models.explained import guarded
 from bitlens.models.files import folder_of, held, weight_files
 from bitlens.models.folder import require_model
@@ -47,7 +47,7 @@ def configuration(source: ModelSource, **arguments: Any) -> Any:
         ),
     )
     if not isinstance(settings, Mapping):
-        raise BitlensError(
+        raise ModelError(
             f"config.json of {source.name} holds no settings.",
             "an object with the settings of a model.",
             "fetch the file again.",
@@ -75,7 +75,7 @@ def _require_no_kernels(source: ModelSource, settings: Mapping[str, Any]) -> Non
     fetches and runs."""
     for key, value in settings.items():
         if key.strip("_") in _IMPLEMENTATIONS and "/" in str(value):
-            raise BitlensError(
+            raise ModelError(
                 f"config.json of {source.name} names code to run: {key} {value!r}.",
                 "eager or sdpa; code that a model names is run only when asked for.",
                 f"take {key} out of config.json, or read that code, then --trust-remote-code.",
@@ -83,7 +83,7 @@ def _require_no_kernels(source: ModelSource, settings: Mapping[str, Any]) -> Non
 
 
 def _unbelievable(source: ModelSource, key: str, value: Any) -> BitlensError:
-    return BitlensError(
+    return ModelError(
         f"config.json of {source.name} gives {key} as {value!r}.",
         f"a whole number from 1 to {LARGEST[key]:,}.",
         "the config.json that was published with these weights.",
@@ -102,7 +102,7 @@ def dequantized(source: ModelSource, config: Any) -> tuple[dict[str, Any], tuple
     method = settings.get("quant_method")
     method = getattr(method, "value", method)
     if method not in DEQUANTIZED:
-        raise BitlensError(
+        raise ModelError(
             f"{source.name} is quantized ({method}): it has no weights that could be compressed "
             "or compared with.",
             "a reference in 16 or 32 bits"
@@ -131,7 +131,7 @@ def require_described(source: ModelSource, made: nn.Module) -> None:
     described = sum(p.numel() for p in made.parameters())
     found = guarded(source, lambda: held(folder))
     if described > 2 * found + DESCRIBED:
-        raise BitlensError(
+        raise ModelError(
             f"config.json of {source.name} describes {described:,} weights; its files hold "
             f"{found:,}.",
             "a configuration and the weights of one model.",

@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from bitlens.errors import BitlensError, told
+from bitlens.errors import BitlensError, CapacityError, ModelError, told
 from bitlens.models.source import ModelSource
 
 _NO_ROOM = ("no space left", "file too large", "quota exceeded", "read-only file system")
@@ -22,7 +22,7 @@ def guarded(source: ModelSource, action: Any) -> Any:
     except Exception as error:
         said = told(error)
         if any(words in said.lower() for words in _NO_ROOM):
-            raise BitlensError(
+            raise CapacityError(
                 f"The weights of {source.name} cannot be kept on disk: {said}.",
                 f"room for them: what is downloaded goes to {HF_HUB_CACHE}, blocks that do not fit "
                 f"into memory may go to {gettempdir()}.",
@@ -30,7 +30,7 @@ def guarded(source: ModelSource, action: Any) -> Any:
             ) from error
         # safetensors raises a class of its own for files that are cut short.
         if type(error).__module__.startswith("safetensors") or "Safetensor" in str(type(error)):
-            raise BitlensError(
+            raise ModelError(
                 f"The weights of {source.name} cannot be read: {told(error)}.",
                 "whole safetensors files.",
                 "compare their sizes with the original's and fetch them again.",
@@ -41,24 +41,24 @@ def guarded(source: ModelSource, action: Any) -> Any:
 def _explained(source: ModelSource, error: Exception) -> BitlensError:
     text, said = told(error), " ".join(str(error).split())
     if "trust_remote_code" in said:
-        return BitlensError(
+        return ModelError(
             f"{source.name} comes with code of its own.",
             "a model that transformers knows; code from a model is run only when asked for.",
             "read that code, then --trust-remote-code.",
         )
     if "gated" in said.lower() or re.search(r"\b40[13]\b", said):
-        return BitlensError(
+        return ModelError(
             f"{source.name} may not be read: {text}.",
             "a public model, or one whose licence you have accepted.",
             "accept the licence on its page and set HF_TOKEN.",
         )
     if "not the path" in said or "is not a local folder" in said or "connect" in said.lower():
-        return BitlensError(
+        return ModelError(
             f"{source.name} is no folder here and could not be had from the hub: {text}.",
             "a folder, or a hub id that can be reached or is in the cache.",
             "check the spelling and the network; HF_HUB_OFFLINE=1 uses the cache alone.",
         )
-    return BitlensError(
+    return ModelError(
         f"{source.name} could not be loaded: {type(error).__name__}: {text}.",
         "a causal language model that transformers loads.",
         "python -c \"import transformers as t; t.AutoModelForCausalLM.from_pretrained('...')\" "

@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, ModelError
 from bitlens.models.source import ModelSource
 from bitlens.results.files.reading import open_regular, read_json, refuse_links, require_inside
 
@@ -37,7 +37,7 @@ def require_files(name: str, folder: Path) -> None:
         require_inside(folder, folder / file, f"{index} of {name} names {file!r},")
         read = index == f"model{_INDEX}" and not (folder / "model.safetensors").is_file()
         if read and not (folder / file).is_file():
-            raise BitlensError(
+            raise ModelError(
                 f"{file} of {name} is not there; {index} names it.",
                 "every file that the index names.",
                 "fetch it, or the whole folder, again.",
@@ -65,7 +65,7 @@ def require_once(name: str, files: Sequence[Path]) -> None:
             continue  # whoever reads its weights says so
         for key in keys:
             if key in found:
-                raise BitlensError(
+                raise ModelError(
                     f"{name} has {key} twice: in {found[key]} and in {path.name}.",
                     "every tensor once.",
                     "fetch it again into an empty folder: files of two versions may be in this "
@@ -80,7 +80,7 @@ def require_safetensors(name: str, folder: Path) -> None:
     if not weight_files(folder):
         pickles += [path.name for path in folder.glob("*.bin")]
     if pickles:
-        raise BitlensError(
+        raise ModelError(
             f"{name} has its weights as pickles ({min(pickles)}) only.",
             "safetensors: unpickling runs whatever code is in the file.",
             "save it again with save_pretrained, which writes safetensors.",
@@ -97,7 +97,7 @@ def _listed(name: str, folder: Path) -> Iterator[tuple[str, str]]:
         try:
             files = read_json(folder / index)["weight_map"].values()
         except (TypeError, KeyError, AttributeError) as error:
-            raise BitlensError(
+            raise ModelError(
                 f"{index} of {name} lists no files: {type(error).__name__}: {error}.",
                 '{"weight_map": {parameter: file}}, as save_pretrained writes it.',
                 "fetch the folder again.",

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.files import require_files, weight_files
 from bitlens.models.source import ModelSource
 from bitlens.registry import nearest_file
@@ -43,7 +43,7 @@ def require_whole(name: str, folder: Path) -> None:
         found = sorted(path.name for path in snapshots.iterdir() if path.is_dir())
         if main.is_file() and (text := read_bytes(main).decode(errors="replace").strip()) in found:
             found = [text]
-        raise BitlensError(
+        raise ModelError(
             f"{name} is a folder of the hub's cache: the model's files are in its snapshots.",
             "the folder of one snapshot, or the model's hub id.",
             f"{Path(name) / 'snapshots' / found[-1]}" if found else "fetch it again: it has none.",
@@ -52,7 +52,7 @@ def require_whole(name: str, folder: Path) -> None:
         adapter = _json(folder / "adapter_config.json")
         kind = str(adapter.get("peft_type", "PEFT"))
         base = str(adapter.get("base_model_name_or_path") or "another model")
-        raise BitlensError(
+        raise ModelError(
             f"{name} holds an adapter ({'LoRA' if kind == 'LORA' else kind} of {base}): what is"
             " added to a model's weights, not a model.",
             "a whole model, with the adapter merged into its weights.",
@@ -66,7 +66,7 @@ def require_announced(name: str, folder: Path) -> None:
     right shape. Small files and the headers of weights are read, no weights."""
     config = _json(folder / "config.json")
     if not config.get(SETTINGS) and (found := unannounced(folder, config)):
-        raise BitlensError(
+        raise ModelError(
             f"{name} holds quantized codes that its config.json does not announce:"
             f" {'; '.join(found)}.",
             f"weights of 16 or 32 bits, or a {SETTINGS} in config.json that says what the codes"
@@ -149,7 +149,7 @@ def require_model(source: ModelSource) -> None:
     path = Path(source.name)
     if not path.exists():
         if source.name.count("/") > 1 or source.name.startswith((".", "/", "~")):
-            raise BitlensError(
+            raise ModelError(
                 f"There is no folder {source.name}.",
                 "a folder with config.json, safetensors weights and a tokenizer, or a hub id.",
                 nearest_file(path) or "the path of a downloaded model.",
@@ -157,7 +157,7 @@ def require_model(source: ModelSource) -> None:
         return
     require_whole(source.name, path)
     if not (path / "config.json").is_file():
-        raise BitlensError(
+        raise ModelError(
             f"{source.name} is not a model: it has no config.json.",
             "a transformers folder: config.json, *.safetensors, tokenizer.json.",
             "the folder that save_pretrained wrote.",

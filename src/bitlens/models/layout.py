@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.block_layout import BlockLayout, block_weights, examine, first_tensor, is_router
 from bitlens.models.compute import computed
 from bitlens.models.matrices import LinearMap
@@ -68,7 +68,7 @@ class Layout:
             self.block_layouts = self._examine()
         except (TypeError, ValueError) as error:
             # Its own forward, or a block, wants something else than hidden states.
-            raise BitlensError(
+            raise ModelError(
                 f"{type(model).__name__} cannot be run block by block: {error}.",
                 "blocks that take hidden states and hand hidden states on.",
                 "another model; families that were tried: bitlens list families.",
@@ -281,7 +281,7 @@ def blocks_path(model: nn.Module, depth: int) -> str:
     outermost = [c for c in candidates if not any(c.startswith(f"{o}.") for o in candidates)]
     if len(outermost) != 1:
         seen = ", ".join(f"{name} ({length})" for name, length in lists.items()) or "none"
-        raise BitlensError(
+        raise ModelError(
             f"{type(model).__name__} has no single list of {count(depth, 'block')}; its lists "
             f"are: {seen}.",
             "one ModuleList as long as num_hidden_layers in config.json, holding the blocks.",

@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError, ModelError
 from bitlens.models.compute import dtype_of
 from bitlens.models.configuration import (
     configuration,
@@ -90,7 +90,7 @@ def load(source: ModelSource, memory: int) -> Loaded:
     if Path(source.name).is_dir():
         guarded(source, lambda: require_announced(source.name, Path(source.name)))
     if getattr(config, "is_encoder_decoder", False):
-        raise BitlensError(
+        raise ModelError(
             f"{source.name} is an encoder-decoder ({config.model_type}).",
             "a decoder-only causal language model.",
             "bitlens list families shows which were tried.",
@@ -247,7 +247,7 @@ def require_finite(source: ModelSource, name: str, weights: Tensor) -> None:
     if not weights.is_floating_point() or weights.itemsize < 2 or finite(weights):
         return
     bad = int((~torch.isfinite(weights)).sum())
-    raise BitlensError(
+    raise ModelError(
         f"{name} of {name_of(source)} holds {bad:,} of {weights.numel():,} weights that are "
         f"infinite or not a number, in {str(weights.dtype).removeprefix('torch.')}.",
         "finite weights.",
@@ -271,9 +271,9 @@ def _device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise BitlensError(f"There is no device {name!r}.", "auto, cpu, cuda or cuda:N.", "cpu")
+        raise InputError(f"There is no device {name!r}.", "auto, cpu, cuda or cuda:N.", "cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise BitlensError(
+        raise InputError(
             f"The device is {name}, but no GPU can be used.",
             "a CUDA build of torch and a GPU.",
             "--device cpu",

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.registry import nearest
 from bitlens.results.counts import count
 
@@ -79,7 +79,7 @@ def resolve(pattern: str, layout: "Layout") -> list[str]:
     )
     if foreign in known:
         return [foreign]
-    raise BitlensError(
+    raise InputError(
         f"There is no site {pattern!r} in a model of {count(layout.depth, 'block')}.",
         f"embed, logits, or one of {', '.join(KINDS)} with a block number from 0 to "
         f"{layout.depth - 1} (resid.{layout.depth - 1}, attn.*, resid.::4), or a name such as "

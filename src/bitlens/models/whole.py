@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 
 _BUFFERS = re.compile(
     r"(^|\.)(rotary(_emb)?\.inv_freq|(self_)?attn(\.attention)?\.(masked_)?bias"
@@ -30,7 +30,7 @@ def require_complete(name: str, report: Mapping[str, Any]) -> None:
     missing = report["missing_keys"]
     if missing:
         also = f"; what it holds besides: {listed(unexpected)}" if unexpected else ""
-        raise BitlensError(
+        raise ModelError(
             f"{name} has no weights for {listed(missing)}{also}.",
             _EXPECTED,
             _about_prefix(missing, unexpected)
@@ -38,13 +38,13 @@ def require_complete(name: str, report: Mapping[str, Any]) -> None:
             "model) is no language model.",
         )
     if reshaped:
-        raise BitlensError(
+        raise ModelError(
             f"{name} has weights of other shapes than its config.json says: {listed(reshaped)}.",
             _EXPECTED,
             "fetch config.json and the weights again: they are of two models.",
         )
     if unexpected:
-        raise BitlensError(
+        raise ModelError(
             f"{name} holds tensors that its architecture does not know: {listed(unexpected)}.",
             _EXPECTED,
             "the model as it was published: another config.json, or weights that something was "
@@ -58,7 +58,7 @@ def require_joined(name: str, report: str) -> None:
     rows = [line.split("|") for line in report.splitlines() if "CONVERSION" in line]
     parameters = [row[0].strip() for row in rows if len(row) > 1]
     if parameters:
-        raise BitlensError(
+        raise ModelError(
             f"{name} lacks some of the tensors that {listed(parameters)} is made of, or has them "
             "in other shapes.",
             _EXPECTED,

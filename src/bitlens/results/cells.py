@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ResultsError
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import write
 from bitlens.results.json_files import AGAIN, damaged, json_bytes, mended, read_json
@@ -37,7 +37,7 @@ class CellFolder:
     def of(cls, root: Path, cell_id: str) -> "CellFolder":
         """A cell of the store at `root`. BitlensError for what is no cell's name."""
         if not NAME.fullmatch(cell_id):
-            raise BitlensError(
+            raise ResultsError(
                 f"{cell_id!r} is not the name of a cell.",
                 "sixteen hexadecimal digits, as the manifest lists them.",
                 AGAIN,

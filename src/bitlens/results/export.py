@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.registry import nearest
 from bitlens.results.records import to_json
 from bitlens.results.store import Store
@@ -22,7 +22,7 @@ def export(store: Store, format: Format) -> bytes:
     it. In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front.
     """
     if format not in get_args(Format):
-        raise BitlensError(
+        raise InputError(
             f"There is no format called {format!r}.",
             f"one of {', '.join(get_args(Format))}.",
             nearest(format, get_args(Format)) or "--format csv",

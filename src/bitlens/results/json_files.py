@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bitlens.errors import BitlensError, path_of, told
+from bitlens.errors import BitlensError, ResultsError, path_of, told
 from bitlens.results.files.reading import read_bytes
 from bitlens.results.manifest_schema import Content
 from bitlens.results.records import SCHEMA, to_json
@@ -44,7 +44,7 @@ def refuse_other_version(path: Path) -> None:
         return
     found = content.get("schema") if isinstance(content, dict) else None
     if type(found) is int and found != SCHEMA:
-        raise BitlensError(
+        raise ResultsError(
             f"{path} has schema {found}.",
             f"schema {SCHEMA}, which this version of bitlens writes and reads.",
             "the version of bitlens that wrote it, or another --out: nothing of it is lost.",
@@ -99,7 +99,7 @@ def _missing(whole: Any, given: Any, at: list[str | int]) -> list[str | int] | N
 
 def damaged(path: Path, why: str, remedy: str) -> BitlensError:
     """The error for a file of ours that is not as it was written. `why`: without a full stop."""
-    return BitlensError(f"{path} cannot be read: {why}.", "the file as bitlens wrote it.", remedy)
+    return ResultsError(f"{path} cannot be read: {why}.", "the file as bitlens wrote it.", remedy)
 
 
 def mended(path: Path, again: str) -> str:

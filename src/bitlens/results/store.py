@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, ResultsError
 from bitlens.results.cells import CELL, NAME, CellFolder
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
@@ -54,13 +54,13 @@ class Store:
         """A folder to write to: a new one, an empty one, or a store to go on with."""
         store = cls(Path(path))
         if store.root.exists() and not store.root.is_dir():
-            raise BitlensError(f"{path} is a file.", "a folder for results.", "another --out.")
+            raise ResultsError(f"{path} is a file.", "a folder for results.", "another --out.")
         with explained(store.root, ROOM, GO_ON):
             store.root.mkdir(parents=True, exist_ok=True)
             names = {e.name for e in store.root.iterdir() if not unfinished(e.name)}
         if names and STORE not in names:
             refuse_other_version(store.root / MANIFEST)
-            raise BitlensError(
+            raise ResultsError(
                 f"{path} already holds other files ({min(names)}, ...).",
                 "a new or empty folder, or one written by bitlens.",
                 "another --out.",
@@ -214,19 +214,19 @@ class Store:
 
     def _incomplete(self) -> BitlensError:
         if not self.root.is_dir():
-            return BitlensError(
+            return ResultsError(
                 f"{self.root} is not a folder." if self.root.exists() else f"No {self.root} here.",
                 "a folder of results.",
                 f"bitlens audit MODEL --to rtn:bits=4 --out {self.root}",
             )
         if not (self.root / STORE).is_file():
-            return BitlensError(
+            return ResultsError(
                 f"{self.root} holds no results of bitlens: there is no {MANIFEST}.",
                 "a folder written by bitlens audit, study or demo.",
                 f"bitlens audit MODEL --to rtn:bits=4 --out {self.root}",
             )
         cells = len(self.complete())
-        return BitlensError(
+        return ResultsError(
             f"{self.root} holds an unfinished run: {count(cells, 'cell')} complete, no {MANIFEST}.",
             "a finished run; the manifest is written last.",
             f"the command that began it, again with --out {self.root}: it does what is missing.",

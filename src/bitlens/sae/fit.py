@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import SaeError
 from bitlens.sae.sae import Sae
 from bitlens.sae.sparse_codes import Codes
 
@@ -106,7 +106,7 @@ def check_fit(fit: Fit, sae: Sae, where: str) -> None:
         return
     made_on = sae.trained_on.model or "an unnamed model"
     left = "an unknown share" if fit.fvu is None else f"{fit.fvu:.0%}"
-    raise BitlensError(
+    raise SaeError(
         f"The SAE {sae.label}, made for {sae.hook} of {made_on}, leaves {left} of the "
         f"variance at {where} unexplained ({fit.l0:.1f} of {sae.latents:,} latents "
         f"firing, {fit.positions:,} positions).",

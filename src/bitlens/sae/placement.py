@@ -17,7 +17,7 @@ from bitlens.engine.plan import Plan, TokenBatch
 from bitlens.engine.reader import read
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
-from bitlens.errors import BitlensError, in_one_line
+from bitlens.errors import SaeError, in_one_line
 from bitlens.models.layout import Layout
 from bitlens.models.sites import all_sites, resolve, site
 from bitlens.sae.conventions import B_DEC, CENTRING, SCALE, Convention, better, conventions
@@ -100,7 +100,7 @@ def _apart(saes: Sequence[Sae], sources: Sequence[str]) -> list[Sae]:
             above[n] = above[n][:-1]
     for label in labels:
         if labels.count(label) > 1:
-            raise BitlensError(
+            raise SaeError(
                 f"{labels.count(label)} SAEs are called {label}.",
                 "SAEs that can be told apart by their folders' names.",
                 "name each of them once, or rename a folder.",
@@ -235,14 +235,14 @@ def _place(sae: Sae, layout: Layout) -> str:
     """Our name of the site an SAE was trained on."""
     found = resolve(sae.hook, layout)
     if len(found) != 1 or site(found[0]).kind not in SITES:
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {sae.label} was trained on {sae.hook}.",
             f"a site as wide as the model: {', '.join(SITES)}.",
             "an SAE of the residual stream, or of what attention or the MLP adds to it.",
         )
     width = sae.w_dec.shape[1]
     if width != layout.width:
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {sae.label} reads {width} dimensions, but the model is {layout.width} wide.",
             "an SAE that was trained on this model.",
             "another --sae, or the model it was trained on.",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from bitlens.errors import BitlensError
+from bitlens.errors import SaeError
 from bitlens.sae.sparse_codes import Codes
 
 Architecture = Literal["standard", "topk", "jumprelu", "gated", "seed-gated"]
@@ -116,7 +116,7 @@ class Sae:
         """`[n, width]` to the latents that fire, in tiles of rows: the dense codes of many rows
         never exist at once."""
         if x.ndim != 2 or x.shape[1] != self.width:
-            raise BitlensError(
+            raise SaeError(
                 f"The SAE {self.label} reads activations of width {self.width}; "
                 f"these have shape {list(x.shape)}.",
                 f"[positions, {self.width}], the width of the model it was trained on "

@@ -2,7 +2,7 @@
 
 from bitlens.config.study import Study
 from bitlens.engine.plan import CORPUS
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.report.page.parts import Column, Table
 from bitlens.results.counts import count
 from bitlens.sae.fit import Fit
@@ -32,7 +32,7 @@ def fits(study: Study, log: Log) -> tuple[Table, bool]:
     it was trained is said."""
     (source,) = study.models
     if not source.saes:
-        raise BitlensError(
+        raise InputError(
             "No SAE is named.",
             "the SAEs whose fit is to be shown.",
             "--sae DIR, or --sae release:RELEASE:SAE_ID",

@@ -13,7 +13,7 @@ from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.twin import Twin
 from bitlens.compression.twin_builder import BuiltTwins
 from bitlens.config.study import Study
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError, ModelError, ResultsError
 from bitlens.models.files import weights_hash
 from bitlens.results.counts import count
 from bitlens.results.files.reading import read_json
@@ -34,7 +34,7 @@ def save(study: Study, out: Path, log: Log) -> Sequence[Row]:
     """
     (text,) = study.compressions
     if isinstance(parse_spec(text), Checkpoint):
-        raise BitlensError(
+        raise InputError(
             f"{text} is a model already.", "a compression that bitlens makes.", "copy it."
         )
     log_unread(study, log)
@@ -62,7 +62,7 @@ def _write(
     rows, dtype = twin.coverage(), str(model.dtype).removeprefix("torch.")
     if model.dtype == session.layout.dtype and not any(row.changed for row in rows):
         (text,) = built.twins
-        raise BitlensError(
+        raise ModelError(
             f"{text} changes no weight of {session.loaded.name}: the folder would be a copy.",
             "a compression that changes something.",
             "--with rtn:bits=4; or copy the folder.",
@@ -104,7 +104,7 @@ def _require(out: Path, wanted: Mapping[str, Any]) -> None:
         if known.get(name) != value
     ]
     if differing:
-        raise BitlensError(
+        raise ResultsError(
             f"{out} holds something else: {'; '.join(differing)}.",
             "a new or empty folder, or the same twin, whole.",
             "another --save.",

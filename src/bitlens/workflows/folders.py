@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ResultsError
 from bitlens.results.files.writing import unfinished
 
 
@@ -11,10 +11,10 @@ def refuse_foreign(out: Path, writer: str, begun: str, own: Callable[[Path], boo
     """BitlensError where the folder `out` is a file, or holds what `writer` would not write: an
     entry that is neither its `own` nor unfinished. `begun`: who may have begun such a folder."""
     if out.exists() and not out.is_dir():
-        raise BitlensError(f"{out} is a file.", "a folder.", "another --out.")
+        raise ResultsError(f"{out} is a file.", "a folder.", "another --out.")
     for path in sorted(out.iterdir()) if out.is_dir() else ():
         if not unfinished(path.name) and not own(path):
-            raise BitlensError(
+            raise ResultsError(
                 f"{out} holds {path.name}, which {writer} would not write.",
                 f"a new folder, or one that {begun}.",
                 "another --out.",

@@ -123,7 +123,7 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
         try:
             try_compression(layout, side.compression)
         except BitlensError as error:
-            raise BitlensError(f"{name}: {error.found}", error.expected, error.remedy) from None
+            raise type(error)(f"{name}: {error.found}", error.expected, error.remedy) from None
     parameters = {id(p): p for p in model.parameters()}.values()
     weights = sum(p.numel() for p in parameters)
     block = max(sum(p.numel() for p in b.parameters()) for b in layout.blocks)

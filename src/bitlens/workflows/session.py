@@ -22,7 +22,7 @@ from bitlens.demo import calibration_path, evaluation_path
 from bitlens.engine.plan import Plan, context_of, make_plan
 from bitlens.engine.reader import ActivationReader
 from bitlens.engine.swept_model import SweptModel
-from bitlens.errors import BitlensError
+from bitlens.errors import CapacityError, ModelError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.source import ModelSource
@@ -93,7 +93,7 @@ class Session:
         held_before = psutil.Process().memory_info().rss
         loaded = load(source, free_memory(source))
         if loaded.offloaded:
-            raise BitlensError(
+            raise CapacityError(
                 f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, more than there is room "
                 "for.",
                 "room for the model and a copy of it.",
@@ -244,7 +244,7 @@ def _make_eager(loaded: Loaded) -> None:
     try:
         loaded.model.set_attn_implementation("eager")
     except ValueError as error:
-        raise BitlensError(
+        raise ModelError(
             f"{loaded.name} has no eager attention: {error}",
             "attention that hands out its patterns.",
             "leave attention and heads out of --analyses.",

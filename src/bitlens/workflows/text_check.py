@@ -17,7 +17,7 @@ from bitlens.engine.plan import CORPUS, Plan, TokenBatch
 from bitlens.engine.reader import read
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 from bitlens.models.layout import Layout
 from bitlens.results.records import TEXT, Check
 from bitlens.workflows.session import Session
@@ -93,7 +93,7 @@ def check_text(session: Session, plan: Plan) -> Check:
         return Check("the reference can read the text", None, "no token of it is predicted", TEXT)
     if study.text is None and not is_embedded(session.source):
         if found.passed is False:
-            raise BitlensError(
+            raise DataError(
                 f"No text is named, and {name} cannot read the one that ships with bitlens, which "
                 f"is source code: {found.said}.",
                 "a text that the model reads better than that.",

@@ -10,7 +10,7 @@ from bitlens.data.contamination import contamination
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.texts import read_texts
 from bitlens.data.tokenisation import Bos
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.results.counts import count
@@ -40,7 +40,7 @@ class CalibrationTexts:
     def read(self, asking: Compression, loaded: Loaded, layout: Layout, seed: int) -> Corpus:
         """The documents as the model reads them. BitlensError where none are named."""
         if self.source is None:
-            raise BitlensError(
+            raise DataError(
                 f"{format_spec(asking)} is calibrated, and no calibration documents are named.",
                 "documents like those the model is for, apart from those it is measured on.",
                 "--calibration FILE",
@@ -79,7 +79,7 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
         "with the calibration documents"
     )
     if not allowed:
-        raise BitlensError(
+        raise DataError(
             f"{found}, the first {shared.names[0]}.",
             "calibration documents that are not evaluated: what was calibrated on them looks "
             "better than it is.",

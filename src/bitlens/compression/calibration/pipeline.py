@@ -22,7 +22,7 @@ from bitlens.compression.compression import CompressedMatrix, Compression, Matri
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.twin import targeted_maps
 from bitlens.data.corpus import Corpus
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, ModelError
 from bitlens.models.block_layout import MatrixPlace
 from bitlens.models.block_runner import Block
 from bitlens.models.layout import BlockWeights, Layout
@@ -301,7 +301,7 @@ class _InputStatisticsAccumulator:
             if statistic != "max_abs":
                 sums /= count.clamp_min(1)
             if not finite(sums):
-                raise BitlensError(
+                raise ModelError(
                     f"What {name} is multiplied with in calibration is not finite.",
                     "finite activations on the calibration documents.",
                     "--compute float32, or other calibration documents.",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.load import Loaded
 from bitlens.models.source import ModelSource
 
@@ -111,7 +111,7 @@ def library(name: str, extra: str, *, needed_for: str) -> ModuleType:
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
         found = "is not installed" if absent else f"cannot be imported: {error}"
-        raise BitlensError(
+        raise ModelError(
             f"{needed_for} needs {name}, which {found}.",
             f"bitlens with its extra {extra!r}.",
             f"pip install 'bitlens[{extra}]'",

@@ -17,7 +17,7 @@ from bitlens.compression.checkpoints.checkpoint import (
 from bitlens.compression.checkpoints.held import Held, Leaves
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
 from bitlens.compression.checkpoints.stored import as_held, find
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.explained import guarded
 
 
@@ -84,7 +84,7 @@ def _settings(request: CheckpointRequest) -> Any:
         for group in (given.get("config_groups") or {}).values()
     }
     if orders & {"group", "dynamic", "True"}:
-        raise BitlensError(
+        raise ModelError(
             f"{request.source.name} has its columns grouped in the order of their activations"
             " (actorder group), which compressed-tensors no longer reads.",
             "actorder weight, static or none.",
@@ -93,7 +93,7 @@ def _settings(request: CheckpointRequest) -> Any:
         )
     for key in ("transform_config", "sparsity_config"):
         if (given.get(key) or {}) and given[key].get("format", "") != "dense":
-            raise BitlensError(
+            raise ModelError(
                 f"{request.source.name} has a {key}: {str(given[key])[:120]}.",
                 "quantized weights and activations, without rotations and sparse layouts.",
                 "the model quantized without it.",
@@ -120,7 +120,7 @@ def _schemes(request: CheckpointRequest, held: Held, settings: Any) -> Iterator[
         module = modules.get(name, other)
         targets = match_targets(name, module, groups)
         if not targets or is_match(name, module, settings.ignore or ()):
-            raise BitlensError(
+            raise ModelError(
                 f"{name} of {request.source.name} is quantized, but no group of its"
                 f" quantization_config says how.",
                 f"a group with one of its names among the targets, and not in ignore:"
@@ -166,7 +166,7 @@ def _round(
     try:
         linear: Any = model.get_submodule(module)
     except AttributeError:
-        raise BitlensError(
+        raise ModelError(
             f"{module} of {request.source.name} has its activations rounded too, and is no module"
             " of its own here.",
             "activations rounded in modules of their own, or not at all.",

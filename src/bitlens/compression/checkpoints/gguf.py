@@ -27,7 +27,7 @@ from bitlens.compression.checkpoints.pretrained import load_whole
 from bitlens.compression.checkpoints.same import REMEDY, other_settings, require_tokens
 from bitlens.compression.checkpoints.second_reading import DIFFERENCE
 from bitlens.compression.checkpoints.stored import dequantized, find, restored
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.explained import guarded
 from bitlens.models.hub import require_answer
 from bitlens.models.load import Loaded
@@ -62,7 +62,7 @@ def open_file(request: CheckpointRequest) -> LoadedCheckpoint:
     """
     gguf = library("gguf", "gguf", needed_for="A .gguf file")
     if request.run == "kernels":
-        raise BitlensError(
+        raise ModelError(
             f"{request.source.name}: run=kernels, but GGUF files are read as ordinary matrices.",
             "run=weights.",
             f"checkpoint:{request.source.name}",
@@ -118,7 +118,7 @@ def _file(request: CheckpointRequest) -> Path:
         return Path(
             guarded(request.source, lambda: hf_hub_download(repository, file, revision=revision))
         )
-    raise BitlensError(
+    raise ModelError(
         f"There is no file {name}.",
         "a .gguf file, or of a hub repository owner/name/file.gguf.",
         "check the spelling.",
@@ -130,7 +130,7 @@ def _reader(gguf: Any, path: Path) -> Any:
     try:
         return gguf.GGUFReader(path)
     except (ValueError, IndexError, KeyError, OverflowError, TypeError, OSError) as error:
-        raise BitlensError(
+        raise ModelError(
             f"{path.name} cannot be read as GGUF: {type(error).__name__}: {error}.",
             "a whole GGUF file of version 2 or 3.",
             "compare its size with the original's and fetch it again.",
@@ -143,13 +143,13 @@ def _require_same(reference: Loaded, name: str, reader: Any) -> bool:
     architecture = str(says(reader, "general.architecture"))
     expected = WRITTEN_AS.get(config.model_type, config.model_type)
     if _plain(architecture) != _plain(expected):
-        raise BitlensError(
+        raise ModelError(
             f"{name} is a {architecture}, {reference.name} a {config.model_type}.",
             "two models of one architecture.",
             REMEDY,
         )
     if config.model_type == "gpt_neox":
-        raise BitlensError(
+        raise ModelError(
             f"{name} is a GPT-NeoX: transformers reads no GGUF files of that architecture.",
             "one that it reads: llama, mistral, qwen2, qwen3, qwen3_moe, gpt2, gemma2, ...",
             "the same quantization as bitlens makes it (bitlens list compressions), or another"
@@ -158,7 +158,7 @@ def _require_same(reference: Loaded, name: str, reader: Any) -> bool:
     for key, setting in SIZES.items():
         found, own = says(reader, f"{architecture}.{key}"), getattr(config, setting, None)
         if found is not None and own is not None and found != own:
-            raise BitlensError(
+            raise ModelError(
                 f"{name} says {key} is {found}, in {reference.name} {setting} is {own}.",
                 "two models of one architecture and size.",
                 REMEDY,
@@ -166,7 +166,7 @@ def _require_same(reference: Loaded, name: str, reader: Any) -> bool:
     sizes = {t.name: [int(n) for n in reversed(t.shape)] for t in reader.tensors}
     shape = [config.vocab_size, config.hidden_size]
     if sizes.get("token_embd.weight") != shape:
-        raise BitlensError(
+        raise ModelError(
             f"token_embd.weight is of shape {sizes.get('token_embd.weight')} in {name}, of shape"
             f" {shape} in {reference.name}.",
             "two models of one vocabulary.",
@@ -243,7 +243,7 @@ def _require_numbers(file: str, name: str, stored: Stored, tensors: list[Any]) -
     own = np.sort(np.concatenate([part.ravel() for part in parts if part is not None]))
     theirs = np.sort(stored.weight().cpu().numpy().ravel())
     if own.shape != theirs.shape or np.linalg.norm(own - theirs) > DIFFERENCE * np.linalg.norm(own):
-        raise BitlensError(
+        raise ModelError(
             f"{name} ({stored.format}) is not what its blocks in {file} stand for.",
             "one meaning of what is stored: a library that knows this type.",
             "another version of gguf or transformers, or the model in another type.",

@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.results.files.reading import open_regular, size_of
 
 _WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -49,7 +49,7 @@ class _Scan:
         """So many things of at least so many bytes."""
         left = self._size - self._file.tell()
         if count > _MOST or count * bytes_each > left:
-            raise BitlensError(
+            raise ModelError(
                 f"{self._path.name} cannot be read as GGUF: it promises {count:,} things where "
                 f"{left:,} bytes are left.",
                 f"a whole GGUF file, with no more than {_MOST:,} of anything.",
@@ -78,7 +78,7 @@ class _Scan:
         elif kind in _WIDTHS:
             self._skip(1, _WIDTHS[kind])
         else:
-            raise BitlensError(
+            raise ModelError(
                 f"{self._path.name} cannot be read as GGUF: it has a field of type {kind}, {depth} "
                 "arrays deep.",
                 "the types of GGUF, 0 to 12.",

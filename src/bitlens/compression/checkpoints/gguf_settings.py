@@ -8,7 +8,7 @@ import torch
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from bitlens.compression.checkpoints.same import REMEDY
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 
 SETTINGS = {
     "attention.layer_norm_epsilon": ("layer_norm_epsilon", "layer_norm_eps"),
@@ -71,7 +71,7 @@ def _take_rotary(config: Any, name: str, reader: Any) -> None:
     elif kind == "none" and before in ("linear", "yarn", "llama3"):
         own |= {"rope_type": "default"}
     elif kind not in ("none", before):
-        raise BitlensError(
+        raise ModelError(
             f"{name} scales its rotary positions by {kind}, and they are {before} in the"
             " reference.",
             "linear, yarn or none, or what the reference does.",
@@ -87,7 +87,7 @@ def _require_factors(config: Any, rotary: dict[str, Any], name: str, factors: An
     if kind != "default":
         own = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))[0].numpy()
     if len(factors) != len(plain) or not np.allclose(plain / factors, own, rtol=1e-3):
-        raise BitlensError(
+        raise ModelError(
             f"{name} divides its rotary frequencies by other numbers (rope_freqs.weight) than the"
             " reference does.",
             "the reference's own scaling of rotary positions.",

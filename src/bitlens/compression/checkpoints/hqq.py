@@ -18,7 +18,7 @@ from bitlens.compression.checkpoints.checkpoint import (
 )
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
 from bitlens.compression.checkpoints.stored import Quantized, bits_per_weight, find
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.explained import guarded
 from bitlens.models.files import require_once
 
@@ -41,7 +41,7 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     path = folder(request)
     files = sorted(path.glob("*.safetensors"))
     if not files:
-        raise BitlensError(
+        raise ModelError(
             f"{request.source.name} has its HQQ weights as a pickle (qmodel.pt) only.",
             "safetensors: unpickling runs whatever code is in the file.",
             "load it where you trust it and write it again with"
@@ -65,7 +65,7 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
             )
             modules[module] = made
     if not modules:
-        raise BitlensError(
+        raise ModelError(
             f"{request.source.name} is said to be HQQ, but none of its weights is packed.",
             "tensors called W_q, scale and zero.",
             "quantize it again: hqq passes over modules that are not nn.Linear without a word.",

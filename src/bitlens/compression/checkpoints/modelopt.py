@@ -14,7 +14,7 @@ from bitlens.compression.checkpoints.checkpoint import (
 from bitlens.compression.checkpoints.held import Held, is_coded
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
 from bitlens.compression.checkpoints.stored import as_held, find
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.results.files.reading import read_json
 
 METHOD = "modelopt"
@@ -34,7 +34,7 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     settings = {**_side(path), **quantization(request.config)}
     algorithm = settings.get("quant_algo")
     if algorithm != "FP8":
-        raise BitlensError(
+        raise ModelError(
             f"{request.source.name} is quantized by ModelOpt as {algorithm}.",
             "FP8, which is what is read of ModelOpt's formats.",
             "the model quantized another way; docs/compressions.md has the formats that are read.",

@@ -23,7 +23,7 @@ from bitlens.compression.checkpoints.same import other_settings, require_same
 from bitlens.compression.checkpoints.second_reading import require_agreement
 from bitlens.compression.checkpoints.stored import dequantized, restored
 from bitlens.compression.methods.checkpoint import Checkpoint as Settings
-from bitlens.errors import BitlensError, told
+from bitlens.errors import BitlensError, ModelError, told
 from bitlens.models.configuration import configuration
 from bitlens.models.explained import guarded
 from bitlens.models.files import fingerprint, folder_of
@@ -69,7 +69,7 @@ def open_checkpoint(
         raise
     except Exception as error:
         # Nine libraries read what somebody else wrote: there is no list of what they may raise.
-        raise BitlensError(
+        raise ModelError(
             f"{name_of(source)} cannot be read: {_short(error)}.",
             "a whole checkpoint, as its library wrote it.",
             "compare its files with the original's and fetch them again; else run=weights, or the"
@@ -130,7 +130,7 @@ def _method(request: CheckpointRequest) -> Any:
 def _reader(source: ModelSource, method: Any) -> Any:
     method = getattr(method, "value", method)
     if method not in READERS:
-        raise BitlensError(
+        raise ModelError(
             f"{source.name} is quantized with {method!r}.",
             f"one of {', '.join(name for name in READERS if name)}, or a .gguf file.",
             "the same model in one of these formats.",
@@ -149,7 +149,7 @@ def _as_asked(request: CheckpointRequest, found: ReadCheckpoint) -> ReadCheckpoi
     """With real kernels, or with dequantized weights in ordinary matrices."""
     if not found.kernels:
         if request.run == "kernels":
-            raise BitlensError(
+            raise ModelError(
                 f"{request.source.name} ({found.format}) is read as ordinary matrices; there are"
                 " no kernels to run.",
                 "run=weights for this format.",
@@ -164,7 +164,7 @@ def _as_asked(request: CheckpointRequest, found: ReadCheckpoint) -> ReadCheckpoi
     if not reason:
         return found
     if request.run == "kernels":
-        raise BitlensError(
+        raise ModelError(
             f"The kernels of {request.source.name} ({found.format}) cannot be used: {reason}.",
             "a machine on which they run, and rightly.",
             f"checkpoint:{request.source.name},run=weights",

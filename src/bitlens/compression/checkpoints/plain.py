@@ -7,7 +7,7 @@ from pathlib import Path
 from bitlens.compression.checkpoints.checkpoint import CheckpointRequest, ReadCheckpoint
 from bitlens.compression.checkpoints.pretrained import load_whole
 from bitlens.compression.checkpoints.stored import find
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.files import weights_hash
 from bitlens.models.load import Loaded
 from bitlens.results.counts import count
@@ -47,7 +47,7 @@ def _recorded(path: Path, found: ReadCheckpoint, reference: Loaded) -> ReadCheck
                 stored[name], bits=bits, format=format, group=group, note=str(note)
             )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BitlensError(
+        raise ModelError(
             f"{path.name} beside the weights cannot be read: {type(error).__name__}: {error}.",
             '{"compression": text, "reference": hash, "weights": hash, "matrices": {name: {"bits":'
             ' 4.5, "group": 64, "note": ""}}}.',

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.load import Loaded
 
 UNREAD = re.compile(
@@ -40,13 +40,13 @@ def require_same(
     vocabulary size, a parameter's shape, a token. `tokenizer` None: it has none of its own."""
     own, other = reference.model.config.get_text_config(), config.get_text_config()
     if own.model_type != other.model_type:
-        raise BitlensError(
+        raise ModelError(
             f"{name} is a {other.model_type}, {reference.name} a {own.model_type}.",
             "two models of one architecture.",
             REMEDY,
         )
     if own.vocab_size != other.vocab_size:
-        raise BitlensError(
+        raise ModelError(
             f"{name} knows {other.vocab_size} tokens, {reference.name} {own.vocab_size}.",
             "two models of one vocabulary.",
             REMEDY,
@@ -114,7 +114,7 @@ def require_shapes(reference: Loaded, name: str, found: Mapping[str, tuple[int, 
         other = found.get(parameter)
         if other != shape:
             has = f"of shape {list(other)}" if other else "missing"
-            raise BitlensError(
+            raise ModelError(
                 f"{parameter} is {has} in {name}, of shape {list(shape)} in {reference.name}.",
                 "two models of one architecture and size.",
                 REMEDY,
@@ -135,7 +135,7 @@ def require_tokens(
         if number in spaced and other is not None and other == str(own).replace("▁", " "):
             continue
         if own != other:
-            raise BitlensError(
+            raise ModelError(
                 f"The tokenizers differ: token {number} is {other!r} in {name}, {own!r} in"
                 f" {reference.name}.",
                 "one tokenizer: the same token ids are read by both models.",

@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from bitlens.compression.checkpoints.checkpoint import Stored
 from bitlens.compression.checkpoints.codes import Settings, stands_for
 from bitlens.compression.checkpoints.held import DTYPES, PARTS, Held, Leaves, is_coded
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 
 DIFFERENCE = 0.005
 """Of the size of a matrix. Libraries that hold scales in bfloat16 are within 0.002; codes read by
@@ -46,7 +46,7 @@ def require_agreement(
         theirs = entry.weight().cpu()
         error = _difference(theirs[:1] if leaf else theirs, own)
         if error > DIFFERENCE:
-            raise BitlensError(
+            raise ModelError(
                 f"{parameter} of {name} ({entry.format}) is not what its files say: the library's"
                 f" weights and the codes times the scales in the files differ by {error:.0%} of"
                 " their size.",

@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from bitlens.compression.checkpoints.checkpoint import Stored
 from bitlens.compression.checkpoints.held import DTYPES, PARTS, Held, bits, is_coded
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 
 Quantized = Callable[[nn.Module], Stored | None]
 """What a quantized module holds, its weight as `[out, in]`; None of any other module."""
@@ -34,7 +34,7 @@ def find(
         if found is None and leaf in PARTS:
             found = _stacked(model, path, leaf, len(parameter), quantized)
         if found is None:
-            raise BitlensError(
+            raise ModelError(
                 f"The checkpoint has no {name}.",
                 "a weight for every weight of the reference.",
                 "a checkpoint that was made of this reference.",

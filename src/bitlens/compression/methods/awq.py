@@ -12,7 +12,7 @@ from bitlens.compression.numerics.grid import Levels, QuantizationGrid, grouped
 from bitlens.compression.numerics.input_statistics import Statistic, never_active
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 
 _STEPS = 20
@@ -60,9 +60,9 @@ class Awq(Compression):
     def __post_init__(self) -> None:
         check(self)
         if not 2 <= self.bits <= 8:
-            raise BitlensError(f"awq: bits is {self.bits}.", "2 to 8.", "awq:bits=4")
+            raise InputError(f"awq: bits is {self.bits}.", "2 to 8.", "awq:bits=4")
         if self.group < 0:
-            raise BitlensError(
+            raise InputError(
                 f"awq: group is {self.group}.",
                 "a number of input columns, or 0 for whole rows.",
                 f"awq:bits={self.bits},group=128",

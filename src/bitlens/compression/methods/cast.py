@@ -8,7 +8,7 @@ import torch
 from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.matrices import LinearMap
 from bitlens.models.tensors import finite
 
@@ -59,7 +59,7 @@ class Cast(DataFree):
             weight.clamp_(-limit, limit)
         weight.copy_(weight.to(self._stored))
         if not finite(weight):
-            raise BitlensError(
+            raise ModelError(
                 f"{matrix.name} holds weights up to {matrix.weight.abs().max():.6g}.",
                 f"at most {torch.finfo(self._stored).max:.6g}, the largest {self.dtype}.",
                 f"cast:dtype=bfloat16, or exclude=[{matrix.name}].",

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 
 _PIECE = 2**16
@@ -44,7 +44,7 @@ class Codebook(DataFree):
     def __post_init__(self) -> None:
         check(self)
         if self.block < 1:
-            raise BitlensError(
+            raise InputError(
                 f"{self.name}: block is {self.block}.",
                 "a number of weights that share a scale.",
                 f"{self.name}:block=64",

@@ -12,7 +12,7 @@ from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 
 
@@ -54,7 +54,7 @@ class Folded(Compression):
         check(self)
         held = any(isinstance(getattr(self.of, f.name), Compression) for f in fields(self.of))
         if self.of.control or held or self.of.compute_dtype or self.of.name == "checkpoint":
-            raise BitlensError(
+            raise InputError(
                 f"folded: of is {self.of.name}.",
                 "a compression that changes the reference's matrices and nothing else: no control,"
                 " none that holds another, no checkpoint, no dtype to compute in.",

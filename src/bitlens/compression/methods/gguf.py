@@ -10,7 +10,7 @@ from torch import Tensor
 from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, DataFree
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.matrices import LinearMap
 from bitlens.models.tensors import finite
 
@@ -52,7 +52,7 @@ class Gguf(DataFree):
         weight = working_copy(matrix)
         layout = _FORMATS[self.type]
         if weight.shape[-1] % layout.block:
-            raise BitlensError(
+            raise ModelError(
                 f"gguf: the blocks of {layout.block} of {self.type} do not divide the"
                 f" {weight.shape[-1]} input columns of {matrix.name}.",
                 f"a multiple of {layout.block}.",
@@ -60,7 +60,7 @@ class Gguf(DataFree):
             )
         layout.round_(weight.unflatten(-1, (-1, layout.block)))
         if not finite(weight):
-            raise BitlensError(
+            raise ModelError(
                 f"{matrix.name} holds weights up to {matrix.weight.abs().max():.6g}.",
                 "weights whose scales a float16 can hold.",
                 f"gguf:type=mxfp4, or exclude=[{matrix.name}].",

@@ -11,7 +11,7 @@ from bitlens.compression.numerics import optimal_brain_surgeon as obs
 from bitlens.compression.numerics.grid import Clip, Convention, Levels, QuantizationGrid, grouped
 from bitlens.compression.numerics.input_statistics import Statistic
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 
 
 @COMPRESSIONS.register("gptq")
@@ -57,15 +57,15 @@ class Gptq(Compression):
     def __post_init__(self) -> None:
         check(self)
         if not 2 <= self.bits <= 8:
-            raise BitlensError(f"gptq: bits is {self.bits}.", "2 to 8.", "gptq:bits=4")
+            raise InputError(f"gptq: bits is {self.bits}.", "2 to 8.", "gptq:bits=4")
         if self.group < 0:
-            raise BitlensError(
+            raise InputError(
                 f"gptq: group is {self.group}.",
                 "a number of input columns, or 0 for whole rows.",
                 f"gptq:bits={self.bits},group=128",
             )
         if not self.symmetric and self.convention != "restricted":
-            raise BitlensError(
+            raise InputError(
                 f"gptq: convention={self.convention} with symmetric=false.",
                 "a convention for symmetric grids only: an asymmetric one has none.",
                 f"gptq:bits={self.bits},symmetric=false",

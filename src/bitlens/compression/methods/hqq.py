@@ -10,7 +10,7 @@ from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Data
 from bitlens.compression.numerics.grid import grouped
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 
 _PIECE = 2**16
@@ -52,9 +52,9 @@ class Hqq(DataFree):
     def __post_init__(self) -> None:
         check(self)
         if not 2 <= self.bits <= 8:
-            raise BitlensError(f"hqq: bits is {self.bits}.", "2 to 8.", "hqq:bits=4")
+            raise InputError(f"hqq: bits is {self.bits}.", "2 to 8.", "hqq:bits=4")
         if self.group < 0:
-            raise BitlensError(
+            raise InputError(
                 f"hqq: group is {self.group}.",
                 "a number of input columns, or 0 for whole rows.",
                 f"hqq:bits={self.bits},group=64",

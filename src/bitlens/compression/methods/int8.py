@@ -9,7 +9,7 @@ from bitlens.compression.numerics.grid import QuantizationGrid
 from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 
 _EXPERTS = (
@@ -42,7 +42,7 @@ class Int8(DataFree):
     def __post_init__(self) -> None:
         check(self)
         if self.threshold < 0:
-            raise BitlensError(
+            raise InputError(
                 f"int8: threshold is {self.threshold}.",
                 "a magnitude above 0, or 0 for no outliers.",
                 "int8:threshold=6.0",

@@ -9,7 +9,7 @@ from bitlens.compression.numerics.input_statistics import Statistic
 from bitlens.compression.patterns import matches
 from bitlens.compression.spec import format_spec
 from bitlens.compression.spec_settings import Rules, check
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, InputError
 from bitlens.models.matrices import LinearMap
 
 
@@ -122,4 +122,4 @@ def _check_part(pattern: str, part: Compression) -> None:
 
 def _refused(found: str, expected: str) -> BitlensError:
     remedy = "mixed:*.down_proj=[rtn:bits=8],*=[rtn:bits=4]"
-    return BitlensError(f"mixed: {found}.", f"{expected}.", remedy)
+    return InputError(f"mixed: {found}.", f"{expected}.", remedy)

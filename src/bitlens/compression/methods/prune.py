@@ -16,7 +16,7 @@ from bitlens.compression.numerics.input_statistics import Statistic, never_activ
 from bitlens.compression.numerics.sparsity_masks import Cut, cut, kept, kept_of_every
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError, ModelError
 from bitlens.models.matrices import LinearMap
 
 _DAMPING = 0.01
@@ -60,32 +60,32 @@ class Prune(Compression):
             given = [
                 name for name in ("sparsity", "pattern", "match") if getattr(self, name) is not None
             ]
-            raise BitlensError(
+            raise InputError(
                 f"prune is given {' and '.join(given) or 'no sparsity, pattern or match'}.",
                 "one of sparsity, pattern and match: each says how many weights go.",
                 "prune:sparsity=0.5",
             )
         if self.sparsity is not None and not 0 < self.sparsity < 1:
-            raise BitlensError(
+            raise InputError(
                 f"prune: sparsity is {self.sparsity}.",
                 "a share above 0 and below 1.",
                 "prune:sparsity=0.5",
             )
         n, m = self._pattern
         if self.pattern is not None and not 0 < n < m:
-            raise BitlensError(
+            raise InputError(
                 f"prune: pattern is {self.pattern!r}.",
                 "n:m, so that n weights of every m are kept, n from 1 and below m.",
                 "prune:pattern=2:4",
             )
         if self.scope != "auto" and (self.pattern or self.by == "sparsegpt"):
-            raise BitlensError(
+            raise InputError(
                 f"prune: scope={self.scope} with {'a pattern' if self.pattern else 'sparsegpt'}.",
                 "no scope: a pattern has its own, and so does sparsegpt.",
                 f"prune without scope={self.scope}",
             )
         if self.scope == "global" and self.by == "wanda":
-            raise BitlensError(
+            raise InputError(
                 "prune: scope=global with wanda.",
                 "scope=row or scope=tensor: deeper inputs are known only once shallower matrices"
                 " are pruned.",
@@ -181,7 +181,7 @@ class Prune(Compression):
     def _check_width(self, matrix: LinearMap) -> None:
         width, (_, m) = matrix.weight.shape[-1], self._pattern
         if self.pattern and width % m:
-            raise BitlensError(
+            raise ModelError(
                 f"prune: pattern={self.pattern}, but {matrix.name} has {width} input columns.",
                 f"a multiple of {m}.",
                 f"another pattern, or prune:pattern={self.pattern},exclude=[{matrix.name}]",

@@ -12,7 +12,7 @@ from bitlens.compression.numerics import optimal_brain_surgeon as obs
 from bitlens.compression.numerics.grid import Clip, QuantizationGrid
 from bitlens.compression.numerics.input_statistics import Statistic
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 from bitlens.seeds import derive
 
@@ -81,7 +81,7 @@ class Quip(Compression):
     def __post_init__(self) -> None:
         check(self)
         if not 2 <= self.bits <= 8:
-            raise BitlensError(f"quip: bits is {self.bits}.", "2 to 8.", "quip:bits=2")
+            raise InputError(f"quip: bits is {self.bits}.", "2 to 8.", "quip:bits=2")
         obs.check_damping(self.name, self.damping)
 
     @property

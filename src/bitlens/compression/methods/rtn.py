@@ -10,7 +10,7 @@ from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Data
 from bitlens.compression.numerics.grid import Clip, Convention, QuantizationGrid, grouped
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError, ModelError
 from bitlens.models.matrices import LinearMap
 
 
@@ -45,21 +45,21 @@ class Rtn(DataFree):
     def __post_init__(self) -> None:
         check(self)
         if not 2 <= self.bits <= 8:
-            raise BitlensError(f"rtn: bits is {self.bits}.", "2 to 8.", "rtn:bits=4")
+            raise InputError(f"rtn: bits is {self.bits}.", "2 to 8.", "rtn:bits=4")
         if self.group < 0:
-            raise BitlensError(
+            raise InputError(
                 f"rtn: group is {self.group}.",
                 "a number of input columns, or 0 for no groups.",
                 f"rtn:bits={self.bits},group=64",
             )
         if not self.symmetric and self.convention != "restricted":
-            raise BitlensError(
+            raise InputError(
                 f"rtn: convention={self.convention} with symmetric=false.",
                 "a convention for symmetric grids only: an asymmetric one has none.",
                 f"rtn:bits={self.bits},symmetric=false",
             )
         if (self.group > 0) + (self.scope == "tensor") + (self.axis != "output") > 1:
-            raise BitlensError(
+            raise InputError(
                 f"rtn: group={self.group}, scope={self.scope} and axis={self.axis} together.",
                 "one of group, scope=tensor, axis=input and axis=heads: each says which weights"
                 " share a scale.",
@@ -87,7 +87,7 @@ class Rtn(DataFree):
         if self.axis == "input":
             return _by_rows(matrix, weight, -1, matrix.head_size), (-2,)
         if matrix.fused == "grouped":
-            raise BitlensError(
+            raise ModelError(
                 f"rtn: axis=heads, but {matrix.name} holds queries, keys and values of different"
                 " numbers of heads.",
                 "a model that keeps them apart, or has as many keys and values as queries.",
@@ -103,7 +103,7 @@ def _by_rows(matrix: LinearMap, weight: Tensor, *shape: int) -> Tensor:
     """The rows of the weight seen in this shape, in which one number may be left open."""
     rows = weight.shape[-2]
     if rows % math.prod(abs(size) for size in shape):
-        raise BitlensError(
+        raise ModelError(
             f"{matrix.name} has {rows} rows, which are no whole number of heads of "
             f"{matrix.head_size}.",
             "rows [heads, size], or three times as many where query, key and value are fused.",

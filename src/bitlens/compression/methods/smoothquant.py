@@ -15,7 +15,7 @@ from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.numerics.input_statistics import Statistic, never_active
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 
 _SMALLEST = 1e-5
 
@@ -51,7 +51,7 @@ class SmoothQuant(Compression):
     def __post_init__(self) -> None:
         check(self)
         if not 0 <= self.alpha <= 1:
-            raise BitlensError(
+            raise InputError(
                 f"smoothquant: alpha is {self.alpha}.", "0 to 1.", "smoothquant:alpha=0.5"
             )
 

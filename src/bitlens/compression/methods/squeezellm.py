@@ -11,7 +11,7 @@ from bitlens.compression.numerics.input_statistics import Statistic, never_activ
 from bitlens.compression.numerics.kmeans import means, middles
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 
 _PIECE = 2**20
@@ -50,9 +50,9 @@ class SqueezeLlm(Compression):
     def __post_init__(self) -> None:
         check(self)
         if not 2 <= self.bits <= 8:
-            raise BitlensError(f"squeezellm: bits is {self.bits}.", "2 to 8.", "squeezellm:bits=4")
+            raise InputError(f"squeezellm: bits is {self.bits}.", "2 to 8.", "squeezellm:bits=4")
         if not 0 <= self.outliers < 1:
-            raise BitlensError(
+            raise InputError(
                 f"squeezellm: outliers is {self.outliers}.",
                 "a share of at least 0 and below 1.",
                 f"squeezellm:bits={self.bits},outliers=0.0045",

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 
 Convention = Literal["restricted", "full", "gptq"]
 """Of symmetric grids, with a = max |w| of the group:
@@ -106,7 +106,7 @@ def grouped(method: str, name: str, weight: Tensor, group: int) -> Tensor:
     width = weight.shape[-1]
     if width % group:
         divisors = [size for size in range(2, width + 1) if width % size == 0]
-        raise BitlensError(
+        raise ModelError(
             f"{method}: group={group} does not divide the {width} input columns of {name}.",
             f"one of {', '.join(map(str, divisors))}.",
             f"group={min(divisors, key=lambda size: abs(size - group))}",

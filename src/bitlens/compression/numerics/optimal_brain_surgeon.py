@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bitlens.compression.numerics.input_statistics import never_active
 from bitlens.compression.numerics.weights import working_copy
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 
 _LEAF = 32
@@ -162,7 +162,7 @@ def as_stored(columns: Tensor, matrix: LinearMap) -> Tensor:
 def check_damping(compression: str, damping: float) -> None:
     """Is it a share of the mean diagonal that may be added? For `__post_init__`."""
     if not 0 <= damping <= 1:
-        raise BitlensError(
+        raise InputError(
             f"{compression}: damping is {damping}.",
             "a share of the mean of x², from 0 to 1.",
             f"{compression} with damping=0.01",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.matrices import LinearMap
 from bitlens.models.tensors import finite
 
@@ -16,7 +16,7 @@ def working_copy(matrix: LinearMap) -> Tensor:
         torch.float32, copy=True, memory_format=torch.contiguous_format
     )
     if not finite(weight):
-        raise BitlensError(
+        raise ModelError(
             f"{matrix.name} holds weights that are infinite or not a number.",
             "finite weights.",
             "load the model again, in a dtype that holds its weights.",

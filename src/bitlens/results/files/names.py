@@ -4,7 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from bitlens.errors import BitlensError
+from bitlens.errors import ResultsError
 
 
 def sanitise(name: str) -> str:
@@ -28,7 +28,7 @@ def inside(root: Path, name: str) -> Path:
     """The path of a file of this name, and surely within the folder."""
     path = root / sanitise(name)
     if not path.resolve().is_relative_to(root.resolve()):
-        raise BitlensError(
+        raise ResultsError(
             f"{path} leads out of {root}.",
             "files within the folder of results.",
             f"delete the link {path}.",

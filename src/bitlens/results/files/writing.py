@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from safetensors import SafetensorError
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, InputError, ResultsError
 
 UNFINISHED = ".writing"
 """What the name of a file or folder ends with until it is whole."""
@@ -135,7 +135,7 @@ def _take(lock: Path, folder: Path) -> int:
         except BlockingIOError:
             holder = os.read(descriptor, 20).decode("ascii", "replace") or "unknown"
             os.close(descriptor)
-            raise BitlensError(
+            raise ResultsError(
                 f"{folder} is being written by another run (process {holder}).",
                 "one run at a time in a folder.",
                 "wait until it has ended, or take another folder.",
@@ -156,9 +156,7 @@ def new_folder(out: Path, option: str) -> Iterator[Path]:
     """A folder to fill, which becomes `out` in the end; tried before anything long begins.
     `option`: the word that named it."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BitlensError(
-            f"{out} is there already.", "a new or empty folder.", f"another {option}."
-        )
+        raise InputError(f"{out} is there already.", "a new or empty folder.", f"another {option}.")
     another = f"another {option}."
     # Now: the folder that the command runs in has no name any more once it is replaced.
     final = out.resolve()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import SaeError
 from bitlens.sae.alignment.chance import random_like
 from bitlens.sae.alignment.compare import MEASURES, DirectionMeasures, compare, of_uniform
 from bitlens.sae.alignment.dictionary import SIDES, Compared, Dictionary, dictionary
@@ -179,7 +179,7 @@ def _members(*columns: Sequence[Dictionary]) -> Apart:
 
 def _require_pairs(first: Sequence[Sae], second: Sequence[Sae], ceiling: Sequence[Sae]) -> None:
     if not first or len(first) != len(second) or len(ceiling) not in (0, len(first)):
-        raise BitlensError(
+        raise SaeError(
             f"{len(first)} first, {len(second)} second and {len(ceiling)} ceiling SAEs.",
             "as many second as first ones, which are compared in their order, and as many "
             "ceilings or none.",
@@ -187,7 +187,7 @@ def _require_pairs(first: Sequence[Sae], second: Sequence[Sae], ceiling: Sequenc
         )
     for one, again in zip(first, ceiling, strict=False):
         if one is again or (one.fingerprint and one.fingerprint == again.fingerprint):
-            raise BitlensError(
+            raise SaeError(
                 f"The ceiling of {one.label} is that SAE itself.",
                 "the same precision trained again from another seed.",
                 "another --ceiling.",
@@ -195,7 +195,7 @@ def _require_pairs(first: Sequence[Sae], second: Sequence[Sae], ceiling: Sequenc
     width = first[0].width
     for sae in (*first, *second, *ceiling):
         if sae.width != width:
-            raise BitlensError(
+            raise SaeError(
                 f"The SAE {first[0].label} reads {width} dimensions, {sae.label} {sae.width}.",
                 "SAEs of models of one width: directions of different spaces have no angle.",
                 "SAEs of one site of a model and of its twins.",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import SaeError
 from bitlens.sae.sae import Sae
 
 SIDES: dict[str, Callable[[Sae], Tensor]] = {
@@ -55,7 +55,7 @@ def dictionary(sae: Sae, alive: Tensor | None = None) -> Dictionary:
     keep = (sae.w_dec.norm(dim=1) > 0) & (sae.w_enc.norm(dim=0) > 0)
     if alive is not None:
         if alive.shape != keep.shape or alive.dtype != torch.bool:
-            raise BitlensError(
+            raise SaeError(
                 f"What is alive of the SAE {sae.label} has shape {list(alive.shape)} and type "
                 f"{alive.dtype}.",
                 f"[{sae.latents}] of torch.bool, one for each latent.",
@@ -64,7 +64,7 @@ def dictionary(sae: Sae, alive: Tensor | None = None) -> Dictionary:
         keep &= alive.to(keep.device)
     compared = int(keep.sum())
     if compared < 2:
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {sae.label} has {compared} of {sae.latents} latents to compare.",
             "at least 2 that are alive and have directions other than zero.",
             "an SAE that learned something, or more documents to see what is alive.",

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitlens.errors import BitlensError, told
+from bitlens.errors import SaeError, told
 from bitlens.results.files.reading import refuse_bomb
 from bitlens.sae.formats.files import Tensors, agree, every, gated, known, settings, settings_beside
 from bitlens.sae.formats.format import sae_format
@@ -58,7 +58,7 @@ def read_dictionary_learning(
     buffer = known(config, "buffer", dict, file) or {}
     kind = known(trainer, "dict_class", str, file)
     if kind not in ARCHITECTURES:
-        raise BitlensError(
+        raise SaeError(
             f"{folder} is of the class {kind!r}.",
             f"one of {', '.join(ARCHITECTURES)}.",
             "another SAE of the release.",
@@ -96,13 +96,13 @@ def _state(data: bytes, file: Path) -> Tensors:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise BitlensError(
+        raise SaeError(
             f"{file} is not read: {told(error)}.",
             "a file that torch.save wrote from a state dict, tensors and nothing else.",
             "fetch it again; what runs code when it is loaded is refused on purpose.",
         ) from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise BitlensError(
+        raise SaeError(
             f"{file} holds no state dict.",
             "tensors by name.",
             "torch.save(dictionary.state_dict(), 'ae.pt')",
@@ -110,7 +110,7 @@ def _state(data: bytes, file: Path) -> Tensors:
     for name, tensor in state.items():
         # A view may repeat a few numbers without end.
         if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
-            raise BitlensError(
+            raise SaeError(
                 f"{name} in {file} has shape {list(tensor.shape)}, but the file does not hold as "
                 "many numbers.",
                 "tensors that are stored whole.",
@@ -150,7 +150,7 @@ def _k(trainer: Mapping[str, Any], tensors: Tensors, latents: int, file: Path) -
     """As the weights have it, for training may have lowered it step by step; else the settings."""
     k = int(tensors.take("k", ())) if "k" in tensors else known(trainer, "k", int, file)
     if k is None or not 1 <= k <= latents:
-        raise BitlensError(
+        raise SaeError(
             f"{file} gives k as {k!r} for a TopK SAE.",
             f"a whole number from 1 to {latents}, the number of latents.",
             "the folder as it was published.",
@@ -161,7 +161,7 @@ def _k(trainer: Mapping[str, Any], tensors: Tensors, latents: int, file: Path) -
 def _hook(trainer: Mapping[str, Any], buffer: Mapping[str, Any], folder: Path) -> str:
     """The submodule's name; without one, the layer's residual stream."""
     if buffer.get("io", "out") != "out":
-        raise BitlensError(
+        raise SaeError(
             f"{folder} reads the {buffer['io']!r} of its module.",
             "what a module gives (out).",
             "another SAE of the release.",
@@ -171,7 +171,7 @@ def _hook(trainer: Mapping[str, Any], buffer: Mapping[str, Any], folder: Path) -
         return name
     if isinstance(layer, int):
         return f"blocks.{layer}.hook_resid_post"
-    raise BitlensError(
+    raise SaeError(
         f"{folder / CONFIG} does not say where in the model the SAE belongs.",
         "trainer.submodule_name, such as resid_post_layer_3, or trainer.layer.",
         "add it by hand if you know it.",

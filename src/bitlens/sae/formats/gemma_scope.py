@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitlens.errors import BitlensError, told
+from bitlens.errors import SaeError, told
 from bitlens.results.files.reading import refuse_bomb
 from bitlens.sae.formats.files import Tensors
 from bitlens.sae.formats.format import sae_format
@@ -80,7 +80,7 @@ def _arrays(data: bytes, file: Path) -> Tensors:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise BitlensError(
+        raise SaeError(
             f"{file} cannot be read as arrays: {told(error)}.",
             "an npz file of numbers: W_enc, W_dec, b_enc, b_dec, threshold.",
             "fetch it again.",
@@ -92,7 +92,7 @@ def _hook(path: str, folder: Path) -> str:
     repository = re.search(r"gemma-scope-\d+b-(?:pt|it)-(\w+)", path)
     kind = repository[1] if repository else "res"
     if kind not in _SITES:
-        raise BitlensError(
+        raise SaeError(
             f"{folder} belongs to gemma-scope's {kind}.",
             "an SAE of the residual stream (res) or of what the MLP adds (mlp): those of attention "
             "read the heads' outputs side by side, and a transcoder reads one place and predicts "
@@ -103,7 +103,7 @@ def _hook(path: str, folder: Path) -> str:
         return "hook_embed"
     layer = re.search(r"layer_(\d+)/width_\w+/\w+$", path)
     if layer is None:
-        raise BitlensError(
+        raise SaeError(
             f"{folder} does not say where in the model the SAE belongs.",
             "folders called as Gemma Scope's are: layer_12/width_16k/average_l0_82.",
             "move params.npz into folders of these names.",

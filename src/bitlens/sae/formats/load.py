@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, SaeError
 from bitlens.results.files.reading import refuse_links
 from bitlens.results.files.writing import write
 from bitlens.results.records import to_json
@@ -47,7 +47,7 @@ def _of_release(entry: ReleaseEntry) -> Sae:
     """As SAELens reads it: the table's settings and scale are part of what it is."""
     read_here = conversions()
     if entry.conversion not in read_here:
-        raise BitlensError(
+        raise SaeError(
             f"{entry.text} is in a format that is not read ({entry.conversion}).",
             f"one of {', '.join(read_here)}.",
             "another release, or SAELens itself: load it there, save_model, and name the folder.",
@@ -133,9 +133,7 @@ def _find(path: Path) -> tuple[Path, SaeFormat]:
     """The folder and its format; a file means the folder it is in."""
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
-        raise BitlensError(
-            f"There is no folder {path}.", _expected(), "the path of a downloaded SAE."
-        )
+        raise SaeError(f"There is no folder {path}.", _expected(), "the path of a downloaded SAE.")
     for known in sae_formats():
         if all((folder / name).is_file() for name in known.files):
             refuse_links(folder, str(folder))
@@ -154,7 +152,7 @@ def _no_sae(folder: Path) -> BitlensError:
     if below and folder not in below:
         names = ", ".join(path.relative_to(folder).as_posix() for path in below[:8])
         more = f" and {len(below) - 8} more" if len(below) > 8 else ""
-        return BitlensError(
+        return SaeError(
             f"{folder} is not an SAE but holds {len(below)}: {names}{more}.",
             _expected(),
             f"one of them: {below[0]}",
@@ -168,7 +166,7 @@ def _no_sae(folder: Path) -> BitlensError:
     ]
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     lacks = f"has no {' or '.join(dict.fromkeys(missing))}; it " if missing else ""
-    return BitlensError(
+    return SaeError(
         f"{folder} {lacks}holds {there}.",
         _expected(),
         "the folder as it was published; other pickles (.pt) are not read.",

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from bitlens.errors import BitlensError, told
+from bitlens.errors import SaeError, told
 from bitlens.models.hub import require_answer
 from bitlens.registry import nearest
 
@@ -53,10 +53,10 @@ def find(text: str) -> ReleaseEntry:
     that the table has not. Nothing is downloaded."""
     name, _, sae_id = text.removeprefix(PREFIX).partition(":")
     if not name or not sae_id:
-        raise BitlensError(f"{text!r} names no SAE of a release.", FORM, EXAMPLE)
+        raise SaeError(f"{text!r} names no SAE of a release.", FORM, EXAMPLE)
     table = releases()
     if name not in table:
-        raise BitlensError(
+        raise SaeError(
             f"There is no release {name!r} in {_source()}.",
             f"{FORM}, as SAELens calls them.",
             nearest(name, table) or _whole_table(),
@@ -68,7 +68,7 @@ def find(text: str) -> ReleaseEntry:
     else:
         by_id = {str(sae["id"]): sae for sae in saes}
         if sae_id not in by_id:
-            raise BitlensError(
+            raise SaeError(
                 f"The release {name} has no SAE {sae_id!r} in {_source()}.",
                 f"one of its {len(by_id)}, such as {', '.join(list(by_id)[:3])}.",
                 nearest(sae_id, by_id) or f"{PREFIX}{name}:{next(iter(by_id))}",
@@ -142,7 +142,7 @@ def _asking(entry: ReleaseEntry) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise BitlensError(
+        raise SaeError(
             f"{entry.text} cannot be fetched from {entry.repository}/{entry.folder}: "
             f"{told(error)}.",
             "a repository that this machine can reach, or that is in the hub's cache.",

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import SaeError
 from bitlens.sae.conventions import B_DEC, CENTRING, SCALE, scaled
 from bitlens.sae.formats.files import Tensors, agree, gated, known, read_bytes, settings
 from bitlens.sae.formats.format import sae_format
@@ -109,7 +109,7 @@ def _factor(files: Mapping[str, bytes], folder: Path) -> float | None:
     if factor is None:
         return None
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
-        raise BitlensError(
+        raise SaeError(
             f"{file} gives scaling_factor as {factor!r}.",
             "a positive number.",
             "the file that SAELens wrote.",
@@ -136,7 +136,7 @@ def _config(data: bytes, folder: Path, overrides: Mapping[str, Any]) -> dict[str
     file = folder / CONFIG
     config = settings(data, file)
     if not isinstance(config.get("metadata", {}), dict):
-        raise BitlensError(
+        raise SaeError(
             f"{file} holds no settings in metadata.", "an object.", "the file that SAELens wrote."
         )
     # Before BOS became a setting, texts were read with it.
@@ -155,34 +155,34 @@ def _architecture(config: Mapping[str, Any], folder: Path) -> Architecture:
     if activation == "topk" and name == "standard":
         name = "topk"
     if "transcoder" in str(name):
-        raise BitlensError(
+        raise SaeError(
             f"{folder} is a transcoder ({name}).",
             "an autoencoder, which describes what it reads: a transcoder reads one place and "
             "predicts another, so it has no reconstruction of either that could be compared.",
             "another SAE of the model, of the residual stream, attention or MLP.",
         )
     if name not in get_args(Architecture):
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {folder} is of the architecture {name!r}.",
             f"one of those that are read: {', '.join(get_args(Architecture))}.",
             "another SAE of the release; BatchTopK and Matryoshka ones are read as SAELens saves "
             "them for use (save_inference_model), as jumprelu.",
         )
     if name == "standard" and activation != "relu":
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {folder} has the activation function {activation!r}.",
             "relu, or topk.",
             "another SAE of the release.",
         )
     if config.get("hook_head_index") is not None:
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {folder} reads head {config['hook_head_index']} alone.",
             "an SAE of a whole site.",
             "another SAE of the release, such as one of the residual stream.",
         )
     reshape = config.get("reshape_activations", "none")
     if reshape != "none" or "hook_z" in str(config.get("hook_name")):
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {folder} reads the heads' outputs side by side (hook_z).",
             "an SAE of the residual stream, of what attention or the MLP adds, or of neurons.",
             "another SAE of the release, such as one at hook_resid_post.",
@@ -197,7 +197,7 @@ def _normalisation(config: Mapping[str, Any], folder: Path) -> Normalisation:
         name = "expected_average_only_in"
     ways: dict[str, Normalisation] = {way: way for way in get_args(Normalisation)}
     if not isinstance(name, str) or name not in ways:
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {folder} normalises activations in a way that is not known: {name!r}.",
             f"one of {', '.join(ways)}.",
             "an SAE whose normalisation is folded into its weights, as SAELens saves it for use.",
@@ -208,7 +208,7 @@ def _normalisation(config: Mapping[str, Any], folder: Path) -> Normalisation:
 def _hook(config: Mapping[str, Any], folder: Path) -> str:
     hook = config.get("hook_name")
     if not isinstance(hook, str) or not hook:
-        raise BitlensError(
+        raise SaeError(
             f"{folder / CONFIG} does not say where in the model the SAE belongs.",
             "hook_name, at the top level or in metadata, such as blocks.6.hook_resid_post.",
             "add it by hand if you know it.",
@@ -249,7 +249,7 @@ def _k(config: Mapping[str, Any], latents: int, folder: Path) -> int:
     """At the top level, or with the activation function in the older layout."""
     k = config.get("k", (config.get("activation_fn_kwargs") or {}).get("k"))
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= latents:
-        raise BitlensError(
+        raise SaeError(
             f"{folder / CONFIG} gives k as {k!r} for a topk SAE.",
             f"a whole number from 1 to {latents}, the number of latents.",
             "the file that SAELens wrote.",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bitlens.errors import BitlensError
+from bitlens.errors import SaeError
 from bitlens.results.files.reading import require_inside
 from bitlens.sae.formats.files import Tensors, agree, known, settings, settings_beside
 from bitlens.sae.formats.format import sae_format
@@ -40,7 +40,7 @@ def read_sparsify(files: Mapping[str, bytes], folder: Path, overrides: Mapping[s
     agree(config, {"d_in": width}, file, folder / WEIGHTS)
     k = known(config, "k", int, file)
     if k is None or not 1 <= k <= latents:
-        raise BitlensError(
+        raise SaeError(
             f"{file} gives k as {k!r}.",
             f"a whole number from 1 to {latents}, the number of latents.",
             "the file that sparsify wrote.",
@@ -70,13 +70,13 @@ def read_sparsify(files: Mapping[str, bytes], folder: Path, overrides: Mapping[s
 def _refuse(config: Mapping[str, Any], folder: Path) -> None:
     for name, meaning in _FOREIGN.items():
         if config.get(name):
-            raise BitlensError(
+            raise SaeError(
                 f"{folder} has {name} set: it {meaning}.",
                 "a sparse autoencoder, which describes what it reads by its codes alone.",
                 "another SAE of the model.",
             )
     if config.get("activation", "topk") != "topk":
-        raise BitlensError(
+        raise SaeError(
             f"{folder} has the activation {config['activation']!r}.",
             "topk, the activation that sparsify's SAEs are read with here.",
             "another SAE of the model.",

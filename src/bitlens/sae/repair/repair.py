@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError, SaeError
 from bitlens.sae.repair.activations import PairedActivations
 from bitlens.sae.repair.finetune import trained
 from bitlens.sae.repair.least_squares import with_decoder, with_gain, with_map, with_thresholds
@@ -57,14 +57,14 @@ def repair(
     its pre-activation where it fires.
     """
     if sae.architecture not in ADAPTABLE:
-        raise BitlensError(
+        raise SaeError(
             f"The SAE {sae.label} is {sae.architecture}.",
             f"one of {', '.join(ADAPTABLE)}: what they say is linear in what they read.",
             "another --sae.",
         )
     learnt, held = on.part(False), on.part(True)
     if len(learnt.twin) <= sae.width or len(held.twin) < 2:
-        raise BitlensError(
+        raise DataError(
             f"There are {len(learnt.twin):,} calibration positions to learn from and "
             f"{len(held.twin):,} to choose by.",
             f"more than {sae.width:,}, the width of the model, and some of other documents.",

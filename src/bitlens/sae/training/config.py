@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 
 Kind = Literal[
     "standard", "topk", "batchtopk", "gated", "jumprelu", "seed-plain", "seed-gated"
@@ -48,11 +48,11 @@ class SaeTrainingConfig:
 
     def __post_init__(self) -> None:
         if self.latents < 1:
-            raise BitlensError(
+            raise InputError(
                 f"An SAE is to have {self.latents} latents.", "at least one latent.", "--width 8x"
             )
         if self.architecture in WITH_K and not 1 <= self.k <= self.latents:
-            raise BitlensError(
+            raise InputError(
                 f"k is {self.k}, of {self.latents:,} latents.",
                 f"from 1 to {self.latents:,}.",
                 "another --k, or a larger --width.",
@@ -63,9 +63,9 @@ class SaeTrainingConfig:
             ("batch", self.batch, "2048 positions"),
         ):
             if not 0 < value < math.inf:
-                raise BitlensError(f"The {name} is {value}.", "more than 0.", option)
+                raise InputError(f"The {name} is {value}.", "more than 0.", option)
         if not 0 <= self.penalty < math.inf:
-            raise BitlensError(f"The penalty is {self.penalty}.", "0 or more.", "--l1 1")
+            raise InputError(f"The penalty is {self.penalty}.", "0 or more.", "--l1 1")
 
     def rate_at(self, step: int) -> float:
         """Up to the full rate, and on by the schedule."""

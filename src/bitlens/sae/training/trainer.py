@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bitlens import seeds
-from bitlens.errors import BitlensError
+from bitlens.errors import ResultsError, SaeError
 from bitlens.sae.fit import Fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
 from bitlens.sae.training.checkpoint import TrainingCheckpoint, read_checkpoint, write_checkpoint
@@ -212,7 +212,7 @@ def _begin(job: Job, held_out: Tensor) -> _Run:
     found = None if job.folder is None else read_checkpoint(job.folder, held_out.device)
     if found is not None:
         if found.progress["made_by"] != job.made_by:
-            raise BitlensError(
+            raise ResultsError(
                 f"{job.folder} holds a training that was begun with other settings.",
                 "the same settings, to go on with it.",
                 "another --out, or delete that folder.",
@@ -247,7 +247,7 @@ def _end(run: _Run, patience: int) -> Trained:
         n for n in ("w_enc", "w_dec", "b_enc", "b_dec") if not getattr(sae, n).isfinite().all()
     ]
     if broken:
-        raise BitlensError(
+        raise SaeError(
             f"The training of {run.job.label} did not stay finite: {', '.join(broken)}.",
             "finite weights.",
             "a smaller --lr.",

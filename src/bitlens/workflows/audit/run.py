@@ -10,7 +10,14 @@ from typing import Any
 from bitlens.compression.twin_builder import OnFailure
 from bitlens.config.study import Study, refuse_absent_texts
 from bitlens.engine.memory import bound_heap
-from bitlens.errors import BitlensError, failed, out_of_memory
+from bitlens.errors import (
+    BitlensError,
+    CapacityError,
+    InputError,
+    ResultsError,
+    failed,
+    out_of_memory,
+)
 from bitlens.models.source import ModelSource, name_of
 from bitlens.results.estimates import contrasts, estimates
 from bitlens.results.records import to_json
@@ -108,7 +115,7 @@ def _refuse_other_settings(study: Study, store: Store) -> None:
         for said in _differences(name, before[name], now[name])
     ]
     if differing:
-        raise BitlensError(
+        raise ResultsError(
             f"{store.root} holds results of other settings: {'; '.join(differing)}.",
             "the settings it was begun with, and more of the same if you like.",
             "another --out, or --replace, which keeps of it only what serves these settings.",
@@ -146,7 +153,7 @@ def _refuse_namesakes(study: Study) -> None:
     names = [name_of(source) for source in study.models]
     for name in names:
         if names.count(name) > 1:
-            raise BitlensError(
+            raise InputError(
                 f"{names.count(name)} models of this study are called {name}.",
                 "models with different names (of a folder, its last part counts).",
                 "a study for each, with an --out of its own.",
@@ -154,7 +161,7 @@ def _refuse_namesakes(study: Study) -> None:
 
 
 def _no_memory(source: ModelSource) -> BitlensError:
-    return BitlensError(
+    return CapacityError(
         f"{source.name} ran out of memory.",
         "room for the weights, one block for every twin and the hidden states of a wave.",
         "less --memory (more waves, blocks from disk), fewer compressions or a shorter --context.",

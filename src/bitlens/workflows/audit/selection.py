@@ -20,7 +20,7 @@ from bitlens.engine.analysis import (
 )
 from bitlens.engine.comparisons import Comparison, comparisons
 from bitlens.engine.plan import CORPUS, Plan
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError
 from bitlens.models.sites import resolve
 from bitlens.models.source import ModelSource
 from bitlens.sae.placed_sae import PlacedSae
@@ -96,7 +96,7 @@ def asked_analyses(study: Study, source: ModelSource, log: Log) -> AskedAnalyses
         return AskedAnalyses(names=asked)
     names = " and ".join(without)
     if set(asked) != set(ANALYSES):
-        raise BitlensError(
+        raise InputError(
             f"No SAE is named for {names}.",
             "a folder with an SAE that was trained on this model.",
             f"--sae DIR, or leave {names} out of --analyses.",
@@ -181,7 +181,7 @@ def _narrowed(session: Session, analyses: Sequence[Analysis]) -> dict[str, list[
     }
     if narrow and not any(sites_of(narrowed[name]) for name in narrow):
         looks = "; ".join(f"{n} at {', '.join(s[:4])}, ..." for n, s in narrow.items())
-        raise BitlensError(
+        raise InputError(
             f"None of the sites {', '.join(patterns)} is one where {' or '.join(narrow)} looks.",
             f"{looks}.",
             "other --sites, or leave them out of --analyses.",

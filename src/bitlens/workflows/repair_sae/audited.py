@@ -7,7 +7,7 @@ from typing import Any
 from bitlens.compression import format_spec, parse_spec
 from bitlens.config.study import Study, require_consent
 from bitlens.data.corpus import Corpus
-from bitlens.errors import BitlensError
+from bitlens.errors import ResultsError
 from bitlens.models.load import Loaded
 from bitlens.results.files.home import with_home
 from bitlens.results.store import Store
@@ -29,7 +29,7 @@ class AuditedTwin:
         settings = manifest["settings"]
         models = max(len(settings["models"]), len(manifest["models"]))
         if models != 1:
-            raise BitlensError(
+            raise ResultsError(
                 f"{store.root} holds results of {models} models.",
                 "results of one model, to whose twin the SAE is adapted.",
                 "an audit of the model that the SAE was trained on.",
@@ -37,7 +37,7 @@ class AuditedTwin:
         known = [t["compression"] for t in manifest["twins"] if t["status"] == "done"]
         text = format_spec(parse_spec(twin))
         if text not in known:
-            raise BitlensError(
+            raise ResultsError(
                 f"{store.root} has no twin {text}.",
                 f"one of {', '.join(known)}." if known else "an audit of which a twin was made.",
                 f"--twin {known[0]}" if known else "look at its report, which says why.",
@@ -71,7 +71,7 @@ class AuditedTwin:
             if (cell["compression"], cell["seed"], cell["status"]) == (twin, seed, "done")
         ]
         if not measured:
-            raise BitlensError(
+            raise ResultsError(
                 f"{self.store.root} has nothing that was measured of {twin} with seed {seed}.",
                 "a twin of which something was.",
                 "look at its report, which says why.",
@@ -82,7 +82,7 @@ class AuditedTwin:
 
     def _same(self, what: str, now: str, then: Any) -> None:
         if now != then:
-            raise BitlensError(
+            raise ResultsError(
                 f"{what} changed since the audit: {now[:40]} now, {str(then)[:40]} in "
                 f"{self.store.root}.",
                 "what was audited: the numbers to be had back are of that.",

@@ -18,7 +18,7 @@ from bitlens.engine.plan import Plan
 from bitlens.engine.reader import ActivationReader
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference, SweptModel
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError, ResultsError
 from bitlens.report.page.parts import Table
 from bitlens.results.files.writing import new_folder, reserved, write
 from bitlens.results.json_files import read_json
@@ -66,7 +66,7 @@ class RepairRequest:
         if calibration is None and study.texts == str(evaluation_path()):
             calibration = str(calibration_path())
         if calibration is None:
-            raise BitlensError(
+            raise DataError(
                 "No calibration documents are named.",
                 "documents like those that were evaluated, apart from them.",
                 "--calibration FILE",
@@ -104,7 +104,7 @@ def _require(facts: Mapping[str, Any], there: Mapping[str, Any], out: Path) -> b
         f"{name} {there[name]}, not {now}" for name, now in facts.items() if there[name] != now
     ]
     if differing:
-        raise BitlensError(
+        raise ResultsError(
             f"{out} holds a repair of something else: {'; '.join(differing)}.",
             "a new or empty folder, or the same repair.",
             ANOTHER,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.config.sae_study import Configuration
-from bitlens.errors import BitlensError
+from bitlens.errors import ResultsError
 from bitlens.results.files.writing import write
 from bitlens.results.json_files import check_json, read_json
 from bitlens.results.records import SCHEMA, to_json
@@ -47,7 +47,7 @@ class Results:
         differing = [name for name in about if known[name] != wanted[name]]
         if differing:
             text = "the text as long as it was then: by its length documents are held out; or "
-            raise BitlensError(
+            raise ResultsError(
                 f"{path.parent} holds a study with another {', '.join(differing)}.",
                 "parts of one study, which differ in nothing but their axes.",
                 f"{text if 'held out' in differing else ''}another --out.",

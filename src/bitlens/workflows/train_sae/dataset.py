@@ -18,7 +18,7 @@ from bitlens.engine.plan import Plan, TokenBatch
 from bitlens.engine.reader import ActivationReader, Streamed, in_parts, positions_of
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference, SweptModel
-from bitlens.errors import BitlensError
+from bitlens.errors import DataError, InputError
 from bitlens.models.layout import Layout
 from bitlens.models.sites import resolve, site
 from bitlens.results.counts import count
@@ -106,7 +106,7 @@ class DatasetBuilder:
         plan = self.session.plan(corpus)
         if not plan.positions:
             documents = plan.sets["corpus"].documents
-            raise BitlensError(
+            raise DataError(
                 f"No position of {corpus.name} counts, of {count(documents, 'document')}.",
                 "positions to learn from.",
                 "--positions all, or another --text.",
@@ -183,7 +183,7 @@ class DatasetBuilder:
 def _site(name: str, layout: Layout) -> str:
     found = resolve(name, layout)
     if len(found) != 1 or site(found[0]).kind not in SITES:
-        raise BitlensError(
+        raise InputError(
             f"--site {name} means {', '.join(found[:4])}{', ...' if len(found) > 4 else ''}.",
             f"one site as wide as the model: {', '.join(SITES)}.",
             f"--site resid.{layout.depth // 2}",
