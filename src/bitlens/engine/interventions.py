@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bitlens.engine.plan import TokenBatch
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 
@@ -47,7 +47,7 @@ class Intervention:
 
     def __post_init__(self) -> None:
         if site(self.site).kind not in CHANGEABLE:
-            raise BitlensError(
+            raise ModelError(
                 f"An intervention on {self.site}.",
                 f"one on {', '.join(CHANGEABLE)}, which are handed on as they are put.",
                 "another site.",
@@ -86,7 +86,7 @@ def positions_of(batch: TokenBatch, which: Which) -> Tensor:
         ends = batch.length.view(rows, width)[:, 0] - 1
         return torch.arange(rows, device=ends.device) * width + ends
     if batch.mark is None:
-        raise BitlensError(
+        raise ModelError(
             "An intervention at marked positions reads documents without marks.",
             "documents that say which of their positions are marked.",
             "positions 'counted' or 'last', or documents with marks.",
@@ -101,7 +101,7 @@ def head_columns(layout: Layout, depth: int, head: int) -> slice:
     projection = f"{layout.block_name(depth)}.{layout.block_layouts[depth].heads}"
     widths = [m.weight.shape[-1] for m in layout.examples() if m.name == projection]
     if not widths or not 0 <= head < heads:
-        raise BitlensError(
+        raise ModelError(
             f"Head {head} of block {depth}, which has {heads if widths else 0} heads.",
             "a head of the block, counted from 0.",
             f"0 to {heads - 1}." if widths else "an intervention on what attention adds (attn.N).",

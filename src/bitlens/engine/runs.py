@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from bitlens.engine.interventions import Intervention
-from bitlens.errors import BitlensError
+from bitlens.errors import ModelError
 from bitlens.models.sites import site
 
 REFERENCE = "reference"
@@ -94,7 +94,7 @@ def _check_order(runs: Sequence[ForwardRun]) -> None:
     for run in runs:
         for source in [i.source for i in run.interventions if i.source is not None]:
             if source not in before:
-                raise BitlensError(
+                raise ModelError(
                     f"{run.name} takes an activation from {source}, which runs after it.",
                     "a run that comes before: the reference's, or one of an earlier twin.",
                     f"{source} before {run.name} among the runs.",
@@ -112,14 +112,14 @@ def _group(run: ForwardRun, by_name: dict[str, ForwardRun]) -> str:
 def _check_reached(run: ForwardRun, intervention: Intervention, depth: int) -> None:
     place = site(intervention.site)
     if place.depth >= depth:
-        raise BitlensError(
+        raise ModelError(
             f"{run.name} has an intervention on {intervention.site}.",
             f"a block from 0 to {depth - 1}.",
             f"{place.kind}.{depth - 1}, the last.",
         )
     ends = run.stop is not None and intervention.start >= run.stop + intervention.between
     if intervention.start < run.start or ends:
-        raise BitlensError(
+        raise ModelError(
             f"{run.name} runs from block {run.start} on and has an intervention on "
             f"{intervention.site}.",
             "an intervention on what the run begins with or computes.",
@@ -134,13 +134,13 @@ def _check_source(
     branches_here = intervention.between and intervention.start == run.start
     depth = intervention.start if branches_here else site(intervention.site).depth
     if source is None or source is run or not source.covers(depth):
-        raise BitlensError(
+        raise ModelError(
             f"{run.name} takes {intervention.site} from {intervention.source}.",
             "another run of the same sweep that passes there.",
             f"one of {', '.join(name for name in by_name if name != run.name)}.",
         )
     if source.subset and not run.subset:
-        raise BitlensError(
+        raise ModelError(
             f"{run.name} runs on all documents and takes {intervention.site} from {source.name}, "
             "which runs on a subset.",
             "two runs on the same documents.",

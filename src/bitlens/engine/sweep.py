@@ -19,7 +19,7 @@ from bitlens.engine.plan import TokenBatch
 from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest, in_groups
 from bitlens.engine.swept_model import SweptModel
 from bitlens.engine.wave_size import mask_bytes
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, ModelError
 from bitlens.models.block_runner import Block
 from bitlens.models.layout import Layout
 from bitlens.models.shell import Call
@@ -386,7 +386,7 @@ def _in_turn(changes: Sequence[Callable[[Tensor], Tensor]], value: Tensor) -> Te
 def _not_finite(states: Tensor, depth: int, batch: TokenBatch) -> BitlensError:
     broken = (~torch.isfinite(states)).flatten(0, 1).any(dim=1).nonzero().flatten()
     place = int(broken[0]) if len(broken) else 0
-    return BitlensError(
+    return ModelError(
         f"The reference's activations are not finite at resid.{depth}, first in document "
         f"{int(batch.document[place])} at token {int(batch.tokens.flatten()[place])} (position "
         f"{int(batch.offset[place])}).",

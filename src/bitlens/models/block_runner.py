@@ -110,7 +110,7 @@ def _path(names: BlockLayout, kind: str) -> str:
     }
     path = paths[kind]
     if path is None:
-        raise BitlensError(
+        raise ModelError(
             f"This block has no {kind} that one module is given.",
             f"a block with {' or '.join(k for k, found in paths.items() if found)}.",
             "another site.",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bitlens.engine.interventions import Change
-from bitlens.errors import BitlensError
+from bitlens.errors import SaeError
 from bitlens.sae.sae import Sae
 from bitlens.sae.sparse_codes import Codes
 
@@ -49,7 +49,7 @@ def latents_taken(sae: Sae, latents: Sequence[int]) -> Change:
 def _chosen(sae: Sae, latents: Sequence[int]) -> Tensor:
     for latent in latents:
         if not 0 <= latent < sae.latents:
-            raise BitlensError(
+            raise SaeError(
                 f"Latent {latent} of the SAE {sae.label}, which has {sae.latents:,}.",
                 "a latent of the SAE, counted from 0.",
                 f"0 to {sae.latents - 1}.",

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from bitlens.errors import BitlensError, told
+from bitlens.errors import SaeError, told
 from bitlens.results.files import reading
 
 _AGAIN = "fetch it again: it was cut short, or is something else under that name."
@@ -26,7 +26,7 @@ def settings(data: bytes, file: Path) -> dict[str, Any]:
     """A JSON object."""
     found = reading.parse_json(data, str(file))
     if not isinstance(found, dict):
-        raise BitlensError(f"{file} holds no settings.", "a JSON object.", _AGAIN)
+        raise SaeError(f"{file} holds no settings.", "a JSON object.", _AGAIN)
     return found
 
 
@@ -41,7 +41,7 @@ def known(found: Mapping[str, Any], name: str, kind: type, file: Path) -> Any:
     # True and False are whole numbers to Python.
     fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
     if value is not None and not fits:
-        raise BitlensError(
+        raise SaeError(
             f"{file} gives {name} as {value!r}.",
             f"a {kind.__name__}.",
             "the file as it was published.",
@@ -61,7 +61,7 @@ class Tensors:
         try:
             return cls(file, load(data))
         except SafetensorError as error:
-            raise BitlensError(
+            raise SaeError(
                 f"{file} is not a whole safetensors file: {told(error)}.", "the whole file.", _AGAIN
             ) from error
 
@@ -72,7 +72,7 @@ class Tensors:
         """Rows and columns of the matrix that all other shapes follow from; `form` names them."""
         matrix = self.by_name.get(name)
         if matrix is None or matrix.ndim != 2 or 0 in matrix.shape:
-            raise BitlensError(
+            raise SaeError(
                 f"{self.file} has no decoder; it holds {self.shapes}.",
                 f"{name} of shape {form}.",
                 "the file as it was published.",
@@ -85,14 +85,14 @@ class Tensors:
         tensor = self.by_name.get(name)
         if tensor is None or tuple(tensor.shape) != shape:
             found = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
-            raise BitlensError(
+            raise SaeError(
                 f"{name} {found} in {self.file}.",
                 f"{name} of shape {list(shape)} (the file holds {self.shapes}).",
                 "the folder as it was published, settings and weights of one SAE.",
             )
         tensor = tensor.float().contiguous()
         if not bool(tensor.isfinite().all()):
-            raise BitlensError(
+            raise SaeError(
                 f"{name} in {self.file} holds {int((~tensor.isfinite()).sum()):,} values that "
                 "are not finite.",
                 "finite weights.",
@@ -110,7 +110,7 @@ def agree(said: Mapping[str, Any], found: Mapping[str, int], file: Path, weights
     """Sizes in the settings are those of the weights, where the settings name them."""
     wrong = {name: said[name] for name in found if said.get(name, found[name]) != found[name]}
     if wrong:
-        raise BitlensError(
+        raise SaeError(
             f"{file} says {_list(said, found)}; {weights} has {_list(found, found)}.",
             "settings and weights of one SAE.",
             "fetch the folder again: its files are of different SAEs.",
@@ -135,7 +135,7 @@ def gated(
     gain = r_mag.exp()
     weight, threshold = w_enc * gain, b_mag - gain * b_gate
     if not bool(weight.isfinite().all() and threshold.isfinite().all()):
-        raise BitlensError(
+        raise SaeError(
             f"exp(r_mag) in {where} leaves float32: r_mag reaches {float(r_mag.max()):.4g}.",
             "gains whose products with the encoder and the gate's bias are finite.",
             "fetch it again; if it is the same, its training failed.",

@@ -17,7 +17,7 @@ from bitlens.engine.comparisons import Comparison, forward_runs
 from bitlens.engine.plan import Plan, TokenBatch
 from bitlens.engine.sweep import logits_chunk
 from bitlens.engine.wave_size import mask_bytes
-from bitlens.errors import BitlensError
+from bitlens.errors import CapacityError
 from bitlens.models.layout import Layout
 from bitlens.models.load import WEIGHTS_SHARE
 from bitlens.models.sites import site
@@ -86,7 +86,7 @@ class Budget:
         if self.taken + self.smallest <= memory:
             return
         largest = sorted(self.parts.items(), key=lambda part: -part[1])[:3]
-        raise BitlensError(
+        raise CapacityError(
             f"--memory {text} is too little to audit {model}: "
             f"{', '.join(f'{name} {size(n)}' for name, n in largest)}.",
             f"{size(self.least)} or more beside what Python and its libraries hold already, with "

@@ -23,7 +23,7 @@ from bitlens.config.sae_study import Configuration, SaeStudy, configurations
 from bitlens.data.corpus import Corpus
 from bitlens.data.splits import nested
 from bitlens.engine.runs import REFERENCE
-from bitlens.errors import BitlensError
+from bitlens.errors import CapacityError
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import alone, write
@@ -167,7 +167,7 @@ class _StudyRun:
         if not any(self._missing(wanted)) or not self._spec_of(wanted[0].tokens).streamed:
             return [[configuration] for configuration in wanted]
         if any(configuration.epochs > 1 for configuration in wanted):
-            raise BitlensError(
+            raise CapacityError(
                 f"The activations of {wanted[0].tokens:,} tokens do not fit into memory.",
                 "less, where they are learnt from more than once.",
                 "--only epochs=1, fewer tokens, or more memory in the study.",

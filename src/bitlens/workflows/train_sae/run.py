@@ -13,7 +13,7 @@ from bitlens.config.sae_grid import SaeGrid
 from bitlens.config.study import Study
 from bitlens.data.splits import split
 from bitlens.engine.runs import REFERENCE
-from bitlens.errors import BitlensError
+from bitlens.errors import InputError, ResultsError
 from bitlens.models.sites import hook_of
 from bitlens.report.page.parts import Column, Table
 from bitlens.results.counts import count
@@ -115,7 +115,7 @@ def _models(on: Sequence[str]) -> list[str]:
         name if name == REFERENCE else format_spec(parse_spec(name)) for name in on or [REFERENCE]
     ]
     if names.count(REFERENCE) > 1:
-        raise BitlensError(f"--on names {REFERENCE} twice.", "each once.", "leave one out.")
+        raise InputError(f"--on names {REFERENCE} twice.", "each once.", "leave one out.")
     return names
 
 
@@ -202,7 +202,7 @@ def refuse_others(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, A
         if name != "recipe" and before.get(name) != now.get(name)
     ]
     if differing:
-        raise BitlensError(
+        raise ResultsError(
             f"{folder} holds an SAE that was trained with other settings: {'; '.join(differing)}.",
             "a new folder, or one that the same command began.",
             "another --out.",
