@@ -12,5 +12,5 @@ def unexplained(results: AuditResults, model: str, marks: Marks) -> tuple[Part, 
         if (row["model"], row["analysis"]) == (model, "unexplained") and row["value"] is not None
     ]
     columns = (Column("compression"), Column("site"), Column("ratio", numeric=True))
-    told = Prose("Squared error of the SAE on the twin, over that on the reference.")
+    told = Prose("Relative error of the SAE on the twin, over that on the reference.")
     return (told, Table(columns, tuple(rows))) if rows else ()

@@ -18,7 +18,7 @@ class Unexplained(Analysis):
     saes: tuple[PlacedSae, ...] = ()
     name: ClassVar = "unexplained"
     requires: ClassVar = frozenset({"saes"})
-    metrics: ClassVar = (Metric("ratio", "Squared error, twin over reference.", "", "higher", 1.0),)
+    metrics: ClassVar = (Metric("ratio", "Error, twin over reference.", "", "higher", 1.0),)
 
     @classmethod
     def create(cls, context: AnalysisContext) -> Self:
@@ -34,8 +34,9 @@ class Unexplained(Analysis):
     def update(self, pair: ActivationPair) -> Accumulator:
         sae = next(placed.sae for placed in self.saes if placed.site == pair.site)
         sides = {"reference": pair.reference.values, "twin": pair.twin.values}
-        errors = {n: (x - sae.decode(sae.codes(x))).square().sum(-1) for n, x in sides.items()}
-        return Accumulator(sums={n: pair.positions.total(e) for n, e in errors.items()})
+        errors = ((n, x, x - sae.decode(sae.codes(x))) for n, x in sides.items())
+        sums = {n: pair.positions.total(e.norm(dim=1) / x.norm(dim=1)) for n, x, e in errors}
+        return Accumulator(sums=sums)
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
         return [MetricResult("ratio", totals.sum("twin") / totals.sum("reference"))]
