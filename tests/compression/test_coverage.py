@@ -9,15 +9,19 @@ import pytest
 import torch
 
 from bitlens.compression import coverage
-from bitlens.compression.coverage import Row, measure, require_change, tied, total
+from bitlens.compression.coverage import Row, Storage, measure, require_change, tied, total
 from bitlens.errors import BitlensError
 from bitlens.results.records import to_json
+
+
+def stored(format: str, bits: float) -> Storage:
+    return Storage(format=format, bits=bits)
 
 
 def row(reference: object, twin: object, bits: float = 4.0) -> Row:
     before = torch.as_tensor(reference, dtype=torch.float32)
     after = None if twin is None else torch.as_tensor(twin, dtype=torch.float32)
-    return measure("layers.0.fc", "block", before, after, bits, "rtn:bits=4")
+    return measure("layers.0.fc", "block", before, after, storage=stored("rtn:bits=4", bits))
 
 
 def test_by_hand() -> None:
@@ -66,7 +70,7 @@ def test_no_figure_is_nan() -> None:
 def test_half_precision_reference() -> None:
     """A bfloat16 reference is compared by its values: the same values are no change."""
     weight = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert measure("m", "block", weight, weight.float(), 16, "float32").changed == 0
+    assert measure("m", "block", weight, weight.float(), storage=stored("float32", 16)).changed == 0
 
 
 def test_shapes_must_agree() -> None:
@@ -82,10 +86,10 @@ def test_totals_by_hand() -> None:
     ones = torch.ones(60)
     half = torch.cat([torch.ones(30), torch.zeros(30)])
     rows = [
-        measure("a", "block", ones, half, 4, "rtn:bits=4"),
-        measure("b", "block", ones[:30], ones[:30] * 2, 8, "rtn:bits=8"),
-        measure("embed", "embedding", ones[:10], None, 32, "float32", "left alone: embedding"),
-        tied("lm_head", "unembedding", "embed", "float32", 32),
+        measure("a", "block", ones, half, storage=stored("rtn:bits=4", 4)),
+        measure("b", "block", ones[:30], ones[:30] * 2, storage=stored("rtn:bits=8", 8)),
+        measure("embed", "embedding", ones[:10], None, storage=stored("float32", 32)),
+        tied("lm_head", "unembedding", to="embed", storage=stored("float32", 32)),
     ]
     found = total(rows)
     assert (found.parameters, found.bytes) == (100, 30 + 30 + 40)

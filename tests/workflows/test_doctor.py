@@ -8,7 +8,7 @@ import torch
 from bitlens.compression.calibration.cache import WeightCache
 from bitlens.compression.compression import CompressedMatrix
 from bitlens.models.matrices import LinearMap
-from bitlens.workflows.doctor import _kept
+from bitlens.workflows.doctor import OPTIONAL, _kept
 
 
 def test_the_cache_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +34,10 @@ def test_a_cache_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Path, "is_file", refuse)
     assert _kept(tmp_path) == f"{tmp_path} cannot be read: Permission denied"
+
+
+def test_a_package_that_reads_a_format_is_known() -> None:
+    """Every reader of checkpoints names its own, and what brings it."""
+    assert OPTIONAL["gptqmodel"].endswith("pip install 'bitlens[gptq]'")
+    assert OPTIONAL["compressed-tensors"].endswith("pip install 'bitlens[ct]'")
+    assert {"bitsandbytes", "gguf", "hqq", "torchao"} <= OPTIONAL.keys()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from bitlens.compression.coverage import measure, tied
+from bitlens.compression.coverage import Storage, measure, tied
 from bitlens.config.study import Study, audit_of
 from bitlens.errors import BitlensError
 from bitlens.models.files import fingerprint, weights_hash
@@ -148,8 +148,9 @@ def test_an_identical_folder_may_be_looked_at(folders: tuple[Path, Path]) -> Non
 def test_errors_larger_than_the_weights_have_a_true_minus() -> None:
     """Ten times too large is an error of 9, -19.1 dB; a tied row counts nothing."""
     weight = torch.ones(4, 8)
-    row = measure("a", "block", weight, 10 * weight, 4.0, "rtn:bits=4")
-    made = table([row, tied("b", "unembedding", "a.weight", "rtn:bits=4", 4.0)])
+    storage = Storage(format="rtn:bits=4", bits=4.0)
+    row = measure("a", "block", weight, 10 * weight, storage=storage)
+    made = table([row, tied("b", "unembedding", to="a.weight", storage=storage)])
     assert rows(made)[("a", "block")]["SQNR, dB"] == "−19.1"
     assert summary([row]) == (
         "4.00 bits per weight over all 32 parameters, 16 B; 100.0% of them changed; 4.00 bits per "

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from bitlens.compression.checkpoints import LoadedCheckpoint
 from bitlens.compression.compression import CompressedMatrix, Compression
-from bitlens.compression.coverage import Row, measure, tied
+from bitlens.compression.coverage import Row, Storage, measure, tied
 from bitlens.compression.twin import Twin
 from bitlens.models.block_runner import Block, Rounding
 from bitlens.models.compute import computed
@@ -117,7 +117,9 @@ class CheckpointTwin(Twin):
             key, place = places[m.name]
             stored = self.checkpoint.stored[key]
             weight = place.effective(stored.weight().to(m.weight.device))
-            results.append(CompressedMatrix(weight, stored.bits, stored.group, stored.note))
+            results.append(
+                CompressedMatrix(weight, stored.bits, group=stored.group, note=stored.note)
+            )
         return results
 
     def complete_coverage(self) -> None:
@@ -149,16 +151,14 @@ class CheckpointTwin(Twin):
         if p.tied is not None:
             other = self.checkpoint.stored[p.tied]
             if torch.equal(own, other.weight().to(own.device)):
-                return tied(p.module, p.kind, p.tied, other.format, other.bits)
+                storage = Storage(format=other.format, bits=other.bits)
+                return tied(p.module, p.kind, to=p.tied, storage=storage)
         quantized = stored.bits < 16 or stored.group > 0
         same = not quantized and torch.equal(own, reference.float())
-        return measure(
-            p.module,
-            p.kind,
-            reference,
-            None if same else own,
-            stored.bits,
-            stored.format,
-            stored.note or (f"as in the reference: {p.kind}" if same else ""),
-            stored.group,
+        storage = Storage(
+            format=stored.format,
+            bits=stored.bits,
+            group=stored.group,
+            note=stored.note or (f"as in the reference: {p.kind}" if same else ""),
         )
+        return measure(p.module, p.kind, reference, None if same else own, storage=storage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,6 +28,7 @@ class CompressedMatrix:
     """As the matrix's own, `[out, in]` or `[expert, out, in]`; float32."""
     bits: float
     """Bits per weight with scales and zeros included."""
+    _: KW_ONLY
     group: int = 0
     """Input columns within a row that share a scale; 0: whole rows or more do, or nothing does."""
     note: str = ""

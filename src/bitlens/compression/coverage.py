@@ -1,4 +1,4 @@
-"""What was really compressed? Measured from the weights, never taken from the settings."""
+"""Coverage: what was really compressed, measured from the weights, not the settings."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,21 @@ _PIECE = 2**20
 """Weights compared at a time, so that comparing needs little memory and stays in cache."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How a weight is stored, or would be where the twin is deployed."""
+
+    format: str
+    """The compression as text, or a dtype."""
+    bits: float
+    """Bits per weight with scales and zeros included."""
+    group: int = 0
+    """Input columns within a row that share a scale; 0: whole rows or more do, or nothing does."""
+    note: str = ""
+    """What a method had to do to succeed, or why the weight was left alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One module of a twin, beside the same module of its reference."""
 
@@ -44,7 +58,7 @@ class Row:
     """`left alone: router`, `tied to ...`, what a method had to do to succeed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoverageTotal:
     """A coverage table in one line."""
 
@@ -60,16 +74,10 @@ class CoverageTotal:
 
 
 def measure(
-    name: str,
-    kind: str,
-    reference: Tensor,
-    twin: Tensor | None,
-    bits: float,
-    format: str,
-    note: str = "",
-    group: int = 0,
+    name: str, kind: str, reference: Tensor, twin: Tensor | None, *, storage: Storage
 ) -> Row:
-    """How far is a twin's weight from its reference? `twin` is None for what was left alone."""
+    """How far a twin's weight is from its reference's, of one shape; None: it was left alone.
+    BitlensError where the shapes differ."""
     changed, error, size = (0, 0.0, 1.0) if twin is None else _compared(name, reference, twin)
     relative_error: float | None = None
     reason = None
@@ -85,27 +93,28 @@ def measure(
         module=name,
         kind=kind,
         compressed=twin is not None,
-        format=format,
-        bits=bits,
-        group=group,
+        format=storage.format,
+        bits=storage.bits,
+        group=storage.group,
         parameters=reference.numel(),
-        bytes=math.ceil(reference.numel() * bits / 8),
+        bytes=math.ceil(reference.numel() * storage.bits / 8),
         changed=changed / reference.numel(),
         relative_error=relative_error,
         sqnr_db=-20 * math.log10(relative_error) if relative_error else None,
         reason=reason,
-        note=note,
+        note=storage.note,
     )
 
 
-def tied(name: str, kind: str, to: str, format: str, bits: float) -> Row:
-    """The row of a module whose weights are another's: listed, and counted there."""
+def tied(name: str, kind: str, *, to: str, storage: Storage) -> Row:
+    """The row of a module whose weights are another's: listed, and counted there. `storage`: the
+    other's."""
     return Row(
         module=name,
         kind=kind,
         compressed=False,
-        format=format,
-        bits=bits,
+        format=storage.format,
+        bits=storage.bits,
         group=0,
         parameters=0,
         bytes=0,
@@ -118,7 +127,7 @@ def tied(name: str, kind: str, to: str, format: str, bits: float) -> Row:
 
 
 def total(rows: Sequence[Row]) -> CoverageTotal:
-    """What share of the model changed, and what does the whole of it cost?"""
+    """What share of the model changed, and what the whole of it costs."""
     parameters = sum(row.parameters for row in rows)
     return CoverageTotal(
         parameters=parameters,
@@ -130,8 +139,8 @@ def total(rows: Sequence[Row]) -> CoverageTotal:
 
 
 def require_change(rows: Sequence[Row], allow_identical: bool) -> None:
-    """Is this twin worth comparing? Raises when every weight equals the reference's, unless that
-    is allowed, as it is for controls."""
+    """BitlensError when every weight equals the reference's, unless that is allowed, as it is for
+    controls."""
     if allow_identical or any(row.changed for row in rows):
         return
     compressed = [row for row in rows if row.compressed]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bitlens.compression import coverage, format_spec
+from bitlens.compression import format_spec
 from bitlens.compression.compression import CompressedMatrix, Compression
+from bitlens.compression.coverage import Row, Storage, measure, tied
 from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.patterns import left_alone
 from bitlens.compression.weight_sources import Computed, Source
@@ -85,7 +86,7 @@ class Twin(ABC):
         """Look at what no sweep has met yet, only to measure what became of it."""
 
     @abstractmethod
-    def coverage(self) -> list[coverage.Row]:
+    def coverage(self) -> list[Row]:
         """What became of every module, in the model's order; measured, not assumed."""
 
     @abstractmethod
@@ -115,8 +116,8 @@ class CompressedTwin(Twin):
         self._source = source or Computed(
             compression, seed, lambda: targeted_maps(layout, self.targets)
         )
-        self._rows: dict[str, coverage.Row] = {}
-        self._cast_rows: dict[str, coverage.Row] = {}
+        self._rows: dict[str, Row] = {}
+        self._cast_rows: dict[str, Row] = {}
         self._shell: dict[str, Tensor] | None = None
 
     @property
@@ -160,7 +161,8 @@ class CompressedTwin(Twin):
     def _compress(
         self, matrices: Sequence[LinearMap], dtype: torch.dtype
     ) -> dict[str, CompressedMatrix]:
-        """By name, what became of the maps that are targets, in the twin's dtype or this one."""
+        """What became of those of the matrices that are targets, by their names, in the twin's
+        dtype or this one."""
         chosen = [m for m in matrices if m.name in self.targets]
         if not chosen:
             return {}
@@ -174,9 +176,8 @@ class CompressedTwin(Twin):
                 self.rounded.add(m.name)
                 note = "; ".join(filter(None, (note, result.activations.words)))
             if m.name not in self._rows:
-                self._rows[m.name] = coverage.measure(
-                    m.name, "block", m.weight, weight, result.bits, text, note, result.group
-                )
+                storage = Storage(format=text, bits=result.bits, group=result.group, note=note)
+                self._rows[m.name] = measure(m.name, "block", m.weight, weight, storage=storage)
         return own
 
     def block_weights(self, depth: int, weights: BlockWeights) -> dict[str, Tensor]:
@@ -229,9 +230,8 @@ class CompressedTwin(Twin):
             return tensor
         cast = tensor.to(self.dtype)
         if name not in self._cast_rows:
-            text = format_spec(self.compression)
-            bits = 8.0 * self.dtype.itemsize
-            self._cast_rows[name] = coverage.measure(name, "", tensor, cast, bits, text)
+            storage = Storage(format=format_spec(self.compression), bits=8.0 * self.dtype.itemsize)
+            self._cast_rows[name] = measure(name, "", tensor, cast, storage=storage)
         return cast
 
     def complete_coverage(self) -> None:
@@ -241,24 +241,27 @@ class CompressedTwin(Twin):
             for depth in range(self.layout.depth):
                 self.block_weights(depth, self.layout.block(depth))
 
-    def coverage(self) -> list[coverage.Row]:
+    def coverage(self) -> list[Row]:
         """What became of every module, in the model's order; measured, not assumed."""
         assert self.targets <= self._rows.keys()
-        rows: dict[str, coverage.Row] = {}
+        rows: dict[str, Row] = {}
         for p in self.layout.parameters():
-            stored = 8.0 * p.dtype.itemsize
             if p.module in self._rows and p.kind != "bias":
                 rows[p.name] = replace(self._rows[p.module], kind=p.kind)
             elif p.tied is not None:
                 other = rows[p.tied]
-                rows[p.name] = coverage.tied(p.module, p.kind, p.tied, other.format, other.bits)
+                storage = Storage(format=other.format, bits=other.bits)
+                rows[p.name] = tied(p.module, p.kind, to=p.tied, storage=storage)
             elif p.name in self._cast_rows:
                 rows[p.name] = replace(self._cast_rows[p.name], module=p.module, kind=p.kind)
             else:
-                note = left_alone(p.module, p.kind, self.compression)
-                kept = str(p.dtype).removeprefix("torch.")
+                storage = Storage(
+                    format=str(p.dtype).removeprefix("torch."),
+                    bits=8.0 * p.dtype.itemsize,
+                    note=left_alone(p.module, p.kind, self.compression),
+                )
                 shape = torch.empty(p.shape, device="meta")
-                rows[p.name] = coverage.measure(p.module, p.kind, shape, None, stored, kept, note)
+                rows[p.name] = measure(p.module, p.kind, shape, None, storage=storage)
         return list(rows.values())
 
     @torch.no_grad()

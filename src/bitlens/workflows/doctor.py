@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from bitlens.compression.calibration.cache import RECORD, twins
+from bitlens.compression.checkpoints.readers import readers
 from bitlens.demo import model_path
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
@@ -21,14 +22,7 @@ from bitlens.results.files.home import without_home
 NEEDED = ("bitlens", "torch", "transformers", "accelerate", "safetensors", "numpy", "pyarrow")
 OPTIONAL = {"datasets": "for --text hf:owner/name: pip install datasets"} | {
     name: f"for checkpoint: of its format: pip install 'bitlens[{extra}]'"
-    for name, extra in {
-        "bitsandbytes": "bnb",
-        "gptqmodel": "gptq",
-        "compressed-tensors": "ct",
-        "hqq": "hqq",
-        "torchao": "torchao",
-        "gguf": "gguf",
-    }.items()
+    for name, extra in sorted(readers().packages.items())
 }
 SHOWN = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 """Variables of the environment whose values are no secrets."""

@@ -30,7 +30,11 @@ def test_results_read_back(tmp_path: Path) -> None:
     smooth = torch.rand(4) + 0.5
     results = [
         CompressedMatrix(
-            torch.randn(8, 4), 4.25, 64, "damping 0.1", InputRounding("int8", smooth=smooth)
+            torch.randn(8, 4),
+            4.25,
+            group=64,
+            note="damping 0.1",
+            activations=InputRounding("int8", smooth=smooth),
         ),
         CompressedMatrix(torch.randn(3, 8, 4), 3.0, activations=InputRounding("int8", smooth)),
     ]

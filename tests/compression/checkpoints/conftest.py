@@ -67,7 +67,13 @@ def rows(checkpoint: LoadedCheckpoint, reference: Loaded) -> list[coverage.Row]:
     """The table of what differs from the reference."""
     before = dict(reference.model.named_parameters(remove_duplicate=False))
     return [
-        coverage.measure(name, "block", before[name], entry.weight(), entry.bits, entry.format)
+        coverage.measure(
+            name,
+            "block",
+            before[name],
+            entry.weight(),
+            storage=coverage.Storage(format=entry.format, bits=entry.bits),
+        )
         for name, entry in checkpoint.stored.items()
     ]
 

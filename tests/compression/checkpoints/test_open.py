@@ -99,7 +99,7 @@ def test_other_formats_are_refused(reference: Reference, said_to_be: Callable[[s
     with pytest.raises(BitlensError) as error:
         opened(said_to_be("aqlm"), reference("llama"))
     assert "quantized with 'aqlm'" in error.value.found
-    assert "gptq, awq, compressed-tensors" in error.value.expected
+    assert "bitsandbytes_8bit, compressed-tensors, gptq, hqq" in error.value.expected
 
 
 @pytest.mark.parametrize(

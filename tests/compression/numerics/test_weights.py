@@ -7,7 +7,7 @@ import torch
 
 from bitlens.compression import parse_spec
 from bitlens.compression.compression import MatrixGroup
-from bitlens.compression.coverage import measure
+from bitlens.compression.coverage import Storage, measure
 from bitlens.compression.numerics.weights import frobenius, working_copy
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
@@ -47,7 +47,8 @@ def test_large_weights_are_compressed(one: Callable[..., LinearMap], text: str) 
     """And the error that makes is a number."""
     matrix = one(LARGE[:40] * torch.linspace(0.1, 1, 1000))
     (made,) = parse_spec(text).compress(MatrixGroup([matrix], 0))
-    row = measure(matrix.name, "block", matrix.weight, made.weight, made.bits, text)
+    storage = Storage(format=text, bits=made.bits)
+    row = measure(matrix.name, "block", matrix.weight, made.weight, storage=storage)
     assert row.relative_error is not None
     assert 0 < row.relative_error < 1
 

@@ -1,4 +1,5 @@
-"""Where are matrices kept that took long to make? A folder a twin, named by what made it."""
+"""Disk cache of calibrated weights: a folder a twin, named by what made it; in it one safetensors
+file for every part, and a record that is written last."""
 
 import hashlib
 import json
@@ -61,11 +62,11 @@ class WeightCache:
     folder: Path
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     """By map, what its matrix must look like."""
-    _parts: dict[str, str] = field(default_factory=dict, repr=False)
-    """By map, the part it is in."""
-    _read: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
+    _parts: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    """By matrix, the part it is in."""
+    _read: dict[str, tuple[Any, str]] = field(default_factory=dict, init=False, repr=False)
     """By part, which file was read, and what is wrong with it; empty where nothing is."""
-    _about: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _about: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
     """By part, what is said of each of its maps."""
 
     @property
@@ -124,6 +125,7 @@ class WeightCache:
         write(self.folder / RECORD, text.encode(), remedy=REMEDY)
 
     def remove(self) -> None:
+        """Take the folder away, whatever is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __call__(self, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:
@@ -158,7 +160,9 @@ class WeightCache:
                     if key.startswith(f"{matrix.name}@")
                 }
                 activations = InputRounding(**about["activations"], **own)
-        return CompressedMatrix(weight, about["bits"], about["group"], about["note"], activations)
+        return CompressedMatrix(
+            weight, about["bits"], group=about["group"], note=about["note"], activations=activations
+        )
 
     def _file(self, part: str) -> Path:
         return self.folder / f"{part}.safetensors"

@@ -16,9 +16,15 @@ from bitlens.compression.checkpoints.checkpoint import (
     quantization,
 )
 from bitlens.compression.checkpoints.pretrained import load_whole
+from bitlens.compression.checkpoints.readers import reader
 from bitlens.compression.checkpoints.stored import Quantized, bits_per_weight, find
 
 
+@reader(
+    *("bitsandbytes", "bitsandbytes_4bit", "bitsandbytes_8bit"),
+    package="bitsandbytes",
+    extra="bnb",
+)
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The model with bitsandbytes' own modules, which run on CPU and GPU."""
     bnb = library("bitsandbytes", "bnb", needed_for="A bitsandbytes checkpoint")
@@ -32,7 +38,9 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     stored = find(request.reference.model, model, _held(bnb))
     if settings.get("load_in_4bit"):
         kind = f"bitsandbytes {settings['bnb_4bit_quant_type']}"
-        return ReadCheckpoint(kind, True, model, stored, wrong=_miscomputed(bnb, model))
+        return ReadCheckpoint(
+            format=kind, kernels=True, model=model, stored=stored, wrong=_miscomputed(bnb, model)
+        )
     threshold = settings.get("llm_int8_threshold", 6.0)
     spared = (
         f"Input columns in which something in a window reaches {threshold:g} are multiplied in 16"
@@ -47,11 +55,11 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
         if isinstance(module, bnb.nn.Linear8bitLt):
             module.forward = partial(_row_by_row, module.forward)
     return ReadCheckpoint(
-        "bitsandbytes int8",
-        True,
-        model,
-        stored,
-        (note,),
+        format="bitsandbytes int8",
+        kernels=True,
+        model=model,
+        stored=stored,
+        notes=(note,),
         padding_matters=True,
         arithmetic=torch.float16,
     )
@@ -78,11 +86,11 @@ def _four_bits(bnb: Any, module: Any) -> Stored:
     state = module.weight.quant_state
     nested = [state.state2.absmax, state.offset] if state.nested else []
     return Stored(
-        lambda: _dequantized(bnb, module),
-        bits_per_weight([module.weight.data, state.absmax, *nested], state.shape.numel()),
-        state.quant_type,
-        state.blocksize,
-        "scales quantized to 8 bits" if state.nested else "",
+        weight=lambda: _dequantized(bnb, module),
+        bits=bits_per_weight([module.weight.data, state.absmax, *nested], state.shape.numel()),
+        format=state.quant_type,
+        group=state.blocksize,
+        note="scales quantized to 8 bits" if state.nested else "",
     )
 
 
@@ -127,7 +135,9 @@ def _eight_bits(bnb: Any, module: Any) -> Stored:
 
     weight = module.weight.data if module.state.CB is None else module.state.CB
     return Stored(
-        lambda: bnb.functional.int8_vectorwise_dequant(weight, scales().to(weight.device)).float(),
-        bits_per_weight([weight, scales()], weight.numel()),
-        "int8",
+        weight=lambda: bnb.functional.int8_vectorwise_dequant(
+            weight, scales().to(weight.device)
+        ).float(),
+        bits=bits_per_weight([weight, scales()], weight.numel()),
+        format="int8",
     )

@@ -1,4 +1,4 @@
-"""What is a checkpoint, beside the reference whose twin it is?"""
+"""A checkpoint beside the reference whose twin it is: what is asked for, read and handed on."""
 
 import copy
 import importlib
@@ -16,7 +16,7 @@ from bitlens.models.load import Loaded
 from bitlens.models.source import ModelSource
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Stored:
     """What a checkpoint holds for one parameter of its reference."""
 
@@ -33,7 +33,7 @@ class Stored:
     """What the user should know about how it is stored."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LoadedCheckpoint:
     """A twin with modules of its own."""
 
@@ -80,7 +80,7 @@ class CheckpointRequest:
         return next(p.device for p in parameters if p.device.type != "meta")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ReadCheckpoint:
     """What a format's reader makes of a request."""
 

@@ -16,6 +16,7 @@ from bitlens.compression.checkpoints.checkpoint import (
 )
 from bitlens.compression.checkpoints.held import Held, Leaves
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
+from bitlens.compression.checkpoints.readers import reader
 from bitlens.compression.checkpoints.stored import as_held, find
 from bitlens.errors import ModelError
 from bitlens.models.explained import guarded
@@ -39,6 +40,7 @@ class Rounded(nn.Module):
         return forward_quantize(self.linear, values, which, arguments) if arguments else values
 
 
+@reader("compressed-tensors", package="compressed-tensors", extra="ct")
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """Every matrix is unpacked by the library's own code, by the group of settings that is its;
     where the checkpoint rounds activations too, so are they, unless weights alone are asked for.
@@ -68,10 +70,22 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
                 _round(request, model, module, scheme, held.modules[module])
         note = "Activations are rounded by compressed-tensors' own code, in ordinary numbers."
         return ReadCheckpoint(
-            label, True, model, stored, (note,), left_out=tuple(_left_out(settings))
+            format=label,
+            kernels=True,
+            model=model,
+            stored=stored,
+            notes=(note,),
+            left_out=tuple(_left_out(settings)),
         )
     note = f"{label}: dequantized weights in ordinary matrices."
-    return ReadCheckpoint(label, False, model, stored, (note,), left_out=tuple(_left_out(settings)))
+    return ReadCheckpoint(
+        format=label,
+        kernels=False,
+        model=model,
+        stored=stored,
+        notes=(note,),
+        left_out=tuple(_left_out(settings)),
+    )
 
 
 def _settings(request: CheckpointRequest) -> Any:

@@ -24,6 +24,7 @@ from bitlens.compression.checkpoints.checkpoint import (
 from bitlens.compression.checkpoints.gguf_header import require_whole_header
 from bitlens.compression.checkpoints.gguf_settings import says, take_settings
 from bitlens.compression.checkpoints.pretrained import load_whole
+from bitlens.compression.checkpoints.readers import file_reader
 from bitlens.compression.checkpoints.same import REMEDY, other_settings, require_tokens
 from bitlens.compression.checkpoints.second_reading import DIFFERENCE
 from bitlens.compression.checkpoints.stored import dequantized, find, restored
@@ -54,6 +55,7 @@ SUBGROUPS = {"Q2_K": 16, "Q3_K": 16, "Q4_K": 32, "Q5_K": 32, "Q6_K": 16}
 """Weights that share a scale, where that is less than a block."""
 
 
+@file_reader(".gguf", package="gguf", extra="gguf")
 def open_file(request: CheckpointRequest) -> LoadedCheckpoint:
     """The file's weights, dequantized, in ordinary matrices.
 
@@ -92,14 +94,14 @@ def open_file(request: CheckpointRequest) -> LoadedCheckpoint:
     with open_regular(path) as file:
         fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return LoadedCheckpoint(
-        path.name,
-        f"{_kind(gguf, reader)} gguf",
-        False,
-        model,
-        reference.tokenizer,
-        fingerprint,
-        stored,
-        tuple(notes),
+        name=path.name,
+        format=f"{_kind(gguf, reader)} gguf",
+        kernels=False,
+        model=model,
+        tokenizer=reference.tokenizer,
+        fingerprint=fingerprint,
+        stored=stored,
+        notes=tuple(notes),
         own_settings=other_settings(reference.model.config, config),
     )
 

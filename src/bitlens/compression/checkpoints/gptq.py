@@ -24,6 +24,7 @@ from bitlens.compression.checkpoints.checkpoint import (
 )
 from bitlens.compression.checkpoints.held import DTYPES, Held, Leaves
 from bitlens.compression.checkpoints.pretrained import folder
+from bitlens.compression.checkpoints.readers import reader
 from bitlens.compression.checkpoints.second_reading import as_in_files
 from bitlens.compression.checkpoints.stored import Quantized, bits_per_weight, find
 from bitlens.models.explained import guarded
@@ -31,6 +32,7 @@ from bitlens.models.files import require_safetensors
 from bitlens.results.files.reading import read_json
 
 
+@reader("gptq", "awq", package="gptqmodel", extra="gptq")
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The model with gptqmodel's plain torch kernels, in the dtype of the checkpoint's scales.
 
@@ -73,11 +75,11 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     note = f"gptqmodel's plain torch kernels run, in {width}."
     on_cpu = request.device.type == "cpu"
     return ReadCheckpoint(
-        " and ".join(sorted(kinds)) or method,
-        True,
-        model,
-        stored,
-        (note,),
+        format=" and ".join(sorted(kinds)) or method,
+        kernels=True,
+        model=model,
+        stored=stored,
+        notes=(note,),
         exact=as_in_files(request.reference.model, stored, held, settings),
         undeployed="nobody deploys these kernels on CPUs" if on_cpu else "",
     )
@@ -169,11 +171,11 @@ def _held(packing: Any, method: str) -> Quantized:
         held = [made.qweight, made.qzeros, made.scales, made.g_idx if ordered else None]
         group = max(int(made.group_size), 0)
         return Stored(
-            weight,
-            bits_per_weight(held, made.in_features * made.out_features),
-            f"{method} {made.bits} bits",
-            0 if group == made.in_features else group,
-            "columns grouped in the order of their activations" if ordered else "",
+            weight=weight,
+            bits=bits_per_weight(held, made.in_features * made.out_features),
+            format=f"{method} {made.bits} bits",
+            group=0 if group == made.in_features else group,
+            note="columns grouped in the order of their activations" if ordered else "",
         )
 
     return quantized

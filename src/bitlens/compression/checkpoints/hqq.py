@@ -17,6 +17,7 @@ from bitlens.compression.checkpoints.checkpoint import (
     ordinary,
 )
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
+from bitlens.compression.checkpoints.readers import reader
 from bitlens.compression.checkpoints.stored import Quantized, bits_per_weight, find
 from bitlens.errors import ModelError
 from bitlens.models.explained import guarded
@@ -26,9 +27,6 @@ PACKED = "W_q"
 """The tensor that every quantized module has, and no other."""
 
 
-METHOD = "hqq"
-
-
 def is_own(path: Path) -> bool:
     """Did hqq itself write this folder? Its config.json does not say so."""
     return (path / "qmodel.pt").is_file() or any(
@@ -36,6 +34,7 @@ def is_own(path: Path) -> bool:
     )
 
 
+@reader("hqq", package="hqq", extra="hqq", is_own=is_own)
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The reference's architecture with hqq's modules where the files have packed weights."""
     path = folder(request)
@@ -90,10 +89,10 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
         model.set_submodule(name, made)
     bits = sorted({made.meta["nbits"] for made in modules.values()})
     return ReadCheckpoint(
-        f"hqq {' and '.join(f'{n:g}' for n in bits)} bits",
-        True,
-        model.eval(),
-        find(reference, model, _held(linear)),
+        format=f"hqq {' and '.join(f'{n:g}' for n in bits)} bits",
+        kernels=True,
+        model=model.eval(),
+        stored=find(reference, model, _held(linear)),
     )
 
 
@@ -104,10 +103,10 @@ def _held(linear: Any) -> Quantized:
         made: Any = module
         scales = [made.meta.get("scale"), made.meta.get("zero")]
         return Stored(
-            lambda: made.dequantize().float(),
-            bits_per_weight([made.W_q, *scales], math.prod(made.meta["shape"])),
-            f"hqq {made.meta['nbits']:g} bits",
-            int(made.meta["group_size"] or 0) if made.meta["axis"] == 1 else 0,
+            weight=lambda: made.dequantize().float(),
+            bits=bits_per_weight([made.W_q, *scales], math.prod(made.meta["shape"])),
+            format=f"hqq {made.meta['nbits']:g} bits",
+            group=int(made.meta["group_size"] or 0) if made.meta["axis"] == 1 else 0,
         )
 
     return quantized

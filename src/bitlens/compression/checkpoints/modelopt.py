@@ -13,11 +13,10 @@ from bitlens.compression.checkpoints.checkpoint import (
 )
 from bitlens.compression.checkpoints.held import Held, is_coded
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
+from bitlens.compression.checkpoints.readers import reader
 from bitlens.compression.checkpoints.stored import as_held, find
 from bitlens.errors import ModelError
 from bitlens.results.files.reading import read_json
-
-METHOD = "modelopt"
 
 SIDE_FILE = "hf_quant_config.json"
 """Where older exports say it, and config.json nothing."""
@@ -28,6 +27,7 @@ def is_own(path: Path) -> bool:
     return bool(_side(path).get("quant_algo"))
 
 
+@reader("modelopt", is_own=is_own)
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """Weights times their scales, in ordinary matrices."""
     path = folder(request)
@@ -65,11 +65,11 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
         lambda module: {"format": "modelopt fp8"},
     )
     return ReadCheckpoint(
-        "modelopt fp8",
-        False,
-        model,
-        stored,
-        ("modelopt fp8: dequantized weights in ordinary matrices.",),
+        format="modelopt fp8",
+        kernels=False,
+        model=model,
+        stored=stored,
+        notes=("modelopt fp8: dequantized weights in ordinary matrices.",),
         left_out=tuple(_left_out(settings, held)),
     )
 

@@ -5,9 +5,11 @@ from transformers.utils.quantization_config import Mxfp4Config
 from bitlens.compression.checkpoints.checkpoint import CheckpointRequest, ReadCheckpoint
 from bitlens.compression.checkpoints.held import Held
 from bitlens.compression.checkpoints.pretrained import folder, load_whole
+from bitlens.compression.checkpoints.readers import reader
 from bitlens.compression.checkpoints.stored import as_held, find
 
 
+@reader("mxfp4")
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """Experts are dequantized when loaded, exactly: bfloat16 holds every such number."""
     model = load_whole(
@@ -23,5 +25,9 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
         find(reference, model), held, reference.base_model_prefix, lambda module: described
     )
     return ReadCheckpoint(
-        "mxfp4", False, model, stored, ("mxfp4: dequantized weights, as loaded.",)
+        format="mxfp4",
+        kernels=False,
+        model=model,
+        stored=stored,
+        notes=("mxfp4: dequantized weights, as loaded.",),
     )

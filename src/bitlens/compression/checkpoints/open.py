@@ -1,6 +1,5 @@
 """Which format is this checkpoint in? Found out from its own files, and read accordingly."""
 
-import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from bitlens.compression.checkpoints import gguf, hqq, modelopt, plain
 from bitlens.compression.checkpoints.checkpoint import (
     CheckpointRequest,
     LoadedCheckpoint,
@@ -19,6 +17,7 @@ from bitlens.compression.checkpoints.checkpoint import (
 )
 from bitlens.compression.checkpoints.held import Held
 from bitlens.compression.checkpoints.pretrained import folder
+from bitlens.compression.checkpoints.readers import Read, readers
 from bitlens.compression.checkpoints.same import other_settings, require_same
 from bitlens.compression.checkpoints.second_reading import require_agreement
 from bitlens.compression.checkpoints.stored import dequantized, restored
@@ -30,21 +29,6 @@ from bitlens.models.files import fingerprint, folder_of
 from bitlens.models.folder import require_announced
 from bitlens.models.load import Loaded, require_finite
 from bitlens.models.source import ModelSource, name_of
-
-READERS = {
-    "bitsandbytes": "bnb",
-    "bitsandbytes_4bit": "bnb",
-    "bitsandbytes_8bit": "bnb",
-    "gptq": "gptq",
-    "awq": "gptq",
-    "compressed-tensors": "compressed",
-    "hqq": "hqq",
-    "torchao": "torchao",
-    "modelopt": "modelopt",
-    "mxfp4": "mxfp4",
-    None: "plain",
-}
-"""By quant_method in config.json, the module of this package that reads it."""
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 
@@ -62,7 +46,8 @@ def open_checkpoint(
     source = ModelSource(path, settings.revision, trust_remote_code=trust_remote_code)
     request = CheckpointRequest(source, settings.run, reference)
     try:
-        checkpoint = gguf.open_file(request) if path.endswith(".gguf") else _open_folder(request)
+        read_file = readers().by_suffix.get(Path(path).suffix)
+        checkpoint = read_file(request) if read_file else _open_folder(request)
         for name, entry in checkpoint.stored.items():
             require_finite(source, name, entry.weight())
     except BitlensError:
@@ -83,13 +68,14 @@ def _open_folder(request: CheckpointRequest) -> LoadedCheckpoint:
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     config = configuration(source)
     request = replace(request, config=config)
-    reader = _reader(source, guarded(source, lambda: _method(request)))
+    method = guarded(source, lambda: _method(request))
+    read = _reader(source, method)
     name = name_of(source)
     tokenizer = _tokenizer(source, common)
     require_same(reference, name, config, tokenizer, source.trust_remote_code)
-    found = reader.read(request)
+    found = read(request)
     files = folder_of(source) or folder(request)
-    if reader is plain:
+    if method is None:
         require_announced(source.name, files)  # those of a hub id are here only now
     held, settings = Held(files), quantization(config)
     unread = require_agreement(name, reference.model, found.stored, held, settings)
@@ -100,42 +86,45 @@ def _open_folder(request: CheckpointRequest) -> LoadedCheckpoint:
     if tokenizer is None:
         notes = (*notes, f"{name} has no tokenizer; that of {reference.name} is used.")
     return LoadedCheckpoint(
-        name,
-        found.format,
-        found.kernels,
-        found.model,
-        tokenizer or reference.tokenizer,
-        fingerprint(source, config, type(found.model)),
-        found.stored,
-        notes,
-        found.kernels and found.padding_matters,
-        other_settings(reference.model.config, config),
-        found.left_out,
-        found.arithmetic if found.kernels else None,
+        name=name,
+        format=found.format,
+        kernels=found.kernels,
+        model=found.model,
+        tokenizer=tokenizer or reference.tokenizer,
+        fingerprint=fingerprint(source, config, type(found.model)),
+        stored=found.stored,
+        notes=notes,
+        padding_matters=found.kernels and found.padding_matters,
+        own_settings=other_settings(reference.model.config, config),
+        left_out=found.left_out,
+        arithmetic=found.arithmetic if found.kernels else None,
     )
 
 
 def _method(request: CheckpointRequest) -> Any:
-    """What config.json says, or else what the files of a folder themselves do."""
+    """What config.json says, or else what the files of a folder themselves do; None for a folder
+    that nothing quantized."""
     method = quantization(request.config).get("quant_method")
     path = Path(request.source.name)
-    if method is not None or not path.is_dir():
-        return method
-    owner = next((reader for reader in (hqq, modelopt) if reader.is_own(path)), None)
-    if owner is None:
+    if method is not None:
+        return getattr(method, "value", method)
+    if not path.is_dir():
+        return None
+    own = next((name for name, is_own in readers().own.items() if is_own(path)), None)
+    if own is None:
         require_announced(request.source.name, path)
-    return owner and owner.METHOD
+    return own
 
 
-def _reader(source: ModelSource, method: Any) -> Any:
-    method = getattr(method, "value", method)
-    if method not in READERS:
+def _reader(source: ModelSource, method: Any) -> Read:
+    known = readers().by_method
+    if method not in known:
         raise ModelError(
             f"{source.name} is quantized with {method!r}.",
-            f"one of {', '.join(name for name in READERS if name)}, or a .gguf file.",
+            f"one of {', '.join(sorted(name for name in known if name))}, or a .gguf file.",
             "the same model in one of these formats.",
         )
-    return importlib.import_module(f"bitlens.compression.checkpoints.{READERS[method]}")
+    return known[method]
 
 
 def _tokenizer(source: ModelSource, common: dict[str, Any]) -> PreTrainedTokenizerBase | None:

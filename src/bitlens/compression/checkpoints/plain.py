@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bitlens.compression.checkpoints.checkpoint import CheckpointRequest, ReadCheckpoint
 from bitlens.compression.checkpoints.pretrained import load_whole
+from bitlens.compression.checkpoints.readers import reader
 from bitlens.compression.checkpoints.stored import find
 from bitlens.errors import ModelError
 from bitlens.models.files import weights_hash
@@ -17,11 +18,14 @@ RECORD = "bitlens.json"
 """What `bitlens compress` writes beside the weights it made."""
 
 
+@reader(None)
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The model in its own dtype."""
     model = load_whole(request, trust_remote_code=request.source.trust_remote_code, dtype="auto")
     stored = find(request.reference.model, model)
-    found = ReadCheckpoint(str(model.dtype).removeprefix("torch."), False, model, stored)
+    found = ReadCheckpoint(
+        format=str(model.dtype).removeprefix("torch."), kernels=False, model=model, stored=stored
+    )
     record = Path(request.source.name) / RECORD
     return _recorded(record, found, request.reference) if record.is_file() else found
 

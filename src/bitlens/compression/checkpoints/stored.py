@@ -69,7 +69,9 @@ def as_held(
 def plain(parameter: Tensor) -> Stored:
     """A parameter that is not quantized."""
     dtype = str(parameter.dtype).removeprefix("torch.")
-    return Stored(lambda: parameter.detach().float(), 8.0 * parameter.dtype.itemsize, dtype)
+    return Stored(
+        weight=lambda: parameter.detach().float(), bits=8.0 * parameter.dtype.itemsize, format=dtype
+    )
 
 
 def bits_per_weight(tensors: Sequence[Tensor | None], weights: int) -> float:

@@ -13,9 +13,11 @@ from bitlens.compression.checkpoints.checkpoint import (
     library,
 )
 from bitlens.compression.checkpoints.pretrained import load_whole
+from bitlens.compression.checkpoints.readers import reader
 from bitlens.compression.checkpoints.stored import find
 
 
+@reader("torchao", package="torchao", extra="torchao")
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The model with torchao's own products, which run on CPU and GPU."""
     library("torchao", "torchao", needed_for="A torchao checkpoint")
@@ -25,7 +27,13 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     kinds = {entry.format for entry in stored.values() if entry.format.startswith("torchao")}
     rounds = any(_rounds_inputs(getattr(m, "weight", None)) for m in model.modules())
     notes = ("Activations are rounded too, by torchao.",) if rounds else ()
-    return ReadCheckpoint(" and ".join(sorted(kinds)) or "torchao", True, model, stored, notes)
+    return ReadCheckpoint(
+        format=" and ".join(sorted(kinds)) or "torchao",
+        kernels=True,
+        model=model,
+        stored=stored,
+        notes=notes,
+    )
 
 
 def _held(module: nn.Module) -> Stored | None:
@@ -41,10 +49,10 @@ def _held(module: nn.Module) -> Stored | None:
     bits = width * weight.numel() + sum(8 * t.nbytes for t in tensors.values() if _is_held(t))
     group = int(weight.block_size[-1])
     return Stored(
-        lambda: weight.dequantize().float(),
-        bits / weight.numel(),
-        f"torchao {str(dtype).removeprefix('torch.')}",
-        0 if group == weight.shape[-1] else group,
+        weight=lambda: weight.dequantize().float(),
+        bits=bits / weight.numel(),
+        format=f"torchao {str(dtype).removeprefix('torch.')}",
+        group=0 if group == weight.shape[-1] else group,
     )
 
 

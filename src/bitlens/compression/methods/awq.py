@@ -86,7 +86,7 @@ class Awq(Compression):
             limit = self._best_limit(weight, scale, second) if clipped else None
             bits = QuantizationGrid(self.bits, self.symmetric).bits_per_weight(self._width(weight))
             rounded = self._rounded(weight, scale, limit)
-            results.append(CompressedMatrix(rounded, bits, self.group, note))
+            results.append(CompressedMatrix(rounded, bits, group=self.group, note=note))
         return results
 
     def _width(self, weight: Tensor) -> int:

@@ -70,7 +70,7 @@ class Codebook(DataFree):
         if whole < size:
             self._round_(rest.unsqueeze(1), torch.ones_like(last), scales[:, -1:])
         return CompressedMatrix(
-            weight, self._bits(size, count), self.block if width % self.block == 0 else 0
+            weight, self._bits(size, count), group=self.block if width % self.block == 0 else 0
         )
 
     def _bits(self, weights: int, scales: int) -> float:

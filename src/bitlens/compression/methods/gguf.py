@@ -65,7 +65,7 @@ class Gguf(DataFree):
                 "weights whose scales a float16 can hold.",
                 f"gguf:type=mxfp4, or exclude=[{matrix.name}].",
             )
-        return CompressedMatrix(weight, 8 * layout.bytes / layout.block, layout.block)
+        return CompressedMatrix(weight, 8 * layout.bytes / layout.block, group=layout.block)
 
 
 def _from_largest(bits: int) -> Callable[[Tensor], None]:

@@ -87,8 +87,8 @@ class Gptq(Compression):
             CompressedMatrix(
                 obs.as_stored(weight, matrix),
                 self._grid.bits_per_weight(self.group or weight.shape[1]),
-                self.group,
-                note,
+                group=self.group,
+                note=note,
             )
             for matrix, weight in zip(matrices, weights, strict=True)
         ]

@@ -67,7 +67,7 @@ class Hqq(DataFree):
         # Every expert has its own error, by which it stops.
         for expert in view.view(-1, view.shape[-3:-1].numel(), group):
             _round_(expert, 2**self.bits - 1)
-        return CompressedMatrix(weight, self.bits + 2 * 16 / group, self.group)
+        return CompressedMatrix(weight, self.bits + 2 * 16 / group, group=self.group)
 
 
 def _round_(groups: Tensor, highest: int) -> None:

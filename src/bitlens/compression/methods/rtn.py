@@ -72,7 +72,7 @@ class Rtn(DataFree):
         view, dims = self._sharing(matrix, weight)
         grid.fit(view, dims).round_(view)
         bits = grid.bits_per_weight(math.prod(view.shape[dim] for dim in dims))
-        return CompressedMatrix(weight, bits, self.group)
+        return CompressedMatrix(weight, bits, group=self.group)
 
     def _sharing(self, matrix: LinearMap, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """A view of the weight, and those of its axes along which a scale is shared."""
