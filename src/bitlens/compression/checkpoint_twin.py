@@ -23,7 +23,7 @@ class _Blank:
     def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         return x if valid is None else x * valid.unsqueeze(-1)
 
-    def expert(self, index: int) -> "_Blank":
+    def expert(self, index: int) -> "_Blank":  # noqa: ARG002
         return self
 
 
@@ -85,7 +85,7 @@ class CheckpointTwin(Twin):
         """Let go of what was cast to enter or to leave; it is cast again when it is needed."""
         self._own_shell.release()
 
-    def block(self, depth: int, weights: BlockWeights) -> Block:
+    def block(self, depth: int, weights: BlockWeights) -> Block:  # noqa: ARG002
         """Its own block, whatever the reference's is."""
         names = self.layout.block_layouts[depth]
         blanks: dict[str, Rounding] = {}
@@ -133,7 +133,7 @@ class CheckpointTwin(Twin):
         self.complete_coverage()
         return self._table
 
-    def model(self, rounding: bool = True) -> PreTrainedModel:
+    def model(self, rounding: bool = True) -> PreTrainedModel:  # noqa: ARG002
         """The checkpoint itself, whose modules round what they do."""
         return self.checkpoint.model
 

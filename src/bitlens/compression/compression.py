@@ -86,7 +86,7 @@ class Compression(ABC):
         """The compressions that stand in its settings."""
         return ()
 
-    def part_for(self, matrix: str) -> Compression:
+    def part_for(self, matrix: str) -> Compression:  # noqa: ARG002
         """The compression that takes the matrix of this name: itself, or one of its parts."""
         return self
 
@@ -118,7 +118,7 @@ class Compression(ABC):
         before it hand it once they are compressed; no matter where nothing is calibrated."""
         return True
 
-    def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:
+    def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:  # noqa: ARG002
         """What must be known of all weights before the first is compressed (global pruning).
 
         `matrices()` goes through every targeted matrix of the model, from the first; it may be

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bitlens.compression import format_spec
 from bitlens.compression.compression import CompressedMatrix, Compression
-from bitlens.compression.coverage import Row, Storage, measure, tied
+from bitlens.compression.coverage import Row
 from bitlens.compression.numerics.input_rounding import InputRounding
-from bitlens.compression.patterns import left_alone
+from bitlens.compression.twin_coverage import TwinCoverage
 from bitlens.compression.weight_sources import Computed, Source
 from bitlens.errors import ModelError
 from bitlens.models.block_runner import Block
@@ -79,7 +78,7 @@ class Twin(ABC):
 
     @abstractmethod
     def block(self, depth: int, weights: BlockWeights) -> Block:
-        """Its block at this depth, to be run; `weights` are the reference's."""
+        """The twin's block at this depth, to be run; `weights` are the reference's."""
 
     @abstractmethod
     def complete_coverage(self) -> None:
@@ -116,8 +115,7 @@ class CompressedTwin(Twin):
         self._source = source or Computed(
             compression, seed, lambda: targeted_maps(layout, self.targets)
         )
-        self._rows: dict[str, Row] = {}
-        self._cast_rows: dict[str, Row] = {}
+        self._coverage = TwinCoverage(layout, compression)
         self._shell: dict[str, Tensor] | None = None
 
     @property
@@ -127,7 +125,7 @@ class CompressedTwin(Twin):
 
     @property
     def entry_key(self) -> str:
-        """Twins with the same key share embeddings, unembedding and compute dtype."""
+        """Twins with equal keys share embeddings, unembedding and compute dtype."""
         own = sorted(self.targets & {m.name for m in self.layout.shell_maps()})
         return f"{self.dtype} {self.compression} {self.seed}" if own else f"{self.dtype}"
 
@@ -141,8 +139,8 @@ class CompressedTwin(Twin):
 
     @property
     def held_bytes(self) -> int:
-        """Of its own embedding and unembedding: what it keeps for the run, and what it casts at a
-        time."""
+        """Bytes of an embedding and unembedding of its own: what it keeps for the run, and what it
+        casts at a time."""
         shell = self.layout.shell
         cast = 0 if self.dtype is None else shell.cast_bytes_in(self.dtype)
         made = sum(m.weight.numel() for m in self.layout.shell_maps() if m.name in self.targets)
@@ -153,7 +151,7 @@ class CompressedTwin(Twin):
         self.layout.shell.release()
 
     def block(self, depth: int, weights: BlockWeights) -> Block:
-        """This block of the twin, to be run; made from the reference's."""
+        """The twin's block at this depth, to be run, made from the reference's `weights`."""
         own, roundings = self._made(depth, weights)
         layout = self.layout
         return Block(layout.callable_block(depth), layout.block_layouts[depth], own, roundings)
@@ -166,18 +164,12 @@ class CompressedTwin(Twin):
         chosen = [m for m in matrices if m.name in self.targets]
         if not chosen:
             return {}
-        text = format_spec(self.compression)
         own: dict[str, CompressedMatrix] = {}
         for m, result in zip(chosen, self._source(chosen), strict=True):
-            weight = result.weight.to(self.dtype or dtype)
-            own[m.name] = replace(result, weight=weight)
-            note = result.note
+            own[m.name] = replace(result, weight=result.weight.to(self.dtype or dtype))
             if result.activations is not None:
                 self.rounded.add(m.name)
-                note = "; ".join(filter(None, (note, result.activations.words)))
-            if m.name not in self._rows:
-                storage = Storage(format=text, bits=result.bits, group=result.group, note=note)
-                self._rows[m.name] = measure(m.name, "block", m.weight, weight, storage=storage)
+            self._coverage.note_compressed(m, own[m.name])
         return own
 
     def block_weights(self, depth: int, weights: BlockWeights) -> dict[str, Tensor]:
@@ -229,40 +221,20 @@ class CompressedTwin(Twin):
         if not tensor.is_floating_point():
             return tensor
         cast = tensor.to(self.dtype)
-        if name not in self._cast_rows:
-            storage = Storage(format=format_spec(self.compression), bits=8.0 * self.dtype.itemsize)
-            self._cast_rows[name] = measure(name, "", tensor, cast, storage=storage)
+        self._coverage.note_cast(name, tensor, cast)
         return cast
 
     def complete_coverage(self) -> None:
         """Compress what no sweep has compressed yet, only to measure it."""
-        if not self.targets <= self._rows.keys():
+        if not self._coverage.covers(self.targets):
             self.shell_weights()
             for depth in range(self.layout.depth):
                 self.block_weights(depth, self.layout.block(depth))
 
     def coverage(self) -> list[Row]:
         """What became of every module, in the model's order; measured, not assumed."""
-        assert self.targets <= self._rows.keys()
-        rows: dict[str, Row] = {}
-        for p in self.layout.parameters():
-            if p.module in self._rows and p.kind != "bias":
-                rows[p.name] = replace(self._rows[p.module], kind=p.kind)
-            elif p.tied is not None:
-                other = rows[p.tied]
-                storage = Storage(format=other.format, bits=other.bits)
-                rows[p.name] = tied(p.module, p.kind, to=p.tied, storage=storage)
-            elif p.name in self._cast_rows:
-                rows[p.name] = replace(self._cast_rows[p.name], module=p.module, kind=p.kind)
-            else:
-                storage = Storage(
-                    format=str(p.dtype).removeprefix("torch."),
-                    bits=8.0 * p.dtype.itemsize,
-                    note=left_alone(p.module, p.kind, self.compression),
-                )
-                shape = torch.empty(p.shape, device="meta")
-                rows[p.name] = measure(p.module, p.kind, shape, None, storage=storage)
-        return list(rows.values())
+        assert self._coverage.covers(self.targets)
+        return self._coverage.rows()
 
     @torch.no_grad()
     def model(self, rounding: bool = True) -> PreTrainedModel:
@@ -303,5 +275,5 @@ class CompressedTwin(Twin):
         return model
 
 
-def _round(rounding: InputRounding, module: nn.Module, args: tuple[Tensor, ...]) -> Any:
+def _round(rounding: InputRounding, _module: nn.Module, args: tuple[Tensor, ...]) -> Any:
     return (rounding.round(args[0]), *args[1:])

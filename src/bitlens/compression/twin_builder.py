@@ -170,7 +170,7 @@ class TwinBuilder:
             source = opened.matched
         if source is not None and isinstance(compression, Noise):
             source = Around(compression, source, self.seed)
-        return CompressedTwin(self.layout, compression, takes, self.seed, source)
+        return CompressedTwin(self.layout, compression, takes, seed=self.seed, source=source)
 
     def _aside(self, compressions: Sequence[Compression]) -> list[Twin]:
         """Twins that something else needs. BitlensError where one of them cannot be made."""

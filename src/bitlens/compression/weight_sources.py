@@ -23,6 +23,7 @@ class Computed:
         self._is_prepared = False
 
     def __call__(self, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:
+        """Compress these matrices, which read the same input."""
         if not self._is_prepared:
             self._prepared = self._compression.prepare(self._everything)
             self._is_prepared = True
@@ -36,4 +37,5 @@ class Around:
         self._noise, self._matched, self._seed = noise, matched, seed
 
     def __call__(self, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:
+        """Make noise as large as the errors that these matrices were given."""
         return self._noise.around(matrices, self._matched(matrices), self._seed)

@@ -94,7 +94,8 @@ def test_what_is_damaged_is_not_there(tmp_path: Path, damage: str) -> None:
 def changed(file: Path, **tensors: torch.Tensor) -> None:
     """The same part with other tensors, under the hash it had."""
     with safe_open(file, "pt") as opened:
-        whole = {key: opened.get_tensor(key) for key in opened}
+        names = opened.keys()
+        whole = {name: opened.get_tensor(name) for name in names}
         header = opened.metadata()
     save_file(whole | {"layers.0.q_proj": tensors["weight"]}, file, metadata=header)
 

@@ -49,7 +49,7 @@ def test_a_twin_is_kept_by_all_that_makes_it(loaded: Loaded) -> None:
         documents: Any = documents,
     ) -> Path:
         asked = [(parse_spec(text), targets)]
-        return calibration_jobs(layout, loaded, asked, documents, seed)[text].cache.folder
+        return calibration_jobs(layout, loaded, asked, documents, seed=seed)[text].cache.folder
 
     others = [
         folder(text="gptq:bits=4"),

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from bitlens.compression.checkpoints import gptq, plain
+from bitlens.compression.checkpoints.readers import readers
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded, load
 from bitlens.models.source import ModelSource
@@ -208,7 +209,7 @@ def test_what_a_reader_does_not_expect_is_an_error_of_ours(
     def read(request: Any) -> Any:
         raise Odd("never heard of")
 
-    monkeypatch.setattr(plain, "read", read)
+    monkeypatch.setitem(readers().by_method, None, read)
     with pytest.raises(BitlensError, match="tiny-llama cannot be read: Odd: never heard of"):
         opened(folder_of("llama"), reference("llama"))
 
@@ -224,7 +225,7 @@ def test_kernels_may_fail_in_any_way(
         found.model.get_input_embeddings().forward = lambda tokens: {}["no kernel"]
         return replace(found, kernels=True)
 
-    monkeypatch.setattr(plain, "read", with_kernels)
+    monkeypatch.setitem(readers().by_method, None, with_kernels)
     checkpoint = opened(folder_of("llama"), reference("llama"))
     assert not checkpoint.kernels
     assert "KeyError: 'no kernel'" in checkpoint.notes[0]

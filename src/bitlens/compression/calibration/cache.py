@@ -156,7 +156,7 @@ class WeightCache:
             if "activations" in about:
                 own = {
                     key.rpartition("@")[2]: file.get_tensor(key).to(matrix.weight.device)
-                    for key in file.keys()
+                    for key in file.keys()  # noqa: SIM118 (a file of safetensors is no mapping)
                     if key.startswith(f"{matrix.name}@")
                 }
                 activations = InputRounding(**about["activations"], **own)
@@ -193,7 +193,8 @@ class WeightCache:
 
     def _unsealed(self, part: str) -> str:
         with safe_open(self._file(part), "pt") as opened:
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+            names = opened.keys()
+            tensors = {key: opened.get_tensor(key) for key in names}
             self._about[part] = unsealed(tensors, opened.metadata())
         for name in self._about[part]:
             shape = tuple(tensors[name].shape)

@@ -80,7 +80,7 @@ class Calibrator:
         except BitlensError as error:
             return dict.fromkeys(asked, error)
         self._check_size(corpus, {name for _, names in asked.values() for name in names})
-        jobs = calibration_jobs(self.layout, self.loaded, asked.values(), corpus, self.seed)
+        jobs = calibration_jobs(self.layout, self.loaded, asked.values(), corpus, seed=self.seed)
         self._jobs |= jobs
         self._new |= {text for text, job in jobs.items() if not job.cache.complete}
         # What is made must not depend on which analyses are asked for besides.
@@ -135,6 +135,7 @@ def calibration_jobs(
     loaded: Loaded,
     compressions: Iterable[tuple[Compression, Sequence[str]]],
     corpus: Corpus,
+    *,
     seed: int,
 ) -> dict[str, CalibrationJob]:
     """What is to be calibrated, by its text, each with the folder that is its own in the cache.

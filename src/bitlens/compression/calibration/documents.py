@@ -47,7 +47,14 @@ class CalibrationTexts:
             )
         tokens = self.tokens or None
         texts = read_texts(self.source)
-        corpus = make_corpus(texts, loaded.tokenizer, self.context, self.bos, tokens, seed)
+        corpus = make_corpus(
+            texts,
+            loaded.tokenizer,
+            context=self.context,
+            bos=self.bos,
+            max_tokens=tokens,
+            seed=seed,
+        )
         check_vocabulary(corpus, layout.vocabulary)
         return corpus
 
@@ -67,10 +74,10 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
     if not shared.names:
         return Check(
             name,
-            True,
-            f"{calibration.name} ({calibration.n_tokens:,} tokens) against {evaluation.name}: no "
-            f"document has a tenth or more in shared runs of {shared.run} tokens"
-            + (f"; {shared.passing} share less (licences, say)" if shared.passing else ""),
+            passed=True,
+            detail=f"{calibration.name} ({calibration.n_tokens:,} tokens) against "
+            f"{evaluation.name}: no document has a tenth or more in shared runs of {shared.run} "
+            "tokens" + (f"; {shared.passing} share less (licences, say)" if shared.passing else ""),
             bears_on=CALIBRATION,
         )
     found = (
@@ -86,7 +93,7 @@ def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Che
             "another --calibration FILE or --text, or --allow overlap in an audit "
             "where this is intended.",
         )
-    return Check(name, False, f"{found}, which was allowed", bears_on=CALIBRATION)
+    return Check(name, passed=False, detail=f"{found}, which was allowed", bears_on=CALIBRATION)
 
 
 def about_size(corpus: Corpus, layout: Layout, names: Collection[str]) -> Check:

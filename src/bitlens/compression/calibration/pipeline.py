@@ -8,6 +8,7 @@ run that was killed goes on where it stopped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -213,11 +214,11 @@ class _TwinCalibrator:
 
         places = [group[0][0] for group in groups]
         for hidden, call in zip(self.hidden, calls, strict=True):
-            with at_products(block.code, places, block.weights, look):
-                try:
-                    block(hidden, call)
-                except _InputsSeen:
-                    pass
+            with (
+                at_products(block.code, places, block.weights, look),
+                suppress(_InputsSeen),
+            ):
+                block(hidden, call)
         return sums
 
     @property
@@ -242,7 +243,7 @@ class _TwinCalibrator:
         """Statistics of what the final norm hands the unembedding."""
         sums = _InputStatisticsAccumulator(self.job.compression, matrix)
 
-        def before(module: nn.Module, args: Any) -> None:
+        def before(_module: nn.Module, args: Any) -> None:
             sums.add(args[0], None)
 
         handle = unembedding.register_forward_pre_hook(before)

@@ -31,6 +31,7 @@ class Rounded(nn.Module):
         self.scheme = scheme
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """`[..., in]` to `[..., out]`, both rounded as the checkpoint says."""
         return self._round(self.linear(self._round(inputs, "input")), "output")
 
     def _round(self, values: Tensor, which: str) -> Tensor:
@@ -67,7 +68,7 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     if request.run != "weights" and any(map(_rounds, schemes.values())):
         for module, scheme in schemes.items():
             if _rounds(scheme):
-                _round(request, model, module, scheme, held.modules[module])
+                _round(request, model, module, scheme=scheme, leaves=held.modules[module])
         note = "Activations are rounded by compressed-tensors' own code, in ordinary numbers."
         return ReadCheckpoint(
             format=label,

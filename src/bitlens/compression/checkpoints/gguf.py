@@ -81,9 +81,11 @@ def open_file(request: CheckpointRequest) -> LoadedCheckpoint:
         config=read_as,
         dtype=torch.float32,
     )
-    stored = _described(gguf, reader, find(reference.model, model), read_as, path.name)
+    stored = _described(gguf, reader, find(reference.model, model), config=read_as, file=path.name)
     if read_as is not config:
-        model = dequantized(type(reference.model), config, stored, torch.float32, request.device)
+        model = dequantized(
+            type(reference.model), config, stored, dtype=torch.float32, device=request.device
+        )
         stored = restored(model, stored)
     notes = [
         f"{path.name} says only part of its model's settings; the rest are those of"

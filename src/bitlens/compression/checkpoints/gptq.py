@@ -66,7 +66,7 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
                 trust_remote_code=source.trust_remote_code,
             ),
         )
-    model = wrapper.model.eval().requires_grad_(False)
+    model = wrapper.model.eval().requires_grad_(requires_grad=False)
     model.set_attn_implementation(request.reference.model.config._attn_implementation)
     _spare(model, held, dtype, request.device)
     stored = find(request.reference.model, model, _held(packing, method))
@@ -140,7 +140,7 @@ def _linear(leaves: Leaves, dtype: torch.dtype, device: torch.device) -> nn.Modu
     made = nn.Linear(columns, rows, "bias" in leaves, device=device, dtype=dtype)
     for name, parameter in made.named_parameters():
         parameter.data.copy_(leaves[name].read())
-    return made.eval().requires_grad_(False)
+    return made.eval().requires_grad_(requires_grad=False)
 
 
 @contextmanager

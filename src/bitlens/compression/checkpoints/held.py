@@ -28,6 +28,7 @@ class Leaf(NamedTuple):
     shape: tuple[int, ...]
 
     def read(self) -> Tensor:
+        """The tensor itself, from the file."""
         with safe_open(self.file, framework="pt") as tensors:
             return tensors.get_tensor(self.name)
 
@@ -108,6 +109,6 @@ def _split(name: str) -> tuple[str, str]:
 def _leaves(folder: Path) -> Iterator[Leaf]:
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():
+            for name in tensors.keys():  # noqa: SIM118 (a file of safetensors is no mapping)
                 part = tensors.get_slice(name)
                 yield Leaf(file, name, part.get_dtype(), tuple(part.get_shape()))

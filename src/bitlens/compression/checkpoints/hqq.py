@@ -53,16 +53,11 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     for name, tensor in guarded(request.source, lambda: list(_tensors(files, request.device))):
         module, _, leaf = name.rpartition(".")
         own.setdefault(module, {})[leaf] = tensor
-    modules = {}
-    for module, tensors in own.items():
-        if PACKED in tensors:
-            made = linear(
-                None, None, compute_dtype=tensors["scale"].dtype, device=str(request.device)
-            )
-            guarded(
-                request.source, lambda made=made, tensors=tensors: made.load_state_dict(tensors)
-            )
-            modules[module] = made
+    modules = {
+        module: _module(request, linear, tensors)
+        for module, tensors in own.items()
+        if PACKED in tensors
+    }
     if not modules:
         raise ModelError(
             f"{request.source.name} is said to be HQQ, but none of its weights is packed.",
@@ -96,6 +91,13 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     )
 
 
+def _module(request: CheckpointRequest, linear: Any, tensors: dict[str, Tensor]) -> Any:
+    """A module of hqq's own with these tensors."""
+    made = linear(None, None, compute_dtype=tensors["scale"].dtype, device=str(request.device))
+    guarded(request.source, lambda: made.load_state_dict(tensors))
+    return made
+
+
 def _held(linear: Any) -> Quantized:
     def quantized(module: nn.Module) -> Stored | None:
         if not isinstance(module, linear):
@@ -120,5 +122,5 @@ def _names(file: Path) -> list[str]:
 def _tensors(files: list[Path], device: torch.device) -> Iterator[tuple[str, Tensor]]:
     for file in files:
         with safe_open(file, framework="pt", device=str(device)) as tensors:
-            for name in tensors.keys():
+            for name in tensors.keys():  # noqa: SIM118 (a file of safetensors is no mapping)
                 yield name, tensors.get_tensor(name)

@@ -62,7 +62,7 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
         find(reference, model),
         held,
         reference.base_model_prefix,
-        lambda module: {"format": "modelopt fp8"},
+        lambda _module: {"format": "modelopt fp8"},
     )
     return ReadCheckpoint(
         format="modelopt fp8",

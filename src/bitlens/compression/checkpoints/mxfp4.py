@@ -22,7 +22,7 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
     held = Held(folder(request))
     described = {"format": "mxfp4", "group": 32}
     stored = as_held(
-        find(reference, model), held, reference.base_model_prefix, lambda module: described
+        find(reference, model), held, reference.base_model_prefix, lambda _module: described
     )
     return ReadCheckpoint(
         format="mxfp4",

@@ -72,13 +72,15 @@ def _open_folder(request: CheckpointRequest) -> LoadedCheckpoint:
     read = _reader(source, method)
     name = name_of(source)
     tokenizer = _tokenizer(source, common)
-    require_same(reference, name, config, tokenizer, source.trust_remote_code)
+    require_same(
+        reference, name, config, tokenizer=tokenizer, trust_remote_code=source.trust_remote_code
+    )
     found = read(request)
     files = folder_of(source) or folder(request)
     if method is None:
         require_announced(source.name, files)  # those of a hub id are here only now
     held, settings = Held(files), quantization(config)
-    unread = require_agreement(name, reference.model, found.stored, held, settings)
+    unread = require_agreement(name, reference.model, found.stored, held=held, settings=settings)
     found = _as_asked(request, replace(found, stored=found.exact or found.stored))
     notes = found.notes
     if unread:
@@ -181,7 +183,9 @@ def _ordinary(request: CheckpointRequest, found: ReadCheckpoint, why: str) -> Re
     config.tie_word_embeddings = found.model.config.tie_word_embeddings
     config._attn_implementation = reference.config._attn_implementation
     # Nothing shorter holds every product of a code and its scale.
-    model = dequantized(type(reference), config, found.stored, torch.float32, request.device)
+    model = dequantized(
+        type(reference), config, found.stored, dtype=torch.float32, device=request.device
+    )
     note = f"{found.format}: dequantized weights in ordinary matrices, {why}."
     return replace(
         found,

@@ -35,7 +35,7 @@ def _recorded(path: Path, found: ReadCheckpoint, reference: Loaded) -> ReadCheck
     what makes the record doubtful."""
     try:
         record = read_json(path)
-        format, matrices = str(record["compression"]), dict(record["matrices"])
+        text, matrices = str(record["compression"]), dict(record["matrices"])
         weights, made_of = str(record["weights"]), str(record["reference"])
         inputs = set(record.get("inputs_rounded", ()))
         stored = dict(found.stored)
@@ -48,7 +48,7 @@ def _recorded(path: Path, found: ReadCheckpoint, reference: Loaded) -> ReadCheck
                 "inputs not rounded in this folder" if matrix in inputs else entry.get("note", "")
             )
             stored[name] = replace(
-                stored[name], bits=bits, format=format, group=group, note=str(note)
+                stored[name], bits=bits, format=text, group=group, note=str(note)
             )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
@@ -59,7 +59,7 @@ def _recorded(path: Path, found: ReadCheckpoint, reference: Loaded) -> ReadCheck
         ) from error
     if weights != weights_hash(path.parent):
         note = (
-            f"{path.name} says {format}, but the weights are not those it was written for: it is "
+            f"{path.name} says {text}, but the weights are not those it was written for: it is "
             "not believed, and bits are those of what is stored."
         )
         return replace(found, notes=(note,))
@@ -67,13 +67,13 @@ def _recorded(path: Path, found: ReadCheckpoint, reference: Loaded) -> ReadCheck
     if made_of != reference.fingerprint:
         notes.append(
             f"It was made of {record.get('model', 'a model')} ({made_of}), and is compared with "
-            f"{reference.name} ({reference.fingerprint}): what differs is not {format}'s doing "
+            f"{reference.name} ({reference.fingerprint}): what differs is not {text}'s doing "
             "alone, unless they are one model in two places."
         )
     if inputs:
         notes.append(
             f"The method rounds the inputs of {count(len(inputs), 'matrix')} too, which an "
             "ordinary folder cannot hold: what is measured here is its weights alone, less than "
-            f"{format} does."
+            f"{text} does."
         )
-    return replace(found, format=format, stored=stored, notes=tuple(notes))
+    return replace(found, format=text, stored=stored, notes=tuple(notes))

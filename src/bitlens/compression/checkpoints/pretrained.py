@@ -49,4 +49,4 @@ def folder(request: CheckpointRequest) -> Path:
 
 
 def _evaluated(model: PreTrainedModel) -> PreTrainedModel:
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(requires_grad=False)

@@ -69,7 +69,9 @@ def as_in_files(
         parts = held.of(name, _prefix(reference)) or known.get(id(parameters[name]), [])
         known[id(parameters[name])] = parts
         if parts:
-            entry = replace(entry, weight=_Reading(reference, name, parts, settings, entry))
+            entry = replace(
+                entry, weight=_Reading(reference, name, parts, settings=settings, entry=entry)
+            )
             (leaf, *more) = parts[0].values()
             if not more and leaf.dtype in DTYPES:
                 entry = replace(entry, format=DTYPES[leaf.dtype], bits=float(leaf.width))

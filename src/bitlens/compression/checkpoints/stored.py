@@ -32,7 +32,7 @@ def find(
         path, _, leaf = name.rpartition(".")
         found = _at(model, path, leaf, quantized)
         if found is None and leaf in PARTS:
-            found = _stacked(model, path, leaf, len(parameter), quantized)
+            found = _stacked(model, path, leaf, experts=len(parameter), quantized=quantized)
         if found is None:
             raise ModelError(
                 f"The checkpoint has no {name}.",
@@ -95,7 +95,7 @@ def dequantized(
         dtype=dtype,
         attn_implementation=config._attn_implementation,
     )
-    return model.to(device).eval().requires_grad_(False)
+    return model.to(device).eval().requires_grad_(requires_grad=False)
 
 
 def restored(model: nn.Module, stored: Mapping[str, Stored]) -> dict[str, Stored]:

@@ -70,9 +70,11 @@ class Awq(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """Mean |x| says which columns matter, second moments what an error costs."""
         return frozenset({"mean_abs", "second_moment"})
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Scale the columns of all matrices alike, then clip and round each."""
         matrices = group.matrices
         mean, second = group.statistic("mean_abs"), group.statistic("second_moment")
         weights = [working_copy(matrix) for matrix in matrices]

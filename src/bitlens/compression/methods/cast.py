@@ -45,6 +45,7 @@ class Cast(DataFree):
 
     @property
     def compute_dtype(self) -> torch.dtype | None:
+        """The dtype itself where processors multiply in it."""
         return None if self._stored.itemsize == 1 else self._stored
 
     @property
@@ -52,6 +53,7 @@ class Cast(DataFree):
         return getattr(torch, self.dtype)
 
     def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        """Round a matrix to the dtype. BitlensError where that makes infinities."""
         weight = working_copy(matrix)
         if self._stored == torch.float8_e4m3fn:
             # Whether torch makes NaN of what is out of range depends on its version.

@@ -38,5 +38,6 @@ class Checkpoint(Compression):
         # It is written down in results, where the user's folder is nobody's business.
         object.__setattr__(self, "path", without_home(self.path))
 
-    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+    def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:  # noqa: ARG002
+        """ValueError: the matrices of a checkpoint are there already."""
         raise ValueError("a checkpoint has modules of its own: nothing is compressed")

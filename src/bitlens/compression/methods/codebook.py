@@ -51,6 +51,7 @@ class Codebook(DataFree):
             )
 
     def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        """Round a matrix block by block to the table."""
         weight = working_copy(matrix)
         width = weight.shape[-1]
         size = weight.shape[-2] * width

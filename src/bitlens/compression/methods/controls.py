@@ -35,6 +35,7 @@ class Nothing(DataFree):
         check(self)
 
     def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        """The weight as it is, in float32."""
         return CompressedMatrix(working_copy(matrix), 8.0 * matrix.weight.element_size())
 
 
@@ -82,9 +83,11 @@ class Noise(Compression):
         return self.like.part_for(matrix)
 
     def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:
+        """What the compression that the noise is matched to has to know."""
         return self.like.prepare(matrices)
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Compress the matrices to see how large the errors are, and make noise of it."""
         return self.around(group.matrices, self.like.compress(group), group.seed)
 
     def around(

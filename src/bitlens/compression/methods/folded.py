@@ -70,16 +70,20 @@ class Folded(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """Those of the compression of the folded weights."""
         return self.of.statistics
 
     @property
     def sequential(self) -> bool:
+        """Whether the compression of the folded weights is."""
         return self.of.sequential
 
     def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:
+        """What the compression has to know of all folded weights."""
         return self.of.prepare(lambda: (_folded(matrix)[0] for matrix in matrices()))
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Fold the norm into the matrices, compress them, and carry the result back."""
         matrices, inputs = group.matrices, group.inputs
         folded = [_folded(matrix) for matrix in matrices]
         # Maps of one group read one input, so one norm feeds them all or none.

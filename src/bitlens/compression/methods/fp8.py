@@ -42,9 +42,11 @@ class Fp8(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """The largest inputs, where one scale is fixed for all."""
         return frozenset({"max_abs"} if self.activations == "tensor" else ())
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Round every matrix; their inputs are rounded alike."""
         activations = self._activations(group)
         return [self._rounded(matrix, activations) for matrix in group.matrices]
 

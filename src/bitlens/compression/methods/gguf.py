@@ -49,6 +49,7 @@ class Gguf(DataFree):
         check(self)
 
     def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        """Round a matrix to the blocks. BitlensError where they do not divide its rows."""
         weight = working_copy(matrix)
         layout = _FORMATS[self.type]
         if weight.shape[-1] % layout.block:

@@ -74,15 +74,19 @@ class Gptq(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """The second moments of the inputs, which say how columns make up for each other."""
         return frozenset({"second_moment"})
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Round all matrices column by column, in one order."""
         matrices, second = group.matrices, group.statistic("second_moment")
         if self.group:
             for matrix in matrices:
                 grouped(self.name, matrix.name, matrix.weight, self.group)
         weights = [obs.columns_of(matrix) for matrix in matrices]
-        note = obs.operate_(weights, second, self.damping, self._round_, self.act_order)
+        note = obs.operate_(
+            weights, second, self.damping, self._round_, largest_first=self.act_order
+        )
         return [
             CompressedMatrix(
                 obs.as_stored(weight, matrix),
@@ -104,11 +108,11 @@ class Gptq(Compression):
         else:
             begin = self._current
         moving = self.group if self.group and found.order is None else columns.shape[1]
-        obs.settle_(columns, upper, moving, begin, found.order)
+        obs.settle_(columns, upper, moving, begin, order=found.order)
 
-    def _current(self, start: int, columns: Tensor) -> obs.Settle:
+    def _current(self, _start: int, columns: Tensor) -> obs.Settle:
         levels = self._grid.fit(columns, (-2,))
-        return lambda number, column: levels.round_(column)
+        return lambda _number, column: levels.round_(column)
 
     def _static_groups(self, columns: Tensor, order: Tensor) -> obs.Begin:
         """Every column keeps the levels of the group it stands in, in whatever order they come."""
@@ -120,7 +124,7 @@ class Gptq(Compression):
             low, high = (k if isinstance(k, int) else k[place] for k in (levels.low, levels.high))
             Levels(levels.step[place], low, high).round_(column)
 
-        return lambda start, columns: settle
+        return lambda _start, _columns: settle
 
 
 def _never_updated(found: obs.Decomposition) -> Tensor:

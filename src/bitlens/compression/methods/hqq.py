@@ -61,6 +61,7 @@ class Hqq(DataFree):
             )
 
     def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        """Round a matrix, of fused experts each by itself."""
         weight = working_copy(matrix)
         group = self.group or weight.shape[-1]
         view = grouped(self.name, matrix.name, weight, group)

@@ -49,6 +49,7 @@ class Int8(DataFree):
             )
 
     def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        """Round a matrix by the largest of each row; its inputs are rounded too."""
         weight = working_copy(matrix)
         round_(weight, weight.abs().amax(-1, keepdim=True), "int8")
         bits = QuantizationGrid(8).bits_per_weight(weight.shape[-1])

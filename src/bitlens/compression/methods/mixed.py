@@ -56,6 +56,7 @@ class Mixed(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """All that any of its parts is calibrated on."""
         return frozenset().union(*(part.statistics for part in self.parts))
 
     @property
@@ -72,6 +73,7 @@ class Mixed(Compression):
         return [part.prepare(own(place)) for place, part in enumerate(self.parts)]
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Compress each matrix by its own part, and say in the note which that is."""
         places = [self._place(matrix.name) for matrix in group.matrices]
         made: dict[int, CompressedMatrix] = {}
         for place, part in enumerate(self.parts):

@@ -104,6 +104,7 @@ class Prune(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """Mean squares for wanda, second moments for sparsegpt."""
         needed: dict[str, frozenset[Statistic]] = {
             "magnitude": frozenset(),
             "wanda": frozenset({"mean_square"}),
@@ -118,6 +119,7 @@ class Prune(Compression):
         return cut(matrices, self.sparsity)
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Set the weights that matter least to zero. ValueError where match is unresolved."""
         if self.match is not None:
             raise ValueError("prune with match= needs the sparsity that matches")
         if self.by == "sparsegpt":

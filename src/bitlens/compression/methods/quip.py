@@ -86,9 +86,11 @@ class Quip(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """The second moments of the inputs, as for gptq."""
         return frozenset({"second_moment"})
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Rotate, round and rotate back each matrix."""
         second = group.statistic("second_moment")
         return [self._rounded(matrix, second, group.seed) for matrix in group.matrices]
 
@@ -113,5 +115,5 @@ class Quip(Compression):
             columns,
             found.upper,
             columns.shape[1],
-            lambda start, unit: lambda number, column: levels.round_(column),
+            lambda _start, _unit: lambda _number, column: levels.round_(column),
         )

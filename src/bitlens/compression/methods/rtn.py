@@ -67,6 +67,7 @@ class Rtn(DataFree):
             )
 
     def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
+        """Round a matrix to its grid. BitlensError where scales cannot be shared as asked."""
         grid = QuantizationGrid(self.bits, self.symmetric, self.convention, self.clip)
         weight = working_copy(matrix)
         view, dims = self._sharing(matrix, weight)

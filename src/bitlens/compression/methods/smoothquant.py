@@ -57,9 +57,11 @@ class SmoothQuant(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """The largest inputs of every column."""
         return frozenset({"max_abs"})
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Smooth all matrices by the same scales, and round each."""
         largest = group.statistic("max_abs")
         weights = [working_copy(matrix) for matrix in group.matrices]
         smooth = self._smooth(largest, weights)

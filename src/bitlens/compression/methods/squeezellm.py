@@ -60,6 +60,7 @@ class SqueezeLlm(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
+        """The mean squares of the inputs, by which weights count."""
         return frozenset({"mean_square"})
 
     @property
@@ -68,6 +69,7 @@ class SqueezeLlm(Compression):
         return False
 
     def compress(self, group: MatrixGroup) -> list[CompressedMatrix]:
+        """Cluster the weights of each matrix, row by row."""
         mean_square = group.statistic("mean_square")
         return [self._clustered(matrix, mean_square) for matrix in group.matrices]
 
@@ -94,4 +96,4 @@ def _largest(matrices: Tensor, share: float) -> Tensor:
     """Which are the largest magnitudes of each matrix `[matrix, weight]`?"""
     count = round(share * matrices.shape[-1])
     places = matrices.abs().topk(count, sorted=False).indices
-    return torch.zeros_like(matrices, dtype=torch.bool).scatter_(-1, places, True)
+    return torch.zeros_like(matrices, dtype=torch.bool).scatter_(-1, places, value=True)

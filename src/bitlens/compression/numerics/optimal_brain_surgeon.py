@@ -135,7 +135,7 @@ def settle_(
         if settle is None and stop - start <= unit:
             settle = begin(start, together(start, stop) if start else columns[:, :stop])
         if settle is not None and stop - start <= _LEAF:
-            _leaf_(columns, differences, upper, range(start, stop), settle)
+            _leaf_(columns, differences, upper, numbers=range(start, stop), settle=settle)
             return
         step = unit if settle is None else _LEAF
         middle = start - (start - stop) // (2 * step) * step
