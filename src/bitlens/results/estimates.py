@@ -134,8 +134,9 @@ def _add_q(rows: Rows) -> None:
 
 
 def _intact(value: Value, metric: Metric) -> Value | None:
-    """The same number of the reference, whichever documents are left out; None where a twin can be
-    on one side of it alone, so that to differ is no finding, and where nothing can be tested."""
+    """The number of the reference, which is intact whichever documents are left out. None where a
+    twin can be on one side of it alone, so that to differ is no finding, and where nothing can be
+    tested."""
     intact = metric.intact
     if intact is None or not metric.interval or to_scale(np.array([intact]), metric.scale) is None:
         return None

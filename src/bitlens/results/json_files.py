@@ -15,7 +15,7 @@ from bitlens.results.manifest_schema import Content
 from bitlens.results.records import SCHEMA, to_json
 
 MOST_WHOLE = (1 << 63) - 1
-"""Of a number without a fraction: what a column can hold."""
+"""The largest number without a fraction that a column can hold."""
 AGAIN = "run the command that made it again; it computes only what is missing."
 
 

@@ -16,8 +16,8 @@ from bitlens.results.json_files import damaged
 MOST_ROWS = 1 << 22
 MOST_VALUES = 1 << 26
 MOST_TEXT = 1 << 30
-"""Of a table; text in bytes. A few equal rows written millions of times take a few bytes on disk,
-and so does one long text."""
+"""The most that a table may hold; text in bytes. A few equal rows written millions of times take a
+few bytes on disk, and so does one long text."""
 
 
 def rows_as_parquet(name: str, rows: Iterable[Any], schema: pa.Schema) -> bytes:

@@ -140,9 +140,9 @@ class Check:
     """What rests on it: `text`, what was measured on the text; `calibration`, twins that were
     calibrated; the label of an SAE, what was read through it; empty: everything."""
     model: str = ""
-    """Of which model alone; empty: of all."""
+    """The one model it is about; empty: all."""
     twins: tuple[str, ...] = ()
-    """Of which twins alone; empty: of all."""
+    """The twins it is about; empty: all."""
 
     def __post_init__(self) -> None:
         # As JSON gives it back.

@@ -27,7 +27,7 @@ VALUES = _columns(
     | {"documents": COUNT, "reason": TEXT},
     absent="value chance reason",
 )
-"""Of a cell: one row a `records.Value`."""
+"""The values of a cell, one row a `records.Value`."""
 ESTIMATES = _columns(
     {"model": TEXT, "compression": TEXT, "bits": NUMBER, "analysis": TEXT, **_PLACE}
     | {**_numbers("value low high"), "documents": COUNT, **_numbers("intact chance")}

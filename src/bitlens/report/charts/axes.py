@@ -1,4 +1,4 @@
-"""How do a metric's values lie on paper? Linear, logarithmic, or by the nines towards 1."""
+"""Axes of charts, on which a metric lies linearly, logarithmically, or by the nines towards 1."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -85,12 +85,12 @@ class Axis:
         return float(f"{value:.7g}")
 
     def y(self, field: str = "y", title: str | None = None) -> alt.Y:
-        """The encoding channel of a field of coordinates."""
+        """The encoding channel up, of a field of coordinates."""
         named = title or self.title or None
         return alt.Y(f"{field}:Q", scale=self._scale(), axis=self._axis(), title=named)
 
     def x(self, field: str, title: str | None = None) -> alt.X:
-        """The same, across: for charts that set a number against itself."""
+        """The encoding channel across, for charts that set a number against itself."""
         named = title or self.title or None
         return alt.X(f"{field}:Q", scale=self._scale(), axis=self._axis(), title=named)
 

@@ -1,4 +1,4 @@
-"""How are shares that add up to a whole drawn? As bars, one a compression, its noise below it."""
+"""Bars of shares that add up to a whole, one a compression, its noise below it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

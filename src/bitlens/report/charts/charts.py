@@ -15,7 +15,7 @@ from bitlens.report.charts.palette import CONTROL, INK, NOISE, Mark
 from bitlens.report.page.parts import Point, Spec
 
 HEIGHT = 230
-"""Of a chart that stands in a row of two or three, in pixels."""
+"""The height of a chart that stands in a row of two or three, in pixels."""
 End = Literal["left", "right", "middle"]
 STRETCHES: dict[End, tuple[float, float]] = {
     "left": (0.0, 0.36),

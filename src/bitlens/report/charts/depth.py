@@ -36,7 +36,7 @@ class Course:
     items: tuple[str, ...]
     """The first is drawn solid, and of controls too; the second dashed."""
     name: str
-    """Of the figure's file."""
+    """The figure's file, without its ending."""
     title: str
     key: str
 

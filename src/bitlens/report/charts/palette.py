@@ -1,4 +1,4 @@
-"""Which colour and shape is a compression? The same on every chart, table and line of a page."""
+"""Colours and shapes: each compression has one of each on every chart, table and line of a page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SHAPES = (
 CONTROL = "#8a8a8a"
 """Controls are grey everywhere."""
 INK = "#555555"
-"""Of reference lines."""
+"""The colour of reference lines."""
 
 
 @dataclass(frozen=True)

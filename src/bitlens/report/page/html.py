@@ -1,4 +1,4 @@
-"""How does a page become one HTML file that asks nobody for anything and trusts no text?
+"""A page as one HTML file, which asks nobody for anything and trusts no text.
 
 - Every text is escaped by the templates; data stands in JSON blocks that no text can close.
 - Scripts and styles are inline and named by their hash in a content policy that forbids the rest:

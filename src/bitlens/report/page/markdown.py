@@ -1,4 +1,4 @@
-"""How does a part become Markdown, for pull requests and model cards?"""
+"""Parts of a page as Markdown, for pull requests and model cards."""
 
 import re
 from functools import singledispatch

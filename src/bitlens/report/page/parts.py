@@ -1,4 +1,4 @@
-"""What is a page made of? A tree of small parts that lowers to HTML and to Markdown alike.
+"""Parts of a page: a tree of small records that lowers to HTML and to Markdown alike.
 
 Parts hold text and numbers, never markup: what they hold is escaped where it is lowered.
 """

@@ -1,4 +1,4 @@
-"""How does a figure become a picture beside the page? The same charts, drawn without a browser."""
+"""Figures as pictures beside the page: its charts, drawn without a browser."""
 
 import textwrap
 from typing import Any
@@ -37,7 +37,7 @@ CONFIG: dict[str, Any] = {
 }
 """How every chart looks, on the page and as a picture."""
 WIDTH = 330
-"""Of one chart in a picture, in pixels; on the page the reader's window decides."""
+"""The width of one chart in a picture, in pixels; on the page the reader's window decides."""
 
 
 def spec(figure: Figure) -> Spec:

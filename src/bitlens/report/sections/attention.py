@@ -1,4 +1,4 @@
-"""Which heads look elsewhere? Attention patterns of twin and reference on the same texts."""
+"""The section on attention: which heads of a twin look elsewhere than the reference's."""
 
 from collections.abc import Mapping
 

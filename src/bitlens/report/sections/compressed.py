@@ -1,4 +1,4 @@
-"""What was really quantized? Measured from the weights, not taken from the settings."""
+"""The section on what was really quantized, measured from the weights, not taken from settings."""
 
 import statistics
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What does a changed feature fire on, before and after? Its top contexts side by side."""
+"""Top contexts of changed features: what each fires on in the reference and in the twin."""
 
 from collections.abc import Iterator
 

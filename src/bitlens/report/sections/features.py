@@ -1,4 +1,4 @@
-"""Which features survive? SAE features of twin and reference on the same positions."""
+"""The section on SAE features: which survive in a twin, read on the reference's positions."""
 
 from collections.abc import Mapping
 from dataclasses import replace

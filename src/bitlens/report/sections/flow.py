@@ -1,4 +1,4 @@
-"""Do latents fire as often as before? From which category of firing rate to which they went."""
+"""The table of firing categories: from which rate of firing to which latents went."""
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.page.parts import Column, Part, Prose, Section, Table, Tabs

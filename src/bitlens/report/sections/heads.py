@@ -1,4 +1,4 @@
-"""Do the heads that copy still copy? Induction, previous-token and duplicate-token heads."""
+"""The section on heads: do those for induction, previous and duplicate tokens do their jobs?"""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Which features broke? Each active feature by its peak, its r and its state."""
+"""Single features: each active one by its peak, its r and its state."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

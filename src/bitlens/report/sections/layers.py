@@ -1,4 +1,4 @@
-"""Where does it break? Damage block by block: what accumulates, and what each block adds."""
+"""The section on layers: damage block by block, what accumulates and what each block adds."""
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import words

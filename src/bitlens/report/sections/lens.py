@@ -1,4 +1,4 @@
-"""At which depth do the models part? Predictions read off every block by the logit lens."""
+"""The section on the logit lens: at which depth the predictions of two models part."""
 
 from collections.abc import Mapping
 

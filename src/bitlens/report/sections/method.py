@@ -1,4 +1,4 @@
-"""How was this made, what does each number mean, and what was not measured?"""
+"""The section on method: how the page was made, what numbers mean, and what was not measured."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Where is every number? All estimates with interval, intact, chance and control."""
+"""The table of every number: all estimates with interval, intact, chance and control."""
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Value

@@ -1,4 +1,4 @@
-"""Could one have known which features survive? Prediction from the reference, and its limits."""
+"""The section on prediction: could one have known from the reference which features survive?"""
 
 import altair as alt
 

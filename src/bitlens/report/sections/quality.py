@@ -1,4 +1,4 @@
-"""How much quality does each bit buy? Damage to the outputs against bits per weight."""
+"""The section on the outputs: damage to them against bits per weight."""
 
 from dataclasses import replace
 

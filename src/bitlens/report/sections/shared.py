@@ -1,4 +1,4 @@
-"""Do the same features die? Overlap of what every two twins lose, between chance and ceiling."""
+"""The section on shared losses: do two twins lose the same features, between chance and ceiling?"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What does a model lose when an SAE's reconstruction takes the place of what it read?"""
+"""The section on SAEs in place: what a model loses where a reconstruction stands in for it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Is this measurement valid? What the run checked about itself, and what it could not do."""
+"""The section on validity: what the run checked about itself, and what it could not do."""
 
 from collections.abc import Iterator
 

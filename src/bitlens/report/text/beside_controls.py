@@ -1,4 +1,4 @@
-"""Does a twin lose more than an error of its size has to? Noise, the cast, and the tests."""
+"""Sentences that hold a twin against its controls: noise of its size, and the cast to 16 bits."""
 
 from collections.abc import Iterator
 
@@ -67,7 +67,7 @@ def _outputs(results: AuditResults, model: str, name: str) -> Iterator[str]:
 
 
 def _features(results: AuditResults, model: str, name: str, noise: str | None) -> Iterator[Claim]:
-    """Of the SAE that lost most: what noise keeps there."""
+    """What noise keeps of the features of the SAE that lost most."""
     every = survivals(results, model, name)
     found = sound(results, model, every)
     if not found or noise is None:

@@ -1,4 +1,4 @@
-"""When does the page claim a difference? Two rules, and nothing else.
+"""The two rules by which the page claims a difference, and nothing else.
 
 That a number is another than its control's, or than the reference's: by the stored contrast
 (`way`). Intervals of two estimates that overlap may belong to numbers that surely differ, and the
@@ -14,7 +14,7 @@ from bitlens.report.audit_results import Row
 from bitlens.report.text.numbers import amount, points, probability
 
 LEVEL = 0.05
-"""Of q: the share of such claims that may be wrong."""
+"""The highest q of a claim: the share of such claims that may be wrong."""
 
 
 def way(contrast: Row | None) -> Literal["more", "less", ""]:

@@ -1,4 +1,4 @@
-"""Are there documents enough for an interval to mean anything? The one place that decides it."""
+"""The one place that decides whether documents are enough for an interval to mean anything."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ OUTPUTS = 0.01
 """A perplexity ratio this near to 1 is held to be no change of the outputs; and a mean KL of so
 many nats, which is as much of a loss, is held to be one."""
 FEATURES = 0.95
-"""Of the features, the share that must survive for them to be held kept."""
+"""The share of the features that must survive for them to be held kept."""
 COPIES = 1.1
 """A loss on the second copy that is more times the reference's is held to be a loss of copying."""
 COSINE, CKA = 0.98, 0.9

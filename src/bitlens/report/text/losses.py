@@ -1,4 +1,4 @@
-"""What broke in a twin, and where? Features, induction heads and attention, by name."""
+"""Sentences on what broke within a twin: features and induction heads, by name."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Induction:
 
     total: int
     lost: tuple[str, ...]
-    """As block.head."""
+    """Their names, block.head."""
     undecided: tuple[str, ...] = ()
     told: Mapping[str, str] = field(default_factory=dict, compare=False)
     """By block.head, with what became of its score."""
@@ -146,7 +146,7 @@ def _induction_heads(results: AuditResults, model: str, who: str) -> list[tuple[
 
 
 def _counted(results: AuditResults, model: str, who: str) -> list[Row]:
-    """Of the table of heads, those that are induction heads of the reference."""
+    """The rows of the table of heads that are induction heads of the reference."""
     return [
         row
         for row in results.table(model, who, "heads", "heads")

@@ -1,4 +1,4 @@
-"""How is a number written? With as many digits as its interval supports, and no more."""
+"""Numbers as text: with as many digits as their intervals support, and no more."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How predictable is survival by the paper's own recipe? For its table to be recomputed.
+"""The paper's own recipe for how predictable survival is, for its table to be recomputed.
 
 Duan 2026, arXiv 2606.03002, as its code has it: statistics and survival from the same tokens, one
 of four columns an exact sum of others (so that single coefficients mean nothing), scaling outside
@@ -25,7 +25,7 @@ class DuanFit:
     deviation: float | None
     """Standard deviation over the folds: not an interval."""
     coefficients: tuple[float, ...] = ()
-    """Of the scaled `COLUMNS`, fitted on everything."""
+    """The coefficients of the scaled `COLUMNS`, fitted on everything."""
     reason: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""What does a store know of each feature, twin by twin?"""
+"""Every feature that a store knows of, SAE by SAE and twin by twin."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class TwinFeatures:
     compression: str
     seed: int
     like: str | None
-    """Of noise: the compression it is matched to."""
+    """The compression that a noise control is matched to; None for others."""
     control: bool
     features: Columns
     """The table `features`: those of the reference, by latent."""

@@ -1,4 +1,4 @@
-"""Could one have known which features survive?
+"""Prediction of which features survive, from the reference alone: could one have known?
 
 Survival (r above 0.9) on one half of the documents, from what features are like on the other.
 Everything is out of fold: no model has seen a feature it is scored on, nor a near-duplicate.
@@ -70,8 +70,8 @@ class Score:
     """How well a predictor does, with 95 % intervals over features."""
 
     auc: float
-    """Of two features of a fold, one that survived and one that did not, how often is the first
-    held more likely to?"""
+    """How often, of two features of a fold, one that survived and one that did not, the first is
+    held more likely to."""
     low: float
     high: float
     gain: float
@@ -115,13 +115,8 @@ def predict(halves: Columns, seed: int = 0) -> Prediction:
     something to find; where there was nothing, so that a fit points anywhere, in 80 to 93 %.
     """
     if not halves:
-        return Prediction(
-            features=0,
-            groups=0,
-            survived=None,
-            scores={},
-            reason="the run did not split its documents into halves",
-        )
+        reason = "the run did not split its documents into halves"
+        return Prediction(features=0, groups=0, survived=None, scores={}, reason=reason)
     known = (
         (halves["rate_first"] > ACTIVE)
         & (halves["sparseness_first"] < 1)
@@ -270,7 +265,7 @@ def _scores(
 
 
 def _score(area: np.ndarray, gain: np.ndarray, chance: np.ndarray, survived: np.ndarray) -> Score:
-    """Of one predictor: its areas, and what they gain on the baseline's, draw by draw."""
+    """One predictor's score, from its areas and what they gain on the baseline's, draw by draw."""
     auc, low, high = _interval(area)
     more, gain_low, gain_high = _interval(gain)
     return Score(

@@ -1,4 +1,4 @@
-"""Do two twins damage the same features, more than chance and less than their numbers allow?"""
+"""Losses that two twins share: more than chance, and less than their numbers allow?"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ THRESHOLDS = (0.9, 0.7, 0.5)
 DRAWS = 1000
 
 Sums = Callable[..., np.ndarray]
-"""Of columns `[features]`, their sums in every draw, `[columns, draws]`; the value itself first."""
+"""The sums of columns `[features]` in every draw, `[columns, draws]`; the value itself first."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class SharedLosses:
     """Jaccard of one twin's set on one half of the documents with the other's on the other half,
     mean of both ways: what luck of the text adds to both alike is gone."""
     itself: float | None
-    """The same of each twin with itself: what other documents alone do; mean of the two."""
+    """Jaccard of each twin's set on one half with its own on the other, which is what other
+    documents alone do; mean of the two."""
 
 
 @dataclass(frozen=True, kw_only=True)

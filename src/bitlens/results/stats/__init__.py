@@ -1,1 +1,1 @@
-"""How sure is a number? Intervals, contrasts with controls, multiple testing. Numpy and scipy."""
+"""Statistics, in numpy and scipy: intervals, contrasts with controls, multiple testing."""

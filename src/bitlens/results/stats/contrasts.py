@@ -1,4 +1,4 @@
-"""Is a twin's number another than its control's, measured on the same documents?"""
+"""Contrasts: is a twin's number another than its control's, measured on the same documents?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Contrast:
     low: float | None
     high: float | None
     p: float | None
-    """Of differences at least as large, had it been chance which of the two was the twin."""
+    """The share of differences at least as large if chance had said which was the twin's."""
     documents: int
     reason: str | None = None
 

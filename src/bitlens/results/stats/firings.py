@@ -1,4 +1,4 @@
-"""Does a latent fire often enough to be spoken of?"""
+"""The rule by which a latent fires often enough to be spoken of."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""How far may a value be from what other documents would give? An interval, or a reason for none.
+"""Intervals: how far a value may be from what other documents would give, or a reason for none.
 
 The unit is the document: replicates leave out (jackknife) or draw (bootstrap) whole documents.
 """

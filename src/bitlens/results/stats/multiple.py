@@ -1,4 +1,4 @@
-"""Many tests at once: which of them would still be found if only few findings may be false?"""
+"""False discovery rates: which of many tests are still found if only few findings may be false."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""From how many documents on can the interval of a percentile be believed?
+"""The number of documents from which on the interval of a percentile can be believed.
 
 The tail of a corpus is made by few documents, and an interval made from 20 parts of it is too
 narrow long before the percentile itself is wrong.

@@ -1,4 +1,4 @@
-"""Does a score put one class above the other? The area under the ROC curve, for many draws."""
+"""The area under the ROC curve, for many draws: does a score put one class above the other?"""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import numpy as np
 def ordered_pairs(
     score: np.ndarray, positive: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of pairs of a positive and a negative, how many have the positive's score above? Ties count
+    """The share of pairs of a positive and a negative with the positive's score above. Ties count
     half.
 
     `score`, `positive` `[n]`, `weights` `[draws, n]` to (in order, all) `[draws]` each. Their ratio

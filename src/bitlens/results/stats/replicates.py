@@ -1,4 +1,4 @@
-"""Which sums make a value, and which make its replicates? Weights over shards of documents.
+"""Weights over shards of documents: the sums that make a value, and those of its replicates.
 
 An analysis adds what it sees into one tally a shard. A row of weights turns those tallies into one
 number: all ones give the value, every other row a replicate that says how the value would have

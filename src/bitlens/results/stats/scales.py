@@ -1,4 +1,4 @@
-"""On which scale is a metric's error symmetric? The maps to it and back, and the metric's range.
+"""Scales on which a metric's error is symmetric: the maps to them and back, and their ranges.
 
 A mean KL cannot be negative and a CKA cannot exceed 1: an interval built on ln x or ln(1 - x) and
 carried back keeps to the range and covers better than one built on the number itself.
