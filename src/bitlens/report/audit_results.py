@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from bitlens.errors import visible
-from bitlens.report.text.few import sayable
+from bitlens.report.text.few import sayable, sayable_detail
 from bitlens.results.records import Check, Metric, TwinRecord
 from bitlens.results.store import Store
 from bitlens.results.table_schema import TABLES
@@ -24,8 +24,17 @@ def _textual(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _rows(table: pa.Table) -> list[Row]:
-    """A table by rows, its texts made visible."""
+def _documents(rows: list[Row], of: tuple[str, ...]) -> int:
+    """How many documents an analysis read for a compression of a model; `of` names the three."""
+    keys = ("model", "compression", "analysis")
+    mine = (row["documents"] for row in rows if tuple(row[key] for key in keys) == of)
+    return max(mine, default=0)
+
+
+def _rows(table: pa.Table | None) -> list[Row]:
+    """A table by rows, its texts made visible; no rows of no table."""
+    if table is None:
+        return []
     # Numbers hold nothing to hide, and there are many of them.
     columns = [
         visible(column.to_pylist()) if _textual(column.type) else column.to_pylist()
@@ -219,7 +228,7 @@ class AuditResults:
         ]
         first = min(cells, key=lambda cell: cell["seed"], default=None)
         found = self.store.read_cell_table(first["id"], name) if first else None
-        return [] if found is None else _rows(found)
+        return sayable_detail(_rows(found), _documents(self.estimates, wanted[:3]))
 
     @cached_property
     def _contrasts(self) -> dict[tuple[str, ...], Row]:

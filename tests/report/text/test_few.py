@@ -13,7 +13,7 @@ from bitlens.report.page.html import html
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.differences import way
-from bitlens.report.text.few import sayable
+from bitlens.report.text.few import sayable, sayable_detail
 from bitlens.report.text.numbers import amount, margin, points
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import sentences
@@ -45,6 +45,16 @@ def test_a_contrast_loses_its_test() -> None:
     assert sayable(intact) == intact
 
 
+def test_a_feature_loses_its_interval() -> None:
+    """Its r stays; what is no interval is left as it is."""
+    rows = [{"latent": 3, "r": 0.8, "r_low": 0.7, "r_high": 0.9, "sure": "survived"}]
+    assert sayable_detail(rows, FEWEST) == rows
+    (found,) = sayable_detail(rows, FEWEST - 1)
+    assert found == {**rows[0], "r_low": None, "r_high": None}
+    heads = [{"head": 1, "twin_low": 0.2}]
+    assert sayable_detail(heads, 2) == heads
+
+
 def test_it_is_written_in_the_interval_s_place() -> None:
     """In sentences in words, in tables as a sign that their caption explains."""
     row = sayable({**ROW, "documents": 2})
@@ -73,6 +83,9 @@ def test_a_page_of_two_documents_has_no_intervals(two: Path) -> None:
     """No table, sentence or chart of outputs and activations; the store keeps its numbers."""
     evidence = AuditResults.read(two)
     twin = next(twin for twin in evidence.measured("demo") if twin.compression == RTN)
+    features = evidence.table("demo", RTN, "features", "features")
+    assert features
+    assert {row["r_low"] for row in features} == {row["r_high"] for row in features} == {None}
     told = " ".join(sentences(evidence, "demo", twin))
     assert "nats [too few documents to say]" in told
     assert "(not tested: too few documents to say)" in told
