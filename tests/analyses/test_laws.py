@@ -83,7 +83,9 @@ def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
             def threshold(size: int) -> int:
                 return document_set(name).threshold(site == "logits", size)
 
-            pair = ActivationPair(site, "cumulative", *both, at, threshold, others or {})  # type: ignore[call-arg]
+            analysis = tiny.analysis(name)
+            reduced = {w: analysis.reduce_branch(read, at) for w, read in (others or {}).items()}
+            pair = ActivationPair(site, "cumulative", *both, at, threshold, reduced)
             found.setdefault(site, []).append(pair)
 
     for step in tiny.steps(swept):
@@ -156,10 +158,7 @@ def joined(parts: list[ActivationPair], order: torch.Tensor | None = None) -> Ac
         parts[0],
         reference=both[0],
         twin=both[1],
-        branches={
-            w: Activations(together([p.branches[w].values for p in parts]))
-            for w in parts[0].branches
-        },
+        branches={w: together([p.branches[w] for p in parts]) for w in parts[0].branches},
         positions=Positions(shards=at[0].shards, **columns),
     )
 
@@ -660,7 +659,7 @@ def test_latents_that_never_fire_change_no_headline_number(tmp_path: Path) -> No
             assert after[key].value == pytest.approx(value.value, rel=1e-5, abs=1e-7), key
             assert after[key].replicates == pytest.approx(value.replicates, rel=1e-5, abs=1e-7)
     one, other = (tiny.tables(measured)[("twin", "features")] for measured in found)
-    for column, values in one.columns.items():  # type: ignore[attr-defined]
+    for column, values in one.columns.items():
         if np.asarray(values).dtype.kind == "f":
             assert np.allclose(values, other.columns[column], rtol=1e-5, atol=1e-6, equal_nan=True)
         else:
