@@ -35,8 +35,8 @@ REQUIRED = 0.93
 EDGES = np.linspace(-6, 10, 1025)
 """Of the histogram of standardised ln KL from which all replicates of a percentile are read."""
 
-KL = Metric("kl", "", "nats", "higher", 0.0, scale="log")
-CHANGE = Metric("change", "", "probability", None, 0.0, scale="linear")
+KL = Metric("kl", "", unit="nats", worse="higher", intact=0.0, scale="log")
+CHANGE = Metric("change", "", unit="probability", worse=None, intact=0.0, scale="linear")
 
 
 @dataclass(frozen=True)

@@ -349,7 +349,7 @@ def test_what_broke_reads_a_store(
             ],
         )
         cells.append(results.entry(cell))
-    kl = Metric("kl", "How far?", "nats", "higher", 0.0, "log")
+    kl = Metric("kl", "How far?", unit="nats", worse="higher", intact=0.0, scale="log")
     twins = [results.twin(text) for text in numbers]
     results.complete(store, metrics={"behaviour.kl": asdict(kl)}, cells=cells, twins=twins)
     what_broke.main(str(tmp_path))

@@ -180,12 +180,12 @@ def test_kept_positions_are_those_of_the_sample(random_pair: ActivationPair) -> 
     """Where there are more positions than percentiles keep, those with the smallest keys stay;
     averages are still of all."""
     limited = ActivationPair(
-        random_pair.site,
-        random_pair.item,
-        random_pair.reference,
-        random_pair.twin,
-        random_pair.positions,
-        {Behaviour.kept: 99}.__getitem__,
+        site=random_pair.site,
+        item=random_pair.item,
+        reference=random_pair.reference,
+        twin=random_pair.twin,
+        positions=random_pair.positions,
+        threshold={Behaviour.kept: 99}.__getitem__,
     )
     tally = Behaviour().update(limited)
     assert tally.sample("positions").key.tolist() == list(range(100))

@@ -135,12 +135,12 @@ def test_what_does_not_tell_the_two_apart_does_not(random_pair: ActivationPair) 
     """Cosine, distance, Pearson and CKA are the same with reference and twin exchanged; the
     relative error is not, being of the reference's size."""
     turned = ActivationPair(
-        random_pair.site,
-        random_pair.item,
-        random_pair.twin,
-        random_pair.reference,
-        random_pair.positions,
-        random_pair.threshold,
+        site=random_pair.site,
+        item=random_pair.item,
+        reference=random_pair.twin,
+        twin=random_pair.reference,
+        positions=random_pair.positions,
+        threshold=random_pair.threshold,
     )
     one, other = outcomes(Geometry(), random_pair), outcomes(Geometry(), turned)
     for name in ("cosine", "l2", "pearson", "cka"):

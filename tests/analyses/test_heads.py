@@ -283,12 +283,21 @@ def test_copying_by_hand(bos: int) -> None:
 
     counted = place > 0
     at = Positions(
-        shard[counted], shard[counted], 3, place[counted], target[counted],
-        torch.arange(int(counted.sum())), target[counted],
-        torch.full((int(counted.sum()),), length),
+        document=shard[counted], shard=shard[counted], shards=3,
+        offset=place[counted], target=target[counted],
+        key=torch.arange(int(counted.sum())), token=target[counted],
+        length=torch.full((int(counted.sum()),), length),
     )  # fmt: skip
     both = (Activations(logits(sure)[counted]) for sure in (0.5, 0.25))
-    given = ActivationPair("logits", "", *both, at, lambda size: size)  # type: ignore[call-arg]
+    of_reference, of_twin = both
+    given = ActivationPair(
+        site="logits",
+        item="",
+        reference=of_reference,
+        twin=of_twin,
+        positions=at,
+        threshold=lambda size: size,
+    )
     outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
     assert number(outcomes["copying", "", "reference"]) == pytest.approx(np.log(8), rel=1e-6)
     assert number(outcomes["copying", "", "twin"]) == pytest.approx(np.log(4), rel=1e-6)
@@ -310,9 +319,20 @@ def test_no_gain_is_nothing_to_keep() -> None:
     """A reference that says the second copy no better has nothing of which a share is left."""
     place = torch.arange(1, 18)
     zero = torch.zeros_like(place)
-    at = Positions(zero, zero, 2, place, zero, place, zero, torch.full_like(place, 18))
+    at = Positions(
+        document=zero,
+        shard=zero,
+        shards=2,
+        offset=place,
+        target=zero,
+        key=place,
+        token=zero,
+        length=torch.full_like(place, 18),
+    )
     flat = Activations(torch.zeros(17, 16))
-    given = ActivationPair("logits", "", flat, flat, at, lambda size: size)
+    given = ActivationPair(
+        site="logits", item="", reference=flat, twin=flat, positions=at, threshold=lambda size: size
+    )
     outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
     outcome = outcomes["copying_kept", "", ""]
     assert outcome.values is None

@@ -84,8 +84,15 @@ def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
                 return document_set(name).threshold(site == "logits", size)
 
             analysis = tiny.analysis(name)
-            reduced = {w: analysis.reduce_branch(read, at) for w, read in (others or {}).items()}
-            pair = ActivationPair(site, "cumulative", *both, at, threshold, reduced)
+            pair = ActivationPair(
+                site=site,
+                item="cumulative",
+                reference=both[0],
+                twin=both[1],
+                positions=at,
+                threshold=threshold,
+                branches={w: analysis.reduce_branch(of, at) for w, of in (others or {}).items()},
+            )
             found.setdefault(site, []).append(pair)
 
     for step in tiny.steps(swept):
@@ -659,7 +666,7 @@ def test_latents_that_never_fire_change_no_headline_number(tmp_path: Path) -> No
             assert after[key].value == pytest.approx(value.value, rel=1e-5, abs=1e-7), key
             assert after[key].replicates == pytest.approx(value.replicates, rel=1e-5, abs=1e-7)
     one, other = (tiny.tables(measured)[("twin", "features")] for measured in found)
-    for column, values in one.columns.items():
+    for column, values in one.columns.items():  # type: ignore[attr-defined]
         if np.asarray(values).dtype.kind == "f":
             assert np.allclose(values, other.columns[column], rtol=1e-5, atol=1e-6, equal_nan=True)
         else:

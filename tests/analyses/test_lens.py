@@ -21,9 +21,26 @@ def path(
 ) -> ActivationPair:
     """Logits `[positions, blocks, vocabulary]`, each position its own document."""
     place = torch.arange(len(target))
-    at = Positions(place, place, len(target), place, torch.tensor(target), place, place, place + 2)
+    at = Positions(
+        document=place,
+        shard=place,
+        shards=len(target),
+        offset=place,
+        target=torch.tensor(target),
+        key=place,
+        token=place,
+        length=place + 2,
+    )
     both = (Activations(torch.tensor(values)) for values in (reference, twin))
-    return ActivationPair("resid", "", *both, at, lambda size: size)  # type: ignore[call-arg]
+    of_reference, of_twin = both
+    return ActivationPair(
+        site="resid",
+        item="",
+        reference=of_reference,
+        twin=of_twin,
+        positions=at,
+        threshold=lambda size: size,
+    )
 
 
 def numbers(given: ActivationPair) -> dict[tuple[str, str, str], float]:

@@ -63,12 +63,27 @@ def test_by_hand() -> None:
         p = np.exp(-loss)
         return Activations(torch.log(torch.tensor([[p, 1 - p]] * 2, dtype=torch.float32)))
 
-    at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
+    at = Positions(
+        document=place,
+        shard=torch.arange(2),
+        shards=2,
+        offset=place,
+        target=place,
+        key=torch.arange(2),
+        token=place,
+        length=place,
+    )
     read = {who: reading(loss) for who, loss in losses.items()}
     analysis = Transfer((placed,))
     branches = {who: analysis.reduce_branch(one, at) for who, one in read.items() if " " in who}
     pair = ActivationPair(
-        "logits", "", read["reference"], read["twin"], at, lambda size: size, branches
+        site="logits",
+        item="",
+        reference=read["reference"],
+        twin=read["twin"],
+        positions=at,
+        threshold=lambda size: size,
+        branches=branches,
     )
     totals = analysis.update(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
     found = {
@@ -181,7 +196,16 @@ def test_what_costs_nothing_can_recover_nothing() -> None:
     """Where ablation does no harm there is a reason and no number."""
     placed = tiny.placed(perfect(4), SITE, mean_activation=torch.zeros(4))
     place, logits = torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3)
-    at = Positions(place, torch.arange(2), 2, place, place, torch.arange(2), place, place)
+    at = Positions(
+        document=place,
+        shard=torch.arange(2),
+        shards=2,
+        offset=place,
+        target=place,
+        key=torch.arange(2),
+        token=place,
+        length=place,
+    )
     analysis = Transfer((placed,))
     branches = {
         f"{who} {name}": analysis.reduce_branch(Activations(logits), at)
@@ -189,7 +213,13 @@ def test_what_costs_nothing_can_recover_nothing() -> None:
         for name in ("perfect", f"the mean at {SITE}")
     }
     pair = ActivationPair(
-        "logits", "", Activations(logits), Activations(logits), at, lambda size: size, branches
+        site="logits",
+        item="",
+        reference=Activations(logits),
+        twin=Activations(logits),
+        positions=at,
+        threshold=lambda size: size,
+        branches=branches,
     )
     totals = analysis.update(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
     found = analysis.compute(totals, NOTHING, NOTHING)

@@ -12,7 +12,16 @@ from bitlens.engine.activations import Activations, Positions
 
 def positions(shard: Tensor, shards: int) -> Positions:
     place = torch.arange(len(shard))
-    return Positions(place, shard, shards, place, place, place, place, place)
+    return Positions(
+        document=place,
+        shard=shard,
+        shards=shards,
+        offset=place,
+        target=place,
+        key=place,
+        token=place,
+        length=place,
+    )
 
 
 @pytest.mark.parametrize("columns", [None, 1, 64, 65, 200])

@@ -25,10 +25,23 @@ def pair(
     shards = torch.zeros_like(place) if shard is None else torch.as_tensor(shard)
     targets = torch.zeros_like(place) if target is None else torch.as_tensor(target)
     at = Positions(
-        place, shards, int(shards.max()) + 1, place, targets, place, targets, torch.ones_like(place)
+        document=place,
+        shard=shards,
+        shards=int(shards.max()) + 1,
+        offset=place,
+        target=targets,
+        key=place,
+        token=targets,
+        length=torch.ones_like(place),
     )
-    return ActivationPair(  # type: ignore[call-arg]
-        "resid.0", "cumulative", *map(Activations, values), at, lambda size: size - 1
+    both = [Activations(v) for v in values]
+    return ActivationPair(
+        site="resid.0",
+        item="cumulative",
+        reference=both[0],
+        twin=both[1],
+        positions=at,
+        threshold=lambda size: size - 1,
     )
 
 
@@ -48,17 +61,25 @@ def rows(
     index = torch.nonzero(((place >= first) & (place < length[:, None])).flatten()).flatten()
     document, offset = index // queries, index % queries
     at = Positions(
-        document,
-        torch.tensor(shard)[document],
-        max(shard) + 1 if shards is None else shards,
-        offset,
-        torch.zeros_like(index),
-        index,
-        torch.zeros_like(index),
-        length[document],
+        document=document,
+        shard=torch.tensor(shard)[document],
+        shards=max(shard) + 1 if shards is None else shards,
+        offset=offset,
+        target=torch.zeros_like(index),
+        key=index,
+        token=torch.zeros_like(index),
+        length=length[document],
     )
     both = (Activations(values.float(), index) for values in (reference, twin))
-    return ActivationPair("pattern.0", "cumulative", *both, at, lambda size: size - 1)  # type: ignore[call-arg]
+    of_reference, of_twin = both
+    return ActivationPair(
+        site="pattern.0",
+        item="cumulative",
+        reference=of_reference,
+        twin=of_twin,
+        positions=at,
+        threshold=lambda size: size - 1,
+    )
 
 
 def totals(analysis: Analysis, *parts: ActivationPair) -> ReplicateState:

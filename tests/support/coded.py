@@ -33,10 +33,25 @@ def pair(reference: Tensor, twin: Tensor, shard: Tensor | None = None) -> Activa
     place = torch.arange(len(reference))
     shards = place // 5 if shard is None else shard
     at = Positions(
-        shards, shards, int(shards.max()) + 1, place, place, place, 100 + place, place + 1
+        document=shards,
+        shard=shards,
+        shards=int(shards.max()) + 1,
+        offset=place,
+        target=place,
+        key=place,
+        token=100 + place,
+        length=place + 1,
     )
     both = (Activations(torch.as_tensor(v, dtype=torch.float32)) for v in (reference, twin))
-    return ActivationPair("resid.0", "cumulative", *both, at, lambda size: size)  # type: ignore[call-arg]
+    of_reference, of_twin = both
+    return ActivationPair(
+        site="resid.0",
+        item="cumulative",
+        reference=of_reference,
+        twin=of_twin,
+        positions=at,
+        threshold=lambda size: size,
+    )
 
 
 def findings(placed: PlacedSae, *parts: ActivationPair) -> list[MetricResult | DetailTable]:

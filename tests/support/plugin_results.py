@@ -7,9 +7,14 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.results.records import Metric
 
 CURVATURE = Metric(
-    "bend", "How sharply does the stream turn?", "share", "higher", 0.0, source="A plug-in"
+    "bend",
+    "How sharply does the stream turn?",
+    unit="share",
+    worse="higher",
+    intact=0.0,
+    source="A plug-in",
 )
-LEVEL = Metric("length", "How long is its way?", "", None, None, level=True)
+LEVEL = Metric("length", "How long is its way?", unit="", worse=None, intact=None, level=True)
 KEYS = ("model", "compression", "analysis", "metric", "site", "item", "documents", "seed")
 SITES = ("resid.0", "resid.1")
 

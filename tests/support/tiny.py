@@ -142,18 +142,18 @@ def batch(
     target[:, :-1] = torch.where(inside[:, 1:], tokens[:, 1:], -1)
     counts = inside & (place > 0)
     return TokenBatch(
-        number,
-        CORPUS,
-        tokens,
-        None if inside.all() else inside.long(),
-        torch.nonzero(counts.flatten()).flatten(),
-        torch.nonzero((counts & (target >= 0)).flatten()).flatten(),
-        subset,
-        torch.arange(rows).repeat_interleave(width),
-        place.flatten(),
-        target.flatten(),
-        torch.randperm(rows * width, generator=draw),
-        torch.tensor(lengths).repeat_interleave(width),
+        number=number,
+        documents=CORPUS,
+        tokens=tokens,
+        mask=None if inside.all() else inside.long(),
+        index=torch.nonzero(counts.flatten()).flatten(),
+        logits_index=torch.nonzero((counts & (target >= 0)).flatten()).flatten(),
+        subset=subset,
+        document=torch.arange(rows).repeat_interleave(width),
+        offset=place.flatten(),
+        target=target.flatten(),
+        key=torch.randperm(rows * width, generator=draw),
+        length=torch.tensor(lengths).repeat_interleave(width),
     )
 
 

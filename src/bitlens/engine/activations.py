@@ -13,7 +13,7 @@ EVERYTHING = torch.iinfo(torch.int64).max
 """The largest key: the threshold of a sample of all positions."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Positions:
     """Which token positions the rows of a reading are."""
 
@@ -128,9 +128,9 @@ class Activations:
         return torch.special.entr(self.values).sum(dim=-1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ActivationPair:
-    """The same readings of two streams, with where they are."""
+    """Activations of two runs at one site and the same positions."""
 
     site: str
     item: str

@@ -30,7 +30,7 @@ FORK_SHARE, FEWEST_FORKED = 8, 32
 """Forks run on one document in eight, or on so many where there are."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TokenBatch:
     """Rows of tokens that run together; the same for every wave and memory."""
 
@@ -59,7 +59,7 @@ class TokenBatch:
     -1: none; None where no document is in a group."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class DocumentSet:
     """Documents over which something is averaged, and how they are replicated."""
 
@@ -106,17 +106,17 @@ class Plan:
         of = self.sets[documents]
         document = batch.document[index]
         return Positions(
-            document,
-            of.shard[document],
-            of.shards,
-            batch.offset[index],
-            batch.target[index],
-            batch.key[index],
-            batch.tokens.flatten()[index],
-            batch.length[index],
-            None if of.group is None else of.group[document],
-            None if of.label is None else of.label[document],
-            None if batch.mark is None else batch.mark[index],
+            document=document,
+            shard=of.shard[document],
+            shards=of.shards,
+            offset=batch.offset[index],
+            target=batch.target[index],
+            key=batch.key[index],
+            token=batch.tokens.flatten()[index],
+            length=batch.length[index],
+            group=None if of.group is None else of.group[document],
+            label=None if of.label is None else of.label[document],
+            mark=None if batch.mark is None else batch.mark[index],
         )
 
 
@@ -215,19 +215,19 @@ def _token_batch(
         return torch.from_numpy(np.array(array)).to(device)
 
     return TokenBatch(
-        number,
-        name,
-        tensor(batch.tokens),
-        tensor(batch.mask.astype(np.int64)) if batch.padded else None,
-        tensor(np.flatnonzero(counts)),
-        tensor(np.flatnonzero(predicts)),
-        batch.subset,
-        tensor(document.ravel()),
-        tensor(place.ravel()),
-        tensor(target.ravel()),
-        tensor(batch_keys(batch, seed).ravel()),
-        tensor(length.ravel()),
-        None if batch.mark is None else tensor(batch.mark.ravel()),
+        number=number,
+        documents=name,
+        tokens=tensor(batch.tokens),
+        mask=tensor(batch.mask.astype(np.int64)) if batch.padded else None,
+        index=tensor(np.flatnonzero(counts)),
+        logits_index=tensor(np.flatnonzero(predicts)),
+        subset=batch.subset,
+        document=tensor(document.ravel()),
+        offset=tensor(place.ravel()),
+        target=tensor(target.ravel()),
+        key=tensor(batch_keys(batch, seed).ravel()),
+        length=tensor(length.ravel()),
+        mark=None if batch.mark is None else tensor(batch.mark.ravel()),
     )
 
 
@@ -265,8 +265,10 @@ def _document_set(
         weights = np.hstack([weights, np.ones((len(weights), 1))])
     placed = torch.from_numpy(shard).to(device)
     if corpus.groups is None:
-        return DocumentSet(placed, weights, len(units), keys)
+        return DocumentSet(shard=placed, weights=weights, documents=len(units), keys=keys)
     group, label = (
         torch.from_numpy(of).to(device) for of in (corpus.together, corpus.groups.label)
     )
-    return DocumentSet(placed, weights, len(units), keys, group, label)
+    return DocumentSet(
+        shard=placed, weights=weights, documents=len(units), keys=keys, group=group, label=label
+    )

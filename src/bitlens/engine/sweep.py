@@ -18,7 +18,7 @@ from bitlens.engine.memory import return_memory
 from bitlens.engine.plan import TokenBatch
 from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest, in_groups
 from bitlens.engine.swept_model import SweptModel
-from bitlens.engine.wave_size import mask_bytes
+from bitlens.engine.wave_size import block_tokens, kept_bytes, next_wave
 from bitlens.errors import BitlensError, ModelError
 from bitlens.models.block_runner import Block
 from bitlens.models.layout import Layout
@@ -37,7 +37,7 @@ def silent(tokens: int) -> None:
     """Progress that nobody watches."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Step:
     """What was asked for at one depth of one batch."""
 
@@ -116,37 +116,19 @@ class Sweep:
     def next_wave(self, first: int, tokens: int | None = None) -> list[TokenBatch]:
         """Batches from the one at `first` on whose hidden states fit the budget, of at most so
         many tokens; at least one."""
-        wave: list[TokenBatch] = []
-        room, left = self._room, tokens
-        for batch in self.batches[first:]:
-            room -= self.hidden_bytes(batch)
-            left = None if left is None else left - batch.tokens.numel()
-            if wave and (room < 0 or (left is not None and left < 0)):
-                break
-            wave.append(batch)
-        return wave
+        return next_wave(self.batches[first:], self.hidden_bytes, room=self._room, tokens=tokens)
 
     def hidden_bytes(self, batch: TokenBatch) -> int:
         """Bytes that a batch keeps between blocks: hidden states of all runs, and masks."""
-        kept = [run for run in self.runs if run.stop is None or run.stop - run.start > 1]
-        runs = sum(1 for run in kept if batch.subset or not run.subset)
-        # One more: the outputs of the block under way stand beside its inputs.
-        states = batch.tokens.numel() * self.layout.width * 4 * (runs + 1)
-        return states + mask_bytes(self.layout, batch)
+        return kept_bytes(self.layout, batch, self.runs)
 
     def forwards(self) -> float:
         """How many forwards of one block the sweep costs, in units of one pass through the
         model over all tokens: 1 + twins, and what the branches have to go."""
         total = sum(b.tokens.numel() for b in self.batches)
-        blocks = sum(
-            batch.tokens.numel()
-            for batch in self.batches
-            for run in self.runs
-            if batch.subset or not run.subset
-            for depth in range(self.layout.depth)
-            if run.covers(depth)
+        return block_tokens(self.batches, self.runs, self.layout.depth) / (
+            total * self.layout.depth
         )
-        return blocks / (total * self.layout.depth)
 
     @torch.no_grad()
     def run(self, wave: Sequence[TokenBatch], progress: Progress = silent) -> Iterator[Step]:
@@ -237,7 +219,7 @@ class Sweep:
             if run.parent is None and "embed" in self.sites(run, batch)
         }
         if activations:
-            yield Step(batch, -1, activations, batch.index)
+            yield Step(batch=batch, depth=-1, activations=activations, index=batch.index)
 
     def _leave(self, batch: TokenBatch, hidden: Hidden) -> Iterator[Step]:
         """Logits, a few positions at a time: all positions at once would not fit."""
@@ -255,7 +237,12 @@ class Sweep:
         for begin in range(0, len(batch.logits_index), self.chunk):
             part = slice(begin, begin + self.chunk)
             activations = {r.name: _Last(self, r.name, states[r.name][part]) for r in runs}
-            yield Step(batch, self.layout.depth, activations, batch.logits_index[part])
+            yield Step(
+                batch=batch,
+                depth=self.layout.depth,
+                activations=activations,
+                index=batch.logits_index[part],
+            )
 
     def logits(self, run: str, states: Tensor) -> Tensor:
         """`[n, width]` after the last block of a run, by name, to `[n, vocabulary]`, float32."""
@@ -317,7 +304,14 @@ class _BlockPass:
         shared: dict[str, Any] = {}
         for runs in twins or [[]]:
             activations = reference | read(runs)
-            yield Step(batch, depth, activations, batch.index, again, shared)
+            yield Step(
+                batch=batch,
+                depth=depth,
+                activations=activations,
+                index=batch.index,
+                again=again,
+                shared=shared,
+            )
             del activations
             again = frozenset(reference)
         # Only now: a branch reads its parent's states from before this block.

@@ -1,8 +1,10 @@
 """How much a wave may hold, so that it fits and a run that is stopped loses little."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bitlens.engine.plan import TokenBatch
+from bitlens.engine.runs import ForwardRun
 from bitlens.models.layout import Layout
 
 WAVES = 10
@@ -40,3 +42,44 @@ def mask_bytes(layout: Layout, batch: TokenBatch) -> int:
     if layout.config._attn_implementation == "eager":
         return kinds * rows * length * length * (layout.compute.itemsize + 2)
     return kinds * rows * length * length * (batch.mask is not None)
+
+
+def kept_bytes(layout: Layout, batch: TokenBatch, runs: Sequence[ForwardRun]) -> int:
+    """Bytes that a batch keeps between blocks: hidden states of these runs, and masks."""
+    kept = [run for run in runs if run.stop is None or run.stop - run.start > 1]
+    count = sum(1 for run in kept if batch.subset or not run.subset)
+    # One more: the outputs of the block under way stand beside its inputs.
+    states = batch.tokens.numel() * layout.width * 4 * (count + 1)
+    return states + mask_bytes(layout, batch)
+
+
+def next_wave(
+    batches: Sequence[TokenBatch],
+    bytes_of: Callable[[TokenBatch], int],
+    *,
+    room: int,
+    tokens: int | None,
+) -> list[TokenBatch]:
+    """The first batches whose `bytes_of` fit into `room`, of at most so many tokens; at least
+    one."""
+    wave: list[TokenBatch] = []
+    left = tokens
+    for batch in batches:
+        room -= bytes_of(batch)
+        left = None if left is None else left - batch.tokens.numel()
+        if wave and (room < 0 or (left is not None and left < 0)):
+            break
+        wave.append(batch)
+    return wave
+
+
+def block_tokens(batches: Sequence[TokenBatch], runs: Sequence[ForwardRun], depth: int) -> int:
+    """How many tokens pass a block, over all batches, runs and the `depth` blocks."""
+    return sum(
+        batch.tokens.numel()
+        for batch in batches
+        for run in runs
+        if batch.subset or not run.subset
+        for block in range(depth)
+        if run.covers(block)
+    )

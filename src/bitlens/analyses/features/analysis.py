@@ -205,11 +205,11 @@ def _rows(sae: Sae, reading: Activations, centre: Tensor) -> _Rows:
             return torch.bincount(own.row, values, minlength=own.rows)
 
         return _Rows(
-            over_row(value),
-            over_row(value * value),
-            over_row(value * centre.double()[own.latent]),
-            over_row(torch.ones_like(value)),
-            _most_active(own),
+            total=over_row(value),
+            square=over_row(value * value),
+            centred=over_row(value * centre.double()[own.latent]),
+            fired=over_row(torch.ones_like(value)),
+            most_active=_most_active(own),
         )
 
     return reading.once((sae.label, "rows"), make)

@@ -16,10 +16,10 @@ CHANGED = Metric(
     "What share of the latents that fire ten times or more in either model are of another category "
     "in the twin: dead, rare (below 1 % of positions, or fewer than ten times), common, or "
     "frequent (a half or more)?",
-    "share",
-    "higher",
-    0.0,
-    "logit",
+    unit="share",
+    worse="higher",
+    intact=0.0,
+    scale="logit",
 )
 
 

@@ -36,7 +36,7 @@ def _matched(cut: float) -> str:
 
 
 def _metric(name: str, question: str, unit: str = "", source: str = "") -> Metric:
-    return Metric(name, question, unit, "lower", 1.0, source=source)
+    return Metric(name, question=question, unit=unit, worse="lower", intact=1.0, source=source)
 
 
 BEST = _best("first", "mean")

@@ -255,7 +255,16 @@ def _tally(
 
     branches = {who: c.analysis.reduce_branch(reading(), at) for who in c.branches}
     alone = reading() if name in c.alone else None
-    pair = ActivationPair(name, c.item, reading(), reading(), at, threshold, branches, alone)
+    pair = ActivationPair(
+        site=name,
+        item=c.item,
+        reference=reading(),
+        twin=reading(),
+        positions=at,
+        threshold=threshold,
+        branches=branches,
+        alone=alone,
+    )
     tally = c.analysis.update(pair)
     row = _size(Accumulator(rows=tally.rows))
     positions = len(plan.sets[c.documents].keys[name == "logits"])
