@@ -70,7 +70,7 @@ def test_saes_that_are_not_there_are_a_mistake(
 ):
     """Exit code 2, before the model is loaded."""
     monkeypatch.setattr(
-        "bitlens.workflows.check_sae.load", lambda *_: pytest.fail("the model was loaded")
+        "bitlens.workflows.session.load", lambda *_: pytest.fail("the model was loaded")
     )
     done = bitlens("fit", "demo", "--sae", sae)
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""What does a setting mean? The string under its field, as its author wrote it."""
+"""The meaning of a setting: the string under its field, as its author wrote it."""
 
 import ast
 import inspect

@@ -1,5 +1,5 @@
-"""How are settings read from a file and checked? Whatever is wrong is a BitlensError that says
-where it stands, what was expected and what to do."""
+"""Settings read from a YAML file and checked: whatever is wrong is a BitlensError that says where
+it stands, what was expected and what to do."""
 
 import reprlib
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from bitlens.errors import BitlensError, InputError, path_of, told
 from bitlens.models.source import ModelSource
@@ -54,6 +54,17 @@ class Settings(BaseModel):
             return check(values)
         except ValidationError as error:
             raise _explained(cls, error.errors()[0], info.context or path_of) from None
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values of a list of settings; an error of pydantic's around ours where one is there
+    twice."""
+    for n, value in enumerate(values):
+        if value in values[:n]:
+            name = value.name if isinstance(value, ModelSource) else value
+            error = InputError(f"{name} is given twice.", "values that differ.", "leave one out.")
+            raise PydanticCustomError("bitlens", "refused", {"error": error})
+    return values
 
 
 def read_settings(path: str | Path) -> tuple[dict[str, Any], Where]:

@@ -1,5 +1,5 @@
-"""Which SAEs are wanted? Lists of settings to recipes, everything refused before a model is
-loaded."""
+"""A grid of SAEs: lists of settings to training configurations, everything refused before a model
+is loaded."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ WIDEST, NARROWEST = 256.0, 1 / 64
 """Times the model's width: beyond, a number of latents is taken for a slip."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SaeGrid:
     """SAEs of one architecture at one place: every width with every penalty (or k) and seed."""
 
@@ -148,6 +148,8 @@ def _values(text: str, of: Callable[[str], Any], option: str) -> Iterator[Any]:
                 f"{option} is {text!r}.", "numbers with commas between.", f"{option} 1,2"
             ) from None
         if value in seen:
-            raise InputError(f"{option} names {part} twice.", "each once.", "leave one out.")
+            raise InputError(
+                f"{option} names {part} twice.", "values that differ.", "leave one out."
+            )
         seen.add(value)
         yield value

@@ -1,4 +1,5 @@
-"""Which SAEs are to be trained and compared? Axes in a YAML file, of which any part can be run."""
+"""A study of SAEs that are trained and compared: axes in a YAML file, of which any part can be
+run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
-from pydantic_core import PydanticCustomError
 
-from bitlens.config.parsing import Settings, read_settings
+from bitlens.config.parsing import Settings, distinct, read_settings
 from bitlens.config.sae_grid import PENALTIES, K, SaeGrid
 from bitlens.config.study import Study, Whole, require_consent
 from bitlens.errors import BitlensError, InputError
@@ -30,16 +30,8 @@ ELSEWHERE = {
 """Settings of an audit's study that this one has no use for, and what it has instead."""
 
 
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for n, value in enumerate(values):
-        if value in values[:n]:
-            error = InputError(f"{value} is given twice.", "each once.", "leave one out.")
-            raise PydanticCustomError("bitlens", "refused", {"error": error})
-    return values
-
-
 Counts = Annotated[
-    tuple[Annotated[StrictInt, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_distinct)
+    tuple[Annotated[StrictInt, Field(ge=1)], ...], Field(min_length=1), AfterValidator(distinct)
 ]
 
 
@@ -57,21 +49,19 @@ class Training(Settings):
     """Where the SAEs read."""
     architecture: Kind = Field("topk", examples=["topk"])
     """What kind they are."""
-    width: Annotated[tuple[Width, ...], AfterValidator(_distinct)] = Field(
+    width: Annotated[tuple[Width, ...], AfterValidator(distinct)] = Field(
         min_length=1, examples=["[0.5x, 8x]"]
     )
     """Latents: times the model's width, or a number."""
-    k: Annotated[tuple[StrictInt, ...], AfterValidator(_distinct)] = Field(
-        (), examples=["[16, 64]"]
-    )
+    k: Annotated[tuple[StrictInt, ...], AfterValidator(distinct)] = Field((), examples=["[16, 64]"])
     """topk and batchtopk: latents that fire at a position."""
-    l1: Annotated[tuple[float, ...], AfterValidator(_distinct)] = Field((), examples=["[1, 4]"])
+    l1: Annotated[tuple[float, ...], AfterValidator(distinct)] = Field((), examples=["[1, 4]"])
     """The others: what firing costs."""
     epochs: Counts = Field((1,), examples=["[1, 4]"])
     """Passes over the activations."""
     tokens: Counts = Field(examples=["[100_000, 400_000]"])
     """To learn from; the documents of a smaller size are among those of a larger one."""
-    seed: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], AfterValidator(_distinct)] = Field(
+    seed: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], AfterValidator(distinct)] = Field(
         (0, 1, 2, 3), min_length=1, examples=["[0, 1, 2, 3]"]
     )
     """Seeds of the training: intervals and the ceiling are over them."""
@@ -91,32 +81,28 @@ class Training(Settings):
         self, widths: Sequence[str], penalties: Sequence[float], seeds: Sequence[int], epochs: int
     ) -> SaeGrid:
         """These SAEs as `bitlens train-sae` would be asked for them."""
-        paid = penalties if self.architecture in PENALTIES else ()
-        return self._grid(widths, () if self.penalty == "l1" else penalties, paid, seeds, epochs)
+        return self._grid(
+            widths=tuple(widths),
+            ks=() if self.penalty == "l1" else tuple(map(int, penalties)),
+            penalties=tuple(penalties) if self.architecture in PENALTIES else (),
+            seeds=tuple(seeds),
+            epochs=epochs,
+        )
 
     def check(self) -> None:
         """BitlensError for SAEs that cannot be trained."""
         for epochs in self.epochs:
-            self._grid(self.width, self.k, self.l1, self.seed, epochs)
+            self._grid(
+                widths=self.width, ks=self.k, penalties=self.l1, seeds=self.seed, epochs=epochs
+            )
 
-    def _grid(
-        self,
-        widths: Sequence[str],
-        ks: Sequence[float],
-        penalties: Sequence[float],
-        seeds: Sequence[int],
-        epochs: int,
-    ) -> SaeGrid:
+    def _grid(self, **axes: Any) -> SaeGrid:
         return SaeGrid(
-            self.site,
-            self.architecture,
-            tuple(widths),
-            tuple(penalties),
-            tuple(map(int, ks)),
-            tuple(seeds),
-            self.rate,
-            epochs,
-            self.schedule,
+            site=self.site,
+            architecture=self.architecture,
+            rate=self.rate,
+            schedule=self.schedule,
+            **axes,
         )
 
 

@@ -1,4 +1,4 @@
-"""What is to be audited? A grid of models, compressions, analyses and seeds, and how to measure.
+"""Study: a grid of models, compressions, analyses and seeds, and how it is measured.
 
 A study comes from Python or from a YAML file; either way every setting is checked before
 anything is loaded, and whatever is wrong is a BitlensError that says where.
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 from pydantic_core import PydanticCustomError
 
 from bitlens.config.field_docs import meanings
-from bitlens.config.parsing import Settings, read_settings, unknown
+from bitlens.config.parsing import Settings, distinct, read_settings, unknown
 from bitlens.data.texts import require_source
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError, InputError, path_of
@@ -139,15 +139,6 @@ def _measurable(memory: str) -> str:
     return memory
 
 
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for n, value in enumerate(values):
-        if value in values[:n]:
-            name = value.name if isinstance(value, ModelSource) else value
-            error = InputError(f"{name} is given twice.", "each once.", "leave one out.")
-            raise PydanticCustomError("bitlens", "refused", {"error": error})
-    return values
-
-
 class Study(Settings):
     """A grid of models x compressions x analyses x seeds, and how it is measured.
 
@@ -156,20 +147,20 @@ class Study(Settings):
 
     models: Annotated[
         tuple[Annotated[ModelSource, BeforeValidator(_named), AfterValidator(_embedded)], ...],
-        AfterValidator(_distinct),
+        AfterValidator(distinct),
     ] = Field(min_length=1, examples=["[gpt2]"])
     """The references: hub ids, folders or demo, the model that ships with bitlens; or mappings of
     name, revision, dtype, compute, device, device_map and trust_remote_code."""
     compressions: Annotated[
-        tuple[Annotated[str, BeforeValidator(_canonical)], ...], AfterValidator(_distinct)
+        tuple[Annotated[str, BeforeValidator(_canonical)], ...], AfterValidator(distinct)
     ] = Field(min_length=1, examples=['["rtn:bits=4,group=64"]'])
     """What the twins are made by, as text: rtn:bits=4,group=64."""
     controls: Annotated[
-        tuple[Literal["cast", "noise", "nothing"], ...], AfterValidator(_distinct)
+        tuple[Literal["cast", "noise", "nothing"], ...], AfterValidator(distinct)
     ] = Field(("cast", "noise"), examples=["[cast, noise]"])
     """What every compression is compared with: a cast to 16 bits, weight noise of the same size,
     and nothing, the reference again."""
-    analyses: Annotated[tuple[str, ...], AfterValidator(_registered), AfterValidator(_distinct)] = (
+    analyses: Annotated[tuple[str, ...], AfterValidator(_registered), AfterValidator(distinct)] = (
         Field((), examples=["[behaviour]"])
     )
     """Which questions are asked; none named: all."""
@@ -198,7 +189,7 @@ class Study(Settings):
     sites: tuple[str, ...] = Field((), examples=["[resid.*]"])
     """Where geometry and attention look: resid.*, resid.::4 (every fourth block), resid.-2: (the
     last two), attn.3, blocks.6.hook_resid_post, model.layers.6; none named: everywhere."""
-    seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], AfterValidator(_distinct)] = Field(
+    seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], AfterValidator(distinct)] = Field(
         (0,), min_length=1, examples=["[0]"]
     )
     """Roots of all that is random: samples, shards, noise."""
@@ -314,7 +305,8 @@ def refuse_absent_texts(study: Study) -> None:
 
 
 def _refuse_absent_checkpoint(text: str) -> None:
-    """Of the forms that can only be a path: what has one slash may be a hub id."""
+    """Only forms that can be nothing but a path are looked for: what has one slash may be a hub
+    id."""
     from bitlens.compression import parse_spec
 
     compression = parse_spec(text).base

@@ -1,4 +1,4 @@
-"""How alike are SAEs in folders? One table, every number between chance and ceiling."""
+"""Alignment of SAEs in folders: how alike their directions are, between chance and ceiling."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,8 +16,9 @@ TITLES = ("uniform chance", "random chance", "alignment", "seed ceiling", "norma
 
 
 def align_folders(first: Sequence[str], second: Sequence[str], ceiling: Sequence[str]) -> Alignment:
-    """Of the SAEs in these folders; one that is named twice is read once. Where a folder says how
-    often its latents fired (`sparsity.safetensors`), those that never did are left out."""
+    """The alignment of the SAEs in these folders; one that is named twice is read once. Where a
+    folder says how often its latents fired (`sparsity.safetensors`), those that never did are left
+    out. BitlensError for folders that cannot be compared."""
     saes = {folder: load_sae(folder) for folder in (*first, *second, *ceiling)}
     ones, others, again = ([saes[folder] for folder in some] for some in (first, second, ceiling))
     rates = {sae: sae.firing_rate for sae in saes.values()}

@@ -1,4 +1,4 @@
-"""What is there to choose from? Compressions, analyses, families and metrics as tables."""
+"""What there is to choose from, as tables: compressions, analyses, families and metrics."""
 
 import inspect
 from collections.abc import Callable, Sequence

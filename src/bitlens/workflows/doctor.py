@@ -1,4 +1,4 @@
-"""Does this machine have what an audit needs? Facts to read, and to put into a bug report."""
+"""What this machine has of what an audit needs: facts to read, and to put into a bug report."""
 
 import os
 import platform
@@ -11,13 +11,11 @@ import torch
 
 from bitlens.compression.calibration.cache import RECORD, twins
 from bitlens.compression.checkpoints.readers import readers
-from bitlens.demo import model_path
+from bitlens.config.study import DEMO, audit_of
 from bitlens.errors import BitlensError
-from bitlens.models.layout import Layout
-from bitlens.models.load import load
-from bitlens.models.source import ModelSource
 from bitlens.results.counts import count
 from bitlens.results.files.home import without_home
+from bitlens.workflows.session import Session
 
 NEEDED = ("bitlens", "torch", "transformers", "accelerate", "safetensors", "numpy", "pyarrow")
 OPTIONAL = {"datasets": "for --text hf:owner/name: pip install datasets"} | {
@@ -49,7 +47,7 @@ def examine() -> Iterator[tuple[str, str]]:
     for name in HIDDEN:
         yield name, "set" if name in os.environ else "not set"
     yield "calibrated twins", _calibrated()
-    yield "embedded model", _demo(model_path())
+    yield "embedded model", _demo()
 
 
 def _installed(name: str) -> str | None:
@@ -89,11 +87,10 @@ def _kept(folder: Path) -> str:
     return f"{kept} in {where}, {sum(sizes.values()) / 1e9:.2f} GB; remove that folder to empty it"
 
 
-def _demo(folder: Path) -> str:
+def _demo() -> str:
     try:
-        loaded = load(ModelSource(str(folder), device="cpu"), psutil.virtual_memory().available)
-        layout = Layout(loaded.model, loaded.compute)
+        session = Session.open(audit_of(DEMO, "nothing", device="cpu"), log=lambda _: None)
     except BitlensError as error:
         return f"does not load: {error.found}"
-    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
-    return f"loads: {count(layout.depth, 'block')}, {count(parameters, 'parameter')}"
+    parameters = sum(parameter.numel() for parameter in session.loaded.model.parameters())
+    return f"loads: {count(session.layout.depth, 'block')}, {count(parameters, 'parameter')}"

@@ -41,11 +41,11 @@ class Cost:
     tokens: int
     """At most; 0: as many as the text has."""
     flop: float
-    """Of one forward of one token: two for each weight that it is multiplied with."""
+    """Operations of one forward of one token: two for each weight that it is multiplied with."""
     kept_bytes: int
-    """Of all weights, a block of every twin, hidden states of a batch and room to work."""
+    """All weights, a block of every twin, hidden states of a batch and room to work."""
     least_bytes: int
-    """The same where the reference's blocks are read from disk."""
+    """What is kept where the reference's blocks are read from disk."""
 
 
 def from_the_hub(study: Study) -> list[str]:

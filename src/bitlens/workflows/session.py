@@ -30,7 +30,7 @@ from bitlens.models.source import ModelSource
 Log = Callable[[str], None]
 """Takes a line for the user."""
 FREE_SHARE = 0.5
-"""Of the free memory, where a study does not say."""
+"""How much of the free memory is used where a study does not say."""
 PATTERN_BYTES = 1 << 27
 """Bytes of one run's attention patterns in a batch, or those of one window where that is more."""
 

@@ -25,7 +25,7 @@ from bitlens.workflows.session import Session
 POSITIONS = 2048
 """Predictions that are looked at, or a few more: whole batches are read."""
 HIDDEN_BYTES = 1 << 30
-"""Of the hidden states that are read at a time."""
+"""Bytes of the hidden states that are read at a time."""
 MOST = 50.0
 """Nats of which the exponential is still written out."""
 
@@ -39,13 +39,13 @@ class Legibility:
     predictions: int
     loss: float
     unigram: float
-    """Of the text's own token frequencies, fitted on the very tokens that they predict."""
+    """Loss of the text's own token frequencies, fitted on the very tokens that they predict."""
     unseen: float
-    """Of the same frequencies without the token that is predicted, so that a token which occurs
+    """Loss of these frequencies without the token that is predicted, so that a token which occurs
     once is as new to them as to the model (leaving one out; new tokens have the share that tokens
     of one occurrence have: Good 1953)."""
     uniform: float
-    """Of a guess over the whole vocabulary."""
+    """Loss of a guess over the whole vocabulary."""
 
     @property
     def passed(self) -> bool | None:

@@ -140,7 +140,7 @@ def test_what_stopped_a_training_is_said_where_it_is_measured(
     study = audit_of(str(llama), "nothing", controls=(), text=str(short_texts), tokens=0)
     for patience in (0, 1):
         out = tmp_path / str(patience)
-        grid = SaeGrid("resid.0", widths=("2x",), ks=(4,), patience=patience)
+        grid = SaeGrid(site="resid.0", widths=("2x",), ks=(4,), patience=patience)
         table = train_saes(study, [], grid, out, print)
         assert ("(--patience 1)" in table.caption) == bool(patience)
         record = json.loads((out / RECORD).read_text())

@@ -27,7 +27,7 @@ from bitlens.sae.sae import Sae
 FLOAT = 4
 """Bytes of a number that is computed with."""
 WORK = 192 << 20
-"""Of what Python, its libraries and their buffers take besides."""
+"""Bytes that Python, its libraries and their buffers take besides."""
 WORD = 512
 """Bytes of a token of the vocabulary: its text, in the tokenizer and in Python."""
 COPIES = 4
@@ -51,9 +51,9 @@ class Budget:
 
     parts: Mapping[str, int]
     smallest: int
-    """Of the hidden states of one batch, below which no wave goes."""
+    """Bytes of the hidden states of one batch, below which no wave goes."""
     on_disk: int = 0
-    """Of weights that lie on disk: they lie in memory where much more of it is allowed."""
+    """Bytes of weights that lie on disk: they lie in memory where much more of it is allowed."""
 
     @property
     def taken(self) -> int:

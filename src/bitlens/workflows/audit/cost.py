@@ -15,13 +15,13 @@ class SweepCost:
     """The work of a sweep, all models and branches together."""
 
     parameters: int
-    """Of the reference."""
+    """How many the reference has."""
     tokens: int
     """Padding included; after a kill, of the batches that are left."""
     forwards: float
     """How often a token passes as many blocks as the reference has."""
     seconds_per_token: float | None
-    """Of one forward; None: not known."""
+    """What one forward takes; None: not known."""
 
     @classmethod
     def of(cls, sweep: Sweep, layout: Layout, seconds_per_token: float | None) -> Self:

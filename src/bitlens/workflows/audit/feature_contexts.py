@@ -46,7 +46,7 @@ class TopPosition:
 
 
 Codes = dict[tuple[str, str, int], dict[int, np.ndarray]]
-"""By stream, SAE and row of the corpus: activations of each latent over the row."""
+"""By model, SAE and row of the corpus: activations of each latent over the row."""
 
 
 def contexts(

@@ -38,13 +38,13 @@ class CellSweep:
     session: Session
     selection: Selection
     requests: Sequence[TwinRequest]
-    """Of the twins that there are."""
+    """Those whose twin could be built."""
     twins: Mapping[str, Twin]
     cells: Cells
     missing: Sequence[Key]
     """The cells that are measured."""
     seconds_per_token: float | None
-    """Of one forward; None: not known."""
+    """What one forward takes; None: not known."""
 
     def run(self, store: Store) -> dict[str, str]:
         """Measure the cells and write those of every twin that did not fail; which did, and why.

@@ -53,13 +53,13 @@ class Selection:
     """By analysis, documents of its own and how many of them every replicate keeps."""
     saes: tuple[PlacedSae, ...]
     plan: Plan
-    """Of the evaluation texts and the analyses' own documents."""
+    """What is read of the evaluation texts and of the analyses' own documents."""
     notes: tuple[str, ...]
     """What the reader of a result should know of what was left out."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the analyses."""
+        """What the analyses are called."""
         return tuple(analysis.name for analysis in self.analyses)
 
     def comparisons(self, twins: Sequence[str], floors: Sequence[str] = ()) -> list[Comparison]:

@@ -157,7 +157,7 @@ def fates(found: Sequence[Measured], made: Repaired) -> dict[str, list[int]]:
 
 
 def _survivors(shown: Sequence[DetailTable], step: str) -> dict[int, bool]:
-    """Of every feature of the reference, whether it survives."""
+    """Whether each feature of the reference survives, by its latent."""
     (columns,) = (s.columns for s in shown if s.columns["sae"][0] == step)
     rows = zip(columns["latent"], columns["state"], strict=True)
     return {int(latent): state == "survived" for latent, state in rows if state != "twin only"}

@@ -28,7 +28,7 @@ SHOWN = {
 }
 """Columns: title to analysis, metric and the end of the item."""
 Name = Literal["as it is", "gain and offset", "linear map", "fine-tuned"]
-"""Of a step: one of `steps.STEPS`."""
+"""A step of the repair: one of `STEPS`."""
 _SHARES = {"survived", "recovered", "fvu", "loss_recovered"}
 
 
@@ -94,7 +94,8 @@ class Repair:
     """Latents that were lost and are back, that are lost all the same, and that were not lost
     before."""
     readable: dict[str, float | None]
-    """Of the first two, the median of how well a linear reading of the twin tells them."""
+    """By what became of lost latents, repaired or not: the median of how well a linear reading of
+    the twin tells them."""
     facts: dict[str, Any]
 
 

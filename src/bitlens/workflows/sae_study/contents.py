@@ -32,9 +32,9 @@ def _among(names: Collection[str]) -> AfterValidator:
 
 # What there was nothing to measure of has no key.
 Numbers = dict[Annotated[str, _among(FROZEN)], float]
-"""Of the reference's SAE on both models."""
+"""What is measured of the reference's SAE on both models."""
 Measure = Annotated[str, _among(ALIGNED)]
-"""Of SAEs that were trained on each."""
+"""What is measured of SAEs that were trained on each."""
 Roles = dict[Annotated[str, _among(ROLES)], BySeeds]
 
 
@@ -62,7 +62,7 @@ class About(Content):
 
 
 class Cka(Content):
-    """Of the activations themselves; None where there is too little for it."""
+    """Debiased CKA of the activations themselves; None where there is too little for it."""
 
     value: float | None
     low: float | None
@@ -112,7 +112,7 @@ class Compared(Place):
     """What was measured of a configuration and a twin, by seed."""
 
     fingerprints: tuple[tuple[str, ...], tuple[str, ...]]
-    """Of the reference's SAEs and of the twin's."""
+    """Those of the reference's SAEs and of the twin's."""
     saes: dict[str, dict[Seed, Trained]]
     """By model: `reference`, or a twin's text."""
     frozen: Annotated[dict[Seed, Frozen], Field(min_length=1)]

@@ -31,14 +31,14 @@ def costs(study: SaeStudy, axes: Axes) -> Table:
     width = _width(study)
     seconds = {} if width is None else {w: _seconds(study, axes, w, width) for w in axes["width"]}
     *names, _ = axes
-    streams = 1 + len(axes["twin"])
+    models = 1 + len(axes["twin"])
     rows = {(name, str(value)): [0.0, 0.0, 0.0] for name in names for value in axes[name]}
     rows["all", ""] = [0.0, 0.0, 0.0]
     for values in product(*(axes[name] for name in names)):
         chosen = dict(zip(names, values, strict=True))
         found = _one(study, chosen, width, seconds)
         for key in [*((name, str(value)) for name, value in chosen.items()), ("all", "")]:
-            rows[key] = [a + streams * b for a, b in zip(rows[key], found, strict=True)]
+            rows[key] = [a + models * b for a, b in zip(rows[key], found, strict=True)]
     shown = tuple(
         (
             " ".join(key).strip(),
@@ -50,14 +50,14 @@ def costs(study: SaeStudy, axes: Axes) -> Table:
     )
     titles = ("of", "SAEs", "TFLOP", "minutes")
     columns = tuple(Column(title, number > 0) for number, title in enumerate(titles))
-    return Table(columns, shown, _about(width, streams))
+    return Table(columns, shown, _about(width, models))
 
 
-def _about(width: int | None, streams: int) -> str:
+def _about(width: int | None, models: int) -> str:
     if width is None:
         return "What it costs is not known: the model's configuration is not here."
     return (
-        f"TFLOP: positions x latents x {width} x 2 for each product, all {count(streams, 'model')} "
+        f"TFLOP: positions x latents x {width} x 2 for each product, all {count(models, 'model')} "
         f"together. minutes: extrapolated from {STEPS} steps of each width on this machine, just "
         "now. Activations, which are read once a data size, and comparing directions come on top."
     )
@@ -73,7 +73,7 @@ def _width(study: SaeStudy) -> int | None:
 def _one(
     study: SaeStudy, chosen: Mapping[str, Any], width: int | None, seconds: Mapping[str, float]
 ) -> tuple[int, float, float]:
-    """Of one SAE on one model: 1, FLOP and seconds."""
+    """What one SAE on one model costs: 1, FLOP and seconds."""
     if width is None:
         return 1, 0.0, 0.0
     steps = chosen["epochs"] * max(1, chosen["tokens"] // SaeTrainingConfig.batch)
@@ -86,7 +86,7 @@ def _one(
 
 
 def _seconds(study: SaeStudy, axes: Axes, width: str, wide: int) -> float:
-    """Of one step, on random activations."""
+    """What one step takes on random activations."""
     train = study.train
     penalties = axes[train.penalty]
     middle = sorted(penalties)[len(penalties) // 2]

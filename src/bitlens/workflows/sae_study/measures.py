@@ -24,11 +24,12 @@ from bitlens.seeds import derive
 
 SURVIVAL, R = "survived", "r"
 FROZEN = (SURVIVAL, R, "fvu_reference", "fvu_twin", "l0_reference", "l0_twin")
-"""Of the reference's SAE on both models."""
+"""What is measured of the reference's SAE on both models."""
 IN_SAMPLE = "in-sample Procrustes"
 """`published.procrustes_alignment`: of encoders with all their latents, as it was defined."""
 ALIGNED = (BEST, MUTUAL, SHARED, ROTATED, IN_SAMPLE)
-"""Of SAEs trained on each model: decoder directions of living latents, but for the last."""
+"""What is measured of SAEs trained on each model: decoder directions of living latents, but for the
+last."""
 ROLES = ("value", "same", "random", "ceiling")
 """Reference against twin, of different seeds and of the same one; reference against random
 directions like the twin's; reference against reference, of different seeds."""
@@ -54,11 +55,12 @@ class Frozen:
     """The reference's SAE on both models, at the same positions."""
 
     values: dict[str, float]
-    """Of FROZEN; without features there is no share of them."""
+    """By name, one of FROZEN; without features there is no share of them."""
     chance: dict[str, float]
     """Where the twin's codes are those of positions half a batch away."""
     flow: list[list[int]]
-    """`[4, 4]`: latents by category in the reference, then in the twin (`sae.categories`)."""
+    """`[4, 4]`: latents by category in the reference, then in the twin
+    (`sae.firing_categories`)."""
 
 
 @dataclass

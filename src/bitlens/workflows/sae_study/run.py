@@ -136,7 +136,7 @@ class _StudyRun:
         return self.builder.rows(self.held)
 
     def cka(self, twins: set[str]) -> dict[str, dict[str, float | None]]:
-        """Of the activations themselves: debiased CKA of the reference and of each twin, and its
+        """Debiased CKA of the activations themselves, of the reference and of each twin, and its
         value where the twin's positions are others'."""
         if not twins:
             return {}

@@ -115,7 +115,11 @@ def _models(on: Sequence[str]) -> list[str]:
         name if name == REFERENCE else format_spec(parse_spec(name)) for name in on or [REFERENCE]
     ]
     if names.count(REFERENCE) > 1:
-        raise InputError(f"--on names {REFERENCE} twice.", "each once.", "leave one out.")
+        raise InputError(
+            f"--on names {REFERENCE} twice.",
+            "the reference once, and twins by their compressions.",
+            "leave one out.",
+        )
     return names
 
 
