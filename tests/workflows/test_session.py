@@ -1,4 +1,4 @@
-"""A loaded model of a study: everything that a workflow needs of it is put together in one place."""
+"""A loaded model of a study: what a workflow needs of it is put together in one place."""
 
 import ast
 from pathlib import Path

@@ -94,8 +94,8 @@ class Session:
         loaded = load(source, free_memory(source))
         if loaded.offloaded:
             raise CapacityError(
-                f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, more than there is room "
-                "for.",
+                f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, "
+                "more than there is room for.",
                 "room for the model and a copy of it.",
                 "a machine with more memory, or --dtype bfloat16.",
             )
