@@ -11,7 +11,7 @@ import bitlens
 from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study, audit_of
 from bitlens.engine.plan import make_plan
-from bitlens.engine.sweep import REFERENCE
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
 from bitlens.errors import BitlensError
 from bitlens.workflows import session as sessions
