@@ -15,20 +15,20 @@ from bitlens.results.store import Store
 Format = Literal["csv", "json", "parquet"]
 
 
-def export(store: Store, format: Format) -> bytes:
+def export(store: Store, file_format: Format) -> bytes:
     """All estimates, one row each, with the columns of `table_schema.ESTIMATES`; strict UTF-8 text.
 
     A number that does not exist is an empty cell in CSV and null in JSON, with its reason beside
     it. In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front.
     """
-    if format not in get_args(Format):
+    if file_format not in get_args(Format):
         raise InputError(
-            f"There is no format called {format!r}.",
+            f"There is no format called {file_format!r}.",
             f"one of {', '.join(get_args(Format))}.",
-            nearest(format, get_args(Format)) or "--format csv",
+            nearest(file_format, get_args(Format)) or "--format csv",
         )
     table = store.read_table("estimates")
-    return {"csv": _csv, "json": _json, "parquet": _parquet}[format](table)
+    return {"csv": _csv, "json": _json, "parquet": _parquet}[file_format](table)
 
 
 def _csv(table: pa.Table) -> bytes:

@@ -162,7 +162,8 @@ def _script() -> str:
     """The page's own script, with Vega, Vega-Lite and Vega-Embed bundled in."""
     own = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle(own, vl_version=VEGA_LITE)
-    assert "</script" not in bundle.lower() and "<!--" not in bundle
+    assert "</script" not in bundle.lower()
+    assert "<!--" not in bundle
     return bundle
 
 
