@@ -70,7 +70,7 @@ class CheckpointTwin(Twin):
 
     @property
     def held_bytes(self) -> int:
-        """All of it: it is a model of its own."""
+        """Bytes of the whole checkpoint: it is a model of its own."""
         return sum(p.numel() * p.element_size() for p in self.checkpoint.model.parameters())
 
     def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:
@@ -86,7 +86,7 @@ class CheckpointTwin(Twin):
         self._own_shell.release()
 
     def block(self, depth: int, weights: BlockWeights) -> Block:  # noqa: ARG002
-        """Its own block, whatever the reference's is."""
+        """The checkpoint's own block, whatever the reference's is."""
         names = self.layout.block_layouts[depth]
         blanks: dict[str, Rounding] = {}
         if self.checkpoint.padding_matters:

@@ -28,7 +28,7 @@ class Harm:
     """Mean negative log-probability of the next token, nats."""
 
     def on(self, what: str, reference: float) -> float:
-        """As it grows from 0: of perplexity, the logarithm of its ratio to the reference's."""
+        """The harm as it grows from 0: mean KL, or the logarithm of the ratio of perplexities."""
         harm = self.kl if what == "kl" else self.loss - reference
         return harm if math.isfinite(harm) else math.inf
 

@@ -1,4 +1,4 @@
-"""Which matrices are compressed?"""
+"""Shell patterns of module paths, and the matrices that a compression takes by them."""
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -8,7 +8,7 @@ from bitlens.errors import BitlensError, InputError
 
 
 def targets(names: Sequence[str], default: Iterable[str], compression: Compression) -> list[str]:
-    """Which of a model's matrices does this compression take? In the order of `names`.
+    """The matrices of a model that this compression takes, in the order of `names`.
 
     `names` are the module paths of all matrices, `default` those taken when nothing is included
     by pattern, or by `*`: the matrices of blocks, without routers. A pattern that matches nothing

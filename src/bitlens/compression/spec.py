@@ -1,4 +1,4 @@
-"""How is a compression written down? `rtn:bits=4,group=64`, `noise:like=[rtn:bits=4]`."""
+"""The text form of compressions: `rtn:bits=4,group=64`, `noise:like=[rtn:bits=4]`."""
 
 from dataclasses import MISSING, fields
 from re import fullmatch
@@ -19,7 +19,7 @@ from bitlens.registry import nearest
 
 
 def parse_spec(text: str) -> Compression:
-    """Which compression is meant? `name`, or `name:setting=value,setting=value`.
+    """The compression that is written as `name`, or `name:setting=value,setting=value`.
 
     Lists, nested compressions and text with commas stand in brackets; a positional setting may
     come first without its name; where there are rules, what is no setting is a pattern.

@@ -1,4 +1,4 @@
-"""Which settings does a compression take, and which values may they have?"""
+"""Settings of a compression, and the values that they may have."""
 
 import math
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """Which values may it have? In words."""
+        """The values that it may have, in words."""
         if get_origin(self.type) is Literal:
             return f"one of {', '.join(get_args(self.type))}"
         if holds_compression(self.type):
@@ -73,7 +73,7 @@ class Setting:
 
 
 def settings_of(cls: type[Compression]) -> dict[str, Setting]:
-    """Which settings does this compression take? By name, in canonical order: its own, then
+    """The settings that this compression takes, by name, in canonical order: its own, then
     those that every compression has."""
     shared = {field.name for field in fields(Compression)}
     types = get_type_hints(cls)

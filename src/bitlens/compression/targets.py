@@ -1,4 +1,4 @@
-"""Which of a model's matrices does a compression take, and does it fit them?"""
+"""The matrices of a model that a compression takes, and a trial whether it fits them."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,8 @@ TRIED_ROWS = 16
 
 
 def chosen(layout: Layout, compression: Compression) -> list[str]:
-    """Which of the model's matrices does it take? In the model's order."""
+    """The matrices of the model that it takes, in the model's order. BitlensError where a pattern
+    matches nothing, and for a calibrated embedding."""
     default = [name for name, _ in layout.matrices()]
     if isinstance(compression.base, Checkpoint):
         return default

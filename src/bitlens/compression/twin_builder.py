@@ -121,7 +121,7 @@ class TwinBuilder:
         )
 
     def build(self, requests: Sequence[TwinRequest]) -> BuiltTwins:
-        """All of these twins that can be made. BitlensError for the first that cannot, unless
+        """Build all of these twins that can be made. BitlensError for the first that cannot, unless
         failures are recorded."""
         lost: dict[str, str] = {}
         twins = self._twins(requests, lost)
@@ -143,7 +143,7 @@ class TwinBuilder:
         self._checkpoints.open(compression)
 
     def _twins(self, requests: Sequence[TwinRequest], lost: dict[str, str]) -> dict[str, Twin]:
-        """By text, all that can be made; into `lost` goes why the others cannot."""
+        """Those that can be made, by text; into `lost` goes why the others cannot."""
         takes: dict[str, list[str]] = {}
         known = []
         for request in requests:

@@ -1,5 +1,5 @@
-"""Where do a twin's compressed matrices come from? Computed whenever they are needed, or, of
-noise around another twin, from that twin's."""
+"""Sources of a twin's compressed matrices: computed whenever they are needed, or, of noise around
+another twin, from that twin's."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ Source = Callable[[Sequence[LinearMap]], list[CompressedMatrix]]
 
 
 class Computed:
-    """By a compression that needs no calibration."""
+    """Matrices that a compression without calibration makes whenever they are needed."""
 
     def __init__(
         self, compression: Compression, seed: int, everything: Callable[[], Iterable[LinearMap]]

@@ -18,14 +18,14 @@ from bitlens.results.records import CALIBRATION, Check
 
 
 def calibrated(compression: Compression) -> Compression | None:
-    """Which compression must be calibrated for this one? Itself, of noise what it is matched to;
+    """The compression that must be calibrated for this one: itself, or what noise is matched to;
     None where no data is needed."""
     return compression.base if compression.base.statistics else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationTexts:
-    """Which texts compressions are calibrated on, and how they are read."""
+    """The texts that compressions are calibrated on, and how they are read."""
 
     source: str | None
     """A file or `hf:` dataset; None where nobody named one."""

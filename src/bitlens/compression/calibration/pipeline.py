@@ -276,7 +276,7 @@ class _InputStatisticsAccumulator:
         self._count = torch.zeros(experts, dtype=torch.int64, device=matrix.weight.device)
 
     def add(self, x: Tensor, expert: int | None) -> None:
-        """`[..., in]`: more of what is multiplied."""
+        """Take in `[..., in]`, more of what is multiplied; of fused experts, of this one."""
         x = x.detach().flatten(0, -2).float()
         at: Any = ... if expert is None else expert
         self._count[at] += len(x)

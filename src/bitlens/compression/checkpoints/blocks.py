@@ -1,4 +1,4 @@
-"""What do the blocks of a GGUF file stand for? A second reader, beside the library's own.
+"""Blocks of a GGUF file as numbers: a second reader, beside the library's own.
 
 By the layouts of llama.cpp's ggml-common.h: a block is a run of weights of one row, with a scale of
 16 bits before, after or between its codes. In the K-formats 256 weights share two scales of 16

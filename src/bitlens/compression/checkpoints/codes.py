@@ -1,4 +1,4 @@
-"""What do codes and scales stand for? A second reader of every format, beside the library's own.
+"""Codes and scales as numbers: a second reader of every format, beside the library's own.
 
 It shares no code with what it is held against: arithmetic on the tensors of a file, from the
 formats' descriptions. Integers packed into words of 32 bits, least significant bits first: what

@@ -209,8 +209,8 @@ def _configurations(
 def _described(
     gguf: Any, reader: Any, stored: Mapping[str, Stored], config: PreTrainedConfig, file: str
 ) -> dict[str, Stored]:
-    """With the type in which the file holds each. One matrix of each kind and type is read a
-    second time, and refused where the numbers are not the same."""
+    """Entries with the type in which the file holds each. One matrix of each kind and type is
+    read a second time, and refused where the numbers are not the same."""
     tried = set()
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     written = str(says(reader, "general.architecture"))

@@ -1,5 +1,5 @@
-"""Does a GGUF file hold what its header promises? Numbers of things are read before the things:
-one that the file is too short for would keep a reader busy for ever, or fill the memory.
+"""Check that a GGUF file holds what its header promises. Numbers of things are read before the
+things: one that the file is too short for would keep a reader busy for ever, or fill the memory.
 
 The header as ggml's `gguf.md` describes it: magic, version, how many tensors and fields; of each
 field its name, type and value; of each tensor its name, shape, type and place.

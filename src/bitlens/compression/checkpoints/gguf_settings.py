@@ -1,4 +1,4 @@
-"""What does a GGUF file say about its model's arithmetic?"""
+"""What a GGUF file says about its model's arithmetic."""
 
 import math
 from typing import Any

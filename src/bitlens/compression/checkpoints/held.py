@@ -1,4 +1,4 @@
-"""What do a folder's files hold for this parameter? Names, dtypes and shapes; tensors on demand."""
+"""What a folder's files hold for each parameter: names, dtypes and shapes; tensors on demand."""
 
 import math
 import re
@@ -39,7 +39,7 @@ class Leaf(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """Of all of it."""
+        """Bits of the whole tensor."""
         return self.width * math.prod(self.shape)
 
 
@@ -85,7 +85,7 @@ def is_coded(leaves: Leaves) -> bool:
 
 
 def bits(leaves: Leaves) -> float:
-    """All that is held to make up the weights of a matrix."""
+    """Bits of all that is held to make up the weights of a matrix."""
     return sum(leaf.bits for name, leaf in leaves.items() if name not in HEADERS)
 
 

@@ -37,16 +37,7 @@ def is_own(path: Path) -> bool:
 @reader("hqq", package="hqq", extra="hqq", is_own=is_own)
 def read(request: CheckpointRequest) -> ReadCheckpoint:
     """The reference's architecture with hqq's modules where the files have packed weights."""
-    path = folder(request)
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        raise ModelError(
-            f"{request.source.name} has its HQQ weights as a pickle (qmodel.pt) only.",
-            "safetensors: unpickling runs whatever code is in the file.",
-            "load it where you trust it and write it again with"
-            " AutoHQQHFModel.save_to_safetensors(model, folder).",
-        )
-    require_once(request.source.name, files)
+    files = _files(request)
     linear = library("hqq.core.quantize", "hqq", needed_for="An HQQ checkpoint").HQQLinear
     reference = request.reference.model
     own: dict[str, dict[str, Tensor]] = {}
@@ -89,6 +80,20 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
         model=model.eval(),
         stored=find(reference, model, _held(linear)),
     )
+
+
+def _files(request: CheckpointRequest) -> list[Path]:
+    """The files of the folder that are read. BitlensError where its weights are a pickle only."""
+    files = sorted(folder(request).glob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            f"{request.source.name} has its HQQ weights as a pickle (qmodel.pt) only.",
+            "safetensors: unpickling runs whatever code is in the file.",
+            "load it where you trust it and write it again with"
+            " AutoHQQHFModel.save_to_safetensors(model, folder).",
+        )
+    require_once(request.source.name, files)
+    return files
 
 
 def _module(request: CheckpointRequest, linear: Any, tensors: dict[str, Tensor]) -> Any:

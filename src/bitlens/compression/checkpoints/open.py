@@ -1,4 +1,4 @@
-"""Which format is this checkpoint in? Found out from its own files, and read accordingly."""
+"""Opening of a checkpoint: its format is found from its own files, and it is read accordingly."""
 
 import os
 from dataclasses import replace

@@ -31,8 +31,8 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
 
 
 def _recorded(path: Path, found: ReadCheckpoint, reference: Loaded) -> ReadCheckpoint:
-    """With what the matrices would take if they were stored as the compression made them, and
-    what makes the record doubtful."""
+    """What was read, with what the matrices would take if they were stored as the compression made
+    them, and what makes the record doubtful."""
     try:
         record = read_json(path)
         text, matrices = str(record["compression"]), dict(record["matrices"])

@@ -1,4 +1,4 @@
-"""Are these two models of one kind? Asked before any weight is read."""
+"""Comparison of two models in kind, before any weight is read."""
 
 import json
 import math
@@ -104,7 +104,7 @@ def _shown(settings: dict[str, Any], key: str) -> str:
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Of every parameter."""
+    """The shape of every parameter, by its name."""
     return {name: tuple(p.shape) for name, p in model.named_parameters()}
 
 

@@ -1,4 +1,4 @@
-"""What do the files say of each parameter, read without the library, and does the library agree?"""
+"""Second reading: what the files say of each parameter, read without the library, beside it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ def require_agreement(
 def as_in_files(
     reference: nn.Module, stored: Mapping[str, Stored], held: Held, settings: Settings
 ) -> dict[str, Stored]:
-    """The same without what the library rounded when it loaded: codes times scales in float32,
+    """Entries without what the library rounded when it loaded: codes times scales in float32,
     and everything else in the dtype it is stored in."""
     parameters = dict(reference.named_parameters(remove_duplicate=False))
     known: dict[int, Sequence[Leaves]] = {}

@@ -1,4 +1,4 @@
-"""Where in a checkpoint is what the reference calls by this name?"""
+"""What a checkpoint holds of each parameter of the reference, by the name it has there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ Quantized = Callable[[nn.Module], Stored | None]
 
 
 def ordinary(_: nn.Module) -> None:
-    """For checkpoints in which no module is quantized."""
+    """None: in these checkpoints no module is quantized."""
 
 
 def find(
@@ -50,8 +50,8 @@ def find(
 def as_held(
     stored: Mapping[str, Stored], held: Held, prefix: str, describe: Callable[[str], dict[str, Any]]
 ) -> dict[str, Stored]:
-    """With what the files hold: the bits of each, the dtype of what is not quantized, and of what
-    is what `describe` says of its module (format, group, note)."""
+    """Entries with what the files hold: the bits of each, the dtype of what is not quantized, and
+    of what is quantized what `describe` says of its module (format, group, note)."""
     made = {}
     for name, entry in stored.items():
         parts = held.of(name, prefix)
@@ -99,7 +99,7 @@ def dequantized(
 
 
 def restored(model: nn.Module, stored: Mapping[str, Stored]) -> dict[str, Stored]:
-    """The same, read from a model that holds the dequantized weights."""
+    """Entries that are read from a model that holds the dequantized weights."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     return {n: replace(s, weight=plain(parameters[n]).weight) for n, s in stored.items()}
 

@@ -1,4 +1,4 @@
-"""What becomes of numbers that are stored in eight bits, beside a scale?"""
+"""Numbers that are stored in eight bits, beside a scale."""
 
 from typing import Literal
 

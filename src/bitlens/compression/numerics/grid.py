@@ -1,4 +1,4 @@
-"""To which values is a group of weights rounded? Uniform grids: a step times whole numbers."""
+"""Uniform quantization grids: a step times whole numbers."""
 
 from dataclasses import dataclass
 from typing import Literal

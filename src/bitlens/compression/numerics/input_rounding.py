@@ -1,4 +1,4 @@
-"""How is what a matrix is multiplied with rounded first?"""
+"""Activation quantization: how what a matrix is multiplied with is rounded first."""
 
 from dataclasses import dataclass, replace
 
@@ -30,7 +30,7 @@ class InputRounding:
     so large counts for no position's scale."""
 
     def expert(self, index: int) -> "InputRounding":
-        """Those of one of the fused experts."""
+        """The rounding of one of the fused experts."""
         smooth, largest = self.smooth, self.largest
         return replace(
             self,

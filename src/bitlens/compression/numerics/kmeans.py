@@ -1,4 +1,4 @@
-"""Which few values stand best for many? K-means in one dimension, of all rows at once."""
+"""K-means in one dimension, of all rows at once: a few values that stand best for many."""
 
 from dataclasses import dataclass
 

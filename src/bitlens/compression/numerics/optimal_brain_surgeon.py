@@ -1,4 +1,4 @@
-"""Once some columns of a matrix are rounded or zeroed, how do the others best make up for it?
+"""Optimal brain surgery: columns that are left make up for those rounded or zeroed before.
 
 Optimal brain surgery: the output error tr((W - Ŵ) H (W - Ŵ)ᵀ), H the mean of x xᵀ, is to be small.
 With H = (I + A) diag(d) (I + A)ᵀ, A strictly upper triangular, the error of a row is
@@ -39,8 +39,8 @@ where these together make up best for those before; says how they are settled. C
 
 @dataclass(frozen=True, eq=False)
 class Decomposition:
-    """Of second moments H, damped: H + damping * mean diagonal = upper diag(d) upperᵀ, with
-    columns in the order in which they are settled."""
+    """A decomposition of damped second moments H, columns in the order in which they are settled:
+    H + damping * mean diagonal = upper diag(d) upperᵀ."""
 
     upper: Tensor
     """`[expert, in, in]`: I + A; ones on the diagonal and zeros below."""

@@ -1,4 +1,4 @@
-"""Which weights does brain surgery zero, when those still to come make up for them?"""
+"""SparseGPT: which weights brain surgery zeroes, when those still to come make up for them."""
 
 from torch import Tensor
 

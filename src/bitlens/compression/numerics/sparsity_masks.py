@@ -1,4 +1,4 @@
-"""Which weights are the smallest? Masks of what is kept, and the cut among all maps of a model."""
+"""Masks of the weights that are kept, and the cut among all matrices of a model."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""What does every method need of a map's weight?"""
+"""Working copies and sizes of weights, which every method needs."""
 
 import torch
 from torch import Tensor
