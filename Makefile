@@ -4,10 +4,14 @@ BIN := .venv/bin
 READY := .venv/ready
 AGAINST := .venv-against
 
-.PHONY: demo test test-against lint bench chromium
+.PHONY: demo quick test test-against lint bench chromium
 
 demo: $(READY)
 	$(BIN)/bitlens demo --out bitlens-demo
+
+# The daily loop: what takes more than a few seconds waits for `make test`.
+quick: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not against"
 
 test: lint chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -rs

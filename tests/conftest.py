@@ -15,12 +15,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from bitlens.compression.calibration.cache import ENVIRONMENT
 from bitlens.models.families import FAMILIES
 from bitlens.seeds import generator
+from tests.support.shapes import check_shapes
 
 # How fast a machine draws examples says nothing about what is tested.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+check_shapes()
 
 SHARED = "BITLENS_SHARED"
 

@@ -98,6 +98,7 @@ def model(llama: Path, short_texts: Path, other_texts: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_audit(
     llama: Path, model: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_compression(llama: Path, model: dict[str, Any], tmp_path: Path) -> No
     assert after_every_rename(work, tmp_path)[-2:] == ["bitlens.json", "out"]
 
 
+@pytest.mark.slow
 def test_a_training(llama: Path, model: dict[str, Any], tmp_path: Path) -> None:
     """Checkpoints of SAEs that learn side by side and may stop early: one that has looked before
     the kill does not look twice."""
@@ -146,6 +148,7 @@ def test_a_training(llama: Path, model: dict[str, Any], tmp_path: Path) -> None:
     assert renamed.count("training.json") == 2
 
 
+@pytest.mark.slow
 def test_a_repair(llama: Path, model: dict[str, Any], tmp_path: Path) -> None:
     """The SAE, its record, and the folder itself."""
     study = audit_of(str(llama), "rtn:bits=2", allow=("poor-fit",), **model)

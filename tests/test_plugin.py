@@ -46,6 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
+@pytest.mark.slow
 def test_a_package_reaches_the_page(store: Path) -> None:
     """Its compression is measured, its analysis reads its SAE, its section shows the number."""
     rows = Store.open(store).read_table("estimates").to_pylist()

@@ -69,6 +69,7 @@ def test_make_has_what_the_readme_names(target: str):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_commands_work_one_after_the_other(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -92,6 +93,7 @@ def test_the_commands_work_one_after_the_other(
     assert (folder / "results.csv").read_text().startswith("model,compression,bits,")
 
 
+@pytest.mark.slow
 def test_the_python_example_works(folder: Path, capsys: pytest.CaptureFixture[str]):
     """About eight lines, from a model to numbers with intervals."""
     (example,) = blocks("python")

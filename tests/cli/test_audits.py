@@ -13,6 +13,7 @@ from bitlens.results.store import Store
 from tests.cli.conftest import Command
 
 
+@pytest.mark.slow
 def test_an_audit_ends_with_a_table_a_sentence_a_twin_and_the_page(
     audited: tuple[list[str], str],
 ):
@@ -111,6 +112,7 @@ def test_without_options_the_study_has_its_defaults(
     assert asked[0][0] == Study.model_validate({"models": ["gpt2"], "compressions": ["rtn:bits=4"]})
 
 
+@pytest.mark.slow
 def test_the_demo_audits_the_embedded_model(
     bitlens: Command, no_pictures: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

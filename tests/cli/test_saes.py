@@ -10,6 +10,7 @@ from bitlens.demo import sae_paths
 from tests.cli.conftest import Command
 
 
+@pytest.mark.slow
 def test_saes_are_trained_on_a_model_and_its_twin(
     bitlens: Command, llama: Path, short_texts: Path, tmp_path: Path
 ):

@@ -322,6 +322,7 @@ def sparsities(cache: Path) -> set[str]:
     return {record["compression"] for record in records}
 
 
+@pytest.mark.slow
 def test_a_sparsity_is_sought_once(
     maker: Maker, cache: Path, quick_match: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_corpus_overlaps_with_its_parts(corpus_of: CorpusOf) -> None:
     assert contamination(corpus.select([0, 3]), corpus, run=15).names == ("doc 0", "doc 3")
 
 
+@pytest.mark.slow
 @pytest.mark.against
 def test_unrelated_real_texts_do_not_overlap(shared: Path) -> None:
     """At the default run two splits of WikiText-2 share nothing, and a part shares itself."""

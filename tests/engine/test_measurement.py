@@ -113,6 +113,7 @@ def test_the_same_command_gives_the_same_bytes(
     assert as_bytes(tiny.measurement(layout, TWINS, made, tmp_path).values()) == as_bytes(all_found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 80_000, 120_000])
 def test_waves_change_no_digit(
     layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, budget: int
@@ -202,6 +203,7 @@ def told(measured: Measurement) -> list[int]:
     return waves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.45, 0.7, 0.99])
 @pytest.mark.parametrize("budget", [0, 80_000])
 def test_killed_and_run_again_it_ends_with_the_same_digits(

@@ -99,6 +99,7 @@ def test_only_the_first_seed_is_shown(deep: AuditResults, made: SaeFeatures) -> 
     assert {t.seed for t, _ in found.values()} == {0}
 
 
+@pytest.mark.slow
 def test_the_page_asks_only_where_there_are_features(
     evidence: AuditResults, deep: AuditResults
 ) -> None:

@@ -105,6 +105,7 @@ def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None
     assert "was not run" in part.text
 
 
+@pytest.mark.slow
 def test_the_page_has_it_after_the_features(deep: AuditResults) -> None:
     """One section of the model's."""
     anchors = [section.anchor for section in page(deep).sections]

@@ -53,6 +53,7 @@ def tables(study: Study, out: Path) -> tuple[list[dict[str, Any]], list[dict[str
     return both[0], both[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "text"),
     [

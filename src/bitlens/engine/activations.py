@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -54,7 +54,9 @@ class Positions:
         members = torch.zeros(self.shards, len(self), device=self.shard.device)
         return members.scatter_(0, self.shard[None], 1.0)
 
-    def total(self, values: Tensor) -> Tensor:
+    def total(
+        self, values: Annotated[Tensor, "positions *columns"]
+    ) -> Annotated[Tensor, "shards *columns"]:
         """Sum over positions by shard: `[n]` or `[n, k]` to `[shards]` or `[shards, k]`, float64.
 
         Narrow values are summed in float64; a matrix as wide as the model in float32 within the
@@ -65,7 +67,7 @@ class Positions:
             return self._members.double() @ values.double()
         return (self._members @ values.float()).double()
 
-    def largest(self, values: Tensor) -> Tensor:
+    def largest(self, values: Annotated[Tensor, "positions"]) -> Annotated[Tensor, "shards"]:
         """Largest value by shard: `[n]` to `[shards]`; minus infinity where a shard is absent."""
         out = torch.full((self.shards,), -torch.inf, dtype=torch.float64, device=values.device)
         return out.scatter_reduce_(0, self.shard, values.double(), "amax")

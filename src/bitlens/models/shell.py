@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -234,7 +234,7 @@ class Shell:
     @torch.no_grad()
     def enter(
         self,
-        tokens: Tensor,
+        tokens: Annotated[Tensor, "rows positions"],
         mask: Tensor | None,
         weights: Weights | None = None,
         until: int | None = None,
@@ -270,8 +270,11 @@ class Shell:
 
     @torch.no_grad()
     def leave(
-        self, hidden: Tensor, weights: Weights | None = None, dtype: torch.dtype | None = None
-    ) -> Tensor:
+        self,
+        hidden: Annotated[Tensor, "positions width"],
+        weights: Weights | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Annotated[Tensor, "positions vocabulary"]:
         """Final norm, unembedding and what the family does after it.
 
         `hidden` is `[positions, width]` after the last block, any positions in any order;

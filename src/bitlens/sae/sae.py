@@ -6,7 +6,7 @@ of other formats say theirs in these.
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ class Sae:
         tensors = {name: getattr(self, name) for name in names}
         return replace(self, **{n: t.to(device) for n, t in tensors.items() if t is not None})
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Annotated[Tensor, "positions latents"]:
         """`[n, width]` to dense codes `[n, latents]` in float32, zeros included."""
         return self.codes(x).dense()
 
@@ -147,7 +147,7 @@ class Sae:
         return (x - self.b_dec if self.apply_b_dec_to_input else x), scale, shift
 
     @torch.no_grad()
-    def decode(self, codes: Codes) -> Tensor:
+    def decode(self, codes: Codes) -> Annotated[Tensor, "positions width"]:
         """Codes to `[n, width]` in float32, with the normalisation of their rows undone."""
         x = embedding_bag(
             codes.latent,

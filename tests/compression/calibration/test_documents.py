@@ -191,6 +191,7 @@ def test_that_calibration_and_evaluation_are_apart_is_a_line_of_the_report(
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_calibrated_twice(
     study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +236,7 @@ def test_the_matched_noise_is_made_anew_with_what_it_matches(
     assert not ids(first) & ids(audit(study(noise, calibration_tokens=500), tmp_path / "b"))
 
 
+@pytest.mark.slow
 def test_a_calibration_that_was_killed_goes_on(
     study: Callable[..., Study], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_intervals_of_single_estimates_claim_no_difference(
     assert any("recovers less" in c for c in ours)
 
 
+@pytest.mark.slow
 def test_a_twin_like_its_noise_differs_nowhere(deep: AuditResults) -> None:
     """A law: where no contrast is sure no head is in colour, however far apart intervals are."""
     rows = [{**row, "p": 0.9, "q": 0.99} for row in deep.contrasts]

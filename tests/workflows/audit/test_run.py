@@ -89,6 +89,7 @@ def contents(store: Store) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_same_command_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     """Everything but run.json is byte-identical when the same command runs from nothing again."""
     first = run(small(folder), tmp_path / "a", "audit", silent)
@@ -97,6 +98,7 @@ def test_same_command_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -
     assert "manifest.json" in contents(first)
 
 
+@pytest.mark.slow
 def test_again_does_only_what_is_missing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +162,7 @@ def in_waves(
     return study, contents(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 9, 40])
 def test_killed_anywhere_and_run_again_gives_the_same_bytes(
     in_waves: tuple[Study, dict[str, bytes]], tmp_path: Path, steps: int
@@ -202,6 +205,7 @@ def test_a_run_that_stops_at_its_end_has_no_manifest(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_memory_changes_no_digit(folder: Path, tmp_path: Path) -> None:
     """Estimates are the same bytes whether the sweep takes one wave or many; so little memory that
     a batch does not fit is refused with the least that does, and that is enough."""
@@ -217,6 +221,7 @@ def test_memory_changes_no_digit(folder: Path, tmp_path: Path) -> None:
     assert contents(one)[same] == contents(many)[same]
 
 
+@pytest.mark.slow
 def test_model_larger_than_memory_is_swept_from_disk(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +237,7 @@ def test_model_larger_than_memory_is_swept_from_disk(
     assert contents(loaded)["coverage.parquet"] == contents(streamed)["coverage.parquet"]
 
 
+@pytest.mark.slow
 def test_controls_have_the_energy_of_what_they_control(folder: Path, tmp_path: Path) -> None:
     """Matrix by matrix, weight noise has the relative error of the compression it is like, in
     the coverage table that is measured from the weights."""
@@ -315,6 +321,7 @@ def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path
     assert f"the reference's own perplexity is {amount(own)}" in told
 
 
+@pytest.mark.slow
 def test_one_identical_twin_of_a_study_fails_alone(folder: Path, tmp_path: Path) -> None:
     """In a study, a twin equal to its reference fails its own cells and no others."""
     rounded = tmp_path / "rounded"
@@ -432,6 +439,7 @@ def test_models_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
         run(study, tmp_path / "out", "study", silent)
 
 
+@pytest.mark.slow
 def test_changed_weights_are_measured_again(folder: Path, tmp_path: Path) -> None:
     """One weight changed in the middle of a file is another model: nothing stale is reused."""
     changed = tmp_path / folder.name

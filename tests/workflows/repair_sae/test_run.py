@@ -58,6 +58,7 @@ def repaired(
     return out, repair_run(asked(results), out, said.append), said
 
 
+@pytest.mark.slow
 def test_a_share_of_the_lost_survival_is_had_back(repaired: tuple[Path, Any, list[str]]) -> None:
     """Surely: the interval over documents is above 0; the linear map does more than a gain and an
     offset, and the SAE as it is is what the audit measures."""
@@ -135,6 +136,7 @@ def test_what_is_written_is_an_sae_for_the_twin(repaired: tuple[Path, Any, list[
     assert "not how it orders positions" in table.caption
 
 
+@pytest.mark.slow
 def test_an_unchanged_twin_has_nothing_to_repair(results: Path, tmp_path: Path) -> None:
     """The SAE is written as it is, and it is said."""
     table = repair_run(asked(results, twin="nothing"), tmp_path / "sae", silent)

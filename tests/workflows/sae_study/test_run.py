@@ -76,6 +76,7 @@ def test_the_same_command_again_trains_and_compares_nothing(
     assert (small[0] / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_parts_run_at_different_times_are_shown_together(
     study: SaeStudy, small: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,48 @@
+"""Shapes that signatures state, checked while tests run.
+
+A method says `Annotated[Tensor, "positions width"]`, which costs nothing where it runs and needs no
+library. Here the words become jaxtyping's, and beartype looks at every call: one word is one
+number within a call, `*columns` any number of axes.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin
+
+from beartype import beartype
+from jaxtyping import Shaped, jaxtyped
+
+from bitlens.engine.activations import Positions
+from bitlens.models.shell import Shell
+from bitlens.sae.sae import Sae
+
+CHECKED: tuple[type, ...] = (Positions, Shell, Sae)
+"""The classes whose methods are looked at."""
+
+
+def stated(annotation: Any) -> Any:
+    """What jaxtyping calls a shape; anything else is not looked at."""
+    if get_origin(annotation) is not Annotated:
+        return Any
+    tensor, shape = get_args(annotation)
+    return Shaped[tensor, shape]
+
+
+def checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, refusing tensors of another shape than its signature says."""
+    method.__annotations__ = {name: stated(of) for name, of in method.__annotations__.items()}
+    wrapped: Callable[..., Any] = jaxtyped(typechecker=beartype)(method)
+    return wrapped
+
+
+def check_shapes() -> list[str]:
+    """Check every method of `CHECKED` that states a shape from now on; their names."""
+    names = []
+    for owner in CHECKED:
+        for name, method in list(vars(owner).items()):
+            if inspect.isfunction(method) and any(
+                get_origin(of) is Annotated for of in method.__annotations__.values()
+            ):
+                setattr(owner, name, checked(method))
+                names.append(f"{owner.__name__}.{name}")
+    return names
