@@ -81,7 +81,7 @@ def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
         if len(at):
 
             def threshold(size: int) -> int:
-                return document_set(name).threshold(site == "logits", size)
+                return document_set(name).threshold(size, predicting=site == "logits")
 
             analysis = tiny.analysis(name)
             pair = ActivationPair(

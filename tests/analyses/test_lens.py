@@ -240,7 +240,7 @@ def test_paths_of_a_few_positions(measured) -> None:
     assert len(set(shown)) == PATHS
     farthest = sorted(final, key=lambda key: -final[key][2][-1])[: PATHS // 2]
     assert shown[: PATHS // 2] == farthest
-    assert plan.sets[CORPUS].threshold(True, SAMPLE.of(10)) > 0
+    assert plan.sets[CORPUS].threshold(SAMPLE.of(10), predicting=True) > 0
 
 
 def test_one_blocks_bits_are_named_by_the_lens(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def _sampled(corpus: Corpus, rule: Rule, bound: int, seed: int, size: int) -> li
 
 def threshold(corpus: Corpus, rule: Rule, k: int, seed: int) -> int:
     """The key that bounds a sample of k of the corpus's counted positions."""
-    return make_plan(corpus, rule, seed, 500).sets[CORPUS].threshold(False, k)
+    return make_plan(corpus, rule, seed, 500).sets[CORPUS].threshold(k, predicting=False)
 
 
 @given(

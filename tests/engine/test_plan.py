@@ -51,7 +51,7 @@ def counted(plan: Plan, subset: bool = False, predicting: bool = False) -> dict[
 
 def thresholds(documents: DocumentSet) -> list[int]:
     """The keys that bound samples of some sizes."""
-    return [documents.threshold(p, size) for p in (False, True) for size in (1, 5, 1000)]
+    return [documents.threshold(size, predicting=p) for p in (False, True) for size in (1, 5, 1000)]
 
 
 def expected(corpus: Corpus, rule: str, predicting: bool) -> set[Place]:
@@ -123,9 +123,11 @@ def test_samples_have_the_size_asked_for(shape: list[list[int]], size: int, seed
     for subset, documents in ((False, plan.sets[CORPUS]), (True, plan.sets[SUBSET])):
         for predicting in (False, True):
             keys = counted(plan, subset, predicting)
-            below = sorted(k for k in keys.values() if k <= documents.threshold(predicting, size))
+            below = sorted(
+                k for k in keys.values() if k <= documents.threshold(size, predicting=predicting)
+            )
             assert below == sorted(keys.values())[:size]
-            everything = documents.threshold(predicting, 1 << 20)
+            everything = documents.threshold(1 << 20, predicting=predicting)
             assert all(k <= everything for k in keys.values())
     for (document, offset), key in counted(plan).items():
         assert key == position_keys(seed, np.array([document]), np.array([offset]))[0]
@@ -232,7 +234,7 @@ def test_a_part_of_a_corpus_is_planned_as_a_corpus(monkeypatch: pytest.MonkeyPat
     assert plan.sets[SUBSET].documents == 2
     for predicting in (False, True):
         keys = sorted(counted(plan, predicting=predicting).values())
-        assert plan.sets[CORPUS].threshold(predicting, 10) == keys[9]
+        assert plan.sets[CORPUS].threshold(10, predicting=predicting) == keys[9]
 
 
 def test_documents_without_a_counted_position_are_no_replicate() -> None:

@@ -174,6 +174,7 @@ class ReplicateState:
         return top.values.cpu().numpy(), {k: v.cpu().numpy() for k, v in top.places.items()}
 
     def largest(self, name: str) -> float:
+        """The largest value of all shards."""
         return float(self._tally.largest[name].max())
 
     def largest_of(self, name: str, shards: np.ndarray) -> np.ndarray:

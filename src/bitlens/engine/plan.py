@@ -79,9 +79,10 @@ class DocumentSet:
 
     @property
     def shards(self) -> int:
+        """How many shards the documents are in."""
         return int(self.weights.shape[1])
 
-    def threshold(self, predicting: bool, size: int) -> int:
+    def threshold(self, size: int, *, predicting: bool) -> int:
         """The key that lets exactly `size` positions through, or all where there are no more."""
         keys = self.keys[predicting]
         return int(np.iinfo(np.int64).max if len(keys) <= size else keys[size - 1])
@@ -150,15 +151,19 @@ def make_plan(
     batches = _batches(CORPUS, corpus, rule, seed, batch_tokens, device, chosen)
     of_subset = [b for b in batches if b.subset]
     sets = {
-        CORPUS: _document_set(batches, corpus, present, corpus.unit, 0, seed, interval, device),
-        SUBSET: _document_set(of_subset, corpus, chosen, corpus.unit, 0, seed, interval, device),
+        CORPUS: _document_set(
+            batches, corpus, present, corpus.unit, fixed=0, seed=seed, interval=interval
+        ),
+        SUBSET: _document_set(
+            of_subset, corpus, chosen, corpus.unit, fixed=0, seed=seed, interval=interval
+        ),
     }
     for name, (documents, fixed) in (own or {}).items():
         theirs = _batches(name, documents, "content", seed, batch_tokens, device)
         # These were drawn for the purpose: none is a copy.
         unit = documents.together
         sets[name] = _document_set(
-            theirs, documents, unit >= 0, unit, fixed, seed, interval, device
+            theirs, documents, unit >= 0, unit, fixed=fixed, seed=seed, interval=interval
         )
         batches += theirs
     numbered = [replace(batch, number=number) for number, batch in enumerate(batches)]
@@ -239,7 +244,6 @@ def _document_set(
     fixed: int,
     seed: int,
     interval: Interval,
-    device: torch.device | str,
 ) -> DocumentSet:
     """Shards and replicates of the documents in `member`, the first `fixed` of which are in every
     replicate. Whole units are left out, or drawn again: `unit` of each document."""
@@ -263,6 +267,7 @@ def _document_set(
     if fixed:
         shard[:fixed] = weights.shape[1]
         weights = np.hstack([weights, np.ones((len(weights), 1))])
+    device = batches[0].tokens.device
     placed = torch.from_numpy(shard).to(device)
     if corpus.groups is None:
         return DocumentSet(shard=placed, weights=weights, documents=len(units), keys=keys)

@@ -74,7 +74,7 @@ class _OneStep:
             reference=self._activations(REFERENCE, name),
             twin=self._activations(comparison.run, name),
             positions=positions,
-            threshold=partial(documents.threshold, name == "logits"),
+            threshold=partial(documents.threshold, predicting=name == "logits"),
             branches=branches,
             alone=self._activations(alone, name) if name in self._read(alone) else None,
         )
@@ -114,7 +114,7 @@ class _OneStep:
         documents = self._plan.sets[comparison.documents]
         size = comparison.request.sample.of(len(documents.keys[True]))
         index = batch.logits_index
-        chosen = index[batch.key[index] <= documents.threshold(True, size)]
+        chosen = index[batch.key[index] <= documents.threshold(size, predicting=True)]
         for run in comparison.runs:
             for name in comparison.sites:
                 key = LensKey(comparison.analysis.name, run, name)
