@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +51,22 @@ def twins() -> Path:
     return Path(root) / "bitlens" / "twins"
 
 
-@dataclass(eq=False)
 class WeightCache:
     """A twin's compressed matrices: a safetensors file for every part, a record at the end.
 
     A part that is not as it was written is as good as none, and is made again.
     """
 
-    folder: Path
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    """By map, what its matrix must look like."""
-    _parts: dict[str, str] = field(default_factory=dict, init=False, repr=False)
-    """By matrix, the part it is in."""
-    _read: dict[str, tuple[Any, str]] = field(default_factory=dict, init=False, repr=False)
-    """By part, which file was read, and what is wrong with it; empty where nothing is."""
-    _about: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
-    """By part, what is said of each of its maps."""
+    def __init__(self, folder: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        """`shapes`: by matrix, what it must look like; others may be of any shape."""
+        self.folder = folder
+        self.shapes = shapes or {}
+        self._parts: dict[str, str] = {}
+        """By matrix, the part it is in."""
+        self._read: dict[str, tuple[Any, str]] = {}
+        """By part, which file was read, and what is wrong with it; empty where nothing is."""
+        self._about: dict[str, dict[str, Any]] = {}
+        """By part, what is said of each of its matrices."""
 
     @property
     def complete(self) -> bool:
