@@ -1,6 +1,6 @@
 """Forward runs: hidden states on their way through depth, and the weights each block uses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from bitlens.engine.interventions import Intervention
@@ -87,6 +87,15 @@ def in_groups(runs: Sequence[ForwardRun], depth: int) -> dict[str, list[ForwardR
         groups.setdefault(_group(run, by_name), []).append(run)
     _check_order([run for group in groups.values() for run in group])
     return groups
+
+
+def models_of(run: ForwardRun, by_name: Mapping[str, ForwardRun]) -> frozenset[str]:
+    """The models without which a run cannot go on: its own, and those of its parent and of runs
+    that it takes activations from; `by_name`: all runs."""
+    own = {run.model} if run.own_blocks is None else {run.model, run.base_model}
+    others = [run.parent, *(i.source for i in run.interventions)]
+    inherited = (models_of(by_name[name], by_name) for name in others if name is not None)
+    return frozenset(own).union(*inherited)
 
 
 def _check_order(runs: Sequence[ForwardRun]) -> None:

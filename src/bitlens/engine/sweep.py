@@ -16,7 +16,7 @@ from torch import Tensor
 from bitlens.engine.interventions import Intervention, positions_of
 from bitlens.engine.memory import return_memory
 from bitlens.engine.plan import TokenBatch
-from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest, in_groups
+from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest, in_groups, models_of
 from bitlens.engine.swept_model import SweptModel
 from bitlens.engine.wave_size import block_tokens, kept_bytes, next_wave
 from bitlens.errors import BitlensError, ModelError
@@ -87,17 +87,9 @@ class Sweep:
         """Twins whose weights could not be made, and why; their runs end there."""
         self.overflowed: dict[str, str] = {}
         """Runs that stopped being finite, and after which site."""
-        self._needs = {run.name: self._models_of(run) for run in runs}
+        self._needs = {run.name: models_of(run, self._by_name) for run in runs}
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
         self._room = hidden_bytes
-
-    def _models_of(self, run: ForwardRun) -> frozenset[str]:
-        """The models without which a run cannot go on: its own, and those of its parent and of
-        runs that it takes activations from."""
-        own = {run.model} if run.own_blocks is None else {run.model, run.base_model}
-        others = [run.parent, *(i.source for i in run.interventions)]
-        inherited = (self._models_of(self.named(name)) for name in others if name is not None)
-        return frozenset(own).union(*inherited)
 
     @property
     def waves(self) -> list[list[TokenBatch]]:
