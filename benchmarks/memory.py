@@ -57,7 +57,16 @@ def write_model(folder: Path, vocabulary: int, width: int) -> None:
     directions = torch.nn.functional.normalize(torch.randn(LATENTS, width), dim=1)
     encoder, zeros = directions.T.contiguous(), torch.zeros(LATENTS)
     hook = "blocks.0.hook_resid_post"
-    sae = Sae("sae", hook, "topk", encoder, zeros, directions, torch.zeros(width), k=32)
+    sae = Sae(
+        label="sae",
+        hook=hook,
+        architecture="topk",
+        w_enc=encoder,
+        b_enc=zeros,
+        w_dec=directions,
+        b_dec=torch.zeros(width),
+        k=32,
+    )
     save_sae(sae, folder / "sae")
 
 

@@ -74,7 +74,18 @@ def write_sae(folder: Path, model: Path) -> None:
     level = torch.quantile(((states[:64] - b_dec) @ w_enc).flatten()[:: 1 << 4], 1 - 64 / LATENTS)
     b_enc = torch.full((LATENTS,), -float(level))
     hook = f"blocks.{BLOCK}.hook_resid_post"
-    save_sae(Sae("sae", hook, "standard", w_enc, b_enc, w_dec, b_dec), folder)
+    save_sae(
+        Sae(
+            label="sae",
+            hook=hook,
+            architecture="standard",
+            w_enc=w_enc,
+            b_enc=b_enc,
+            w_dec=w_dec,
+            b_dec=b_dec,
+        ),
+        folder,
+    )
 
 
 @torch.no_grad()

@@ -46,7 +46,10 @@ def timed(do: Callable[[], T]) -> tuple[T, float]:
 
 def ours(rows: Tensor, held: Tensor, recipes: list[SaeTrainingConfig]) -> list[Sae]:
     """SAEs that bitlens trains on `rows`, one for each of the settings."""
-    jobs = [Job(r, f"{n}", "resid.0", TrainedOn()) for n, r in enumerate(recipes)]
+    jobs = [
+        Job(recipe=r, label=f"{n}", hook="resid.0", trained_on=TrainedOn())
+        for n, r in enumerate(recipes)
+    ]
     # Nothing is held out while it is timed but a row: SAELens looks at nothing.
     return [t.sae for t in train(InMemory({"": rows}), {"": held[:1]}, jobs, quiet=True)]
 
@@ -88,7 +91,18 @@ def theirs(rows: Tensor, recipe: SaeTrainingConfig, *, autocast: bool) -> list[S
         tensor.detach() for tensor in (sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec)
     )
     w_dec = w_dec / norm[:, None]
-    return [Sae("theirs", "resid.0", "topk", w_enc * norm, b_enc * norm, w_dec, b_dec, k=recipe.k)]
+    return [
+        Sae(
+            label="theirs",
+            hook="resid.0",
+            architecture="topk",
+            w_enc=w_enc * norm,
+            b_enc=b_enc * norm,
+            w_dec=w_dec,
+            b_dec=b_dec,
+            k=recipe.k,
+        )
+    ]
 
 
 def described(fit: Fit) -> str:
@@ -129,7 +143,12 @@ def main() -> None:
     for repeat in range(asked.repeats):
         for rate in RATES:
             recipe = SaeTrainingConfig(
-                "topk", asked.latents, k=asked.k, steps=steps, rate=rate, dead_after=positions // 10
+                architecture="topk",
+                latents=asked.latents,
+                k=asked.k,
+                steps=steps,
+                rate=rate,
+                dead_after=positions // 10,
             )
             recipes = [replace(recipe, seed=seed) for seed in range(4)]
             runs: dict[str, Callable[[], list[Sae]]] = {

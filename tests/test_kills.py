@@ -154,7 +154,7 @@ def test_a_repair(llama: Path, model: dict[str, Any], tmp_path: Path) -> None:
     study = audit_of(str(llama), "rtn:bits=2", allow=("poor-fit",), **model)
     run(study, tmp_path / "results", "audit", silent)
     width = 64
-    sae = replace(small_sae(width=width), hook="resid.1", trained_on=TrainedOn("tiny-llama"))
+    sae = replace(small_sae(width=width), hook="resid.1", trained_on=TrainedOn(model="tiny-llama"))
     save_sae(sae, tmp_path / "sae")
     request = RepairRequest(
         results=tmp_path / "results",

@@ -30,15 +30,28 @@ def perfect(width: int) -> Sae:
     eye = torch.eye(width)
     both = torch.cat([eye, -eye])
     return Sae(
-        "perfect", SITE, "standard", both.T.contiguous(), torch.zeros(2 * width), both,
-        torch.zeros(width),
-    )  # fmt: skip
+        label="perfect",
+        hook=SITE,
+        architecture="standard",
+        w_enc=both.T.contiguous(),
+        b_enc=torch.zeros(2 * width),
+        w_dec=both,
+        b_dec=torch.zeros(width),
+    )
 
 
 def constant(width: int, mean: Tensor) -> Sae:
     """Says the mean whatever it reads."""
     nothing = torch.zeros(width, 1)
-    return Sae("constant", SITE, "standard", nothing, torch.zeros(1), nothing.T, mean)
+    return Sae(
+        label="constant",
+        hook=SITE,
+        architecture="standard",
+        w_enc=nothing,
+        b_enc=torch.zeros(1),
+        w_dec=nothing.T,
+        b_dec=mean,
+    )
 
 
 def measured(saes: list[PlacedSae], folder: Path, compression: str = "rtn:bits=3") -> Found:

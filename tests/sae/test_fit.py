@@ -17,13 +17,13 @@ def identity(width: int, **other: Any) -> Sae:
     """A latent along each direction and one against it: nothing is lost."""
     eye = torch.eye(width)
     return Sae(
-        "identity",
-        "resid.0",
-        "standard",
-        torch.cat([eye, -eye], 1),
-        torch.zeros(2 * width),
-        torch.cat([eye, -eye]),
-        torch.zeros(width),
+        label="identity",
+        hook="resid.0",
+        architecture="standard",
+        w_enc=torch.cat([eye, -eye], 1),
+        b_enc=torch.zeros(2 * width),
+        w_dec=torch.cat([eye, -eye]),
+        b_dec=torch.zeros(width),
         **other,
     )
 
@@ -114,7 +114,10 @@ def test_refusal_names_the_usual_causes() -> None:
     """Where, how bad, what its folder says about BOS, normalisation and weights, and the way on."""
     loading = {"center_writing_weights": True}
     sae = small_sae(
-        trained_on=TrainedOn("gpt2", 64, False, None, loading), normalisation="layer_norm"
+        trained_on=TrainedOn(
+            model="gpt2", context=64, prepend_bos=False, dtype=None, loading=loading
+        ),
+        normalisation="layer_norm",
     )
     with pytest.raises(BitlensError) as refusal:
         check_fit(Fit(1234, 0.88, 51.25, 0.9), sae, "resid.3 of gpt2-medium")

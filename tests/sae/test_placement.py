@@ -66,7 +66,7 @@ def test_centred_weights_are_seen_as_in_the_centred_model(
 ) -> None:
     """The codes of our raw residual stream, of the embedding and of the MLP's output are those
     of the model that the SAE was trained on; what is decoded has the raw mean again."""
-    loading = TrainedOn("gpt2", loading=CENTRED)
+    loading = TrainedOn(model="gpt2", loading=CENTRED)
     source = stored(tmp_path, hook=hook, trained_on=loading, normalisation=normalisation)
     model = tiny.build("gpt2", tie_word_embeddings=False)
     (found,) = fitted([source], Layout(model))

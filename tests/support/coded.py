@@ -24,7 +24,15 @@ Numbers = dict[str, np.ndarray | None]
 def identity(latents: int) -> PlacedSae:
     """An SAE whose latents are the dimensions, where positive; so codes can be written down."""
     eye = torch.eye(latents)
-    sae = Sae(LABEL, "resid.0", "standard", eye, torch.zeros(latents), eye, torch.zeros(latents))
+    sae = Sae(
+        label=LABEL,
+        hook="resid.0",
+        architecture="standard",
+        w_enc=eye,
+        b_enc=torch.zeros(latents),
+        w_dec=eye,
+        b_dec=torch.zeros(latents),
+    )
     return tiny.placed(sae, "resid.0", mean_code=torch.zeros(latents))
 
 

@@ -32,9 +32,16 @@ def copier() -> Layout:
     say nothing."""
     width = SIZE * HEADS
     config = transformers.AutoConfig.for_model(
-        "gpt2", vocab_size=SIZE, n_positions=SIZE, n_embd=width, n_layer=2, n_head=HEADS,
-        n_inner=8, bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
+        "gpt2",
+        vocab_size=SIZE,
+        n_positions=SIZE,
+        n_embd=width,
+        n_layer=2,
+        n_head=HEADS,
+        n_inner=8,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     with torch.no_grad():
         for parameter in model.parameters():
@@ -118,9 +125,14 @@ def orthonormal(width: int, latents: int, site: str) -> Sae:
     directions = torch.linalg.qr(torch.randn(width, width, generator=draw))[0][:, :latents]
     zeros = torch.zeros(latents), torch.zeros(width)
     return Sae(
-        "orthonormal", site, "standard", directions.contiguous(), zeros[0],
-        directions.T.contiguous(), zeros[1],
-    )  # fmt: skip
+        label="orthonormal",
+        hook=site,
+        architecture="standard",
+        w_enc=directions.contiguous(),
+        b_enc=zeros[0],
+        w_dec=directions.T.contiguous(),
+        b_dec=zeros[1],
+    )
 
 
 @dataclass(frozen=True)

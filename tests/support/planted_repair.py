@@ -18,13 +18,13 @@ def sae(kind: str = "standard", seed: int = 0) -> Sae:
     draw = torch.Generator().manual_seed(seed)
     directions = torch.nn.functional.normalize(torch.randn(LATENTS, WIDTH, generator=draw), dim=1)
     plain = Sae(
-        "planted",
-        "resid.1",
-        "standard",
-        directions.T.contiguous(),
-        -0.2 * torch.rand(LATENTS, generator=draw),
-        directions,
-        0.2 * torch.randn(WIDTH, generator=draw),
+        label="planted",
+        hook="resid.1",
+        architecture="standard",
+        w_enc=directions.T.contiguous(),
+        b_enc=-0.2 * torch.rand(LATENTS, generator=draw),
+        w_dec=directions,
+        b_dec=0.2 * torch.randn(WIDTH, generator=draw),
     )
     threshold = 0.3 + 0.3 * torch.rand(LATENTS, generator=draw)
     changed: dict[str, dict[str, object]] = {

@@ -12,7 +12,14 @@ from bitlens.sae.training.trainer import InMemory, Job, Trained, train
 
 WIDTH, DIRECTIONS, LATENTS = 16, 24, 32
 TOPK = SaeTrainingConfig(
-    "topk", LATENTS, k=2, steps=400, batch=256, rate=1e-2, dead_after=5_000, auxiliary=0.1
+    architecture="topk",
+    latents=LATENTS,
+    k=2,
+    steps=400,
+    batch=256,
+    rate=1e-2,
+    dead_after=5_000,
+    auxiliary=0.1,
 )
 
 
@@ -32,5 +39,8 @@ def trained(
 ) -> list[Trained]:
     """One SAE a recipe, in one pass over the planted rows."""
     rows = planted()[1] if x is None else x
-    jobs = [Job(r, f"{n}", "resid.0", TrainedOn("none")) for n, r in enumerate(recipes)]
+    jobs = [
+        Job(recipe=r, label=f"{n}", hook="resid.0", trained_on=TrainedOn(model="none"))
+        for n, r in enumerate(recipes)
+    ]
     return train(InMemory({"": rows}), {"": planted()[2]}, jobs, patience, quiet=True)

@@ -31,7 +31,7 @@ def small_sae(
             "b_dec": random(width),
             "threshold": random(latents) * 0.5 if architecture in ("jumprelu", "gated") else None,
             "k": 5 if architecture == "topk" else None,
-            "trained_on": TrainedOn("tiny", 16, True, "float32"),
+            "trained_on": TrainedOn(model="tiny", context=16, prepend_bos=True, dtype="float32"),
             **other,
         }
     )

@@ -330,13 +330,13 @@ def sae(
     directions = torch.nn.functional.normalize(torch.randn(latents, width, generator=draw), dim=1)
     bias = -0.5 * torch.rand(latents, generator=draw)
     return Sae(
-        label,
-        "resid.1",
-        "standard",
-        directions.T.contiguous(),
-        bias,
-        directions,
-        0.1 * torch.randn(width, generator=draw),
+        label=label,
+        hook="resid.1",
+        architecture="standard",
+        w_enc=directions.T.contiguous(),
+        b_enc=bias,
+        w_dec=directions,
+        b_dec=0.1 * torch.randn(width, generator=draw),
         **settings,
     )
 

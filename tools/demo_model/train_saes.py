@@ -41,8 +41,8 @@ CONTEXT = 256
 POSITIONS = 800_000
 """Learnt from at most, drawn as whole windows from all documents."""
 EMBEDDED = {
-    1: SaeTrainingConfig("topk", latents=1024, k=56),
-    2: SaeTrainingConfig("topk", latents=1024, k=64),
+    1: SaeTrainingConfig(architecture="topk", latents=1024, k=56),
+    2: SaeTrainingConfig(architecture="topk", latents=1024, k=64),
 }
 """By block whose output is read."""
 
@@ -149,7 +149,7 @@ def make(
     """Train an SAE for each block named, write its folder, and say how well it does."""
     bos = material.tokenizer.bos_token_id
     context = min(CONTEXT, material.model.config.max_position_embeddings)
-    trained_on = TrainedOn(material.name, context, prepend_bos=True, dtype="float32")
+    trained_on = TrainedOn(model=material.name, context=context, prepend_bos=True, dtype="float32")
 
     def read(texts: list[str], positions: int, quiet: bool = quiet) -> dict[int, Tensor]:
         windows = cut(texts, material.tokenizer, context).drawn(positions, seed=0)
@@ -162,7 +162,7 @@ def make(
     for n, recipe in recipes.items():
         label = f"resid.{n}-{recipe.architecture}"
         hook = f"blocks.{n}.hook_resid_post"
-        job = Job(recipe, label, hook, trained_on)
+        job = Job(recipe=recipe, label=label, hook=hook, trained_on=trained_on)
         (trained,) = train(InMemory({"": learnt[n]}), {"": watched[n]}, [job], quiet=quiet)
         sae = trained.sae
         save_sae(sae, out / label)
@@ -200,7 +200,9 @@ def main() -> None:
         return
     if asked.text is None or asked.block is None:
         parser.error("--model needs --text and --block as well")
-    recipe = SaeTrainingConfig("topk", asked.latents, k=asked.k, steps=asked.steps)
+    recipe = SaeTrainingConfig(
+        architecture="topk", latents=asked.latents, k=asked.k, steps=asked.steps
+    )
     make(other(asked.model, asked.text, asked.held_out), {asked.block: recipe}, asked.out)
 
 

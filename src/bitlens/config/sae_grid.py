@@ -87,8 +87,8 @@ class SaeGrid:
             chosen = dict(zip(settings, values, strict=True))
             varied = [f"{n}{v}" for n, v in chosen.items() if len(settings[n]) > 1]
             recipe = SaeTrainingConfig(
-                kind,
-                latents_of(chosen["width"], width),
+                architecture=kind,
+                latents=latents_of(chosen["width"], width),
                 k=chosen["k"],
                 penalty=chosen["l1"],
                 steps=steps,

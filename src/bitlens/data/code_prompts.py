@@ -1,4 +1,4 @@
-"""Which prompts does a code model get? Beginnings of code, as many as are wanted, none twice."""
+"""Prompts for code models: beginnings of code, as many as are wanted, none twice."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What do beginnings of code look like? Templates by category, and the words that fill them.
+"""Templates of beginnings of code, by category, and the words that fill them.
 
 A slot is a word's name in braces: `{noun}` as it stands below, `{Noun}` with its first letter
 raised, `{NOUN}` in capitals. A slot that comes twice holds one word; braces of the code itself

@@ -1,4 +1,4 @@
-"""Were the evaluation texts seen in calibration?"""
+"""Contamination: evaluation texts that were seen in calibration."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

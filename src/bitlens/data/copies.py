@@ -1,5 +1,5 @@
-"""Which documents are copies of one another, word for word or nearly? They are one draw of text,
-and counting them apart would make every interval too narrow.
+"""Copies among documents, word for word or nearly: they are one draw of text, and counting them
+apart would make every interval too narrow.
 
 Near copies by MinHash (Broder 1997, "On the resemblance and containment of documents") over runs
 of five tokens, at the similarity of Lee et al. 2022, "Deduplicating Training Data Makes Language

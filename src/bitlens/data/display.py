@@ -1,4 +1,4 @@
-"""What does a reader see of tokens and documents?"""
+"""Tokens and documents as a reader sees them."""
 
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ class CorpusTexts:
         return str(self._tokenizer.decode([number], clean_up_tokenization_spaces=False))
 
     def document(self, number: int) -> str:
+        """The name of a document."""
         return self._corpus.document_names[number]
 
     def row(self, document: int, offset: int) -> int:
@@ -31,6 +32,7 @@ class CorpusTexts:
         return int(rows[np.searchsorted(starts, offset, side="right") - 1])
 
     def before(self, document: int, offset: int, count: int) -> list[str]:
+        """A place's token and those before it in its window, `count` at most, as text."""
         row = self.row(document, offset)
         place = offset - int(self._corpus.starts[row])
         tokens = self._corpus.rows[row][max(0, place + 1 - count) : place + 1]

@@ -1,4 +1,4 @@
-"""What text stands in a file? Exact decoding, or an error that says where it fails."""
+"""Texts in files: exact decoding, or an error that says where it fails."""
 
 import codecs
 import gzip

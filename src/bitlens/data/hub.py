@@ -1,4 +1,4 @@
-"""Which texts are in a Hugging Face dataset?"""
+"""Texts of Hugging Face datasets."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

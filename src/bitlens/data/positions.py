@@ -1,4 +1,4 @@
-"""Which positions of a row count in an average?"""
+"""Rules by which positions of a row count in an average."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""What can only be predicted by copying? Random tokens that say themselves twice."""
+"""Random tokens that say themselves twice: what can only be predicted by copying."""
 
 from collections.abc import Sequence
 

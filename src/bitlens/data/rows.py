@@ -1,4 +1,4 @@
-"""Which documents stand in a list or a table? Most often one a row, but not in WikiText."""
+"""Documents in lists and tables: most often one a row, but not in WikiText."""
 
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Which positions are looked at, where looking at all of them would take too much room?"""
+"""Keys by which positions are drawn, where looking at all of them would take too much room."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Which documents does the user mean? Files, folders and datasets, read as named strings."""
+"""Texts of a user: files, folders and datasets, read as documents."""
 
 import os
 from collections.abc import Callable, Sequence

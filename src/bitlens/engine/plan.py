@@ -1,4 +1,5 @@
-"""Which tokens run together, which positions count, which are sampled, which shard they are in?
+"""The plan of a sweep: which tokens run together, which positions count, which are sampled, which
+shard they are in.
 
 Decided once, from the corpus and the settings alone: neither memory nor the order of anything
 changes what is measured where.

@@ -1,4 +1,5 @@
-"""By which convention were activations read when an SAE was trained? Its files may not say."""
+"""Conventions by which activations may have been read when an SAE was trained: its files may not
+say, and then the one that fits the reference best is taken."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How often do latents fire, and what became of the rare and the frequent ones?"""
+"""Categories of latents by how often they fire: what became of the rare and the frequent ones?"""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""Does this SAE fit this place? Measured on the reference before anything is read through it.
+"""The fit of an SAE at a place, measured on the reference before anything is read through it.
 
 An SAE at a place it was not trained for (a neighbouring layer, activations with another
 normalisation) still gives codes; they mean nothing, and nothing else would say so.
@@ -70,7 +70,7 @@ class FitTally:
         return self._firings.double() / max(1, self._positions)
 
     def result(self) -> Fit:
-        """Of everything added so far."""
+        """The fit to everything added so far."""
         n = max(1, self._positions)
         variance = self._squares - float(self._sum.square().sum()) / n
         # Of equal rows rounding leaves a variance near, and not always above, zero.
@@ -85,12 +85,12 @@ class FitTally:
 
 
 def measure_fit(sae: Sae, x: Tensor, batch: int = 4096) -> Fit:
-    """Of activations `[n, width]` in memory."""
+    """The fit of an SAE to activations `[n, width]` in memory."""
     return tally_fit(sae, x, batch).result()
 
 
 def tally_fit(sae: Sae, x: Tensor, batch: int = 4096) -> FitTally:
-    """The same, with what the fit is made of."""
+    """What the fit of an SAE to activations `[n, width]` in memory is made of."""
     tally = FitTally(sae)
     for part in x.split(batch):
         tally.add(part)

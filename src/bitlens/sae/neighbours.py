@@ -1,4 +1,4 @@
-"""Which directions of a dictionary nearly coincide?"""
+"""Directions of a dictionary that nearly coincide: each one's nearest neighbours by cosine."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Where does each SAE belong, and does it fit there?
+"""SAEs placed in a model: the site each belongs to, the convention it is read by, how it fits.
 
 Read on the reference alone, before anything is compressed: survival of features that do not
 describe the activations would mean nothing.
@@ -163,7 +163,8 @@ def _by_convention(
 
 
 def _chosen(tried: Sequence[Convention], fits: Sequence[Fit]) -> tuple[Sae, tuple[str, ...]]:
-    """Of conventions, the first of which is what the files state."""
+    """The SAE by the convention it is to be read by, of those tried, the first of which is what the
+    files state; and what is to be said of that."""
     sae, fit = tried[0].sae, fits[0]
     best = better(fit, fits[1:])
     if best is None:

@@ -1,4 +1,4 @@
-"""What is in an activation, by a sparse autoencoder? Encoding, decoding, and what it expects.
+"""The sparse autoencoder: its weights, what it expects of activations, encoding and decoding.
 
 The conventions are those of SAELens 6, whose folders most published autoencoders come in; readers
 of other formats say theirs in these.
@@ -27,7 +27,7 @@ _TILE_BYTES = 32 << 20
 _LAYER_NORM_EPSILON = 1e-5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainedOn:
     """What an autoencoder has seen, as far as its folder says."""
 
@@ -54,7 +54,7 @@ class Published:
     alive: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Sae:
     """A sparse autoencoder at one place of one model; all tensors float32 on one device."""
 
@@ -95,14 +95,16 @@ class Sae:
 
     @property
     def width(self) -> int:
+        """Dimensions of the activations it reads (SAELens: `d_in`)."""
         return int(self.w_enc.shape[0])
 
     @property
     def latents(self) -> int:
+        """Entries of its code, features (SAELens: `d_sae`)."""
         return int(self.w_enc.shape[1])
 
     def to(self, device: torch.device | str) -> "Sae":
-        """The same autoencoder on another device."""
+        """This autoencoder on another device."""
         names = ("w_enc", "b_enc", "w_dec", "b_dec", "threshold", "w_gate", "b_gate")
         tensors = {name: getattr(self, name) for name in names}
         return replace(self, **{n: t.to(device) for n, t in tensors.items() if t is not None})
@@ -138,7 +140,15 @@ class Sae:
             nowhere = torch.empty(0, dtype=torch.int64, device=x.device)
             found.append((nowhere, nowhere, x.new_empty(0)))
         row, latent, value = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return Codes(row, latent, value, len(x), self.latents, scale, shift)
+        return Codes(
+            row=row,
+            latent=latent,
+            value=value,
+            rows=len(x),
+            latents=self.latents,
+            scale=scale,
+            shift=shift,
+        )
 
     def read(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """`[n, width]` to what the encoder is multiplied with, and the scale and the shift of each

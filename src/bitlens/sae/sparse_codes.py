@@ -1,4 +1,4 @@
-"""Which latents fire at which positions? The sparse form that analyses work on."""
+"""Sparse codes: which latents fire at which positions, the form that analyses work on."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Codes:
     """The positive entries of a `[rows, latents]` matrix of codes, by row, then latent.
 

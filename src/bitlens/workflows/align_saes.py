@@ -8,7 +8,7 @@ from bitlens.report.text.numbers import figure, margin
 from bitlens.results.counts import count
 from bitlens.sae.alignment.align import AlignedMeasure, AlignedPair, Alignment, align
 from bitlens.sae.alignment.compare import MEASURES
-from bitlens.sae.alignment.dictionary import Compared
+from bitlens.sae.alignment.dictionary import ComparedSae
 from bitlens.sae.alignment.over_pairs import OverPairs
 from bitlens.sae.formats.load import load_sae
 
@@ -62,7 +62,7 @@ def _about(pairs: Sequence[AlignedPair]) -> list[str]:
     return lines
 
 
-def _named(sae: Compared) -> str:
+def _named(sae: ComparedSae) -> str:
     alive = "alive " if sae.alive_given else ""
     return f"{sae.label} ({sae.hook}, {sae.compared:,} {alive}of {sae.latents:,} latents)"
 

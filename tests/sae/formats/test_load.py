@@ -40,7 +40,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_round_trip(architecture: str, normalisation: Any, tmp_path: Path) -> None:
     """What was saved is what is loaded; the label is the folder's name."""
-    trained_on = TrainedOn("tiny", 16, False, "float32", {"center_writing_weights": True}, (1, 9))
+    trained_on = TrainedOn(
+        model="tiny",
+        context=16,
+        prepend_bos=False,
+        dtype="float32",
+        loading={"center_writing_weights": True},
+        positions=(1, 9),
+    )
     sae = small_sae(
         architecture,
         normalisation=normalisation,

@@ -36,7 +36,15 @@ def test_a_gain_and_an_offset_by_hand() -> None:
     """One latent, z = x. The twin says 1, 2, 3 and, silent, -4 where the reference says 3, 5, 7
     and 9: f = 2 z + 1 on the three positions where it fires, whatever the fourth is."""
     one, nought = torch.ones(1, 1), torch.zeros(1)
-    plain = Sae("one", "resid.0", "standard", one, nought, one, nought)
+    plain = Sae(
+        label="one",
+        hook="resid.0",
+        architecture="standard",
+        w_enc=one,
+        b_enc=nought,
+        w_dec=one,
+        b_dec=nought,
+    )
     x, y = torch.tensor([[3.0], [5], [7], [9]]), torch.tensor([[1.0], [2], [3], [-4]])
     made = with_gain(plain, on(y, x))
     assert made.w_enc.item() == pytest.approx(2)
@@ -86,7 +94,7 @@ def test_the_decoder_changes_no_code(kind: str) -> None:
     """What is decoded follows the twin; what fires, and how much, is as it was."""
     whole, y = sae(kind), turned(activations())
     part = on(y)
-    made = with_decoder(whole, part.part(False), part.part(True))
+    made = with_decoder(whole, part.part(held_out=False), part.part(held_out=True))
     assert torch.allclose(made.encode(y), whole.encode(y), atol=1e-4)
     left = [(s.decode(s.codes(y)) - y).square().mean() for s in (whole, made)]
     assert left[1] < left[0]
@@ -100,14 +108,16 @@ def test_rows_of_zeros_say_nothing_about_the_decoder(normalisation: Any) -> None
     some = torch.cat([y, torch.zeros(40, WIDTH)])
     part = PairedActivations(some, some, torch.arange(len(some)) % 4 == 0)
     without = on(y, y)
-    made, wanted = (with_decoder(whole, p.part(False), p.part(True)) for p in (part, without))
+    made, wanted = (
+        with_decoder(whole, p.part(held_out=False), p.part(held_out=True)) for p in (part, without)
+    )
     assert torch.allclose(made.w_dec, wanted.w_dec, atol=1e-5)
     assert torch.allclose(made.b_dec, wanted.b_dec, atol=1e-5)
     for step in repair(whole, part, finetune=True).steps:
         assert all(t.isfinite().all() for t in (step.sae.w_enc, step.sae.b_enc, step.sae.w_dec))
         assert step.error <= 1
     silent = on(torch.zeros_like(y))
-    assert with_decoder(whole, silent.part(False), silent.part(True)) is whole
+    assert with_decoder(whole, silent.part(held_out=False), silent.part(held_out=True)) is whole
 
 
 @pytest.mark.parametrize("kind", ["jumprelu", "gated"])
@@ -133,7 +143,7 @@ def test_the_shrinkage_is_chosen_on_what_was_not_learnt_from() -> None:
     x = torch.randn(400, WIDTH, generator=draw)
     y = x + 0.5 * torch.randn(400, WIDTH, generator=draw)
     both = PairedActivations(x, y, torch.arange(400) >= 24)
-    learnt, held = both.part(False), both.part(True)
+    learnt, held = both.part(held_out=False), both.part(held_out=True)
     made = with_map(whole, learnt, held)
     rows, wanted = (whole.read(part)[0] for part in (held.twin, held.reference))
     maps = list(affine(whole.read(learnt.twin)[0], whole.read(learnt.reference)[0], SHRINKAGES))

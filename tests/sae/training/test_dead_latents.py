@@ -13,7 +13,15 @@ X = torch.rand(50, 6, generator=torch.Generator().manual_seed(0))
 
 
 def sae(w_enc: torch.Tensor, w_dec: torch.Tensor, b_enc: torch.Tensor) -> Sae:
-    return Sae("one", "resid.0", "standard", w_enc, b_enc, w_dec, torch.zeros(6))
+    return Sae(
+        label="one",
+        hook="resid.0",
+        architecture="standard",
+        w_enc=w_enc,
+        b_enc=b_enc,
+        w_dec=w_dec,
+        b_dec=torch.zeros(6),
+    )
 
 
 def test_every_reason_is_told_from_the_others() -> None:

@@ -34,7 +34,7 @@ def run(
     kind: str, penalty: float = 0.0, k: int = 1, **more: Tensor
 ) -> tuple[TrainingStep, Weights]:
     of = weights(**more)
-    recipe = SaeTrainingConfig(kind, 4, k=k)  # type: ignore[arg-type]
+    recipe = SaeTrainingConfig(architecture=kind, latents=4, k=k)  # type: ignore[arg-type]
     return LOSSES[kind](of, X, recipe, penalty), of
 
 
@@ -113,7 +113,9 @@ def test_the_dead_explain_what_is_left() -> None:
     to: (1, 0) - (3, 0) and nothing; 4 + 1 of a spread of 2."""
     error = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     before = torch.tensor([[3.0, 0, 0, 0], [-1.0, 0, 0, 0]])
-    outcome = TrainingStep(torch.zeros(()), error, torch.zeros(4, dtype=torch.bool), before)
+    outcome = TrainingStep(
+        loss=torch.zeros(()), error=error, fired=torch.zeros(4, dtype=torch.bool), before=before
+    )
     assert auxiliary(weights(), outcome, torch.tensor([0])).item() == pytest.approx(2.5)
     assert float(auxiliary(weights(), outcome, torch.tensor([], dtype=torch.int64))) == 0
 
@@ -135,7 +137,7 @@ def test_gradients_are_those_of_autograd(kind: str) -> None:
     dense = ((x - codes @ of["w_dec"] - of["b_dec"]) ** 2).mean()
     dense = dense + (0.5 * codes.sum(1).mean() / 6 if kind == "standard" else 0)
     expected = torch.autograd.grad(dense, list(of.values()))
-    found = LOSSES[kind](of, x, SaeTrainingConfig(kind, 12, k=k), 0.5)  # type: ignore[arg-type]
+    found = LOSSES[kind](of, x, SaeTrainingConfig(architecture=kind, latents=12, k=k), 0.5)  # type: ignore[arg-type]
     torch.testing.assert_close(found.loss, dense)
     for one, other in zip(
         torch.autograd.grad(found.loss, list(of.values())), expected, strict=True

@@ -68,7 +68,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     x, held_out = planted()[1:]
 
     def run(source: Chunked, folder: Path | None) -> Trained:
-        job = Job(recipe, "one", "resid.0", TrainedOn(), folder=folder)
+        job = Job(recipe=recipe, label="one", hook="resid.0", trained_on=TrainedOn(), folder=folder)
         (found,) = train(source, {"": held_out}, [job], patience, quiet=True)
         return found
 
@@ -94,7 +94,9 @@ def test_who_looked_before_the_kill_does_not_look_twice(
         jobs = []
         for n in (0, 1):
             recipe, own = replace(SHORT, seed=n), folder and folder / f"{n}"
-            jobs.append(Job(recipe, f"{n}", "resid.0", TrainedOn(), folder=own))
+            jobs.append(
+                Job(recipe=recipe, label=f"{n}", hook="resid.0", trained_on=TrainedOn(), folder=own)
+            )
         return train(InMemory({"": x}), {"": held_out}, jobs, patience=1, quiet=True)
 
     count = [0]
@@ -129,7 +131,14 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     x, held_out = planted()[1:]
 
     def run(made_by: dict[str, int]) -> None:
-        job = Job(SHORT, "one", "resid.0", TrainedOn(), folder=tmp_path, made_by=made_by)
+        job = Job(
+            recipe=SHORT,
+            label="one",
+            hook="resid.0",
+            trained_on=TrainedOn(),
+            folder=tmp_path,
+            made_by=made_by,
+        )
         train(InMemory({"": x}), {"": held_out}, [job], quiet=True)
 
     run({"tokens": 1})
@@ -169,7 +178,7 @@ def test_looks_are_json_and_tell_what_is_going_on(tmp_path: Path) -> None:
 def test_whoever_trains_many_may_look_less_often() -> None:
     """The same weights; two looks, the last of which is at the end."""
     _, rows, held = planted()
-    job = Job(SHORT, "one", "resid.0", TrainedOn("none"))
+    job = Job(recipe=SHORT, label="one", hook="resid.0", trained_on=TrainedOn(model="none"))
     (found,) = train(InMemory({"": rows}), {"": held}, [job], quiet=True, looks=2)
     (usual,) = train(InMemory({"": rows}), {"": held}, [job], quiet=True)
     assert [look["steps"] for look in found.looks] == [30, 60]

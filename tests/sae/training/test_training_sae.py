@@ -94,7 +94,7 @@ def test_an_sae_says_what_its_trainee_says(kind: str, tmp_path: Path) -> None:
     trainee = TrainingSae.begun(recipe, x)
     for rows in x.split(250):
         trainee.step(rows)
-    save_sae(trainee.sae("one", "blocks.0.hook_resid_post", TrainedOn("none")), tmp_path)
+    save_sae(trainee.sae("one", "blocks.0.hook_resid_post", TrainedOn(model="none")), tmp_path)
     sae = load_sae(tmp_path)
     error = (held_out - sae.decode(sae.codes(held_out))).square().mean() * trainee.scale**2
     expected = trainee.objective(held_out)
@@ -155,7 +155,9 @@ def test_the_threshold_of_batchtopk_is_a_mean_over_the_last_steps() -> None:
 
 
 def schedule(name: str) -> Callable[[int], float]:
-    return SaeTrainingConfig("topk", 8, k=2, steps=1000, rate=1.0, schedule=name).rate_at  # type: ignore[arg-type]
+    return SaeTrainingConfig(
+        architecture="topk", latents=8, k=2, steps=1000, rate=1.0, schedule=name
+    ).rate_at  # type: ignore[arg-type]
 
 
 def test_rate_and_penalty_rise_and_the_rate_falls() -> None:
@@ -165,5 +167,5 @@ def test_rate_and_penalty_rise_and_the_rate_falls() -> None:
     assert [schedule("constant")(s) for s in (0, 49, 999)] == pytest.approx([0.02, 1, 1])
     cosine = [0.02, 0.5, (1 + math.cos(0.999 * math.pi)) / 2]
     assert [schedule("cosine")(s) for s in (0, 500, 999)] == pytest.approx(cosine)
-    recipe = SaeTrainingConfig("standard", 8, penalty=2.0, steps=1000)
+    recipe = SaeTrainingConfig(architecture="standard", latents=8, penalty=2.0, steps=1000)
     assert [recipe.penalty_at(s) for s in (0, 99, 999)] == pytest.approx([0.02, 2, 2])

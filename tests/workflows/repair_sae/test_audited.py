@@ -48,7 +48,7 @@ def results(
 def repair(results: Path, tmp_path: Path) -> Callable[..., list[str]]:
     """A repair with other calibration tokens than the audit's; what it said."""
     width = json.loads((tmp_path / "model" / "config.json").read_text())["hidden_size"]
-    sae = replace(small_sae(width=width), hook="resid.1", trained_on=TrainedOn("model"))
+    sae = replace(small_sae(width=width), hook="resid.1", trained_on=TrainedOn(model="model"))
     save_sae(sae, tmp_path / "sae")
 
     def run_it(tokens: int = 3000) -> list[str]:

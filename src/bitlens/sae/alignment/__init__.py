@@ -1,1 +1,1 @@
-"""How alike are two dictionaries? Directions of SAEs alone, without tokens."""
+"""Alignment of dictionaries: how alike the directions of SAEs are, without tokens."""

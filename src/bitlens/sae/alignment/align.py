@@ -1,4 +1,5 @@
-"""Do SAEs that were trained on two precisions find the same directions? No tokens are read.
+"""Alignment of SAEs that were trained on two precisions: do they find the same directions? No
+tokens are read.
 
 Every number stands beside what it is by chance and, where the first precision was trained again
 from other seeds, beside what that alone changes: two SAEs of one model may share as little as 30 %
@@ -14,7 +15,7 @@ from torch import Tensor
 from bitlens.errors import SaeError
 from bitlens.sae.alignment.chance import random_like
 from bitlens.sae.alignment.compare import MEASURES, DirectionMeasures, compare, of_uniform
-from bitlens.sae.alignment.dictionary import SIDES, Compared, Dictionary, dictionary
+from bitlens.sae.alignment.dictionary import SIDES, ComparedSae, Dictionary, dictionary
 from bitlens.sae.alignment.matching import CANDIDATES, FULL, LEAST
 from bitlens.sae.alignment.over_pairs import Apart, OverPairs, mean, normalised
 from bitlens.sae.sae import Sae
@@ -32,13 +33,13 @@ _ALIKE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AlignedPair:
     """A first SAE, a second one, the first trained again, and what was found."""
 
-    first: Compared
-    second: Compared
-    ceiling: Compared | None
+    first: ComparedSae
+    second: ComparedSae
+    ceiling: ComparedSae | None
     began_alike: bool
     """Trained from one seed, and so from the same weights in the same order."""
     uniform: dict[str, float]
@@ -49,7 +50,7 @@ class AlignedPair:
     trained again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AlignedMeasure:
     """One measure of one side, over all pairs."""
 
@@ -130,7 +131,14 @@ def _pair(
     uniform = of_uniform(a.compared, b.compared, first.sae.width)
     alike = first.sae.trained_on.seed is not None and a.latents == b.latents
     alike = alike and first.sae.trained_on.seed == second.sae.trained_on.seed
-    return AlignedPair(a, b, again.about if again else None, alike, uniform, found)
+    return AlignedPair(
+        first=a,
+        second=b,
+        ceiling=again.about if again else None,
+        began_alike=alike,
+        uniform=uniform,
+        found=found,
+    )
 
 
 def _aligned(
@@ -141,21 +149,27 @@ def _aligned(
     for role in ("value", "random", "ceiling"):
         found = _numbers(pairs, side, role, name)
         if isinstance(found, str):
-            over[role] = OverPairs(None, reason=found)
+            over[role] = OverPairs(value=None, reason=found)
         else:
             numbers[role], over[role] = found, mean(found, apart[role])
     lacking = next((part.reason for role, part in over.items() if role not in numbers), None)
     if any(pair.began_alike for pair in pairs):
         lacking = lacking or _ALIKE
     between = (
-        OverPairs(None, reason=lacking)
+        OverPairs(value=None, reason=lacking)
         if lacking
         else normalised(np.array(list(numbers.values())), apart["all"])
     )
     uniform = [pair.uniform[name] for pair in pairs if name in pair.uniform]
     chance = sum(uniform) / len(uniform) if uniform else None
     return AlignedMeasure(
-        side, name, over["value"], over["random"], chance, over["ceiling"], between
+        side=side,
+        measure=name,
+        value=over["value"],
+        random=over["random"],
+        uniform=chance,
+        ceiling=over["ceiling"],
+        normalised=between,
     )
 
 

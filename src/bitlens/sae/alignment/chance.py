@@ -1,4 +1,4 @@
-"""How alike are dictionaries that have nothing to do with each other?
+"""Chance of alignment: how alike dictionaries are that have nothing to do with each other.
 
 Analytic for directions that are uniform on the sphere; drawn, for directions that are spread as
 unevenly as a dictionary's own.

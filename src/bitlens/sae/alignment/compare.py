@@ -1,4 +1,4 @@
-"""How alike are two sets of directions, by every measure there is for them?"""
+"""Measures of how alike two sets of directions are, each with its chance."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which directions does an SAE contribute to a comparison? Those of latents that do something."""
+"""The directions that an SAE contributes to a comparison: those of latents that do something."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ SIDES: dict[str, Callable[[Sae], Tensor]] = {
 """`[latents, width]`: what a latent writes (its meaning), and what it detects."""
 
 
-@dataclass(frozen=True)
-class Compared:
+@dataclass(frozen=True, kw_only=True)
+class ComparedSae:
     """An SAE, and how many of its latents were compared."""
 
     label: str
@@ -36,7 +36,7 @@ class Dictionary:
     sae: Sae
     keep: Tensor
     """`[latents]` bool."""
-    about: Compared
+    about: ComparedSae
 
     @property
     def identity(self) -> Hashable:
@@ -69,5 +69,12 @@ def dictionary(sae: Sae, alive: Tensor | None = None) -> Dictionary:
             "at least 2 that are alive and have directions other than zero.",
             "an SAE that learned something, or more documents to see what is alive.",
         )
-    about = Compared(sae.label, sae.hook, sae.fingerprint, sae.latents, compared, alive is not None)
+    about = ComparedSae(
+        label=sae.label,
+        hook=sae.hook,
+        fingerprint=sae.fingerprint,
+        latents=sae.latents,
+        compared=compared,
+        alive_given=alive is not None,
+    )
     return Dictionary(sae, keep, about)

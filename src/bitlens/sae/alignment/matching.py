@@ -1,4 +1,4 @@
-"""Which latents of two dictionaries are each other's counterparts?
+"""Matching of latents: which of two dictionaries are each other's counterparts.
 
 Directions are unit rows, `[n, width]`. Cosines come in tiles of rows, so that all n x m of them
 exist at once only where a full assignment needs them.

@@ -1,4 +1,4 @@
-"""How sure is a mean over pairs of SAEs? The unit is the pair: latents of one SAE are not
+"""Means over pairs of SAEs, and how sure they are. The unit is the pair: latents of one SAE are not
 independent of each other, seeds are."""
 
 from collections.abc import Callable, Hashable, Sequence
@@ -12,7 +12,7 @@ Apart = Sequence[frozenset[Hashable]]
 """What went into each pair."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OverPairs:
     """A number over pairs of SAEs, or a reason for what it lacks."""
 
@@ -50,17 +50,17 @@ def _jackknife(
     pairs = columns.shape[1]
     whole = statistic(columns.mean(axis=1))
     if whole is None:
-        return OverPairs(None, pairs=pairs, reason="the ceiling is not above chance")
+        return OverPairs(value=None, pairs=pairs, reason="the ceiling is not above chance")
     if pairs == 1:
         reason = "no interval: there is 1 pair; it takes SAEs trained from at least 2 seeds"
-        return OverPairs(whole, pairs=1, reason=reason)
+        return OverPairs(value=whole, pairs=1, reason=reason)
     if len(frozenset().union(*members)) < sum(map(len, members)):
         reason = "no interval: an SAE is in more than one of the pairs, so they are not independent"
-        return OverPairs(whole, pairs=pairs, reason=reason)
+        return OverPairs(value=whole, pairs=pairs, reason=reason)
     replicates = [statistic(np.delete(columns, n, axis=1).mean(axis=1)) for n in range(pairs)]
     known = [replicate for replicate in replicates if replicate is not None]
     if len(known) < pairs:
         reason = "no interval: without one of the pairs the ceiling is not above chance"
-        return OverPairs(whole, pairs=pairs, reason=reason)
+        return OverPairs(value=whole, pairs=pairs, reason=reason)
     low, high = student(whole, np.array(known)).tolist()
-    return OverPairs(whole, low, high, pairs)
+    return OverPairs(value=whole, low=low, high=high, pairs=pairs)

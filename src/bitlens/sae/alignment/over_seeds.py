@@ -1,5 +1,5 @@
-"""How sure is a mean over all pairs of seeds? The unit is the seed: a pair shares its seeds with
-other pairs, so pairs are not independent of each other."""
+"""Means over all pairs of seeds, and how sure they are. The unit is the seed: a pair shares
+its seeds with other pairs, so pairs are not independent of each other."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,7 +33,7 @@ def ratio(first: Crossed, second: Crossed) -> OverPairs:
 
 
 def ratio_normalised(first: Sequence[Crossed], second: Sequence[Crossed]) -> OverPairs:
-    """The same of two normalised numbers, each given as value, chance and ceiling."""
+    """The ratio of two normalised numbers, each given as value, chance and ceiling."""
 
     def of(means: Sequence[float]) -> float | None:
         parts = [between(means[:3]), between(means[3:])]
@@ -43,7 +43,7 @@ def ratio_normalised(first: Sequence[Crossed], second: Sequence[Crossed]) -> Ove
 
 
 def between(means: Sequence[float]) -> float | None:
-    """Of value, chance and ceiling."""
+    """Where a value lies between chance and ceiling, given in this order."""
     value, chance, ceiling = means
     return (value - chance) / (ceiling - chance) if ceiling - chance > 1e-6 else None
 
@@ -61,16 +61,16 @@ def over_seeds(
     whole = _of(columns, seeds, statistic)
     if whole is None:
         few = f"{_said(seeds)}: pairs take at least 2"
-        return OverPairs(None, reason=few if len(seeds) < 2 else reason)
+        return OverPairs(value=None, reason=few if len(seeds) < 2 else reason)
     replicates = [
         _of(columns, [kept for kept in seeds if kept != left], statistic) for left in seeds
     ]
     known = [replicate for replicate in replicates if replicate is not None]
     if len(known) < max(2, len(seeds)):
         why = f"no interval: {_said(seeds)}, and without one of them there is no value"
-        return OverPairs(whole, pairs=len(seeds), reason=why)
+        return OverPairs(value=whole, pairs=len(seeds), reason=why)
     low, high = student(whole, np.array(known)).tolist()
-    return OverPairs(whole, low, high, len(seeds))
+    return OverPairs(value=whole, low=low, high=high, pairs=len(seeds))
 
 
 def _said(seeds: Sequence[int]) -> str:

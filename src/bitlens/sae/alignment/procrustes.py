@@ -1,4 +1,5 @@
-"""Is one dictionary the other one, rotated? Fitted on one half of pairs, scored on the other."""
+"""Procrustes rotation of one dictionary onto another, fitted on one half of pairs and scored on the
+other."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What do the settings and tensors of the library dictionary_learning mean?
+"""The format of the library dictionary_learning.
 
 A folder holds `config.json` (trainer and buffer) and `ae.pt`, a pickle: read with nothing allowed
 in it but tensors. Its linear layers are stored as torch does, `[out, in]`; when training has
@@ -82,8 +82,8 @@ def read_dictionary_learning(
         k=_k(trainer, tensors, latents, file) if kind == "AutoEncoderTopK" else None,
         apply_b_dec_to_input=kind not in _NOT_SUBTRACTED,
         trained_on=TrainedOn(
-            known(trainer, "lm_name", str, file),
-            known(buffer, "ctx_len", int, file),
+            model=known(trainer, "lm_name", str, file),
+            context=known(buffer, "ctx_len", int, file),
             loading=overrides.get("model_from_pretrained_kwargs") or {},
         ),
         published=_published(folder),
@@ -147,7 +147,7 @@ def _encoder(kind: str, w_enc: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor
 
 
 def _k(trainer: Mapping[str, Any], tensors: Tensors, latents: int, file: Path) -> int:
-    """As the weights have it, for training may have lowered it step by step; else the settings."""
+    """`k` as the weights have it, which training may have lowered step by step; else the settings."""
     k = int(tensors.take("k", ())) if "k" in tensors else known(trainer, "k", int, file)
     if k is None or not 1 <= k <= latents:
         raise SaeError(

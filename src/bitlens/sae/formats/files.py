@@ -1,4 +1,4 @@
-"""What do the files of an SAE hold? Settings and tensors, checked where every format needs it."""
+"""The files of an SAE: settings and tensors, checked where every format needs it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def settings(data: bytes, file: Path) -> dict[str, Any]:
 
 
 def settings_beside(file: Path) -> dict[str, Any]:
-    """Of a file that need not be there; nothing is known where it is not."""
+    """A JSON object from a file that need not be there; empty where it is not."""
     return settings(read_bytes(file), file) if file.is_file() else {}
 
 
@@ -58,6 +58,7 @@ class Tensors:
 
     @classmethod
     def of_safetensors(cls, data: bytes, file: Path) -> "Tensors":
+        """The tensors in the bytes of a safetensors file; BitlensError where it is not whole."""
         try:
             return cls(file, load(data))
         except SafetensorError as error:
@@ -102,6 +103,7 @@ class Tensors:
 
     @property
     def shapes(self) -> str:
+        """Every tensor with its shape, as words."""
         named = sorted(self.by_name.items())
         return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in named) or "nothing"
 

@@ -1,4 +1,4 @@
-"""What do the arrays of Gemma Scope mean?
+"""The format of Gemma Scope.
 
 JumpReLU SAEs (Lieberum et al. 2024) of Gemma 2 as one `params.npz` each. What is not in it stands
 in the path: `gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82`.
@@ -53,7 +53,10 @@ def read_gemma_scope(files: Mapping[str, bytes], folder: Path, overrides: Mappin
         threshold=tensors.take("threshold", (latents,)),
         apply_b_dec_to_input=False,
         trained_on=TrainedOn(
-            model, _CONTEXT, True, loading=overrides.get("model_from_pretrained_kwargs") or {}
+            model=model,
+            context=_CONTEXT,
+            prepend_bos=True,
+            loading=overrides.get("model_from_pretrained_kwargs") or {},
         ),
         published=Published(l0=float(l0[1]) if l0 else None),
     )

@@ -39,12 +39,12 @@ def load_sae(source: Path | str) -> Sae:
 
 
 def conversions() -> dict[str, SaeFormat]:
-    """Of the ways in which SAELens reads its releases, those that are read here, by its names."""
+    """The formats that SAELens reads releases in, by its names for them."""
     return {f.saelens_conversion: f for f in sae_formats() if f.saelens_conversion is not None}
 
 
 def _of_release(entry: ReleaseEntry) -> Sae:
-    """As SAELens reads it: the table's settings and scale are part of what it is."""
+    """An SAE as SAELens reads it: the table's settings and scale are part of what it is."""
     read_here = conversions()
     if entry.conversion not in read_here:
         raise SaeError(

@@ -1,4 +1,4 @@
-"""Which files on the hub are the SAE of a release? By SAELens' table of names. No torch."""
+"""Releases of SAEs on the hub, found by SAELens' table of names. No torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +23,7 @@ _ANY = "any"
 """In place of a release's SAEs: each folder of the repository is known by its own name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReleaseEntry:
     """One SAE of the table."""
 
@@ -76,14 +76,14 @@ def find(text: str) -> ReleaseEntry:
         chosen = by_id[sae_id]
     explained = chosen.get("variance_explained")
     return ReleaseEntry(
-        text,
-        release["repo_id"],
-        str(chosen["path"]),
-        release.get("conversion_func") or "sae_lens",
-        release.get("config_overrides") or {},
-        chosen.get("norm_scaling_factor"),
-        None if explained is None else 1 - explained,
-        chosen.get("l0"),
+        text=text,
+        repository=release["repo_id"],
+        folder=str(chosen["path"]),
+        conversion=release.get("conversion_func") or "sae_lens",
+        overrides=release.get("config_overrides") or {},
+        scale=chosen.get("norm_scaling_factor"),
+        fvu=None if explained is None else 1 - explained,
+        l0=chosen.get("l0"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What do SAELens' settings and tensors mean? Read whole, or refused with what is in the way.
+"""The format of SAELens: settings and tensors read whole, or refused with what is in the way.
 
 Both layouts of `cfg.json` are read: the one since version 6, with a part `metadata`, and the
 older one that keeps everything at the top level.
@@ -85,14 +85,14 @@ def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[st
         apply_b_dec_to_input=config.get("apply_b_dec_to_input") is not False,
         normalisation=normalisation,
         trained_on=TrainedOn(
-            config.get("model_name"),
-            config.get("context_size"),
-            config.get("prepend_bos"),
-            config.get("dtype"),
-            config.get("model_from_pretrained_kwargs") or {},
-            _positions(config),
-            tuple(_unsaid(config, normalisation, factor)),
-            seed if isinstance(seed := config.get("seed"), int) else None,
+            model=config.get("model_name"),
+            context=config.get("context_size"),
+            prepend_bos=config.get("prepend_bos"),
+            dtype=config.get("dtype"),
+            loading=config.get("model_from_pretrained_kwargs") or {},
+            positions=_positions(config),
+            unsaid=tuple(_unsaid(config, normalisation, factor)),
+            seed=seed if isinstance(seed := config.get("seed"), int) else None,
         ),
         published=Published() if rates is None else Published(l0=float(rates.sum())),
         firing_rate=rates,
@@ -149,7 +149,8 @@ def _config(data: bytes, folder: Path, overrides: Mapping[str, Any]) -> dict[str
 
 
 def _architecture(config: Mapping[str, Any], folder: Path) -> Architecture:
-    """As named; in the older layout a standard one whose activation function is topk is topk."""
+    """The architecture that is named; in the older layout a standard one whose activation function
+    is topk is topk."""
     name = config.get("architecture", "standard")
     activation = config.get("activation_fn", "relu")
     if activation == "topk" and name == "standard":
@@ -217,7 +218,7 @@ def _hook(config: Mapping[str, Any], folder: Path) -> str:
 
 
 def _positions(config: Mapping[str, Any]) -> tuple[int | None, ...] | None:
-    """Of the slice, if it leaves anything out."""
+    """The slice of positions it was trained on, if that leaves anything out."""
     ends = tuple(config.get("seqpos_slice") or ())
     return ends if any(end is not None for end in ends) else None
 

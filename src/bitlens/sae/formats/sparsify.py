@@ -1,4 +1,4 @@
-"""What do the settings and tensors of sparsify (eai-sparsify) mean?
+"""The format of sparsify (eai-sparsify).
 
 A folder a module, called like it (`layers.5`, `h.5`, `layers.5.mlp`), with the run's own settings
 in the folder above. `multi_topk` and `normalize_decoder` are about training: they change nothing
@@ -60,8 +60,8 @@ def read_sparsify(files: Mapping[str, bytes], folder: Path, overrides: Mapping[s
         b_dec=tensors.take("b_dec", (width,)),
         k=k,
         trained_on=TrainedOn(
-            known(run, "model", str, place.parent / RUN),
-            known(run, "ctx_len", int, place.parent / RUN),
+            model=known(run, "model", str, place.parent / RUN),
+            context=known(run, "ctx_len", int, place.parent / RUN),
             loading=overrides.get("model_from_pretrained_kwargs") or {},
         ),
     )

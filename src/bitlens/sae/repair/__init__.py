@@ -1,4 +1,4 @@
-"""Can an SAE be read on a twin as it is read on its reference? Its encoder adapted, step by step.
+"""Repair of an SAE: its encoder adapted, step by step, to be read on a twin as on its reference.
 
 What is learnt from: activations of both models at the same positions of calibration documents. A
 gain and an offset of a latent move what it says, not how it orders positions, so that they mend its

@@ -1,4 +1,4 @@
-"""What is a repair learnt from?"""
+"""Paired activations, from which a repair is learnt."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +18,12 @@ class PairedActivations:
     reference: Tensor
     """`[n, width]` float32."""
     twin: Tensor
+    """`[n, width]` float32, at the same positions."""
     held_out: Tensor
     """`[n]` bool: positions, of whole documents, that are not learnt from but choose."""
 
-    def part(self, held_out: bool) -> "PairedActivations":
+    def part(self, *, held_out: bool) -> "PairedActivations":
+        """The positions that are held out, or those that are learnt from."""
         mine = self.held_out == held_out
         return PairedActivations(self.reference[mine], self.twin[mine], self.held_out[mine])
 

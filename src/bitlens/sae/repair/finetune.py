@@ -1,4 +1,4 @@
-"""What does an encoder learn that no linear map gives it?"""
+"""Fine-tuning of an encoder on a twin: what no linear map gives it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ def trained(
     learnt: PairedActivations,
     held: PairedActivations,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda step: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Sae:
     """The encoder trained against the reference's codes, by Adam (Kingma and Ba 2015), from `sae`
     on; of what it was on the way, that which leaves least on the held-out positions.

@@ -1,4 +1,4 @@
-"""Which gains, offsets and linear maps bring an SAE's code in the twin nearest to the reference's?
+"""Gains, offsets and linear maps that bring an SAE's code in the twin nearest to the reference's.
 
 In closed form, of all positions at once.
 """

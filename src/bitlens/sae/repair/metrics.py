@@ -1,4 +1,4 @@
-"""How far is the twin's code from the reference's, and how near could a linear reading bring it?"""
+"""Errors of a twin's code beside the reference's, and how near a linear reading could bring it."""
 
 import torch
 from torch import Tensor

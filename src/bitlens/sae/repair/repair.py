@@ -1,4 +1,4 @@
-"""Which repair of an SAE leaves least? Each step made and measured."""
+"""The steps of a repair of an SAE, each made and measured: which leaves least?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def repair(
     on: PairedActivations,
     finetune: bool = False,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda step: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Repaired:
     """The SAE as it is and after every step of repair, each with its error on the held-out
     calibration positions. `progress` is told every step of training.
@@ -62,7 +62,7 @@ def repair(
             f"one of {', '.join(ADAPTABLE)}: what they say is linear in what they read.",
             "another --sae.",
         )
-    learnt, held = on.part(False), on.part(True)
+    learnt, held = on.part(held_out=False), on.part(held_out=True)
     if len(learnt.twin) <= sae.width or len(held.twin) < 2:
         raise DataError(
             f"There are {len(learnt.twin):,} calibration positions to learn from and "

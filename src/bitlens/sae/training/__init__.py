@@ -1,1 +1,1 @@
-"""How is a sparse autoencoder learnt from activations?"""
+"""Training of sparse autoencoders from activations."""

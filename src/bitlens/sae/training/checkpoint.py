@@ -1,4 +1,5 @@
-"""How far had this training come? One file, whole or absent; safetensors, never a pickle."""
+"""Checkpoints of trainings that go on where they were stopped: one file, whole or absent;
+safetensors, never a pickle."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What decides about a trained SAE besides the activations?"""
+"""Settings of the training of an SAE: what decides about it besides the activations."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ SEEDS = ("seed-plain", "seed-gated")
 WITH_K = ("topk", "batchtopk")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SaeTrainingConfig:
     """Everything the result depends on besides the activations."""
 

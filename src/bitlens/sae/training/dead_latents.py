@@ -1,4 +1,4 @@
-"""Why do some latents never fire?"""
+"""Latents that never fire, by the reason why."""
 
 import torch
 from torch import Tensor

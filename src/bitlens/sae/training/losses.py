@@ -1,4 +1,4 @@
-"""What does each architecture minimise?
+"""Losses: what each architecture minimises.
 
 One function each: weights and a batch to the loss and what else a step needs. Activations come
 scaled to a mean square of 1 a dimension; losses are shares of it, so that none depends on units
@@ -25,7 +25,7 @@ BANDWIDTH = 0.05
 square: what 0.001 of the mean length is (Rajamanoharan et al. 2024b) at a width of 2,500."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TrainingStep:
     """What one pass over a batch gave."""
 
@@ -41,7 +41,7 @@ class TrainingStep:
     """batchtopk: the smallest code that was kept."""
 
 
-def topk(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float) -> TrainingStep:
+def topk(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, _penalty: float) -> TrainingStep:
     """Squared error of the k largest at each position (Gao et al. 2024, "Scaling and evaluating
     sparse autoencoders", section 2.3)."""
     before = _before(weights, x)
@@ -52,7 +52,7 @@ def topk(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float)
 
 
 def batchtopk(
-    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, _penalty: float
 ) -> TrainingStep:
     """Squared error of the k n largest of a batch of n positions (Bussmann et al. 2024, "BatchTopK
     Sparse Autoencoders", section 3)."""
@@ -75,7 +75,7 @@ def batchtopk(
 
 
 def standard(
-    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+    weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float
 ) -> TrainingStep:
     """Squared error and the sum of codes, of unit decoder rows (Bricken et al. 2023, "Towards
     Monosemanticity"). Sums, not means: the penalty does not depend on the number of latents."""
@@ -85,7 +85,7 @@ def standard(
     return _outcome(weights, x, product(codes, weights["w_dec"]), before, codes, sparsity)
 
 
-def gated(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float) -> TrainingStep:
+def gated(weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float) -> TrainingStep:
     """Squared error, the sum of the gates' positive pre-activations, and the squared error of
     decoding these by a decoder that does not learn from it (Rajamanoharan et al. 2024, "Improving
     Dictionary Learning with Gated Sparse Autoencoders", equation 8)."""
@@ -101,7 +101,7 @@ def gated(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
 
 
 def jumprelu(
-    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+    weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float
 ) -> TrainingStep:
     """Squared error and the number of latents above their thresholds, whose gradients go straight
     through a rectangle: dH/dt = -K/e, df/dt = -t K/e where K is 1 within e/2 of the threshold
@@ -117,7 +117,7 @@ def jumprelu(
 
 
 def seed_plain(
-    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+    weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float
 ) -> TrainingStep:
     """Mean squared error and the mean code, as an earlier study of quantization trained its SAEs.
 
@@ -129,11 +129,13 @@ def seed_plain(
     codes = before.relu()
     error = x - codes @ weights["w_dec"] - weights["b_dec"]
     loss = error.square().mean() + penalty * codes.mean()
-    return TrainingStep(loss, error.detach(), (codes > 0).any(0), before.detach())
+    return TrainingStep(
+        loss=loss, error=error.detach(), fired=(codes > 0).any(0), before=before.detach()
+    )
 
 
 def seed_gated(
-    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, penalty: float
+    weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, _penalty: float
 ) -> TrainingStep:
     """Mean squared error of sigmoid(gate) * relu(magnitude), as another earlier study calls gated.
 
@@ -144,7 +146,12 @@ def seed_gated(
     before = x @ weights["w_enc"] + weights["b_enc"]
     codes = (x @ weights["w_gate"] + weights["b_gate"]).sigmoid() * before.relu()
     error = x - codes @ weights["w_dec"] - weights["b_dec"]
-    return TrainingStep(error.square().mean(), error.detach(), (codes > 0).any(0), before.detach())
+    return TrainingStep(
+        loss=error.square().mean(),
+        error=error.detach(),
+        fired=(codes > 0).any(0),
+        before=before.detach(),
+    )
 
 
 Loss = Callable[[Weights, Tensor, SaeTrainingConfig, float], TrainingStep]
@@ -208,4 +215,4 @@ def _outcome(
     else:
         fired = (firing > 0).any(0)
     loss = error.square().sum(1).mean() / x.shape[1] + sparsity
-    return TrainingStep(loss, error.detach(), fired, before, least)
+    return TrainingStep(loss=loss, error=error.detach(), fired=fired, before=before, least=least)

@@ -49,13 +49,15 @@ class InMemory:
 
     @property
     def sizes(self) -> Sequence[int]:
+        """Positions in the one chunk."""
         return [len(next(iter(self.rows.values())))]
 
     def chunks(self, first: int) -> Iterator[Mapping[str, Tensor]]:
-        yield self.rows
+        """All of them, the only chunk."""
+        yield from [self.rows][first:]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Job:
     """One SAE that is wanted, and what is to be known of it."""
 
@@ -71,7 +73,7 @@ class Job:
     """What else decides about it; a checkpoint of something else is refused."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Run:
     """A job on its way."""
 
@@ -208,7 +210,7 @@ def _draw(root: int, passed: int, chunk: int) -> torch.Generator:
 
 
 def _begin(job: Job, held_out: Tensor) -> _Run:
-    run = _Run(job, held_out)
+    run = _Run(job=job, held_out=held_out)
     found = None if job.folder is None else read_checkpoint(job.folder, held_out.device)
     if found is not None:
         if found.progress["made_by"] != job.made_by:

@@ -145,7 +145,8 @@ class TrainingSae:
 
     @torch.no_grad()
     def sae(self, label: str, hook: str, trained_on: TrainedOn) -> Sae:
-        """As it stands, with the scale folded in: codes and biases in the activations' units."""
+        """The autoencoder as it stands, with the scale folded in: codes and biases in the
+        activations' units."""
         weights = {name: tensor.detach().clone() for name, tensor in self.weights.items()}
         kind = self.recipe.architecture
         w_enc, b_enc, threshold = weights["w_enc"], weights["b_enc"], None

@@ -111,7 +111,7 @@ def estimates(record: Record, width: int) -> list[Record]:
         if mode == RETRAINED:
             over["normalised"] = _normalised(columns)
             if measure == IN_SAMPLE:
-                over[NULL] = OverPairs(in_sample_procrustes(record["latents"], width))
+                over[NULL] = OverPairs(value=in_sample_procrustes(record["latents"], width))
         found += [_row(record, mode, measure, column=name, of=of) for name, of in over.items()]
     return found
 
@@ -134,7 +134,7 @@ def ratios(configurations: Sequence[Record], width: int) -> list[Record]:
                 over["normalised"] = ratio_normalised(_parts(columns), _parts(beside))
             if measure == IN_SAMPLE:
                 null = [in_sample_procrustes(r["latents"], width) for r in (narrow, wide)]
-                over[NULL] = OverPairs(null[0] / null[1])
+                over[NULL] = OverPairs(value=null[0] / null[1])
             found += [
                 {**_row(narrow, mode, measure, column=name, of=of), "over": wide["width"]}
                 for name, of in over.items()
@@ -176,7 +176,7 @@ def _parts(columns: Mapping[str, Crossed]) -> list[Crossed]:
 
 def _normalised(columns: Mapping[str, Crossed]) -> OverPairs:
     if not _complete(columns):
-        return OverPairs(None, reason="value, chance or ceiling is missing")
+        return OverPairs(value=None, reason="value, chance or ceiling is missing")
     return normalised(*_parts(columns))
 
 

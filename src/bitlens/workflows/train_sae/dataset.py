@@ -99,7 +99,12 @@ class DatasetBuilder:
         """What an SAE's files say of its training."""
         corpus = self.session.corpus
         dtype = str(self.session.layout.compute).removeprefix("torch.")
-        return TrainedOn(self.session.loaded.name, corpus.context, corpus.bos, dtype)
+        return TrainedOn(
+            model=self.session.loaded.name,
+            context=corpus.context,
+            prepend_bos=corpus.bos,
+            dtype=dtype,
+        )
 
     def plan(self, corpus: Corpus) -> Plan:
         """Which positions of these documents are read. BitlensError where none counts."""
