@@ -78,7 +78,7 @@ def theirs(rows: Tensor, recipe: SaeTrainingConfig, *, autocast: bool) -> list[S
 
     def provided() -> Iterator[Tensor]:
         for step, chunk, order in batches(
-            InMemory({"": rows}), {recipe.seed}, BATCH, 0, recipe.steps
+            InMemory({"": rows}), {recipe.seed}, batch=BATCH, start=0, stop=recipe.steps
         ):
             if step == 0:
                 # The first is taken for the norm.

@@ -108,6 +108,7 @@ class Budget:
 def take(
     given: Iterable[TokenisedDocument],
     found: int,
+    *,
     room: int,
     opening: int | None,
     max_tokens: int | None,

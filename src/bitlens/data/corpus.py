@@ -105,6 +105,7 @@ class Corpus:
         """Which tokens are these? SHA-256 over each document's rows, and over what is grouped,
         labelled and marked; the order of documents, their names and their ids do not matter."""
         found: dict[int, list[bytes]] = {}
+        together = self.together
         for document, rows in groupby(range(len(self.rows)), lambda n: int(self.document[n])):
             digest = hashlib.sha256()
             for n in rows:
@@ -114,7 +115,7 @@ class Corpus:
                     digest.update(self.groups.mark[n].astype("<i4").tobytes())
             if self.groups is not None:
                 digest.update(self.groups.label_of(document).encode())
-            found.setdefault(int(self.together[document]), []).append(digest.digest())
+            found.setdefault(int(together[document]), []).append(digest.digest())
         digests = [
             of[0] if self.groups is None else hashlib.sha256(b"".join(sorted(of))).digest()
             for of in found.values()
@@ -145,7 +146,7 @@ def make_corpus(
     max_tokens: int | None = None,
     seed: int = 0,
 ) -> Corpus:
-    """How do these documents look to a model that reads `context` tokens at a time?
+    """The documents as a model sees them that reads `context` tokens at a time.
 
     A longer document becomes consecutive windows and stays one document; text without document
     marks becomes stretches of eight windows, each a document. With BOS every window begins with
@@ -153,22 +154,14 @@ def make_corpus(
     tokenizer would append is left out. `max_tokens`, BOS included, takes documents in an order
     drawn by `seed` and the text alone, what was there before word for word after all others; the
     last is cut at the end of a window, and the first window where it alone would be too long.
+    Groups are taken whole. BitlensError where nothing can be predicted, and where the budget holds
+    no group.
     """
-    if context < SHORTEST:
-        raise DataError(
-            f"The context is {context} tokens.", f"at least {SHORTEST}.", "--context 512"
-        )
     opening, opening_note = opening_token(tokenizer, bos)
-    least = SHORTEST + (opening is not None)
-    if max_tokens is not None and max_tokens < least:
-        raise DataError(
-            f"The budget is {max_tokens} tokens.",
-            f"at least {least}, for there to be one to predict; 0 reads all of the text.",
-            "--tokens 100000",
-        )
+    _check_sizes(context, max_tokens, opening)
     room = context - (opening is not None)
     found, documents = in_order(texts, tokenizer, room, seed)
-    taken = take(documents, found, room, opening, max_tokens)
+    taken = take(documents, found, room=room, opening=opening, max_tokens=max_tokens)
     if not taken.documents:
         raise DataError(
             f"{texts.name} has no document of at least {SHORTEST} tokens.",
@@ -188,7 +181,11 @@ def make_corpus(
         bos_id=tokenizer.bos_token_id,
         groups=groups_of(taken.documents, [mark for rows in taken.mark for mark in rows]),
     )
-    notes = (*texts.notes, *_notes(texts, taken, found, corpus, max_tokens, seed), opening_note)
+    notes = (
+        *texts.notes,
+        *_notes(texts, taken, corpus, found=found, max_tokens=max_tokens, seed=seed),
+        opening_note,
+    )
     return replace(corpus, notes=notes)
 
 
@@ -205,8 +202,29 @@ def check_vocabulary(corpus: Corpus, size: int) -> None:
             )
 
 
+def _check_sizes(context: int, max_tokens: int | None, opening: int | None) -> None:
+    """Is there room for a token that predicts another? An error where there is not."""
+    if context < SHORTEST:
+        raise DataError(
+            f"The context is {context} tokens.", f"at least {SHORTEST}.", "--context 512"
+        )
+    least = SHORTEST + (opening is not None)
+    if max_tokens is not None and max_tokens < least:
+        raise DataError(
+            f"The budget is {max_tokens} tokens.",
+            f"at least {least}, for there to be one to predict; 0 reads all of the text.",
+            "--tokens 100000",
+        )
+
+
 def _notes(
-    texts: Documents, taken: Budget, found: int, corpus: Corpus, max_tokens: int | None, seed: int
+    texts: Documents,
+    taken: Budget,
+    corpus: Corpus,
+    *,
+    found: int,
+    max_tokens: int | None,
+    seed: int,
 ) -> Iterator[str]:
     if not texts.marked:
         yield (

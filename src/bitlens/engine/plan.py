@@ -7,7 +7,7 @@ changes what is measured where.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,15 @@ class TokenBatch:
     -1: none; None where no document is in a group."""
 
 
+class PositionKeys(NamedTuple):
+    """The keys by which positions of a set of documents are drawn, ascending."""
+
+    counted: np.ndarray
+    """`[counted positions]` int64."""
+    predicting: np.ndarray
+    """`[counted positions that predict a token]` int64."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DocumentSet:
     """Documents over which something is averaged, and how they are replicated."""
@@ -70,8 +79,7 @@ class DocumentSet:
     """`[replicates + 1, shards]`."""
     documents: int
     """Copies counted once."""
-    keys: Mapping[bool, np.ndarray]
-    """(of predicting positions?) to the keys of all its positions, ascending."""
+    keys: PositionKeys
     group: Tensor | None = None
     """`[documents of the corpus]`: the first document of each one's group, itself for one in none;
     None where no document is in a group. So is `label`: which of the labels of the corpus it has,
@@ -80,12 +88,12 @@ class DocumentSet:
 
     @property
     def shards(self) -> int:
-        """How many shards the documents are in."""
+        """How many there are, the one of documents that are never left out included."""
         return int(self.weights.shape[1])
 
     def threshold(self, size: int, *, predicting: bool) -> int:
         """The key that lets exactly `size` positions through, or all where there are no more."""
-        keys = self.keys[predicting]
+        keys = self.keys.predicting if predicting else self.keys.counted
         return int(np.iinfo(np.int64).max if len(keys) <= size else keys[size - 1])
 
 
@@ -101,7 +109,7 @@ class Plan:
     @property
     def positions(self) -> int:
         """Counted positions of the corpus."""
-        return len(self.sets[CORPUS].keys[False])
+        return len(self.sets[CORPUS].keys.counted)
 
     def positions_of(self, batch: TokenBatch, index: Tensor, documents: str) -> Positions:
         """Where the flattened positions `index` of a batch are, in the shards of one set."""
@@ -146,42 +154,25 @@ def make_plan(
 ) -> Plan:
     """Batches, shards and samples of a corpus. `own`: by analysis, documents of its own and how
     many of them, the first, are never left out."""
+    how = _How(rule, seed, interval, torch.device(device))
     n = len(corpus.document_names)
     present = np.bincount(corpus.document, minlength=n) > 0
     chosen = _subset(np.unique(corpus.unit[present]), n, seed, corpus.groups) & present
-    batches = _batches(CORPUS, corpus, rule, seed, batch_tokens, device, chosen)
+    batches = how.batches(CORPUS, corpus, batch_tokens, chosen)
     of_subset = [b for b in batches if b.subset]
+    unit = corpus.unit
     sets = {
-        CORPUS: _document_set(
-            batches, corpus, present, corpus.unit, fixed=0, seed=seed, interval=interval
-        ),
-        SUBSET: _document_set(
-            of_subset, corpus, chosen, corpus.unit, fixed=0, seed=seed, interval=interval
-        ),
+        CORPUS: how.document_set(batches, corpus, member=present, unit=unit),
+        SUBSET: how.document_set(of_subset, corpus, member=chosen, unit=unit),
     }
     for name, (documents, fixed) in (own or {}).items():
-        theirs = _batches(name, documents, "content", seed, batch_tokens, device)
+        theirs = replace(how, rule="content").batches(name, documents, batch_tokens)
         # These were drawn for the purpose: none is a copy.
         unit = documents.together
-        sets[name] = _document_set(
-            theirs, documents, unit >= 0, unit, fixed=fixed, seed=seed, interval=interval
-        )
+        sets[name] = how.document_set(theirs, documents, member=unit >= 0, unit=unit, fixed=fixed)
         batches += theirs
     numbered = [replace(batch, number=number) for number, batch in enumerate(batches)]
     return Plan(tuple(numbered), sets)
-
-
-def _batches(
-    name: str,
-    corpus: Corpus,
-    rule: Rule,
-    seed: int,
-    batch_tokens: int,
-    device: torch.device | str,
-    subset: np.ndarray | None = None,
-) -> list[TokenBatch]:
-    rows = make_batches(corpus, max(batch_tokens, least_batch(corpus)), subset)
-    return [_token_batch(b, i, name, corpus, rule, seed, device) for i, b in enumerate(rows)]
 
 
 def _subset(
@@ -197,84 +188,104 @@ def _subset(
     return chosen if groups is None else chosen | (chosen[groups.together] & (groups.first != NONE))
 
 
-def _token_batch(
-    batch: Batch,
-    number: int,
-    name: str,
-    corpus: Corpus,
-    rule: Rule,
-    seed: int,
-    device: torch.device | str,
-) -> TokenBatch:
-    place = batch.offset[:, None] + np.arange(batch.tokens.shape[1])
-    target = batch.target
-    counts = counted(batch.tokens, batch.lengths, rule, corpus.bos_id, corpus.ends[batch.row])
-    predicts = counts & (target >= 0)
-    if rule == "last":
-        # Nothing follows it that it could predict; it is predicted by the one before it.
-        predicts = np.zeros_like(counts)
-        predicts[:, :-1] = counts[:, 1:]
-    document = np.broadcast_to(batch.document[:, None], place.shape)
-    length = np.broadcast_to(batch.lengths[:, None], place.shape)
+@dataclass(frozen=True)
+class _How:
+    """What decides about batches and sets besides their documents."""
 
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.array(array)).to(device)
+    rule: Rule
+    seed: int
+    interval: Interval
+    device: torch.device
 
-    return TokenBatch(
-        number=number,
-        documents=name,
-        tokens=tensor(batch.tokens),
-        mask=tensor(batch.mask.astype(np.int64)) if batch.padded else None,
-        index=tensor(np.flatnonzero(counts)),
-        logits_index=tensor(np.flatnonzero(predicts)),
-        subset=batch.subset,
-        document=tensor(document.ravel()),
-        offset=tensor(place.ravel()),
-        target=tensor(target.ravel()),
-        key=tensor(batch_keys(batch, seed).ravel()),
-        length=tensor(length.ravel()),
-        mark=None if batch.mark is None else tensor(batch.mark.ravel()),
-    )
+    def batches(
+        self, name: str, corpus: Corpus, batch_tokens: int, subset: np.ndarray | None = None
+    ) -> list[TokenBatch]:
+        """The batches of a corpus, of so many tokens or as many as its largest group has."""
+        rows = make_batches(corpus, max(batch_tokens, least_batch(corpus)), subset)
+        return [self._token_batch(batch, name, corpus) for batch in rows]
+
+    def _token_batch(self, batch: Batch, name: str, corpus: Corpus) -> TokenBatch:
+        place = batch.offset[:, None] + np.arange(batch.tokens.shape[1])
+        target = batch.target
+        counts = counted(
+            batch.tokens, batch.lengths, self.rule, corpus.bos_id, corpus.ends[batch.row]
+        )
+        predicts = counts & (target >= 0)
+        if self.rule == "last":
+            # Nothing follows it that it could predict; it is predicted by the one before it.
+            predicts = np.zeros_like(counts)
+            predicts[:, :-1] = counts[:, 1:]
+        document = np.broadcast_to(batch.document[:, None], place.shape)
+        length = np.broadcast_to(batch.lengths[:, None], place.shape)
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.array(array)).to(self.device)
+
+        return TokenBatch(
+            number=0,
+            documents=name,
+            tokens=tensor(batch.tokens),
+            mask=tensor(batch.mask.astype(np.int64)) if batch.padded else None,
+            index=tensor(np.flatnonzero(counts)),
+            logits_index=tensor(np.flatnonzero(predicts)),
+            subset=batch.subset,
+            document=tensor(document.ravel()),
+            offset=tensor(place.ravel()),
+            target=tensor(target.ravel()),
+            key=tensor(batch_keys(batch, self.seed).ravel()),
+            length=tensor(length.ravel()),
+            mark=None if batch.mark is None else tensor(batch.mark.ravel()),
+        )
+
+    def document_set(
+        self,
+        batches: Sequence[TokenBatch],
+        corpus: Corpus,
+        *,
+        member: np.ndarray,
+        unit: np.ndarray,
+        fixed: int = 0,
+    ) -> DocumentSet:
+        """Shards and replicates of the documents in `member`, the first `fixed` of which are in
+        every replicate. Whole units are left out, or drawn again: `unit` of each document."""
+        documents = np.flatnonzero(member)[fixed:]
+        sizes = np.bincount(corpus.document, weights=corpus.lengths, minlength=len(member))
+        units, of = np.unique(unit[documents], return_inverse=True)
+        together = np.bincount(of, weights=sizes[documents]).astype(int)
+        shards = DRAWN if self.interval == "bootstrap" else SHARDS
+        shard = np.zeros(len(member), dtype=np.int64)
+        # Documents stand in the order of a hash of their text, so their numbers are keys.
+        shard[documents] = assign(together.tolist(), units.tolist(), shards)[of]
+        occupied = np.zeros(shard[documents].max() + 1, dtype=bool)
+        seen = [_gathered(batches, "document", predicting=p) for p in (False, True)]
+        occupied[shard[np.intersect1d(np.concatenate(seen), documents)]] = True
+        keys = (np.sort(_gathered(batches, "key", predicting=p)) for p in (False, True))
+        weights = (
+            bootstrap(occupied, seed=self.seed)
+            if self.interval == "bootstrap"
+            else leave_one_out(occupied)
+        )
+        if fixed:
+            shard[:fixed] = weights.shape[1]
+            weights = np.hstack([weights, np.ones((len(weights), 1))])
+        group = label = None
+        if corpus.groups is not None:
+            group, label = (
+                torch.from_numpy(of).to(self.device)
+                for of in (corpus.together, corpus.groups.label)
+            )
+        return DocumentSet(
+            shard=torch.from_numpy(shard).to(self.device),
+            weights=weights,
+            documents=len(units),
+            keys=PositionKeys(*keys),
+            group=group,
+            label=label,
+        )
 
 
-def _document_set(
-    batches: Sequence[TokenBatch],
-    corpus: Corpus,
-    member: np.ndarray,
-    unit: np.ndarray,
-    fixed: int,
-    seed: int,
-    interval: Interval,
-) -> DocumentSet:
-    """Shards and replicates of the documents in `member`, the first `fixed` of which are in every
-    replicate. Whole units are left out, or drawn again: `unit` of each document."""
-    documents = np.flatnonzero(member)[fixed:]
-    sizes = np.bincount(corpus.document, weights=corpus.lengths, minlength=len(member))
-    units, of = np.unique(unit[documents], return_inverse=True)
-    together = np.bincount(of, weights=sizes[documents]).astype(int)
-    shards = DRAWN if interval == "bootstrap" else SHARDS
-    shard = np.zeros(len(member), dtype=np.int64)
-    # Documents stand in the order of a hash of their text, so their numbers are keys.
-    shard[documents] = assign(together.tolist(), units.tolist(), shards)[of]
-    occupied = np.zeros(shard[documents].max() + 1, dtype=bool)
-    keys = {}
-    for predicting in (False, True):
-        index = [b.logits_index if predicting else b.index for b in batches]
-        seen = torch.cat([b.document[i] for b, i in zip(batches, index, strict=True)]).cpu().numpy()
-        occupied[shard[np.intersect1d(seen, documents)]] = True
-        taken = torch.cat([b.key[i] for b, i in zip(batches, index, strict=True)])
-        keys[predicting] = np.sort(taken.cpu().numpy())
-    weights = bootstrap(occupied, seed=seed) if interval == "bootstrap" else leave_one_out(occupied)
-    if fixed:
-        shard[:fixed] = weights.shape[1]
-        weights = np.hstack([weights, np.ones((len(weights), 1))])
-    device = batches[0].tokens.device
-    placed = torch.from_numpy(shard).to(device)
-    if corpus.groups is None:
-        return DocumentSet(shard=placed, weights=weights, documents=len(units), keys=keys)
-    group, label = (
-        torch.from_numpy(of).to(device) for of in (corpus.together, corpus.groups.label)
-    )
-    return DocumentSet(
-        shard=placed, weights=weights, documents=len(units), keys=keys, group=group, label=label
-    )
+def _gathered(batches: Sequence[TokenBatch], name: str, *, predicting: bool) -> np.ndarray:
+    """A field of the counted positions of all batches, or of those that predict a token."""
+    index = [b.logits_index if predicting else b.index for b in batches]
+    parts = [getattr(b, name)[of] for b, of in zip(batches, index, strict=True)]
+    return torch.cat(parts).cpu().numpy()

@@ -112,7 +112,7 @@ class _OneStep:
         """The states of a lens' sample, which wait for the unembedding until all are there."""
         batch = self._step.batch
         documents = self._plan.sets[comparison.documents]
-        size = comparison.request.sample.of(len(documents.keys[True]))
+        size = comparison.request.sample.of(len(documents.keys.predicting))
         index = batch.logits_index
         chosen = index[batch.key[index] <= documents.threshold(size, predicting=True)]
         for run in comparison.runs:

@@ -17,7 +17,7 @@ from bitlens.sae.sparse_codes import Codes
 
 def reconstructed(sae: Sae) -> Change:
     """What the SAE makes of an activation, in its place."""
-    return lambda own, given: sae.decode(sae.codes(own))
+    return lambda own, _given: sae.decode(sae.codes(own))
 
 
 def latents_set(sae: Sae, latents: Sequence[int], value: float = 0.0) -> Change:
@@ -25,7 +25,7 @@ def latents_set(sae: Sae, latents: Sequence[int], value: float = 0.0) -> Change:
     that the SAE does not have."""
     chosen = _chosen(sae, latents)
 
-    def change(own: Tensor, given: Tensor) -> Tensor:
+    def change(own: Tensor, _given: Tensor) -> Tensor:
         codes = sae.codes(own)
         before = _values(codes, chosen)
         return own + _moved(sae, codes, chosen, torch.full_like(before, value) - before)

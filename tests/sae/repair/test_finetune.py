@@ -34,5 +34,6 @@ def test_training_that_does_not_help_changes_nothing(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(finetune, "EVERY", 1)
     monkeypatch.setattr(finetune, "RATE", 1e3)
     whole, part, steps = sae(), on(activations()), []
-    assert trained(whole, whole, part.part(False), part.part(True), 0, steps.append) is whole
+    halves = part.part(held_out=False), part.part(held_out=True)
+    assert trained(whole, whole, *halves, seed=0, progress=steps.append) is whole
     assert len(steps) == finetune.PATIENCE

@@ -121,7 +121,10 @@ def test_the_steps_of_the_chunks_learn_from_every_row_once() -> None:
     """A pass over 2,500 rows in chunks of a thousand, batches of 300 or a few more."""
     source = Chunked(torch.arange(2500.0)[:, None])
     steps = sum(steps_of(source.sizes, 300))
-    seen = [chunk[""][rows[0]] for _, chunk, rows in batches(source, {0}, 300, 0, steps)]
+    seen = [
+        chunk[""][rows[0]]
+        for _, chunk, rows in batches(source, {0}, batch=300, start=0, stop=steps)
+    ]
     assert steps == len(seen) == 3 + 3 + 1
     assert torch.equal(torch.cat(seen).flatten().sort().values, torch.arange(2500.0))
 

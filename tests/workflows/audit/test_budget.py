@@ -102,7 +102,9 @@ def test_what_is_kept_of_single_positions_grows_with_them() -> None:
     for twins in (1, 3):
         plans = [plan(n) for n in (900, 1800)]
         few, many = (budget(layout, wanted(layout, twins, ("behaviour",)), p) for p in plans)
-        more = len(plans[1].sets[CORPUS].keys[True]) - len(plans[0].sets[CORPUS].keys[True])
+        more = len(plans[1].sets[CORPUS].keys.predicting) - len(
+            plans[0].sets[CORPUS].keys.predicting
+        )
         grown = many.parts["samples"] - few.parts["samples"]
         assert grown == more * (3 * twins * 24 + 48)
 

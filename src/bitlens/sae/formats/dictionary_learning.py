@@ -137,7 +137,7 @@ def _encoder(kind: str, w_enc: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor
     if kind == "GatedAutoEncoder":
         names = ("gate_bias", "r_mag", "mag_bias")
         b_gate, r_mag, b_mag = (tensors.take(name, (latents,)) for name in names)
-        return gated(w_enc, b_gate, r_mag, b_mag, tensors.file)
+        return gated(w_enc, b_gate, r_mag, b_mag, where=tensors.file)
     b_enc = tensors.take("b_enc" if "b_enc" in tensors else "encoder.bias", (latents,))
     if kind == "JumpReluAutoEncoder":
         return w_enc, b_enc, tensors.take("threshold", (latents,))
@@ -147,7 +147,7 @@ def _encoder(kind: str, w_enc: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor
 
 
 def _k(trainer: Mapping[str, Any], tensors: Tensors, latents: int, file: Path) -> int:
-    """`k` as the weights have it, which training may have lowered step by step; else the settings."""
+    """`k` of the weights, for training may have lowered it step by step; else of the settings."""
     k = int(tensors.take("k", ())) if "k" in tensors else known(trainer, "k", int, file)
     if k is None or not 1 <= k <= latents:
         raise SaeError(

@@ -124,7 +124,7 @@ def _list(values: Mapping[str, Any], names: Mapping[str, int]) -> str:
 
 
 def gated(
-    w_enc: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor, where: Path | str
+    w_enc: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor, *, where: Path | str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`w_enc`, `b_enc` and `threshold` of the JumpReLU SAE that a gated one is. `where`: what the
     error names where float32 cannot hold them.

@@ -235,7 +235,7 @@ def _weights(
         b_gate, r_mag, b_mag = (
             tensors.take(name, (latents,)) for name in ("b_gate", "r_mag", "b_mag")
         )
-        encoder = gated(found["W_enc"], b_gate, r_mag, b_mag, tensors.file)
+        encoder = gated(found["W_enc"], b_gate, r_mag, b_mag, where=tensors.file)
         return found | dict(zip(("W_enc", "b_enc", "threshold"), encoder, strict=True))
     found["b_enc"] = tensors.take("b_enc", (latents,))
     if architecture == "jumprelu":

@@ -20,6 +20,7 @@ def trained(
     reference: Sae,
     learnt: PairedActivations,
     held: PairedActivations,
+    *,
     seed: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Sae:

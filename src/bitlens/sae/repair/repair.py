@@ -73,7 +73,7 @@ def repair(
     mapped = with_map(sae, learnt, held)
     made = {GAIN: with_gain(sae, learnt), MAP: mapped}
     if finetune:
-        made[TRAINED] = trained(mapped, sae, learnt, held, seed, progress)
+        made[TRAINED] = trained(mapped, sae, learnt, held, seed=seed, progress=progress)
     steps = [RepairStep(UNREPAIRED, sae, code_error(sae, sae, held))]
     for name, adapted in made.items():
         adapted = with_decoder(with_thresholds(adapted, sae, learnt), learnt, held)

@@ -48,7 +48,7 @@ def topk(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, _penalty: float
     latent = largest(before.detach(), recipe.k)
     value = before.gather(1, latent).relu()
     decoded = embedding_bag(latent, weights["w_dec"], mode="sum", per_sample_weights=value)
-    return _outcome(weights, x, decoded, before, latent[value > 0])
+    return _outcome(weights, x, decoded, before, firing=latent[value > 0])
 
 
 def batchtopk(
@@ -71,7 +71,7 @@ def batchtopk(
     )
     kept = value.detach()[value > 0]
     least = kept.min() if len(kept) else kept.new_zeros(())
-    return _outcome(weights, x, decoded, before, latent[value > 0], least=least)
+    return _outcome(weights, x, decoded, before, firing=latent[value > 0], least=least)
 
 
 def standard(
@@ -82,7 +82,8 @@ def standard(
     before = _before(weights, x)
     codes = before.relu()
     sparsity = penalty * codes.sum(1).mean() / x.shape[1]
-    return _outcome(weights, x, product(codes, weights["w_dec"]), before, codes, sparsity)
+    decoded = product(codes, weights["w_dec"])
+    return _outcome(weights, x, decoded, before, firing=codes, sparsity=sparsity)
 
 
 def gated(weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float) -> TrainingStep:
@@ -97,7 +98,8 @@ def gated(weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: floa
     frozen = product(opened, weights["w_dec"].detach()) + weights["b_dec"].detach()
     auxiliary = (x - frozen).square().sum(1).mean()
     sparsity = (penalty * opened.sum(1).mean() + auxiliary) / x.shape[1]
-    return _outcome(weights, x, product(codes, weights["w_dec"]), gate, codes, sparsity)
+    decoded = product(codes, weights["w_dec"])
+    return _outcome(weights, x, decoded, gate, firing=codes, sparsity=sparsity)
 
 
 def jumprelu(
@@ -113,7 +115,8 @@ def jumprelu(
     slope = -near / BANDWIDTH * (threshold - threshold.detach())
     codes = before * fires + threshold.detach() * slope
     sparsity = penalty * (fires + slope).sum(1).mean()
-    return _outcome(weights, x, product(codes, weights["w_dec"]), before, fires, sparsity)
+    decoded = product(codes, weights["w_dec"])
+    return _outcome(weights, x, decoded, before, firing=fires, sparsity=sparsity)
 
 
 def seed_plain(
@@ -203,6 +206,7 @@ def _outcome(
     x: Tensor,
     decoded: Tensor,
     before: Tensor,
+    *,
     firing: Tensor,
     sparsity: Tensor | float = 0.0,
     least: Tensor | None = None,

@@ -146,7 +146,7 @@ def train(
     start = min((run.steps for run in runs if not run.over), default=steps)
     with tqdm(total=steps, initial=start, disable=quiet or None, mininterval=2) as bar:
         roots = {job.recipe.seed for job in jobs}
-        for step, chunk, rows in batches(source, roots, batch, start, steps):
+        for step, chunk, rows in batches(source, roots, batch=batch, start=start, stop=steps):
             if all(run.over for run in runs):
                 break
             bar.update()
@@ -179,7 +179,7 @@ def describe(fits: Sequence[Fit]) -> str:
 
 
 def batches(
-    source: Source, roots: set[int], batch: int, start: int, stop: int
+    source: Source, roots: set[int], *, batch: int, start: int, stop: int
 ) -> Iterator[tuple[int, Mapping[str, Tensor], dict[int, Tensor]]]:
     """Step by step from `start` to `stop`: the chunk, and which rows of it the SAEs of each
     seed learn from, in an order drawn anew for each chunk and pass."""

@@ -152,7 +152,7 @@ class TrainingSae:
         w_enc, b_enc, threshold = weights["w_enc"], weights["b_enc"], None
         if kind == "gated":
             r_mag, b_mag = weights["r_mag"], weights["b_mag"]
-            w_enc, b_enc, threshold = stored.gated(w_enc, b_enc, r_mag, b_mag, label)
+            w_enc, b_enc, threshold = stored.gated(w_enc, b_enc, r_mag, b_mag, where=label)
         elif kind == "jumprelu":
             threshold = weights["log_threshold"].exp()
         elif kind == "batchtopk":

@@ -267,7 +267,8 @@ def _tally(
     )
     tally = c.analysis.update(pair)
     row = _size(Accumulator(rows=tally.rows))
-    positions = len(plan.sets[c.documents].keys[name == "logits"])
+    keys = plan.sets[c.documents].keys
+    positions = len(keys.predicting if name == "logits" else keys.counted)
     return _Kept(_size(tally) - row, min(max(sampled, default=0), positions), row)
 
 
@@ -282,7 +283,7 @@ def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
     lens: dict[str, int] = {}
     rows: dict[int, dict[tuple[str, int, str], int]] = {}
     for c in wanted:
-        positions = len(plan.sets[c.documents].keys[False])
+        positions = len(plan.sets[c.documents].keys.counted)
         for run in c.runs:
             if c.request.through_unembedding:
                 size = min(c.request.sample.of(positions), positions)
@@ -297,7 +298,7 @@ def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
                     here[key] = max(size * wide * sites, here.get(key, 0))
     at_once = max((sum(here.values()) for here in rows.values()), default=0)
     # Of one site, products of every two positions besides.
-    most = max(len(of.keys[False]) for of in plan.sets.values())
+    most = max(len(of.keys.counted) for of in plan.sets.values())
     largest = min(
         most, max(0 if c.request.through_unembedding else c.request.sample.most for c in wanted)
     )

@@ -73,7 +73,7 @@ class Selection:
     def unpredicted(self, session: Session) -> dict[str, str]:
         """Analyses that need a next token where no position of the corpus that counts has one, and
         why they cannot be answered."""
-        if len(self.plan.sets[CORPUS].keys[True]):
+        if len(self.plan.sets[CORPUS].keys.predicting):
             return {}
         reason = (
             f"no token of {session.corpus.name} that is predicted counts: --positions "
