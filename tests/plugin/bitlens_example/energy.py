@@ -1,0 +1,26 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bitlens.analyses import ANALYSES
+from bitlens.engine.accumulators import Accumulator
+from bitlens.engine.analysis import Analysis, ReadRequest
+from bitlens.results.records import Metric, MetricResult
+
+
+@ANALYSES.register("energy")
+@dataclass(frozen=True)
+class Energy(Analysis):
+    """How much longer are the twin's hidden states than the reference's?"""
+
+    name: ClassVar = "energy"
+    metrics: ClassVar = (Metric("ratio", "Squares, twin over reference.", "", None, 1.0),)
+
+    def reads(self, layout):
+        return [ReadRequest(sites=("resid.1",))]
+
+    def update(self, pair):
+        sides = {"reference": pair.reference, "twin": pair.twin}
+        return Accumulator(sums={n: pair.positions.total(x.square) for n, x in sides.items()})
+
+    def compute(self, totals, reference, twin):
+        return [MetricResult("ratio", totals.sum("twin") / totals.sum("reference"))]
