@@ -106,7 +106,8 @@ def test_local_dataset_through_the_library(tmp_path: Path, monkeypatch: pytest.M
         lines = [json.dumps({"text": text, "id": n}) + "\n" for n, text in enumerate(texts)]
         (folder / f"{split}.jsonl").write_text("".join(lines))
     texts = read_texts(f"hf:{folder}::test")
-    assert [(d.name, d.text) for d in texts.documents] == [("row 2", "c")]
+    documents = texts.documents  # type: ignore[attr-defined]
+    assert [(d.name, d.text) for d in documents] == [("row 2", "c")]
     assert texts.marked  # type: ignore[attr-defined]
     with pytest.raises(BitlensError, match="has the splits"):
         read_texts(f"hf:{folder}")
