@@ -44,7 +44,7 @@ WEIGHTS_SHARE = 0.7
 """Of the memory allowed: models whose weights need more are swept from disk."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Loaded:
     """A model ready to be audited."""
 
@@ -85,7 +85,6 @@ def load(source: ModelSource, memory: int) -> Loaded:
     a share of the memory. Raises BitlensError for what is not there, not whole, not a causal LM,
     or needs code of its own without the flag.
     """
-    common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     config = configuration(source)
     if Path(source.name).is_dir():
         guarded(source, lambda: require_announced(source.name, Path(source.name)))
@@ -96,16 +95,41 @@ def load(source: ModelSource, memory: int) -> Loaded:
             "bitlens list families shows which were tried.",
         )
     quantization, notes = dequantized(source, config)
-    device = _device(source.device)
     weight_bytes = _weight_bytes(config, source)
     offload = source.device_map is None and weight_bytes > WEIGHTS_SHARE * memory
+    model = _model(source, config, quantization, offload=offload)
+    tokenizer = guarded(
+        source, lambda: AutoTokenizer.from_pretrained(source.name, **_common(source))
+    )
+    for name, parameter in _parameters(model):
+        require_finite(source, name, parameter)
+    _restore_buffers(model, config, source)
+    if not Path(source.name).exists() and (folder := folder_of(source)) is not None:
+        require_files(source.name, folder)
+        guarded(source, lambda: require_announced(source.name, folder))
+    return Loaded(
+        name=name_of(source),
+        model=model.eval(),
+        tokenizer=tokenizer,
+        fingerprint=fingerprint(source, config, type(model)),
+        offloaded=offload,
+        weight_bytes=weight_bytes,
+        attention=model.config._attn_implementation,
+        notes=(*notes, *_other_than_float32(source)),
+        compute=dtype_of(source.compute),
+    )
+
+
+def _model(source: ModelSource, config: Any, quantization: dict[str, Any], *, offload: bool) -> Any:
+    """The model's weights where they are to lie: in memory, or its blocks on disk."""
     # Without the flag transformers falls back to pickles.
     arguments: dict[str, Any] = {
         "dtype": _dtype(source.dtype),
         "use_safetensors": True,
         **quantization,
-        **common,
+        **_common(source),
     }
+    device = _device(source.device)
     if source.device_map:
         arguments["device_map"] = source.device_map
     elif offload:
@@ -118,24 +142,12 @@ def load(source: ModelSource, memory: int) -> Loaded:
             weakref.finalize(model, shutil.rmtree, aside, ignore_errors=True)
     if not offload and not source.device_map:
         model = guarded(source, lambda: model.to(device))
-    tokenizer = guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
-    for name, parameter in _parameters(model):
-        require_finite(source, name, parameter)
-    _restore_buffers(model, config, source)
-    if not Path(source.name).exists() and (folder := folder_of(source)) is not None:
-        require_files(source.name, folder)
-        guarded(source, lambda: require_announced(source.name, folder))
-    return Loaded(
-        name_of(source),
-        model.eval(),
-        tokenizer,
-        fingerprint(source, config, type(model)),
-        offload,
-        weight_bytes,
-        model.config._attn_implementation,
-        (*notes, *_other_than_float32(source)),
-        dtype_of(source.compute),
-    )
+    return model
+
+
+def _common(source: ModelSource) -> dict[str, Any]:
+    """What transformers is told of a source whatever it loads."""
+    return {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
 
 
 @contextmanager

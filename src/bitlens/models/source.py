@@ -1,6 +1,6 @@
 """Which model is meant, and how it is to be loaded. No torch."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ class ModelSource:
 
     name: str
     """A folder or a hub id."""
+    _: KW_ONLY
     revision: str | None = None
     """Of a hub id: branch, tag or commit."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -16,7 +16,7 @@ from bitlens.engine.plan import CORPUS, Plan
 from bitlens.engine.wave_size import mask_bytes
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
-from bitlens.workflows.audit.budget import Budget, budget, hidden_bytes
+from bitlens.workflows.audit.budget import MemoryBudget, budget, hidden_bytes
 from tests.support import tiny
 
 NAMES = ("behaviour", "geometry", "attention", "lens")
@@ -45,14 +45,14 @@ def test_it_does_not_grow_with_the_text() -> None:
 
 def test_the_least_holds_one_batch_and_its_room_is_what_is_left() -> None:
     """By hand: parts of 100 and 50 bytes and a batch of 7."""
-    made = Budget({"weights": 100, "tallies": 50}, 7)
+    made = MemoryBudget({"weights": 100, "tallies": 50}, 7)
     assert (made.taken, made.least) == (150, 157)
     assert made.room(1000) == 850
     assert made.room(10) == 0
     made.require(157, "tiny", "157B")
     # Weights that were read from disk lie in memory where a little more is allowed.
-    assert Budget({"weights": 10, "tallies": 140}, 7, on_disk=90).least == 157 + 90
-    assert Budget({"weights": 100, "tallies": 50}, 7, on_disk=900).least == 157
+    assert MemoryBudget({"weights": 10, "tallies": 140}, 7, on_disk=90).least == 157 + 90
+    assert MemoryBudget({"weights": 100, "tallies": 50}, 7, on_disk=900).least == 157
     with pytest.raises(BitlensError, match="156B is too little to audit tiny: weights 100 B"):
         made.require(156, "tiny", "156B")
 

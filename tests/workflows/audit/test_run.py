@@ -26,7 +26,7 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.numbers import amount
 from bitlens.report.text.verdict import verdicts
 from bitlens.results.store import Store
-from bitlens.workflows.audit.budget import Budget
+from bitlens.workflows.audit.budget import MemoryBudget
 from bitlens.workflows.audit.run import run
 
 VOCABULARY = 96
@@ -128,7 +128,7 @@ def small_waves() -> Iterator[None]:
     """So little memory that every batch is a wave of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bitlens.workflows.session.BATCH_TOKENS", {"cpu": 64})
-        patch.setattr(Budget, "room", lambda self, memory: 0)
+        patch.setattr(MemoryBudget, "room", lambda self, memory: 0)
         yield
 
 

@@ -43,7 +43,7 @@ def open_checkpoint(
     is not installed, and for weights that are no numbers.
     """
     path = os.path.expanduser(settings.path)
-    source = ModelSource(path, settings.revision, trust_remote_code=trust_remote_code)
+    source = ModelSource(path, revision=settings.revision, trust_remote_code=trust_remote_code)
     request = CheckpointRequest(source, settings.run, reference)
     try:
         read_file = readers().by_suffix.get(Path(path).suffix)

@@ -9,7 +9,7 @@ from bitlens.results.records import Check
 from bitlens.results.store import Store
 from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.compute_floor import about_floor, announced, floors
-from bitlens.workflows.audit.manifest import AuditedModel, ManifestParts
+from bitlens.workflows.audit.manifest import ManifestParts, ModelAudit
 from bitlens.workflows.audit.measure import CellSweep, required_memory
 from bitlens.workflows.audit.selection import AskedAnalyses, Selection, select_analyses
 from bitlens.workflows.audit.validity import about_change, about_layout, check_measurement
@@ -53,7 +53,7 @@ def audit_model(
     else:
         session.log(f"{session.loaded.name}: every cell is there already; nothing to compute.")
     fitting = [placed.check for placed in selection.saes]
-    audited = AuditedModel(
+    audited = ModelAudit(
         session=session,
         selection=selection,
         requests=requests,
@@ -74,7 +74,7 @@ def _measure(sweep: CellSweep, store: Store, on_failure: OnFailure) -> Cells:
     return sweep.cells.without(failures)
 
 
-def _with_twins_checked(audited: AuditedModel, store: Store, on_failure: OnFailure) -> AuditedModel:
+def _with_twins_checked(audited: ModelAudit, store: Store, on_failure: OnFailure) -> ModelAudit:
     """What was audited with a check of every twin that has cells; it loses them where it should
     differ from its reference and does not. BitlensError instead, unless failures are recorded."""
     checks, cells = [*audited.checks], audited.cells
@@ -109,7 +109,7 @@ def _build_twins(
     return [*requests, *floored], built | builder.build(floored)
 
 
-def _about_twin(audited: AuditedModel, request: TwinRequest, store: Store) -> Check:
+def _about_twin(audited: ModelAudit, request: TwinRequest, store: Store) -> Check:
     """Does a twin differ from its reference, or, of a compute floor, by how much? BitlensError for
     one that does not and should."""
     session = audited.session

@@ -46,7 +46,7 @@ them."""
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """Bytes at the peak of a sweep, by what takes them; hidden states apart."""
 
     parts: Mapping[str, int]
@@ -102,7 +102,7 @@ def budget(
     saes: Sequence[Sae] = (),
     shells: int = 0,
     on_disk: int = 0,
-) -> Budget:
+) -> MemoryBudget:
     """What a sweep for these comparisons takes. `shells`: bytes of embeddings and unembeddings
     that twins have of their own; `on_disk`: of weights that are read from there."""
     read = {c.read for c in wanted}
@@ -120,7 +120,7 @@ def budget(
         "tokens": sum(b.tokens.numel() for b in plan.batches) * 80,
         "room to work": WORK + WORD * layout.vocabulary,
     }
-    return Budget(parts, max(hidden_bytes(layout, wanted, b) for b in batches), on_disk)
+    return MemoryBudget(parts, max(hidden_bytes(layout, wanted, b) for b in batches), on_disk)
 
 
 def hidden_bytes(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> int:

@@ -30,7 +30,7 @@ from bitlens.workflows.session import Session
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class AuditedModel:
+class ModelAudit:
     """One model and seed of a study, audited."""
 
     session: Session
@@ -104,7 +104,7 @@ class ManifestParts:
     cells: list[dict[str, Any]] = field(default_factory=list)
     coverage: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, audited: AuditedModel) -> None:
+    def add(self, audited: ModelAudit) -> None:
         """What was run, on what, and how each cell ended; of a model with several seeds its twins
         and checks once."""
         if audited.name not in [model["name"] for model in self.models]:

@@ -20,7 +20,7 @@ from bitlens.engine.wave_size import Pace
 from bitlens.results.counts import count
 from bitlens.results.records import Cell, DetailTable, Value
 from bitlens.results.store import Store
-from bitlens.workflows.audit.budget import Budget, budget
+from bitlens.workflows.audit.budget import MemoryBudget, budget
 from bitlens.workflows.audit.cells import Cells, Key
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.feature_contexts import contexts
@@ -92,7 +92,7 @@ class CellSweep:
         return [c for c in found if (c.twin, c.analysis.name) in self.missing]
 
     @cached_property
-    def _budget(self) -> Budget:
+    def _budget(self) -> MemoryBudget:
         shells = sum(twin.held_bytes for twin in self._needed.values())
         return required_memory(self.session, self.selection, self._comparisons, shells)
 
@@ -136,7 +136,7 @@ class CellSweep:
 
 def required_memory(
     session: Session, selection: Selection, asked: Sequence[Comparison], shells: int = 0
-) -> Budget:
+) -> MemoryBudget:
     """What a sweep for these comparisons takes; `shells`: bytes of embeddings and unembeddings that
     twins have of their own. BitlensError where the study allows less."""
     own = {id(p): p for p in session.layout.model.parameters() if p.device.type == "meta"}

@@ -32,7 +32,7 @@ Name = Literal["as it is", "gain and offset", "linear map", "fine-tuned"]
 _SHARES = {"survived", "recovered", "fvu", "loss_recovered"}
 
 
-class Documents(Content):
+class RepairDocuments(Content):
     """Documents that were learnt from or measured on."""
 
     name: str
@@ -75,8 +75,8 @@ class RepairRecord(Content):
     site: str
     seed: int
     finetune: bool
-    calibration: Documents
-    evaluation: Documents
+    calibration: RepairDocuments
+    evaluation: RepairDocuments
     chosen: Name
     steps: dict[Name, StepRecord]
     latents: Lost

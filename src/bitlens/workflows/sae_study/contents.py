@@ -70,7 +70,7 @@ class Cka(Content):
     chance: float | None
 
 
-class Place(Content):
+class ConfigurationPlace(Content):
     """A configuration, and the twin it was compared on."""
 
     twin: str
@@ -82,7 +82,7 @@ class Place(Content):
     latents: AtLeastOne
 
 
-class Frozen(Content):
+class FrozenRecord(Content):
     """`measures.Frozen`, as it is written down."""
 
     values: Numbers
@@ -97,7 +97,7 @@ class Aligned(Content):
     absent: dict[Measure, str]
 
 
-class Trained(Content):
+class TrainedSae(Content):
     """How well an SAE does on the held-out documents, and what it learnt from."""
 
     positions: Count
@@ -108,18 +108,18 @@ class Trained(Content):
     learnt_from: Annotated[Count, Field(alias="learnt from")]
 
 
-class Compared(Place):
+class ComparedConfiguration(ConfigurationPlace):
     """What was measured of a configuration and a twin, by seed."""
 
     fingerprints: tuple[tuple[str, ...], tuple[str, ...]]
     """Those of the reference's SAEs and of the twin's."""
-    saes: dict[str, dict[Seed, Trained]]
+    saes: dict[str, dict[Seed, TrainedSae]]
     """By model: `reference`, or a twin's text."""
-    frozen: Annotated[dict[Seed, Frozen], Field(min_length=1)]
+    frozen: Annotated[dict[Seed, FrozenRecord], Field(min_length=1)]
     aligned: Aligned
 
 
-class Estimate(Place):
+class SeedEstimate(ConfigurationPlace):
     """A number over seeds."""
 
     mode: Literal["frozen", "retrained"]
@@ -132,7 +132,7 @@ class Estimate(Place):
     reason: str | None
 
 
-class Ratio(Estimate):
+class Ratio(SeedEstimate):
     """A number of one width over that of another."""
 
     over: str
@@ -144,7 +144,7 @@ class ResultsFile(Versioned):
     about: About
     cka: dict[str, Cka]
     """By twin."""
-    configurations: tuple[Compared, ...]
-    estimates: tuple[Estimate, ...] | None
+    configurations: tuple[ComparedConfiguration, ...]
+    estimates: tuple[SeedEstimate, ...] | None
     """None, like `ratios`, until everything that was asked for is measured."""
     ratios: tuple[Ratio, ...] | None
