@@ -62,7 +62,7 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for n, value in enumerate(values):
         if value in values[:n]:
             name = value.name if isinstance(value, ModelSource) else value
-            error = InputError(f"{name} is given twice.", "values that differ.", "leave one out.")
+            error = InputError(f"{name} is given twice.", "every value once.", "leave one out.")
             raise PydanticCustomError("bitlens", "refused", {"error": error})
     return values
 

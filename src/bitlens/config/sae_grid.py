@@ -149,7 +149,7 @@ def _values(text: str, of: Callable[[str], Any], option: str) -> Iterator[Any]:
             ) from None
         if value in seen:
             raise InputError(
-                f"{option} names {part} twice.", "values that differ.", "leave one out."
+                f"{option} names {part} twice.", "every value once.", "leave one out."
             )
         seen.add(value)
         yield value
