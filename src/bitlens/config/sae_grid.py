@@ -148,8 +148,6 @@ def _values(text: str, of: Callable[[str], Any], option: str) -> Iterator[Any]:
                 f"{option} is {text!r}.", "numbers with commas between.", f"{option} 1,2"
             ) from None
         if value in seen:
-            raise InputError(
-                f"{option} names {part} twice.", "every value once.", "leave one out."
-            )
+            raise InputError(f"{option} names {part} twice.", "every value once.", "leave one out.")
         seen.add(value)
         yield value
