@@ -332,7 +332,7 @@ def test_what_broke_reads_a_store(
     store, numbers = Store.create(tmp_path), {"rtn:bits=4": 2.0, "gptq:bits=4": 1.0}
     cells = []
     for text, number in numbers.items():
-        cell = Cell("m", text, "behaviour", 0)
+        cell = Cell(model="m", compression=text, analysis="behaviour", seed=0)
         replicates = tuple(number * factor for factor in (0.9, 1.0, 1.1))
         store.write_cell(
             cell,

@@ -27,19 +27,24 @@ BEHAVIOUR = [
     Metric(
         "perplexity",
         "How surprised is it?",
-        "",
+        unit="",
         worse="higher",
         intact=None,
         scale="log",
         level=True,
     ),
     Metric(
-        "perplexity_ratio", "How much more surprised?", "", worse="higher", intact=1.0, scale="log"
+        "perplexity_ratio",
+        "How much more surprised?",
+        unit="",
+        worse="higher",
+        intact=1.0,
+        scale="log",
     ),
     Metric(
         "kl",
         "How far apart are the predictions?",
-        "nats",
+        unit="nats",
         worse="higher",
         intact=0.0,
         scale="log",
@@ -47,29 +52,40 @@ BEHAVIOUR = [
     ),
     *(
         Metric(
-            f"kl_{p}", f"And at {q}?", "nats", worse="higher", intact=0.0, scale="log", quantile=q
+            f"kl_{p}",
+            f"And at {q}?",
+            unit="nats",
+            worse="higher",
+            intact=0.0,
+            scale="log",
+            quantile=q,
         )
         for p, q in LADDERS["kl"].items()
     ),
-    Metric("kl_max", "And at most?", "nats", worse="higher", intact=0.0, interval=False),
+    Metric("kl_max", "And at most?", unit="nats", worse="higher", intact=0.0, interval=False),
     Metric(
         "dp",
         "How did the true token's probability change?",
-        "probability",
+        unit="probability",
         worse="lower",
         intact=0.0,
     ),
     Metric(
-        "dp_rms", "How much did it move?", "probability", worse="higher", intact=0.0, scale="log"
+        "dp_rms",
+        "How much did it move?",
+        unit="probability",
+        worse="higher",
+        intact=0.0,
+        scale="log",
     ),
     *(
-        Metric(f"dp_{p}", f"And at {q}?", "probability", worse=None, intact=0.0, quantile=q)
+        Metric(f"dp_{p}", f"And at {q}?", unit="probability", worse=None, intact=0.0, quantile=q)
         for p, q in LADDERS["dp"].items()
     ),
     Metric(
         "same_top",
         "How often is the same token first?",
-        "share",
+        unit="share",
         worse="lower",
         intact=1.0,
         scale="logit",
@@ -77,7 +93,7 @@ BEHAVIOUR = [
     Metric(
         "flips",
         "How often from right to wrong or back?",
-        "share",
+        unit="share",
         worse="higher",
         intact=0.0,
         scale="logit",
@@ -85,25 +101,37 @@ BEHAVIOUR = [
 ]
 GEOMETRY = [
     Metric(
-        "cosine", "Do the vectors point the same way?", "", worse="lower", intact=1.0, scale="atanh"
+        "cosine",
+        "Do the vectors point the same way?",
+        unit="",
+        worse="lower",
+        intact=1.0,
+        scale="atanh",
     ),
     Metric(
-        "l2", "How far did they move?", "activation units", worse="higher", intact=0.0, scale="log"
-    ),
-    Metric(
-        "relative_error",
-        "How large is the error beside them?",
-        "share",
+        "l2",
+        "How far did they move?",
+        unit="activation units",
         worse="higher",
         intact=0.0,
         scale="log",
     ),
-    Metric("sqnr", "How far above the error is the signal?", "dB", worse="lower", intact=None),
-    Metric("pearson", "Are the entries correlated?", "", worse="lower", intact=1.0, scale="atanh"),
+    Metric(
+        "relative_error",
+        "How large is the error beside them?",
+        unit="share",
+        worse="higher",
+        intact=0.0,
+        scale="log",
+    ),
+    Metric("sqnr", "How far above the error is the signal?", unit="dB", worse="lower", intact=None),
+    Metric(
+        "pearson", "Are the entries correlated?", unit="", worse="lower", intact=1.0, scale="atanh"
+    ),
     Metric(
         "cka",
         "Is the geometry between tokens the same?",
-        "",
+        unit="",
         worse="lower",
         intact=1.0,
         scale="log1m",
@@ -111,7 +139,7 @@ GEOMETRY = [
     Metric(
         "massive_share",
         "Is the error in few dimensions?",
-        "share",
+        unit="share",
         worse=None,
         intact=None,
         scale="logit",
@@ -268,7 +296,10 @@ def write_store(
     for number, twin in enumerate(twins):
         model, name = twin["model"], twin["compression"]
         wobble = np.random.default_rng(number)
-        ids = {analysis: Cell(model, name, analysis, 0) for analysis in analyses}
+        ids = {
+            analysis: Cell(model=model, compression=name, analysis=analysis, seed=0)
+            for analysis in analyses
+        }
         for analysis in analyses:
             cells.append(
                 {

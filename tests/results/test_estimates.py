@@ -12,8 +12,8 @@ from bitlens.results.stats.multiple import false_discovery
 from bitlens.results.stats.replicates import leave_one_out
 from bitlens.results.store import Store
 
-KL = Metric("kl", "How far?", "nats", worse="higher", intact=0.0, scale="log")
-LOSS = Metric("perplexity", "How surprised?", "", worse="higher", intact=None, level=True)
+KL = Metric("kl", "How far?", unit="nats", worse="higher", intact=0.0, scale="log")
+LOSS = Metric("perplexity", "How surprised?", unit="", worse="higher", intact=None, level=True)
 TWINS = [
     TwinRecord(compression="rtn:bits=4", control=False, bits=4.25),
     TwinRecord(compression="prune:sparsity=0.3", control=False, bits=16.0),
@@ -61,7 +61,7 @@ def manifest(store):
     cells = []
     for model in ("a", "b"):
         for twin in TWINS:
-            cell = Cell(model, twin.compression, "behaviour", 3)
+            cell = Cell(model=model, compression=twin.compression, analysis="behaviour", seed=3)
             about = {"model": model, "compression": twin.compression, "analysis": "behaviour"}
             cells.append({"id": cell.id, "status": twin.status, "seed": 3, **about})
             if twin.status == "done":
@@ -167,14 +167,14 @@ def test_controls_of_a_twin():
 @pytest.mark.parametrize(
     ("metric", "tested"),
     [
-        (Metric("kl", "?", "nats", worse="higher", intact=0.0), True),
-        (Metric("kl", "?", "", worse="higher", intact=1.0, scale="log"), True),
-        (Metric("kl", "?", "nats", worse="higher", intact=0.0, scale="log"), False),
-        (Metric("kl", "?", "", worse="lower", intact=1.0, scale="atanh"), False),
-        (Metric("kl", "?", "share", worse="lower", intact=1.0, scale="logit"), False),
-        (Metric("kl", "?", "", worse="lower", intact=0.0, interval=False), False),
-        (Metric("kl", "?", "", worse=None, intact=None), False),
-        (Metric("kl", "?", "", worse=None, intact=1.0, level=True), False),
+        (Metric("kl", "?", unit="nats", worse="higher", intact=0.0), True),
+        (Metric("kl", "?", unit="", worse="higher", intact=1.0, scale="log"), True),
+        (Metric("kl", "?", unit="nats", worse="higher", intact=0.0, scale="log"), False),
+        (Metric("kl", "?", unit="", worse="lower", intact=1.0, scale="atanh"), False),
+        (Metric("kl", "?", unit="share", worse="lower", intact=1.0, scale="logit"), False),
+        (Metric("kl", "?", unit="", worse="lower", intact=0.0, interval=False), False),
+        (Metric("kl", "?", unit="", worse=None, intact=None), False),
+        (Metric("kl", "?", unit="", worse=None, intact=1.0, level=True), False),
     ],
 )
 def test_where_both_sides_are_possible_the_reference_is_a_control(store, manifest, metric, tested):

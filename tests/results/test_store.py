@@ -17,7 +17,11 @@ from bitlens.results.table_schema import COVERAGE, ESTIMATES
 from tests.support import results
 
 CELL = Cell(
-    "org/model", "rtn:bits=4", "behaviour", seed=0, settings={"corpus": "ab", "sites": ["logits"]}
+    model="org/model",
+    compression="rtn:bits=4",
+    analysis="behaviour",
+    seed=0,
+    settings={"corpus": "ab", "sites": ["logits"]},
 )
 VALUES = [
     Value(
@@ -40,7 +44,9 @@ VALUES = [
     ),
 ]
 TABLES = {"heads": results.shown("heads", [{"block": 1, "head": 2, "kind": "induction"}])}
-METRICS = {"behaviour.kl": asdict(Metric("kl", "How far?", "nats", worse="higher", intact=0.0))}
+METRICS = {
+    "behaviour.kl": asdict(Metric("kl", "How far?", unit="nats", worse="higher", intact=0.0))
+}
 MANIFEST = results.manifest(
     models=[results.model(CELL.model, saes=[results.sae()])],
     corpora=[results.corpus(CELL.model, notes=["cut"])],

@@ -11,7 +11,7 @@ from bitlens.results.records import Cell, TwinRecord
 from bitlens.results.store import Store
 from bitlens.results.table_schema import SHOWN
 
-CELL = Cell("m", "rtn:bits=4", "behaviour", 0)
+CELL = Cell(model="m", compression="rtn:bits=4", analysis="behaviour", seed=0)
 RUN: dict[str, Any] = {
     "date": "2026-11-21T10:02:11+00:00",
     "seconds": 148.2,

@@ -200,12 +200,12 @@ class Heads(Analysis):
             for who, scores in of.items():
                 beside = _score(totals, f"{kind}_beside", who)[0]
                 found += [
-                    MetricResult(kind, score, f"head {h}, {who}", float(beside[h]))
+                    MetricResult(kind, score, item=f"head {h}, {who}", chance=float(beside[h]))
                     for h, score in enumerate(scores.T)
                 ]
             change = of["twin"] - of["reference"]
             found += [
-                MetricResult(f"{kind}_change", c, f"head {h}") for h, c in enumerate(change.T)
+                MetricResult(f"{kind}_change", c, item=f"head {h}") for h, c in enumerate(change.T)
             ]
         return found
 

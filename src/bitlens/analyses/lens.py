@@ -238,7 +238,7 @@ def _first(seen: Tensor) -> Tensor:
 
 def _by_block(metric: str, values: np.ndarray, item: str = "") -> list[MetricResult]:
     """`[replicates + 1, blocks]`."""
-    return [MetricResult(metric, of, item, site=f"resid.{n}") for n, of in enumerate(values.T)]
+    return [MetricResult(metric, of, item=item, site=f"resid.{n}") for n, of in enumerate(values.T)]
 
 
 def _paths(rows: Mapping[str, np.ndarray], texts: CorpusReader) -> DetailTable:

@@ -149,8 +149,8 @@ class Transfer(Analysis):
                     for name in (who, f"{who} {label}", f"{who} {_mean_at(placed.site)}")
                 )
                 added[who] = spliced - clean
-                found.append(MetricResult("loss_added", added[who], item))
-                found.append(MetricResult("loss_at_stake", mean - clean, item))
+                found.append(MetricResult("loss_added", added[who], item=item))
+                found.append(MetricResult("loss_at_stake", mean - clean, item=item))
                 recovered[who] = _share(mean - spliced, mean - clean)
                 # The mean in its place is chance.
                 found.append(_outcome("loss_recovered", recovered[who], item, 0.0))
@@ -159,7 +159,7 @@ class Transfer(Analysis):
                 lost = recovered["reference"] - recovered["twin"]
             found.append(_outcome("recovered_difference", lost, label))
             found.append(
-                MetricResult("added_difference", added["twin"] - added["reference"], label)
+                MetricResult("added_difference", added["twin"] - added["reference"], item=label)
             )
         return found
 
@@ -182,5 +182,5 @@ def _outcome(
 ) -> MetricResult:
     if values is None:
         reason = "the mean in its place costs nothing here, so there is nothing to recover"
-        return MetricResult(metric, None, item, reason=reason)
-    return MetricResult(metric, values, item, chance)
+        return MetricResult(metric, None, item=item, reason=reason)
+    return MetricResult(metric, values, item=item, chance=chance)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Metric:
     """Unique within its analysis; `analysis.name` is unique everywhere."""
     question: str
     """The question it answers, as one sentence a reader of the page understands."""
+    _: KW_ONLY
     unit: str
     """`nats`, `dB`, `share`, `tokens`, ... or empty for a pure number."""
     worse: Literal["higher", "lower"] | None
@@ -52,6 +53,7 @@ class MetricResult:
     metric: str
     values: np.ndarray | None
     """`[replicates + 1]`, the value itself first; None with a reason."""
+    _: KW_ONLY
     item: str = ""
     """Only where it differs from the pair's (perplexity of the reference and of the twin)."""
     chance: float | None = None
@@ -136,6 +138,7 @@ class Check:
     passed: bool | None
     """None: could not be decided."""
     detail: str
+    _: KW_ONLY
     bears_on: str = ""
     """What rests on it: `text`, what was measured on the text; `calibration`, twins that were
     calibrated; the label of an SAE, what was read through it; empty: everything."""
@@ -174,7 +177,7 @@ class TwinRecord:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One point of a study: a model, a compression, an analysis, a seed and the texts."""
 

@@ -77,7 +77,9 @@ class Legibility:
             None: f", and {self.unseen:.2f} where a token has not seen itself: more text would "
             "decide",
         }[self.passed]
-        return Check("the reference can read the text", self.passed, f"{self.said}{why}", TEXT)
+        return Check(
+            "the reference can read the text", self.passed, f"{self.said}{why}", bears_on=TEXT
+        )
 
 
 def check_text(session: Session, plan: Plan) -> Check:
@@ -90,7 +92,9 @@ def check_text(session: Session, plan: Plan) -> Check:
     study, name, log = session.study, session.loaded.name, session.log
     found = legibility(session.layout, session.corpus, plan, name)
     if found is None:
-        return Check("the reference can read the text", None, "no token of it is predicted", TEXT)
+        return Check(
+            "the reference can read the text", None, "no token of it is predicted", bears_on=TEXT
+        )
     if study.text is None and not is_embedded(session.source):
         if found.passed is False:
             raise DataError(

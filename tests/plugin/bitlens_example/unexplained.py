@@ -18,7 +18,9 @@ class Unexplained(Analysis):
     saes: tuple[PlacedSae, ...] = ()
     name: ClassVar = "unexplained"
     requires: ClassVar = frozenset({"saes"})
-    metrics: ClassVar = (Metric("ratio", "Error, twin over reference.", "", "higher", 1.0),)
+    metrics: ClassVar = (
+        Metric("ratio", "Error, twin over reference.", unit="", worse="higher", intact=1.0),
+    )
 
     @classmethod
     def create(cls, context: AnalysisContext) -> Self:

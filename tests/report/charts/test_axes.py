@@ -6,9 +6,9 @@ from bitlens.report.charts.axes import Axis, fit, off
 from bitlens.report.charts.charts import lines
 from bitlens.results.records import Metric
 
-KL = Metric("kl", "?", "nats", worse="higher", intact=0.0, scale="log")
-COSINE = Metric("cosine", "?", "", worse="lower", intact=1.0, scale="atanh")
-SQNR = Metric("sqnr", "?", "dB", worse="lower", intact=None)
+KL = Metric("kl", "?", unit="nats", worse="higher", intact=0.0, scale="log")
+COSINE = Metric("cosine", "?", unit="", worse="lower", intact=1.0, scale="atanh")
+SQNR = Metric("sqnr", "?", unit="dB", worse="lower", intact=None)
 
 
 def row(value: float, low: float | None = None, high: float | None = None) -> dict:
@@ -50,7 +50,7 @@ def test_a_near_line_stretches_the_axis_and_a_far_one_is_named() -> None:
     axis = fit(KL, [row(1e-4), row(1e-1)], [6.4])
     assert axis.shows(6.4)
     assert off(axis, "chance", 6.4) == ""
-    ratio = Metric("perplexity_ratio", "?", "", worse="higher", intact=1.0, scale="log")
+    ratio = Metric("perplexity_ratio", "?", unit="", worse="higher", intact=1.0, scale="log")
     axis = fit(ratio, [row(1.01), row(1.05)], [1.0, 61.0])
     assert axis.shows(1.0)
     assert not axis.shows(61.0)

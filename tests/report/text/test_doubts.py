@@ -40,14 +40,14 @@ def marked(evidence: AuditResults, mark: str, name: str = RTN) -> set[str]:
 
 def test_what_passed_marks_nothing(deep: AuditResults) -> None:
     """No heading, no mark."""
-    sound = checked(deep, Check("enough documents", True, "200 documents", TEXT))
+    sound = checked(deep, Check("enough documents", True, "200 documents", bears_on=TEXT))
     assert doubtful(sound, "demo") == []
     assert not any("✗" in s or "?1" in s for s in told(sound))
 
 
 def test_a_failed_check_of_the_text_leaves_the_heads_in_the_lead(deep: AuditResults) -> None:
     """Heads are scored on sequences of their own; everything else is marked and comes after."""
-    text = Check("the reference can read the text", False, "it cannot", TEXT)
+    text = Check("the reference can read the text", False, "it cannot", bears_on=TEXT)
     first, *more = told(checked(deep, text))
     assert first == "rtn:bits=4,group=64 (4.25 bits per weight): keeps both induction heads."
     free = [s for s in (first, *more) if "(✗1)" not in s]
@@ -59,7 +59,7 @@ def test_a_failed_check_of_the_text_leaves_the_heads_in_the_lead(deep: AuditResu
 def test_a_poor_fit_marks_what_is_read_through_that_sae_alone(deep: AuditResults) -> None:
     """Under --allow poor-fit: its features do not lead, and those of the other SAE are not marked
     for it."""
-    poor = Check("the SAE late fits resid.2", False, "60 % unexplained", "late")
+    poor = Check("the SAE late fits resid.2", False, "60 % unexplained", bears_on="late")
     first, *more = told(checked(deep, poor))
     assert first.endswith("of 180 features in block 0 (early).")
     kept = [s for s in more if s.startswith("Keeps")]
@@ -78,7 +78,7 @@ def test_where_everything_is_in_doubt_nothing_leads(evidence: AuditResults) -> N
 
 def test_an_undecided_check_marks_and_leads(evidence: AuditResults) -> None:
     """A question is no cross: sentences keep their place."""
-    few = checked(evidence, Check("enough documents", None, "32 documents", TEXT))
+    few = checked(evidence, Check("enough documents", None, "32 documents", bears_on=TEXT))
     first, *more = told(few)
     assert first.endswith("same top token 93.36 % [92.96, 93.76] (?1).")
     assert all(s.endswith("(?1).") for s in more)
@@ -95,7 +95,9 @@ def test_a_check_of_a_twin_marks_what_its_numbers_are_in(evidence: AuditResults)
 
 def test_calibration_marks_what_was_calibrated(evidence: AuditResults) -> None:
     """By the twins' own records."""
-    allowed = checked(evidence, Check("apart", False, "shared, which was allowed", CALIBRATION))
+    allowed = checked(
+        evidence, Check("apart", False, "shared, which was allowed", bears_on=CALIBRATION)
+    )
     assert not marked(allowed, "✗1")
     twins = [{**t, "calibrated": t["compression"] == RTN} for t in allowed.manifest["twins"]]
     known = replace(allowed, manifest={**allowed.manifest, "twins": twins})
@@ -105,7 +107,7 @@ def test_calibration_marks_what_was_calibrated(evidence: AuditResults) -> None:
 
 def test_a_check_of_another_model_marks_nothing(evidence: AuditResults) -> None:
     """Checks of a study say of which model they are."""
-    other = checked(evidence, Check("enough documents", False, "2", TEXT, model="other"))
+    other = checked(evidence, Check("enough documents", False, "2", bears_on=TEXT, model="other"))
     assert doubtful(other, "demo") == []
     assert "✗" not in " ".join(told(other))
 
@@ -114,8 +116,8 @@ def test_what_failed_comes_first_and_heads_page_and_summary(evidence: AuditResul
     """Crosses before questions, numbered, with what rests on them; above the findings."""
     found = checked(
         evidence,
-        Check("enough documents", None, "32 documents", TEXT),
-        Check("the reference can read the text", False, "it cannot.", TEXT),
+        Check("enough documents", None, "32 documents", bears_on=TEXT),
+        Check("the reference can read the text", False, "it cannot.", bears_on=TEXT),
     )
     names = [check.name for check in doubtful(found, "demo")]
     assert names == ["1. the reference can read the text", "2. enough documents"]
@@ -142,7 +144,7 @@ def test_what_a_sentence_uses_decides(
     evidence: AuditResults, uses: frozenset[str], bears_on: str
 ) -> None:
     """A law: a check bears on everything, or on what is used."""
-    doubt = Doubt(Check("any", False, "", bears_on), 1)
+    doubt = Doubt(Check("any", False, "", bears_on=bears_on), 1)
     assert rests(evidence, "demo", Claim("", uses), doubt) == (not bears_on or bears_on in uses)
 
 

@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Store:
     made = Store.create(tmp_path / "run")
     cells = []
     for name in ("nf4", NOISE):
-        cell = Cell("m", name, "features", 0)
+        cell = Cell(model="m", compression=name, analysis="features", seed=0)
         features = table(
             "features",
             ["a", "a", "a", "b"],

@@ -1,5 +1,7 @@
 """Twin against control: the permutation is right by hand, by scipy and under the null."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,8 +10,9 @@ from bitlens.results.records import Metric, Value
 from bitlens.results.stats.contrasts import DRAWS, contrasts, sign_flip
 from bitlens.results.stats.replicates import bootstrap, leave_one_out
 
-KL = Metric("kl", "How far?", "nats", "higher", 0.0, scale="log")
-MEAN = Metric("mean", "How much?", "nats", "higher", 0.0)
+KL = Metric("kl", "How far?", unit="nats", worse="higher", intact=0.0, scale="log")
+LARGEST = Metric("max", "", unit="", worse=None, intact=0.0)
+MEAN = Metric("mean", "How much?", unit="nats", worse="higher", intact=0.0)
 
 
 def value(shards, weights=None, documents=None):
@@ -137,10 +140,9 @@ SKIPPED = Value(metric="m", site="s", item="", value=None, reason="skipped")
         (value(np.ones(1)), value(np.ones(1)), KL, "twin: no interval: it takes at least 2"),
         (SKIPPED, value(np.ones(5)), KL, "twin: skipped"),
         (value(np.ones(5)), SKIPPED, KL, "control: skipped"),
-        (value(np.ones(5)), value(np.ones(5)), Metric("max", "", "", None, 0.0, interval=False),
+        (value(np.ones(5)), value(np.ones(5)), replace(LARGEST, interval=False),
          "leaving documents out"),
-        (value(np.ones(5)), value(np.ones(5)), Metric("p", "", "", None, 0.0, quantile=0.999),
-         "percentile 99.9"),
+        (value(np.ones(5)), value(np.ones(5)), replace(LARGEST, quantile=0.999), "percentile 99.9"),
     ],
 )  # fmt: skip
 def test_incomparable_values_say_why(twin, control, metric, reason):

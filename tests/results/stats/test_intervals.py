@@ -10,7 +10,7 @@ from bitlens.results.stats.replicates import assign, bootstrap, leave_one_out
 
 
 def metric(scale="linear", **fields):
-    return Metric("m", "How much?", "nats", worse="higher", intact=0.0, scale=scale, **fields)
+    return Metric("m", "How much?", unit="nats", worse="higher", intact=0.0, scale=scale, **fields)
 
 
 def value(numbers, documents=None, **fields):

@@ -34,7 +34,12 @@ def test_reason_names_the_number():
     """Too few documents: the reason says how many it takes; enough: there is an interval."""
     needed = documents_needed(0.95, "jackknife")
     metric = Metric(
-        "p95", "How bad is the worst twentieth?", "nats", worse="higher", intact=0.0, quantile=0.95
+        "p95",
+        "How bad is the worst twentieth?",
+        unit="nats",
+        worse="higher",
+        intact=0.0,
+        quantile=0.95,
     )
     replicates = tuple(1 + 0.01 * i for i in range(20))
     few = interval(

@@ -189,7 +189,7 @@ def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -
     assert [s["compute"] for s in settings] == ["torch.float32", "torch.bfloat16"]
     apart = {key for key in settings[0] if settings[0][key] != settings[1][key]}
     assert apart == {"compute"}
-    ids = {Cell("m", "c", "a", seed=0, settings=s).id for s in settings}
+    ids = {Cell(model="m", compression="c", analysis="a", seed=0, settings=s).id for s in settings}
     assert len(ids) == 2
 
 

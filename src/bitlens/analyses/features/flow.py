@@ -46,9 +46,11 @@ def _changed(sums: Sums) -> list[MetricResult]:
     often = np.any([repeatedly(sums.value(f"fired_{who}")) for who in BOTH], axis=0)
     if not often.any():
         return [
-            MetricResult(CHANGED.name, None, sums.label, reason=f"no latent fires {FIRINGS} times")
+            MetricResult(
+                CHANGED.name, None, item=sums.label, reason=f"no latent fires {FIRINGS} times"
+            )
         ]
     before, after = (
         categories(sums(f"fired_{who}", np.flatnonzero(often)), sums.count) for who in BOTH
     )
-    return [MetricResult(CHANGED.name, (before != after).mean(axis=1), sums.label)]
+    return [MetricResult(CHANGED.name, (before != after).mean(axis=1), item=sums.label)]

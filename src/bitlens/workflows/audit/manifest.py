@@ -119,7 +119,9 @@ class ManifestParts:
     def add_failure(self, study: Study, source: ModelSource, seed: int, reason: str) -> None:
         """A model that could not be audited at all, and why."""
         self.cells += [
-            cell_entry(Cell(name_of(source), text, analysis, seed), reason)
+            cell_entry(
+                Cell(model=name_of(source), compression=text, analysis=analysis, seed=seed), reason
+            )
             for text in study.compressions
             for analysis in study.analyses
         ]

@@ -100,7 +100,9 @@ class CellSweep:
     def _identity(self) -> str:
         """The name of what a stopped run leaves: a sweep of other cells does not go on with it."""
         ids = sorted(self.cells.by_key[key].id for key in self.missing)
-        return Cell("", "", "", seed=self.session.seed, settings={"cells": ids}).id
+        return Cell(
+            model="", compression="", analysis="", seed=self.session.seed, settings={"cells": ids}
+        ).id
 
     def _log_cost(self, cost: SweepCost, sweep: Sweep, pace: Pace) -> None:
         """What it will take, in time and in memory."""

@@ -72,7 +72,7 @@ def _retrained(found: TwinResults, measure: str, own: Mark) -> Panel | None:
 
 def _normalised(found: TwinResults, measure: str, own: Mark) -> Panel | None:
     series = {found.twin: (own, found.curve(measure, "normalised"))}
-    metric = Metric("normalised", "", "", worse="lower", intact=1.0)
+    metric = Metric("normalised", "", unit="", worse="lower", intact=1.0)
     axis = Axis(metric=metric, kind="linear", low=-0.5, high=2.0, ticks=(0, 0.5, 1, 1.5))
     return curves(
         SHORT[measure],
@@ -100,7 +100,7 @@ def _frozen(found: TwinResults, measure: str, own: Mark) -> Panel | None:
 
 
 def _metric(measure: str) -> Metric:
-    return Metric(SHORT[measure], "", UNITS.get(measure, ""), worse="lower", intact=1.0)
+    return Metric(SHORT[measure], "", unit=UNITS.get(measure, ""), worse="lower", intact=1.0)
 
 
 def _by_width(found: TwinResults, title: str, metric: Metric, series: Series) -> Panel | None:

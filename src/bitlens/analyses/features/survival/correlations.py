@@ -67,10 +67,10 @@ def shares(label: str, r: np.ndarray) -> list[MetricResult]:
 
     with np.errstate(invalid="ignore"):
         return [
-            MetricResult("survived", share(r > SURVIVED), label),
-            MetricResult("degraded", share((r >= DAMAGED) & (r <= SURVIVED)), label),
-            MetricResult("damaged", share(r < DAMAGED), label),
-            *(MetricResult(f"kept_{t}", share(r > t / 100), label) for t in THRESHOLDS),
+            MetricResult("survived", share(r > SURVIVED), item=label),
+            MetricResult("degraded", share((r >= DAMAGED) & (r <= SURVIVED)), item=label),
+            MetricResult("damaged", share(r < DAMAGED), item=label),
+            *(MetricResult(f"kept_{t}", share(r > t / 100), item=label) for t in THRESHOLDS),
         ]
 
 
@@ -79,11 +79,11 @@ def sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[M
     documents out changes those intervals too."""
     if np.isnan(low).all():
         reason = "no intervals of features: too few documents"
-        return [MetricResult(m, None, label, reason=reason) for m in _SURE]
+        return [MetricResult(m, None, item=label, reason=reason) for m in _SURE]
     survived, lost = low > SURVIVED, high <= SURVIVED
     parts = (survived, lost, ~(survived | lost))
     return [
-        MetricResult(name, np.array([part.mean()]), label)
+        MetricResult(name, np.array([part.mean()]), item=label)
         for name, part in zip(_SURE, parts, strict=True)
     ]
 
@@ -91,8 +91,8 @@ def sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[M
 def medians(label: str, of: Agreement) -> list[MetricResult]:
     """How does the feature in the middle fare?"""
     return [
-        MetricResult("r", np.nanmedian(of.r, axis=1), label),
-        MetricResult("gain", np.nanmedian(of.gain, axis=1), label),
-        MetricResult("concordance", np.nanmedian(of.concordance, axis=1), label),
-        MetricResult("feature_correlation", np.nanmean(of.r, axis=1), label),
+        MetricResult("r", np.nanmedian(of.r, axis=1), item=label),
+        MetricResult("gain", np.nanmedian(of.gain, axis=1), item=label),
+        MetricResult("concordance", np.nanmedian(of.concordance, axis=1), item=label),
+        MetricResult("feature_correlation", np.nanmean(of.r, axis=1), item=label),
     ]

@@ -36,7 +36,7 @@ def survival(sums: Sums, site: str) -> Results:
         reason = f"{len(features)} features: too few to speak of shares"
         known = {o.metric for o in found if isinstance(o, MetricResult)}
         missing = [m.name for m in METRICS if m.name not in known]
-        return [*found, *(MetricResult(m, None, label, reason=reason) for m in missing)]
+        return [*found, *(MetricResult(m, None, item=label, reason=reason) for m in missing)]
 
     def alike(some: Sums) -> list[MetricResult]:
         of = agreement(some, features)
