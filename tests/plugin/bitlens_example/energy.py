@@ -13,9 +13,7 @@ class Energy(Analysis):
     """How much longer are the twin's hidden states than the reference's?"""
 
     name: ClassVar = "energy"
-    metrics: ClassVar = (
-        Metric("ratio", "Squares, twin over reference.", unit="", worse=None, intact=1.0),
-    )
+    metrics: ClassVar = (Metric("ratio", "Twin over reference.", unit="", worse=None, intact=1.0),)
 
     def reads(self, layout):
         return [ReadRequest(sites=("resid.1",))]
