@@ -52,7 +52,7 @@ def fit_saes(
     places = [_place(sae, layout) for sae in saes]
     read, stated = _by_convention(saes, places, layout, plan), saes
     saes = [sae for sae, _ in read]
-    sums = {sae.label: _Sums(sae) for sae in saes}
+    sums = {sae.label: _SaeSums(sae) for sae in saes}
     for place, values in _readings(layout, plan, set(places), positions):
         for sae, mine in zip(saes, places, strict=True):
             if mine == place:
@@ -211,7 +211,7 @@ def _notes(sae: Sae, corpus: Corpus, model: str) -> Iterator[str]:
         yield f"it was trained on positions [{ends}] of each context alone"
 
 
-class _Sums:
+class _SaeSums:
     """What is added up of one SAE."""
 
     def __init__(self, sae: Sae) -> None:

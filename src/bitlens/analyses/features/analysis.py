@@ -183,7 +183,7 @@ def _peak(sae: Sae, reading: Activations, at: Positions) -> Tensor:
     return largest.reshape(at.shards, own.latents)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Rows:
     """What is needed of every position of one stream's code."""
 
