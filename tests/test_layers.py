@@ -1,4 +1,5 @@
-"""Which room may import which, read off the syntax trees; and what must start without torch."""
+"""Which room and which test may import which, read off the syntax trees; and what must start
+without torch."""
 
 import ast
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import bitlens
 
 ROOT = Path(bitlens.__file__).parent
+TESTS = Path(__file__).parent
 GROUND = {"errors", "registry", "seeds"}
 """What everybody may use: it knows nothing of the rest."""
 ALLOWED: dict[str, set[str]] = {
@@ -121,6 +123,18 @@ def test_methods_do_not_import_each_other(package: str, file: str) -> None:
             at = ROOT / package.replace(".", "/") / other
             is_module = at.is_dir() or at.with_suffix(".py").exists()
             assert not is_module or other in SHARED_BY_ANALYSES | {own}, f"{file} imports {name}"
+
+
+def test_no_test_imports_another() -> None:
+    """Nor a conftest, whose fixtures come by name: what several tests need is in tests/support."""
+    found = {
+        f"{path.relative_to(TESTS)}: {name}"
+        for path in TESTS.rglob("*.py")
+        for name in imports(path)
+        if name.startswith("tests.")
+        and any(part == "conftest" or part.startswith("test_") for part in name.split("."))
+    }
+    assert found == set()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from bitlens.demo import model_path
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 
 
 def pins(file: str) -> dict[str, str]:
@@ -47,6 +48,15 @@ def test_other_tools_are_pinned_beside_the_same_libraries():
     assert wanted | {"gptqmodel", "hqq", "torchao", "dictionary-learning"} <= AGAINST.keys()
     assert {n for n in PINS.keys() & AGAINST.keys() if PINS[n] != AGAINST[n]} == {"numpy"}
     assert "torchvision" not in AGAINST
+
+
+def test_the_wheel_holds_the_package_alone():
+    """Nothing of `tools`, tests or benchmarks: what is packed stands below `src/bitlens`."""
+    wheel = {"packages": ["src/bitlens"]}
+    assert PYPROJECT["tool"]["hatch"] == {"build": {"targets": {"wheel": wheel}}}
+    demo = ROOT / "src" / "bitlens" / "demo"
+    assert [path.name for path in demo.rglob("*.py")] == ["__init__.py"]
+    assert (ROOT / "tools" / "demo_model" / "train.py").exists()
 
 
 def test_citation_and_package_have_one_version():

@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +10,7 @@ import pytest
 from bitlens import cli
 from bitlens.config.study import Study
 from bitlens.results.store import Store
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
+from tests.support.commands import Command, Outcome
 
 
 @pytest.fixture

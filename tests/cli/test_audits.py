@@ -10,7 +10,7 @@ from bitlens.cli import audits as cli
 from bitlens.config.study import Study
 from bitlens.demo import model_path
 from bitlens.results.store import Store
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 
 @pytest.mark.slow

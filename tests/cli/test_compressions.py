@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bitlens.config.study import Study
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 
 def test_a_twin_is_written_and_shown(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 
 def test_the_doctor_tells_no_secrets(bitlens: Command, monkeypatch: pytest.MonkeyPatch):

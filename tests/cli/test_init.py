@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 from bitlens import cli
-from tests.cli.conftest import Command, Outcome
+from tests.support.commands import Command, Outcome
 
 
 def test_help_is_quick_and_needs_no_torch():

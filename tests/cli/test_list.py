@@ -7,7 +7,7 @@ import pytest
 
 from bitlens.compression.compression import COMPRESSIONS
 from bitlens.compression.spec_settings import settings_of
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 REFUSALS: list[tuple[list[str], str, str]] = [
     (["--to", "rtm:bits=4"], "no compression called 'rtm'", "Did you mean rtn"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 
 def test_estimates_are_exported(audited: tuple[list[str], str], bitlens: Command, tmp_path: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bitlens.demo import sae_paths
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bitlens.results.store import Store
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 
 def test_a_study_goes_on_after_a_failure_and_says_so(

@@ -11,7 +11,7 @@ import pytest
 from tqdm import tqdm
 
 from bitlens.cli.terminal import on_terminal
-from tests.cli.conftest import Command
+from tests.support.commands import Command
 
 
 def test_a_narrow_terminal_gets_numbers_one_after_the_other(

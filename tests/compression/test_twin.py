@@ -12,8 +12,8 @@ from transformers.pytorch_utils import Conv1D
 from bitlens.compression import coverage
 from bitlens.engine.swept_model import Reference
 from bitlens.models.layout import Layout
-from tests.compression.test_laws import EVERYWHERE
 from tests.support import tiny
+from tests.support.compression_texts import EVERYWHERE
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 FEW = ["gpt2", "llama", "gpt_oss"]

@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerFast
 from bitlens.data.corpus import Corpus
 from bitlens.data.files import Document
 from bitlens.data.texts import Documents
+from tests.support.corpora import CorpusOf
 
 SAMPLE = "the cat sat on the mat and the dog sat on the log. naïve 日本\n" * 3
-CorpusOf = Callable[..., Corpus]
 
 
 def _byte_level(template: str | None, special: dict[str, str]) -> PreTrainedTokenizerFast:

@@ -12,9 +12,7 @@ from bitlens.data.batches import least_batch, make_batches
 from bitlens.data.corpus import Corpus
 from bitlens.data.groups import Groups
 from bitlens.errors import BitlensError
-from tests.data.conftest import CorpusOf
-
-SHAPES = st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=5), min_size=1, max_size=12)
+from tests.support.corpora import SHAPES, CorpusOf
 
 
 @given(shape=SHAPES, size=st.integers(12, 80), seed=st.integers(0, 9), data=st.data())

@@ -10,7 +10,7 @@ from bitlens.data.contamination import contamination
 from bitlens.data.corpus import Corpus, make_corpus
 from bitlens.data.texts import Documents, read_texts
 from bitlens.data.tokenisation import Bos
-from tests.data.conftest import CorpusOf
+from tests.support.corpora import CorpusOf
 
 
 @pytest.mark.parametrize("bos", ["yes", "no"])

@@ -18,7 +18,7 @@ from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.texts import Documents, read_texts
 from bitlens.data.tokenisation import Bos
 from bitlens.errors import BitlensError
-from tests.data.conftest import CorpusOf
+from tests.support.corpora import CorpusOf
 
 TextsOf = Callable[..., Documents]
 LONG = "the cat sat on the mat. " * 20

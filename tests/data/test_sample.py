@@ -10,8 +10,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.data.positions import Rule, counted
 from bitlens.data.sample import batch_keys
 from bitlens.engine.plan import CORPUS, make_plan
-from tests.data.conftest import CorpusOf
-from tests.data.test_batches import SHAPES
+from tests.support.corpora import SHAPES, CorpusOf
 
 
 def _sampled(corpus: Corpus, rule: Rule, bound: int, seed: int, size: int) -> list[tuple[int, int]]:

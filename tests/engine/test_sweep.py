@@ -15,8 +15,8 @@ from bitlens.engine.runs import REFERENCE, ForwardRun
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
-from tests.compression.test_laws import EVERYWHERE
 from tests.support import tiny
+from tests.support.compression_texts import EVERYWHERE
 
 each_family = pytest.mark.parametrize("family", tiny.NAMES)
 ragged = pytest.mark.parametrize("lengths", [[12, 12], [12, 7, 3]], ids=["even", "padded"])

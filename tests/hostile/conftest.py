@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from bitlens import cli
 from bitlens.config.study import Study
 from bitlens.workflows.audit.run import run
-from tests.support.hostile import Case, Place
+from tests.support.hostile import Case, Place, Refused
 
 LATENTS, WIDTH = 16, 64
 
@@ -70,9 +69,6 @@ def results(
 def place(tmp_path: Path, llama: Path, short_texts: Path, sae: Path, results: Path) -> Place:
     """A folder to lay the input in."""
     return Place(tmp_path, llama, short_texts, sae, results)
-
-
-Refused = Callable[[Case], None]
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.hostile.conftest import Refused
-from tests.support.hostile import Case, Place, case
+from tests.support.hostile import Case, Place, Refused, case
 
 LONG = "9" * 20
 NESTED = "noise:like=[" * 3000 + "rtn:bits=4" + "]" * 3000

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.hostile.conftest import Refused
-from tests.support.hostile import Case, Command, Place, case, rewrite
+from tests.support.hostile import Case, Command, Place, Refused, case, rewrite
 
 ORDER = "\x1b[31mRED\x1b]0;owned\x07"
 

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bitlens.report.build import build
-from tests.hostile.conftest import Refused
-from tests.support.hostile import Case, Command, Place, case, rewrite
+from tests.support.hostile import Case, Command, Place, Refused, case, rewrite
 
 
 def results(name: str, said: str, change: Callable[[Path], object]) -> Case:

@@ -9,8 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.hostile.conftest import Refused
-from tests.support.hostile import Case, case, rewrite
+from tests.support.hostile import Case, Refused, case, rewrite
 
 
 def folder(name: str, said: str, change: Callable[[Path], object]) -> Case:

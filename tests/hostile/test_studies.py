@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.hostile.conftest import Refused
-from tests.support.hostile import Case, case
+from tests.support.hostile import Case, Refused, case
 
 LAYERS = [
     f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)

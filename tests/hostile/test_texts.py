@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.hostile.conftest import Refused
-from tests.support.hostile import Case, Command, Place, case
+from tests.support.hostile import Case, Command, Place, Refused, case
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
 DEEP = "[" * 100_000

@@ -9,7 +9,8 @@ import pytest
 
 from bitlens.errors import BitlensError
 from bitlens.report.audit_results import AuditResults
-from tests.report.conftest import CAST, HOSTILE
+from tests.support.analysis_tables import HOSTILE
+from tests.support.audit_stores import CAST
 
 
 def test_twins_controls_and_failures_are_told_apart(evidence: AuditResults) -> None:

@@ -12,7 +12,7 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.page.html import html
 from bitlens.report.page.parts import Column, Ledger, Page, Section
-from tests.report.conftest import HOSTILE
+from tests.support.analysis_tables import HOSTILE
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(

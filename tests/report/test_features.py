@@ -23,8 +23,7 @@ from bitlens.report.page.parts import (
 from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.sections import latents
 from bitlens.report.sections.features import features
-from tests.report.conftest import HOSTILE
-from tests.support.analysis_tables import ACTIVE
+from tests.support.analysis_tables import ACTIVE, HOSTILE
 
 RTN = "rtn:bits=4,group=64"
 NOISE = f"noise:like=[{RTN}]"

@@ -17,7 +17,8 @@ from bitlens.report.page.parts import (
     figures,
 )
 from bitlens.report.sections.lens import lens
-from tests.report.conftest import CAST, HOSTILE
+from tests.support.analysis_tables import HOSTILE
+from tests.support.audit_stores import CAST
 
 RTN = "rtn:bits=4,group=64"
 

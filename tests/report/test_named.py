@@ -9,31 +9,7 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.hidden_damage import behind_cosine, copying, no_improvement
 from bitlens.report.text.losses import kept
 from bitlens.report.text.verdict import sentences
-from tests.report.conftest import METRICS, against_the_reference
-
-RTN = "rtn:bits=4,group=64"
-CHANGES = ("induction_change", "induction_mean_change")
-NOISE = f"noise:like=[{RTN}]"
-Numbers = tuple[float, float | None, float | None]
-
-
-def with_rows(evidence: AuditResults, who: str = RTN, **rows: Numbers) -> AuditResults:
-    """The store with these numbers of a twin in the place of its own: `analysis__metric`, then the
-    site and the item, two underscores between. Changes are contrasted with the reference."""
-    base = next(row for row in evidence.estimates if row["compression"] == who)
-    given = []
-    for name, (value, low, high) in rows.items():
-        analysis, metric, site, *item = name.split("__")
-        place = {"analysis": analysis, "metric": metric, "site": site.replace("_", ".")}
-        found = {**base, **place, "item": item[0].replace("_", " ") if item else ""}
-        found["intact"] = METRICS.get(f"{analysis}.{metric}", {"intact": 0.0})["intact"]
-        given.append({**found, "value": value, "low": low, "high": high, "reason": None})
-    keys = ("compression", "analysis", "metric", "site", "item")
-    new = {tuple(row[key] for key in keys) for row in given}
-    others = [row for row in evidence.estimates if tuple(row[k] for k in keys) not in new]
-    known = [row for row in evidence.contrasts if tuple(row[k] for k in keys) not in new]
-    known += [against_the_reference(row) for row in given if row["metric"] in CHANGES]
-    return replace(evidence, estimates=[*others, *given], contrasts=known)
+from tests.support.audit_stores import NOISE, RTN, Numbers, with_rows
 
 
 def told(evidence: AuditResults) -> str:

@@ -17,7 +17,8 @@ from bitlens.report.sections.numbers import numbers
 from bitlens.report.sections.quality import quality
 from bitlens.report.sections.tails import tails
 from bitlens.report.sections.validity import validity
-from tests.report.conftest import CAST, HOSTILE
+from tests.support.analysis_tables import HOSTILE
+from tests.support.audit_stores import CAST
 
 RTN = "rtn:bits=4,group=64"
 

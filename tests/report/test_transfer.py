@@ -10,7 +10,7 @@ from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Figure, Prose, Section, Table, figures
 from bitlens.report.sections.transfer import transfer
-from tests.report.conftest import CAST
+from tests.support.audit_stores import CAST
 
 RTN = "rtn:bits=4,group=64"
 

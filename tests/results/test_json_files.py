@@ -20,18 +20,17 @@ from bitlens.results.parquet import read_table
 from bitlens.results.records import SCHEMA
 from bitlens.results.store import Store
 from bitlens.results.table_schema import SHOWN, TABLES, VALUES
-from tests.results import test_store
-from tests.support import results
+from tests.support import results, stores
 
-CELL = f"cells/{test_store.CELL.id}"
+CELL = f"cells/{stores.CELL.id}"
 JSON = {
     "store.json": {"schema": SCHEMA},
-    "manifest.json": {**test_store.MANIFEST, "schema": SCHEMA},
+    "manifest.json": {**stores.MANIFEST, "schema": SCHEMA},
     "run.json": results.RUN,
     f"{CELL}/cell.json": {
         "schema": SCHEMA,
-        **{f.name: getattr(test_store.CELL, f.name) for f in fields(test_store.CELL)},
-        "tables": list(test_store.TABLES),
+        **{f.name: getattr(stores.CELL, f.name) for f in fields(stores.CELL)},
+        "tables": list(stores.TABLES),
     },
 }
 PARQUET = {f"{name}.parquet": schema for name, schema in TABLES.items()} | {
@@ -44,7 +43,7 @@ PARQUET = {f"{name}.parquet": schema for name, schema in TABLES.items()} | {
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with something in every place."""
     store = Store.create(tmp_path_factory.mktemp("store") / "out")
-    test_store.fill(store)
+    stores.fill(store)
     return store.root
 
 
@@ -93,7 +92,7 @@ def opened(root: Path, name: str) -> None:
 
 def test_the_whole_store_is_read(whole: Path) -> None:
     """What is left out of it below is all that is wrong with it; there are hundreds of ways."""
-    assert Store.open(whole).complete() == [test_store.CELL.id]
+    assert Store.open(whole).complete() == [stores.CELL.id]
     assert {str(p.relative_to(whole)) for p in whole.rglob("*.*")} == {*JSON, *PARQUET}
     assert len(PLACES) >= 120
 

@@ -4,61 +4,18 @@ import errno
 import json
 import math
 import os
-from dataclasses import asdict, make_dataclass, replace
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from bitlens.errors import BitlensError
 from bitlens.results.files.names import inside, sanitise
-from bitlens.results.records import SCHEMA, Cell, Check, Metric, Value, to_json
+from bitlens.results.records import SCHEMA, to_json
 from bitlens.results.store import Store
 from bitlens.results.table_schema import COVERAGE, ESTIMATES
 from tests.support import results
-
-CELL = Cell(
-    model="org/model",
-    compression="rtn:bits=4",
-    analysis="behaviour",
-    seed=0,
-    settings={"corpus": "ab", "sites": ["logits"]},
-)
-VALUES = [
-    Value(
-        metric="kl",
-        site="logits",
-        item="",
-        value=0.25,
-        replicates=(0.24, 0.26),
-        chance=9.5,
-        documents=2,
-    ),
-    Value(metric="kl_max", site="logits", item="", value=None, reason="no documents"),
-    Value(
-        metric="kl",
-        site="resid.0",
-        item="cumulative",
-        value=1e-300,
-        replicates=(0.0, 5e-324),
-        documents=2,
-    ),
-]
-TABLES = {"heads": results.shown("heads", [{"block": 1, "head": 2, "kind": "induction"}])}
-METRICS = {
-    "behaviour.kl": asdict(Metric("kl", "How far?", unit="nats", worse="higher", intact=0.0))
-}
-MANIFEST = results.manifest(
-    models=[results.model(CELL.model, saes=[results.sae()])],
-    corpora=[results.corpus(CELL.model, notes=["cut"])],
-    twins=[results.twin(CELL.compression, CELL.model)],
-    checks=[asdict(Check("weights differ", True, "28 of 28."))],
-    metrics=METRICS,
-    cells=[results.entry(CELL), results.entry(replace(CELL, seed=1), status="failed", reason="x")],
-)
-ROW = dict.fromkeys(ESTIMATES.names) | {
-    "model": CELL.model, "compression": CELL.compression, "analysis": "behaviour", "metric": "kl",
-    "site": "logits", "item": "", "value": 0.5, "documents": 2, "seed": 0,
-}  # fmt: skip
+from tests.support.stores import CELL, MANIFEST, ROW, VALUES, fill
 
 
 @pytest.fixture
@@ -72,15 +29,6 @@ def files(store):
         for path in sorted(store.root.rglob("*"))
         if path.is_file()
     }
-
-
-def fill(store):
-    store.write_cell(CELL, VALUES, TABLES)
-    store.write_table("estimates", [ROW])
-    for name in ("contrasts", "coverage"):
-        store.write_table(name, [])
-    store.write_run(results.RUN)
-    store.write_manifest(MANIFEST)
 
 
 def test_what_is_written_is_read(store):

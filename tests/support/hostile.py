@@ -118,5 +118,9 @@ class Case:
     said: str
 
 
+Refused = Callable[[Case], None]
+"""Runs the command of a case and sees that it is refused, and well."""
+
+
 def case(name: str, said: str, make: Callable[[Place], Command]) -> Case:
     return Case(name, make, said)

@@ -23,7 +23,7 @@ from bitlens.models.strip import strip
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.verdict import verdicts
 from bitlens.workflows.audit.run import run
-from tests.compression.checkpoints.conftest import (
+from tests.support.checkpoints import (
     FAMILIES,
     TOKENS,
     check_laws,

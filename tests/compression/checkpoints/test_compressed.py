@@ -21,7 +21,7 @@ from bitlens.compression import coverage
 from bitlens.compression.checkpoints import compressed
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
-from tests.compression.checkpoints.conftest import check_laws, logits, opened, rows, weights
+from tests.support.checkpoints import check_laws, logits, opened, rows, weights
 from tests.support.quantized_folders import packed
 
 GROUPS = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}

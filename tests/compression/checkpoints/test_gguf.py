@@ -15,7 +15,7 @@ from transformers import AddedToken, AutoTokenizer
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded, load
 from bitlens.models.source import ModelSource
-from tests.compression.checkpoints.conftest import check_laws, logits, opened, weights
+from tests.support.checkpoints import check_laws, logits, opened, weights
 from tests.support.gguf_files import rewritten, write
 
 READ = ("llama", "gpt2", "qwen3_moe", "mistral")

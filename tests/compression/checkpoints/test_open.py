@@ -20,7 +20,7 @@ from bitlens.compression.checkpoints.readers import readers
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded, load
 from bitlens.models.source import ModelSource
-from tests.compression.checkpoints.conftest import logits, opened
+from tests.support.checkpoints import logits, opened
 from tests.support.gguf_files import write
 from tests.support.quantized_folders import folder
 

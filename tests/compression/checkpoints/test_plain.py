@@ -15,7 +15,7 @@ from bitlens.compression import coverage
 from bitlens.errors import BitlensError
 from bitlens.models.files import weights_hash
 from bitlens.models.load import Loaded
-from tests.compression.checkpoints.conftest import (
+from tests.support.checkpoints import (
     FAMILIES,
     check_laws,
     logits,

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
-from tests.compression.checkpoints.conftest import opened
+from tests.support.checkpoints import opened
 
 Reference = Callable[[str], Loaded]
 

@@ -12,7 +12,7 @@ from bitlens.compression.checkpoints.held import Held
 from bitlens.compression.checkpoints.second_reading import as_in_files, require_agreement
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
-from tests.compression.checkpoints.conftest import opened
+from tests.support.checkpoints import opened
 
 Reference = Callable[[str], Loaded]
 KINDS = {

@@ -12,7 +12,7 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.page.html import breakable, data, figure_data, html, packed
 from bitlens.report.page.parts import Page, Prose, Section, Tabs, figures
-from tests.report.conftest import HOSTILE
+from tests.support.analysis_tables import HOSTILE
 
 
 @pytest.fixture(scope="module")

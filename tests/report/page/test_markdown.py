@@ -22,7 +22,7 @@ from bitlens.report.page.parts import (
     Tabs,
 )
 from bitlens.results.records import Check
-from tests.report.conftest import HOSTILE
+from tests.support.analysis_tables import HOSTILE
 
 
 def test_every_part_has_its_markdown() -> None:

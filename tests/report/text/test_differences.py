@@ -15,7 +15,7 @@ from bitlens.report.sections.attention import attention
 from bitlens.report.text import differences
 from bitlens.report.text.differences import surely, way
 from bitlens.report.text.verdict import sentences
-from tests.report.test_named import with_rows
+from tests.support.audit_stores import with_rows
 
 TOLD = ("attention", "behaviour", "heads", "transfer")
 NONE: dict[str, Any] = {"difference": None, "low": None, "high": None, "p": None, "q": None}

@@ -13,7 +13,7 @@ from bitlens.report.sections.validity import validity
 from bitlens.report.text.doubts import Claim, Doubt, overflow_site, rests
 from bitlens.report.text.verdict import claims, doubtful, sentences
 from bitlens.results.records import CALIBRATION, TEXT, Check, overflow, overflowed
-from tests.report.conftest import CAST
+from tests.support.audit_stores import CAST
 
 RTN, FINE, PRUNED = "rtn:bits=4,group=64", "rtn:bits=8", "prune:sparsity=0.5"
 NOISE = f"noise:like=[{RTN}]"

@@ -19,7 +19,7 @@ from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import sentences
 from bitlens.results.records import FEWEST, TOO_FEW
 from bitlens.results.store import Store
-from tests.report.conftest import write_store
+from tests.support.audit_stores import write_store
 
 RTN = "rtn:bits=4,group=64"
 ROW: dict[str, Any] = {"value": 0.99, "low": 0.17, "high": 1.0, "reason": None}

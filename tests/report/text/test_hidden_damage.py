@@ -8,7 +8,7 @@ import pytest
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.hidden_damage import hidden
 from bitlens.report.text.verdict import sentences
-from tests.report.conftest import CAST
+from tests.support.audit_stores import CAST
 
 RTN = "rtn:bits=4,group=64"
 

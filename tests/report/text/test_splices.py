@@ -9,7 +9,7 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.saes import SaeResults
 from bitlens.report.text.splices import costlier, spliced
 from bitlens.report.text.verdict import sentences
-from tests.report.conftest import against_the_reference
+from tests.support.audit_stores import against_the_reference
 
 RTN, FINE = "rtn:bits=4,group=64", "rtn:bits=8"
 NOISE = f"noise:like=[{RTN}]"

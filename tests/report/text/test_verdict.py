@@ -6,7 +6,7 @@ from typing import Any
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import verdicts
-from tests.report.conftest import CAST
+from tests.support.audit_stores import CAST
 
 RTN = "rtn:bits=4,group=64"
 

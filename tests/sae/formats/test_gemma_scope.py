@@ -11,24 +11,8 @@ import torch
 
 from bitlens.errors import BitlensError
 from bitlens.sae.formats.load import load_sae
-from tests.support.saes import activations, small_sae
-
-PLAIN = small_sae("jumprelu", apply_b_dec_to_input=False)
-ARRAYS = {
-    "W_enc": PLAIN.w_enc,
-    "W_dec": PLAIN.w_dec,
-    "b_enc": PLAIN.b_enc,
-    "b_dec": PLAIN.b_dec,
-    "threshold": PLAIN.threshold,
-}
-
-
-def write(folder: Path, **other: Any) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.asarray(values) for name, values in (ARRAYS | other).items()}
-    np.savez(folder / "params.npz", **arrays)
-    return folder
-
+from tests.support.gemma_scope import ARRAYS, PLAIN, write
+from tests.support.saes import activations
 
 NAMED = Path("layer_12/width_16k/average_l0_82")
 

@@ -12,7 +12,7 @@ import yaml
 from bitlens.errors import BitlensError
 from bitlens.sae.formats import releases as hub
 from bitlens.sae.formats.load import conversions, load_sae, save_sae
-from tests.sae.formats import test_dictionary_learning, test_gemma_scope
+from tests.support import dictionary_learning, gemma_scope
 from tests.support.saes import activations, small_sae
 
 RELEASE = "release:gpt2-small-res-jb:blocks.8.hook_resid_pre"
@@ -63,7 +63,7 @@ def test_a_release_is_read_from_the_cache(cache: Path) -> None:
 def test_a_canonical_name_means_a_folder(cache: Path) -> None:
     """Gemma Scope's `canonical` is one of several sparsities."""
     folder = snapshot(cache, "google/gemma-scope-2b-pt-res")
-    test_gemma_scope.write(folder / "layer_12/width_16k/average_l0_82")
+    gemma_scope.write(folder / "layer_12/width_16k/average_l0_82")
     found = load_sae("release:gemma-scope-2b-pt-res-canonical:layer_12/width_16k/canonical")
     named = load_sae("release:gemma-scope-2b-pt-res:layer_12/width_16k/average_l0_82")
     assert torch.equal(found.w_enc, named.w_enc)
@@ -75,7 +75,7 @@ def test_figures_beside_the_weights_are_fetched_where_they_are(cache: Path) -> N
     """And nobody misses them where they are not."""
     repository = snapshot(cache, "andyrdt/saes-gpt-oss-20b")
     folder = repository / "resid_post_layer_3" / "trainer_0"
-    test_dictionary_learning.write(folder, "BatchTopKSAE")
+    dictionary_learning.write(folder, "BatchTopKSAE")
     name = "release:gpt-oss-20b-andyrdt:resid_post_layer_3_trainer_0"
     assert load_sae(name).published.l0 is None
     (folder / "eval_results.json").write_text(json.dumps({"l0": 64.0}))

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from bitlens.errors import BitlensError
+from bitlens.sae.formats.dictionary_learning import ARCHITECTURES as DICTIONARIES
 from bitlens.sae.formats.load import load_sae, save_sae
-from tests.sae.formats import test_dictionary_learning, test_gemma_scope
+from tests.support import dictionary_learning, gemma_scope
 from tests.support.saes import ARCHITECTURES, NORMALISATIONS, activations, small_sae
 
 sae_lens = pytest.importorskip("sae_lens")
@@ -144,7 +145,7 @@ def converted(loader: Any, repository: str, folder: Path, monkeypatch: pytest.Mo
 def test_gemma_scope_means_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Place, BOS and codes."""
     named = "layer_1/width_16k/average_l0_82"
-    folder = test_gemma_scope.write(tmp_path / "gemma-scope-2b-pt-res" / named)
+    folder = gemma_scope.write(tmp_path / "gemma-scope-2b-pt-res" / named)
     theirs = converted("gemma_2", "google/gemma-scope-2b-pt-res", folder, monkeypatch)
     ours = load_sae(folder)
     metadata = theirs.cfg.metadata
@@ -155,12 +156,12 @@ def test_gemma_scope_means_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "kind",
-    sorted(set(test_dictionary_learning.ARCHITECTURES) - {"AutoEncoderNew"}),  # type: ignore[attr-defined]
+    sorted(set(DICTIONARIES) - {"AutoEncoderNew"}),
 )
 def test_dictionary_learning_means_the_same(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of every class but AutoEncoderNew, whose bias SAELens does not find."""
-    folder = test_dictionary_learning.write(tmp_path / "lm_sae" / "trainer_0", kind)
+    folder = dictionary_learning.write(tmp_path / "lm_sae" / "trainer_0", kind)
     theirs = converted("dictionary_learning_1", "canrager/lm_sae", folder, monkeypatch)
     agree(load_sae(folder), theirs)

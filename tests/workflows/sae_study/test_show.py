@@ -5,7 +5,7 @@ from typing import Any
 from bitlens.report.page.parts import Figure, Table, figures
 from bitlens.workflows.sae_study.results import estimates, ratios
 from bitlens.workflows.sae_study.show import page, page_of, sentences
-from tests.workflows.sae_study.test_results import ABOUT, NARROW, WIDE
+from tests.support.sae_studies import ABOUT, NARROW, WIDE
 
 EVIL = "</script><script>alert(1)</script>"
 

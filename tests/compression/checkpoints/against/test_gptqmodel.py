@@ -11,7 +11,7 @@ import torch
 from bitlens.compression.checkpoints.gptq import unchanged
 from bitlens.models.load import Loaded, load
 from bitlens.models.source import ModelSource
-from tests.compression.checkpoints.conftest import FAMILIES, check_laws, logits, opened, weights
+from tests.support.checkpoints import FAMILIES, check_laws, logits, opened, weights
 from tests.support.quantized_folders import rounded
 
 pytestmark = pytest.mark.against

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
-from tests.compression.checkpoints.conftest import (
+from tests.support.checkpoints import (
     arithmetic,
     check_laws,
     logits,

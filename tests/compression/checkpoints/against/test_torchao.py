@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, TorchAoConfig
 from bitlens.compression import coverage
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded
-from tests.compression.checkpoints.conftest import (
+from tests.support.checkpoints import (
     arithmetic,
     check_laws,
     logits,
