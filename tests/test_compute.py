@@ -122,14 +122,14 @@ def test_one_end_of_a_model_is_cast_at_a_time(tied: bool) -> None:
     layout = Layout(tiny.build("llama", torch.bfloat16, tie_word_embeddings=tied))
     embedding = tiny.VOCABULARY * layout.width * 4
     norm = layout.width * 4
-    assert layout.shell.cast_bytes == embedding + norm
+    assert layout.shell.parameters.cast_bytes == embedding + norm
     layout.shell.enter(torch.tensor([[1, 2]]), None)
-    assert sum(t.nbytes for t in layout.shell._held.values()) == embedding
+    assert sum(t.nbytes for t in layout.shell.parameters.cast.values()) == embedding
     layout.shell.leave(torch.zeros(1, layout.width))
-    assert sum(t.nbytes for t in layout.shell._held.values()) == embedding + norm
+    assert sum(t.nbytes for t in layout.shell.parameters.cast.values()) == embedding + norm
     swept(layout)
-    assert not layout.shell._held
-    assert Layout(tiny.build("llama")).shell.cast_bytes == 0
+    assert not layout.shell.parameters.cast
+    assert Layout(tiny.build("llama")).shell.parameters.cast_bytes == 0
 
 
 @pytest.mark.parametrize("text", ["rtn:bits=4,group=16", "gptq:bits=4"])
@@ -159,12 +159,12 @@ def test_a_twin_in_another_dtype_holds_no_second_model() -> None:
     entered = [t.enter(tokens, None).hidden for t in (Reference(layout), twin)]
     assert [hidden.dtype for hidden in entered] == [torch.float32, torch.bfloat16]
     embedding = tiny.VOCABULARY * layout.width * 2
-    own = [t.nbytes for t in shell._held.values() if t.dtype == torch.bfloat16]
+    own = [t.nbytes for t in shell.parameters.cast.values() if t.dtype == torch.bfloat16]
     assert sum(own) == embedding
-    assert shell.cast_bytes_in(torch.bfloat16) > embedding
+    assert shell.parameters.cast_bytes_in(torch.bfloat16) > embedding
     assert twin.leave(entered[1][0]).dtype == torch.bfloat16
     twin.release()
-    assert not shell._held
+    assert not shell.parameters.cast
 
 
 def test_what_is_left_alone_is_cast_once() -> None:

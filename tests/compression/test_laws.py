@@ -83,7 +83,10 @@ def test_reference_untouched_and_result_well_formed(
 ) -> None:
     """The reference keeps its weights; the result has the map's shape, in float32, in memory of
     its own, finite, with a positive number of bits."""
-    stored = [LinearMap(m.name, m.weight.to(dtype), m.head_size, m.fused) for m in matrices]
+    stored = [
+        LinearMap(m.name, m.weight.to(dtype), head_size=m.head_size, fused=m.fused)
+        for m in matrices
+    ]
     before = [matrix.weight.clone() for matrix in stored]
     results = twin(text, stored)
     assert len(results) == len(stored)
@@ -133,7 +136,7 @@ def test_order_and_company_do_not_matter(matrices: list[LinearMap], text: str) -
 def test_parameters_are_accepted(matrices: list[LinearMap], text: str) -> None:
     """Weights that require gradients, as a model's do, give weights that do not."""
     matrix = matrices[0]
-    learned = LinearMap(matrix.name, torch.nn.Parameter(matrix.weight), matrix.head_size)
+    learned = LinearMap(matrix.name, torch.nn.Parameter(matrix.weight), head_size=matrix.head_size)
     assert not twin(text, [learned])[0].weight.requires_grad
 
 

@@ -142,7 +142,7 @@ class CompressedTwin(Twin):
         """Bytes of an embedding and unembedding of its own: what it keeps for the run, and what it
         casts at a time."""
         shell = self.layout.shell
-        cast = 0 if self.dtype is None else shell.cast_bytes_in(self.dtype)
+        cast = 0 if self.dtype is None else shell.parameters.cast_bytes_in(self.dtype)
         made = sum(m.weight.numel() for m in self.layout.shell_maps() if m.name in self.targets)
         return cast + made * (self.dtype or self.layout.compute).itemsize
 

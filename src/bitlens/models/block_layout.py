@@ -1,4 +1,4 @@
-"""What is inside one block? Found by what its modules do, with no table of families.
+"""The parts of one block, found by what its modules do, with no table of families.
 
 Attention and MLP are the two modules whose outputs, added to the block's input, give the block's
 output, attention being the one that looks at other positions. Matrices belong together when they
@@ -6,7 +6,7 @@ read the same tensor.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -31,6 +31,7 @@ class MatrixPlace:
     """Path inside the block."""
     parameter: str
     """`weight`, or the name of a fused expert parameter."""
+    _: KW_ONLY
     transposed: bool
     """Stored as `[in, out]` (GPT-2's Conv1D) or `[expert, in, out]`."""
     head_size: int | None = None
@@ -59,7 +60,7 @@ class MatrixPlace:
         return effective.transpose(-1, -2).contiguous() if self.transposed else effective
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BlockLayout:
     """Names inside one block, relative to it."""
 
@@ -128,7 +129,7 @@ def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any
     )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _TracedModule:
     """One module's call during the examination of a block, copied while it lasted: the block may
     go on to add to any of it in place."""
@@ -161,10 +162,15 @@ def _record(block: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: 
             tensor = first_tensor(output)
             if path and isinstance(tensor, Tensor):
                 copy = Call(args, kwargs).each(Tensor.clone)
-                read = args[0] if args else None
                 seen.append(
                     _TracedModule(
-                        path, module, copy.args, copy.kwargs, tensor.clone(), read, tensor
+                        path=path,
+                        module=module,
+                        args=copy.args,
+                        kwargs=copy.kwargs,
+                        output=tensor.clone(),
+                        read=args[0] if args else None,
+                        made=tensor,
                     )
                 )
 
@@ -281,9 +287,8 @@ def _find_groups(
             continue
         if isinstance(s.module, nn.Linear | Conv1D):
             read = _memory(s.read)
-            place = MatrixPlace(
-                s.path, "weight", isinstance(s.module, Conv1D), gain=gains.get(read)
-            )
+            transposed, gain = isinstance(s.module, Conv1D), gains.get(read)
+            place = MatrixPlace(s.path, "weight", transposed=transposed, gain=gain)
             groups.setdefault(read, []).append(place)
             continue
         gain = gain_of(s.path, s.module, s.args, weights)
@@ -294,7 +299,7 @@ def _find_groups(
             transposed = bool(getattr(s.module, "is_transposed", False))
             # The last stack reads what the others made of the module's input.
             read = _memory(s.read) if s.args and parameter != stacks[-1] else (0, 0)
-            place = MatrixPlace(s.path, parameter, transposed, gain=gains.get(read))
+            place = MatrixPlace(s.path, parameter, transposed=transposed, gain=gains.get(read))
             groups[(s.path, parameter)] = [place]
     ordered = list(groups.values())
     head_size = getattr(config, "head_dim", None) or (

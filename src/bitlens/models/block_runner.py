@@ -18,9 +18,13 @@ from bitlens.models.sites import site
 class Rounding(Protocol):
     """What becomes of a matrix's input before it is multiplied: rounded, say."""
 
-    def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor: ...
+    def round(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """`x` (`[..., in]`) rounded; `valid` (`[rows, positions]`) is 0 at padding."""
+        ...
 
-    def expert(self, index: int) -> "Rounding": ...
+    def expert(self, index: int) -> "Rounding":
+        """The rounding of one expert's input, where a matrix is a stack of experts."""
+        ...
 
 
 class Block:
@@ -125,14 +129,14 @@ def _replacing(
     """Let modules hand out, or be given, something else, and stop it."""
 
     def output_of(intervention: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
             changed = intervention(first_tensor(output))
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
         return hook
 
     def input_of(intervention: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
-        return lambda module, args: (intervention(args[0]), *args[1:])
+        return lambda _module, args: (intervention(args[0]), *args[1:])
 
     handles = []
     for kind, intervention in interventions.items():
@@ -160,7 +164,7 @@ def _capture(
         caught[kind] = value.clone() if names.in_place else value
 
     def output_of(kind: str, element: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
+        def hook(module: nn.Module, _args: Any, output: Any) -> None:
             value = output[element] if isinstance(output, tuple) else output
             if value is None:
                 raise ModelError(
@@ -173,7 +177,7 @@ def _capture(
         return hook
 
     def input_of(kind: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any) -> None:
+        def hook(_module: nn.Module, args: Any) -> None:
             catch(kind, args[0])
 
         return hook

@@ -1,5 +1,5 @@
-"""Are these the tensors that were written? What is said of them, and a hash of both, in the header
-of their file: one entry, so that the same content is the same bytes."""
+"""A hash of tensors and of what is said of them, in the header of their file: are these the ones
+that were written? One entry, so that the same content is the same bytes."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""In which dtype is a model computed? Its weights lie as they are stored; what is multiplied is
+"""The dtype that a model is computed in. Its weights lie as they are stored; what is multiplied is
 cast when it is used."""
 
 from collections.abc import Iterator, Sequence

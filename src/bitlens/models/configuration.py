@@ -1,4 +1,4 @@
-"""What does a model's config.json say, and can a model be made of it?"""
+"""A model's config.json, refused where no model could be made of it."""
 
 from collections.abc import Mapping
 from pathlib import Path

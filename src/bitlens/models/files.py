@@ -1,4 +1,4 @@
-"""Which files is a model made of, and which weights are these?
+"""The files that a model is made of, and the fingerprint of its weights.
 
 A model's folder is data that somebody sent: what it links to, or names, elsewhere is not read.
 """

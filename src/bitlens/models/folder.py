@@ -1,4 +1,5 @@
-"""What is in this folder, if not a model whose weights are what its config.json says?"""
+"""Folders that hold something else than a model whose weights are what its config.json says: told
+apart, and refused with what they do hold."""
 
 import json
 import re

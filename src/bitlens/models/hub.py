@@ -1,4 +1,4 @@
-"""Is the hub there? Asked once and briefly, before its library asks again for half a minute."""
+"""One brief question whether the hub is there, before its library asks again for half a minute."""
 
 from bitlens.errors import told
 

@@ -1,4 +1,4 @@
-"""Where things are in a transformer, checked on its own activations when it loads."""
+"""The map of one transformer: where its parts are, checked on its own activations when it loads."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from bitlens.results.counts import count
 Kind = Literal["block", "router", "embedding", "unembedding", "norm", "bias", "other"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One parameter of the model, for the table of what was compressed."""
 
@@ -175,10 +175,10 @@ class Layout:
                 LinearMap(
                     f"{name}.{p.name}",
                     p.effective(weights[p.key]),
-                    p.head_size,
-                    p.fused,
-                    p.gain.of(weights) if p.gain else None,
-                    p.writes,
+                    head_size=p.head_size,
+                    fused=p.fused,
+                    gain=p.gain.of(weights) if p.gain else None,
+                    writes=p.writes,
                 )
                 for p in group
             ]
@@ -193,9 +193,13 @@ class Layout:
             for group in self.block_layouts[depth].groups:
                 for place in group:
                     stored = torch.empty(parameters[place.key].shape, device="meta")
-                    name = f"{self.block_name(depth)}.{place.name}"
-                    weight, writes = place.effective(stored), place.writes
-                    yield LinearMap(name, weight, place.head_size, place.fused, writes=writes)
+                    yield LinearMap(
+                        f"{self.block_name(depth)}.{place.name}",
+                        place.effective(stored),
+                        head_size=place.head_size,
+                        fused=place.fused,
+                        writes=place.writes,
+                    )
         for m in self.shell_maps():
             yield replace(m, weight=m.weight.to("meta"))
 
@@ -238,12 +242,12 @@ class Layout:
                     kind = _kind(module, module_name, parameter_name, parameter, unembedding)
                 rows.append(
                     Parameter(
-                        full,
-                        name,
-                        kind,
-                        tuple(parameter.shape),
-                        parameter.dtype,
-                        None if tied == full else tied,
+                        name=full,
+                        module=name,
+                        kind=kind,
+                        shape=tuple(parameter.shape),
+                        dtype=parameter.dtype,
+                        tied=None if tied == full else tied,
                     )
                 )
         return rows

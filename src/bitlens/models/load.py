@@ -1,4 +1,4 @@
-"""From a folder or a hub id to a model and its tokenizer, in memory or left on disk."""
+"""Loading: from a folder or a hub id to a model and its tokenizer, in memory or left on disk."""
 
 import logging
 import shutil

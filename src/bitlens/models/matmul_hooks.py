@@ -1,4 +1,4 @@
-"""What is each of a block's matrices multiplied with? To look at it, or to change it."""
+"""Hooks on what each of a block's matrices is multiplied with: to look at it, or to change it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

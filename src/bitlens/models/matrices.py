@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ class LinearMap:
     """Full module path, `model.layers.3.mlp.down_proj`."""
     weight: Tensor
     """`[out, in]`, or `[expert, out, in]` for fused experts; on its own device, as stored."""
+    _: KW_ONLY
     head_size: int | None = None
     """For query, key and value maps: rows a head; None elsewhere."""
     fused: Literal["contiguous", "interleaved", "grouped"] | None = None

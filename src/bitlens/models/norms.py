@@ -1,4 +1,4 @@
-"""Which norm feeds a matrix, and which matrices write to a stream whose mean nothing reads?
+"""The norm that feeds a matrix, and the matrices that write to a stream whose mean nothing reads.
 
 That is what folding norms into weights, and centring weights, takes to know. Found by what
 modules do, with no table of families.

@@ -6,21 +6,18 @@ position embeddings, sliding windows) is what each block is then called with; th
 that the last stand-in hands on are what the final norm and the unembedding turn into logits.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bitlens.models.compute import computed, of_logits
 from bitlens.models.rotary import RowByRow, length_dependent
+from bitlens.models.shell_parameters import ShellParameters, Weights
 from bitlens.models.strip import strip
-
-Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,10 +78,8 @@ class Shell:
     """The model without its blocks, run by its own forward.
 
     `compute` is the dtype it runs in, logits always in float32 at least; None: all of it in the one
-    it is stored in. What stands before the
-    blocks is cast when they are entered, what stands after them when they are left, and kept
-    until the other side is asked for or it is released: never both, because an embedding and an
-    unembedding of a large vocabulary are much of a model.
+    it is stored in. What stands before the blocks is cast when they are entered, what stands after
+    them when they are left; `parameters` holds it.
     """
 
     def __init__(
@@ -98,9 +93,8 @@ class Shell:
         self._rotaries = {path: RowByRow(found) for path, found in length_dependent(model)}
         self.module = strip(model, {**stand_ins, **self._rotaries}).eval()
         self._depth = len(blocks)
-        self._compute = compute
-        self._stored = next((p.dtype for p in blocks[0].parameters()), torch.float32)
-        self._held: dict[tuple[str, torch.dtype, int], Tensor] = {}
+        stored = next((p.dtype for p in blocks[0].parameters()), torch.float32)
+        self.parameters = ShellParameters(self.module, stored, compute, self._entering)
         self._as_tuple = False
         self._until = self._depth - 1
         self._calls: list[Call] = []
@@ -108,93 +102,26 @@ class Shell:
         self._injected: Tensor | None = None
         self._intern: dict[tuple[Any, ...], list[Tensor]] = {}
 
-    @cached_property
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        """By every name that a parameter has."""
-        return dict(self.module.named_parameters(remove_duplicate=False))
-
-    @cached_property
-    def _first_name(self) -> dict[int, str]:
-        """Of tied parameters the name that stands for them all."""
-        return {id(parameter): name for name, parameter in self.module.named_parameters()}
-
-    @cached_property
     def _entering(self) -> frozenset[str]:
-        """Parameters of the modules that run before the first block."""
+        """Names of the parameters of the modules that run before the first block."""
         ran: list[str] = []
         handles = [
             module.register_forward_pre_hook(lambda _module, _args, path=path: ran.append(path))
             for path, module in self.module.named_modules()
             if module is not self.module
         ]
-        device = next(iter(self._parameters.values())).device
+        device = next(iter(self.parameters.named.values())).device
         try:
             self._run_to(torch.zeros((1, 2), dtype=torch.long, device=device), None, {}, 0)
         finally:
             for handle in handles:
                 handle.remove()
-        return frozenset(name for name in self._parameters if name.rpartition(".")[0] in ran)
+        return frozenset(name for name in self.parameters.named if name.rpartition(".")[0] in ran)
 
     def release(self) -> None:
         """Let go of what was cast, and of masks that no batch is called with any more."""
-        self._held.clear()
+        self.parameters.release()
         self._intern.clear()
-
-    @property
-    def cast_bytes(self) -> int:
-        """The most that casting takes at a time for the reference."""
-        if self._compute is None:
-            return 0
-        entering, leaving = self._sides
-        return max(
-            self._bytes_to_cast(entering, self._compute),
-            self._bytes_to_cast(leaving, of_logits(self._compute)),
-        )
-
-    @property
-    def _sides(self) -> tuple[Set[str], Set[str]]:
-        return self._entering, self._parameters.keys() - self._entering
-
-    def cast_bytes_in(self, dtype: torch.dtype) -> int:
-        """The most that casting to a twin's own dtype takes at a time."""
-        return max(self._bytes_to_cast(side, dtype) for side in self._sides)
-
-    def _bytes_to_cast(self, names: Iterable[str], dtype: torch.dtype) -> int:
-        own = {id(self._parameters[name]): self._parameters[name] for name in names}
-        cast = (p for p in own.values() if p.is_floating_point() and p.dtype != dtype)
-        return sum(p.numel() for p in cast) * dtype.itemsize
-
-    def _dressed(
-        self, weights: Weights | None, dtype: torch.dtype | None, *, entering: bool
-    ) -> dict[str, Tensor]:
-        """The parameters of one side as they are computed with: a twin's where it has its own."""
-        weights = weights or {}
-        wanted = dtype or self._dtype(entering)
-        if wanted is None:
-            return dict(weights)
-        side = self._sides[0 if entering else 1]
-        firsts = {name: self._first_name[id(self._parameters[name])] for name in side}
-        # What another twin has cast of this side is still wanted; of the other side it is not.
-        here = set(firsts.values())
-        self._held = {key: cast for key, cast in self._held.items() if key[0] in here}
-        return {
-            name: self._cast(first, weights.get(first), wanted, exactly=dtype is not None)
-            for name, first in firsts.items()
-        }
-
-    def _dtype(self, entering: bool) -> torch.dtype | None:
-        """What the reference computes one side in."""
-        return self._compute if entering or self._compute is None else of_logits(self._compute)
-
-    def _cast(self, name: str, own: Tensor | None, dtype: torch.dtype, exactly: bool) -> Tensor:
-        """A parameter, or a twin's `own` in its place; `exactly`: whatever the family keeps wider
-        is narrowed too."""
-        parameter = self._parameters[name].detach() if own is None else own
-        key = (name, dtype, id(own))
-        if key not in self._held:
-            stored = parameter.dtype if exactly or own is not None else self._stored
-            self._held[key] = computed(parameter, stored, dtype)
-        return self._held[key]
 
     def _at_block(self, depth: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden = args[0] if args else kwargs.pop("hidden_states")
@@ -246,7 +173,9 @@ class Shell:
         last block to ask for; `dtype` is what a twin computes in that has its own.
         """
         until = self._depth - 1 if until is None else until
-        return self._run_to(tokens, mask, self._dressed(weights, dtype, entering=True), until)
+        return self._run_to(
+            tokens, mask, self.parameters.dressed(weights, dtype, entering=True), until
+        )
 
     @torch.no_grad()
     def _run_to(
@@ -280,8 +209,9 @@ class Shell:
         `hidden` is `[positions, width]` after the last block, any positions in any order;
         the result is `[positions, vocabulary]`.
         """
-        dressed = self._dressed(weights, dtype, entering=False)
-        self._injected = hidden[None].to(dtype or self._dtype(entering=False) or hidden.dtype)
+        dressed = self.parameters.dressed(weights, dtype, entering=False)
+        wanted = dtype or self.parameters.dtype(entering=False) or hidden.dtype
+        self._injected = hidden[None].to(wanted)
         self._until = self._depth - 1
         for rotary in self._rotaries.values():
             rotary.lengths = None

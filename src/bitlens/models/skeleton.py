@@ -1,4 +1,4 @@
-"""What would a model look like? Laid out from its configuration alone, without its weights."""
+"""The outline of a model, laid out from its configuration alone, without its weights."""
 
 from pathlib import Path
 

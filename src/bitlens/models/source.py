@@ -1,4 +1,4 @@
-"""Which model is meant, and how it is to be loaded. No torch."""
+"""A model as a user names it, and how it is to be loaded. No torch."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path

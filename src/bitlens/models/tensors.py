@@ -1,4 +1,4 @@
-"""Whether a tensor holds numbers that can be computed with."""
+"""A test of tensors: do they hold numbers that can be computed with?"""
 
 import torch
 from torch import Tensor

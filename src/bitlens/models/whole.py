@@ -1,4 +1,5 @@
-"""Has every parameter of a model its weights, and every tensor of its files a parameter?
+"""Refusals of a model that is not whole: every parameter has its weights, and every tensor of its
+files a parameter.
 
 What is missing transformers makes up at random, and what it does not know it passes over.
 """

@@ -130,7 +130,7 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     around = weights - sum(p.numel() for b in layout.blocks for p in b.parameters())
     each, used = layout.dtype.itemsize, layout.compute.itemsize
     batch = batch_tokens(source.device.partition(":")[0])
-    room = block * used * (len(wanted) + 1) + layout.shell.cast_bytes + WORK
+    room = block * used * (len(wanted) + 1) + layout.shell.parameters.cast_bytes + WORK
     room += LOGITS * logits_chunk(layout.vocabulary, layout.config) * layout.vocabulary * 4
     room += batch * layout.width * 4 * (len(wanted) + 2)
     return Cost(

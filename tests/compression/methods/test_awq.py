@@ -50,7 +50,7 @@ def output_error(matrices: list[LinearMap], weights: list[Tensor], x: Tensor) ->
 def random_group(*names: str, width: int = 32) -> list[LinearMap]:
     random = torch.Generator().manual_seed(len(names))
     return [
-        LinearMap(n, torch.randn(8 + 4 * i, width, generator=random), 4)
+        LinearMap(n, torch.randn(8 + 4 * i, width, generator=random), head_size=4)
         for i, n in enumerate(names)
     ]
 

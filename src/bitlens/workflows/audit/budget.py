@@ -112,7 +112,7 @@ def budget(
     parts = {
         "weights": _weights(layout) + sum(_bytes(sae) for sae in saes),
         "blocks": _blocks(layout, twins, on_disk > 0),
-        "embeddings": layout.shell.cast_bytes + shells,
+        "embeddings": layout.shell.parameters.cast_bytes + shells,
         "a batch": max(_batch(layout, wanted, b) for b in batches),
         "logits": _logits(layout, wanted),
         "tallies": _tallies(depths),
