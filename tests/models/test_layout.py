@@ -11,6 +11,7 @@ from torch.func import functional_call
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 from transformers.pytorch_utils import Conv1D
 
+from bitlens.engine.runs import ForwardRun
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from tests.support import tiny
@@ -132,7 +133,7 @@ def test_nothing_is_left_behind(family: str) -> None:
     layout = Layout(model)
     kinds = ("resid", "attn", "mlp", "heads", "pattern")
     sites = [f"{kind}.{n}" for n in range(layout.depth) for kind in kinds]
-    branches = [tiny.ForwardRun("fork", "twin", "reference", 1, 2)]  # type: ignore[attr-defined]
+    branches = [ForwardRun("fork", "twin", parent="reference", start=1, stop=2)]
     twins = {"twin": tiny.twin(layout, "rtn:bits=3"), "half": tiny.twin(layout, "cast:dtype=bf16")}
     tiny.activations(tiny.sweep(layout, [batch], ["embed", *sites, "logits"], twins, branches))
     twins["twin"].model()
@@ -445,7 +446,7 @@ def test_a_block_that_writes_over_its_input_changes_nothing_else() -> None:
     assert all(names.in_place for names in layout.block_layouts)
     assert not any(names.in_place for names in plain.block_layouts)
     sites = ["embed", "resid.0", "attn.1", "mlp.1", "resid.2", "logits"]
-    branch = tiny.ForwardRun("fork", "twin", "reference", 1, 2)  # type: ignore[attr-defined]
+    branch = ForwardRun("fork", "twin", parent="reference", start=1, stop=2)
     found = [
         tiny.activations(
             tiny.sweep(of, [batch], sites, {"twin": tiny.twin(of, "rtn:bits=3")}, [branch])
