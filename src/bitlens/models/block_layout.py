@@ -82,7 +82,7 @@ class BlockLayout:
 
 
 @torch.no_grad()
-def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any) -> BlockLayout:
+def examine(name: str, block: nn.Module, *, hidden: Tensor, call: Call, config: Any) -> BlockLayout:
     """What one block is made of, found by running it once on `hidden` (`[rows, positions, width]`).
 
     Raises BitlensError where what it adds to the stream, or the one module that looks at other
@@ -106,7 +106,7 @@ def examine(name: str, block: nn.Module, hidden: Tensor, call: Call, config: Any
     given = hidden.clone()
     seen, output = _record(code, weights, given, call)
     in_place = not torch.equal(given, hidden) or any(s.changed for s in seen)
-    attention, mlp = _find_additions(name, code, seen, hidden, first_tensor(output))
+    attention, mlp = _find_additions(name, code, seen, hidden=hidden, output=first_tensor(output))
     mixing = _mixing_child(name, code, weights, seen)
     groups = _find_groups(weights, seen, mixing, config)
     written = writers(
@@ -195,6 +195,7 @@ def _find_additions(
     name: str,
     block: nn.Module,
     seen: list[_TracedModule],
+    *,
     hidden: Tensor,
     output: Tensor,
 ) -> tuple[str, str]:

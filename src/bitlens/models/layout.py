@@ -111,8 +111,9 @@ class Layout:
         for depth, block in enumerate(self.blocks):
             kind = structure(block)
             if kind not in found:
+                name, call = self.block_name(depth), entry.calls[depth]
                 found[kind] = examine(
-                    self.block_name(depth), block, entry.hidden, entry.calls[depth], self.config
+                    name, block, hidden=entry.hidden, call=call, config=self.config
                 )
             layouts.append(found[kind])
         return layouts
@@ -239,7 +240,7 @@ class Layout:
                 if name in matrices and full in places:
                     kind: Kind = "block"
                 else:
-                    kind = _kind(module, module_name, parameter_name, parameter, unembedding)
+                    kind = _kind(full, parameter, module, unembedding=unembedding)
                 rows.append(
                     Parameter(
                         name=full,
@@ -253,9 +254,9 @@ class Layout:
         return rows
 
 
-def _kind(
-    module: nn.Module, path: str, parameter: str, tensor: Tensor, unembedding: nn.Module
-) -> Kind:
+def _kind(name: str, tensor: Tensor, module: nn.Module, *, unembedding: nn.Module) -> Kind:
+    """The kind of a parameter of this full name, which `module` holds."""
+    path, _, parameter = name.rpartition(".")
     if module is unembedding and parameter == "weight":
         return "unembedding"
     if isinstance(module, nn.Embedding):
