@@ -111,10 +111,8 @@ class Layout:
         for depth, block in enumerate(self.blocks):
             kind = structure(block)
             if kind not in found:
-                name, call = self.block_name(depth), entry.calls[depth]
-                found[kind] = examine(
-                    name, block, hidden=entry.hidden, call=call, config=self.config
-                )
+                name, hidden, call = self.block_name(depth), entry.hidden, entry.calls[depth]
+                found[kind] = examine(name, block, hidden=hidden, call=call, config=self.config)
             layouts.append(found[kind])
         return layouts
 
