@@ -13,6 +13,7 @@ from tests.support import tiny
 SITES = ("embed", "resid.0", "attn.1", "mlp.1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "dtype"),
     [

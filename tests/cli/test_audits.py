@@ -39,6 +39,7 @@ def test_the_store_says_which_command_made_it(audited: tuple[list[str], str]):
     assert Store.open(words[-1]).manifest()["command"].startswith("bitlens audit ")
 
 
+@pytest.mark.slow
 def test_the_same_command_again_computes_nothing(audited: tuple[list[str], str], bitlens: Command):
     """The cells stay as they are; the table is printed once more."""
     words, out = audited

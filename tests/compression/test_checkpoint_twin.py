@@ -70,6 +70,7 @@ def estimates(store: Store) -> list[dict[str, Any]]:
     return [{k: row[k] for k in row if k not in ("compression", "bits")} for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "text"),
     [("llama", "rtn:bits=3"), ("gpt2", "prune:sparsity=0.4"), ("qwen3_moe", "rtn:bits=4")],

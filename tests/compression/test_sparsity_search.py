@@ -63,6 +63,7 @@ def harm(twin: Twin, corpus: Corpus = DOCUMENTS) -> dict[str, float]:
     return {"kl": kl / count, "perplexity": loss / count}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("on", ["kl", "perplexity"])
 @pytest.mark.parametrize("text", ["rtn:bits=3", "noise:like=[rtn:bits=3]"])

@@ -92,6 +92,7 @@ def test_what_is_targeted_changes_and_nothing_else(family: str) -> None:
     assert all(torch.equal(p, before[n]) for n, p in state(layout.model).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FEW)
 @pytest.mark.parametrize("text", EVERYWHERE)
 def test_the_table_is_measured(family: str, text: str) -> None:

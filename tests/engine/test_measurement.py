@@ -124,6 +124,7 @@ def test_waves_change_no_digit(
     assert as_bytes(measured.values()) == as_bytes(all_found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [12, 60, 1000])
 def test_the_size_of_batches_does_not_matter(
     layout: Layout, corpus: Corpus, whole: Values, tmp_path: Path, tokens: int
@@ -227,6 +228,7 @@ def test_killed_and_run_again_it_ends_with_the_same_digits(
     assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 
+@pytest.mark.slow
 def test_it_may_be_killed_often_and_go_on_with_other_memory(
     layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path
 ) -> None:
@@ -244,6 +246,7 @@ def test_it_may_be_killed_often_and_go_on_with_other_memory(
     assert as_bytes(last.values()) == as_bytes(all_found)
 
 
+@pytest.mark.slow
 def test_what_was_done_in_other_batches_is_done_again(
     layout: Layout, corpus: Corpus, made: Plan, all_found: list[Measured], tmp_path: Path
 ) -> None:
@@ -258,6 +261,7 @@ def test_what_was_done_in_other_batches_is_done_again(
     assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", range(1, 20, 3))
 def test_killed_while_writing(
     layout: Layout,
@@ -283,6 +287,7 @@ def test_killed_while_writing(
     assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 
+@pytest.mark.slow
 def test_what_is_carried_is_one_generation(layout: Layout, made: Plan, tmp_path: Path) -> None:
     """Between waves there is one file a depth and the state; older ones are gone, and nothing
     half-written is left."""

@@ -15,9 +15,12 @@ from bitlens.report.page.parts import Column, Ledger, Page, Section
 from tests.support.analysis_tables import HOSTILE
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed: the page was not tried in a browser"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="chromium is not installed: the page was not tried in a browser"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

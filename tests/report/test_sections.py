@@ -275,6 +275,7 @@ def declared(content: Any) -> Any:
     return [declared(item) for item in content] if isinstance(content, list) else content
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_of_a_manifest_that_its_schema_does_not_declare(
     study: AuditResults, deep: AuditResults
 ) -> None:

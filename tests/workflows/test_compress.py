@@ -95,6 +95,7 @@ def test_of_a_cast_a_folder_keeps_the_weights_alone(
     assert 0 < kl[0] < kl[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3_moe"])
 def test_anything_loads_the_folder(
     study: Callable[..., Study], tmp_path: Path, family: str

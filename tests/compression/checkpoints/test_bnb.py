@@ -255,6 +255,7 @@ def test_company_and_padding_decide_nothing(reference: Reference, made: Made) ->
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_kernels_in_16_bits_stand_beside_the_compute_floor(
     folder_of: Callable[[str], Path], made: Made, short_texts: Path, tmp_path: Path
 ) -> None:

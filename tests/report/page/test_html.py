@@ -81,6 +81,7 @@ def test_the_page_is_small(text: str) -> None:
     assert len(text.encode()) < 3_000_000
 
 
+@pytest.mark.slow
 def test_the_same_page_is_the_same_bytes(evidence: AuditResults) -> None:
     """Nothing of time, order or chance gets in."""
     assert html(page(evidence)) == html(page(evidence))
@@ -127,6 +128,7 @@ def test_names_break_after_their_marks_and_numbers_nowhere() -> None:
     assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
 
 
+@pytest.mark.slow
 def test_everything_within_is_small_and_inert(deep: AuditResults) -> None:
     """Heads, lenses, features and contexts of three compressions: under 3 MB, nothing fetched,
     no hostile token an element."""

@@ -79,6 +79,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_page_of_two_documents_has_no_intervals(two: Path) -> None:
     """No table, sentence or chart of outputs and activations; the store keeps its numbers."""
     evidence = AuditResults.read(two)

@@ -71,6 +71,7 @@ def test_one_sae_is_a_folder_that_fits_its_model(run: Run, tmp_path: Path) -> No
     assert int((sae.firing_rate == 0).sum()) == sum(record["dead"].values())
 
 
+@pytest.mark.slow
 def test_one_that_describes_nothing_is_said(run: Run, tmp_path: Path) -> None:
     """Below the table, by name: audit would refuse it."""
     rows, said = run(tmp_path / "grid", "reference", rate=100.0, seeds=(0, 1))
@@ -81,6 +82,7 @@ def test_one_that_describes_nothing_is_said(run: Run, tmp_path: Path) -> None:
     assert "refuse such" not in said[-1]
 
 
+@pytest.mark.slow
 def test_precisions_and_seeds_train_in_one_pass(run: Run, tmp_path: Path) -> None:
     """A folder each, named after what differs, and the same weights as alone."""
     rows, _ = run(tmp_path / "grid", "reference", "gptq:bits=3", seeds=(0, 1))
@@ -157,6 +159,7 @@ def test_what_does_not_fit_is_streamed_once_and_said(run: Run, tmp_path: Path) -
     assert steps == sum(max(1, size // 2048) for size in record["made by"]["chunks"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["standard", "batchtopk", "gated", "jumprelu", "seed-plain", "seed-gated"]
 )
