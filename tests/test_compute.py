@@ -52,6 +52,7 @@ def swept(layout: Layout, texts: Sequence[str] = ()) -> tiny.Readings:
     return tiny.activations(tiny.sweep(layout, [tiny.batch([12, 7])], sites, twins))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", tiny.NAMES)
 def test_a_16_bit_checkpoint_is_computed_as_its_float32_copy(
     family: str, stored: Callable[..., Path]

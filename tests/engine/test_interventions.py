@@ -190,6 +190,7 @@ def test_what_changes_nothing_is_the_parent(change: Change, name: str, which: Wh
         assert torch.equal(found["changed"], found[model])
 
 
+@pytest.mark.slow
 @each_which
 @each_site
 @each_family

@@ -81,6 +81,7 @@ def test_half_precision_references(family: str, dtype: torch.dtype) -> None:
         assert (logits - wanted).abs().max() <= 2**-6 * wanted.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "llama", "bloom", "qwen3_moe", "gpt_oss"])
 @pytest.mark.parametrize("text", EVERYWHERE)
 def test_a_twin_is_its_model(family: str, text: str) -> None:

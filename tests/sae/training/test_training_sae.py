@@ -34,6 +34,7 @@ SEEDS = {
 EVERY = RECIPES | SEEDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
 def test_planted_directions_are_found(kind: str) -> None:
     """Most directions have a latent of theirs, and rows never seen are explained with few."""
