@@ -1,4 +1,4 @@
-"""What of a language model's interpretable structure survives compression, and how sure are we?
+"""Measures of what survives of a language model's interpretable structure under compression.
 
 The public names. Each is imported when it is first used, so that importing bitlens is quick.
 """

@@ -35,4 +35,6 @@ def test_meanings_are_the_strings_under_fields():
 
 def test_a_subclass_may_say_it_differently():
     """Noise takes its patterns from what it is like."""
-    assert meanings(Noise)["include"] == "As `like` has it."
+    assert (
+        meanings(Noise)["include"] == "Patterns of the matrices that are changed: those of `like`."
+    )

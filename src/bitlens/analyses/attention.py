@@ -1,4 +1,4 @@
-"""Attention: does each head still look where it looked?"""
+"""The attention analysis, of patterns: does each head still look where it looked?"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -100,10 +100,12 @@ class Attention(Analysis):
     )
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
+        """The pattern of every block; 128 positions are kept for chance."""
         sites = tuple(all_sites(layout, ("pattern",)))
         return [ReadRequest(sites=sites, sample=SampleSize(128), selectable=True)]
 
     def update(self, pair: ActivationPair) -> Accumulator:
+        """Distances, entropies and first keys' shares, summed over queries: `[shards, heads]`."""
         reference, twin = pair.reference, pair.twin
         jsd, tv = _distances(reference, twin)
         columns = {
@@ -120,6 +122,7 @@ class Attention(Analysis):
         return Accumulator(sums=sums)
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        """Every metric of every head of one block; distances also as a mean over its heads."""
         means = _means(totals)
         found: Results = []
         for name in MEANS:
@@ -135,6 +138,7 @@ class Attention(Analysis):
     def compute_overall(
         self, sites: "Mapping[str, ReplicateState]", texts: CorpusReader
     ) -> Results:
+        """The distances as means over all heads of all blocks."""
         whole = [_means(totals) for totals in sites.values()]
         return [
             MetricResult(

@@ -1,4 +1,4 @@
-"""Behaviour: does the twin predict the same next tokens?"""
+"""The behaviour analysis, of predictions: does the twin predict the same next tokens?"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -138,9 +138,11 @@ class Behaviour(Analysis):
     )
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
+        """The logits; 128 positions are kept for chance."""
         return [ReadRequest(sites=("logits",), sample=SampleSize(128))]
 
     def update(self, pair: ActivationPair) -> Accumulator:
+        """Sums over positions, `[shards]` each, the largest KL, and what percentiles are of."""
         reference, twin, at = pair.reference, pair.twin, pair.positions
         p, q = reference.log_probabilities, twin.log_probabilities
         kl = torch.linalg.vecdot(reference.probabilities, p - q)
@@ -168,6 +170,7 @@ class Behaviour(Analysis):
         )
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        """Perplexities, means over positions, the largest KL, percentiles of what was kept."""
         count = totals.sum("count")
         surprise = {m: totals.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
         outcomes: Results = [

@@ -1,4 +1,4 @@
-"""When are two things alike of which one, or both, may be nothing?"""
+"""Normalised products: correlations and cosines, defined where one thing or both are zero."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Geometry: where do the twin's activations point, and how far from the reference's?"""
+"""The geometry analysis, of activations: where do the twin's point, and how far off are they?"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -101,6 +101,7 @@ class Geometry(Analysis):
     )
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
+        """Every block's stream, attention and MLP output, as the twin runs and block by block."""
         kinds = ("resid", "attn", "mlp")
         sites = tuple(f"{kind}.{n}" for n in range(layout.depth) for kind in kinds)
         return [
@@ -109,6 +110,7 @@ class Geometry(Analysis):
         ]
 
     def update(self, pair: ActivationPair) -> Accumulator:
+        """Sums over positions: `[shards]` each, of squares (error, energy) `[shards, width]`."""
         x, y, at = pair.reference, pair.twin, pair.positions
         width = x.values.shape[-1]
         error = y.values - x.values
@@ -138,6 +140,7 @@ class Geometry(Analysis):
         )
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        """Every metric of one site; those that divide by a zero have a reason and no value."""
         count = totals.sum("count")
         error, energy = totals.sum("error"), totals.sum("energy")
         all_error, all_energy = error.sum(axis=1), energy.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Heads: do those that copy still copy?"""
+"""The heads analysis, of attention in repeated sequences: do those that copy still copy?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -178,20 +178,25 @@ class Heads(Analysis):
 
     @property
     def settings(self) -> dict[str, Any]:
+        """The form of a cell; all else that decides is fixed."""
         return {"form": FORM}
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
+        """The pattern of every block, and the logits."""
         return [ReadRequest(sites=(*all_sites(layout, ("pattern",)), "logits"))]
 
     def documents(self, reader: TokenizerFacts) -> tuple[Corpus, int]:
+        """Sequences of random tokens, each said twice, and how many of them heads are chosen on."""
         count = CHOOSING + SCORING
         made = repeated(reader.tokens, reader.bos, reader.context, PERIODS, count, reader.seed)
         return made, CHOOSING
 
     def update(self, pair: ActivationPair) -> Accumulator:
+        """Attention at target keys, `[shards, heads]` a kind; of the logits losses, `[shards]`."""
         return _losses(pair) if pair.site == "logits" else _scores(pair)
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        """Every head's scores and their change at one block; of the logits how well is copied."""
         if totals.has("second_reference"):
             return _copying(totals)
         found: Results = []
@@ -210,6 +215,7 @@ class Heads(Analysis):
         return found
 
     def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
+        """How many heads of all blocks keep their kind, and the table of every head."""
         blocks = {s: t for s, t in sites.items() if not t.has("second_reference")}
         found: Results = []
         columns: dict[str, list[np.ndarray]] = {}

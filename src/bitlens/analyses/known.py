@@ -1,4 +1,4 @@
-"""Which analyses are there? Their names, and the file each is in."""
+"""The register of analyses: their names, and the file that each is in."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Lens: does what the model is about to say take shape in the same blocks?"""
+"""The logit lens analysis: does what the model is about to say take shape in the same blocks?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,10 +144,12 @@ class Lens(Analysis):
     )
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
+        """The stream after every block, through the unembedding at sampled positions."""
         sites = tuple(all_sites(layout, ("resid",)))
         return [ReadRequest(sites=sites, through_unembedding=True, sample=SAMPLE)]
 
     def update(self, pair: ActivationPair) -> Accumulator:
+        """Sums over positions, `[shards, blocks]`, of depths `[shards]`, and the rows of paths."""
         at = pair.positions
         p, q = pair.reference.log_probabilities, pair.twin.log_probabilities
         top_p, top_q = pair.reference.top, pair.twin.top
@@ -183,6 +185,7 @@ class Lens(Analysis):
         return Accumulator(sums=sums, rows={"paths": [SampledRows(at.key, at.shard, paths)]})
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        """Every metric: means by block, ranks, and depths as shares of the blocks."""
         count = totals.sum("count")
         mean = {
             name: totals.sum(name) / count[:, None]
@@ -212,6 +215,7 @@ class Lens(Analysis):
         ]
 
     def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
+        """The table of a few positions' way through the blocks."""
         rows = sites["resid"].rows("paths")
         assert rows is not None
         return [_paths(rows[1], texts)]

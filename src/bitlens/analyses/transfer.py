@@ -1,4 +1,4 @@
-"""Transfer: what does a model lose when an SAE's reconstruction takes the place of what it read?
+"""The transfer analysis, of losses with an SAE spliced in: what does its reconstruction cost?
 
 Not how well activations are described but whether what the model needs of them is: the SAE is
 spliced into the reference and into the twin, each of which goes on from there, and each is held
@@ -102,12 +102,14 @@ class Transfer(Analysis):
 
     @property
     def settings(self) -> dict[str, Any]:
+        """Every SAE's site, fingerprint and that of its adapted form, if any, by its label."""
         return {
             p.sae.label: [p.site, p.sae.fingerprint, p.adapted.fingerprint if p.adapted else ""]
             for p in self.saes
         }
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
+        """The logits, also of both models with every SAE, and every mean, in its place."""
         branches = (*self._branches("reference"), *self._branches("twin"))
         return [ReadRequest(sites=("logits",), branches=branches)]
 
@@ -129,6 +131,7 @@ class Transfer(Analysis):
         return _loss(activations, positions.target)
 
     def update(self, pair: ActivationPair) -> Accumulator:
+        """Sums of the loss over positions, `[shards]` each: clean ones and one a branch."""
         at = pair.positions
         sums = {"count": at.total(torch.ones(len(at), device=at.target.device))}
         for who, reading in {"reference": pair.reference, "twin": pair.twin}.items():
@@ -138,6 +141,7 @@ class Transfer(Analysis):
         return Accumulator(sums=sums)
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        """Loss recovered, added and at stake of every SAE in both models, and their differences."""
         found: Results = []
         for placed in self.saes:
             label = placed.sae.label

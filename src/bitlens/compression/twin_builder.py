@@ -53,7 +53,7 @@ class BuiltTwins:
     """The documents that compressions were calibrated on; None where none asked for any."""
 
     def __or__(self, more: "BuiltTwins") -> "BuiltTwins":
-        """Both together."""
+        """The twins of both, what failed in either, and the provenance of all."""
         return BuiltTwins(
             twins={**self.twins, **more.twins},
             failed={**self.failed, **more.failed},
@@ -82,7 +82,7 @@ class TwinBuilder:
     on_failure: OnFailure = "raise"
     """Whether the first twin that cannot be made raises, or its reason is recorded."""
     _checks: list[Check] = field(default_factory=list, init=False)
-    """Those made since twins were last handed out."""
+    """Checks that were made since twins were last handed out."""
     _tried: set[str] = field(default_factory=set, init=False)
     _checkpoints: OpenedCheckpoints = field(init=False)
     _calibrator: Calibrator = field(init=False)
@@ -143,7 +143,7 @@ class TwinBuilder:
         self._checkpoints.open(compression)
 
     def _twins(self, requests: Sequence[TwinRequest], lost: dict[str, str]) -> dict[str, Twin]:
-        """Those that can be made, by text; into `lost` goes why the others cannot."""
+        """The twins that can be made, by text; into `lost` goes why the others cannot."""
         takes: dict[str, list[str]] = {}
         known = []
         for request in requests:

@@ -177,11 +177,13 @@ def _explained(cls: type[BaseModel], error: ErrorDetails, where: Where) -> Bitle
         return InputError(f"{place or name} is not given.", "at least one.", example)
     found = f"{place} is {_shown(error['input'])}."
     if kind == "tuple_type":
-        return InputError(found, "a list.", example)
+        return InputError(found, "a list, even of one: [...].", example)
     if kind == "dataclass_type":
         return InputError(found, "a name, or a mapping with a name.", example)
     if kind == "string_type":
-        return InputError(found, "text.", "in YAML, put it in quotes.")
+        return InputError(
+            found, "text: a name, a path or the like.", 'in YAML, put it in quotes: "7".'
+        )
     if kind == "literal_error":
         words = error["ctx"]["expected"].replace("'", "")
         near = nearest(str(error["input"]), words.replace(" or ", ", ").split(", "))

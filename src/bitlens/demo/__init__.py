@@ -1,4 +1,4 @@
-"""Where are the small model, its SAEs and the texts that ship with bitlens?
+"""The small model, its SAEs and the texts that ship with bitlens: where each of them lies.
 
 Importing this package reads nothing and imports no torch, so the command line stays quick.
 """

@@ -50,7 +50,7 @@ class Top:
         return Top(values.gather(1, order), {n: p.gather(1, order) for n, p in places.items()})
 
     def clone(self) -> "Top":
-        """Its own tensors: the reference's are handed to the tally of every twin."""
+        """A copy with its own tensors: the reference's are handed to every twin's accumulator."""
         return Top(self.values.clone(), {name: p.clone() for name, p in self.places.items()})
 
 
@@ -81,7 +81,7 @@ class Accumulator:
             self.top[name] = top.clone() if own is None else own.merge(top)
 
     def tensors(self) -> dict[str, Tensor]:
-        """As named tensors, for a safetensors file."""
+        """All sums, maxima, samples and tops as named tensors, for a safetensors file."""
         out = {f"sum/{k}": v for k, v in self.sums.items()}
         out |= {f"largest/{k}": v for k, v in self.largest.items()}
         for name in self.rows:
@@ -138,15 +138,15 @@ class Accumulator:
 
 
 class ReplicateState:
-    """A complete tally seen through replicate weights `[replicates + 1, shards]`; row 0 is all
-    ones: the value itself. What analyses finish with; numpy from here on."""
+    """A complete accumulator seen through replicate weights `[replicates + 1, shards]`; row 0 is
+    all ones: the value itself. What analyses finish with; numpy from here on."""
 
     def __init__(self, tally: Accumulator, weights: np.ndarray) -> None:
         self._tally = tally
         self.weights = weights
 
     def under(self, weights: np.ndarray) -> "ReplicateState":
-        """The same tally seen through other weights `[n, shards]`."""
+        """This accumulator seen through other weights `[n, shards]`."""
         return ReplicateState(self._tally, weights)
 
     @property

@@ -34,17 +34,19 @@ class Positions:
     """`[n]` tokens in its window."""
     group: Tensor | None = None
     """`[n]` the first document of its document's group, itself for one in none; None where no
-    document is in a group, as the two below."""
+    document is in a group."""
     label: Tensor | None = None
-    """`[n]` which of the labels of the corpus its document has; -1: none."""
+    """`[n]` which of the labels of the corpus its document has; -1: none. None where
+    the corpus has no labels."""
     mark: Tensor | None = None
-    """`[n]` which of its document's marks it belongs to, counted from 0; -1: none."""
+    """`[n]` which of its document's marks it belongs to, counted from 0; -1: none. None
+    where no document has marks."""
 
     def __len__(self) -> int:
         return int(self.key.shape[0])
 
     def some(self, rows: Tensor) -> "Positions":
-        """Those of these rows."""
+        """The positions in these rows; `rows` indexes the first dimension of every column."""
         held = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shards"}
         picked = {name: of[rows] for name, of in held.items() if of is not None}
         return replace(self, **picked)
@@ -146,4 +148,4 @@ class ActivationPair:
     """What the analysis makes of forks with an edit, by `reference` or `twin` and the name of the
     edit."""
     alone: Activations | None = None
-    """The same of the twin's block on the reference's input; None where that does not run."""
+    """Activations of the twin's block on the reference's input; None where that does not run."""

@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def item(self) -> Item:
-        """Of the twin as it runs, or of one block on the reference's input."""
+        """What is compared: the twin as it runs, or each block on the reference's input."""
         return self.request.item
 
     @property

@@ -50,7 +50,7 @@ class Intervention:
             raise ModelError(
                 f"An intervention on {self.site}.",
                 f"one on {', '.join(CHANGEABLE)}, which are handed on as they are put.",
-                "another site.",
+                "resid.0, the stream after the first block, say.",
             )
 
     @property

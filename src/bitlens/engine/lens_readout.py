@@ -75,7 +75,7 @@ class LensReadout:
             yield measured(place, found, by_chance, len(rows.key))
 
     def _paths(self, comparisons: Sequence[Comparison]) -> Paths:
-        """Of every run that came to the last site."""
+        """The sampled activations, one a site, of every run that came to the last site."""
         return {
             run: [self._waiting[LensKey(c.analysis.name, run, name)] for name in c.sites]
             for c in comparisons

@@ -47,17 +47,17 @@ class Reference:
 
     @property
     def dtype(self) -> None:
-        """Its own compute dtype is everybody's."""
+        """None: the reference's compute dtype is that of every model without one of its own."""
         return None
 
     @property
     def entry_key(self) -> str:
-        """As of every twin that changes nothing outside the blocks."""
+        """The key of every model in this dtype that changes nothing outside the blocks."""
         return f"{self.dtype}"
 
     @property
     def held_bytes(self) -> int:
-        """It holds nothing beside the model itself."""
+        """0: the reference holds nothing beside the model itself."""
         return 0
 
     def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:

@@ -323,7 +323,7 @@ def _find_groups(
 
 
 def _memory(tensor: Tensor) -> tuple[int, int]:
-    """The same for tensors that are one, however they are viewed."""
+    """Where a tensor lies and its size: equal for views of one tensor, however shaped."""
     return tensor.data_ptr(), tensor.numel()
 
 

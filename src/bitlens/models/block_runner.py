@@ -117,7 +117,7 @@ def _path(names: BlockLayout, kind: str) -> str:
         raise ModelError(
             f"This block has no {kind} that one module is given.",
             f"a block with {' or '.join(k for k, found in paths.items() if found)}.",
-            "another site.",
+            "a site that every block has, such as resid.0.",
         )
     return path
 

@@ -33,7 +33,7 @@ def unsealed(tensors: Mapping[str, Tensor], header: Mapping[str, str] | None) ->
 
 
 def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """Of names, dtypes, shapes and every byte."""
+    """The SHA-256 over names, dtypes, shapes and every byte."""
     whole = hashlib.sha256(to_json(about).encode())
     for name, tensor in sorted(tensors.items()):
         whole.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -132,7 +132,7 @@ def held(folder: Path) -> int:
 
 
 def weights_hash(folder: Path) -> str:
-    """Of every file of weights, and its name."""
+    """The first 16 hexadecimal digits of a SHA-256 over every file of weights and its name."""
     digest = hashlib.sha256()
     for path in weight_files(folder):
         with open_regular(path) as file:

@@ -39,7 +39,7 @@ class BlockWeights:
     """The parameters of one block, by name relative to it."""
 
     stored: dict[str, Tensor]
-    """As they lie in the model; compressions read these."""
+    """The parameters as they lie in the model; compressions read these."""
     maps: list[list[LinearMap]]
     """The effective matrices of `stored`, grouped by the input they read."""
     dtypes: tuple[torch.dtype, torch.dtype]
@@ -47,7 +47,7 @@ class BlockWeights:
 
     @cached_property
     def computed(self) -> dict[str, Tensor]:
-        """As they are multiplied with; the same tensors where the two dtypes are one."""
+        """The parameters as they are multiplied with; those of `stored` if both dtypes are one."""
         return {name: computed(tensor, *self.dtypes) for name, tensor in self.stored.items()}
 
 
@@ -269,7 +269,7 @@ def _kind(name: str, tensor: Tensor, module: nn.Module, *, unembedding: nn.Modul
 
 
 def structure(block: nn.Module) -> Hashable:
-    """The same for blocks that are built alike."""
+    """A block's class and the shapes of its parameters: equal for blocks that are built alike."""
     return type(block), tuple((n, tuple(p.shape)) for n, p in block.named_parameters())
 
 

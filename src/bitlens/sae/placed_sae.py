@@ -46,7 +46,7 @@ class PlacedSae:
 
     @property
     def mapping(self) -> str:
-        """Its own name of its place and ours."""
+        """The SAE's own name of its place and that of bitlens, for a table."""
         return self.site if self.sae.hook == self.site else f"{self.sae.hook} = {self.site}"
 
     @property

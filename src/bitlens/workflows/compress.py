@@ -35,7 +35,9 @@ def save(study: Study, out: Path, log: Log) -> Sequence[Row]:
     (text,) = study.compressions
     if isinstance(parse_spec(text), Checkpoint):
         raise InputError(
-            f"{text} is a model already.", "a compression that bitlens makes.", "copy it."
+            f"{text} is a model already.",
+            "a compression that bitlens makes, such as rtn:bits=4.",
+            "copy it as it is: cp -r.",
         )
     log_unread(study, log)
     if (out / RECORD).is_file():

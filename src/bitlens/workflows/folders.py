@@ -11,7 +11,11 @@ def refuse_foreign(out: Path, writer: str, begun: str, own: Callable[[Path], boo
     """BitlensError where the folder `out` is a file, or holds what `writer` would not write: an
     entry that is neither its `own` nor unfinished. `begun`: who may have begun such a folder."""
     if out.exists() and not out.is_dir():
-        raise ResultsError(f"{out} is a file.", "a folder.", "another --out.")
+        raise ResultsError(
+            f"{out} is a file.",
+            f"a new folder, or one that {begun}.",
+            f"another --out, such as {out}-1.",
+        )
     for path in sorted(out.iterdir()) if out.is_dir() else ():
         if not unfinished(path.name) and not own(path):
             raise ResultsError(

@@ -1,4 +1,4 @@
-"""Features: do those of a frozen SAE mean the same in the twin?"""
+"""The features analysis, of a frozen SAE's codes: do its features mean the same in the twin?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -65,20 +65,24 @@ class Features(Analysis):
 
     @property
     def settings(self) -> dict[str, Any]:
+        """The form of a cell, and every SAE's site and fingerprint by its label."""
         saes = {p.sae.label: [p.site, p.sae.fingerprint] for p in self.saes}
         return {"form": FORM, "saes": saes}
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
+        """Every site at which an SAE is placed, and there also the twin's block run by itself."""
         sites = tuple(dict.fromkeys(placed.site for placed in self.saes))
         return [ReadRequest(sites=sites, beside_local=True, sample=SampleSize(512))]
 
     def update(self, pair: ActivationPair) -> Accumulator:
+        """Sums over positions of the codes of every SAE at the pair's site, by `label/name`."""
         whole = Accumulator()
         for placed in self._at(pair.site):
             whole.add(_tally(placed, pair))
         return whole
 
     def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        """Survival, flow between firing categories and halves of every SAE that has sums here."""
         found: Results = []
         for placed in self.saes:
             label = placed.sae.label
@@ -188,10 +192,13 @@ class _Rows:
     """What is needed of every position of one stream's code."""
 
     total: Tensor
-    """`[n]` float64: sum over latents; below, of squares and of products with the centre."""
+    """`[n]` float64: the sum over latents."""
     square: Tensor
+    """`[n]` float64: the sum of squares over latents."""
     centred: Tensor
+    """`[n]` float64: the sum over latents of products with the centre."""
     fired: Tensor
+    """`[n]` float64: how many latents fire."""
     most_active: Tensor
     """Places of each row's most active latents, ascending."""
 

@@ -1,4 +1,4 @@
-"""Do latents fire as often in the twin? The flow between dead, rare, common and frequent ones."""
+"""The flow of latents between dead, rare, common and frequent ones, from reference to twin."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What is a feature like on one half of the documents, and does it survive on the other?
+"""The features on two halves of the documents: what each is like on one, survival on the other.
 
 What is to be predicted must not be measured on the text it is predicted from: `first` and `second`
 are the shards of even and odd number, each of whole documents.

@@ -45,7 +45,7 @@ def twins() -> Path:
     if root is None:
         raise BitlensError(
             "There is no home folder to keep calibrated twins in.",
-            "a folder of yours.",
+            "a folder to keep them in, with room.",
             f"{ENVIRONMENT}=DIR before the command.",
         )
     return Path(root) / "bitlens" / "twins"

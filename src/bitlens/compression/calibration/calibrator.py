@@ -45,7 +45,7 @@ class Calibrator:
     """Checks of the number of documents that were reported."""
     _jobs: dict[str, CalibrationJob] = field(default_factory=dict, init=False)
     _new: set[str] = field(default_factory=set, init=False)
-    """Those that were not in the cache before."""
+    """Compressions, as text, that were not in the cache before."""
 
     @property
     def known(self) -> set[str]:

@@ -90,7 +90,7 @@ def read(request: CheckpointRequest) -> ReadCheckpoint:
 
 
 def _settings(request: CheckpointRequest) -> Any:
-    """As the library understands them; what it does not is refused with what can be done."""
+    """The quantization settings as the library reads them; what it cannot read is refused."""
     from compressed_tensors.quantization import QuantizationConfig
 
     given = quantization(request.config)

@@ -90,7 +90,7 @@ def bits(leaves: Leaves) -> float:
 
 
 def _about(leaves: Leaves, parameter: str) -> Leaves:
-    """Those that belong to a parameter: a bias is no part of a weight, nor are scales of inputs."""
+    """The leaves of a parameter: a bias is no part of a weight, nor are scales of inputs."""
     if parameter == "weight":
         return {n: leaf for n, leaf in leaves.items() if not re.match(r"bias|input_|output_", n)}
     names = (parameter, f"{parameter}_blocks", f"{parameter}_scales")

@@ -73,8 +73,8 @@ def other_settings(reference: Any, own: Any) -> tuple[str, ...]:
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    """Those that its class knows: programs leave notes of their own among them, which no model
-    reads."""
+    """The settings that the configuration's class knows: programs leave notes of their own among
+    them, which no model reads."""
     text = config.get_text_config()
     given = text.to_dict()
     try:

@@ -59,9 +59,9 @@ class Noise(Compression):
 
     like: Compression
     include: tuple[str, ...] = field(init=False)
-    """As `like` has it."""
+    """Patterns of the matrices that are changed: those of `like`."""
     exclude: tuple[str, ...] = field(init=False)
-    """As `like` has it."""
+    """Patterns of the matrices that are left out: those of `like`."""
 
     def __post_init__(self) -> None:
         check(self)

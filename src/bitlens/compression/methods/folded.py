@@ -46,9 +46,9 @@ class Folded(Compression):
 
     of: Compression
     include: tuple[str, ...] = field(init=False)
-    """As `of` has it."""
+    """Patterns of the matrices that are compressed: those of `of`."""
     exclude: tuple[str, ...] = field(init=False)
-    """As `of` has it."""
+    """Patterns of the matrices that are left out: those of `of`."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -70,12 +70,12 @@ class Folded(Compression):
 
     @property
     def statistics(self) -> frozenset[Statistic]:
-        """Those of the compression of the folded weights."""
+        """The statistics that the compression of the folded weights needs."""
         return self.of.statistics
 
     @property
     def sequential(self) -> bool:
-        """Whether the compression of the folded weights is."""
+        """Whether the compression of the folded weights is sequential."""
         return self.of.sequential
 
     def prepare(self, matrices: Callable[[], Iterable[LinearMap]]) -> Any:

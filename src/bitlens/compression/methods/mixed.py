@@ -91,7 +91,7 @@ class Mixed(Compression):
         return [made[number] for number in range(len(places))]
 
     def _place(self, name: str) -> int:
-        """Of which rule is this matrix?"""
+        """The number of the first rule whose pattern matches a matrix's name; else ValueError."""
         for place, (pattern, _) in enumerate(self.rules):
             if matches(name, pattern):
                 return place

@@ -76,7 +76,7 @@ class Quip(Compression):
     symmetric: bool = False
     clip: Clip = "mse"
     damping: float = 0.01
-    """As of gptq."""
+    """Share of the mean of x² over columns that is added to that of each, as in gptq."""
 
     def __post_init__(self) -> None:
         check(self)

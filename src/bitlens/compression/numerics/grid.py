@@ -29,9 +29,9 @@ class Levels:
     step: Tensor
     """One a group, broadcasting against the weights."""
     low: Tensor | int
-    """Shape of `step`, or one number for all groups."""
+    """Smallest k of a group: shape of `step`, or one number for all groups."""
     high: Tensor | int
-    """As `low`."""
+    """Largest k of a group: shape of `step`, or one number for all groups."""
 
     def round_(self, weights: Tensor) -> Tensor:
         """Each weight becomes the nearest value of its group, in place; halves go to even k."""

@@ -19,7 +19,7 @@ class _Members:
     mass: Tensor
     """`[row, member + 1]`: what the members before each place count, in float64."""
     moment: Tensor
-    """The same of count times member."""
+    """`[row, member + 1]`: the sum of count times member before each place, in float64."""
 
     def of(self, rows: Tensor) -> "_Members":
         return _Members(self.sorted[rows], self.mass[rows], self.moment[rows])

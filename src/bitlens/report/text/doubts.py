@@ -43,12 +43,12 @@ class Doubt:
 
     @property
     def mark(self) -> str:
-        """As it stands after a sentence: `✗1`."""
+        """The sign and number that stand after a sentence: `✗1`."""
         return f"{SIGNS[self.check.passed]}{self.number}"
 
 
 def checks(results: AuditResults) -> list[Check]:
-    """Those of the run, and what the numbers themselves show."""
+    """The checks of the run, and those that the numbers themselves call for."""
     return [*map(_advised, results.checks), *_overflows(results), *_complete(results)]
 
 

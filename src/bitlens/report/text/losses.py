@@ -40,7 +40,7 @@ class Induction:
 
     @property
     def kept(self) -> str:
-        """For a table: `1 of 3, 1 undecided`."""
+        """How many of how many are kept, for a table: `1 of 3, 1 undecided`."""
         more = f", {len(self.undecided)} undecided" if self.undecided else ""
         return f"{self.number} of {self.total}{more}"
 
@@ -98,7 +98,7 @@ def survivals(results: AuditResults, model: str, who: str) -> list[tuple[SaeResu
 def sound(
     results: AuditResults, model: str, found: list[tuple[SaeResults, Row]]
 ) -> list[tuple[SaeResults, Row]]:
-    """Those of SAEs without a doubt of their own, where there are any."""
+    """The rows of SAEs without a doubt of their own, where there are any."""
     unsure = doubted(results, model)
     return [pair for pair in found if pair[0].label not in unsure] or found
 

@@ -73,14 +73,15 @@ class DirectionMeasures:
     """What the measures say of two sets of directions."""
 
     values: dict[str, float]
-    """By measure."""
+    """The value of each measure, by its name."""
     absent: dict[str, str]
-    """Why a measure has no value."""
+    """Why a measure has no value, by its name."""
     first: tuple[float, ...]
     """The distribution of the best cosine of each latent of the first in the second: its
     quantiles 0, 0.05 to 1."""
     second: tuple[float, ...]
-    """The same the other way round."""
+    """The distribution of the best cosine of each latent of the second in the first: its
+    quantiles 0, 0.05 to 1."""
 
 
 def compare(first: Tensor, second: Tensor, seed: int = 0) -> DirectionMeasures:

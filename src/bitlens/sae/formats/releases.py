@@ -39,8 +39,9 @@ class ReleaseEntry:
     scale: float | None = None
     """What activations are to be multiplied by, where that is not in the weights."""
     fvu: float | None = None
-    """As published; so is `l0`."""
+    """Variance left unexplained, as published; None where nothing was."""
     l0: float | None = None
+    """Mean latents that fire at a position, as published; None where nothing was."""
 
 
 def is_release(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What became of an SAE's features? From sums of its codes in two models; no model is needed."""
+"""The survival of an SAE's features, from sums of its codes in two models; it needs no model."""
 
 from bitlens.analyses.features.survival.correlations import Agreement, agreement
 from bitlens.analyses.features.survival.findings import survival

@@ -1,4 +1,4 @@
-"""How well do whole codes describe the two models, and how alike are they position by position?"""
+"""Measures of whole codes: what they leave unexplained, and how alike they are by position."""
 
 import numpy as np
 

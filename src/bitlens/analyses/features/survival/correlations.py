@@ -1,4 +1,4 @@
-"""How does each feature in the twin go with itself in the reference?"""
+"""The correlation of each feature in the twin with itself in the reference, and its outcomes."""
 
 from dataclasses import dataclass
 

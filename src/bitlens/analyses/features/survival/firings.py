@@ -1,4 +1,4 @@
-"""Do latents fire at the same positions in both models?"""
+"""Firings compared: whether latents fire at the same positions in both models."""
 
 import numpy as np
 

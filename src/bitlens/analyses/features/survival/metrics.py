@@ -1,4 +1,4 @@
-"""What is asked about an SAE's features in two models?"""
+"""The metrics of a feature's survival, with the thresholds that part survived from damaged."""
 
 from typing import Any
 

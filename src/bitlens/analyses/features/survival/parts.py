@@ -1,4 +1,4 @@
-"""What is found under every replicate, when one number a latent and replicate would not fit?"""
+"""Outcomes in parts: a few replicates at a time, as one number a latent and replicate is big."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ def replicated(sums: Sums, find: Callable[[Sums], Sequence[MetricResult]]) -> li
 
 
 def _parts(sums: Sums) -> Iterator[Sums]:
-    """The same sums under some of the replicates; each part is led by the value itself."""
+    """The sums under a few replicates at a time; each part is led by the value itself."""
     weights = sums.totals.weights
     rows = at_once(sums.latents)
     for first in range(1, max(len(weights), 2), rows):

@@ -1,4 +1,4 @@
-"""What was summed of an SAE's codes in two models, and which of its latents are features?"""
+"""The sums over an SAE's codes in two models, and which of its latents are features."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,16 +20,19 @@ class Sums:
     latents: int
 
     def __call__(self, name: str, columns: np.ndarray | None = None) -> np.ndarray:
+        """A named sum under every replicate, `[replicates + 1, ...]`; of some columns if given."""
         return self.totals.sum(f"{self.label}/{name}", columns)
 
     def top(self, who: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Every latent's largest activations in one model and their places, `[latents, k]` each."""
         return self.totals.top(f"{self.label}/{who}")
 
     def largest(self, name: str, shards: np.ndarray) -> np.ndarray:
+        """A named maximum of every latent over some of the shards, `[latents]`."""
         return self.totals.largest_of(f"{self.label}/{name}", shards)
 
     def under(self, weights: np.ndarray) -> "Sums":
-        """The same sums under other weights of the shards."""
+        """This SAE's sums under other weights of the shards, `[replicates + 1, shards]`."""
         return Sums(self.totals.under(weights), self.label, self.latents)
 
     @cached_property
