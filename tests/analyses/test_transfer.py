@@ -25,6 +25,21 @@ SITE = "resid.1"
 Found = dict[tuple[str, str], Value]
 
 
+def two_positions() -> Positions:
+    """The first of two documents, one in each shard."""
+    place = torch.zeros(2, dtype=torch.int64)
+    return Positions(
+        document=place,
+        shard=torch.arange(2),
+        shards=2,
+        offset=place,
+        target=place,
+        key=torch.arange(2),
+        token=place,
+        length=place,
+    )
+
+
 def perfect(width: int) -> Sae:
     """Two latents a dimension, one for each sign: what it reads, it gives back."""
     eye = torch.eye(width)
@@ -70,22 +85,12 @@ def test_by_hand() -> None:
     both = ("reference", "twin")
     names = [*both, *(f"{who} {intervention}" for who in both for intervention in interventions)]
     losses = dict(zip(names, [1.0, 2.0, 2.0, 5.0, 4.0, 6.0], strict=True))
-    place = torch.zeros(2, dtype=torch.int64)
 
     def reading(loss: float) -> Activations:
         p = np.exp(-loss)
         return Activations(torch.log(torch.tensor([[p, 1 - p]] * 2, dtype=torch.float32)))
 
-    at = Positions(
-        document=place,
-        shard=torch.arange(2),
-        shards=2,
-        offset=place,
-        target=place,
-        key=torch.arange(2),
-        token=place,
-        length=place,
-    )
+    at = two_positions()
     read = {who: reading(loss) for who, loss in losses.items()}
     analysis = Transfer((placed,))
     branches = {who: analysis.reduce_branch(one, at) for who, one in read.items() if " " in who}
@@ -208,17 +213,8 @@ def test_it_is_what_hooks_on_the_whole_model_give(who: str, tmp_path: Path) -> N
 def test_what_costs_nothing_can_recover_nothing() -> None:
     """Where ablation does no harm there is a reason and no number."""
     placed = tiny.placed(perfect(4), SITE, mean_activation=torch.zeros(4))
-    place, logits = torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3)
-    at = Positions(
-        document=place,
-        shard=torch.arange(2),
-        shards=2,
-        offset=place,
-        target=place,
-        key=torch.arange(2),
-        token=place,
-        length=place,
-    )
+    logits = torch.zeros(2, 3)
+    at = two_positions()
     analysis = Transfer((placed,))
     branches = {
         f"{who} {name}": analysis.reduce_branch(Activations(logits), at)

@@ -1,10 +1,14 @@
-"""Maps as the layout hands them out, small and random."""
+"""Maps as the layout hands them out, small and random; studies of twins that are calibrated."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from bitlens.compression.calibration.cache import ENVIRONMENT
+from bitlens.config.study import Study, audit_of
 from bitlens.models.matrices import LinearMap
 
 
@@ -41,3 +45,28 @@ def one() -> Callable[..., LinearMap]:
         )
 
     return build
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where calibrated twins are kept, with nothing in it yet."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(ENVIRONMENT, str(folder))
+    return folder
+
+
+@pytest.fixture
+def study(llama: Path, short_texts: Path, other_texts: Path) -> Callable[..., Study]:
+    """A study of a tiny model with documents of its own to calibrate on."""
+
+    def make(*compressions: str, **settings: Any) -> Study:
+        fields: dict[str, Any] = {
+            "controls": (),
+            "analyses": ("behaviour",),
+            "text": str(short_texts),
+            "calibration": str(other_texts),
+        }
+        model = settings.pop("model", llama)
+        return audit_of(str(model), compressions, **{**fields, **settings})
+
+    return make

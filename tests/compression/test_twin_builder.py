@@ -23,7 +23,7 @@ from bitlens.compression.sparsity_search import matched
 from bitlens.compression.targets import chosen
 from bitlens.compression.twin import CompressedTwin, Twin
 from bitlens.compression.twin_builder import BuiltTwins, OnFailure, TwinBuilder
-from bitlens.config.study import Study, audit_of
+from bitlens.config.study import Study
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
 from bitlens.engine.swept_model import Reference
@@ -45,32 +45,9 @@ class StudyBuilder(TwinBuilder):
         return self.build(self.wanted)
 
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 Maker = Callable[..., StudyBuilder]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing is kept yet."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv(ENVIRONMENT, str(folder))
-    return folder
-
-
-@pytest.fixture
-def study(llama: Path, short_texts: Path, other_texts: Path) -> Callable[..., Study]:
-    """A study of a tiny model with documents of its own to calibrate on."""
-
-    def make(*compressions: str, **settings: Any) -> Study:
-        fields: dict[str, Any] = {
-            "controls": (),
-            "analyses": ("behaviour",),
-            "text": str(short_texts),
-            "calibration": str(other_texts),
-        }
-        model = settings.pop("model", llama)
-        return audit_of(str(model), compressions, **{**fields, **settings})
-
-    return make
 
 
 @pytest.fixture

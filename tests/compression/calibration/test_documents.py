@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from bitlens.compression import format_spec, parse_spec
-from bitlens.compression.calibration.cache import ENVIRONMENT, WeightCache
+from bitlens.compression.calibration.cache import WeightCache
 from bitlens.compression.calibration.documents import (
     CalibrationTexts,
     about_overlap,
@@ -29,6 +29,8 @@ from bitlens.workflows.audit.run import run
 from bitlens.workflows.session import calibration_texts, log_unread
 from tests.support import tiny
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 METHODS = {
     "gptq:bits=3,group=32": 3 + 16 / 32,
     "awq:bits=4,group=32": 4 + (16 + 4) / 32,
@@ -36,30 +38,6 @@ METHODS = {
 }
 """And their bits per weight, worked out by hand: scales are 16 bits, zeros as wide as weights, a
 mask is one; half of the weights are kept, in 32 bits."""
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing is kept yet."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv(ENVIRONMENT, str(folder))
-    return folder
-
-
-@pytest.fixture
-def study(llama: Path, short_texts: Path, other_texts: Path) -> Callable[..., Study]:
-    """An audit of a tiny model, calibrated on other documents than it is measured on."""
-
-    def make(*compressions: str, **settings: Any) -> Study:
-        fields: dict[str, Any] = {
-            "controls": (),
-            "analyses": ("behaviour",),
-            "text": str(short_texts),
-            "calibration": str(other_texts),
-        }
-        return audit_of(str(llama), compressions or tuple(METHODS), **{**fields, **settings})
-
-    return make
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +131,7 @@ def test_every_cell_is_written_and_the_table_is_that_of_the_kept_weights(
     study: Callable[..., Study], tmp_path: Path, cache: Path, llama: Path
 ) -> None:
     """Error and changed share of every matrix, from the files of the cache; bits by hand."""
-    store = audit(study(), tmp_path / "out")
+    store = audit(study(*METHODS), tmp_path / "out")
     cells = store.manifest()["cells"]
     assert {cell["compression"] for cell in cells} == METHODS.keys()
     assert {cell["status"] for cell in cells} == {"done"}
@@ -196,13 +174,13 @@ def test_nothing_is_calibrated_twice(
     study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run takes what is kept, and writes the same bytes."""
-    first = contents(audit(study(), tmp_path / "a"))
+    first = contents(audit(study(*METHODS), tmp_path / "a"))
 
     def never(*arguments: object) -> None:
         raise AssertionError("calibrated again")
 
     monkeypatch.setattr("bitlens.compression.calibration.calibrator.calibrate", never)
-    assert contents(audit(study(), tmp_path / "b")) == first
+    assert contents(audit(study(*METHODS), tmp_path / "b")) == first
 
 
 @pytest.mark.parametrize("change", ["seed", "documents", "tokens"])
