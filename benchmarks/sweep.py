@@ -4,10 +4,11 @@
 
 A random GPT-2-small (12 blocks, 768 wide, 50,257 tokens), 16 documents of 256 tokens, all six
 analyses, an SAE of 24,576 latents at block 6's output, the lens on one position in sixteen. The
-floor is every product the audit cannot do without, each stream once: forwards of the corpus and of
-the repeated sequences with the attention the audit uses, the pass that forks need, the unembedding
-at every block of the lens' positions, the encoder at every position, the reference up to the SAE
-for its fit, and every stream up to the SAE on the documents whose contexts are shown. The audit is
+floor is every product the audit cannot do without, each model once: forwards of the corpus and of
+the repeated sequences with the attention the audit uses, the pass that branches need, the
+unembedding at every block of the lens' positions, the encoder at every position, the
+reference up to the SAE for its fit, and every model up to the SAE on the documents whose contexts
+are shown. The audit is
 `bitlens.run` from an empty folder to a complete store (not the report), loading included. Both are
 timed alternately in one process; figures are medians of the ratios.
 """

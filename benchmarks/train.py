@@ -44,46 +44,46 @@ def timed(do: Callable[[], T]) -> tuple[T, float]:
     return result, time.process_time() - begun
 
 
-def ours(rows: Tensor, held: Tensor, recipes: list[SaeTrainingConfig]) -> list[Sae]:
+def ours(rows: Tensor, held: Tensor, configs: list[SaeTrainingConfig]) -> list[Sae]:
     """SAEs that bitlens trains on `rows`, one for each of the settings."""
     jobs = [
-        Job(recipe=r, label=f"{n}", hook="resid.0", trained_on=TrainedOn())
-        for n, r in enumerate(recipes)
+        Job(config=r, label=f"{n}", hook="resid.0", trained_on=TrainedOn())
+        for n, r in enumerate(configs)
     ]
     # Nothing is held out while it is timed but a row: SAELens looks at nothing.
     return [t.sae for t in train(InMemory({"": rows}), {"": held[:1]}, jobs, quiet=True)]
 
 
-def theirs(rows: Tensor, recipe: SaeTrainingConfig, *, autocast: bool) -> list[Sae]:
+def theirs(rows: Tensor, config: SaeTrainingConfig, *, autocast: bool) -> list[Sae]:
     """The SAE that SAELens trains on `rows`, in our form."""
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(config.seed)
     config = TopKTrainingSAEConfig(
         d_in=rows.shape[1],
-        d_sae=recipe.latents,
-        k=recipe.k,
+        d_sae=config.latents,
+        k=config.k,
         normalize_activations="expected_average_only_in",
         use_sparse_activations=False,
     )
     sae = TopKTrainingSAE(config)
     settings = SAETrainerConfig(
-        total_training_samples=recipe.steps * BATCH,
+        total_training_samples=config.steps * BATCH,
         train_batch_size_samples=BATCH,
-        lr=recipe.rate,
-        lr_end=recipe.rate / 10,
-        lr_warm_up_steps=int(recipe.warm_up * recipe.steps),
-        lr_decay_steps=int(recipe.decay * recipe.steps),
+        lr=config.rate,
+        lr_end=config.rate / 10,
+        lr_warm_up_steps=int(config.warm_up * config.steps),
+        lr_decay_steps=int(config.decay * config.steps),
         n_batches_for_norm_estimate=1,
         autocast=autocast,
     )
 
     def provided() -> Iterator[Tensor]:
         for step, chunk, order in batches(
-            InMemory({"": rows}), {recipe.seed}, batch=BATCH, start=0, stop=recipe.steps
+            InMemory({"": rows}), {config.seed}, batch=BATCH, start=0, stop=config.steps
         ):
             if step == 0:
                 # The first is taken for the norm.
-                yield chunk[""][order[recipe.seed]]
-            yield chunk[""][order[recipe.seed]]
+                yield chunk[""][order[config.seed]]
+            yield chunk[""][order[config.seed]]
 
     SAETrainer(settings, sae, provided()).fit()
     norm = sae.W_dec.detach().norm(dim=1)
@@ -100,7 +100,7 @@ def theirs(rows: Tensor, recipe: SaeTrainingConfig, *, autocast: bool) -> list[S
             b_enc=b_enc * norm,
             w_dec=w_dec,
             b_dec=b_dec,
-            k=recipe.k,
+            k=config.k,
         )
     ]
 
@@ -142,7 +142,7 @@ def main() -> None:
     times: dict[str, list[float]] = {}
     for repeat in range(asked.repeats):
         for rate in RATES:
-            recipe = SaeTrainingConfig(
+            config = SaeTrainingConfig(
                 architecture="topk",
                 latents=asked.latents,
                 k=asked.k,
@@ -150,14 +150,14 @@ def main() -> None:
                 rate=rate,
                 dead_after=positions // 10,
             )
-            recipes = [replace(recipe, seed=seed) for seed in range(4)]
+            configs = [replace(config, seed=seed) for seed in range(4)]
             runs: dict[str, Callable[[], list[Sae]]] = {
-                "bitlens": partial(ours, rows, held, recipes[:1]),
-                "SAELens": partial(theirs, rows, recipe, autocast=False),
-                "SAELens, bf16": partial(theirs, rows, recipe, autocast=True),
+                "bitlens": partial(ours, rows, held, configs[:1]),
+                "SAELens": partial(theirs, rows, config, autocast=False),
+                "SAELens, bf16": partial(theirs, rows, config, autocast=True),
             }
             if rate == RATES[-1]:
-                runs["bitlens, four in one pass"] = partial(ours, rows, held, recipes)
+                runs["bitlens, four in one pass"] = partial(ours, rows, held, configs)
             for name, do in runs.items():
                 saes, seconds = timed(do)
                 times.setdefault(name, []).append(seconds)

@@ -1,4 +1,4 @@
-"""Lists of settings become recipes, and what is no setting is refused before anything is loaded."""
+"""Lists of settings become configs, and what is no setting is refused before anything is loaded."""
 
 from typing import Any
 
@@ -18,28 +18,28 @@ def test_a_width_is_times_the_models_or_a_number() -> None:
 def test_every_width_meets_every_k_and_seed() -> None:
     """Names say what differs and nothing else; steps are epochs of the positions' batches."""
     grid = SaeGrid(site="resid.1", widths=("2x", "4x"), ks=(8,), seeds=(0, 1), epochs=3)
-    found = grid.recipes(16, [10_000])
+    found = grid.configs(16, [10_000])
     assert [name for name, _ in found] == [
         "width2x.seed0", "width2x.seed1", "width4x.seed0", "width4x.seed1",
     ]  # fmt: skip
-    assert [recipe.latents for _, recipe in found] == [32, 32, 64, 64]
+    assert [config.latents for _, config in found] == [32, 32, 64, 64]
     assert {(r.k, r.steps, r.rate, r.schedule) for _, r in found} == {(8, 12, RATE, "linear")}
-    assert SaeGrid(site="resid.1", ks=(8,)).recipes(16, [100])[0][0] == ""
+    assert SaeGrid(site="resid.1", ks=(8,)).configs(16, [100])[0][0] == ""
 
 
 def test_steps_are_those_of_the_chunks() -> None:
     """Three of 3,000 positions hold a batch each, though 9,000 would hold four: with more steps
     some positions would be learnt from twice. The least is one a chunk."""
     for sizes, steps in (([3000] * 3, 3), ([9000], 4), ([4096, 100], 3)):
-        ((_, recipe),) = SaeGrid(site="resid.1", epochs=1).recipes(64, sizes)
-        assert recipe.steps == steps
+        ((_, config),) = SaeGrid(site="resid.1", epochs=1).configs(64, sizes)
+        assert config.steps == steps
 
 
 def test_the_seeds_keep_their_own_ways() -> None:
     """Constant rate, no warm-up, the penalty of the code they come from."""
-    ((_, plain),) = SaeGrid(site="resid.1", architecture="seed-plain").recipes(64, [100])
+    ((_, plain),) = SaeGrid(site="resid.1", architecture="seed-plain").configs(64, [100])
     assert (plain.rate, plain.schedule, plain.warm_up, plain.penalty) == (1e-3, "constant", 0, 1e-3)
-    ((_, gated),) = SaeGrid(site="resid.1", architecture="gated", penalties=(7.0,)).recipes(
+    ((_, gated),) = SaeGrid(site="resid.1", architecture="gated", penalties=(7.0,)).configs(
         64, [100]
     )
     assert gated.penalty == 7 != PENALTIES["gated"]
@@ -77,7 +77,7 @@ def test_k_is_held_against_the_models_width() -> None:
     """Which is known once the model is loaded."""
     grid = SaeGrid(site="resid.1", widths=("0.5x",), ks=(32,))
     with pytest.raises(BitlensError, match="k is 32, of 8 latents"):
-        grid.recipes(16, [1])
+        grid.configs(16, [1])
 
 
 def test_lists_are_values_with_commas() -> None:

@@ -134,11 +134,11 @@ def test_what_is_wrong_is_said_with_its_place(
 def test_what_firing_costs_is_an_axis_of_every_architecture(
     tmp_path: Path, axis: str, name: str, values: tuple[float, ...]
 ) -> None:
-    """k or the penalty, by default the architecture's; a recipe has what was asked for."""
+    """k or the penalty, by default the architecture's; a config has what was asked for."""
     study = load_sae_study(written(tmp_path / "a.yaml", STUDY.replace("k: [4, 8]", axis)))
     assert study.axes[name] == values
-    ((_, recipe),) = study.train.grid(["2x"], values[-1:], [0], 1).recipes(64, [1000])
-    assert (recipe.k if name == "k" else recipe.penalty) == values[-1]
+    ((_, config),) = study.train.grid(["2x"], values[-1:], [0], 1).configs(64, [1000])
+    assert (config.k if name == "k" else config.penalty) == values[-1]
 
 
 def test_train_must_hold_settings(tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from transformers import PreTrainedTokenizerFast
 from bitlens.data.corpus import Corpus, make_corpus
 from bitlens.data.files import Document
 from bitlens.data.texts import Documents
-from bitlens.engine.plan import CORPUS, FORK_SHARE, SUBSET, DocumentSet, Plan, TokenBatch, make_plan
+from bitlens.engine.plan import (
+    BRANCH_SHARE,
+    CORPUS,
+    SUBSET,
+    DocumentSet,
+    Plan,
+    TokenBatch,
+    make_plan,
+)
 from bitlens.seeds import position_keys
 from tests.support import tiny
 
@@ -172,7 +180,7 @@ def test_forks_run_on_a_seeded_eighth(n: int) -> None:
     shape = [[6]] * n
     plan = make_plan(with_bos(shape), "all", 0, 24)
     chosen = {d for d, _ in counted(plan, subset=True)}
-    assert FORK_SHARE == 8
+    assert BRANCH_SHARE == 8
     assert len(chosen) == plan.sets[SUBSET].documents == max(min(32, n), -(-n // 8))
     for batch in plan.batches:
         assert {d in chosen for d in batch.document[batch.index].tolist()} == {batch.subset}
@@ -224,7 +232,7 @@ def test_the_order_of_documents_does_not_matter(letters: PreTrainedTokenizerFast
 
 def test_a_part_of_a_corpus_is_planned_as_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents that were left out leave no shard, no sample and no subset of their own behind."""
-    monkeypatch.setattr("bitlens.engine.plan.FEWEST_FORKED", 2)
+    monkeypatch.setattr("bitlens.engine.plan.FEWEST_BRANCHED", 2)
     whole = with_bos([[9]] * 24)
     kept = np.arange(24)[::2]
     plan = make_plan(whole.select(kept), "content", 0, 60)

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import r2_score
 
 from bitlens.errors import BitlensError
-from bitlens.sae.fit import Fit, FitTally, check_fit, measure_fit, tally_fit
+from bitlens.sae.fit import Fit, FitAccumulator, accumulate_fit, check_fit, measure_fit
 from bitlens.sae.sae import Sae, TrainedOn
 from tests.support.saes import ARCHITECTURES, activations, small_sae
 
@@ -41,11 +41,11 @@ def test_worked_by_hand() -> None:
 def test_rates_are_shares_of_the_positions(kind: Any) -> None:
     """Of every latent; in sum L0."""
     sae, x = small_sae(kind), activations()
-    tally = tally_fit(sae, x, 7)
+    tally = accumulate_fit(sae, x, 7)
     expected = (sae.encode(x) > 0).double().mean(0)
     torch.testing.assert_close(tally.rates, expected)
     assert float(tally.rates.sum()) == pytest.approx(tally.result().l0)
-    assert FitTally(sae).rates.sum() == 0
+    assert FitAccumulator(sae).rates.sum() == 0
 
 
 def test_identity_loses_nothing() -> None:
@@ -72,7 +72,7 @@ def test_fvu_is_what_sklearn_leaves_of_r2(architecture: str) -> None:
     """1 - R2, weighted by variance, of reconstructions; L0 and alive by counting dense codes."""
     sae, x = small_sae(architecture), activations(200)
     codes = sae.encode(x)
-    tally = FitTally(sae)
+    tally = FitAccumulator(sae)
     for part in x.split(33):
         tally.add(part)
     fit = tally.result()

@@ -35,12 +35,12 @@ def planted() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def trained(
-    *recipes: SaeTrainingConfig, x: Tensor | None = None, patience: int = 0
+    *configs: SaeTrainingConfig, x: Tensor | None = None, patience: int = 0
 ) -> list[Trained]:
-    """One SAE a recipe, in one pass over the planted rows."""
+    """One SAE a config, in one pass over the planted rows."""
     rows = planted()[1] if x is None else x
     jobs = [
-        Job(recipe=r, label=f"{n}", hook="resid.0", trained_on=TrainedOn(model="none"))
-        for n, r in enumerate(recipes)
+        Job(config=r, label=f"{n}", hook="resid.0", trained_on=TrainedOn(model="none"))
+        for n, r in enumerate(configs)
     ]
     return train(InMemory({"": rows}), {"": planted()[2]}, jobs, patience, quiet=True)

@@ -144,7 +144,7 @@ def other(folder: Path, text: Path, held_out: int) -> Material:
 
 
 def make(
-    material: Material, recipes: dict[int, SaeTrainingConfig], out: Path, quiet: bool = False
+    material: Material, configs: dict[int, SaeTrainingConfig], out: Path, quiet: bool = False
 ) -> dict[str, tuple[Sae, Fit]]:
     """Train an SAE for each block named, write its folder, and say how well it does."""
     bos = material.tokenizer.bos_token_id
@@ -153,16 +153,16 @@ def make(
 
     def read(texts: list[str], positions: int, quiet: bool = quiet) -> dict[int, Tensor]:
         windows = cut(texts, material.tokenizer, context).drawn(positions, seed=0)
-        return activations(material.model, windows, list(recipes), bos, quiet)
+        return activations(material.model, windows, list(configs), bos, quiet)
 
     learnt = read(material.train, POSITIONS)
     watched = read(material.watched, 20_000, quiet=True)
     measured = read(material.measured, 10**9)
     made, figures = {}, {}
-    for n, recipe in recipes.items():
-        label = f"resid.{n}-{recipe.architecture}"
+    for n, config in configs.items():
+        label = f"resid.{n}-{config.architecture}"
         hook = f"blocks.{n}.hook_resid_post"
-        job = Job(recipe=recipe, label=label, hook=hook, trained_on=trained_on)
+        job = Job(config=config, label=label, hook=hook, trained_on=trained_on)
         (trained,) = train(InMemory({"": learnt[n]}), {"": watched[n]}, [job], quiet=quiet)
         sae = trained.sae
         save_sae(sae, out / label)
@@ -170,7 +170,7 @@ def make(
         figures[label] = {
             **asdict(made[label][1]),
             "learnt_from": len(learnt[n]),
-            "recipe": asdict(recipe),
+            "recipe": asdict(config),
         }
         if not quiet:
             tqdm.write(f"{label}: {describe([made[label][1]])} on {len(measured[n]):,} positions")
@@ -200,10 +200,10 @@ def main() -> None:
         return
     if asked.text is None or asked.block is None:
         parser.error("--model needs --text and --block as well")
-    recipe = SaeTrainingConfig(
+    config = SaeTrainingConfig(
         architecture="topk", latents=asked.latents, k=asked.k, steps=asked.steps
     )
-    make(other(asked.model, asked.text, asked.held_out), {asked.block: recipe}, asked.out)
+    make(other(asked.model, asked.text, asked.held_out), {asked.block: config}, asked.out)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class CheckpointTwin(Twin):
         model = checkpoint.model
         attention = layout.model.config._attn_implementation
         if model.config._attn_implementation != attention:
-            # Both streams must multiply alike, or their difference would not be the weights'.
+            # Both models must multiply alike, or their difference would not be the weights'.
             model.set_attn_implementation(attention)
         self._blocks = list(model.get_submodule(layout.blocks_path).children())
         compute = None if checkpoint.kernels else layout.compute

@@ -67,9 +67,9 @@ class SaeGrid:
             )
         for width in self.widths:
             _times(width)
-        self.recipes(1 << 20, [1])
+        self.configs(1 << 20, [1])
 
-    def recipes(self, width: int, sizes: Sequence[int]) -> list[tuple[str, SaeTrainingConfig]]:
+    def configs(self, width: int, sizes: Sequence[int]) -> list[tuple[str, SaeTrainingConfig]]:
         """Each with a name for its folder, made of what differs; `sizes`: positions to learn from,
         chunk by chunk."""
         kind, plain = self.architecture, self.architecture in SEEDS
@@ -86,7 +86,7 @@ class SaeGrid:
         for values in product(*settings.values()):
             chosen = dict(zip(settings, values, strict=True))
             varied = [f"{n}{v}" for n, v in chosen.items() if len(settings[n]) > 1]
-            recipe = SaeTrainingConfig(
+            config = SaeTrainingConfig(
                 architecture=kind,
                 latents=latents_of(chosen["width"], width),
                 k=chosen["k"],
@@ -100,7 +100,7 @@ class SaeGrid:
                 ),
                 seed=chosen["seed"],
             )
-            found.append((".".join(varied), recipe))
+            found.append((".".join(varied), config))
         return found
 
 

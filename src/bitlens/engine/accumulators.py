@@ -56,7 +56,7 @@ class Top:
 
 @dataclass
 class Accumulator:
-    """Named arrays of one analysis at one site of one pair of streams."""
+    """Named arrays of one analysis at one site of one pair of runs."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
     """`[shards, ...]` float64."""

@@ -1,4 +1,4 @@
-"""What is read from a stream, once, however many twins and analyses use it."""
+"""Activations that are read of a run, once, however many twins and analyses use them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -77,7 +77,7 @@ class Positions:
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """One stream's activations at one site and some positions."""
+    """One run's activations at one site and some positions."""
 
     values: Tensor
     """`[n, width]` float32; logits `[n, vocabulary]`, or `[n, blocks, vocabulary]` through a
@@ -145,7 +145,7 @@ class ActivationPair:
     threshold: Callable[[int], int]
     """A sample's size to the largest key that is in the sample of the whole corpus."""
     branches: Mapping[str, Tensor] = field(default_factory=dict)
-    """What the analysis makes of forks with an edit, by `reference` or `twin` and the name of the
-    edit."""
+    """What the analysis makes of branches, by `reference` or `twin` and the name of the
+    intervention."""
     alone: Activations | None = None
     """Activations of the twin's block on the reference's input; None where that does not run."""

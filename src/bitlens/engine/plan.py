@@ -25,10 +25,10 @@ from bitlens.seeds import position_keys
 
 Interval = Literal["jackknife", "bootstrap"]
 CORPUS, SUBSET = "corpus", "subset"
-"""Names of sets of documents: the texts, and those of them that forks run on."""
+"""Names of sets of documents: the texts, and those of them that branches run on."""
 LONGEST_CONTEXT = 1024
-FORK_SHARE, FEWEST_FORKED = 8, 32
-"""Forks run on one document in eight, or on so many where there are."""
+BRANCH_SHARE, FEWEST_BRANCHED = 8, 32
+"""Branches run on one document in eight, or on so many where there are."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,7 +47,7 @@ class TokenBatch:
     logits_index: Tensor
     """`[m]`: the counted positions that predict a token of their window."""
     subset: bool
-    """Whether its documents are among those that forks run on."""
+    """Whether its documents are among those that branches run on."""
     document: Tensor
     """`[rows * positions]`, as the four below."""
     offset: Tensor
@@ -103,7 +103,7 @@ class Plan:
 
     batches: tuple[TokenBatch, ...]
     sets: Mapping[str, DocumentSet]
-    """By name: the corpus, the seeded part of it that forks run on, and the documents of
+    """By name: the corpus, the seeded part of it that branches run on, and the documents of
     analyses that read their own."""
 
     @property
@@ -180,7 +180,7 @@ def _subset(
 ) -> np.ndarray:
     """`[names]`: a seeded eighth of these documents, 32 at least where there are as many; of a
     group its first document is given, and the others come along."""
-    size = max(min(FEWEST_FORKED, len(documents)), -(-len(documents) // FORK_SHARE))
+    size = max(min(FEWEST_BRANCHED, len(documents)), -(-len(documents) // BRANCH_SHARE))
     keys = position_keys(seed, documents, np.full_like(documents, -1))
     chosen = np.zeros(names, dtype=bool)
     chosen[documents[np.argsort(keys)[:size]]] = True

@@ -32,7 +32,7 @@ class Fit:
     """Share of the latents that fired at least once on these positions."""
 
 
-class FitTally:
+class FitAccumulator:
     """Adds up, batch after batch, what `Fit` needs; float64 sums."""
 
     def __init__(self, sae: Sae) -> None:
@@ -86,12 +86,12 @@ class FitTally:
 
 def measure_fit(sae: Sae, x: Tensor, batch: int = 4096) -> Fit:
     """The fit of an SAE to activations `[n, width]` in memory."""
-    return tally_fit(sae, x, batch).result()
+    return accumulate_fit(sae, x, batch).result()
 
 
-def tally_fit(sae: Sae, x: Tensor, batch: int = 4096) -> FitTally:
+def accumulate_fit(sae: Sae, x: Tensor, batch: int = 4096) -> FitAccumulator:
     """What the fit of an SAE to activations `[n, width]` in memory is made of."""
-    tally = FitTally(sae)
+    tally = FitAccumulator(sae)
     for part in x.split(batch):
         tally.add(part)
     return tally

@@ -21,7 +21,7 @@ from bitlens.errors import SaeError, in_one_line
 from bitlens.models.layout import Layout
 from bitlens.models.sites import all_sites, resolve, site
 from bitlens.sae.conventions import B_DEC, CENTRING, SCALE, Convention, better, conventions
-from bitlens.sae.fit import WORST_FVU, Fit, FitTally, check_fit
+from bitlens.sae.fit import WORST_FVU, Fit, FitAccumulator, check_fit
 from bitlens.sae.formats.load import load_sae
 from bitlens.sae.formats.releases import is_release
 from bitlens.sae.placed_sae import PlacedSae
@@ -78,7 +78,7 @@ def fit_saes(
 def elsewhere(placed: PlacedSae, layout: Layout, plan: Plan) -> tuple[str, Fit] | None:
     """The site that an SAE fits best, if it fits it at least twice as well as its own."""
     sites = ["embed", *all_sites(layout, tuple(kind for kind in SITES if kind != "embed"))]
-    tallies = {name: FitTally(placed.sae) for name in sites if name != placed.site}
+    tallies = {name: FitAccumulator(placed.sae) for name in sites if name != placed.site}
     for place, values in _readings(layout, plan, set(tallies), POSITIONS):
         tallies[place].add(values)
     fits = {name: tally.result() for name, tally in tallies.items()}
@@ -149,7 +149,7 @@ def _by_convention(
     tried = [
         conventions(sae, centres, norms.get(place)) for sae, place in zip(saes, places, strict=True)
     ]
-    tallies = [[FitTally(convention.sae) for convention in of] for of in tried]
+    tallies = [[FitAccumulator(convention.sae) for convention in of] for of in tried]
     open_ = {place for place, of in zip(places, tried, strict=True) if len(of) > 1}
     if open_:
         for place, values in _readings(layout, plan, open_, POSITIONS):
@@ -216,7 +216,7 @@ class _SaeSums:
 
     def __init__(self, sae: Sae) -> None:
         self.sae = sae
-        self.fit = FitTally(sae)
+        self.fit = FitAccumulator(sae)
         self._total = torch.zeros(sae.latents, dtype=torch.float64)
         self._count = 0
 

@@ -34,8 +34,8 @@ def run(
     kind: str, penalty: float = 0.0, k: int = 1, **more: Tensor
 ) -> tuple[TrainingStep, Weights]:
     of = weights(**more)
-    recipe = SaeTrainingConfig(architecture=kind, latents=4, k=k)  # type: ignore[arg-type]
-    return LOSSES[kind](of, X, recipe, penalty), of
+    config = SaeTrainingConfig(architecture=kind, latents=4, k=k)  # type: ignore[arg-type]
+    return LOSSES[kind](of, X, config, penalty), of
 
 
 def test_topk_keeps_the_largest_of_each_position() -> None:

@@ -54,21 +54,21 @@ class Chunked:
 def test_a_grid_in_one_pass_is_as_many_passes() -> None:
     """The same weights, bit for bit, whoever is trained beside it."""
     together = trained(*GRID)
-    for one, recipe in zip(together, GRID, strict=True):
-        assert same(one.sae, trained(recipe)[0].sae)
+    for one, config in zip(together, GRID, strict=True):
+        assert same(one.sae, trained(config)[0].sae)
 
 
-@pytest.mark.parametrize("recipe", [GRID[0], GRID[3], GRID[4]], ids=["topk", "standard", "jump"])
+@pytest.mark.parametrize("config", [GRID[0], GRID[3], GRID[4]], ids=["topk", "standard", "jump"])
 @pytest.mark.parametrize("patience", [0, 30])
 def test_a_killed_training_goes_on_as_if_it_had_not_been(
-    recipe: SaeTrainingConfig, patience: int, tmp_path: Path
+    config: SaeTrainingConfig, patience: int, tmp_path: Path
 ) -> None:
     """Stopped in its second pass over the chunks: the weights of one that was not, and only chunks
     from the checkpoint on are read again."""
     x, held_out = planted()[1:]
 
     def run(source: Chunked, folder: Path | None) -> Trained:
-        job = Job(recipe=recipe, label="one", hook="resid.0", trained_on=TrainedOn(), folder=folder)
+        job = Job(config=config, label="one", hook="resid.0", trained_on=TrainedOn(), folder=folder)
         (found,) = train(source, {"": held_out}, [job], patience, quiet=True)
         return found
 
@@ -93,9 +93,9 @@ def test_who_looked_before_the_kill_does_not_look_twice(
     def run(folder: Path | None) -> list[Trained]:
         jobs = []
         for n in (0, 1):
-            recipe, own = replace(SHORT, seed=n), folder and folder / f"{n}"
+            config, own = replace(SHORT, seed=n), folder and folder / f"{n}"
             jobs.append(
-                Job(recipe=recipe, label=f"{n}", hook="resid.0", trained_on=TrainedOn(), folder=own)
+                Job(config=config, label=f"{n}", hook="resid.0", trained_on=TrainedOn(), folder=own)
             )
         return train(InMemory({"": x}), {"": held_out}, jobs, patience=1, quiet=True)
 
@@ -135,7 +135,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
 
     def run(made_by: dict[str, int]) -> None:
         job = Job(
-            recipe=SHORT,
+            config=SHORT,
             label="one",
             hook="resid.0",
             trained_on=TrainedOn(),
@@ -156,8 +156,8 @@ def test_training_ends_when_held_out_documents_have_had_enough() -> None:
     """Of a hundred rows learnt by heart the others are told worse and worse: with patience it ends
     early, and the best look's weights are the result."""
     x = planted()[1][:100]
-    recipe = replace(TOPK, steps=400, batch=100, schedule="constant")
-    (stopped,), (on,) = (trained(recipe, x=x, patience=p) for p in (2, 0))
+    config = replace(TOPK, steps=400, batch=100, schedule="constant")
+    (stopped,), (on,) = (trained(config, x=x, patience=p) for p in (2, 0))
     assert stopped.steps < on.steps == 400
     objectives = [look["objective"] for look in stopped.looks]
     assert len(objectives) - 1 - objectives.index(min(objectives, key=lambda o: o or 0)) == 2
@@ -181,7 +181,7 @@ def test_looks_are_json_and_tell_what_is_going_on(tmp_path: Path) -> None:
 def test_whoever_trains_many_may_look_less_often() -> None:
     """The same weights; two looks, the last of which is at the end."""
     _, rows, held = planted()
-    job = Job(recipe=SHORT, label="one", hook="resid.0", trained_on=TrainedOn(model="none"))
+    job = Job(config=SHORT, label="one", hook="resid.0", trained_on=TrainedOn(model="none"))
     (found,) = train(InMemory({"": rows}), {"": held}, [job], quiet=True, looks=2)
     (usual,) = train(InMemory({"": rows}), {"": held}, [job], quiet=True)
     assert [look["steps"] for look in found.looks] == [30, 60]

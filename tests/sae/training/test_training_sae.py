@@ -77,7 +77,7 @@ def test_rows_are_units_and_the_seed_decides(kind: str) -> None:
     short = replace(EVERY[kind], steps=20)
     torch.rand(3)
     first, again, other = (
-        trained(recipe)[0].sae for recipe in (short, short, replace(short, seed=1))
+        trained(config)[0].sae for config in (short, short, replace(short, seed=1))
     )
     units = torch.allclose(first.w_dec.norm(dim=1), torch.ones(LATENTS), atol=1e-5)
     assert units == (kind not in SEEDS)
@@ -90,9 +90,9 @@ def test_rows_are_units_and_the_seed_decides(kind: str) -> None:
 def test_an_sae_says_what_its_trainee_says(kind: str, tmp_path: Path) -> None:
     """Written and read back, in the activations' own units, its reconstruction leaves the squared
     error that training counted; of batchtopk as many codes at least as the threshold lets by."""
-    recipe = replace(EVERY[kind], steps=40, penalty=0.0)
+    config = replace(EVERY[kind], steps=40, penalty=0.0)
     _, x, held_out = planted()
-    trainee = TrainingSae.begun(recipe, x)
+    trainee = TrainingSae.begun(config, x)
     for rows in x.split(250):
         trainee.step(rows)
     save_sae(trainee.sae("one", "blocks.0.hook_resid_post", TrainedOn(model="none")), tmp_path)
@@ -129,8 +129,8 @@ def test_dead_latents_come_back(kind: str) -> None:
     x = planted()[1][:6400]
 
     def alive_of_weak(**reviving: object) -> int:
-        recipe = replace(EVERY[kind], penalty=0.05, steps=100, dead_after=500, **reviving)  # type: ignore[arg-type]
-        trainee = TrainingSae.begun(replace(recipe, rate=5e-3), x)
+        config = replace(EVERY[kind], penalty=0.05, steps=100, dead_after=500, **reviving)  # type: ignore[arg-type]
+        trainee = TrainingSae.begun(replace(config, rate=5e-3), x)
         with torch.no_grad():
             trainee.weights["w_enc"][:, :8] *= 0.01
             trainee.weights["b_enc"][:8] = 0.001 if kind.endswith("topk") else -1
@@ -168,5 +168,5 @@ def test_rate_and_penalty_rise_and_the_rate_falls() -> None:
     assert [schedule("constant")(s) for s in (0, 49, 999)] == pytest.approx([0.02, 1, 1])
     cosine = [0.02, 0.5, (1 + math.cos(0.999 * math.pi)) / 2]
     assert [schedule("cosine")(s) for s in (0, 500, 999)] == pytest.approx(cosine)
-    recipe = SaeTrainingConfig(architecture="standard", latents=8, penalty=2.0, steps=1000)
-    assert [recipe.penalty_at(s) for s in (0, 99, 999)] == pytest.approx([0.02, 2, 2])
+    config = SaeTrainingConfig(architecture="standard", latents=8, penalty=2.0, steps=1000)
+    assert [config.penalty_at(s) for s in (0, 99, 999)] == pytest.approx([0.02, 2, 2])

@@ -56,8 +56,8 @@ def test_a_run_writes_folders_and_figures(
     """A tiny model through the whole script: an SAE by place, its figures of other texts."""
     model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama")).eval()
     material = Material("tiny", model, letters, TEXTS * 20, TEXTS[:1], TEXTS[1:])
-    recipes = {0: SaeTrainingConfig(architecture="topk", latents=48, k=4, steps=10, batch=64)}
-    make(material, recipes, tmp_path, quiet=True)
+    configs = {0: SaeTrainingConfig(architecture="topk", latents=48, k=4, steps=10, batch=64)}
+    make(material, configs, tmp_path, quiet=True)
     sae = load_sae(tmp_path / "resid.0-topk")
     assert sae.hook == "blocks.0.hook_resid_post"
     assert sae.width == model.config.hidden_size

@@ -191,7 +191,7 @@ def test_what_cannot_be_trained_is_refused(
 
 
 def test_other_folders_are_left_alone(run: Run, tmp_path: Path) -> None:
-    """A folder with something else in it, a file, and a stream that is named twice."""
+    """A folder with something else in it, a file, and a model that is named twice."""
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BitlensError, match=r"holds thesis\.txt"):
         run(tmp_path)

@@ -163,7 +163,7 @@ def _by_latent(codes: Codes, at: Positions, row: Tensor, latent: Tensor, values:
 
 
 def _own_sums(sae: Sae, reading: Activations, at: Positions) -> dict[str, Tensor]:
-    """What is summed of one stream alone."""
+    """What is summed of one run alone."""
     own = codes(sae, reading)
     value = own.value.double()
     x = reading.values
@@ -189,7 +189,7 @@ def _peak(sae: Sae, reading: Activations, at: Positions) -> Tensor:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Rows:
-    """What is needed of every position of one stream's code."""
+    """What is needed of every position of one run's code."""
 
     total: Tensor
     """`[n]` float64: the sum over latents."""

@@ -34,7 +34,8 @@ def transfer(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...
         "counts, in the reference and in the twin, and each model goes on from there. Loss "
         "recovered is the share of the loss at stake that the reconstruction saves: 1 where it "
         "does no harm, 0 where it is worth no more than the reference's mean activation in its "
-        "place. Each model is held against its own clean loss, on the documents that forks run on."
+        "place. Each model is held against its own clean loss, on the documents that "
+        "these runs read."
     )
     tables = (
         Section(

@@ -41,24 +41,24 @@ class TrainingStep:
     """batchtopk: the smallest code that was kept."""
 
 
-def topk(weights: Weights, x: Tensor, recipe: SaeTrainingConfig, _penalty: float) -> TrainingStep:
+def topk(weights: Weights, x: Tensor, config: SaeTrainingConfig, _penalty: float) -> TrainingStep:
     """Squared error of the k largest at each position (Gao et al. 2024, "Scaling and evaluating
     sparse autoencoders", section 2.3)."""
     before = _before(weights, x)
-    latent = largest(before.detach(), recipe.k)
+    latent = largest(before.detach(), config.k)
     value = before.gather(1, latent).relu()
     decoded = embedding_bag(latent, weights["w_dec"], mode="sum", per_sample_weights=value)
     return _outcome(weights, x, decoded, before, firing=latent[value > 0])
 
 
 def batchtopk(
-    weights: Weights, x: Tensor, recipe: SaeTrainingConfig, _penalty: float
+    weights: Weights, x: Tensor, config: SaeTrainingConfig, _penalty: float
 ) -> TrainingStep:
     """Squared error of the k n largest of a batch of n positions (Bussmann et al. 2024, "BatchTopK
     Sparse Autoencoders", section 3)."""
     before = _before(weights, x)
     latents = before.shape[1]
-    place = before.detach().flatten().topk(len(x) * recipe.k, sorted=False).indices.sort().values
+    place = before.detach().flatten().topk(len(x) * config.k, sorted=False).indices.sort().values
     value = before.flatten()[place].relu()
     starts = torch.arange(0, before.numel(), latents, device=x.device)
     latent = place % latents
@@ -75,7 +75,7 @@ def batchtopk(
 
 
 def standard(
-    weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float
+    weights: Weights, x: Tensor, _config: SaeTrainingConfig, penalty: float
 ) -> TrainingStep:
     """Squared error and the sum of codes, of unit decoder rows (Bricken et al. 2023, "Towards
     Monosemanticity"). Sums, not means: the penalty does not depend on the number of latents."""
@@ -86,7 +86,7 @@ def standard(
     return _outcome(weights, x, decoded, before, firing=codes, sparsity=sparsity)
 
 
-def gated(weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float) -> TrainingStep:
+def gated(weights: Weights, x: Tensor, _config: SaeTrainingConfig, penalty: float) -> TrainingStep:
     """Squared error, the sum of the gates' positive pre-activations, and the squared error of
     decoding these by a decoder that does not learn from it (Rajamanoharan et al. 2024, "Improving
     Dictionary Learning with Gated Sparse Autoencoders", equation 8)."""
@@ -103,7 +103,7 @@ def gated(weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: floa
 
 
 def jumprelu(
-    weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float
+    weights: Weights, x: Tensor, _config: SaeTrainingConfig, penalty: float
 ) -> TrainingStep:
     """Squared error and the number of latents above their thresholds, whose gradients go straight
     through a rectangle: dH/dt = -K/e, df/dt = -t K/e where K is 1 within e/2 of the threshold
@@ -120,7 +120,7 @@ def jumprelu(
 
 
 def seed_plain(
-    weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, penalty: float
+    weights: Weights, x: Tensor, _config: SaeTrainingConfig, penalty: float
 ) -> TrainingStep:
     """Mean squared error and the mean code, as an earlier study of quantization trained its SAEs.
 
@@ -138,7 +138,7 @@ def seed_plain(
 
 
 def seed_gated(
-    weights: Weights, x: Tensor, _recipe: SaeTrainingConfig, _penalty: float
+    weights: Weights, x: Tensor, _config: SaeTrainingConfig, _penalty: float
 ) -> TrainingStep:
     """Mean squared error of sigmoid(gate) * relu(magnitude), as another earlier study calls gated.
 

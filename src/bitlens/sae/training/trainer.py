@@ -1,6 +1,6 @@
 """One pass over activations for as many SAEs as are wanted.
 
-Every chunk of activations is read once for all of them. What an SAE becomes depends on its recipe
+Every chunk of activations is read once for all of them. What an SAE becomes depends on its config
 and the activations alone, not on who is trained beside it.
 """
 
@@ -29,7 +29,7 @@ LOOKED_AT = 8192
 
 
 class Source(Protocol):
-    """Activations to learn from, chunk by chunk, of one stream or several at the same positions."""
+    """Activations to learn from, chunk by chunk, of one model or several at the same positions."""
 
     @property
     def sizes(self) -> Sequence[int]:
@@ -37,13 +37,13 @@ class Source(Protocol):
         ...
 
     def chunks(self, first: int) -> Iterator[Mapping[str, Tensor]]:
-        """One pass from this chunk on: by stream, `[positions, width]`."""
+        """One pass from this chunk on: by model, `[positions, width]`."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """Activations that are all there, by stream; they may lie in a memory-mapped file."""
+    """Activations that are all there, by model; they may lie in a memory-mapped file."""
 
     rows: Mapping[str, Tensor]
 
@@ -61,11 +61,11 @@ class InMemory:
 class Job:
     """One SAE that is wanted, and what is to be known of it."""
 
-    recipe: SaeTrainingConfig
+    config: SaeTrainingConfig
     label: str
     hook: str
     trained_on: TrainedOn
-    stream: str = ""
+    model: str = ""
     """Whose activations it learns from."""
     folder: Path | None = None
     """Where its checkpoint is kept; None: nowhere."""
@@ -105,8 +105,8 @@ class _Run:
         fit = measure_fit(self.sae(), rows)
         seen = {"steps": trainee.steps, "objective": _finite(trainee.objective(rows))}
         self.looks.append({**seen, "fvu": fit.fvu, "l0": fit.l0, "alive": fit.alive})
-        recipe = self.job.recipe
-        if patience and trainee.steps >= 2 * recipe.warm_up * recipe.steps:
+        config = self.job.config
+        if patience and trainee.steps >= 2 * config.warm_up * config.steps:
             if self.best_look == len(self.looks) - 1 or not self.best:
                 self.best = {name: tensor.clone() for name, tensor in trainee.state().items()}
             elif len(self.looks) - 1 - self.best_look >= patience:
@@ -121,7 +121,7 @@ class Trained:
     job: Job
     sae: Sae
     steps: int
-    """Done; fewer than the recipe's where the held-out documents had enough."""
+    """Done; fewer than the config's where the held-out documents had enough."""
     looks: Sequence[Mapping[str, float | None]]
     """steps, objective, fvu, l0 and alive on the held-out positions."""
 
@@ -134,28 +134,28 @@ def train(
     quiet: bool = False,
     looks: int = LOOKS,
 ) -> list[Trained]:
-    """Every job's SAE. All recipes have the same batch and number of steps.
+    """Every job's SAE. All configs have the same batch and number of steps.
 
-    `held_out`: by stream, `[n, width]` of other documents, for progress and to stop by: after
+    `held_out`: by model, `[n, width]` of other documents, for progress and to stop by: after
     `patience` looks without gain in what is minimised there training ends, and the best look's
     weights are the result; 0: never. Jobs with a folder go on from the checkpoint that is there.
     """
-    runs = [_begin(job, held_out[job.stream]) for job in jobs]
-    (batch,), (steps,) = ({getattr(j.recipe, n) for j in jobs} for n in ("batch", "steps"))
+    runs = [_begin(job, held_out[job.model]) for job in jobs]
+    (batch,), (steps,) = ({getattr(j.config, n) for j in jobs} for n in ("batch", "steps"))
     every = max(1, steps // looks)
     start = min((run.steps for run in runs if not run.over), default=steps)
     with tqdm(total=steps, initial=start, disable=quiet or None, mininterval=2) as bar:
-        roots = {job.recipe.seed for job in jobs}
+        roots = {job.config.seed for job in jobs}
         for step, chunk, rows in batches(source, roots, batch=batch, start=start, stop=steps):
             if all(run.over for run in runs):
                 break
             bar.update()
             learning = [run for run in runs if not run.over and step >= run.steps]
             for run in learning:
-                x = chunk[run.job.stream]
+                x = chunk[run.job.model]
                 if run.trainee is None:
-                    run.trainee = TrainingSae.begun(run.job.recipe, x)
-                run.trainee.step(x[rows[run.job.recipe.seed].to(x.device)])
+                    run.trainee = TrainingSae.begun(run.job.config, x)
+                run.trainee.step(x[rows[run.job.config.seed].to(x.device)])
             if (step + 1) % every == 0:
                 # Not those that were restored here: they looked before their checkpoint.
                 bar.set_postfix_str(describe([run.look(patience) for run in learning]))
@@ -221,7 +221,7 @@ def _begin(job: Job, held_out: Tensor) -> _Run:
             )
         best = {n.removeprefix("best."): t for n, t in found.tensors.items() if n[:5] == "best."}
         state = {n: t for n, t in found.tensors.items() if n[:5] != "best."}
-        run.trainee = TrainingSae.restored(job.recipe, state, found.progress["steps"])
+        run.trainee = TrainingSae.restored(job.config, state, found.progress["steps"])
         run.looks, run.best = list(found.progress["looks"]), best
         run.over = found.progress["over"]
     return run
@@ -243,7 +243,7 @@ def _keep(run: _Run) -> None:
 def _end(run: _Run, patience: int) -> Trained:
     steps = run.steps
     if patience and run.best:
-        run.trainee = TrainingSae.restored(run.job.recipe, run.best, steps)
+        run.trainee = TrainingSae.restored(run.job.config, run.best, steps)
     sae = run.sae()
     broken = [
         n for n in ("w_enc", "w_dec", "b_enc", "b_dec") if not getattr(sae, n).isfinite().all()

@@ -31,54 +31,54 @@ faster where that would reach back over more than a twentieth of a short run."""
 class TrainingSae:
     """Weights for activations times `scale`, which gives them a mean square of 1 a dimension.
 
-    `step` is one update; the same recipe, rows and order give the same weights.
+    `step` is one update; the same configuration, rows and order give the same weights.
     """
 
-    def __init__(self, recipe: SaeTrainingConfig, weights: Weights, scale: float) -> None:
-        self.recipe, self.scale = recipe, scale
+    def __init__(self, config: SaeTrainingConfig, weights: Weights, scale: float) -> None:
+        self.config, self.scale = config, scale
         self.weights = {name: tensor.requires_grad_() for name, tensor in weights.items()}
         some = weights["w_enc"]
-        self.silent = torch.zeros(recipe.latents, dtype=torch.int64, device=some.device)
+        self.silent = torch.zeros(config.latents, dtype=torch.int64, device=some.device)
         """Positions since each latent last fired."""
         self.level = torch.zeros((), device=some.device)
         """batchtopk: the mean over steps of the smallest code kept."""
         self.steps = 0
         """Done so far."""
-        plain = recipe.architecture in SEEDS
+        plain = config.architecture in SEEDS
         groups = [
             {"params": [tensor], "times": 1.0 if plain or name != "w_dec" else DECODER_RATE}
             for name, tensor in self.weights.items()
         ]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), fused=True)
-        self.resample_at = {int(share * recipe.steps) for share in recipe.resamplings}
+        self.resample_at = {int(share * config.steps) for share in config.resamplings}
 
     @classmethod
-    def begun(cls, recipe: SaeTrainingConfig, activations: Tensor) -> "TrainingSae":
+    def begun(cls, config: SaeTrainingConfig, activations: Tensor) -> "TrainingSae":
         """Before the first step, on `[positions, width]`: unit decoder rows drawn at random, the
         encoder their transpose, `b_dec` the mean."""
-        draw = torch.Generator().manual_seed(seeds.derive(recipe.seed, "initial"))
-        if recipe.architecture in SEEDS:
-            return cls(recipe, _seed_weights(recipe, activations, draw), 1.0)
+        draw = torch.Generator().manual_seed(seeds.derive(config.seed, "initial"))
+        if config.architecture in SEEDS:
+            return cls(config, _seed_weights(config, activations, draw), 1.0)
         chosen = torch.randperm(len(activations), generator=draw)[:SAMPLE]
         sample = activations[chosen.to(activations.device)].float()
         mean = sample.mean(0)
         spread = float((sample - mean).square().mean())
         scale = 1 / math.sqrt(max(spread, torch.finfo(torch.float32).tiny))
-        directions = torch.randn(recipe.latents, activations.shape[1], generator=draw)
+        directions = torch.randn(config.latents, activations.shape[1], generator=draw)
         w_dec = normalize(directions, dim=1).to(sample.device)
-        length = FIRST_ENCODER if recipe.architecture in WITH_K else 1.0
-        nothing = torch.zeros(recipe.latents, device=sample.device)
+        length = FIRST_ENCODER if config.architecture in WITH_K else 1.0
+        nothing = torch.zeros(config.latents, device=sample.device)
         weights = {
             "w_enc": (length * w_dec.T).contiguous(),
             "b_enc": nothing.clone(),
             "w_dec": w_dec,
             "b_dec": mean * scale,
         }
-        if recipe.architecture == "gated":
+        if config.architecture == "gated":
             weights |= {"r_mag": nothing.clone(), "b_mag": nothing.clone()}
-        if recipe.architecture == "jumprelu":
+        if config.architecture == "jumprelu":
             weights["log_threshold"] = nothing + math.log(FIRST_THRESHOLD)
-        return cls(recipe, weights, scale)
+        return cls(config, weights, scale)
 
     def state(self) -> dict[str, Tensor]:
         """All that the next steps depend on."""
@@ -91,7 +91,7 @@ class TrainingSae:
 
     @classmethod
     def restored(
-        cls, recipe: SaeTrainingConfig, state: Mapping[str, Tensor], steps: int
+        cls, config: SaeTrainingConfig, state: Mapping[str, Tensor], steps: int
     ) -> "TrainingSae":
         """After so many steps, from `state`."""
         weights = {
@@ -99,7 +99,7 @@ class TrainingSae:
             for name, tensor in state.items()
             if name.startswith("weights.")
         }
-        trainee = cls(recipe, weights, float(state["scale"]))
+        trainee = cls(config, weights, float(state["scale"]))
         trainee.silent, trainee.level = state["silent"], state["level"]
         trainee.steps = steps
         for name, tensor in trainee.weights.items():
@@ -109,37 +109,37 @@ class TrainingSae:
 
     def step(self, x: Tensor) -> None:
         """One update on `[batch, width]`."""
-        recipe, step = self.recipe, self.steps
-        outcome = self._outcome(x, recipe.penalty_at(step))
+        config, step = self.config, self.steps
+        outcome = self._outcome(x, config.penalty_at(step))
         loss = outcome.loss
         self.silent += len(x)
         self.silent[outcome.fired] = 0
-        if recipe.architecture in WITH_K:
-            loss = loss + recipe.auxiliary * auxiliary(self.weights, outcome, self._dead())
+        if config.architecture in WITH_K:
+            loss = loss + config.auxiliary * auxiliary(self.weights, outcome, self._dead())
         if outcome.least is not None:
-            memory = min(step + 1, LONGEST_MEMORY, max(1, int(SHARE_REMEMBERED * recipe.steps)))
+            memory = min(step + 1, LONGEST_MEMORY, max(1, int(SHARE_REMEMBERED * config.steps)))
             self.level = self.level + (outcome.least - self.level) / memory
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for group in self.optimizer.param_groups:
-            group["lr"] = group["times"] * recipe.rate_at(step)
-        if recipe.architecture in SEEDS:
+            group["lr"] = group["times"] * config.rate_at(step)
+        if config.architecture in SEEDS:
             self.optimizer.step()
         else:
             self._forget_lengths()
             self.optimizer.step()
             with torch.no_grad():
                 self.weights["w_dec"].copy_(normalize(self.weights["w_dec"], dim=1))
-            if recipe.architecture not in WITH_K and step in self.resample_at:
+            if config.architecture not in WITH_K and step in self.resample_at:
                 self._resample(x * self.scale, outcome.error, step)
         self.steps += 1
 
     @torch.no_grad()
     def objective(self, x: Tensor) -> float:
         """What is minimised, at the full penalty, on other rows `[n, width]`."""
-        parts = x.split(self.recipe.batch)
+        parts = x.split(self.config.batch)
         total = sum(
-            float(self._outcome(part, self.recipe.penalty).loss) * len(part) for part in parts
+            float(self._outcome(part, self.config.penalty).loss) * len(part) for part in parts
         )
         return total / len(x)
 
@@ -148,7 +148,7 @@ class TrainingSae:
         """The autoencoder as it stands, with the scale folded in: codes and biases in the
         activations' units."""
         weights = {name: tensor.detach().clone() for name, tensor in self.weights.items()}
-        kind = self.recipe.architecture
+        kind = self.config.architecture
         w_enc, b_enc, threshold = weights["w_enc"], weights["b_enc"], None
         if kind == "gated":
             r_mag, b_mag = weights["r_mag"], weights["b_mag"]
@@ -156,7 +156,7 @@ class TrainingSae:
         elif kind == "jumprelu":
             threshold = weights["log_threshold"].exp()
         elif kind == "batchtopk":
-            threshold = stored.every(self.level, self.recipe.latents).to(w_enc.device)
+            threshold = stored.every(self.level, self.config.latents).to(w_enc.device)
         names = {"batchtopk": "jumprelu", "seed-plain": "standard"}
         return Sae(
             label=label,
@@ -169,17 +169,17 @@ class TrainingSae:
             threshold=None if threshold is None else threshold / self.scale,
             w_gate=weights.get("w_gate"),
             b_gate=weights.get("b_gate"),
-            k=self.recipe.k if kind == "topk" else None,
+            k=self.config.k if kind == "topk" else None,
             apply_b_dec_to_input=kind not in SEEDS,
-            trained_on=replace(trained_on, seed=self.recipe.seed),
+            trained_on=replace(trained_on, seed=self.config.seed),
         )
 
     def _outcome(self, x: Tensor, penalty: float) -> TrainingStep:
-        loss = LOSSES[self.recipe.architecture]
-        return loss(self.weights, x.float() * self.scale, self.recipe, penalty)
+        loss = LOSSES[self.config.architecture]
+        return loss(self.weights, x.float() * self.scale, self.config, penalty)
 
     def _dead(self) -> Tensor:
-        return (self.silent > self.recipe.dead_after).nonzero()[:, 0]
+        return (self.silent > self.config.dead_after).nonzero()[:, 0]
 
     @torch.no_grad()
     def _forget_lengths(self) -> None:
@@ -197,7 +197,7 @@ class TrainingSae:
         badness = error.square().sum(1).square().cpu()
         if len(dead) == 0 or not float(badness.sum()) > 0:
             return
-        draw = torch.Generator().manual_seed(seeds.derive(self.recipe.seed, "resample", step))
+        draw = torch.Generator().manual_seed(seeds.derive(self.config.seed, "resample", step))
         chosen = torch.multinomial(badness, len(dead), len(dead) > len(x), generator=draw)
         rows = normalize(error[chosen.to(error.device)], dim=1)
         alive = torch.ones_like(self.silent, dtype=torch.bool)
@@ -220,9 +220,9 @@ class TrainingSae:
         self.silent[dead] = 0
 
 
-def _seed_weights(recipe: SaeTrainingConfig, activations: Tensor, draw: torch.Generator) -> Weights:
+def _seed_weights(config: SaeTrainingConfig, activations: Tensor, draw: torch.Generator) -> Weights:
     """Matrices by Glorot and Bengio (2010), uniform; biases of nought."""
-    width, latents, device = activations.shape[1], recipe.latents, activations.device
+    width, latents, device = activations.shape[1], config.latents, activations.device
     bound = math.sqrt(6 / (width + latents))
 
     def drawn(*shape: int) -> Tensor:
@@ -234,7 +234,7 @@ def _seed_weights(recipe: SaeTrainingConfig, activations: Tensor, draw: torch.Ge
         "w_dec": drawn(latents, width),
         "b_dec": torch.zeros(width, device=device),
     }
-    if recipe.architecture == "seed-gated":
+    if config.architecture == "seed-gated":
         gate = {"w_gate": drawn(width, latents), "b_gate": torch.zeros(latents, device=device)}
         weights |= gate
     return weights

@@ -90,9 +90,9 @@ def _seconds(study: SaeStudy, axes: Axes, width: str, wide: int) -> float:
     train = study.train
     penalties = axes[train.penalty]
     middle = sorted(penalties)[len(penalties) // 2]
-    ((_, recipe),) = train.grid([width], [middle], [0], 1).recipes(wide, [SaeTrainingConfig.batch])
-    x = torch.randn(recipe.batch, wide, generator=torch.Generator().manual_seed(0))
-    trainee = TrainingSae.begun(recipe, x)
+    ((_, config),) = train.grid([width], [middle], [0], 1).configs(wide, [SaeTrainingConfig.batch])
+    x = torch.randn(config.batch, wide, generator=torch.Generator().manual_seed(0))
+    trainee = TrainingSae.begun(config, x)
     trainee.step(x)
     begun = time.perf_counter()
     for _ in range(STEPS):

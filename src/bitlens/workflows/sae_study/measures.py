@@ -18,7 +18,7 @@ from bitlens.sae.alignment.compare import BEST, MUTUAL, ROTATED, SHARED, compare
 from bitlens.sae.alignment.dictionary import dictionary
 from bitlens.sae.alignment.published import procrustes_alignment
 from bitlens.sae.firing_categories import flow
-from bitlens.sae.fit import FitTally
+from bitlens.sae.fit import FitAccumulator
 from bitlens.sae.sae import Sae
 from bitlens.seeds import derive
 
@@ -81,7 +81,7 @@ class SaeAlignments:
 def frozen(sae: Sae, reference: Tensor, twin: Tensor) -> Frozen:
     """Does an SAE say of a twin's activations what it says of the reference's? `[positions, width]`
     each, the same positions in the same order."""
-    here, there = FitTally(sae), FitTally(sae)
+    here, there = FitAccumulator(sae), FitAccumulator(sae)
     sums, unrelated = (torch.zeros(5, sae.latents, dtype=torch.float64) for _ in range(2))
     for one, other in zip(reference.split(_ROWS), twin.split(_ROWS), strict=True):
         x, y = (tally.add(part).dense() for tally, part in ((here, one), (there, other)))

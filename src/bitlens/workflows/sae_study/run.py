@@ -184,7 +184,7 @@ class _StudyRun:
             f"{count(len(missing), 'SAE')}: {', '.join(map(_said, group))}, of which "
             f"{count(dataset.positions, 'position')} count."
         )
-        looks = max(1, min(LOOKS, missing[0].recipe.steps // STEPS_A_LOOK))
+        looks = max(1, min(LOOKS, missing[0].config.steps // STEPS_A_LOOK))
         for trained in train(dataset.source, dataset.held_out, missing, looks=looks):
             keep(trained, dataset)
 
@@ -241,9 +241,9 @@ class _StudyRun:
     def _job(self, configuration: Configuration, model: str, seed: int) -> Job:
         spec, epochs = self._spec_of(configuration.tokens), configuration.epochs
         grid = self.study.train.grid([configuration.width], [configuration.penalty], [seed], epochs)
-        ((_, recipe),) = grid.recipes(spec.width, spec.sizes)
+        ((_, config),) = grid.configs(spec.width, spec.sizes)
         folder = self._folder(configuration, model, seed)
-        return job_of(spec, model, recipe, folder=folder, settings={"epochs": epochs})
+        return job_of(spec, model, config, folder=folder, settings={"epochs": epochs})
 
     def _folder(self, configuration: Configuration, model: str, seed: int) -> Path:
         train = self.study.train

@@ -22,7 +22,7 @@ from bitlens.results.files.writing import alone, write
 from bitlens.results.json_files import read_json
 from bitlens.results.manifest_schema import Content
 from bitlens.results.records import to_json
-from bitlens.sae.fit import WORST_FVU, Fit, tally_fit
+from bitlens.sae.fit import WORST_FVU, Fit, accumulate_fit
 from bitlens.sae.formats.load import load_sae, save_firing_rates, save_sae
 from bitlens.sae.formats.saelens import CONFIG, SPARSITY, WEIGHTS
 from bitlens.sae.training.checkpoint import FILE as CHECKPOINT
@@ -48,6 +48,7 @@ class MadeBy(Content):
     of: str
     """The model it learnt from: `reference`, or a twin's text."""
     recipe: dict[str, JsonValue]
+    """Its `SaeTrainingConfig`, under the name that such files have."""
 
 
 class TrainingRecord(Content):
@@ -71,7 +72,7 @@ def train_saes(study: Study, on: Sequence[str], grid: SaeGrid, out: Path, log: L
     for a folder that holds anything else.
     """
     names = _models(on)
-    single = len(names) * len(grid.recipes(1 << 20, [1])) == 1
+    single = len(names) * len(grid.configs(1 << 20, [1])) == 1
     _refuse_foreign_files(out, single=single)
     with alone(out):
         builder = DatasetBuilder.open(study, names, grid.site, log)
@@ -80,7 +81,7 @@ def train_saes(study: Study, on: Sequence[str], grid: SaeGrid, out: Path, log: L
 
 def _train(builder: DatasetBuilder, grid: SaeGrid, out: Path, *, single: bool) -> Table:
     session, log = builder.session, builder.session.log
-    grid.recipes(session.layout.width, [1])
+    grid.configs(session.layout.width, [1])
     learnt, held = split(session.corpus, grid.held_out)
     builder = replace(builder, held=held)
     spec = builder.spec(learnt)
@@ -99,7 +100,7 @@ def _train(builder: DatasetBuilder, grid: SaeGrid, out: Path, *, single: bool) -
     jobs = _jobs(grid, builder.models, spec, out, single=single)
     done = {job.label: finished(job) for job in jobs}
     wanted = [job for job in jobs if done[job.label] is None]
-    if wanted and (steps := wanted[0].recipe.steps) < FEW_STEPS:
+    if wanted and (steps := wanted[0].config.steps) < FEW_STEPS:
         asked = f"{count(steps, 'step')} of {SaeTrainingConfig.batch:,} positions"
         log(f"{asked} are few: more --tokens or --epochs make better SAEs.")
     dataset = builder.dataset(spec)
@@ -140,30 +141,30 @@ def _jobs(
 ) -> list[Job]:
     jobs = []
     for name in models:
-        for varied, recipe in grid.recipes(spec.width, spec.sizes):
+        for varied, config in grid.configs(spec.width, spec.sizes):
             parts = [name] * (len(models) > 1) + [varied] * bool(varied)
             folder = out if single else inside(out, ".".join(parts))
             settings = {"epochs": grid.epochs, "patience": grid.patience}
-            jobs.append(job_of(spec, name, recipe, folder=folder, settings=settings))
+            jobs.append(job_of(spec, name, config, folder=folder, settings=settings))
     return jobs
 
 
 def job_of(
     spec: DatasetSpec,
     model: str,
-    recipe: SaeTrainingConfig,
+    config: SaeTrainingConfig,
     *,
     folder: Path,
     settings: Mapping[str, Any],
 ) -> Job:
     """One SAE on the activations of one model; `settings`: what else decides about it."""
-    made_by = {**spec.made_by[model], "recipe": asdict(recipe), **settings}
+    made_by = {**spec.made_by[model], "recipe": asdict(config), **settings}
     return Job(
-        recipe=recipe,
+        config=config,
         label=folder.resolve().name,
         hook=hook_of(spec.site),
         trained_on=spec.trained_on,
-        stream=model,
+        model=model,
         folder=folder,
         made_by=json.loads(to_json(made_by)),
     )
@@ -217,8 +218,8 @@ def keep(trained: Trained, dataset: ActivationDataset) -> dict[str, Any]:
     """Measure it on the held-out documents and write its folder; its record."""
     job, sae = trained.job, trained.sae
     assert job.folder is not None
-    held = dataset.held_out[job.stream]
-    fit = tally_fit(sae, held)
+    held = dataset.held_out[job.model]
+    fit = accumulate_fit(sae, held)
     record = {
         "made by": job.made_by,
         "latents": sae.latents,
@@ -246,13 +247,13 @@ def _table(
         rows.append(
             (
                 job.label,
-                job.stream,
+                job.model,
                 f"{record['latents']:,}",
                 "unknown" if fit.fvu is None else f"{fit.fvu:.1%}",
                 f"{fit.l0:.1f}",
                 f"{fit.alive:.1%}",
                 ", ".join(f"{n:,} {reason}" for reason, n in dead.items()),
-                f"{record['steps']:,} of {job.recipe.steps:,}",
+                f"{record['steps']:,} of {job.config.steps:,}",
             )
         )
     held = next(iter(dataset.held_out.values()))
