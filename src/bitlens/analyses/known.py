@@ -1,5 +1,7 @@
 """The register of analyses: their names, and the file that each is in."""
 
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from bitlens.registry import Registry
@@ -7,11 +9,14 @@ from bitlens.registry import Registry
 if TYPE_CHECKING:
     from bitlens.engine.analysis import Analysis
 
-_NAMES = ("attention", "behaviour", "geometry", "heads", "lens", "transfer")
+_NO_ANALYSES = {"correlation", "known"}
+"""Modules that stand beside the analyses and are none."""
 
-ANALYSES: "Registry[Analysis]" = Registry(
-    "analysis",
-    "bitlens.analyses",
-    {"features": "bitlens.analyses.features.analysis"}
-    | {name: f"bitlens.analyses.{name}" for name in _NAMES},
-)
+_HOMES = {
+    module.name: f"bitlens.analyses.{module.name}{'.analysis' if module.ispkg else ''}"
+    for module in iter_modules([str(Path(__file__).parent)])
+    if module.name not in _NO_ANALYSES
+}
+"""Where each is: a file of its name, or the file `analysis` of a folder of its name."""
+
+ANALYSES: "Registry[Analysis]" = Registry("analysis", "bitlens.analyses", _HOMES)
