@@ -2,6 +2,10 @@
 
 import json
 import os
+
+# Before any library of the hub is imported: no test may depend on what answers there, or hangs.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -76,6 +76,7 @@ def test_a_16_bit_checkpoint_is_computed_as_its_float32_copy(
         assert torch.equal(found[(REFERENCE, site, 0)], own[site]), site
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3_text", "mixtral", "bloom"])
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16], ids=str)
 def test_its_own_forward_in_another_dtype(

@@ -47,6 +47,7 @@ def mlp_matrices(family: str, block: int) -> tuple[str, ...]:
     return tuple(n for n in names if not n.startswith(inside))
 
 
+@pytest.mark.slow
 @each_family
 @each_block
 def test_an_erased_mlp_is_found(family: str, block: int, tmp_path: Path) -> None:
@@ -74,6 +75,7 @@ def test_an_erased_mlp_without_biases_is_off_by_all_of_itself(family: str, tmp_p
     assert 0 < local["resid.1"].value < 1
 
 
+@pytest.mark.slow
 @each_family
 @each_block
 def test_one_damaged_block_is_named(family: str, block: int, tmp_path: Path) -> None:
@@ -87,6 +89,7 @@ def test_one_damaged_block_is_named(family: str, block: int, tmp_path: Path) -> 
     assert kl > 0
 
 
+@pytest.mark.slow
 @each_family
 def test_the_worst_of_unequal_damage_is_named(family: str, tmp_path: Path) -> None:
     """All blocks lose a little, the second much more: its local error is the largest, whatever

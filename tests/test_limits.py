@@ -55,6 +55,7 @@ def too_much(path: Path) -> Iterator[str]:
                 yield f"{node.name} has {parameters(node)} parameters"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_too_large(path: Path) -> None:
     """Classes of 200 lines, functions of 50 lines and 7 parameters; records of five fields and more

@@ -159,6 +159,7 @@ def test_one_command_trains_the_saes_and_runs_the_study(name: str, tmp_path: Pat
     assert last == f"study {STUDIES / name} --out out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FILES if family(name) == "transfer"])
 def test_the_saes_are_those_of_the_rule_and_can_be_trained(name: str):
     """One for each block that the sites mean, at the places where training puts them, on prompts
@@ -185,6 +186,7 @@ def test_the_saes_are_those_of_the_rule_and_can_be_trained(name: str):
     assert not learnt & read if name.endswith("_corrected.yaml") else learnt == read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_every_study_is_planned_and_costed(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -364,6 +366,7 @@ def test_every_study_is_explained():
     assert [name for name in FILES if f"`{name}`" not in README] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_refer_to_what_is_there(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

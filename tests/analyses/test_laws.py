@@ -242,6 +242,7 @@ def close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], tolerance: flo
     )
 
 
+@pytest.mark.slow
 @each_analysis
 def test_every_metric_is_answered(name: str) -> None:
     """Each metric comes out, at each site where nothing is said of all sites together, and
@@ -427,6 +428,7 @@ def mismatched(whole: ActivationPair, chosen: torch.Tensor) -> ActivationPair:
     return replace(here, twin=twin, threshold=lambda size: EVERYTHING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in ANALYSES if n not in ("heads", "transfer")])
 def test_shuffled_tokens_give_chance(name: str, audit: dict[tiny.ValueKey, Value]) -> None:
     """Reference and twin read at positions that have nothing to do with each other: the chance
@@ -585,6 +587,7 @@ OF_ALL = {
 massive, which latents ever fire."""
 
 
+@pytest.mark.slow
 @each_analysis
 def test_replicates_leave_out_whole_documents(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

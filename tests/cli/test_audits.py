@@ -33,6 +33,7 @@ def test_an_audit_ends_with_a_table_a_sentence_a_twin_and_the_page(
     assert page.stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_the_store_says_which_command_made_it(audited: tuple[list[str], str]):
     """To be run again."""
     words, _ = audited
@@ -127,6 +128,7 @@ def test_the_demo_audits_the_embedded_model(
     assert str(model_path()) not in (tmp_path / "demo" / "manifest.json").read_text()
 
 
+@pytest.mark.slow
 def test_documents_that_are_evaluated_are_not_calibrated_on(
     bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
 ):

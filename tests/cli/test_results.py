@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.support.commands import Command
 
 
+@pytest.mark.slow
 def test_estimates_are_exported(audited: tuple[list[str], str], bitlens: Command, tmp_path: Path):
     """The same rows as CSV, JSON and Parquet; on standard output where it is text."""
     folder = audited[0][-1]
@@ -22,6 +24,7 @@ def test_estimates_are_exported(audited: tuple[list[str], str], bitlens: Command
     assert "where.csv cannot be written" in refused.err
 
 
+@pytest.mark.slow
 def test_a_report_is_written_again(audited: tuple[list[str], str], bitlens: Command):
     """From the store alone."""
     page = Path(audited[0][-1]) / "report.html"

@@ -47,6 +47,7 @@ def test_saes_that_fit_end_well(bitlens: Command):
     assert len(re.findall(r"^resid\.\d-topk .* = resid\.\d .*%.* fits *$", done.out, re.M)) == 2
 
 
+@pytest.mark.slow
 def test_one_that_does_not_fit_ends_with_a_failure(bitlens: Command, tmp_path: Path):
     """The exit code is 1, and the table says where it belongs."""
     shutil.copytree(sae_paths()[0], tmp_path / "wrong")

@@ -9,6 +9,7 @@ from bitlens.results.store import Store
 from tests.support.commands import Command
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_after_a_failure_and_says_so(
     bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
 ):
@@ -27,6 +28,7 @@ def test_a_study_goes_on_after_a_failure_and_says_so(
     assert (tmp_path / "grid" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_study_says_what_to_calibrate_on(
     bitlens: Command, llama: Path, short_texts: Path, no_pictures: None, tmp_path: Path
 ):
@@ -108,6 +110,7 @@ def test_a_check_tells_what_a_model_costs_and_what_does_not_fit_it(
     assert "does not divide" in done.err
 
 
+@pytest.mark.slow
 def test_a_study_of_trained_saes_is_checked_and_run_in_parts(
     bitlens: Command, llama: Path, short_texts: Path, tmp_path: Path
 ):

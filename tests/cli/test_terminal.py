@@ -14,6 +14,7 @@ from bitlens.cli.terminal import on_terminal
 from tests.support.commands import Command
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_gets_numbers_one_after_the_other(
     audited: tuple[list[str], str],
     bitlens: Command,
@@ -81,6 +82,7 @@ def test_every_terminal_gets_a_table(encoding: str):
     assert err == ("\\u00e9\n" if encoding == "ascii" else "é\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "code"), [("> /dev/full", 2), ("| head -n 1", 0), (">&-", 0), ("<&- 2>&-", 0)]
 )

@@ -260,6 +260,7 @@ def test_another_model_is_refused_by_name(
         audit(llama, f"checkpoint:{other}", short_texts, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_changed_weights_are_other_cells(
     case: Callable[..., Case], short_texts: Path, tmp_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_every_weight_tensor_changed(matrices: list[LinearMap], text: str) -> No
         assert (matrix.weight != result.weight).flatten(-2).any(-1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_same_seed_gives_the_same_twin(matrices: list[LinearMap], text: str) -> None:
     """One seed, one twin; another seed changes noise, random bases and nothing else."""
@@ -117,6 +118,7 @@ def test_the_same_seed_gives_the_same_twin(matrices: list[LinearMap], text: str)
         assert torch.equal(one.weight, three.weight) is not random
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_order_and_company_do_not_matter(matrices: list[LinearMap], text: str) -> None:
     """Maps in another order, or one at a time, give the same weights."""

@@ -84,6 +84,7 @@ def test_it_does_as_much_harm(family: str, on: str, text: str) -> None:
     assert check.detail.endswith(f"on {sum(map(len, documents.rows)) - 10} positions")
 
 
+@pytest.mark.slow
 def test_candidates_are_calibrated_together() -> None:
     """Wanda at every sparsity of a round is asked for at once: calibration goes side by side."""
     layout, asked = tiny.layout("llama"), list[int]()
@@ -103,6 +104,7 @@ def test_candidates_are_calibrated_together() -> None:
     assert harm(tiny.twin(layout, pruning))["kl"] == pytest.approx(harm(twin)["kl"], rel=0.011)
 
 
+@pytest.mark.slow
 def test_memory_changes_nothing() -> None:
     """One wave, or a wave for every batch."""
     layout = tiny.layout("llama")

@@ -240,6 +240,7 @@ def compressions() -> st.SearchStrategy[Compression]:
     return st.sampled_from(list(COMPRESSIONS)).flatmap(drawn).map(made)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(compressions())
 def test_every_compression_reads_back(compression: Compression) -> None:

@@ -39,6 +39,7 @@ def pushed(module: nn.Module) -> Tensor:
         return module(identity).T
 
 
+@pytest.mark.slow
 @each_family
 @pytest.mark.parametrize("bits", [2, 3])
 def test_a_grid_is_what_the_modules_multiply_with(family: str, bits: int) -> None:

@@ -137,6 +137,7 @@ def refuse_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Gptq, "compress", fails)
 
 
+@pytest.mark.slow
 def test_what_fails_in_calibration_takes_its_noise_along(
     study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +258,7 @@ def test_every_part_of_a_mixture_is_tried_first(maker: Maker) -> None:
         twins(maker("mixed:k_proj=[rtn:bits=4],v_proj=[rtn:bits=4,group=48]"))
 
 
+@pytest.mark.slow
 def test_nothing_is_opened_or_calibrated_twice(
     maker: Maker, tmp_path: Path, quick_match: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +335,7 @@ def test_a_sparsity_is_sought_once(
     assert len(searches) == len(others) + 2
 
 
+@pytest.mark.slow
 def test_candidates_are_not_kept(maker: Maker, cache: Path, quick_match: None) -> None:
     """Only the twin that was found is, and what was kept before or is wanted for itself."""
     twins(maker("prune:sparsity=0.2,by=wanda"))
@@ -371,6 +374,7 @@ def test_a_twin_that_fails_by_the_way_fails_by_itself_too(maker: Maker) -> None:
         assert all("does not divide" in reason for reason in built.failed.values())
 
 
+@pytest.mark.slow
 def test_a_cell_knows_what_its_text_does_not_say(
     maker: Maker, tmp_path: Path, quick_match: None
 ) -> None:
@@ -413,6 +417,7 @@ def test_one_twin_of_its_own(study: Callable[..., Study]) -> None:
         Session.in_memory(study("prune:match=[rtn:bits=4]"), lambda line: None).build_twin()
 
 
+@pytest.mark.slow
 def test_a_model_larger_than_memory_has_the_same_twins(
     study: Callable[..., Study], maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

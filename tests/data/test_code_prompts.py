@@ -90,6 +90,7 @@ def test_a_prompt_by_hand() -> None:
     assert all("{noun}" not in text and "{{" not in text for text in texts)
 
 
+@pytest.mark.slow
 def test_words_are_evenly_used() -> None:
     """Of 40 rounds, every verb of the Python functions comes within a third of its due."""
     made = [

@@ -35,6 +35,7 @@ def test_truncated_gzip_is_an_error(tmp_path: Path) -> None:
         list(read_lines(path))
 
 
+@pytest.mark.slow
 def test_a_packed_file_is_read_line_by_line(tmp_path: Path) -> None:
     """What unpacks to ten thousand times its size is refused in its first line, and one of many
     lines at the bound; neither is unpacked further."""

@@ -54,6 +54,7 @@ def test_architecture_suits_group_scales(subject: Subject) -> None:
         assert all(size % 128 == 0 for size in parameter.shape)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_it_reads_held_out_files(subject: Subject) -> None:
     """On a sample of held-out files it needs at most three quarters of what xz needs."""
@@ -61,6 +62,7 @@ def test_it_reads_held_out_files(subject: Subject) -> None:
     assert bits_per_byte(subject, documents[::6])["share_of_xz"].value <= 0.75
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_it_has_induction_heads(subject: Subject) -> None:
     """Two heads or more look at what followed, and copying is then easy."""
@@ -70,6 +72,7 @@ def test_it_has_induction_heads(subject: Subject) -> None:
     assert found["second_over_first"].high <= 0.4
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_it_has_a_previous_token_head(subject: Subject) -> None:
     """At least one head looks one token back on ordinary held-out text."""
@@ -77,6 +80,7 @@ def test_it_has_a_previous_token_head(subject: Subject) -> None:
     assert max(score.value for score in found.values()) >= 0.5
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_eight_bits_are_harmless_and_three_are_not(subject: Subject) -> None:
     """A sample of the card's divergence: an order of magnitude lies between the two."""

@@ -45,6 +45,7 @@ def test_two_places_have_one(saes: dict[int, Sae]) -> None:
         assert sae.trained_on.prepend_bos
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2])
 def test_they_meet_their_targets(
     n: int, saes: dict[int, Sae], read: dict[int, torch.Tensor]
@@ -57,6 +58,7 @@ def test_they_meet_their_targets(
     assert fit.alive >= 0.8
 
 
+@pytest.mark.slow
 def test_another_place_is_worse(saes: dict[int, Sae], read: dict[int, torch.Tensor]) -> None:
     """An SAE read one block away explains less: the measure of fit sees it."""
     right, wrong = measure_fit(saes[1], read[1]), measure_fit(saes[1], read[0])

@@ -175,6 +175,7 @@ def differ(found: Mapping[str, Tensor], parent: Mapping[str, Tensor]) -> bool:
     return any(not torch.allclose(value, parent[name]) for name, value in found.items())
 
 
+@pytest.mark.slow
 @each_which
 @each_site
 @pytest.mark.parametrize("change", [unchanged, added(torch.zeros(1)), taken])
@@ -239,6 +240,7 @@ def test_a_head_is_its_columns(family: str) -> None:
     assert not torch.equal(found["changed"], found["all"])
 
 
+@pytest.mark.slow
 @each_which
 @each_site
 @pytest.mark.parametrize(("into", "source"), [("twin", REFERENCE), (REFERENCE, "twin")])

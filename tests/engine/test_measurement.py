@@ -106,6 +106,7 @@ def agree(found: Values, expected: Values, tolerance: float = 2e-4) -> None:
         assert numbers == pytest.approx(others, rel=slack, abs=slack), key
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes(
     layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_the_size_of_batches_does_not_matter(
     agree(tiny.values(tiny.measurement(layout, TWINS, plan, tmp_path)), whole)
 
 
+@pytest.mark.slow
 def test_what_stands_in_the_padding_does_not_matter(
     layout: Layout, made: Plan, whole: Values, tmp_path: Path
 ) -> None:
@@ -148,6 +150,7 @@ def test_what_stands_in_the_padding_does_not_matter(
     agree(tiny.values(tiny.measurement(layout, TWINS, other, tmp_path)), whole, 1e-5)
 
 
+@pytest.mark.slow
 def test_the_order_of_batches_and_rows_does_not_matter(
     layout: Layout, made: Plan, whole: Values, tmp_path: Path
 ) -> None:
@@ -306,6 +309,7 @@ def test_what_is_carried_is_one_generation(layout: Layout, made: Plan, tmp_path:
         assert names == [*files, "waves.json"]
 
 
+@pytest.mark.slow
 def test_a_failing_twin_leaves_the_others_as_they_are(
     layout: Layout, made: Plan, whole: Values, tmp_path: Path
 ) -> None:
@@ -334,6 +338,7 @@ BEFORE = {"resid.0", "attn.0", "mlp.0", "pattern.0", "attn.1", "pattern.1"}
 """Sites that the second block's MLP does not reach."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 1 << 30])
 def test_a_twin_that_overflows_has_reasons(
     overflowing: Layout, made: Plan, tmp_path: Path, budget: int
@@ -542,6 +547,7 @@ def test_the_bootstrap_has_documents_as_its_units(
     assert kl.replicates == pytest.approx((weighted[1:, 0] / weighted[1:, 1]).tolist(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 1 << 30])
 def test_every_analysis_has_bootstrap_replicates(
     layout: Layout,
@@ -640,6 +646,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGES)
 def test_sums_that_are_not_what_was_written_are_computed_again(
     layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, how: str
@@ -666,6 +673,7 @@ def test_a_sum_that_changes_while_the_run_goes_on_stops_it(
         tiny.values(resumed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [None, 1e-9, 0.5, 1e9])
 def test_waves_are_small_enough_to_lose_little(
     layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, seconds: float | None

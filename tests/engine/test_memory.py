@@ -23,6 +23,7 @@ print(faults())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(heap._libc() is None, reason="the C library is not glibc")
 def test_attention_patterns_of_a_short_context_reuse_their_pages() -> None:
     """8 MB, the demo's, are 2,048 pages: none of them is asked of the system each time."""

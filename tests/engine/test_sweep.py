@@ -60,6 +60,7 @@ def test_hidden_states_are_the_models_own(family: str, lengths: list[int]) -> No
     logits_close(found[(REFERENCE, "logits", 0)], own["logits"], batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3_text", "qwen3_moe", "bloom"])
 def test_half_precision_references(family: str, dtype: torch.dtype) -> None:
@@ -220,6 +221,7 @@ def test_a_fork_that_changes_nothing_is_its_parent(family: str) -> None:
                 assert torch.equal(value, found[(branch.parent, name, 0)])
 
 
+@pytest.mark.slow
 @each_family
 @ragged
 def test_a_local_branch_is_the_twins_block_on_the_references_input(
@@ -255,6 +257,7 @@ def test_a_local_branch_is_the_twins_block_on_the_references_input(
     assert torch.equal(first, found[("twin", "resid.0", 0)])
 
 
+@pytest.mark.slow
 @each_family
 def test_one_block_from_the_twin_is_a_model_with_one_block_compressed(family: str) -> None:
     """A branch of the reference that takes one block from the twin and goes on to the logits is
@@ -395,6 +398,7 @@ def test_waves_keep_to_the_budget(many: list[TokenBatch], budget: int) -> None:
     assert all(torch.equal(value, whole[key]) for key, value in found.items())
 
 
+@pytest.mark.slow
 def test_a_wave_leaves_no_states_behind(many: list[TokenBatch]) -> None:
     """What bounds a wave bounds the sweep: states of earlier waves are gone (the shell keeps
     what it embedded last)."""
@@ -469,6 +473,7 @@ def spliced(name: str, change: Callable[[Tensor], Tensor], parent: str = REFEREN
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SITES)
 @pytest.mark.parametrize("family", EDITED)
 def test_an_edit_that_changes_nothing_is_its_parent(family: str, name: str) -> None:

@@ -226,6 +226,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_arguments_are_refused(refused: Refused, case: Case) -> None:
     """What was found, what was expected, what to do."""

@@ -200,6 +200,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_models_are_refused(refused: Refused, case: Case) -> None:
     """Before anything is measured of them; nothing that comes with them is run."""

@@ -154,12 +154,14 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_results_are_refused(refused: Refused, case: Case) -> None:
     """With the file and the field; nothing outside is read or written."""
     refused(case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["report.html", "summary.md", ".report.html.writing"])
 def test_links_are_replaced_and_not_followed(place: Place, no_pictures: None, name: str) -> None:
     """What a report writes takes the place of a link; what it led to stays as it was."""

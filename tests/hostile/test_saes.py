@@ -89,6 +89,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_saes_are_refused(refused: Refused, case: Case) -> None:
     """With the file and the field."""

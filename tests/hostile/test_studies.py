@@ -71,6 +71,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_studies_are_refused(refused: Refused, case: Case) -> None:
     """With the file, and the line and the setting where there is one."""

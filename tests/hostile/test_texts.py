@@ -106,6 +106,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_texts_are_refused(refused: Refused, case: Case) -> None:
     """With the file, and the line or the row where there is one."""

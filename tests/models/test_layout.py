@@ -109,6 +109,7 @@ def test_attention_looks_at_other_positions_and_the_mlp_does_not(family: str) ->
         assert moved[place + 1 :].max() > 0.001
 
 
+@pytest.mark.slow
 @each_family
 def test_nothing_is_left_behind(family: str) -> None:
     """A sweep of a twin over every kind of site, forks and logits leaves the model as it was:

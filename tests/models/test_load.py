@@ -44,6 +44,7 @@ def test_a_folder_is_loaded_as_asked(llama: Path, dtype: str) -> None:
     assert len(loaded.tokenizer("abc")["input_ids"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3_moe", "gemma3_text"])
 def test_from_disk_the_sweep_is_the_same(family: str, dtype: str, tiny_folder: Folder) -> None:

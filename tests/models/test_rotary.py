@@ -64,6 +64,7 @@ def alone(model: nn.Module, batch: TokenBatch, lengths: list[int]) -> torch.Tens
     return torch.stack([rows[int(n) // width][int(n) % width] for n in batch.logits_index])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*tiny.NAMES, *OTHERS])
 def test_a_document_does_not_depend_on_its_batch(case: str) -> None:
     """In a batch of rows of many lengths, beyond the original context and within it, each gives

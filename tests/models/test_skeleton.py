@@ -55,6 +55,7 @@ def test_a_hub_id_that_is_not_in_the_cache_has_none() -> None:
     assert outline(ModelSource("gpt2", revision="no-such-revision")) is None
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     """Said as where it is loaded, whether it has no configuration or one of no causal model; so is
     a name that no model can have."""

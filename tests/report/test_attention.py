@@ -85,6 +85,7 @@ def test_the_planted_head_leads_the_table(deep: AuditResults, drawn: dict[str, M
     assert float(table.rows[0][4]) == pytest.approx(own["value"] / noise["value"], rel=5e-3)
 
 
+@pytest.mark.slow
 def test_without_noise_the_cast_is_the_control(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """And without either, nothing is muted and nothing compared."""
     twins = [twin for twin in deep.manifest["twins"] if twin["like"] is None]

@@ -90,6 +90,7 @@ def test_names_never_lead_out_of_the_folder(study: AuditResults) -> None:
     assert [twice.prefix(name) for name in twice.models] == ["1--", "2--"]
 
 
+@pytest.mark.slow
 def test_the_report_never_loads_torch_or_the_analyses() -> None:
     """It is a function of the store: a machine without torch can write it."""
     code = (

@@ -14,6 +14,7 @@ from bitlens.report.build import build, page
 from bitlens.report.page.parts import figures
 
 
+@pytest.mark.slow
 def test_every_file_is_there(built: Path, evidence: AuditResults) -> None:
     """Page, summary, and each figure as PNG and SVG; nothing left over from writing."""
     names = {
@@ -25,11 +26,13 @@ def test_every_file_is_there(built: Path, evidence: AuditResults) -> None:
     assert not [path for path in built.rglob(".*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_others_may_read_it(built: Path) -> None:
     """A report is for showing: its permissions are those of any new file."""
     assert os.stat(built / "report.html").st_mode & 0o444 == 0o444
 
 
+@pytest.mark.slow
 def test_pictures_show_marks(built: Path) -> None:
     """A chart that lost its data would still be a picture: curves and points must be in it."""
     svg = (built / "charts" / "layers-relative_error.svg").read_text()
@@ -41,6 +44,7 @@ def test_pictures_show_marks(built: Path) -> None:
         assert word in svg
 
 
+@pytest.mark.slow
 def test_pictures_are_large_enough_to_print(built: Path) -> None:
     """PNG at twice the size of the screen's."""
     for path in (built / "charts").glob("*.png"):
@@ -51,6 +55,7 @@ def test_pictures_are_large_enough_to_print(built: Path) -> None:
         assert height > 600, path.name
 
 
+@pytest.mark.slow
 def test_a_failed_write_leaves_the_old_page(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk costs the new report, not the one that was there."""
     before = (built / "report.html").read_bytes()

@@ -67,6 +67,7 @@ def test_long_tables_are_folded(results: AuditResults, monkeypatch: pytest.Monke
     assert fold.summary == "6 numbers"
 
 
+@pytest.mark.slow
 def test_only_what_no_section_shows(results: AuditResults, evidence: AuditResults) -> None:
     """The page has it once, after all of ours; without a plug-in it has none."""
     titles = [section.title for section in page(results).sections]

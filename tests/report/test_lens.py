@@ -55,6 +55,7 @@ def test_changes_have_chance_noise_and_cast(deep: AuditResults, drawn: dict[str,
     assert {p["is"] for p in points} == {"compression", "noise", "cast", "chance"}
 
 
+@pytest.mark.slow
 def test_long_dashes_are_what_the_axis_has_a_place_for(
     deep: AuditResults, drawn: dict[str, Mark]
 ) -> None:
@@ -103,6 +104,7 @@ def test_depths_are_shares_and_a_block(deep: AuditResults, drawn: dict[str, Mark
     assert (RTN, "2") in fold.parts[0].rows
 
 
+@pytest.mark.slow
 def test_positions_hold_both_models_tokens_as_text(
     deep: AuditResults, drawn: dict[str, Mark]
 ) -> None:

@@ -87,6 +87,7 @@ def test_sections_in_a_circle_are_refused(plugins: dict[str, list[Any]]) -> None
         sections()
 
 
+@pytest.mark.slow
 def test_a_plugins_section_is_on_the_page(
     evidence: AuditResults, plugins: dict[str, list[Any]]
 ) -> None:

@@ -223,6 +223,7 @@ def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None
     assert tails(empty, "demo", drawn) == ()
 
 
+@pytest.mark.slow
 def test_one_block_and_no_intervals_still_draw(
     evidence: AuditResults, drawn: dict[str, Mark]
 ) -> None:
@@ -240,6 +241,7 @@ def test_one_block_and_no_intervals_still_draw(
     assert not any("low" in p for panel in panels(first).values() for p in panel.points)
 
 
+@pytest.mark.slow
 def test_several_models_get_a_section_each_and_an_overview(
     study: AuditResults, study_page: Page
 ) -> None:

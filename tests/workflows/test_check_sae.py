@@ -37,6 +37,7 @@ def table(*saes: str) -> tuple[list[dict[str, str]], bool, list[str]]:
     return [dict(zip(titles, row, strict=True)) for row in found.rows], good, said
 
 
+@pytest.mark.slow
 def test_those_of_the_demo_fit() -> None:
     """Both, at the places and about the figures that its own training reports."""
     rows, good, said = table(str(EARLY), str(LATE))
@@ -50,6 +51,7 @@ def test_those_of_the_demo_fit() -> None:
     assert rows[0]["published"] == ""
 
 
+@pytest.mark.slow
 def test_one_that_belongs_elsewhere_is_told_where(tmp_path: Path) -> None:
     """Said to be of the embedding, it fits block 1, which it is of; the other still fits."""
     wrong = moved(tmp_path / "wrong", lambda c: c["metadata"].update(hook_name="embed"))
@@ -60,6 +62,7 @@ def test_one_that_belongs_elsewhere_is_told_where(tmp_path: Path) -> None:
     assert float(rows[0]["FVU"].rstrip("%")) > 50
 
 
+@pytest.mark.slow
 def test_one_that_fits_twice_as_well_elsewhere_is_told_where(tmp_path: Path) -> None:
     """Of block 1, said to be of what its MLP adds, which is much of it; and of another model."""
     other = {"hook_name": "blocks.1.hook_mlp_out", "model_name": "EleutherAI/pythia-70m"}
@@ -71,6 +74,7 @@ def test_one_that_fits_twice_as_well_elsewhere_is_told_where(tmp_path: Path) -> 
     assert said == ["wrong: its own files say that it was trained on EleutherAI/pythia-70m."]
 
 
+@pytest.mark.slow
 def test_one_that_fits_nowhere_fits_badly_and_what_differs_is_said(tmp_path: Path) -> None:
     """Its decoder points the other way; BOS and context are not those of its training."""
     sae = load_sae(EARLY)
@@ -84,6 +88,7 @@ def test_one_that_fits_nowhere_fits_badly_and_what_differs_is_said(tmp_path: Pat
     assert "contexts of 16 tokens" in said[1]
 
 
+@pytest.mark.slow
 def test_published_figures_stand_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the release's table."""
     monkeypatch.setattr("bitlens.sae.formats.releases._installed", lambda: None)

@@ -82,6 +82,7 @@ def test_an_audit_of_the_folder_is_one_of_the_twin(
         assert (one["relative_error"] or 0) == pytest.approx(two["relative_error"] or 0, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_of_a_cast_a_folder_keeps_the_weights_alone(
     study: Callable[..., Study], tmp_path: Path
 ) -> None:

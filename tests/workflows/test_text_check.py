@@ -103,6 +103,7 @@ def test_a_text_that_was_named_is_read_and_the_check_fails(gpt2: Path, short_tex
     assert said[0].startswith("Doubtful: tiny-gpt2 predicts")
 
 
+@pytest.mark.slow
 def test_the_embedded_model_reads_its_texts():
     """Nothing is announced: they were made for each other."""
     said = list[str]()

@@ -72,6 +72,7 @@ def folders(cache: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 def test_a_calibration_of_fewer_tokens_than_columns_is_said(
     study: Callable[..., Study], tmp_path: Path, loaded: Loaded
 ) -> None:
@@ -127,6 +128,7 @@ def test_documents_that_are_not_there_are_an_error_even_unread(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_every_cell_is_written_and_the_table_is_that_of_the_kept_weights(
     study: Callable[..., Study], tmp_path: Path, cache: Path, llama: Path
 ) -> None:
@@ -154,6 +156,7 @@ def test_every_cell_is_written_and_the_table_is_that_of_the_kept_weights(
             assert row["bits"] == pytest.approx(METHODS[record["compression"]])
 
 
+@pytest.mark.slow
 def test_that_calibration_and_evaluation_are_apart_is_a_line_of_the_report(
     study: Callable[..., Study], tmp_path: Path
 ) -> None:
@@ -183,6 +186,7 @@ def test_nothing_is_calibrated_twice(
     assert contents(audit(study(*METHODS), tmp_path / "b")) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["seed", "documents", "tokens"])
 def test_what_it_was_calibrated_on_makes_another_twin(
     study: Callable[..., Study], tmp_path: Path, cache: Path, other_texts: Path, change: str
@@ -205,6 +209,7 @@ def test_what_it_was_calibrated_on_makes_another_twin(
     assert same == ({"rtn:bits=3"} if change != "seed" else set())
 
 
+@pytest.mark.slow
 def test_the_matched_noise_is_made_anew_with_what_it_matches(
     study: Callable[..., Study], tmp_path: Path
 ) -> None:
@@ -307,6 +312,7 @@ def test_overlap_is_refused_with_its_share_and_a_name() -> None:
     assert apart.passed
 
 
+@pytest.mark.slow
 def test_allowed_overlap_is_in_the_results(
     study: Callable[..., Study], tmp_path: Path, short_texts: Path
 ) -> None:

@@ -84,6 +84,7 @@ def assert_heard(inputs: InputStatistics, expected: dict[str, Tensor]) -> None:
         assert torch.allclose(getattr(inputs, name).double(), value, rtol=1e-4, atol=1e-6), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox", "opt", "gemma2", "qwen3_moe"])
 def test_each_group_meets_what_the_finished_twin_hands_it(family: str, tmp_path: Path) -> None:
     """True-sequential: the statistics of every matrix are those of the whole twin's own forward,
@@ -97,6 +98,7 @@ def test_each_group_meets_what_the_finished_twin_hands_it(family: str, tmp_path:
             assert listener.heard[name].count == DOCUMENTS.n_tokens
 
 
+@pytest.mark.slow
 def test_all_at_once_meets_the_block_before_it_is_compressed(tmp_path: Path) -> None:
     """Not sequential: predecessors are compressed, the block itself is not."""
     layout = tiny.layout("llama")
@@ -110,6 +112,7 @@ def test_all_at_once_meets_the_block_before_it_is_compressed(tmp_path: Path) -> 
         assert_heard(listener.heard[name], statistics(half, name))
 
 
+@pytest.mark.slow
 def test_experts_are_calibrated_on_the_tokens_routed_to_them(tmp_path: Path) -> None:
     """Which tokens those are is read off the router's own choice; an expert with too few takes
     all of them, and its note says so."""
@@ -140,6 +143,7 @@ def test_experts_are_calibrated_on_the_tokens_routed_to_them(tmp_path: Path) -> 
     assert f"expert {first} ({len(routed[first])})" in result.note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "qwen3_moe"])
 def test_fewer_tokens_than_columns_are_said(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -219,6 +223,7 @@ def test_progress_ends_where_it_was_said_to(tmp_path: Path) -> None:
     assert work(layout, wanted, DOCUMENTS) == 0
 
 
+@pytest.mark.slow
 def test_the_unembedding_meets_the_final_norm(tmp_path: Path) -> None:
     """Where a pattern asks for it: the statistics are those of the model's own forward."""
     layout = Layout(tiny.build("llama", tie_word_embeddings=False))

@@ -64,6 +64,7 @@ def made(folder_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 def test_four_bits(reference: Reference, made: Made, family: str, kind: str) -> None:

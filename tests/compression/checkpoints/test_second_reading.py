@@ -26,6 +26,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "kind"),
     [("llama", "nf4"), ("llama", "fp4"), ("llama", "int8"), ("gpt2", "nf4"), ("qwen3_moe", "nf4")],

@@ -232,6 +232,7 @@ def folded_by_hand(family: str) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", NORMS)
 @pytest.mark.parametrize(
     "text", ["rtn:bits=4", "gptq:bits=3,damping=0.1", "prune:sparsity=0.5", "fp8"]

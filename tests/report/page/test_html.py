@@ -44,6 +44,7 @@ def test_not_a_number_is_refused() -> None:
         data([float("nan")])
 
 
+@pytest.mark.slow
 def test_names_stay_text(text: str) -> None:
     """Neither in elements nor in attributes nor in data does a name become markup."""
     assert "img" not in {tag for tag, _ in elements(text)}
@@ -51,6 +52,7 @@ def test_names_stay_text(text: str) -> None:
     assert r"\u003c/script\u003e\u003cimg" in text
 
 
+@pytest.mark.slow
 def test_the_policy_names_every_script_and_style(text: str) -> None:
     """What runs is what was hashed; nothing else may run, load, send or evaluate."""
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
@@ -67,6 +69,7 @@ def test_the_policy_names_every_script_and_style(text: str) -> None:
         assert f"'sha256-{digest}'" in stated
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_and_nothing_is_inline(text: str) -> None:
     """No link, source or handler points anywhere but into the page."""
     attributes = [pair for _, pairs in elements(text) for pair in pairs]
@@ -76,6 +79,7 @@ def test_nothing_is_fetched_and_nothing_is_inline(text: str) -> None:
     assert text.count("<script>") == 1, "the chart library is there once"
 
 
+@pytest.mark.slow
 def test_the_page_is_small(text: str) -> None:
     """Two models, four compressions each, 3,000 estimates: under 3 MB."""
     assert len(text.encode()) < 3_000_000
@@ -104,6 +108,7 @@ def test_tables_hold_each_text_once_and_come_back() -> None:
     assert back == rows
 
 
+@pytest.mark.slow
 def test_a_figure_holds_its_points_and_shares_its_frames(evidence: AuditResults) -> None:
     """Nine charts of layers share one frame; every point of every chart is there."""
     figure = next(f for f in figures(page(evidence)) if f.name == "layers-cosine")

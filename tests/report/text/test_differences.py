@@ -69,6 +69,7 @@ def coloured(figure: Figure) -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [0.01, 30.0])
 def test_intervals_of_single_estimates_claim_no_difference(
     deep: AuditResults, width: float

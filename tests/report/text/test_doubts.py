@@ -112,6 +112,7 @@ def test_a_check_of_another_model_marks_nothing(evidence: AuditResults) -> None:
     assert "✗" not in " ".join(told(other))
 
 
+@pytest.mark.slow
 def test_what_failed_comes_first_and_heads_page_and_summary(evidence: AuditResults) -> None:
     """Crosses before questions, numbered, with what rests on them; above the findings."""
     found = checked(

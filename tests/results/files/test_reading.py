@@ -62,6 +62,7 @@ def test_json_that_is_none(tmp_path: Path, text: str | bytes, found: str) -> Non
         read_json(tmp_path / "a.json")
 
 
+@pytest.mark.slow
 def test_an_archive_of_nothing_is_a_bomb(tmp_path: Path) -> None:
     """What would take a thousand times its size is refused; numbers are not."""
     file = io.BytesIO()

@@ -62,6 +62,7 @@ def test_survival_by_peak_alone_is_found() -> None:
     assert found.scores[SURVIVAL].auc == 0.5
 
 
+@pytest.mark.slow
 def test_chance_is_chance() -> None:
     """Labels drawn at random, five times: AUC is a half on average, most intervals hold it, and
     nothing is gained over the baseline."""
@@ -77,6 +78,7 @@ def test_chance_is_chance() -> None:
         assert abs(np.mean([s.gain for s in scores])) < 0.06
 
 
+@pytest.mark.slow
 def test_near_duplicates_do_not_help() -> None:
     """Eighty directions five times each, alike in everything and in a fate drawn at random: known
     as duplicates they teach nothing; taken for others they would let boosting look it up."""
@@ -169,6 +171,7 @@ def test_a_run_without_halves_has_a_reason() -> None:
     assert predict({}).reason == "the run did not split its documents into halves"
 
 
+@pytest.mark.slow
 def test_without_local_errors_there_is_a_reason() -> None:
     """The other predictors go on, whether no block ran alone or the store is older than that."""
     made = halves()
@@ -196,6 +199,7 @@ def test_survival_by_local_error_is_found() -> None:
     assert scores[prediction.ERROR].gain_low > 0.2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers() -> None:
     """Folds, trees and draws come from the seed."""
     made = halves()

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_statistics_and_store_do_without_torch():
     """Reports are made from results without waiting for torch."""
     code = (

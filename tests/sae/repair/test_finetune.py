@@ -11,6 +11,7 @@ from bitlens.sae.repair.repair import MAP, TRAINED, UNREPAIRED, repair
 from tests.support.planted_repair import LATENTS, activations, on, sae, turned
 
 
+@pytest.mark.slow
 def test_training_helps_where_least_squares_are_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin is noisy and latents fire seldom: the line through all positions is not that through
     those on which they fire, and training against the reference's codes leaves less on held-out

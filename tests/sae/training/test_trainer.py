@@ -51,6 +51,7 @@ class Chunked:
             yield {"": part}
 
 
+@pytest.mark.slow
 def test_a_grid_in_one_pass_is_as_many_passes() -> None:
     """The same weights, bit for bit, whoever is trained beside it."""
     together = trained(*GRID)
@@ -58,6 +59,7 @@ def test_a_grid_in_one_pass_is_as_many_passes() -> None:
         assert same(one.sae, trained(config)[0].sae)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [GRID[0], GRID[3], GRID[4]], ids=["topk", "standard", "jump"])
 @pytest.mark.parametrize("patience", [0, 30])
 def test_a_killed_training_goes_on_as_if_it_had_not_been(
@@ -82,6 +84,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     assert again.read == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [1, 5])
 def test_who_looked_before_the_kill_does_not_look_twice(
     kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +155,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
         run({"tokens": 1})
 
 
+@pytest.mark.slow
 def test_training_ends_when_held_out_documents_have_had_enough() -> None:
     """Of a hundred rows learnt by heart the others are told worse and worse: with patience it ends
     early, and the best look's weights are the result."""

@@ -51,6 +51,7 @@ def test_planted_directions_are_found(kind: str) -> None:
     assert ((random @ found.sae.w_dec.T).amax(1) > 0.9).double().mean() < 0.1
 
 
+@pytest.mark.slow
 def test_batchtopk_fires_as_often_by_its_threshold_as_it_was_trained_to() -> None:
     """k of 2 a position on average over rows never seen, each latent by the same threshold."""
     (found,) = trained(RECIPES["batchtopk"])
@@ -70,6 +71,7 @@ def test_the_seeds_fire_without_end(kind: str) -> None:
     assert fit.l0 > LATENTS / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EVERY)
 def test_rows_are_units_and_the_seed_decides(kind: str) -> None:
     """Decoder rows have length 1, but the seeds'; the same seed gives the same weights, another
@@ -122,6 +124,7 @@ def test_units_do_not_matter() -> None:
     torch.testing.assert_close(1024 * small.b_dec, large.b_dec, rtol=1e-2, atol=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["topk", "batchtopk", "standard", "gated", "jumprelu"])
 def test_dead_latents_come_back(kind: str) -> None:
     """Eight latents too weak to fire stay dead by themselves and fire again with what revives

@@ -159,6 +159,7 @@ def cells(paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*STUDY, *MODEL])
 def test_another_value_is_another_cell_or_not(name: str, cells: Any) -> None:
     """The table above holds: what changes numbers changes the cell, what does not, does not."""

@@ -149,6 +149,7 @@ def test_analyses_that_look_nowhere_take_nothing() -> None:
     assert made.parts == budget(layout, wanted(layout, 1, ("geometry",)), plan(40)).parts
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
 def test_logits_of_a_large_vocabulary_take_what_they_are_said_to() -> None:
     """Measured in a process of its own, chunk after chunk: none of them adds to the ones before."""

@@ -174,6 +174,7 @@ def test_a_difference_below_the_floor_is_none(audited: tuple[Store, list[str]]) 
         assert not drowned(evidence, model, "rtn:bits=2", none)
 
 
+@pytest.mark.slow
 def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -> None:
     """The default measures nothing besides, says nothing, and is another cell."""
     said: list[str] = []
@@ -193,6 +194,7 @@ def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -
     assert len(ids) == 2
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_said(study: Callable[..., Study], tmp_path: Path) -> None:
     """Without the outputs there is nothing to measure it on: a check that is undecided, not one
     that is silent."""

@@ -124,10 +124,10 @@ def test_again_does_only_what_is_missing(
 
 
 @contextmanager
-def small_waves() -> Iterator[None]:
-    """So little memory that every batch is a wave of its own."""
+def small_waves(tokens: int = 64) -> Iterator[None]:
+    """So little memory that every batch, of at most so many tokens, is a wave of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bitlens.workflows.session.BATCH_TOKENS", {"cpu": 64})
+        patch.setattr("bitlens.workflows.session.BATCH_TOKENS", {"cpu": tokens})
         patch.setattr(MemoryBudget, "room", lambda self, memory: 0)
         yield
 
@@ -176,6 +176,7 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(
         assert contents(run(study, tmp_path / "killed", "audit", silent)) == whole
 
 
+@pytest.mark.slow
 def test_what_another_study_left_behind_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
     """A run that stopped in a wave leaves its tallies; another study in the same folder has the
     numbers that it has in a folder of its own."""
@@ -228,8 +229,7 @@ def test_model_larger_than_memory_is_swept_from_disk(
     """With blocks on disk and a wave for every batch, the estimates are the same bytes."""
     loaded = run(small(folder), tmp_path / "loaded", "audit", silent)
     monkeypatch.setattr("bitlens.models.load.WEIGHTS_SHARE", 0)
-    with small_waves():
-        monkeypatch.setattr("bitlens.workflows.session.BATCH_TOKENS", BATCH_TOKENS)
+    with small_waves(BATCH_TOKENS["cpu"]):
         streamed = run(small(folder), tmp_path / "disk", "audit", silent)
     assert streamed.manifest()["models"][0]["from_disk"]
     assert not loaded.manifest()["models"][0]["from_disk"]
@@ -253,6 +253,7 @@ def test_controls_have_the_energy_of_what_they_control(folder: Path, tmp_path: P
         assert error[("noise:like=[rtn:bits=3]", module)] == expected
 
 
+@pytest.mark.slow
 def test_identical_twin_stops_the_run(folder: Path, tmp_path: Path) -> None:
     """A compression that changes nothing is refused, unless it is allowed or a control."""
     same = small(folder, compressions=("cast:dtype=fp8",), controls=())
@@ -268,6 +269,7 @@ def test_identical_twin_stops_the_run(folder: Path, tmp_path: Path) -> None:
     run(small(folder, compressions=("nothing",), controls=()), tmp_path / "two", "audit", silent)
 
 
+@pytest.mark.slow
 def test_failed_cells_say_why_and_the_others_go_on(folder: Path, tmp_path: Path) -> None:
     """In a study, a group size that does not divide fails its own cells only; in an audit it
     stops before the sweep and names the module."""
@@ -300,6 +302,7 @@ def test_weights_too_large_for_float16_name_the_module(folder: Path, tmp_path: P
         run(scaled(folder, tmp_path / "m", 1, 1e7), tmp_path / "out", "audit", silent)
 
 
+@pytest.mark.slow
 def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path: Path) -> None:
     """Where a float16 twin's activations overflow, its numbers are missing and the reason names
     the site; sites before it have theirs."""
@@ -334,6 +337,7 @@ def test_one_identical_twin_of_a_study_fails_alone(folder: Path, tmp_path: Path)
     assert status == {("cast:dtype=float8_e4m3fn", "failed"), ("rtn:bits=4", "done")}
 
 
+@pytest.mark.slow
 def test_a_cast_of_what_is_stored_so_differs_in_its_arithmetic(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -353,6 +357,7 @@ def test_a_cast_of_what_is_stored_so_differs_in_its_arithmetic(
     assert {t["dtype"] for t in manifest["twins"]} == {"bfloat16"}
 
 
+@pytest.mark.slow
 def test_a_twin_that_fails_late_costs_the_others_nothing(folder: Path, tmp_path: Path) -> None:
     """What the other twins of the sweep have is written before the error is raised."""
     study = scaled(folder, tmp_path / "m", 1, 1e7)
@@ -406,6 +411,7 @@ def test_results_of_other_settings_are_not_replaced(folder: Path, tmp_path: Path
     assert kept == before
 
 
+@pytest.mark.slow
 def test_a_table_that_is_gone_is_computed_again(folder: Path, tmp_path: Path) -> None:
     """What an analysis shows belongs to its cell: without it the report is refused, and the same
     command has something to do."""

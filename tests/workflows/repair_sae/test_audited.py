@@ -88,6 +88,7 @@ def test_the_twin_is_the_audits_whatever_the_repair_learns_from(
     assert record["calibration"]["tokens"] > TOKENS
 
 
+@pytest.mark.slow
 def test_a_repair_that_is_there_is_shown_again(
     repair: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

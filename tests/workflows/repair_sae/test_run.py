@@ -78,6 +78,7 @@ def test_a_share_of_the_lost_survival_is_had_back(repaired: tuple[Path, Any, lis
     assert record["readable"]["repaired"] > record["readable"]["not repaired"]
 
 
+@pytest.mark.slow
 def test_it_is_measured_on_what_was_evaluated_and_learns_from_other_documents(
     results: Path, repaired: tuple[Path, Any, list[str]]
 ) -> None:
@@ -108,6 +109,7 @@ def test_whole_documents_are_held_out() -> None:
     assert not chosen & {int(one) for one in document[~on.held_out]}
 
 
+@pytest.mark.slow
 def test_every_number_of_a_step_is_known(repaired: tuple[Path, Any, list[str]]) -> None:
     """FVU and loss recovered of both models among them; the reference is read by the SAE as it is
     in every step."""
@@ -121,6 +123,7 @@ def test_every_number_of_a_step_is_known(repaired: tuple[Path, Any, list[str]]) 
         assert step["evaluation"]["features.fvu, twin"]["low"] is not None
 
 
+@pytest.mark.slow
 def test_what_is_written_is_an_sae_for_the_twin(repaired: tuple[Path, Any, list[str]]) -> None:
     """Of the same latents at the same place, with another encoder; the table has a row a step and
     says what was not repaired."""
@@ -153,6 +156,7 @@ def test_an_unchanged_twin_has_nothing_to_repair(results: Path, tmp_path: Path) 
 Change = Callable[[dict[str, Any]], None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -176,6 +180,7 @@ def test_what_cannot_be_repaired_is_said(
     assert not (tmp_path / "sae").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -195,6 +200,7 @@ def test_results_that_say_too_little_are_refused(
         repair_run(asked(copy), tmp_path / "sae", silent)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_there_is_not_written_over(results: Path, tmp_path: Path) -> None:
     """Before anything long begins."""
     (tmp_path / "mine").write_text("")

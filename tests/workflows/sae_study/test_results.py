@@ -102,6 +102,7 @@ def written(path: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_every_part_of_a_file_is_checked(tmp_path: Path) -> None:
     """Whatever is in the place of a value, of the first of a list, the file and the key are named;
     so is a key that is missing, but for those of what may not have been measured."""

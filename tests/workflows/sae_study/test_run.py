@@ -44,6 +44,7 @@ def content(out: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_saes_results_and_page_are_written(small: tuple[Path, list[str]]) -> None:
     """A SAELens folder each, with how often its latents fire; a number of every kind, and its
     interval over seeds; nothing left over."""
@@ -65,6 +66,7 @@ def test_saes_results_and_page_are_written(small: tuple[Path, list[str]]) -> Non
     assert (out / "report.html").read_text().count("in-sample Procrustes") > 1
 
 
+@pytest.mark.slow
 def test_the_same_command_again_trains_and_compares_nothing(
     study: SaeStudy, small: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +120,7 @@ def test_parts_run_at_different_times_are_shown_together(
     assert [c for c in found["configurations"] if c["tokens"] == 800] == whole["configurations"]
 
 
+@pytest.mark.slow
 def test_everyone_is_measured_on_the_same_documents(
     study: SaeStudy, small: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
@@ -127,6 +130,7 @@ def test_everyone_is_measured_on_the_same_documents(
     assert about == content(small[0])["about"]
 
 
+@pytest.mark.slow
 def test_what_is_not_in_memory_is_streamed_once(
     study: SaeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +150,7 @@ def test_what_is_not_in_memory_is_streamed_once(
         run(tight, ["epochs=20", "tokens=1600", "seed=0"], tmp_path / "out", print)
 
 
+@pytest.mark.slow
 def test_other_folders_are_left_alone(
     study: SaeStudy, small: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
@@ -163,6 +168,7 @@ def test_other_folders_are_left_alone(
         run(study, ["tokens=800", "epochs=20"], tmp_path / "copy", print)
 
 
+@pytest.mark.slow
 def test_saes_of_other_settings_are_not_mixed(
     study: SaeStudy, small: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
@@ -186,6 +192,7 @@ def test_saes_of_other_settings_are_not_mixed(
         run(study, ["tokens=800", "epochs=20"], tmp_path / "copy", print)
 
 
+@pytest.mark.slow
 def test_twins_calibrated_on_other_documents_are_not_mixed(
     study: SaeStudy, other_texts: Path, tmp_path: Path
 ) -> None:
@@ -203,6 +210,7 @@ def test_twins_calibrated_on_other_documents_are_not_mixed(
                 run(calibrated, part, tmp_path / "out", print)
 
 
+@pytest.mark.slow
 def test_too_little_text_is_refused(study: SaeStudy, tmp_path: Path) -> None:
     """Before anything is written."""
     train = study.train.model_copy(update={"tokens": (800, 10_000_000)})
@@ -211,6 +219,7 @@ def test_too_little_text_is_refused(study: SaeStudy, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_links_out_of_the_folder_are_not_written_through(study: SaeStudy, tmp_path: Path) -> None:
     """The folder of the SAEs is the study's own."""
     (tmp_path / "out").mkdir()

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+import pytest
+
 from bitlens.report.page.parts import Figure, Table, figures
 from bitlens.workflows.sae_study.results import estimates, ratios
 from bitlens.workflows.sae_study.show import page, page_of, sentences
 from tests.support.sae_studies import ABOUT, NARROW, WIDE
+
+pytestmark = pytest.mark.slow
+"""Drawing its figures takes a second or two."""
 
 EVIL = "</script><script>alert(1)</script>"
 

@@ -103,6 +103,7 @@ def test_precisions_and_seeds_train_in_one_pass(run: Run, tmp_path: Path) -> Non
     assert not torch.equal(reference.w_enc, beside.w_enc)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_a_finished_one_is_left_alone(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_how_many_at_a_time_does_not_matter(
             assert one.values == pytest.approx(other.values, rel=1e-9, abs=1e-12), name
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_draws_times_latents(
     totals: ReplicateState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
