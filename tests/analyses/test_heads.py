@@ -209,6 +209,11 @@ def test_how_the_counted_heads_changed_by_hand(seven) -> None:
     outcomes, _ = seven
     mean = number(outcomes["induction_mean_change", "pattern", ""])
     assert mean == pytest.approx((-0.03 - 0.5 + 0 + 0.05 - 0.3) / 5, abs=1e-6)
+    kept = outcomes["induction_score_kept", "pattern", ""]
+    before = (0.95 + 0.85 + 0.75 + 0.55 + 0.45) / 5
+    after = (0.92 + 0.35 + 0.75 + 0.60 + 0.15) / 5
+    assert number(kept) == pytest.approx(after / before, abs=1e-6)
+    assert kept.chance == pytest.approx(0.0, abs=1e-6)  # type: ignore[attr-defined]
     weak, _ = concluded({"pattern.0": totals(Heads(), pair([blend(0.3)] * 2, [blend(0.2)] * 2))})
     outcome = weak["induction_mean_change", "pattern", ""]
     assert outcome.values is None  # type: ignore[attr-defined]

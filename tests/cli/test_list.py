@@ -32,7 +32,7 @@ def test_metrics_that_differ_in_a_number_are_one_entry(bitlens: Command):
     """Thresholds and percentiles by their ends; the others in full."""
     out = bitlens("list", "analyses").out
     assert "kl, kl_p50 … kl_p999, kl_max" in out
-    assert "induction_kept_10 … induction_kept_90, induction_mean_change, induction_rank" in out
+    assert "induction_kept_10 … induction_kept_90, induction_mean_change, induction_score" in out
     assert "l0, alive" in out
     assert "kept_50" not in out
 

@@ -6,11 +6,26 @@ from typing import Any
 
 import pytest
 
+from bitlens.registry import Plugins
 from bitlens.report import registration
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
+from bitlens.report.charts.palette import marks
+from bitlens.report.findings.ranking import findings
+from bitlens.report.first_screen import matrix
 from bitlens.report.page.parts import Part, Prose
-from bitlens.report.registration import Marks, Register, section, sections, sentence, sentences
+from bitlens.report.registration import (
+    Finding,
+    Framed,
+    Marks,
+    Register,
+    family,
+    finding,
+    section,
+    sections,
+    sentence,
+    sentences,
+)
 from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.verdict import verdicts
 
@@ -26,14 +41,17 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """Entry-point groups to fill, of packages that are not installed; forgotten afterwards."""
     groups: dict[str, list[Any]] = {}
     monkeypatch.setattr("bitlens.registry.entry_points", lambda group: groups.get(group, []))
+    sections = Plugins("bitlens.sections")
     places = {
-        "SECTIONS": ("bitlens.report.sections", "bitlens.sections"),
-        "SENTENCES": ("bitlens.report.text", "bitlens.sentences"),
+        "SECTIONS": ("bitlens.report.sections", sections),
+        "FAMILIES": ("bitlens.report.sections", sections),
+        "SENTENCES": ("bitlens.report.text", Plugins("bitlens.sentences")),
+        "FINDINGS": ("bitlens.report.findings", Plugins("bitlens.findings")),
     }
-    for name, (package, group) in places.items():
+    for name, (package, known_plugins) in places.items():
         known = getattr(registration, name)
         list(known)
-        fresh: Register[Any] = Register(package, group)
+        fresh: Register[Any] = Register(package, known_plugins)
         fresh._entries = dict(known._entries)
         monkeypatch.setattr(registration, name, fresh)
     return groups
@@ -122,6 +140,29 @@ def test_a_plugins_sentence_stands_where_it_says(
     assert "A plug-in knows demo." in said[RTN]
     assert said[RTN].index("mean KL") < said[RTN].index("A plug-in")
     assert not any("plug-in" in text for name, text in said.items() if name != RTN)
+
+
+def test_a_plugins_family_and_findings_are_on_the_first_screen(
+    deep: AuditResults, plugins: dict[str, list[Any]]
+) -> None:
+    """A column of the overview, where its order says; a finding by its weight."""
+
+    def same(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+        if row := results.find(model, who, "behaviour.same_top"):
+            yield Framed(row=row, intact=1.0, chance=0.0)
+
+    def found(results: AuditResults, model: str) -> Iterator[Finding]:
+        yield Finding(title="Mine", text="1", anchor="own", weight=2.0, twins=(RTN,))
+
+    plugins["bitlens.sections"] = [point(lambda: family("Own", section="own", order=15)(same))]
+    plugins["bitlens.findings"] = [point(lambda: finding(found))]
+    drawn = marks([twin.compression for twin in deep.twins("demo")])
+    assert matrix(deep, "demo", drawn).columns[:3] == (
+        ("Outputs", "quality"),
+        ("Own", "own"),
+        ("Geometry", "layers"),
+    )
+    assert findings(deep, "demo")[0].title == "Mine"
 
 
 def test_a_name_is_taken_once(plugins: dict[str, list[Any]]) -> None:

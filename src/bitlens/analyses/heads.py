@@ -85,6 +85,21 @@ def _of_kind(kind: str) -> tuple[Metric, ...]:
             )
             for t in THRESHOLDS
         ),
+        *_mean_metrics(kind),
+        Metric(
+            f"{kind}_rank",
+            f"Are heads in the same order by {kind} score? Spearman correlation over all heads.",
+            unit="",
+            worse="lower",
+            intact=1.0,
+            scale="atanh",
+            source="Spearman 1904",
+        ),
+    )
+
+
+def _mean_metrics(kind: str) -> tuple[Metric, ...]:
+    return (
         Metric(
             f"{kind}_mean_change",
             f"How did the {kind} scores of the heads above {COUNTED / 100:g} in the reference "
@@ -94,13 +109,12 @@ def _of_kind(kind: str) -> tuple[Metric, ...]:
             intact=0.0,
         ),
         Metric(
-            f"{kind}_rank",
-            f"Are heads in the same order by {kind} score? Spearman correlation over all heads.",
-            unit="",
+            f"{kind}_score_kept",
+            f"How much is left of the mean {kind} score of the heads above {COUNTED / 100:g} in "
+            "the reference? The twin's mean over the reference's.",
+            unit="share",
             worse="lower",
             intact=1.0,
-            scale="atanh",
-            source="Spearman 1904",
         ),
     )
 
@@ -361,7 +375,7 @@ def _survival(
     leaving a sequence out does not change would look surer than it is."""
     found: Results = [
         _rank(kind, reference, twin),
-        _mean_change(kind, chosen_on, reference, twin),
+        *_mean_scores(kind, chosen_on, reference, twin, beside),
     ]
     for t in THRESHOLDS:
         heads = (chosen_on > t / 100) & (reference[0] > t / 100)
@@ -399,16 +413,21 @@ def _kept(
     return MetricResult(metric, kept, chance=chance, site="pattern")
 
 
-def _mean_change(
-    kind: str, chosen_on: np.ndarray, reference: np.ndarray, twin: np.ndarray
-) -> MetricResult:
+def _mean_scores(
+    kind: str, chosen_on: np.ndarray, reference: np.ndarray, twin: np.ndarray, beside: np.ndarray
+) -> Results:
     """What a count at a cut does not see: all may fall and none below it."""
-    metric = f"{kind}_mean_change"
+    change, left = f"{kind}_mean_change", f"{kind}_score_kept"
     heads = (chosen_on > COUNTED / 100) & (reference[0] > COUNTED / 100)
     if not heads.any():
         reason = f"the reference has no head whose {kind} score is above {COUNTED / 100:g}"
-        return MetricResult(metric, None, reason=reason, site="pattern")
-    return MetricResult(metric, (twin - reference)[:, heads].mean(axis=1), site="pattern")
+        return [MetricResult(name, None, reason=reason, site="pattern") for name in (change, left)]
+    before, after = (scores[:, heads].mean(axis=1) for scores in (reference, twin))
+    chance = float(beside[heads].mean() / before[0])
+    return [
+        MetricResult(change, (twin - reference)[:, heads].mean(axis=1), site="pattern"),
+        MetricResult(left, after / before, chance=chance, site="pattern"),
+    ]
 
 
 def _rank(kind: str, reference: np.ndarray, twin: np.ndarray) -> MetricResult:

@@ -11,11 +11,22 @@ from bitlens.cli.terminal import hand_on, log, show
 from bitlens.errors import InputError, ResultsError
 
 
-def report(results: options.Results) -> None:
+def report(
+    results: options.Results,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Rules for the words intact, changed, damaged and broken, in YAML. Without it "
+            "those that come with bitlens.",
+        ),
+    ] = None,
+) -> None:
     """Write the report of results once more."""
     from bitlens.report.build import build
+    from bitlens.report.status import read
 
-    log(f"Report: {build(results)}")
+    log(f"Report: {build(results, read(rules) if rules else None)}")
 
 
 def insights(results: options.Results) -> None:

@@ -1,11 +1,10 @@
 """The results of an audit as the page reads them: every question that sections ask of a store."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -14,6 +13,9 @@ from bitlens.report.text.few import sayable, sayable_detail
 from bitlens.results.records import Check, Metric, TwinRecord
 from bitlens.results.store import Store
 from bitlens.results.table_schema import TABLES
+
+if TYPE_CHECKING:
+    from bitlens.report.status import Rules
 
 Row = dict[str, Any]
 
@@ -44,6 +46,15 @@ def _rows(table: pa.Table | None) -> list[Row]:
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+def _grouped(estimates: list[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
+    """By the full name of their metric, and these."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in estimates:
+        name = f"{row['analysis']}.{row['metric']}"
+        found.setdefault((name, *(row[key] for key in keys)), []).append(row)
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditResults:
     """The store as read: a manifest, how the run went, and three tables of rows."""
@@ -54,9 +65,11 @@ class AuditResults:
     contrasts: list[Row]
     coverage: list[Row]
     store: Store
+    rules: "Rules | None" = None
+    """What gives twins their words; None: the rules that come with bitlens."""
 
     @classmethod
-    def read(cls, path: Path) -> "AuditResults":
+    def read(cls, path: Path, rules: "Rules | None" = None) -> "AuditResults":
         """Read a complete store. BitlensError where there is none, or one of another version."""
         store = Store.open(path)
         tables = [store.read_table(name).to_pylist() for name in TABLES]
@@ -69,6 +82,7 @@ class AuditResults:
             contrasts=contrasts,
             coverage=coverage,
             store=store,
+            rules=rules,
         )
 
     @property
@@ -153,21 +167,6 @@ class AuditResults:
             (twin.compression for twin in self.controls(model) if twin.like == compression), None
         )
 
-    def with_noise(self, model: str) -> list[tuple[str, str]]:
-        """(text for a table, compression): each compression, its noise under it."""
-        found: list[tuple[str, str]] = []
-        for twin in self.measured(model):
-            found.append((twin.compression, twin.compression))
-            if noise := self.noise(model, twin.compression):
-                found.append(("– its noise", noise))
-        return found
-
-    def farthest(self, model: str, compressions: Sequence[str]) -> int:
-        """Which of these has the largest mean KL? The first where it was not measured."""
-        rows = [self.find(model, name, "behaviour.kl") for name in compressions]
-        values = [row["value"] if row else 0.0 for row in rows]
-        return values.index(max(values))
-
     def cast(self, model: str) -> str | None:
         """The cast to 16 bits that is compared with, if it was run."""
         return next(
@@ -176,18 +175,13 @@ class AuditResults:
 
     @cached_property
     def _by_place(self) -> dict[tuple[str, ...], list[Row]]:
-        places: dict[tuple[str, ...], list[Row]] = {}
-        for row in self.estimates:
-            name = f"{row['analysis']}.{row['metric']}"
-            key = (row["model"], row["compression"], name, row["site"], row["item"])
-            places.setdefault(key, []).append(row)
-        return places
+        return _grouped(self.estimates, "model", "compression", "site", "item")
 
     def seeds(
         self, model: str, compression: str, metric: str, site: str = "logits", item: str = ""
     ) -> list[Row]:
         """The estimates of one number, one a seed, the first seed first."""
-        rows = self._by_place.get((model, compression, metric, site, item), [])
+        rows = self._by_place.get((metric, model, compression, site, item), [])
         return sorted(rows, key=lambda row: row["seed"])
 
     def find(
@@ -196,6 +190,17 @@ class AuditResults:
         """The estimate of one number at the first seed, if it has a value."""
         rows = self.seeds(model, compression, metric, site=site, item=item)
         return rows[0] if rows and rows[0]["value"] is not None else None
+
+    def everywhere(self, model: str, compression: str, metric: str) -> list[Row]:
+        """The estimates of one number at every site and item where it has a value, at the first
+        seed."""
+        rows = self._by_metric.get((metric, model, compression), [])
+        first = min((row["seed"] for row in rows), default=0)
+        return [row for row in rows if row["seed"] == first and row["value"] is not None]
+
+    @cached_property
+    def _by_metric(self) -> dict[tuple[str, ...], list[Row]]:
+        return _grouped(self.estimates, "model", "compression")
 
     def depth(
         self, model: str, compression: str, metric: str, kind: str, item: str

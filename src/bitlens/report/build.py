@@ -5,29 +5,29 @@ from pathlib import Path
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.palette import marks
+from bitlens.report.first_screen import verdict
 from bitlens.report.page.html import html
 from bitlens.report.page.markdown import markdown
-from bitlens.report.page.parts import Checklist, Finding, Findings, Page, Part, Section, figures
+from bitlens.report.page.parts import Page, Section, figures
 from bitlens.report.page.pictures import pictures
 from bitlens.report.registration import Marks, sections
 from bitlens.report.sections.generic import generic, unclaimed
 from bitlens.report.sections.method import method
 from bitlens.report.sections.numbers import numbers
-from bitlens.report.sections.quality import overview
 from bitlens.report.sections.validity import validity
-from bitlens.report.text.summary_table import summary_table
-from bitlens.report.text.verdict import doubtful, sentences
+from bitlens.report.status import Rules
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
 
 
-def build(store_path: Path) -> Path:
+def build(store_path: Path, rules: Rules | None = None) -> Path:
     """Write report.html, summary.md and charts/ (PNG, SVG) into a store; the path of the page.
+    `rules` gives twins their words; None: the rules that come with bitlens.
 
     Every file appears whole or not at all. BitlensError where there is no store.
     """
-    results = AuditResults.read(store_path)
+    results = AuditResults.read(store_path, rules)
     whole = page(results)
     with results.store.alone():
         charts = inside(store_path, "charts")
@@ -44,7 +44,7 @@ def page(results: AuditResults) -> Page:
     drawn = marks([t.compression for m in results.models for t in results.twins(m)])
     many = len(results.models) > 1
     parts = [
-        Section("verdict", "Verdict", _findings(results, drawn)),
+        Section("verdict", "Verdict", verdict(results, drawn)),
         Section("validity", "Is this measurement valid?", validity(results)),
     ]
     for model in results.models:
@@ -64,7 +64,7 @@ def summary(results: AuditResults) -> Page:
     """What a pull request or a model card needs: verdict, table, checks."""
     drawn = marks([t.compression for m in results.models for t in results.twins(m)])
     parts = (
-        Section("verdict", "Verdict", _findings(results, drawn)),
+        Section("verdict", "Verdict", verdict(results, drawn)),
         Section("validity", "Is this measurement valid?", validity(results)),
     )
     return Page(_title(results), _subtitle(results), parts)
@@ -83,26 +83,6 @@ def _about(results: AuditResults, model: str, drawn: Marks) -> tuple[Section, ..
     return tuple(
         Section(f"{prefix}{anchor}", title, parts) for anchor, title, parts in written if parts
     )
-
-
-def _findings(results: AuditResults, drawn: Marks) -> tuple[Part, ...]:
-    parts: list[Part] = []
-    for model in results.models:
-        findings = Findings(
-            tuple(
-                Finding(twin.compression, drawn.get(twin.compression), first, " ".join(more))
-                for twin in results.twins(model)
-                for first, *more in (sentences(results, model, twin),)
-            )
-        )
-        doubts = doubtful(results, model)
-        heading = (Checklist(tuple(doubts)),) if doubts else ()
-        about = (*heading, findings, summary_table(results, model))
-        if len(results.models) > 1:
-            parts.append(Section(f"{results.prefix(model)}verdict", model, about))
-        else:
-            parts += about
-    return (*overview(results, drawn), *parts)
 
 
 def _title(results: AuditResults) -> str:

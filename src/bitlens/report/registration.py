@@ -1,8 +1,9 @@
-"""The registers of a page's sections and of a verdict's sentences: ours, and those of plug-ins.
+"""The registers of what a page is made of: sections, families of measures, sentences, findings.
 
-A section or a sentence is one function under a decorator, in a file of its own. Ours are found by
-listing `report/sections` and `report/text`, those of other packages through the entry-point groups
-`bitlens.sections` and `bitlens.sentences`: an entry point names the module that holds them.
+Each is one function under a decorator. Ours are found by listing `report/sections` (sections and
+families), `report/text` (sentences) and `report/findings`; those of other packages through the
+entry-point groups `bitlens.sections`, `bitlens.sentences` and `bitlens.findings`: an entry point
+names the module that holds them.
 """
 
 import pkgutil
@@ -12,7 +13,7 @@ from importlib import import_module
 from typing import Generic, TypeVar
 
 from bitlens.registry import Plugins
-from bitlens.report.audit_results import AuditResults
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Part
 from bitlens.report.text.doubts import Claim
@@ -25,6 +26,58 @@ the section is left out."""
 WriteSentence = Callable[[AuditResults, str, str], Iterable[Claim]]
 """What a verdict says of one compression of one model, by their names; one without text is left
 out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framed:
+    """An estimate, and the two values it lies between."""
+
+    row: Row
+    intact: float
+    chance: float
+    where: str = ""
+    """Which of several such numbers it is: `in block 2`."""
+
+
+ReadFamily = Callable[[AuditResults, str, str], Iterable[Framed]]
+"""The numbers that stand for a family of measures, of a model's twin by their names; the worst of
+them counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something worth saying of a model's twins, and where the evidence stands."""
+
+    title: str
+    """The finding as a sentence, without numbers that need a second look."""
+    text: str
+    """The numbers it rests on, with intervals."""
+    anchor: str
+    """The section that shows it."""
+    weight: float
+    """How much it matters to someone who decides about a twin: 0 to 1."""
+    twins: tuple[str, ...]
+    """Which compressions it is about."""
+    uses: frozenset[str] = frozenset()
+    """What checks may bear on that it uses: the text, the label of an SAE."""
+    target: str = ""
+    """The address of the one thing it is about on the page: `layer=2`, `layer=2&head=5`."""
+
+
+WriteFindings = Callable[[AuditResults, str], Iterable[Finding]]
+"""What a kind of finding says of one model, by its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureFamily:
+    """A family of measures: a column of the overview."""
+
+    title: str
+    section: str
+    """The anchor of the section that shows it."""
+    order: int
+    """Where it stands: ours count by tens."""
+    read: ReadFamily
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +109,9 @@ T = TypeVar("T")
 class Register(Generic[T]):
     """What is registered by name, once whatever registers it is loaded."""
 
-    def __init__(self, package: str, group: str) -> None:
+    def __init__(self, package: str, plugins: Plugins) -> None:
         self._package = package
-        self._plugins = Plugins(group)
+        self._plugins = plugins
         self._entries: dict[str, T] = {}
 
     def add(self, name: str, entry: T) -> None:
@@ -75,8 +128,11 @@ class Register(Generic[T]):
         return iter(self._entries.values())
 
 
-SECTIONS: Register[ReportSection] = Register("bitlens.report.sections", "bitlens.sections")
-SENTENCES: Register[VerdictSentence] = Register("bitlens.report.text", "bitlens.sentences")
+_SECTION_PLUGINS = Plugins("bitlens.sections")
+SECTIONS: Register[ReportSection] = Register("bitlens.report.sections", _SECTION_PLUGINS)
+FAMILIES: Register[MeasureFamily] = Register("bitlens.report.sections", _SECTION_PLUGINS)
+SENTENCES: Register[VerdictSentence] = Register("bitlens.report.text", Plugins("bitlens.sentences"))
+FINDINGS: Register[WriteFindings] = Register("bitlens.report.findings", Plugins("bitlens.findings"))
 
 
 def section(
@@ -105,6 +161,27 @@ def sentence(*, order: int) -> Callable[[WriteSentence], WriteSentence]:
     return add
 
 
+def family(title: str, *, section: str, order: int) -> Callable[[ReadFamily], ReadFamily]:
+    """Decorator: the function reads what stands for a family of measures in the overview."""
+
+    def add(read: ReadFamily) -> ReadFamily:
+        FAMILIES.add(title, MeasureFamily(title=title, section=section, order=order, read=read))
+        return read
+
+    return add
+
+
+def finding(write: WriteFindings) -> WriteFindings:
+    """Decorator: the function writes findings of one kind."""
+    FINDINGS.add(f"{write.__module__}.{write.__qualname__}", write)
+    return write
+
+
+def families() -> list[MeasureFamily]:
+    """Every family, in the order of the overview's columns."""
+    return sorted(FAMILIES, key=lambda entry: entry.order)
+
+
 def sections() -> list[ReportSection]:
     """Every section, each right after the one that it follows; last those that follow none, or one
     that is not installed. Of several after the same one, what was registered last is the nearest,
@@ -130,3 +207,8 @@ def sections() -> list[ReportSection]:
 def sentences() -> list[VerdictSentence]:
     """Every sentence, in the order of a verdict; of equal places, the first registered first."""
     return sorted(SENTENCES, key=lambda entry: entry.order)
+
+
+def finding_writers() -> list[WriteFindings]:
+    """What writes findings, each of one kind, in the order registered."""
+    return list(FINDINGS)

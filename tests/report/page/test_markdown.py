@@ -12,8 +12,8 @@ from bitlens.report.page.parts import (
     Details,
     Facts,
     Figure,
-    Finding,
-    Findings,
+    Headline,
+    Headlines,
     Ledger,
     Page,
     Prose,
@@ -37,7 +37,7 @@ def test_every_part_has_its_markdown() -> None:
                 "One",
                 (
                     Prose("Some text."),
-                    Findings((Finding("rtn", None, "rtn: fine."),)),
+                    Headlines((Headline(title="rtn is fine", text="KL 0.", anchor="two"),)),
                     Checklist((Check("a", True, "x"), Check("b", None, "y"))),
                     table,
                     Section("two", "Two", (Command("bitlens demo"), Facts((("seed", "0"),)))),
@@ -55,7 +55,8 @@ def test_every_part_has_its_markdown() -> None:
         ),
     )
     assert markdown(page) == (
-        "# Title\n\nUnder it\n\n## One\n\nSome text.\n\n- rtn: fine.\n\n- ✓ a: x\n- ? b: y\n\n"
+        "# Title\n\nUnder it\n\n## One\n\nSome text.\n\n- **rtn is fine.** KL 0.\n\n"
+        "- ✓ a: x\n- ? b: y\n\n"
         "| name | KL |\n| --- | ---: |\n| a | 0.1 |\n| b | 0.2 |\n\nIn nats.\n\n"
         "### Two\n\n```\nbitlens demo\n```\n\n- seed: 0\n\n"
         "## Three\n\n![KL](charts/kl.png)\n\nKey. Look.\n\n"

@@ -10,8 +10,11 @@ from bitlens.report.page.parts import (
     Details,
     Facts,
     Figure,
-    Findings,
+    Headlines,
+    HeroRow,
+    HeroRows,
     Ledger,
+    Matrix,
     Page,
     Prose,
     Section,
@@ -67,9 +70,40 @@ def _(part: Facts, _: int = 1) -> str:
 
 
 @markdown.register
-def _(part: Findings, _: int = 1) -> str:
-    told = (f"{finding.text} {finding.more}".strip() for finding in part.items)
-    return "\n".join(f"- {escaped(text)}" for text in told)
+def _(part: HeroRows, _: int = 1) -> str:
+    return "\n\n".join(map(_hero, part.items))
+
+
+def _hero(row: HeroRow) -> str:
+    numbers = "; ".join(f"{number.title} {number.text}" for number in row.numbers)
+    facts = ", ".join(row.facts)
+    about = [f"**{escaped(row.compression)}: {escaped(row.word)}.**", escaped(row.sentence)]
+    lines = [
+        " ".join([*about, escaped(row.advice)]),
+        *(f"- ✗ {escaped(doubt)}" for doubt in row.doubts),
+        f"- {escaped(facts)}" if facts else "",
+        f"- {escaped(numbers)}" if numbers else "",
+        *(f"- {escaped(rule)}" for rule in row.rests),
+        f"- {escaped(row.more)}" if row.more else "",
+    ]
+    return "\n".join(filter(None, lines))
+
+
+@markdown.register
+def _(part: Headlines, _: int = 1) -> str:
+    return "\n".join(f"- **{escaped(one.title)}.** {escaped(one.text)}" for one in part.items)
+
+
+@markdown.register
+def _(part: Matrix, _: int = 1) -> str:
+    head = " | ".join(["", *(escaped(title) for title, _ in part.columns)])
+    rule = " | ".join(["---", *("---:" for _ in part.columns)])
+    rows = (
+        " | ".join([escaped(name), *(escaped(cell.text) for cell in cells)])
+        for name, _, cells in part.rows
+    )
+    table = "\n".join(f"| {line} |" for line in (head, rule, *rows))
+    return f"{table}\n\n{escaped(part.caption)}" if part.caption else table
 
 
 @markdown.register

@@ -39,23 +39,87 @@ class Facts:
     items: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was found about one compression, under its mark."""
+@dataclass(frozen=True, kw_only=True)
+class HeroNumber:
+    """One number of a hero row."""
+
+    title: str
+    text: str
+    """With its interval and unit."""
+    word: str
+    """What the rules about it say: `intact`, `changed`, `damaged`, `broken`, `undecided`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeroRow:
+    """What one sees of a twin first: a word, a sentence, three numbers, its size."""
 
     compression: str
     mark: Mark | None
-    text: str
-    """One sentence that begins with the compression's name."""
-    more: str = ""
-    """What it rests on."""
+    word: str
+    """Also `failed`."""
+    rests: tuple[str, ...]
+    """The rules that gave the word, each with its number, and what the intervals leave open."""
+    sentence: str
+    advice: str
+    numbers: tuple[HeroNumber, ...]
+    facts: tuple[str, ...]
+    """Size and bits."""
+    doubts: tuple[str, ...]
+    """Checks that failed and bear on it."""
+    more: str
+    """What it rests on, in numbers."""
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Findings, one a compression."""
+class HeroRows:
+    """The hero rows of a model's twins."""
 
-    items: tuple[Finding, ...]
+    items: tuple[HeroRow, ...]
+    caption: str = ""
+    """What the words mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """A finding: a sentence, its numbers, and where the evidence is."""
+
+    title: str
+    text: str
+    anchor: str
+    """Of the section that shows it."""
+    target: str = ""
+    """The address of the one thing it is about: `layer=2&head=5`."""
+
+
+@dataclass(frozen=True)
+class Headlines:
+    """Findings, the weightiest first."""
+
+    items: tuple[Headline, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCell:
+    """A score of the overview: how much is left, and how dark it is drawn."""
+
+    text: str
+    """`84 %`; a dash where nothing was measured."""
+    step: int | None
+    """0, intact, to 10, chance; None without a number."""
+    told: str
+    """The number itself with its interval, chance and intact value."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Twins by families of measures: each cell a score between chance and intact."""
+
+    columns: tuple[tuple[str, str], ...]
+    """(title, anchor of the section that shows it)."""
+    rows: tuple[tuple[str, Mark | None, tuple[ScoreCell, ...]], ...]
+    """(compression, mark, cells)."""
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -233,7 +297,9 @@ Part = (
     Prose
     | Command
     | Facts
-    | Findings
+    | HeroRows
+    | Headlines
+    | Matrix
     | Checklist
     | Table
     | Ledger

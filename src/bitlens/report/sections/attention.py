@@ -1,6 +1,6 @@
 """The section on attention: which heads of a twin look elsewhere than the reference's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 
@@ -21,9 +21,10 @@ from bitlens.report.page.parts import (
     Table,
     Tabs,
 )
-from bitlens.report.registration import Marks, section
+from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.text.differences import way
 from bitlens.report.text.numbers import amount, figure, margin, probability
+from bitlens.report.twins import farthest
 
 LEVELS = {
     "attention.entropy": "Entropy: how spread out a head's attention is",
@@ -58,7 +59,7 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
             (
                 Tabs(
                     tuple((t, (_extremes(results, model, t, found[t]),)) for t in found),
-                    results.farthest(model, list(found)),
+                    farthest(results, model, list(found)),
                 ),
             ),
         ),
@@ -256,3 +257,11 @@ def _sure(contrast: Row | None) -> str:
 
 def _ratio(row: Row, other: Row | None) -> str:
     return figure(row["value"] / other["value"]) if other and other["value"] > 0 else "–"
+
+
+@family("Attention", section="attention", order=30)
+def patterns(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+    """JSD of the attention patterns of each block; of other positions' patterns by chance."""
+    for block, row in results.depth(model, who, "attention.jsd", kind="pattern", item=""):
+        if row["chance"]:
+            yield Framed(row=row, intact=0.0, chance=row["chance"], where=f"in block {block}")

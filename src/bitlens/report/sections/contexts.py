@@ -6,6 +6,7 @@ from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.parts import Contexts, Excerpt, Part, Section, ShownFeature, Tabs
 from bitlens.report.saes import SaeResults
 from bitlens.report.text.numbers import figure, plain, running
+from bitlens.report.twins import farthest
 
 
 def contexts(results: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
@@ -19,7 +20,7 @@ def contexts(results: AuditResults, model: str, sae: SaeResults, stem: str) -> I
             }
             tabs.append((twin.compression, (_part(f"{stem}-contexts", rows, known),)))
     if tabs:
-        shown = results.farthest(model, [name for name, _ in tabs])
+        shown = farthest(results, model, [name for name, _ in tabs])
         told = "Where features fire most, in the documents shown"
         yield Section(f"{stem}-contexts", told, (Tabs(tuple(tabs), shown),))
 

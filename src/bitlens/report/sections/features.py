@@ -1,6 +1,6 @@
 """The section on SAE features: which survive in a twin, read on the reference's positions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults, Row
@@ -10,12 +10,14 @@ from bitlens.report.charts.charts import beside, pair
 from bitlens.report.charts.ladders import Ladder, ladder, shares
 from bitlens.report.charts.palette import CERTAINTIES, PIECES
 from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
-from bitlens.report.registration import Marks, section
+from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.flow import flow
 from bitlens.report.sections.latents import latents
+from bitlens.report.text.losses import sound, survivals
 from bitlens.report.text.numbers import figure, margin, plain
+from bitlens.report.twins import with_noise
 from bitlens.results.counts import count
 
 FIT = {
@@ -119,10 +121,10 @@ def _fit(results: AuditResults, model: str, sae: SaeResults) -> Table:
                 for row in (sae.find(results, model, who, f"features.{name}", of=of),)
             ),
         )
-        for label, who in results.with_noise(model)
+        for label, who in with_noise(results, model)
     )
     alive = next(
-        (row for _, who in results.with_noise(model)
+        (row for _, who in with_noise(results, model)
          if (row := sae.find(results, model, who, "features.alive"))),
         None,
     )  # fmt: skip
@@ -269,7 +271,7 @@ def _typical(results: AuditResults, model: str, sae: SaeResults) -> Table:
                 for name in known
             ),
         )
-        for label, who in results.with_noise(model)
+        for label, who in with_noise(results, model)
     )
     return Table(
         (Column("compression"), *(Column(words(name), numeric=True) for name in known)),
@@ -302,3 +304,10 @@ def _earlier(results: AuditResults, model: str, sae: SaeResults) -> Table:
         f"{count(len(rows), 'definition')} of earlier tools, beside chance and, where they "
         "reward silence, beside a balanced form. All are 1 when intact.",
     )
+
+
+@family("Features", section="features", order=60)
+def survival(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+    """The share of the active features that survive, by SAE; not by one that is in doubt."""
+    for sae, row in sound(results, model, survivals(results, model, who)):
+        yield Framed(row=row, intact=1.0, chance=row["chance"] or 0.0, where=sae.where)

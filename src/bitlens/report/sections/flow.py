@@ -5,6 +5,7 @@ from bitlens.report.page.parts import Column, Part, Prose, Section, Table, Tabs
 from bitlens.report.saes import SaeResults
 from bitlens.report.text.differences import tested
 from bitlens.report.text.numbers import amount, figure
+from bitlens.report.twins import farthest
 
 CATEGORIES = ("dead", "rare", "common", "frequent")
 CHANGED = "features.category_changed"
@@ -31,7 +32,7 @@ def flow(results: AuditResults, model: str, sae: SaeResults, stem: str) -> list[
         "category in the reference, a column those of one in the twin, as shares of the row; "
         "intact is 100 % on the diagonal."
     )
-    shown = results.farthest(model, [twin for twin, _ in tabs])
+    shown = farthest(results, model, [twin for twin, _ in tabs])
     return [Section(anchor, title, (Prose(told), Tabs(tabs, shown)))]
 
 

@@ -9,8 +9,9 @@ from bitlens.report.charts.depth import across
 from bitlens.report.charts.ladders import Ladder, ladder, shares
 from bitlens.report.charts.scatter import against
 from bitlens.report.page.parts import Column, Details, Figure, Panel, Part, Prose, Strip, Table
-from bitlens.report.registration import Marks, section
+from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.text.numbers import amount, margin
+from bitlens.report.twins import with_noise
 from bitlens.results.counts import count
 
 KINDS = {
@@ -160,7 +161,7 @@ def _table(results: AuditResults, model: str) -> Table:
             ),
             margin(results.find(model, who, "heads.copying_kept"), "share"),
         )
-        for label, who in results.with_noise(model)
+        for label, who in with_noise(results, model)
     )
     return Table(
         tuple(Column(title, title != "compression") for title in titles),
@@ -190,7 +191,7 @@ def _earlier(results: AuditResults, model: str) -> Table:
     named = {name: text for name, text in EARLIER.items() if name in results.metrics}
     rows = tuple(
         (label, *(margin(results.find(model, who, name, "pattern"), "share") for name in named))
-        for label, who in results.with_noise(model)
+        for label, who in with_noise(results, model)
     )
     columns = (Column("compression"), *(Column(text, numeric=True) for text in named.values()))
     return Table(
@@ -200,3 +201,13 @@ def _earlier(results: AuditResults, model: str) -> Table:
         f"in {count(len(named), 'way')} that differ from each other. It chooses and scores heads "
         "on the same sequences.",
     )
+
+
+@family("Heads", section="heads", order=40)
+def jobs(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+    """What is left of the induction heads' mean score, and of what a second copy gains."""
+    told = {"heads.induction_score_kept": "pattern", "heads.copying_kept": "logits"}
+    for metric, site in told.items():
+        if row := results.find(model, who, metric, site=site):
+            where = results.metrics[metric].name.removesuffix("_kept").replace("_", " ")
+            yield Framed(row=row, intact=1.0, chance=row["chance"] or 0.0, where=where)

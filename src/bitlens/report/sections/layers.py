@@ -1,10 +1,12 @@
 """The section on layers: damage block by block, what accumulates and what each block adds."""
 
+from collections.abc import Iterator
+
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.depth import Course, along
 from bitlens.report.page.parts import Details, Part, Prose, Tabs
-from bitlens.report.registration import Marks, section
+from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.results.records import Metric
 
 KINDS = {
@@ -62,3 +64,11 @@ def _course(metric: Metric) -> Course:
             "error of the cast to 16 bits."
         ),
     )
+
+
+@family("Geometry", section="layers", order=20)
+def direction(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+    """Cosine of the residual stream after each block."""
+    found = results.depth(model, who, "geometry.cosine", kind="resid", item="cumulative")
+    for block, row in found:
+        yield Framed(row=row, intact=1.0, chance=row["chance"] or 0.0, where=f"after block {block}")

@@ -1,6 +1,6 @@
 """The section on the logit lens: at which depth the predictions of two models part."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
@@ -17,8 +17,9 @@ from bitlens.report.page.parts import (
     TokenGrid,
     TokenRow,
 )
-from bitlens.report.registration import Marks, section
+from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.text.numbers import margin, plain, running, token
+from bitlens.report.twins import farthest, with_noise
 from bitlens.results.counts import count
 
 CURVES = {
@@ -90,7 +91,7 @@ def _depths(results: AuditResults, model: str) -> Table:
                 for name, item in DEPTHS.values()
             ),
         )
-        for label, who in results.with_noise(model)
+        for label, who in with_noise(results, model)
     )
     return Table(
         (Column("compression"), *(Column(title, numeric=True) for title in DEPTHS)),
@@ -105,7 +106,7 @@ def _depths(results: AuditResults, model: str) -> Table:
 def _earlier(results: AuditResults, model: str) -> Table:
     rows = tuple(
         (label, "–" if row is None else plain(row["value"], 0))
-        for label, who in results.with_noise(model)
+        for label, who in with_noise(results, model)
         for row in (results.find(model, who, "lens.divergence_seed", "resid"),)
     )
     return Table(
@@ -121,7 +122,7 @@ def _grids(results: AuditResults, model: str) -> tuple[Part, ...]:
         for twin in results.measured(model)
         if (rows := results.table(model, twin.compression, "lens", "trajectories"))
     )
-    return (Tabs(tabs, results.farthest(model, [name for name, _ in tabs])),) if tabs else ()
+    return (Tabs(tabs, farthest(results, model, [name for name, _ in tabs])),) if tabs else ()
 
 
 def _grid(rows: list[Row]) -> TokenGrid:
@@ -154,3 +155,10 @@ def _place(found: Mapping[int, Row], blocks: list[int]) -> TokenRow:
         where=f"{first['document']}, token {first['offset']}",
         tops=tops,
     )
+
+
+@family("Logit lens", section="lens", order=50)
+def readable(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+    """How often the same token is first, read off each block."""
+    for block, row in results.depth(model, who, "lens.lens_same_top", kind="resid", item=""):
+        yield Framed(row=row, intact=1.0, chance=row["chance"] or 0.0, where=f"after block {block}")

@@ -21,6 +21,7 @@ from bitlens.report.page.parts import (
 )
 from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import figure, margin, plain
+from bitlens.report.twins import with_noise
 from bitlens.results.insights.duan import COLUMNS, recipe
 from bitlens.results.insights.measured import SaeFeatures, TwinFeatures, measured
 from bitlens.results.insights.prediction import (
@@ -71,7 +72,7 @@ def predictions(
 
 def predicted(results: AuditResults, model: str, of: SaeFeatures) -> Found:
     """What was found for every compression and its noise."""
-    wanted = {who for _, who in results.with_noise(model)}
+    wanted = {who for _, who in with_noise(results, model)}
     found: Found = {}
     for twin in sorted(of.twins, key=lambda twin: twin.seed):
         who = visible(twin.compression)
@@ -83,7 +84,7 @@ def predicted(results: AuditResults, model: str, of: SaeFeatures) -> Found:
 def table(results: AuditResults, model: str, known: Found) -> Table:
     """AUC of every predictor, what the reference tells beyond one line, and Brier scores."""
     rows = []
-    for label, who in results.with_noise(model):
+    for label, who in with_noise(results, model):
         if who in known:
             of = known[who][1]
             share = "–" if of.survived is None else figure(of.survived, "share")
@@ -217,7 +218,7 @@ def _layers(twins: list[str], marks: Marks) -> list[alt.Chart]:
 
 def _recipes(results: AuditResults, model: str, known: Found) -> Table:
     rows = []
-    for label, who in results.with_noise(model):
+    for label, who in with_noise(results, model):
         if who not in known:
             continue
         twin, of = known[who]

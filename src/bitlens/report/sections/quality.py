@@ -1,5 +1,6 @@
 """The section on the outputs: damage to them against bits per weight."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
@@ -7,7 +8,7 @@ from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import KEY, against_bits, bits_of
 from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Figure, Panel, Part, Prose, Strip
-from bitlens.report.registration import Marks, section
+from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.sections.tails import tails
 
 METRICS = ("behaviour.kl", "behaviour.perplexity_ratio", "behaviour.same_top")
@@ -73,3 +74,10 @@ def overview(results: AuditResults, marks: Marks) -> tuple[Part, ...]:
             across=2 if len(panels) in (2, 4) else 3,
         ),
     )
+
+
+@family("Outputs", section="quality", order=10)
+def same_top(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+    """How often the same token is first."""
+    if row := results.find(model, who, "behaviour.same_top"):
+        yield Framed(row=row, intact=1.0, chance=row["chance"] or 0.0)

@@ -1,15 +1,17 @@
 """The section on SAEs in place: what a model loses where a reconstruction stands in for it."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import against_bits, bits_of
 from bitlens.report.page.parts import Column, Figure, Part, Prose, Section, Strip, Table
-from bitlens.report.registration import Marks, section
-from bitlens.report.saes import SaeResults
+from bitlens.report.registration import Framed, Marks, family, section
+from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.text.numbers import margin
 from bitlens.report.text.splices import spliced
+from bitlens.report.twins import with_noise
 
 RECOVERED = "transfer.loss_recovered"
 TITLES = (
@@ -103,7 +105,7 @@ def _table(results: AuditResults, model: str, sae: SaeResults) -> Table:
         ]
 
     rows: list[tuple[str, ...]] = []
-    for label, who in results.with_noise(model):
+    for label, who in with_noise(results, model):
         if not rows:
             recovered, added, stake = levels(who, "reference")
             rows.append(("reference", recovered, "–", added, "–", stake))
@@ -132,3 +134,14 @@ def _reasons(results: AuditResults, model: str, sae: SaeResults) -> str:
         and row["reason"]
     )
     return f" Missing: {'; '.join(found)}." if found else ""
+
+
+@family("Spliced", section="transfer", order=70)
+def reconstructions(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+    """How much less of the loss a reconstruction recovers in the twin, by SAE; by chance all of
+    what it recovers in the reference."""
+    for sae in saes_of(results, model):
+        row = sae.find(results, model, who, "transfer.recovered_difference")
+        whole = sae.find(results, model, who, RECOVERED, of="reference")
+        if row and whole and whole["value"] > 0:
+            yield Framed(row=row, intact=0.0, chance=whole["value"], where=sae.where)
