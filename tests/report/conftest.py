@@ -51,5 +51,5 @@ def study_page(study: AuditResults) -> Page:
 @pytest.fixture(scope="session")
 def built(store: Path) -> Path:
     """The store with its report."""
-    build(store)
+    build(store, pictured=True)
     return store

@@ -47,6 +47,15 @@ class Visit:
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.goto(path.as_uri())
         self.tab.wait_for_selector("html[data-ready=yes]", timeout=20_000)
+        self.draw()
+
+    def draw(self) -> None:
+        """Everything that is not folded away, as before printing."""
+        self.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        self.tab.wait_for_function(
+            """() => [...document.querySelectorAll(".panel:not([hidden])")]
+              .every((panel) => !panel.checkVisibility() || panel.querySelector("svg"))"""
+        )
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +107,8 @@ def test_every_number_can_be_found(visit: Visit) -> None:
     """The table of all estimates filters by words, sorts by columns, and tells how many."""
     visit.tab.evaluate("document.querySelector('#numbers details').open = true")
     ledger = visit.tab.locator("#numbers .ledger")
+    ledger.scroll_into_view_if_needed()
+    ledger.locator("thead button").first.wait_for()
     assert "50 of 3,366 rows" in ledger.locator(".count").inner_text()
     ledger.locator("input").fill("MLP.3 cosine local prune")
     assert ledger.locator(".count").inner_text() == "4 of 4 rows"
@@ -177,6 +188,7 @@ def test_spreadsheets_run_no_cell(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text(html(Page("t", "s", (Section("a", "A", (ledger,)),))), encoding="utf-8")
     small = Visit(browser, path)
+    small.tab.locator(".ledger thead button").first.wait_for()
     with small.tab.expect_download() as download:
         small.tab.locator(".save").click()
     saved = tmp_path / "x.csv"
@@ -232,7 +244,9 @@ def test_hovering_a_head_names_it_beside_its_control(inside: Visit) -> None:
 def test_contexts_change_with_the_feature(inside: Visit) -> None:
     """Arrow keys choose a feature; its tokens are shaded in steps, and stay text."""
     contexts = inside.tab.locator("#features-2 .contexts:visible").first
+    contexts.scroll_into_view_if_needed()
     select = contexts.locator("select")
+    select.locator("option").first.wait_for(state="attached")
     assert select.locator("option").count() == 6
     before = contexts.locator(".facts").inner_text()
     select.focus()
@@ -265,6 +279,8 @@ def test_folds_within_open(inside: Visit) -> None:
     """The ledger of features is there once its fold is opened, and sorts."""
     fold = inside.tab.locator("#features-2 details").first
     fold.locator("summary").press("Enter")
+    fold.scroll_into_view_if_needed()
+    fold.locator("thead button").first.wait_for()
     assert "50 of 552 rows" in fold.locator(".count").inner_text()
     fold.locator("thead button", has_text="gain").press("Enter")
     assert fold.locator("th[aria-sort=ascending]").inner_text().startswith("gain")

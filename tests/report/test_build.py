@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -16,14 +17,25 @@ from bitlens.report.page.parts import figures
 
 @pytest.mark.slow
 def test_every_file_is_there(built: Path, evidence: AuditResults) -> None:
-    """Page, summary, and each figure as PNG and SVG; nothing left over from writing."""
+    """Page, summary, and each figure in three formats with its caption; nothing left over from
+    writing."""
     names = {
-        f"{figure.name}.{kind}" for figure in figures(page(evidence)) for kind in ("png", "svg")
+        f"{figure.name}.{kind}"
+        for figure in figures(page(evidence))
+        for kind in ("png", "svg", "pdf", "txt")
     }
     assert {path.name for path in (built / "charts").iterdir()} == names
     assert (built / "report.html").read_text().startswith("<!doctype html>")
     assert (built / "summary.md").read_text().startswith("# What compression changed in demo")
     assert not [path for path in built.rglob(".*") if path.is_file()]
+
+
+def test_no_pictures_unless_asked_for(store: Path, tmp_path: Path) -> None:
+    """A report is the page and its summary: pictures cost more than both."""
+    copy = tmp_path / "results"
+    shutil.copytree(store, copy, ignore=shutil.ignore_patterns("charts"))
+    build(copy)
+    assert not (copy / "charts").exists()
 
 
 @pytest.mark.slow
@@ -40,8 +52,10 @@ def test_pictures_show_marks(built: Path) -> None:
     lines = re.findall(r'aria-roledescription="line mark"', svg)
     assert len(points) >= 9 * 8, "nine charts with two curves of four blocks"
     assert len(lines) >= 9 * 4
-    for word in ("What the MLP adds", "rtn:bits=4,group=64", "Solid: cumulative"):
+    for word in ("What the MLP adds", "rtn:bits=4,group=64"):
         assert word in svg
+    assert "Solid: cumulative" not in svg, "prose stands beside a picture, not in it"
+    assert "Solid: cumulative" in (built / "charts" / "layers-relative_error.txt").read_text()
 
 
 @pytest.mark.slow

@@ -21,12 +21,19 @@ def report(
             "those that come with bitlens.",
         ),
     ] = None,
+    figures: Annotated[
+        bool,
+        typer.Option(
+            "--figures",
+            help="Also write every figure into charts/: SVG, PDF, PNG, and its caption as text.",
+        ),
+    ] = False,
 ) -> None:
     """Write the report of results once more."""
     from bitlens.report.build import build
     from bitlens.report.status import read
 
-    log(f"Report: {build(results, read(rules) if rules else None)}")
+    log(f"Report: {build(results, read(rules) if rules else None, pictured=figures)}")
 
 
 def insights(results: options.Results) -> None:

@@ -21,9 +21,10 @@ from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
 
 
-def build(store_path: Path, rules: Rules | None = None) -> Path:
-    """Write report.html, summary.md and charts/ (PNG, SVG) into a store; the path of the page.
-    `rules` gives twins their words; None: the rules that come with bitlens.
+def build(store_path: Path, rules: Rules | None = None, *, pictured: bool = False) -> Path:
+    """Write report.html and summary.md into a store; the path of the page.
+    `rules` gives twins their words; None: the rules that come with bitlens. `pictured`: every
+    figure too, into charts/ (SVG, PDF, PNG, and its caption as text).
 
     Every file appears whole or not at all. BitlensError where there is no store.
     """
@@ -31,7 +32,7 @@ def build(store_path: Path, rules: Rules | None = None) -> Path:
     whole = page(results)
     with results.store.alone():
         charts = inside(store_path, "charts")
-        for figure in figures(whole):
+        for figure in figures(whole) if pictured else ():
             for name, content in pictures(figure).items():
                 write(inside(charts, name), content)
         write(store_path / "summary.md", markdown(summary(results)).encode())
@@ -57,7 +58,7 @@ def page(results: AuditResults) -> Page:
         Section("numbers", "All numbers", numbers(results)),
         Section("method", "Method and limits", method(results)),
     ]
-    return Page(_title(results), _subtitle(results), tuple(parts))
+    return Page(_title(results), _subtitle(results), tuple(parts), tuple(drawn.items()))
 
 
 def summary(results: AuditResults) -> Page:

@@ -1,6 +1,7 @@
 """The page is one file that asks nobody for anything and takes no text for markup."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -10,7 +11,15 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
-from bitlens.report.page.html import breakable, data, figure_data, html, packed
+from bitlens.report.page.html import (
+    breakable,
+    compressed,
+    data,
+    figure_data,
+    html,
+    packed,
+    schemed,
+)
 from bitlens.report.page.parts import Page, Prose, Section, Tabs, figures
 from tests.support.analysis_tables import HOSTILE
 
@@ -49,7 +58,6 @@ def test_names_stay_text(text: str) -> None:
     """Neither in elements nor in attributes nor in data does a name become markup."""
     assert "img" not in {tag for tag, _ in elements(text)}
     assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in text
-    assert r"\u003c/script\u003e\u003cimg" in text
 
 
 @pytest.mark.slow
@@ -81,14 +89,32 @@ def test_nothing_is_fetched_and_nothing_is_inline(text: str) -> None:
 
 @pytest.mark.slow
 def test_the_page_is_small(text: str) -> None:
-    """Two models, four compressions each, 3,000 estimates: under 3 MB."""
-    assert len(text.encode()) < 3_000_000
+    """Two models, four compressions each, 3,000 estimates: under 2 MB."""
+    assert len(text.encode()) < 2_000_000
 
 
 @pytest.mark.slow
 def test_the_same_page_is_the_same_bytes(evidence: AuditResults) -> None:
     """Nothing of time, order or chance gets in."""
     assert html(page(evidence)) == html(page(evidence))
+
+
+def test_entries_are_data_and_the_same_each_time() -> None:
+    """What is compressed comes back as it was, in letters that no markup has."""
+    held = {"name": HOSTILE, "n": [0.1, None]}
+    packed_twice = compressed(held), compressed(held)
+    assert packed_twice[0] == packed_twice[1]
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", packed_twice[0])
+    assert json.loads(gzip.decompress(base64.b64decode(packed_twice[0]))) == held
+
+
+def test_colours_follow_the_scheme() -> None:
+    """A colour that would be lost on a dark page has another there; the others stay."""
+    spec = {"mark": {"color": "#555555"}, "range": ["#0072B2", "#000000"]}
+    assert schemed(spec) == {
+        "mark": {"color": "light-dark(#555555, #b4b8c0)"},
+        "range": ["#0072B2", "light-dark(#000000, #ffffff)"],
+    }
 
 
 def test_tables_hold_each_text_once_and_come_back() -> None:
@@ -103,7 +129,7 @@ def test_tables_hold_each_text_once_and_come_back() -> None:
             texts[cell] if is_text and cell is not None else cell
             for cell, is_text in zip(row, textual, strict=True)
         )
-        for row in table["rows"]
+        for row in zip(*table["columns"], strict=True)
     ]
     assert back == rows
 
@@ -116,7 +142,7 @@ def test_a_figure_holds_its_points_and_shares_its_frames(evidence: AuditResults)
     panels = [panel for strip in figure.strips for panel in strip.panels]
     assert len(held["frames"]) == 1
     assert len(held["panels"]) == len(panels) == 9
-    assert len(held["rows"]) == sum(len(panel.points) for panel in panels)
+    assert len(held["columns"][0]) == sum(len(panel.points) for panel in panels)
     assert held["fields"][0] == "panel"
 
 

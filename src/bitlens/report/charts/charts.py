@@ -106,7 +106,7 @@ def named(chart: alt.Chart, y: alt.Y, end: End = "left") -> alt.Chart:
     """The name of a reference line, on it, at one end or in the middle."""
     align = "center" if end == "middle" else end
     side: dict[str, Any] = {"align": align, "dx": {"left": 4, "right": -4, "middle": 0}[end]}
-    text = chart.mark_text(baseline="bottom", dy=-2, color="#444", fontSize=10, **side)
+    text = chart.mark_text(baseline="bottom", dy=-2, color="#444444", fontSize=10, **side)
     across = {"left": {"x": alt.value(0)}, "right": {"x": alt.value("width")}}
     # Without a place across, text stands in the middle.
     return text.encode(y=y, text="name:N", **across.get(end, {}))

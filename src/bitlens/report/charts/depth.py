@@ -87,6 +87,7 @@ def along(
     cast = results.cast(model) in {who for who, *_ in curves}
     return Figure(
         name=f"{results.prefix(model)}{course.name}",
+        opens="layer",
         title=course.title,
         key=f"{course.key}{_dashes(axis, chances)}",
         strips=strips,

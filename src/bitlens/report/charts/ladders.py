@@ -67,7 +67,7 @@ def ladder(
     metric = results.metrics[next(iter(of.steps.values()))]
     axis = of.axis or fit(metric, [row for row, *_ in rows], [metric.intact])
     x = alt.X("x:O", title=of.along, sort=list(of.steps), axis=alt.Axis(labelAngle=0))
-    note = only("note").mark_text(color="#444", fontSize=10)
+    note = only("note").mark_text(color="#444444", fontSize=10)
     layers = [
         *line_layers(axis),
         *mark_layers(axis, twins, marks, x, where=of.along, joined=True),

@@ -37,17 +37,37 @@ NOISE_CURVE = Mark(CONTROL, "stroke", "▬")
 """Noise where it is drawn by curves."""
 CAST = Mark(INK, "stroke", "┈")
 PIECES = {
-    "survived": Mark("#8fb0cc", "circle", "●"),
-    "degraded": Mark("#e0a030", "square", "■"),
+    "survived": Mark("#b9b3dc", "circle", "●"),
+    "degraded": Mark("#cf6f5b", "square", "■"),
     "damaged": Mark("#8c1d18", "triangle-up", "▲"),
 }
 """States of the reference's features: of different lightness, so that they differ without colour
-too."""
+too, and none near the colour of a compression."""
 CERTAINTIES = {
-    "surely survived": PIECES["survived"],
-    "undecided": Mark("#cfcfcf", "square", "■"),
-    "surely lost": PIECES["damaged"],
+    "surely survived": Mark("#6a55a0", "circle", "●"),
+    "undecided": Mark("#e3d9c6", "square", "■"),
+    "surely lost": Mark("#5e1240", "triangle-up", "▲"),
 }
+"""What a feature's interval says of the line at 0.9: not the same question as its state, so not
+the same colours."""
+DARK = {
+    "#000000": "#ffffff",
+    INK: "#b4b8c0",
+    "#222222": "#e6e7ea",
+    "#444444": "#b4b8c0",
+    "#5c5c5c": "#c0c4cc",
+    "#bbbbbb": "#5a5e66",
+    "#c8c8c8": "#666b75",
+    "#d9d9d9": "#3c4048",
+    "#eeeeee": "#2a2d33",
+    "#b9b3dc": "#7670a0",
+    "#cf6f5b": "#b9705f",
+    "#8c1d18": "#d9463b",
+    "#6a55a0": "#7f6bc0",
+    "#e3d9c6": "#8a816f",
+    "#5e1240": "#c2185b",
+}
+"""What stands on a dark page for a colour that would be lost there; the others stay."""
 
 
 def marks(compressions: Sequence[str]) -> dict[str, Mark]:

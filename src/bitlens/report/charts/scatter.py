@@ -120,7 +120,7 @@ def _layers(axis: Axis, twins: Sequence[str], marks: Mapping[str, Mark]) -> list
     return [
         same.mark_line(color=INK, strokeDash=[5, 4], strokeWidth=1).encode(x=x, y=y),
         only("top")
-        .mark_text(align="right", dx=-8, dy=10, color="#444", fontSize=10)
+        .mark_text(align="right", dx=-8, dy=10, color="#444444", fontSize=10)
         .encode(x=x, y=y, text="name:N"),
         chance.mark_rule(color=INK, strokeDash=[1, 3]).encode(y=y),
         chance.mark_rule(color=INK, strokeDash=[1, 3]).encode(x=x),

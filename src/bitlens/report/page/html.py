@@ -1,6 +1,7 @@
 """A page as one HTML file, which asks nobody for anything and trusts no text.
 
-- Every text is escaped by the templates; data stands in JSON blocks that no text can close.
+- Every text is escaped by the templates; data stands in one JSON block that no text can close,
+  its entries compressed one by one, each unpacked when something first needs it.
 - Scripts and styles are inline and named by their hash in a content policy that forbids the rest:
   no request leaves the page, no inline handler runs, nothing is evaluated (charts go through
   Vega's expression interpreter).
@@ -8,40 +9,47 @@
 """
 
 import base64
+import gzip
 import hashlib
 import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import jinja2
-import vl_convert
 from markupsafe import Markup
 
-from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, INK, PIECES
+from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, DARK, INK, PIECES
 from bitlens.report.page.parts import Contexts, Figure, Ledger, Page, Part, Spec, Value
-from bitlens.report.page.pictures import CONFIG, VEGA_LITE
+from bitlens.report.page.pictures import CONFIG
+from bitlens.report.page.scripts import script
 
 _TEMPLATES = files("bitlens.report") / "templates"
 
 
 def html(page: Page) -> str:
     """The whole file. The same page gives the same text."""
-    script, style = _script(), _style()
+    own, style = script(), _style()
     policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        f"default-src 'none'; script-src {_hash(own)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    environment = _environment()
+    entries: list[str] = []
+    environment = _environment(entries)
     return environment.get_template("page.html").render(
-        page=page, policy=policy, script=Markup(script), style=Markup(style), config=CONFIG
+        page=page,
+        policy=policy,
+        script=Markup(own),
+        style=Markup(style),
+        config=schemed({**CONFIG, "background": "transparent"}),
+        entries=entries,
     )
 
 
-def _environment() -> jinja2.Environment:
+def _environment(entries: list[str]) -> jinja2.Environment:
+    """Templates that put what is data into `entries` and keep its number."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bitlens.report"),
         autoescape=True,
@@ -56,9 +64,14 @@ def _environment() -> jinja2.Environment:
         """A part through the macro of its name; `level` is that of the next heading."""
         return getattr(module, type(part).__name__.lower())(part, level)
 
+    def entry(value: Any) -> int:
+        entries.append(compressed(value))
+        return len(entries) - 1
+
     environment.globals.update(
         lower=lower,
         data=data,
+        entry=entry,
         ledger_data=ledger_data,
         figure_data=figure_data,
         contexts_data=contexts_data,
@@ -67,6 +80,21 @@ def _environment() -> jinja2.Environment:
     )
     module: Any = parts.make_module()
     return environment
+
+
+def compressed(value: Any) -> str:
+    """Strict JSON, compressed, in letters that stand anywhere; the same value, the same letters."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def schemed(value: Any) -> Any:
+    """A specification whose colours follow the reader's scheme, dark or light."""
+    if isinstance(value, str):
+        return f"light-dark({value}, {DARK[value]})" if value in DARK else value
+    if isinstance(value, dict):
+        return {key: schemed(held) for key, held in value.items()}
+    return [schemed(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 def breakable(text: str) -> Markup:
@@ -84,7 +112,7 @@ def data(value: Any) -> Markup:
 
 
 def packed(fields: Sequence[str], rows: Iterable[Sequence[Value]]) -> dict[str, Any]:
-    """A table for the page: each text once, numbers with seven digits."""
+    """A table for the page by columns: each text once, numbers with seven digits."""
     table = list(rows)
     textual = [any(isinstance(row[i], str) for row in table) for i in range(len(fields))]
     texts: dict[str, int] = {}
@@ -94,8 +122,8 @@ def packed(fields: Sequence[str], rows: Iterable[Sequence[Value]]) -> dict[str, 
             return texts.setdefault(value, len(texts))
         return float(f"{value:.7g}") if isinstance(value, float) else value
 
-    encoded = [[cell(value) for value in row] for row in table]
-    return {"fields": fields, "textual": textual, "texts": list(texts), "rows": encoded}
+    columns = [[cell(row[i]) for row in table] for i in range(len(fields))]
+    return {"fields": fields, "textual": textual, "texts": list(texts), "columns": columns}
 
 
 def ledger_data(part: Ledger) -> dict[str, Any]:
@@ -149,7 +177,7 @@ def figure_data(part: Figure) -> dict[str, Any]:
         for point in panel.points
     )
     heads = [[frames.index(p.frame), p.title] for p in panels]
-    return {"frames": frames, "panels": heads, **packed(["panel", *fields], rows)}
+    return {"frames": schemed(frames), "panels": heads, **packed(["panel", *fields], rows)}
 
 
 def _hash(text: str) -> str:
@@ -157,18 +185,8 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-@cache
-def _script() -> str:
-    """The page's own script, with Vega, Vega-Lite and Vega-Embed bundled in."""
-    own = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
-    bundle = vl_convert.javascript_bundle(own, vl_version=VEGA_LITE)
-    assert "</script" not in bundle.lower()
-    assert "<!--" not in bundle
-    return bundle
-
-
 def _style() -> str:
     own = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     states = [mark.colour for mark in (*PIECES.values(), *CERTAINTIES.values())]
     colours = dict.fromkeys((*COLOURS, CONTROL, INK, *states))
-    return own + "".join(f".c{colour[1:]} {{ color: {colour}; }}\n" for colour in colours)
+    return own + "".join(f".c{c[1:]} {{ color: {schemed(c)}; }}\n" for c in colours)

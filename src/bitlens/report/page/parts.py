@@ -4,7 +4,7 @@ Parts hold text and numbers, never markup: what they hold is escaped where it is
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from bitlens.report.charts.palette import Mark
 from bitlens.report.text.numbers import UNSAID
@@ -187,7 +187,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """Charts that answer one question together; also written as one PNG and one SVG."""
+    """Charts that answer one question together; also written as pictures where asked for."""
 
     name: str
     """File name without its ending."""
@@ -202,6 +202,8 @@ class Figure:
     """What else is drawn, and how: noise, a cast, states. On the page they follow the legend."""
     across: int = 3
     """Charts in a row, where the page is wide enough."""
+    opens: Literal["", "layer", "head", "feature"] = ""
+    """What a mark leads to: the block at its x, or the head or the feature that it is."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,8 @@ class Page:
     title: str
     subtitle: str
     sections: tuple[Section, ...]
+    twins: tuple[tuple[str, Mark], ...] = ()
+    """Compressions among which a reader picks those to see."""
 
 
 Part = (

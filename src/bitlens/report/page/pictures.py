@@ -1,6 +1,5 @@
 """Figures as pictures beside the page: its charts, drawn without a browser."""
 
-import textwrap
 from typing import Any
 
 import vl_convert
@@ -14,13 +13,13 @@ CONFIG: dict[str, Any] = {
     "font": FONT,
     "background": "white",
     "view": {"stroke": "#d9d9d9"},
-    "title": {"fontSize": 13, "fontWeight": 600, "anchor": "start", "color": "#222"},
+    "title": {"fontSize": 13, "fontWeight": 600, "anchor": "start", "color": "#222222"},
     "axis": {
         "labelFontSize": 11,
         "titleFontSize": 11,
         "titleFontWeight": 400,
-        "titleColor": "#444",
-        "labelColor": "#444",
+        "titleColor": "#444444",
+        "labelColor": "#444444",
         "gridColor": "#eeeeee",
         "domainColor": "#bbbbbb",
         "tickColor": "#bbbbbb",
@@ -41,7 +40,7 @@ WIDTH = 330
 
 
 def spec(figure: Figure) -> Spec:
-    """One Vega-Lite specification for a whole figure, its key and caption included."""
+    """One Vega-Lite specification for a whole figure: its title and charts, no prose."""
     strips = [
         {
             **({"title": {"text": strip.title, "fontSize": 13}} if strip.title else {}),
@@ -51,27 +50,21 @@ def spec(figure: Figure) -> Spec:
         }
         for strip in figure.strips
     ]
-    notes = wrapped(figure.key, figure.across) + wrapped(figure.caption, figure.across)
-    title = {
-        "text": figure.title,
-        "subtitle": notes,
-        "fontSize": 16,
-        "subtitleColor": "#555",
-        "offset": 12,
-    }
+    title = {"text": figure.title, "fontSize": 16, "offset": 12}
     # The titles of charts that show one compression each say more than a legend would.
     config = CONFIG if figure.legend else {**CONFIG, "legend": {"disable": True}}
     schema = f"https://vega.github.io/schema/vega-lite/v{VEGA_LITE}.json"
     return {"$schema": schema, "title": title, "vconcat": strips, "config": config}
 
 
-def wrapped(text: str, across: int) -> list[str]:
-    """Lines as wide as so many charts."""
-    return textwrap.wrap(text, 62 * across)
-
-
 def pictures(figure: Figure) -> dict[str, bytes]:
-    """File name to content: the figure as SVG and as PNG at twice the size of the screen's."""
+    """File name to content: the figure as SVG, as PDF, and as PNG at twice the size of the
+    screen's; what it shows and what to look for as a text beside it."""
     svg = vl_convert.vegalite_to_svg(spec(figure), vl_version=VEGA_LITE)
-    png = vl_convert.svg_to_png(svg, scale=2)
-    return {f"{figure.name}.svg": svg.encode(), f"{figure.name}.png": png}
+    caption = "\n\n".join(filter(None, (figure.title, figure.key, figure.caption)))
+    return {
+        f"{figure.name}.svg": svg.encode(),
+        f"{figure.name}.pdf": vl_convert.svg_to_pdf(svg),
+        f"{figure.name}.png": vl_convert.svg_to_png(svg, scale=2),
+        f"{figure.name}.txt": f"{caption}\n".encode(),
+    }

@@ -73,6 +73,7 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
         parts.append(
             Figure(
                 name=f"{results.prefix(model)}attention-levels",
+                opens="head",
                 title="Did heads spread out, or lean on the first position?",
                 key=(
                     "Each filled mark is a head, with 95 % intervals: reference across, twin up. "
@@ -123,6 +124,7 @@ def _maps(results: AuditResults, model: str, found: Mapping[str, Heads]) -> Figu
     told = f" Heads of unrelated texts differ by {_range(chances)}." if chances else ""
     return Figure(
         name=f"{results.prefix(model)}attention-jsd",
+        opens="head",
         title="How far did each head's attention move?",
         key=(
             "One cell a head; darker is farther (JSD in nats, one logarithmic scale for all "

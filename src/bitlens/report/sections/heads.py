@@ -49,6 +49,7 @@ def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
         ),
         Figure(
             name=f"{prefix}heads-scores",
+            opens="head",
             title="Does each head still do what it did?",
             key=(
                 "Each filled mark is a head, with 95 % intervals: its score in the reference "

@@ -209,7 +209,7 @@ def _frame(rows: Sequence[Row]) -> Spec:
         .encode(x=x, y=y, **_channels()),
         # Once more over the points, which may hide the band.
         *(edge.encode(x=x, y=end) for edge, end in ((thin, low), (thin, high), (middle, y))),
-        line.mark_text(align="left", baseline="bottom", dx=3, color="#444", fontSize=10).encode(
+        line.mark_text(align="left", baseline="bottom", dx=3, color="#444444", fontSize=10).encode(
             x=alt.value(0), y=y, text="name:N"
         ),
     ]

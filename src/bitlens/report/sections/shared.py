@@ -7,7 +7,7 @@ import altair as alt
 from bitlens.errors import visible
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside, frame, only
-from bitlens.report.charts.palette import CONTROL, Mark
+from bitlens.report.charts.palette import CONTROL, INK, Mark
 from bitlens.report.page.parts import (
     Column,
     Details,
@@ -37,7 +37,7 @@ from bitlens.results.insights.shared import (
 
 MOST = 15
 """Pairs of a chart at most."""
-DOT = Mark("#0072B2", "circle", "●")
+DOT = Mark(INK, "circle", "●")
 RANGE = Mark("#d9d9d9", "stroke", "▬")
 
 

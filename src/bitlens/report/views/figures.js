@@ -1,0 +1,127 @@
+// Charts: a panel is drawn when it is first seen, and again when other twins are picked.
+
+import { csv, save, showTip, whenSeen } from "./elements.js";
+import { entry, unpack } from "./entries.js";
+import { isShown, onTwins, ownerOf } from "./twins.js";
+import { go } from "./addresses.js";
+
+const config = JSON.parse(document.getElementById("config").textContent);
+const views = new Map();
+const figures = new Map();
+
+async function read(figure) {
+  const held = await entry(figure.dataset.entry);
+  const panels = held.panels.map(([frame, title]) => ({ frame: held.frames[frame], title, points: [] }));
+  for (const [panel, ...cells] of unpack(held)) {
+    const entries = cells.map((cell, i) => [held.fields[i + 1], cell]);
+    panels[panel].points.push(Object.fromEntries(entries.filter(([, cell]) => cell !== null)));
+  }
+  return panels;
+}
+
+function contents(figure) {
+  if (!figures.has(figure)) figures.set(figure, read(figure));
+  return figures.get(figure);
+}
+
+// Rows of bars that nobody asked for leave their place to the others.
+function without(rows, value) {
+  if (Array.isArray(value)) return value.map((inner) => without(rows, inner));
+  if (value === null || typeof value !== "object") return value;
+  const inner = Object.entries(value).map(([key, held]) => {
+    const rowsOnly = key === "domain" && Array.isArray(held) && !("range" in value);
+    return [key, rowsOnly ? held.filter((name) => !rows.has(name)) : without(rows, held)];
+  });
+  return Object.fromEntries(inner);
+}
+
+function specOf({ frame, title, points }) {
+  const kept = points.filter((point) => isShown(ownerOf(point.who ?? "")));
+  const spec = { ...frame, title, data: { values: kept }, width: "container" };
+  const rows = new Set(points.map((point) => point.row).filter((row) => row !== undefined));
+  const all = rows.size;
+  for (const point of kept) rows.delete(point.row);
+  if (!rows.size) return spec;
+  const height = Math.round((frame.height * (all - rows.size)) / all);
+  return { ...without(rows, frame), title, data: spec.data, width: spec.width, height };
+}
+
+function lead(figure, point) {
+  const where = { twin: point.who && isShown(point.who) ? [ownerOf(point.who)] : undefined };
+  const section = figure.closest("section");
+  if (figure.dataset.opens === "layer") return { ...where, layer: String(point.x) };
+  if (figure.dataset.opens === "head") {
+    const [layer, head] = String(point.item).split(".");
+    return { ...where, layer, head };
+  }
+  const sae = section.querySelector(".features")?.dataset.sae;
+  return { ...where, sae, feature: String(point.item) };
+}
+
+async function draw(panel) {
+  const figure = panel.closest("figure");
+  const number = [...figure.querySelectorAll(".panel")].indexOf(panel);
+  try {
+    const held = (await contents(figure))[number];
+    panel.hidden = !isShown(held.title);
+    if (panel.hidden) return;
+    views.get(panel)?.finalize();
+    const result = await vegaEmbed(panel, specOf(held), {
+      mode: "vega-lite",
+      actions: false,
+      ast: true,
+      defaultStyle: false,
+      renderer: "svg",
+      tooltip: showTip,
+      config: { ...config, legend: { disable: true } },
+    });
+    views.set(panel, result.view);
+    if (figure.dataset.opens) {
+      result.view.addEventListener("click", (_, item) => {
+        const point = item?.datum;
+        if (point && ("item" in point || typeof point.x === "number")) go(lead(figure, point));
+      });
+    }
+    figure.querySelector(".tools").hidden = false;
+  } catch (error) {
+    panel.textContent = `This chart could not be drawn: ${error.message}`;
+    throw error;
+  }
+}
+
+const panels = [...document.querySelectorAll(".panel")];
+for (const panel of panels) whenSeen(panel, () => draw(panel));
+
+onTwins(() => {
+  for (const panel of panels) {
+    if (!views.has(panel) && !panel.hidden) continue;
+    panel.hidden = false;
+    whenSeen(panel, () => draw(panel));
+  }
+});
+
+// On paper and in files a colour is the light one.
+function onPaper(svg) {
+  return svg.replaceAll(/light-dark\((#\w+|white), [^)]*\)/g, "$1");
+}
+
+for (const figure of document.querySelectorAll("figure")) {
+  figure.querySelector("[data-save=csv]").addEventListener("click", async () => {
+    const rows = (await contents(figure)).flatMap(({ title, points }) =>
+      points.filter((point) => "who" in point).map((point) => ({ chart: title, ...point })),
+    );
+    const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+    const cells = rows.map((row) => columns.map((column) => row[column]));
+    save(`${figure.dataset.name}.csv`, "text/csv", csv(columns, cells));
+  });
+  figure.querySelector("[data-save=svg]").addEventListener("click", async () => {
+    for (const [number, panel] of [...figure.querySelectorAll(".panel")].entries()) {
+      const view = views.get(panel);
+      if (!view || panel.hidden) continue;
+      const name = `${figure.dataset.name}-${number + 1}.svg`;
+      save(name, "image/svg+xml", onPaper(await view.toSVG()));
+    }
+    const told = [".key", "figcaption"].map((part) => figure.querySelector(part)?.textContent ?? "");
+    save(`${figure.dataset.name}.txt`, "text/plain", told.join("\n\n"));
+  });
+}
