@@ -31,12 +31,12 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFa
 
 from bitlens.analyses.heads import Heads
 from bitlens.analyses.lens import FEWEST, SHARE
-from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study
 from bitlens.data.corpus import make_corpus
 from bitlens.data.texts import read_texts
 from bitlens.engine.analysis import TokenizerFacts
 from bitlens.engine.plan import CORPUS, TokenBatch, make_plan
+from bitlens.engine.wave_size import BATCH_TOKENS
 from bitlens.models.layout import Layout
 from bitlens.models.source import ModelSource
 from bitlens.results.records import to_json
@@ -133,22 +133,22 @@ def floor(folder: Path, twins: int) -> tuple[float, float]:
     sae = load_sae(folder / "sae")
     corpus = [b for b in batches if b.documents == CORPUS]
     states = torch.randn(CONTEXT * DOCUMENTS, 768)
-    streams = twins + 1
+    runs = twins + 1
     model(corpus[0].tokens, use_cache=False)
     start = time.perf_counter()
     for batch in corpus:
-        for _ in range(streams):
+        for _ in range(runs):
             model(batch.tokens, use_cache=False)
     bare = time.perf_counter() - start
     for batch in batches:
         if batch.documents != CORPUS:
-            for _ in range(streams):
+            for _ in range(runs):
                 model(batch.tokens, use_cache=False)
     for batch in corpus:
         for _ in range(twins if batch.subset else 0):
             model.base_model(batch.tokens, use_cache=False)
     positions = max(CONTEXT * DOCUMENTS // SHARE, FEWEST)
-    for _ in range(streams):
+    for _ in range(runs):
         for part in states[:positions].split(LENS_POSITIONS):
             for _ in range(model.config.n_layer):
                 model.lm_head(part)
@@ -158,7 +158,7 @@ def floor(folder: Path, twins: int) -> tuple[float, float]:
     model.transformer.h = blocks[: BLOCK + 1]
     model.base_model(corpus[0].tokens, use_cache=False)
     rows = torch.cat([b.tokens for b in corpus])[: max(DOCUMENTS // DOCUMENTS_SHARE, 4)]
-    for _ in range(streams):
+    for _ in range(runs):
         model.base_model(rows, use_cache=False)
     return bare, time.perf_counter() - start
 

@@ -10,13 +10,13 @@ from bitlens.analyses.attention import Attention
 from bitlens.engine.accumulators import ReplicateState
 from bitlens.engine.activations import ActivationPair
 from tests.support import tiny
-from tests.support.by_hand import NOTHING, found, number, rows, totals
+from tests.support.by_hand import NOTHING, found, number, rows, state
 
 Found = dict[tuple[str, str, str], float]
 
 
 def numbers(*parts: ActivationPair) -> Found:
-    outcomes = Attention().compute(totals(Attention(), *parts), NOTHING, NOTHING)
+    outcomes = Attention().compute(state(Attention(), *parts), NOTHING, NOTHING)
     return {key: number(outcome) for key, outcome in found(outcomes).items()}
 
 
@@ -66,7 +66,7 @@ def test_agrees_with_scipy_for_the_whole_and_without_each_shard() -> None:
     lengths, shard = [7, 5, 6, 7], [0, 1, 2, 1]
     reference, twin = causal(4, 3, 7, 0), causal(4, 3, 7, 1)
     outcomes = Attention().compute(
-        totals(Attention(), rows(reference, twin, shard, lengths=lengths)), NOTHING, NOTHING
+        state(Attention(), rows(reference, twin, shard, lengths=lengths)), NOTHING, NOTHING
     )
     named = found(outcomes)
     p, q = reference.double().numpy(), twin.double().numpy()
@@ -108,7 +108,7 @@ def test_the_model_is_the_mean_of_all_heads() -> None:
     heads = []
     for depth, count in enumerate((1, 3)):
         part = rows(causal(2, count, 5, depth), causal(2, count, 5, 9 + depth), [0, 1])
-        sites[f"pattern.{depth}"] = totals(Attention(), part)
+        sites[f"pattern.{depth}"] = state(Attention(), part)
         outcomes = found(Attention().compute(sites[f"pattern.{depth}"], NOTHING, NOTHING))
         heads += [outcomes["jsd", "", f"head {h}"].values for h in range(count)]
     whole = found(Attention().compute_overall(sites, tiny.Words()))

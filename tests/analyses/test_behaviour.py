@@ -187,9 +187,9 @@ def test_kept_positions_are_those_of_the_sample(random_pair: ActivationPair) -> 
         positions=random_pair.positions,
         threshold={Behaviour.kept: 99}.__getitem__,
     )
-    tally = Behaviour().update(limited)
-    assert tally.sample("positions").key.tolist() == list(range(100))
-    assert tally.sums["count"].sum() == 700
+    accumulator = Behaviour().update(limited)
+    assert accumulator.sample("positions").key.tolist() == list(range(100))
+    assert accumulator.sums["count"].sum() == 700
 
 
 def test_equal_logits_up_to_a_shift_are_no_change() -> None:

@@ -14,7 +14,7 @@ from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.analysis import TokenizerFacts
 from bitlens.results.records import DetailTable
 from tests.support import tiny
-from tests.support.by_hand import NOTHING, found, number, rows, totals
+from tests.support.by_hand import NOTHING, found, number, rows, state
 
 PERIOD = 9
 WITH_BOS = pytest.mark.parametrize("bos", [0, 1], ids=["no BOS", "BOS"])
@@ -55,7 +55,7 @@ def pair(
 
 
 def scores(given: ActivationPair) -> dict[tuple[str, str, str], float]:
-    outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
+    outcomes = found(Heads().compute(state(Heads(), given), NOTHING, NOTHING))
     return {key: number(outcome) for key, outcome in outcomes.items()}
 
 
@@ -64,7 +64,7 @@ def test_planted_heads_score_one_and_nought_beside(bos: int) -> None:
     """A head that does one thing at every place where it is asked scores exactly 1 for it, 0 at
     the keys beside, and 0 for the other two."""
     heads = [looking(kind, bos) for kind in KINDS]
-    outcomes = found(Heads().compute(totals(Heads(), pair(heads)), NOTHING, NOTHING))
+    outcomes = found(Heads().compute(state(Heads(), pair(heads)), NOTHING, NOTHING))
     for h, does in enumerate(KINDS):
         for kind in KINDS:
             outcome = outcomes[kind, "", f"head {h}, reference"]
@@ -100,7 +100,7 @@ def test_keys_beside_the_target_by_hand(bos: int) -> None:
     pattern = torch.zeros(length, length)
     for query in range(length):
         pattern[query, max(query - 3, 0)] = 1
-    outcome = found(Heads().compute(totals(Heads(), pair([pattern])), NOTHING, NOTHING))
+    outcome = found(Heads().compute(state(Heads(), pair([pattern])), NOTHING, NOTHING))
     previous = outcome["previous", "", "head 0, reference"]
     assert number(previous) == pytest.approx(
         # At the first queries it looks at the first position, which is then the one before.
@@ -138,10 +138,10 @@ def test_heads_are_not_scored_on_what_they_are_chosen_on() -> None:
     one, two = (rows(p, p, [0, 1, 2]) for p in (patterns, other))
     assert scores(one) == scores(two)
     assert scores(one)["induction", "", "head 0, reference"] == 1.0
-    table = concluded({"pattern.0": totals(Heads(), one)})[1].columns
+    table = concluded({"pattern.0": state(Heads(), one)})[1].columns
     chosen_on = dict(zip(table["kind"], table["choosing"], strict=True))
     assert chosen_on["induction"] < 0.1
-    table = concluded({"pattern.0": totals(Heads(), two)})[1].columns
+    table = concluded({"pattern.0": state(Heads(), two)})[1].columns
     assert dict(zip(table["kind"], table["choosing"], strict=True))["induction"] == 1.0
 
 
@@ -171,7 +171,7 @@ def seven() -> tuple[dict[tuple[str, str, str], object], DetailTable]:
     halves = {"pattern.0": slice(0, 3), "pattern.1": slice(3, 7)}
     return concluded(
         {
-            site: totals(Heads(), pair([blend(x) for x in WAS[h]], [blend(x) for x in IS[h]]))
+            site: state(Heads(), pair([blend(x) for x in WAS[h]], [blend(x) for x in IS[h]]))
             for site, h in halves.items()
         }
     )
@@ -199,7 +199,7 @@ def test_the_earlier_tools_code_by_hand() -> None:
     for now, kept in ((0.4, 1.0), (0.3, 0.0)):
         quiet = [blend(0.0)] * 9
         given = pair([*quiet, blend(1.0)], [*quiet, blend(now)])
-        outcomes, _ = concluded({"pattern.0": totals(Heads(), given)})
+        outcomes, _ = concluded({"pattern.0": state(Heads(), given)})
         assert number(outcomes["induction_kept_code", "pattern", ""]) == kept
 
 
@@ -214,7 +214,7 @@ def test_how_the_counted_heads_changed_by_hand(seven) -> None:
     after = (0.92 + 0.35 + 0.75 + 0.60 + 0.15) / 5
     assert number(kept) == pytest.approx(after / before, abs=1e-6)
     assert kept.chance == pytest.approx(0.0, abs=1e-6)  # type: ignore[attr-defined]
-    weak, _ = concluded({"pattern.0": totals(Heads(), pair([blend(0.3)] * 2, [blend(0.2)] * 2))})
+    weak, _ = concluded({"pattern.0": state(Heads(), pair([blend(0.3)] * 2, [blend(0.2)] * 2))})
     outcome = weak["induction_mean_change", "pattern", ""]
     assert outcome.values is None  # type: ignore[attr-defined]
     assert "above 0.4" in outcome.reason  # type: ignore[attr-defined]
@@ -228,10 +228,10 @@ def test_the_order_of_heads_is_scipys_rank_correlation(seven) -> None:
     )
     was, now = [0.0, 0.0, 0.3, 0.3, 0.9], [0.1, 0.0, 0.3, 0.2, 0.2]
     given = pair([blend(x) for x in was], [blend(x) for x in now])
-    outcomes, _ = concluded({"pattern.0": totals(Heads(), given)})
+    outcomes, _ = concluded({"pattern.0": state(Heads(), given)})
     expected = spearmanr(was, now).statistic
     assert number(outcomes["induction_rank", "pattern", ""]) == pytest.approx(expected)
-    same, _ = concluded({"pattern.0": totals(Heads(), pair([blend(0.5)] * 3, [blend(0.2)] * 3))})
+    same, _ = concluded({"pattern.0": state(Heads(), pair([blend(0.5)] * 3, [blend(0.2)] * 3))})
     assert same["induction_rank", "pattern", ""].values is None  # type: ignore[attr-defined]
 
 
@@ -243,7 +243,7 @@ def test_a_head_that_is_chosen_by_luck_does_not_count() -> None:
     unlucky = torch.stack([does, does, not_])[:, None]
     for patterns in (lucky, unlucky):
         given = rows(patterns, patterns, [0, 1, 2])
-        outcomes, _ = concluded({"pattern.0": totals(Heads(), given)})
+        outcomes, _ = concluded({"pattern.0": state(Heads(), given)})
         outcome = outcomes["induction_kept_50", "pattern", ""]
         assert outcome.values is None  # type: ignore[attr-defined]
         assert "no head" in outcome.reason  # type: ignore[attr-defined]
@@ -303,7 +303,7 @@ def test_copying_by_hand(bos: int) -> None:
         positions=at,
         threshold=lambda size: size,
     )
-    outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
+    outcomes = found(Heads().compute(state(Heads(), given), NOTHING, NOTHING))
     assert number(outcomes["copying", "", "reference"]) == pytest.approx(np.log(8), rel=1e-6)
     assert number(outcomes["copying", "", "twin"]) == pytest.approx(np.log(4), rel=1e-6)
     kept = outcomes["copying_kept", "", ""]
@@ -316,7 +316,7 @@ def test_copying_by_hand(bos: int) -> None:
     assert (number(ratio), ratio.chance) == pytest.approx((2, 4), rel=1e-6)
     turned = replace(given, reference=given.twin, twin=given.reference)
     assert number(
-        found(Heads().compute(totals(Heads(), turned), NOTHING, NOTHING))["copying_kept", "", ""]
+        found(Heads().compute(state(Heads(), turned), NOTHING, NOTHING))["copying_kept", "", ""]
     ) == pytest.approx(3 / 2, rel=1e-6)
 
 
@@ -338,7 +338,7 @@ def test_no_gain_is_nothing_to_keep() -> None:
     given = ActivationPair(
         site="logits", item="", reference=flat, twin=flat, positions=at, threshold=lambda size: size
     )
-    outcomes = found(Heads().compute(totals(Heads(), given), NOTHING, NOTHING))
+    outcomes = found(Heads().compute(state(Heads(), given), NOTHING, NOTHING))
     outcome = outcomes["copying_kept", "", ""]
     assert outcome.values is None
     assert "does not gain" in outcome.reason

@@ -170,29 +170,29 @@ def joined(parts: list[ActivationPair], order: torch.Tensor | None = None) -> Ac
     )
 
 
-def tallied(analysis: Analysis, parts: list[ActivationPair]) -> Accumulator:
+def accumulated(analysis: Analysis, parts: list[ActivationPair]) -> Accumulator:
     whole = Accumulator()
     for part in parts:
         whole.add(analysis.update(part))
     return whole
 
 
-def totals_of(
-    analysis: Analysis, parts: list[ActivationPair], tally: Accumulator | None = None
+def state_of(
+    analysis: Analysis, parts: list[ActivationPair], accumulator: Accumulator | None = None
 ) -> ReplicateState:
     weights = document_set(analysis.name).weights
-    return (tally or tallied(analysis, parts)).totals(weights)
+    return (accumulator or accumulated(analysis, parts)).under(weights)
 
 
 def finished(
-    analysis: Analysis, parts: list[ActivationPair], tally: Accumulator | None = None
+    analysis: Analysis, parts: list[ActivationPair], accumulator: Accumulator | None = None
 ) -> dict[Key, MetricResult]:
     """The outcomes of some pairs of one site, under every replicate's weights."""
     whole = joined(parts)
     key, shard = whole.positions.key, whole.positions.shard
     first = torch.argsort(key)[: request(analysis.name).sample.most]
     samples = [Sample(r.values[first].numpy(), shard[first].numpy()) for r in activations(whole)]
-    found = analysis.compute(totals_of(analysis, parts, tally), *samples)
+    found = analysis.compute(state_of(analysis, parts, accumulator), *samples)
     return by_name(found, whole.site)
 
 
@@ -202,11 +202,11 @@ def answers(
     """Every outcome at every site, and what is said of all sites together."""
     found: dict[Key, MetricResult] = {}
     shown: list[DetailTable] = []
-    totals = {}
+    state = {}
     for site, parts in by_site.items():
         found |= finished(analysis, parts)
-        totals[site] = totals_of(analysis, parts)
-    concluded = analysis.compute_overall(totals, tiny.Words())
+        state[site] = state_of(analysis, parts)
+    concluded = analysis.compute_overall(state, tiny.Words())
     shown += [o for o in concluded if isinstance(o, DetailTable)]
     of_all = by_name([o for o in concluded if isinstance(o, MetricResult)], "")
     assert not found.keys() & of_all.keys()
@@ -309,7 +309,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> dict[tiny.ValueKey, Value
 def test_an_unchanged_twin_is_intact_from_end_to_end(
     name: str, audit: dict[tiny.ValueKey, Value]
 ) -> None:
-    """The same through sweep, plan and tallies, cumulative and local, replicates included."""
+    """The same through sweep, plan and accumulators, cumulative and local, replicates included."""
     analysis = tiny.analysis(name)
     mine = {k: v for k, v in audit.items() if k[0] == name and k[1] == "nothing"}
     assert {k[4] for k in mine} == {m.name for m in analysis.metrics}
@@ -502,15 +502,15 @@ def test_batches_do_not_matter(name: str) -> None:
     for parts in cases(name):
         whole = joined(parts)
         n = len(whole.positions)
-        together = tallied(analysis, [whole]).tensors()
+        together = accumulated(analysis, [whole]).tensors()
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-        assert close(tallied(analysis, [joined([whole], order)]).tensors(), together, 1e-4)
+        assert close(accumulated(analysis, [joined([whole], order)]).tensors(), together, 1e-4)
         pieces = [joined([whole], piece) for piece in order.split(37)]
-        assert close(tallied(analysis, pieces).tensors(), together, 1e-4)
-        assert close(tallied(analysis, parts).tensors(), together, 1e-4)
+        assert close(accumulated(analysis, pieces).tensors(), together, 1e-4)
+        assert close(accumulated(analysis, parts).tensors(), together, 1e-4)
         found, expected = (
-            finished(analysis, [whole], tally)
-            for tally in (tallied(analysis, pieces), tallied(analysis, [whole]))
+            finished(analysis, [whole], accumulator)
+            for accumulator in (accumulated(analysis, pieces), accumulated(analysis, [whole]))
         )
         for key, outcome in found.items():
             if outcome.values is not None:
@@ -526,10 +526,10 @@ def test_tallies_commute_and_associate(name: str) -> None:
         c = rest[0]
         before = a.tensors()
 
-        def merged(*tallies: Accumulator) -> Accumulator:
+        def merged(*accumulators: Accumulator) -> Accumulator:
             whole = Accumulator()
-            for tally in tallies:
-                whole.add(tally)
+            for accumulator in accumulators:
+                whole.add(accumulator)
             return whole
 
         left = merged(merged(a, b), c).tensors()
@@ -544,7 +544,7 @@ def test_tallies_survive_a_file(name: str, tmp_path: Path) -> None:
     """Written in the middle and read back, the outcome is to the last digit the same."""
     analysis = tiny.analysis(name)
     for site, parts in pairs(name, "rtn:bits=3").items():
-        half = tallied(analysis, parts[:2])
+        half = accumulated(analysis, parts[:2])
         save_file(half.tensors(), tmp_path / site)
         again = Accumulator.from_tensors(load_file(tmp_path / site))
         for part in parts[2:]:
@@ -560,7 +560,7 @@ def test_readings_are_left_as_they_were(name: str) -> None:
     analysis = tiny.analysis(name)
     for parts in cases(name):
         before = [[r.values.clone() for r in activations(part)] for part in parts]
-        tallied(analysis, parts)
+        accumulated(analysis, parts)
         for part, kept in zip(parts, before, strict=True):
             for reading, values in zip(activations(part), kept, strict=True):
                 assert torch.equal(reading.values, values)

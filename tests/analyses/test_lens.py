@@ -13,7 +13,7 @@ from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.plan import CORPUS
 from bitlens.results.records import Value
 from tests.support import tiny
-from tests.support.by_hand import NOTHING, found, number, totals
+from tests.support.by_hand import NOTHING, found, number, state
 
 
 def path(
@@ -44,7 +44,7 @@ def path(
 
 
 def numbers(given: ActivationPair) -> dict[tuple[str, str, str], float]:
-    outcomes = found(Lens().compute(totals(Lens(), given), NOTHING, NOTHING))
+    outcomes = found(Lens().compute(state(Lens(), given), NOTHING, NOTHING))
     return {k: number(o) for k, o in outcomes.items() if o.values is not None}
 
 

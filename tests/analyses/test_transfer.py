@@ -103,10 +103,10 @@ def test_by_hand() -> None:
         threshold=lambda size: size,
         branches=branches,
     )
-    totals = analysis.update(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
+    state = analysis.update(pair).under(leave_one_out(np.ones(2, dtype=bool)))
     found = {
         (o.metric, o.item): o.values
-        for o in analysis.compute(totals, NOTHING, NOTHING)
+        for o in analysis.compute(state, NOTHING, NOTHING)
         if isinstance(o, MetricResult)
     }
     wanted = {
@@ -230,8 +230,8 @@ def test_what_costs_nothing_can_recover_nothing() -> None:
         threshold=lambda size: size,
         branches=branches,
     )
-    totals = analysis.update(pair).totals(leave_one_out(np.ones(2, dtype=bool)))
-    found = analysis.compute(totals, NOTHING, NOTHING)
+    state = analysis.update(pair).under(leave_one_out(np.ones(2, dtype=bool)))
+    found = analysis.compute(state, NOTHING, NOTHING)
     none = [o for o in found if isinstance(o, MetricResult) and o.values is None]
     assert {o.metric for o in none} == {"loss_recovered", "recovered_difference"}
     assert all(o.reason and "costs nothing" in o.reason for o in none)

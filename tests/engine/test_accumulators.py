@@ -1,4 +1,4 @@
-"""Laws of tallies: they merge in any order and grouping, and come back from a file as they were."""
+"""Laws of accumulators: they merge in any order, and come back from a file as they were."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from bitlens.results.stats.replicates import leave_one_out
 SHARDS = 4
 
 
-def tally(seed: int, n: int = 5) -> Accumulator:
-    """A tally with something of every kind; sums are whole numbers, so that adding is exact."""
+def accumulator(seed: int, n: int = 5) -> Accumulator:
+    """One with something of every kind; sums are whole numbers, so that adding is exact."""
     draw = torch.Generator().manual_seed(seed)
     key = torch.randint(0, 1 << 40, (n,), generator=draw)
     largest = torch.randn(SHARDS, generator=draw, dtype=torch.float64)
@@ -74,7 +74,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_tallies_commute_and_associate() -> None:
     """Any order, any grouping, one result."""
-    a, b, c = tally(1), tally(2, 0), tally(3)
+    a, b, c = accumulator(1), accumulator(2, 0), accumulator(3)
     whole = merged(a, b, c)
     assert same(whole, merged(c, a, b))
     left, right = Accumulator(), Accumulator()
@@ -88,7 +88,7 @@ def test_tallies_commute_and_associate() -> None:
 
 def test_an_empty_tally_changes_nothing() -> None:
     """Nothing seen adds nothing, on either side."""
-    a = tally(1)
+    a = accumulator(1)
     assert same(merged(a), merged(Accumulator(), a))
     assert same(merged(a), merged(a, Accumulator()))
     assert Accumulator().tensors() == {}
@@ -96,7 +96,7 @@ def test_an_empty_tally_changes_nothing() -> None:
 
 def test_merging_leaves_the_other_as_it_was() -> None:
     """What is added is neither changed nor changed later."""
-    a, b = tally(1), tally(2)
+    a, b = accumulator(1), accumulator(2)
     before = {k: v.clone() for k, v in a.tensors().items()}
     whole = Accumulator()
     whole.add(a)
@@ -123,13 +123,13 @@ def test_sums_extremes_and_rows_by_hand() -> None:
 @settings(max_examples=20)
 @given(seeds=st.lists(st.integers(0, 50), max_size=4))
 def test_tallies_survive_a_file(seeds: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Written and read back, a tally is what it was, and merges as it would have."""
-    parts = [tally(seed) for seed in seeds]
-    path = tmp_path_factory.mktemp("tally") / "tally.safetensors"
+    """Written and read back, an accumulator is what it was, and merges as it would have."""
+    parts = [accumulator(seed) for seed in seeds]
+    path = tmp_path_factory.mktemp("accumulator") / "accumulator.safetensors"
     save_file(merged(*parts), path)
     again = Accumulator.from_tensors(load_file(path))
     assert same(again.tensors(), merged(*parts))
-    assert same(merged(again, tally(99)), merged(*parts, tally(99)))
+    assert same(merged(again, accumulator(99)), merged(*parts, accumulator(99)))
 
 
 def test_a_sum_that_was_read_back_can_be_added_to(tmp_path: Path) -> None:
@@ -143,24 +143,24 @@ def test_a_sum_that_was_read_back_can_be_added_to(tmp_path: Path) -> None:
 
 def test_totals_are_sums_under_weights() -> None:
     """The first row is the whole; every other leaves a shard out, as adding up the rest would."""
-    a = tally(5)
+    a = accumulator(5)
     weights = leave_one_out(np.ones(SHARDS, dtype=bool))
-    totals = a.totals(weights)
+    state = a.under(weights)
     for name, value in a.sums.items():
         parts = value.numpy()
-        found = totals.sum(name)
+        found = state.sum(name)
         assert found.shape == (SHARDS + 1, *parts.shape[1:])
         assert np.array_equal(found[0], parts.sum(axis=0))
         for left_out in range(SHARDS):
             assert np.array_equal(found[1 + left_out], np.delete(parts, left_out, 0).sum(axis=0))
-    assert totals.largest("kl") == a.largest["kl"].max()
-    found_rows = totals.rows("positions")
+    assert state.largest("kl") == a.largest["kl"].max()
+    found_rows = state.rows("positions")
     assert found_rows is not None
     shard, values = found_rows
     order = np.argsort(a.rows["positions"][0].key.numpy())
     assert np.array_equal(shard, a.rows["positions"][0].shard.numpy()[order])
     assert np.array_equal(values["states"], a.rows["positions"][0].values["states"].numpy()[order])
-    assert totals.rows("unheard of") is None
+    assert state.rows("unheard of") is None
 
 
 def test_the_largest_by_hand() -> None:
@@ -200,8 +200,8 @@ def test_the_largest_of_many_are_those_of_all_at_once() -> None:
 
 
 def test_tallies_that_began_with_the_same_can_be_written_together(tmp_path: Path) -> None:
-    """The reference's largest go into the tally of every twin: each has its own."""
-    shared = tally(1)
+    """The reference's largest go into the accumulator of every twin: each has its own."""
+    shared = accumulator(1)
     twins = {"a": Accumulator(), "b": Accumulator()}
     for twin in twins.values():
         twin.add(shared)
@@ -212,22 +212,20 @@ def test_tallies_that_began_with_the_same_can_be_written_together(tmp_path: Path
 
 def test_totals_see_parts_of_sums() -> None:
     """Some columns under every weight, the whole without weights, and whether all is finite."""
-    a = tally(5)
-    totals = a.totals(leave_one_out(np.ones(SHARDS, dtype=bool)))
+    a = accumulator(5)
+    state = a.under(leave_one_out(np.ones(SHARDS, dtype=bool)))
     columns = np.array([2, 0])
-    assert np.array_equal(
-        totals.sum("by dimension", columns), totals.sum("by dimension")[:, [2, 0]]
-    )
-    assert np.array_equal(totals.value("by dimension"), totals.sum("by dimension")[0])
-    assert totals.has("count")
-    assert not totals.has("unheard of")
-    values, places = totals.top("latents")
+    assert np.array_equal(state.sum("by dimension", columns), state.sum("by dimension")[:, [2, 0]])
+    assert np.array_equal(state.value("by dimension"), state.sum("by dimension")[0])
+    assert state.has("count")
+    assert not state.has("unheard of")
+    values, places = state.top("latents")
     assert np.array_equal(values, a.top["latents"].values.numpy())
     assert np.array_equal(places["token"], a.top["latents"].places["token"].numpy())
-    assert totals.finite
+    assert state.finite
     for broken in (torch.nan, torch.inf):
         a.sums["by dimension"][1, 2] = broken
-        assert not totals.finite
+        assert not state.finite
         a.sums["by dimension"][1, 2] = 0
 
 

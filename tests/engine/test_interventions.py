@@ -16,7 +16,7 @@ from bitlens.engine.interventions import (
     added,
     constant,
     head_columns,
-    positions_of,
+    intervened_positions,
     taken,
 )
 from bitlens.engine.plan import TokenBatch
@@ -315,7 +315,7 @@ def test_positions_are_those_written_down(which: Which) -> None:
     """Of both documents together and of each alone."""
     for rows in ([0, 1], [0], [1]):
         batch = marked_batch(rows)
-        assert torch.equal(positions_of(batch, which), by_hand(which, batch, rows))
+        assert torch.equal(intervened_positions(batch, which), by_hand(which, batch, rows))
 
 
 def test_a_run_may_take_from_one_that_was_changed() -> None:

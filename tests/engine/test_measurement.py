@@ -119,7 +119,7 @@ def test_the_same_command_gives_the_same_bytes(
 def test_waves_change_no_digit(
     layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, budget: int
 ) -> None:
-    """However little memory there is, and however often the tallies went through a file."""
+    """However little memory there is, and however often the accumulators went through a file."""
     measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=budget)
     assert len(measured.sweep.waves) > 1
     assert as_bytes(measured.values()) == as_bytes(all_found)
@@ -418,9 +418,9 @@ class FewGeometry(Geometry):
     def reads(self, layout: Layout) -> list[ReadRequest]:
         return few(super().reads(layout))
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         GIVEN.append((len(reference.values), len(twin.values), None))
-        return super().compute(totals, reference, twin)
+        return super().compute(state, reference, twin)
 
 
 @dataclass(frozen=True)
@@ -432,11 +432,11 @@ class FewBehaviour(Behaviour):
     def reads(self, layout: Layout) -> list[ReadRequest]:
         return few(super().reads(layout))
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
-        rows = totals.rows("positions")
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        rows = state.rows("positions")
         assert rows is not None
         GIVEN.append((len(reference.values), len(twin.values), len(rows[0])))
-        return super().compute(totals, reference, twin)
+        return super().compute(state, reference, twin)
 
 
 @pytest.mark.parametrize("analysis", [FewGeometry(), FewBehaviour()], ids=["sites", "logits"])

@@ -255,7 +255,7 @@ def test_columns_must_be_the_schemas(store):
 
 
 def test_partial_folder(store):
-    """Tallies have a folder of their own that can be cleared, twice; what else is in it stays."""
+    """Accumulators have a folder of their own that can be cleared, twice; the rest stays."""
     (store.partial / ("a" * 16)).mkdir()
     store.clear_partial()
     store.clear_partial()
@@ -336,7 +336,7 @@ def test_a_link_out_of_the_store_is_not_followed(store, tmp_path):
 
 @pytest.mark.parametrize("name", ["cells", "partial"])
 def test_a_folder_that_is_a_link_out_is_not_followed(store, tmp_path, name):
-    """Neither cells nor tallies are written elsewhere, or deleted there."""
+    """Neither cells nor accumulators are written elsewhere, or deleted there."""
     elsewhere = tmp_path / "elsewhere" / ("a" * 16)
     elsewhere.mkdir(parents=True)
     (store.root / "cells").rmdir()

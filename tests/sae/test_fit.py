@@ -41,10 +41,10 @@ def test_worked_by_hand() -> None:
 def test_rates_are_shares_of_the_positions(kind: Any) -> None:
     """Of every latent; in sum L0."""
     sae, x = small_sae(kind), activations()
-    tally = accumulate_fit(sae, x, 7)
+    accumulator = accumulate_fit(sae, x, 7)
     expected = (sae.encode(x) > 0).double().mean(0)
-    torch.testing.assert_close(tally.rates, expected)
-    assert float(tally.rates.sum()) == pytest.approx(tally.result().l0)
+    torch.testing.assert_close(accumulator.rates, expected)
+    assert float(accumulator.rates.sum()) == pytest.approx(accumulator.result().l0)
     assert FitAccumulator(sae).rates.sum() == 0
 
 
@@ -72,10 +72,10 @@ def test_fvu_is_what_sklearn_leaves_of_r2(architecture: str) -> None:
     """1 - R2, weighted by variance, of reconstructions; L0 and alive by counting dense codes."""
     sae, x = small_sae(architecture), activations(200)
     codes = sae.encode(x)
-    tally = FitAccumulator(sae)
+    accumulator = FitAccumulator(sae)
     for part in x.split(33):
-        tally.add(part)
-    fit = tally.result()
+        accumulator.add(part)
+    fit = accumulator.result()
     r2 = r2_score(x, sae.decode(sae.codes(x)), multioutput="variance_weighted")
     assert fit.fvu == pytest.approx(1 - r2, rel=1e-5)
     assert fit.l0 == pytest.approx((codes > 0).sum(1).double().mean().item())

@@ -82,14 +82,14 @@ def rows(
     )
 
 
-def totals(analysis: Analysis, *parts: ActivationPair) -> ReplicateState:
-    """The complete tally of some pairs under leave-one-shard-out weights."""
+def state(analysis: Analysis, *parts: ActivationPair) -> ReplicateState:
+    """The complete accumulator of some pairs under leave-one-shard-out weights."""
     whole = Accumulator()
     for part in parts:
         whole.add(analysis.update(part))
     shards = torch.cat([part.positions.shard for part in parts])
     occupied = np.bincount(shards.numpy(), minlength=parts[0].positions.shards) > 0
-    return whole.totals(leave_one_out(occupied))
+    return whole.under(leave_one_out(occupied))
 
 
 NOTHING = Sample(np.empty((0, 0), np.float32), np.empty(0, np.int64))
@@ -113,7 +113,7 @@ def outcomes(analysis: Analysis, given: ActivationPair) -> dict[str, MetricResul
     shard = given.positions.shard.numpy()
     samples = [Sample(r.values.numpy(), shard) for r in (given.reference, given.twin)]
     weights = leave_one_out(np.bincount(shard) > 0)
-    found = analysis.compute(analysis.update(given).totals(weights), *samples)
+    found = analysis.compute(analysis.update(given).under(weights), *samples)
     return {
         " ".join(filter(None, (o.metric, o.item))): o for o in found if isinstance(o, MetricResult)
     }

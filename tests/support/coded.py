@@ -69,7 +69,7 @@ def findings(placed: PlacedSae, *parts: ActivationPair) -> list[MetricResult | D
         whole.add(analysis.update(part))
     shards = torch.cat([p.positions.shard for p in parts])
     weights = leave_one_out(np.bincount(shards, minlength=parts[0].positions.shards) > 0)
-    return analysis.compute(whole.totals(weights), NOTHING, NOTHING)
+    return analysis.compute(whole.under(weights), NOTHING, NOTHING)
 
 
 def numbers(found: list[MetricResult | DetailTable]) -> Numbers:

@@ -12,11 +12,14 @@ from typing import Annotated, Any, get_args, get_origin
 from beartype import beartype
 from jaxtyping import Shaped, jaxtyped
 
+from bitlens.compression.twin import CompressedTwin
 from bitlens.engine.activations import Positions
+from bitlens.engine.interventions import Intervention
+from bitlens.engine.swept_model import Reference
 from bitlens.models.shell import Shell
 from bitlens.sae.sae import Sae
 
-CHECKED: tuple[type, ...] = (Positions, Shell, Sae)
+CHECKED: tuple[type, ...] = (CompressedTwin, Intervention, Positions, Reference, Shell, Sae)
 """The classes whose methods are looked at."""
 
 

@@ -31,7 +31,8 @@ from bitlens.engine.measured import Measured
 from bitlens.engine.measurement import Measurement
 from bitlens.engine.plan import CORPUS, SUBSET, Plan, TokenBatch, make_plan
 from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest
-from bitlens.engine.sweep import Progress, Step, Sweep, silent
+from bitlens.engine.step import Progress, Step, silent
+from bitlens.engine.sweep import Sweep
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import BitlensError
 from bitlens.models.families import FAMILIES

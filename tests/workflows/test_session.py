@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import bitlens
-from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study, audit_of
 from bitlens.engine.plan import make_plan
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference
+from bitlens.engine.wave_size import BATCH_TOKENS
 from bitlens.errors import BitlensError
 from bitlens.workflows import session as sessions
 from bitlens.workflows.session import FREE_SHARE, PATTERN_BYTES, Session

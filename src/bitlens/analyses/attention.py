@@ -121,9 +121,9 @@ class Attention(Analysis):
         sums["count"] = pair.positions.total(torch.ones(len(pair.positions)).to(jsd.device))
         return Accumulator(sums=sums)
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Every metric of every head of one block; distances also as a mean over its heads."""
-        means = _means(totals)
+        means = _means(state)
         found: Results = []
         for name in MEANS:
             found += _by_head(name, means[name])
@@ -139,7 +139,7 @@ class Attention(Analysis):
         self, sites: "Mapping[str, ReplicateState]", texts: CorpusReader
     ) -> Results:
         """The distances as means over all heads of all blocks."""
-        whole = [_means(totals) for totals in sites.values()]
+        whole = [_means(state) for state in sites.values()]
         return [
             MetricResult(
                 m, np.concatenate([w[m] for w in whole], axis=1).mean(axis=1), site="pattern"
@@ -154,11 +154,11 @@ def _by_head(metric: str, values: np.ndarray, who: str = "") -> Results:
     return [MetricResult(metric, of, item=f"head {h}{tail}") for h, of in enumerate(values.T)]
 
 
-def _means(totals: ReplicateState) -> dict[str, np.ndarray]:
+def _means(state: ReplicateState) -> dict[str, np.ndarray]:
     """`[replicates + 1, heads]` each."""
-    count = totals.sum("count")[:, None]
+    count = state.sum("count")[:, None]
     names = [*MEANS, *(f"{m}_{who}" for m in ("entropy", "sink") for who in ("reference", "twin"))]
-    means = {name: totals.sum(name) / count for name in names}
+    means = {name: state.sum(name) / count for name in names}
     # Rounding may leave a pattern a hair's breadth on the wrong side of itself.
     means["jsd"] = means["jsd"].clip(min=0)
     return means

@@ -169,27 +169,27 @@ class Behaviour(Analysis):
             rows={"positions": [rows]},
         )
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Perplexities, means over positions, the largest KL, percentiles of what was kept."""
-        count = totals.sum("count")
-        surprise = {m: totals.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
+        count = state.sum("count")
+        surprise = {m: state.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
         outcomes: Results = [
             MetricResult("perplexity", np.exp(surprise["reference"]), item="reference"),
             MetricResult("perplexity", np.exp(surprise["twin"]), item="twin"),
             MetricResult("perplexity_ratio", np.exp(surprise["twin"] - surprise["reference"])),
-            MetricResult("dp_rms", np.sqrt(totals.sum("dp_square") / count)),
-            MetricResult("kl_max", np.full(1, totals.largest("kl"))),
+            MetricResult("dp_rms", np.sqrt(state.sum("dp_square") / count)),
+            MetricResult("kl_max", np.full(1, state.largest("kl"))),
         ]
         outcomes += [
-            MetricResult(name, totals.sum(name) / count)
+            MetricResult(name, state.sum(name) / count)
             for name in ("kl", "dp", "same_top", "flips")
         ]
-        rows = totals.rows("positions")
+        rows = state.rows("positions")
         assert rows is not None
         shard, values = rows
         for column, quantiles in (("kl", KL_QUANTILES), ("dp", DP_QUANTILES)):
             at = weighted_quantiles(
-                values[column], shard, totals.weights, np.array(list(quantiles.values()))
+                values[column], shard, state.weights, np.array(list(quantiles.values()))
             )
             outcomes += [
                 MetricResult(f"{column}_{name}", at[:, i]) for i, name in enumerate(quantiles)

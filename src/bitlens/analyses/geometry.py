@@ -139,15 +139,15 @@ class Geometry(Analysis):
             }
         )
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Every metric of one site; those that divide by a zero have a reason and no value."""
-        count = totals.sum("count")
-        error, energy = totals.sum("error"), totals.sum("energy")
+        count = state.sum("count")
+        error, energy = state.sum("error"), state.sum("energy")
         all_error, all_energy = error.sum(axis=1), energy.sum(axis=1)
         outcomes: Results = [
-            MetricResult(m, totals.sum(m) / count) for m in ("cosine", "l2", "pearson")
+            MetricResult(m, state.sum(m) / count) for m in ("cosine", "l2", "pearson")
         ]
-        outcomes.append(_cka(reference, twin, totals.weights))
+        outcomes.append(_cka(reference, twin, state.weights))
         massive = np.argsort(-energy[0])[: max(1, energy.shape[1] // 100)]
         chance = len(massive) / energy.shape[1]
         if not np.all(all_energy > 0):

@@ -209,15 +209,15 @@ class Heads(Analysis):
         """Attention at target keys, `[shards, heads]` a kind; of the logits losses, `[shards]`."""
         return _losses(pair) if pair.site == "logits" else _scores(pair)
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Every head's scores and their change at one block; of the logits how well is copied."""
-        if totals.has("second_reference"):
-            return _copying(totals)
+        if state.has("second_reference"):
+            return _copying(state)
         found: Results = []
         for kind in KINDS:
-            of = {who: _score(totals, kind, who) for who in BOTH}
+            of = {who: _score(state, kind, who) for who in BOTH}
             for who, scores in of.items():
-                beside = _score(totals, f"{kind}_beside", who)[0]
+                beside = _score(state, f"{kind}_beside", who)[0]
                 found += [
                     MetricResult(kind, score, item=f"head {h}, {who}", chance=float(beside[h]))
                     for h, score in enumerate(scores.T)
@@ -295,8 +295,8 @@ def _scores(pair: ActivationPair) -> Accumulator:
             f"choosing_{kind}_sequences": at.total(each * ~scoring),
             f"{kind}_beside_sequences": at.total(beside.sum(dim=1) * scoring),
         }
-        for who, reading in (("reference", pair.reference), ("twin", pair.twin)):
-            attention = reading.once(kind, partial(_attention, reading, row, query, keys))
+        for who, activations in (("reference", pair.reference), ("twin", pair.twin)):
+            attention = activations.once(kind, partial(_attention, activations, row, query, keys))
             target = attention[:, 0] * each[:, None]
             away = (attention[:, 1:] * beside[:, :, None]).sum(dim=1)
             sums |= {
@@ -307,16 +307,16 @@ def _scores(pair: ActivationPair) -> Accumulator:
     return Accumulator(sums=sums)
 
 
-def _attention(reading: Activations, row: Tensor, query: Tensor, keys: Tensor) -> Tensor:
+def _attention(activations: Activations, row: Tensor, query: Tensor, keys: Tensor) -> Tensor:
     """What each query pays to some keys: `[n]`, `[n]`, `[n, k]` to `[n, k, heads]`."""
-    inside = keys.clamp(0, reading.values.shape[3] - 1)
-    return reading.values[row[:, None], :, query[:, None], inside].double()
+    inside = keys.clamp(0, activations.values.shape[3] - 1)
+    return activations.values[row[:, None], :, query[:, None], inside].double()
 
 
-def _score(totals: ReplicateState, name: str, who: str) -> np.ndarray:
+def _score(state: ReplicateState, name: str, who: str) -> np.ndarray:
     """`[replicates + 1, heads]`."""
-    count = totals.sum(f"{name}_sequences")[:, None]
-    return np.asarray(totals.sum(f"{name}_{who}") / np.maximum(count, np.finfo(float).tiny))
+    count = state.sum(f"{name}_sequences")[:, None]
+    return np.asarray(state.sum(f"{name}_{who}") / np.maximum(count, np.finfo(float).tiny))
 
 
 def _losses(pair: ActivationPair) -> Accumulator:
@@ -329,15 +329,15 @@ def _losses(pair: ActivationPair) -> Accumulator:
         "second": scoring & (at.offset >= start + period),
     }
     sums = {f"{copy}_count": at.total(seen.double()) for copy, seen in copies.items()}
-    for who, reading in (("reference", pair.reference), ("twin", pair.twin)):
-        loss = -reading.log_probabilities.gather(1, at.target[:, None])[:, 0].double()
+    for who, activations in (("reference", pair.reference), ("twin", pair.twin)):
+        loss = -activations.log_probabilities.gather(1, at.target[:, None])[:, 0].double()
         sums |= {f"{copy}_{who}": at.total(loss * seen) for copy, seen in copies.items()}
     return Accumulator(sums=sums)
 
 
-def _copying(totals: ReplicateState) -> Results:
+def _copying(state: ReplicateState) -> Results:
     loss = {
-        copy: {who: totals.sum(f"{copy}_{who}") / totals.sum(f"{copy}_count") for who in BOTH}
+        copy: {who: state.sum(f"{copy}_{who}") / state.sum(f"{copy}_count") for who in BOTH}
         for copy in ("first", "second")
     }
     gain = {who: loss["first"][who] - loss["second"][who] for who in BOTH}

@@ -184,23 +184,23 @@ class Lens(Analysis):
         }
         return Accumulator(sums=sums, rows={"paths": [SampledRows(at.key, at.shard, paths)]})
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Every metric: means by block, ranks, and depths as shares of the blocks."""
-        count = totals.sum("count")
+        count = state.sum("count")
         mean = {
-            name: totals.sum(name) / count[:, None]
+            name: state.sum(name) / count[:, None]
             for name in ("lens_kl", "lens_same_top", "lens_top5")
         }
         found: Results = []
         for name, values in mean.items():
             found += _by_block(name, values)
-        target = {who: totals.sum(f"target_{who}") / count[:, None] for who in _BOTH}
+        target = {who: state.sum(f"target_{who}") / count[:, None] for who in _BOTH}
         for who in _BOTH:
             found += _by_block("target", target[who], who)
-            rank = np.exp(totals.sum(f"rank_{who}") / count[:, None])
+            rank = np.exp(state.sum(f"rank_{who}") / count[:, None])
             found += _by_block("final_rank", rank, who)
         found += _by_block("target_change", target["twin"] - target["reference"])
-        first = {who: totals.sum(f"first_{who}") / count for who in _BOTH}
+        first = {who: state.sum(f"first_{who}") / count for who in _BOTH}
         found += [MetricResult("first_correct", first[who], item=who) for who in _BOTH]
         above = mean["lens_kl"][0] > mean["lens_kl"][0].mean()
         if above.any():
@@ -211,7 +211,7 @@ class Lens(Analysis):
         return [
             *found,
             MetricResult("first_correct_shift", first["twin"] - first["reference"]),
-            MetricResult("divergence", totals.sum("divergence") / count),
+            MetricResult("divergence", state.sum("divergence") / count),
         ]
 
     def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
@@ -221,9 +221,9 @@ class Lens(Analysis):
         return [_paths(rows[1], texts)]
 
 
-def _five(reading: Activations) -> Tensor:
+def _five(activations: Activations) -> Tensor:
     """`[n, blocks, 5]`: the most probable tokens."""
-    return reading.values.topk(5).indices
+    return activations.values.topk(5).indices
 
 
 def _log_rank(logits: Tensor, token: Tensor) -> Tensor:

@@ -134,13 +134,13 @@ class Transfer(Analysis):
         """Sums of the loss over positions, `[shards]` each: clean ones and one a branch."""
         at = pair.positions
         sums = {"count": at.total(torch.ones(len(at), device=at.target.device))}
-        for who, reading in {"reference": pair.reference, "twin": pair.twin}.items():
-            sums[who] = at.total(reading.once("loss", partial(_loss, reading, at.target)))
+        for who, activations in {"reference": pair.reference, "twin": pair.twin}.items():
+            sums[who] = at.total(activations.once("loss", partial(_loss, activations, at.target)))
         for who, loss in pair.branches.items():
             sums[who] = at.total(loss)
         return Accumulator(sums=sums)
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Loss recovered, added and at stake of every SAE in both models, and their differences."""
         found: Results = []
         for placed in self.saes:
@@ -149,7 +149,7 @@ class Transfer(Analysis):
             for who in ("reference", "twin"):
                 item = f"{label}, {who}"
                 clean, spliced, mean = (
-                    totals.sum(name) / totals.sum("count")
+                    state.sum(name) / state.sum("count")
                     for name in (who, f"{who} {label}", f"{who} {_mean_at(placed.site)}")
                 )
                 added[who] = spliced - clean
@@ -172,9 +172,9 @@ def _mean_at(site: str) -> str:
     return f"the mean at {site}"
 
 
-def _loss(reading: Activations, target: Tensor) -> Tensor:
+def _loss(activations: Activations, target: Tensor) -> Tensor:
     """`[n]`: cross-entropy of the next token, nats."""
-    return torch.nn.functional.cross_entropy(reading.values, target, reduction="none")
+    return torch.nn.functional.cross_entropy(activations.values, target, reduction="none")
 
 
 def _share(saved: np.ndarray, stake: np.ndarray) -> np.ndarray | None:

@@ -76,15 +76,15 @@ def _show_findings(root: Path) -> int:
     from bitlens.report.text.summary_table import summary_table
     from bitlens.report.text.verdict import doubtful, verdicts
 
-    evidence = AuditResults.read(root)
-    for model in evidence.models:
+    results = AuditResults.read(root)
+    for model in results.models:
         log(f"\n{model}")
-        for check in doubtful(evidence, model):
+        for check in doubtful(results, model):
             log(f"{SIGNS[check.passed]} {check.name}: {check.detail}")
-        show(summary_table(evidence, model))
-        for _, sentence in verdicts(evidence, model):
+        show(summary_table(results, model))
+        for _, sentence in verdicts(results, model):
             log(f"- {sentence}")
-    failures = evidence.failures()
+    failures = results.failures()
     for reason in dict.fromkeys(f"{cell['model']}: {cell['reason']}" for cell in failures):
         log(f"Failed: {reason}", err=True)
     return len(failures)

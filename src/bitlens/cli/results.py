@@ -46,8 +46,8 @@ def insights(results: options.Results) -> None:
     from bitlens.results.insights.measured import measured
     from bitlens.results.insights.shared import pairs
 
-    evidence = AuditResults.read(results)
-    found = {model: measured(evidence.store, evidence.named(model)) for model in evidence.models}
+    known = AuditResults.read(results)
+    found = {model: measured(known.store, known.named(model)) for model in known.models}
     if not any(found.values()):
         raise ResultsError(
             f"{results} has no features.",
@@ -57,7 +57,7 @@ def insights(results: options.Results) -> None:
     for model, saes in found.items():
         for sae in saes:
             log(f"\n{model}: SAE {sae.name}\n\nCould one have known which features survive?")
-            show(prediction.table(evidence, model, prediction.predicted(evidence, model, sae)))
+            show(prediction.table(known, model, prediction.predicted(known, model, sae)))
             log("\nDo the same features die?")
             show(shared.table(list(pairs(sae))))
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ class CompressedTwin(Twin):
         """What its blocks are called with."""
         return self.layout.shell.enter(tokens, mask, self.shell_weights(), dtype=self.dtype)
 
-    def leave(self, states: Tensor) -> Tensor:
+    def leave(self, states: Annotated[Tensor, "n width"]) -> Annotated[Tensor, "n vocabulary"]:
         """`[n, width]` after the last block to `[n, vocabulary]`."""
         return self.layout.shell.leave(states, self.shell_weights(), self.dtype)
 

@@ -25,12 +25,11 @@ from bitlens.compression.targets import chosen, try_shapes
 from bitlens.compression.twin import CompressedTwin, Twin
 from bitlens.compression.weight_sources import Around, Source
 from bitlens.data.corpus import Corpus
+from bitlens.engine.wave_size import batch_tokens
 from bitlens.errors import BitlensError, failed
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from bitlens.results.records import Check
-
-BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 OnFailure = Literal["raise", "record"]
 
@@ -89,7 +88,7 @@ class TwinBuilder:
     _search: SparsitySearch = field(init=False)
 
     def __post_init__(self) -> None:
-        batch_tokens = BATCH_TOKENS.get(self.layout.device.type, BATCH_TOKENS["cpu"])
+        together = batch_tokens(self.layout.device.type)
         self._checkpoints = OpenedCheckpoints(
             loaded=self.loaded,
             layout=self.layout,
@@ -103,7 +102,7 @@ class TwinBuilder:
             texts=self.texts,
             apart_from=self.evaluation,
             seed=self.seed,
-            batch_tokens=batch_tokens,
+            batch_tokens=together,
             memory=self.memory // 2,
             log=self.log,
             report=self._checks.append,
@@ -113,7 +112,7 @@ class TwinBuilder:
             layout=self.layout,
             evaluation=self.evaluation,
             seed=self.seed,
-            batch_tokens=batch_tokens,
+            batch_tokens=together,
             memory=self.memory // 2,
             log=self.log,
             report=self._checks.append,

@@ -1,6 +1,6 @@
 """How what was read adds up: sums by shard, extremes by shard, sampled rows, the k largest.
 
-Tallies of different documents merge, in any order; that is what makes streaming, resuming and
+Accumulators of different documents merge, in any order; that is what makes streaming, resuming and
 intervals the same thing. Everything keeps its shard, so that a shard can be left out at the end.
 """
 
@@ -67,7 +67,7 @@ class Accumulator:
     top: dict[str, Top] = field(default_factory=dict)
 
     def add(self, other: "Accumulator") -> None:
-        """Merge another tally into this one; the other is left as it was."""
+        """Merge another accumulator into this one; the other is left as it was."""
         for name, value in other.sums.items():
             mine = self.sums.get(name)
             self.sums[name] = value.clone() if mine is None else mine.add_(value)
@@ -96,7 +96,7 @@ class Accumulator:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Accumulator":
         """The inverse of `tensors`."""
-        tally = cls()
+        accumulator = cls()
 
         def below(prefix: str) -> dict[str, Tensor]:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -104,9 +104,9 @@ class Accumulator:
         for key, value in sorted(tensors.items()):
             kind, _, rest = key.partition("/")
             if kind == "sum":
-                tally.sums[rest] = value
+                accumulator.sums[rest] = value
             elif kind == "largest":
-                tally.largest[rest] = value
+                accumulator.largest[rest] = value
             elif kind == "top":
                 if rest.endswith("/values"):
                     name = rest.removesuffix("/values")
@@ -114,12 +114,12 @@ class Accumulator:
                     places = {
                         k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)
                     }
-                    tally.top[name] = Top(value, places)
+                    accumulator.top[name] = Top(value, places)
             elif rest.endswith("/key"):
                 name = rest.removesuffix("/key")
                 values = below(f"rows/{name}/values/")
-                tally.rows[name] = [SampledRows(value, tensors[f"rows/{name}/shard"], values)]
-        return tally
+                accumulator.rows[name] = [SampledRows(value, tensors[f"rows/{name}/shard"], values)]
+        return accumulator
 
     def sample(self, name: str) -> SampledRows:
         """All rows of a sample in the order of their keys, whatever order they came in."""
@@ -132,8 +132,8 @@ class Accumulator:
             {k: _stacked([p.values[k] for p in parts])[order] for k in parts[0].values},
         )
 
-    def totals(self, weights: np.ndarray) -> "ReplicateState":
-        """The tally under each replicate's weights, in numpy."""
+    def under(self, weights: np.ndarray) -> "ReplicateState":
+        """The accumulator under each replicate's weights, in numpy."""
         return ReplicateState(self, weights)
 
 
@@ -141,51 +141,51 @@ class ReplicateState:
     """A complete accumulator seen through replicate weights `[replicates + 1, shards]`; row 0 is
     all ones: the value itself. What analyses finish with; numpy from here on."""
 
-    def __init__(self, tally: Accumulator, weights: np.ndarray) -> None:
-        self._tally = tally
+    def __init__(self, accumulator: Accumulator, weights: np.ndarray) -> None:
+        self._accumulator = accumulator
         self.weights = weights
 
     def under(self, weights: np.ndarray) -> "ReplicateState":
         """This accumulator seen through other weights `[n, shards]`."""
-        return ReplicateState(self._tally, weights)
+        return ReplicateState(self._accumulator, weights)
 
     @property
     def finite(self) -> bool:
         """Whether everything that was summed is finite."""
-        return all(bool(torch.isfinite(total).all()) for total in self._tally.sums.values())
+        return all(bool(torch.isfinite(total).all()) for total in self._accumulator.sums.values())
 
     def has(self, name: str) -> bool:
         """Whether anything was summed under this name."""
-        return name in self._tally.sums
+        return name in self._accumulator.sums
 
     def sum(self, name: str, columns: np.ndarray | None = None) -> np.ndarray:
         """`[replicates + 1, ...]`, of some columns where they are named."""
-        by_shard = self._tally.sums[name].cpu().numpy()
+        by_shard = self._accumulator.sums[name].cpu().numpy()
         chosen = by_shard if columns is None else by_shard[:, columns]
         return np.tensordot(self.weights, chosen, axes=1)
 
     def value(self, name: str) -> np.ndarray:
         """`[...]`: the sum over all shards."""
-        return np.asarray(self._tally.sums[name].sum(dim=0).cpu().numpy())
+        return np.asarray(self._accumulator.sums[name].sum(dim=0).cpu().numpy())
 
     def top(self, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Values `[things, k]` and places `[things, k]` of the k largest."""
-        top = self._tally.top[name]
+        top = self._accumulator.top[name]
         return top.values.cpu().numpy(), {k: v.cpu().numpy() for k, v in top.places.items()}
 
     def largest(self, name: str) -> float:
         """The largest value of all shards."""
-        return float(self._tally.largest[name].max())
+        return float(self._accumulator.largest[name].max())
 
     def largest_of(self, name: str, shards: np.ndarray) -> np.ndarray:
         """`[...]`: the largest values in some of the shards."""
-        return np.asarray(self._tally.largest[name].cpu().numpy()[shards].max(axis=0))
+        return np.asarray(self._accumulator.largest[name].cpu().numpy()[shards].max(axis=0))
 
     def rows(self, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
         """Shard `[n]` and values `[n, ...]` of a sample; None when nothing was sampled."""
-        if name not in self._tally.rows:
+        if name not in self._accumulator.rows:
             return None
-        rows = self._tally.sample(name)
+        rows = self._accumulator.sample(name)
         return rows.shard.cpu().numpy(), {k: v.cpu().numpy() for k, v in rows.values.items()}
 
 

@@ -15,7 +15,7 @@ EVERYTHING = torch.iinfo(torch.int64).max
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Positions:
-    """Which token positions the rows of a reading are."""
+    """Which token positions the rows of activations are."""
 
     document: Tensor
     """`[n]` int64."""

@@ -180,7 +180,7 @@ class Analysis(ABC):
         """What one batch adds. Batch size, order and padding must not change the sum."""
 
     @abstractmethod
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Every metric of a site from its complete sums and the sampled positions, in numpy."""
 
     def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:

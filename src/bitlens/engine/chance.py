@@ -10,7 +10,7 @@ from bitlens.engine.activations import EVERYTHING, ActivationPair, Activations
 from bitlens.engine.comparisons import Comparison
 from bitlens.engine.measured import Chance, first_values
 from bitlens.engine.runs import REFERENCE
-from bitlens.engine.samples import SampledActivations, positions_of
+from bitlens.engine.samples import SampledActivations, sampled_positions
 from bitlens.engine.sweep import Sweep
 from bitlens.models.sites import site
 
@@ -44,14 +44,14 @@ class MismatchedPositions:
                 item=comparison.item,
                 reference=of_reference,
                 twin=of_twin,
-                positions=positions_of(rows, span, shards),
-                threshold=lambda size: EVERYTHING,
+                positions=sampled_positions(rows, span, shards),
+                threshold=lambda _: EVERYTHING,
             )
             accumulator.add(analysis.update(pair))
             # Before the next logits are computed.
             del part, of_reference, of_twin, pair
-        totals = accumulator.totals(np.ones((1, shards)))
-        found = analysis.compute(totals, reference.sample, twin.sample.mismatched())
+        state = accumulator.under(np.ones((1, shards)))
+        found = analysis.compute(state, reference.sample, twin.sample.mismatched())
         return first_values(found)
 
     def _pairs(

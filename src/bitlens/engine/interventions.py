@@ -7,7 +7,7 @@ the value itself, or of the value that another run of the same sweep has there.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -63,7 +63,12 @@ class Intervention:
         """The first block that it changes anything for."""
         return site(self.site).depth + self.between
 
-    def at(self, index: Tensor, value: Tensor, taken: Tensor | None = None) -> Tensor:
+    def at(
+        self,
+        index: Annotated[Tensor, "n"],
+        value: Annotated[Tensor, "*rows width"],
+        taken: Tensor | None = None,
+    ) -> Annotated[Tensor, "*rows width"]:
         """`[..., width]` changed at the flattened positions `index` `[n]`, in the dtype of `value`;
         `taken`, of as many positions and the same width, is the value of `source`."""
         flat = value.flatten(0, -2).clone()
@@ -75,8 +80,12 @@ class Intervention:
         flat[index, columns] = self.change(own, given).to(flat)
         return flat.view_as(value)
 
+    def on_batch(self, batch: TokenBatch, taken: Tensor | None, value: Tensor) -> Tensor:
+        """`[rows, positions, width]` of a batch changed at its positions; `taken` as for `at`."""
+        return self.at(intervened_positions(batch, self.positions), value, taken)
 
-def positions_of(batch: TokenBatch, which: Which) -> Tensor:
+
+def intervened_positions(batch: TokenBatch, which: Which) -> Tensor:
     """`[n]`: flattened positions of a batch. BitlensError where none are marked in any document
     and marked ones are asked for."""
     if which == "counted":
@@ -110,16 +119,16 @@ def head_columns(layout: Layout, depth: int, head: int) -> slice:
     return slice(head * size, (head + 1) * size)
 
 
-def taken(own: Tensor, given: Tensor) -> Tensor:
+def taken(_: Tensor, given: Tensor) -> Tensor:
     """The value of the run it is taken from, as it is."""
     return given
 
 
 def added(vector: Tensor) -> Change:
     """A vector `[width]` on top of what stands there."""
-    return lambda own, given: own + vector.to(own)
+    return lambda own, _: own + vector.to(own)
 
 
 def constant(vector: Tensor) -> Change:
     """A vector `[width]` in the place of whatever stands there."""
-    return lambda own, given: vector.to(own).expand_as(own)
+    return lambda own, _: vector.to(own).expand_as(own)

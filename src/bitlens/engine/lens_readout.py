@@ -14,7 +14,7 @@ from bitlens.engine.keys import Accumulators, LensKey
 from bitlens.engine.measured import NOTHING, Measured, Place, broken, first_values, measured
 from bitlens.engine.plan import Plan
 from bitlens.engine.runs import REFERENCE
-from bitlens.engine.samples import SampledActivations, positions_of
+from bitlens.engine.samples import SampledActivations, sampled_positions
 from bitlens.engine.sweep import Sweep
 
 MISMATCHED = 64
@@ -62,15 +62,15 @@ class LensReadout:
         documents = self._plan.sets[wanted[0].documents]
         for c in wanted:
             place = Place(comparison=c, site=SITE, documents=documents.documents)
-            totals = sums[c.run].matched.totals(documents.weights)
-            if not totals.finite:
-                yield broken(place, totals, self._sweep.overflowed.get(c.run, SITE))
+            state = sums[c.run].matched.under(documents.weights)
+            if not state.finite:
+                yield broken(place, state, self._sweep.overflowed.get(c.run, SITE))
                 continue
-            found = c.analysis.compute(totals, NOTHING, NOTHING)
-            found = [*found, *c.analysis.compute_overall({SITE: totals}, self._texts)]
+            found = c.analysis.compute(state, NOTHING, NOTHING)
+            found = [*found, *c.analysis.compute_overall({SITE: state}, self._texts)]
             by_chance = {}
             if sums[c.run].mismatched.sums:
-                other = sums[c.run].mismatched.totals(np.ones((1, documents.shards)))
+                other = sums[c.run].mismatched.under(np.ones((1, documents.shards)))
                 by_chance = first_values(c.analysis.compute(other, NOTHING, NOTHING))
             yield measured(place, found, by_chance, len(rows.key))
 
@@ -95,7 +95,7 @@ class LensReadout:
         chunk = max(1, self._sweep.chunk // len(wanted[0].sites))
         for begin in range(0, len(rows.key), chunk):
             span = slice(begin, begin + chunk)
-            at = positions_of(rows, span, shards)
+            at = sampled_positions(rows, span, shards)
             reference = self._logits(REFERENCE, paths, span)
             for c in wanted:
                 own = sums[c.run]
@@ -106,7 +106,7 @@ class LensReadout:
                     reference=reference,
                     twin=twin,
                     positions=at,
-                    threshold=lambda size: EVERYTHING,
+                    threshold=lambda _: EVERYTHING,
                 )
                 own.matched.add(analysis.update(pair))
                 if begin < MISMATCHED and len(rows.key) > 1:

@@ -55,13 +55,13 @@ def measured(place: Place, found: Results, by_chance: Chance, sampled: int = 0) 
     return Measured(comparison, values, shown)
 
 
-def broken(place: Place, totals: ReplicateState, overflowed: str) -> Measured:
+def broken(place: Place, state: ReplicateState, overflowed: str) -> Measured:
     """Of a twin that overflows, first after the site `overflowed`: what is the reference's own,
     and why the rest is not there."""
     reason = overflow(overflowed)
     analysis = place.comparison.analysis
     with np.errstate(all="ignore"):
-        found = analysis.compute(totals, NOTHING, NOTHING)
+        found = analysis.compute(state, NOTHING, NOTHING)
     kept: Results = [
         one if _of_the_reference(one) else replace(one, values=None, chance=None, reason=reason)
         for one in found

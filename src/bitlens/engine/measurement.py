@@ -21,8 +21,9 @@ from bitlens.engine.plan import DocumentSet, Plan, TokenBatch
 from bitlens.engine.resume import SweepCheckpoint
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.samples import SampledActivations
+from bitlens.engine.step import Progress, silent
 from bitlens.engine.step_router import StepRouter, sample_key
-from bitlens.engine.sweep import Progress, Sweep, silent
+from bitlens.engine.sweep import Sweep
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.engine.wave_size import Pace
 from bitlens.models.layout import Layout
@@ -66,7 +67,7 @@ class Measurement:
         self._router = StepRouter(self.sweep, self.wanted, plan)
         self._lens = LensReadout(self.sweep, plan, texts)
         self._chance = MismatchedPositions(self.sweep)
-        self._totals: dict[MetricKey, ReplicateState] = {}
+        self._states: dict[MetricKey, ReplicateState] = {}
         """Of comparisons that say something of all their sites."""
 
     def values(self, progress: Progress = silent, pace: Pace | None = None) -> Iterator[Measured]:
@@ -122,27 +123,27 @@ class Measurement:
             samples = {key: SampledActivations(accumulators.pop(key)) for key in here}
             for key in [key for key in by_key if key.site == name and key in accumulators]:
                 comparison = by_key[key]
-                totals = accumulators.pop(key).totals(self._documents(comparison).weights)
+                state = accumulators.pop(key).under(self._documents(comparison).weights)
                 if type(comparison.analysis).compute_overall is not Analysis.compute_overall:
-                    self._totals[key] = totals
-                yield self._finish(comparison, name, totals, samples)
+                    self._states[key] = state
+                yield self._finish(comparison, name, state, samples)
 
     def _finish(
         self,
         comparison: Comparison,
         name: str,
-        totals: ReplicateState,
+        state: ReplicateState,
         samples: Mapping[SampleKey, SampledActivations],
     ) -> Measured:
         """Values of one comparison at one site."""
         documents, analysis = self._documents(comparison), comparison.analysis
         place = Place(comparison=comparison, site=name, documents=documents.documents)
-        if not totals.finite:
-            return broken(place, totals, self.sweep.overflowed.get(comparison.run, name))
+        if not state.finite:
+            return broken(place, state, self.sweep.overflowed.get(comparison.run, name))
         reference, twin = (samples.get(sample_key(comparison, r, name)) for r in comparison.runs)
         if reference is None or twin is None:
-            return measured(place, analysis.compute(totals, NOTHING, NOTHING), {})
-        found = analysis.compute(totals, reference.sample, twin.sample)
+            return measured(place, analysis.compute(state, NOTHING, NOTHING), {})
+        found = analysis.compute(state, reference.sample, twin.sample)
         by_chance = self._chance.chance(comparison, name, documents.shards, reference, twin)
         return measured(place, found, by_chance, len(reference.rows.key))
 
@@ -153,10 +154,10 @@ class Measurement:
         for comparison in going:
             name, twin, item = comparison.analysis.name, comparison.twin, comparison.item
             mine = {
-                s: self._totals.pop(MetricKey(name, twin, item, s), None) for s in comparison.sites
+                s: self._states.pop(MetricKey(name, twin, item, s), None) for s in comparison.sites
             }
-            kept = {s: totals for s, totals in mine.items() if totals is not None}
-            if kept and all(totals.finite for totals in kept.values()):
+            kept = {s: state for s, state in mine.items() if state is not None}
+            if kept and all(state.finite for state in kept.values()):
                 found = comparison.analysis.compute_overall(kept, self.texts)
                 documents = self._documents(comparison).documents
                 place = Place(comparison=comparison, site="", documents=documents)

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from bitlens.engine.plan import CORPUS, TokenBatch
 from bitlens.engine.runs import ForwardRun, SiteRequest
-from bitlens.engine.sweep import Progress, Step, Sweep, silent
+from bitlens.engine.step import Progress, Step, silent
+from bitlens.engine.sweep import Sweep
 from bitlens.engine.swept_model import SweptModel
 from bitlens.errors import ModelError, failed
 from bitlens.models.layout import Layout
@@ -67,13 +68,13 @@ class ActivationReader:
 
     def bytes_of(self, batches: Sequence[TokenBatch]) -> int:
         """What `rows` would take."""
-        return 4 * self.layout.width * len(self.twins) * positions_of(batches)
+        return 4 * self.layout.width * len(self.twins) * count_positions(batches)
 
     def rows(self, batches: Sequence[TokenBatch]) -> dict[str, Tensor]:
         """By name, `[counted positions of the batches, width]` float32, the same positions in the
         same order. BitlensError for a twin that fails or whose numbers are not finite."""
         stop = site(self.place).depth + 1
-        count, device = positions_of(batches), self.layout.device
+        count, device = count_positions(batches), self.layout.device
         found = {n: torch.empty(count, self.layout.width, device=device) for n in self.twins}
         tokens = sum(batch.tokens.numel() for batch in batches)
         total = tokens * stop * len(self.twins)
@@ -103,31 +104,31 @@ class ActivationReader:
 class Streamed:
     """Activations of more positions than fit, read anew on every pass."""
 
-    reading: ActivationReader
+    reader: ActivationReader
     parts: Sequence[Sequence[TokenBatch]]
 
     @property
     def sizes(self) -> Sequence[int]:
         """Positions in each chunk."""
-        return [positions_of(part) for part in self.parts]
+        return [count_positions(part) for part in self.parts]
 
     def chunks(self, first: int) -> Iterator[Mapping[str, Tensor]]:
         """From this chunk on."""
         for part in self.parts[first:]:
-            yield self.reading.rows(part)
+            yield self.reader.rows(part)
 
 
 def in_parts(batches: Sequence[TokenBatch], positions: int = CHUNK) -> list[list[TokenBatch]]:
     """Batches one after the other, together until there are so many positions."""
     parts: list[list[TokenBatch]] = [[]]
     for batch in batches:
-        if parts[-1] and positions_of([*parts[-1], batch]) > positions:
+        if parts[-1] and count_positions([*parts[-1], batch]) > positions:
             parts.append([])
         parts[-1].append(batch)
     return parts
 
 
-def positions_of(batches: Sequence[TokenBatch]) -> int:
+def count_positions(batches: Sequence[TokenBatch]) -> int:
     """How many positions of these batches count."""
     return sum(len(batch.index) for batch in batches)
 

@@ -31,7 +31,7 @@ def rows_of(at: Positions, states: Tensor, chosen: Tensor | slice = slice(None))
     return SampledRows(at.key[chosen], at.shard[chosen], {"states": states, **places})
 
 
-def positions_of(rows: SampledRows, span: slice | Tensor, shards: int) -> Positions:
+def sampled_positions(rows: SampledRows, span: slice | Tensor, shards: int) -> Positions:
     """Sampled rows as positions again."""
     places = {name: rows.values[name][span] for name in _PLACE if name in rows.values}
     return Positions(shard=rows.shard[span], shards=shards, key=rows.key[span], **places)

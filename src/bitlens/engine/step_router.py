@@ -13,7 +13,8 @@ from bitlens.engine.keys import Accumulators, LensKey, MetricKey, SampleKey
 from bitlens.engine.plan import SUBSET, Plan, TokenBatch
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.samples import rows_of, sample_rows
-from bitlens.engine.sweep import Step, Sweep
+from bitlens.engine.step import Step
+from bitlens.engine.sweep import Sweep
 from bitlens.models.sites import site
 
 

@@ -1,6 +1,6 @@
 """A model that a sweep runs block by block, and the reference as the plainest of them."""
 
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class Reference:
         """What its blocks are called with."""
         return self.layout.shell.enter(tokens, mask, {}, dtype=None)
 
-    def leave(self, states: Tensor) -> Tensor:
+    def leave(self, states: Annotated[Tensor, "n width"]) -> Annotated[Tensor, "n vocabulary"]:
         """`[n, width]` after the last block to `[n, vocabulary]`."""
         return self.layout.shell.leave(states, {}, None)
 

@@ -11,6 +11,7 @@ WAVES = 10
 """A wave of so small a share of a run may take as long as it likes."""
 SECONDS = 100.0
 """Any other takes at most two minutes, were the next as slow as the last."""
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 
 @dataclass
@@ -31,6 +32,11 @@ class Pace:
     def took(self, tokens: int, seconds: float) -> None:
         """A wave of so many tokens took so long."""
         self.seconds = max(seconds, 1e-9) / tokens
+
+
+def batch_tokens(device: str) -> int:
+    """Tokens that run together on a kind of device, `cpu` or `cuda`."""
+    return BATCH_TOKENS.get(device, BATCH_TOKENS["cpu"])
 
 
 def mask_bytes(layout: Layout, batch: TokenBatch) -> int:

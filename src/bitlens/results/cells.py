@@ -24,7 +24,7 @@ from bitlens.results.table_schema import SHOWN, VALUES
 
 CELL = "cell.json"
 NAME = re.compile(r"[0-9a-f]{16}")
-"""The name of a cell's folder, and of one with the tallies of a sweep."""
+"""The name of a cell's folder, and of one with the accumulators of a sweep."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@
     OUT/coverage.parquet      one row a module of a twin
     OUT/cells/ID/             values.parquet, tables of what an analysis shows besides, then
                               cell.json, whose presence means it is complete
-    OUT/partial/              tallies of waves already swept, until their cells are written
+    OUT/partial/              accumulators of waves already swept, until their cells are written
 
 The same content is the same bytes.
 """
@@ -158,14 +158,14 @@ class Store:
 
     @property
     def partial(self) -> Path:
-        """The folder for tallies of waves already swept; made when asked for."""
+        """The folder for accumulators of waves already swept; made when asked for."""
         folder = inside(self.root, "partial")
         with explained(folder, ROOM, GO_ON):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clear_partial(self) -> None:
-        """Drop the tallies: their cells are complete. What else somebody put there stays."""
+        """Drop the accumulators: their cells are complete. What else somebody put there stays."""
         folder = inside(self.root, "partial")
         with explained(folder, ROOM, GO_ON):
             if not folder.exists():

@@ -91,10 +91,10 @@ def measure_fit(sae: Sae, x: Tensor, batch: int = 4096) -> Fit:
 
 def accumulate_fit(sae: Sae, x: Tensor, batch: int = 4096) -> FitAccumulator:
     """What the fit of an SAE to activations `[n, width]` in memory is made of."""
-    tally = FitAccumulator(sae)
+    accumulator = FitAccumulator(sae)
     for part in x.split(batch):
-        tally.add(part)
-    return tally
+        accumulator.add(part)
+    return accumulator
 
 
 def check_fit(fit: Fit, sae: Sae, where: str) -> None:

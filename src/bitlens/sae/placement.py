@@ -53,7 +53,7 @@ def fit_saes(
     read, stated = _by_convention(saes, places, layout, plan), saes
     saes = [sae for sae, _ in read]
     sums = {sae.label: _SaeSums(sae) for sae in saes}
-    for place, values in _readings(layout, plan, set(places), positions):
+    for place, values in _activations_at(layout, plan, set(places), positions):
         for sae, mine in zip(saes, places, strict=True):
             if mine == place:
                 sums[sae.label].add(values)
@@ -78,10 +78,10 @@ def fit_saes(
 def elsewhere(placed: PlacedSae, layout: Layout, plan: Plan) -> tuple[str, Fit] | None:
     """The site that an SAE fits best, if it fits it at least twice as well as its own."""
     sites = ["embed", *all_sites(layout, tuple(kind for kind in SITES if kind != "embed"))]
-    tallies = {name: FitAccumulator(placed.sae) for name in sites if name != placed.site}
-    for place, values in _readings(layout, plan, set(tallies), POSITIONS):
-        tallies[place].add(values)
-    fits = {name: tally.result() for name, tally in tallies.items()}
+    accumulators = {name: FitAccumulator(placed.sae) for name in sites if name != placed.site}
+    for place, values in _activations_at(layout, plan, set(accumulators), POSITIONS):
+        accumulators[place].add(values)
+    fits = {name: accumulator.result() for name, accumulator in accumulators.items()}
     known = {name: fit.fvu for name, fit in fits.items() if fit.fvu is not None}
     best = min(known, key=known.__getitem__, default=None)
     here = math.inf if placed.fit.fvu is None else placed.fit.fvu
@@ -138,7 +138,7 @@ def _by_convention(
         place: [] for sae, place in zip(saes, places, strict=True) if SCALE in sae.trained_on.unsaid
     }
     if lengths:
-        for place, values in _readings(layout, plan, set(lengths), POSITIONS):
+        for place, values in _activations_at(layout, plan, set(lengths), POSITIONS):
             centred = values - values.mean(dim=1, keepdim=True)
             lengths[place].append(torch.stack([values.norm(dim=1), centred.norm(dim=1)]))
     norms = {
@@ -149,16 +149,16 @@ def _by_convention(
     tried = [
         conventions(sae, centres, norms.get(place)) for sae, place in zip(saes, places, strict=True)
     ]
-    tallies = [[FitAccumulator(convention.sae) for convention in of] for of in tried]
+    accumulators = [[FitAccumulator(convention.sae) for convention in of] for of in tried]
     open_ = {place for place, of in zip(places, tried, strict=True) if len(of) > 1}
     if open_:
-        for place, values in _readings(layout, plan, open_, POSITIONS):
-            for mine, of in zip(places, tallies, strict=True):
-                for tally in of if mine == place and len(of) > 1 else ():
-                    tally.add(values)
+        for place, values in _activations_at(layout, plan, open_, POSITIONS):
+            for mine, of in zip(places, accumulators, strict=True):
+                for accumulator in of if mine == place and len(of) > 1 else ():
+                    accumulator.add(values)
     return [
-        _chosen(of, [tally.result() for tally in found])
-        for of, found in zip(tried, tallies, strict=True)
+        _chosen(of, [accumulator.result() for accumulator in found])
+        for of, found in zip(tried, accumulators, strict=True)
     ]
 
 
@@ -252,7 +252,7 @@ def _place(sae: Sae, layout: Layout) -> str:
 
 
 @torch.no_grad()
-def _readings(
+def _activations_at(
     layout: Layout, plan: Plan, places: set[str], positions: int
 ) -> Iterator[tuple[str, Tensor]]:
     """The reference's activations at some sites, on the first batches of the corpus: whole

@@ -16,6 +16,7 @@ from bitlens.compression.targets import try_compression
 from bitlens.config.study import Study
 from bitlens.data import code_prompts, hub
 from bitlens.engine.sweep import logits_chunk
+from bitlens.engine.wave_size import batch_tokens
 from bitlens.errors import BitlensError
 from bitlens.models.compute import dtype_of
 from bitlens.models.layout import Layout
@@ -26,7 +27,7 @@ from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.numbers import size
 from bitlens.sae.formats.releases import is_release
 from bitlens.workflows.audit.budget import LOGITS, WORK
-from bitlens.workflows.session import batch_tokens, context_in
+from bitlens.workflows.session import context_in
 
 _UNITS = (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3))
 
@@ -80,7 +81,7 @@ def table(study: Study) -> Table:
     rows = [_row(name, cost) for name, cost in costs(study).items()]
     caption = (
         "at least: a forward of every token by the reference and each twin, a seed; block by block "
-        "readings, splices, calibration and what is matched come on top and are told before a "
+        "activations, splices, calibration and what is matched come on top and are told before a "
         "sweep. memory: of weights, a block of each twin and room to work, without SAEs; from "
         "disk: where --memory leaves no room for the weights."
     )
@@ -119,9 +120,9 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     for pattern in study.sites:
         resolve(pattern, layout)
     wanted = requested_twins(study.compressions, study.controls, layout)
-    for side in wanted:
+    for request in wanted:
         try:
-            try_compression(layout, side.compression)
+            try_compression(layout, request.compression)
         except BitlensError as error:
             raise type(error)(f"{name}: {error.found}", error.expected, error.remedy) from None
     parameters = {id(p): p for p in model.parameters()}.values()

@@ -1,7 +1,7 @@
 """A model of a study, loaded: with the texts it reads, the memory it may use, and its twins."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -12,7 +12,7 @@ from bitlens.compression import parse_spec
 from bitlens.compression.calibration.documents import CalibrationTexts
 from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.twin import Twin
-from bitlens.compression.twin_builder import BATCH_TOKENS, BuiltTwins, OnFailure, TwinBuilder
+from bitlens.compression.twin_builder import BuiltTwins, OnFailure, TwinBuilder
 from bitlens.config.study import Study, parse_bytes
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.display import CorpusTexts
@@ -22,6 +22,7 @@ from bitlens.demo import calibration_path, evaluation_path
 from bitlens.engine.plan import Plan, context_of, make_plan
 from bitlens.engine.reader import ActivationReader
 from bitlens.engine.swept_model import SweptModel
+from bitlens.engine.wave_size import batch_tokens
 from bitlens.errors import CapacityError, ModelError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
@@ -90,8 +91,8 @@ class Session:
         """The model of a study of one with all of its weights in memory; what is free beside them
         may be used. BitlensError where they do not fit."""
         (source,) = study.models
-        held_before = psutil.Process().memory_info().rss
-        loaded = load(source, free_memory(source))
+        session = cls.open(study, log, source=source, share=1.0)
+        loaded = session.loaded
         if loaded.offloaded:
             raise CapacityError(
                 f"{loaded.name} takes {loaded.weight_bytes / 1e9:.1f} GB, "
@@ -99,18 +100,7 @@ class Session:
                 "room for the model and a copy of it.",
                 "a machine with more memory, or --dtype bfloat16.",
             )
-        for note in loaded.notes:
-            log(note)
-        return cls(
-            study=study,
-            source=source,
-            seed=study.seeds[0],
-            loaded=loaded,
-            layout=Layout(loaded.model, loaded.compute),
-            memory=free_memory(source),
-            held_before=held_before,
-            log=log,
-        )
+        return replace(session, memory=free_memory(source))
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -196,11 +186,6 @@ class Session:
     def reader(self, site: str, models: Mapping[str, SweptModel]) -> ActivationReader:
         """What reads the activations of these models at one site."""
         return ActivationReader(self.layout, models, site, self.memory // 4)
-
-
-def batch_tokens(device: str) -> int:
-    """Tokens that run together on a kind of device, `cpu` or `cuda`."""
-    return BATCH_TOKENS.get(device, BATCH_TOKENS["cpu"])
 
 
 def context_in(layout: Layout, study: Study, name: str) -> int:

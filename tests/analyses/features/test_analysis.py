@@ -29,7 +29,7 @@ def test_two_saes_of_one_site_do_not_meddle() -> None:
         analysis = Features(placed)
         fresh = replace(given, reference=Activations(x), twin=Activations(y))
         nothing = Sample(np.empty((0, 0)), np.empty(0))
-        return analysis.compute(analysis.update(fresh).totals(weights), nothing, nothing)
+        return analysis.compute(analysis.update(fresh).under(weights), nothing, nothing)
 
     both = finish(*saes, elsewhere)
     alone = [finish(one) for one in saes]

@@ -40,7 +40,7 @@ def table(
             part = replace(part, alone=Activations(alone[rows]))
         whole.add(analysis.update(part))
     weights = leave_one_out(np.bincount(shard) > 0)
-    found = analysis.compute(whole.totals(weights), NOTHING, NOTHING)
+    found = analysis.compute(whole.under(weights), NOTHING, NOTHING)
     tables = [o for o in found if isinstance(o, DetailTable) and o.name == HALVES]
     return {c: np.asarray(v) for c, v in tables[0].columns.items()} if tables else None
 
@@ -172,10 +172,10 @@ def test_replicates_do_not_matter() -> None:
     """Halves are of the documents, however intervals are made."""
     x, shard = codes(90, 4, 5), torch.arange(90) % 9
     analysis = Features((identity(4),))
-    tally = analysis.update(pair(x, x.flip(1), shard))
+    accumulator = analysis.update(pair(x, x.flip(1), shard))
     rows = []
     for weights in (leave_one_out(np.ones(9)), bootstrap(np.ones(9), draws=20)):
-        found = analysis.compute(tally.totals(weights), NOTHING, NOTHING)
+        found = analysis.compute(accumulator.under(weights), NOTHING, NOTHING)
         (one,) = (o for o in found if isinstance(o, DetailTable) and o.name == HALVES)
         rows.append(np.array([one.columns[c] for c in ("r_first", "r_second", "peak_first")]))
     assert np.array_equal(*rows)

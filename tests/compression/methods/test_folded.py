@@ -96,7 +96,7 @@ def test_what_no_norm_feeds_and_nothing_centres_is_compressed_as_it_stands(
 
 def test_the_other_meets_folded_weights_and_the_inputs_of_folded_weights(one: Build) -> None:
     """With x = g z: V x / g, E z zᵀ = [[1, -2], [-2, 4]], E z² = [1, 4], max |z| = [1, 2] and
-    E |z| = [1, 2] for g = [2, -1]; and the folded weights in the survey too."""
+    E |z| = [1, 2] for g = [2, -1]; and the folded weights in the coverage too."""
     gain = torch.tensor([2.0, -1])
     matrix = one([[1, 1], [1, 3]], gain=gain)
     x = torch.tensor([[2.0, 2], [-2, -2]])

@@ -22,5 +22,5 @@ class Energy(Analysis):
         sides = {"reference": pair.reference, "twin": pair.twin}
         return Accumulator(sums={n: pair.positions.total(x.square) for n, x in sides.items()})
 
-    def compute(self, totals, reference, twin):
-        return [MetricResult("ratio", totals.sum("twin") / totals.sum("reference"))]
+    def compute(self, state, reference, twin):
+        return [MetricResult("ratio", state.sum("twin") / state.sum("reference"))]

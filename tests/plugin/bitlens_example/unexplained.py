@@ -40,5 +40,5 @@ class Unexplained(Analysis):
         sums = {n: pair.positions.total(e.norm(dim=1) / x.norm(dim=1)) for n, x, e in errors}
         return Accumulator(sums=sums)
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
-        return [MetricResult("ratio", totals.sum("twin") / totals.sum("reference"))]
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
+        return [MetricResult("ratio", state.sum("twin") / state.sum("reference"))]

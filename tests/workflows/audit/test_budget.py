@@ -45,14 +45,14 @@ def test_it_does_not_grow_with_the_text() -> None:
 
 def test_the_least_holds_one_batch_and_its_room_is_what_is_left() -> None:
     """By hand: parts of 100 and 50 bytes and a batch of 7."""
-    made = MemoryBudget({"weights": 100, "tallies": 50}, 7)
+    made = MemoryBudget({"weights": 100, "accumulators": 50}, 7)
     assert (made.taken, made.least) == (150, 157)
     assert made.room(1000) == 850
     assert made.room(10) == 0
     made.require(157, "tiny", "157B")
     # Weights that were read from disk lie in memory where a little more is allowed.
-    assert MemoryBudget({"weights": 10, "tallies": 140}, 7, on_disk=90).least == 157 + 90
-    assert MemoryBudget({"weights": 100, "tallies": 50}, 7, on_disk=900).least == 157
+    assert MemoryBudget({"weights": 10, "accumulators": 140}, 7, on_disk=90).least == 157 + 90
+    assert MemoryBudget({"weights": 100, "accumulators": 50}, 7, on_disk=900).least == 157
     with pytest.raises(BitlensError, match="156B is too little to audit tiny: weights 100 B"):
         made.require(156, "tiny", "156B")
 
@@ -84,14 +84,14 @@ def test_tallies_are_as_large_as_they_are_said_to_be(name: str, tmp_path: Path) 
     held = []
     complete = measured._complete
 
-    def seen(depth, tallies, last):  # type: ignore[no-untyped-def]
-        sums = (t for tally in tallies.values() for t in tally.sums.values())
+    def seen(depth, accumulators, last):  # type: ignore[no-untyped-def]
+        sums = (t for accumulator in accumulators.values() for t in accumulator.sums.values())
         held.append(sum(t.numel() * t.element_size() for t in sums))
-        return complete(depth, tallies, last)
+        return complete(depth, accumulators, last)
 
     measured._complete = seen  # type: ignore[method-assign]
     tiny.values(measured)
-    said = budget(layout, measured.wanted, made).parts["tallies"]
+    said = budget(layout, measured.wanted, made).parts["accumulators"]
     assert max(held) <= said <= 4 * max(held) + 4096
 
 

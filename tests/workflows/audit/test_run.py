@@ -16,10 +16,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from bitlens.analyses import ANALYSES
-from bitlens.compression.twin_builder import BATCH_TOKENS
 from bitlens.config.study import Study
 from bitlens.engine.measurement import Measurement
 from bitlens.engine.step_router import StepRouter
+from bitlens.engine.wave_size import BATCH_TOKENS
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.report.audit_results import AuditResults
@@ -127,7 +127,7 @@ def test_again_does_only_what_is_missing(
 def small_waves(tokens: int = 64) -> Iterator[None]:
     """So little memory that every batch, of at most so many tokens, is a wave of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bitlens.workflows.session.BATCH_TOKENS", {"cpu": tokens})
+        patch.setattr("bitlens.engine.wave_size.BATCH_TOKENS", {"cpu": tokens})
         patch.setattr(MemoryBudget, "room", lambda self, memory: 0)
         yield
 
@@ -178,8 +178,8 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(
 
 @pytest.mark.slow
 def test_what_another_study_left_behind_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
-    """A run that stopped in a wave leaves its tallies; another study in the same folder has the
-    numbers that it has in a folder of its own."""
+    """A run that stopped in a wave leaves its accumulators; another study in the same folder has
+    the numbers that it has in a folder of its own."""
     asked = {"controls": (), "analyses": ("behaviour",)}
     first = small(folder, compressions=("rtn:bits=3",), **asked)
     second = small(folder, compressions=("prune:sparsity=0.4",), **asked)

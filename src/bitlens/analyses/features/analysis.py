@@ -78,16 +78,16 @@ class Features(Analysis):
         """Sums over positions of the codes of every SAE at the pair's site, by `label/name`."""
         whole = Accumulator()
         for placed in self._at(pair.site):
-            whole.add(_tally(placed, pair))
+            whole.add(_accumulated(placed, pair))
         return whole
 
-    def compute(self, totals: ReplicateState, reference: Sample, twin: Sample) -> Results:
+    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Survival, flow between firing categories and halves of every SAE that has sums here."""
         found: Results = []
         for placed in self.saes:
             label = placed.sae.label
-            if totals.has(f"{label}/count"):
-                sums = Sums(totals, label, placed.sae.latents)
+            if state.has(f"{label}/count"):
+                sums = Sums(state, label, placed.sae.latents)
                 found += survival(sums, placed.site)
                 found += flow(sums, placed.site)
                 found += halves(sums, placed.sae, placed.site, placed.near)
@@ -97,12 +97,12 @@ class Features(Analysis):
         return (placed for placed in self.saes if placed.site == site)
 
 
-def codes(sae: Sae, reading: Activations) -> Codes:
-    """The SAE's code of a reading, made once."""
-    return reading.once((sae.label, "codes"), lambda: sae.codes(reading.values))
+def codes(sae: Sae, activations: Activations) -> Codes:
+    """The SAE's code of activations, made once."""
+    return activations.once((sae.label, "codes"), lambda: sae.codes(activations.values))
 
 
-def _tally(placed: PlacedSae, pair: ActivationPair) -> Accumulator:
+def _accumulated(placed: PlacedSae, pair: ActivationPair) -> Accumulator:
     at, label = pair.positions, placed.sae.label
     mine, theirs = placed.sae, replace(placed.adapted or placed.sae, label=label)
     both = {"reference": (mine, pair.reference), "twin": (theirs, pair.twin)}
@@ -113,15 +113,15 @@ def _tally(placed: PlacedSae, pair: ActivationPair) -> Accumulator:
         "product": _by_latent(x, at, joint.row, joint.latent, joint.product),
         "both": _by_latent(x, at, joint.row, joint.latent, torch.ones_like(joint.product)),
     }
-    for who, (sae, reading) in both.items():
-        own = reading.once((label, "sums"), partial(_own_sums, sae, reading, at))
+    for who, (sae, activations) in both.items():
+        own = activations.once((label, "sums"), partial(_own_sums, sae, activations, at))
         sums |= {f"{name}_{who}": value for name, value in own.items()}
     rows = {who: _rows(*one, placed.mean_code) for who, one in both.items()}
     sums |= _by_row(at, placed, rows, joint)
     sums |= seen(mine, pair) if pair.alone else {}
     top = {
-        f"{label}/{who}": reading.once((label, "top"), partial(_top, sae, reading, at))
-        for who, (sae, reading) in both.items()
+        f"{label}/{who}": activations.once((label, "top"), partial(_top, sae, activations, at))
+        for who, (sae, activations) in both.items()
     }
     peak = pair.reference.once((label, "peak"), partial(_peak, mine, pair.reference, at))
     return Accumulator(
@@ -162,25 +162,25 @@ def _by_latent(codes: Codes, at: Positions, row: Tensor, latent: Tensor, values:
     return total.reshape(at.shards, codes.latents)
 
 
-def _own_sums(sae: Sae, reading: Activations, at: Positions) -> dict[str, Tensor]:
+def _own_sums(sae: Sae, activations: Activations, at: Positions) -> dict[str, Tensor]:
     """What is summed of one run alone."""
-    own = codes(sae, reading)
+    own = codes(sae, activations)
     value = own.value.double()
-    x = reading.values
+    x = activations.values
     error = x - sae.decode(own)
     return {
         "sum": _by_latent(own, at, own.row, own.latent, value),
         "square": _by_latent(own, at, own.row, own.latent, value * value),
         "fired": _by_latent(own, at, own.row, own.latent, torch.ones_like(value)),
         "error": at.total(torch.linalg.vecdot(error, error)),
-        "energy": at.total(reading.square),
+        "energy": at.total(activations.square),
         "vector": at.total(x),
     }
 
 
-def _peak(sae: Sae, reading: Activations, at: Positions) -> Tensor:
+def _peak(sae: Sae, activations: Activations, at: Positions) -> Tensor:
     """`[shards, latents]`: the largest activation; 0 where a latent is silent."""
-    own = codes(sae, reading)
+    own = codes(sae, activations)
     largest = torch.zeros(at.shards * own.latents, device=own.value.device)
     place = at.shard[own.row] * own.latents + own.latent
     largest.scatter_reduce_(0, place, own.value, "amax")
@@ -203,9 +203,9 @@ class _Rows:
     """Places of each row's most active latents, ascending."""
 
 
-def _rows(sae: Sae, reading: Activations, centre: Tensor) -> _Rows:
+def _rows(sae: Sae, activations: Activations, centre: Tensor) -> _Rows:
     def make() -> _Rows:
-        own = codes(sae, reading)
+        own = codes(sae, activations)
         value = own.value.double()
 
         def over_row(values: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ def _rows(sae: Sae, reading: Activations, centre: Tensor) -> _Rows:
             most_active=_most_active(own),
         )
 
-    return reading.once((sae.label, "rows"), make)
+    return activations.once((sae.label, "rows"), make)
 
 
 def _by_row(
@@ -277,10 +277,10 @@ def _shared(a: Tensor, b: Tensor, latents: int, rows: int) -> Tensor:
     return torch.bincount(both // latents, minlength=rows).double()
 
 
-def _top(sae: Sae, reading: Activations, at: Positions) -> Top:
+def _top(sae: Sae, activations: Activations, at: Positions) -> Top:
     """Where every latent fires most in this batch; of equal activations (texts that begin alike)
     at the first positions, whatever the order of rows."""
-    own = codes(sae, reading)
+    own = codes(sae, activations)
     position = (at.document << BITS) + at.offset
     order = _by_position(position, own.row)
     # A non-negative number and its bits are in the same order.

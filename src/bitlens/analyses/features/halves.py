@@ -40,7 +40,7 @@ def halves(
     NaN where no block ran so). Of the twin: `r` on either half.
     """
     features = features_of(sums)
-    shards = np.arange(sums.totals.weights.shape[1])
+    shards = np.arange(sums.state.weights.shape[1])
     split = sums.under(np.stack([_first(shards), ~_first(shards)]).astype(np.float64))
     if len(features) < 2 or not np.all(split.count > 0):
         return []
@@ -101,7 +101,7 @@ def seen(sae: Sae, pair: ActivationPair) -> dict[str, Tensor]:
 
 def _root_mean_square(split: Sums, features: np.ndarray) -> np.ndarray:
     """`[features]`: of what `seen` summed, on the first half."""
-    ran = split.totals.has(f"{split.label}/local_count")
+    ran = split.state.has(f"{split.label}/local_count")
     count = split("local_count")[0] if ran else 0
     if not count > 0:
         return np.full(len(features), np.nan)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bitlens.compression.compression import CompressedMatrix
 from bitlens.compression.numerics.input_rounding import InputRounding
-from bitlens.errors import BitlensError, told
+from bitlens.errors import InputError, ResultsError, told
 from bitlens.models.checksums import sealed, unsealed
 from bitlens.models.matrices import LinearMap
 from bitlens.results.files.home import home
@@ -43,7 +43,7 @@ def twins() -> Path:
         return Path(own) / "twins"
     root = os.environ.get("XDG_CACHE_HOME") or (folder and folder / ".cache")
     if root is None:
-        raise BitlensError(
+        raise InputError(
             "There is no home folder to keep calibrated twins in.",
             "a folder to keep them in, with room.",
             f"{ENVIRONMENT}=DIR before the command.",
@@ -141,7 +141,7 @@ class WeightCache:
     def _compressed(self, matrix: LinearMap) -> CompressedMatrix:
         part = self._parts[matrix.name]
         if not self.has(part):
-            raise BitlensError(
+            raise ResultsError(
                 f"{self._file(part)} changed while it was used: {self._fault(part)}.",
                 "the file as it was kept.",
                 "the same command again, which makes it anew.",

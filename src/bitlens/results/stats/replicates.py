@@ -1,6 +1,6 @@
 """Weights over shards of documents: the sums that make a value, and those of its replicates.
 
-An analysis adds what it sees into one tally a shard. A row of weights turns those tallies into one
+An analysis adds what it sees into one accumulator a shard. A row of weights turns those into one
 number: all ones give the value, every other row a replicate that says how the value would have
 been with other documents. Documents are the unit, never tokens: tokens of a document resemble each
 other, and an interval that forgets it is several times too narrow.

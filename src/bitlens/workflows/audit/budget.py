@@ -109,14 +109,14 @@ def budget(
     read = {c.read for c in wanted}
     batches = [b for b in plan.batches if b.documents in read]
     twins = len({c.twin for c in wanted})
-    depths = _kept(layout, wanted, plan, batches)
+    depths = _held(layout, wanted, plan, batches)
     parts = {
         "weights": _weights(layout) + sum(_bytes(sae) for sae in saes),
         "blocks": _blocks(layout, twins, on_disk > 0),
         "embeddings": layout.shell.parameters.cast_bytes + shells,
         "a batch": max(_batch(layout, wanted, b) for b in batches),
         "logits": _logits(layout, wanted),
-        "tallies": _tallies(depths),
+        "accumulators": _accumulators(depths),
         "samples": _samples(layout, wanted, plan) + _rows(depths),
         "tokens": sum(b.tokens.numel() for b in plan.batches) * 80,
         "room to work": WORK + WORD * layout.vocabulary,
@@ -177,16 +177,16 @@ def _logits(layout: Layout, wanted: Sequence[Comparison]) -> int:
     """A few positions at a time; through a lens fewer positions at all sites, with the last
     position of every twin."""
     chunk = logits_chunk(layout.vocabulary, layout.config)
-    reading = [chunk * LOGITS for c in wanted if "logits" in c.sites]
+    held = [chunk * LOGITS for c in wanted if "logits" in c.sites]
     lenses = [c for c in wanted if c.request.through_unembedding]
     for sites in {len(c.sites) for c in lenses}:
-        reading.append(max(1, chunk // sites) * sites * LOGITS + sites * len(lenses))
-    return max(reading, default=0) * layout.vocabulary * FLOAT
+        held.append(max(1, chunk // sites) * sites * LOGITS + sites * len(lenses))
+    return max(held, default=0) * layout.vocabulary * FLOAT
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """What the tally of one comparison at one site holds."""
+class _Held:
+    """What the accumulator of one comparison at one site holds."""
 
     sums: int = 0
     """Bytes, as many for one position as for any number."""
@@ -196,31 +196,31 @@ class _Kept:
     """Bytes of each."""
 
 
-def _kept(
+def _held(
     layout: Layout, wanted: Sequence[Comparison], plan: Plan, batches: Sequence[TokenBatch]
-) -> dict[int, list[_Kept]]:
-    """By depth, every tally there."""
-    depths: dict[int, list[_Kept]] = {}
-    known: dict[tuple[str, str, str], _Kept] = {}
+) -> dict[int, list[_Held]]:
+    """By depth, every accumulator there."""
+    depths: dict[int, list[_Held]] = {}
+    known: dict[tuple[str, str, str], _Held] = {}
     for c in wanted:
         for name in () if c.request.through_unembedding else c.sites:
             kind = name if c.request.beside_local else site(name).kind
             key = (c.analysis.name, c.documents, kind)
             if key not in known:
-                known[key] = _tally(layout, c, name, plan=plan, batches=batches)
+                known[key] = _accumulated(layout, c, name, plan=plan, batches=batches)
             depth = layout.depth if name == "logits" else site(name).depth
             depths.setdefault(depth, []).append(known[key])
     return depths
 
 
-def _tallies(depths: Mapping[int, Sequence[_Kept]]) -> int:
+def _accumulators(depths: Mapping[int, Sequence[_Held]]) -> int:
     """Sums of the depth that has most, once as they are and once as they are written or finished,
     and once more those of the comparison under way."""
     most = max((sum(kept.sums for kept in here) for here in depths.values()), default=0)
     return 2 * most + max((kept.sums for here in depths.values() for kept in here), default=0)
 
 
-def _rows(depths: Mapping[int, Sequence[_Kept]]) -> int:
+def _rows(depths: Mapping[int, Sequence[_Held]]) -> int:
     """Positions whose own numbers are kept, at the depth that has most."""
     most = max((sum(k.rows * k.row for k in here) for here in depths.values()), default=0)
     ordered = max((kept.rows for here in depths.values() for kept in here), default=0)
@@ -228,13 +228,13 @@ def _rows(depths: Mapping[int, Sequence[_Kept]]) -> int:
 
 
 @torch.no_grad()
-def _tally(
+def _accumulated(
     layout: Layout, c: Comparison, name: str, *, plan: Plan, batches: Sequence[TokenBatch]
-) -> _Kept:
-    """What the tally of one comparison at one site holds, told from a single position."""
+) -> _Held:
+    """What the accumulator of one comparison at one site holds, told from a single position."""
     batch = next((b for b in batches if b.documents == c.read and len(b.logits_index)), None)
     if batch is None:
-        return _Kept()
+        return _Held()
     at = plan.positions_of(batch, batch.logits_index[:1], c.documents)
     if name == "logits":
         values = torch.zeros(1, layout.vocabulary)
@@ -245,7 +245,7 @@ def _tally(
     values = values.to(layout.device)
     index = torch.zeros(1, dtype=torch.int64, device=layout.device)
 
-    def reading() -> Activations:
+    def activations() -> Activations:
         return Activations(values, index if values.ndim == 4 else None)
 
     sampled: list[int] = []
@@ -254,27 +254,27 @@ def _tally(
         sampled.append(size)
         return EVERYTHING
 
-    branches = {who: c.analysis.reduce_branch(reading(), at) for who in c.branches}
-    alone = reading() if name in c.alone else None
+    branches = {who: c.analysis.reduce_branch(activations(), at) for who in c.branches}
+    alone = activations() if name in c.alone else None
     pair = ActivationPair(
         site=name,
         item=c.item,
-        reference=reading(),
-        twin=reading(),
+        reference=activations(),
+        twin=activations(),
         positions=at,
         threshold=threshold,
         branches=branches,
         alone=alone,
     )
-    tally = c.analysis.update(pair)
-    row = _size(Accumulator(rows=tally.rows))
+    accumulator = c.analysis.update(pair)
+    row = _size(Accumulator(rows=accumulator.rows))
     keys = plan.sets[c.documents].keys
     positions = len(keys.predicting if name == "logits" else keys.counted)
-    return _Kept(_size(tally) - row, min(max(sampled, default=0), positions), row)
+    return _Held(_size(accumulator) - row, min(max(sampled, default=0), positions), row)
 
 
-def _size(tally: Accumulator) -> int:
-    return sum(t.numel() * t.element_size() for t in tally.tensors().values())
+def _size(accumulator: Accumulator) -> int:
+    return sum(t.numel() * t.element_size() for t in accumulator.tensors().values())
 
 
 def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:

@@ -17,7 +17,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import make_plan
 from bitlens.engine.reader import read
 from bitlens.engine.runs import REFERENCE
-from bitlens.engine.sweep import Step
+from bitlens.engine.step import Step
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.results.records import DetailTable
 from bitlens.sae.placed_sae import PlacedSae
@@ -70,14 +70,14 @@ def contexts(
         rows[row] = max(rows.get(row, 0), p.offset - int(corpus.starts[row]) + AFTER + 1)
     if not rows:
         return {}
-    reading = _ContextReading(
+    reader = _ContextReader(
         session=session,
         twins={name: twin for name, twin in twins.items() if name in kept},
         placed=[p for p in placed if p.sae.label in latents],
         latents=latents,
         rows=rows,
     )
-    codes = reading.codes(hidden_bytes)
+    codes = reader.codes(hidden_bytes)
     return {
         twin: DetailTable("contexts", _columns(ps, codes, twin, session))
         for twin, ps in kept.items()
@@ -143,7 +143,7 @@ def _shown(places: Sequence[TopPosition]) -> list[TopPosition]:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _ContextReading:
+class _ContextReader:
     """The small sweep over the rows that are shown."""
 
     session: Session

@@ -84,7 +84,9 @@ def frozen(sae: Sae, reference: Tensor, twin: Tensor) -> Frozen:
     here, there = FitAccumulator(sae), FitAccumulator(sae)
     sums, unrelated = (torch.zeros(5, sae.latents, dtype=torch.float64) for _ in range(2))
     for one, other in zip(reference.split(_ROWS), twin.split(_ROWS), strict=True):
-        x, y = (tally.add(part).dense() for tally, part in ((here, one), (there, other)))
+        x, y = (
+            accumulator.add(part).dense() for accumulator, part in ((here, one), (there, other))
+        )
         sums += _moments(x, y)
         unrelated += _moments(x, y.roll(len(y) // 2, dims=0))
     n = len(reference)

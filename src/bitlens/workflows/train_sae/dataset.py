@@ -15,7 +15,7 @@ from bitlens.compression.twin_builder import BuiltTwins
 from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import Plan, TokenBatch
-from bitlens.engine.reader import ActivationReader, Streamed, in_parts, positions_of
+from bitlens.engine.reader import ActivationReader, Streamed, count_positions, in_parts
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.errors import DataError, InputError
@@ -46,7 +46,7 @@ class DatasetSpec:
     @property
     def sizes(self) -> list[int]:
         """Positions in each chunk."""
-        return [positions_of(part) for part in self.parts]
+        return [count_positions(part) for part in self.parts]
 
     @property
     def positions(self) -> int:
@@ -151,7 +151,7 @@ class DatasetBuilder:
         streamed = self.reader.bytes_of(batches) > self.session.memory // 2
         parts = in_parts(batches) if streamed else [list(batches)]
         documents = {"name": learnt.name, "sha256": learnt.token_hash}
-        more = {"learnt from": documents, "chunks": [positions_of(part) for part in parts]}
+        more = {"learnt from": documents, "chunks": [count_positions(part) for part in parts]}
         return DatasetSpec(
             made_by={name: {**of, **more} for name, of in self.made_by.items()},
             parts=parts,

@@ -18,34 +18,34 @@ MODULE = "bitlens.analyses.features.survival.parts.PART_BYTES"
 
 
 @pytest.fixture(scope="module")
-def totals() -> ReplicateState:
+def state() -> ReplicateState:
     """Of forty documents, drawn two thousand times."""
     draw = torch.Generator().manual_seed(0)
     reference = torch.randn(200, LATENTS, generator=draw)
     twin = reference + 0.3 * torch.randn(200, LATENTS, generator=draw)
     weights = bootstrap(np.ones(40, dtype=bool))
-    return Features((identity(LATENTS),)).update(pair(reference, twin)).totals(weights)
+    return Features((identity(LATENTS),)).update(pair(reference, twin)).under(weights)
 
 
-def outcomes(totals: ReplicateState) -> dict[str, MetricResult]:
-    found = Features((identity(LATENTS),)).compute(totals, NOTHING, NOTHING)
+def outcomes(state: ReplicateState) -> dict[str, MetricResult]:
+    found = Features((identity(LATENTS),)).compute(state, NOTHING, NOTHING)
     return {f"{o.metric} {o.item}": o for o in found if isinstance(o, MetricResult)}
 
 
 @pytest.fixture(scope="module")
-def whole(totals: ReplicateState) -> dict[str, MetricResult]:
-    return outcomes(totals)
+def whole(state: ReplicateState) -> dict[str, MetricResult]:
+    return outcomes(state)
 
 
 @pytest.mark.parametrize("size", [1, 60_000, 1 << 40])
 def test_how_many_at_a_time_does_not_matter(
-    totals: ReplicateState,
+    state: ReplicateState,
     whole: dict[str, MetricResult],
     size: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One replicate at a time, a dozen, or all: the same outcomes with the same replicates."""
-    few = totals.under(totals.weights[:40])
+    few = state.under(state.weights[:40])
     expected = outcomes(few)
     monkeypatch.setattr(MODULE, size)
     found = outcomes(few)
@@ -59,13 +59,13 @@ def test_how_many_at_a_time_does_not_matter(
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_draws_times_latents(
-    totals: ReplicateState, monkeypatch: pytest.MonkeyPatch
+    state: ReplicateState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two thousand draws of six hundred latents are 10 MB a number, and there are twenty."""
     monkeypatch.setattr(MODULE, 1 << 19)
     tracemalloc.start()
     try:
-        outcomes(totals)
+        outcomes(state)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

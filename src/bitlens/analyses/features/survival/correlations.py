@@ -44,7 +44,7 @@ def intervals(sums: Sums, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """Interval of every feature's correlation on the scale of artanh, `[features]` each; NaN
     where there are no replicates, or where a feature is silent in one: what fires in the documents
     of a single shard is not known at all without them."""
-    weights = sums.totals.weights
+    weights = sums.state.weights
     columns = at_once(len(weights))
     parts = []
     for first in range(0, len(features), columns):
@@ -74,7 +74,7 @@ def shares(label: str, r: np.ndarray) -> list[MetricResult]:
         ]
 
 
-def sure(label: str, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[MetricResult]:
+def sure(label: str, low: np.ndarray, high: np.ndarray) -> list[MetricResult]:
     """The share of features whose own intervals decide; no interval of its own, because leaving
     documents out changes those intervals too."""
     if np.isnan(low).all():

@@ -42,12 +42,12 @@ def survival(sums: Sums, site: str) -> Results:
         of = agreement(some, features)
         return [*shares(label, of.r), *medians(label, of), *firings(some, features, only)]
 
-    itself = agreement(sums.under(sums.totals.weights[:1]), features)
+    itself = agreement(sums.under(sums.state.weights[:1]), features)
     low, high = intervals(sums, features)
     return [
         *found,
         *replicated(sums, alike),
-        *sure(label, itself.r[0], low, high),
+        *sure(label, low, high),
         table(sums, site, features, only, itself, low, high),
         places(sums, site, features, only, itself.r[0]),
     ]

@@ -22,7 +22,7 @@ def replicated(sums: Sums, find: Callable[[Sums], Sequence[MetricResult]]) -> li
 
 def _parts(sums: Sums) -> Iterator[Sums]:
     """The sums under a few replicates at a time; each part is led by the value itself."""
-    weights = sums.totals.weights
+    weights = sums.state.weights
     rows = at_once(sums.latents)
     for first in range(1, max(len(weights), 2), rows):
         yield sums.under(np.concatenate([weights[:1], weights[first : first + rows]]))

@@ -15,25 +15,25 @@ BOTH = ("reference", "twin")
 class Sums:
     """One SAE's complete sums, under every replicate's weights."""
 
-    totals: ReplicateState
+    state: ReplicateState
     label: str
     latents: int
 
     def __call__(self, name: str, columns: np.ndarray | None = None) -> np.ndarray:
         """A named sum under every replicate, `[replicates + 1, ...]`; of some columns if given."""
-        return self.totals.sum(f"{self.label}/{name}", columns)
+        return self.state.sum(f"{self.label}/{name}", columns)
 
     def top(self, who: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Every latent's largest activations in one model and their places, `[latents, k]` each."""
-        return self.totals.top(f"{self.label}/{who}")
+        return self.state.top(f"{self.label}/{who}")
 
     def largest(self, name: str, shards: np.ndarray) -> np.ndarray:
         """A named maximum of every latent over some of the shards, `[latents]`."""
-        return self.totals.largest_of(f"{self.label}/{name}", shards)
+        return self.state.largest_of(f"{self.label}/{name}", shards)
 
     def under(self, weights: np.ndarray) -> "Sums":
         """This SAE's sums under other weights of the shards, `[replicates + 1, shards]`."""
-        return Sums(self.totals.under(weights), self.label, self.latents)
+        return Sums(self.state.under(weights), self.label, self.latents)
 
     @cached_property
     def count(self) -> np.ndarray:
@@ -51,7 +51,7 @@ class Sums:
 
     def value(self, name: str) -> np.ndarray:
         """A sum over everything, without replicates."""
-        return self.totals.value(f"{self.label}/{name}")
+        return self.state.value(f"{self.label}/{name}")
 
 
 def features_of(sums: Sums) -> np.ndarray:
