@@ -1,10 +1,12 @@
 """The page in a browser: offline, silent, drawn, and deaf to hostile names."""
 
 import csv
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -12,6 +14,7 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.page.html import html
 from bitlens.report.page.parts import Column, Ledger, Page, Section
+from bitlens.report.saes import saes_of
 from tests.support.analysis_tables import HOSTILE
 
 CHROMIUM = shutil.which("chromium")
@@ -275,15 +278,72 @@ def test_positions_mark_where_the_models_differ(inside: Visit) -> None:
     assert all("≠" in text for text in cells.all_inner_texts())
 
 
-def test_folds_within_open(inside: Visit) -> None:
-    """The ledger of features is there once its fold is opened, and sorts."""
-    fold = inside.tab.locator("#features-2 details").first
-    fold.locator("summary").press("Enter")
-    fold.scroll_into_view_if_needed()
-    fold.locator("thead button").first.wait_for()
-    assert "50 of 552 rows" in fold.locator(".count").inner_text()
-    fold.locator("thead button", has_text="gain").press("Enter")
-    assert fold.locator("th[aria-sort=ascending]").inner_text().startswith("gain")
+def test_the_threshold_counts_as_the_store_does(inside: Visit, deep: AuditResults) -> None:
+    """At every threshold that the store has a share for, the bar of every twin says the same."""
+    box = inside.tab.locator("#features-2 .features")
+    box.scroll_into_view_if_needed()
+    box.locator(".bars li").first.wait_for()
+    (sae,) = [sae for sae in saes_of(deep, "demo") if sae.label == "late"]
+    for line in (50, 70, 90, 95, 99):
+        box.locator(".line").fill(str(line))
+        for told in box.locator(".bars li").all():
+            twin = told.locator("button").inner_text()
+            row = sae.find(deep, "demo", twin, f"features.kept_{line}")
+            assert row is not None
+            kept, active = re.findall(r"\d+", told.locator(".told").inner_text())[-2:]
+            assert int(kept) / int(active) == pytest.approx(row["value"])
+
+
+def test_a_feature_has_an_address_and_the_way_back(inside: Visit) -> None:
+    """A number in the table opens the feature; back closes it; the next worst follows."""
+    box = inside.tab.locator("#features-2 .features")
+    box.locator("tbody a").first.click()
+    first = box.locator(".feature h4").inner_text()
+    assert "late" in first
+    assert "sae=late&feature=" in inside.tab.url
+    box.locator(".feature button", has_text="Next").click()
+    inside.tab.wait_for_function("text => !document.body.innerText.includes(text)", arg=first)
+    inside.tab.go_back()
+    box.locator(".feature h4", has_text=first).wait_for()
+    inside.tab.go_back()
+    box.locator(".feature").wait_for(state="hidden")
+
+
+def test_twins_that_are_picked_are_the_only_ones(inside: Visit) -> None:
+    """Rows, bars and charts of the others go, and come back with all."""
+    inside.tab.locator("#twins label").first.click()
+    inside.tab.wait_for_function("location.hash.startsWith('#twin=')")
+    assert inside.tab.locator("#features-2 .bars li").count() == 1
+    assert inside.tab.locator(".hero:visible").count() == 1
+    inside.tab.locator("#all-twins").click()
+    inside.tab.wait_for_function("!location.hash")
+    assert inside.tab.locator("#features-2 .bars li").count() == 3
+
+
+def test_a_head_has_an_address(inside: Visit) -> None:
+    """The numbers of one head open, and close again."""
+    inside.tab.evaluate("location.hash = 'layer=1&head=2'")
+    place = inside.tab.locator("#place")
+    place.locator("h2", has_text="Head 1.2").wait_for()
+    assert all("head 2" in text for text in place.locator("tbody th").all_inner_texts())
+    place.locator(".close").click()
+    place.wait_for(state="hidden")
+
+
+def test_an_unknown_address_says_so_as_text(inside: Visit) -> None:
+    """What nobody measured is named, however hostile, and opens nothing."""
+    for asked, told in (
+        ("layer=99", "layer 99"),
+        ("feature=x", "feature x"),
+        (f"twin={quote('<img src=x onerror=alert(1)>')}", "<img src=x onerror=alert(1)>"),
+        ("wish=1", "wish=1"),
+        ("%E0%A4", "no part called"),
+    ):
+        inside.tab.evaluate("hash => { location.hash = hash; }", asked)
+        inside.tab.locator("#notice", has_text=told).wait_for()
+    inside.tab.evaluate("location.hash = 'validity'")
+    inside.tab.locator("#notice").wait_for(state="hidden")
+    assert inside.tab.locator("#place").is_hidden()
 
 
 def test_all_of_that_was_silent(inside: Visit, deep_file: Path) -> None:

@@ -1,19 +1,21 @@
-"""Features: shares that add up, curves, points, ledger, contexts."""
+"""Features: shares that add up, curves, points, every feature, contexts."""
 
+import base64
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
-from bitlens.report.page.html import contexts_data
+from bitlens.report.page.html import contexts_data, features_data
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import (
     Contexts,
     Details,
+    Features,
     Figure,
-    Ledger,
     Prose,
     Section,
     Table,
@@ -146,30 +148,40 @@ def test_thinning_is_said(
     assert sum(p["is"] == "feature" for p in shown.strips[0].panels[0].points) == 50
 
 
-def test_the_ledger_begins_with_the_worst(late: Section, deep: AuditResults) -> None:
-    """Lowest r first within a compression, then those of the twin only; nothing dropped here."""
-    fold = next(p for p in late.parts if isinstance(p, Details) and isinstance(p.parts[0], Ledger))
-    ledger = fold.parts[0]
-    assert isinstance(ledger, Ledger)
-    mine = [row for row in ledger.rows if row[0] == RTN]
-    r = [row[4] for row in mine]
-    assert r[:ACTIVE] == sorted(r[:ACTIVE])
-    assert r[ACTIVE:] == [None] * 4
-    assert "left out" not in ledger.caption
+def test_every_feature_is_there_beside_noise(late: Section, deep: AuditResults) -> None:
+    """Those that fire only in the twin too; r under noise is the noise twin's own."""
+    part = next(p for p in late.parts if isinstance(p, Features))
+    assert part.sae == "late"
+    mine = next(one for one in part.twins if one.twin == RTN)
+    assert mine.active == ACTIVE
+    assert len(mine.rows) == ACTIVE + 4
+    under = {row["latent"]: row["r"] for row in deep.table("demo", NOISE, "features", "features")
+             if row["sae"] == "late"}  # fmt: skip
+    assert [row[-1] for row in mine.rows] == [under.get(row[0]) for row in mine.rows]
+    assert f"{RTN} {ACTIVE + 4} features" in markdown(part).replace("\\", "")
 
 
-def test_a_long_ledger_says_what_it_leaves_out(
-    deep: AuditResults, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At most 40 rows a compression, of which at most 10 only in the twin."""
-    monkeypatch.setattr(latents, "WORST", 40)
-    found = features(deep, "demo", drawn)[1]
-    assert isinstance(found, Section)
-    fold = next(p for p in found.parts if isinstance(p, Details))
-    ledger = fold.parts[0]
-    assert isinstance(ledger, Ledger)
-    assert len(ledger.rows) == 3 * 40
-    assert f"{3 * (ACTIVE + 4 - 40)} features that changed less are left out" in ledger.caption
+def test_what_the_page_holds_of_features_is_theirs(late: Section) -> None:
+    """Columns of bytes, each once: states by name, r a step at most above the number."""
+    part = next(p for p in late.parts if isinstance(p, Features))
+    held = features_data(part)
+    assert len(held["columns"]) < len(part.twins) * len(part.columns), "some are shared"
+    keys = held["keys"]
+    for one, kept in zip(part.twins, held["twins"], strict=True):
+        by = {
+            key: np.frombuffer(
+                base64.b64decode(held["columns"][at]["bytes"]),
+                {"int32": "<i4", "steps": "<i2", "float16": "<f2", "float32": "<f4"}[
+                    held["columns"][at]["type"]
+                ],
+            )
+            for key, at in zip(keys, kept["at"], strict=True)
+        }
+        states = [held["names"]["state"][i] for i in by["state"]]
+        assert states == [row[keys.index("state")] for row in one.rows]
+        r = [row[keys.index("r")] for row in one.rows]
+        for step, number in zip(by["r"], r, strict=True):
+            assert step == -(2**15) if number is None else 0 <= step / 1e4 - number < 1.01e-4
 
 
 def test_contexts_stand_side_by_side(late: Section) -> None:

@@ -22,10 +22,13 @@ import jinja2
 from markupsafe import Markup
 
 from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, DARK, INK, PIECES
-from bitlens.report.page.parts import Contexts, Figure, Ledger, Page, Part, Spec, Value
+from bitlens.report.page.columns import correlations, numbers, whole
+from bitlens.report.page.parts import Contexts, Features, Figure, Ledger, Page, Part, Spec, Value
 from bitlens.report.page.pictures import CONFIG
 from bitlens.report.page.scripts import script
 
+CORRELATIONS = ("r", "r_low", "r_high", "noise")
+"""Columns of features that are compared with a threshold."""
 _TEMPLATES = files("bitlens.report") / "templates"
 
 
@@ -75,6 +78,7 @@ def _environment(entries: list[str]) -> jinja2.Environment:
         ledger_data=ledger_data,
         figure_data=figure_data,
         contexts_data=contexts_data,
+        features_data=features_data,
         breakable=breakable,
         unique=lambda: next(numbers),
     )
@@ -158,6 +162,41 @@ def contexts_data(part: Contexts) -> dict[str, Any]:
         for feature in part.features
     ]
     return {"features": features, "texts": list(texts)}
+
+
+def features_data(part: Features) -> dict[str, Any]:
+    """What the page's script needs to show features: columns of bytes, each once."""
+    keys = [key for key, _ in part.columns]
+    held: dict[str, int] = {}
+    columns: list[dict[str, Any]] = []
+    names: dict[str, list[str]] = {}
+
+    def place(key: str, values: Sequence[Any]) -> int:
+        if any(isinstance(value, str) for value in values):
+            known = names.setdefault(key, [])
+            known.extend(dict.fromkeys(v for v in values if v is not None and v not in known))
+            values = [None if value is None else known.index(value) for value in values]
+            made = whole(values)
+        elif key == "latent":
+            made = whole(values)
+        else:
+            made = correlations(values) if key in CORRELATIONS else numbers(values)
+        if made["bytes"] not in held:
+            held[made["bytes"]] = len(columns)
+            columns.append(made)
+        return held[made["bytes"]]
+
+    twins = [
+        {
+            "twin": one.twin,
+            "active": one.active,
+            "at": [place(key, [row[i] for row in one.rows]) for i, key in enumerate(keys)],
+        }
+        for one in part.twins
+    ]
+    titles = [title for _, title in part.columns]
+    about = {"keys": keys, "titles": titles, "names": names, "shown": part.shown}
+    return {**about, "columns": columns, "twins": twins}
 
 
 def figure_data(part: Figure) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from bitlens.report.page.parts import (
     Contexts,
     Details,
     Facts,
+    Features,
     Figure,
     Headlines,
     HeroRow,
@@ -142,6 +143,12 @@ def _(part: TokenGrid, _: int = 1) -> str:
 @markdown.register
 def _(part: Contexts, _: int = 1) -> str:
     return f"Contexts of {count(len(part.features), 'feature')}: in `report.html`."
+
+
+@markdown.register
+def _(part: Features, _: int = 1) -> str:
+    told = ", ".join(f"{escaped(one.twin)} {count(len(one.rows), 'feature')}" for one in part.twins)
+    return f"{told}: in `report.html`."
 
 
 @markdown.register

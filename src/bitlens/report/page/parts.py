@@ -261,6 +261,31 @@ class Contexts:
 
 
 @dataclass(frozen=True)
+class FeatureRows:
+    """An SAE's features in one twin: how many are active, and a row for each that was compared."""
+
+    twin: str
+    active: int
+    rows: tuple[tuple[Value, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Every compared feature of an SAE, twin by twin: searched, sorted, and counted at any
+    threshold on the page; left out of Markdown."""
+
+    name: str
+    sae: str
+    """As an address names it."""
+    columns: tuple[tuple[str, str], ...]
+    """(field of the table, title), the first `latent`."""
+    twins: tuple[FeatureRows, ...]
+    shown: int = 0
+    """Which twin at first."""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Tabs:
     """Alternatives, of which one is seen at a time."""
 
@@ -310,6 +335,7 @@ Part = (
     | Figure
     | TokenGrid
     | Contexts
+    | Features
     | Tabs
     | Details
     | Section

@@ -11,10 +11,9 @@ from bitlens.report.charts.charts import beside, frame, only
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.palette import CONTROL, INK, NOISE_CURVE, PIECES
 from bitlens.report.page.parts import (
-    Column,
-    Details,
+    FeatureRows,
+    Features,
     Figure,
-    Ledger,
     Panel,
     Part,
     Point,
@@ -22,13 +21,11 @@ from bitlens.report.page.parts import (
     Strip,
 )
 from bitlens.report.saes import SaeResults
-from bitlens.results.counts import agreeing, count
+from bitlens.report.twins import farthest
 
 HEIGHT = 240
 SAMPLE = 1500
 """Points of a chart at most; more would only be drawn over each other."""
-WORST = 200
-"""Rows of the ledger for each compression."""
 BINS = 10
 EDGE = "#5c5c5c"
 FIELDS = {
@@ -49,11 +46,10 @@ FIELDS = {
     "peak_reference": "peak, reference",
     "peak_twin": "peak, twin",
 }
-TEXT = ("state", "sure")
 
 
 def latents(results: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
-    """Peak activation against r with a chart a compression, and a ledger of the worst features."""
+    """Peak activation against r with a chart a compression, and every feature to look at."""
     twins = [twin.compression for twin in results.measured(model)]
     rows = {twin: sae.rows(results, model, twin, "features") for twin in twins}
     rows = {twin: found for twin, found in rows.items() if found}
@@ -62,7 +58,7 @@ def latents(results: AuditResults, model: str, sae: SaeResults, stem: str) -> It
     known = {twin: [r for r in found if _drawn(r)] for twin, found in rows.items()}
     if any(known.values()):
         yield _figure(results, model, sae, stem=stem, known={t: k for t, k in known.items() if k})
-    yield Details("The features that changed most", (_ledger(sae, stem, rows),))
+    yield _browser(results, model, sae, stem=stem, rows=rows)
 
 
 def _drawn(row: Row) -> bool:
@@ -89,6 +85,7 @@ def _figure(
     )
     return Figure(
         name=f"{stem}-peaks",
+        opens="feature",
         title=f"Do strong features survive better than weak ones? {sae.name}",
         key=(
             "Each point is an active feature: its highest activation in the reference across "
@@ -216,33 +213,26 @@ def _frame(rows: Sequence[Row]) -> Spec:
     return frame(None, layers, HEIGHT)
 
 
-def _ledger(sae: SaeResults, stem: str, rows: dict[str, list[Row]]) -> Ledger:
-    held, left_out = [], 0
+def _browser(
+    results: AuditResults, model: str, sae: SaeResults, stem: str, rows: dict[str, list[Row]]
+) -> Features:
+    held = []
     for twin, found in rows.items():
-        # What fires only in the twin has no r: it is the end of the list, by its peak.
-        ordered = sorted(
-            found, key=lambda row: (row["r"] is None, row["r"] or 0, -(row["peak_twin"] or 0))
+        noise = results.noise(model, twin)
+        others = sae.rows(results, model, noise, "features") if noise else []
+        under = {row["latent"]: row["r"] for row in others}
+        table = tuple(
+            (*(row[field] for field in FIELDS), under.get(row["latent"])) for row in found
         )
-        new = [row for row in ordered if row["r"] is None][: WORST // 4]
-        worst = [row for row in ordered if row["r"] is not None][: WORST - len(new)]
-        left_out += len(found) - len(new) - len(worst)
-        held += [(twin, *(_cell(row[field]) for field in FIELDS)) for row in (*worst, *new)]
-    told = (
-        f" {count(left_out, 'feature')} that changed less "
-        f"{agreeing(left_out, 'is', 'are')} left out; "
-        "cells/*/features.parquet has all."
-        if left_out
-        else ""
+        held.append(FeatureRows(twin, sae.active(results, model, twin) or len(found), table))
+    return Features(
+        name=f"{stem}-browser",
+        sae=sae.label,
+        columns=(*FIELDS.items(), ("noise", "r under noise")),
+        twins=tuple(held),
+        shown=farthest(results, model, list(rows)),
+        caption=f"SAE {sae.name}: every feature that is active in the reference or in the twin, "
+        "those that changed most first; a click on a number opens it. r under noise: under weight "
+        "noise of the same size. rate: share of positions a feature fires on. surely: is r above "
+        "or below 0.9 with its whole interval?",
     )
-    return Ledger(
-        stem,
-        (Column("compression"), *(Column(t, f not in TEXT) for f, t in FIELDS.items())),
-        tuple(held),
-        f"SAE {sae.name}: for each compression the {WORST} features with the lowest r at most, "
-        f"and those active only in the twin.{told} rate: share of positions a feature fires on. "
-        "surely: is r above or below 0.9 with its whole interval?",
-    )
-
-
-def _cell(value: str | float | int | None) -> str | float | int | None:
-    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -40,6 +40,15 @@ export function answer(view) {
   answers.push(view);
 }
 
+// An address that is not well written is told as it stands.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function tell(text) {
   notice.textContent = text;
   notice.hidden = !text;
@@ -48,7 +57,7 @@ function tell(text) {
 export async function follow() {
   const place = asked();
   if (place === null) {
-    const anchor = decodeURIComponent(location.hash.slice(1));
+    const anchor = decoded(location.hash.slice(1));
     if (anchor && !document.getElementById(anchor)) tell(`This page has no part called ${anchor}.`);
     else tell("");
     if (!anchor) choose([]);

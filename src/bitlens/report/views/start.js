@@ -6,6 +6,7 @@ import "./figures.js";
 import "./ledgers.js";
 import "./contexts.js";
 import "./places.js";
+import "./features.js";
 import { begin } from "./addresses.js";
 
 begin().finally(() =>

@@ -1,0 +1,287 @@
+// The features of an SAE: searched, sorted, survival at any threshold, one of them in full.
+
+import { answer, asked, go } from "./addresses.js";
+import { column } from "./columns.js";
+import { excerptsOf } from "./contexts.js";
+import { button, element, whenSeen } from "./elements.js";
+import { entry } from "./entries.js";
+import { isShown, onTwins } from "./twins.js";
+
+const STEPS = 10_000;
+const PAGE = 50;
+
+function three(value) {
+  if (value === null || value === undefined) return "–";
+  return typeof value === "number" ? String(Number(value.toPrecision(3))) : value;
+}
+
+function percent(share) {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+class Browser {
+  constructor(box, held) {
+    Object.assign(this, { box, titles: held.titles, keys: held.keys, names: held.names });
+    const columns = held.columns.map(column);
+    this.twins = held.twins.map(({ twin, active, at }) => {
+      const by = Object.fromEntries(held.keys.map((key, i) => [key, columns[at[i]]]));
+      return { twin, active, by, rows: new Map(by.latent.map((latent, row) => [latent, row])) };
+    });
+    this.line = 90;
+    this.order = { key: "r", down: false };
+    this.length = PAGE;
+    this.current = this.twins[held.shown];
+    this.part = (name) => box.querySelector(`.${name}`);
+    this.listen();
+    this.draw();
+  }
+
+  listen() {
+    const again = () => {
+      this.length = PAGE;
+      this.drawTable();
+    };
+    this.part("which").append(
+      ...this.twins.map(({ twin }) => Object.assign(element("option", twin), { value: twin })),
+    );
+    this.part("which").addEventListener("change", (event) => this.take(event.target.value));
+    this.part("search").addEventListener("input", again);
+    this.part("state").addEventListener("change", again);
+    this.part("line").addEventListener("input", (event) => {
+      this.line = Number(event.target.value);
+      this.drawBars();
+      again();
+    });
+    this.part("more").addEventListener("click", () => {
+      this.length += 4 * PAGE;
+      this.drawTable();
+    });
+    onTwins(() => this.draw());
+  }
+
+  take(twin) {
+    this.current = this.twins.find((one) => one.twin === twin) ?? this.current;
+    this.length = PAGE;
+    this.draw();
+  }
+
+  get shown() {
+    return this.twins.filter(({ twin }) => isShown(twin));
+  }
+
+  draw() {
+    if (!isShown(this.current.twin)) this.current = this.shown[0] ?? this.current;
+    for (const option of this.part("which").options) option.hidden = !isShown(option.value);
+    this.part("which").value = this.current.twin;
+    this.drawBars();
+    this.drawTable();
+    if (this.latent !== undefined) this.drawFeature();
+  }
+
+  drawBars() {
+    const limit = this.line * (STEPS / 100);
+    this.part("at").textContent = `r above ${(this.line / 100).toFixed(2)}`;
+    this.part("bars").replaceChildren(
+      ...this.shown.map(({ twin, active, by }) => {
+        let kept = 0;
+        for (const r of by.r) if (r !== null && r > limit) kept += 1;
+        const line = element("li");
+        const bar = element("span", undefined, "share");
+        const inner = element("span");
+        inner.style.width = `${(100 * kept) / active}%`;
+        bar.append(inner);
+        const told = `${percent(kept / active)}, ${kept} of ${active}`;
+        const name = button(twin, () => this.take(twin), "link");
+        name.setAttribute("aria-pressed", String(twin === this.current.twin));
+        line.append(name, bar, element("span", told, "told"));
+        return line;
+      }),
+    );
+  }
+
+  value(one, key, row) {
+    const value = one.by[key][row];
+    if (value === null) return null;
+    if (key in this.names) return this.names[key][value];
+    return this.isStep(key) ? value / STEPS : value;
+  }
+
+  isStep(key) {
+    return ["r", "r_low", "r_high", "noise"].includes(key);
+  }
+
+  survives(row) {
+    const r = this.current.by.r[row];
+    return r !== null && r > this.line * (STEPS / 100);
+  }
+
+  chosen() {
+    const { by } = this.current;
+    const wanted = this.part("search").value.trim();
+    const state = this.part("state").value;
+    const limits = { kept: true, lost: false };
+    const found = [];
+    for (let row = 0; row < by.latent.length; row++) {
+      if (wanted && !String(by.latent[row]).startsWith(wanted)) continue;
+      if (state in limits && this.survives(row) !== limits[state]) continue;
+      if (state && !(state in limits) && this.value(this.current, "state", row) !== state) continue;
+      found.push(row);
+    }
+    const key = by[this.order.key];
+    const sign = this.order.down ? -1 : 1;
+    const rank = (a, b) => {
+      if (key[a] === null || key[b] === null) return (key[a] === null) - (key[b] === null);
+      return sign * (key[a] - key[b]) || a - b;
+    };
+    return found.sort(rank);
+  }
+
+  drawTable() {
+    const found = this.chosen();
+    const seen = found.slice(0, this.length);
+    this.part("count").textContent =
+      `${seen.length.toLocaleString("en")} of ${found.length.toLocaleString("en")} features`;
+    this.part("more").hidden = found.length <= this.length;
+    const table = element("table");
+    table.createTHead().append(this.heading());
+    const body = table.createTBody();
+    for (const row of seen) {
+      const line = body.insertRow();
+      const latent = this.current.by.latent[row];
+      const link = element("a", String(latent));
+      link.href = `#${new URLSearchParams({ sae: this.box.dataset.sae, feature: latent })}`;
+      link.addEventListener("click", (event) => {
+        event.preventDefault();
+        this.show(latent);
+      });
+      const th = element("th", undefined, "number");
+      th.scope = "row";
+      th.append(link);
+      line.append(th, element("td", this.survives(row) ? "survives" : "does not", ""));
+      for (const key of this.keys.slice(1)) {
+        const text = key in this.names;
+        line.append(element("td", three(this.value(this.current, key, row)), text ? "" : "number"));
+      }
+    }
+    this.part("scroll").replaceChildren(table);
+  }
+
+  heading() {
+    const heading = element("tr");
+    this.keys.forEach((key, i) => {
+      const cell = element("th", undefined, key in this.names ? "" : "number");
+      cell.scope = "col";
+      if (this.order.key === key) {
+        cell.setAttribute("aria-sort", this.order.down ? "descending" : "ascending");
+      }
+      cell.append(
+        button(this.titles[i], () => {
+          this.order = { key, down: this.order.key === key && !this.order.down };
+          this.drawTable();
+          this.part("scroll").querySelector("[aria-sort] button")?.focus();
+        }),
+      );
+      heading.append(cell);
+      if (i === 0) heading.append(element("th", "at this threshold"));
+    });
+    return heading;
+  }
+
+  show(latent) {
+    go({ ...asked(), unknown: undefined, layer: undefined, head: undefined,
+      sae: this.box.dataset.sae, feature: String(latent) });
+  }
+
+  // The next or the previous in the order of the table; the first where it is not in it.
+  step(by) {
+    const found = this.chosen().map((row) => this.current.by.latent[row]);
+    const at = found.indexOf(this.latent);
+    const next = found[at < 0 ? 0 : at + by];
+    if (next !== undefined) this.show(next);
+  }
+
+  open(latent, twin) {
+    if (!this.twins.some(({ rows }) => rows.has(latent))) return false;
+    this.latent = latent;
+    if (twin && twin !== this.current.twin) this.take(twin);
+    this.drawFeature();
+    this.part("feature").scrollIntoView({ block: "center" });
+    return true;
+  }
+
+  drawFeature() {
+    const box = this.part("feature");
+    const title = element("h4", `Feature ${this.latent}, ${this.box.dataset.sae}`);
+    const steps = element("p", undefined, "steps");
+    steps.append(
+      button("Previous", () => this.step(-1)),
+      button("Next", () => this.step(1)),
+      button("Close", () => go({ ...asked(), unknown: undefined, sae: undefined, feature: undefined })),
+    );
+    const wide = element("div", undefined, "scroll");
+    wide.tabIndex = 0;
+    const table = element("table");
+    const head = table.createTHead().insertRow();
+    for (const [i, text] of ["twin", ...this.titles.slice(1)].entries()) {
+      head.append(Object.assign(element("th", text, i ? "number" : ""), { scope: "col" }));
+    }
+    const body = table.createTBody();
+    for (const one of this.shown) {
+      const row = one.rows.get(this.latent);
+      const line = body.insertRow();
+      line.append(Object.assign(element("th", one.twin), { scope: "row" }));
+      for (const key of this.keys.slice(1)) {
+        const value = row === undefined ? null : this.value(one, key, row);
+        line.append(element("td", three(value), "number"));
+      }
+    }
+    wide.append(table);
+    const below = element("div");
+    box.replaceChildren(title, steps, wide, below);
+    box.hidden = false;
+    this.drawContexts(below);
+  }
+
+  async drawContexts(below) {
+    const latent = this.latent;
+    const tabs = this.box.closest("section").querySelector("section .tabs:has(.contexts)");
+    if (!tabs) return;
+    const labels = [...tabs.querySelectorAll(":scope > fieldset > label")];
+    const at = labels.findIndex((label) => label.textContent.trim() === this.current.twin);
+    const contexts = tabs.querySelectorAll(":scope > .tab")[at]?.querySelector(".contexts");
+    const held = contexts && (await entry(contexts.dataset.entry));
+    const feature = held?.features.find(({ title }) => /^latent (\d+)/.exec(title)?.[1] === String(latent));
+    if (feature && latent === this.latent) {
+      below.replaceChildren(
+        element("p", `Under ${this.current.twin}, beside the reference:`, "group"),
+        ...excerptsOf(feature, held.texts),
+      );
+    }
+  }
+
+  close() {
+    this.latent = undefined;
+    this.part("feature").hidden = true;
+  }
+}
+
+const browsers = new Map();
+async function open(box) {
+  if (!browsers.has(box)) {
+    browsers.set(box, entry(box.dataset.entry).then((held) => new Browser(box, held)));
+  }
+  return browsers.get(box);
+}
+
+const boxes = [...document.querySelectorAll(".features")];
+for (const box of boxes) whenSeen(box, () => open(box));
+
+answer(async ({ sae, feature, twin }) => {
+  if (feature === undefined) {
+    for (const browser of browsers.values()) (await browser).close();
+    return sae === undefined ? undefined : boxes.some((box) => box.dataset.sae === sae);
+  }
+  const box = boxes.find((one) => sae === undefined || one.dataset.sae === sae);
+  if (!box || !/^\d+$/.test(feature)) return false;
+  return (await open(box)).open(Number(feature), twin?.length === 1 ? twin[0] : undefined);
+});
