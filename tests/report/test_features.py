@@ -1,10 +1,8 @@
 """Features: shares that add up, curves, points, every feature, contexts."""
 
-import base64
 import itertools
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from bitlens.report.audit_results import AuditResults
@@ -26,6 +24,7 @@ from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.sections import latents
 from bitlens.report.sections.features import features
 from tests.support.analysis_tables import ACTIVE, HOSTILE
+from tests.support.page_columns import back
 
 RTN = "rtn:bits=4,group=64"
 NOISE = f"noise:like=[{RTN}]"
@@ -168,15 +167,7 @@ def test_what_the_page_holds_of_features_is_theirs(late: Section) -> None:
     assert len(held["columns"]) < len(part.twins) * len(part.columns), "some are shared"
     keys = held["keys"]
     for one, kept in zip(part.twins, held["twins"], strict=True):
-        by = {
-            key: np.frombuffer(
-                base64.b64decode(held["columns"][at]["bytes"]),
-                {"int32": "<i4", "steps": "<i2", "float16": "<f2", "float32": "<f4"}[
-                    held["columns"][at]["type"]
-                ],
-            )
-            for key, at in zip(keys, kept["at"], strict=True)
-        }
+        by = {key: back(held["columns"][at]) for key, at in zip(keys, kept["at"], strict=True)}
         states = [held["names"]["state"][i] for i in by["state"]]
         assert states == [row[keys.index("state")] for row in one.rows]
         r = [row[keys.index("r")] for row in one.rows]

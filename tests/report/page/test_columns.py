@@ -1,6 +1,5 @@
 """Columns of bytes hold what was measured, and compare as it did."""
 
-import base64
 import math
 
 import numpy as np
@@ -8,13 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitlens.report.page.columns import correlations, numbers, whole
-
-KINDS = {"int32": "<i4", "steps": "<i2", "float16": "<f2", "float32": "<f4"}
-
-
-def back(column: dict[str, str]) -> np.ndarray:
-    """The numbers in the bytes of a column."""
-    return np.frombuffer(base64.b64decode(column["bytes"]), KINDS[column["type"]])
+from tests.support.page_columns import back
 
 
 @given(st.floats(-1, 1), st.integers(50, 99))

@@ -156,6 +156,8 @@ def test_names_break_after_their_marks_and_numbers_nowhere() -> None:
     """After underscores, colons, equals signs and slashes; a thousands comma holds."""
     assert breakable("rtn:bits=4,group=64") == "rtn:<wbr>bits=<wbr>4,<wbr>group=<wbr>64"
     assert breakable("kl_p99 2,572 ±275") == "kl_<wbr>p99 2,572 ±275"
+    assert breakable("noise:like=[rtn]") == "noise:<wbr>like=<wbr>[<wbr>rtn]"
+    assert breakable("1.0 [0.9980, 1.0000]") == "1.0 [0.9980,\u00a01.0000]"
     assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
 
 

@@ -42,4 +42,6 @@ def _step(value: float) -> int:
 
 def _column(kind: str, values: Sequence[float | int]) -> dict[str, Any]:
     stored = np.dtype("int16" if kind == "steps" else kind).newbyteorder("<")
-    return {"type": kind, "bytes": base64.b64encode(np.array(values, stored).tobytes()).decode()}
+    # First all first bytes, then all second ones: neighbours that are alike compress well.
+    planes = np.array(values, stored).view(np.uint8).reshape(-1, stored.itemsize).T
+    return {"type": kind, "bytes": base64.b64encode(planes.tobytes()).decode()}

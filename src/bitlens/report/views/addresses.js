@@ -77,6 +77,11 @@ export async function follow() {
 export function begin() {
   onPick((twin) => go({ ...asked(), unknown: undefined, twin }));
   window.addEventListener("hashchange", follow);
+  // A finding leads to its section, and opens there what it is about.
+  document.querySelector("main").addEventListener("click", ({ target }) => {
+    const link = target.closest("a[data-section]");
+    if (link) document.getElementById(link.dataset.section)?.scrollIntoView();
+  });
   window.addEventListener("popstate", () => location.hash || follow());
   return follow();
 }

@@ -1,4 +1,6 @@
-// Columns of numbers, which come as bytes.
+// Columns of numbers, which come as bytes: all first bytes, then all second ones.
+
+import { bytesOf } from "./entries.js";
 
 const MISSING = -32768;
 
@@ -6,23 +8,25 @@ function half(bits) {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 0x1f;
   const rest = bits & 0x3ff;
-  if (exponent === 31) return rest ? null : sign * Infinity;
+  if (exponent === 31) return rest ? NaN : sign * Infinity;
   return exponent ? sign * 2 ** (exponent - 15) * (1 + rest / 1024) : sign * 2 ** -14 * (rest / 1024);
 }
 
-const READ = {
-  int32: [4, (view, at) => view.getInt32(at, true)],
-  steps: [2, (view, at) => view.getInt16(at, true)],
-  float16: [2, (view, at) => half(view.getUint16(at, true))],
-  float32: [4, (view, at) => view.getFloat32(at, true)],
-};
+const TYPES = { int32: Int32Array, steps: Int16Array, float16: Uint16Array, float32: Float32Array };
 
 export function column({ type, bytes }) {
-  const letters = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
-  const view = new DataView(letters.buffer);
-  const [size, read] = READ[type];
-  return Array.from({ length: letters.length / size }, (_, i) => {
-    const value = read(view, i * size);
-    return value === MISSING || Number.isNaN(value) ? null : value;
-  });
+  const planes = bytesOf(bytes);
+  const size = TYPES[type].BYTES_PER_ELEMENT;
+  const length = planes.length / size;
+  const together = new Uint8Array(planes.length);
+  for (let plane = 0, at = 0; plane < size; plane++) {
+    for (let i = 0; i < length; i++) together[i * size + plane] = planes[at++];
+  }
+  const stored = new TYPES[type](together.buffer);
+  const values = new Array(length);
+  for (let i = 0; i < length; i++) {
+    const value = type === "float16" ? half(stored[i]) : stored[i];
+    values[i] = value === MISSING || Number.isNaN(value) ? null : value;
+  }
+  return values;
 }

@@ -8,7 +8,7 @@ import { entry } from "./entries.js";
 import { isShown, onTwins } from "./twins.js";
 
 const STEPS = 10_000;
-const PAGE = 50;
+const PAGE = 20;
 
 function three(value) {
   if (value === null || value === undefined) return "–";
@@ -19,14 +19,30 @@ function percent(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
 
+// The columns of one twin, each read when it is first needed: there may be millions of numbers.
+class FeaturesOfTwin {
+  constructor(twin, active, keys, at, read) {
+    Object.assign(this, { twin, active, by: {} });
+    keys.forEach((key, i) => Object.defineProperty(this.by, key, { get: () => read(at[i]) }));
+  }
+
+  get rows() {
+    this.found ??= new Map(this.by.latent.map((latent, row) => [latent, row]));
+    return this.found;
+  }
+}
+
 class Browser {
   constructor(box, held) {
     Object.assign(this, { box, titles: held.titles, keys: held.keys, names: held.names });
-    const columns = held.columns.map(column);
-    this.twins = held.twins.map(({ twin, active, at }) => {
-      const by = Object.fromEntries(held.keys.map((key, i) => [key, columns[at[i]]]));
-      return { twin, active, by, rows: new Map(by.latent.map((latent, row) => [latent, row])) };
-    });
+    const opened = new Map();
+    const read = (number) => {
+      if (!opened.has(number)) opened.set(number, column(held.columns[number]));
+      return opened.get(number);
+    };
+    this.twins = held.twins.map(
+      ({ twin, active, at }) => new FeaturesOfTwin(twin, active, held.keys, at, read),
+    );
     this.line = 90;
     this.order = { key: "r", down: false };
     this.length = PAGE;
@@ -53,7 +69,7 @@ class Browser {
       again();
     });
     this.part("more").addEventListener("click", () => {
-      this.length += 4 * PAGE;
+      this.length += 10 * PAGE;
       this.drawTable();
     });
     onTwins(() => this.draw());
@@ -121,8 +137,9 @@ class Browser {
     const state = this.part("state").value;
     const limits = { kept: true, lost: false };
     const found = [];
-    for (let row = 0; row < by.latent.length; row++) {
-      if (wanted && !String(by.latent[row]).startsWith(wanted)) continue;
+    const { latent } = by;
+    for (let row = 0; row < latent.length; row++) {
+      if (wanted && !String(latent[row]).startsWith(wanted)) continue;
       if (state in limits && this.survives(row) !== limits[state]) continue;
       if (state && !(state in limits) && this.value(this.current, "state", row) !== state) continue;
       found.push(row);
