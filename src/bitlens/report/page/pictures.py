@@ -26,6 +26,8 @@ CONFIG: dict[str, Any] = {
         "labelFlush": False,
     },
     "legend": {
+        "labelColor": "#444444",
+        "titleColor": "#222222",
         "labelFontSize": 12,
         "symbolSize": 90,
         "symbolOpacity": 1,
