@@ -73,7 +73,7 @@ async function draw(panel) {
       defaultStyle: false,
       renderer: "svg",
       tooltip: showTip,
-      config: { ...config, legend: { disable: true } },
+      config: { ...config, legend: { ...config.legend, disable: true } },
     });
     views.set(panel, result.view);
     if (figure.dataset.opens) {
