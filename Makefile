@@ -8,6 +8,7 @@ AGAINST := .venv-against
 
 demo: $(READY)
 	$(BIN)/bitlens demo --out bitlens-demo
+	@echo "To go on: $(BIN)/bitlens --help; or source $(BIN)/activate, then bitlens --help."
 
 # The daily loop: what takes more than a few seconds waits for `make test`.
 quick: $(READY)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bitlens.config.study import Study
+from bitlens.report.text.numbers import size
 from tests.support.commands import Command
 
 
@@ -19,13 +20,16 @@ def test_a_twin_is_written_and_shown(
     words = ["compress", llama, "--with", "gptq:bits=3,group=32", "--calibration", other_texts]
     done = bitlens(*words, "--save", tmp_path / "twin")
     assert done.code == 0, done.err
-    first, total, saved = done.out.splitlines()
+    first, total, stored, saved = done.out.splitlines()
     assert first.startswith("Calibrating gptq:bits=3,group=32 on 24 documents of calibration.jsonl")
     assert re.fullmatch(
-        r"\d+\.\d\d bits per weight over all [\d,]+ parameters, \d+ kB; \d+\.\d% of them changed; "
+        r"\d+\.\d\d bits per weight over all [\d,]+ parameters, \d+ kB when packed; "
+        r"\d+\.\d% of them changed; "
         r"3\.50 bits per weight over what was compressed\.",
         total,
     )
+    taken = (tmp_path / "twin" / "model.safetensors").stat().st_size
+    assert stored.endswith(f"with every weight stored in full, it takes {size(taken)}.")
     assert saved == f"Saved: {tmp_path / 'twin'}"
     shown = bitlens("inspect", llama, "--twin", tmp_path / "twin")
     assert shown.code == 0, shown.err

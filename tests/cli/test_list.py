@@ -16,11 +16,11 @@ from tests.support.commands import Command
         ("compressions", ["rtn", "uniform grid", "noise", "compressions NAME shows"]),
         ("analyses", ["behaviour", "geometry", "cosine"]),
         ("families", ["GPT-2", "gpt_neox", "Qwen3-MoE", "Conv1D"]),
-        ("metrics", ["behaviour.kl ", "nats", "higher", "level", "Kullback"]),
+        ("metrics", ["behaviour.kl\n", "nats", "higher", "level", "Kullback"]),
     ],
 )
 def test_lists_say_what_there_is(bitlens: Command, what: str, expected: list[str]):
-    """Names with their meaning; a pipe gets whole lines."""
+    """Names with their meaning; nothing is cut off."""
     done = bitlens("list", what)
     assert done.code == 0
     for word in expected:
@@ -28,9 +28,21 @@ def test_lists_say_what_there_is(bitlens: Command, what: str, expected: list[str
     assert re.sub(r"\b\w+_p?\d+ … \w+_p?\d+", "", done.out).count("…") == 0
 
 
+@pytest.mark.parametrize("what", ["compressions", "analyses", "families", "metrics"])
+def test_lists_are_for_reading_where_no_terminal_says_how_wide(bitlens: Command, what: str):
+    """A hundred columns at most, and no list of more than a screen's breadth."""
+    assert max(map(len, bitlens("list", what).out.splitlines())) <= 100
+
+
+def test_no_two_compressions_ask_the_same():
+    """A reader tells them apart by their questions."""
+    questions = [COMPRESSIONS[name].question for name in COMPRESSIONS]
+    assert len(set(questions)) == len(questions)
+
+
 def test_metrics_that_differ_in_a_number_are_one_entry(bitlens: Command):
     """Thresholds and percentiles by their ends; the others in full."""
-    out = bitlens("list", "analyses").out
+    out = " ".join(bitlens("list", "analyses").out.split())
     assert "kl, kl_p50 … kl_p999, kl_max" in out
     assert "induction_kept_10 … induction_kept_90, induction_mean_change, induction_score" in out
     assert "l0, alive" in out

@@ -131,7 +131,7 @@ def test_a_twin_is_compared_module_by_module(folders: tuple[Path, Path]) -> None
     changed = 1.5 * matrix / PARAMETERS
     assert found.caption == (
         f"{bits:.2f} bits per weight over all {PARAMETERS:,} parameters, "
-        f"{bits * PARAMETERS / 8000:.0f} kB; {changed:.1%} of them changed; "
+        f"{bits * PARAMETERS / 8000:.0f} kB when packed; {changed:.1%} of them changed; "
         f"{(32 + 4.25) / 2:.2f} bits per weight over what was compressed. group: input columns "
         "that share a scale."
     )

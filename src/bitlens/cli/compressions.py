@@ -24,7 +24,7 @@ def compress(
 ) -> None:
     """Write a twin as a model folder, and how it was made."""
     from bitlens.workflows.compress import save as write_folder
-    from bitlens.workflows.inspect import summary
+    from bitlens.workflows.inspect import stored, summary
 
     settings["calibration"] = settings["calibration"] or (DEMO if model == DEMO else None)
     study = options.study_of(model, with_, {"controls": "none", **settings})
@@ -32,6 +32,7 @@ def compress(
     rows = write_folder(study, save, log)
     if rows:
         log(summary(rows))
+        log(stored(save))
     log(f"Saved: {save}")
 
 

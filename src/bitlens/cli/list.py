@@ -4,8 +4,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from bitlens.cli.terminal import show
+from bitlens.cli.terminal import show, show_entries
 from bitlens.errors import InputError
+
+PIPED = 100
+"""Columns where no terminal says how many there are."""
 
 
 def list_(
@@ -20,10 +23,12 @@ def list_(
     """Show what there is to choose from."""
     from bitlens.workflows.catalogue import TABLES, compression
 
-    if name is None:
-        show(TABLES[what]())
+    if name is None and what in ("analyses", "metrics"):
+        show_entries(TABLES[what]())
+    elif name is None:
+        show(TABLES[what](), widest=PIPED)
     elif what == "compressions":
-        show(compression(name))
+        show(compression(name), widest=PIPED)
     else:
         raise InputError(
             f"list {what} is given a name, {name}.",

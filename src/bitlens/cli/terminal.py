@@ -4,7 +4,9 @@ write, and nothing that stops a run because nobody reads it."""
 import codecs
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -136,8 +138,32 @@ def hand_on(data: bytes) -> None:
     (out if isinstance(out, Terminal) else Terminal(out)).write_bytes(data)
 
 
-def show(table: "Table") -> None:
-    """A table as wide as the terminal; where there is none, as wide as it wants to be.
+def show_entries(table: "Table") -> None:
+    """A table of long texts, a paragraph a row: its name, what it is, then its other cells with
+    their titles. As wide as the terminal, 100 columns where there is none; no word is broken."""
+    columns = shutil.get_terminal_size((100, 24)).columns
+    for name, meaning, *cells in table.rows:
+        pairs = zip(table.columns[2:], cells, strict=True)
+        rest = "; ".join(f"{column.title}: {cell}" for column, cell in pairs if cell)
+        log(name)
+        for text in (meaning, rest):
+            log(
+                textwrap.fill(
+                    text,
+                    columns,
+                    initial_indent="    ",
+                    subsequent_indent="    ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            )
+    if table.told:
+        log(textwrap.fill(table.told, columns, break_long_words=False, break_on_hyphens=False))
+
+
+def show(table: "Table", widest: int | None = None) -> None:
+    """A table as wide as the terminal; where there is none, as wide as it wants to be, and not
+    wider than `widest` columns.
 
     Numbers that do not fit side by side are written one after the other.
     """
@@ -157,7 +183,7 @@ def show(table: "Table") -> None:
     console = Console(color_system=None)
     wanted = console.measure(view, options=console.options.update(max_width=1 << 16)).maximum
     if not console.is_terminal:
-        console = Console(color_system=None, width=wanted)
+        console = Console(color_system=None, width=min(wanted, widest or wanted))
     if wanted <= console.width or not all(column.numeric for column in table.columns[1:]):
         console.print(view)
     else:

@@ -21,7 +21,7 @@ from bitlens.config.parsing import Settings, distinct, read_settings, unknown
 from bitlens.data.texts import require_source
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError, InputError, path_of
-from bitlens.models.source import ModelSource
+from bitlens.models.source import ModelSource, refuse_absent_folder
 from bitlens.registry import nearest_file
 from bitlens.results.files.home import with_home, without_home
 from bitlens.sae.formats.releases import FORM, find, is_release
@@ -271,8 +271,10 @@ def _argument(location: Sequence[str | int]) -> str:
 
 
 def refuse_absent(study: Study, option: str = "") -> None:
-    """Loading a model takes long: what is not there is said before, be it texts, a checkpoint or an
-    SAE."""
+    """Loading a model takes long: what is not there is said before, be it a model, texts, a
+    checkpoint or an SAE."""
+    for source in study.models:
+        refuse_absent_folder(source)
     refuse_absent_texts(study)
     for text in study.compressions:
         _refuse_absent_checkpoint(text)

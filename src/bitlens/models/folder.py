@@ -11,8 +11,7 @@ from safetensors import safe_open
 
 from bitlens.errors import ModelError
 from bitlens.models.files import require_files, weight_files
-from bitlens.models.source import ModelSource
-from bitlens.registry import nearest_file
+from bitlens.models.source import ModelSource, refuse_absent_folder
 from bitlens.results.files.reading import read_bytes, read_json
 
 SETTINGS = "quantization_config"
@@ -148,13 +147,8 @@ def _json(path: Path) -> dict[str, Any]:
 def require_model(source: ModelSource) -> None:
     """Say early and plainly what a path lacks; a hub id is left to the hub."""
     path = Path(source.name)
+    refuse_absent_folder(source)
     if not path.exists():
-        if source.name.count("/") > 1 or source.name.startswith((".", "/", "~")):
-            raise ModelError(
-                f"There is no folder {source.name}.",
-                "a folder with config.json, safetensors weights and a tokenizer, or a hub id.",
-                nearest_file(path) or "the path of a downloaded model.",
-            )
         return
     require_whole(source.name, path)
     if not (path / "config.json").is_file():

@@ -4,7 +4,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from bitlens.errors import in_one_line
+from bitlens.errors import ModelError, in_one_line
+from bitlens.registry import nearest_file
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,19 @@ class ModelSource:
     saes: tuple[str, ...] = ()
     """SAEs that were trained on this model: folders, or `release:RELEASE:SAE_ID` as SAELens names
     them."""
+
+
+def refuse_absent_folder(source: ModelSource) -> None:
+    """ModelError where a model is named that can be nothing but a path, and there is none: what has
+    one slash may be a hub id."""
+    path = Path(source.name)
+    named = source.name.count("/") > 1 or source.name.startswith((".", "/", "~"))
+    if named and not path.exists():
+        raise ModelError(
+            f"There is no folder {source.name}.",
+            "a folder with config.json, safetensors weights and a tokenizer, or a hub id.",
+            nearest_file(path) or "the path of a downloaded model.",
+        )
 
 
 def name_of(source: ModelSource) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bitlens.compression import parse_spec
 from bitlens.compression.compression import Compression
@@ -64,10 +65,17 @@ def summary(rows: Sequence[Row], *, compared: bool = True) -> str:
     told = f"{whole.whole_bits:.2f} bits per weight over all {whole.parameters:,} parameters, "
     told += size(whole.bytes)
     if compared:
+        told += " when packed"
         told += f"; {whole.changed:.1%} of them changed"
         if whole.bits is not None:
             told += f"; {whole.bits:.2f} bits per weight over what was compressed"
     return f"{told}."
+
+
+def stored(folder: Path) -> str:
+    """How much room the weights in a model folder take, in a sentence."""
+    taken = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return f"As an ordinary folder, with every weight stored in full, it takes {size(taken)}."
 
 
 def _row(row: Row, *, compared: bool) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ class Nf4(Codebook):
 
     name: ClassVar[str] = "nf4"
     question: ClassVar[str] = (
-        "What does rounding blocks of weights to a fixed table of sixteen values do?"
+        "What does rounding to sixteen quantiles of a normal distribution do (NormalFloat)?"
     )
     table: ClassVar[tuple[float, ...]] = (
         *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
@@ -124,7 +124,7 @@ class Fp4(Codebook):
 
     name: ClassVar[str] = "fp4"
     question: ClassVar[str] = (
-        "What does rounding blocks of weights to a fixed table of sixteen values do?"
+        "What does rounding to four-bit floats do, two bits of exponent, one of fraction?"
     )
     table: ClassVar[tuple[float, ...]] = tuple(
         value / 12 for value in (-12, -8, -6, -4, -3, -2, -1 / 16, 0, 1 / 16, 2, 3, 4, 6, 8, 12)

@@ -25,10 +25,7 @@ class Nothing(DataFree):
     """The twin equals its reference: every change metric must have its intact value."""
 
     name: ClassVar[str] = "nothing"
-    question: ClassVar[str] = (
-        "With what is a compression compared? With no change at all, and with noise of the same "
-        "size."
-    )
+    question: ClassVar[str] = "Control: what is measured where nothing changes at all?"
     control: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -52,8 +49,7 @@ class Noise(Compression):
 
     name: ClassVar[str] = "noise"
     question: ClassVar[str] = (
-        "With what is a compression compared? With no change at all, and with noise of the same "
-        "size."
+        "Control: what does random noise do that is as large as another compression's error?"
     )
     control: ClassVar[bool] = True
 
