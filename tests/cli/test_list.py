@@ -25,7 +25,7 @@ def test_lists_say_what_there_is(bitlens: Command, what: str, expected: list[str
     assert done.code == 0
     for word in expected:
         assert word in done.out
-    assert re.sub(r"\b\w+_p?\d+ … \w+_p?\d+", "", done.out).count("…") == 0
+    assert re.sub(r"\b\w+_p?\d+ …\s+\w+_p?\d+", "", done.out).count("…") == 0
 
 
 @pytest.mark.parametrize("what", ["compressions", "analyses", "families", "metrics"])
