@@ -193,4 +193,6 @@ def show(table: "Table", widest: int | None = None) -> None:
             console.print(Text(visible(name)))
             console.print(Padding(Text(visible(numbers)), (0, 0, 0, 4)))
     if table.told:
-        console.print(Text(visible(table.told)), soft_wrap=not console.is_terminal)
+        console.print(
+            Text(visible(table.told)), soft_wrap=not console.is_terminal and widest is None
+        )
