@@ -153,8 +153,8 @@ def test_errors_larger_than_the_weights_have_a_true_minus() -> None:
     made = table([row, tied("b", "unembedding", to="a.weight", storage=storage)])
     assert rows(made)[("a", "block")]["SQNR, dB"] == "−19.1"
     assert summary([row]) == (
-        "4.00 bits per weight over all 32 parameters, 16 B; 100.0% of them changed; 4.00 bits per "
-        "weight over what was compressed."
+        "4.00 bits per weight over all 32 parameters, 16 B when packed; 100.0% of them changed; "
+        "4.00 bits per weight over what was compressed."
     )
     assert made.caption.startswith(summary([row])[:-1])  # type: ignore[union-attr]
 
