@@ -21,8 +21,8 @@ def test_a_study_goes_on_after_a_failure_and_says_so(
     )
     done = bitlens("study", path, "--out", tmp_path / "grid")
     assert done.code == 1
-    assert "\n- rtn:bits=4 (" in done.out
-    assert "rtn:bits=4,group=7: failed." in done.out
+    assert "\nrtn:bits=4: It " in done.out
+    assert "rtn:bits=4,group=7: It could not be measured: " in done.out
     assert "Failed:" in done.err
     assert "does not divide" in done.err
     assert (tmp_path / "grid" / "report.html").exists()

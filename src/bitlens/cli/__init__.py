@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -29,8 +31,6 @@ NO_MEMORY = InputError(
 )
 
 app = typer.Typer(
-    help="What of a language model's interpretable structure survives compression, where does "
-    "it break, and how sure are we?",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -41,6 +41,25 @@ app = typer.Typer(
         "token_normalize_func": lambda token: token.replace("_", "-"),
     },
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        log(f"bitlens {version('bitlens')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    wanted: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version, help="The version of bitlens."),
+    ] = False,
+) -> None:
+    """What of a language model's interpretable structure survives compression, where does it
+    break, and how sure are we?"""
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "audit": audit,

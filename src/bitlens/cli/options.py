@@ -5,7 +5,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from re import fullmatch
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,40 @@ Replace = Annotated[
         "--replace", help="Replace what a run of other settings left in the folder of results."
     ),
 ]
+Extent = Literal["short", "verbose", "quiet", "json"]
+"""How much of an outcome is printed."""
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print every number of the verdict too.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print where the report is, and failures.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print the outcome as JSON, and what is said meanwhile on standard error."
+    ),
+]
+
+PRINTED: dict[str, tuple[Any, Any]] = {
+    "verbose": (Verbose, False),
+    "quiet": (Quiet, False),
+    "json": (Json, False),
+}
+"""By name, the options of how much is printed, and their defaults."""
+
+
+def extent(verbose: bool, quiet: bool, json: bool) -> Extent:
+    """How much is printed. InputError where two are asked for at once."""
+    asked: list[Extent] = []
+    for wanted, name in ((verbose, "verbose"), (quiet, "quiet"), (json, "json")):
+        if wanted:
+            asked.append(name)  # type: ignore[arg-type]
+    if len(asked) > 1:
+        raise InputError(
+            f"{' and '.join(f'--{name}' for name in asked)} at once.",
+            "one of --verbose, --quiet and --json, or none.",
+            f"--{asked[0]} alone.",
+        )
+    return asked[0] if asked else "short"
+
+
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
 ]

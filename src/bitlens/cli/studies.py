@@ -16,6 +16,9 @@ UNNAMED = "source code that ships with bitlens; a model that cannot read it is r
 """What is read where a study names no text."""
 
 
+@options.with_settings(
+    "path out check only replace trust_remote_code verbose quiet json", also=options.PRINTED
+)
 def study(
     path: Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study to run.")],
     out: options.Out,
@@ -32,6 +35,7 @@ def study(
     ] = [],  # noqa: B006
     replace: options.Replace = False,
     trust_remote_code: options.TrustRemoteCode = False,
+    **printed: bool,
 ) -> None:
     """Audit a grid of models and compressions, or of SAEs.
 
@@ -58,7 +62,8 @@ def study(
         _show_grid(wanted)
         refuse_absent_saes(wanted)
     else:
-        carry_out(wanted, out, replace=replace, keep_going=True)
+        extent = options.extent(**printed)
+        carry_out(wanted, out, replace=replace, keep_going=True, extent=extent)
 
 
 def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:

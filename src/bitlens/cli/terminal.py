@@ -63,6 +63,11 @@ class Terminal:
             self._stream.write(shown)
         return len(text)
 
+    def write_coloured(self, text: str, code: str) -> None:
+        """A text in a colour of ours, by its ANSI code."""
+        with self._dropping():
+            self._stream.write(f"\x1b[{code}m{visible(text)}\x1b[0m")
+
     def write_bytes(self, data: bytes) -> None:
         """Data as they are, for what reads them next."""
         with self._dropping():
@@ -130,6 +135,25 @@ def _open_closed() -> None:
 def log(text: str, err: bool = False) -> None:
     """A line of text, at once."""
     print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def say(text: str) -> None:
+    """A paragraph: on a terminal broken between words, further lines a little to the right; else
+    one line."""
+    if sys.stdout.isatty():
+        text = textwrap.fill(
+            visible(text),
+            width(),
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    print(text if sys.stdout.isatty() else visible(text), flush=True)
+
+
+def width() -> int:
+    """Columns of the terminal; 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns
 
 
 def hand_on(data: bytes) -> None:

@@ -35,7 +35,7 @@ ASPECTS: dict[str, dict[Word, str]] = {
 """What a sentence says of the outputs, the features and the heads, by the word of their rules."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Number:
     """One of the numbers of a hero row."""
 
@@ -44,6 +44,8 @@ class Number:
     """With its interval and unit, or why there is none."""
     word: Word | None
     """What the rules about it say; None where there is none."""
+    row: Row
+    """The estimate itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ def _numbers(results: AuditResults, model: str, name: str, found: Status) -> Ite
     rows.append(("induction score kept", "heads.", kept))
     for title, prefix, row in rows:
         if row is not None:
-            yield Number(title, short(row), _aspect(found, prefix))
+            yield Number(title=title, text=short(row), word=_aspect(found, prefix), row=row)
 
 
 def short(row: Row) -> str:

@@ -1,9 +1,9 @@
 """The sweep that measures the missing cells of one model and seed, and writes them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 from tqdm import tqdm
 
@@ -52,26 +52,25 @@ class CellSweep:
         session = self.session
         room = self._budget.room(session.memory)
         partial = store.partial / self._identity
-        with _Progress(session.layout.depth) as progress:
-            measurement = Measurement(
-                session.layout,
-                self._needed,
-                self._comparisons,
-                self.selection.plan,
-                hidden_bytes=room,
-                partial=partial,
-                texts=session.texts,
+        measurement = Measurement(
+            session.layout,
+            self._needed,
+            self._comparisons,
+            self.selection.plan,
+            hidden_bytes=room,
+            partial=partial,
+            texts=session.texts,
+        )
+        if measurement.damage:
+            session.log(
+                f"What a stopped run left in {partial} cannot be used: {measurement.damage}. "
+                "It is computed again."
             )
-            if measurement.damage:
-                session.log(
-                    f"What a stopped run left in {partial} cannot be used: {measurement.damage}. "
-                    "It is computed again."
-                )
-            cost = SweepCost.of(measurement.sweep, session.layout, self.seconds_per_token)
-            pace = Pace(cost.tokens, cost.seconds)
-            progress.expect(cost)
-            self._log_cost(cost, measurement.sweep, pace)
-            values, shown = _collected(measurement.values(progress.advance, pace))
+        cost = SweepCost.of(measurement.sweep, session.layout, self.seconds_per_token)
+        pace = Pace(cost.tokens, cost.seconds)
+        self._log_cost(cost, measurement.sweep, pace)
+        with _progress(cost, session.layout.depth) as advance:
+            values, shown = _collected(measurement.values(advance, pace))
         failed = measurement.sweep.failed
         self._add_contexts(shown, room)
         for key in self.missing:
@@ -167,24 +166,16 @@ def _collected(found: Iterable[Measured]) -> tuple[dict[Key, list[Value]], Table
     return values, shown
 
 
-class _Progress:
-    """A bar over the tokens that blocks have to process, all runs and blocks together."""
-
-    def __init__(self, depth: int) -> None:
-        self._depth = depth
-        self._scale = 1
-        self._bar = tqdm(desc="sweep", unit=" forwards", disable=None, total=0.0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def expect(self, cost: SweepCost) -> None:
-        """How much there is to do."""
-        self._bar.total, self._scale = cost.forwards, cost.tokens * self._depth
-
-    def advance(self, tokens: int) -> None:
-        """A block has processed so many tokens."""
-        self._bar.update(tokens / self._scale)
+@contextmanager
+def _progress(cost: SweepCost, depth: int) -> Iterator[Callable[[int], None]]:
+    """A bar over the tokens that blocks have to process, all runs and blocks together; is told how
+    many have passed another block."""
+    with tqdm(
+        desc="sweep",
+        total=round(cost.forwards * cost.tokens * depth),
+        unit_scale=True,
+        disable=None,
+        bar_format="{desc}: {percentage:3.0f} % |{bar:20}| {n_fmt} of {total_fmt} tokens through a "
+        "block, {elapsed} gone, {remaining} left",
+    ) as bar:
+        yield bar.update
