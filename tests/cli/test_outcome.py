@@ -11,6 +11,7 @@ from bitlens.cli.options import extent
 from bitlens.cli.outcome import as_json, show_outcome
 from bitlens.errors import InputError
 from bitlens.report.audit_results import AuditResults
+from bitlens.report.hero import heroes
 from tests.support.audit_stores import write_store
 
 
@@ -101,7 +102,7 @@ def test_colours_are_for_who_sees_them(
 
 def test_a_long_name_is_shortened_in_its_middle(store: Path) -> None:
     """Both ends tell it apart."""
-    (hero, *_) = outcome.heroes(AuditResults.read(store), "demo")
+    (hero, *_) = heroes(AuditResults.read(store), "demo")
     long = "gptq:bits=4,group=64,actorder=true,more=settings"
     twin = type(hero.twin)(**{**vars(hero.twin), "compression": long})
     name = outcome._row(type(hero)(**{**vars(hero), "twin": twin}), interval=True, numbers=3)[1]

@@ -12,7 +12,7 @@ from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import (
     Contexts,
     Details,
-    Features,
+    FeatureBrowser,
     Figure,
     Prose,
     Section,
@@ -149,7 +149,7 @@ def test_thinning_is_said(
 
 def test_every_feature_is_there_beside_noise(late: Section, deep: AuditResults) -> None:
     """Those that fire only in the twin too; r under noise is the noise twin's own."""
-    part = next(p for p in late.parts if isinstance(p, Features))
+    part = next(p for p in late.parts if isinstance(p, FeatureBrowser))
     assert part.sae == "late"
     mine = next(one for one in part.twins if one.twin == RTN)
     assert mine.active == ACTIVE
@@ -162,7 +162,7 @@ def test_every_feature_is_there_beside_noise(late: Section, deep: AuditResults) 
 
 def test_what_the_page_holds_of_features_is_theirs(late: Section) -> None:
     """Columns of bytes, each once: states by name, r a step at most above the number."""
-    part = next(p for p in late.parts if isinstance(p, Features))
+    part = next(p for p in late.parts if isinstance(p, FeatureBrowser))
     held = features_data(part)
     assert len(held["columns"]) < len(part.twins) * len(part.columns), "some are shared"
     keys = held["keys"]

@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, DARK, INK, PIECES
 from bitlens.report.page.columns import correlations, numbers, whole
-from bitlens.report.page.parts import Contexts, Features, Figure, Ledger, Page, Part, Spec, Value
+from bitlens.report.page.parts import Contexts, FeatureBrowser, Figure, Ledger, Page, Part, Spec, Value
 from bitlens.report.page.pictures import CONFIG
 from bitlens.report.page.scripts import script
 
@@ -166,7 +166,7 @@ def contexts_data(part: Contexts) -> dict[str, Any]:
     return {"features": features, "texts": list(texts)}
 
 
-def features_data(part: Features) -> dict[str, Any]:
+def features_data(part: FeatureBrowser) -> dict[str, Any]:
     """What the page's script needs to show features: columns of bytes, each once."""
     keys = [key for key, _ in part.columns]
     held: dict[str, int] = {}

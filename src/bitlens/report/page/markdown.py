@@ -9,7 +9,7 @@ from bitlens.report.page.parts import (
     Contexts,
     Details,
     Facts,
-    Features,
+    FeatureBrowser,
     Figure,
     Headlines,
     HeroRow,
@@ -146,7 +146,7 @@ def _(part: Contexts, _: int = 1) -> str:
 
 
 @markdown.register
-def _(part: Features, _: int = 1) -> str:
+def _(part: FeatureBrowser, _: int = 1) -> str:
     told = ", ".join(f"{escaped(one.twin)} {count(len(one.rows), 'feature')}" for one in part.twins)
     return f"{told}: in `report.html`."
 

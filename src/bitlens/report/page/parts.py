@@ -270,7 +270,7 @@ class FeatureRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features:
+class FeatureBrowser:
     """Every compared feature of an SAE, twin by twin: searched, sorted, and counted at any
     threshold on the page; left out of Markdown."""
 
@@ -335,7 +335,7 @@ Part = (
     | Figure
     | TokenGrid
     | Contexts
-    | Features
+    | FeatureBrowser
     | Tabs
     | Details
     | Section

@@ -12,7 +12,7 @@ from bitlens.report.charts.depth import across
 from bitlens.report.charts.palette import CONTROL, INK, NOISE_CURVE, PIECES
 from bitlens.report.page.parts import (
     FeatureRows,
-    Features,
+    FeatureBrowser,
     Figure,
     Panel,
     Part,
@@ -215,7 +215,7 @@ def _frame(rows: Sequence[Row]) -> Spec:
 
 def _browser(
     results: AuditResults, model: str, sae: SaeResults, stem: str, rows: dict[str, list[Row]]
-) -> Features:
+) -> FeatureBrowser:
     held = []
     for twin, found in rows.items():
         noise = results.noise(model, twin)
@@ -225,7 +225,7 @@ def _browser(
             (*(row[field] for field in FIELDS), under.get(row["latent"])) for row in found
         )
         held.append(FeatureRows(twin, sae.active(results, model, twin) or len(found), table))
-    return Features(
+    return FeatureBrowser(
         name=f"{stem}-browser",
         sae=sae.label,
         columns=(*FIELDS.items(), ("noise", "r under noise")),
