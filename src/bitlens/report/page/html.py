@@ -23,7 +23,16 @@ from markupsafe import Markup
 
 from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, DARK, INK, PIECES
 from bitlens.report.page.columns import correlations, numbers, whole
-from bitlens.report.page.parts import Contexts, FeatureBrowser, Figure, Ledger, Page, Part, Spec, Value
+from bitlens.report.page.parts import (
+    Contexts,
+    FeatureBrowser,
+    Figure,
+    Ledger,
+    Page,
+    Part,
+    Spec,
+    Value,
+)
 from bitlens.report.page.pictures import CONFIG
 from bitlens.report.page.scripts import script
 

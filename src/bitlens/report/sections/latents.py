@@ -11,8 +11,8 @@ from bitlens.report.charts.charts import beside, frame, only
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.palette import CONTROL, INK, NOISE_CURVE, PIECES
 from bitlens.report.page.parts import (
-    FeatureRows,
     FeatureBrowser,
+    FeatureRows,
     Figure,
     Panel,
     Part,
