@@ -46,7 +46,7 @@ def everywhere(layout: Layout) -> list[str]:
     return ["embed", *(f"{k}.{n}" for n in range(layout.depth) for k in ("attn", "resid"))]
 
 
-def swept(layout: Layout, texts: Sequence[str] = ()) -> tiny.Readings:
+def swept(layout: Layout, texts: Sequence[str] = ()) -> tiny.ActivationsByStep:
     sites = [*everywhere(layout), "logits"]
     twins = {text: tiny.twin(layout, text) for text in texts}
     return tiny.activations(tiny.sweep(layout, [tiny.batch([12, 7])], sites, twins))

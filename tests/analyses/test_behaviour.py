@@ -123,9 +123,12 @@ def test_agrees_with_scipy_torch_and_numpy(random_pair: ActivationPair) -> None:
         }
         surprise = {
             name: torch.nn.functional.cross_entropy(
-                reading.values.double()[torch.from_numpy(keep)], torch.from_numpy(target[keep])
+                activations.values.double()[torch.from_numpy(keep)], torch.from_numpy(target[keep])
             ).item()
-            for name, reading in (("reference", random_pair.reference), ("twin", random_pair.twin))
+            for name, activations in (
+                ("reference", random_pair.reference),
+                ("twin", random_pair.twin),
+            )
         }
         expected |= {f"perplexity {name}": np.exp(s) for name, s in surprise.items()}
         expected["perplexity_ratio"] = np.exp(surprise["twin"] - surprise["reference"])

@@ -131,15 +131,15 @@ def cases(name: str, compression: str = "rtn:bits=3") -> Iterator[list[Activatio
     yield from pairs(name, compression).values()
 
 
-def rows(reading: Activations) -> torch.Tensor:
+def rows(read: Activations) -> torch.Tensor:
     """What was read at each position, patterns as rows of their own: `[n, heads, 1, keys]`."""
-    if reading.index is None:
-        return reading.values
-    queries = reading.values.shape[2]
-    return reading.values[reading.index // queries, :, reading.index % queries].unsqueeze(2)
+    if read.index is None:
+        return read.values
+    queries = read.values.shape[2]
+    return read.values[read.index // queries, :, read.index % queries].unsqueeze(2)
 
 
-def reading_of(values: torch.Tensor, like: Activations) -> Activations:
+def activations_like(values: torch.Tensor, like: Activations) -> Activations:
     return Activations(values, None if like.index is None else torch.arange(len(values)))
 
 
@@ -158,7 +158,9 @@ def joined(parts: list[ActivationPair], order: torch.Tensor | None = None) -> Ac
         if f.name != "shards" and getattr(at[0], f.name) is not None
     }
     both = [
-        reading_of(together([rows(activations(p)[k]) for p in parts]), activations(parts[0])[k])
+        activations_like(
+            together([rows(activations(p)[k]) for p in parts]), activations(parts[0])[k]
+        )
         for k in (0, 1)
     ]
     return replace(
@@ -424,7 +426,7 @@ def mismatched(whole: ActivationPair, chosen: torch.Tensor) -> ActivationPair:
     if whole.reference.index is not None:
         chosen = chosen[torch.argsort(whole.positions.offset[chosen], stable=True)]
     here = joined([whole], chosen)
-    twin = reading_of(here.twin.values.roll(1, dims=0), here.twin)
+    twin = activations_like(here.twin.values.roll(1, dims=0), here.twin)
     return replace(here, twin=twin, threshold=lambda size: EVERYTHING)
 
 
@@ -555,15 +557,15 @@ def test_tallies_survive_a_file(name: str, tmp_path: Path) -> None:
 
 
 @each_analysis
-def test_readings_are_left_as_they_were(name: str) -> None:
+def test_activations_are_left_as_they_were(name: str) -> None:
     """What is read of one run serves many twins and analyses: none may write into it."""
     analysis = tiny.analysis(name)
     for parts in cases(name):
         before = [[r.values.clone() for r in activations(part)] for part in parts]
         accumulated(analysis, parts)
         for part, kept in zip(parts, before, strict=True):
-            for reading, values in zip(activations(part), kept, strict=True):
-                assert torch.equal(reading.values, values)
+            for after, values in zip(activations(part), kept, strict=True):
+                assert torch.equal(after.values, values)
 
 
 def without(corpus: Corpus, documents: set[int]) -> Corpus:

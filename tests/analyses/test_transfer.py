@@ -86,12 +86,12 @@ def test_by_hand() -> None:
     names = [*both, *(f"{who} {intervention}" for who in both for intervention in interventions)]
     losses = dict(zip(names, [1.0, 2.0, 2.0, 5.0, 4.0, 6.0], strict=True))
 
-    def reading(loss: float) -> Activations:
+    def activations(loss: float) -> Activations:
         p = np.exp(-loss)
         return Activations(torch.log(torch.tensor([[p, 1 - p]] * 2, dtype=torch.float32)))
 
     at = two_positions()
-    read = {who: reading(loss) for who, loss in losses.items()}
+    read = {who: activations(loss) for who, loss in losses.items()}
     analysis = Transfer((placed,))
     branches = {who: analysis.reduce_branch(one, at) for who, one in read.items() if " " in who}
     pair = ActivationPair(
@@ -140,7 +140,7 @@ def test_a_perfect_sae_recovers_everything_and_the_mean_nothing(tmp_path: Path) 
 def test_however_many_saes_are_spliced_as_many_logits_are_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each fork's are let go before the next one's are computed; the reference's forks are
+    """Each branch's are let go before the next one's are computed; the reference's branches are
     computed once for all twins."""
     most, computed, logits = {}, {}, Sweep.logits
     for count in (1, 4):
@@ -238,7 +238,7 @@ def test_what_costs_nothing_can_recover_nothing() -> None:
 
 
 def test_two_saes_of_a_site_share_its_mean(tmp_path: Path) -> None:
-    """The mean is put in once; every number rests on the documents that forks run on."""
+    """The mean is put in once; every number rests on the documents that branches run on."""
     saes = [tiny.sae(), replace(tiny.sae(seed=1), label="other")]
     analysis = Transfer(tuple(tiny.placed(sae, SITE) for sae in saes))
     (request,) = analysis.reads(tiny.speaker())

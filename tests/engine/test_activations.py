@@ -1,4 +1,4 @@
-"""Laws of readings: sums by shard, and what is derived from a reading once."""
+"""Laws of activations: sums by shard, and what is derived of them once."""
 
 import numpy as np
 import pytest
@@ -58,16 +58,16 @@ def test_the_largest_is_by_shard() -> None:
 def test_what_is_derived_is_what_numpy_says() -> None:
     """Squared lengths, means, log-probabilities and the most probable token."""
     values = torch.randn(7, 40, generator=torch.Generator().manual_seed(1)) * 5
-    reading, exact = Activations(values), values.double().numpy()
-    assert np.allclose(reading.square, (exact**2).sum(-1), rtol=1e-6)
-    assert np.allclose(reading.mean, exact.mean(-1), rtol=1e-4, atol=1e-6)
-    assert np.allclose(reading.log_probabilities, log_softmax(exact, axis=-1), atol=1e-5)
-    assert np.allclose(reading.probabilities.sum(-1), 1, atol=1e-6)
-    assert (reading.top.numpy() == exact.argmax(-1)).all()
+    activations, exact = Activations(values), values.double().numpy()
+    assert np.allclose(activations.square, (exact**2).sum(-1), rtol=1e-6)
+    assert np.allclose(activations.mean, exact.mean(-1), rtol=1e-4, atol=1e-6)
+    assert np.allclose(activations.log_probabilities, log_softmax(exact, axis=-1), atol=1e-5)
+    assert np.allclose(activations.probabilities.sum(-1), 1, atol=1e-6)
+    assert (activations.top.numpy() == exact.argmax(-1)).all()
 
 
 def test_what_is_made_once_is_made_once() -> None:
-    """By name, for every twin the reference is compared with; another reading makes its own."""
+    """By name, for every twin the reference is compared with; other activations make their own."""
     made = []
 
     def make() -> int:

@@ -33,7 +33,7 @@ Values = dict[tiny.ValueKey, Value]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_forked() -> Iterator[None]:
+def few_branched() -> Iterator[None]:
     """Of so few documents, two are a subset that is not all of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bitlens.engine.plan.FEWEST_BRANCHED", 2)
@@ -459,13 +459,13 @@ def test_samples_have_their_size_at_every_site(
 
 
 def test_documents_are_counted_once_and_by_their_set(made: Plan, whole: Values) -> None:
-    """Every value says how many documents it rests on: all, the subset for forks, or the
+    """Every value says how many documents it rests on: all, the subset for branches, or the
     analysis' own but those that are in every replicate."""
     intervals = {(a.name, m.name): m.interval for a in tiny.everything() for m in a.metrics}
     seen = set()
     for (name, _, item, _, metric), value in whole.items():
-        forked = item == "local" or name == "transfer"
-        documents = SUBSET if forked else name if name in made.sets else CORPUS
+        branched = item == "local" or name == "transfer"
+        documents = SUBSET if branched else name if name in made.sets else CORPUS
         seen.add(documents)
         of = made.sets[documents]
         assert value.documents == of.documents

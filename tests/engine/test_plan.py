@@ -174,7 +174,7 @@ def test_shards_are_whole_documents(shape: list[list[int]], interval: str) -> No
 
 
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 256, 257])
-def test_forks_run_on_a_seeded_eighth(n: int) -> None:
+def test_branches_run_on_a_seeded_eighth(n: int) -> None:
     """One document in eight, rounded up, 32 at least; a batch holds documents of the subset or
     others, never both; another seed takes others."""
     shape = [[6]] * n
@@ -345,7 +345,7 @@ def test_sums_by_shard_do_not_grow_with_the_documents(interval: str, shards: int
 @pytest.mark.parametrize("interval", ["jackknife", "bootstrap"])
 def test_copies_are_left_out_together(interval: str) -> None:
     """Every document four times has the shards, the weights and the number of units of every
-    document once, and forks run on no document twice."""
+    document once, and branches run on no document twice."""
     once = tiny.corpus([[30 + n % 7] for n in range(50)])
     many = replace(
         once,

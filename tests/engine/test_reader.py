@@ -36,7 +36,7 @@ def corpus(documents: int = 10, rows: int = 2) -> Corpus:
     )
 
 
-def reading(hidden_bytes: int = 1 << 30) -> ActivationReader:
+def reader(hidden_bytes: int = 1 << 30) -> ActivationReader:
     model = layout("llama")
     rounded = parse_spec("rtn:bits=3")
     twins = {
@@ -154,7 +154,7 @@ def test_what_is_measured_on_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_rows_are_the_models_own_hidden_states() -> None:
     """Every counted position of the reference, by the model's own forward; the twin's differ."""
-    read, of = reading(), plan(corpus())
+    read, of = reader(), plan(corpus())
     rows = read.rows(of.batches)
     expected = []
     for batch in of.batches:
@@ -173,8 +173,8 @@ def test_rows_are_the_models_own_hidden_states() -> None:
 def test_streamed_chunks_are_the_same_rows() -> None:
     """In the same order, from any chunk on, whatever the memory for hidden states."""
     of = plan(corpus())
-    whole = reading().rows(of.batches)
-    streamed = Streamed(reading(hidden_bytes=1), in_parts(of.batches, 60))
+    whole = reader().rows(of.batches)
+    streamed = Streamed(reader(hidden_bytes=1), in_parts(of.batches, 60))
     assert len(streamed.sizes) > 2
     assert sum(streamed.sizes) == of.positions
     found = list(streamed.chunks(0))
@@ -188,7 +188,7 @@ def test_streamed_chunks_are_the_same_rows() -> None:
 
 def test_a_twin_without_numbers_is_refused() -> None:
     """Its activations are infinite: nothing can be learnt from them."""
-    read = reading()
+    read = reader()
     broken = layout("llama")
     twin = Reference(broken)
     original = twin.enter

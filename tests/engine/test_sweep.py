@@ -26,7 +26,9 @@ def resids(layout: Layout) -> list[str]:
     return ["embed", *(f"resid.{n}" for n in range(layout.depth))]
 
 
-def all_equal(found: tiny.Readings, run: str, own: dict[str, Tensor], number: int = 0) -> None:
+def all_equal(
+    found: tiny.ActivationsByStep, run: str, own: dict[str, Tensor], number: int = 0
+) -> None:
     """A run's hidden states are bit for bit these."""
     for name, value in own.items():
         if name != "logits":
@@ -201,7 +203,7 @@ def test_branches_cost_the_depth_they_have_to_go(blocks_run: list[int]) -> None:
 
 
 @each_family
-def test_a_fork_that_changes_nothing_is_its_parent(family: str) -> None:
+def test_a_branch_that_changes_nothing_is_its_parent(family: str) -> None:
     """From whatever depth it leaves, and whoever's run it leaves: bit for bit the parent."""
     layout, batch = tiny.layout(family), tiny.batch([12, 7])
     branches = [

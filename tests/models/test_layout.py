@@ -112,7 +112,7 @@ def test_attention_looks_at_other_positions_and_the_mlp_does_not(family: str) ->
 @pytest.mark.slow
 @each_family
 def test_nothing_is_left_behind(family: str) -> None:
-    """A sweep of a twin over every kind of site, forks and logits leaves the model as it was:
+    """A sweep of a twin over every kind of site, branches and logits leaves the model as it was:
     the same parameters, the same numbers in them, no hooks, bit for bit the same forward."""
     model, batch = tiny.build(family, attention="eager"), tiny.batch([10, 7])
 
@@ -134,7 +134,7 @@ def test_nothing_is_left_behind(family: str) -> None:
     layout = Layout(model)
     kinds = ("resid", "attn", "mlp", "heads", "pattern")
     sites = [f"{kind}.{n}" for n in range(layout.depth) for kind in kinds]
-    branches = [ForwardRun("fork", "twin", parent="reference", start=1, stop=2)]
+    branches = [ForwardRun("branch", "twin", parent="reference", start=1, stop=2)]
     twins = {"twin": tiny.twin(layout, "rtn:bits=3"), "half": tiny.twin(layout, "cast:dtype=bf16")}
     tiny.activations(tiny.sweep(layout, [batch], ["embed", *sites, "logits"], twins, branches))
     twins["twin"].model()
@@ -432,7 +432,7 @@ def test_a_model_without_a_list_of_blocks_is_refused() -> None:
 
 
 def test_a_block_that_writes_over_its_input_changes_nothing_else() -> None:
-    """Streams that stand on the same states, and what was read of them, stay as they were."""
+    """Runs that stand on the same states, and what was read of them, stay as they were."""
     model = tiny.build("llama")
     plain, batch = Layout(model), tiny.batch([9, 7])
     own = type(model.model.layers[0]).forward
@@ -447,7 +447,7 @@ def test_a_block_that_writes_over_its_input_changes_nothing_else() -> None:
     assert all(names.in_place for names in layout.block_layouts)
     assert not any(names.in_place for names in plain.block_layouts)
     sites = ["embed", "resid.0", "attn.1", "mlp.1", "resid.2", "logits"]
-    branch = ForwardRun("fork", "twin", parent="reference", start=1, stop=2)
+    branch = ForwardRun("branch", "twin", parent="reference", start=1, stop=2)
     found = [
         tiny.activations(
             tiny.sweep(of, [batch], sites, {"twin": tiny.twin(of, "rtn:bits=3")}, [branch])

@@ -7,7 +7,7 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.hidden_damage import behind_cosine, copying, no_improvement
-from bitlens.report.text.losses import kept
+from bitlens.report.text.losses import features_and_heads
 from bitlens.report.text.verdict import sentences
 from tests.support.audit_stores import NOISE, RTN, Numbers, with_rows
 
@@ -152,7 +152,7 @@ def test_scores_that_fell_stand_beside_a_count(
     """All heads may stay above the cut while every score falls."""
     fell: Any = changes((-0.1, -0.12, -0.08), (-0.1, -0.11, -0.09))
     found = with_rows(deep, heads__induction_mean_change__pattern=mean, **fell)
-    heads = list(kept(found, "demo", RTN))[-1].text
+    heads = list(features_and_heads(found, "demo", RTN))[-1].text
     assert heads.startswith("keeps both induction heads")
     assert (", with scores that changed by" in heads) is bool(said)
     assert said in heads
@@ -168,7 +168,7 @@ def test_heads_fell_by_the_stored_test(deep: AuditResults, q: float, fell: int) 
         {**row, "p": 0.001, "q": q} if row["metric"] == "induction_change" else row
         for row in found.contrasts
     ]
-    said = list(kept(replace(found, contrasts=rows), "demo", RTN))[-1].text
+    said = list(features_and_heads(replace(found, contrasts=rows), "demo", RTN))[-1].text
     assert f": {fell} of 2 surely fell, 0 surely rose" in said
 
 

@@ -440,7 +440,7 @@ def write_store(
         "twins": twins,
         "checks": [
             asdict(Check("weights differ", True, "28 of 28 targeted matrices changed.")),
-            asdict(Check("identical tokens", True, "Every stream read the same 61,312 tokens.")),
+            asdict(Check("identical tokens", True, "Every run read the same 61,312 tokens.")),
             asdict(
                 Check(
                     "calibration apart from evaluation",

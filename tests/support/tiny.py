@@ -292,11 +292,11 @@ def sweep(
     )
 
 
-Readings = dict[tuple[str, str, int], Tensor]
+ActivationsByStep = dict[tuple[str, str, int], Tensor]
 """By run, site and batch; logits of the counted positions, whatever parts they came in."""
 
 
-def activations(swept: Sweep) -> Readings:
+def activations(swept: Sweep) -> ActivationsByStep:
     """All that a sweep hands out."""
     found: dict[tuple[str, str, int], list[Tensor]] = {}
     for step in steps(swept):

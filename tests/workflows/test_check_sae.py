@@ -13,7 +13,7 @@ from bitlens.config.study import audit_of
 from bitlens.demo import sae_paths
 from bitlens.errors import BitlensError
 from bitlens.sae.formats.load import load_sae, save_sae
-from bitlens.workflows.check_sae import fits
+from bitlens.workflows.check_sae import check_saes
 
 TOKENS = 2048
 EARLY, LATE = sae_paths()
@@ -32,7 +32,7 @@ def table(*saes: str) -> tuple[list[dict[str, str]], bool, list[str]]:
     """Rows by title, whether all fit, and what was said."""
     said: list[str] = []
     study = audit_of("demo", "nothing", controls=(), saes=saes, tokens=TOKENS)
-    found, good = fits(study, said.append)
+    found, good = check_saes(study, said.append)
     titles = [column.title for column in found.columns]
     return [dict(zip(titles, row, strict=True)) for row in found.rows], good, said
 
@@ -101,4 +101,4 @@ def test_published_figures_stand_beside(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_an_sae_there_is_nothing_to_say(llama: Path) -> None:
     """A mistake, with the word for it."""
     with pytest.raises(BitlensError, match="--sae DIR"):
-        fits(audit_of(str(llama), "nothing", controls=()), print)
+        check_saes(audit_of(str(llama), "nothing", controls=()), print)

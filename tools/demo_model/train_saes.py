@@ -112,7 +112,7 @@ def activations(
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingInput:
     """A model and the texts it is read on, as plain strings, one a document."""
 
     name: str
@@ -125,9 +125,9 @@ class Material:
     """Held out; what the figures are of."""
 
 
-def embedded() -> Material:
+def embedded() -> TrainingInput:
     """The model that ships and its own texts, each part for its purpose."""
-    return Material(
+    return TrainingInput(
         model_path().name,
         *_load(model_path()),
         [document.text for document in split_documents()["train"]],
@@ -136,28 +136,28 @@ def embedded() -> Material:
     )
 
 
-def other(folder: Path, text: Path, held_out: int) -> Material:
+def other(folder: Path, text: Path, held_out: int) -> TrainingInput:
     """Another model; the last `held_out` documents of a file are not learnt from."""
     texts = [document.text for document in read_texts(text).documents]
     kept = texts[-held_out:]
-    return Material(folder.name, *_load(folder), texts[:-held_out], kept, kept)
+    return TrainingInput(folder.name, *_load(folder), texts[:-held_out], kept, kept)
 
 
 def make(
-    material: Material, configs: dict[int, SaeTrainingConfig], out: Path, quiet: bool = False
+    given: TrainingInput, configs: dict[int, SaeTrainingConfig], out: Path, quiet: bool = False
 ) -> dict[str, tuple[Sae, Fit]]:
     """Train an SAE for each block named, write its folder, and say how well it does."""
-    bos = material.tokenizer.bos_token_id
-    context = min(CONTEXT, material.model.config.max_position_embeddings)
-    trained_on = TrainedOn(model=material.name, context=context, prepend_bos=True, dtype="float32")
+    bos = given.tokenizer.bos_token_id
+    context = min(CONTEXT, given.model.config.max_position_embeddings)
+    trained_on = TrainedOn(model=given.name, context=context, prepend_bos=True, dtype="float32")
 
     def read(texts: list[str], positions: int, quiet: bool = quiet) -> dict[int, Tensor]:
-        windows = cut(texts, material.tokenizer, context).drawn(positions, seed=0)
-        return activations(material.model, windows, list(configs), bos, quiet)
+        windows = cut(texts, given.tokenizer, context).drawn(positions, seed=0)
+        return activations(given.model, windows, list(configs), bos, quiet)
 
-    learnt = read(material.train, POSITIONS)
-    watched = read(material.watched, 20_000, quiet=True)
-    measured = read(material.measured, 10**9)
+    learnt = read(given.train, POSITIONS)
+    watched = read(given.watched, 20_000, quiet=True)
+    measured = read(given.measured, 10**9)
     made, figures = {}, {}
     for n, config in configs.items():
         label = f"resid.{n}-{config.architecture}"

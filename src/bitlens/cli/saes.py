@@ -97,11 +97,11 @@ def fit(model: options.Model, **settings: Any) -> None:
     By the variance they leave unexplained, beside what was published; where one does not fit,
     whether it belongs elsewhere. The exit code is then 1.
     """
-    from bitlens.workflows.check_sae import fits
+    from bitlens.workflows.check_sae import check_saes
 
     study = options.study_of(model, "nothing", {"controls": "none", **settings})
     refuse_absent(study, "--sae")
-    found, good = fits(study, log)
+    found, good = check_saes(study, log)
     show(found)
     if not good:
         raise typer.Exit(1)

@@ -27,7 +27,7 @@ DOUBTFUL = 0.3
 """Unexplained above this, an SAE that fits may still belong elsewhere, which is looked into."""
 
 
-def fits(study: Study, log: Log) -> tuple[Table, bool]:
+def check_saes(study: Study, log: Log) -> tuple[Table, bool]:
     """The table of a study of one model, and whether every SAE fits; what is read otherwise than
     it was trained is said."""
     (source,) = study.models

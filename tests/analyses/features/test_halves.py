@@ -27,11 +27,11 @@ def table(
     y: Tensor,
     shard: Tensor,
     alone: Tensor | None = None,
-    forked: int | None = None,
+    branched: int | None = None,
 ) -> dict[str, np.ndarray] | None:
     """The table of one SAE, the rows given in two batches. `alone`: what the twin's block makes of
-    the reference's input, in the first `forked` rows and no others, a batch of their own."""
-    analysis, whole, middle = Features((placed,)), Accumulator(), forked or len(x) // 3
+    the reference's input, in the first `branched` rows and no others, a batch of their own."""
+    analysis, whole, middle = Features((placed,)), Accumulator(), branched or len(x) // 3
     both = pair(x, y, shard)
     for rows in (slice(middle), slice(middle, None)):
         some = both.positions.some(torch.arange(len(x))[rows])
@@ -93,9 +93,9 @@ def test_halves_are_those_of_numpy() -> None:
 
 
 def test_the_local_error_by_hand() -> None:
-    """The block moves the first half's two forked rows by 3 and 4 in every dimension, whatever the
-    twin itself does: sqrt((9 + 16) / 2) = 3.5355 by an encoder vector of length 1, twice that by
-    one of 2, nothing by one that is zero. Rows of the other half, or not forked, do not count."""
+    """The block moves the first half's two branched rows by 3 and 4 in every dimension, whatever
+    the twin itself does: sqrt((9 + 16) / 2) = 3.5355 by an encoder vector of length 1, twice that
+    by one of 2, nothing by one of zero. Rows of the other half, or not branched, do not count."""
     placed = identity(3)
     placed = replace(placed, sae=replace(placed.sae, w_enc=torch.diag(torch.tensor([1.0, 2, 0]))))
     x = codes(40, 3, 2)
@@ -104,7 +104,7 @@ def test_the_local_error_by_hand() -> None:
     alone[5:] += 100
     shard = torch.arange(40) % 4
     shard[4] = 1
-    found = table(placed, x, x + 7, shard, alone, forked=5)
+    found = table(placed, x, x + 7, shard, alone, branched=5)
     assert found is not None
     by_latent = dict(zip(found["latent"].tolist(), found["local_error_first"], strict=True))
     assert by_latent[0] == pytest.approx(3.5355, abs=1e-4)
@@ -121,7 +121,7 @@ def test_local_errors_are_those_of_numpy() -> None:
     x = codes(300, 12, 6)
     alone = x + 0.5 * torch.randn(300, 12, generator=draw)
     shard = torch.randint(6, (300,), generator=draw)
-    found = table(placed, x, x, shard, alone, forked=120)
+    found = table(placed, x, x, shard, alone, branched=120)
     assert found is not None
     first = (shard[:120] % 2 == 0).numpy()
     seen = ((alone - x)[:120].double() @ w_enc.double()).numpy()[first]
@@ -135,7 +135,7 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     both = []
     for size in (1 << 20, 1):
         monkeypatch.setattr(module, "_TILE_BYTES", size)
-        found = table(identity(4), x, x, shard, x.flip(1), forked=30)
+        found = table(identity(4), x, x, shard, x.flip(1), branched=30)
         assert found is not None
         both.append(found["local_error_first"])
     assert both[0] == pytest.approx(both[1], rel=1e-6)
@@ -147,16 +147,16 @@ def test_a_normalised_code_sees_a_normalised_error() -> None:
     placed = identity(3)
     placed = replace(placed, sae=replace(placed.sae, normalisation="constant_norm_rescale"))
     x = codes(40, 3, 3).abs()
-    found = table(placed, x, x, torch.arange(40) % 4, 2 * x, forked=20)
+    found = table(placed, x, x, torch.arange(40) % 4, 2 * x, branched=20)
     assert found is not None
     assert found["local_error_first"] == pytest.approx(np.zeros(3), abs=1e-6)
 
 
-def test_forks_of_the_other_half_alone_tell_nothing() -> None:
+def test_branches_of_the_other_half_alone_tell_nothing() -> None:
     """Then the column is empty, and the rest is there."""
     x, shard = codes(40, 3, 3), torch.arange(40) % 4
     shard[:10] = 1
-    found = table(identity(3), x, x, shard, x + 1, forked=10)
+    found = table(identity(3), x, x, shard, x + 1, branched=10)
     assert found is not None
     assert np.isnan(found["local_error_first"]).all()
     assert np.all(found["r_first"] > 0.99)

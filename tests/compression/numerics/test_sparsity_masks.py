@@ -31,7 +31,7 @@ def test_among_many(kind: str, share: float) -> None:
     elif kind == "heavy":
         weights = weights**9 + 1e-30
     count = round(share * weights.numel())
-    keep, left = sparsity.kept(weights[None], count)
+    keep, left = sparsity.unstructured_mask(weights[None], count)
     assert torch.equal(keep.flatten(), plainly(weights.flatten(), count))
     assert left == weights.numel() - count
 
@@ -47,13 +47,13 @@ def test_importance_decides_among_weights() -> None:
     """A factor for each column, or for each row; where it is 0 weights are worth nothing, and
     only as many of them go as should."""
     weights = torch.tensor([[[3.0, 2, 1], [3, 2, 1]]])
-    keep, left = sparsity.kept(weights, 3, torch.tensor([[[0.0, 0, 1]]]))
+    keep, left = sparsity.unstructured_mask(weights, 3, torch.tensor([[[0.0, 0, 1]]]))
     assert keep.tolist() == [[[0, 0, 1], [0, 1, 1]]]
     assert left == 3
-    keep, left = sparsity.kept(weights, 3, torch.tensor([[[1.0], [10]]]))
+    keep, left = sparsity.unstructured_mask(weights, 3, torch.tensor([[[1.0], [10]]]))
     assert keep.tolist() == [[[0, 0, 0], [1, 1, 1]]]
     assert left == 3
-    keep, left = sparsity.kept(weights, 0, torch.tensor([[[0.0, 0, 1]]]))
+    keep, left = sparsity.unstructured_mask(weights, 0, torch.tensor([[[0.0, 0, 1]]]))
     assert keep.all()
     assert left == 6
 
@@ -66,6 +66,7 @@ def test_layout_in_memory_does_not_matter() -> None:
     assert not view.is_contiguous()
     for factor in (None, torch.ones(2, 6, 1)):
         assert torch.equal(
-            sparsity.kept(view, 20, factor)[0], sparsity.kept(weights, 20, factor)[0]
+            sparsity.unstructured_mask(view, 20, factor)[0],
+            sparsity.unstructured_mask(weights, 20, factor)[0],
         )
-    assert torch.equal(sparsity.kept_of_every(view, 2, 4), sparsity.kept_of_every(weights, 2, 4))
+    assert torch.equal(sparsity.n_of_m_mask(view, 2, 4), sparsity.n_of_m_mask(weights, 2, 4))

@@ -7,7 +7,7 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.beside_controls import beside, disagreement
-from bitlens.report.text.losses import Induction, induction, kept
+from bitlens.report.text.losses import Induction, features_and_heads, induction
 from bitlens.report.text.places import moved
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import verdicts
@@ -94,7 +94,7 @@ def test_heads_are_counted_in_words(
     traces = [{**rows[0], "kind": "previous"}, {**rows[0], "choosing": 0.3}]
     bare = without(deep, "features")
     monkeypatch.setattr(AuditResults, "table", lambda *_: rows + traces)
-    (one,) = kept(bare, "demo", RTN)
+    (one,) = features_and_heads(bare, "demo", RTN)
     assert one.text == f"keeps {told}"
     assert not one.uses
 
@@ -128,7 +128,7 @@ def test_a_count_of_heads_is_a_phrase(found: Induction, told: str) -> None:
 def test_one_sae_needs_no_block_and_many_show_their_ends(deep: AuditResults) -> None:
     """One SAE is all there is; of four the least and the most are named."""
     one = [row for row in deep.estimates if row["item"].partition(",")[0] != "early"]
-    features, heads = kept(replace(deep, estimates=one), "demo", RTN)
+    features, heads = features_and_heads(replace(deep, estimates=one), "demo", RTN)
     assert features.text == "keeps 51.1 % [49.1, 53.1] of 180 features"
     assert features.uses == {"text", "late"}
     assert heads.text == "keeps both induction heads"
@@ -138,7 +138,9 @@ def test_one_sae_needs_no_block_and_many_show_their_ends(deep: AuditResults) -> 
         for row in deep.estimates
         if row["item"].startswith("late")
     ]
-    told = next(kept(replace(deep, estimates=deep.estimates + more), "demo", RTN)).text
+    told = next(
+        features_and_heads(replace(deep, estimates=deep.estimates + more), "demo", RTN)
+    ).text
     assert told.startswith("keeps from 51.1 % [49.1, 53.1] of 180 features in block 2 (late) to 72")
     assert told.endswith("features in block 0 (early)")
     assert "third" not in told

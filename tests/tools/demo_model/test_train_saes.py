@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from bitlens.sae.formats.load import load_sae
 from bitlens.sae.training.config import SaeTrainingConfig
-from tools.demo_model.train_saes import Material, activations, cut, make, other
+from tools.demo_model.train_saes import TrainingInput, activations, cut, make, other
 
 TEXTS = ["abcdefgh", "xy", "a longer text, for two windows and more"]
 
@@ -55,9 +55,9 @@ def test_a_run_writes_folders_and_figures(
 ) -> None:
     """A tiny model through the whole script: an SAE by place, its figures of other texts."""
     model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama")).eval()
-    material = Material("tiny", model, letters, TEXTS * 20, TEXTS[:1], TEXTS[1:])
+    given = TrainingInput("tiny", model, letters, TEXTS * 20, TEXTS[:1], TEXTS[1:])
     configs = {0: SaeTrainingConfig(architecture="topk", latents=48, k=4, steps=10, batch=64)}
-    make(material, configs, tmp_path, quiet=True)
+    make(given, configs, tmp_path, quiet=True)
     sae = load_sae(tmp_path / "resid.0-topk")
     assert sae.hook == "blocks.0.hook_resid_post"
     assert sae.width == model.config.hidden_size
@@ -72,6 +72,6 @@ def test_another_model_keeps_its_last_documents_apart(
 ) -> None:
     """The last documents are measured and never learnt from."""
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
-    material = other(tiny_folder("llama"), tmp_path / "texts.json", 1)
-    assert material.train == TEXTS[:2]
-    assert material.measured == material.watched == TEXTS[2:]
+    given = other(tiny_folder("llama"), tmp_path / "texts.json", 1)
+    assert given.train == TEXTS[:2]
+    assert given.measured == given.watched == TEXTS[2:]

@@ -90,8 +90,8 @@ def test_parts_run_at_different_times_are_shown_together(
 
     kept = running.keep  # type: ignore[attr-defined]
 
-    def stopped(trained: Any, material: Any) -> Any:
-        kept(trained, material)
+    def stopped(trained: Any, dataset: Any) -> Any:
+        kept(trained, dataset)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -13,7 +13,7 @@ from bitlens.compression.compression import COMPRESSIONS, CompressedMatrix, Comp
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
 from bitlens.compression.numerics import sparsegpt
 from bitlens.compression.numerics.input_statistics import Statistic, never_active
-from bitlens.compression.numerics.sparsity_masks import Cut, cut, kept, kept_of_every
+from bitlens.compression.numerics.sparsity_masks import Cut, cut, n_of_m_mask, unstructured_mask
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
 from bitlens.errors import InputError, ModelError
@@ -144,7 +144,7 @@ class Prune(Compression):
         weight = working_copy(matrix)
         if self.sparsity is None:
             self._check_width(matrix)
-            weight.mul_(kept_of_every(weight, *self._pattern, importance))
+            weight.mul_(n_of_m_mask(weight, *self._pattern, importance))
             return CompressedMatrix(weight, self._bits(matrix, 0))
         rows, columns = weight.shape[-2:]
         threshold = None
@@ -159,7 +159,7 @@ class Prune(Compression):
             count = round(self.sparsity * together[0].numel())
             if importance is not None and not whole:
                 importance = importance.expand(weight.shape).reshape(together.shape)
-        keep, left = kept(together, count, importance, threshold)
+        keep, left = unstructured_mask(together, count, importance, threshold)
         together.mul_(keep)
         return CompressedMatrix(weight, self._bits(matrix, left))
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from bitlens.compression.numerics import optimal_brain_surgeon as obs
-from bitlens.compression.numerics.sparsity_masks import kept, kept_of_every
+from bitlens.compression.numerics.sparsity_masks import n_of_m_mask, unstructured_mask
 
 _BLOCK = 128
 """Input columns among which the weights that go are sought, all rows together."""
@@ -25,9 +25,9 @@ def zero_(
     def begin(start: int, unit: Tensor) -> obs.Settle:
         harm = roots[:, start : start + unit.shape[1]]
         if share is None:
-            keep = kept_of_every(unit.mT, n, m, harm.mT).mT
+            keep = n_of_m_mask(unit.mT, n, m, harm.mT).mT
         else:
-            keep, _ = kept(unit, round(share * unit[0].numel()), harm)
+            keep, _ = unstructured_mask(unit, round(share * unit[0].numel()), harm)
         return lambda number, column: column.mul_(keep[:, number - start : number - start + 1])
 
     obs.settle_(columns, found.upper, m if share is None else _BLOCK, begin)

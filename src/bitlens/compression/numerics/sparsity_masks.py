@@ -55,7 +55,7 @@ def cut(matrices: Callable[[], Iterable[LinearMap]], sparsity: float) -> Cut:
     return Cut(magnitude.item(), zeros)
 
 
-def kept(
+def unstructured_mask(
     weights: Tensor, count: int, importance: Tensor | None = None, threshold: float | None = None
 ) -> tuple[Tensor, int]:
     """Zeros for the `count` smallest |w| times importance of each scope of `[scope, row, column]`,
@@ -81,7 +81,7 @@ def kept(
     return keep, int(larger.sum() + missing.sum())
 
 
-def kept_of_every(weights: Tensor, n: int, m: int, importance: Tensor | None = None) -> Tensor:
+def n_of_m_mask(weights: Tensor, n: int, m: int, importance: Tensor | None = None) -> Tensor:
     """Ones for the n largest |w| times importance of every m consecutive columns of
     `[..., row, column]`, of equal ones those that come last, and zeros for the rest."""
     scores = _scores(weights, importance).unflatten(-1, (-1, m))

@@ -104,7 +104,7 @@ def sound(
 
 
 @sentence(order=20)
-def kept(results: AuditResults, model: str, who: str) -> Iterator[Claim]:
+def features_and_heads(results: AuditResults, model: str, who: str) -> Iterator[Claim]:
     """`keeps 71 % [69, 73] of 1,840 features` and `keeps all 3 induction heads`; apart what was
     read through an SAE that is in doubt, lest it speak for the others."""
     found = survivals(results, model, who)

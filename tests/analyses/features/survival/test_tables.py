@@ -17,10 +17,10 @@ def test_where_features_fire_most(random_pair: ActivationPair) -> None:
     at = random_pair.positions
     for given in ([random_pair], parts):
         places = table(findings(identity(30), *given), PLACES)
-        for who, reading in zip(("reference", "twin"), activations(random_pair), strict=True):
+        for who, read in zip(("reference", "twin"), activations(random_pair), strict=True):
             for latent in set(places["latent"].tolist()):
                 mine = (places["latent"] == latent) & (places["found"] == who)
-                column = reading.values[:, latent]
+                column = read.values[:, latent]
                 best = [int(n) for n in torch.argsort(-column, stable=True)[:TOP] if column[n] > 0]
                 expected = [(int(at.document[n]) << BITS) + int(at.offset[n]) for n in best]
                 assert places["position"][mine].tolist() == expected
