@@ -18,7 +18,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def evidence(store: Path) -> AuditResults:
+def results(store: Path) -> AuditResults:
     """That store, read."""
     return AuditResults.read(store)
 

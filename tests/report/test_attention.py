@@ -127,8 +127,8 @@ def test_chance_and_reasons_may_be_missing(deep: AuditResults, drawn: dict[str, 
     assert len(figure.strips[0].panels[0].points) == 12
 
 
-def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(results: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
-    (part,) = attention(evidence, "demo", drawn)
+    (part,) = attention(results, "demo", drawn)
     assert isinstance(part, Prose)
     assert "was not run" in part.text

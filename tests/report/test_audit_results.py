@@ -13,40 +13,40 @@ from tests.support.analysis_tables import HOSTILE
 from tests.support.audit_stores import CAST
 
 
-def test_twins_controls_and_failures_are_told_apart(evidence: AuditResults) -> None:
+def test_twins_controls_and_failures_are_told_apart(results: AuditResults) -> None:
     """Asked for, measured, control, failed: each is found in its own place."""
-    assert evidence.models == ["demo"]
-    asked = [twin.compression for twin in evidence.twins("demo")]
-    measured = [twin.compression for twin in evidence.measured("demo")]
+    assert results.models == ["demo"]
+    asked = [twin.compression for twin in results.twins("demo")]
+    measured = [twin.compression for twin in results.measured("demo")]
     assert asked == [*measured, "rtn:bits=3,group=48"]
     assert len(measured) == 3
-    assert evidence.noise("demo", "rtn:bits=8") == "noise:like=[rtn:bits=8]"
-    assert evidence.noise("demo", "rtn:bits=3,group=48") is None
-    assert evidence.cast("demo") == CAST
-    assert len(evidence.failures()) == 2
+    assert results.noise("demo", "rtn:bits=8") == "noise:like=[rtn:bits=8]"
+    assert results.noise("demo", "rtn:bits=3,group=48") is None
+    assert results.cast("demo") == CAST
+    assert len(results.failures()) == 2
 
 
-def test_depth_goes_block_by_block(evidence: AuditResults) -> None:
+def test_depth_goes_block_by_block(results: AuditResults) -> None:
     """The sites of one kind come in the order of their blocks."""
-    curve = evidence.depth("demo", "rtn:bits=8", "geometry.cosine", kind="mlp", item="local")
+    curve = results.depth("demo", "rtn:bits=8", "geometry.cosine", kind="mlp", item="local")
     assert [block for block, _ in curve] == [0, 1, 2, 3]
     assert {row["site"] for _, row in curve} == {f"mlp.{block}" for block in range(4)}
 
 
-def test_the_first_seed_speaks_and_the_others_are_kept(evidence: AuditResults) -> None:
+def test_the_first_seed_speaks_and_the_others_are_kept(results: AuditResults) -> None:
     """Rows of several seeds are all found, and the smallest seed is the one that is shown."""
-    rows = [r for r in evidence.estimates if r["metric"] == "kl" and r["bits"] == 4.25]
+    rows = [r for r in results.estimates if r["metric"] == "kl" and r["bits"] == 4.25]
     more = [{**rows[0], "seed": 2, "value": 9.0}, {**rows[0], "seed": 1, "value": 7.0}]
-    several = replace(evidence, estimates=[*more, *rows])
+    several = replace(results, estimates=[*more, *rows])
     found = several.seeds("demo", "rtn:bits=4,group=64", "behaviour.kl")
     assert [row["seed"] for row in found] == [0, 1, 2]
     assert several.find("demo", "rtn:bits=4,group=64", "behaviour.kl") == found[0]
 
 
-def test_a_value_that_is_missing_is_not_found(evidence: AuditResults) -> None:
+def test_a_value_that_is_missing_is_not_found(results: AuditResults) -> None:
     """A reason is not a number: sections treat it as absent, the long table shows it."""
-    rows = [{**row, "value": None, "reason": "overflow"} for row in evidence.estimates]
-    assert replace(evidence, estimates=rows).find("demo", "rtn:bits=8", "behaviour.kl") is None
+    rows = [{**row, "value": None, "reason": "overflow"} for row in results.estimates]
+    assert replace(results, estimates=rows).find("demo", "rtn:bits=8", "behaviour.kl") is None
 
 
 def test_tables_of_cells_are_read_with_their_texts_made_visible(deep: AuditResults) -> None:

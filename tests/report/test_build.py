@@ -16,12 +16,12 @@ from bitlens.report.page.parts import figures
 
 
 @pytest.mark.slow
-def test_every_file_is_there(built: Path, evidence: AuditResults) -> None:
+def test_every_file_is_there(built: Path, results: AuditResults) -> None:
     """Page, summary, and each figure in three formats with its caption; nothing left over from
     writing."""
     names = {
         f"{figure.name}.{kind}"
-        for figure in figures(page(evidence))
+        for figure in figures(page(results))
         for kind in ("png", "svg", "pdf", "txt")
     }
     assert {path.name for path in (built / "charts").iterdir()} == names

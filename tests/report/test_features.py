@@ -237,8 +237,8 @@ def test_without_tables_and_noise_the_shares_remain(
         assert "By chance" not in shown.caption
 
 
-def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(results: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
-    (part,) = features(evidence, "demo", drawn)
+    (part,) = features(results, "demo", drawn)
     assert isinstance(part, Prose)
     assert "was not run" in part.text

@@ -15,16 +15,16 @@ RTN = "rtn:bits=4,group=64"
 LATE = SaeResults("late", "resid.2")
 
 
-def section(evidence: AuditResults) -> Section:
+def section(results: AuditResults) -> Section:
     """Of the SAE at block 2."""
-    (found,) = flow(evidence, "demo", LATE, "features-2")
+    (found,) = flow(results, "demo", LATE, "features-2")
     assert isinstance(found, Section)
     return found
 
 
-def matrix(evidence: AuditResults, twin: str) -> Table:
+def matrix(results: AuditResults, twin: str) -> Table:
     """One twin's."""
-    tabs = section(evidence).parts[1]
+    tabs = section(results).parts[1]
     assert isinstance(tabs, Tabs)
     (table,) = dict(tabs.tabs)[twin]
     assert isinstance(table, Table)

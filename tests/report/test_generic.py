@@ -16,21 +16,21 @@ RTN = "rtn:bits=4,group=64"
 
 
 @pytest.fixture
-def results(evidence: AuditResults) -> AuditResults:
+def extended(results: AuditResults) -> AuditResults:
     """A store in which a plug-in's analysis was run."""
-    return with_plugin(evidence, "demo")
+    return with_plugin(results, "demo")
 
 
-def parts_of(results: AuditResults, metric: str) -> tuple:
+def parts_of(extended: AuditResults, metric: str) -> tuple:
     """What stands under one metric of the plug-in."""
-    found = generic(results, "demo", "curvature")
+    found = generic(extended, "demo", "curvature")
     sections = {part.anchor: part.parts for part in found if isinstance(part, Section)}
     return sections[f"curvature-{metric}"]
 
 
-def test_every_metric_stands_between_intact_chance_and_noise(results: AuditResults) -> None:
+def test_every_metric_stands_between_intact_chance_and_noise(extended: AuditResults) -> None:
     """A row a site and twin: value with interval, what it is read beside, how sure it is."""
-    about, table = parts_of(results, "bend")
+    about, table = parts_of(extended, "bend")
     assert about == Prose("How sharply does the stream turn? Higher is worse. Source: A plug-in.")
     assert isinstance(table, Table)
     titles = [column.title for column in table.columns]
@@ -38,8 +38,8 @@ def test_every_metric_stands_between_intact_chance_and_noise(results: AuditResul
     rows = {row[:2]: dict(zip(titles, row, strict=True)) for row in table.rows}
     assert len(rows) == len(table.rows) == 2 * 3
     cells = rows["resid.1", RTN]
-    noise = results.find("demo", f"noise:like=[{RTN}]", "curvature.bend", "resid.1")
-    own = results.find("demo", RTN, "curvature.bend", "resid.1")
+    noise = extended.find("demo", f"noise:like=[{RTN}]", "curvature.bend", "resid.1")
+    own = extended.find("demo", RTN, "curvature.bend", "resid.1")
     assert noise
     assert own
     share = f"{100 * own['value']:.1f}"
@@ -49,35 +49,35 @@ def test_every_metric_stands_between_intact_chance_and_noise(results: AuditResul
     assert (cells["chance"], cells["difference"]) == ("90.0 %", "q = 0.004")
 
 
-def test_what_is_not_known_is_a_dash(results: AuditResults) -> None:
+def test_what_is_not_known_is_a_dash(extended: AuditResults) -> None:
     """A level has no intact value; where no noise was run there is none to stand beside."""
-    _, table = parts_of(results, "length")
+    _, table = parts_of(extended, "length")
     assert table.rows[0] == ("embed", "twin", "rtn:bits=8", "7.00", "–", "–", "7.00", "–")
-    twins = [twin for twin in results.manifest["twins"] if not twin["like"]]
-    bare = replace(results, manifest={**results.manifest, "twins": twins})
+    twins = [twin for twin in extended.manifest["twins"] if not twin["like"]]
+    bare = replace(extended, manifest={**extended.manifest, "twins": twins})
     _, table = parts_of(bare, "bend")
     assert table.rows[0][-2:] == ("–", "–")
 
 
-def test_long_tables_are_folded(results: AuditResults, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_tables_are_folded(extended: AuditResults, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six rows, where five are the most that stand open."""
     monkeypatch.setattr(module, "MOST", 5)
-    _, fold = parts_of(results, "bend")
+    _, fold = parts_of(extended, "bend")
     assert isinstance(fold, Details)
     assert fold.summary == "6 numbers"
 
 
 @pytest.mark.slow
-def test_only_what_no_section_shows(results: AuditResults, evidence: AuditResults) -> None:
+def test_only_what_no_section_shows(extended: AuditResults, results: AuditResults) -> None:
     """The page has it once, after all of ours; without a plug-in it has none."""
-    titles = [section.title for section in page(results).sections]
+    titles = [section.title for section in page(extended).sections]
     assert titles.index("curvature") == len(titles) - 3
-    assert "curvature" not in [section.title for section in page(evidence).sections]
-    assert unclaimed(results, {"behaviour"}) == ["geometry", "curvature"]
+    assert "curvature" not in [section.title for section in page(results).sections]
+    assert unclaimed(extended, {"behaviour"}) == ["geometry", "curvature"]
 
 
-def test_an_analysis_that_failed_says_so(results: AuditResults) -> None:
+def test_an_analysis_that_failed_says_so(extended: AuditResults) -> None:
     """Its metrics are known, and there is no number."""
-    rows = [row for row in results.estimates if row["analysis"] != "curvature"]
-    (said,) = generic(replace(results, estimates=rows), "demo", "curvature")
+    rows = [row for row in extended.estimates if row["analysis"] != "curvature"]
+    (said,) = generic(replace(extended, estimates=rows), "demo", "curvature")
     assert "no numbers of the analysis" in markdown(said)

@@ -132,8 +132,8 @@ def test_tables_hold_noise_under_each_compression(
     assert "91 ±5 %" in told
 
 
-def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(results: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
-    (part,) = heads(evidence, "demo", drawn)
+    (part,) = heads(results, "demo", drawn)
     assert isinstance(part, Prose)
     assert "was not run" in part.text

@@ -129,8 +129,8 @@ def test_without_trajectories_there_is_no_grid(deep: AuditResults, drawn: dict[s
     assert not [part for part in lens(bare, "demo", drawn) if isinstance(part, Section)]
 
 
-def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(results: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
-    (part,) = lens(evidence, "demo", drawn)
+    (part,) = lens(results, "demo", drawn)
     assert isinstance(part, Prose)
     assert "was not run" in part.text

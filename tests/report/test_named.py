@@ -12,10 +12,10 @@ from bitlens.report.text.verdict import sentences
 from tests.support.audit_stores import NOISE, RTN, Numbers, with_rows
 
 
-def told(evidence: AuditResults) -> str:
+def told(results: AuditResults) -> str:
     """The whole verdict."""
-    twin = next(twin for twin in evidence.twins("demo") if twin.compression == RTN)
-    return " ".join(sentences(evidence, "demo", twin))
+    twin = next(twin for twin in results.twins("demo") if twin.compression == RTN)
+    return " ".join(sentences(results, "demo", twin))
 
 
 COPIES: dict[str, Numbers] = {
@@ -73,10 +73,10 @@ def test_copying_must_be_sure_and_there(deep: AuditResults, name: str, numbers: 
     ],
 )
 def test_a_perplexity_that_falls_is_no_improvement(
-    evidence: AuditResults, ratio: Numbers, kl: Numbers, said: bool
+    results: AuditResults, ratio: Numbers, kl: Numbers, said: bool
 ) -> None:
     """Where KL is far above zero; said after the outputs."""
-    found = with_rows(evidence, behaviour__perplexity_ratio__logits=ratio, behaviour__kl__logits=kl)
+    found = with_rows(results, behaviour__perplexity_ratio__logits=ratio, behaviour__kl__logits=kl)
     one = next(no_improvement(found, "demo", RTN), None)
     assert (one is not None) is said
     assert ("Perplexity ×0.970 is no improvement: the predictions are not" in told(found)) is said

@@ -101,10 +101,10 @@ def test_only_the_first_seed_is_shown(deep: AuditResults, made: SaeFeatures) -> 
 
 @pytest.mark.slow
 def test_the_page_asks_only_where_there_are_features(
-    evidence: AuditResults, deep: AuditResults
+    results: AuditResults, deep: AuditResults
 ) -> None:
     """And where a run has no halves, it says so."""
-    titles = [section.title for section in page(evidence).sections]
+    titles = [section.title for section in page(results).sections]
     assert "Could one have known?" not in titles
     assert "Do the same features die?" not in titles
     sections = {section.title: section for section in page(deep).sections}

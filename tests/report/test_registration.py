@@ -107,7 +107,7 @@ def test_sections_in_a_circle_are_refused(plugins: dict[str, list[Any]]) -> None
 
 @pytest.mark.slow
 def test_a_plugins_section_is_on_the_page(
-    evidence: AuditResults, plugins: dict[str, list[Any]]
+    results: AuditResults, plugins: dict[str, list[Any]]
 ) -> None:
     """One without parts is left out."""
 
@@ -116,13 +116,13 @@ def test_a_plugins_section_is_on_the_page(
         section("silent", "Silent", after="layers")(write(""))
 
     plugins["bitlens.sections"] = [point(load)]
-    titles = [entry.title for entry in page(evidence).sections]
+    titles = [entry.title for entry in page(results).sections]
     assert titles[titles.index("Layer by layer") + 1] == "Told"
     assert "Silent" not in titles
 
 
 def test_a_plugins_sentence_stands_where_it_says(
-    evidence: AuditResults, plugins: dict[str, list[Any]]
+    results: AuditResults, plugins: dict[str, list[Any]]
 ) -> None:
     """Between ours, which count by tens; of every compression, or of one."""
 
@@ -136,7 +136,7 @@ def test_a_plugins_sentence_stands_where_it_says(
     orders = [entry.order for entry in sentences()]
     assert orders == sorted(orders)
     assert orders[orders.index(int(before)) + 1] == int(after)
-    said = dict(verdicts(evidence, "demo"))
+    said = dict(verdicts(results, "demo"))
     assert "A plug-in knows demo." in said[RTN]
     assert said[RTN].index("mean KL") < said[RTN].index("A plug-in")
     assert not any("plug-in" in text for name, text in said.items() if name != RTN)

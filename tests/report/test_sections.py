@@ -24,9 +24,9 @@ RTN = "rtn:bits=4,group=64"
 
 
 @pytest.fixture
-def drawn(evidence: AuditResults) -> dict[str, Mark]:
+def drawn(results: AuditResults) -> dict[str, Mark]:
     """The marks of the store's compressions."""
-    return marks([twin.compression for twin in evidence.twins("demo")])
+    return marks([twin.compression for twin in results.twins("demo")])
 
 
 def panels(figure: Figure) -> dict[str, Panel]:
@@ -39,9 +39,9 @@ def text(parts: tuple) -> str:
     return "\n".join(markdown(part) for part in parts)
 
 
-def test_validity_tells_what_failed_and_why(evidence: AuditResults) -> None:
+def test_validity_tells_what_failed_and_why(results: AuditResults) -> None:
     """Checks keep their three outcomes; failed cells stand with their reasons."""
-    told = text(validity(evidence))
+    told = text(validity(results))
     assert "✓ weights differ: 28 of 28" in told
     assert "? calibration apart" in told
     assert "✗ finite activations" in told
@@ -49,20 +49,20 @@ def test_validity_tells_what_failed_and_why(evidence: AuditResults) -> None:
     assert "| demo | rtn:bits=3,group=48 | behaviour | 0 | group 48 does not divide" in told
 
 
-def test_validity_misses_controls(evidence: AuditResults) -> None:
+def test_validity_misses_controls(results: AuditResults) -> None:
     """A comparison that was not run is said to be missing, not left out in silence."""
-    twins = [t for t in evidence.manifest["twins"] if not t["control"]]
-    told = text(validity(replace(evidence, manifest={**evidence.manifest, "twins": twins})))
+    twins = [t for t in results.manifest["twins"] if not t["control"]]
+    told = text(validity(replace(results, manifest={**results.manifest, "twins": twins})))
     assert "no weight noise of the same size was run for rtn:bits=8, rtn:bits=4,group=64" in told
     assert "what 16 bits do is not known" in told
 
 
-def test_too_few_documents_comes_with_advice(evidence: AuditResults) -> None:
+def test_too_few_documents_comes_with_advice(results: AuditResults) -> None:
     """A check that failed for want of text says what to do; one that passed does not."""
 
     def told(passed: bool | None) -> str:
         check = {"name": "demo: enough documents", "passed": passed, "detail": "32 documents."}
-        return text(validity(replace(evidence, manifest={**evidence.manifest, "checks": [check]})))
+        return text(validity(replace(results, manifest={**results.manifest, "checks": [check]})))
 
     assert "32 documents. To know more, read more documents: a larger --tokens" in told(
         None
@@ -71,15 +71,15 @@ def test_too_few_documents_comes_with_advice(evidence: AuditResults) -> None:
     assert "a larger" not in told(True)
 
 
-def test_alike_reasons_stand_together(evidence: AuditResults) -> None:
+def test_alike_reasons_stand_together(results: AuditResults) -> None:
     """Three percentiles lack intervals for one reason with other numbers: one line."""
     needed = {"kl_p90": 50, "kl_p95": 100, "kl_p99": 1000}
     rows = [
         {**row, "reason": f"no interval: percentile needs {needed[row['metric']]} documents"
          if row["metric"] in needed else None}
-        for row in evidence.estimates
+        for row in results.estimates
     ]  # fmt: skip
-    told = text(method(replace(evidence, estimates=rows))).replace("\\", "")
+    told = text(method(replace(results, estimates=rows))).replace("\\", "")
     assert (
         "21 estimates without an interval: percentile needs 50 documents (2 more like it, with "
         "other numbers). They are of behaviour.kl_p90, behaviour.kl_p95, behaviour.kl_p99." in told
@@ -101,31 +101,31 @@ def test_a_very_long_table_leaves_single_heads_out(
     assert f"{left:,} estimates of single heads are left out" in ledger.caption
 
 
-def test_compressed_counts_weights_not_settings(evidence: AuditResults) -> None:
+def test_compressed_counts_weights_not_settings(results: AuditResults) -> None:
     """16 of 17 modules of 16,384 weights, 99.8 % of them changed, beside 524,288 left alone:
     261,619 of 786,432 weights are 33.3 %."""
-    table = next(part for part in compressed(evidence, "demo", drawn) if isinstance(part, Table))
+    table = next(part for part in compressed(results, "demo", drawn) if isinstance(part, Table))
     row = next(row for row in table.rows if row[0] == RTN)
     assert row[1:4] == ("16 of 17", "33.3 %", "4.25")
     assert row[-1] == "1 embedding"
 
 
-def test_compressed_names_what_did_not_change(evidence: AuditResults) -> None:
+def test_compressed_names_what_did_not_change(results: AuditResults) -> None:
     """A module that was to be compressed and was not is counted in the open."""
     rows = [
         {**r, "changed": 0.0} if r["module"].endswith("0.mlp.up_proj") else r
-        for r in evidence.coverage
+        for r in results.coverage
     ]
-    table = compressed(replace(evidence, coverage=rows), "demo", {})[1]
+    table = compressed(replace(results, coverage=rows), "demo", {})[1]
     assert isinstance(table, Table)
     assert {row[1] for row in table.rows} == {"16 of 17, 1 unchanged"}
 
 
 def test_quality_draws_every_twin_its_noise_and_the_floor(
-    evidence: AuditResults, drawn: dict[str, Mark]
+    results: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """Three compressions, three noises at the same bits, and lines for cast and chance."""
-    (figure,) = quality(evidence, "demo", drawn)
+    (figure,) = quality(results, "demo", drawn)
     assert isinstance(figure, Figure)
     points = panels(figure)["|KL divergence"].points
     own = {p["who"]: p["x"] for p in points if p["is"] == "compression"}
@@ -137,10 +137,10 @@ def test_quality_draws_every_twin_its_noise_and_the_floor(
 
 
 def test_quality_stairs_hold_what_nothing_cheaper_betters(
-    evidence: AuditResults, drawn: dict[str, Mark]
+    results: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """4.25 bits, then 8.03 bits with less damage; pruning at 8.5 bits is beaten by both."""
-    (figure,) = quality(evidence, "demo", drawn)
+    (figure,) = quality(results, "demo", drawn)
     assert isinstance(figure, Figure)
     for panel in panels(figure).values():
         stairs = [p["x"] for p in panel.points if p["is"] == "stairs"]
@@ -148,10 +148,10 @@ def test_quality_stairs_hold_what_nothing_cheaper_betters(
 
 
 def test_tails_go_from_the_median_to_the_maximum(
-    evidence: AuditResults, drawn: dict[str, Mark]
+    results: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """Percentiles in order, each point with its interval where the store has one."""
-    (figure,) = tails(evidence, "demo", drawn)
+    (figure,) = tails(results, "demo", drawn)
     assert isinstance(figure, Figure)
     kl, dp = figure.strips[0].panels
     own = [p for p in kl.points if p["is"] == "compression" and p["who"] == RTN]
@@ -161,9 +161,9 @@ def test_tails_go_from_the_median_to_the_maximum(
     assert mine == ["1", "5", "50", "95", "99"]
 
 
-def test_layers_hold_the_planted_lesion(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
+def test_layers_hold_the_planted_lesion(results: AuditResults, drawn: dict[str, Mark]) -> None:
     """Block 3's MLP was planted as the worst: its local error stands out, and only there."""
-    found = {figure.name: figure for part in layers(evidence, "demo", drawn)
+    found = {figure.name: figure for part in layers(results, "demo", drawn)
              for figure in figures(part)}  # fmt: skip
     assert set(found) == {
         f"layers-{name}"
@@ -176,17 +176,17 @@ def test_layers_hold_the_planted_lesion(evidence: AuditResults, drawn: dict[str,
     assert kinds == {"compression", "noise", "cast", "chance"}
 
 
-def test_numbers_hold_every_estimate_with_its_control(evidence: AuditResults) -> None:
+def test_numbers_hold_every_estimate_with_its_control(results: AuditResults) -> None:
     """A row an estimate; noise is the same number of the matched control, to the last digit."""
-    (details,) = numbers(evidence)
+    (details,) = numbers(results)
     assert isinstance(details, Details)
     ledger = details.parts[0]
     assert isinstance(ledger, Ledger)
-    assert len(ledger.rows) == len(evidence.estimates)
+    assert len(ledger.rows) == len(results.estimates)
     titles = [column.title for column in ledger.columns]
     rows = [dict(zip(titles, row, strict=True)) for row in ledger.rows]
     row = next(r for r in rows if r["compression"] == RTN and r["metric"] == "kl")
-    noise = evidence.find("demo", f"noise:like=[{RTN}]", "behaviour.kl")
+    noise = results.find("demo", f"noise:like=[{RTN}]", "behaviour.kl")
     assert noise is not None
     assert row["noise"] == noise["value"]
     assert row["p"] == 0.0011
@@ -194,9 +194,9 @@ def test_numbers_hold_every_estimate_with_its_control(evidence: AuditResults) ->
     assert row["chance"] == 6.4
 
 
-def test_method_tells_meaning_limits_and_command(evidence: AuditResults) -> None:
+def test_method_tells_meaning_limits_and_command(results: AuditResults) -> None:
     """Definitions come from the manifest; what has no interval is counted with its reason."""
-    told = text(method(evidence))
+    told = text(method(results))
     assert (
         "| behaviour.kl | How far apart are the predictions? | nats | higher | 0 |"
         in told.replace("\\", "")
@@ -204,14 +204,14 @@ def test_method_tells_meaning_limits_and_command(evidence: AuditResults) -> None
     assert "7 estimates without an interval: a maximum has no interval. They are of" in told
     assert "bitlens audit demo --to rtn:bits=8" in told
     assert "leaving out one shard" in told
-    settings = {**evidence.manifest["settings"], "interval": "bootstrap"}
-    other = replace(evidence, manifest={**evidence.manifest, "settings": settings})
+    settings = {**results.manifest["settings"], "interval": "bootstrap"}
+    other = replace(results, manifest={**results.manifest, "settings": settings})
     assert "drawing whole documents again" in text(method(other))
 
 
-def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(results: AuditResults, drawn: dict[str, Mark]) -> None:
     """Analyses that were not run leave a sentence, not an empty chart."""
-    empty = replace(evidence, estimates=[], contrasts=[], coverage=[])
+    empty = replace(results, estimates=[], contrasts=[], coverage=[])
     for parts in (
         quality(empty, "demo", drawn),
         layers(empty, "demo", drawn),
@@ -225,15 +225,15 @@ def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None
 
 @pytest.mark.slow
 def test_one_block_and_no_intervals_still_draw(
-    evidence: AuditResults, drawn: dict[str, Mark]
+    results: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """Narrowed sites and missing intervals give shorter curves, not errors."""
     rows = [
         {**r, "low": None, "high": None, "reason": "one document"}
-        for r in evidence.estimates
+        for r in results.estimates
         if r["analysis"] == "behaviour" or r["site"] == "mlp.0"
     ]
-    few = replace(evidence, estimates=rows, contrasts=[])
+    few = replace(results, estimates=rows, contrasts=[])
     (figure,) = quality(few, "demo", drawn)
     assert isinstance(figure, Figure)
     (first, *_) = (f for part in layers(few, "demo", drawn) for f in figures(part))
@@ -283,7 +283,7 @@ def test_nothing_is_asked_of_a_manifest_that_its_schema_does_not_declare(
 ) -> None:
     """What a store has was held against it when it was opened, and no key may be missing: whoever
     asks for another reads something that nobody writes."""
-    for evidence in (study, deep):
-        strict = replace(evidence, manifest=declared(evidence.manifest))
-        assert len(page(strict).sections) == len(page(evidence).sections)
-        assert len(summary(strict).sections) == len(summary(evidence).sections)
+    for results in (study, deep):
+        strict = replace(results, manifest=declared(results.manifest))
+        assert len(page(strict).sections) == len(page(results).sections)
+        assert len(summary(strict).sections) == len(summary(results).sections)

@@ -98,9 +98,9 @@ def test_what_has_no_value_has_a_reason(deep: AuditResults, drawn: dict[str, Mar
     assert table.caption.endswith("Missing: the mean costs nothing here.")
 
 
-def test_silence_is_said(evidence: AuditResults, drawn: dict[str, Mark]) -> None:
+def test_silence_is_said(results: AuditResults, drawn: dict[str, Mark]) -> None:
     """A store without the analysis has a sentence."""
-    (part,) = transfer(evidence, "demo", drawn)
+    (part,) = transfer(results, "demo", drawn)
     assert isinstance(part, Prose)
     assert "was not run" in part.text
 

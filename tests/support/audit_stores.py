@@ -533,10 +533,10 @@ NOISE = f"noise:like=[{RTN}]"
 Numbers = tuple[float, float | None, float | None]
 
 
-def with_rows(evidence: AuditResults, who: str = RTN, **rows: Numbers) -> AuditResults:
+def with_rows(audit: AuditResults, who: str = RTN, **rows: Numbers) -> AuditResults:
     """The store with these numbers of a twin in the place of its own: `analysis__metric`, then the
     site and the item, two underscores between. Changes are contrasted with the reference."""
-    base = next(row for row in evidence.estimates if row["compression"] == who)
+    base = next(row for row in audit.estimates if row["compression"] == who)
     given = []
     for name, (value, low, high) in rows.items():
         analysis, metric, site, *item = name.split("__")
@@ -546,7 +546,7 @@ def with_rows(evidence: AuditResults, who: str = RTN, **rows: Numbers) -> AuditR
         given.append({**found, "value": value, "low": low, "high": high, "reason": None})
     keys = ("compression", "analysis", "metric", "site", "item")
     new = {tuple(row[key] for key in keys) for row in given}
-    others = [row for row in evidence.estimates if tuple(row[k] for k in keys) not in new]
-    known = [row for row in evidence.contrasts if tuple(row[k] for k in keys) not in new]
+    others = [row for row in audit.estimates if tuple(row[k] for k in keys) not in new]
+    known = [row for row in audit.contrasts if tuple(row[k] for k in keys) not in new]
     known += [against_the_reference(row) for row in given if row["metric"] in CHANGES]
-    return replace(evidence, estimates=[*others, *given], contrasts=known)
+    return replace(audit, estimates=[*others, *given], contrasts=known)

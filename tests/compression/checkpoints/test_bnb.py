@@ -277,8 +277,8 @@ def test_kernels_in_16_bits_stand_beside_the_compute_floor(
     floors = {twin["compression"] for twin in twins.values() if twin["floor"]}
     assert floors == {"cast:dtype=bfloat16", "cast:dtype=float16"}
     assert any("It computes in bfloat16, the reference in float32." in line for line in said)
-    evidence = AuditResults.read(store.root)
-    told = dict(verdicts(evidence, evidence.models[0]))
+    results = AuditResults.read(store.root)
+    told = dict(verdicts(results, results.models[0]))
     half_wide = "omputing in bfloat16 instead of float32, which rounds the weights too, by itself"
     assert half_wide in told[half]
     assert half_wide not in told[whole]

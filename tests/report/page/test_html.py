@@ -94,9 +94,9 @@ def test_the_page_is_small(text: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_page_is_the_same_bytes(evidence: AuditResults) -> None:
+def test_the_same_page_is_the_same_bytes(results: AuditResults) -> None:
     """Nothing of time, order or chance gets in."""
-    assert html(page(evidence)) == html(page(evidence))
+    assert html(page(results)) == html(page(results))
 
 
 def test_entries_are_data_and_the_same_each_time() -> None:
@@ -135,9 +135,9 @@ def test_tables_hold_each_text_once_and_come_back() -> None:
 
 
 @pytest.mark.slow
-def test_a_figure_holds_its_points_and_shares_its_frames(evidence: AuditResults) -> None:
+def test_a_figure_holds_its_points_and_shares_its_frames(results: AuditResults) -> None:
     """Nine charts of layers share one frame; every point of every chart is there."""
-    figure = next(f for f in figures(page(evidence)) if f.name == "layers-cosine")
+    figure = next(f for f in figures(page(results)) if f.name == "layers-cosine")
     held = figure_data(figure)
     panels = [panel for strip in figure.strips for panel in strip.panels]
     assert len(held["frames"]) == 1

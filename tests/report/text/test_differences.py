@@ -46,15 +46,15 @@ def test_without_a_contrast_nothing_is_said() -> None:
     assert way(None) == differences.tested(None, "nats") == surely(None) == ""
 
 
-def claimed(evidence: AuditResults) -> Iterator[str]:
+def claimed(results: AuditResults) -> Iterator[str]:
     """What a page claims of differences: coloured heads, and sentences less their numbers."""
-    drawn = marks([twin.compression for twin in evidence.twins("demo")])
-    for part in attention(evidence, "demo", drawn):
+    drawn = marks([twin.compression for twin in results.twins("demo")])
+    for part in attention(results, "demo", drawn):
         for figure in figures(part):
             if figure.name == "attention-jsd":
                 yield from map(str, coloured(figure))
-    for twin in evidence.measured("demo"):
-        for told in sentences(evidence, "demo", twin):
+    for twin in results.measured("demo"):
+        for told in sentences(results, "demo", twin):
             if any(word in told for word in ("noise", "cast", "surely", "recovers less")):
                 yield re.sub(r"\[[^\]]*\]|\d[\d.,e−]*", "", told)
 

@@ -19,22 +19,22 @@ RTN, FINE, PRUNED = "rtn:bits=4,group=64", "rtn:bits=8", "prune:sparsity=0.5"
 NOISE = f"noise:like=[{RTN}]"
 
 
-def checked(evidence: AuditResults, *checks: Check) -> AuditResults:
+def checked(results: AuditResults, *checks: Check) -> AuditResults:
     """The store with these checks, and every cell complete."""
-    cells = [cell for cell in evidence.manifest["cells"] if cell["status"] == "done"]
-    manifest = {**evidence.manifest, "checks": [asdict(c) for c in checks], "cells": cells}
-    return replace(evidence, manifest=manifest)
+    cells = [cell for cell in results.manifest["cells"] if cell["status"] == "done"]
+    manifest = {**results.manifest, "checks": [asdict(c) for c in checks], "cells": cells}
+    return replace(results, manifest=manifest)
 
 
-def told(evidence: AuditResults, name: str = RTN) -> list[str]:
+def told(results: AuditResults, name: str = RTN) -> list[str]:
     """The verdict of one compression, sentence by sentence."""
-    twin = next(twin for twin in evidence.twins("demo") if twin.compression == name)
-    return sentences(evidence, "demo", twin)
+    twin = next(twin for twin in results.twins("demo") if twin.compression == name)
+    return sentences(results, "demo", twin)
 
 
-def marked(evidence: AuditResults, mark: str, name: str = RTN) -> set[str]:
+def marked(results: AuditResults, mark: str, name: str = RTN) -> set[str]:
     """What the sentences with a mark speak of, by their first words."""
-    found = [s.partition(": ")[2] if s.startswith(name) else s for s in told(evidence, name)]
+    found = [s.partition(": ")[2] if s.startswith(name) else s for s in told(results, name)]
     return {" ".join(s.lower().split()[:2]) for s in found if mark in s}
 
 
@@ -67,36 +67,36 @@ def test_a_poor_fit_marks_what_is_read_through_that_sae_alone(deep: AuditResults
     assert marked(checked(deep, poor), "✗1") == {"keeps 51.1", "the sae"}
 
 
-def test_where_everything_is_in_doubt_nothing_leads(evidence: AuditResults) -> None:
+def test_where_everything_is_in_doubt_nothing_leads(results: AuditResults) -> None:
     """The first sentence says so, the numbers follow with their marks."""
-    broken = checked(evidence, Check("the sweep equals the model's forward", False, "0.4 apart"))
+    broken = checked(results, Check("the sweep equals the model's forward", False, "0.4 apart"))
     first, *more = told(broken)
     assert first.endswith(": nothing that was measured is sure: a check that it rests on failed.")
     assert more
     assert all(s.endswith("(✗1).") for s in more)
 
 
-def test_an_undecided_check_marks_and_leads(evidence: AuditResults) -> None:
+def test_an_undecided_check_marks_and_leads(results: AuditResults) -> None:
     """A question is no cross: sentences keep their place."""
-    few = checked(evidence, Check("enough documents", None, "32 documents", bears_on=TEXT))
+    few = checked(results, Check("enough documents", None, "32 documents", bears_on=TEXT))
     first, *more = told(few)
     assert first.endswith("same top token 93.36 % [92.96, 93.76] (?1).")
     assert all(s.endswith("(?1).") for s in more)
 
 
-def test_a_check_of_a_twin_marks_what_its_numbers_are_in(evidence: AuditResults) -> None:
+def test_a_check_of_a_twin_marks_what_its_numbers_are_in(results: AuditResults) -> None:
     """A control's: what is compared with it; a compression's: that one alone."""
-    cast = checked(evidence, Check(f"{CAST}: weights differ", None, "none", twins=(CAST,)))
+    cast = checked(results, Check(f"{CAST}: weights differ", None, "none", twins=(CAST,)))
     assert marked(cast, "?1") == {"kl is"}
-    own = checked(evidence, Check(f"{RTN}: weights differ", None, "none", twins=(RTN,)))
+    own = checked(results, Check(f"{RTN}: weights differ", None, "none", twins=(RTN,)))
     assert len(marked(own, "?1")) == len(told(own))
     assert not marked(own, "?1", FINE)
 
 
-def test_calibration_marks_what_was_calibrated(evidence: AuditResults) -> None:
+def test_calibration_marks_what_was_calibrated(results: AuditResults) -> None:
     """By the twins' own records."""
     allowed = checked(
-        evidence, Check("apart", False, "shared, which was allowed", bears_on=CALIBRATION)
+        results, Check("apart", False, "shared, which was allowed", bears_on=CALIBRATION)
     )
     assert not marked(allowed, "✗1")
     twins = [{**t, "calibrated": t["compression"] == RTN} for t in allowed.manifest["twins"]]
@@ -105,18 +105,18 @@ def test_calibration_marks_what_was_calibrated(evidence: AuditResults) -> None:
     assert not marked(known, "✗1", FINE)
 
 
-def test_a_check_of_another_model_marks_nothing(evidence: AuditResults) -> None:
+def test_a_check_of_another_model_marks_nothing(results: AuditResults) -> None:
     """Checks of a study say of which model they are."""
-    other = checked(evidence, Check("enough documents", False, "2", bears_on=TEXT, model="other"))
+    other = checked(results, Check("enough documents", False, "2", bears_on=TEXT, model="other"))
     assert doubtful(other, "demo") == []
     assert "✗" not in " ".join(told(other))
 
 
 @pytest.mark.slow
-def test_what_failed_comes_first_and_heads_page_and_summary(evidence: AuditResults) -> None:
+def test_what_failed_comes_first_and_heads_page_and_summary(results: AuditResults) -> None:
     """Crosses before questions, numbered, with what rests on them; above the findings."""
     found = checked(
-        evidence,
+        results,
         Check("enough documents", None, "32 documents", bears_on=TEXT),
         Check("the reference can read the text", False, "it cannot.", bears_on=TEXT),
     )
@@ -133,20 +133,20 @@ def test_what_failed_comes_first_and_heads_page_and_summary(evidence: AuditResul
     assert "(✗1, ?2)" in lines
 
 
-def test_nothing_rests_on_an_incomplete_study(evidence: AuditResults) -> None:
+def test_nothing_rests_on_an_incomplete_study(results: AuditResults) -> None:
     """It heads the verdict, and no sentence is marked for it."""
-    (check,) = (c for c in doubtful(evidence, "demo") if "complete" in c.name)
+    (check,) = (c for c in doubtful(results, "demo") if "complete" in c.name)
     assert check.detail == "14 of 16 cells have a result."
 
 
 @pytest.mark.parametrize("uses", [frozenset(), frozenset({TEXT}), frozenset({"late"})])
 @pytest.mark.parametrize("bears_on", ["", TEXT, "late", "other"])
 def test_what_a_sentence_uses_decides(
-    evidence: AuditResults, uses: frozenset[str], bears_on: str
+    results: AuditResults, uses: frozenset[str], bears_on: str
 ) -> None:
     """A law: a check bears on everything, or on what is used."""
     doubt = Doubt(Check("any", False, "", bears_on=bears_on), 1)
-    assert rests(evidence, "demo", Claim("", uses), doubt) == (not bears_on or bears_on in uses)
+    assert rests(results, "demo", Claim("", uses), doubt) == (not bears_on or bears_on in uses)
 
 
 def test_every_claim_says_what_it_uses(deep: AuditResults) -> None:
@@ -175,7 +175,7 @@ def test_numbers_that_cannot_exist_are_reasons_not_failures(deep: AuditResults) 
     assert f"{missing} numbers of" in "\n".join(map(markdown, parts))
 
 
-def broken(evidence: AuditResults) -> AuditResults:
+def broken(results: AuditResults) -> AuditResults:
     """One twin without numbers from block 1 on."""
 
     def without(row: dict[str, Any]) -> dict[str, Any]:
@@ -184,12 +184,12 @@ def broken(evidence: AuditResults) -> AuditResults:
             return row
         return {**row, "value": None, "low": None, "high": None, "reason": overflow("resid.1")}
 
-    return replace(checked(evidence), estimates=list(map(without, evidence.estimates)))
+    return replace(checked(results), estimates=list(map(without, results.estimates)))
 
 
-def test_a_twin_that_overflows_says_where(evidence: AuditResults) -> None:
+def test_a_twin_that_overflows_says_where(results: AuditResults) -> None:
     """With the reference's own numbers; never that nothing was measured."""
-    found = broken(evidence)
+    found = broken(results)
     first = told(found)[0]
     assert first == (
         "rtn:bits=4,group=64 (4.25 bits per weight): overflows at resid.1, computed in float32: "

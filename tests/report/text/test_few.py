@@ -82,17 +82,17 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_page_of_two_documents_has_no_intervals(two: Path) -> None:
     """No table, sentence or chart of outputs and activations; the store keeps its numbers."""
-    evidence = AuditResults.read(two)
-    twin = next(twin for twin in evidence.measured("demo") if twin.compression == RTN)
-    features = evidence.table("demo", RTN, "features", "features")
+    results = AuditResults.read(two)
+    twin = next(twin for twin in results.measured("demo") if twin.compression == RTN)
+    features = results.table("demo", RTN, "features", "features")
     assert features
     assert {row["r_low"] for row in features} == {row["r_high"] for row in features} == {None}
-    told = " ".join(sentences(evidence, "demo", twin))
+    told = " ".join(sentences(results, "demo", twin))
     assert "nats [too few documents to say]" in told
     assert "(not tested: too few documents to say)" in told
     assert "q =" not in told
-    assert "±" not in re.sub(r"±\?", "", str(summary_table(evidence, "demo").rows))
-    written = markdown(summary(evidence))
+    assert "±" not in re.sub(r"±\?", "", str(summary_table(results, "demo").rows))
+    written = markdown(summary(results))
     assert "±?: too few documents to say." in written
-    assert "±?: too few documents to say." in html(page(evidence))
+    assert "±?: too few documents to say." in html(page(results))
     assert Store.open(two).read_table("estimates").to_pylist()[0]["low"] is not None

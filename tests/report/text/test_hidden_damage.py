@@ -98,6 +98,6 @@ def test_less_kl_than_a_cast_is_no_change_either(
     assert (one is not None and one.text.startswith(expected)) is sure
 
 
-def test_without_features_there_is_nothing_to_hide(evidence: AuditResults) -> None:
+def test_without_features_there_is_nothing_to_hide(results: AuditResults) -> None:
     """Outputs alone."""
-    assert not any(list(hidden(evidence, "demo", t.compression)) for t in evidence.measured("demo"))
+    assert not any(list(hidden(results, "demo", t.compression)) for t in results.measured("demo"))

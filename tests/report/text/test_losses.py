@@ -16,20 +16,20 @@ RTN = "rtn:bits=4,group=64"
 PRUNED = "prune:sparsity=0.5"
 
 
-def changed(evidence: AuditResults, new: dict[str, Any], **which: Any) -> AuditResults:
-    """The evidence with other fields in the estimates that these choose."""
+def changed(results: AuditResults, new: dict[str, Any], **which: Any) -> AuditResults:
+    """The results with other fields in the estimates that these choose."""
     rows = [
         {**row, **new} if all(row[k] == v for k, v in which.items()) else row
-        for row in evidence.estimates
+        for row in results.estimates
     ]
-    return replace(evidence, estimates=rows)
+    return replace(results, estimates=rows)
 
 
-def without(evidence: AuditResults, *analyses: str) -> AuditResults:
-    """The evidence less some analyses, tables included."""
-    rows = [row for row in evidence.estimates if row["analysis"] not in analyses]
-    cells = [cell for cell in evidence.manifest["cells"] if cell["analysis"] not in analyses]
-    return replace(evidence, estimates=rows, manifest={**evidence.manifest, "cells": cells})
+def without(results: AuditResults, *analyses: str) -> AuditResults:
+    """The results less some analyses, tables included."""
+    rows = [row for row in results.estimates if row["analysis"] not in analyses]
+    cells = [cell for cell in results.manifest["cells"] if cell["analysis"] not in analyses]
+    return replace(results, estimates=rows, manifest={**results.manifest, "cells": cells})
 
 
 def test_the_first_sentence_is_the_finding(deep: AuditResults) -> None:
@@ -157,13 +157,13 @@ def test_heads_without_noise_stand_alone(deep: AuditResults) -> None:
 
 
 def contrast(
-    evidence: AuditResults, metric: str, low: float, high: float, **more: Any
+    results: AuditResults, metric: str, low: float, high: float, **more: Any
 ) -> AuditResults:
-    """The evidence with the KL's contrast of one twin, and another for this metric."""
-    found = next(row for row in evidence.contrasts if row["compression"] == RTN)
+    """The results with the KL's contrast of one twin, and another for this metric."""
+    found = next(row for row in results.contrasts if row["compression"] == RTN)
     row = {**found, "metric": metric, "difference": (low + high) / 2, "low": low, "high": high}
     row["q"] = 0.0018 if low * high > 0 else 0.4
-    return replace(evidence, contrasts=[*evidence.contrasts, {**row, **more}])
+    return replace(results, contrasts=[*results.contrasts, {**row, **more}])
 
 
 def test_disagreement_must_be_sure(deep: AuditResults) -> None:

@@ -83,6 +83,6 @@ def test_without_a_value_nothing_is_said(deep: AuditResults) -> None:
     assert not list(costlier(absent, "demo", RTN))
 
 
-def test_a_store_without_the_analysis_has_none(evidence: AuditResults) -> None:
+def test_a_store_without_the_analysis_has_none(results: AuditResults) -> None:
     """Nothing was spliced."""
-    assert spliced(evidence, "demo") == [] == list(costlier(evidence, "demo", RTN))
+    assert spliced(results, "demo") == [] == list(costlier(results, "demo", RTN))

@@ -134,23 +134,23 @@ def test_the_same_command_again_measures_nothing(
 def test_no_verdict_speaks_of_less(audited: tuple[Store, list[str]]) -> None:
     """What 8 bits do drowns in what bfloat16 does, and is not given as a difference; what 2 bits
     do stands beside it. Both are told what the arithmetic does."""
-    evidence = AuditResults.read(audited[0].root)
-    (model,) = evidence.models
-    said = dict(verdicts(evidence, model))
+    results = AuditResults.read(audited[0].root)
+    (model,) = results.models
+    said = dict(verdicts(results, model))
     for sentences in said.values():
         assert "omputing in bfloat16 instead of float32 by itself gives perplexity" in sentences
         assert "(the compute floor; both models round so" in sentences
     kl, below = found(audited[0], "kl"), "cast:dtype=float32"
     assert kl[SMALL]["value"] < 2 * kl[below]["high"] < kl["rtn:bits=2"]["value"]
-    assert within(evidence, model, SMALL, "behaviour.kl")
+    assert within(results, model, SMALL, "behaviour.kl")
     assert "mean KL and same top token nothing more is known" in said[SMALL]
     assert said[SMALL].count("mean KL") == 2
-    assert not within(evidence, model, "rtn:bits=2", "behaviour.kl")
+    assert not within(results, model, "rtn:bits=2", "behaviour.kl")
     assert f"mean KL {kl['rtn:bits=2']['value']:.2f}"[:11] in said["rtn:bits=2"]
-    rows = {row[0]: row for row in summary_table(evidence, model).rows}
+    rows = {row[0]: row for row in summary_table(results, model).rows}
     assert "cast:dtype=float32 (compute floor)" in rows
-    assert not evidence.controls(model)
-    assert any("compute" in str(part) for part in method(evidence))
+    assert not results.controls(model)
+    assert any("compute" in str(part) for part in method(results))
 
 
 KL = {"analysis": "behaviour", "metric": "kl"}
@@ -159,19 +159,19 @@ KL = {"analysis": "behaviour", "metric": "kl"}
 def test_a_difference_below_the_floor_is_none(audited: tuple[Store, list[str]]) -> None:
     """A twin may lie above the floor and still be no farther from its control than the arithmetic
     puts it: then neither a factor nor a test is told."""
-    evidence = AuditResults.read(audited[0].root)
-    (model,) = evidence.models
-    limit = most(evidence, model, "rtn:bits=2", "behaviour.kl")
+    results = AuditResults.read(audited[0].root)
+    (model,) = results.models
+    limit = most(results, model, "rtn:bits=2", "behaviour.kl")
     below = found(audited[0], "kl")["cast:dtype=float32"]
     assert limit == 2 * max(below["low"], below["value"], below["high"])
     for size, is_drowned in ((0.9 * limit, True), (1.1 * limit, False)):
         for difference in (size, -size):
             contrast = {**KL, "difference": difference, "p": 1e-4}
-            told = drowned(evidence, model, "rtn:bits=2", contrast)
+            told = drowned(results, model, "rtn:bits=2", contrast)
             assert told == is_drowned
     # A control that overflows has a contrast without a difference.
     for none in (None, {"difference": None, "p": None}):
-        assert not drowned(evidence, model, "rtn:bits=2", none)
+        assert not drowned(results, model, "rtn:bits=2", none)
 
 
 @pytest.mark.slow
@@ -181,8 +181,8 @@ def test_in_float32_there_is_none(study: Callable[..., Study], tmp_path: Path) -
     wide = run(study("rtn:bits=2", compute="float32"), tmp_path / "wide", "audit", said.append)
     assert not any("comput" in line.replace("to compute", "") for line in said)
     assert not [t for t in wide.manifest()["twins"] if t["floor"]]
-    evidence = AuditResults.read(wide.root)
-    assert floor(evidence, evidence.models[0], "rtn:bits=2") is None
+    results = AuditResults.read(wide.root)
+    assert floor(results, results.models[0], "rtn:bits=2") is None
     narrow = run(study("rtn:bits=2"), tmp_path / "narrow", "audit", said.append)
     settings = [
         store.read_cell(store.manifest()["cells"][0]["id"])[0].settings for store in (wide, narrow)

@@ -314,12 +314,12 @@ def test_overflowing_activations_have_reasons_not_numbers(folder: Path, tmp_path
     assert cumulative["resid.0"]["value"] > 0.99
     assert cumulative["resid.2"]["value"] is None
     assert "overflows at resid.1" in cumulative["resid.2"]["reason"]
-    evidence = AuditResults.read(store.root)
-    (name,) = evidence.models
-    own = evidence.find(name, "cast:dtype=float16", "behaviour.perplexity", item="reference")
+    results = AuditResults.read(store.root)
+    (name,) = results.models
+    own = results.find(name, "cast:dtype=float16", "behaviour.perplexity", item="reference")
     assert own is not None
     assert own["value"] > 1
-    told = dict(verdicts(evidence, name))["cast:dtype=float16"]
+    told = dict(verdicts(results, name))["cast:dtype=float16"]
     assert "overflows at resid.1, computed in float16" in told
     assert f"the reference's own perplexity is {amount(own)}" in told
 
