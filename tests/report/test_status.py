@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bitlens.errors import InputError
+from bitlens.errors import BitlensError, InputError
 from bitlens.report.audit_results import AuditResults
-from bitlens.report.status import Rule, Rules, parse, read, shipped, status
+from bitlens.report.status import Rule, Rules, parse, read, require_measurable, shipped, status
 from bitlens.results.records import Check
 from tests.support.audit_stores import RTN, Numbers, with_rows
 
@@ -127,7 +127,7 @@ def test_ours_grow_stricter_with_the_word() -> None:
         ("3", "its words are 3"),
         ("{intact: {}}", "its words are intact, not broken"),
         ("{W}", "is 'x', not a metric and a bound"),
-        ("{S}", "did you mean"),
+        ("{S}", "has 'belov', not above or below"),
         ("{N}", "is 'low', not a number"),
     ],
 )
@@ -147,7 +147,7 @@ def test_what_is_wrong_with_a_file_is_said(text: str, said: str) -> None:
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     """With its path."""
-    with pytest.raises(InputError, match=r"none\.yaml cannot be read"):
+    with pytest.raises(BitlensError, match=r"none\.yaml cannot be read"):
         read(tmp_path / "none.yaml")
 
 
@@ -158,3 +158,19 @@ def test_without_any_number_nothing_is_claimed(deep: AuditResults) -> None:
     told = status(none, "demo", none.measured("demo")[0])
     assert told.word == "undecided"
     assert told.because == ("nothing was measured that a rule is about",)
+
+
+def test_a_rule_on_a_misspelt_number_is_refused(deep: AuditResults) -> None:
+    """It would hold of nothing; one of an analysis that was not run is left out."""
+    told = dict.fromkeys(("broken", "damaged", "changed", "intact", "undecided"), "")
+
+    def rules(metric: str) -> Rules:
+        rule = Rule(word="broken", metric=metric, side="below", bound=0.5)
+        return Rules(rules=(rule,), means=told, advice=told)
+
+    with pytest.raises(InputError) as refused:
+        require_measurable(rules("features.survivd"), deep)
+    assert "features.survivd" in refused.value.found
+    assert "features.survived" in refused.value.remedy
+    require_measurable(rules("features.survived"), deep)
+    require_measurable(rules("circuits.faithfulness"), deep)

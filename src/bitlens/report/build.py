@@ -15,7 +15,7 @@ from bitlens.report.sections.generic import generic, unclaimed
 from bitlens.report.sections.method import method
 from bitlens.report.sections.numbers import numbers
 from bitlens.report.sections.validity import validity
-from bitlens.report.status import Rules
+from bitlens.report.status import Rules, require_measurable
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
@@ -26,9 +26,12 @@ def build(store_path: Path, rules: Rules | None = None, *, pictured: bool = Fals
     `rules` gives twins their words; None: the rules that come with bitlens. `pictured`: every
     figure too, into charts/ (SVG, PDF, PNG, and its caption as text).
 
-    Every file appears whole or not at all. BitlensError where there is no store.
+    Every file appears whole or not at all. BitlensError where there is no store,
+    and for a rule on a number that was not measured.
     """
     results = AuditResults.read(store_path, rules)
+    if rules is not None:
+        require_measurable(rules, results)
     whole = page(results)
     with results.store.alone():
         charts = inside(store_path, "charts")

@@ -19,6 +19,7 @@ from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
 from bitlens.report.text.doubts import doubted, overflow_site
 from bitlens.report.text.numbers import amount, figure
+from bitlens.results.files.reading import read_bytes
 from bitlens.results.records import TwinRecord
 
 Word = Literal["broken", "damaged", "changed", "intact", "undecided"]
@@ -148,15 +149,24 @@ def shipped() -> Rules:
 
 
 def read(path: Path) -> Rules:
-    """Rules of a file. InputError where it cannot be read, or is not of this form."""
+    """Rules of a file. BitlensError where it cannot be read, or is not of this form."""
     try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}.",
-            "a YAML file of rules for the words of twins.",
-            "a copy of status.yaml, which comes with bitlens.",
-        ) from None
+        return parse(read_bytes(path).decode(), str(path))
+    except UnicodeDecodeError as error:
+        raise _wrong(str(path), f"it is no text: {error}") from None
+
+
+def require_measurable(rules: Rules, results: AuditResults) -> None:
+    """InputError for a rule on a number that the analysis it names does not give: it would hold of
+    nothing, and every twin would look better for it."""
+    ran = {name.partition(".")[0] for name in results.metrics}
+    for rule in rules.rules:
+        if rule.metric not in results.metrics and rule.metric.partition(".")[0] in ran:
+            raise InputError(
+                f"A rule of {rule.word} is on {rule.metric}, which was not measured.",
+                "a number of an analysis that was run, as analysis.metric.",
+                nearest(rule.metric, results.metrics) or "bitlens list metrics shows every number.",
+            )
 
 
 def parse(text: str, source: str) -> Rules:
@@ -189,7 +199,7 @@ def _rule(entry: Any, word: Word, source: str) -> Rule:
     (side,) = set(entry) - {"metric"}
     bound = entry[side]
     if side not in sides:
-        raise _wrong(source, f"a rule of {word} has {side!r}. {nearest(side, sides)}".strip())
+        raise _wrong(source, f"a rule of {word} has {side!r}, not {' or '.join(sorted(sides))}")
     if isinstance(bound, bool) or not isinstance(bound, int | float):
         raise _wrong(source, f"the bound of {entry['metric']} is {bound!r}, not a number")
     return Rule(word=word, metric=str(entry["metric"]), side=side, bound=float(bound))
