@@ -29,7 +29,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
 
-from bitlens.analyses.heads import Heads
+from bitlens.analyses.heads.analysis import Heads
 from bitlens.analyses.lens import FEWEST, SHARE
 from bitlens.config.study import Study
 from bitlens.data.corpus import make_corpus

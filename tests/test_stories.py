@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bitlens.analyses import ANALYSES
-from bitlens.analyses.heads import CHOOSING, KINDS, Heads
+from bitlens.analyses.heads.analysis import CHOOSING, KINDS, Heads
 from bitlens.data.corpus import make_corpus
 from bitlens.data.files import Document
 from bitlens.data.texts import Documents

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from bitlens.analyses import ANALYSES
 from bitlens.analyses.features.analysis import Features
-from bitlens.analyses.heads import KINDS
+from bitlens.analyses.heads.analysis import KINDS
 from bitlens.data.corpus import Corpus
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions

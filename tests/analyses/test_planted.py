@@ -8,7 +8,7 @@ import pytest
 from bitlens.analyses.attention import Attention
 from bitlens.analyses.features.analysis import BITS, Features
 from bitlens.analyses.features.survival import PLACES
-from bitlens.analyses.heads import Heads
+from bitlens.analyses.heads.analysis import Heads
 from bitlens.engine.measurement import Measured  # type: ignore[attr-defined]
 from bitlens.models.layout import Layout
 from bitlens.results.records import Value

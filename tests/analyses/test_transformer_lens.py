@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.analyses.heads import CHOOSING, KINDS, Heads
+from bitlens.analyses.heads.analysis import CHOOSING, KINDS, Heads
 from bitlens.models.layout import Layout
 from tests.support import planted_models as planted
 from tests.support import tiny

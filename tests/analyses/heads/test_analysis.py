@@ -8,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from bitlens.analyses.heads import CHOOSING, KINDS, SCORING, Heads
+from bitlens.analyses.heads.analysis import CHOOSING, KINDS, SCORING, Heads
 from bitlens.engine.accumulators import ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.analysis import TokenizerFacts
