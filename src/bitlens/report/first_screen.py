@@ -21,7 +21,7 @@ from bitlens.report.scores import FamilyScore, scores
 from bitlens.report.sections.quality import overview
 from bitlens.report.status import shipped
 from bitlens.report.text.doubts import claim, doubts, rests
-from bitlens.report.text.numbers import amount, figure
+from bitlens.report.text.numbers import amount, figure, plain
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import doubtful, sentences
 
@@ -143,18 +143,25 @@ def matrix(results: AuditResults, model: str, drawn: Marks) -> Matrix:
 
 def _cell(results: AuditResults, family: MeasureFamily, found: FamilyScore | None) -> ScoreCell:
     if found is None:
-        return ScoreCell(text="–", step=None, told=f"{family.title}: not measured")
+        return ScoreCell(text="–", interval="", step=None, told=f"{family.title}: not measured")
     share = min(max(found.value, 0.0), 1.0)
     row, unit = found.of.row, results.metrics[_metric(found)].unit
     where = f" {found.of.where}" if found.of.where else ""
     return ScoreCell(
-        text=figure(round(share, 3), "share"),
+        text=f"{plain(100 * found.value, 1)} %",
+        interval=_ends(found),
         step=round(STEPS * (1 - share)),
         told=(
             f"{_metric(found)}{where}: {amount(row, unit)}; "
             f"intact {figure(found.of.intact, unit)}, chance {figure(found.of.chance, unit)}"
         ),
     )
+
+
+def _ends(found: FamilyScore) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f"[{plain(100 * found.low, 1)}, {plain(100 * found.high, 1)}]"
 
 
 def _metric(found: FamilyScore) -> str:

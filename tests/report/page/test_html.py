@@ -158,6 +158,7 @@ def test_names_break_after_their_marks_and_numbers_nowhere() -> None:
     assert breakable("kl_p99 2,572 ±275") == "kl_<wbr>p99 2,572 ±275"
     assert breakable("noise:like=[rtn]") == "noise:<wbr>like=<wbr>[<wbr>rtn]"
     assert breakable("1.0 [0.9980, 1.0000]") == "1.0 [0.9980,\u00a01.0000]"
+    assert breakable("84.3 % [83.2, 85.3]") == "84.3\u00a0% [83.2,\u00a085.3]"
     assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
 
 

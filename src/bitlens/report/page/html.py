@@ -112,9 +112,10 @@ def schemed(value: Any) -> Any:
 
 def breakable(text: str) -> Markup:
     """Text that may be broken after marks within a name, and nowhere else within a word or an
-    interval."""
-    whole_intervals = re.sub(r"(\[[-−\d.,]+,) (?=[-−\d.,]+\])", "\\1\u00a0", text)
-    pieces = re.split(r"(?<=[_:=/])(?=\S)|(?<=[,\[])(?=[A-Za-z])", whole_intervals)
+    interval, nor before a per cent sign."""
+    joined = re.sub(r"(\[[-−\d.,]+,) (?=[-−\d.,]+\])", "\\1\u00a0", text)
+    joined = re.sub(r"(?<=\d) %", "\u00a0%", joined)
+    pieces = re.split(r"(?<=[_:=/])(?=\S)|(?<=[,\[])(?=[A-Za-z])", joined)
     return Markup("<wbr>").join(pieces)
 
 

@@ -100,7 +100,9 @@ def _(part: Matrix, _: int = 1) -> str:
     head = " | ".join(["", *(escaped(title) for title, _ in part.columns)])
     rule = " | ".join(["---", *("---:" for _ in part.columns)])
     rows = (
-        " | ".join([escaped(name), *(escaped(cell.text) for cell in cells)])
+        " | ".join(
+            [escaped(name), *(escaped(f"{cell.text} {cell.interval}".strip()) for cell in cells)]
+        )
         for name, _, cells in part.rows
     )
     table = "\n".join(f"| {line} |" for line in (head, rule, *rows))

@@ -104,7 +104,9 @@ class ScoreCell:
     """A score of the overview: how much is left, and how dark it is drawn."""
 
     text: str
-    """`84 %`; a dash where nothing was measured."""
+    """`84.3 %`; a dash where nothing was measured."""
+    interval: str
+    """`[83.2, 85.3]`; empty where there is none."""
     step: int | None
     """0, intact, to 10, chance; None without a number."""
     told: str
