@@ -71,7 +71,8 @@ class Population:
         noise = rng.standard_normal((documents, tokens))
         noise[:, 0] /= innovation
         within = lfilter([innovation], [1, -self.autocorrelation], noise, axis=1)
-        scores = self.within * within + self.between * rng.standard_normal((documents, 1))
+        between = self.between * rng.standard_normal((documents, 1))
+        scores: np.ndarray = self.within * within + between
         for document in np.flatnonzero(rng.random(documents) < self.unusual):
             scores[document] += self.SHIFT * (rng.random(tokens) < 1 / self.EVERY)
         return scores
@@ -102,7 +103,8 @@ def quantile(cumulated: np.ndarray, q: float) -> np.ndarray:
     target = q * cumulated[:, -1]
     last = (cumulated < target[:, None]).sum(axis=1) - 1
     below, above = (cumulated[np.arange(len(last)), last + i] for i in (0, 1))
-    return EDGES[last] + (target - below) / (above - below) * (EDGES[1] - EDGES[0])
+    edge: np.ndarray = EDGES[last] + (target - below) / (above - below) * (EDGES[1] - EDGES[0])
+    return edge
 
 
 def covered(

@@ -245,10 +245,10 @@ class CompressedTwin(Twin):
         cannot, and are refused. Needs memory for a second model; models swept from disk must be
         loaded in memory first.
         """
-        model = copy.deepcopy(self.layout.model)
+        model: PreTrainedModel = copy.deepcopy(self.layout.model)
         if self.dtype is not None:
-            for parameter in model.parameters():
-                parameter.data = parameter.data.to(self.dtype)
+            for weight in model.parameters():
+                weight.data = weight.data.to(self.dtype)
         parameters = dict(model.named_parameters())
 
         def put(name: str, tensor: Tensor) -> None:

@@ -51,7 +51,8 @@ class Settings(BaseModel):
     ) -> Self:
         """pydantic's errors as ours. The context says where in a file a setting stands."""
         try:
-            return check(values)
+            checked: Self = check(values)
+            return checked
         except ValidationError as error:
             raise _explained(cls, error.errors()[0], info.context or path_of) from None
 

@@ -76,4 +76,5 @@ def _alike(band: NDArray[np.uint32], signatures: NDArray[np.uint32]) -> NDArray[
     first = order[begins][np.cumsum(begins) - 1]
     pairs = np.stack([first, order], axis=1)[~begins]
     agree = (signatures[pairs[:, 0]] == signatures[pairs[:, 1]]).mean(axis=1)
-    return pairs[agree >= NEAR]
+    alike: NDArray[np.int64] = pairs[agree >= NEAR]
+    return alike

@@ -30,7 +30,7 @@ def counted(
     if rule == "all":
         return place < length
     if rule == "last":
-        final = place == length - 1
+        final: NDArray[np.bool_] = place == length - 1
         return final if ends is None else final & ends[:, None]
     if rule == "content":
         inside = (place > 0) & (place < length)

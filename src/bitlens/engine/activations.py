@@ -104,7 +104,8 @@ class Activations:
     @cached_property
     def square(self) -> Tensor:
         """`[n]`: squared length."""
-        return torch.linalg.vecdot(self.values, self.values)
+        squares: Tensor = torch.linalg.vecdot(self.values, self.values)
+        return squares
 
     @cached_property
     def mean(self) -> Tensor:
@@ -129,7 +130,8 @@ class Activations:
     @cached_property
     def entropy(self) -> Tensor:
         """`[rows, heads, queries]` of patterns, in nats."""
-        return torch.special.entr(self.values).sum(dim=-1)
+        entropies: Tensor = torch.special.entr(self.values).sum(dim=-1)
+        return entropies
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -150,7 +150,8 @@ class _TracedModule:
 
 def first_tensor(output: Any) -> Tensor:
     """Modules return a tensor, or a tuple (GPT: a list) that starts with it."""
-    return output[0] if isinstance(output, tuple | list) else output
+    hidden: Tensor = output[0] if isinstance(output, tuple | list) else output
+    return hidden
 
 
 def _record(block: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: Call) -> Any:

@@ -96,7 +96,8 @@ def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
     """Some families flatten rows and positions inside the block (OPT's MLP)."""
     rows, positions = hidden.shape[:2]
     if value.shape[0] == rows * positions and value.shape[0] != rows:
-        return value.unflatten(0, (rows, positions))
+        by_row: Tensor = value.unflatten(0, (rows, positions))
+        return by_row
     return value
 
 

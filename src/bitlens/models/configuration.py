@@ -120,7 +120,10 @@ def dequantized(source: ModelSource, config: Any) -> tuple[dict[str, Any], tuple
 def skeleton(config: Any, source: ModelSource) -> nn.Module:
     """The model without weights."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=source.trust_remote_code)
+        model: nn.Module = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=source.trust_remote_code
+        )
+        return model
 
 
 def require_described(source: ModelSource, made: nn.Module) -> None:

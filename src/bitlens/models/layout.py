@@ -280,7 +280,7 @@ def blocks_path(model: nn.Module, depth: int) -> str:
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList)
     }
-    candidates = [name for name, length in lists.items() if length == depth]
+    candidates: list[str] = [name for name, length in lists.items() if length == depth]
     outermost = [c for c in candidates if not any(c.startswith(f"{o}.") for o in candidates)]
     if len(outermost) != 1:
         seen = ", ".join(f"{name} ({length})" for name, length in lists.items()) or "none"

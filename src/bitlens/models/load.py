@@ -303,7 +303,8 @@ def _weight_bytes(config: Any, source: ModelSource) -> int:
     wanted = _dtype(source.dtype)
     if not isinstance(wanted, torch.dtype):
         wanted = getattr(config, "dtype", None) or torch.float32
-    return sum(p.numel() for p in made.parameters()) * wanted.itemsize
+    size: int = sum(p.numel() for p in made.parameters()) * wanted.itemsize
+    return size
 
 
 def _blocks_on_disk(config: Any, source: ModelSource, device: torch.device) -> dict[str, str]:

@@ -230,4 +230,5 @@ class Shell:
             )
         finally:
             self._injected = None
-        return output.logits[0]
+        logits: Tensor = output.logits[0]
+        return logits

@@ -31,7 +31,7 @@ def outline(source: ModelSource) -> PreTrainedModel | None:
     require_described(source, guarded(source, lambda: skeleton(config, source)))
     dtype = source.dtype if source.dtype != "auto" else (config.dtype or torch.float32)
     with init_empty_weights(include_buffers=False):
-        model = guarded(
+        model: PreTrainedModel = guarded(
             source,
             lambda: AutoModelForCausalLM.from_config(
                 config, dtype=dtype, trust_remote_code=source.trust_remote_code

@@ -25,7 +25,7 @@ def read_json(kind: type[Content], path: Path, remedy: str) -> dict[str, Any]:
         raise damaged(path, "it is missing", remedy)
     refuse_other_version(path)
     try:
-        content = json.loads(
+        content: dict[str, Any] = json.loads(
             read_bytes(path), parse_constant=_refuse, parse_int=_whole, parse_float=_finite
         )
     except RecursionError as error:

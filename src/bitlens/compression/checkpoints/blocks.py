@@ -16,7 +16,8 @@ def stand_for(kind: str, data: Bytes, shape: tuple[int, ...]) -> Floats | None:
     """The weights of a tensor of this kind; None of a kind that is not described here."""
     flat = np.ascontiguousarray(data).view(np.uint8).reshape(-1)
     if kind in PLAIN:
-        return PLAIN[kind](flat).reshape(shape)
+        plain: Floats = PLAIN[kind](flat).reshape(shape)
+        return plain
     if kind not in BLOCKS:
         return None
     size, read = BLOCKS[kind]
@@ -101,7 +102,8 @@ def _q6_k(block: Bytes) -> Floats:
     high = block[:, 128:192].reshape(-1, 2, 1, 32) >> (2 * np.arange(4))[:, None] & 3
     codes = (low.astype(np.int32) + (high.astype(np.int32) << 4) - 32).reshape(-1, 16, 16)
     scales = block[:, 192:208].view(np.int8).astype(np.float32) * _half(block[:, 208:])
-    return (codes * scales[..., None]).reshape(-1, 256)
+    weights: Floats = (codes * scales[..., None]).reshape(-1, 256)
+    return weights
 
 
 PLAIN = {"F32": lambda b: b.view("<f4"), "F16": _half, "BF16": _bfloat16}

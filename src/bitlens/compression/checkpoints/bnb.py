@@ -104,7 +104,8 @@ def _dequantized(bnb: Any, module: Any) -> Tensor:
     codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten()[: state.shape.numel()]
     values = state.code.float()[codes.int()].reshape(state.shape)
     each = scales.float().repeat_interleave(state.blocksize)[: values.numel()]
-    return (values * each.reshape(state.shape)).to(state.dtype).float()
+    weights: Tensor = (values * each.reshape(state.shape)).to(state.dtype).float()
+    return weights
 
 
 def _miscomputed(bnb: Any, model: nn.Module) -> str:

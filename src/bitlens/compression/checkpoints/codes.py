@@ -60,13 +60,16 @@ def stands_for(tensors: Tensors, settings: Settings) -> Tensor | None:
 def _unpacked(words: Tensor, bits: int, count: int) -> Tensor:
     """`count` codes of these bits along the last axis, from 32-bit words that follow each other
     without a gap, least significant bit first."""
+    unpacked: Tensor
     if 32 % bits == 0:
         shifts = torch.arange(0, 32, bits, device=words.device)
         codes = (words.long().unsqueeze(-1) >> shifts) & (2**bits - 1)
-        return codes.flatten(-2)[..., :count]
+        unpacked = codes.flatten(-2)[..., :count]
+        return unpacked
     each = (words.long().unsqueeze(-1) >> torch.arange(32, device=words.device)) & 1
     stream = each.flatten(-2)[..., : count * bits].unflatten(-1, (count, bits))
-    return (stream << torch.arange(bits, device=words.device)).sum(-1)
+    unpacked = (stream << torch.arange(bits, device=words.device)).sum(-1)
+    return unpacked
 
 
 def _packed(tensors: Tensors) -> Tensor:

@@ -267,7 +267,10 @@ def _kind(gguf: Any, reader: Any) -> str:
     file_type = says(reader, "general.file_type")
     if file_type is not None:
         try:
-            return gguf.LlamaFileType(file_type).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+            name: str = (
+                gguf.LlamaFileType(file_type).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+            )
+            return name
         except ValueError:
             pass  # a type newer than the library
     weights: Counter[str] = Counter()

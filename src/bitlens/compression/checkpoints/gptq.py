@@ -89,7 +89,8 @@ def _dtype(held: Held) -> torch.dtype:
     """In which scales are stored; the zeros and codes beside them are whole numbers."""
     scales = (leaves["scales"] for leaves in held.modules.values() if "scales" in leaves)
     names = {DTYPES.get(scale.dtype, "float16") for scale in scales}
-    return getattr(torch, min(names, default="float16"))
+    dtype: torch.dtype = getattr(torch, min(names, default="float16"))
+    return dtype
 
 
 def _spared(reference: PreTrainedModel, held: Held) -> list[str]:
@@ -162,10 +163,13 @@ def _held(packing: Any, method: str) -> Quantized:
             return None
 
         def weight() -> Tensor:
+            stored: Tensor
             if hasattr(made, "dequantize_weight"):
-                return made.dequantize_weight().T.float()
-            tensors = made.qweight, made.qzeros, made.scales
-            return packing.dequantize_gemm(*tensors, made.bits, made.group_size).T.float()
+                stored = made.dequantize_weight()
+            else:
+                tensors = made.qweight, made.qzeros, made.scales
+                stored = packing.dequantize_gemm(*tensors, made.bits, made.group_size)
+            return stored.T.float()
 
         ordered = getattr(made, "desc_act", False)
         held = [made.qweight, made.qzeros, made.scales, made.g_idx if ordered else None]

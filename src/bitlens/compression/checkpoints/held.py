@@ -30,7 +30,8 @@ class Leaf(NamedTuple):
     def read(self) -> Tensor:
         """The tensor itself, from the file."""
         with safe_open(self.file, framework="pt") as tensors:
-            return tensors.get_tensor(self.name)
+            tensor: Tensor = tensors.get_tensor(self.name)
+            return tensor
 
     @property
     def width(self) -> int:

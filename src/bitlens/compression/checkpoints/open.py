@@ -133,7 +133,10 @@ def _tokenizer(source: ModelSource, common: dict[str, Any]) -> PreTrainedTokeniz
     folder = Path(source.name)
     if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZERS):
         return None
-    return guarded(source, lambda: AutoTokenizer.from_pretrained(source.name, **common))
+    tokenizer: PreTrainedTokenizerBase | None = guarded(
+        source, lambda: AutoTokenizer.from_pretrained(source.name, **common)
+    )
+    return tokenizer
 
 
 def _as_asked(request: CheckpointRequest, found: ReadCheckpoint) -> ReadCheckpoint:

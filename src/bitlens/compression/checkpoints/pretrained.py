@@ -49,4 +49,5 @@ def folder(request: CheckpointRequest) -> Path:
 
 
 def _evaluated(model: PreTrainedModel) -> PreTrainedModel:
-    return model.eval().requires_grad_(requires_grad=False)
+    frozen: PreTrainedModel = model.eval().requires_grad_(requires_grad=False)
+    return frozen

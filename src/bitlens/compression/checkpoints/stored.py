@@ -95,7 +95,8 @@ def dequantized(
         dtype=dtype,
         attn_implementation=config._attn_implementation,
     )
-    return model.to(device).eval().requires_grad_(requires_grad=False)
+    frozen: PreTrainedModel = model.to(device).eval().requires_grad_(requires_grad=False)
+    return frozen
 
 
 def restored(model: nn.Module, stored: Mapping[str, Stored]) -> dict[str, Stored]:

@@ -112,7 +112,8 @@ class Awq(Compression):
         """How large is each input column's |w| on average, over the largest of its group? Over
         the rows of all maps, `[..., in]`."""
         groups = torch.cat(list(weights), -2).abs_().unflatten(-1, (-1, self._width(weights[0])))
-        return groups.div_(groups.amax(-1, keepdim=True) + 1e-6).flatten(-2).mean(-2)
+        means: Tensor = groups.div_(groups.amax(-1, keepdim=True) + 1e-6).flatten(-2).mean(-2)
+        return means
 
     def _best_limit(self, weight: Tensor, scale: Tensor, second: Tensor) -> Tensor:
         """Beyond which magnitude `[..., out, groups, 1]` are weights times s clipped? Where the
@@ -120,7 +121,8 @@ class Awq(Compression):
         groups = (weight * scale.unsqueeze(-2)).unflatten(-1, (-1, self._width(weight)))
         moments = self._moments(scale, second)
         widest = groups.abs().amax(-1, keepdim=True)
-        best, least = widest, torch.full_like(widest, torch.inf)
+        best: Tensor = widest
+        least = torch.full_like(widest, torch.inf)
         for step in range(_CLIPS):
             limit = widest * (1 - step / _STEPS)
             wrong = self._round_(groups.clamp(-limit, limit)).sub_(groups).transpose(-2, -3)
@@ -135,7 +137,8 @@ class Awq(Compression):
         blocks = second.unflatten(-1, (-1, width)).unflatten(-3, (-1, width))
         own = blocks.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
         scale = scale.unflatten(-1, (-1, width))
-        return own / (scale.unsqueeze(-1) * scale.unsqueeze(-2))
+        scaled: Tensor = own / (scale.unsqueeze(-1) * scale.unsqueeze(-2))
+        return scaled
 
     def _rounded(self, weight: Tensor, scale: Tensor, limit: Tensor | None = None) -> Tensor:
         """Q(W s) / s."""

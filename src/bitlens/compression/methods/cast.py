@@ -50,7 +50,8 @@ class Cast(DataFree):
 
     @property
     def _stored(self) -> torch.dtype:
-        return getattr(torch, self.dtype)
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
 
     def compress_matrix(self, matrix: LinearMap) -> CompressedMatrix:
         """Round a matrix to the dtype. BitlensError where that makes infinities."""

@@ -143,7 +143,8 @@ def _twice_rounded(scales: Tensor) -> Tensor:
     steps = torch.floor((quotients + 1) / 2 * 65535 + 0.5)
     table = _dynamic_table().to(scales.device)
     codes = torch.bucketize(steps / 65535 * 2 - 1, (table[:-1] + table[1:]) / 2)
-    return (table[codes] * largest).flatten(-2)[:, :count] + offset
+    weights: Tensor = (table[codes] * largest).flatten(-2)[:, :count] + offset
+    return weights
 
 
 def _dynamic_table() -> Tensor:

@@ -136,4 +136,5 @@ def _never_updated(found: obs.Decomposition) -> Tensor:
     inverse = torch.linalg.solve_triangular(found.upper, identity, upper=True, unitriangular=True)
     precision = (inverse / found.d[..., None]).mT @ inverse
     rows = precision.triu() / precision.diagonal(dim1=-2, dim2=-1)[..., None]
-    return torch.linalg.solve_triangular(rows, identity, upper=True, unitriangular=True)
+    updates: Tensor = torch.linalg.solve_triangular(rows, identity, upper=True, unitriangular=True)
+    return updates

@@ -44,12 +44,14 @@ class Rotation:
     def apply(self, x: Tensor) -> Tensor:
         """`[..., n]` in the new basis."""
         pairs = x[..., self.order].unflatten(-1, (len(self.left), len(self.right)))
-        return (self.left @ pairs @ self.right.T).flatten(-2)
+        mixed: Tensor = (self.left @ pairs @ self.right.T).flatten(-2)
+        return mixed
 
     def undo(self, x: Tensor) -> Tensor:
         """`[..., n]` of the new basis in the old one."""
         pairs = x.unflatten(-1, (len(self.left), len(self.right)))
-        return (self.left.T @ pairs @ self.right).flatten(-2)[..., self.order.argsort()]
+        unmixed: Tensor = (self.left.T @ pairs @ self.right).flatten(-2)[..., self.order.argsort()]
+        return unmixed
 
 
 @COMPRESSIONS.register("quip")

@@ -110,4 +110,5 @@ def _by_rows(matrix: LinearMap, weight: Tensor, *shape: int) -> Tensor:
             "rows [heads, size], or three times as many where query, key and value are fused.",
             "rtn with axis=output, which needs no heads.",
         )
-    return weight.unflatten(-2, shape)
+    tiles: Tensor = weight.unflatten(-2, shape)
+    return tiles

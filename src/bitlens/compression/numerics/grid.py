@@ -111,7 +111,8 @@ def grouped(method: str, name: str, weight: Tensor, group: int) -> Tensor:
             f"one of {', '.join(map(str, divisors))}.",
             f"group={min(divisors, key=lambda size: abs(size - group))}",
         )
-    return weight.unflatten(-1, (-1, group))
+    grouped: Tensor = weight.unflatten(-1, (-1, group))
+    return grouped
 
 
 def _usable(step: Tensor) -> Tensor:

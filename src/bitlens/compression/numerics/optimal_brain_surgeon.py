@@ -129,7 +129,8 @@ def settle_(
         moves = torch.linalg.solve_triangular(
             unit, moves, upper=True, left=False, unitriangular=True
         )
-        return moves.mT.add_(original)
+        moved: Tensor = moves.mT.add_(original)
+        return moved
 
     def descend(start: int, stop: int, settle: Settle | None) -> None:
         if settle is None and stop - start <= unit:

@@ -32,4 +32,5 @@ def frobenius(matrices: Tensor) -> Tensor:
     rows = torch.linalg.vector_norm(matrices, dim=-1, keepdim=True)
     if not finite(rows):
         rows = torch.linalg.vector_norm(matrices, dim=-1, keepdim=True, dtype=torch.float64)
-    return torch.linalg.vector_norm(rows.double(), dim=-2, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(rows.double(), dim=-2, keepdim=True)
+    return norms

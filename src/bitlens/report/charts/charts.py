@@ -109,7 +109,8 @@ def named(chart: alt.Chart, y: alt.Y, end: End = "left") -> alt.Chart:
     text = chart.mark_text(baseline="bottom", dy=-2, color="#444444", fontSize=10, **side)
     across = {"left": {"x": alt.value(0)}, "right": {"x": alt.value("width")}}
     # Without a place across, text stands in the middle.
-    return text.encode(y=y, text="name:N", **across.get(end, {}))
+    labels: alt.Chart = text.encode(y=y, text="name:N", **across.get(end, {}))
+    return labels
 
 
 def channels(names: Sequence[str], marks: Mapping[str, Mark]) -> tuple[alt.Color, alt.Shape]:

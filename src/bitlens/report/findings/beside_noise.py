@@ -44,7 +44,8 @@ def beside_noise(results: AuditResults, model: str) -> Iterator[Finding]:
 
 def _trivial(difference: float, noise: Row, intact: float) -> bool:
     """Is a difference too small a part of the damage that the noise does?"""
-    return abs(difference) < TRIVIAL * abs(noise["value"] - intact)
+    trivial: bool = abs(difference) < TRIVIAL * abs(noise["value"] - intact)
+    return trivial
 
 
 def _finding(

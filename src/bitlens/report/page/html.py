@@ -74,7 +74,8 @@ def _environment(entries: list[str]) -> jinja2.Environment:
 
     def lower(part: Part, level: int = 2) -> Markup:
         """A part through the macro of its name; `level` is that of the next heading."""
-        return getattr(module, type(part).__name__.lower())(part, level)
+        markup: Markup = getattr(module, type(part).__name__.lower())(part, level)
+        return markup
 
     def entry(value: Any) -> int:
         entries.append(compressed(value))

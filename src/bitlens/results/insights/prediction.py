@@ -307,7 +307,8 @@ def _area(
         for f in np.unique(fold)
     ]
     right, pairs = np.sum(parts, axis=0)
-    return np.divide(right, pairs, np.full(len(pairs), np.nan), where=pairs > 0)
+    rates: np.ndarray = np.divide(right, pairs, np.full(len(pairs), np.nan), where=pairs > 0)
+    return rates
 
 
 def reliability(chance: np.ndarray, survived: np.ndarray) -> list[Bin]:

@@ -46,7 +46,8 @@ class Dictionary:
     def directions(self, side: str) -> Tensor:
         """`[compared, width]`: unit rows."""
         rows = SIDES[side](self.sae)[self.keep].float()
-        return rows / rows.norm(dim=1, keepdim=True)
+        unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
+        return unit
 
 
 def dictionary(sae: Sae, alive: Tensor | None = None) -> Dictionary:

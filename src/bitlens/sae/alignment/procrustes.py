@@ -32,4 +32,5 @@ def rotation(first: Tensor, second: Tensor) -> Tensor:
     """`[width, width]`: the orthogonal R with the least ||first R - second||, U V' of the singular
     vectors of first' second (Schönemann 1966)."""
     u, _, vh = torch.linalg.svd((first.T @ second).double())
-    return (u @ vh).to(first.dtype)
+    rotation: Tensor = (u @ vh).to(first.dtype)
+    return rotation

@@ -151,7 +151,7 @@ def _config(data: bytes, folder: Path, overrides: Mapping[str, Any]) -> dict[str
 def _architecture(config: Mapping[str, Any], folder: Path) -> Architecture:
     """The architecture that is named; in the older layout a standard one whose activation function
     is topk is topk."""
-    name = config.get("architecture", "standard")
+    name: Architecture = config.get("architecture", "standard")
     activation = config.get("activation_fn", "relu")
     if activation == "topk" and name == "standard":
         name = "topk"
