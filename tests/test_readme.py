@@ -51,6 +51,7 @@ def folder(
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
     (tmp_path / "src").symlink_to(ROOT / "src")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
     return tmp_path
 
 

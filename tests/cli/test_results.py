@@ -1,4 +1,4 @@
-"""report and export: what is read off results that are there."""
+"""report, view and export: what is read off results that are there."""
 
 import csv
 import io
@@ -17,7 +17,8 @@ def test_estimates_are_exported(audited: tuple[list[str], str], bitlens: Command
     folder = audited[0][-1]
     rows = list(csv.DictReader(io.StringIO(bitlens("export", folder).out)))
     assert json.loads(bitlens("export", folder, "--format", "json").out)[0].keys() == rows[0].keys()
-    assert bitlens("export", folder, "--format", "parquet", "--out", tmp_path / "a").code == 0
+    done = bitlens("export", folder, "--format", "parquet", "--out", tmp_path / "a")
+    assert (done.code, done.out) == (0, f"Wrote {len(rows):,} estimates to {tmp_path / 'a'}.\n")
     assert pq.read_table(tmp_path / "a").num_rows == len(rows) > 50
     refused = bitlens("export", folder, "--out", tmp_path / "a" / "where.csv")
     assert (refused.code, refused.out) == (2, "")
@@ -33,3 +34,46 @@ def test_a_report_is_written_again(audited: tuple[list[str], str], bitlens: Comm
     done = bitlens("report", audited[0][-1])
     assert done.out == f"Report: {page}\n"
     assert page.read_bytes() == content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [True, False])
+def test_a_report_is_opened_in_a_browser(
+    audited: tuple[list[str], str], bitlens: Command, monkeypatch: pytest.MonkeyPatch, there: bool
+):
+    """By its address; where there is no browser that is said, and it is no failure."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)) or there)
+    page = Path(audited[0][-1]) / "report.html"
+    done = bitlens("view", page.parent)
+    assert (done.code, opened) == (0, [page.resolve().as_uri()])
+    assert done.out.startswith(f"Report: {page}\n")
+    assert ("No browser was found" in done.out) is not there
+
+
+@pytest.mark.slow
+def test_a_report_that_is_missing_is_written_before_it_is_opened(
+    audited: tuple[list[str], str], bitlens: Command, monkeypatch: pytest.MonkeyPatch
+):
+    """From the store; a folder without results is refused."""
+    monkeypatch.setattr("webbrowser.open", lambda url: True)
+    page = Path(audited[0][-1]) / "report.html"
+    page.unlink()
+    assert bitlens("view", page.parent).code == 0
+    assert page.is_file()
+    assert bitlens("view", page.parent.parent).code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "sign"), [("latex", r"\toprule"), ("markdown", "| --- |")])
+def test_tables_for_papers_are_exported(
+    audited: tuple[list[str], str], bitlens: Command, tmp_path: Path, form: str, sign: str
+):
+    """On standard output, or to a file that is said."""
+    folder = audited[0][-1]
+    printed = bitlens("export", folder, "--format", form)
+    assert sign in printed.out
+    file = tmp_path / "table"
+    done = bitlens("export", folder, "--format", form, "--out", file)
+    assert done.out == f"Wrote 1 summary table to {file}.\n"
+    assert file.read_text() == printed.out

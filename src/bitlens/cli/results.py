@@ -1,4 +1,4 @@
-"""`report`, `insights` and `export`: what is read off results that are there."""
+"""`report`, `view`, `insights` and `export`: what is read off results that are there."""
 
 import sys
 from pathlib import Path
@@ -62,26 +62,66 @@ def insights(results: options.Results) -> None:
             show(shared.table(list(pairs(sae))))
 
 
+def view(results: options.Results) -> None:
+    """Open the report of results in a browser.
+
+    A report that is not there is written first.
+    """
+    import webbrowser
+
+    from bitlens.report.build import build
+    from bitlens.results.files.names import inside
+
+    page = inside(results, "report.html")
+    if not page.is_file():
+        page = build(results)
+    log(f"Report: {page}")
+    if not webbrowser.open(page.resolve().as_uri()):
+        log("No browser was found here: open the file in one.")
+
+
 def export(
     results: options.Results,
     format_: Annotated[
-        Literal["csv", "json", "parquet"], typer.Option("--format", help="The format.")
+        Literal["csv", "json", "parquet", "latex", "markdown"],
+        typer.Option(
+            "--format",
+            help="csv, json, parquet: every estimate. latex, markdown: the summary table of each "
+            "model, for a paper or a pull request.",
+        ),
     ] = "csv",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to; without it, standard output.")
     ] = None,
 ) -> None:
-    """Write every estimate as one table."""
-    from bitlens.results.export import export as table_of
+    """Write estimates as a table, all or the summary."""
     from bitlens.results.files.writing import write
-    from bitlens.results.store import Store
 
-    table = table_of(Store.open(results), format_)
+    data, what = _exported(results, format_)
     if out is not None:
-        write(out, table)
+        write(out, data)
+        log(f"Wrote {what} to {out}.")
     elif format_ == "parquet" and sys.stdout.isatty():
         raise InputError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
     elif sys.stdout.isatty():
-        log(table.decode().removesuffix("\n"))
+        log(data.decode().removesuffix("\n"))
     else:
-        hand_on(table)
+        hand_on(data)
+
+
+def _exported(
+    results: Path, form: Literal["csv", "json", "parquet", "latex", "markdown"]
+) -> tuple[bytes, str]:
+    """The content of a file, and what it is in words."""
+    from bitlens.report.audit_results import AuditResults
+    from bitlens.report.tables import tables
+    from bitlens.results.counts import count
+    from bitlens.results.export import export as table_of
+    from bitlens.results.store import Store
+
+    if form == "latex" or form == "markdown":
+        known = AuditResults.read(results)
+        return tables(known, form), count(len(known.models), "summary table")
+    store = Store.open(results)
+    rows = store.read_table("estimates").num_rows
+    return table_of(store, form), count(rows, "estimate")

@@ -1,0 +1,62 @@
+"""The summary tables of an audit as text for papers and pull requests: LaTeX or Markdown."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from bitlens.report.audit_results import AuditResults
+from bitlens.report.page import latex as as_latex
+from bitlens.report.page import markdown as as_markdown
+from bitlens.report.page.parts import Table
+from bitlens.report.text.summary_table import SUMMARY, summary_table
+from bitlens.results.files.names import sanitise
+
+TableFormat = Literal["latex", "markdown"]
+
+
+def tables(results: AuditResults, form: TableFormat) -> bytes:
+    """A table a model: every twin and control with its margins and units, and where it is from."""
+    written: dict[TableFormat, Callable[[AuditResults, str], str]]
+    written = {"latex": _latex, "markdown": _markdown}
+    return "\n\n".join(written[form](results, model) for model in results.models).encode() + b"\n"
+
+
+def with_units(results: AuditResults, model: str) -> Table:
+    """The summary table, whose titles say the unit that its cells leave out."""
+    table = summary_table(results, model)
+    units = {
+        title: results.metrics[name].unit for title, name in SUMMARY if name in results.metrics
+    }
+    columns = (
+        replace(column, title=f"{column.title} ({unit})")
+        if (unit := units.get(column.title, "")) not in ("", "share")
+        else column
+        for column in table.columns
+    )
+    return replace(table, columns=tuple(columns))
+
+
+def _latex(results: AuditResults, model: str) -> str:
+    table = with_units(results, model)
+    caption = f"{model} beside its twins. {table.caption}"
+    label = sanitise(model).replace("_", "-")
+    text = as_latex.latex(replace(table, caption=caption), f"bitlens-{label}")
+    return f"% {origin(results, model)}\n% \\usepackage{{booktabs}}\n{text}"
+
+
+def _markdown(results: AuditResults, model: str) -> str:
+    title = as_markdown.escaped(model)
+    text = as_markdown.markdown(with_units(results, model))
+    return f"### {title}\n\n{text}\n\n{as_markdown.escaped(origin(results, model))}"
+
+
+def origin(results: AuditResults, model: str) -> str:
+    """Which version measured it on what, in one line."""
+    texts = "; ".join(
+        f"{corpus['name']}, token hash {corpus['token_hash'][:12]}"
+        for corpus in results.manifest["corpora"]
+        if corpus["model"] == model
+    )
+    weights = results.about(model)["fingerprint"][:12]
+    version = results.manifest["tool"]["version"]
+    return " ".join(f"bitlens {version}; weights {weights}; {texts}".split())
