@@ -1,8 +1,13 @@
 """Every random stream, derived by name from one root seed, so that adding one moves no other."""
 
-import hashlib
+from __future__ import annotations
 
-import numpy as np
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Seeds are derived where no numpy is loaded yet: a command line reads no array.
+    import numpy as np
 
 
 def derive(seed: int, *names: object) -> int:
@@ -13,6 +18,8 @@ def derive(seed: int, *names: object) -> int:
 
 def generator(seed: int, *names: object) -> np.random.Generator:
     """A numpy generator for this purpose."""
+    import numpy as np
+
     return np.random.default_rng(derive(seed, *names))
 
 
@@ -23,6 +30,8 @@ def position_keys(seed: int, document: np.ndarray, position: np.ndarray) -> np.n
     SplitMix64 (Steele, Lea and Flood 2014), so the order is the same on every machine and does
     not depend on batching.
     """
+    import numpy as np
+
     with np.errstate(over="ignore"):
         x = document.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         x ^= (position.astype(np.uint64) + np.uint64(derive(seed, "positions"))) * np.uint64(

@@ -1,6 +1,8 @@
 """How audit, study and what reads results refuse."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,45 @@ def test_mistakes_that_need_no_model_are_said_before_it_is_loaded(
     assert help in done.err
     assert "compressions[" not in done.err
     assert "models[" not in done.err
+
+
+WITHOUT_TORCH = [
+    ["audit", "gpt2", "--to", "rtn:bits=4", "--analyses", "behavior"],
+    ["audit", "gpt2", "--to", "rtn:bits=4", "--text", "nowhere.jsonl"],
+    ["audit", "gpt2", "--to", "gptq:bits=4", "--calibration", "nowhere.jsonl"],
+    ["audit", "gpt2", "--to", "rtn:bits=4", "--sae", "nowhere"],
+    ["audit", "gpt2", "--to", "rtn:bits=4", "--memory", "8"],
+    ["audit", "gpt2", "--to", "rtn:bits=4", "--quiet", "--json"],
+    ["audit", "./nowhere", "--to", "rtn:bits=4"],
+    ["audit", "gpt2", "--to", "rtm:bits=4"],
+    ["compress", "gpt2", "--with", "rtn:bits=4", "--calibration", "nowhere.jsonl"],
+    ["train-sae", "gpt2", "--site", "resid.1", "--text", "nowhere.jsonl"],
+    ["fit", "gpt2", "--sae", "nowhere"],
+    ["study", "nowhere.yaml"],
+    ["study", "study.yaml"],
+    ["report", "nowhere"],
+]
+"""Commands, but for where to write, that are refused."""
+
+
+def test_what_is_wrong_is_said_before_torch_is_loaded(tmp_path: Path):
+    """It takes seconds to load, and none of these mistakes needs it to be seen."""
+    (tmp_path / "study.yaml").write_text(
+        "models: [gpt2]\ncompressions: ['rtn:bits=4']\nanalyses: [behavior]\n"
+    )
+    code = (
+        "import sys; from bitlens.cli import app; from bitlens.errors import BitlensError\n"
+        f"for words in {WITHOUT_TORCH}:\n"
+        "    where = {'compress': ['--save', 'o'], 'fit': [], 'report': []}\n"
+        "    try: app([*words, *where.get(words[0], ['--out', 'o'])], standalone_mode=False)\n"
+        "    except BitlensError: pass\n"
+        "    else: sys.exit(f'{words} is not refused')\n"
+        "    if 'torch' in sys.modules: sys.exit(f'{words} loads torch')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_tokens_are_counted_in_thousands(bitlens: Command, asked: list[Any], tmp_path: Path):

@@ -210,7 +210,7 @@ def test_a_file_is_a_study(tmp_path: Path):
     ("text", "place", "help"),
     [
         ("models: [gpt2]\ncompressions:\n- rtn:bits=4\n- rtm\n", "line 4: compressions[1]", "rtn"),
-        ("models: [gpt2]\n\ntokns: 3\ncompressions: [rtn]\n", "line 4: compressions[0]", "bits"),
+        ("models: [gpt2]\n\ntokens: 3\ncompressions: [rtn]\n", "line 4: compressions[0]", "bits"),
         ("models: [gpt2]\ncompressions: ['rtn:bits=4']\ntokns: 3\n", "line 3: tokns", "tokens"),
         (
             "compressions: ['rtn:bits=4']\nmodels:\n- name: a\n  dtype: float31\n",

@@ -10,7 +10,7 @@ import typer
 from bitlens.cli import options
 from bitlens.cli.options import Extent
 from bitlens.cli.terminal import log
-from bitlens.config.study import DEMO, Study, audit_of, refuse_absent
+from bitlens.config.study import DEMO, Study, audit_of
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
 DEMO_TOKENS = 16_384
@@ -59,9 +59,9 @@ def audit(
 
     Writes results and report.html. The same command again computes only what is missing.
     """
-    study = options.study_of(model, to, settings)
-    refuse_absent(study, "--sae")
-    carry_out(study, out, replace=replace, extent=options.extent(verbose, quiet, json))
+    extent = options.extent(verbose, quiet, json)
+    study = options.present_study_of(model, to, settings, "--sae")
+    carry_out(study, out, replace=replace, extent=extent)
 
 
 def carry_out(

@@ -7,7 +7,7 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.terminal import log, show
-from bitlens.config.study import DEMO, refuse_absent
+from bitlens.config.study import DEMO
 
 
 @options.with_settings(
@@ -23,12 +23,11 @@ def compress(
     **settings: Any,
 ) -> None:
     """Write a twin as a model folder, and how it was made."""
+    settings["calibration"] = settings["calibration"] or (DEMO if model == DEMO else None)
+    study = options.present_study_of(model, with_, {"controls": "none", **settings})
     from bitlens.workflows.compress import save as write_folder
     from bitlens.workflows.inspect import stored, summary
 
-    settings["calibration"] = settings["calibration"] or (DEMO if model == DEMO else None)
-    study = options.study_of(model, with_, {"controls": "none", **settings})
-    refuse_absent(study)
     rows = write_folder(study, save, log)
     if rows:
         log(summary(rows))
@@ -49,6 +48,5 @@ def inspect(
     from bitlens.workflows.inspect import checkpoint_at, of_model, of_twin
 
     to = [checkpoint_at(twin)] if twin else "nothing"
-    study = options.study_of(model, to, {"controls": "none", **settings})
-    refuse_absent(study)
+    study = options.present_study_of(model, to, {"controls": "none", **settings})
     show(of_twin(study, log) if twin else of_model(study))

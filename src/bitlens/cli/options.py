@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bitlens.config.study import DEFAULT, MEANING, Study, audit_of
+from bitlens.config.study import DEFAULT, MEANING, Study, audit_of, present_audit_of
 from bitlens.errors import InputError
 
 Command = Callable[..., None]
@@ -149,6 +149,12 @@ def study_of(model: str, to: Any, settings: dict[str, Any]) -> Study:
     """The study of a model and one compression or several that these options ask for. BitlensError
     for what is unknown or wrong."""
     return audit_of(model, to, **dict(_setting(*option) for option in settings.items()))
+
+
+def present_study_of(model: str, to: Any, settings: dict[str, Any], option: str = "") -> Study:
+    """As `study_of`, and everything that it names is there; `option`: the word that named SAEs."""
+    named = dict(_setting(*one) for one in settings.items())
+    return present_audit_of(model, to, option, **named)
 
 
 def _setting(name: str, value: Any) -> tuple[str, Any]:

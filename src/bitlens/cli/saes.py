@@ -7,7 +7,6 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.terminal import log, show
-from bitlens.config.study import refuse_absent
 
 if TYPE_CHECKING:
     from bitlens.config.sae_grid import SaeGrid
@@ -97,10 +96,9 @@ def fit(model: options.Model, **settings: Any) -> None:
     By the variance they leave unexplained, beside what was published; where one does not fit,
     whether it belongs elsewhere. The exit code is then 1.
     """
+    study = options.present_study_of(model, "nothing", {"controls": "none", **settings}, "--sae")
     from bitlens.workflows.check_sae import check_saes
 
-    study = options.study_of(model, "nothing", {"controls": "none", **settings})
-    refuse_absent(study, "--sae")
     found, good = check_saes(study, log)
     show(found)
     if not good:
@@ -159,12 +157,12 @@ def train_sae(
     Lists of widths, penalties and seeds make a folder each, trained in one pass. Writes SAELens
     folders. The same command again goes on where it stopped.
     """
-    from bitlens.workflows.train_sae.run import train_saes
-
     grid = _grid(site, {name: chosen.pop(name) for name in GRID})
     compressions = [spec for spec in on if spec != "reference"]
-    study = options.study_of(model, compressions or "nothing", {"controls": "none", **chosen})
-    refuse_absent(study)
+    chosen["controls"] = "none"
+    study = options.present_study_of(model, compressions or "nothing", chosen)
+    from bitlens.workflows.train_sae.run import train_saes
+
     show(train_saes(study, on, grid, out, log=log))
     log(f"Saved: {out}")
 

@@ -1,16 +1,18 @@
 """`study`: a grid of models, compressions and seeds, or of SAEs that are trained on them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bitlens.cli import options
 from bitlens.cli.audits import carry_out
 from bitlens.cli.terminal import log, show
-from bitlens.config.sae_study import SaeStudy, load_sae_study, trains
 from bitlens.config.study import Study, load_study, refuse_absent_saes
 from bitlens.errors import InputError
+
+if TYPE_CHECKING:
+    from bitlens.config.sae_study import SaeStudy
 
 UNNAMED = "source code that ships with bitlens; a model that cannot read it is refused"
 """What is read where a study names no text."""
@@ -42,6 +44,8 @@ def study(
     SAEs are trained on a model and its twins, and compared. What fails says why, and the rest goes
     on. The same command again computes only what is missing.
     """
+    from bitlens.config.sae_study import load_sae_study, trains
+
     if trains(path):
         if replace:
             raise InputError(
@@ -66,7 +70,7 @@ def study(
         carry_out(wanted, out, replace=replace, keep_going=True, extent=extent)
 
 
-def _train(wanted: SaeStudy, out: Path, check: bool, only: list[str]) -> None:
+def _train(wanted: "SaeStudy", out: Path, check: bool, only: list[str]) -> None:
     axes = wanted.part(only)
     if check:
         from bitlens.workflows.preflight import absent, from_the_hub

@@ -81,7 +81,13 @@ def _embedded(source: ModelSource) -> ModelSource:
     return replace(source, name=str(model_path()), saes=saes)
 
 
+_UNREAD = object()
+"""In place of compressions while all else of a study is checked."""
+
+
 def _canonical(compression: Any) -> Any:
+    if compression is _UNREAD:
+        return ""
     from bitlens.compression import format_spec, parse_spec
     from bitlens.compression.compression import Compression
 
@@ -251,17 +257,34 @@ def audit_of(model: str, to: Any, **settings: Any) -> Study:
 
     `settings` are those of a Study and of a ModelSource, by name.
     """
+    return Study.model_validate(_asked(model, to, settings), context=_argument)
+
+
+def present_audit_of(model: str, to: Any, option: str = "", **settings: Any) -> Study:
+    """As `audit_of`, and everything that it names is there. BitlensError for what is not.
+
+    The code of a compression needs torch, which takes seconds to load: what is wrong elsewhere is
+    said before. `option`: the word that named the SAEs.
+    """
+    asked = _asked(model, to, settings)
+    rest = Study.model_validate({**asked, "compressions": (_UNREAD,)}, context=_argument)
+    _refuse_absent_names(rest, option)
+    study = Study.model_validate(asked, context=_argument)
+    _refuse_absent_checkpoints(study)
+    return study
+
+
+def _asked(model: str, to: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The values of a study of one model. BitlensError for a setting of another name."""
     known = {field.name for field in fields(ModelSource)} - {"name"}
     allowed = [name for name in Study.model_fields if name not in ("models", "compressions")]
     for name in settings:
         if name not in (*allowed, *known):
             raise unknown(name, name, [*allowed, *sorted(known)])
-    source = {name: settings.pop(name) for name in known & settings.keys()}
+    source = {name: value for name, value in settings.items() if name in known}
+    rest = {name: value for name, value in settings.items() if name not in known}
     compressions = (to,) if isinstance(to, str) else tuple(to)
-    return Study.model_validate(
-        {"models": ({"name": model, **source},), "compressions": compressions, **settings},
-        context=_argument,
-    )
+    return {"models": ({"name": model, **source},), "compressions": compressions, **rest}
 
 
 def _argument(location: Sequence[str | int]) -> str:
@@ -273,11 +296,15 @@ def _argument(location: Sequence[str | int]) -> str:
 def refuse_absent(study: Study, option: str = "") -> None:
     """Loading a model takes long: what is not there is said before, be it a model, texts, a
     checkpoint or an SAE."""
+    _refuse_absent_names(study, option)
+    _refuse_absent_checkpoints(study)
+
+
+def _refuse_absent_names(study: Study, option: str) -> None:
+    """Of what needs no compression to be read."""
     for source in study.models:
         refuse_absent_folder(source)
     refuse_absent_texts(study)
-    for text in study.compressions:
-        _refuse_absent_checkpoint(text)
     refuse_absent_saes(study, option)
 
 
@@ -306,6 +333,11 @@ def refuse_absent_texts(study: Study) -> None:
             require_source(source)
 
 
+def _refuse_absent_checkpoints(study: Study) -> None:
+    for text in study.compressions:
+        _refuse_absent_checkpoint(text)
+
+
 def _refuse_absent_checkpoint(text: str) -> None:
     """Only forms that can be nothing but a path are looked for: what has one slash may be a hub
     id."""
@@ -327,6 +359,9 @@ def load_study(path: str | Path, trust_remote_code: bool = False) -> Study:
     refused. Paths in it are relative to the folder the command runs in. Without
     `trust_remote_code` one that asks for it is refused."""
     values, where = read_settings(path)
+    if "compressions" in values:
+        # What is wrong elsewhere is said before torch is loaded, which compressions need.
+        Study.model_validate({**values, "compressions": (_UNREAD,)}, context=where)
     study = Study.model_validate(values, context=where)
     require_consent(study, trust_remote_code, str(path))
     return study

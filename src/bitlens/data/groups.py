@@ -5,16 +5,20 @@ A group stays together in a batch and in a shard, is taken whole or not at all, 
 sampling.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from bitlens.data.files import Document, Mark
 from bitlens.errors import DataError
+
+if TYPE_CHECKING:
+    # What names a text is checked before numpy is loaded, which takes as long as all else.
+    import numpy as np
+    from numpy.typing import NDArray
 
 NONE = -1
 """In place of the number of a group, a label or a mark."""
@@ -37,6 +41,8 @@ class Groups:
     @property
     def together(self) -> NDArray[np.int64]:
         """`[documents]`: the first document of each one's group, itself for one in none."""
+        import numpy as np
+
         return np.where(self.first == NONE, np.arange(len(self.first)), self.first)
 
     def label_of(self, document: int) -> str:
@@ -44,7 +50,7 @@ class Groups:
         number = int(self.label[document])
         return "" if number == NONE else self.labels[number]
 
-    def select(self, rows: NDArray[np.bool_]) -> "Groups":
+    def select(self, rows: NDArray[np.bool_]) -> Groups:
         """The groups of some of the rows; documents keep their numbers."""
         mark = tuple(compress(self.mark, rows))
         return Groups(first=self.first, label=self.label, labels=self.labels, mark=mark)
@@ -53,6 +59,8 @@ class Groups:
 def groups_of(documents: Sequence[Document], mark: Sequence[NDArray[np.int64]]) -> Groups | None:
     """The groups of a corpus that holds these documents in this order, with what is marked in its
     rows; None where no document is in a group."""
+    import numpy as np
+
     if all(document.group is None for document in documents):
         return None
     first: dict[str, int] = {}
@@ -86,6 +94,8 @@ def marked_tokens(
     `spans` are the characters of each token; a span of characters marks every token that holds one
     of them. BitlensError for a mark that is nowhere in the document or meets another.
     """
+    import numpy as np
+
     found = np.full(tokens, NONE, dtype=np.int64)
     for number, mark in enumerate(document.marks):
         if isinstance(mark, int):
