@@ -1,6 +1,7 @@
 """Behaviour: numbers worked by hand, and independent implementations to agree with."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from scipy.stats import entropy
 
 from bitlens.analyses.behaviour import DP_QUANTILES, KL_QUANTILES, Behaviour, weighted_quantiles
 from bitlens.engine.activations import ActivationPair
+from bitlens.results.records import DetailTable
 from bitlens.results.stats.replicates import bootstrap
-from tests.support.by_hand import outcomes, pair, value
+from tests.support.by_hand import NOTHING, outcomes, pair, state, value
 
 
 def logits(*probabilities: list[float]) -> torch.Tensor:
@@ -66,6 +68,27 @@ def test_agreement_and_flips_by_hand() -> None:
     given = pair(one_hot[:, 0], one_hot[:, 1], target=[0] * 4)
     assert value(Behaviour(), given, "same_top") == 0.25
     assert value(Behaviour(), given, "flips") == 0.5
+
+
+def test_documents_by_hand() -> None:
+    """Documents 4 and 9, of 4 two positions: KL 1/2 ln(4/3) where the order of tokens changes and
+    0 where nothing does, so a mean of 1/4 ln(4/3) = 0.071921 and one change; of 9 one position,
+    1/4 ln(1/2) + 3/4 ln(3/2) = 0.130812 and no change."""
+    given = pair(
+        logits([0.5001, 0.4999], [0.25, 0.75], [0.25, 0.75]),
+        logits([0.25, 0.75], [0.5, 0.5001], [0.25, 0.75]),
+    )
+    at = replace(given.positions, document=torch.tensor([4, 9, 4]), shard=torch.tensor([2, 0, 2]))
+    given = replace(given, positions=replace(at, shards=3))
+    (table,) = (
+        found
+        for found in Behaviour().compute(state(Behaviour(), given), NOTHING, NOTHING)
+        if isinstance(found, DetailTable)
+    )
+    assert table.name == "documents"
+    columns = {name: values.tolist() for name, values in table.columns.items()}
+    assert columns.pop("kl") == pytest.approx([0.071921, 0.130812], abs=2e-4)
+    assert columns == {"number": [4, 9], "shard": [2, 0], "positions": [2, 1], "changed": [1, 0]}
 
 
 def test_percentiles_of_kl_by_hand() -> None:

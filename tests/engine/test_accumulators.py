@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from bitlens.engine.accumulators import Accumulator, SampledRows, Top
+from bitlens.engine.accumulators import Accumulator, DocumentSums, SampledRows, Top
 from bitlens.results.stats.replicates import leave_one_out
 
 SHARDS = 4
@@ -40,7 +40,29 @@ def accumulator(seed: int, n: int = 5) -> Accumulator:
             ]
         },
         top={"latents": top(seed)},
+        documents={"kl": [documents(seed, n)]},
     )
+
+
+def documents(seed: int, n: int) -> DocumentSums:
+    """Sums of up to n documents, whole numbers; document d is of shard d modulo four."""
+    draw = torch.Generator().manual_seed(seed)
+    document = torch.randint(0, 2 * n + 1, (n,), generator=draw)
+    columns = {"kl": torch.randint(0, 99, (n,), generator=draw)}
+    return DocumentSums.of(document, document % SHARDS, columns)
+
+
+def test_documents_by_hand() -> None:
+    """Positions of documents 7, 2, 7 and then 7 again in another part: 2 has its one number, 7 the
+    sum of its three; each keeps its shard, and the lower number comes first."""
+    first = DocumentSums.of(
+        torch.tensor([7, 2, 7]), torch.tensor([1, 3, 1]), {"kl": torch.tensor([0.5, 4.0, 0.25])}
+    )
+    second = DocumentSums.of(torch.tensor([7]), torch.tensor([1]), {"kl": torch.tensor([2.0])})
+    whole = DocumentSums.joined([first, second])
+    assert whole.document.tolist() == [2, 7]
+    assert whole.shard.tolist() == [3, 1]
+    assert whole.sums["kl"].tolist() == [4.0, 2.75]
 
 
 def top(seed: int, things: int = 3, k: int = 4) -> Top:
@@ -106,8 +128,10 @@ def test_merging_leaves_the_other_as_it_was() -> None:
 
 def test_sums_extremes_and_rows_by_hand() -> None:
     """Sums add, extremes take the larger, rows stand in the order of their keys."""
-    a = Accumulator({"n": torch.tensor([1.0, 2.0])}, {"m": torch.tensor([3.0, -torch.inf])})
-    b = Accumulator({"n": torch.tensor([10.0, 20.0])}, {"m": torch.tensor([1.0, 5.0])})
+    a = Accumulator(
+        sums={"n": torch.tensor([1.0, 2.0])}, largest={"m": torch.tensor([3.0, -torch.inf])}
+    )
+    b = Accumulator(sums={"n": torch.tensor([10.0, 20.0])}, largest={"m": torch.tensor([1.0, 5.0])})
     a.rows["r"] = [
         SampledRows(torch.tensor([30, 10]), torch.tensor([0, 1]), {"v": torch.tensor([3, 1])})
     ]
@@ -135,7 +159,7 @@ def test_tallies_survive_a_file(seeds: list[int], tmp_path_factory: pytest.TempP
 def test_a_sum_that_was_read_back_can_be_added_to(tmp_path: Path) -> None:
     """Going on from a file gives the digits of never having stopped."""
     draw = torch.Generator().manual_seed(0)
-    parts = [Accumulator({"x": torch.randn(3, generator=draw).double() / 3}) for _ in range(6)]
+    parts = [Accumulator(sums={"x": torch.randn(3, generator=draw).double() / 3}) for _ in range(6)]
     save_file(merged(*parts[:3]), tmp_path / "half")
     half = Accumulator.from_tensors(load_file(tmp_path / "half"))
     assert torch.equal(merged(half, *parts[3:])["sum/x"], merged(*parts)["sum/x"])

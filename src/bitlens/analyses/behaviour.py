@@ -7,16 +7,19 @@ import numpy as np
 import torch
 
 from bitlens.analyses.known import ANALYSES
-from bitlens.engine.accumulators import Accumulator, ReplicateState, SampledRows
+from bitlens.engine.accumulators import Accumulator, DocumentSums, ReplicateState, SampledRows
 from bitlens.engine.activations import ActivationPair
 from bitlens.engine.analysis import Analysis, ReadRequest, Results, Sample, SampleSize
-from bitlens.results.records import Metric, MetricResult
+from bitlens.results.records import DetailTable, Metric, MetricResult
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
 
 KL_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 DP_QUANTILES = {"p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+DOCUMENTS = "documents"
+"""The table of every document: how far its predictions are apart."""
 
 _LLAMA_CPP = "as in llama.cpp's perplexity --kl-divergence"
 
@@ -142,7 +145,8 @@ class Behaviour(Analysis):
         return [ReadRequest(sites=("logits",), sample=SampleSize(128))]
 
     def update(self, pair: ActivationPair) -> Accumulator:
-        """Sums over positions, `[shards]` each, the largest KL, and what percentiles are of."""
+        """Sums over positions, `[shards]` each and by document, the largest KL, and what
+        percentiles are of."""
         reference, twin, at = pair.reference, pair.twin, pair.positions
         p, q = reference.log_probabilities, twin.log_probabilities
         kl = torch.linalg.vecdot(reference.probabilities, p - q)
@@ -163,14 +167,18 @@ class Behaviour(Analysis):
         stacked = at.total(torch.stack([c.double() for c in columns.values()], dim=1))
         kept = torch.nonzero(at.key <= pair.threshold(self.kept)).flatten()
         rows = SampledRows(at.key[kept], at.shard[kept], {"kl": kl[kept], "dp": dp[kept]})
+        changed = reference.top != twin.top
+        by_document = {"count": columns["count"], "kl": kl, "changed": changed}
         return Accumulator(
             sums=dict(zip(columns, stacked.unbind(1), strict=True)),
+            documents={DOCUMENTS: [DocumentSums.of(at.document, at.shard, by_document)]},
             largest={"kl": at.largest(kl)},
             rows={"positions": [rows]},
         )
 
     def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
-        """Perplexities, means over positions, the largest KL, percentiles of what was kept."""
+        """Perplexities, means over positions, the largest KL, percentiles of what was kept; and the
+        table of documents, by number."""
         count = state.sum("count")
         surprise = {m: state.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
         outcomes: Results = [
@@ -194,7 +202,21 @@ class Behaviour(Analysis):
             outcomes += [
                 MetricResult(f"{column}_{name}", at[:, i]) for i, name in enumerate(quantiles)
             ]
-        return outcomes
+        return [*outcomes, _documents(state)]
+
+
+def _documents(state: ReplicateState) -> DetailTable:
+    """One row a document: its mean KL, how many positions of it count, and at how many another
+    token comes first."""
+    number, shard, sums = state.documents(DOCUMENTS)
+    columns = {
+        "number": number,
+        "shard": shard,
+        "positions": sums["count"].astype(np.int64),
+        "kl": sums["kl"] / sums["count"],
+        "changed": sums["changed"].astype(np.int64),
+    }
+    return DetailTable(DOCUMENTS, columns)
 
 
 def weighted_quantiles(

@@ -1,10 +1,11 @@
-"""How what was read adds up: sums by shard, extremes by shard, sampled rows, the k largest.
+"""How what was read adds up: sums by shard and by document, extremes by shard, sampled rows, the
+k largest.
 
 Accumulators of different documents merge, in any order; that is what makes streaming, resuming and
 intervals the same thing. Everything keeps its shard, so that a shard can be left out at the end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +56,41 @@ class Top:
 
 
 @dataclass
+class DocumentSums:
+    """Sums of each document that was met."""
+
+    document: Tensor
+    """`[n]` int64: each once, ascending."""
+    shard: Tensor
+    """`[n]` int64."""
+    sums: dict[str, Tensor]
+    """`[n]` float64 each."""
+
+    @classmethod
+    def of(cls, document: Tensor, shard: Tensor, columns: Mapping[str, Tensor]) -> "DocumentSums":
+        """Of positions: `[positions]` each."""
+        found, first = np.unique(document.cpu().numpy(), return_index=True)
+        known = torch.from_numpy(found).to(document.device)
+        # A product and no scattered sum: the same digits on every device.
+        members = (known[:, None] == document).double()
+        sums = {name: members @ values.double() for name, values in columns.items()}
+        return cls(known, shard[torch.from_numpy(first).to(shard.device)], sums)
+
+    @classmethod
+    def joined(cls, parts: Sequence["DocumentSums"]) -> "DocumentSums":
+        """Of several, one after the other: a long document is in more than one."""
+        document = np.concatenate([part.document.cpu().numpy() for part in parts])
+        shard = np.concatenate([part.shard.cpu().numpy() for part in parts])
+        known, first, at = np.unique(document, return_index=True, return_inverse=True)
+        sums: dict[str, Tensor] = {}
+        for name in parts[0].sums:
+            total = np.zeros(len(known))
+            np.add.at(total, at, np.concatenate([p.sums[name].cpu().numpy() for p in parts]))
+            sums[name] = torch.from_numpy(total)
+        return cls(torch.from_numpy(known), torch.from_numpy(shard[first]), sums)
+
+
+@dataclass(kw_only=True)
 class Accumulator:
     """Named arrays of one analysis at one site of one pair of runs."""
 
@@ -65,6 +101,8 @@ class Accumulator:
     rows: dict[str, list[SampledRows]] = field(default_factory=dict)
     """By name of the sample."""
     top: dict[str, Top] = field(default_factory=dict)
+    documents: dict[str, list[DocumentSums]] = field(default_factory=dict)
+    """By name: parts that are put together when they are wanted."""
 
     def add(self, other: "Accumulator") -> None:
         """Merge another accumulator into this one; the other is left as it was."""
@@ -79,9 +117,11 @@ class Accumulator:
         for name, top in other.top.items():
             own = self.top.get(name)
             self.top[name] = top.clone() if own is None else own.merge(top)
+        for name, parts in other.documents.items():
+            self.documents.setdefault(name, []).extend(parts)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All sums, maxima, samples and tops as named tensors, for a safetensors file."""
+        """All that it holds as named tensors, for a safetensors file."""
         out = {f"sum/{k}": v for k, v in self.sums.items()}
         out |= {f"largest/{k}": v for k, v in self.largest.items()}
         for name in self.rows:
@@ -91,6 +131,10 @@ class Accumulator:
         for name, top in self.top.items():
             out[f"top/{name}/values"] = top.values
             out |= {f"top/{name}/places/{k}": v for k, v in top.places.items()}
+        for name in self.documents:
+            of = self.by_document(name)
+            out |= {f"documents/{name}/document": of.document, f"documents/{name}/shard": of.shard}
+            out |= {f"documents/{name}/sums/{k}": v for k, v in of.sums.items()}
         return {k: v.contiguous().cpu() for k, v in out.items()}
 
     @classmethod
@@ -115,6 +159,12 @@ class Accumulator:
                         k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)
                     }
                     accumulator.top[name] = Top(value, places)
+            elif kind == "documents":
+                if rest.endswith("/document"):
+                    name = rest.removesuffix("/document")
+                    shard = tensors[f"documents/{name}/shard"]
+                    part = DocumentSums(value, shard, below(f"documents/{name}/sums/"))
+                    accumulator.documents[name] = [part]
             elif rest.endswith("/key"):
                 name = rest.removesuffix("/key")
                 values = below(f"rows/{name}/values/")
@@ -131,6 +181,10 @@ class Accumulator:
             torch.cat([p.shard for p in parts])[order],
             {k: _stacked([p.values[k] for p in parts])[order] for k in parts[0].values},
         )
+
+    def by_document(self, name: str) -> DocumentSums:
+        """Sums of every document, whatever parts they came in."""
+        return DocumentSums.joined(self.documents[name])
 
     def under(self, weights: np.ndarray) -> "ReplicateState":
         """The accumulator under each replicate's weights, in numpy."""
@@ -180,6 +234,11 @@ class ReplicateState:
     def largest_of(self, name: str, shards: np.ndarray) -> np.ndarray:
         """`[...]`: the largest values in some of the shards."""
         return np.asarray(self._accumulator.largest[name].cpu().numpy()[shards].max(axis=0))
+
+    def documents(self, name: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Number `[n]`, shard `[n]` and sums `[n]` of every document."""
+        of = self._accumulator.by_document(name)
+        return of.document.numpy(), of.shard.numpy(), {k: v.numpy() for k, v in of.sums.items()}
 
     def rows(self, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
         """Shard `[n]` and values `[n, ...]` of a sample; None when nothing was sampled."""

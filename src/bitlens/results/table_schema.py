@@ -72,6 +72,10 @@ SHOWN = {
         | {"offset": COUNT, "peak": COUNT, "tokens": _list(TEXT)}
         | {"reference": pa.list_(NUMBER), "twin": pa.list_(NUMBER)}
     ),
+    "documents": _columns(
+        {"number": COUNT, "document": TEXT, "shard": COUNT, "positions": COUNT, "kl": NUMBER}
+        | {"changed": COUNT}
+    ),
     "trajectories": _columns(
         {"place": COUNT, "document": TEXT, "offset": COUNT, "before": _list(TEXT)}
         | {"target": TEXT, "block": COUNT, "kl": NUMBER, "top_reference": TEXT, "top_twin": TEXT}

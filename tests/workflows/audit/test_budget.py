@@ -97,7 +97,8 @@ def test_tallies_are_as_large_as_they_are_said_to_be(name: str, tmp_path: Path) 
 
 def test_what_is_kept_of_single_positions_grows_with_them() -> None:
     """By hand: a key, a shard and two numbers, 24 bytes, three times over for each twin, and 48
-    while one twin's are put in order."""
+    while one twin's are put in order; of each document its number, its shard and three sums, 40
+    bytes, three times over."""
     layout = tiny.eager("llama")
     for twins in (1, 3):
         plans = [plan(n) for n in (900, 1800)]
@@ -106,7 +107,9 @@ def test_what_is_kept_of_single_positions_grows_with_them() -> None:
             plans[0].sets[CORPUS].keys.predicting
         )
         grown = many.parts["samples"] - few.parts["samples"]
-        assert grown == more * (3 * twins * 24 + 48)
+        documents = len(plans[1].sets[CORPUS].shard) - len(plans[0].sets[CORPUS].shard)
+        assert documents == 900
+        assert grown == more * (3 * twins * 24 + 48) + documents * 3 * twins * 40
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

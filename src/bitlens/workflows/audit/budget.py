@@ -194,6 +194,8 @@ class _Held:
     """Positions that it keeps."""
     row: int = 0
     """Bytes of each."""
+    documents: int = 0
+    """Bytes of the sums of every document."""
 
 
 def _held(
@@ -221,8 +223,9 @@ def _accumulators(depths: Mapping[int, Sequence[_Held]]) -> int:
 
 
 def _rows(depths: Mapping[int, Sequence[_Held]]) -> int:
-    """Positions whose own numbers are kept, at the depth that has most."""
-    most = max((sum(k.rows * k.row for k in here) for here in depths.values()), default=0)
+    """Positions whose own numbers are kept, and documents, at the depth that has most."""
+    here = (sum(k.rows * k.row + k.documents for k in kept) for kept in depths.values())
+    most = max(here, default=0)
     ordered = max((kept.rows for here in depths.values() for kept in here), default=0)
     return ROWS * most + ORDERED * ordered
 
@@ -268,9 +271,15 @@ def _accumulated(
     )
     accumulator = c.analysis.update(pair)
     row = _size(Accumulator(rows=accumulator.rows))
+    document = _size(Accumulator(documents=accumulator.documents))
     keys = plan.sets[c.documents].keys
     positions = len(keys.predicting if name == "logits" else keys.counted)
-    return _Held(_size(accumulator) - row, min(max(sampled, default=0), positions), row)
+    return _Held(
+        sums=_size(accumulator) - row - document,
+        rows=min(max(sampled, default=0), positions),
+        row=row,
+        documents=document * len(plan.sets[c.documents].shard),
+    )
 
 
 def _size(accumulator: Accumulator) -> int:

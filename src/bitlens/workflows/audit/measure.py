@@ -7,6 +7,7 @@ from functools import cached_property
 
 from tqdm import tqdm
 
+from bitlens.analyses.behaviour import DOCUMENTS
 from bitlens.analyses.features.survival import PLACES
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin import Twin
@@ -72,6 +73,7 @@ class CellSweep:
         with _progress(cost, session.layout.depth) as advance:
             values, shown = _collected(measurement.values(advance, pace))
         failed = measurement.sweep.failed
+        self._name_documents(shown)
         self._add_contexts(shown, room)
         for key in self.missing:
             if key[0] not in failed:
@@ -122,6 +124,16 @@ class CellSweep:
         )
         largest = max((sum(sweep.hidden_bytes(b) for b in wave) for wave in waves), default=0)
         self.session.log(self._budget.said(largest, self.session.held_before))
+
+    def _name_documents(self, shown: Tables) -> None:
+        """Names beside the numbers of documents, which is what the analysis knows of them."""
+        for found in shown.values():
+            if DOCUMENTS in found:
+                columns = dict(joined(found[DOCUMENTS]).columns)
+                numbers = columns.pop("number")
+                names = [self.session.texts.document(int(n)) for n in numbers]
+                named = {"number": numbers, "document": names, **columns}
+                found[DOCUMENTS] = [DetailTable(DOCUMENTS, named)]
 
     def _add_contexts(self, shown: Tables, room: int) -> None:
         """The texts on which the shown features fire, for the twins that were asked for."""
