@@ -85,7 +85,8 @@ def test_rooms_import_what_the_table_allows(path: Path) -> None:
     allowed = GROUND | ALLOWED.get(own, {"cli"} if own == "__main__" else set())
     for name in imports(path):
         top, _, rest = name.partition(".")
-        if top == "bitlens" and rest:
+        # Its names are of every room; each is imported when it is asked for.
+        if top == "bitlens" and rest and own != "__init__":
             used = rest.split(".")[0]
             assert used == own or used in allowed, f"{path} imports {name}"
         # What safetensors raises, it raises without torch.

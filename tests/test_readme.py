@@ -96,12 +96,14 @@ def test_the_commands_work_one_after_the_other(
 
 @pytest.mark.slow
 def test_the_python_example_works(folder: Path, capsys: pytest.CaptureFixture[str]):
-    """About eight lines, from a model to numbers with intervals."""
+    """About eight lines, from a model to numbers with intervals, a chart and a twin."""
     (example,) = blocks("python")
     assert len(example.splitlines()) <= 9
     exec(example.replace('out="results"', 'out="results", text="texts.jsonl"'), {})
     out = capsys.readouterr().out
-    assert re.search(r"^rtn:bits=4,group=64: \d\.\d+ nats \[", out, re.MULTILINE)
+    assert re.search(r"^  \w+ +rtn:bits=4,group=64: same top token \d", out, re.MULTILINE)
+    assert re.search(r"^\d +rtn:bits=4,group=64 +\d\.\d+", out, re.MULTILINE)
+    assert (folder / "cosine.svg").exists()
     assert out.endswith("report.html\n")
 
 

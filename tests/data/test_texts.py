@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bitlens.data.files import Document
-from bitlens.data.texts import read_texts
+from bitlens.data.texts import documents_of, read_texts, require_source
 from bitlens.errors import BitlensError
 
 STORIES = ["Once upon a time.", "The end, naïve 日本."]
@@ -142,3 +142,17 @@ def test_real_texts(shared: Path) -> None:
     stories = read_texts(shared / "texts" / "tinystories_1000.json")
     assert len(stories.documents) == 1000
     assert stories.notes == ()
+
+
+def test_strings_are_documents() -> None:
+    """Called by a hash of them: other strings, or others joined to the same, have another name."""
+    texts = documents_of(STORIES)
+    assert [document.text for document in texts.documents] == STORIES
+    assert texts.marked
+    assert texts.name == documents_of(tuple(STORIES)).name
+    assert len({documents_of(list(t)).name for t in (["a", "bc"], ["ab", "c"], ["abc"])}) == 3
+    with pytest.raises(BitlensError, match="Text 1 is a dict"):
+        documents_of(["a", {"text": "b"}])
+    require_source(texts.name)
+    with pytest.raises(BitlensError, match="were strings that somebody handed over"):
+        read_texts(texts.name)

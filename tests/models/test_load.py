@@ -15,7 +15,7 @@ from transformers import AutoConfig
 from bitlens.errors import BitlensError
 from bitlens.models.files import fingerprint, require_safetensors
 from bitlens.models.layout import Layout
-from bitlens.models.load import _restore_buffers, load
+from bitlens.models.load import load, restore_buffers
 from bitlens.models.source import ModelSource
 from tests.support import tiny
 
@@ -77,7 +77,7 @@ def test_what_a_model_derives_is_restored_without_its_weights() -> None:
     wanted = torch.tensor(model.config.hidden_size**0.5)
     scale = model.get_input_embeddings().embed_scale
     model.get_input_embeddings()._buffers["embed_scale"] = (scale + 1).bfloat16()
-    _restore_buffers(model, config, source("gemma"))
+    restore_buffers(model, config, source("gemma"))
     assert torch.equal(model.get_input_embeddings().embed_scale, wanted)
 
 

@@ -1,5 +1,6 @@
 """Texts of a user: files, folders and datasets, read as documents."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from bitlens.errors import BitlensError, DataError, in_one_line
 from bitlens.registry import nearest_file
 from bitlens.results.counts import count
 from bitlens.results.files.reading import open_regular
+
+STRINGS = "strings:"
+"""What a source begins with that was handed over as strings; their hash follows."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,12 @@ def read_texts(source: str | Path) -> Documents:
     if os.path.isdir(path):
         documents, notes = read_folder(path)
         return _checked(str(source), path.resolve().name, documents, notes)
+    if str(source).startswith(STRINGS):
+        raise DataError(
+            f"{source} were strings that somebody handed over: they are in no file.",
+            _KINDS,
+            "the same strings again, text=[...] in Python, or a file with them.",
+        )
     if not os.path.exists(path):
         raise _missing(str(source), path)
     # What is no file is refused here, whatever it is called.
@@ -74,8 +84,28 @@ def read_texts(source: str | Path) -> Documents:
     )
 
 
+def documents_of(texts: Sequence[str]) -> Documents:
+    """Strings as documents, one each. They are called by their hash: other strings have another
+    name. BitlensError for what is no string, and where no text is in any."""
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"Text {number} is a {type(text).__name__}.",
+                "a string a document, or a file, a folder or a dataset by its name.",
+                "of rows with columns: [row['text'] for row in rows].",
+            )
+    digest = hashlib.sha256()
+    for text in texts:
+        # Lengths keep "a", "bc" and "ab", "c" apart.
+        digest.update(f"{len(text)}:{text}".encode(errors="surrogatepass"))
+    documents = [Document(f"text {number}", text) for number, text in enumerate(texts)]
+    return _checked("The list", f"{STRINGS}{digest.hexdigest()[:12]}", documents, [])
+
+
 def require_source(source: str) -> None:
     """BitlensError where a file or folder is named that is not there; nothing is read."""
+    if source.startswith(STRINGS):
+        return
     if source.startswith(PREFIX):
         HubSource.parse(source)
     elif not source.startswith(code_prompts.PREFIX) and not os.path.exists(

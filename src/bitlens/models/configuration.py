@@ -14,7 +14,7 @@ from bitlens.models.explained import guarded
 from bitlens.models.files import folder_of, held, weight_files
 from bitlens.models.folder import require_model
 from bitlens.models.hub import require_answer
-from bitlens.models.source import ModelSource, name_of
+from bitlens.models.source import IN_MEMORY, ModelSource, name_of
 
 LARGEST = {
     "num_hidden_layers": 4096,
@@ -35,6 +35,12 @@ DEQUANTIZED = {"mxfp4": Mxfp4Config}
 
 def configuration(source: ModelSource, **arguments: Any) -> Any:
     """What its config.json says; refused where no model could be made of it."""
+    if source.name.startswith(IN_MEMORY):
+        raise ModelError(
+            f"{name_of(source)} was handed over as an object: it is in no folder.",
+            "a folder or a hub id, or the object again.",
+            "bitlens.audit(model, tokenizer=tokenizer, ...) in Python, or save_pretrained first.",
+        )
     require_model(source)
     if not Path(source.name).exists() and not arguments.get("local_files_only"):
         guarded(source, lambda: require_answer(source.name, "config.json", source.revision))

@@ -101,9 +101,9 @@ def load(source: ModelSource, memory: int) -> Loaded:
     tokenizer = guarded(
         source, lambda: AutoTokenizer.from_pretrained(source.name, **_common(source))
     )
-    for name, parameter in _parameters(model):
+    for name, parameter in parameters_of(model):
         require_finite(source, name, parameter)
-    _restore_buffers(model, config, source)
+    restore_buffers(model, config, source)
     if not Path(source.name).exists() and (folder := folder_of(source)) is not None:
         require_files(source.name, folder)
         guarded(source, lambda: require_announced(source.name, folder))
@@ -171,7 +171,7 @@ def _other_than_float32(source: ModelSource) -> Iterator[str]:
         yield f"{name_of(source)} is computed in {source.compute}, as asked (--compute)."
 
 
-def _restore_buffers(model: PreTrainedModel, config: Any, source: ModelSource) -> None:
+def restore_buffers(model: PreTrainedModel, config: Any, source: ModelSource) -> None:
     """Numbers that a model derives from its configuration in the dtype of its weights, such as the
     factor that Gemma multiplies its embeddings with, as they are in float32."""
     narrow = {
@@ -267,7 +267,7 @@ def require_finite(source: ModelSource, name: str, weights: Tensor) -> None:
     )
 
 
-def _parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def parameters_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every parameter, one module at a time; read from disk where it lives there."""
     for path, module in model.named_modules():
         with align_module_device(module):

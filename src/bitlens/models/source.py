@@ -7,6 +7,9 @@ from typing import Literal
 from bitlens.errors import ModelError, in_one_line
 from bitlens.registry import nearest_file
 
+IN_MEMORY = "object:"
+"""What the name of a model begins with that was handed over as an object."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -37,6 +40,8 @@ def refuse_absent_folder(source: ModelSource) -> None:
     """ModelError where a model is named that can be nothing but a path, and there is none: what has
     one slash may be a hub id."""
     path = Path(source.name)
+    if source.name.startswith(IN_MEMORY):
+        return
     named = source.name.count("/") > 1 or source.name.startswith((".", "/", "~"))
     if named and not path.exists():
         raise ModelError(
@@ -47,8 +52,10 @@ def refuse_absent_folder(source: ModelSource) -> None:
 
 
 def name_of(source: ModelSource) -> str:
-    """What is the model called? The hub id, of a folder in its cache too, or the folder's own
-    name."""
+    """What is the model called? The hub id, of a folder in its cache too, the folder's own name,
+    or what an object was called when it was handed over."""
+    if source.name.startswith(IN_MEMORY):
+        return source.name.removeprefix(IN_MEMORY)
     path = Path(source.name)
     if not path.exists():
         return source.name

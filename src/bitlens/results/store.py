@@ -22,7 +22,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from bitlens.errors import BitlensError, ResultsError
+from bitlens.errors import BitlensError, InputError, ResultsError
+from bitlens.registry import nearest
 from bitlens.results.cells import CELL, NAME, CellFolder
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
@@ -38,7 +39,7 @@ from bitlens.results.json_files import (
 from bitlens.results.manifest_schema import Content, Manifest, Run, Versioned
 from bitlens.results.parquet import check_table, read_table, rows_as_parquet
 from bitlens.results.records import SCHEMA, Cell, Value
-from bitlens.results.table_schema import TABLES
+from bitlens.results.table_schema import SHOWN, TABLES
 
 STORE, MANIFEST, RUN = "store.json", "manifest.json", "run.json"
 
@@ -144,7 +145,9 @@ class Store:
         write(inside(self.root, f"{name}.parquet"), content, withdraw=self.root / MANIFEST)
 
     def read_table(self, name: str) -> pa.Table:
-        """One of `table_schema.TABLES`."""
+        """One of `table_schema.TABLES`. InputError for another name."""
+        if name not in TABLES:
+            raise _no_table(name)
         path = inside(self.root, f"{name}.parquet")
         return read_table(path, TABLES[name], mended(path, AGAIN))
 
@@ -231,3 +234,18 @@ class Store:
             "a finished run; the manifest is written last.",
             f"the command that began it, again with --out {self.root}: it does what is missing.",
         )
+
+
+def _no_table(name: str) -> InputError:
+    if name in SHOWN:
+        return InputError(
+            f"{name} is no table of the whole store: every twin has its own.",
+            f"one of {', '.join(TABLES)}; or a twin's own table.",
+            f"bitlens.open(run).details(twin, analysis, {name!r}), or features(twin).",
+        )
+    known = [*TABLES, *SHOWN]
+    return InputError(
+        f"A store has no table {name!r}.",
+        f"one of {', '.join(TABLES)}.",
+        nearest(name, known) or "bitlens export --help lists what can be had.",
+    )

@@ -17,7 +17,7 @@ from bitlens.config.study import Study, parse_bytes
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.display import CorpusTexts
 from bitlens.data.hub import PREFIX
-from bitlens.data.texts import read_texts
+from bitlens.data.texts import STRINGS, read_texts
 from bitlens.demo import calibration_path, evaluation_path
 from bitlens.engine.plan import Plan, context_of, make_plan
 from bitlens.engine.reader import ActivationReader
@@ -27,6 +27,7 @@ from bitlens.errors import CapacityError, ModelError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.source import ModelSource
+from bitlens.workflows.given import NOTHING, Given
 
 Log = Callable[[str], None]
 """Takes a line for the user."""
@@ -50,6 +51,8 @@ class Session:
     held_before: int
     """Bytes that the process held before the model was loaded."""
     log: Log
+    given: Given = NOTHING
+    """Models and texts that were handed over as objects."""
 
     @classmethod
     def open(
@@ -61,15 +64,22 @@ class Session:
         seed: int | None = None,
         share: float = FREE_SHARE,
         eager: bool = False,
+        given: Given = NOTHING,
     ) -> Self:
         """Load a model of a study: its first, with its first seed, where none is given. `share` of
         the free memory is used where the study does not say; `eager`: attention hands out its
         patterns. What there is to know of the weights is logged. BitlensError for what cannot be
         loaded."""
         source = source or study.models[0]
-        memory = parse_bytes(study.memory) if study.memory else int(share * free_memory(source))
+        lent = given.models.get(source.name)
+        # What a lent model takes is taken already.
+        taken = lent.weight_bytes if lent else 0
+        free = free_memory(source) + taken
+        memory = parse_bytes(study.memory) if study.memory else int(share * free)
         held_before = psutil.Process().memory_info().rss
-        loaded = load(source, memory)
+        if lent and source.device == "cpu":
+            held_before -= taken
+        loaded = lent.loaded(source) if lent else load(source, memory)
         for note in loaded.notes:
             log(note)
         if eager:
@@ -84,14 +94,15 @@ class Session:
             memory=memory,
             held_before=held_before,
             log=log,
+            given=given,
         )
 
     @classmethod
-    def in_memory(cls, study: Study, log: Log) -> Self:
+    def in_memory(cls, study: Study, log: Log, given: Given = NOTHING) -> Self:
         """The model of a study of one with all of its weights in memory; what is free beside them
         may be used. BitlensError where they do not fit."""
         (source,) = study.models
-        session = cls.open(study, log, source=source, share=1.0)
+        session = cls.open(study, log, source=source, share=1.0, given=given)
         loaded = session.loaded
         if loaded.offloaded:
             raise CapacityError(
@@ -107,7 +118,7 @@ class Session:
         """The evaluation texts as the model reads them. BitlensError for texts that it cannot."""
         study = self.study
         corpus = make_corpus(
-            read_texts(study.texts),
+            self.given.documents(study.texts) or read_texts(study.texts),
             self.loaded.tokenizer,
             self.context,
             study.bos,
@@ -168,13 +179,18 @@ class Session:
             loaded=self.loaded,
             trust_remote_code=self.source.trust_remote_code,
             layout=self.layout,
-            texts=calibration_texts(self.study, self.context, measured=apart_from is not None),
+            texts=self._calibration_texts(measured=apart_from is not None),
             evaluation=apart_from,
             seed=self.seed,
             memory=self.memory,
             log=self.log,
             on_failure=on_failure,
         )
+
+    def _calibration_texts(self, *, measured: bool) -> CalibrationTexts:
+        texts = calibration_texts(self.study, self.context, measured=measured)
+        given = self.given.documents(self.study.calibration)
+        return replace(texts, source=given) if given else texts
 
     def build_twin(self) -> tuple[BuiltTwins, Twin]:
         """The twin of a study of one compression, with nothing measured. BitlensError where it
@@ -215,6 +231,9 @@ def log_unread(study: Study, log: Log) -> None:
     there: a misspelt name would be found out only when something is calibrated."""
     source = study.calibration
     if source in (None, str(calibration_path())) or _asks_for_data(study):
+        return
+    if source.startswith(STRINGS):
+        log("Nothing is calibrated here: the calibration documents are not read.")
         return
     if not source.startswith(PREFIX) and not Path(source).expanduser().exists():
         read_texts(source)

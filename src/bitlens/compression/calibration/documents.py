@@ -8,7 +8,7 @@ from bitlens.compression import format_spec
 from bitlens.compression.compression import Compression
 from bitlens.data.contamination import contamination
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
-from bitlens.data.texts import read_texts
+from bitlens.data.texts import Documents, read_texts
 from bitlens.data.tokenisation import Bos
 from bitlens.errors import DataError
 from bitlens.models.layout import Layout
@@ -27,8 +27,8 @@ def calibrated(compression: Compression) -> Compression | None:
 class CalibrationTexts:
     """The texts that compressions are calibrated on, and how they are read."""
 
-    source: str | None
-    """A file or `hf:` dataset; None where nobody named one."""
+    source: str | Documents | None
+    """A file or `hf:` dataset, or the documents themselves; None where nobody named any."""
     context: int
     """Tokens a window."""
     bos: Bos
@@ -46,7 +46,7 @@ class CalibrationTexts:
                 "--calibration FILE",
             )
         tokens = self.tokens or None
-        texts = read_texts(self.source)
+        texts = self.source if isinstance(self.source, Documents) else read_texts(self.source)
         corpus = make_corpus(
             texts,
             loaded.tokenizer,

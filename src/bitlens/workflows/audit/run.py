@@ -25,6 +25,7 @@ from bitlens.results.store import Store
 from bitlens.workflows.audit.audit_model import audit_model
 from bitlens.workflows.audit.manifest import ManifestParts, make_manifest, run_record
 from bitlens.workflows.audit.selection import asked_analyses
+from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.session import Log, Session, log_unread
 
 CHANGES_NO_DIGIT = {"memory"}
@@ -39,6 +40,7 @@ def run(
     log: Log = print,
     keep_going: bool = False,
     replace: bool = False,
+    given: Given = NOTHING,
 ) -> Store:
     """Compute what is missing of a study and leave a complete store.
 
@@ -46,27 +48,38 @@ def run(
 
     Prints through `log` what each sweep will cost before it starts. With `keep_going` a model or
     compression that fails is recorded with its reason and the others go on; without, the error
-    is raised.
+    is raised. `given`: what the study only names, and the caller holds.
     """
     _refuse_namesakes(study)
     refuse_absent_texts(study)
     log_unread(study, log)
     bound_heap()
     store = Store.create(out)
-    with store.alone():
+    with store.alone(), given.lent():
         if store.finished and not replace:
             _refuse_other_settings(study, store)
-        _run(study, store, command, log, on_failure="record" if keep_going else "raise")
+        on_failure: OnFailure = "record" if keep_going else "raise"
+        _run(study, store, command, log, on_failure=on_failure, given=given)
     return store
 
 
-def _run(study: Study, store: Store, command: str, log: Log, *, on_failure: OnFailure) -> None:
+def _run(
+    study: Study,
+    store: Store,
+    command: str,
+    log: Log,
+    *,
+    on_failure: OnFailure,
+    given: Given,
+) -> None:
     started, done = time.monotonic(), ManifestParts()
     before = store.manifest() if store.finished else None
     for source, seed in product(study.models, study.seeds):
         try:
             asked = asked_analyses(study, source, log)
-            session = Session.open(study, log, source=source, seed=seed, eager=asked.eager)
+            session = Session.open(
+                study, log, source=source, seed=seed, eager=asked.eager, given=given
+            )
             audit_model(session, asked, store, done, on_failure=on_failure)
         except Exception as error:
             refused = _no_memory(source) if out_of_memory(error) else error
