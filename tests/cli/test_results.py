@@ -1,4 +1,4 @@
-"""report, view and export: what is read off results that are there."""
+"""report, view, compare and export: what is read off results that are there."""
 
 import csv
 import io
@@ -77,3 +77,25 @@ def test_tables_for_papers_are_exported(
     done = bitlens("export", folder, "--format", form, "--out", file)
     assert done.out == f"Wrote 1 summary table to {file}.\n"
     assert file.read_text() == printed.out
+
+
+@pytest.mark.slow
+def test_runs_are_compared(
+    audited: tuple[list[str], str],
+    bitlens: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A finding, one table that fits 80 columns, and the page; a folder of others is left alone."""
+    monkeypatch.setenv("COLUMNS", "80")
+    folder, out = audited[0][-1], tmp_path / "out"
+    done = bitlens("compare", folder, "--out", out)
+    assert done.code == 0
+    assert done.out.endswith(f"\nPage: {out / 'compare.html'}\n")
+    assert " by KL divergence.\n" in done.out.splitlines(keepends=True)[0]
+    assert max(map(len, done.out.splitlines()[:6])) <= 80
+    assert bitlens("compare", folder, "--out", out).out == done.out
+    (out / "mine.txt").write_text("mine")
+    refused = bitlens("compare", folder, "--out", out)
+    assert (refused.code, refused.out) == (2, "")
+    assert "mine.txt, which compare would not write" in refused.err

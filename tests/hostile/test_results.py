@@ -86,7 +86,31 @@ def linked(name: str) -> Case:
     )
 
 
+def compared(place: Place, change: Callable[[Path], object], by: str = "behaviour.kl") -> Command:
+    """A comparison of sound results with a copy that was changed."""
+    copy = place.copy(place.results)
+    change(copy)
+    return ["compare", str(place.results), str(copy), "--by", by, "--out", str(place.out)]
+
+
+def of_comparison(name: str, said: str, change: Callable[[Path], object], **by: str) -> Case:
+    return case(f"compared with {name}", said, lambda place: compared(place, change, **by))
+
+
 CASES = [
+    of_comparison("no manifest", "manifest.json", lambda out: (out / "manifest.json").unlink()),
+    of_comparison("no folder", "No copy here", shutil.rmtree),
+    of_comparison(
+        "values cut short",
+        r"values\.parquet",
+        cell(lambda c: os.truncate(c / "values.parquet", 60)),
+    ),
+    of_comparison("a number that is none", "No twin has", lambda out: None, by="behaviour.kll"),
+    case(
+        "results compared into themselves",
+        "holds cells",
+        lambda place: ["compare", (copy := str(place.copy(place.results, "out"))), "--out", copy],
+    ),
     results("no manifest", "manifest.json", lambda out: (out / "manifest.json").unlink()),
     results("a manifest that is empty", "manifest.json", put("manifest.json", b"")),
     results("a manifest that is a list", "manifest.json", put("manifest.json", b"[]")),

@@ -1,4 +1,4 @@
-"""`report`, `view`, `insights` and `export`: what is read off results that are there."""
+"""`report`, `view`, `insights`, `compare` and `export`: what is read off results that are there."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.terminal import hand_on, log, show
+from bitlens.cli.terminal import hand_on, log, say, show, width
 from bitlens.errors import InputError, ResultsError
 
 
@@ -78,6 +78,41 @@ def view(results: options.Results) -> None:
     log(f"Report: {page}")
     if not webbrowser.open(page.resolve().as_uri()):
         log("No browser was found here: open the file in one.")
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders that audits wrote.")
+    ],
+    out: options.Out,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="METRIC",
+            help="What to rank by: analysis.metric, and @site@item where it has several.",
+        ),
+    ] = "behaviour.kl",
+) -> None:
+    """Rank the twins of several audits and set them against each other.
+
+    Differences are taken on the same documents; where two runs did not read the same, it says why.
+    """
+    from bitlens.report.comparison.compared import Compared
+    from bitlens.report.comparison.page import headline, ranking_table, refusals
+    from bitlens.report.comparison.write import FILES, write_comparison
+    from bitlens.workflows.folders import refuse_foreign
+
+    refuse_foreign(out, "compare", "compare wrote", lambda path: path.name in FILES)
+    compared = Compared.read(runs, by)
+    page = write_comparison(compared, out)
+    say(f"{headline(compared)}.")
+    for group in compared.standings:
+        log("")
+        show(ranking_table(compared, group, [compared.by]), widest=width())
+    for told in refusals(compared, compared.by.analysis):
+        log("")
+        say(f"Not compared: {told}")
+    log(f"\nPage: {page}")
 
 
 def export(

@@ -36,11 +36,11 @@ def _csv(table: pa.Table) -> bytes:
     writer = csv.writer(text)
     writer.writerow(table.column_names)
     for row in table.to_pylist():
-        writer.writerow([_harmless(cell) for cell in row.values()])
+        writer.writerow([harmless(cell) for cell in row.values()])
     return text.getvalue().encode()
 
 
-def _harmless(cell: str | float | None) -> str | float | None:
+def harmless(cell: str | float | None) -> str | float | None:
     """Spreadsheets run text that begins like a formula (OWASP, CSV injection); numbers do not."""
     if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
         return f"'{cell}"

@@ -71,14 +71,14 @@ def against_bits(
         title="bits per weight",
         scale=alt.Scale(domain=[least - pad, most + pad], nice=False, zero=False),
     )
-    stairs = only("stairs").mark_line(color="#c8c8c8", strokeWidth=1.5, interpolate="step-after")
+    steps = only("stairs").mark_line(color="#c8c8c8", strokeWidth=1.5, interpolate="step-after")
     layers = [
-        stairs.encode(x=x, y=axis.y()),
+        steps.encode(x=x, y=axis.y()),
         *line_layers(axis),
         *mark_layers(axis, list(bits), marks, x, where="bits per weight"),
     ]
     drawn_at = [((p["x"] - least + pad) / (most - least + 2 * pad), p["value"]) for p in points]
-    table = (*points, *_stairs(axis, points), *lines(axis, known, drawn_at=drawn_at))
+    table = (*points, *stairs(axis, points), *lines(axis, known, drawn_at=drawn_at))
     remarks = (off(axis, f"{words(metric.name)} {k}", value) for k, value in known.items())
     panel = Panel(words(metric.name), frame(axis, layers, HEIGHT), table)
     return panel, list(filter(None, remarks))
@@ -96,18 +96,18 @@ def _median(values: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _stairs(axis: Axis, points: list[Point]) -> list[Point]:
+def stairs(axis: Axis, points: list[Point]) -> list[Point]:
     """The compressions no other betters with as few bits; empty where that is only one,
     and of levels."""
     if axis.metric.level:
         return []
     sign = -1 if axis.metric.worse == "lower" else 1
-    stairs: list[Point] = []
+    found: list[Point] = []
     best = float("inf")
     for bits, damage in sorted(
         (p["x"], sign * p["value"]) for p in points if p["is"] == "compression"
     ):
         if damage < best:
             best = damage
-            stairs.append({"is": "stairs", "x": bits, "value": sign * damage})
-    return stairs if len(stairs) > 1 else []
+            found.append({"is": "stairs", "x": bits, "value": sign * damage})
+    return found if len(found) > 1 else []

@@ -1,0 +1,71 @@
+"""Charts of one number of every compared twin against what it takes: bits, or bytes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import altair as alt
+
+from bitlens.report.audit_results import Row
+from bitlens.report.charts.axes import fit, words
+from bitlens.report.charts.charts import (
+    HEIGHT,
+    frame,
+    line_layers,
+    lines,
+    mark_layers,
+    only,
+    point,
+)
+from bitlens.report.charts.frontier import stairs
+from bitlens.report.charts.palette import Mark
+from bitlens.report.page.parts import Panel
+from bitlens.results.records import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What a twin gives for what it takes."""
+
+    who: str
+    cost: float
+    row: Row
+    noise: Row | None = None
+    """The same number of weight noise of its size."""
+
+
+def against_cost(
+    metric: Metric,
+    offers: Sequence[Offer],
+    marks: Mapping[str, Mark],
+    *,
+    title: str,
+    across: str,
+    comparable: bool,
+) -> Panel:
+    """One number against a cost. `across`: what the cost is. The stairs of the best so far are
+    drawn where all of them are `comparable` and one side is better."""
+    rows = [one.row for one in offers]
+    noises = [(one, one.noise) for one in offers if one.noise is not None]
+    axis = fit(metric, [*rows, *(row for _, row in noises)], (metric.intact,))
+    points = [
+        *(point(axis, one.row, one.cost, who=one.who, kind="compression") for one in offers),
+        *(point(axis, row, one.cost, who=one.who, kind="noise") for one, row in noises),
+    ]
+    least, most = min(one.cost for one in offers), max(one.cost for one in offers)
+    pad = 0.08 * (most - least) or 0.08 * most
+    scale = alt.Scale(domain=[least - pad, most + pad], nice=False, zero=False)
+    x = alt.X("x:Q", title=across, scale=scale)
+    drawn_at = [((p["x"] - least + pad) / (most - least + 2 * pad), p["value"]) for p in points]
+    # Levels of different models are compared here, so they have a best one too.
+    ranked = replace(axis, metric=replace(metric, level=False))
+    steps = stairs(ranked, points) if comparable and metric.worse else []
+    layers = [
+        only("stairs")
+        .mark_line(color="#c8c8c8", strokeWidth=1.5, interpolate="step-after")
+        .encode(x=x, y=axis.y()),
+        *line_layers(axis),
+        *mark_layers(axis, [one.who for one in offers], marks, x, where=across),
+    ]
+    known = {"intact": metric.intact}
+    table = (*points, *steps, *lines(axis, known, drawn_at=drawn_at))
+    return Panel(title or words(metric.name), frame(axis, layers, HEIGHT), table)
