@@ -7,8 +7,11 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
-from bitlens.report.page.parts import Figure, Prose, Section, Table, Tabs
+from bitlens.report.page.parts import Figure, HeadPatterns, Prose, Section, Table, Tabs
+from bitlens.report.page.patterns import patterns_data
+from bitlens.report.sections import patterns
 from bitlens.report.sections.attention import attention
+from tests.support.analysis_tables import HOSTILE
 
 RTN = "rtn:bits=4,group=64"
 
@@ -70,7 +73,7 @@ def place(row: dict[str, Any]) -> str:
 def test_the_planted_head_leads_the_table(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Head 1.2 was planted as the worst; five most, five least, in order."""
     table = extremes(attention(deep, "demo", drawn), "prune:sparsity=0.5")
-    assert table.rows[0][:2] == ("most", "1.2")
+    assert table.rows[0][:2] == ("most", "head 1.2")
     assert [row[0] for row in table.rows] == ["most"] * 5 + ["least"] * 5
     assert "[" in table.rows[0][2]
     assert "[" in table.rows[0][3]
@@ -99,6 +102,53 @@ def test_without_noise_the_cast_is_the_control(deep: AuditResults, drawn: dict[s
     (panel,) = maps(attention(bare, "demo", drawn)).strips[1].panels
     assert {point["is"] for point in panel.points} == {"head"}
     assert "No control was run" in extremes(attention(bare, "demo", drawn), RTN).caption
+
+
+def viewer(parts: tuple) -> HeadPatterns:
+    """The patterns of every twin."""
+    (section,) = (part for part in parts if getattr(part, "anchor", "") == "attention-patterns")
+    (part,) = section.parts
+    assert isinstance(part, HeadPatterns)
+    return part
+
+
+def test_patterns_stand_head_by_head(deep: AuditResults, drawn: dict[str, Mark]) -> None:
+    """Every twin has its own, the head that moved most first; the page says that all have some."""
+    part = viewer(attention(deep, "demo", drawn))
+    assert [twin for twin, _ in part.twins] == ["rtn:bits=8", RTN, "prune:sparsity=0.5"]
+    assert part.twins[part.shown][0] == "prune:sparsity=0.5"
+    assert [len(heads) for _, heads in part.twins] == [16] * 3
+    assert "all heads of the model" in part.caption
+    first = part.twins[2][1][0]
+    assert (first.block, first.head) == (1, 2)
+    assert list(first.reference[0][:6]) == [255, 255, 0, 0, 255, 0]
+    assert list(first.twin[0][:6]) == [255, 255, 0, 127, 128, 0]
+    assert part.texts[1][1][0] == HOSTILE
+    assert part.texts[0][1][2] == "↵"
+
+
+def test_letters_say_what_a_head_pays_and_how_it_changed(
+    deep: AuditResults, drawn: dict[str, Mark]
+) -> None:
+    """`0` is nothing, and a letter later a 255th more; a twin's are around in a circle of 256."""
+    data = patterns_data(viewer(attention(deep, "demo", drawn)))
+    whole, none = chr(48 + 255), "0"
+    assert dict(data["reference"])["1.2"][0][:6] == whole + whole + none + none + whole + none
+    (heads,) = (one["heads"] for one in data["twins"] if one["twin"] == "prune:sparsity=0.5")
+    # 128 - 255 is 129 around the circle.
+    changed = none * 3 + chr(48 + 127) + chr(48 + 129) + none
+    assert dict(heads)["1.2"][0][:6] == changed
+    assert len(data["reference"]) == 16
+
+
+def test_a_page_holds_as_many_heads_as_it_may(
+    deep: AuditResults, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two texts of 21 shares, four models: a budget of 400 leaves two heads, which is said."""
+    monkeypatch.setattr(patterns, "BUDGET", 400)
+    part = viewer(attention(deep, "demo", drawn))
+    assert [len(heads) for _, heads in part.twins] == [2] * 3
+    assert "2 heads of 16 in each twin" in part.caption
 
 
 def test_levels_are_drawn_reference_against_twin(

@@ -330,6 +330,56 @@ def test_a_head_has_an_address(inside: Visit) -> None:
     place.wait_for(state="hidden")
 
 
+def test_a_head_s_address_opens_its_two_patterns(inside: Visit) -> None:
+    """Of the twin that the address names, beside the reference; tokens are text."""
+    inside.tab.evaluate("location.hash = 'twin=prune:sparsity%3D0.5&layer=1&head=2'")
+    view = inside.tab.locator("#place .pattern-view")
+    view.locator(".map", has_text="prune:sparsity=0.5").wait_for()
+    assert [t.replace("\n", "") for t in view.locator(".map .strip").all_inner_texts()] == [
+        "Reference", "prune:sparsity=0.5", "Difference"
+    ]  # fmt: skip
+    assert view.locator(".lines p").first.locator(".tokens").all_inner_texts() == [
+        " Once", HOSTILE, "↵", "模型", "⟨U+202E⟩", "."
+    ]  # fmt: skip
+    # The last token looks at the one before; in the twin half of that goes to the first.
+    told = view.locator(".told").inner_text()
+    assert "Head 1.2, from “.” (token 5) to " in told
+    assert "reference 1.000, prune:sparsity=0.5 0.502, difference −0.498" in told
+    painted = """canvas => {
+      const { data } = canvas.getContext('2d').getImageData(0, 0, 6, 6);
+      return [[5, 4], [5, 0], [5, 1]].map(([q, k]) => data[4 * (6 * q + k) + 3]);
+    }"""
+    alphas = [canvas.evaluate(painted) for canvas in view.locator("canvas").all()]
+    # The square root of 128/255 and of 127/255, and of the difference of as much.
+    assert alphas == [[255, 0, 0], [181, 180, 0], [180, 180, 0]]
+
+
+def test_a_token_that_is_pointed_at_is_marked_in_all(inside: Visit) -> None:
+    """A token, a cell or a slider marks the same place in all three; what it pays is told."""
+    view = inside.tab.locator("#place .pattern-view")
+    view.locator(".lines p").nth(1).locator(".tokens").nth(3).hover()
+    places = (
+        "() => [...document.querySelectorAll('#place .mark')].map(m => [m.style.top, m.style.left])"
+    )
+    rows = [(50, 100 * 2 / 6)] * 3
+    found = inside.tab.evaluate(places)
+    for (query, key), (top, _), (_, left) in zip(rows, found[::2], found[1::2], strict=True):
+        assert float(top.rstrip("%")) == pytest.approx(query)
+        assert float(left.rstrip("%")) == pytest.approx(key, abs=1e-4)
+    assert view.locator(".lines .from").all_inner_texts() == ["模型"] * 2
+    assert view.locator(".lines .to").all_inner_texts() == ["↵"] * 2
+    canvas = view.locator("canvas").nth(2)
+    box = canvas.bounding_box()
+    assert box is not None
+    cell = box["width"] / 6
+    canvas.hover(position={"x": 0.5 * cell, "y": 4.5 * cell})
+    assert "from “⟨U+202E⟩” (token 4) to “ Once” (token 0)" in view.locator(".told").inner_text()
+    view.locator("input.from").fill("2")
+    assert "(token 2) to “ Once” (token 0)" in view.locator(".told").inner_text()
+    inside.tab.locator("#place .close").click()
+    inside.tab.evaluate("location.hash = ''")
+
+
 def test_an_unknown_address_says_so_as_text(inside: Visit) -> None:
     """What nobody measured is named, however hostile, and opens nothing."""
     for asked, told in (

@@ -5,6 +5,7 @@ Planted: head 1.2 suffers most, the SAE at block 2 loses more than the one at bl
 
 import math
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -571,6 +572,33 @@ def transfer(damage: float) -> Iterator[Place]:
         yield "added_difference", "logits", label, around(5 * less, 0.05)
 
 
+def pattern_texts() -> list[dict[str, Any]]:
+    """Two texts of six tokens, hostile ones among them."""
+    tokens = [" Once", HOSTILE, "\n", "模型", "\u202e", "."]
+    return [
+        {"text": n, "document": where, "offset": 40 * n, "tokens": tokens[n:] + tokens[:n]}
+        for n, where in enumerate(("a document", HOSTILE))
+    ]
+
+
+def patterns(damage: float, blocks: int) -> list[dict[str, Any]]:
+    """Every head looks at the token before; in the twin some of it goes to the first one, of head
+    1.2 half."""
+    rows = []
+    for block, head, text in product(range(blocks), range(HEADS), range(2)):
+        lost = 127 if (block, head) == (1, 2) else round(255 * min(damage, 0.4))
+        reference, twin = [255], [255]
+        for query in range(1, 6):
+            reference += [255 * (key == query - 1) for key in range(query + 1)]
+            pays = [0] * (query + 1)
+            pays[query - 1] = 255 - lost
+            pays[0] += lost
+            twin += pays
+        one = {"text": text, "block": block, "head": head}
+        rows.append({**one, "reference": reference, "twin": twin})
+    return sorted(rows, key=lambda row: (row["block"], row["head"]) != (1, 2))
+
+
 def contexts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two contexts a model for the six worst features of each SAE."""
     found = []
@@ -629,6 +657,10 @@ def inside(
         "transfer": list(transfer(damage)),
     }
     tables = {
+        "attention": {
+            "patterns": shown("patterns", patterns(damage, blocks)),
+            "pattern_texts": shown("pattern_texts", pattern_texts()),
+        },
         "heads": {"heads": shown("heads", found)},
         "lens": {"trajectories": shown("trajectories", trajectories(damage, blocks))},
         "features": {

@@ -18,9 +18,9 @@ from bitlens.workflows import session as sessions
 from bitlens.workflows.session import FREE_SHARE, PATTERN_BYTES, Session
 
 WORKFLOWS = Path(bitlens.__file__).parent / "workflows"
-PUT_TOGETHER = {"load": set(), "TwinBuilder": set(), "make_plan": {"audit/feature_contexts.py"}}
-"""What only the session calls, and files with a reason to call it as well: the contexts of features
-are read on rows of the corpus, cut short, of which every position counts."""
+PUT_TOGETHER = {"load": set(), "TwinBuilder": set(), "make_plan": {"audit/few_rows.py"}}
+"""What only the session calls, and files with a reason to call it as well: what is shown of
+single texts is read on a few rows, cut short, of which every position counts."""
 
 
 def silent(line: str) -> None:

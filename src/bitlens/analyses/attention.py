@@ -1,7 +1,7 @@
 """The attention analysis, of patterns: does each head still look where it looked?"""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from bitlens.models.layout import Layout
 
+FORM = 2
+"""Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 MEANS = ("jsd", "tv")
 """Said of every head, and as means over the heads of a block and of the model."""
 
@@ -98,6 +100,11 @@ class Attention(Analysis):
             intact=0.0,
         ),
     )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The form of a cell; all else that decides is fixed."""
+        return {"form": FORM}
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
         """The pattern of every block; 128 positions are kept for chance."""

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 TEXT, NUMBER, COUNT, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+SHARE = pa.uint8()
+"""A share of 1 in steps of a 255th."""
 
 
 def _list(kind: pa.DataType) -> pa.DataType:
@@ -82,9 +84,17 @@ SHOWN = {
         | _numbers("target_reference target_twin"),
         absent=_OF_TOKENS,
     ),
+    "patterns": _columns(
+        {"text": COUNT, "block": COUNT, "head": COUNT}
+        | {"reference": _list(SHARE), "twin": _list(SHARE)}
+    ),
+    "pattern_texts": _columns(
+        {"text": COUNT, "document": TEXT, "offset": COUNT, "tokens": _list(TEXT)}
+    ),
     "heads": _columns(
         {"block": COUNT, "head": COUNT, "kind": TEXT, **_numbers(_OF_HEADS)}, absent=_OF_HEADS
     ),
 }
 """What analyses show besides values, a row a feature, a place, a head. Those that a plug-in shows
-have the columns it gives them."""
+have the columns it gives them. A pattern is what each token of a text pays to itself and to those
+before it: one number for the first token, two for the second, and so on."""

@@ -33,6 +33,7 @@ from bitlens.report.page.parts import (
     Spec,
     Value,
 )
+from bitlens.report.page.patterns import patterns_data
 from bitlens.report.page.pictures import CONFIG
 from bitlens.report.page.scripts import script
 
@@ -88,6 +89,7 @@ def _environment(entries: list[str]) -> jinja2.Environment:
         ledger_data=ledger_data,
         figure_data=figure_data,
         contexts_data=contexts_data,
+        patterns_data=patterns_data,
         features_data=features_data,
         breakable=breakable,
         unique=lambda: next(numbers),

@@ -12,6 +12,7 @@ from bitlens.report.page.parts import (
     FeatureBrowser,
     Figure,
     Headlines,
+    HeadPatterns,
     HeroRow,
     HeroRows,
     Ledger,
@@ -140,6 +141,12 @@ def _(part: Figure, _: int = 1) -> str:
 @markdown.register
 def _(part: TokenGrid, _: int = 1) -> str:
     return f"{count(len(part.rows), 'position')}: in `report.html`."
+
+
+@markdown.register
+def _(part: HeadPatterns, _: int = 1) -> str:
+    told = ", ".join(f"{escaped(twin)} {count(len(heads), 'head')}" for twin, heads in part.twins)
+    return f"Patterns of {told}: in `report.html`."
 
 
 @markdown.register

@@ -231,6 +231,33 @@ class TokenGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadPattern:
+    """Where a head looks on each text, in the reference and in a twin: shares in 255ths, what each
+    token pays to itself and to those before it, one after the other."""
+
+    block: int
+    head: int
+    reference: tuple[bytes, ...]
+    """One a text."""
+    twin: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadPatterns:
+    """Heads to choose from, each with its two patterns and their difference; not in Markdown."""
+
+    name: str
+    model: str
+    texts: tuple[tuple[str, tuple[str, ...]], ...]
+    """Where each is from, and its tokens."""
+    twins: tuple[tuple[str, tuple[HeadPattern, ...]], ...]
+    """Of each twin, the head that moved most first."""
+    shown: int = 0
+    """Which twin at first."""
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Excerpt:
     """A stretch of text with a feature's activation at each token, in both models."""
 
@@ -336,6 +363,7 @@ Part = (
     | Ledger
     | Figure
     | TokenGrid
+    | HeadPatterns
     | Contexts
     | FeatureBrowser
     | Tabs

@@ -22,6 +22,7 @@ from bitlens.report.page.parts import (
     Tabs,
 )
 from bitlens.report.registration import Framed, Marks, family, section
+from bitlens.report.sections.patterns import head_patterns
 from bitlens.report.text.differences import way
 from bitlens.report.text.numbers import amount, figure, margin, probability
 from bitlens.report.twins import farthest
@@ -63,6 +64,7 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
                 ),
             ),
         ),
+        *head_patterns(results, model),
     ]
     strips = tuple(
         Strip(title, tuple(panels))
@@ -235,7 +237,7 @@ def _extremes(results: AuditResults, model: str, twin: str, found: Heads) -> Tab
     rows = tuple(
         (
             "all heads" if few else "most" if number < EXTREMES else "least",
-            f"{place[0]}.{place[1]}",
+            f"head {place[0]}.{place[1]}",
             amount(found[place]),
             amount(others[place]) if place in others else "–",
             _ratio(found[place], others.get(place)),

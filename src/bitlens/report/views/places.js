@@ -3,6 +3,7 @@
 import { button, element, said } from "./elements.js";
 import { entry } from "./entries.js";
 import { answer, asked, go } from "./addresses.js";
+import { patternsOf } from "./patterns.js";
 import { onTwins, shownTwins } from "./twins.js";
 
 const box = document.getElementById("place");
@@ -88,7 +89,11 @@ async function show(place) {
   const wide = element("div", undefined, "scroll");
   wide.tabIndex = 0;
   wide.append(table(mine.filter((row) => place.head !== undefined || row.head === undefined)));
-  body.replaceChildren(wide);
+  const view = place.head === undefined ? undefined : await patternsOf({ ...place, model });
+  if (asked()?.layer !== place.layer || asked()?.head !== place.head) return true;
+  box.classList.toggle("wide", view !== undefined);
+  body.replaceChildren(...(view ? [view.box] : []), wide);
+  view?.draw();
   return true;
 }
 

@@ -5,6 +5,7 @@ import "./folds.js";
 import "./figures.js";
 import "./ledgers.js";
 import "./contexts.js";
+import "./patterns.js";
 import "./places.js";
 import "./features.js";
 import { begin } from "./addresses.js";

@@ -5,7 +5,7 @@ feature's top positions, read by the reference and the twins up to the SAE's sit
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,12 @@ from torch import Tensor
 
 from bitlens.analyses.features.analysis import BITS
 from bitlens.data.corpus import Corpus
-from bitlens.engine.plan import make_plan
-from bitlens.engine.reader import read
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.step import Step
-from bitlens.engine.swept_model import Reference, SweptModel
+from bitlens.engine.swept_model import SweptModel
 from bitlens.results.records import DetailTable
 from bitlens.sae.placed_sae import PlacedSae
+from bitlens.workflows.audit.few_rows import read_rows
 from bitlens.workflows.session import Session
 
 DOCUMENTS_SHARE, FEWEST = 4, 4
@@ -174,18 +173,14 @@ class _ContextReader:
         return by_row
 
     def _steps(self, hidden_bytes: int) -> Iterator[Step]:
-        layout, corpus = self.session.layout, self.session.corpus
-        small = replace(
-            corpus,
-            rows=tuple(corpus.rows[row][:count] for row, count in self.rows.items()),
-            document=np.arange(len(self.rows)),
-            starts=np.zeros(len(self.rows), dtype=np.int64),
-            document_names=tuple(map(str, self.rows)),
+        rows = self.session.corpus.rows
+        return read_rows(
+            self.session,
+            self.twins,
+            [rows[row][:count] for row, count in self.rows.items()],
+            {p.site for p in self.placed},
+            hidden_bytes,
         )
-        plan = make_plan(small, "all", 0, self.session.batch_tokens, device=layout.device)
-        models = {REFERENCE: Reference(layout), **self.twins}
-        sites = {p.site for p in self.placed}
-        return read(layout, models, sites, plan.batches, hidden_bytes=hidden_bytes)
 
 
 def _codes_of(placed: PlacedSae, values: Tensor, latents: Sequence[int]) -> dict[int, np.ndarray]:

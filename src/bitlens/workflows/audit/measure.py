@@ -25,9 +25,12 @@ from bitlens.workflows.audit.budget import MemoryBudget, budget
 from bitlens.workflows.audit.cells import Cells, Key
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.feature_contexts import contexts
-from bitlens.workflows.audit.selection import Selection
+from bitlens.workflows.audit.head_patterns import moved, patterns, shown_texts
+from bitlens.workflows.audit.selection import Selection, tokenizer_facts
 from bitlens.workflows.session import Session
 
+Values = dict[Key, list[Value]]
+"""By cell, its values."""
 Tables = dict[Key, dict[str, list[DetailTable]]]
 """By cell and name, the parts of a table that is shown."""
 
@@ -74,7 +77,9 @@ class CellSweep:
             values, shown = _collected(measurement.values(advance, pace))
         failed = measurement.sweep.failed
         self._name_documents(shown)
-        self._add_contexts(shown, room)
+        whole = self._asked - failed.keys()
+        self._add_contexts(whole, shown, room)
+        self._add_patterns(whole, values, shown, room)
         for key in self.missing:
             if key[0] not in failed:
                 found = tables(shown.get(key, {}))
@@ -135,11 +140,29 @@ class CellSweep:
                 named = {"number": numbers, "document": names, **columns}
                 found[DOCUMENTS] = [DetailTable(DOCUMENTS, named)]
 
-    def _add_contexts(self, shown: Tables, room: int) -> None:
-        """The texts on which the shown features fire, for the twins that were asked for."""
-        asked = {request.text for request in self.requests if not request.control}
+    @property
+    def _asked(self) -> set[str]:
+        """The twins that were asked for: what single texts show is shown of these."""
+        return {request.text for request in self.requests if not request.control}
+
+    def _add_patterns(self, twins: set[str], values: Values, shown: Tables, room: int) -> None:
+        """Where heads look on a few short texts, in these twins."""
+        far = {
+            text: heads
+            for (text, analysis), of in values.items()
+            if analysis == "attention" and text in twins and (heads := moved(of))
+        }
+        if not far:
+            return
+        texts = shown_texts(self.session, tokenizer_facts(self.session))
+        for text, found in patterns(self.session, self.twins, far, texts, room).items():
+            for table in found:
+                shown.setdefault((text, "attention"), {})[table.name] = [table]
+
+    def _add_contexts(self, twins: set[str], shown: Tables, room: int) -> None:
+        """The texts on which the shown features fire, in these twins."""
         places = {text: joined(of.pop(PLACES)) for (text, _), of in shown.items() if PLACES in of}
-        wanted = {text: table for text, table in places.items() if text in asked}
+        wanted = {text: table for text, table in places.items() if text in twins}
         if not wanted:
             return
         found = contexts(self.session, self.twins, self.selection.saes, wanted, hidden_bytes=room)
@@ -166,9 +189,9 @@ def required_memory(
     return needed
 
 
-def _collected(found: Iterable[Measured]) -> tuple[dict[Key, list[Value]], Tables]:
+def _collected(found: Iterable[Measured]) -> tuple[Values, Tables]:
     """Values, and what is shown by name, by twin and analysis."""
-    values: dict[Key, list[Value]] = {}
+    values: Values = {}
     shown: Tables = {}
     for measured in found:
         key = (measured.comparison.twin, measured.comparison.analysis.name)

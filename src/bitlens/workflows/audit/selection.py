@@ -149,15 +149,20 @@ def _refuse_misfits(session: Session, builder: TwinBuilder) -> None:
         try_compression(session.layout, request.compression)
 
 
-def _own_documents(session: Session, analyses: Sequence[Analysis]) -> dict[str, tuple[Corpus, int]]:
+def tokenizer_facts(session: Session) -> TokenizerFacts:
+    """What is made of random tokens must know of the model that reads them."""
     tokenizer, corpus = session.loaded.tokenizer, session.corpus
     size = min(session.layout.vocabulary, len(tokenizer))
-    reader = TokenizerFacts(
+    return TokenizerFacts(
         np.setdiff1d(np.arange(size), tokenizer.all_special_ids),
         corpus.bos_id if corpus.bos else None,
         corpus.context,
         session.seed,
     )
+
+
+def _own_documents(session: Session, analyses: Sequence[Analysis]) -> dict[str, tuple[Corpus, int]]:
+    reader = tokenizer_facts(session)
     read = {a.name: a.documents(reader) for a in analyses}
     return {name: documents for name, documents in read.items() if documents is not None}
 
