@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitlens.analyses import written
 from bitlens.analyses.correlation import normalised
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState
@@ -20,6 +21,8 @@ from bitlens.engine.analysis import (
     Sample,
     SampleSize,
 )
+from bitlens.models.sites import WRITTEN, site
+from bitlens.models.written import written_sites
 from bitlens.results.records import Metric, MetricResult
 
 if TYPE_CHECKING:
@@ -98,19 +101,32 @@ class Geometry(Analysis):
             scale="logit",
             source="massive activations: Sun et al. 2024, arXiv 2402.17762",
         ),
+        *written.METRICS,
     )
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
-        """Every block's stream, attention and MLP output, as the twin runs and block by block."""
+        """Every block's stream, attention and MLP output, and what its heads write, as the twin
+        runs and block by block."""
         kinds = ("resid", "attn", "mlp")
         sites = tuple(f"{kind}.{n}" for n in range(layout.depth) for kind in kinds)
+        heads = tuple(written_sites(layout))
         return [
-            ReadRequest(sites=sites, item=item, sample=SampleSize(1024), selectable=True)
+            ReadRequest(sites=of, item=item, sample=SampleSize(most), selectable=True)
+            for of, most in ((sites, 1024), (heads, 128))
             for item in (CUMULATIVE, LOCAL)
+            if of
         ]
 
+    def metrics_at(self, place: str) -> tuple[Metric, ...]:
+        """Of what heads write, the metrics of single heads; elsewhere the others."""
+        by_head = site(place).kind == WRITTEN
+        return tuple(m for m in self.metrics if (m in written.METRICS) == by_head)
+
     def update(self, pair: ActivationPair) -> Accumulator:
-        """Sums over positions: `[shards]` each, of squares (error, energy) `[shards, width]`."""
+        """Sums over positions: `[shards]` each, of squares (error, energy) `[shards, width]`; of
+        what heads write, head by head."""
+        if site(pair.site).kind == WRITTEN:
+            return written.sums_by_head(pair)
         x, y, at = pair.reference, pair.twin, pair.positions
         width = x.values.shape[-1]
         error = y.values - x.values
@@ -141,6 +157,8 @@ class Geometry(Analysis):
 
     def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Every metric of one site; those that divide by a zero have a reason and no value."""
+        if state.has(written.ERROR):
+            return written.results_by_head(state)
         count = state.sum("count")
         error, energy = state.sum("error"), state.sum("energy")
         all_error, all_energy = error.sum(axis=1), energy.sum(axis=1)

@@ -1,12 +1,12 @@
 """A twin with modules of its own: a checkpoint that was made elsewhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bitlens.compression.checkpoints import LoadedCheckpoint
+from bitlens.compression.checkpoints import LoadedCheckpoint, Stored
 from bitlens.compression.compression import CompressedMatrix, Compression
 from bitlens.compression.coverage import Row, Storage, measure, tied
 from bitlens.compression.twin import Twin
@@ -25,6 +25,17 @@ class _Blank:
 
     def expert(self, index: int) -> "_Blank":  # noqa: ARG002
         return self
+
+
+class _KernelBlock(Block):
+    """A block that real kernels compute, whose weights are told besides."""
+
+    stored: Mapping[str, Stored]
+    """By the name of a parameter within the block."""
+
+    def output_projection(self) -> Tensor:
+        place = self.names.projection
+        return place.effective(self.stored[place.key].weight())
 
 
 class CheckpointTwin(Twin):
@@ -92,11 +103,18 @@ class CheckpointTwin(Twin):
         if self.checkpoint.padding_matters:
             places = [place for group in names.groups for place in group]
             blanks = {p.key: _Blank() for p in places if p.parameter == "weight"}
-        own: dict[str, Tensor] = {}
-        if not self.checkpoint.kernels:
-            stored = self.checkpoint.model.dtype
-            parameters = self._blocks[depth].named_parameters()
-            own = {n: computed(p.detach(), stored, self.layout.compute) for n, p in parameters}
+        if self.checkpoint.kernels:
+            block = _KernelBlock(self._blocks[depth], names, {}, blanks)
+            prefix = f"{self.layout.block_name(depth)}."
+            block.stored = {
+                name.removeprefix(prefix): stored
+                for name, stored in self.checkpoint.stored.items()
+                if name.startswith(prefix)
+            }
+            return block
+        dtype = self.checkpoint.model.dtype
+        parameters = self._blocks[depth].named_parameters()
+        own = {n: computed(p.detach(), dtype, self.layout.compute) for n, p in parameters}
         return Block(self._blocks[depth], names, own, blanks)
 
     def matched(self, matrices: Sequence[LinearMap]) -> list[CompressedMatrix]:

@@ -161,6 +161,10 @@ class Analysis(ABC):
         """What its values depend on besides what it reads."""
         return asdict(self)
 
+    def metrics_at(self, place: str) -> tuple[Metric, ...]:
+        """The metrics that it has of a site, or of all together (empty)."""
+        return self.metrics
+
     def documents(self, reader: TokenizerFacts) -> tuple[Corpus, int] | None:
         """Documents of its own and how many of them, the first, every replicate keeps; None: it
         reads the corpus."""

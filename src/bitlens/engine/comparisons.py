@@ -21,8 +21,8 @@ class Comparison:
     documents: str
     """Which set of documents: the corpus, its subset, or the analysis' own."""
     default_item: str = ""
-    """What a value is an item of where it does not say: `cumulative` or `local`, of an analysis
-    that reads both."""
+    """What a value is an item of, after what it says itself: `cumulative` or `local`, of an
+    analysis that reads both."""
     branches: Mapping[str, ForwardRun] = field(default_factory=dict)
     """Runs with an intervention that it reads besides, by whose they are and their name."""
     alone: Mapping[str, ForwardRun] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from bitlens.engine.accumulators import ReplicateState
 from bitlens.engine.analysis import Results, Sample
 from bitlens.engine.comparisons import Comparison
 from bitlens.engine.runs import REFERENCE
+from bitlens.models.sites import shown_as
 from bitlens.results.records import DetailTable, Metric, MetricResult, Value, overflow
 
 Chance = Mapping[tuple[str, str, str], float]
@@ -58,7 +59,7 @@ def measured(place: Place, found: Results, by_chance: Chance, sampled: int = 0) 
 def broken(place: Place, state: ReplicateState, overflowed: str) -> Measured:
     """Of a twin that overflows, first after the site `overflowed`: what is the reference's own,
     and why the rest is not there."""
-    reason = overflow(overflowed)
+    reason = overflow(shown_as(overflowed))
     analysis = place.comparison.analysis
     with np.errstate(all="ignore"):
         found = analysis.compute(state, NOTHING, NOTHING)
@@ -68,7 +69,7 @@ def broken(place: Place, state: ReplicateState, overflowed: str) -> Measured:
         if isinstance(one, MetricResult)
     ]
     told = {one.metric for one in kept if isinstance(one, MetricResult)}
-    names = [m.name for m in analysis.metrics if m.name not in told]
+    names = [m.name for m in analysis.metrics_at(place.site) if m.name not in told]
     kept += [MetricResult(metric, None, reason=reason) for metric in names]
     return measured(place, kept, {})
 
@@ -102,8 +103,8 @@ def _value(place: Place, found: MetricResult, chance: float | None) -> Value:
         values, reason = None, "not finite for every replicate"
     return Value(
         metric=found.metric,
-        site=found.site or place.site,
-        item=found.item or place.comparison.default_item,
+        site=found.site or shown_as(place.site),
+        item=", ".join(filter(None, (found.item, place.comparison.default_item))),
         value=None if values is None else float(values[0]),
         replicates=() if values is None else tuple(values[1:].tolist()),
         chance=chance,

@@ -15,13 +15,15 @@ from bitlens.engine.block_pass import BlockPass
 from bitlens.engine.interventions import Intervention
 from bitlens.engine.memory import return_memory
 from bitlens.engine.plan import TokenBatch
-from bitlens.engine.runs import ForwardRun, SiteRequest, in_groups, models_of
+from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest, in_groups, models_of
 from bitlens.engine.step import Calls, Hidden, Progress, Step, silent
 from bitlens.engine.swept_model import SweptModel
 from bitlens.engine.wave_size import block_tokens, kept_bytes, next_wave
 from bitlens.errors import BitlensError
 from bitlens.models.block_runner import Block
 from bitlens.models.layout import Layout
+from bitlens.models.sites import WRITTEN
+from bitlens.models.written import share_coordinates
 
 
 class Sweep:
@@ -223,6 +225,10 @@ class Sweep:
                 blocks[name] = self.models[name].block(depth, weights)
             except BitlensError as error:
                 self.failed[name] = str(error)
+        if any(f"{WRITTEN}.{depth}" in sites for sites in self._wanted.values()):
+            twins = [block for name, block in blocks.items() if name != REFERENCE]
+            heads = int(self.layout.config.num_attention_heads)
+            share_coordinates(blocks[REFERENCE], twins, heads)
         return blocks
 
 

@@ -80,6 +80,16 @@ class BlockLayout:
     """Whether the block adds to tensors after its modules have handed them out (Falcon): what is
     read on the way must be copied when it is handed out."""
 
+    @property
+    def projection(self) -> MatrixPlace:
+        """Where the output projection lives."""
+        return next(
+            place
+            for group in self.groups
+            for place in group
+            if place.module == self.heads and place.parameter == "weight"
+        )
+
 
 @torch.no_grad()
 def examine(name: str, block: nn.Module, *, hidden: Tensor, call: Call, config: Any) -> BlockLayout:

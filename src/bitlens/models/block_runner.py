@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -12,7 +13,7 @@ from bitlens.errors import ModelError
 from bitlens.models.block_layout import BlockLayout, MatrixPlace, first_tensor
 from bitlens.models.matmul_hooks import at_products
 from bitlens.models.shell import Call
-from bitlens.models.sites import site
+from bitlens.models.sites import WRITTEN, site
 
 
 class Rounding(Protocol):
@@ -47,6 +48,14 @@ class Block:
         own = chain(self.weights.values(), code.parameters())
         some = next(tensor for tensor in own if tensor.is_floating_point())
         self._device, self._dtype = some.device, some.dtype
+        self.writer: Tensor | None = None
+        """`[heads, size, coordinates]`, from a head's output to what it writes, where the site
+        `written` is to be read (`bitlens.models.written`)."""
+
+    def output_projection(self) -> Tensor:
+        """`[width, columns]`, what attention's heads are multiplied with, side by side."""
+        place = self.names.projection
+        return place.effective(self.weights[place.key])
 
     def __call__(
         self,
@@ -69,16 +78,26 @@ class Block:
         call = call.each(lambda tensor: tensor.to(self._device))
         with ExitStack() as listening:
             kinds = [site(s).kind for s in sites]
+            early = [kind for kind in kinds if kind != WRITTEN]
             # Before what listens, which then hears what was put in place.
             listening.enter_context(_replacing(self.code, self.names, interventions))
-            caught = listening.enter_context(_capture(self.code, self.names, kinds))
+            caught = listening.enter_context(_capture(self.code, self.names, early))
             if self.roundings:
                 listening.enter_context(self._rounding(hidden, valid))
+            # After what rounds: heads write what is multiplied.
+            late = [kind for kind in kinds if kind == WRITTEN]
+            multiplied = listening.enter_context(_capture(self.code, self.names, late))
             output = first_tensor(
                 functional_call(self.code, self.weights, (hidden, *call.args), call.kwargs)
             )
-        caught["resid"] = output
+        caught |= {"resid": output, **{k: self._written(z) for k, z in multiplied.items()}}
         return {s: _with_batch(caught[site(s).kind], hidden) for s in sites}, output
+
+    def _written(self, outputs: Tensor) -> Tensor:
+        """`[..., columns]` of all heads side by side to `[..., heads, coordinates]`."""
+        assert self.writer is not None, "share_coordinates was not called"
+        by_head = outputs.float().unflatten(-1, (len(self.writer), -1))
+        return torch.einsum("...hs,hsc->...hc", by_head, self.writer)
 
     def _rounding(self, hidden: Tensor, valid: Tensor | None) -> Any:
         places = [p for group in self.names.groups for p in group if p.key in self.roundings]
@@ -101,7 +120,7 @@ def _with_batch(value: Tensor, hidden: Tensor) -> Tensor:
     return value
 
 
-_INPUTS = ("heads", "neurons")
+_INPUTS = ("heads", WRITTEN, "neurons")
 """Kinds of sites that are what a module is given."""
 
 
@@ -111,6 +130,7 @@ def _path(names: BlockLayout, kind: str) -> str:
         "attn": names.attention,
         "mlp": names.mlp,
         "heads": names.heads,
+        WRITTEN: names.heads,
         "neurons": names.neurons,
     }
     path = paths[kind]

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 KINDS = ("resid", "attn", "mlp", "heads", "neurons", "pattern")
 """Kinds of sites every block has; `embed` and `logits` exist once."""
 
+WRITTEN = "written"
+"""What the heads of a block write, head by head. Nobody names it: it is read, and shown, where
+`heads` is."""
+
 _TRANSFORMER_LENS = {
     "hook_resid_post": "resid",
     "hook_out": "resid",
@@ -52,6 +56,11 @@ def site(name: str) -> Site:
     """The site of one of our own canonical names (`resid.3`)."""
     kind, _, depth = name.partition(".")
     return Site(kind, int(depth) if depth else (-1 if kind == "embed" else 1 << 30))
+
+
+def shown_as(name: str) -> str:
+    """The site under which what is read at one is selected and shown."""
+    return f"heads.{site(name).depth}" if site(name).kind == WRITTEN else name
 
 
 def all_sites(layout: "Layout", kinds: tuple[str, ...] = KINDS) -> list[str]:

@@ -20,7 +20,8 @@ from bitlens.engine.wave_size import mask_bytes
 from bitlens.errors import CapacityError
 from bitlens.models.layout import Layout
 from bitlens.models.load import WEIGHTS_SHARE
-from bitlens.models.sites import site
+from bitlens.models.sites import WRITTEN, site
+from bitlens.models.written import written_width
 from bitlens.report.text.numbers import size
 from bitlens.sae.sae import Sae
 
@@ -166,6 +167,9 @@ def _batch(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> i
     wide = max((max(p.shape) for p in layout.blocks[0].parameters()), default=0)
     work = rows * length * FLOAT * (outputs + 4 * wide + 12 * layout.width)
     work += rows * length * FLOAT * layout.width * len(forward_runs(wanted))
+    if any(site(name).kind == WRITTEN for c in wanted for name in c.sites):
+        # Of the reference, and of one twin as it runs and on the reference's input.
+        work += 3 * rows * length * FLOAT * written_width(layout)
     heads = int(getattr(layout.config, "num_attention_heads", 1))
     if layout.config._attn_implementation == "eager":
         return work + PATTERNS * rows * heads * length * length * FLOAT
@@ -243,6 +247,8 @@ def _accumulated(
         values = torch.zeros(1, layout.vocabulary)
     elif site(name).kind == "pattern":
         values = torch.zeros(1, int(layout.config.num_attention_heads), 1, 1)
+    elif site(name).kind == WRITTEN:
+        values = torch.zeros(1, int(layout.config.num_attention_heads), 1)
     else:
         values = torch.zeros(1, layout.width)
     values = values.to(layout.device)
@@ -301,6 +307,8 @@ def _samples(layout: Layout, wanted: Sequence[Comparison], plan: Plan) -> int:
             elif c.request.sample.most:
                 size = min(c.request.sample.most, positions)
                 wide = heads * longest if c.reads_patterns else layout.width
+                if any(site(name).kind == WRITTEN for name in c.sites):
+                    wide = written_width(layout)
                 key = (run, c.request.sample.most, c.documents)
                 depths = Counter(layout.depth if s == "logits" else site(s).depth for s in c.sites)
                 for depth, sites in depths.items():

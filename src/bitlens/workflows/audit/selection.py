@@ -21,7 +21,7 @@ from bitlens.engine.analysis import (
 from bitlens.engine.comparisons import Comparison, comparisons
 from bitlens.engine.plan import CORPUS, Plan
 from bitlens.errors import InputError
-from bitlens.models.sites import resolve
+from bitlens.models.sites import resolve, shown_as
 from bitlens.models.source import ModelSource
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.placement import fit_saes
@@ -179,7 +179,9 @@ def _narrowed(session: Session, analyses: Sequence[Analysis]) -> dict[str, list[
     narrow = {name: sites for name, sites in narrow.items() if sites}
     narrowed = {
         name: [
-            replace(r, sites=tuple(s for s in r.sites if s in named)) if r.selectable else r
+            replace(r, sites=tuple(s for s in r.sites if shown_as(s) in named))
+            if r.selectable
+            else r
             for r in requests
         ]
         for name, requests in everywhere.items()
