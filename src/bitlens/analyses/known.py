@@ -9,7 +9,7 @@ from bitlens.registry import Registry
 if TYPE_CHECKING:
     from bitlens.engine.analysis import Analysis
 
-_NO_ANALYSES = {"correlation", "known"}
+_NO_ANALYSES = {"correlation", "known", "written"}
 """Modules that stand beside the analyses and are none."""
 
 _HOMES = {
