@@ -56,7 +56,8 @@ def share_coordinates(reference: Block, twins: Iterable[Block], heads: int) -> N
 def _by_head(
     projection: Annotated[Tensor, "width columns"], heads: int
 ) -> Annotated[Tensor, "heads width size"]:
-    return projection.float().unflatten(1, (heads, -1)).transpose(0, 1)
+    height, columns = projection.shape
+    return projection.float().view(height, heads, columns // heads).transpose(0, 1)
 
 
 def _coordinates(
