@@ -5,7 +5,7 @@ for each twin and dropped; the reference is computed once for all twins; what is
 block is handed out when the block runs. Runs that branch off from another share its prefix.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -225,11 +225,17 @@ class Sweep:
                 blocks[name] = self.models[name].block(depth, weights)
             except BitlensError as error:
                 self.failed[name] = str(error)
-        if any(f"{WRITTEN}.{depth}" in sites for sites in self._wanted.values()):
-            twins = [block for name, block in blocks.items() if name != REFERENCE]
-            heads = int(self.layout.config.num_attention_heads)
-            share_coordinates(blocks[REFERENCE], twins, heads)
-        return blocks
+        return _with_writers(blocks, self.layout, self._wanted.values(), depth)
+
+
+def _with_writers(
+    blocks: dict[str, Block], layout: Layout, wanted: Iterable[Collection[str]], depth: int
+) -> dict[str, Block]:
+    """The blocks of one depth; where what their heads write is wanted, it can be read of all."""
+    if any(f"{WRITTEN}.{depth}" in sites for sites in wanted):
+        twins = [block for name, block in blocks.items() if name != REFERENCE]
+        share_coordinates(blocks[REFERENCE], twins, int(layout.config.num_attention_heads))
+    return blocks
 
 
 def logits_chunk(vocabulary: int, config: Any) -> int:

@@ -1,10 +1,11 @@
 """The results of an audit as the page reads them: every question that sections ask of a store."""
 
 import re
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bitlens.report.status import Rules
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def _textual(kind: pa.DataType) -> bool:
@@ -250,3 +252,12 @@ class AuditResults:
     def failures(self) -> list[Row]:
         """The cells of the study without a result, each with its reason."""
         return [cell for cell in self.manifest["cells"] if cell["status"] == "failed"]
+
+
+def once(results: AuditResults, name: Hashable, make: Callable[[], T]) -> T:
+    """What is worked out of results under a name: the first time only."""
+    made: dict[Hashable, Any] = vars(results).setdefault("_made", {})
+    if name not in made:
+        made[name] = make()
+    found: T = made[name]
+    return found

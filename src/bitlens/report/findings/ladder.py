@@ -49,7 +49,7 @@ def _finding(
             f"{size(whole)}{smaller}. {status(results, model, twin).advice}"
         ),
         anchor="quality",
-        weight=1.0,
+        weight=0.95,
         twins=(twin.compression,),
         uses=frozenset({TEXT}),
         target="",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.activations import EVERYTHING, ActivationPair, Activations
@@ -243,15 +244,7 @@ def _accumulated(
     if batch is None:
         return _Held()
     at = plan.positions_of(batch, batch.logits_index[:1], c.documents)
-    if name == "logits":
-        values = torch.zeros(1, layout.vocabulary)
-    elif site(name).kind == "pattern":
-        values = torch.zeros(1, int(layout.config.num_attention_heads), 1, 1)
-    elif site(name).kind == WRITTEN:
-        values = torch.zeros(1, int(layout.config.num_attention_heads), 1)
-    else:
-        values = torch.zeros(1, layout.width)
-    values = values.to(layout.device)
+    values = _one_position(layout, name).to(layout.device)
     index = torch.zeros(1, dtype=torch.int64, device=layout.device)
 
     def activations() -> Activations:
@@ -286,6 +279,15 @@ def _accumulated(
         row=row,
         documents=document * len(plan.sets[c.documents].shard),
     )
+
+
+def _one_position(layout: Layout, name: str) -> Tensor:
+    """Of the shape of what is read at one position of a site."""
+    heads = int(getattr(layout.config, "num_attention_heads", 1))
+    if name == "logits":
+        return torch.zeros(1, layout.vocabulary)
+    shapes = {"pattern": (1, heads, 1, 1), WRITTEN: (1, heads, 1)}
+    return torch.zeros(shapes.get(site(name).kind, (1, layout.width)))
 
 
 def _size(accumulator: Accumulator) -> int:

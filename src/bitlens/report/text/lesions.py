@@ -1,0 +1,125 @@
+"""Sentences on lesions: single heads, blocks and features damaged far beyond their kind."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bitlens.report.audit_results import AuditResults, once
+from bitlens.report.registration import sentence
+from bitlens.report.saes import SaeResults, saes_of
+from bitlens.report.text.differences import below
+from bitlens.report.text.doubts import Claim, claim, doubted
+from bitlens.report.text.numbers import amount, figure
+from bitlens.results.insights import lesions
+from bitlens.results.insights.lesions import Lesion
+from bitlens.results.records import TEXT
+
+NAMED = 3
+"""So many are named one by one; of more only the number."""
+PARTS = {"attn": "attention", "mlp": "MLP"}
+BY_HEAD = ("geometry.head_error", "geometry.head_share", "attention.jsd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinLesions:
+    """What stands out in a twin, the worst of each kind first."""
+
+    heads: list[Lesion]
+    features: list[tuple[SaeResults, Lesion]]
+    blocks: list[Lesion]
+    """Without those that a lost head or feature within explains."""
+
+
+def lesions_of(results: AuditResults, model: str, name: str) -> TwinLesions:
+    """The lesions of a twin."""
+    return once(results, ("lesions", model, name), lambda: _found(results, model, name))
+
+
+def _found(results: AuditResults, model: str, name: str) -> TwinLesions:
+    heads = _heads(results, model, name)
+    features = _features(results, model, name)
+    rows = results.everywhere(model, name, "geometry.relative_error")
+    mine = [r for r in results.coverage if (r["model"], r["compression"]) == (model, name)]
+    told = {one.block for one in heads} | {one.block for _, one in features}
+    blocks = [one for one in lesions.blocks(rows, mine) if one.block not in told]
+    return TwinLesions(heads=heads, features=features, blocks=blocks)
+
+
+def _heads(results: AuditResults, model: str, name: str) -> list[Lesion]:
+    noise = results.noise(model, name)
+    rows, beside = (
+        [row for metric in BY_HEAD for row in results.everywhere(model, who, metric)] if who else []
+        for who in (name, noise)
+    )
+    return lesions.heads(rows, beside)
+
+
+def _features(results: AuditResults, model: str, name: str) -> list[tuple[SaeResults, Lesion]]:
+    """Of the first SAE that is not in doubt and has any: what a block loses goes on behind it."""
+    noise, unsure = results.noise(model, name), doubted(results, model)
+    for sae in saes_of(results, model):
+        beside = partial(sae.rows, results, model, noise, "features") if noise else list
+        found = lesions.features(sae.rows(results, model, name, "features"), beside)
+        if found and sae.label not in unsure:
+            return [(sae, one) for one in found]
+    return []
+
+
+@sentence(order=15)
+def named(results: AuditResults, model: str, name: str) -> Iterator[Claim]:
+    """Each lesion by name, beside its kind and beside noise."""
+    found, noise = lesions_of(results, model, name), results.noise(model, name)
+    labels = {sae.label for sae, _ in found.features}
+    for told, uses in (
+        ([head(one) for one in found.heads], ()),
+        ([feature(sae, one) for sae, one in found.features], labels),
+        ([block(one) for one in found.blocks], ()),
+    ):
+        if told:
+            yield claim("; ".join(told[:NAMED]), TEXT, *uses, twins=(noise,))
+
+
+def head(one: Lesion) -> str:
+    """`of what head 2.5 writes 100 % [...] is wrong; of the other heads of its block 0 %`."""
+    moved = f"; its attention moved by JSD {amount(one.pattern, 'nats')}" if one.pattern else ""
+    noise = f", under noise of the same size {amount(one.noise, 'share')}" if one.noise else ""
+    return (
+        f"of what head {one.block}.{one.number} writes, given the reference's input, "
+        f"{amount(one.row, 'share')} is wrong{noise}; of what the other heads of its block write "
+        f"{figure(one.others, 'share')} (median){moved}"
+    )
+
+
+def block(one: Lesion) -> str:
+    """`of what block 2's MLP adds 61 % [...] is wrong; of the other blocks' 3 %`."""
+    return (
+        f"of what block {one.block}'s {PARTS[one.part]} adds, given the reference's input, "
+        f"{amount(one.row, 'share')} is wrong; of the other blocks' {figure(one.others, 'share')} "
+        "(median)"
+    )
+
+
+def feature(sae: SaeResults, one: Lesion) -> str:
+    """`feature 146 in block 1 (early) has r 0.41 [...] and gain 0.3; 99 % of the features ...`."""
+    noise = f", under noise of the same size {figure(one.noise['r'])}" if one.noise else ""
+    gain = f" and gain {figure(one.row['gain'])}" if one.row["gain"] is not None else ""
+    r = {"value": one.row["r"], "low": one.row["r_low"], "high": one.row["r_high"]}
+    return (
+        f"feature {one.number} {sae.where} has r {amount(r)} between the two models{gain}{noise}; "
+        f"{figure(1 - lesions.BEYOND, 'share')} of the features have an r above "
+        f"{figure(1 - one.others)}"
+    )
+
+
+def stays(results: AuditResults, model: str, name: str, one: Lesion) -> bool:
+    """Does a lost head surely look where it looked?"""
+    place, item = f"pattern.{one.block}", f"head {one.number}"
+    row = results.find(model, name, "attention.jsd", site=place, item=item)
+    return below(row, lesions.PATTERN)
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; of more than three the first three and how many more."""
+    if len(names) > NAMED:
+        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
