@@ -38,7 +38,7 @@ def build(store_path: Path, rules: Rules | None = None, *, pictured: bool = Fals
         for figure in figures(whole) if pictured else ():
             for name, content in pictures(figure).items():
                 write(inside(charts, name), content)
-        write(store_path / "summary.md", markdown(summary(results)).encode())
+        write(store_path / "summary.md", markdown(summary(results, whole)).encode())
         write(store_path / "report.html", html(whole).encode())
     return store_path / "report.html"
 
@@ -64,8 +64,12 @@ def page(results: AuditResults) -> Page:
     return Page(_title(results), _subtitle(results), tuple(parts), tuple(drawn.items()))
 
 
-def summary(results: AuditResults) -> Page:
-    """What a pull request or a model card needs: verdict, table, checks."""
+def summary(results: AuditResults, whole: Page | None = None) -> Page:
+    """What a pull request or a model card needs: verdict, table, checks. `whole`: the page of these
+    results, where there is one already."""
+    if whole is not None:
+        parts = tuple(part for part in whole.sections if part.anchor in ("verdict", "validity"))
+        return Page(whole.title, whole.subtitle, parts)
     drawn = marks([t.compression for m in results.models for t in results.twins(m)])
     parts = (
         Section("verdict", "Verdict", verdict(results, drawn)),

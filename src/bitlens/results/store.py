@@ -204,14 +204,13 @@ class Store:
             for cell in manifest["cells"]
             if cell["status"] == "done"
         }
-        for name in TABLES:
-            of = self.read_table(name).select(["model", "compression"]).to_pylist()
-            named |= {(row["model"], row["compression"]) for row in of}
+        tables = {name: self.read_table(name) for name in TABLES}
+        for table in tables.values():
+            named |= {(model, name) for model, name in _distinct(table, "model", "compression")}
         for model, compression in sorted(named - twins):
             raise damaged(path, f"twins has no {compression} of {model}", again)
         for name in ("estimates", "contrasts"):
-            of = self.read_table(name).select(["analysis", "metric"]).to_pylist()
-            for metric in sorted({f"{row['analysis']}.{row['metric']}" for row in of}):
+            for metric in sorted(map(".".join, _distinct(tables[name], "analysis", "metric"))):
                 if metric not in manifest["metrics"]:
                     raise damaged(path, f"metrics has no {metric}", again)
 
@@ -249,3 +248,9 @@ def _no_table(name: str) -> InputError:
         f"one of {', '.join(TABLES)}.",
         nearest(name, known) or "bitlens export --help lists what can be had.",
     )
+
+
+def _distinct(table: pa.Table, *columns: str) -> list[tuple[str, ...]]:
+    """What these columns hold together, each once; a table may have a million rows."""
+    found = table.group_by(list(columns)).aggregate([])
+    return list(zip(*(found[name].to_pylist() for name in columns), strict=True))

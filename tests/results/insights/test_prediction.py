@@ -115,7 +115,7 @@ def test_one_fold_gives_the_area_of_scikit_learn() -> None:
     draw = np.random.default_rng(3)
     chance, survived = draw.random(200).round(2), draw.random(200) < 0.4
     weights = np.stack([np.ones(200), draw.integers(0, 4, 200)]).astype(float)
-    area = prediction._area(chance, survived, np.zeros(200), weights)
+    area = prediction._areas({"it": chance}, survived, np.zeros(200), weights.T)["it"]
     expected = [roc_auc_score(survived, chance, sample_weight=w) for w in weights]
     assert area == pytest.approx(expected)
     bins = reliability(chance, survived)

@@ -13,7 +13,7 @@ def test_pairs_by_hand() -> None:
     """Positives 3 and 2, negatives 1 and 2: above in three pairs, level in one: 3.5 of 4. With
     the 3 drawn twice: 5.5 of 6."""
     score, positive = np.array([3.0, 2, 1, 2]), np.array([True, True, False, False])
-    right, every = ordered_pairs(score, positive, np.array([[1.0, 1, 1, 1], [2, 1, 1, 1]]))
+    right, every = ordered_pairs(score, positive, np.array([[1.0, 2], [1, 1], [1, 1], [1, 1]]))
     assert right.tolist() == [3.5, 5.5]
     assert every.tolist() == [4, 6]
 
@@ -27,6 +27,6 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
     positive[:2] = True, False
     weights = draw.integers(0, 3, (3, 40)).astype(float)
     weights[:, :2] = 1
-    right, every = ordered_pairs(score, positive, weights)
+    right, every = ordered_pairs(score, positive, weights.T)
     expected = [roc_auc_score(positive, score, sample_weight=w) for w in weights]
     assert right / every == pytest.approx(expected)

@@ -6,6 +6,7 @@ import altair as alt
 
 from bitlens.report.audit_results import Row
 from bitlens.report.charts.charts import frame
+from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CERTAINTIES, PIECES, Mark
 from bitlens.report.page.parts import Panel, Point
 from bitlens.report.text.numbers import figure
@@ -47,8 +48,8 @@ def _pieces(
         start += row["value"]
 
 
-def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[alt.Chart]:
-    chart = alt.Chart(alt.NamedData("points"))
+def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
+    chart = Layer()
     x = alt.X(
         "from:Q",
         title=None,

@@ -11,6 +11,7 @@ import altair as alt
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, words
+from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, NOISE, Mark
 from bitlens.report.page.parts import Point, Spec
 
@@ -25,8 +26,6 @@ STRETCHES: dict[End, tuple[float, float]] = {
 """What a name takes of the way across, by where it stands."""
 NEAR = 0.12
 """So much of the height from a line is in the way of its name."""
-POINTS = alt.NamedData("points")
-"""Stands in every layer for the chart's one table."""
 
 
 def point(axis: Axis, row: Row, x: float | str, *, who: str, kind: str, **more: Any) -> Point:
@@ -87,12 +86,12 @@ def _free_end(axis: Axis, value: float, end: End, drawn_at: Sequence[tuple[float
     return end
 
 
-def only(kind: str) -> alt.Chart:
+def only(kind: str) -> Layer:
     """A layer that draws the points of one kind."""
-    return alt.Chart(POINTS).transform_filter(alt.FieldEqualPredicate(field="is", equal=kind))
+    return Layer().transform_filter(alt.FieldEqualPredicate(field="is", equal=kind))
 
 
-def line_layers(axis: Axis) -> list[alt.Chart]:
+def line_layers(axis: Axis) -> list[Layer]:
     """What draws `lines`, and the name of each at its end."""
     chart = only("line")
     ends = {end: alt.FieldEqualPredicate(field="end", equal=end) for end in get_args(End)}
@@ -102,15 +101,14 @@ def line_layers(axis: Axis) -> list[alt.Chart]:
     ]
 
 
-def named(chart: alt.Chart, y: alt.Y, end: End = "left") -> alt.Chart:
+def named(chart: Layer, y: alt.Y, end: End = "left") -> Layer:
     """The name of a reference line, on it, at one end or in the middle."""
     align = "center" if end == "middle" else end
     side: dict[str, Any] = {"align": align, "dx": {"left": 4, "right": -4, "middle": 0}[end]}
     text = chart.mark_text(baseline="bottom", dy=-2, color="#444444", fontSize=10, **side)
     across = {"left": {"x": alt.value(0)}, "right": {"x": alt.value("width")}}
     # Without a place across, text stands in the middle.
-    labels: alt.Chart = text.encode(y=y, text="name:N", **across.get(end, {}))
-    return labels
+    return text.encode(y=y, text="name:N", **across.get(end, {}))
 
 
 def channels(names: Sequence[str], marks: Mapping[str, Mark]) -> tuple[alt.Color, alt.Shape]:
@@ -130,7 +128,7 @@ def mark_layers(
     *,
     where: str,
     joined: bool = False,
-) -> list[alt.Chart]:
+) -> list[Layer]:
     """Compressions filled in their colour and shape, noise hollow in grey, joined by lines or not.
 
     Both with bars for their intervals. `where` says what x is. Noise is a larger ring over its
@@ -168,15 +166,13 @@ def tooltip(axis: Axis, fields: Mapping[str, str]) -> list[alt.Tooltip]:
     ]
 
 
-def frame(axis: Axis | None, layers: Iterable[alt.Chart], height: int) -> Spec:
+def frame(axis: Axis | None, layers: Iterable[Layer], height: int) -> Spec:
     """The specification of a chart that still lacks its points and its title.
 
     Without an axis its points hold their own coordinates.
     """
-    chart = alt.layer(*layers).properties(height=height)
+    found: Spec = {"layer": [layer.spec() for layer in layers]}
     if axis is not None:
         fields = {"y": "value", "lo": "low", "hi": "high"}
-        chart = chart.transform_calculate(**{k: axis.formula(f) for k, f in fields.items()})
-    # The pictures are tested; checking every part against a schema takes as long as making it.
-    spec = chart.to_dict(validate=False)
-    return {key: spec[key] for key in ("layer", "transform", "height") if key in spec}
+        found["transform"] = [{"as": k, "calculate": axis.formula(f)} for k, f in fields.items()]
+    return {**found, "height": height}

@@ -19,6 +19,7 @@ from bitlens.report.charts.charts import (
     point,
     tooltip,
 )
+from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CAST, CONTROL, INK, NOISE_CURVE, Mark
 from bitlens.report.page.parts import Figure, Panel, Point, Spec, Strip
 
@@ -158,7 +159,7 @@ def _drawn(what: str, item: str, course: Course) -> bool:
 
 def _layers(
     axis: Axis, last: int, twins: Sequence[str], marks: Mapping[str, Mark], items: Sequence[str]
-) -> list[alt.Chart]:
+) -> list[Layer]:
     x = alt.X(
         "x:Q",
         title="block",

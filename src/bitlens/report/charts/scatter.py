@@ -9,6 +9,7 @@ import altair as alt
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, fit, words
 from bitlens.report.charts.charts import HEIGHT, channels, frame, named, only, pair
+from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, Mark
 from bitlens.report.page.parts import Panel, Point
 
@@ -96,7 +97,7 @@ def _guides(axis: Axis, chance: float | None) -> list[Point]:
     return [*ends, *top, {"is": "chance", "x": chance, "value": chance, "name": "chance"}]
 
 
-def _layers(axis: Axis, twins: Sequence[str], marks: Mapping[str, Mark]) -> list[alt.Chart]:
+def _layers(axis: Axis, twins: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
     name = words(axis.metric.name)
     unit = "" if axis.metric.unit in ("", "share") else f" ({axis.metric.unit})"
     y = axis.y(title=f"in the twin{unit}")

@@ -6,6 +6,7 @@ from bitlens.errors import visible
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import HEIGHT, beside, channels, frame, only
 from bitlens.report.charts.depth import across
+from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK
 from bitlens.report.page.parts import (
     Column,
@@ -189,7 +190,7 @@ def _points(who: str, kind: str, of: Prediction) -> list[Point]:
     ]
 
 
-def _layers(twins: list[str], marks: Marks) -> list[alt.Chart]:
+def _layers(twins: list[str], marks: Marks) -> list[Layer]:
     def axis(field: str, title: str, channel: type[alt.X] | type[alt.Y]) -> alt.X | alt.Y:
         scale = alt.Scale(domain=[-0.03, 1.03], nice=False)
         return channel(f"{field}:Q", title=title, scale=scale,

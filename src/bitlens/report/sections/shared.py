@@ -7,6 +7,7 @@ import altair as alt
 from bitlens.errors import visible
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside, frame, only
+from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, Mark
 from bitlens.report.page.parts import (
     Column,
@@ -194,7 +195,7 @@ def _point(kind: str, row: str, **numbers: float) -> Point:
     return {"is": kind, "row": row, **{name: round(v, 4) for name, v in numbers.items()}}
 
 
-def _layers(labels: list[str]) -> list[alt.Chart]:
+def _layers(labels: list[str]) -> list[Layer]:
     scale = alt.Scale(domain=[0, 1], nice=False)
     y = alt.Y(
         "row:N",

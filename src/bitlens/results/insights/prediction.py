@@ -6,10 +6,12 @@ Everything is out of fold: no model has seen a feature it is scored on, nor a ne
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitlens.results.insights.logistic import chances, fits, scaled
 from bitlens.results.insights.measured import Columns
 from bitlens.results.stats.firings import ACTIVE
 from bitlens.results.stats.intervals import middle
@@ -137,15 +139,15 @@ def predict(halves: Columns, seed: int = 0) -> Prediction:
     if fold is None:
         reason = "near-duplicates join so many features that folds without one kind are left"
         return Prediction(features=n, groups=groups, survived=share, scores={}, reason=reason)
-    chances = {
+    found = {
         name: _out_of_fold(
             name, np.stack([columns[c] for c in of], axis=1), survived, fold=fold, seed=seed
         )
         for name, of in PREDICTORS.items()
         if all(np.isfinite(columns[c]).all() for c in of)
     }
-    missing = {} if ERROR in chances else {ERROR: _without_error(mine)}
-    scores = _scores(chances, survived, group, fold=fold, seed=seed)
+    missing = {} if ERROR in found else {ERROR: _without_error(mine)}
+    scores = _scores(found, survived, group, fold=fold, seed=seed)
     return Prediction(
         features=n, groups=groups, survived=share, scores=scores, reason=None, missing=missing
     )
@@ -217,21 +219,26 @@ def _out_of_fold(
     name: str, columns: np.ndarray, survived: np.ndarray, fold: np.ndarray, seed: int
 ) -> np.ndarray:
     """`[n]`: each feature's probability of survival, by a model of the other folds."""
+    if name == BOOSTING:
+        return _boosted(columns, survived, fold, seed)
+    known = np.unique(fold)
+    others = fold[None] != known[:, None]
+    within = scaled(columns, others)
+    found = chances(within, fits(within, survived, others))
+    return np.asarray(found[np.searchsorted(known, fold), np.arange(len(fold))])
+
+
+def _boosted(columns: np.ndarray, survived: np.ndarray, fold: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn import config_context
+
     chance = np.empty(len(survived))
-    for number in np.unique(fold):
-        test = fold == number
-        model: Any = _boosting(seed) if name == BOOSTING else logistic()
-        chance[test] = model.fit(columns[~test], survived[~test]).predict_proba(columns[test])[:, 1]
+    # What is asked for here is known to be allowed; looking takes as long as a tree.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        for number in np.unique(fold):
+            test = fold == number
+            model: Any = _boosting(seed).fit(columns[~test], survived[~test])
+            chance[test] = model.predict_proba(columns[test])[:, 1]
     return chance
-
-
-def logistic() -> "ClassifierMixin":
-    """Logistic regression with scaling, penalty C = 1."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000))
 
 
 def _boosting(seed: int) -> "ClassifierMixin":
@@ -247,19 +254,19 @@ def _boosting(seed: int) -> "ClassifierMixin":
 
 
 def _scores(
-    chances: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
     survived: np.ndarray,
     group: np.ndarray,
     fold: np.ndarray,
     seed: int,
 ) -> dict[str, Score]:
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in chances}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in found}
     for weights in _draws(group, seed):
-        for name, chance in chances.items():
-            parts[name].append(_area(chance, survived, fold, weights))
-    areas = {name: np.concatenate(found) for name, found in parts.items()}
+        for name, area in _areas(found, survived, fold, weights).items():
+            parts[name].append(area)
+    areas = {name: np.concatenate(drawn) for name, drawn in parts.items()}
     return {
-        name: _score(area, area - areas[BASELINE], chances[name], survived)
+        name: _score(area, area - areas[BASELINE], found[name], survived)
         for name, area in areas.items()
     }
 
@@ -289,26 +296,36 @@ def _interval(draws: np.ndarray) -> tuple[float, float, float]:
 
 
 def _draws(group: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Weights `[draws, n]` of the features, the value itself first, a few draws at a time."""
-    count = int(group.max()) + 1
+    """Weights `[n, draws]` of the features, the value itself first, a few draws at a time."""
+    yield np.ones((len(group), 1))
+    drawn = _drawn(int(group.max()) + 1, seed)
+    for start in range(0, DRAWS, AT_ONCE):
+        part = np.ascontiguousarray(drawn[start : start + AT_ONCE].T, dtype=np.float64)
+        yield part[group]
+
+
+@lru_cache(maxsize=1)
+def _drawn(count: int, seed: int) -> np.ndarray:
+    """`[draws, count]`: how often each group is drawn; twins with as many groups have the same."""
     random = generator(seed, "prediction", "draws")
     even = np.full(count, 1 / count)
-    yield np.ones((1, len(group)))
-    for _ in range(DRAWS // AT_ONCE):
-        yield random.multinomial(count, even, size=AT_ONCE)[:, group].astype(np.float64)
+    return random.multinomial(count, even, size=DRAWS).astype(np.min_scalar_type(count))
 
 
-def _area(
-    chance: np.ndarray, survived: np.ndarray, fold: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """`[draws]`: the area under the ROC curve, over pairs within a fold."""
-    parts = [
-        ordered_pairs(chance[fold == f], survived[fold == f], weights[:, fold == f])
-        for f in np.unique(fold)
-    ]
-    right, pairs = np.sum(parts, axis=0)
-    rates: np.ndarray = np.divide(right, pairs, np.full(len(pairs), np.nan), where=pairs > 0)
-    return rates
+def _areas(
+    chances: Mapping[str, np.ndarray], survived: np.ndarray, fold: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`[draws]` by predictor: the area under the ROC curve, over pairs within a fold."""
+    sums = {name: np.zeros((2, weights.shape[1])) for name in chances}
+    for number in np.unique(fold):
+        mine = fold == number
+        drawn, kept = weights[mine], survived[mine]
+        for name, chance in chances.items():
+            sums[name] += ordered_pairs(chance[mine], kept, drawn)
+    return {
+        name: np.divide(right, pairs, np.full(len(pairs), np.nan), where=pairs > 0)
+        for name, (right, pairs) in sums.items()
+    }
 
 
 def reliability(chance: np.ndarray, survived: np.ndarray) -> list[Bin]:

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from bitlens.results.insights.measured import SaeFeatures, TwinFeatures
 from bitlens.results.stats.intervals import middle
@@ -141,16 +141,14 @@ def shared(a: TwinFeatures, b: TwinFeatures, seed: int = 0) -> Shared:
     group = a.halves["group"] if a.halves else np.arange(len(x))
     group = np.unique(group, return_inverse=True)[1]
     count = int(group.max()) + 1
-    random = generator(seed, "shared damage")
-    drawn = random.multinomial(count, np.full(count, 1 / count), size=DRAWS)
-    weights = np.concatenate([np.ones((1, count)), drawn])
+    weights = _weights(count, seed)
 
     def sums(*columns: np.ndarray) -> np.ndarray:
         """`[columns, draws]`."""
         by_group = [np.bincount(group, column, minlength=count) for column in columns]
         return np.asarray((weights @ np.stack(by_group, axis=1)).T)
 
-    ranks = [rankdata(1 - r) - (len(x) + 1) / 2 for r in (x, y)]
+    ranks = [_ranks(1 - r) - (len(x) + 1) / 2 for r in (x, y)]
     overlaps = (_overlap(a, b, threshold, sums) for threshold in THRESHOLDS)
     return Shared(
         first=a,
@@ -159,6 +157,21 @@ def shared(a: TwinFeatures, b: TwinFeatures, seed: int = 0) -> Shared:
         spearman=_interval(_correlation(sums, *ranks)),
         overlaps=tuple(found for found in overlaps if found),
     )
+
+
+@lru_cache(maxsize=1)
+def _weights(count: int, seed: int) -> np.ndarray:
+    """`[1 + draws, count]`: how often each group is drawn, after one of each. All pairs of an SAE
+    have as many groups, and so the same draws."""
+    random = generator(seed, "shared damage")
+    drawn = random.multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    return np.concatenate([np.ones((1, count)), drawn])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """From 1; of equal values the mean of their places. (scipy.stats takes a second to load.)"""
+    _, place, times = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(times) - (times - 1) / 2)[place])
 
 
 def _overlap(a: TwinFeatures, b: TwinFeatures, threshold: float, sums: Sums) -> SharedLosses | None:

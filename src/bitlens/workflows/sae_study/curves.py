@@ -7,6 +7,7 @@ import altair as alt
 
 from bitlens.report.charts.axes import Axis, fit
 from bitlens.report.charts.charts import HEIGHT, frame, line_layers, lines, only, point, tooltip
+from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, Mark
 from bitlens.report.page.parts import Panel
 from bitlens.results.records import Metric
@@ -58,7 +59,7 @@ def shares(metric: Metric, label: str = "") -> Axis:
     return Axis(metric=metric, kind="linear", low=-0.06, high=1.08, ticks=ticks, label=label)
 
 
-def _curve(axis: Axis, kind: str, mark: Mark, *, x: alt.X, along: str) -> list[alt.Chart]:
+def _curve(axis: Axis, kind: str, mark: Mark, *, x: alt.X, along: str) -> list[Layer]:
     of, dash = only(kind), DASHES.get(mark, [1, 0])
     told = tooltip(axis, {"who": "of", "x": along})
     path = of.mark_line(color=mark.colour, strokeDash=dash).encode(x=x, y=axis.y())
