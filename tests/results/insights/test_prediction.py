@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from bitlens.results.insights import prediction
 from bitlens.results.insights.prediction import (
@@ -126,6 +129,19 @@ def test_one_fold_gives_the_area_of_scikit_learn() -> None:
     found = predict(made)
     labels = np.arange(400) % 3 > 0
     assert found.uncertain == pytest.approx(brier_score_loss(labels, np.full(400, labels.mean())))
+
+
+def test_logistic_regression_sees_the_other_folds_alone() -> None:
+    """Scaled and fitted on them by scikit-learn, run to its end, fold by fold."""
+    draw = np.random.default_rng(4)
+    columns, fold = draw.normal(size=(150, 3)) ** 3, draw.integers(0, 5, 150)
+    survived = columns[:, 0] + draw.normal(size=150) > 0
+    found = prediction._out_of_fold(LOGISTIC, columns, survived, fold, seed=0)
+    for number in range(5):
+        train, test = fold != number, fold == number
+        model = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-12, max_iter=10_000))
+        expected = model.fit(columns[train], survived[train]).predict_proba(columns[test])[:, 1]
+        assert found[test] == pytest.approx(expected, abs=1e-6)
 
 
 def test_bins_by_hand() -> None:
