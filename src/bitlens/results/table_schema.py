@@ -59,6 +59,14 @@ _OF_HALVES = (
     "decoder_norm encoder_norm bias nearest"
 )
 _OF_HEADS = "choosing reference twin twin_low twin_high chance"
+
+
+def _prediction(who: str) -> dict[str, pa.DataType]:
+    """What a model predicts: the true token's probability, and what it puts first."""
+    first = {f"ids_{who}": COUNT, f"top_{who}": TEXT, f"shares_{who}": pa.float32()}
+    return {f"target_{who}": NUMBER} | {name: _list(kind) for name, kind in first.items()}
+
+
 _OF_TOKENS = "kl target_reference target_twin"
 SHOWN = {
     "features": _columns(
@@ -76,7 +84,12 @@ SHOWN = {
     ),
     "documents": _columns(
         {"number": COUNT, "document": TEXT, "shard": COUNT, "positions": COUNT, "kl": NUMBER}
-        | {"changed": COUNT}
+        | {"changed": COUNT, "shown": _list(TEXT)}
+    ),
+    "tokens": _columns(
+        {"number": COUNT, "offset": COUNT, "token": TEXT, "counts": FLAG, "kl": NUMBER}
+        | {name: kind for who in ("reference", "twin") for name, kind in _prediction(who).items()},
+        absent=_OF_TOKENS,
     ),
     "trajectories": _columns(
         {"place": COUNT, "document": TEXT, "offset": COUNT, "before": _list(TEXT)}

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from tqdm import tqdm
 
-from bitlens.analyses.behaviour import DOCUMENTS
+from bitlens.analyses.behaviour import DOCUMENTS, Behaviour
 from bitlens.analyses.features.survival import PLACES
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin import Twin
@@ -27,6 +27,12 @@ from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.feature_contexts import contexts
 from bitlens.workflows.audit.head_patterns import moved, patterns, shown_texts
 from bitlens.workflows.audit.selection import Selection, tokenizer_facts
+from bitlens.workflows.audit.shown_documents import (
+    TOKENS,
+    named_documents,
+    picks,
+    shown_tokens,
+)
 from bitlens.workflows.session import Session
 
 Values = dict[Key, list[Value]]
@@ -76,8 +82,8 @@ class CellSweep:
         with _progress(cost, session.layout.depth) as advance:
             values, shown = _collected(measurement.values(advance, pace))
         failed = measurement.sweep.failed
-        self._name_documents(shown)
         whole = self._asked - failed.keys()
+        self._add_documents(whole, shown, room)
         self._add_contexts(whole, shown, room)
         self._add_patterns(whole, values, shown, room)
         for key in self.missing:
@@ -130,20 +136,27 @@ class CellSweep:
         largest = max((sum(sweep.hidden_bytes(b) for b in wave) for wave in waves), default=0)
         self.session.log(self._budget.said(largest, self.session.held_before))
 
-    def _name_documents(self, shown: Tables) -> None:
-        """Names beside the numbers of documents, which is what the analysis knows of them."""
-        for found in shown.values():
-            if DOCUMENTS in found:
-                columns = dict(joined(found[DOCUMENTS]).columns)
-                numbers = columns.pop("number")
-                names = [self.session.texts.document(int(n)) for n in numbers]
-                named = {"number": numbers, "document": names, **columns}
-                found[DOCUMENTS] = [DetailTable(DOCUMENTS, named)]
-
     @property
     def _asked(self) -> set[str]:
         """The twins that were asked for: what single texts show is shown of these."""
         return {request.text for request in self.requests if not request.control}
+
+    def _add_documents(self, twins: set[str], shown: Tables, room: int) -> None:
+        """The names of all documents; and those that are read token by token, of these twins."""
+        every = {text: joined(of[DOCUMENTS]) for (text, _), of in shown.items() if DOCUMENTS in of}
+        why = {
+            text: picks(table.columns, self.session.corpus, self.session.seed)
+            for text, table in every.items()
+            if text in twins
+        }
+        for text, table in every.items():
+            named = named_documents(table, why.get(text, {}), self.session.texts)
+            shown[(text, Behaviour.name)][DOCUMENTS] = [named]
+        wanted = {text: list(of) for text, of in why.items()}
+        plan = self.selection.plan
+        read = shown_tokens(self.session, plan, self.twins, wanted, room) if wanted else {}
+        for text, table in read.items():
+            shown[(text, Behaviour.name)][TOKENS] = [table]
 
     def _add_patterns(self, twins: set[str], values: Values, shown: Tables, room: int) -> None:
         """Where heads look on a few short texts, in these twins."""
