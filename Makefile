@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 AGAINST := .venv-against
 
-.PHONY: demo quick test test-against lint bench chromium
+.PHONY: demo quick test test-against lint bench docs gallery pictures chromium
 
 demo: $(READY)
 	$(BIN)/bitlens demo --out bitlens-demo
@@ -14,7 +14,7 @@ demo: $(READY)
 quick: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not against"
 
-test: lint chromium
+test: lint docs chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -rs
 
 # What other libraries make of the same thing. They want another numpy, so they live apart.
@@ -28,6 +28,18 @@ lint: $(READY)
 
 bench: $(READY)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/sweep.py
+
+# The documentation as build/site, built strictly: a link or a name that leads nowhere fails.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Reports to show, of the embedded model and of MODELS="path/to/one other/two", on TEXT=a file.
+gallery: $(READY)
+	$(BIN)/python tools/gallery.py $(if $(TEXT),--text $(TEXT)) $(MODELS)
+
+# The README's pictures of the page, of the demo's report.
+pictures: demo chromium
+	$(BIN)/python tools/readme_pictures.py bitlens-demo/report.html
 
 define python-3.11
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bitlens needs Python 3.11 or later: make PYTHON=python3.11")'
