@@ -39,7 +39,7 @@ gallery: $(READY)
 
 # The README's pictures of the page, of the demo's report.
 pictures: demo chromium
-	$(BIN)/python tools/readme_pictures.py bitlens-demo/report.html
+	$(BIN)/python tools/readme_pictures.py bitlens-demo
 
 define python-3.11
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bitlens needs Python 3.11 or later: make PYTHON=python3.11")'
