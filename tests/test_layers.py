@@ -13,7 +13,7 @@ import bitlens
 
 ROOT = Path(bitlens.__file__).parent
 TESTS = Path(__file__).parent
-GROUND = {"errors", "registry", "seeds"}
+GROUND = {"errors", "progress", "registry", "seeds"}
 """What everybody may use: it knows nothing of the rest."""
 ALLOWED: dict[str, set[str]] = {
     "results": set(),

@@ -9,7 +9,7 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.options import Extent
-from bitlens.cli.terminal import log
+from bitlens.cli.terminal import say
 from bitlens.config.study import DEMO, Study, audit_of
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
@@ -79,7 +79,7 @@ def carry_out(
 
     def said(text: str) -> None:
         if extent != "quiet":
-            log(text, err=extent == "json")
+            say(text, err=extent == "json")
 
     command = shlex.join(["bitlens", *sys.argv[1:]])
     store = run(study, out, command, said, keep_going=keep_going, replace=replace)

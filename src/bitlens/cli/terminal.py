@@ -37,6 +37,14 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("bitlens.plain", _plain)
 
 
+def _wants_letters() -> bool:
+    """Is this a terminal that says it has nothing but ASCII? Python itself takes the locale C for
+    one of UTF-8, and says so in LC_CTYPE."""
+    asked = os.environ.get("LC_ALL") or os.environ.get("LANG")
+    kept = os.environ.get("LC_CTYPE", "C") in ("C", "POSIX", "C.UTF-8", "C.utf8", "UTF-8")
+    return os.environ.get("TERM") == "dumb" or (kept and asked in ("C", "POSIX"))
+
+
 class Terminal:
     """A standard stream that writes only what is visible, in the letters the terminal has.
 
@@ -48,6 +56,8 @@ class Terminal:
         self._stream = stream
         self._failed: OSError | None = None
         if hasattr(stream, "reconfigure"):
+            if stream.isatty() and _wants_letters():
+                stream.reconfigure(encoding="ascii")
             stream.reconfigure(errors="bitlens.plain")
 
     def __getattr__(self, name: str) -> Any:
@@ -137,18 +147,20 @@ def log(text: str, err: bool = False) -> None:
     print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
-def say(text: str) -> None:
+def say(text: str, err: bool = False) -> None:
     """A paragraph: on a terminal broken between words, further lines a little to the right; else
     one line."""
-    if sys.stdout.isatty():
+    out = sys.stderr if err else sys.stdout
+    text = visible(text)
+    if out.isatty():
         text = textwrap.fill(
-            visible(text),
+            text,
             width(),
             subsequent_indent="  ",
             break_long_words=False,
             break_on_hyphens=False,
         )
-    print(text if sys.stdout.isatty() else visible(text), flush=True)
+    print(text, file=out, flush=True)
 
 
 def width() -> int:

@@ -70,16 +70,18 @@ class Measurement:
         self._states: dict[MetricKey, ReplicateState] = {}
         """Of comparisons that say something of all their sites."""
 
-    def values(self, progress: Progress = silent, pace: Pace | None = None) -> Iterator[Measured]:
+    def values(
+        self, progress: Progress = silent, pace: Pace | None = None, reached: Progress = silent
+    ) -> Iterator[Measured]:
         """Every value, site by site as the last wave passes it. `pace`: what bounds waves besides
-        memory."""
+        memory; `reached` is told the depth that a wave comes to."""
         swept = 0
         while swept < len(self.sweep.batches):
             began = time.monotonic()
             wave = self.sweep.next_wave(swept, pace.most if pace else None)
             swept += len(wave)
             last = swept == len(self.sweep.batches)
-            yield from self._wave(wave, last, progress)
+            yield from self._wave(wave, last, progress, reached)
             if not last:
                 done = self._checkpoint.batches_done + len(wave)
                 self._checkpoint.wave_done(done, self.sweep.overflowed)
@@ -89,7 +91,7 @@ class Measurement:
         yield from self._overall()
 
     def _wave(
-        self, wave: Sequence[TokenBatch], last: bool, progress: Progress
+        self, wave: Sequence[TokenBatch], last: bool, progress: Progress, reached: Progress
     ) -> Iterator[Measured]:
         """One wave through depth; its accumulators are saved, or finished if it is the last."""
         depth = -2
@@ -100,6 +102,7 @@ class Measurement:
                 yield from self._complete(depth, accumulators, last)
                 depth, accumulators = step.depth, self._checkpoint.load(step.depth)
                 passed.add(depth)
+                reached(depth)
             self._router.route(step, accumulators)
             del step
         yield from self._complete(depth, accumulators, last)

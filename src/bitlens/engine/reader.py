@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bitlens.engine.plan import CORPUS, TokenBatch
 from bitlens.engine.runs import ForwardRun, SiteRequest
@@ -18,6 +17,7 @@ from bitlens.engine.swept_model import SweptModel
 from bitlens.errors import ModelError, failed
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
+from bitlens.progress import ProgressBar
 
 CHUNK = 1 << 17
 """Positions read at a time where they do not all fit: what is drawn at random is drawn within."""
@@ -78,9 +78,7 @@ class ActivationReader:
         found = {n: torch.empty(count, self.layout.width, device=device) for n in self.twins}
         tokens = sum(batch.tokens.numel() for batch in batches)
         total = tokens * stop * len(self.twins)
-        with tqdm(
-            desc="activations", unit=" tokens", unit_scale=True, total=total, disable=None
-        ) as bar:
+        with ProgressBar("activations", "tokens through a block", total) as bar:
             done = dict.fromkeys(found, 0)
             for step in read(
                 self.layout,
@@ -88,7 +86,7 @@ class ActivationReader:
                 [self.place],
                 batches,
                 hidden_bytes=self.hidden_bytes,
-                progress=bar.update,
+                progress=bar.add,
             ):
                 for name, activations in step.activations.items():
                     if self.place in activations and name not in step.again:

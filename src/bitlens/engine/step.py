@@ -14,10 +14,10 @@ Hidden = dict[tuple[str, int], Tensor]
 Calls = dict[tuple[str, int], tuple[Call, ...]]
 """What every block is called with besides, by entry key and batch."""
 Progress = Callable[[int], None]
-"""Is told how many tokens have passed another block."""
+"""Is told how many tokens have passed another block, or which depth they have come to."""
 
 
-def silent(tokens: int) -> None:
+def silent(number: int) -> None:
     """Progress that nobody watches."""
 
 

@@ -1,7 +1,9 @@
 """The page of a store, put together and written: a pure function of what the store holds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from bitlens.progress import ProgressBar
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.palette import marks
@@ -32,19 +34,28 @@ def build(store_path: Path, rules: Rules | None = None, *, pictured: bool = Fals
     results = AuditResults.read(store_path, rules)
     if rules is not None:
         require_measurable(rules, results)
-    whole = page(results)
-    with results.store.alone():
-        charts = inside(store_path, "charts")
-        for figure in figures(whole) if pictured else ():
-            for name, content in pictures(figure).items():
-                write(inside(charts, name), content)
-        write(store_path / "summary.md", markdown(summary(results, whole)).encode())
-        write(store_path / "report.html", html(whole).encode())
+    with ProgressBar("report", "parts", 3 + len(results.models) * len(sections())) as bar:
+        whole = page(results, bar.step)
+        bar.step("writing")
+        with results.store.alone():
+            charts = inside(store_path, "charts")
+            for figure in figures(whole) if pictured else ():
+                for name, content in pictures(figure).items():
+                    write(inside(charts, name), content)
+            write(store_path / "summary.md", markdown(summary(results, whole)).encode())
+            write(store_path / "report.html", html(whole).encode())
+        bar.step("done")
     return store_path / "report.html"
 
 
-def page(results: AuditResults) -> Page:
-    """Everything, as parts. A study of several models has one section a model."""
+def _unheard(_: str) -> None:
+    """Nobody waits."""
+
+
+def page(results: AuditResults, begins: Callable[[str], None] = _unheard) -> Page:
+    """Everything, as parts. A study of several models has one section a model. `begins` is told
+    what is made next."""
+    begins("first screen")
     drawn = marks([t.compression for m in results.models for t in results.twins(m)])
     many = len(results.models) > 1
     parts = [
@@ -52,11 +63,12 @@ def page(results: AuditResults) -> Page:
         Section("validity", "Is this measurement valid?", validity(results)),
     ]
     for model in results.models:
-        about = _about(results, model, drawn)
+        about = _about(results, model, drawn, begins)
         if many:
             parts.append(Section(f"{results.prefix(model)}model", model, about))
         else:
             parts += about
+    begins("numbers")
     parts += [
         Section("numbers", "All numbers", numbers(results)),
         Section("method", "Method and limits", method(results)),
@@ -78,11 +90,15 @@ def summary(results: AuditResults, whole: Page | None = None) -> Page:
     return Page(_title(results), _subtitle(results), parts)
 
 
-def _about(results: AuditResults, model: str, drawn: Marks) -> tuple[Section, ...]:
+def _about(
+    results: AuditResults, model: str, drawn: Marks, begins: Callable[[str], None]
+) -> tuple[Section, ...]:
     """The sections of one model: every one that is registered and has something to show, and of
     each analysis that none of them shows the generic one."""
-    known = sections()
-    written = [(entry.anchor, entry.title, entry.write(results, model, drawn)) for entry in known]
+    known, written = sections(), []
+    for entry in known:
+        begins(entry.anchor)
+        written.append((entry.anchor, entry.title, entry.write(results, model, drawn)))
     written += [
         (sanitise(analysis), words(analysis), generic(results, model, analysis))
         for analysis in unclaimed(results, {entry.analysis for entry in known})

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tqdm import tqdm
-
 from bitlens.compression import format_spec
 from bitlens.compression.calibration.cache import WeightCache, cache_folder
 from bitlens.compression.calibration.cache_key import made_by
@@ -19,6 +17,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, attention
+from bitlens.progress import ProgressBar
 from bitlens.results.counts import count
 from bitlens.results.records import Check
 
@@ -112,13 +111,8 @@ class Calibrator:
             f"Calibrating {', '.join(missing)} on {count(corpus.n_documents, 'document')} of "
             f"{corpus.name}, {corpus.n_tokens:,} tokens."
         )
-        with tqdm(
-            desc="calibration",
-            unit=" tokens",
-            unit_scale=True,
-            total=work(self.layout, missing, corpus),
-            disable=None,
-        ) as bar:
+        total = work(self.layout, missing, corpus)
+        with ProgressBar("calibration", "tokens through a block", total) as bar:
             return calibrate(
                 self.layout,
                 missing,
@@ -126,7 +120,7 @@ class Calibrator:
                 batch_tokens=self.batch_tokens,
                 seed=self.seed,
                 memory=self.memory,
-                progress=bar.update,
+                progress=bar.add,
             )
 
 

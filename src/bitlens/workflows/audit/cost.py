@@ -45,7 +45,7 @@ class SweepCost:
         """The work in words, with about how long it takes where that is known."""
         work = 2 * self.parameters * self.tokens * self.forwards
         return (
-            f"{self.forwards:.1f} forwards' worth of work ({work / 1e12:,.1f} TFLOP{self._about})"
+            f"{self._about}{self.forwards:.1f} forwards' worth of work ({work / 1e12:,.1f} TFLOP)"
         )
 
     @property
@@ -53,4 +53,5 @@ class SweepCost:
         if self.seconds_per_token is None:
             return ""
         seconds = 1.3 * self.tokens * self.forwards * self.seconds_per_token
-        return f", about {seconds:.0f} s" if seconds < 120 else f", about {seconds / 60:.0f} min"
+        about = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        return f"about {about}: "

@@ -1,11 +1,8 @@
 """The sweep that measures the missing cells of one model and seed, and writes them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-from tqdm import tqdm
 
 from bitlens.analyses.behaviour import DOCUMENTS, Behaviour
 from bitlens.analyses.features.survival import PLACES
@@ -18,6 +15,7 @@ from bitlens.engine.plan import CORPUS
 from bitlens.engine.sweep import Sweep
 from bitlens.engine.tables import joined, tables
 from bitlens.engine.wave_size import Pace
+from bitlens.progress import ProgressBar
 from bitlens.results.counts import count
 from bitlens.results.records import Cell, DetailTable, Value
 from bitlens.results.store import Store
@@ -79,8 +77,18 @@ class CellSweep:
         cost = SweepCost.of(measurement.sweep, session.layout, self.seconds_per_token)
         pace = Pace(cost.tokens, cost.seconds)
         self._log_cost(cost, measurement.sweep, pace)
-        with _progress(cost, session.layout.depth) as advance:
-            values, shown = _collected(measurement.values(advance, pace))
+        depth = session.layout.depth
+        with ProgressBar("sweep", "tokens", cost.tokens) as bar:
+            values, shown = _collected(
+                measurement.values(
+                    # All models together pass a token on through so many blocks.
+                    progress=lambda tokens: bar.add(tokens / (cost.forwards * depth)),
+                    pace=pace,
+                    reached=lambda block: bar.at(
+                        f"block {min(max(block, 0) + 1, depth)} of {depth}"
+                    ),
+                )
+            )
         failed = measurement.sweep.failed
         whole = self._asked - failed.keys()
         self._add_documents(whole, shown, room)
@@ -130,9 +138,9 @@ class CellSweep:
         documents = self.selection.plan.sets[CORPUS].documents
         self.session.log(
             f"{count(len(wanted), 'twin')} ({count(controls, 'control')} among them) on "
-            f"{count(documents, 'document')}{own}, {count(read, 'token')}: "
-            f"{cost.said}, {count(len(waves), 'wave')}."
+            f"{count(documents, 'document')}{own}, {count(read, 'token')}."
         )
+        self.session.log(f"It takes {cost.said}, in {count(len(waves), 'wave')}.")
         largest = max((sum(sweep.hidden_bytes(b) for b in wave) for wave in waves), default=0)
         self.session.log(self._budget.said(largest, self.session.held_before))
 
@@ -214,16 +222,8 @@ def _collected(found: Iterable[Measured]) -> tuple[Values, Tables]:
     return values, shown
 
 
-@contextmanager
-def _progress(cost: SweepCost, depth: int) -> Iterator[Callable[[int], None]]:
-    """A bar over the tokens that blocks have to process, all runs and blocks together; is told how
-    many have passed another block."""
-    with tqdm(
-        desc="sweep",
-        total=round(cost.forwards * cost.tokens * depth),
-        unit_scale=True,
-        disable=None,
-        bar_format="{desc}: {percentage:3.0f} % |{bar:20}| {n_fmt} of {total_fmt} tokens through a "
-        "block, {elapsed} gone, {remaining} left",
-    ) as bar:
-        yield bar.update
+def _place(depth: int, blocks: int) -> str:
+    """Where a sweep has come to, in words."""
+    if depth < 0:
+        return "embedding"
+    return f"block {depth + 1} of {blocks}" if depth < blocks else "logits"
