@@ -82,11 +82,9 @@ class CellSweep:
             values, shown = _collected(
                 measurement.values(
                     # All models together pass a token on through so many blocks.
-                    progress=lambda tokens: bar.add(tokens / (cost.forwards * depth)),
-                    pace=pace,
-                    reached=lambda block: bar.at(
-                        f"block {min(max(block, 0) + 1, depth)} of {depth}"
-                    ),
+                    lambda tokens: bar.add(tokens / (cost.forwards * depth)),
+                    pace,
+                    lambda at: bar.at(_place(at, depth)),
                 )
             )
         failed = measurement.sweep.failed
