@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
+from bitlens.report.findings.ladder import WEIGHT as LADDER
 from bitlens.report.findings.ranking import FIRST, beyond_noise, findings, first
 from bitlens.report.registration import Finding
 from bitlens.results.records import TEXT, Check
+from tests.support.audit_stores import with_rows
 
 
 def test_the_weightiest_come_first(deep: AuditResults) -> None:
@@ -42,3 +44,51 @@ def test_without_noise_it_is_said_that_none_was_run(deep: AuditResults) -> None:
     found = beyond_noise(alone, "demo", "rtn:bits=4,group=64", row)
     assert found.is_more
     assert found.told == " (no noise of the same size was run)"
+
+
+def test_what_a_cast_to_16_bits_does_as_well_is_no_damage(deep: AuditResults) -> None:
+    """Whatever noise does: rounding alone explains it."""
+    name = "rtn:bits=4,group=64"
+    row = deep.find("demo", name, "behaviour.kl")
+    assert row is not None
+    known = next(c for c in deep.contrasts if c["compression"] == name and c["metric"] == "kl")
+
+    def beside(q: float) -> bool:
+        cast = {**known, "control": deep.cast("demo"), "difference": 0.01, "p": q, "q": q}
+        found = replace(deep, contrasts=[known, cast])
+        return beyond_noise(found, "demo", name, row).is_more
+
+    assert beside(0.001)
+    assert not beside(0.4)
+
+
+def test_what_noise_or_a_cast_does_as_well_is_never_promoted(deep: AuditResults) -> None:
+    """Of damage that no contrast tells from noise only that is said, and of what is lost nothing:
+    with hidden damage, lost copies and one bad block in every twin."""
+    hidden = {
+        "behaviour__perplexity_ratio__logits": (1.01, 1.005, 1.015),
+        "features__survived__resid_2__late": (0.72, 0.7, 0.74),
+        "heads__induction_score_kept__pattern": (0.99, 0.97, 1.0),
+        "heads__copying_kept__logits": (0.8, 0.75, 0.85),
+        "geometry__l2__resid_0__local": (90.0, 89.0, 91.0),
+    }
+    everyone = [twin.compression for twin in deep.measured("demo")]
+    alike = deep
+    for name in everyone:
+        for who in filter(None, (name, deep.noise("demo", name))):
+            alike = with_rows(alike, who, **hidden)
+    keys = ("model", "compression", "analysis", "metric", "site", "item", "documents", "seed")
+    unsure = {"difference": 0.01, "low": -0.1, "high": 0.1, "p": 0.5, "q": 0.5, "reason": None}
+    alike = replace(
+        alike,
+        contrasts=[
+            {**{key: row[key] for key in keys}, **unsure, "control": control}
+            for row in alike.estimates
+            for control in (deep.noise("demo", row["compression"]), deep.cast("demo"))
+            if control and f"{row['analysis']}.{row['metric']}" in deep.metrics
+        ],
+    )
+    told = findings(alike, "demo")
+    assert any("Hidden damage" in one.title for one in told)
+    for one in first(told)[0]:
+        assert "about as much damage as noise" in one.title or one.weight == LADDER, one.title

@@ -8,6 +8,8 @@ from bitlens.report.status import Word, status
 from bitlens.report.text.numbers import figure, size
 from bitlens.results.records import TEXT, TwinRecord
 
+WEIGHT = 0.95
+"""After what is broken in one place, before everything else."""
 CLOSE: tuple[Word, ...] = ("intact", "changed")
 
 
@@ -49,7 +51,7 @@ def _finding(
             f"{size(whole)}{smaller}. {status(results, model, twin).advice}"
         ),
         anchor="quality",
-        weight=0.95,
+        weight=WEIGHT,
         twins=(twin.compression,),
         uses=frozenset({TEXT}),
         target="",

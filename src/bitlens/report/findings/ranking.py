@@ -26,15 +26,20 @@ class Beside:
 
 
 def beyond_noise(results: AuditResults, model: str, name: str, row: Row) -> Beside:
-    """Does a twin surely do more damage to a number than noise of its size? By the stored
-    contrast."""
+    """Does a twin surely do more damage to a number than noise of its size, and than a cast to 16
+    bits? By the stored contrasts."""
     full = f"{row['analysis']}.{row['metric']}"
     metric, noise = results.metrics[full], results.noise(model, name)
+    worse = "more" if metric.worse == "higher" else "less"
+    by_cast = results.contrast(row, results.cast(model))
+    if by_cast is not None and way(by_cast) != worse:
+        sure = tested(by_cast, metric.unit)
+        return Beside(is_more=False, told=f"; a cast to 16 bits does as much{sure}")
     contrast = results.contrast(row, noise) if noise else None
     if contrast is None:
         return Beside(is_more=True, told=" (no noise of the same size was run)")
     sure = tested(contrast, metric.unit)
-    if way(contrast) == ("more" if metric.worse == "higher" else "less"):
+    if way(contrast) == worse:
         return Beside(is_more=True, told=f", more damage than noise of its size does{sure}")
     return Beside(is_more=False, told=f"; noise of its size does as much{sure}")
 
