@@ -39,7 +39,7 @@ def drawn(deep: AuditResults) -> dict[str, Mark]:
 @pytest.fixture
 def late(deep: AuditResults, drawn: dict[str, Mark]) -> Section:
     """The section of the SAE at block 2."""
-    found = features(deep, "demo", drawn)[2]
+    found = features(deep, "demo", drawn)[3]
     assert isinstance(found, Section)
     return found
 
@@ -73,7 +73,7 @@ def test_bars_add_up_and_stand_beside_their_noise(deep: AuditResults, late: Sect
     """Few bits first, noise under each; pieces follow one another from none to all."""
     shown = figure(late, "features-2-states")
     assert "n = 180 active features" in shown.caption
-    assert shown.caption.endswith("By chance 0 % would survive.")
+    assert shown.caption.endswith("Of unrelated features 0 % would survive.")
     for panel in shown.strips[0].panels:
         rows: dict[str, list[dict]] = {}
         for point in panel.points:
@@ -140,7 +140,7 @@ def test_thinning_is_said(
 ) -> None:
     """Points left out are counted in the caption, and the band is still that of all."""
     monkeypatch.setattr(latents, "SAMPLE", 50)
-    found = features(deep, "demo", drawn)[1]
+    found = features(deep, "demo", drawn)[2]
     assert isinstance(found, Section)
     shown = figure(found, "features-1-peaks")
     assert shown.caption.startswith("At most 50 features a chart are drawn")
@@ -215,7 +215,7 @@ def test_a_refused_sae_says_why(deep: AuditResults, drawn: dict[str, Mark]) -> N
         else row
         for row in deep.estimates
     ]
-    found = features(replace(deep, estimates=rows), "demo", drawn)[2]
+    found = features(replace(deep, estimates=rows), "demo", drawn)[3]
     assert isinstance(found, Section)
     (said,) = found.parts
     assert isinstance(said, Prose)
@@ -229,7 +229,7 @@ def test_without_tables_and_noise_the_shares_remain(
     twins = [twin for twin in deep.manifest["twins"] if not twin["control"]]
     manifest = {**deep.manifest, "cells": [], "twins": twins}
     rows = [{**row, "chance": None} for row in deep.estimates]
-    found = features(replace(deep, manifest=manifest, estimates=rows), "demo", drawn)[1]
+    found = features(replace(deep, manifest=manifest, estimates=rows), "demo", drawn)[2]
     assert isinstance(found, Section)
     assert [f.name for f in figures(found)] == ["features-1-states", "features-1-thresholds"]
     for shown in figures(found):

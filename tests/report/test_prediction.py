@@ -1,4 +1,4 @@
-"""Could one have known? The table of predictors, calibration, the paper's recipe, reasons."""
+"""Predicting survival: the table of predictors, calibration, the paper's recipe, reasons."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def made() -> SaeFeatures:
 def section(deep: AuditResults, made: SaeFeatures) -> Section:
     """The section of that SAE."""
     drawn = marks([t.compression for t in deep.twins("demo")])
-    found = predictions(deep, "demo", drawn, [made])[1]
+    found = predictions(deep, "demo", drawn, [made])[2]
     assert isinstance(found, Section)
     return found
 
@@ -105,11 +105,11 @@ def test_the_page_asks_only_where_there_are_features(
 ) -> None:
     """And where a run has no halves, it says so."""
     titles = [section.title for section in page(results).sections]
-    assert "Could one have known?" not in titles
-    assert "Do the same features die?" not in titles
+    assert "Predicting survival" not in titles
+    assert "Shared losses" not in titles
     sections = {section.title: section for section in page(deep).sections}
-    assert "Do the same features die?" in sections
-    early = sections["Could one have known?"].parts[1]
+    assert "Shared losses" in sections
+    early = sections["Predicting survival"].parts[1]
     assert isinstance(early, Section)
     table = early.parts[0]
     assert isinstance(table, Table)
@@ -124,8 +124,8 @@ def test_the_command_prints_both_tables(
     told = capsys.readouterr().out
     for label in ("early (resid.0)", "late (resid.2)"):
         assert f"demo: SAE {label}" in told
-    assert told.count("Could one have known which features survive?") == 2
-    assert told.count("Do the same features die?") == 2
+    assert told.count("Predicting which features survive") == 2
+    assert told.count("Shared losses") == 2
     assert "did not split" in told
 
 

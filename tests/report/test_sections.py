@@ -116,7 +116,7 @@ def test_compressed_names_what_did_not_change(results: AuditResults) -> None:
         {**r, "changed": 0.0} if r["module"].endswith("0.mlp.up_proj") else r
         for r in results.coverage
     ]
-    table = compressed(replace(results, coverage=rows), "demo", {})[1]
+    table = compressed(replace(results, coverage=rows), "demo", {})[2]
     assert isinstance(table, Table)
     assert {row[1] for row in table.rows} == {"16 of 17, 1 unchanged"}
 
@@ -287,3 +287,11 @@ def test_nothing_is_asked_of_a_manifest_that_its_schema_does_not_declare(
         strict = replace(results, manifest=declared(results.manifest))
         assert len(page(strict).sections) == len(page(results).sections)
         assert len(summary(strict).sections) == len(summary(results).sections)
+
+
+def test_every_section_of_a_full_audit_states_what_it_found(deep: AuditResults) -> None:
+    """But for the first screen, whose findings stand in it, the two that look things up, and what
+    this store holds no numbers for; no title is a question."""
+    silent = {section.anchor for section in page(deep).sections if section.found is None}
+    assert silent == {"verdict", "numbers", "method", "heads", "prediction", "shared"}
+    assert not [s.title for s in page(deep).sections if s.title.endswith("?")]

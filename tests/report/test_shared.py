@@ -1,4 +1,4 @@
-"""Do the same features die? The table of pairs, the chart, what is left out and what is missing."""
+"""Shared losses: the table of pairs, the chart, what is left out and what is missing."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def made() -> SaeFeatures:
 
 
 def section(deep: AuditResults, made: SaeFeatures) -> Section:
-    found = overlaps(deep, "demo", [made])[1]
+    found = overlaps(deep, "demo", [made])[-1]
     assert isinstance(found, Section)
     return found
 

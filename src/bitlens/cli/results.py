@@ -56,9 +56,9 @@ def insights(results: options.Results) -> None:
         )
     for model, saes in found.items():
         for sae in saes:
-            log(f"\n{model}: SAE {sae.name}\n\nCould one have known which features survive?")
+            log(f"\n{model}: SAE {sae.name}\n\nPredicting which features survive")
             show(prediction.table(known, model, prediction.predicted(known, model, sae)))
-            log("\nDo the same features die?")
+            log("\nShared losses")
             show(shared.table(list(pairs(sae))))
 
 

@@ -60,7 +60,7 @@ def page(results: AuditResults, begins: Callable[[str], None] = _unheard) -> Pag
     many = len(results.models) > 1
     parts = [
         Section("verdict", "Verdict", verdict(results, drawn)),
-        Section("validity", "Is this measurement valid?", validity(results)),
+        Section.stating("validity", "Validity", validity(results)),
     ]
     for model in results.models:
         about = _about(results, model, drawn, begins)
@@ -85,7 +85,7 @@ def summary(results: AuditResults, whole: Page | None = None) -> Page:
     drawn = marks([t.compression for m in results.models for t in results.twins(m)])
     parts = (
         Section("verdict", "Verdict", verdict(results, drawn)),
-        Section("validity", "Is this measurement valid?", validity(results)),
+        Section.stating("validity", "Validity", validity(results)),
     )
     return Page(_title(results), _subtitle(results), parts)
 
@@ -105,7 +105,9 @@ def _about(
     ]
     prefix = results.prefix(model)
     return tuple(
-        Section(f"{prefix}{anchor}", title, parts) for anchor, title, parts in written if parts
+        Section.stating(f"{prefix}{anchor}", title, parts)
+        for anchor, title, parts in written
+        if parts
     )
 
 

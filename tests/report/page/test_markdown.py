@@ -89,6 +89,6 @@ def test_the_summary_is_what_a_pull_request_needs(study: AuditResults) -> None:
     told = markdown(summary(study))
     assert told.startswith("# What compression changed in demo, ")
     assert told.count("mean KL") > 8
-    assert "Is this measurement valid?" in told
+    assert "## Validity" in told
     assert "<img" not in told.replace(r"\<img", "")
     assert len(told) < 20_000

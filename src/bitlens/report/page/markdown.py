@@ -20,6 +20,7 @@ from bitlens.report.page.parts import (
     Page,
     Prose,
     Section,
+    Statement,
     Table,
     Tabs,
     TokenGrid,
@@ -51,7 +52,14 @@ def _(part: Page, level: int = 1) -> str:
 
 @markdown.register
 def _(part: Section, level: int = 1) -> str:
-    return f"{'#' * min(level, 6)} {escaped(part.title)}\n\n{_all(part.parts, level + 1)}"
+    found = f"{markdown(part.found)}\n\n" if part.found else ""
+    return f"{'#' * min(level, 6)} {escaped(part.title)}\n\n{found}{_all(part.parts, level + 1)}"
+
+
+@markdown.register
+def _(part: Statement, _: int = 1) -> str:
+    numbers = f" {escaped(part.numbers)}" if part.numbers else ""
+    return f"**{escaped(part.text)}**{numbers}"
 
 
 @markdown.register

@@ -332,12 +332,29 @@ class Details:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """What a section found: a sentence, and the numbers that it rests on."""
+
+    text: str
+    numbers: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading and what stands under it; sections nest."""
 
     anchor: str
     title: str
+    """What it is called where one looks for it."""
     parts: tuple["Part", ...]
+    found: "Statement | None" = None
+    """What it shows, in its heading; None: its title says enough."""
+
+    @classmethod
+    def stating(cls, anchor: str, title: str, parts: tuple["Part", ...]) -> "Section":
+        """A section whose heading is the first statement among its parts, if there is one."""
+        found = next((part for part in parts if isinstance(part, Statement)), None)
+        return cls(anchor, title, tuple(part for part in parts if part is not found), found)
 
 
 @dataclass(frozen=True)
@@ -353,6 +370,7 @@ class Page:
 
 Part = (
     Prose
+    | Statement
     | Command
     | Facts
     | HeroRows

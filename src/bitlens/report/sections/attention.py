@@ -17,6 +17,7 @@ from bitlens.report.page.parts import (
     Prose,
     Section,
     Spec,
+    Statement,
     Strip,
     Table,
     Tabs,
@@ -24,6 +25,7 @@ from bitlens.report.page.parts import (
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.sections.patterns import head_patterns
 from bitlens.report.text.differences import way
+from bitlens.report.text.extremes import each
 from bitlens.report.text.numbers import amount, figure, margin, probability
 from bitlens.report.twins import farthest
 
@@ -47,6 +49,7 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
     if not found:
         return (Prose("Attention was not compared: the analysis `attention` was not run."),)
     parts: list[Part] = [
+        *_found(found),
         Prose(
             "Reference and twin read the same texts; at every position each head spreads its "
             "attention over the positions before. The Jensen-Shannon divergence (JSD) says how "
@@ -56,7 +59,7 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
         _maps(results, model, found),
         Section(
             f"{results.prefix(model)}attention-heads",
-            "Which heads moved most, and which least?",
+            "The heads that moved most, and least",
             (
                 Tabs(
                     tuple((t, (_extremes(results, model, t, found[t]),)) for t in found),
@@ -76,7 +79,7 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
             Figure(
                 name=f"{results.prefix(model)}attention-levels",
                 opens="head",
-                title="Did heads spread out, or lean on the first position?",
+                title="How far heads spread out, and how much they lean on the first position",
                 key=(
                     "Each filled mark is a head, with 95 % intervals: reference across, twin up. "
                     "Hollow grey: the same head under weight noise of the same size. Dashed: "
@@ -89,6 +92,19 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
             )
         )
     return tuple(parts)
+
+
+def _found(found: Mapping[str, Heads]) -> tuple[Statement, ...]:
+    """Whose attention moved most."""
+    most = {twin: max(known, key=lambda place: known[place]["value"])
+            for twin, known in found.items()}  # fmt: skip
+    rows = {twin: found[twin][place] for twin, place in most.items()}
+    order = {twin: rows[twin] for twin in sorted(rows, key=lambda twin: rows[twin]["value"])}
+    twin = list(order)[-1]
+    whose = "every twin" if len(most) > 1 and len(set(most.values())) == 1 else twin
+    block, head = most[twin]
+    told = f"The attention of head {block}.{head} moved most, in {whose}"
+    return (Statement(told, f"JSD of the head that moved most: {each(order, 'nats')}."),)
 
 
 def control(results: AuditResults, model: str, twin: str) -> tuple[str, Heads]:
@@ -127,7 +143,7 @@ def _maps(results: AuditResults, model: str, found: Mapping[str, Heads]) -> Figu
     return Figure(
         name=f"{results.prefix(model)}attention-jsd",
         opens="head",
-        title="How far did each head's attention move?",
+        title="How far each head's attention moved",
         key=(
             "One cell a head; darker is farther (JSD in nats, one logarithmic scale for all "
             "charts). Flat grey, in a compression's chart: not surely farther than noise of the "

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Table
+from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Statement, Table
 from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import figure, plain, size
 from bitlens.results.counts import count
@@ -56,12 +56,35 @@ def compressed(results: AuditResults, model: str, _: Marks) -> tuple[Part, ...]:
         "norms).",
     )
     return (
+        *_found(results, model, by_twin),
         Prose(
             "Tools that quantize can skip modules without saying so. These figures come from "
             "comparing the weights themselves, before and after."
         ),
         table,
         Details(f"All {count(len(rows), 'module')}", (_ledger(rows),)),
+    )
+
+
+def _found(
+    results: AuditResults, model: str, by_twin: dict[str, list[Row]]
+) -> tuple[Statement, ...]:
+    """By each compression's median error of a module."""
+    errors = {}
+    for twin in results.measured(model):
+        rows = by_twin.get(twin.compression, [])
+        found = [r["relative_error"] for r in rows if r["compressed"] and r["relative_error"]]
+        if found:
+            errors[twin.compression] = statistics.median(found)
+    if not errors:
+        return ()
+    order = sorted(errors, key=lambda twin: errors[twin])
+    told = "; ".join(f"{twin} {figure(errors[twin], 'share')}" for twin in order)
+    return (
+        Statement(
+            f"{order[-1]} moved its weights most",
+            f"Size of the change of the median matrix, of its weights: {told}.",
+        ),
     )
 
 

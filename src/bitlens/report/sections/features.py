@@ -9,12 +9,23 @@ from bitlens.report.charts.bars import stacked
 from bitlens.report.charts.charts import beside, pair
 from bitlens.report.charts.ladders import Ladder, ladder, shares
 from bitlens.report.charts.palette import CERTAINTIES, PIECES
-from bitlens.report.page.parts import Column, Details, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.page.parts import (
+    Column,
+    Details,
+    Figure,
+    Part,
+    Prose,
+    Section,
+    Statement,
+    Strip,
+    Table,
+)
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.flow import flow
 from bitlens.report.sections.latents import latents
+from bitlens.report.text.extremes import most_and_least
 from bitlens.report.text.losses import sound, survivals
 from bitlens.report.text.numbers import figure, margin, plain
 from bitlens.report.twins import with_noise
@@ -76,7 +87,19 @@ def features(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...
         )
         for number, sae in enumerate(found)
     ]
-    return (*parts, *sections)
+    return (*_found(results, model), *parts, *sections)
+
+
+def _found(results: AuditResults, model: str) -> tuple[Statement, ...]:
+    """By each twin's worst SAE of those that fit."""
+    twins = [twin.compression for twin in results.measured(model)]
+    read = {twin: sound(results, model, survivals(results, model, twin)) for twin in twins}
+    worst = {twin: min(rows, key=lambda pair: pair[1]["value"])
+             for twin, rows in read.items() if rows}  # fmt: skip
+    found = most_and_least({t: row for t, (_, row) in worst.items()}, "its features")
+    where = {sae.where for sae, _ in worst.values()}
+    told = f"Survive {where.pop()}" if len(where) == 1 else "Survive, where fewest do"
+    return tuple(replace(one, numbers=f"{told}: {one.numbers}") for one in found)
 
 
 def _about(
@@ -163,7 +186,7 @@ def _states(results: AuditResults, model: str, sae: SaeResults, stem: str) -> li
     return [
         Figure(
             name=f"{stem}-states",
-            title=f"How many features survive? {sae.name}",
+            title=f"The features that survive: {sae.name}",
             key=(
                 "One bar a compression, few bits first; below it weight noise of the same size. "
                 "Intact would be one bar of survived features."
@@ -189,7 +212,7 @@ def _chance(results: AuditResults, model: str, sae: SaeResults) -> str:
         if (row := sae.find(results, model, twin.compression, "features.survived"))
         and row["chance"] is not None
     ]
-    return f" By chance {figure(max(found), 'share')} would survive." if found else ""
+    return f" Of unrelated features {figure(max(found), 'share')} would survive." if found else ""
 
 
 def _rows(
@@ -240,7 +263,7 @@ def _curve(
     return [
         Figure(
             name=f"{stem}-thresholds",
-            title=f"What if the line were drawn elsewhere? {sae.name}",
+            title=f"The same at every other threshold: {sae.name}",
             key=(
                 "Share of active features whose r is above each threshold. Filled: a "
                 "compression, with its 95 % interval. Dashed with hollow grey marks: weight "

@@ -13,7 +13,7 @@ CHANGED = "features.category_changed"
 
 def flow(results: AuditResults, model: str, sae: SaeResults, stem: str) -> list[Part]:
     """A matrix a twin, its noise beside it; a sentence where the store is too old to have one."""
-    title, anchor = "Do latents fire as often as before?", f"{stem}-flow"
+    title, anchor = "How often latents fire, before and after", f"{stem}-flow"
     if CHANGED not in results.metrics:
         told = "These results were written before latents were sorted by how often they fire. "
         again = "The command that made them, again, adds it."

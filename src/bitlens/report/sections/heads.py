@@ -1,6 +1,7 @@
 """The section on heads: do those for induction, previous and duplicate tokens do their jobs?"""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
@@ -8,8 +9,19 @@ from bitlens.report.charts.charts import beside
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.ladders import Ladder, ladder, shares
 from bitlens.report.charts.scatter import against
-from bitlens.report.page.parts import Column, Details, Figure, Panel, Part, Prose, Strip, Table
+from bitlens.report.page.parts import (
+    Column,
+    Details,
+    Figure,
+    Panel,
+    Part,
+    Prose,
+    Statement,
+    Strip,
+    Table,
+)
 from bitlens.report.registration import Framed, Marks, family, section
+from bitlens.report.text.extremes import most_and_least
 from bitlens.report.text.numbers import amount, margin
 from bitlens.report.twins import with_noise
 from bitlens.results.counts import count
@@ -19,6 +31,7 @@ KINDS = {
     "previous": "Previous token: attends to the position just before",
     "duplicate": "Duplicate token: attends to the same token before",
 }
+NAMES = {"induction": "induction", "previous": "previous-token", "duplicate": "duplicate-token"}
 THRESHOLDS = tuple(range(10, 100, 10))
 """Hundredths."""
 EARLIER = {
@@ -41,6 +54,7 @@ def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
         return (Prose("Heads were not scored: the analysis `heads` was not run."),)
     prefix = results.prefix(model)
     parts: list[Part] = [
+        *_found(results, model),
         Prose(
             "Both models read random tokens repeated once, where the only way to do better on "
             "the second copy is to look the first one up. A score is the share of a head's "
@@ -50,7 +64,7 @@ def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
         Figure(
             name=f"{prefix}heads-scores",
             opens="head",
-            title="Does each head still do what it did?",
+            title="Every head's score in the twin against its score in the reference",
             key=(
                 "Each filled mark is a head, with 95 % intervals: its score in the reference "
                 "across, in the twin up. Hollow grey: the same head under weight noise of the "
@@ -70,6 +84,19 @@ def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     parts.append(_table(results, model))
     parts.append(Details("As an earlier tool counts them", (_earlier(results, model),)))
     return tuple(parts)
+
+
+def _found(results: AuditResults, model: str) -> tuple[Statement, ...]:
+    """By the kind of head that the reference has, induction first."""
+    twins = [twin.compression for twin in results.measured(model)]
+    for kind in KINDS:
+        name = f"heads.{kind}_score_kept"
+        rows = {twin: results.find(model, twin, name, site="pattern") for twin in twins}
+        if known := {twin: row for twin, row in rows.items() if row}:
+            told = f"the scores of its {NAMES[kind]} heads"
+            found = most_and_least(known, told)
+            return tuple(replace(one, numbers=f"Score kept: {one.numbers}") for one in found)
+    return ()
 
 
 def _kept(
@@ -109,7 +136,7 @@ def _survival(results: AuditResults, model: str, marks: Marks) -> Iterator[Part]
         twins = results.measured(model)
         yield Figure(
             name=f"{results.prefix(model)}heads-survival",
-            title="Of the reference's heads above a score, how many stay above it?",
+            title="The share of the reference's heads above a score that stay above it",
             key=(
                 "Filled: a compression; heads are few, so the share has no interval, but each head "
                 "above has. Dashed with hollow grey marks: "

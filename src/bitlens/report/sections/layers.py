@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import words
 from bitlens.report.charts.depth import Course, along
-from bitlens.report.page.parts import Details, Part, Prose, Tabs
+from bitlens.report.page.parts import Details, Part, Prose, Statement, Tabs
 from bitlens.report.registration import Framed, Marks, family, section
+from bitlens.report.text.extremes import each
+from bitlens.report.text.places import worst_part
 from bitlens.results.records import Metric
 
 KINDS = {
@@ -36,18 +38,43 @@ def layers(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     first = tuple((words(name), tabs[name]) for name in FIRST if name in tabs)
     others = tuple((words(name), tabs[name]) for name in tabs if name not in FIRST)
     parts: list[Part] = [
+        *_found(results, model),
         Prose(
             "Cumulative: the compressed model runs on its own, and its vectors are compared with "
             "the reference's at the same place, so errors of earlier blocks are included. Local: "
             "each compressed block is given the reference's own input, so only its own error "
             "shows. A block whose local error stands out is where to spend bits."
-        )
+        ),
     ]
     if first:
         parts.append(Tabs(first))
     if others:
         parts.append(Details("More measures of the same vectors", (Tabs(others),)))
     return tuple(parts)
+
+
+def _found(results: AuditResults, model: str) -> tuple[Statement, ...]:
+    """Where the largest error that a part of a block makes by itself is."""
+    worst = {
+        twin.compression: place
+        for twin in results.measured(model)
+        if (place := worst_part(results, model, twin.compression))
+    }
+    if not worst:
+        return ()
+    row, where = max(worst.values(), key=lambda place: place[0]["value"])
+    same = {place for _, place in worst.values()} == {where}
+    twin = next(name for name, place in worst.items() if place[0] is row)
+    whose = twin if len(worst) == 1 or not same else "every twin"
+    unit = results.metrics["geometry.relative_error"].unit
+    rows = {name: found for name, (found, _) in worst.items()}
+    order = {name: rows[name] for name in sorted(rows, key=lambda name: rows[name]["value"])}
+    return (
+        Statement(
+            f"{where[0].upper()}{where[1:]} makes the largest error in {whose}",
+            f"Largest error of a part of a block, of its output: {each(order, unit)}.",
+        ),
+    )
 
 
 def _course(metric: Metric) -> Course:

@@ -1,6 +1,7 @@
 """The section on the logit lens: at which depth the predictions of two models part."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
@@ -12,12 +13,14 @@ from bitlens.report.page.parts import (
     Part,
     Prose,
     Section,
+    Statement,
     Table,
     Tabs,
     TokenGrid,
     TokenRow,
 )
 from bitlens.report.registration import Framed, Marks, family, section
+from bitlens.report.text.extremes import most_and_least
 from bitlens.report.text.numbers import margin, plain, running, token
 from bitlens.report.twins import farthest, with_noise
 from bitlens.results.counts import count
@@ -49,6 +52,7 @@ def lens(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     if not tabs:
         return (Prose("No lens was used: the analysis `lens` was not run."),)
     parts: list[Part] = [
+        *_found(results, model),
         Prose(
             "The logit lens hands what stands in the residual stream after a block to the "
             "model's own last norm and unembedding, as if the model stopped there. It shows how "
@@ -62,6 +66,19 @@ def lens(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     if grids := _grids(results, model):
         parts.append(Section(f"{results.prefix(model)}trajectories", "Position by position", grids))
     return tuple(parts)
+
+
+def _found(results: AuditResults, model: str) -> tuple[Statement, ...]:
+    """By the block at which each twin's lens agrees least."""
+    least = {}
+    for twin in results.measured(model):
+        name = twin.compression
+        along = results.depth(model, name, "lens.lens_same_top", kind="resid", item="")
+        if along:
+            least[name] = min((row for _, row in along), key=lambda row: row["value"])
+    found = most_and_least(least, "what the model is about to say")
+    told = "Same token first at the block where it is so least"
+    return tuple(replace(one, numbers=f"{told}: {one.numbers}") for one in found)
 
 
 def _curves(results: AuditResults, model: str, name: str, marks: Marks) -> Figure | None:

@@ -1,4 +1,4 @@
-"""The section on prediction: could one have known from the reference which features survive?"""
+"""The section on prediction: what the reference tells of which features survive."""
 
 import altair as alt
 
@@ -17,11 +17,12 @@ from bitlens.report.page.parts import (
     Point,
     Prose,
     Section,
+    Statement,
     Strip,
     Table,
 )
 from bitlens.report.registration import Marks, section
-from bitlens.report.text.numbers import figure, margin, plain
+from bitlens.report.text.numbers import amount, figure, margin, plain
 from bitlens.report.twins import with_noise
 from bitlens.results.insights.duan import COLUMNS, recipe
 from bitlens.results.insights.measured import SaeFeatures, TwinFeatures, measured
@@ -40,7 +41,7 @@ Found = dict[str, tuple[TwinFeatures, Prediction]]
 """By compression, at the first seed."""
 
 
-@section("prediction", "Could one have known?", after="transfer")
+@section("prediction", "Predicting survival", after="transfer")
 def prediction(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's section; none where no features were measured."""
     found = measured(results.store, results.named(model))
@@ -61,14 +62,42 @@ def predictions(
         "or does as well for weight noise, nothing particular to a compression was predicted."
     )
     sections = []
-    for number, of in enumerate(found):
-        known = predicted(results, model, of)
+    read = [(of, predicted(results, model, of)) for of in found]
+    for number, (of, known) in enumerate(read):
         stem = f"{results.prefix(model)}prediction-{number + 1}"
         parts: list[Part] = [table(results, model, known)]
         parts += _calibration(results, model, of, known=known, marks=marks, stem=stem)
         parts.append(Details("As the paper predicts it", (_recipes(results, model, known),)))
         sections.append(Section(stem, f"SAE {visible(of.name)}", tuple(parts)))
-    return (told, *sections)
+    return (*_found(results, model, read), told, *sections)
+
+
+def _found(
+    results: AuditResults, model: str, read: list[tuple[SaeFeatures, Found]]
+) -> tuple[Statement, ...]:
+    """The twin and the SAE of which logistic regression tells most."""
+    scored = {
+        (twin.compression, visible(of.name)): (known[twin.compression][1].scores[LOGISTIC], known)
+        for of, known in read
+        for twin in results.measured(model)
+        if twin.compression in known and known[twin.compression][1].scores
+    }
+    if not scored:
+        return ()
+    (twin, sae), (best, known) = max(scored.items(), key=lambda entry: entry[1][0].auc)
+    numbers = f"AUC of logistic regression, by chance 0.5: {_told(twin, best)}, SAE {sae}"
+    if best.low <= 0.5:
+        return (Statement("The reference does not surely tell which features die", f"{numbers}."),)
+    noise = results.noise(model, twin) or ""
+    same = known[noise][1].scores.get(LOGISTIC) if noise in known else None
+    numbers += f"; {_told('weight noise of the same size', same)}." if same else "."
+    text = "Which features die can be told from the reference"
+    as_well = same is not None and same.high >= best.low
+    return (Statement(f"{text}, for weight noise as well" if as_well else text, numbers),)
+
+
+def _told(who: str, score: Score) -> str:
+    return f"{who} {amount({'value': score.auc, 'low': score.low, 'high': score.high})}"
 
 
 def predicted(results: AuditResults, model: str, of: SaeFeatures) -> Found:
@@ -160,7 +189,7 @@ def _calibration(
     return [
         Figure(
             name=f"{stem}-calibration",
-            title=f"When it says 70 %, do 70 % survive? {visible(of.name)}",
+            title=f"Predicted and real survival: {visible(of.name)}",
             key=(
                 "Each point is a tenth of the features: the chance that logistic regression gives "
                 "them across, the share that survived up. Filled: a compression. Hollow grey: "

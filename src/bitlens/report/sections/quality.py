@@ -7,9 +7,10 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import KEY, against_bits, bits_of
 from bitlens.report.charts.palette import Mark
-from bitlens.report.page.parts import Figure, Panel, Part, Prose, Strip
+from bitlens.report.page.parts import Figure, Panel, Part, Prose, Statement, Strip
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.sections.tails import tails
+from bitlens.report.text.extremes import most_and_least
 
 METRICS = ("behaviour.kl", "behaviour.perplexity_ratio", "behaviour.same_top")
 
@@ -17,7 +18,16 @@ METRICS = ("behaviour.kl", "behaviour.perplexity_ratio", "behaviour.same_top")
 @section("quality", "Quality against bits", after="compressed", analysis="behaviour")
 def outputs(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """What the outputs lost: on average against bits, and by percentile of positions."""
-    return (*quality(results, model, marks), *tails(results, model, marks))
+    parts = (*quality(results, model, marks), *tails(results, model, marks))
+    return (*_found(results, model), *parts)
+
+
+def _found(results: AuditResults, model: str) -> tuple[Statement, ...]:
+    twins = [twin.compression for twin in results.measured(model)]
+    rows = {twin: results.find(model, twin, "behaviour.same_top") for twin in twins}
+    known = {twin: row for twin, row in rows.items() if row}
+    found = most_and_least(known, "the reference's predictions")
+    return tuple(replace(one, numbers=f"Same top token: {one.numbers}") for one in found)
 
 
 def quality(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:

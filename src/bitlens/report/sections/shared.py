@@ -1,4 +1,4 @@
-"""The section on shared losses: do two twins lose the same features, between chance and ceiling?"""
+"""The section on shared losses: features that two twins lose both, between chance and ceiling."""
 
 from collections.abc import Sequence
 
@@ -19,11 +19,12 @@ from bitlens.report.page.parts import (
     Point,
     Prose,
     Section,
+    Statement,
     Strip,
     Table,
 )
 from bitlens.report.registration import Marks, section
-from bitlens.report.text.numbers import figure, margin, plain
+from bitlens.report.text.numbers import amount, figure, margin, plain
 from bitlens.results.counts import agreeing, count
 from bitlens.results.insights.measured import SaeFeatures, measured
 from bitlens.results.insights.shared import (
@@ -42,7 +43,7 @@ DOT = Mark(INK, "circle", "●")
 RANGE = Mark("#d9d9d9", "stroke", "▬")
 
 
-@section("shared", "Do the same features die?", after="prediction")
+@section("shared", "Shared losses", after="prediction")
 def shared(results: AuditResults, model: str, _: Marks) -> tuple[Part, ...]:
     """One model's section; none where no features were measured."""
     found = measured(results.store, results.named(model))
@@ -60,8 +61,8 @@ def overlaps(results: AuditResults, model: str, found: list[SaeFeatures]) -> tup
         "the other's size."
     )
     sections = []
-    for number, of in enumerate(found):
-        known = list(pairs(of))
+    read = [(of, list(pairs(of))) for of in found]
+    for number, (of, known) in enumerate(read):
         stem = f"{results.prefix(model)}shared-{number + 1}"
         title = f"SAE {visible(of.name)}"
         chosen = foremost(known)
@@ -73,7 +74,32 @@ def overlaps(results: AuditResults, model: str, found: list[SaeFeatures]) -> tup
         parts += _overlaps(results, model, of, known=known, stem=stem)
         parts.append(Details("Every pair at every threshold", (_ledger(known, stem),)))
         sections.append(Section(stem, title, tuple(parts)))
-    return (told, *sections)
+    return (*_found(read), told, *sections)
+
+
+def _found(read: Sequence[tuple[SaeFeatures, Sequence[Shared]]]) -> tuple[Statement, ...]:
+    """The two compressions whose losses at r = 0.9 have most in common beyond noise."""
+    best: tuple[float, str, bool] | None = None
+    for of, known in read:
+        for pair in foremost(known):
+            one = next((o for o in pair.overlaps if o.threshold == THRESHOLDS[0]), None)
+            if pair.own_noise or one is None:
+                continue
+            noise = max(with_noise(pair, known, one.threshold), key=lambda j: j.value, default=None)
+            if noise is None:
+                continue
+            told = f"{_label(pair)}, SAE {visible(of.name)}: Jaccard {amount(vars(one.jaccard))}"
+            told += f", with noise at most {amount(vars(noise))}, by chance {plain(one.chance, 3)}."
+            apart = one.jaccard.low > noise.high
+            best = max(filter(None, (best, (one.jaccard.value - noise.value, told, apart))))
+    if best is None:
+        return ()
+    text = (
+        "Two compressions lose features in common that noise does not take"
+        if best[2]
+        else "No two compressions surely lose more of the same features than noise does"
+    )
+    return (Statement(text, best[1]),)
 
 
 def _label(pair: Shared) -> str:

@@ -6,12 +6,15 @@ from dataclasses import replace
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import against_bits, bits_of
-from bitlens.report.page.parts import Column, Figure, Part, Prose, Section, Strip, Table
+from bitlens.report.page.parts import Column, Figure, Part, Prose, Section, Statement, Strip, Table
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.saes import SaeResults, saes_of
+from bitlens.report.text.differences import way
+from bitlens.report.text.extremes import each
 from bitlens.report.text.numbers import margin
 from bitlens.report.text.splices import spliced
 from bitlens.report.twins import with_noise
+from bitlens.results.records import REFERENCE
 
 RECOVERED = "transfer.loss_recovered"
 TITLES = (
@@ -47,7 +50,28 @@ def transfer(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...
         )
         for number, sae in enumerate(found)
     )
-    return (told, *_figure(results, model, found, marks), *tables)
+    return (*_found(results, model, found), told, *_figure(results, model, found, marks), *tables)
+
+
+def _found(results: AuditResults, model: str, saes: list[SaeResults]) -> tuple[Statement, ...]:
+    """Whether any twin surely loses more than the reference where an SAE stands in."""
+    rows = {
+        f"{twin.compression}, {sae.name}": row
+        for sae in saes
+        for twin in results.measured(model)
+        if (row := sae.find(results, model, twin.compression, "transfer.recovered_difference"))
+    }
+    if not rows:
+        return ()
+    less = [n for n, row in rows.items() if way(results.contrast(row, REFERENCE)) == "more"]
+    order = sorted(rows, key=lambda name: rows[name]["value"])
+    numbers = f"Points of it less: {each({name: rows[name] for name in order}, 'points')}."
+    if not less:
+        told = "In no twin do the SAEs surely recover less of the loss than in the reference"
+        return (Statement(told, numbers),)
+    worst = max(less, key=lambda name: rows[name]["value"]).partition(", ")[0]
+    told = f"In {worst} an SAE recovers less of the loss than in the reference"
+    return (Statement(told, numbers),)
 
 
 def _figure(results: AuditResults, model: str, found: list[SaeResults], marks: Marks) -> list[Part]:
@@ -74,7 +98,7 @@ def _figure(results: AuditResults, model: str, found: list[SaeResults], marks: M
     return [
         Figure(
             name=f"{results.prefix(model)}transfer",
-            title="How much of the loss do the SAEs recover in the twins?",
+            title="The share of the loss that the SAEs recover in the twins",
             key=(
                 "Filled: a compression with its 95 % interval. Hollow grey: weight noise of the "
                 "same size as that compression's error. Dashed: intact, which is the reference's "

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from bitlens.report.audit_results import AuditResults
-from bitlens.report.page.parts import Checklist, Column, Details, Part, Prose, Table
+from bitlens.report.page.parts import Checklist, Column, Details, Part, Prose, Statement, Table
 from bitlens.report.text.doubts import checks, titled
 from bitlens.results.counts import agreeing, count
+from bitlens.results.records import Check
 
 
 def validity(results: AuditResults) -> tuple[Part, ...]:
@@ -14,10 +15,11 @@ def validity(results: AuditResults) -> tuple[Part, ...]:
     held = tuple(check for check in found if check.passed)
     doubts = tuple(check for check in found if not check.passed)
     parts: list[Part] = [
+        Statement(_passed(found)),
         Prose(
-            f"{len(held)} of {count(len(found), 'check')} passed. A cross throws doubt on every "
-            "number that rests on it; a question mark means the run could not tell."
-        )
+            "A cross throws doubt on every number that rests on it; a question mark means the run "
+            "could not tell."
+        ),
     ]
     if doubts:
         parts.append(Checklist(tuple(sorted(doubts, key=lambda check: check.passed is None))))
@@ -31,6 +33,17 @@ def validity(results: AuditResults) -> tuple[Part, ...]:
             Table(tuple(Column(title) for title in titles), rows, "Cells without a result.")
         )
     return tuple(parts)
+
+
+def _passed(found: list[Check]) -> str:
+    failed = sum(check.passed is False for check in found)
+    open_ = sum(check.passed is None for check in found)
+    if not failed and not open_:
+        return "Every check passed"
+    told = [f"{failed} failed"] if failed else []
+    told += [f"of {open_} the run could not tell"] if open_ else []
+    passed = len(found) - failed - open_
+    return f"{passed} of {count(len(found), 'check')} passed; {' and '.join(told)}"
 
 
 def _left_out(results: AuditResults) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bitlens.report.audit_results import AuditResults
+from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.scatter import heads
 from bitlens.report.registration import sentence
 from bitlens.report.text.differences import tested
@@ -36,17 +36,21 @@ def moved(results: AuditResults, model: str, who: str) -> str:
     )
 
 
-def _worst_block(results: AuditResults, model: str, name: str) -> str:
+def worst_part(results: AuditResults, model: str, name: str) -> tuple[Row, str] | None:
+    """The largest local error, and whose it is: `block 2's MLP`."""
     found = [
-        (row, block, said)
+        (row, f"block {block}'s {said}")
         for kind, said in PARTS_OF_A_BLOCK.items()
         for block, row in results.depth(
             model, name, "geometry.relative_error", kind=kind, item="local"
         )
     ]
-    if not found:
+    return max(found, key=lambda place: place[0]["value"], default=None)
+
+
+def _worst_block(results: AuditResults, model: str, name: str) -> str:
+    found = worst_part(results, model, name)
+    if found is None:
         return ""
-    row, block, said = max(found, key=lambda place: place[0]["value"])
-    unit = results.metrics["geometry.relative_error"].unit
-    error = amount(row, unit)
-    return f"the largest local error is that of block {block}'s {said}, {error} of its output"
+    error = amount(found[0], results.metrics["geometry.relative_error"].unit)
+    return f"the largest local error is that of {found[1]}, {error} of its output"
