@@ -7,6 +7,7 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page, summary
+from bitlens.report.charts.frontier import Footprint, bits_of
 from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Details, Figure, Ledger, Page, Panel, Prose, Table, figures
@@ -14,7 +15,7 @@ from bitlens.report.sections.compressed import compressed
 from bitlens.report.sections.layers import layers
 from bitlens.report.sections.method import method
 from bitlens.report.sections.numbers import numbers
-from bitlens.report.sections.quality import quality
+from bitlens.report.sections.quality import outputs, quality
 from bitlens.report.sections.tails import tails
 from bitlens.report.sections.validity import validity
 from tests.support.analysis_tables import HOSTILE
@@ -32,6 +33,13 @@ def drawn(results: AuditResults) -> dict[str, Mark]:
 def panels(figure: Figure) -> dict[str, Panel]:
     """A figure's charts by strip and title."""
     return {f"{s.title}|{p.title}": p for s in figure.strips for p in s.panels}
+
+
+def bits(results: AuditResults) -> Footprint:
+    """Bits per weight of the store's compressions."""
+    found = bits_of(results, "demo")
+    assert found is not None
+    return found
 
 
 def text(parts: tuple) -> str:
@@ -125,9 +133,9 @@ def test_quality_draws_every_twin_its_noise_and_the_floor(
     results: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """Three compressions, three noises at the same bits, and lines for cast and chance."""
-    (figure,) = quality(results, "demo", drawn)
+    figure = quality(results, "demo", drawn, bits(results))
     assert isinstance(figure, Figure)
-    points = panels(figure)["|KL divergence"].points
+    points = panels(figure)["What it predicts|KL divergence"].points
     own = {p["who"]: p["x"] for p in points if p["is"] == "compression"}
     noise = {p["who"]: p["x"] for p in points if p["is"] == "noise"}
     assert own == noise == {"rtn:bits=8": 8.03, RTN: 4.25, "prune:sparsity=0.5": 8.5}
@@ -140,7 +148,7 @@ def test_quality_stairs_hold_what_nothing_cheaper_betters(
     results: AuditResults, drawn: dict[str, Mark]
 ) -> None:
     """4.25 bits, then 8.03 bits with less damage; pruning at 8.5 bits is beaten by both."""
-    (figure,) = quality(results, "demo", drawn)
+    figure = quality(results, "demo", drawn, bits(results))
     assert isinstance(figure, Figure)
     for panel in panels(figure).values():
         stairs = [p["x"] for p in panel.points if p["is"] == "stairs"]
@@ -213,7 +221,7 @@ def test_silence_is_said(results: AuditResults, drawn: dict[str, Mark]) -> None:
     """Analyses that were not run leave a sentence, not an empty chart."""
     empty = replace(results, estimates=[], contrasts=[], coverage=[])
     for parts in (
-        quality(empty, "demo", drawn),
+        outputs(empty, "demo", drawn),
         layers(empty, "demo", drawn),
         numbers(empty),
         compressed(empty, "demo", drawn),
@@ -234,7 +242,7 @@ def test_one_block_and_no_intervals_still_draw(
         if r["analysis"] == "behaviour" or r["site"] == "mlp.0"
     ]
     few = replace(results, estimates=rows, contrasts=[])
-    (figure,) = quality(few, "demo", drawn)
+    figure = quality(few, "demo", drawn, bits(few))
     assert isinstance(figure, Figure)
     (first, *_) = (f for part in layers(few, "demo", drawn) for f in figures(part))
     assert [strip.title for strip in first.strips] == ["What the MLP adds (mlp)"]

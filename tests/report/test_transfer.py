@@ -49,7 +49,7 @@ def test_the_reference_is_intact_and_the_mean_is_chance(
     lines = [p for p in found.strips[0].panels[1].points if p["is"] == "line"]
     assert lines[0]["value"] == 0.97
     assert lines[0]["name"] == f"intact, {CAST}"
-    assert "late: loss recovered chance, 0 % (off the axis)" in found.caption
+    assert "late (resid.2) chance, 0 % (off the axis)" in found.caption
 
 
 def test_a_chance_that_is_near_is_drawn(deep: AuditResults, drawn: dict[str, Mark]) -> None:

@@ -1,25 +1,42 @@
-"""The section on the outputs: damage to them against bits per weight."""
+"""The section on quality: what was lost against bits per weight and against size."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
-from bitlens.report.charts.frontier import KEY, against_bits, bits_of
+from bitlens.report.charts.frontier import (
+    KEY,
+    Footprint,
+    Shown,
+    against,
+    bits_of,
+    sizes_of,
+)
 from bitlens.report.charts.palette import Mark
-from bitlens.report.page.parts import Figure, Panel, Part, Prose, Statement, Strip
+from bitlens.report.page.parts import Figure, Panel, Part, Prose, Statement, Strip, Tabs
 from bitlens.report.registration import Framed, Marks, family, section
+from bitlens.report.saes import saes_of
 from bitlens.report.sections.tails import tails
 from bitlens.report.text.extremes import most_and_least
 
-METRICS = ("behaviour.kl", "behaviour.perplexity_ratio", "behaviour.same_top")
+OUTPUTS = ("behaviour.kl", "behaviour.perplexity_ratio", "behaviour.same_top")
 
 
-@section("quality", "Quality against bits", after="compressed", analysis="behaviour")
+@section("quality", "Quality against bits and size", after="compressed", analysis="behaviour")
 def outputs(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
-    """What the outputs lost: on average against bits, and by percentile of positions."""
-    parts = (*quality(results, model, marks), *tails(results, model, marks))
-    return (*_found(results, model), *parts)
+    """What was lost against bits and against size, and what the outputs lost by percentile of
+    positions."""
+    found = {"bits per weight": bits_of(results, model), "size": sizes_of(results, model)}
+    tabs = tuple(
+        (f"against {name}", (drawn,))
+        for name, footprint in found.items()
+        if footprint and (drawn := quality(results, model, marks, footprint))
+    )
+    parts: tuple[Part, ...] = (Tabs(tabs),)
+    if not tabs:
+        parts = (Prose("The outputs were not measured: the analysis `behaviour` was not run."),)
+    return (*_found(results, model), *parts, *tails(results, model, marks))
 
 
 def _found(results: AuditResults, model: str) -> tuple[Statement, ...]:
@@ -30,34 +47,58 @@ def _found(results: AuditResults, model: str) -> tuple[Statement, ...]:
     return tuple(replace(one, numbers=f"Same top token: {one.numbers}") for one in found)
 
 
-def quality(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
-    """KL, perplexity ratio and same-top rate of one model against bits per weight."""
-    bits = bits_of(results, model)
-    charts = [
-        chart
-        for name in METRICS
-        if (chart := against_bits(results, model, name, bits=bits, marks=marks))
-    ]
-    if not charts:
-        return (Prose("The outputs were not measured: the analysis `behaviour` was not run."),)
-    missing = "; ".join(remark for _, remarks in charts for remark in remarks)
-    return (
-        Figure(
-            name=f"{results.prefix(model)}quality",
-            title="What the outputs lost, against bits per weight",
-            key=KEY,
-            strips=(Strip("", tuple(panel for panel, _ in charts)),),
-            caption=(
-                "Far left and close to the intact value is best. A compression with more damage "
-                "than its own noise loses more than an error of that size has to; one with less "
-                "puts its error where it hurts less; whether they differ is tested on the same "
-                "documents, whatever the two intervals, and stands in the verdict as q. Bits count "
-                "scales and zeros." + (f" Not drawn: {missing}." if missing else "")
-            ),
-            legend=tuple((marks[name], name) for name in bits),
-            controls=beside(results, model),
+def quality(results: AuditResults, model: str, marks: Marks, footprint: Footprint) -> Figure | None:
+    """Outputs, features and heads of one model against what its twins take up; None where nothing
+    was measured."""
+    missing: list[str] = []
+    strips = []
+    for title, numbers in _shown(results, model).items():
+        charts = [
+            chart
+            for shown in numbers
+            if (chart := against(results, model, shown, footprint, marks))
+        ]
+        missing += [remark for _, remarks in charts for remark in remarks]
+        if charts:
+            strips.append(Strip(title, tuple(panel for panel, _ in charts)))
+    if not strips:
+        return None
+    by = "size" if footprint.title.startswith("size") else "bits"
+    return Figure(
+        name=f"{results.prefix(model)}quality{'-size' if by == 'size' else ''}",
+        title=f"What was lost, against {'size' if by == 'size' else 'bits per weight'}",
+        key=KEY,
+        strips=tuple(strips),
+        caption=(
+            "Far left and close to the intact value is best. A compression with more damage "
+            "than its own noise loses more than an error of that size has to; one with less "
+            "puts its error where it hurts less; whether they differ is tested on the same "
+            "documents, whatever the two intervals, and stands in the verdict as q. "
+            + ("Bits count scales and zeros." if by == "bits" else "Size is that of the file.")
+            + (f" Not drawn: {'; '.join(missing)}." if missing else "")
         ),
+        legend=tuple((marks[name], name) for name in footprint.of),
+        controls=beside(results, model),
     )
+
+
+def _shown(results: AuditResults, model: str) -> dict[str, list[Shown]]:
+    """What is drawn, by the title of its row: the outputs, then what is inside."""
+    outputs = [Shown(metric=name) for name in OUTPUTS if name in results.metrics]
+    inside = [
+        Shown(
+            metric="features.survived",
+            site=sae.site,
+            item=sae.label,
+            title=f"features that survive, {sae.where}",
+        )
+        for sae in saes_of(results, model)
+        if "features.survived" in results.metrics
+    ]
+    kept = "heads.induction_score_kept"
+    if kept in results.metrics:
+        inside.append(Shown(metric=kept, site="pattern", title="induction score kept"))
+    return {"What it predicts": outputs, "What it keeps inside": inside}
 
 
 def overview(results: AuditResults, marks: Marks) -> tuple[Part, ...]:
@@ -68,9 +109,9 @@ def overview(results: AuditResults, marks: Marks) -> tuple[Part, ...]:
     shown: dict[str, tuple[Mark, str]] = {}
     for model in results.models:
         bits = bits_of(results, model)
-        if chart := against_bits(results, model, METRICS[0], bits=bits, marks=marks):
+        if bits and (chart := against(results, model, Shown(metric=OUTPUTS[0]), bits, marks)):
             panels.append(replace(chart[0], title=model))
-            shown |= {name: (marks[name], name) for name in bits}
+            shown |= {name: (marks[name], name) for name in bits.of}
     if not panels:
         return ()
     return (

@@ -1,11 +1,10 @@
 """The section on SAEs in place: what a model loses where a reconstruction stands in for it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.charts import beside
-from bitlens.report.charts.frontier import against_bits, bits_of
+from bitlens.report.charts.frontier import Shown, against, bits_of
 from bitlens.report.page.parts import Column, Figure, Part, Prose, Section, Statement, Strip, Table
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.saes import SaeResults, saes_of
@@ -76,23 +75,21 @@ def _found(results: AuditResults, model: str, saes: list[SaeResults]) -> tuple[S
 
 def _figure(results: AuditResults, model: str, found: list[SaeResults], marks: Marks) -> list[Part]:
     bits = bits_of(results, model)
+    if bits is None:
+        return []
     twins = [twin.compression for twin in results.measured(model)]
     panels, missing = [], []
     for sae in found:
         own = (sae.find(results, model, twin, RECOVERED, of="reference") for twin in twins)
-        intact = next((row["value"] for row in own if row), None)
-        chart = against_bits(
-            results,
-            model,
-            RECOVERED,
-            bits=bits,
-            marks=marks,
+        shown = Shown(
+            metric=RECOVERED,
             item=f"{sae.label}, twin",
-            intact=intact,
+            title=sae.name,
+            intact=next((row["value"] for row in own if row), None),
         )
-        if chart:
-            panels.append(replace(chart[0], title=sae.name))
-            missing += [f"{sae.label}: {remark}" for remark in chart[1]]
+        if chart := against(results, model, shown, bits, marks):
+            panels.append(chart[0])
+            missing += chart[1]
     if not panels:
         return []
     return [
@@ -111,7 +108,7 @@ def _figure(results: AuditResults, model: str, found: list[SaeResults], marks: M
                 "whether the twin differs from the reference, the differences in the tables tell."
                 + (f" Not drawn: {'; '.join(missing)}." if missing else "")
             ),
-            legend=tuple((marks[name], name) for name in bits),
+            legend=tuple((marks[name], name) for name in bits.of),
             controls=beside(results, model),
             across=2 if len(panels) in (1, 2, 4) else 3,
         )
