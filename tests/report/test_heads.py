@@ -122,7 +122,7 @@ def test_tables_hold_noise_under_each_compression(
     parts = heads(deep, "demo", drawn)
     table = next(part for part in parts if isinstance(part, Table))
     names = [row[0] for row in table.rows]
-    assert names[2:4] == [RTN, "– its noise"]
+    assert names[2:4] == [RTN, "– noise of its size"]
     assert re.fullmatch(r"0\.\d+ \[0\.\d+, 0\.\d+\]", table.rows[2][1])
     assert table.rows[2][6:] == ("3.10 ±0.20", "2.82 ±0.20", "91.0 ±3.0 %")
     fold = next(part for part in parts if isinstance(part, Details))

@@ -46,8 +46,8 @@ def grid(parts: tuple, twin: str) -> TokenGrid:
 
 def test_changes_have_chance_noise_and_cast(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """KL by block: the twin's own values, its noise, the cast, and chance."""
-    points = figure(lens(deep, "demo", drawn), "lens-lens_kl").strips[0].panels[1].points
-    own = {p["x"]: p["value"] for p in points if p["is"] == "compression"}
+    points = figure(lens(deep, "demo", drawn), "lens-lens_kl").strips[0].panels[0].points
+    own = {p["x"]: p["value"] for p in points if p["is"] == "compression" and p["who"] == RTN}
     for block in range(4):
         row = deep.find("demo", RTN, "lens.lens_kl", f"resid.{block}")
         assert row is not None
@@ -84,13 +84,13 @@ def test_positions_open_at_the_worst_twin(deep: AuditResults, drawn: dict[str, M
 def test_levels_have_reference_and_twin(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """The reference is drawn once, not again for each control; intact is not spoken of."""
     shown = figure(lens(deep, "demo", drawn), "lens-target")
-    points = shown.strips[0].panels[1].points
-    assert {(p["is"], p["item"]) for p in points} == {
-        ("compression", "twin"), ("compression", "reference"), ("noise", "twin"), ("cast", "twin"),
-    }  # fmt: skip
+    points = shown.strips[0].panels[0].points
+    assert {p["is"] for p in points} == {"compression", "reference", "noise", "cast"}
+    blocks = [p["x"] for p in points if p["is"] == "reference"]
+    assert blocks == sorted(set(blocks))
     assert {p["who"] for p in points if p["is"] == "cast"} == {CAST}
     assert "intact" not in shown.caption
-    assert "Dashed: the reference" in shown.key
+    assert "Dashed grey: the reference" in shown.key
 
 
 def test_depths_are_shares_and_a_block(deep: AuditResults, drawn: dict[str, Mark]) -> None:

@@ -54,7 +54,7 @@ def test_every_predictor_has_its_column(section: Section) -> None:
     titles = [column.title for column in table.columns]
     assert titles[3:9] == list(PREDICTORS)
     rows = {row[0]: dict(zip(titles, row, strict=True)) for row in table.rows}
-    assert list(rows) == [FINE, RTN, "– its noise"]
+    assert list(rows) == [FINE, RTN, "– noise of its size"]
     assert rows[RTN]["peak alone"].startswith("0.9")
     assert "±" in rows[RTN]["peak alone"]
     assert rows[FINE]["logistic"] == "–"

@@ -177,11 +177,16 @@ def test_layers_hold_the_planted_lesion(results: AuditResults, drawn: dict[str, 
         f"layers-{name}"
         for name in ("relative_error", "cosine", "cka", "sqnr", "l2", "pearson", "massive_share")
     }
-    chart = panels(found["layers-relative_error"])[f"What the MLP adds (mlp)|{RTN}"]
-    local = [p["value"] for p in chart.points if p["is"] == "compression" and p["item"] == "local"]
+    chart = panels(found["layers-relative_error"])[
+        "What the MLP adds (mlp)|local: one block by itself"
+    ]
+    own = [p for p in chart.points if p["is"] == "compression"]
+    local = [p["value"] for p in own if p["who"] == RTN]
     assert local[3] > 1.8 * max(local[:3])
-    kinds = {p["is"] for p in chart.points}
-    assert kinds == {"compression", "noise", "cast", "chance"}
+    assert {p["twin"] for p in own} == {t.compression for t in results.measured("demo")}
+    assert {p["is"] for p in chart.points} == {"compression", "noise", "chance"}
+    noise = [p for p in chart.points if p["is"] == "noise"]
+    assert {p["who"] for p in noise} == {f"noise:like=[{p['twin']}]" for p in own}
 
 
 def test_numbers_hold_every_estimate_with_its_control(results: AuditResults) -> None:

@@ -78,7 +78,7 @@ def test_the_table_has_the_reference_first(deep: AuditResults, drawn: dict[str, 
     assert rows[RTN] == (
         RTN, "94.3 ±2.0 %", "2.7 ±1.0 %", "0.29 ±0.10", "0.14 ±0.05", "5.00 ±0.20",
     )  # fmt: skip
-    assert [row[0] for row in table.rows[1:3]] == ["rtn:bits=8", "– its noise"]
+    assert [row[0] for row in table.rows[1:3]] == ["rtn:bits=8", "– noise of its size"]
     assert f"| {RTN} | 94.3 ±2.0 % |" in markdown(section).replace("\\", "")
 
 

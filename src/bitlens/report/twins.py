@@ -11,7 +11,7 @@ def with_noise(results: AuditResults, model: str) -> list[tuple[str, str]]:
     for twin in results.measured(model):
         found.append((twin.compression, twin.compression))
         if noise := results.noise(model, twin.compression):
-            found.append(("– its noise", noise))
+            found.append(("– noise of its size", noise))
     return found
 
 

@@ -15,6 +15,9 @@ Kind = Literal["linear", "log", "nines"]
 ROOM = 2.5
 """A reference line may stretch an axis this many times; one farther off is named, not drawn."""
 
+NO_PLACE = " (a log scale has no place for it)"
+"""What is said of a reference line at 0 on a logarithmic axis, or at 1 towards 1."""
+
 NAMES = {
     "kl": "KL divergence",
     "sqnr": "SQNR",
@@ -163,8 +166,7 @@ def off(axis: Axis, name: str, value: float | None) -> str:
     if value is None or axis.shows(value):
         return ""
     nowhere = _coordinate(axis.kind, value) is None
-    where = "a log scale has no place for it" if nowhere else "off the axis"
-    return f"{name}, {figure(value, axis.metric.unit)} ({where})"
+    return f"{name}, {figure(value, axis.metric.unit)}{NO_PLACE if nowhere else ' (off the axis)'}"
 
 
 def _kind(metric: Metric, values: Iterable[float]) -> Kind:

@@ -111,12 +111,14 @@ def named(chart: Layer, y: alt.Y, end: End = "left") -> Layer:
     return text.encode(y=y, text="name:N", **across.get(end, {}))
 
 
-def channels(names: Sequence[str], marks: Mapping[str, Mark]) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape by compression: the field `who` of a point."""
+def channels(
+    names: Sequence[str], marks: Mapping[str, Mark], field: str = "who"
+) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape by compression, which stands in this field of a point."""
     colours = alt.Scale(domain=names, range=[marks[n].colour for n in names])
     shapes = alt.Scale(domain=names, range=[marks[n].shape for n in names])
-    return alt.Color("who:N", title=None, scale=colours), alt.Shape(
-        "who:N", title=None, scale=shapes
+    return alt.Color(f"{field}:N", title=None, scale=colours), alt.Shape(
+        f"{field}:N", title=None, scale=shapes
     )
 
 

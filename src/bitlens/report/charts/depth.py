@@ -1,4 +1,4 @@
-"""Curves of a number from block to block: of a twin, its noise and the cast."""
+"""Curves of a number from block to block: of all twins, their noise and the cast."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ import altair as alt
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, fit, off
 from bitlens.report.charts.charts import (
-    beside,
     channels,
     frame,
     line_layers,
@@ -20,22 +19,24 @@ from bitlens.report.charts.charts import (
     tooltip,
 )
 from bitlens.report.charts.layers import Layer
-from bitlens.report.charts.palette import CAST, CONTROL, INK, NOISE_CURVE, Mark
+from bitlens.report.charts.palette import CAST, INK, Mark
 from bitlens.report.page.parts import Figure, Panel, Point, Spec, Strip
 
-HEIGHT = 150
+HEIGHT = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """What is to be drawn along depth."""
+    """What is to be drawn along depth, of all twins together."""
 
     metric: str
     """Its full name."""
     kinds: Mapping[str, str]
-    """Kinds of site, and the title each strip has."""
-    items: tuple[str, ...]
-    """The first is drawn solid, and of controls too; the second dashed."""
+    """Kinds of site, and the title each row of charts has."""
+    charts: Mapping[str, str]
+    """By item of the estimates, the title of its chart; of controls the first has the cast."""
+    reference: str = ""
+    """The item of the reference's own curve, of a level."""
     name: str
     """The figure's file, without its ending."""
     title: str
@@ -59,33 +60,39 @@ class _Drawing:
 def along(
     results: AuditResults, model: str, course: Course, marks: Mapping[str, Mark]
 ) -> Figure | None:
-    """A strip a kind of site, a chart a compression; None where nothing was measured."""
+    """A row of charts a kind of site, a chart an item, all twins in it; None where nothing was
+    measured."""
     metric = results.metrics[course.metric]
     twins = [twin.compression for twin in results.measured(model)]
-    curves = {
-        (who, kind, item): found
-        for who in [*twins, *(c.compression for c in results.controls(model))]
+    curves = _curves(results, model, course)
+    shown = [
+        (kind, item)
         for kind in course.kinds
-        for item in course.items
-        if (found := results.depth(model, who, course.metric, kind=kind, item=item))
-    }
-    kinds = [k for k in course.kinds if any(who in twins and at == k for who, at, _ in curves)]
-    if not kinds:
+        for item in course.charts
+        if any((twin, kind, item) in curves for twin in twins)
+    ]
+    if not shown:
         return None
     rows = [row for curve in curves.values() for _, row in curve]
     chances = [row["chance"] for row in rows if row["chance"] is not None]
     axis = fit(metric, rows, [metric.intact, *chances])
     last = max(block for curve in curves.values() for block, _ in curve)
-    layers = _layers(axis, last, twins, marks=marks, items=course.items)
-    drawn = _Drawing(course, axis, frame(axis, layers, HEIGHT), curves)
+    drawn = _Drawing(
+        course, axis, frame(axis, _layers(axis, last, twins, marks=marks), HEIGHT), curves
+    )
     strips = tuple(
         Strip(
             course.kinds[kind],
-            tuple(_panel(results, model, drawn, twin=t, kind=kind) for t in twins),
+            tuple(
+                _panel(results, model, drawn, kind=kind, item=item)
+                for at, item in shown
+                if at == kind
+            ),
         )
-        for kind in kinds
+        for kind in dict.fromkeys(kind for kind, _ in shown)
     )
     cast = results.cast(model) in {who for who, *_ in curves}
+    told = f"{results.cast(model)}: weights and arithmetic in 16 bits"
     return Figure(
         name=f"{results.prefix(model)}{course.name}",
         opens="layer",
@@ -93,16 +100,22 @@ def along(
         key=f"{course.key}{_dashes(axis, chances)}",
         strips=strips,
         caption=_missing(axis, chances),
-        controls=(
-            *beside(results, model, NOISE_CURVE),
-            *(
-                [(CAST, f"{results.cast(model)}: weights and arithmetic in 16 bits")]
-                if cast
-                else []
-            ),
-        ),
-        across=across(len(twins)),
+        legend=tuple((marks[twin], twin) for twin in twins),
+        controls=((CAST, told),) if cast else (),
+        across=min(2, max(len(strip.panels) for strip in strips)),
     )
+
+
+def _curves(results: AuditResults, model: str, course: Course) -> Curves:
+    """Of twins and controls, at every kind of site."""
+    everybody = [*results.measured(model), *results.controls(model)]
+    return {
+        (who, kind, item): found
+        for who in (twin.compression for twin in everybody)
+        for kind in course.kinds
+        for item in (*course.charts, *filter(None, [course.reference]))
+        if (found := results.depth(model, who, course.metric, kind=kind, item=item))
+    }
 
 
 def across(panels: int) -> int:
@@ -131,35 +144,30 @@ def _missing(axis: Axis, chances: list[float]) -> str:
     return f"Not drawn: {told}." if told else ""
 
 
-def _panel(results: AuditResults, model: str, drawn: _Drawing, twin: str, kind: str) -> Panel:
-    """One compression at one kind of site, beside its noise and the cast."""
+def _panel(results: AuditResults, model: str, drawn: _Drawing, kind: str, item: str) -> Panel:
+    """Every twin with its noise, the cast, and of a level the reference."""
     course, axis = drawn.course, drawn.axis
-    shown = [*pair(results, model, twin)]
-    if cast := results.cast(model):
-        shown.append(("cast", cast))
+    twins = [twin.compression for twin in results.measured(model)]
+    shown = [(twin, what, who) for twin in twins for what, who in pair(results, model, twin)]
+    if (cast := results.cast(model)) and item == next(iter(course.charts)):
+        shown.append((cast, "cast", cast))
     table: list[Point] = [
-        point(axis, row, block, who=who, kind=what, item=item)
-        for what, who in shown
-        for item in course.items
-        if _drawn(what, item, course)
+        point(axis, row, block, who=who, kind=what, twin=twin)
+        for twin, what, who in shown
         for block, row in drawn.curves.get((who, kind, item), [])
     ]
-    for block, row in drawn.curves.get((twin, kind, course.items[0]), []):
+    first = next(twin for twin in twins if (twin, kind, item) in drawn.curves)
+    before = drawn.curves.get((first, kind, course.reference), []) if course.reference else []
+    for block, row in before:
+        table.append(point(axis, row, block, who="the reference", kind="reference"))
+    for block, row in drawn.curves[first, kind, item]:
         if axis.shows(row["chance"]):
             table.append({"is": "chance", "x": block, "value": row["chance"], "name": "chance"})
     table += lines(axis, {"intact": axis.metric.intact})
-    return Panel(twin, drawn.frame, tuple(table))
+    return Panel(course.charts[item], drawn.frame, tuple(table))
 
 
-def _drawn(what: str, item: str, course: Course) -> bool:
-    """The reference is the same beside every control; a cast has one curve."""
-    first = item == course.items[0]
-    return first or what == "compression" or (what == "noise" and item != "reference")
-
-
-def _layers(
-    axis: Axis, last: int, twins: Sequence[str], marks: Mapping[str, Mark], items: Sequence[str]
-) -> list[Layer]:
+def _layers(axis: Axis, last: int, twins: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
     x = alt.X(
         "x:Q",
         title="block",
@@ -167,25 +175,26 @@ def _layers(
         scale=alt.Scale(domain=[0, max(last, 1)], nice=False, zero=False, padding=8),
     )
     y, low = axis.y(), axis.y("lo")
-    scale = alt.Scale(domain=list(items), range=[[1, 0], [5, 3]][: len(items)])
-    dash = alt.StrokeDash("item:N", scale=scale, legend=None)
-    colour, shape = channels(twins, marks)
-    dot = alt.OverlayMarkDef(color=CONTROL, size=6)
+    colour, shape = channels(twins, marks, field="twin")
     size = 34 if last < 16 else 14
-    told = tooltip(axis, {"who": "of", **({"item": "shown"} if items[0] else {}), "x": "block"})
-    own, noise, cast, chance = map(only, ("compression", "noise", "cast", "chance"))
+    told = tooltip(axis, {"who": "of", "x": "block"})
+    own, noise, cast, chance, reference = map(
+        only, ("compression", "noise", "cast", "chance", "reference")
+    )
     return [
         *line_layers(axis),
         chance.mark_line(color=INK, strokeDash=[9, 4]).encode(x=x, y=y),
         named(chance.transform_filter("datum.x == 0"), y),
         cast.mark_line(color=INK, strokeDash=[1, 3], strokeWidth=1.4).encode(x=x, y=y),
-        noise.mark_area(color=CONTROL, opacity=0.3).encode(x=x, y=low, y2="hi:Q", detail="item:N"),
         # Wide and pale, so that it shows on both sides of a twin that runs on top of it.
-        noise.mark_line(color=CONTROL, strokeWidth=6, opacity=0.45, point=dot).encode(
-            x=x, y=y, strokeDash=dash
+        noise.mark_line(strokeWidth=9, opacity=0.28, strokeCap="round").encode(
+            x=x, y=y, color=colour
         ),
-        own.mark_area(opacity=0.2).encode(x=x, y=low, y2="hi:Q", detail="item:N", color=colour),
-        own.mark_line(strokeWidth=2).encode(x=x, y=y, strokeDash=dash, color=colour),
+        reference.mark_line(color=INK, strokeDash=[5, 3], strokeWidth=2).encode(
+            x=x, y=y, tooltip=told
+        ),
+        own.mark_rule(strokeWidth=1.5).encode(x=x, y=low, y2="hi:Q", color=colour),
+        own.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
         own.mark_point(filled=True, size=size, opacity=1).encode(
             x=x, y=y, color=colour, shape=shape, tooltip=told
         ),

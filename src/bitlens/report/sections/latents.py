@@ -86,7 +86,7 @@ def _figure(
     return Figure(
         name=f"{stem}-peaks",
         opens="feature",
-        title=f"Do strong features survive better than weak ones? {sae.name}",
+        title=f"Each feature's peak and its r: {sae.name}",
         key=(
             "Each point is an active feature: its highest activation in the reference across "
             "(log scale), its r up. Grey band: where 80 % of the features lie under weight noise "

@@ -16,14 +16,14 @@ KINDS = {
     "attn": "What attention adds (attn)",
     "mlp": "What the MLP adds (mlp)",
 }
-ITEMS = ("cumulative", "local")
+CHARTS = {"cumulative": "cumulative: the twin as it runs", "local": "local: one block by itself"}
 FIRST = ("relative_error", "cosine", "cka", "sqnr")
 """The metrics a newcomer should see first; the others follow in a fold."""
 
 
 @section("layers", "Layer by layer", after="quality", analysis="geometry")
 def layers(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
-    """One model's layer curves: a tab a metric, a strip a kind of site, a chart a compression."""
+    """One model's layer curves: a tab a metric, all twins in every chart."""
     metrics = {
         n.removeprefix("geometry."): m
         for n, m in results.metrics.items()
@@ -82,13 +82,12 @@ def _course(metric: Metric) -> Course:
     return Course(
         metric=f"geometry.{metric.name}",
         kinds=KINDS,
-        items=ITEMS,
+        charts=CHARTS,
         name=f"layers-{metric.name}",
         title=f"{words(metric.name)} by block",
         key=(
-            f"{metric.question}{way} Solid: cumulative. Dashed: local. Bands: 95 % intervals. "
-            "Wide grey: weight noise of the same size, solid and dashed alike. Dotted: cumulative "
-            "error of the cast to 16 bits."
+            f"{metric.question}{way} A line a twin; bars: 95 % intervals. Pale and wide, in a "
+            "twin's colour: weight noise of the same size. Dotted: the cast to 16 bits."
         ),
     )
 

@@ -33,10 +33,10 @@ CURVES = {
     "final_rank": "Rank of the model's final choice",
 }
 DEPTHS = {
-    "depth before first correct, reference": ("lens.first_correct", "reference"),
-    "depth before first correct, twin": ("lens.first_correct", "twin"),
+    "first correct at, reference": ("lens.first_correct", "reference"),
+    "first correct at, twin": ("lens.first_correct", "twin"),
     "change": ("lens.first_correct_shift", ""),
-    "depth before they differ": ("lens.divergence", ""),
+    "first differ at": ("lens.divergence", ""),
 }
 
 
@@ -84,16 +84,17 @@ def _found(results: AuditResults, model: str) -> tuple[Statement, ...]:
 def _curves(results: AuditResults, model: str, name: str, marks: Marks) -> Figure | None:
     metric = results.metrics[f"lens.{name}"]
     way = {"higher": " Higher is worse.", "lower": " Lower is worse.", None: ""}[metric.worse]
-    solid = "Solid: the twin. Dashed: the reference." if metric.level else "Solid: the compression."
+    dashed = " Dashed grey: the reference." if metric.level else ""
     course = Course(
         metric=f"lens.{name}",
         kinds={"resid": ""},
-        items=("twin", "reference") if metric.level else ("",),
+        charts={"twin" if metric.level else "": "after each block"},
+        reference="reference" if metric.level else "",
         name=f"lens-{name}",
         title=f"{CURVES[name]}, by block",
         key=(
-            f"{metric.question}{way} {solid} Bands: 95 % intervals. Wide grey: weight noise of "
-            "the same size. Dotted: the cast to 16 bits."
+            f"{metric.question}{way} A line a twin; bars: 95 % intervals. Pale and wide, in a "
+            f"twin's colour: weight noise of the same size. Dotted: the cast to 16 bits.{dashed}"
         ),
     )
     return along(results, model, course, marks)
@@ -113,10 +114,10 @@ def _depths(results: AuditResults, model: str) -> Table:
     return Table(
         (Column("compression"), *(Column(title, numeric=True) for title in DEPTHS)),
         rows,
-        "Shares of the depth passed. First correct: before the true next token first comes first "
-        "(100 %: it never does); change: twin minus reference, 0 when intact. They differ: before "
-        "reference and twin first put different tokens first (100 %: they never do, which is "
-        "intact).",
+        "How deep, as a share of the blocks passed. First correct at: where the true next token "
+        "first comes first (100 %: it never does); change: twin minus reference, 0 when intact. "
+        "First differ at: where reference and twin first put different tokens first (100 %: they "
+        "never do, which is intact).",
     )
 
 

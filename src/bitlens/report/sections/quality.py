@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
+from bitlens.report.charts.axes import NO_PLACE
 from bitlens.report.charts.charts import beside
 from bitlens.report.charts.frontier import (
     KEY,
@@ -75,11 +76,19 @@ def quality(results: AuditResults, model: str, marks: Marks, footprint: Footprin
             "puts its error where it hurts less; whether they differ is tested on the same "
             "documents, whatever the two intervals, and stands in the verdict as q. "
             + ("Bits count scales and zeros." if by == "bits" else "Size is that of the file.")
-            + (f" Not drawn: {'; '.join(missing)}." if missing else "")
+            + _not_drawn(missing)
         ),
         legend=tuple((marks[name], name) for name in footprint.of),
         controls=beside(results, model),
     )
+
+
+def _not_drawn(missing: list[str]) -> str:
+    """Which reference lines are missing; those of logarithmic axes together."""
+    placeless = [remark.removesuffix(NO_PLACE) for remark in missing if remark.endswith(NO_PLACE)]
+    others = [remark for remark in missing if not remark.endswith(NO_PLACE)]
+    told = f" A log scale has no place for: {'; '.join(placeless)}." if placeless else ""
+    return f"{told} Not drawn: {'; '.join(others)}." if others else told
 
 
 def _shown(results: AuditResults, model: str) -> dict[str, list[Shown]]:

@@ -18,9 +18,9 @@ from bitlens.results.records import REFERENCE
 RECOVERED = "transfer.loss_recovered"
 TITLES = (
     "loss recovered",
-    "less than the reference",
+    "points less",
     "loss added",
-    "more than the reference",
+    "nats more",
     "at stake",
 )
 
@@ -137,10 +137,10 @@ def _table(results: AuditResults, model: str, sae: SaeResults) -> Table:
     return Table(
         (Column("compression"), *(Column(title, numeric=True) for title in TITLES)),
         tuple(rows),
-        "loss recovered: of the loss at stake; less than the reference: by how many points of it, "
-        "on the same documents. loss added: cross-entropy with the reconstruction in its place "
-        "less the model's own, in nats; more than the reference: how much more. at stake: the same "
-        "with the mean in its place. ± is the longer half of a 95 % interval, documents being the "
+        "loss recovered: of the loss at stake; points less: than in the reference, on the same "
+        "documents. loss added: cross-entropy with the reconstruction in its place less the "
+        "model's own, in nats; nats more: than in the reference. at stake: the same with the mean "
+        "in its place. ± is the longer half of a 95 % interval, documents being the "
         f"unit.{_reasons(results, model, sae)}",
     )
 
