@@ -69,29 +69,34 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
         ),
         *head_patterns(results, model),
     ]
+    return (*parts, *_levels(results, model, marks))
+
+
+def _levels(results: AuditResults, model: str, marks: Marks) -> list[Part]:
+    """What became of each head's entropy and of what it gives the first position."""
     strips = tuple(
         Strip(title, tuple(panels))
         for metric, title in LEVELS.items()
         if (panels := against(results, model, metric, marks))
     )
-    if strips:
-        parts.append(
-            Figure(
-                name=f"{results.prefix(model)}attention-levels",
-                opens="head",
-                title="How far heads spread out, and how much they lean on the first position",
-                key=(
-                    "Each filled mark is a head, with 95 % intervals: reference across, twin up. "
-                    "Hollow grey: the same head under weight noise of the same size. Dashed: "
-                    "where nothing changed."
-                ),
-                strips=strips,
-                caption="Above the line: more in the twin than in the reference. Below: less.",
-                controls=beside(results, model),
-                across=across(max(len(strip.panels) for strip in strips)),
-            )
+    if not strips:
+        return []
+    return [
+        Figure(
+            name=f"{results.prefix(model)}attention-levels",
+            opens="head",
+            title="How far heads spread out, and how much they lean on the first position",
+            key=(
+                "Each filled mark is a head, with 95 % intervals: reference across, twin up. "
+                "Hollow grey: the same head under weight noise of the same size. Dashed: "
+                "where nothing changed."
+            ),
+            strips=strips,
+            caption="Above the line: more in the twin than in the reference. Below: less.",
+            controls=beside(results, model),
+            across=across(max(len(strip.panels) for strip in strips)),
         )
-    return tuple(parts)
+    ]
 
 
 def _found(found: Mapping[str, Heads]) -> tuple[Statement, ...]:
