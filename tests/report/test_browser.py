@@ -320,6 +320,80 @@ def test_twins_that_are_picked_are_the_only_ones(inside: Visit) -> None:
     assert inside.tab.locator("#features-2 .bars li").count() == 3
 
 
+def test_a_document_and_its_token_have_an_address(inside: Visit) -> None:
+    """The address opens both; the card has both lists, as the store has them, and what is hostile
+    is text. The document's own token is the second of both."""
+    inside.tab.evaluate("location.hash = 'twin=prune:sparsity=0.5&document=1&token=4'")
+    box = inside.tab.locator("#documents .documents")
+    box.locator("h4", has_text=HOSTILE).wait_for()
+    assert box.locator(".text [aria-current]").inner_text().strip() == "↵"
+    rows = box.locator(".card tbody tr").all_inner_texts()
+    assert [row.split("\t") for row in rows] == [
+        [HOSTILE, "50.0 % (1)", "40.0 % (1)", "−10.0"],
+        ["↵ ✓", "20.0 % (2)", "30.0 % (2)", "+10.0"],
+        ["␣a", "10.0 % (3)", "10.0 % (3)", "0.0"],
+        ["␣time", "5.0 % (4)", "5.0 % (4)", "0.0"],
+        ["模型", "1.2 % (5)", "under 0.1 % (5)", "−1.2"],
+    ]
+    assert "KL 0.63 nats" in box.locator(".card").inner_text()
+    assert "rank 2 of 30" in box.locator(".sheet").inner_text()
+    inside.tab.evaluate("location.hash = 'twin=prune:sparsity=0.5&document=1&token=99'")
+    inside.tab.locator("#notice", has_text="document 1, token 99").wait_for()
+    inside.tab.evaluate("location.hash = 'document=0'")
+    box.locator("h4", has_text="document 0").wait_for()
+
+
+def test_arrows_go_from_one_changed_token_to_the_next(inside: Visit) -> None:
+    """The third token and the sixth are underlined, and nothing else; the way there is in the
+    address, and back goes back. The keyboard stays where it is."""
+    inside.tab.evaluate("location.hash = 'twin=rtn:bits=8&document=0'")
+    box = inside.tab.locator("#documents .documents")
+    box.locator(".facts", has_text="Under rtn:bits=8").wait_for()
+    changed = box.locator(".text .changed").all_inner_texts()
+    assert changed == [HOSTILE, " time"]
+    text = box.locator(".text")
+    text.focus()
+    for key, token in (("ArrowRight", 3), ("ArrowRight", 6), ("ArrowRight", 6), ("ArrowLeft", 3)):
+        inside.tab.keyboard.press(key)
+        inside.tab.wait_for_function(f"location.hash.endsWith('&token={token}')")
+    inside.tab.keyboard.press("Shift+ArrowRight")
+    inside.tab.wait_for_function("location.hash.endsWith('&token=4')")
+    assert text.evaluate("text => text === document.activeElement")
+    card = box.locator(".card")
+    box.locator(".text .tokens").nth(5).hover()
+    told = card.inner_text()
+    assert "Another token comes first" in told
+    assert "other\tunder 1.2 %\tunder 0.1 % (5)\t–" in told
+    box.locator(".text .tokens").nth(7).hover()
+    # Not among the five: what both models gave it is known all the same.
+    assert ". ✓\t0.7 %\t0.7 %\t0.0" in card.inner_text()
+    box.locator(".text .tokens").nth(0).hover()
+    assert "Nothing stands before it" in card.inner_text()
+
+
+def test_darker_is_farther_on_one_scale(inside: Visit) -> None:
+    """Each token has the step of its KL in the store: under 0.01, 0.01, 0.03, 0.1, 0.3, 1, 3."""
+    inside.tab.evaluate("location.hash = 'twin=prune:sparsity=0.5&document=29'")
+    box = inside.tab.locator("#documents .documents")
+    box.locator("h4", has_text="document 29").wait_for()
+    spans = box.locator(".text .tokens").all()
+    steps = [re.search(r"\bkl(\d)", span.get_attribute("class") or "") for span in spans]
+    # KL is 0.21 times the place: nothing, 0.21, 0.42, 0.63, 0.84, 1.05, 1.26 and 1.47.
+    assert [step and step[1] for step in steps] == [None, "3", "4", "4", "4", "5", "5", "5"]
+    assert [span.evaluate("s => s.matches('.uncounted')") for span in spans] == [
+        False, True, *[False] * 6,
+    ]  # fmt: skip
+    kinds = box.locator(".kind")
+    for kind, found in (("worst", ["document 0", HOSTILE]), ("median", ["document 15"])):
+        kinds.select_option(kind)
+        assert box.locator(".list tbody th").all_inner_texts() == found
+    box.locator(".which").select_option("rtn:bits=8")
+    inside.tab.wait_for_function("location.hash.includes('rtn%3Abits%3D8&document=29')")
+    box.locator(".facts", has_text="Under rtn:bits=8").wait_for()
+    inside.tab.locator("#all-twins").click()
+    inside.tab.evaluate("location.hash = ''")
+
+
 def test_a_head_has_an_address(inside: Visit) -> None:
     """The numbers of one head open, and close again."""
     inside.tab.evaluate("location.hash = 'layer=1&head=2'")

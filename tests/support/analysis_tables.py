@@ -644,6 +644,60 @@ def contexts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+WORDS = (" Once", " upon", HOSTILE, "\n", " a", " time", "模型", ".")
+"""Tokens of a document, by number."""
+LIKELIEST = {"reference": (0.5, 0.2, 0.1, 0.05, 0.0123), "twin": (0.4, 0.3, 0.1, 0.05, 0.0004)}
+
+
+def documents(damage: float) -> list[dict[str, Any]]:
+    """The table `documents`: thirty of them, the first the farthest; four are shown, one of them
+    for two reasons, one with a hostile name."""
+    why = {0: ["worst"], 1: ["worst", "random"], 15: ["median"], 29: ["random"]}
+    return [
+        {
+            "number": number,
+            "document": HOSTILE if number == 1 else f"document {number}",
+            "shard": number % 20,
+            "positions": 7,
+            "kl": damage * (30 - number),
+            "changed": 2,
+            "shown": why.get(number, []),
+        }
+        for number in range(30)
+    ]
+
+
+def tokens(damage: float) -> list[dict[str, Any]]:
+    """The table `tokens` of those that are shown, eight tokens each. The third and the sixth have
+    another token first in the twin; nothing stands before the first, and the second does not
+    count. The likeliest are the next words, the true one the second of them; of the last token it
+    is none of them."""
+    rows = []
+    for number in (0, 1, 15, 29):
+        for place, word in enumerate(WORDS):
+            order = [(place + n - 1) % len(WORDS) for n in range(5)]
+            if place == 7:
+                order = [0, 1, 2, 3, 4]
+            twin = [order[1], order[0], *order[2:4], 99] if place in (2, 5) else order
+            row: dict[str, Any] = {
+                "number": number,
+                "offset": 1 + place,
+                "token": word,
+                "counts": place > 1,
+                "kl": damage * place if place else None,
+            }
+            for who, ids in (("reference", order), ("twin", twin)):
+                ids = ids if place else []
+                row |= {
+                    f"target_{who}": (0.2 if place < 7 else 0.007) if place else None,
+                    f"ids_{who}": ids,
+                    f"top_{who}": [WORDS[n] if n < len(WORDS) else "other" for n in ids],
+                    f"shares_{who}": list(LIKELIEST[who]) if place else [],
+                }
+            rows.append(row)
+    return rows
+
+
 def inside(
     damage: float, blocks: int, wobble: np.random.Generator
 ) -> tuple[dict[str, list[Place]], dict[str, dict[str, pa.Table]]]:
@@ -657,6 +711,10 @@ def inside(
         "transfer": list(transfer(damage)),
     }
     tables = {
+        "behaviour": {
+            "documents": shown("documents", documents(damage)),
+            "tokens": shown("tokens", tokens(damage)),
+        },
         "attention": {
             "patterns": shown("patterns", patterns(damage, blocks)),
             "pattern_texts": shown("pattern_texts", pattern_texts()),

@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, DARK, INK, PIECES
 from bitlens.report.page.columns import correlations, numbers, whole
+from bitlens.report.page.documents import documents_data
 from bitlens.report.page.parts import (
     Contexts,
     FeatureBrowser,
@@ -91,6 +92,7 @@ def _environment(entries: list[str]) -> jinja2.Environment:
         contexts_data=contexts_data,
         patterns_data=patterns_data,
         features_data=features_data,
+        documents_data=documents_data,
         breakable=breakable,
         unique=lambda: next(numbers),
     )

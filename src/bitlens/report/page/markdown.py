@@ -8,6 +8,7 @@ from bitlens.report.page.parts import (
     Command,
     Contexts,
     Details,
+    DocumentBrowser,
     Facts,
     FeatureBrowser,
     Figure,
@@ -166,6 +167,12 @@ def _(part: Contexts, _: int = 1) -> str:
 def _(part: FeatureBrowser, _: int = 1) -> str:
     told = ", ".join(f"{escaped(one.twin)} {count(len(one.rows), 'feature')}" for one in part.twins)
     return f"{told}: in `report.html`."
+
+
+@markdown.register
+def _(part: DocumentBrowser, _: int = 1) -> str:
+    told = ", ".join(f"{escaped(twin)} {count(len(of), 'document')}" for twin, of in part.twins)
+    return f"{told}, token by token: in `report.html`."
 
 
 @markdown.register

@@ -314,6 +314,67 @@ class FeatureBrowser:
     caption: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What a model predicts at each token of a text; nothing at one that nothing stands before."""
+
+    ids: tuple[tuple[int, ...], ...]
+    """The likeliest tokens, by number."""
+    texts: tuple[tuple[str, ...], ...]
+    shares: tuple[tuple[float, ...], ...]
+    """Their probabilities."""
+    target: tuple[float | None, ...]
+    """The probability of the token that stands there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadDocument:
+    """The beginning of a document, token by token, and what the reference predicts."""
+
+    number: int
+    name: str
+    tokens: tuple[str, ...]
+    offsets: tuple[int, ...]
+    """Where in the document each stands."""
+    counts: tuple[bool, ...]
+    """Whether its prediction counts in the means."""
+    reference: Predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentReading:
+    """A document as a twin reads it."""
+
+    document: ReadDocument
+    kinds: tuple[str, ...]
+    """Why it is shown: `worst`, `median`, `random`."""
+    rank: int
+    """1: no document is farther from the reference."""
+    kl: float
+    """The mean, of all positions that count, shown or not."""
+    positions: int
+    changed: int
+    """At how many of them another token comes first."""
+    by_token: tuple[float | None, ...]
+    """KL of the prediction of each token."""
+    twin: Predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentBrowser:
+    """Documents to read token by token, twin by twin; left out of Markdown."""
+
+    name: str
+    model: str
+    twins: tuple[tuple[str, tuple[DocumentReading, ...]], ...]
+    """Of each twin, the farthest document first."""
+    total: int
+    """How many documents were measured."""
+    shown: int = 0
+    """Which twin at first."""
+    caption: str = ""
+
+
 @dataclass(frozen=True)
 class Tabs:
     """Alternatives, of which one is seen at a time."""
@@ -384,6 +445,7 @@ Part = (
     | HeadPatterns
     | Contexts
     | FeatureBrowser
+    | DocumentBrowser
     | Tabs
     | Details
     | Section

@@ -3,7 +3,8 @@
 
 import { choose, isTwin, onPick } from "./twins.js";
 
-const KEYS = ["twin", "model", "layer", "head", "sae", "feature"];
+const THINGS = ["layer", "head", "sae", "feature", "document", "token"];
+const KEYS = ["twin", "model", ...THINGS];
 const notice = document.getElementById("notice");
 const answers = [];
 
@@ -68,7 +69,7 @@ export async function follow() {
   choose(place.twin.filter(isTwin));
   const found = [];
   for (const view of answers) found.push(await view(place));
-  const wanted = ["layer", "head", "sae", "feature"].filter((key) => place[key] !== undefined);
+  const wanted = THINGS.filter((key) => place[key] !== undefined);
   const missed = wanted.length && !found.some(Boolean);
   const what = wanted.map((key) => `${key} ${place[key]}`).join(", ");
   tell(strange ? `This page has no ${strange}.` : missed ? `This page has no ${what}.` : "");

@@ -8,6 +8,7 @@ import "./contexts.js";
 import "./patterns.js";
 import "./places.js";
 import "./features.js";
+import "./documents.js";
 import { begin } from "./addresses.js";
 
 begin().finally(() =>

@@ -77,7 +77,7 @@ onTwins(() => {
     hero.hidden = !isShown(name);
   }
   for (const table of document.querySelectorAll("main table")) {
-    if (table.closest(".ledger, .features")) continue;
+    if (table.closest(".ledger, .features, .documents")) continue;
     hideRows(table);
     hideColumns(table);
   }

@@ -1,0 +1,188 @@
+"""The section that shows texts: what each twin predicts differently, token by token."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.page.parts import (
+    Column,
+    DocumentBrowser,
+    DocumentReading,
+    Part,
+    Predicted,
+    Prose,
+    ReadDocument,
+    Section,
+    Table,
+)
+from bitlens.report.registration import Marks, section
+from bitlens.report.text.numbers import figure
+from bitlens.report.twins import farthest
+from bitlens.results.counts import count
+
+KINDS = ("worst", "median", "random")
+
+
+@section("documents", "Token by token", after="quality")
+def documents(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:  # noqa: ARG001
+    """One model's documents to read; nothing where none were kept."""
+    texts: dict[int, ReadDocument] = {}
+    twins: list[tuple[str, tuple[DocumentReading, ...]]] = []
+    for twin in results.measured(model):
+        rows = results.table(model, twin.compression, "behaviour", "documents")
+        tokens = results.table(model, twin.compression, "behaviour", "tokens")
+        if found := tuple(_readings(rows, tokens, texts)):
+            twins.append((twin.compression, found))
+    if not twins:
+        return ()
+    shown = farthest(results, model, [name for name, _ in twins])
+    every = {name: results.table(model, name, "behaviour", "documents") for name, _ in twins}
+    browser = DocumentBrowser(
+        name="Documents to read",
+        model=model,
+        twins=tuple(twins),
+        total=len(every[twins[0][0]]),
+        shown=shown,
+        caption=_caption(twins),
+    )
+    told = Prose(
+        "Texts as they were read. The darker a token stands, the farther apart the two models' "
+        "predictions of it are; it is underlined where another token comes first in the twin. "
+        "Point at a token, or go from one underlined token to the next with the arrow keys, to "
+        "see what both models expected there."
+    )
+    table = _table(twins, every)
+    return (
+        told,
+        table,
+        Section(f"{results.prefix(model)}reader", _finding(twins[shown]), (browser,)),
+    )
+
+
+def _readings(
+    rows: list[Row], tokens: list[Row], texts: dict[int, ReadDocument]
+) -> Iterator[DocumentReading]:
+    """The documents that are shown of a twin. `texts`: those of other twins, to which these are
+    added: all of them read the same."""
+    ranks = {
+        row["number"]: rank
+        for rank, row in enumerate(sorted(rows, key=lambda r: (-r["kl"], r["number"])), 1)
+    }
+    about = {row["number"]: row for row in rows}
+    by_document: dict[int, list[Row]] = {}
+    for token in tokens:
+        by_document.setdefault(token["number"], []).append(token)
+    for number, of in by_document.items():
+        row = about[number]
+        if number not in texts:
+            texts[number] = ReadDocument(
+                number=number,
+                name=row["document"],
+                tokens=tuple(one["token"] for one in of),
+                offsets=tuple(one["offset"] for one in of),
+                counts=tuple(one["counts"] for one in of),
+                reference=_predicted(of, "reference"),
+            )
+        yield DocumentReading(
+            document=texts[number],
+            kinds=tuple(row["shown"]),
+            rank=ranks[number],
+            kl=row["kl"],
+            positions=row["positions"],
+            changed=row["changed"],
+            by_token=tuple(one["kl"] for one in of),
+            twin=_predicted(of, "twin"),
+        )
+
+
+def _predicted(rows: list[Row], who: str) -> Predicted:
+    return Predicted(
+        ids=tuple(tuple(row[f"ids_{who}"]) for row in rows),
+        texts=tuple(tuple(row[f"top_{who}"]) for row in rows),
+        shares=tuple(tuple(row[f"shares_{who}"]) for row in rows),
+        target=tuple(row[f"target_{who}"] for row in rows),
+    )
+
+
+def _counted(readings: Sequence[DocumentReading]) -> np.ndarray:
+    """KL of every token whose prediction counts, in the documents drawn at random."""
+    found = [
+        kl
+        for one in readings
+        if "random" in one.kinds
+        for kl, counts in zip(one.by_token, one.document.counts, strict=True)
+        if counts and kl is not None
+    ]
+    return np.array(found)
+
+
+def half(values: np.ndarray) -> float | None:
+    """The share of the numbers, the largest first, that makes up half of their sum; None where
+    there is nothing to share."""
+    total = values.sum()
+    if not len(values) or not total > 0:
+        return None
+    reached = np.cumsum(np.sort(values)[::-1])
+    # The tolerance keeps half of a sum from being missed by rounding.
+    return float((np.searchsorted(reached, total / 2 * (1 - 1e-12)) + 1) / len(values))
+
+
+def _finding(twin: tuple[str, tuple[DocumentReading, ...]]) -> str:
+    name, readings = twin
+    share = half(_counted(readings))
+    if share is None:
+        return f"What {name} predicts, token by token"
+    drawn = sum("random" in one.kinds for one in readings)
+    return (
+        f"Half of what {name} loses lies on {figure(share, 'share')} of the tokens, "
+        f"in {count(drawn, 'document')} drawn at random"
+    )
+
+
+def _table(
+    twins: Sequence[tuple[str, Sequence[DocumentReading]]], every: dict[str, list[Row]]
+) -> Table:
+    """Of each twin how uneven its damage is, over documents and over tokens."""
+    rows = []
+    for name, readings in twins:
+        kl = np.array([row["kl"] for row in every[name]])
+        positions = sum(row["positions"] for row in every[name])
+        share = half(_counted(readings))
+        rows.append(
+            (
+                name,
+                figure(float(kl.max())),
+                figure(float(np.median(kl))),
+                figure(float(kl.min())),
+                figure(sum(row["changed"] for row in every[name]) / positions, "share"),
+                "–" if share is None else figure(share, "share"),
+            )
+        )
+    titles = ("worst document", "median", "best", "other token first", "tokens with half the KL")
+    return Table(
+        (Column("compression"), *(Column(title, numeric=True) for title in titles)),
+        tuple(rows),
+        "Mean KL of a document, in nats: the largest, the middle and the smallest of all. Other "
+        "token first: of all positions that count. Tokens with half the KL: the smallest share of "
+        "the tokens that carries half of the sum, in the documents drawn at random; these are a "
+        "description of the texts shown, without an interval.",
+    )
+
+
+def _caption(twins: Sequence[tuple[str, Sequence[DocumentReading]]]) -> str:
+    longest = max(len(one.document.tokens) for _, of in twins for one in of)
+    cut = any(one.positions > len(one.document.tokens) for _, of in twins for one in of)
+    told = (
+        "Of each twin the documents whose predictions are farthest from the reference's, those in "
+        "the middle and some drawn at random (the same for every twin): 20 of each at most, and a "
+        "fifth of all. Copies are shown once. "
+    )
+    if cut:
+        told += f"Of longer documents the first {longest} tokens are shown; means are of all. "
+    return told + (
+        "KL is of the reference's prediction from the twin's, in nats, on one scale for all twins "
+        "and documents. Probabilities are rounded to a tenth of a per cent; a token that is not "
+        "among a model's first five is less likely there than the fifth. Dotted: the prediction "
+        "does not count in the mean."
+    )
