@@ -23,7 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("faults.toml")
 COPIED = (
     *("src", "tests", "tools", "docs", "studies", "benchmarks", "pyproject.toml", "Makefile"),
-    *("README.md", "constraints.txt", "constraints-against.txt", "CITATION.cff", "LICENSE"),
+    *(
+        "README.md",
+        "CONTRIBUTING.md",
+        "mkdocs.yml",
+        "constraints.txt",
+        "constraints-against.txt",
+        "CITATION.cff",
+        "LICENSE",
+    ),
 )
 FAILED = 1
 """pytest's exit code where tests ran and some failed."""

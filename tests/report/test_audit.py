@@ -1,5 +1,6 @@
 """An audit in Python says what the store and the page say."""
 
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import bitlens
 from bitlens.errors import InputError, ResultsError
 from bitlens.report.audit import Audit, open_run
 from bitlens.report.audit_results import AuditResults
+from bitlens.report.findings.ranking import findings, first
 from bitlens.report.hero import heroes
+from bitlens.report.text.verdict import doubtful
 from bitlens.results.store import Store
 from tests.support.analysis_tables import HOSTILE
 from tests.support.audit_stores import RTN
@@ -26,12 +29,31 @@ def test_it_says_each_twin_s_word_and_numbers(audit: Audit, deep: AuditResults) 
     words = {h.twin.compression: h.status.word if h.status else "failed" for h in found}
     assert audit.verdict == words
     assert audit.twins == list(words)
-    first, *lines = repr(audit).splitlines()
-    assert first == f"Audit of demo in {audit.root}"
-    for line, hero in zip(lines, found, strict=True):
+    title, *lines = repr(audit).splitlines()
+    assert title == f"Audit of demo in {audit.root}"
+    for line, hero in zip(lines[-len(found) :], found, strict=True):
         assert line.split()[0] == words[hero.twin.compression]
         assert hero.twin.compression in line
         assert all(number.text in line for number in hero.numbers)
+
+
+def test_failed_checks_stand_first(audit: Audit, deep: AuditResults) -> None:
+    """In a terminal and in a notebook, with what failed."""
+    failed = [check for check in doubtful(deep, "demo") if check.passed is False]
+    assert failed
+    told = repr(audit).splitlines()[1 : 1 + len(failed)]
+    assert told == [f"✗ {check.name}: {check.detail}" for check in failed]
+    shown = audit._repr_html_()
+    assert all(escape(check.detail) in shown[: shown.index("<table")] for check in failed)
+
+
+def test_findings_are_the_page_s(audit: Audit, deep: AuditResults) -> None:
+    """Those that the first screen shows, as sentences."""
+    shown, _ = first(findings(deep, "demo"))
+    assert shown
+    assert [told.partition(".")[0] for told in audit.findings] == [
+        one.title.partition(".")[0] for one in shown
+    ]
 
 
 def test_a_frame_is_the_store_s_rows(audit: Audit) -> None:
@@ -77,7 +99,7 @@ def test_features_are_a_row_a_latent(audit: Audit, deep: AuditResults) -> None:
 def test_other_tables_are_had_by_name(audit: Audit, store: Path) -> None:
     """What an analysis does not show, or was not asked, is refused with what there is."""
     assert audit.details(RTN, "heads", "heads").num_rows > 0
-    with pytest.raises(InputError, match="shows no table heads"):
+    with pytest.raises(InputError, match=r"shows no table heads[\s\S]*contexts or features"):
         audit.details(RTN, "features", "heads")
     with pytest.raises(InputError, match="features was not measured"):
         open_run(store).features(RTN)

@@ -130,6 +130,16 @@ def test_a_twin_is_a_model_of_transformers(
     )
 
 
+def test_a_checkpoint_is_handed_out_too(
+    tiny_model: Callable[..., nn.Module], letters: Any, tiny_folder: Callable[..., Path]
+) -> None:
+    """A folder that was made elsewhere, beside a reference that is an object."""
+    other = tiny_folder("llama", seed=1)
+    made = bitlens.twin(tiny_model("llama"), f"checkpoint:{other}", tokenizer=letters, log=silent)
+    expected = AutoModelForCausalLM.from_pretrained(other).state_dict()
+    assert all(torch.equal(expected[name], found) for name, found in made.state_dict().items())
+
+
 def test_rounding_is_told(tiny_model: Callable[..., nn.Module], letters: Any) -> None:
     """A twin of a model in 16 bits is one in 16 bits."""
     said: list[str] = []

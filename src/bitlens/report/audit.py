@@ -10,7 +10,7 @@ from bitlens.errors import InputError
 from bitlens.registry import nearest
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.hero import Hero, heroes
-from bitlens.report.hero_html import hero_html, word_of
+from bitlens.report.shown_audit import html, lines, word_of
 from bitlens.results.frames import framed, selected
 from bitlens.results.store import Store
 
@@ -67,6 +67,15 @@ class Audit:
         """By twin, what one sees first: its word and what it rests on, a sentence, three numbers,
         its size."""
         return heroes(self._results, self._only())
+
+    @cached_property
+    def findings(self) -> list[str]:
+        """What the page says was found, the weightiest first: a sentence each, with its numbers.
+        What noise of the same size does as well is not among them."""
+        from bitlens.report.findings.ranking import findings, first
+
+        shown, _ = first(findings(self._results, self._only()))
+        return [f"{one.title}. {one.text}".strip() for one in shown]
 
     def table(
         self,
@@ -127,24 +136,26 @@ class Audit:
 
     def details(self, twin: str, analysis: str, table: str) -> pa.Table:
         """What else an analysis shows of a twin, at the first seed: `features`, `halves`,
-        `contexts` of features, `heads` of heads, `trajectories` of the lens. InputError where it
-        shows no such table."""
-        known = [
+        `contexts` of features, `heads` of heads, `trajectories` of the lens, what plug-ins show.
+        InputError where it shows no such table."""
+        cells = [
             cell
             for cell in self.store.manifest()["cells"]
             if cell["status"] == "done"
             and (cell["model"], cell["analysis"]) == (self._stored, analysis)
         ]
-        mine = [cell for cell in known if cell["compression"] == twin]
+        mine = [cell for cell in cells if cell["compression"] == twin]
         first = min(mine, key=lambda cell: cell["seed"], default=None)
         if first is None:
-            raise self._unknown(twin, analysis, {cell["compression"] for cell in known})
+            raise self._unknown(twin, analysis, {cell["compression"] for cell in cells})
         found = self.store.read_cell_table(first["id"], table)
         if found is None:
+            folder = self.root / "cells" / first["id"]
+            known = sorted({path.stem for path in folder.glob("*.parquet")} - {"values"})
             raise InputError(
                 f"{analysis} shows no table {table} of {twin}.",
-                "features, halves, flow, contexts, trajectories or heads, by the analysis.",
-                f"look into {self.root / 'cells' / first['id']}.",
+                f"{' or '.join(known)}." if known else "an analysis that shows tables.",
+                nearest(table, known) or "its numbers are in table() and frame().",
             )
         return found
 
@@ -171,11 +182,11 @@ class Audit:
         told = [f"Audit of {', '.join(self.models)} in {self.root}"]
         for model in self.models:
             told += [f"{model}:"] if len(self.models) > 1 else []
-            told += [_line(hero) for hero in heroes(self._results, model)]
+            told += lines(self._results, model)
         return "\n".join(told)
 
     def _repr_html_(self) -> str:
-        return "".join(hero_html(model, heroes(self._results, model)) for model in self.models)
+        return "".join(html(self._results, model) for model in self.models)
 
     @cached_property
     def _results(self) -> AuditResults:
@@ -208,11 +219,6 @@ class Audit:
             f"one of {', '.join(sorted(known))}.",
             nearest(twin, known) or "copy the name from .twins",
         )
-
-
-def _line(hero: Hero) -> str:
-    numbers = "; ".join(f"{number.title} {number.text}" for number in hero.numbers)
-    return f"  {word_of(hero):<9}  {hero.twin.compression}: {numbers or hero.sentence}"
 
 
 def open_run(run: str | Path) -> Audit:
