@@ -339,6 +339,8 @@ def test_a_document_and_its_token_have_an_address(inside: Visit) -> None:
     assert "rank 2 of 30" in box.locator(".sheet").inner_text()
     inside.tab.evaluate("location.hash = 'twin=prune:sparsity=0.5&document=1&token=99'")
     inside.tab.locator("#notice", has_text="document 1, token 99").wait_for()
+    inside.tab.evaluate("location.hash = 'document=3'")
+    inside.tab.locator("#notice", has_text="no document 3").wait_for()
     inside.tab.evaluate("location.hash = 'document=0'")
     box.locator("h4", has_text="document 0").wait_for()
 

@@ -1,7 +1,5 @@
 """Token by token: which documents are shown, what of them, and how uneven the damage is."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,8 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import marks
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import DocumentBrowser, Part, Section, Table
-from bitlens.report.sections.documents import documents, half
+from bitlens.report.sections import documents as sections
+from bitlens.report.sections.documents import documents, half, thinned
 from tests.support.analysis_tables import HOSTILE, WORDS
 from tests.support.audit_stores import DAMAGE
 
@@ -57,10 +56,18 @@ def test_every_twin_has_its_documents(browser: DocumentBrowser, deep: AuditResul
     assert first is second
 
 
-def test_the_heading_counts_tokens_of_the_random_documents(parts: tuple[Part, ...]) -> None:
+def test_the_heading_counts_tokens_of_the_random_documents(
+    parts: tuple[Part, ...], deep: AuditResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two documents of six tokens that count, KL as 2, 3, 4, 5, 6 and 7: twice 7 and twice 6 are
-    26 of 54, less than half; one 5 more is enough, five of twelve. The worst does not count."""
+    26 of 54, less than half; one 5 more is enough, five of twelve. The worst does not count. Two
+    are too few for a heading: there it says what is of all, two of seven positions."""
     (inner,) = (part for part in parts if isinstance(part, Section))
+    assert inner.title == (
+        "Under prune:sparsity=0.5 another token comes first at 28.6 % of the positions"
+    )
+    monkeypatch.setattr(sections, "FEWEST_DRAWN", 2)
+    (inner,) = (p for p in documents(deep, "demo", marks([])) if isinstance(p, Section))
     assert inner.title == (
         "Half of what prune:sparsity=0.5 loses lies on 41.7 % of the tokens, in 2 documents drawn "
         "at random"
@@ -75,23 +82,28 @@ def test_the_table_is_of_all_documents(parts: tuple[Part, ...]) -> None:
     assert row[1:] == ("6.30", "3.25", "0.210", "28.6 %", "41.7 %")
 
 
+def test_many_twins_have_fewer_documents_each() -> None:
+    """Of six documents all are of every kind; two of each stay: 0 and 1 are farthest, 2 and 3 in
+    the middle, and 0 and 1 the first of those drawn, in whatever order the table is."""
+    rows = [{"number": n, "kl": 6.0 - n, "shown": ["worst", "median", "random"]} for n in range(6)]
+    for table in (rows, rows[::-1]):
+        kept = {row["number"]: row["shown"] for row in thinned(table, 2)}
+        assert kept == {
+            0: ["worst", "random"],
+            1: ["worst", "random"],
+            2: ["median"],
+            3: ["median"],
+            4: [],
+            5: [],
+        }
+
+
 def test_a_store_without_them_has_no_section(results: AuditResults) -> None:
     """Cells of earlier versions have no such table."""
     assert documents(results, "demo", marks([])) == ()
 
 
-def test_nothing_lost_is_said_so(browser: DocumentBrowser, deep: AuditResults) -> None:
-    """Where no token differs there is no half of anything."""
-    tables = dict(deep._tables)
-    try:
-        for twin in DAMAGE:
-            place = ("demo", twin, "behaviour", "tokens")
-            same = [{**row, "kl": row["kl"] and 0.0} for row in deep.table(*place)]
-            deep._tables[place] = same
-        (inner,) = (p for p in documents(deep, "demo", marks([])) if isinstance(p, Section))
-    finally:
-        deep._tables.clear()
-        deep._tables.update(tables)
-    assert inner.title == "What prune:sparsity=0.5 predicts, token by token"
-    assert markdown(replace(browser)).startswith("rtn:bits=8 4 documents")
+def test_markdown_says_where_they_are(browser: DocumentBrowser) -> None:
+    """How many of each twin; a hostile name stays on the page."""
+    assert markdown(browser).startswith("rtn:bits=8 4 documents")
     assert HOSTILE in {one.document.name for _, of in browser.twins for one in of}

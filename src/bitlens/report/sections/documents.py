@@ -22,17 +22,24 @@ from bitlens.report.twins import farthest
 from bitlens.results.counts import count
 
 KINDS = ("worst", "median", "random")
+FEWEST_DRAWN = 4
+"""Documents drawn at random below which nothing is said of their tokens in a heading."""
+EACH, READINGS = 20, 300
+"""Documents of each kind that a store has of a twin at most; and how many a page has of a model,
+all its twins together: some 8 kB each."""
 
 
 @section("documents", "Token by token", after="quality")
 def documents(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:  # noqa: ARG001
     """One model's documents to read; nothing where none were kept."""
     texts: dict[int, ReadDocument] = {}
+    measured = results.measured(model)
+    most = max(1, min(EACH, READINGS // (len(KINDS) * max(1, len(measured)))))
     twins: list[tuple[str, tuple[DocumentReading, ...]]] = []
-    for twin in results.measured(model):
+    for twin in measured:
         rows = results.table(model, twin.compression, "behaviour", "documents")
         tokens = results.table(model, twin.compression, "behaviour", "tokens")
-        if found := tuple(_readings(rows, tokens, texts)):
+        if found := tuple(_readings(thinned(rows, most), tokens, texts)):
             twins.append((twin.compression, found))
     if not twins:
         return ()
@@ -44,7 +51,7 @@ def documents(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
         twins=tuple(twins),
         total=len(every[twins[0][0]]),
         shown=shown,
-        caption=_caption(twins),
+        caption=_caption(twins, most),
     )
     told = Prose(
         "Texts as they were read. The darker a token stands, the farther apart the two models' "
@@ -56,8 +63,32 @@ def documents(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
     return (
         told,
         table,
-        Section(f"{results.prefix(model)}reader", _finding(twins[shown]), (browser,)),
+        Section(
+            f"{results.prefix(model)}reader",
+            _finding(twins[shown], every[twins[shown][0]]),
+            (browser,),
+        ),
     )
+
+
+def thinned(rows: list[Row], most: int) -> list[Row]:
+    """The table of documents where no more than so many of each kind are shown: those that are
+    farthest, those nearest to the middle, and the first of those drawn, the same for every twin."""
+    order = sorted(rows, key=lambda row: (-row["kl"], row["number"]))
+    middle = {row["number"]: abs(2 * place + 1 - len(order)) for place, row in enumerate(order)}
+    by: dict[str, list[Row]] = {
+        "worst": order,
+        "median": sorted(order, key=lambda row: middle[row["number"]]),
+        "random": sorted(order, key=lambda row: row["number"]),
+    }
+    kept = {
+        kind: {row["number"] for row in [r for r in of if kind in r["shown"]][:most]}
+        for kind, of in by.items()
+    }
+    return [
+        {**row, "shown": [kind for kind in row["shown"] if row["number"] in kept[kind]]}
+        for row in rows
+    ]
 
 
 def _readings(
@@ -75,6 +106,8 @@ def _readings(
         by_document.setdefault(token["number"], []).append(token)
     for number, of in by_document.items():
         row = about[number]
+        if not row["shown"]:
+            continue
         if number not in texts:
             texts[number] = ReadDocument(
                 number=number,
@@ -128,16 +161,22 @@ def half(values: np.ndarray) -> float | None:
     return float((np.searchsorted(reached, total / 2 * (1 - 1e-12)) + 1) / len(values))
 
 
-def _finding(twin: tuple[str, tuple[DocumentReading, ...]]) -> str:
+def _finding(twin: tuple[str, tuple[DocumentReading, ...]], every: list[Row]) -> str:
+    """How few tokens carry half of what a twin loses; where too few documents were drawn to say
+    so, how often another token comes first, which is of all."""
     name, readings = twin
-    share = half(_counted(readings))
-    if share is None:
-        return f"What {name} predicts, token by token"
-    drawn = sum("random" in one.kinds for one in readings)
+    share, drawn = half(_counted(readings)), sum("random" in one.kinds for one in readings)
+    if share is None or drawn < FEWEST_DRAWN:
+        often = figure(_changed(every), "share")
+        return f"Under {name} another token comes first at {often} of the positions"
     return (
         f"Half of what {name} loses lies on {figure(share, 'share')} of the tokens, "
         f"in {count(drawn, 'document')} drawn at random"
     )
+
+
+def _changed(rows: list[Row]) -> float:
+    return float(sum(row["changed"] for row in rows) / sum(row["positions"] for row in rows))
 
 
 def _table(
@@ -147,7 +186,6 @@ def _table(
     rows = []
     for name, readings in twins:
         kl = np.array([row["kl"] for row in every[name]])
-        positions = sum(row["positions"] for row in every[name])
         share = half(_counted(readings))
         rows.append(
             (
@@ -155,7 +193,7 @@ def _table(
                 figure(float(kl.max())),
                 figure(float(np.median(kl))),
                 figure(float(kl.min())),
-                figure(sum(row["changed"] for row in every[name]) / positions, "share"),
+                figure(_changed(every[name]), "share"),
                 "–" if share is None else figure(share, "share"),
             )
         )
@@ -170,13 +208,13 @@ def _table(
     )
 
 
-def _caption(twins: Sequence[tuple[str, Sequence[DocumentReading]]]) -> str:
+def _caption(twins: Sequence[tuple[str, Sequence[DocumentReading]]], most: int) -> str:
     longest = max(len(one.document.tokens) for _, of in twins for one in of)
     cut = any(one.positions > len(one.document.tokens) for _, of in twins for one in of)
     told = (
         "Of each twin the documents whose predictions are farthest from the reference's, those in "
-        "the middle and some drawn at random (the same for every twin): 20 of each at most, and a "
-        "fifth of all. Copies are shown once. "
+        f"the middle and some drawn at random (the same for every twin): {most} of each at most, "
+        "and a fifth of all. Copies are shown once. "
     )
     if cut:
         told += f"Of longer documents the first {longest} tokens are shown; means are of all. "

@@ -35,8 +35,8 @@ export function go(place) {
   if (!next) follow();
 }
 
-// A view answers for what it shows: (place) -> true where it has it, false where not, and
-// undefined where it was not asked.
+// A view answers for what it shows: (place) -> true where it has it, false where not, what there is
+// to say instead, and undefined where it was not asked.
 export function answer(view) {
   answers.push(view);
 }
@@ -70,9 +70,10 @@ export async function follow() {
   const found = [];
   for (const view of answers) found.push(await view(place));
   const wanted = THINGS.filter((key) => place[key] !== undefined);
+  const instead = found.find((one) => typeof one === "string");
   const missed = wanted.length && !found.some(Boolean);
   const what = wanted.map((key) => `${key} ${place[key]}`).join(", ");
-  tell(strange ? `This page has no ${strange}.` : missed ? `This page has no ${what}.` : "");
+  tell(strange ? `This page has no ${strange}.` : missed ? `This page has no ${what}.` : (instead ?? ""));
 }
 
 export function begin() {

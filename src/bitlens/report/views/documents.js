@@ -155,7 +155,8 @@ class Reader {
 
   // The address of a document of this twin, and maybe of a token in it.
   show(number, token) {
-    const address = { model: asked()?.model, twin: [this.current.twin], document: String(number) };
+    const model = boxes.length > 1 ? this.box.dataset.model : asked()?.model;
+    const address = { model, twin: [this.current.twin], document: String(number) };
     go(token === undefined ? address : { ...address, token: String(token) });
   }
 
@@ -353,6 +354,9 @@ answer(async ({ document: number, token, twin, model }) => {
   const has = (one) => one.rows.some((row) => row.number === whole(number));
   const named = reader.twins.filter((one) => !twin?.length || twin.includes(one.twin));
   const found = has(reader.current) && named.includes(reader.current) ? reader.current : named.find(has);
+  if (!found && reader.names.has(whole(number))) {
+    return `Document ${number} is not shown of ${named.map((one) => one.twin).join(", ")}.`;
+  }
   if (!found) return false;
   const same = reader.open === whole(number) && reader.text?.under === found.twin;
   const at = token === undefined ? undefined : whole(token);
