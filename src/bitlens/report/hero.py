@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.status import WORST_FIRST, Status, Word, status
+from bitlens.report.text.lesions import brief
 from bitlens.report.text.losses import sound, survivals
 from bitlens.report.text.numbers import amount, figure, plain, size
 from bitlens.results.records import TwinRecord
@@ -77,7 +78,8 @@ def hero(results: AuditResults, model: str, twin: TwinRecord) -> Hero:
         return Hero(twin=twin, status=None, sentence=told, numbers=(), **facts)
     found = status(results, model, twin)
     numbers = tuple(_numbers(results, model, twin.compression, found))
-    return Hero(twin=twin, status=found, sentence=sentence(found), numbers=numbers, **facts)
+    told = " ".join(filter(None, (sentence(found), brief(results, model, twin.compression))))
+    return Hero(twin=twin, status=found, sentence=told, numbers=numbers, **facts)
 
 
 def sentence(found: Status) -> str:

@@ -12,6 +12,8 @@ from bitlens.results.records import TEXT
 
 WEIGHT = 1.0
 """Before everything else: one place that is broken is what one looks for last."""
+FOLLOWS = 0.6
+"""Of features where a head is lost: they are what it wrote."""
 
 
 @finding
@@ -23,24 +25,15 @@ def lesions(results: AuditResults, model: str) -> Iterator[Finding]:
         if found.heads:
             yield _heads(results, model, name, found.heads)
         if found.features:
-            yield _features(name, found.features)
+            yield _features(name, found.features, FOLLOWS if found.heads else WEIGHT)
         if found.blocks:
             yield _blocks(name, found.blocks)
 
 
 def _heads(results: AuditResults, model: str, name: str, heads: list[Lesion]) -> Finding:
-    names = text.listed([f"{one.block}.{one.number}" for one in heads])
-    if len(heads) > 1:
-        title = f"At {name} heads {names} no longer write what they wrote"
-    elif heads[0].pattern:
-        title = f"At {name} head {names} looks elsewhere and no longer writes what it wrote"
-    elif text.stays(results, model, name, heads[0]):
-        title = f"At {name} head {names} still looks where it looked, and its output is lost"
-    else:
-        title = f"At {name} head {names} no longer writes what it wrote"
     first = heads[0]
     return Finding(
-        title=title,
+        title=f"At {name} {text.lost_heads(results, model, name, heads)}",
         text=_told([text.head(one) for one in heads[: text.NAMED]]),
         anchor="layers",
         weight=WEIGHT,
@@ -50,15 +43,13 @@ def _heads(results: AuditResults, model: str, name: str, heads: list[Lesion]) ->
     )
 
 
-def _features(name: str, features: list[tuple[SaeResults, Lesion]]) -> Finding:
+def _features(name: str, features: list[tuple[SaeResults, Lesion]], weight: float) -> Finding:
     sae, first = features[0]
-    names = text.listed([str(one.number) for _, one in features])
-    what, have = ("feature", "is") if len(features) == 1 else ("features", "are")
     return Finding(
-        title=f"At {name} {what} {names} {sae.where} {have} damaged far more than the others",
+        title=f"At {name} {text.lost_features(features)}",
         text=_told([text.feature(of, one) for of, one in features[: text.NAMED]]),
         anchor="features",
-        weight=WEIGHT,
+        weight=weight,
         twins=(name,),
         uses=frozenset({TEXT, *(of.label for of, _ in features)}),
         target=urlencode({"twin": name, "sae": sae.label, "feature": first.number}),
@@ -66,10 +57,8 @@ def _features(name: str, features: list[tuple[SaeResults, Lesion]]) -> Finding:
 
 
 def _blocks(name: str, blocks: list[Lesion]) -> Finding:
-    names = text.listed([str(one.block) for one in blocks])
-    what = f"block {names} is" if len(blocks) == 1 else f"blocks {names} are"
     return Finding(
-        title=f"At {name} {what} damaged far more than the others",
+        title=f"At {name} {text.lost_blocks(blocks)}",
         text=_told([text.block(one) for one in blocks[: text.NAMED]]),
         anchor="layers",
         weight=WEIGHT,

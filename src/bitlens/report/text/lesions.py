@@ -8,7 +8,7 @@ from bitlens.report.audit_results import AuditResults, once
 from bitlens.report.registration import sentence
 from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.text.differences import below
-from bitlens.report.text.doubts import Claim, claim, doubted
+from bitlens.report.text.doubts import Claim, claim, doubted, doubts, rests
 from bitlens.report.text.numbers import amount, figure
 from bitlens.results.insights import lesions
 from bitlens.results.insights.lesions import Lesion
@@ -111,7 +111,51 @@ def feature(sae: SaeResults, one: Lesion) -> str:
     )
 
 
-def stays(results: AuditResults, model: str, name: str, one: Lesion) -> bool:
+def lost_heads(results: AuditResults, model: str, name: str, heads: Sequence[Lesion]) -> str:
+    """`head 2.5 still looks where it looked, and its output is lost`."""
+    names = listed([f"{one.block}.{one.number}" for one in heads])
+    if len(heads) > 1:
+        return f"heads {names} no longer write what they wrote"
+    if heads[0].pattern:
+        return f"head {names} looks elsewhere and no longer writes what it wrote"
+    if _stays(results, model, name, heads[0]):
+        return f"head {names} still looks where it looked, and its output is lost"
+    return f"head {names} no longer writes what it wrote"
+
+
+def lost_features(found: Sequence[tuple[SaeResults, Lesion]]) -> str:
+    """`feature 146 in block 1 (early) is damaged far more than the others`."""
+    names = listed([str(one.number) for _, one in found])
+    what, have = ("feature", "is") if len(found) == 1 else ("features", "are")
+    return f"{what} {names} {found[0][0].where} {have} damaged far more than the others"
+
+
+def lost_blocks(blocks: Sequence[Lesion]) -> str:
+    """`block 2 is damaged far more than the others`."""
+    names = listed([str(one.block) for one in blocks])
+    what = f"block {names} is" if len(blocks) == 1 else f"blocks {names} are"
+    return f"{what} damaged far more than the others"
+
+
+def brief(results: AuditResults, model: str, name: str) -> str:
+    """The gravest lesion of a twin in a sentence; empty where there is none, and where it rests on
+    a check that failed."""
+    found = lesions_of(results, model, name)
+    uses = [] if found.heads else [sae.label for sae, _ in found.features]
+    told = claim("", TEXT, *uses, twins=(name,))
+    against = (doubt for doubt in doubts(results, model) if doubt.check.passed is False)
+    if any(rests(results, model, told, doubt) for doubt in against):
+        return ""
+    if found.heads:
+        said = lost_heads(results, model, name, found.heads)
+    elif found.features:
+        said = lost_features(found.features)
+    else:
+        said = lost_blocks(found.blocks) if found.blocks else ""
+    return f"{said[:1].upper()}{said[1:]}." if said else ""
+
+
+def _stays(results: AuditResults, model: str, name: str, one: Lesion) -> bool:
     """Does a lost head surely look where it looked?"""
     place, item = f"pattern.{one.block}", f"head {one.number}"
     row = results.find(model, name, "attention.jsd", site=place, item=item)

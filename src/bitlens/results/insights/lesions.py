@@ -7,15 +7,14 @@ noise sits in the same matrices, and so in the same block: a block is held again
 the others instead.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import NormalDist, median
 from typing import Any
 
 Row = Mapping[str, Any]
-Places = Mapping[tuple[str, int, int | None, str], Row]
-"""By metric, block, head (None: of the whole block) and item."""
 
 TIMES = 3.0
 """A lesion is so many times the middle of its kind."""
@@ -29,6 +28,9 @@ PATTERN = 0.05
 BEYOND = 0.01
 """A feature shares its direction with others: so large a part of them may be as bad. The one that
 is held to be the middle of its kind is the worst but for these."""
+FEW = 5
+"""Where more features than these stand out, they are the tail of them all, and no lesion."""
+_BELL = NormalDist()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,66 +58,48 @@ class Lesion:
 def heads(rows: Sequence[Row], noise: Sequence[Row]) -> list[Lesion]:
     """Heads that lose what they write, given the reference's input: of the geometry and attention
     rows of one twin, and of its noise (maybe none)."""
-    known, by_noise = _by_place(rows), _by_place(noise)
+    known, by_noise = _by_head(rows), _by_head(noise)
     found = []
-    for (metric, block, head, item), row in known.items():
-        if (metric, item) != ("head_error", "local") or head is None:
+    for (metric, block, item), errors in known.items():
+        if (metric, item) != ("head_error", "local"):
             continue
-        typical = _typical(_others(known, metric, block, head, item))
-        share = known.get(("head_share", block, head, "local"))
-        beside = by_noise.get((metric, block, head, item))
-        if typical is None or share is None or share["value"] < PART * _equal(known, block):
-            continue
-        if _stands_out(row, HEAD, typical) and _beyond(row, beside):
-            found.append(
-                Lesion(
-                    kind="head",
-                    block=block,
-                    number=head,
-                    row=row,
-                    others=typical,
-                    noise=beside,
-                    pattern=_moved(known, block, head),
+        shares = known.get(("head_share", block, "local"), {})
+        under = by_noise.get((metric, block, item), {})
+        for head, row in errors.items():
+            typical = _typical([of for other, of in errors.items() if other != head])
+            writes = head in shares and shares[head]["value"] >= PART / len(errors)
+            if typical is None or not writes or not _stands_out(row, HEAD, typical):
+                continue
+            if _beyond(row, under.get(head)):
+                found.append(
+                    Lesion(
+                        kind="head",
+                        block=block,
+                        number=head,
+                        row=row,
+                        others=typical,
+                        noise=under.get(head),
+                        pattern=_moved(known.get(("jsd", block, ""), {}), head),
+                    )
                 )
-            )
     return sorted(found, key=lambda one: -one.row["value"])
 
 
-def _moved(known: Places, block: int, head: int) -> Row | None:
-    """By how much a head's attention moved, where that stands out too."""
-    pattern = known.get(("jsd", block, head, ""))
-    typical = _typical(_others(known, "jsd", block, head, ""))
-    sure = pattern is not None and typical is not None and _stands_out(pattern, PATTERN, typical)
-    return pattern if sure else None
-
-
-def _others(known: Places, metric: str, block: int, head: int, item: str) -> list[Row]:
-    """The same number of the other heads of a block."""
-    return [
-        row
-        for (m, b, h, i), row in known.items()
-        if (m, b, i) == (metric, block, item) and h not in (None, head)
-    ]
-
-
-def _equal(known: Places, block: int) -> float:
-    """A head's part of the energy if all heads of its block wrote alike."""
-    shares = [b for m, b, _, i in known if (m, b, i) == ("head_share", block, "local")]
-    return 1 / len(shares)
+def _moved(patterns: Mapping[int, Row], head: int) -> Row | None:
+    """By how much a head's attention moved, where that stands out in its block too."""
+    typical = _typical([row for other, row in patterns.items() if other != head])
+    if head not in patterns or typical is None:
+        return None
+    return patterns[head] if _stands_out(patterns[head], PATTERN, typical) else None
 
 
 def blocks(rows: Sequence[Row], coverage: Sequence[Row]) -> list[Lesion]:
     """Blocks whose weights lost far more than those of the others, and that add far less rightly
     what they added: of the geometry rows of one twin and of what became of its matrices."""
-    known = _by_place(rows)
     weights = _weight_errors(coverage)
     found: dict[int, Lesion] = {}
     for part in ("attn", "mlp"):
-        errors = {
-            block: row
-            for (metric, block, kind, item), row in known.items()
-            if metric == f"relative_error {part}" and item == "local" and kind is None
-        }
+        errors = _local_errors(rows, part)
         for block, row in errors.items():
             typical = _typical([r for b, r in errors.items() if b != block])
             of_others = [error for b, error in weights.items() if b != block]
@@ -132,17 +116,21 @@ def blocks(rows: Sequence[Row], coverage: Sequence[Row]) -> list[Lesion]:
 
 def features(table: Sequence[Row], noise: Callable[[], Sequence[Row]]) -> list[Lesion]:
     """Features of one SAE that surely no longer survive, far below all but a few of the others: of
-    the table of features of one twin, and of its noise (maybe none), which is read if need be."""
+    the table of features of one twin, and of its noise (maybe none), which is read if need be.
+
+    Of thousands of features some lie outside their interval: here it is as wide as so many ask for.
+    """
     known = [row for row in table if row["state"] != "twin only" and row["r"] is not None]
     sure = [row for row in known if row["r_high"] is not None and row["r_high"] < 1 - FEATURE]
     if not sure or len(known) < 1 / BEYOND:
         return []
     # Their ends would be those of features that hardly fire, of which little is known.
     typical = sorted(1 - row["r"] for row in known)[-1 - int(BEYOND * len(known))]
+    wider = _BELL.inv_cdf(1 - 0.025 / len(known)) / _BELL.inv_cdf(0.975)
     by_noise = {row["latent"]: row for row in noise()}
     found = []
     for row in sorted(sure, key=lambda row: row["r"]):
-        lost, beside = _lost(row), by_noise.get(row["latent"])
+        lost, beside = _lost(row, wider), by_noise.get(row["latent"])
         if not _stands_out(lost, FEATURE, typical):
             continue
         if beside is None or _beyond(lost, _lost(beside)):
@@ -156,7 +144,7 @@ def features(table: Sequence[Row], noise: Callable[[], Sequence[Row]]) -> list[L
                     noise=beside,
                 )
             )
-    return found
+    return found if len(found) <= FEW else []
 
 
 def _stands_out(row: Row, bound: float, typical: float) -> bool:
@@ -181,21 +169,22 @@ def _typical(others: Sequence[Row]) -> float | None:
 _HEAD = re.compile(r"head (\d+)(?:, (.+))?")
 
 
-def _by_place(rows: Sequence[Row]) -> Places:
-    """Those with a value; errors of parts by part."""
-    return dict(_placed(rows))
-
-
-def _placed(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, int, int | None, str], Row]]:
+def _by_head(rows: Sequence[Row]) -> dict[tuple[str, int, str], dict[int, Row]]:
+    """By metric, block and item the numbers of single heads, those with a value."""
+    found: dict[tuple[str, int, str], dict[int, Row]] = {}
     for row in rows:
-        kind, _, block = row["site"].partition(".")
-        if row["value"] is None or not block.isdigit():
-            continue
-        head = _HEAD.fullmatch(row["item"])
-        if head:
-            yield (row["metric"], int(block), int(head[1]), head[2] or ""), row
-        elif row["metric"] == "relative_error":
-            yield (f"relative_error {kind}", int(block), None, row["item"]), row
+        head, block = _HEAD.fullmatch(row["item"]), row["site"].partition(".")[2]
+        if head and row["value"] is not None:
+            place = (row["metric"], int(block), head[2] or "")
+            found.setdefault(place, {})[int(head[1])] = row
+    return found
+
+
+def _local_errors(rows: Sequence[Row], part: str) -> dict[int, Row]:
+    """By block, the relative error of its attention or MLP, given the reference's input."""
+    mine = (row for row in rows if (row["metric"], row["item"]) == ("relative_error", "local"))
+    placed = (((row["site"].partition(".")), row) for row in mine if row["value"] is not None)
+    return {int(block): row for (kind, _, block), row in placed if kind == part}
 
 
 def _weight_errors(coverage: Sequence[Row]) -> dict[int, float]:
@@ -208,7 +197,11 @@ def _weight_errors(coverage: Sequence[Row]) -> dict[int, float]:
     return {block: (sum(of) / len(of)) ** 0.5 for block, of in squares.items()}
 
 
-def _lost(row: Row) -> Row:
-    """1 - r of a feature, its ends the other way round; nothing known of one without r."""
-    ends = {"value": row["r"], "low": row["r_high"], "high": row["r_low"]}
+def _lost(row: Row, wider: float = 1.0) -> Row:
+    """1 - r of a feature, its ends the other way round, and so many times as far away on Fisher's
+    scale; nothing known of one without r."""
+    r, low, high = row["r"], row["r_low"], row["r_high"]
+    if high is not None and wider != 1 and abs(r) < 1:
+        high = math.tanh(math.atanh(r) + wider * (math.atanh(high) - math.atanh(r)))
+    ends = {"value": r, "low": high, "high": low}
     return {name: None if end is None else 1 - end for name, end in ends.items()}
