@@ -6,7 +6,7 @@ import pytest
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import marks
 from bitlens.report.page.markdown import markdown
-from bitlens.report.page.parts import DocumentBrowser, Part, Section, Table
+from bitlens.report.page.parts import DocumentBrowser, Part, Statement, Table
 from bitlens.report.sections import documents as sections
 from bitlens.report.sections.documents import documents, half, thinned
 from tests.support.analysis_tables import HOSTILE, WORDS
@@ -22,9 +22,7 @@ def parts(deep: AuditResults) -> tuple[Part, ...]:
 @pytest.fixture
 def browser(parts: tuple[Part, ...]) -> DocumentBrowser:
     """What can be read there."""
-    (inner,) = (part for part in parts if isinstance(part, Section))
-    (found,) = inner.parts
-    assert isinstance(found, DocumentBrowser)
+    (found,) = (part for part in parts if isinstance(part, DocumentBrowser))
     return found
 
 
@@ -62,15 +60,13 @@ def test_the_heading_counts_tokens_of_the_random_documents(
     """Two documents of six tokens that count, KL as 2, 3, 4, 5, 6 and 7: twice 7 and twice 6 are
     26 of 54, less than half; one 5 more is enough, five of twelve. The worst does not count. Two
     are too few for a heading: there it says what is of all, two of seven positions."""
-    (inner,) = (part for part in parts if isinstance(part, Section))
-    assert inner.title == (
-        "Under prune:sparsity=0.5 another token comes first at 28.6 % of the positions"
-    )
+    often = "Under prune:sparsity=0.5 another token comes first at 28.6 % of the positions"
+    assert parts[0] == Statement(often)
     monkeypatch.setattr(sections, "FEWEST_DRAWN", 2)
-    (inner,) = (p for p in documents(deep, "demo", marks([])) if isinstance(p, Section))
-    assert inner.title == (
-        "Half of what prune:sparsity=0.5 loses lies on 41.7 % of the tokens, in 2 documents drawn "
-        "at random"
+    found = documents(deep, "demo", marks([]))[0]
+    assert found == Statement(
+        "Half of what prune:sparsity=0.5 loses lies on 41.7 % of the tokens",
+        "In 2 documents drawn at random.",
     )
 
 

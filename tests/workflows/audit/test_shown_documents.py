@@ -160,20 +160,20 @@ def test_a_control_has_its_documents_and_shows_none(store: Store) -> None:
 
 
 def test_worst_median_and_random_by_hand() -> None:
-    """Of 45 documents three of each kind: the farthest apart, those around the middle of the
+    """Of 60 documents three of each kind: the farthest apart, those around the middle of the
     order, and a draw that is the same for every twin."""
-    corpus = tiny.corpus([[5 + n] for n in range(45)])
-    number = np.arange(45)
-    rising, falling = number / 45, 1 - number / 45
+    corpus = tiny.corpus([[5 + n] for n in range(60)])
+    number = np.arange(60)
+    rising, falling = number / 60, 1 - number / 60
     up, down = (picks({"number": number, "kl": kl}, corpus, seed=0) for kl in (rising, falling))
 
     def of(kind: str, found: dict[int, list[str]]) -> list[int]:
         return [n for n, why in found.items() if kind in why]
 
-    assert of("worst", up) == [44, 43, 42]
+    assert of("worst", up) == [59, 58, 57]
     assert of("worst", down) == [0, 1, 2]
-    assert of("median", up) == [23, 22, 21]
-    assert of("median", down) == [21, 22, 23]
+    assert of("median", up) == [31, 30, 29]
+    assert of("median", down) == [28, 29, 30]
     assert len(of("random", up)) == 3
     assert sorted(of("random", up)) == sorted(of("random", down))
     other = picks({"number": number, "kl": rising}, corpus, seed=1)

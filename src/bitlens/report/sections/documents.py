@@ -13,7 +13,7 @@ from bitlens.report.page.parts import (
     Predicted,
     Prose,
     ReadDocument,
-    Section,
+    Statement,
     Table,
 )
 from bitlens.report.registration import Marks, section
@@ -22,7 +22,7 @@ from bitlens.report.twins import farthest
 from bitlens.results.counts import count
 
 KINDS = ("worst", "median", "random")
-FEWEST_DRAWN = 4
+FEWEST_DRAWN = 3
 """Documents drawn at random below which nothing is said of their tokens in a heading."""
 EACH, READINGS = 20, 300
 """Documents of each kind that a store has of a twin at most; and how many a page has of a model,
@@ -59,16 +59,8 @@ def documents(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
         "Point at a token, or go from one underlined token to the next with the arrow keys, to "
         "see what both models expected there."
     )
-    table = _table(twins, every)
-    return (
-        told,
-        table,
-        Section(
-            f"{results.prefix(model)}reader",
-            _finding(twins[shown], every[twins[shown][0]]),
-            (browser,),
-        ),
-    )
+    stated = _finding(twins[shown], every[twins[shown][0]])
+    return (stated, told, _table(twins, every), browser)
 
 
 def thinned(rows: list[Row], most: int) -> list[Row]:
@@ -161,17 +153,17 @@ def half(values: np.ndarray) -> float | None:
     return float((np.searchsorted(reached, total / 2 * (1 - 1e-12)) + 1) / len(values))
 
 
-def _finding(twin: tuple[str, tuple[DocumentReading, ...]], every: list[Row]) -> str:
+def _finding(twin: tuple[str, tuple[DocumentReading, ...]], every: list[Row]) -> Statement:
     """How few tokens carry half of what a twin loses; where too few documents were drawn to say
     so, how often another token comes first, which is of all."""
     name, readings = twin
     share, drawn = half(_counted(readings)), sum("random" in one.kinds for one in readings)
     if share is None or drawn < FEWEST_DRAWN:
         often = figure(_changed(every), "share")
-        return f"Under {name} another token comes first at {often} of the positions"
-    return (
-        f"Half of what {name} loses lies on {figure(share, 'share')} of the tokens, "
-        f"in {count(drawn, 'document')} drawn at random"
+        return Statement(f"Under {name} another token comes first at {often} of the positions")
+    return Statement(
+        f"Half of what {name} loses lies on {figure(share, 'share')} of the tokens",
+        f"In {count(drawn, 'document')} drawn at random.",
     )
 
 
@@ -214,7 +206,7 @@ def _caption(twins: Sequence[tuple[str, Sequence[DocumentReading]]], most: int) 
     told = (
         "Of each twin the documents whose predictions are farthest from the reference's, those in "
         f"the middle and some drawn at random (the same for every twin): {most} of each at most, "
-        "and a fifth of all. Copies are shown once. "
+        "and one in twenty of all. Copies are shown once. "
     )
     if cut:
         told += f"Of longer documents the first {longest} tokens are shown; means are of all. "

@@ -26,9 +26,9 @@ from bitlens.workflows.session import Session
 
 TOKENS = "tokens"
 """The table of every token of the documents that are shown."""
-EACH, ONE_IN, FEWEST = 20, 15, 2
-"""So many documents of each kind at most, one in fifteen of all where that is fewer: the three
-kinds together are a fifth. At least two of each."""
+EACH, ONE_IN, FEWEST = 20, 20, 2
+"""So many documents of each of the three kinds at most, one in twenty of all where that is fewer;
+at least two of each."""
 WINDOW = 256
 """Tokens shown of a document, its first ones."""
 FIRST = 5
