@@ -1,4 +1,4 @@
-"""report, view, compare and export: what is read off results that are there."""
+"""report, view, card, compare and export: what is read off results that are there."""
 
 import csv
 import io
@@ -99,3 +99,18 @@ def test_runs_are_compared(
     refused = bitlens("compare", folder, "--out", out)
     assert (refused.code, refused.out) == (2, "")
     assert "mine.txt, which compare would not write" in refused.err
+
+
+@pytest.mark.slow
+def test_a_card_and_the_sources_are_written(
+    audited: tuple[list[str], str], bitlens: Command, tmp_path: Path
+):
+    """On standard output, or to a file that is said; a twin that is none is refused."""
+    folder, file = audited[0][-1], tmp_path / "card.md"
+    printed = bitlens("card", folder, "--twin", "rtn:bits=4")
+    assert printed.out.startswith("## What compression changed\n\n### rtn:bits=4 of ")
+    done = bitlens("card", folder, "--twin", "rtn:bits=4", "--out", file)
+    assert done.out == f"Wrote a model card's fragment to {file}.\n"
+    assert file.read_text() == printed.out
+    assert bitlens("card", folder, "--twin", "rtn:bits=5").code == 2
+    assert bitlens("export", folder, "--format", "bibtex").out.startswith("@software{bitlens, ")

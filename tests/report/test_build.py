@@ -13,17 +13,15 @@ from bitlens.report import build as building
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import build, page
 from bitlens.report.page.parts import figures
+from bitlens.report.page.pictures import WIDTHS
 
 
 @pytest.mark.slow
 def test_every_file_is_there(built: Path, results: AuditResults) -> None:
-    """Page, summary, and each figure in three formats with its caption; nothing left over from
-    writing."""
-    names = {
-        f"{figure.name}.{kind}"
-        for figure in figures(page(results))
-        for kind in ("png", "svg", "pdf", "txt")
-    }
+    """Page, summary, and each figure in three formats and two widths with its caption; nothing
+    left over from writing."""
+    kinds = (".txt", *(f"{width}.{kind}" for width in WIDTHS for kind in ("png", "svg", "pdf")))
+    names = {f"{figure.name}{kind}" for figure in figures(page(results)) for kind in kinds}
     assert {path.name for path in (built / "charts").iterdir()} == names
     assert (built / "report.html").read_text().startswith("<!doctype html>")
     assert (built / "summary.md").read_text().startswith("# What compression changed in demo")
@@ -54,19 +52,31 @@ def test_pictures_show_marks(built: Path) -> None:
     assert len(lines) >= 9 * 4
     for word in ("What the MLP adds", "rtn:bits=4,group=64"):
         assert word in svg
-    assert "Solid: cumulative" not in svg, "prose stands beside a picture, not in it"
+    caption = (built / "charts" / "layers-relative_error.txt").read_text()
+    for prose in ("Solid: cumulative", caption.splitlines()[0]):
+        assert prose not in svg, "prose stands beside a picture, not in it"
     assert "Solid: cumulative" in (built / "charts" / "layers-relative_error.txt").read_text()
 
 
 @pytest.mark.slow
-def test_pictures_are_large_enough_to_print(built: Path) -> None:
-    """PNG at twice the size of the screen's."""
-    for path in (built / "charts").glob("*.png"):
-        header = path.read_bytes()[:24]
+def test_pictures_are_as_wide_as_a_page_and_as_a_column(built: Path) -> None:
+    """17 cm and 8.5 cm in every format, PNG with 300 dots an inch; labels can be read."""
+    for path in (built / "charts").glob("*.svg"):
+        wide = not path.stem.endswith("-column")
+        millimetres = 170 if wide else 85
+        head = path.read_text()[:1000]
+        assert f' width="{millimetres}.00mm" height="' in head, path.name
+        pdf = path.with_suffix(".pdf").read_bytes()
+        box = re.search(rb"MediaBox \[0 0 ([\d.]+) [\d.]+\]", pdf)
+        assert box is not None
+        assert float(box[1]) == pytest.approx(millimetres * 72 / 25.4, abs=0.01), path.name
+        header = path.with_suffix(".png").read_bytes()[:24]
         assert header[:8] == b"\x89PNG\r\n\x1a\n"
-        width, height = struct.unpack(">II", header[16:])
-        assert width > 1200, path.name
-        assert height > 600, path.name
+        (across,) = struct.unpack(">I", header[16:20])
+        assert across == pytest.approx(millimetres / 25.4 * 300, abs=1), path.name
+        drawn = re.search(r'viewBox="0 0 ([\d.]+) ', head)
+        assert drawn is not None
+        assert 12 * millimetres * 72 / 25.4 / float(drawn[1]) > 5.5, f"{path.name}: points"
 
 
 @pytest.mark.slow

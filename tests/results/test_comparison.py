@@ -126,7 +126,7 @@ def test_namesakes_that_are_not_the_same_say_why(tmp_path: Path) -> None:
     known = pairings(first, second)
     assert [one.label for one in known.contenders] == ["nf4 (a)", "nf4 (b)"]
     assert list(known.namesakes()) == [
-        "nf4 (a) and nf4 (b) are not the same twin: attention differ."
+        "nf4 (a) and nf4 (b) are not the same twin: they differ in attention."
     ]
 
 

@@ -12,7 +12,7 @@ from bitlens.cli.audits import audit, demo
 from bitlens.cli.compressions import compress, inspect
 from bitlens.cli.doctor import doctor
 from bitlens.cli.list import list_
-from bitlens.cli.results import compare, export, insights, report, view
+from bitlens.cli.results import card, compare, export, insights, report, view
 from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.studies import study
 from bitlens.cli.terminal import log, on_terminal
@@ -75,6 +75,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "insights": insights,
     "export": export,
+    "card": card,
     "list": list_,
     "doctor": doctor,
 }

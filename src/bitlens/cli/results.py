@@ -1,4 +1,4 @@
-"""`report`, `view`, `insights`, `compare` and `export`: what is read off results that are there."""
+"""`report`, `view`, `insights`, `card`, `compare`, `export`: what is read off results."""
 
 import sys
 from pathlib import Path
@@ -25,7 +25,8 @@ def report(
         bool,
         typer.Option(
             "--figures",
-            help="Also write every figure into charts/: SVG, PDF, PNG, and its caption as text.",
+            help="Also write every figure into charts/: SVG, PDF and PNG, 17 and 8.5 cm wide, and "
+            "its caption as text.",
         ),
     ] = False,
 ) -> None:
@@ -80,6 +81,32 @@ def view(results: options.Results) -> None:
         log("No browser was found here: open the file in one.")
 
 
+def card(
+    results: options.Results,
+    twin: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="One twin, by its compression; without it, all."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to; without it, standard output.")
+    ] = None,
+) -> None:
+    """Write a fragment of a model card, in Markdown.
+
+    What was measured of a twin, between what bounds, and the hashes of models, texts and SAEs.
+    """
+    from bitlens.report.audit_results import AuditResults
+    from bitlens.report.card import card as card_of
+    from bitlens.results.files.writing import write
+
+    text = card_of(AuditResults.read(results), twin)
+    if out is not None:
+        write(out, text.encode())
+        log(f"Wrote a model card's fragment to {out}.")
+    else:
+        hand_on(text.encode())
+
+
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Folders that audits wrote.")
@@ -93,7 +120,7 @@ def compare(
         ),
     ] = "behaviour.kl",
 ) -> None:
-    """Rank the twins of several audits and set them against each other.
+    """Rank the twins of several audits, each beside the others.
 
     Differences are taken on the same documents; where two runs did not read the same, it says why.
     """
@@ -118,11 +145,11 @@ def compare(
 def export(
     results: options.Results,
     format_: Annotated[
-        Literal["csv", "json", "parquet", "latex", "markdown"],
+        Literal["csv", "json", "parquet", "latex", "markdown", "bibtex"],
         typer.Option(
             "--format",
             help="csv, json, parquet: every estimate. latex, markdown: the summary table of each "
-            "model, for a paper or a pull request.",
+            "model, for a paper or a pull request. bibtex: the papers that the run rests on.",
         ),
     ] = "csv",
     out: Annotated[
@@ -145,10 +172,11 @@ def export(
 
 
 def _exported(
-    results: Path, form: Literal["csv", "json", "parquet", "latex", "markdown"]
+    results: Path, form: Literal["csv", "json", "parquet", "latex", "markdown", "bibtex"]
 ) -> tuple[bytes, str]:
     """The content of a file, and what it is in words."""
     from bitlens.report.audit_results import AuditResults
+    from bitlens.report.bibliography import bibtex
     from bitlens.report.tables import tables
     from bitlens.results.counts import count
     from bitlens.results.export import export as table_of
@@ -157,6 +185,9 @@ def _exported(
     if form == "latex" or form == "markdown":
         known = AuditResults.read(results)
         return tables(known, form), count(len(known.models), "summary table")
+    if form == "bibtex":
+        text = bibtex(AuditResults.read(results))
+        return text.encode(), count(text.count("\n@") + 1, "source")
     store = Store.open(results)
     rows = store.read_table("estimates").num_rows
     return table_of(store, form), count(rows, "estimate")

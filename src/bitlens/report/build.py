@@ -9,7 +9,6 @@ from bitlens.report.charts.axes import words
 from bitlens.report.charts.palette import marks
 from bitlens.report.first_screen import verdict
 from bitlens.report.page.html import html
-from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Page, Section, figures
 from bitlens.report.page.pictures import pictures
 from bitlens.report.registration import Marks, sections
@@ -18,6 +17,7 @@ from bitlens.report.sections.method import method
 from bitlens.report.sections.numbers import numbers
 from bitlens.report.sections.validity import validity
 from bitlens.report.status import Rules, require_measurable
+from bitlens.report.summary import summary
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
@@ -42,7 +42,7 @@ def build(store_path: Path, rules: Rules | None = None, *, pictured: bool = Fals
             for figure in figures(whole) if pictured else ():
                 for name, content in pictures(figure).items():
                     write(inside(charts, name), content)
-            write(store_path / "summary.md", markdown(summary(results, whole)).encode())
+            write(store_path / "summary.md", summary(results).encode())
             write(store_path / "report.html", html(whole).encode())
         bar.step("done")
     return store_path / "report.html"
@@ -74,20 +74,6 @@ def page(results: AuditResults, begins: Callable[[str], None] = _unheard) -> Pag
         Section("method", "Method and limits", method(results)),
     ]
     return Page(_title(results), _subtitle(results), tuple(parts), tuple(drawn.items()))
-
-
-def summary(results: AuditResults, whole: Page | None = None) -> Page:
-    """What a pull request or a model card needs: verdict, table, checks. `whole`: the page of these
-    results, where there is one already."""
-    if whole is not None:
-        parts = tuple(part for part in whole.sections if part.anchor in ("verdict", "validity"))
-        return Page(whole.title, whole.subtitle, parts)
-    drawn = marks([t.compression for m in results.models for t in results.twins(m)])
-    parts = (
-        Section("verdict", "Verdict", verdict(results, drawn)),
-        Section.stating("validity", "Validity", validity(results)),
-    )
-    return Page(_title(results), _subtitle(results), parts)
 
 
 def _about(

@@ -169,7 +169,8 @@ class Pairings:
                     k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)
                 )
                 named = ", ".join(other) or "the seed"
-                yield f"{first.label} and {second.label} are not the same twin: {named} differ."
+                pair = f"{first.label} and {second.label}"
+                yield f"{pair} are not the same twin: they differ in {named}."
 
     def _pair(
         self, first: Contender, second: Contender, measure: Measure

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bitlens.report.audit_results import AuditResults
-from bitlens.report.build import page, summary
+from bitlens.report.build import page
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import Checklist
 from bitlens.report.sections.validity import validity
@@ -113,7 +113,7 @@ def test_a_check_of_another_model_marks_nothing(results: AuditResults) -> None:
 
 
 @pytest.mark.slow
-def test_what_failed_comes_first_and_heads_page_and_summary(results: AuditResults) -> None:
+def test_what_failed_comes_first_and_heads_the_page(results: AuditResults) -> None:
     """Crosses before questions, numbered, with what rests on them; above the findings."""
     found = checked(
         results,
@@ -122,11 +122,10 @@ def test_what_failed_comes_first_and_heads_page_and_summary(results: AuditResult
     )
     names = [check.name for check in doubtful(found, "demo")]
     assert names == ["1. the reference can read the text", "2. enough documents"]
-    for made in (page(found), summary(found)):
-        first = made.sections[0].parts[0]
-        assert isinstance(first, Checklist)
-        assert [c.name for c in first.items] == names
-    lines = markdown(summary(found))
+    first = page(found).sections[0].parts[0]
+    assert isinstance(first, Checklist)
+    assert [c.name for c in first.items] == names
+    lines = markdown(page(found))
     assert (
         "✗ 1. the reference can read the text: it cannot. What rests on it is marked ✗1." in lines
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from bitlens.errors import InputError
 from bitlens.registry import nearest
 from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.headlines import SHOWN, places
 from bitlens.report.text.differences import way
 from bitlens.report.text.few import sayable
 from bitlens.results.comparison import (
@@ -18,19 +19,6 @@ from bitlens.results.comparison import (
     Refused,
     contenders,
 )
-
-SHOWN = (
-    "behaviour.kl",
-    "behaviour.perplexity_ratio",
-    "behaviour.same_top",
-    "behaviour.kl_p99",
-    "behaviour.perplexity",
-    "features.survived",
-    "heads.induction_score_kept",
-)
-"""What is compared where it was measured, in this order."""
-SIDE = {"behaviour.perplexity": "twin"}
-"""Of a number that both models have, the item that is the twin's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,14 +156,13 @@ def _measures(
     """Every number that at least one contender has, of those that are shown and `by`."""
     for name in dict.fromkeys((by, *SHOWN)):
         analysis, _, metric = name.partition(".")
-        places: dict[tuple[str, str], AuditResults] = {}
+        found_at: dict[tuple[str, str], AuditResults] = {}
         for one in found:
             if analysis in one.cells:
                 audit = audits[one.cells[analysis][0].name]
-                for row in audit.everywhere(one.model, one.twin.compression, name):
-                    if row["item"] == SIDE.get(name, row["item"]):
-                        places.setdefault((row["site"], row["item"]), audit)
-        for (site, item), audit in places.items():
+                for row in places(audit, one.model, one.twin.compression, name):
+                    found_at.setdefault((row["site"], row["item"]), audit)
+        for (site, item), audit in found_at.items():
             about = audit.metrics[f"{analysis}.{metric}"]
             yield Measure(analysis=analysis, metric=about, site=site, item=item)
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from bitlens.report.charts.axes import words
 from bitlens.report.charts.palette import NOISE, marks
 from bitlens.report.charts.pareto import Offer, against_cost
 from bitlens.report.comparison.compared import Compared, Standing
+from bitlens.report.headlines import title
 from bitlens.report.page.parts import (
     Column,
     Command,
@@ -33,12 +33,6 @@ WHOLE = 6
 """Up to so many twins every pair stands in the table; of more, neighbours in the ranking."""
 PANELS = 6
 """So many numbers have a chart each."""
-TITLES = {
-    "behaviour.kl_p99": "KL at 99 %",
-    "behaviour.perplexity": "perplexity of the twin",
-    "features.survived": "features that survive",
-}
-"""What some numbers are called where there is no section about them."""
 COSTS = {"bits per weight": "bits", "size, MB": "bytes"}
 KEY = (
     "Filled: a twin with its 95 % interval. Hollow grey: weight noise of the same size as its "
@@ -70,7 +64,7 @@ def named(compared: Compared, measure: Measure) -> str:
     alike = [one for one in compared.measures if one.name == measure.name]
     place = f" at {measure.site}" if len(alike) > 1 else ""
     item = f", {measure.item}" if len({one.site for one in alike}) < len(alike) else ""
-    return f"{TITLES.get(measure.name, words(measure.metric.name))}{place}{item}"
+    return f"{title(measure.name)}{place}{item}"
 
 
 def headline(compared: Compared) -> str:
@@ -206,9 +200,9 @@ def _panel(
         offers.append(Offer(who=one.label, cost=cost, row=row, noise=beside))
     if not offers:
         return None
-    title = named(compared, measure)
+    name = named(compared, measure)
     return against_cost(
-        measure.metric, offers, drawn, title=title, across=across, comparable=one_text
+        measure.metric, offers, drawn, title=name, across=across, comparable=one_text
     )
 
 

@@ -31,8 +31,10 @@ from bitlens.results.counts import count
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no line break in it."""
-    return re.sub(r"([\\`*_{}\[\]<>|~#!@&$])", r"\\\1", " ".join(text.split()))
+    """Text that Markdown shows as it is: no markup, no HTML, no line break and no address in it."""
+    plain = re.sub(r"([\\`*_{}\[\]<>|~#!@&$])", r"\\\1", " ".join(text.split()))
+    # GitHub makes links of what begins like an address, without any marks around it.
+    return re.sub(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)", r"\\", plain, flags=re.IGNORECASE)
 
 
 @singledispatch

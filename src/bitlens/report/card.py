@@ -1,0 +1,86 @@
+"""A fragment of a model card: what was measured of a twin, on what, and how sure it is."""
+
+from bitlens.errors import InputError
+from bitlens.registry import nearest
+from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.headlines import shown
+from bitlens.report.hero import hero
+from bitlens.report.page.markdown import escaped, markdown
+from bitlens.report.page.parts import Column, Command, Table
+from bitlens.report.text.doubts import doubts
+from bitlens.report.text.numbers import amount, figure, plain
+from bitlens.results.counts import count
+from bitlens.results.records import TOO_FEW, Check, TwinRecord
+
+TITLES = ("value, 95 % interval", "intact", "by chance", "documents")
+
+
+def card(results: AuditResults, twin: str | None = None) -> str:
+    """The twins of that name, or all; in Markdown, without front matter. InputError for a name
+    that no twin has."""
+    known = [(model, one) for model in results.models for one in results.twins(model)]
+    names = list(dict.fromkeys(one.compression for _, one in known))
+    if twin is not None and twin not in names:
+        raise InputError(
+            f"There is no twin called {twin} in {results.store.root}.",
+            f"one of {', '.join(names)}.",
+            nearest(twin, names) or f"--twin '{names[0]}'",
+        )
+    chosen = [(model, one) for model, one in known if twin in (None, one.compression)]
+    parts = ["## What compression changed"]
+    parts += [_twin(results, model, one) for model, one in chosen]
+    parts += [_measured_on(results, model) for model in dict.fromkeys(m for m, _ in chosen)]
+    version = results.manifest["tool"]["version"]
+    date = results.run["date"][:10]
+    parts += [f"Measured with bitlens {escaped(version)} on {escaped(date)}:"]
+    parts += [markdown(Command(results.manifest["command"]))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _twin(results: AuditResults, model: str, twin: TwinRecord) -> str:
+    found = hero(results, model, twin)
+    word = found.status.word if found.status else "failed"
+    facts = ", ".join(
+        filter(None, (found.size, f"{found.bits} bits per weight" * bool(found.bits)))
+    )
+    told = f"{found.sentence} {found.status.advice if found.status else ''}".strip()
+    title = f"### {escaped(twin.compression)} of {escaped(model)}"
+    lines = [title, f"**{word}**{f' ({escaped(facts)})' if facts else ''}. {escaped(told)}"]
+    failed = [d.check for d in doubts(results, model) if d.check.passed is False]
+    mine = [check for check in failed if _bears(check, twin.compression)]
+    if mine:
+        lines.append("\n".join(f"- ✗ {escaped(c.name)}: {escaped(c.detail)}" for c in mine))
+    rows = [_row(results, title, row) for title, row in shown(results, model, twin.compression)]
+    if rows:
+        columns = (Column("measure"), *(Column(t, numeric=True) for t in TITLES))
+        lines.append(markdown(Table(columns, tuple(rows))))
+    return "\n\n".join(lines)
+
+
+def _bears(check: Check, name: str) -> bool:
+    return not check.twins or name in check.twins
+
+
+def _row(results: AuditResults, title: str, row: Row) -> tuple[str, ...]:
+    unit = results.metrics[f"{row['analysis']}.{row['metric']}"].unit
+    value = amount(row, unit)
+    if row["low"] is None and row["reason"] not in (None, TOO_FEW):
+        value += f" ({row['reason']})"
+    ends = ("–" if row[end] is None else figure(row[end], unit) for end in ("intact", "chance"))
+    return (title, value, *ends, f"{row['documents']:,}")
+
+
+def _measured_on(results: AuditResults, model: str) -> str:
+    about = results.about(model)
+    revision = f", revision {about['revision']}" if about["revision"] else ""
+    facts = [f"reference: {model}{revision}, weights {about['fingerprint']}"]
+    for corpus in results.manifest["corpora"]:
+        if corpus["model"] == model:
+            read = f"{count(corpus['documents'], 'document')}, {count(corpus['tokens'], 'token')}"
+            facts.append(f"text: {corpus['name']}, {read}, token hash {corpus['token_hash']}")
+    for sae in about["saes"]:
+        fvu = "" if sae["fvu"] is None else f", {plain(100 * sae['fvu'], 1)} % unexplained"
+        facts.append(f"SAE: {sae['label']} at {sae['site']}{fvu}, weights {sae['fingerprint']}")
+    versions = results.manifest["versions"]
+    facts.append("libraries: " + ", ".join(f"{name} {versions[name]}" for name in sorted(versions)))
+    return "\n".join(f"- {escaped(fact)}" for fact in facts)
