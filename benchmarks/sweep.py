@@ -42,7 +42,7 @@ from bitlens.models.source import ModelSource
 from bitlens.results.records import to_json
 from bitlens.sae.formats.load import load_sae, save_sae
 from bitlens.sae.sae import Sae
-from bitlens.workflows.audit.feature_contexts import DOCUMENTS_SHARE
+from bitlens.workflows.audit.feature_places import DOCUMENTS_SHARE
 from bitlens.workflows.audit.manifest import peak_bytes
 from bitlens.workflows.audit.run import run
 

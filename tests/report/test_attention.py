@@ -173,7 +173,7 @@ def test_chance_and_reasons_may_be_missing(deep: AuditResults, drawn: dict[str, 
         for row in deep.estimates
     ]  # fmt: skip
     figure = maps(attention(replace(deep, estimates=rows), "demo", drawn))
-    assert figure.caption == "Intact is 0."
+    assert figure.caption == "Intact is 0. A click on a cell shows where that head looks."
     assert len(figure.strips[0].panels[0].points) == 12
 
 

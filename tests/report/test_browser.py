@@ -244,29 +244,55 @@ def test_hovering_a_head_names_it_beside_its_control(inside: Visit) -> None:
     assert "noise:like=[prune:sparsity=0.5]" in told
 
 
-def test_contexts_change_with_the_feature(inside: Visit) -> None:
-    """Arrow keys choose a feature; its tokens are shaded in steps, and stay text."""
-    contexts = inside.tab.locator("#features-2 .contexts:visible").first
-    contexts.scroll_into_view_if_needed()
-    select = contexts.locator("select")
-    select.locator("option").first.wait_for(state="attached")
-    assert select.locator("option").count() == 6
-    before = contexts.locator(".facts").inner_text()
-    select.focus()
-    inside.tab.keyboard.press("ArrowDown")
-    assert contexts.locator(".facts").inner_text() != before
-    assert contexts.locator(".excerpt").count() == 4
-    peak = contexts.locator(".excerpt .peak").first
+def test_a_feature_shows_what_it_fires_on(inside: Visit) -> None:
+    """Contexts side by side, tokens shaded in steps and text; ranks in both models, charts, what
+    its direction says, and where others wrote of it."""
+    box = inside.tab.locator("#features-2 .features")
+    box.scroll_into_view_if_needed()
+    box.locator("tbody a").first.click()
+    feature = box.locator(".feature")
+    feature.locator(".excerpt").first.wait_for()
+    assert feature.locator(".excerpt").count() == 2
+    # Its r is below nought, so the planted twin is silent.
+    where = feature.locator(".where").first.inner_text()
+    assert where == "a document, token 0 · rank 1 in the reference; silent in the twin"
+    peak = feature.locator(".excerpt .peak").first
     assert peak.inner_text() == HOSTILE
     assert "heat8" in (peak.get_attribute("class") or "")
     shade = peak.evaluate("token => getComputedStyle(token).backgroundColor")
-    plain = contexts.locator(".excerpt .tokens").first
+    plain = feature.locator(".excerpt .tokens").first
     assert shade != plain.evaluate("token => getComputedStyle(token).backgroundColor")
     peak.hover()
     told = inside.tab.locator("#tip").inner_text()
     assert HOSTILE in told
     assert "reference" in told
-    assert "twin" in told
+    assert feature.locator(".pair").count() == 3
+    assert f"likelier: {HOSTILE} +2.5" in feature.locator(".says").inner_text()
+    link = feature.locator("a[rel=noreferrer]").get_attribute("href") or ""
+    latent = re.findall(r"Feature (\d+)", feature.locator("h4").inner_text())[0]
+    assert link == f"https://www.neuronpedia.org/demo/2-res/{latent}"
+    feature.locator("button", has_text="Close").click()
+    feature.wait_for(state="hidden")
+
+
+def test_features_are_found_by_number_and_by_token(inside: Visit, deep: AuditResults) -> None:
+    """A number is the beginning of a latent's; a text stands in what it fires on or says, in any
+    twin."""
+    twins = [twin.compression for twin in deep.measured("demo")]
+    tables = [deep.table("demo", twin, "features", "directions") for twin in twins]
+    known = {row["latent"] for table in tables for row in table if row["sae"] == "late"}
+    box = inside.tab.locator("#features-2 .features")
+    search = box.locator(".search")
+    search.fill("alert(1)")
+    box.locator(".count", has_text=f"{len(known)} of {len(known)} features").wait_for()
+    search.fill("no such token")
+    box.locator(".count", has_text="0 of 0 features").wait_for()
+    first = str(7 * 10)
+    search.fill(first)
+    found = box.locator(":scope > .scroll tbody th").all_inner_texts()
+    assert found
+    assert all(text.startswith(first) for text in found)
+    search.fill("")
 
 
 def test_positions_mark_where_the_models_differ(inside: Visit) -> None:
@@ -301,7 +327,7 @@ def test_a_feature_has_an_address_and_the_way_back(inside: Visit) -> None:
     first = box.locator(".feature h4").inner_text()
     assert "late" in first
     assert "sae=late&feature=" in inside.tab.url
-    box.locator(".feature button", has_text="Next").click()
+    box.locator(".feature button", has_text="Next worst").click()
     inside.tab.wait_for_function("text => !document.body.innerText.includes(text)", arg=first)
     inside.tab.go_back()
     box.locator(".feature h4", has_text=first).wait_for()

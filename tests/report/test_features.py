@@ -7,21 +7,19 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
-from bitlens.report.page.html import contexts_data, features_data
+from bitlens.report.page.html import features_data
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import (
-    Contexts,
     Details,
     FeatureBrowser,
     Figure,
     Prose,
     Section,
     Table,
-    Tabs,
     figures,
 )
 from bitlens.report.saes import SaeResults, saes_of
-from bitlens.report.sections import latents
+from bitlens.report.sections import contexts, latents
 from bitlens.report.sections.features import features
 from tests.support.analysis_tables import ACTIVE, HOSTILE
 from tests.support.page_columns import back
@@ -156,7 +154,8 @@ def test_every_feature_is_there_beside_noise(late: Section, deep: AuditResults) 
     assert len(mine.rows) == ACTIVE + 4
     under = {row["latent"]: row["r"] for row in deep.table("demo", NOISE, "features", "features")
              if row["sae"] == "late"}  # fmt: skip
-    assert [row[-1] for row in mine.rows] == [under.get(row[0]) for row in mine.rows]
+    at = [key for key, _ in part.columns].index("noise")
+    assert [row[at] for row in mine.rows] == [under.get(row[0]) for row in mine.rows]
     assert f"{RTN} {ACTIVE + 4} features" in markdown(part).replace("\\", "")
 
 
@@ -175,26 +174,46 @@ def test_what_the_page_holds_of_features_is_theirs(late: Section) -> None:
             assert step == -(2**15) if number is None else 0 <= step / 1e4 - number < 1.01e-4
 
 
-def test_contexts_stand_side_by_side(late: Section) -> None:
-    """The most damaged feature first; both models' top positions, text as text."""
-    section = next(p for p in late.parts if isinstance(p, Section))
-    tabs = section.parts[0]
-    assert isinstance(tabs, Tabs)
-    (part,) = dict(tabs.tabs)[RTN]
-    assert isinstance(part, Contexts)
-    assert len(part.features) == 6
-    first = part.features[0]
-    assert first.title.startswith("latent ")
-    assert "damaged, r = " in first.title
-    assert [e.found for e in first.excerpts] == ["reference"] * 2 + ["twin"] * 2
-    assert first.excerpts[0].tokens[4:6] == (HOSTILE, "↵")
-    assert first.excerpts[0].tokens[-2] == "⟨U+202E⟩"
-    held = contexts_data(part)
-    found, _, peak, tokens, reference, twin = held["features"][0]["excerpts"][0]
-    assert found == "reference"
-    assert held["texts"][tokens[peak]] == HOSTILE
-    assert len(tokens) == len(reference) == len(twin) == 11
-    assert "6 features: in `report.html`" in markdown(part)
+def browser(section: Section) -> FeatureBrowser:
+    """The features of an SAE."""
+    return next(p for p in section.parts if isinstance(p, FeatureBrowser))
+
+
+def test_features_have_what_they_fire_on(late: Section) -> None:
+    """Of every twin the contexts that are stored, with firings and directions; how many have some
+    is said, and Markdown has none of it."""
+    part = browser(late)
+    assert part.evidence is not None
+    assert [twin for twin, _ in part.evidence.contexts] == [one.twin for one in part.twins]
+    for _, rows in part.evidence.contexts:
+        assert len({row["latent"] for row in rows}) == 6
+        assert len(rows) == 24
+    assert {len(rows) for _, rows in part.evidence.firings} == {6}
+    assert f"6 of {ACTIVE + 4} ({RTN})" in part.caption
+    assert HOSTILE not in markdown(part)
+
+
+def test_the_most_damaged_come_first_where_room_is_short(
+    deep: AuditResults, drawn: dict[str, Mark], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for 12 features among three twins and two SAEs is two each, one with its firings; which
+    is said."""
+    monkeypatch.setattr(contexts, "MOST", 12)
+    monkeypatch.setattr(contexts, "MOST_FIRINGS", 6)
+    section = features(deep, "demo", drawn)[3]
+    assert isinstance(section, Section)
+    part = browser(section)
+    assert part.evidence is not None
+    for (twin, rows), (_, drawn_of) in zip(
+        part.evidence.contexts, part.evidence.firings, strict=True
+    ):
+        table = SaeResults("late", "resid.2").rows(deep, "demo", twin, "features")
+        known = [row for row in table if row["r"] is not None]
+        worst = [row["latent"] for row in sorted(known, key=lambda row: row["r"])]
+        assert {row["latent"] for row in rows} == set(worst[:2])
+        assert [row["latent"] for row in drawn_of] == worst[:1]
+    assert f"2 of {ACTIVE + 4} ({RTN})" in part.caption
+    assert "drawn for the 1 most damaged" in part.caption
 
 
 def test_earlier_definitions_stand_beside_chance(late: Section) -> None:

@@ -698,11 +698,35 @@ def tokens(damage: float) -> list[dict[str, Any]]:
     return rows
 
 
+def firings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each feature that has contexts, three positions: one only the twin fires at."""
+    return [
+        {"sae": row["sae"], "site": row["site"], "latent": row["latent"], "top": 4.0}
+        | {"positions": 3, "reference": [255, 128, 0], "twin": [128, 128, 64]}
+        | {"bins_reference": [0] * 6 + [1] + [0] * 4 + [1]}
+        | {"bins_twin": [0, 0, 0, 1, 0, 0, 2] + [0] * 5}
+        for row in rows
+    ]
+
+
+def directions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each feature that has contexts, what its direction says; Neuronpedia has those at 2."""
+    return [
+        {"sae": row["sae"], "site": row["site"], "latent": row["latent"]}
+        | {"up": [HOSTILE, " b", "\n"], "up_by": [2.5, 1.25, 0.5]}
+        | {"down": [" x", " y", " z"], "down_by": [-3.0, -2.0, -1.0]}
+        | {"neuronpedia": "demo/2-res" if row["sae"] == "late" else None}
+        for row in rows
+    ]
+
+
 def inside(
     damage: float, blocks: int, wobble: np.random.Generator
 ) -> tuple[dict[str, list[Place]], dict[str, dict[str, pa.Table]]]:
     """By analysis, rows and tables of one twin whose damage is given."""
     found, known = head_rows(damage, blocks, wobble), feature_rows(damage, wobble)
+    seen = contexts(known)
+    first = list({(row["sae"], row["latent"]): row for row in seen}.values())
     rows = {
         "attention": list(attention(damage, blocks, wobble)),
         "heads": list(heads(damage, found)),
@@ -723,7 +747,9 @@ def inside(
         "lens": {"trajectories": shown("trajectories", trajectories(damage, blocks))},
         "features": {
             "features": shown("features", known),
-            "contexts": shown("contexts", contexts(known)),
+            "contexts": shown("contexts", seen),
+            "firings": shown("firings", firings(first)),
+            "directions": shown("directions", directions(first)),
             "flow": shown("flow", list(flow(damage))),
         },
     }

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,15 +36,26 @@ def _documents(rows: list[Row], of: tuple[str, ...]) -> int:
     return max(mine, default=0)
 
 
+def _listed(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column, its texts made visible; each different text once where there are
+    many. Numbers hold nothing to hide."""
+    values: list[Any]
+    if not pa.types.is_list(column.type) or column.null_count or not _textual(column.type):
+        values = column.to_pylist()
+        return visible(values) if _textual(column.type) else values
+    rows = column.combine_chunks()
+    texts = rows.flatten().dictionary_encode()
+    known = visible(texts.dictionary.to_pylist())
+    flat = [None if i is None else known[i] for i in texts.indices.to_pylist()]
+    ends = (rows.offsets.to_numpy() - rows.offsets[0].as_py()).tolist()
+    return [flat[begin:end] for begin, end in pairwise(ends)]
+
+
 def _rows(table: pa.Table | None) -> list[Row]:
     """A table by rows, its texts made visible; no rows of no table."""
     if table is None:
         return []
-    # Numbers hold nothing to hide, and there are many of them.
-    columns = [
-        visible(column.to_pylist()) if _textual(column.type) else column.to_pylist()
-        for column in table.columns
-    ]
+    columns = [_listed(column) for column in table.columns]
     names = table.column_names
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 

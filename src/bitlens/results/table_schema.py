@@ -91,6 +91,16 @@ SHOWN = {
         | {name: kind for who in ("reference", "twin") for name, kind in _prediction(who).items()},
         absent=_OF_TOKENS,
     ),
+    "firings": _columns(
+        {**_SAE, "latent": COUNT, "top": NUMBER, "positions": COUNT}
+        | {"reference": _list(SHARE), "bins_reference": _list(COUNT)}
+        | {"twin": _list(SHARE), "bins_twin": _list(COUNT)}
+    ),
+    "directions": _columns(
+        {**_SAE, "latent": COUNT, "up": _list(TEXT), "up_by": _list(NUMBER)}
+        | {"down": _list(TEXT), "down_by": _list(NUMBER), "neuronpedia": TEXT},
+        absent="neuronpedia",
+    ),
     "trajectories": _columns(
         {"place": COUNT, "document": TEXT, "offset": COUNT, "before": _list(TEXT)}
         | {"target": TEXT, "block": COUNT, "kl": NUMBER, "top_reference": TEXT, "top_twin": TEXT}
@@ -110,4 +120,5 @@ SHOWN = {
 }
 """What analyses show besides values, a row a feature, a place, a head. Those that a plug-in shows
 have the columns it gives them. A pattern is what each token of a text pays to itself and to those
-before it: one number for the first token, two for the second, and so on."""
+before it: one number for the first token, two for the second, and so on. Firings are of the
+documents of the contexts: activations in shares of `top`, in bins of it, and some pairs."""

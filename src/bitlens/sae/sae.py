@@ -90,6 +90,8 @@ class Sae:
     firing_rate: Tensor | None = None
     """`[latents]`: at which share of positions each fired, as its folder says; None: it does not
     say."""
+    neuronpedia: str | None = None
+    """What Neuronpedia calls it, `gpt2-small/6-res-jb`, where its files say."""
     fingerprint: str = ""
     """SHA-256 of its files; empty for one that was never read from any."""
 

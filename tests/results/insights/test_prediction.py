@@ -54,6 +54,8 @@ def test_survival_by_peak_alone_is_found() -> None:
     found = predict(made)
     assert found.reason is None
     assert found.survived == 0.5
+    likely = np.array([found.chances[latent] for latent in made["latent"].tolist()]) > 0.5
+    assert np.mean(likely == (made["r_second"] > 0.9)) > 0.95
     for name in (PEAK, LOGISTIC, BOOSTING):
         score = found.scores[name]
         assert score.auc > 0.98

@@ -211,6 +211,22 @@ def test_positions_left_out_are_remembered(folder: Path) -> None:
     assert load_sae(folder).trained_on.positions is None
 
 
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ("gpt2-small/6-res-jb", "gpt2-small/6-res-jb"),
+        ("../6?x=", None),
+        ("javascript:alert(1)", None),
+        (6, None),
+        (None, None),
+    ],
+)
+def test_its_name_on_neuronpedia(folder: Path, said: object, known: str | None) -> None:
+    """As its settings say; what could be no such name is none."""
+    change_config(folder, lambda c: c["metadata"].update(neuronpedia_id=said))
+    assert load_sae(folder).neuronpedia == known
+
+
 def test_rates_beside_it_give_the_published_l0(folder: Path) -> None:
     """Latents that fired at 1, 1/10 and, as SAELens writes it, none of the positions: 1.1 at a
     time."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TOP = 10
 """Positions kept of every latent, and latents of every position that count as its most active."""
-FORM = 3
+FORM = 4
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 BITS = 32
 """A document and a place in it share an integer."""

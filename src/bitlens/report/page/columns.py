@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,17 @@ import numpy as np
 STEPS = 10_000
 """Steps of a correlation between 0 and 1."""
 MISSING = -(2**15)
+FIRST = 48
+"""The letter of nought, `0`; 255 more follow it."""
+
+
+def letters(values: Iterable[int]) -> str:
+    """Whole numbers up to 255, a letter each: most are small, so most letters are one byte, and
+    what repeats compresses."""
+    return "".join(map(_LETTERS.__getitem__, values))
+
+
+_LETTERS = [chr(FIRST + value) for value in range(256)]
 
 
 def numbers(values: Sequence[float | int | None]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from markupsafe import Markup
 from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, DARK, INK, PIECES
 from bitlens.report.page.columns import correlations, numbers, whole
 from bitlens.report.page.documents import documents_data
+from bitlens.report.page.evidence import evidence_data
 from bitlens.report.page.parts import (
-    Contexts,
     FeatureBrowser,
     Figure,
     Ledger,
@@ -89,7 +89,7 @@ def _environment(entries: list[str]) -> jinja2.Environment:
         entry=entry,
         ledger_data=ledger_data,
         figure_data=figure_data,
-        contexts_data=contexts_data,
+        evidence_data=evidence_data,
         patterns_data=patterns_data,
         features_data=features_data,
         documents_data=documents_data,
@@ -151,34 +151,6 @@ def ledger_data(part: Ledger) -> dict[str, Any]:
     """What the page's script needs to show a ledger."""
     table = packed([column.title for column in part.columns], part.rows)
     return {**table, "numeric": [column.numeric for column in part.columns]}
-
-
-def contexts_data(part: Contexts) -> dict[str, Any]:
-    """What the page's script needs to show contexts: each token's text once."""
-    texts: dict[str, int] = {}
-
-    def short(values: Sequence[float]) -> list[float]:
-        return [float(f"{value:.3g}") for value in values]
-
-    features = [
-        {
-            "title": feature.title,
-            "facts": feature.facts,
-            "excerpts": [
-                [
-                    excerpt.found,
-                    excerpt.where,
-                    excerpt.peak,
-                    [texts.setdefault(token, len(texts)) for token in excerpt.tokens],
-                    short(excerpt.reference),
-                    short(excerpt.twin),
-                ]
-                for excerpt in feature.excerpts
-            ],
-        }
-        for feature in part.features
-    ]
-    return {"features": features, "texts": list(texts)}
 
 
 def features_data(part: FeatureBrowser) -> dict[str, Any]:

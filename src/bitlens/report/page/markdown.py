@@ -6,7 +6,6 @@ from functools import singledispatch
 from bitlens.report.page.parts import (
     Checklist,
     Command,
-    Contexts,
     Details,
     DocumentBrowser,
     Facts,
@@ -158,11 +157,6 @@ def _(part: TokenGrid, _: int = 1) -> str:
 def _(part: HeadPatterns, _: int = 1) -> str:
     told = ", ".join(f"{escaped(twin)} {count(len(heads), 'head')}" for twin, heads in part.twins)
     return f"Patterns of {told}: in `report.html`."
-
-
-@markdown.register
-def _(part: Contexts, _: int = 1) -> str:
-    return f"Contexts of {count(len(part.features), 'feature')}: in `report.html`."
 
 
 @markdown.register

@@ -16,6 +16,8 @@ Point = dict[str, Any]
 """Fields of one point of a chart: texts and numbers."""
 
 Value = str | float | int | None
+Row = dict[str, Any]
+"""A row of a table of the store."""
 
 
 @dataclass(frozen=True)
@@ -258,35 +260,16 @@ class HeadPatterns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Excerpt:
-    """A stretch of text with a feature's activation at each token, in both models."""
+class FeatureEvidence:
+    """What single features of an SAE fire on and how strongly: rows of the store, with the columns
+    of `table_schema.SHOWN`."""
 
-    found: str
-    """Whose top position this is: `reference` or `twin`."""
-    where: str
-    tokens: tuple[str, ...]
-    reference: tuple[float, ...]
-    twin: tuple[float, ...]
-    peak: int
-    """Which token is the top position."""
-
-
-@dataclass(frozen=True)
-class ShownFeature:
-    """A feature, what is known of it, and where it fires most."""
-
-    title: str
-    facts: str
-    excerpts: tuple[Excerpt, ...]
-
-
-@dataclass(frozen=True)
-class Contexts:
-    """Features to choose from, each with its top contexts side by side; not in Markdown."""
-
-    name: str
-    features: tuple[ShownFeature, ...]
-    caption: str = ""
+    contexts: tuple[tuple[str, tuple[Row, ...]], ...]
+    """By twin, a row a top position."""
+    firings: tuple[tuple[str, tuple[Row, ...]], ...]
+    """By twin, a row a feature."""
+    directions: tuple[Row, ...]
+    """A row a latent."""
 
 
 @dataclass(frozen=True)
@@ -312,6 +295,7 @@ class FeatureBrowser:
     shown: int = 0
     """Which twin at first."""
     caption: str = ""
+    evidence: FeatureEvidence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -443,7 +427,6 @@ Part = (
     | Figure
     | TokenGrid
     | HeadPatterns
-    | Contexts
     | FeatureBrowser
     | DocumentBrowser
     | Tabs

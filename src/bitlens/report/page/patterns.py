@@ -2,11 +2,8 @@
 
 from typing import Any
 
+from bitlens.report.page.columns import letters
 from bitlens.report.page.parts import HeadPatterns
-
-FIRST = 48
-"""The letter of no attention, `0`; 255 more follow it. Most shares are small, so most letters are
-one byte, and what repeats compresses."""
 
 
 def patterns_data(part: HeadPatterns) -> dict[str, Any]:
@@ -18,9 +15,9 @@ def patterns_data(part: HeadPatterns) -> dict[str, Any]:
         held = []
         for one in heads:
             name = f"{one.block}.{one.head}"
-            reference.setdefault(name, [_letters(shares) for shares in one.reference])
+            reference.setdefault(name, [letters(shares) for shares in one.reference])
             pairs = zip(one.reference, one.twin, strict=True)
-            held.append([name, [_letters(_more(a, b)) for a, b in pairs]])
+            held.append([name, [letters(_more(a, b)) for a, b in pairs]])
         twins.append({"twin": twin, "heads": held})
     texts = [
         [where, [numbers.setdefault(token, len(numbers)) for token in tokens]]
@@ -33,10 +30,6 @@ def patterns_data(part: HeadPatterns) -> dict[str, Any]:
         "twins": twins,
         "shown": part.shown,
     }
-
-
-def _letters(shares: bytes) -> str:
-    return "".join(chr(FIRST + share) for share in shares)
 
 
 def _more(reference: bytes, twin: bytes) -> bytes:

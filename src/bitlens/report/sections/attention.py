@@ -54,7 +54,7 @@ def attention(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
             "Reference and twin read the same texts; at every position each head spreads its "
             "attention over the positions before. The Jensen-Shannon divergence (JSD) says how "
             "far apart the two spreads are: 0 where nothing changed, ln 2 = 0.69 nats where they "
-            "share no position. Heads are written block.head, counted from 0."
+            "share no position. Head 1.2 is head 2 of block 1, both counted from 0."
         ),
         _maps(results, model, found),
         Section(
@@ -144,6 +144,8 @@ def _maps(results: AuditResults, model: str, found: Mapping[str, Heads]) -> Figu
             if rows
         ]
         strips.append(Strip(twin, tuple(panels)))
+    stored = any(results.table(model, twin, "attention", "patterns") for twin in found)
+    opens = " A click on a cell shows where that head looks." if stored else ""
     told = f" Heads of unrelated texts differ by {_range(chances)}." if chances else ""
     return Figure(
         name=f"{results.prefix(model)}attention-jsd",
@@ -156,7 +158,7 @@ def _maps(results: AuditResults, model: str, found: Mapping[str, Heads]) -> Figu
             "together; beside the cast, where no noise was run)."
         ),
         strips=tuple(strips),
-        caption=f"Intact is 0.{told}",
+        caption=f"Intact is 0.{told}{opens}",
         across=2,
     )
 

@@ -1,91 +1,70 @@
-"""Top contexts of changed features: what each fires on in the reference and in the twin."""
-
-from collections.abc import Iterator
+"""What single features fire on: contexts, firings and directions, of as many as a page may hold."""
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.page.parts import Contexts, Excerpt, Part, Section, ShownFeature, Tabs
-from bitlens.report.saes import SaeResults
-from bitlens.report.text.numbers import figure, plain, running
-from bitlens.report.twins import farthest
+from bitlens.report.page.parts import FeatureEvidence
+from bitlens.report.saes import SaeResults, saes_of
+from bitlens.report.sections.fitting import context_fits, firing_fits, require_fitting
+
+MOST, MOST_FIRINGS = 8192, 1500
+"""Features of a page with contexts at most, and with firings, those of every twin and SAE
+together."""
 
 
-def contexts(results: AuditResults, model: str, sae: SaeResults, stem: str) -> Iterator[Part]:
-    """A tab a compression, in it the shown features of one SAE; nothing where none are shown."""
-    tabs = []
-    for twin in results.measured(model):
-        rows = sae.rows(results, model, twin.compression, "contexts")
-        if rows:
-            known = {
-                row["latent"]: row for row in sae.rows(results, model, twin.compression, "features")
-            }
-            tabs.append((twin.compression, (_part(f"{stem}-contexts", rows, known),)))
-    if tabs:
-        shown = farthest(results, model, [name for name, _ in tabs])
-        told = "Where features fire most, in the documents shown"
-        yield Section(f"{stem}-contexts", told, (Tabs(tuple(tabs), shown),))
-
-
-def _part(name: str, rows: list[Row], known: dict[int, Row]) -> Contexts:
-    by_latent: dict[int, list[Row]] = {}
-    for row in rows:
-        by_latent.setdefault(row["latent"], []).append(row)
-    order = sorted(by_latent, key=lambda latent: _rank(known.get(latent)))
-    return Contexts(
-        name,
-        tuple(_shown(latent, by_latent[latent], known.get(latent)) for latent in order),
-        "Examples come from at most one document in four, or from four where documents are few: "
-        "elsewhere a feature may fire more. Darker: stronger activation at that token, on one "
-        "scale for both models; the top position is underlined. The same text stands in both "
-        "columns, so a feature that survived is shaded alike.",
+def evidence(
+    results: AuditResults, model: str, sae: SaeResults, twins: dict[str, list[Row]]
+) -> FeatureEvidence | None:
+    """What the store has of the features of one SAE, `twins` their rows by twin: of each twin the
+    most damaged, as many as there is room for. None where there is nothing."""
+    parts = max(1, len(twins) * len(saes_of(results, model)))
+    contexts, firings, directions = [], [], {}
+    for twin, rows in twins.items():
+        found = sae.rows(results, model, twin, "contexts")
+        worst = sorted(rows, key=lambda row: (row["r"] is None, row["r"] or 0.0))
+        known = {row["latent"] for row in found}
+        order = [row["latent"] for row in worst if row["latent"] in known]
+        kept = set(order[: MOST // parts])
+        contexts.append((twin, tuple(row for row in found if row["latent"] in kept)))
+        some = set(order[: MOST_FIRINGS // parts])
+        firings.append((twin, tuple(_of(results, model, sae, twin, "firings", some))))
+        for row in _of(results, model, sae, twin, "directions", kept):
+            directions[row["latent"]] = row
+    if not any(rows for _, rows in contexts):
+        return None
+    for _, mine in contexts:
+        require_fitting("contexts", map(context_fits, mine))
+    for _, mine in firings:
+        require_fitting("firings", map(firing_fits, mine))
+    return FeatureEvidence(
+        contexts=tuple(contexts), firings=tuple(firings), directions=tuple(directions.values())
     )
 
 
-def _rank(row: Row | None) -> tuple[bool, float]:
-    """The most damaged first, those of the twin only last."""
-    return (row is None or row["r"] is None, row["r"] if row and row["r"] is not None else 0.0)
+def _of(
+    results: AuditResults, model: str, sae: SaeResults, twin: str, table: str, kept: set[int]
+) -> list[Row]:
+    rows = sae.rows(results, model, twin, table)
+    return [row for row in rows if row["latent"] in kept]
 
 
-def _shown(latent: int, rows: list[Row], feature: Row | None) -> ShownFeature:
-    ordered = sorted(rows, key=lambda row: (row["found"] != "reference", row["rank"]))
-    title = f"latent {latent}"
-    if feature is not None:
-        r = "" if feature["r"] is None else f", r = {plain(feature['r'], 2)}"
-        title = f"{title}: {feature['state']}{r}"
-    return ShownFeature(title, _facts(feature), tuple(map(_excerpt, ordered)))
-
-
-def _facts(feature: Row | None) -> str:
-    if feature is None:
+def said(found: FeatureEvidence | None, twins: dict[str, list[Row]]) -> str:
+    """How many features have contexts, and where those come from."""
+    if found is None:
         return ""
-    told = []
-    if feature["r"] is not None:
-        told.append(f"r {plain(feature['r'], 3)}{_interval(feature)}")
-    for name, text, unit in (
-        ("gain", "gain", ""),
-        ("rate_reference", "fires in the reference on", "share"),
-        ("rate_twin", "in the twin on", "share"),
-        ("lost", "firings lost", "share"),
-        ("new", "firings new", "share"),
-        ("peak_reference", "highest activation in the reference", ""),
-        ("peak_twin", "in the twin", ""),
+    have = {twin: len({row["latent"] for row in rows}) for twin, rows in found.contexts}
+    shares = ", ".join(f"{have[twin]:,} of {len(rows):,} ({twin})" for twin, rows in twins.items())
+    return (
+        f" Features with contexts: {shares}; the most damaged come first. They come from one "
+        "document in four, from 4 documents at least and 64 at most: elsewhere a feature may fire "
+        "more, and is counted."
+        f"{_fewer(found)}"
+    )
+
+
+def _fewer(found: FeatureEvidence) -> str:
+    most = max(len(rows) for _, rows in found.firings)
+    if all(
+        len(rows) == len({row["latent"] for row in contexts})
+        for (_, rows), (_, contexts) in zip(found.firings, found.contexts, strict=True)
     ):
-        if feature[name] is not None:
-            told.append(f"{text} {figure(feature[name], unit)}")
-    return "; ".join(told)
-
-
-def _interval(feature: Row) -> str:
-    if feature["r_low"] is None or feature["r_high"] is None:
         return ""
-    return f" [{plain(feature['r_low'], 3)}, {plain(feature['r_high'], 3)}]"
-
-
-def _excerpt(row: Row) -> Excerpt:
-    return Excerpt(
-        found=row["found"],
-        where=f"{row['document']}, token {row['offset']}",
-        tokens=tuple(map(running, row["tokens"])),
-        reference=tuple(row["reference"]),
-        twin=tuple(row["twin"]),
-        peak=row["peak"],
-    )
+    return f" Their activations are drawn for the {most:,} most damaged of each twin."

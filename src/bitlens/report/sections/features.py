@@ -22,7 +22,6 @@ from bitlens.report.page.parts import (
 )
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.saes import SaeResults, saes_of
-from bitlens.report.sections.contexts import contexts
 from bitlens.report.sections.flow import flow
 from bitlens.report.sections.latents import latents
 from bitlens.report.text.extremes import most_and_least
@@ -113,7 +112,6 @@ def _about(
     parts += _states(results, model, sae, stem)
     parts += _curve(results, model, sae, stem=stem, marks=marks)
     parts += latents(results, model, sae, stem)
-    parts += contexts(results, model, sae, stem)
     parts.append(_typical(results, model, sae))
     parts += flow(results, model, sae, stem)
     parts.append(Details("As earlier tools count them", (_earlier(results, model, sae),)))

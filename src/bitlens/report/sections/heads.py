@@ -59,7 +59,7 @@ def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
             "Both models read random tokens repeated once, where the only way to do better on "
             "the second copy is to look the first one up. A score is the share of a head's "
             "attention that rests where a head of that kind would put it; chance is the same "
-            "share at places beside. Heads are written block.head, counted from 0."
+            "share at places beside. Head 1.2 is head 2 of block 1, both counted from 0."
         ),
         Figure(
             name=f"{prefix}heads-scores",
@@ -74,7 +74,8 @@ def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
             caption=(
                 "Heads at the right do this job; those at the lower left never did. Below the "
                 "dashed line a score is lower after compression: by how much, on the same "
-                "sequences, stands with its interval in the table and among all numbers."
+                "sequences, stands with its interval in the table and among all numbers. A click "
+                "on a mark opens that head."
             ),
             controls=beside(results, model),
             across=across(max(len(strip.panels) for strip in strips)),

@@ -21,6 +21,8 @@ from bitlens.report.page.parts import (
     Strip,
 )
 from bitlens.report.saes import SaeResults
+from bitlens.report.sections.contexts import evidence, said
+from bitlens.report.sections.prediction import chances
 from bitlens.report.twins import farthest
 
 HEIGHT = 240
@@ -221,18 +223,24 @@ def _browser(
         noise = results.noise(model, twin)
         others = sae.rows(results, model, noise, "features") if noise else []
         under = {row["latent"]: row["r"] for row in others}
+        likely = chances(results, model, sae, twin)
         table = tuple(
-            (*(row[field] for field in FIELDS), under.get(row["latent"])) for row in found
+            (*(row[field] for field in FIELDS), under.get(n), likely.get(n))
+            for row in found
+            for n in (row["latent"],)
         )
         held.append(FeatureRows(twin, sae.active(results, model, twin) or len(found), table))
+    shown = evidence(results, model, sae, rows)
     return FeatureBrowser(
         name=f"{stem}-browser",
         sae=sae.label,
-        columns=(*FIELDS.items(), ("noise", "r under noise")),
+        columns=(*FIELDS.items(), ("noise", "r under noise"), ("predicted", "predicted")),
         twins=tuple(held),
         shown=farthest(results, model, list(rows)),
         caption=f"SAE {sae.name}: every feature that is active in the reference or in the twin, "
         "those that changed most first; a click on a number opens it. r under noise: under weight "
         "noise of the same size. rate: share of positions a feature fires on. surely: is r above "
-        "or below 0.9 with its whole interval?",
+        "or below 0.9 with its whole interval? predicted: how probable its survival looks from the "
+        f"reference alone, fitted on other features.{said(shown, rows)}",
+        evidence=shown,
     )

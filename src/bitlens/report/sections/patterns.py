@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.parts import HeadPattern, HeadPatterns, Part, Section
+from bitlens.report.sections.fitting import pattern_fits, require_fitting
 from bitlens.report.text.numbers import running
 from bitlens.report.twins import farthest
 from bitlens.results.counts import count
@@ -21,6 +22,9 @@ def head_patterns(results: AuditResults, model: str) -> Iterator[Part]:
         return
     names = list(rows)
     texts = results.table(model, names[0], "attention", "pattern_texts")
+    lengths = {text["text"]: len(text["tokens"]) for text in texts}
+    for found in rows.values():
+        require_fitting("patterns", (pattern_fits(row, lengths) for row in found))
     kept = _within(rows, BUDGET)
     part = HeadPatterns(
         name=f"{results.prefix(model)}attention-patterns",

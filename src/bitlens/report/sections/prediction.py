@@ -1,9 +1,11 @@
 """The section on prediction: what the reference tells of which features survive."""
 
+from collections.abc import Mapping
+
 import altair as alt
 
 from bitlens.errors import visible
-from bitlens.report.audit_results import AuditResults
+from bitlens.report.audit_results import AuditResults, once
 from bitlens.report.charts.charts import HEIGHT, beside, channels, frame, only
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.layers import Layer
@@ -22,6 +24,7 @@ from bitlens.report.page.parts import (
     Table,
 )
 from bitlens.report.registration import Marks, section
+from bitlens.report.saes import SaeResults
 from bitlens.report.text.numbers import amount, figure, margin, plain
 from bitlens.report.twins import with_noise
 from bitlens.results.insights.duan import COLUMNS, recipe
@@ -44,7 +47,7 @@ Found = dict[str, tuple[TwinFeatures, Prediction]]
 @section("prediction", "Predicting survival", after="transfer")
 def prediction(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's section; none where no features were measured."""
-    found = measured(results.store, results.named(model))
+    found = _measured(results, model)
     return predictions(results, model, marks, found) if found else ()
 
 
@@ -100,6 +103,26 @@ def _told(who: str, score: Score) -> str:
     return f"{who} {amount({'value': score.auc, 'low': score.low, 'high': score.high})}"
 
 
+def _measured(results: AuditResults, model: str) -> list[SaeFeatures]:
+    named = results.named(model)
+    return once(results, ("features", named), lambda: measured(results.store, named))
+
+
+def _predicted(results: AuditResults, twin: TwinFeatures) -> Prediction:
+    return once(results, ("prediction", twin), lambda: predict(twin.halves))
+
+
+def chances(results: AuditResults, model: str, sae: SaeResults, who: str) -> Mapping[int, float]:
+    """By latent of an SAE, how probable its survival in a twin looks from the reference alone;
+    nothing where that could not be fitted."""
+    for of in _measured(results, model):
+        if (visible(of.sae), visible(of.site)) == (sae.label, sae.site):
+            for twin in sorted(of.twins, key=lambda twin: twin.seed):
+                if visible(twin.compression) == who:
+                    return _predicted(results, twin).chances
+    return {}
+
+
 def predicted(results: AuditResults, model: str, of: SaeFeatures) -> Found:
     """What was found for every compression and its noise."""
     wanted = {who for _, who in with_noise(results, model)}
@@ -107,7 +130,7 @@ def predicted(results: AuditResults, model: str, of: SaeFeatures) -> Found:
     for twin in sorted(of.twins, key=lambda twin: twin.seed):
         who = visible(twin.compression)
         if who in wanted and who not in found:
-            found[who] = (twin, predict(twin.halves))
+            found[who] = (twin, _predicted(results, twin))
     return found
 
 

@@ -3,6 +3,16 @@
 import { bytesOf } from "./entries.js";
 
 const MISSING = -32768;
+const FIRST = 48;
+
+// A letter a number up to 255; `before`: what each is more than, around in a circle.
+export function sharesOf(letters, before) {
+  const shares = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) {
+    shares[i] = letters.charCodeAt(i) - FIRST + (before ? before[i] : 0);
+  }
+  return shares;
+}
 
 function half(bits) {
   const sign = bits & 0x8000 ? -1 : 1;

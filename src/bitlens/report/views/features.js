@@ -2,9 +2,9 @@
 
 import { answer, asked, go } from "./addresses.js";
 import { column } from "./columns.js";
-import { excerptsOf } from "./contexts.js";
 import { button, element, whenSeen } from "./elements.js";
 import { entry } from "./entries.js";
+import { Evidence } from "./evidence.js";
 import { isShown, onTwins } from "./twins.js";
 
 const STEPS = 10_000;
@@ -61,7 +61,11 @@ class Browser {
       ...this.twins.map(({ twin }) => Object.assign(element("option", twin), { value: twin })),
     );
     this.part("which").addEventListener("change", (event) => this.take(event.target.value));
-    this.part("search").addEventListener("input", again);
+    this.part("search").addEventListener("input", async (event) => {
+      // A token is looked for in what the features fire on, which is read when it is first needed.
+      if (/\D/.test(event.target.value)) this.texts = await this.readEvidence();
+      again();
+    });
     this.part("state").addEventListener("change", again);
     this.part("line").addEventListener("input", (event) => {
       this.line = Number(event.target.value);
@@ -139,7 +143,7 @@ class Browser {
     const found = [];
     const { latent } = by;
     for (let row = 0; row < latent.length; row++) {
-      if (wanted && !String(latent[row]).startsWith(wanted)) continue;
+      if (wanted && !this.matches(latent[row], wanted)) continue;
       if (state in limits && this.survives(row) !== limits[state]) continue;
       if (state && !(state in limits) && this.value(this.current, "state", row) !== state) continue;
       found.push(row);
@@ -151,6 +155,22 @@ class Browser {
       return sign * (key[a] - key[b]) || a - b;
     };
     return found.sort(rank);
+  }
+
+  // Its own table, not that of the feature which is open.
+  table() {
+    return this.box.querySelector(":scope > .scroll");
+  }
+
+  matches(latent, wanted) {
+    if (!/\D/.test(wanted)) return String(latent).startsWith(wanted);
+    return this.texts?.names(latent, wanted) ?? false;
+  }
+
+  readEvidence() {
+    const { evidence } = this.box.dataset;
+    if (evidence !== undefined) this.evidence ??= Evidence.of(evidence);
+    return this.evidence;
   }
 
   drawTable() {
@@ -180,7 +200,7 @@ class Browser {
         line.append(element("td", three(this.value(this.current, key, row)), text ? "" : "number"));
       }
     }
-    this.part("scroll").replaceChildren(table);
+    this.table().replaceChildren(table);
   }
 
   heading() {
@@ -195,7 +215,7 @@ class Browser {
         button(this.titles[i], () => {
           this.order = { key, down: this.order.key === key && !this.order.down };
           this.drawTable();
-          this.part("scroll").querySelector("[aria-sort] button")?.focus();
+          this.table().querySelector("[aria-sort] button")?.focus();
         }),
       );
       heading.append(cell);
@@ -232,7 +252,7 @@ class Browser {
     const steps = element("p", undefined, "steps");
     steps.append(
       button("Previous", () => this.step(-1)),
-      button("Next", () => this.step(1)),
+      button(this.order.key === "r" && !this.order.down ? "Next worst" : "Next", () => this.step(1)),
       button("Close", () => go({ ...asked(), unknown: undefined, sae: undefined, feature: undefined })),
     );
     const wide = element("div", undefined, "scroll");
@@ -256,24 +276,21 @@ class Browser {
     const below = element("div");
     box.replaceChildren(title, steps, wide, below);
     box.hidden = false;
-    this.drawContexts(below);
+    this.drawEvidence(below);
   }
 
-  async drawContexts(below) {
-    const latent = this.latent;
-    const tabs = this.box.closest("section").querySelector("section .tabs:has(.contexts)");
-    if (!tabs) return;
-    const labels = [...tabs.querySelectorAll(":scope > fieldset > label")];
-    const at = labels.findIndex((label) => label.textContent.trim() === this.current.twin);
-    const contexts = tabs.querySelectorAll(":scope > .tab")[at]?.querySelector(".contexts");
-    const held = contexts && (await entry(contexts.dataset.entry));
-    const feature = held?.features.find(({ title }) => /^latent (\d+)/.exec(title)?.[1] === String(latent));
-    if (feature && latent === this.latent) {
-      below.replaceChildren(
-        element("p", `Under ${this.current.twin}, beside the reference:`, "group"),
-        ...excerptsOf(feature, held.texts),
-      );
-    }
+  async drawEvidence(below) {
+    const [latent, one] = [this.latent, this.current];
+    const held = await this.readEvidence();
+    if (!held || latent !== this.latent || one !== this.current) return;
+    const row = one.rows.get(latent);
+    const of = (key) => (row === undefined ? null : this.value(one, key, row));
+    const told = held.told(latent, one.twin, { gain: of("gain"), offset: of("offset") });
+    below.replaceChildren(
+      ...(told.length
+        ? [element("p", `Under ${one.twin}, beside the reference`, "group"), ...told]
+        : [element("p", `No contexts of it are stored under ${one.twin}.`, "caption")]),
+    );
   }
 
   close() {

@@ -1,6 +1,7 @@
 // Where a head looks: its pattern in the reference and in a twin, and the difference, on one text.
 // What is pointed at in one of them is marked in all.
 
+import { sharesOf } from "./columns.js";
 import { button, element, whenSeen } from "./elements.js";
 import { entry } from "./entries.js";
 import { at, PatternGrid } from "./grids.js";
@@ -8,16 +9,6 @@ import { onScheme } from "./scheme.js";
 import { isShown, onTwins } from "./twins.js";
 
 const STEPS = 255;
-const FIRST = 48;
-
-// A letter a share; of a twin what it pays more than the reference, around in a circle.
-function sharesOf(letters, before) {
-  const shares = new Uint8Array(letters.length);
-  for (let i = 0; i < letters.length; i++) {
-    shares[i] = letters.charCodeAt(i) - FIRST + (before ? before[i] : 0);
-  }
-  return shares;
-}
 
 function rgb(color) {
   return color.match(/[\d.]+/g).slice(0, 3).map(Number);

@@ -4,7 +4,6 @@ import "./scheme.js";
 import "./folds.js";
 import "./figures.js";
 import "./ledgers.js";
-import "./contexts.js";
 import "./patterns.js";
 import "./places.js";
 import "./features.js";

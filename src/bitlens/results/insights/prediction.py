@@ -98,6 +98,8 @@ class Prediction:
     reason: str | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     """By predictor, why it has no score beside the others."""
+    chances: Mapping[int, float] = field(default_factory=dict)
+    """By latent, how probable logistic regression thinks its survival, fitted on others."""
 
     @property
     def uncertain(self) -> float:
@@ -119,13 +121,7 @@ def predict(halves: Columns, seed: int = 0) -> Prediction:
     if not halves:
         reason = "the run did not split its documents into halves"
         return Prediction(features=0, groups=0, survived=None, scores={}, reason=reason)
-    known = (
-        (halves["rate_first"] > ACTIVE)
-        & (halves["sparseness_first"] < 1)
-        & np.isfinite(halves["r_first"])
-        & np.isfinite(halves["r_second"])
-    )
-    mine = {name: values[known] for name, values in halves.items()}
+    mine = _considered(halves)
     survived = mine["r_second"] > SURVIVED
     n, kept = len(survived), int(survived.sum())
     group = np.unique(mine["group"], return_inverse=True)[1]
@@ -148,9 +144,25 @@ def predict(halves: Columns, seed: int = 0) -> Prediction:
     }
     missing = {} if ERROR in found else {ERROR: _without_error(mine)}
     scores = _scores(found, survived, group, fold=fold, seed=seed)
+    latents = zip(mine["latent"].tolist(), found[LOGISTIC].tolist(), strict=True)
     return Prediction(
-        features=n, groups=groups, survived=share, scores=scores, reason=None, missing=missing
+        features=n,
+        groups=groups,
+        survived=share,
+        scores=scores,
+        missing=missing,
+        chances=dict(latents),
     )
+
+
+def _considered(halves: Columns) -> Columns:
+    known = (
+        (halves["rate_first"] > ACTIVE)
+        & (halves["sparseness_first"] < 1)
+        & np.isfinite(halves["r_first"])
+        & np.isfinite(halves["r_second"])
+    )
+    return {name: values[known] for name, values in halves.items()}
 
 
 def _without_error(halves: Columns) -> str:

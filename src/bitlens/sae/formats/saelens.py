@@ -5,6 +5,7 @@ older one that keeps everything at the top level.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -96,8 +97,15 @@ def read_saelens(files: Mapping[str, bytes], folder: Path, overrides: Mapping[st
         ),
         published=Published() if rates is None else Published(l0=float(rates.sum())),
         firing_rate=rates,
+        neuronpedia=_neuronpedia(config),
     )
     return sae if factor is None else replace(scaled(sae, factor), normalisation="none")
+
+
+def _neuronpedia(config: Mapping[str, Any]) -> str | None:
+    """Its name there; None for what could not be one."""
+    name = config.get("neuronpedia_id")
+    return name if isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
 
 
 def _factor(files: Mapping[str, bytes], folder: Path) -> float | None:

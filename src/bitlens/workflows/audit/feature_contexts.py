@@ -1,51 +1,76 @@
-"""Contexts of features: where each fires most, in either model, and on what text.
+"""Contexts of features: where each fires most, in either model, on what text, and how strongly.
 
 A second, small sweep over documents that the first one chose: enough of them to show every
 feature's top positions, read by the reference and the twins up to the SAE's site.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from bitlens.analyses.features.analysis import BITS
-from bitlens.data.corpus import Corpus
 from bitlens.engine.runs import REFERENCE
-from bitlens.engine.step import Step
 from bitlens.engine.swept_model import SweptModel
 from bitlens.results.records import DetailTable
+from bitlens.results.table_schema import SHOWN
 from bitlens.sae.placed_sae import PlacedSae
+from bitlens.workflows.audit.feature_places import Places, documents
 from bitlens.workflows.audit.few_rows import read_rows
 from bitlens.workflows.session import Session
 
-DOCUMENTS_SHARE, FEWEST = 4, 4
-"""Contexts come from one document in four at most, or from so many."""
-SHOWN = 3
-"""Top positions shown of a feature in each model."""
 BEFORE, AFTER = 16, 8
 """Tokens shown around a top position."""
+PAIRS, BINS, STEPS = 24, 12, 255
+"""Of a feature: pairs of activations kept at most, bins of its histogram, and steps of a share."""
+SIDES = ("reference", "twin")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TopPosition:
-    """A top position of a feature."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fired:
+    """Where some latents of one SAE fire in one model, on the rows that were read."""
 
-    sae: str
-    site: str
-    latent: int
-    found: str
-    """Whose top position it is: `reference` or `twin`."""
-    rank: int
-    document: int
-    offset: int
+    key: np.ndarray
+    """`[n]` ascending: latent, row and place in one integer."""
+    value: np.ndarray
+    """`[n]`"""
+    rows: int
+    longest: int
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[np.ndarray, ...]], rows: int, longest: int) -> "Fired":
+        """Of (latent, row, place, value), batch by batch."""
+        latent, row, place, value = (np.concatenate(part) for part in zip(*found, strict=True))
+        key = (latent * rows + row) * longest + place
+        order = np.argsort(key)
+        return cls(key=key[order], value=value[order], rows=rows, longest=longest)
+
+    def within(
+        self, latent: np.ndarray, row: np.ndarray, begin: np.ndarray, end: np.ndarray
+    ) -> list[list[float]]:
+        """Of each stretch of a row, from place `begin` to before `end`, a latent's activations,
+        those places included where it is silent."""
+        base = (latent * self.rows + row) * self.longest + begin
+        low, high = np.searchsorted(self.key, base), np.searchsorted(self.key, base + end - begin)
+        count = high - low
+        stretch = np.repeat(np.arange(len(base)), count)
+        entry = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + low[stretch]
+        dense = np.zeros((len(base), int((end - begin).max(initial=0))))
+        dense[stretch, self.key[entry] - base[stretch]] = self.value[entry]
+        whole = zip(dense.tolist(), (end - begin).tolist(), strict=True)
+        return [values[:length] for values, length in whole]
+
+    def everywhere(self, latent: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where a latent fires, and how strongly."""
+        size = self.rows * self.longest
+        low, high = np.searchsorted(self.key, (latent * size, (latent + 1) * size))
+        return self.key[low:high], self.value[low:high]
 
 
-Codes = dict[tuple[str, str, int], dict[int, np.ndarray]]
-"""By model, SAE and row of the corpus: activations of each latent over the row."""
+Codes = Mapping[tuple[str, str], Fired]
+"""By model and SAE."""
 
 
 def contexts(
@@ -54,180 +79,147 @@ def contexts(
     placed: Sequence[PlacedSae],
     wanted: Mapping[str, DetailTable],
     hidden_bytes: int,
-) -> dict[str, DetailTable]:
-    """The table `contexts` of every twin. `wanted`: by twin, the top positions of its features, as
-    the analysis found them; `hidden_bytes`: of the hidden states that are held at a time."""
-    corpus, texts = session.corpus, session.texts
-    places = {twin: _places(shown) for twin, shown in wanted.items()}
-    chosen = _documents([p for ps in places.values() for p in ps], corpus)
-    kept = {twin: _shown([p for p in ps if p.document in chosen]) for twin, ps in places.items()}
-    latents: dict[str, set[int]] = {}
-    rows: dict[int, int] = {}
-    for p in (p for ps in kept.values() for p in ps):
-        latents.setdefault(p.sae, set()).add(p.latent)
-        row = texts.row(p.document, p.offset)
-        rows[row] = max(rows.get(row, 0), p.offset - int(corpus.starts[row]) + AFTER + 1)
-    if not rows:
+) -> dict[str, list[DetailTable]]:
+    """The tables `contexts` and `firings` of every twin. `wanted`: by twin, the top positions of
+    its features, as the analysis found them; `hidden_bytes`: of the hidden states that are held at
+    a time."""
+    places = {twin: Places.of(shown) for twin, shown in wanted.items()}
+    chosen = documents(list(places.values()), session.corpus)
+    kept = {twin: of.to_show(chosen) for twin, of in places.items()}
+    kept = {twin: of for twin, of in kept.items() if len(of)}
+    if not kept:
         return {}
-    reader = _ContextReader(
-        session=session,
-        twins={name: twin for name, twin in twins.items() if name in kept},
-        placed=[p for p in placed if p.sae.label in latents],
-        latents=latents,
-        rows=rows,
-    )
+    reader = _Reader(session=session, twins=twins, placed=placed, kept=kept)
     codes = reader.codes(hidden_bytes)
+    tokens = _decoder(session)
     return {
-        twin: DetailTable("contexts", _columns(ps, codes, twin, session))
-        for twin, ps in kept.items()
-        if ps
+        twin: [reader.contexts(twin, codes, tokens), reader.firings(twin, codes)] for twin in kept
     }
 
 
-def _places(shown: DetailTable) -> list[TopPosition]:
-    found: list[TopPosition] = []
-    ranks: dict[tuple[str, int, str], int] = {}
-    for sae, where, latent, who, position in zip(*shown.columns.values(), strict=True):
-        rank = ranks.get((sae, latent, who), 0)
-        ranks[(sae, latent, who)] = rank + 1
-        found.append(
-            TopPosition(
-                sae=sae,
-                site=where,
-                latent=latent,
-                found=who,
-                rank=rank,
-                document=position >> BITS,
-                offset=position & ((1 << BITS) - 1),
-            )
-        )
-    return found
-
-
-def _documents(places: Sequence[TopPosition], corpus: Corpus) -> set[int]:
-    """A few documents that hold places of as many features as can be: each the one that adds
-    most, high ranks counting more."""
-    room = max(FEWEST, corpus.n_documents // DOCUMENTS_SHARE)
-    left = {(p.sae, p.latent, p.found) for p in places}
-    by_document: dict[int, dict[tuple[str, int, str], float]] = {}
-    for p in places:
-        gains = by_document.setdefault(p.document, {})
-        key = (p.sae, p.latent, p.found)
-        gains[key] = max(gains.get(key, 0.0), 1 / (1 + p.rank))
-    chosen: set[int] = set()
-    while left and len(chosen) < room:
-        gain = {
-            d: sum(g for key, g in gains.items() if key in left)
-            for d, gains in by_document.items()
-            if d not in chosen
-        }
-        best = max(sorted(gain), key=lambda d: gain[d], default=None)
-        if best is None or not gain[best]:
-            break
-        chosen.add(best)
-        left -= by_document[best].keys()
-    return chosen
-
-
-def _shown(places: Sequence[TopPosition]) -> list[TopPosition]:
-    """The highest of each feature's places in each model."""
-    count: dict[tuple[str, int, str], int] = {}
-    kept = []
-    for p in sorted(places, key=lambda p: p.rank):
-        key = (p.sae, p.latent, p.found)
-        count[key] = count.get(key, 0) + 1
-        if count[key] <= SHOWN:
-            kept.append(p)
-    return sorted(kept, key=lambda p: (p.sae, p.latent, p.found, p.rank))
+def _decoder(session: Session) -> Callable[[int], list[str]]:
+    """The tokens of a row of the corpus as text, each looked up once."""
+    token = cache(session.texts.token)
+    return cache(lambda row: [token(int(t)) for t in session.corpus.rows[row]])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _ContextReader:
-    """The small sweep over the rows that are shown."""
+class _Reader:
+    """The small sweep over the rows that are shown, and what is made of it."""
 
     session: Session
     twins: Mapping[str, SweptModel]
     placed: Sequence[PlacedSae]
-    latents: Mapping[str, set[int]]
-    """By SAE, those that are shown."""
-    rows: Mapping[int, int]
-    """By row of the corpus, how many tokens of it are shown; later ones change nothing before
-    them."""
+    kept: Mapping[str, Places]
+
+    @cached_property
+    def rows(self) -> dict[int, int]:
+        """By row of the corpus, how many tokens of it are read; later ones change nothing before
+        them."""
+        corpus = self.session.corpus
+        rows: dict[int, int] = {}
+        for of in self.kept.values():
+            at = of.rows(corpus)
+            for row, end in zip(at, of.offset - corpus.starts[at] + AFTER + 1, strict=True):
+                rows[int(row)] = max(rows.get(int(row), 0), int(end))
+        return {row: min(rows[row], len(corpus.rows[row])) for row in sorted(rows)}
 
     @torch.no_grad()
     def codes(self, hidden_bytes: int) -> Codes:
-        """Activations of the shown latents on the chosen rows, by the reference and every twin."""
-        by_row: Codes = {}
-        numbers = list(self.rows)
-        for step in self._steps(hidden_bytes):
+        """Where the shown latents fire on these rows, in the reference and every twin."""
+        wanted = {p.sae.label: self._latents(p) for p in self.placed}
+        named = {name: twin for name, twin in self.twins.items() if name in self.kept}
+        sites = {p.site for p in self.placed if wanted[p.sae.label].any()}
+        found: dict[tuple[str, str], list[tuple[np.ndarray, ...]]] = {}
+        tokens = [self.session.corpus.rows[row][:count] for row, count in self.rows.items()]
+        for step in read_rows(self.session, named, tokens, sites, hidden_bytes):
+            row, place = (of[step.index].cpu() for of in (step.batch.document, step.batch.offset))
             for name, activations in step.activations.items():
                 for p in self.placed:
                     if p.site in activations and name not in step.again:
-                        values = activations[p.site].flatten(0, 1)[step.index]
-                        latents = sorted(self.latents[p.sae.label])
-                        found = _codes_of(p, values.float(), latents)
-                        for place, row in _by_row(step.batch.document[step.index]):
-                            of = {latent: codes[place] for latent, codes in found.items()}
-                            by_row[(name, p.sae.label, numbers[row])] = of
+                        codes = p.sae.codes(activations[p.site].flatten(0, 1)[step.index].float())
+                        at, latent, value = (
+                            of.cpu() for of in (codes.row, codes.latent, codes.value)
+                        )
+                        mine = wanted[p.sae.label][latent]
+                        parts = (latent[mine], row[at[mine]], place[at[mine]], value[mine])
+                        held = found.setdefault((name, p.sae.label), [])
+                        held.append(tuple(part.numpy() for part in parts))
             del step
-        return by_row
+        longest = max(self.rows.values())
+        return {key: Fired.of(parts, len(self.rows), longest) for key, parts in found.items()}
 
-    def _steps(self, hidden_bytes: int) -> Iterator[Step]:
-        rows = self.session.corpus.rows
-        return read_rows(
-            self.session,
-            self.twins,
-            [rows[row][:count] for row, count in self.rows.items()],
-            {p.site for p in self.placed},
-            hidden_bytes,
-        )
+    def _latents(self, placed: PlacedSae) -> torch.Tensor:
+        """`[latents]`: which of an SAE some twin shows."""
+        wanted = torch.zeros(placed.sae.latents, dtype=torch.bool)
+        for of in self.kept.values():
+            wanted[torch.from_numpy(of.latent[of.sae == placed.sae.label])] = True
+        return wanted
+
+    def contexts(self, twin: str, codes: Codes, tokens: Callable[[int], list[str]]) -> DetailTable:
+        """A row a top position of either model, with the text and both activations around it."""
+        corpus, texts, of = self.session.corpus, self.session.texts, self.kept[twin]
+        row = of.rows(corpus)
+        place = of.offset - corpus.starts[row]
+        begin = np.maximum(0, place - BEFORE)
+        end = np.minimum(place + AFTER + 1, corpus.lengths[row])
+        read = np.searchsorted(np.array(list(self.rows)), row)
+        around: dict[str, list[list[float]]] = {who: [[]] * len(of) for who in SIDES}
+        for sae in np.unique(of.sae):
+            (mine,) = np.nonzero(of.sae == sae)
+            for who, name in zip(SIDES, (REFERENCE, twin), strict=True):
+                fired = codes[(name, str(sae))]
+                found = fired.within(of.latent[mine], read[mine], begin[mine], end[mine])
+                for i, values in zip(mine.tolist(), found, strict=True):
+                    around[who][i] = values
+        spans = zip(row.tolist(), begin.tolist(), end.tolist(), strict=True)
+        columns = {
+            "sae": of.sae.tolist(),
+            "site": of.site.tolist(),
+            "latent": of.latent,
+            "found": [SIDES[int(who)] for who in of.of_twin],
+            "rank": of.rank,
+            "document": [texts.document(n) for n in of.document.tolist()],
+            "offset": of.offset,
+            "peak": place - begin,
+            "tokens": [tokens(r)[first:last] for r, first, last in spans],
+            **around,
+        }
+        return DetailTable("contexts", columns)
+
+    def firings(self, twin: str, codes: Codes) -> DetailTable:
+        """A row a feature: how strongly it fires in both models where it fires in either, on the
+        rows that were read."""
+        of = self.kept[twin]
+        _, first = np.unique(of.feature, return_index=True)
+        columns: dict[str, list[Any]] = {name: [] for name in SHOWN["firings"].names}
+        for i in first.tolist():
+            sae, latent = str(of.sae[i]), int(of.latent[i])
+            both = [codes[(name, sae)].everywhere(latent) for name in (REFERENCE, twin)]
+            values = {"sae": sae, "site": str(of.site[i]), "latent": latent, **_firings(*both)}
+            # Read in other batches, what fired by a hair may be silent.
+            for name, value in values.items() if values["positions"] else ():
+                columns[name].append(value)
+        return DetailTable("firings", columns)
 
 
-def _codes_of(placed: PlacedSae, values: Tensor, latents: Sequence[int]) -> dict[int, np.ndarray]:
-    """Latent to its activation at every position."""
-    codes = placed.sae.codes(values)
-    found = {}
-    for latent in latents:
-        mine = codes.latent == latent
-        dense = torch.zeros(codes.rows)
-        dense[codes.row[mine].cpu()] = codes.value[mine].cpu()
-        found[latent] = dense.numpy()
+def _firings(
+    reference: tuple[np.ndarray, np.ndarray], twin: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """Histograms and some pairs of one feature's activations, by (position, activation)."""
+    sides = (reference, twin)
+    positions, number = np.unique(np.concatenate([at for at, _ in sides]), return_inverse=True)
+    pairs = np.zeros((2, len(positions)))
+    pairs[0, number[: len(reference[0])]] = reference[1]
+    pairs[1, number[len(reference[0]) :]] = twin[1]
+    top = float(pairs.max(initial=0.0))
+    # Evenly over the reference's activations, the largest and the smallest among them.
+    order = np.lexsort((pairs[1], pairs[0]))
+    chosen = order[np.linspace(0, len(order) - 1, min(PAIRS, len(order))).astype(int)]
+    found: dict[str, Any] = {"top": top, "positions": len(positions)}
+    for side, who in zip(pairs, SIDES, strict=True):
+        # Rounded up: what fires is not nought.
+        found[who] = np.minimum(np.ceil(side[chosen] / top * STEPS), STEPS).astype(np.uint8)
+        bins = np.ceil(side[side > 0] / top * BINS).astype(int)
+        found[f"bins_{who}"] = np.bincount(np.minimum(bins, BINS) - 1, minlength=BINS)
     return found
-
-
-def _by_row(document: Tensor) -> list[tuple[np.ndarray, int]]:
-    """Where each row's positions are."""
-    numbers = document.cpu().numpy()
-    return [(np.flatnonzero(numbers == row), int(row)) for row in np.unique(numbers)]
-
-
-def _columns(
-    places: Sequence[TopPosition], read: Codes, twin: str, session: Session
-) -> dict[str, list[Any]]:
-    corpus, texts = session.corpus, session.texts
-    columns: dict[str, list[Any]] = {}
-    for p in places:
-        row = texts.row(p.document, p.offset)
-        if (twin, p.sae, row) not in read:
-            continue
-        peak = p.offset - int(corpus.starts[row])
-        begin, end = max(0, peak - BEFORE), peak + AFTER + 1
-        activations = {
-            who: read[(name, p.sae, row)][p.latent][begin:end].tolist()
-            for who, name in (("reference", REFERENCE), ("twin", twin))
-        }
-        values = {
-            "sae": p.sae,
-            "site": p.site,
-            "latent": p.latent,
-            "found": p.found,
-            "rank": p.rank,
-            "document": texts.document(p.document),
-            "offset": p.offset,
-            "peak": peak - begin,
-            "tokens": [texts.token(int(t)) for t in corpus.rows[row][begin:end]],
-            **activations,
-        }
-        for name, value in values.items():
-            columns.setdefault(name, []).append(value)
-    return columns

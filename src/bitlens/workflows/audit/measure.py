@@ -23,6 +23,7 @@ from bitlens.workflows.audit.budget import MemoryBudget, budget
 from bitlens.workflows.audit.cells import Cells, Key
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.feature_contexts import contexts
+from bitlens.workflows.audit.feature_directions import directions
 from bitlens.workflows.audit.head_patterns import moved, patterns, shown_texts
 from bitlens.workflows.audit.selection import Selection, tokenizer_facts
 from bitlens.workflows.audit.shown_documents import (
@@ -184,9 +185,12 @@ class CellSweep:
         wanted = {text: table for text, table in places.items() if text in twins}
         if not wanted:
             return
-        found = contexts(self.session, self.twins, self.selection.saes, wanted, hidden_bytes=room)
-        for text, table in found.items():
-            shown[(text, "features")]["contexts"] = [table]
+        placed = self.selection.saes
+        found = contexts(self.session, self.twins, placed, wanted, hidden_bytes=room)
+        told = directions(self.session, placed, wanted)
+        for text in wanted:
+            for table in (*found.get(text, ()), told[text]):
+                shown[(text, "features")][table.name] = [table]
 
 
 def required_memory(

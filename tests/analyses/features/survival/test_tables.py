@@ -1,10 +1,11 @@
 """Where features fire most, and which of them are shown."""
 
 import numpy as np
+import pytest
 import torch
 
 from bitlens.analyses.features.analysis import BITS, TOP
-from bitlens.analyses.features.survival import PLACES, shown
+from bitlens.analyses.features.survival import PLACES, shown, tables
 from bitlens.engine.activations import ActivationPair
 from tests.support.coded import LABEL, activations, findings, identity, pair, part, table
 
@@ -42,21 +43,17 @@ def test_equal_activations_are_ordered_by_where_they_are() -> None:
         assert offsets.tolist() == list(range(TOP))
 
 
-def test_shown_features() -> None:
-    """The ten most damaged, ten from all of the others' range, and the four that fire most of
-    those in the twin only, each once."""
+def test_shown_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All, the most damaged first; where there are too many those, and the ones that fire most of
+    those in the twin only."""
     features = np.arange(100) * 2
     r = np.linspace(1, 0, 100)
     only = np.array([1, 3, 5, 7, 9, 11])
     rate = np.zeros(200)
     rate[only] = [0.1, 0.6, 0.2, 0.5, 0.4, 0.3]
     found = shown(features, only, r, rate).tolist()
-    assert found[:10] == [198, 196, 194, 192, 190, 188, 186, 184, 182, 180]
-    across = found[10:20]
-    assert across[0] == 178
-    assert across[-1] == 0
-    assert across == sorted(across, reverse=True)
-    assert found[20:] == [3, 7, 9, 11]
-    assert len(set(found)) == 24
-    few = shown(features[:3], only[:0], r[:3], rate).tolist()
-    assert sorted(few) == [0, 2, 4]
+    assert found == [*range(198, -1, -2), 3, 7, 9, 11, 5, 1]
+    monkeypatch.setattr(tables, "MOST_SHOWN", 10)
+    monkeypatch.setattr(tables, "TWIN_ONLY", 4)
+    assert shown(features, only, r, rate).tolist() == [*range(198, 186, -2), 3, 7, 9, 11]
+    assert sorted(shown(features[:3], only[:0], r[:3], rate).tolist()) == [0, 2, 4]

@@ -1,7 +1,5 @@
 """What of single features is shown: a row each, and where some of them fire most."""
 
-from typing import Any
-
 import numpy as np
 
 from bitlens.analyses.features.survival.correlations import Agreement
@@ -11,8 +9,9 @@ from bitlens.results.records import DetailTable
 
 PLACES = "places"
 """The table of where shown features fire most, from which their contexts are made."""
-MOST_DAMAGED, ACROSS, TWIN_ONLY = 10, 10, 4
-"""How many features of each kind are shown."""
+MOST_SHOWN, TWIN_ONLY = 1024, 64
+"""Features of an SAE in one twin that are shown at most, and how many of them may be active in the
+twin only."""
 
 
 def table(
@@ -65,24 +64,22 @@ def places(
 ) -> DetailTable:
     """Where the features that the report shows fire most, in either model."""
     latent = shown(features, only, r, sums.rates["twin"])
-    columns: dict[str, list[Any]] = {n: [] for n in ("sae", "site", "latent", "found", "position")}
+    parts: dict[str, list[np.ndarray]] = {"latent": [], "found": [], "position": []}
     for who in BOTH:
         values, tops = sums.top(who)
-        for one in latent.tolist():
-            positions = tops["position"][one][np.isfinite(values[one])].tolist()
-            columns["position"] += positions
-            columns["latent"] += [one] * len(positions)
-            columns["found"] += [who] * len(positions)
-    columns["sae"] = [sums.label] * len(columns["latent"])
-    columns["site"] = [site] * len(columns["latent"])
-    return DetailTable(PLACES, columns)
+        known = np.isfinite(values[latent])
+        parts["position"].append(tops["position"][latent][known])
+        parts["latent"].append(np.repeat(latent, known.sum(axis=1)))
+        parts["found"].append(np.full(known.sum(), who))
+    columns = {name: np.concatenate(of) for name, of in parts.items()}
+    length = len(columns["latent"])
+    told = {"sae": np.full(length, sums.label), "site": np.full(length, site)}
+    return DetailTable(PLACES, {**told, **columns})
 
 
 def shown(features: np.ndarray, only: np.ndarray, r: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """Which features are worth a reader's look? The most damaged, some from every tenth of the
-    rest, and those that fire most in the twin only."""
-    order = features[np.argsort(r, kind="stable")]
-    damaged, rest = order[:MOST_DAMAGED], order[MOST_DAMAGED:]
-    across = rest[np.linspace(0, len(rest) - 1, min(ACROSS, len(rest))).astype(int)]
+    """Which features are shown on their texts? All, where there are not too many: else the most
+    damaged, and those that fire most in the twin only."""
     new = only[np.argsort(-rate[only], kind="stable")][:TWIN_ONLY]
-    return np.concatenate([damaged, across, new])
+    order = features[np.argsort(r, kind="stable")][: MOST_SHOWN - len(new)]
+    return np.concatenate([order, new])
