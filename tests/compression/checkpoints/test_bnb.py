@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from bitlens.analyses.geometry import Geometry
 from bitlens.compression import coverage
 from bitlens.compression.checkpoint_twin import CheckpointTwin
 from bitlens.compression.checkpoints import LoadedCheckpoint
@@ -23,6 +24,7 @@ from bitlens.models.strip import strip
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.text.verdict import verdicts
 from bitlens.workflows.audit.run import run
+from tests.support import tiny
 from tests.support.checkpoints import (
     FAMILIES,
     TOKENS,
@@ -254,6 +256,25 @@ def test_company_and_padding_decide_nothing(reference: Reference, made: Made) ->
     together = block(hidden, twin.enter(tokens, valid).calls[0], (), valid)[1][0, :8]
     alone = block(hidden[:1, :8], twin.enter(tokens[:1, :8], None).calls[0])[1][0]
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_heads_of_kernels_write_through_what_they_multiply_with(
+    reference: Reference, made: Made, tmp_path: Path
+) -> None:
+    """The weights of real kernels are told besides: every head's error is that of the weights."""
+    model = reference("llama")
+    layout, plan = Layout(model.model), tiny.plan(tiny.corpus([[10]] * 8, seed=2), [Geometry()])
+    found = []
+    for how in ("kernels", "weights"):
+        checkpoint = opened(made("llama", "nf4"), model, how)
+        twin = CheckpointTwin(layout, Settings(path="nf4"), checkpoint)
+        values = tiny.values(
+            tiny.measurement(layout, {"twin": twin}, plan, tmp_path / how, [Geometry()])
+        )
+        found.append({key: v.value for key, v in values.items() if key[-1] == "head_error"})
+    kernels, weights = found
+    assert min(weights.values()) > 0.01
+    assert kernels == pytest.approx(weights, rel=1e-3)
 
 
 @pytest.mark.slow
