@@ -136,12 +136,12 @@ def test_tables_hold_each_text_once_and_come_back() -> None:
 
 @pytest.mark.slow
 def test_a_figure_holds_its_points_and_shares_its_frames(results: AuditResults) -> None:
-    """Nine charts of layers share one frame; every point of every chart is there."""
+    """Six charts of layers share one frame; every point of every chart is there."""
     figure = next(f for f in figures(page(results)) if f.name == "layers-cosine")
     held = figure_data(figure)
     panels = [panel for strip in figure.strips for panel in strip.panels]
     assert len(held["frames"]) == 1
-    assert len(held["panels"]) == len(panels) == 9
+    assert len(held["panels"]) == len(panels) == 6
     assert len(held["columns"][0]) == sum(len(panel.points) for panel in panels)
     assert held["fields"][0] == "panel"
 
