@@ -113,4 +113,4 @@ def test_a_card_and_the_sources_are_written(
     assert done.out == f"Wrote a model card's fragment to {file}.\n"
     assert file.read_text() == printed.out
     assert bitlens("card", folder, "--twin", "rtn:bits=5").code == 2
-    assert bitlens("export", folder, "--format", "bibtex").out.startswith("@software{bitlens, ")
+    assert bitlens("export", folder, "--format", "bibtex").out.startswith("@misc{bitlens, ")

@@ -21,7 +21,7 @@ def test_bitlens_is_cited_as_it_asks_for(results: AuditResults) -> None:
     (first, *_) = bibtex(results).split("\n\n")
     assert f"title = {{{asked['title']}}}" in first
     assert f"author = {{{asked['authors'][0]['name']}}}" in first
-    assert "version = {0.1.0}" in first
+    assert "note = {Version 0.1.0, Apache-2.0}" in first
 
 
 def test_a_run_cites_its_own_sources(results: AuditResults, deep: AuditResults) -> None:

@@ -36,6 +36,16 @@ def test_cells_are_those_of_the_page(results: AuditResults) -> None:
     assert row[place] == margin(results.find("demo", RTN, "behaviour.kl"))
 
 
+def test_a_page_of_paper_has_room_for_it(results: AuditResults) -> None:
+    """What is near to another column is left out, in the caption too; controls come last."""
+    table = with_units(results, "demo")
+    assert len(table.columns) <= 9
+    assert "RMS" not in table.caption
+    text = tables(results, "latex").decode()
+    assert "(control)" not in text
+    assert f"Controls are the last {len(results.controls('demo'))} rows." in text
+
+
 def test_where_it_is_from_stands_beside(results: AuditResults) -> None:
     """Version, weights and tokens, in one comment and under the table."""
     told = "bitlens 0.1.0; weights 5d1c; demo evaluation texts, token hash 9f2c1ab04d7e"

@@ -6,9 +6,9 @@ from importlib.resources import files
 
 from bitlens.report.audit_results import AuditResults
 
-OURS = """@software{{bitlens, author = {{The bitlens authors}},
+OURS = """@misc{{bitlens, author = {{The bitlens authors}},
   title = {{bitlens: what of a language model's interpretable structure survives compression}},
-  version = {{{version}}}, license = {{Apache-2.0}}}}"""
+  note = {{Version {version}, Apache-2.0}}}}"""
 
 
 def bibtex(results: AuditResults) -> str:

@@ -1,6 +1,6 @@
 """The summary tables of an audit as text for papers and pull requests: LaTeX or Markdown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Literal
 
@@ -9,9 +9,16 @@ from bitlens.report.page import latex as as_latex
 from bitlens.report.page import markdown as as_markdown
 from bitlens.report.page.parts import Table
 from bitlens.report.text.summary_table import SUMMARY, summary_table
+from bitlens.results.counts import count
 from bitlens.results.files.names import sanitise
 
 TableFormat = Literal["latex", "markdown"]
+WIDE = ("perplexity", "RMS Δp", "KL 50 %")
+"""Columns that are left out: each is near to one that stays."""
+
+
+CONTROL = " (control)"
+"""What the name of a control ends with, for which a page of paper has no room."""
 
 
 def tables(results: AuditResults, form: TableFormat) -> bytes:
@@ -22,8 +29,9 @@ def tables(results: AuditResults, form: TableFormat) -> bytes:
 
 
 def with_units(results: AuditResults, model: str) -> Table:
-    """The summary table, whose titles say the unit that its cells leave out."""
-    table = summary_table(results, model)
+    """The summary table without what no paper has room for; its titles say the unit that its cells
+    leave out."""
+    table = without(summary_table(results, model), WIDE)
     units = {
         title: results.metrics[name].unit for title, name in SUMMARY if name in results.metrics
     }
@@ -36,11 +44,24 @@ def with_units(results: AuditResults, model: str) -> Table:
     return replace(table, columns=tuple(columns))
 
 
+def without(table: Table, titles: Collection[str]) -> Table:
+    """The same table without some columns."""
+    kept = [n for n, column in enumerate(table.columns) if column.title not in titles]
+    rows = tuple(tuple(row[n] for n in kept) for row in table.rows)
+    clauses = table.caption.split("; ")
+    told = [one for one in clauses if not one.startswith(tuple(f"{title}:" for title in titles))]
+    columns = tuple(table.columns[n] for n in kept)
+    return replace(table, columns=columns, rows=rows, caption="; ".join(told))
+
+
 def _latex(results: AuditResults, model: str) -> str:
     table = with_units(results, model)
-    caption = f"{model} beside its twins. {table.caption}"
+    rows = tuple((row[0].removesuffix(CONTROL), *row[1:]) for row in table.rows)
+    controls = [short for short, row in zip(rows, table.rows, strict=True) if short[0] != row[0]]
+    told = f" Controls are the last {count(len(controls), 'row')}." if controls else ""
+    caption = f"{model} beside its twins.{told} {table.caption}"
     label = sanitise(model).replace("_", "-")
-    text = as_latex.latex(replace(table, caption=caption), f"bitlens-{label}")
+    text = as_latex.latex(replace(table, rows=rows, caption=caption), f"bitlens-{label}")
     return f"% {origin(results, model)}\n% \\usepackage{{booktabs}}\n{text}"
 
 

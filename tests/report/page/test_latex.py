@@ -10,7 +10,8 @@ def test_a_table_to_the_letter() -> None:
     """Rules of booktabs, numbers to the right, the caption escaped."""
     table = Table((Column("twin"), Column("KL (nats)", True)), (("a_b", "0.1 ±0.2"),), "50 %.")
     assert latex(table, "t") == (
-        "\\begin{table}\n\\centering\n\\caption{50 \\%.}\n\\label{tab:t}\n\\begin{tabular}{lr}\n"
+        "\\begin{table}\n\\centering\\scriptsize\\setlength{\\tabcolsep}{2pt}\n"
+        "\\caption{50 \\%.}\n\\label{tab:t}\n\\begin{tabular}{lr}\n"
         "\\toprule\ntwin & KL (nats) \\\\\n\\midrule\na\\_b & 0.1 $\\pm$0.2 \\\\\n\\bottomrule\n"
         "\\end{tabular}\n\\end{table}"
     )

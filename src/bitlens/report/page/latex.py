@@ -60,7 +60,7 @@ def latex(table: Table, label: str) -> str:
     return "\n".join(
         [
             r"\begin{table}",
-            r"\centering",
+            r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
             *caption,
             rf"\label{{tab:{label}}}",
             rf"\begin{{tabular}}{{{kinds}}}",
