@@ -107,7 +107,8 @@ class Audit:
         item: str | None = None,
     ) -> "pandas.DataFrame":
         """The rows of `table` as a data frame: a value with the ends of its 95 % interval, or the
-        reason why there is none. InputError where pandas is absent."""
+        reason why there is none. Of fewer than 20 `documents` it means little, and the page does
+        not show it. InputError where pandas is absent."""
         found = self.table(name, analysis=analysis, metric=metric, twin=twin, site=site, item=item)
         return framed(found)
 
