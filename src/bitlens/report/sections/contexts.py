@@ -62,6 +62,8 @@ def said(found: FeatureEvidence | None, twins: dict[str, list[Row]]) -> str:
 
 def _fewer(found: FeatureEvidence) -> str:
     most = max(len(rows) for _, rows in found.firings)
+    if not most:
+        return " How strongly they fire is not in this store, which is older."
     if all(
         len(rows) == len({row["latent"] for row in contexts})
         for (_, rows), (_, contexts) in zip(found.firings, found.contexts, strict=True)

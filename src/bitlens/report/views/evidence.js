@@ -21,6 +21,7 @@ export class Evidence {
     this.held = held;
     this.at = new Map(held.latents.map((latent, i) => [latent, i]));
     this.twins = new Map(held.twins.map((one) => [one.twin, one]));
+    this.ranked = held.directions.some(Boolean);
   }
 
   // Whether a text stands at one of a latent's top positions, or among what its direction says.
@@ -168,6 +169,8 @@ export class Evidence {
   change([before, after], [reference, twin]) {
     if (!(twin > 0)) return `rank ${before} in the reference; silent in the twin`;
     if (!(reference > 0)) return `rank ${after} in the twin; silent in the reference`;
+    // Older stores have the ranks of the three that are shown, in the model that they are of.
+    if (!this.ranked && !(before && after)) return before ? `rank ${before} in the reference` : `rank ${after} in the twin`;
     if (!before) return `▲ below the ten strongest in the reference, rank ${after} in the twin`;
     if (!after) return `▼ rank ${before} in the reference, below the ten strongest in the twin`;
     const by = before - after;
