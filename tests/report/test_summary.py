@@ -26,6 +26,15 @@ def test_every_twin_has_a_row_and_a_sentence(results: AuditResults) -> None:
     assert "weights 5d1c; demo evaluation texts, token hash 9f2c1ab04d7e" in told
 
 
+def test_the_worst_sae_of_each_twin_stands_in_one_column(deep: AuditResults) -> None:
+    """With its place in the cell, which differs from twin to twin."""
+    head, _, *rows = [line for line in summary(deep).splitlines() if line.startswith("|")]
+    assert head.count("features that survive") == 1
+    place = [cell.strip() for cell in head.split("|")].index("features that survive")
+    measured = rows[: len(deep.measured("demo"))]
+    assert all(" in block " in row.split("|")[place] for row in measured)
+
+
 def test_models_have_a_column_and_names_stay_text(study: AuditResults) -> None:
     """One table for all of them; no HTML, no link."""
     told = summary(study)

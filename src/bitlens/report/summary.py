@@ -1,7 +1,7 @@
 """The summary of an audit: a page of Markdown that a comment on a pull request has room for."""
 
 from bitlens.report.audit_results import AuditResults
-from bitlens.report.hero import Hero, heroes
+from bitlens.report.hero import Hero, Number, heroes
 from bitlens.report.page.markdown import escaped
 from bitlens.report.tables import origin
 from bitlens.report.text.doubts import checks, titled
@@ -39,13 +39,13 @@ def _failed(results: AuditResults) -> list[str]:
 
 
 def _table(results: AuditResults, found: list[tuple[str, Hero]]) -> list[str]:
-    titles = list(dict.fromkeys(n.title for _, hero in found for n in hero.numbers))
+    titles = list(dict.fromkeys(_title(n) for _, hero in found for n in hero.numbers))
     many = len(results.models) > 1
     head = [*(["model"] if many else []), "twin", "word", "bits", "size", *titles]
     rule = ["---:" if title in ("bits", "size", *titles) else "---" for title in head]
     lines = [head, rule]
     for model, hero in found:
-        numbers = {number.title: number.text for number in hero.numbers}
+        numbers = {_title(number): _placed(number) for number in hero.numbers}
         word = hero.status.word if hero.status else "failed"
         row = [hero.twin.compression, word, hero.bits or "–", hero.size or "–"]
         lines.append(
@@ -59,6 +59,17 @@ def _table(results: AuditResults, found: list[tuple[str, Hero]]) -> list[str]:
             ]
         )
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _title(number: Number) -> str:
+    """What a number is, without the place, which differs from twin to twin: of several SAEs the
+    worst is shown."""
+    return number.title.partition(", ")[0]
+
+
+def _placed(number: Number) -> str:
+    place = number.title.partition(", ")[2]
+    return f"{number.text} {place}".rstrip()
 
 
 def _sentence(entry: tuple[str, Hero]) -> str:
