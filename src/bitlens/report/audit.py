@@ -136,8 +136,9 @@ class Audit:
         return framed(selected(rows, "features", {"sae": sae}))
 
     def details(self, twin: str, analysis: str, table: str) -> pa.Table:
-        """What else an analysis shows of a twin, at the first seed: `features`, `halves`,
-        `contexts` of features, `heads` of heads, `trajectories` of the lens, what plug-ins show.
+        """What else an analysis shows of a twin, at the first seed: `documents` and `tokens` of
+        behaviour, `features`, `halves` and `contexts` of features, `heads` of heads,
+        `trajectories` of the lens, what plug-ins show.
         InputError where it shows no such table."""
         cells = [
             cell
