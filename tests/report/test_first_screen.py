@@ -1,10 +1,13 @@
 """The overview has every score with its interval, and shades that follow it."""
 
+from dataclasses import replace
+
 from bitlens.report.audit_results import AuditResults
+from bitlens.report.build import page
 from bitlens.report.charts.palette import marks
 from bitlens.report.first_screen import matrix
 from bitlens.report.page.markdown import markdown
-from bitlens.report.page.parts import Matrix, ScoreCell
+from bitlens.report.page.parts import Matrix, Part, ScoreCell, Section
 from tests.support.audit_stores import RTN, Numbers, with_rows
 
 
@@ -42,3 +45,31 @@ def test_the_overview_reads_as_a_table(deep: AuditResults) -> None:
     lines = [line for line in markdown(found).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(deep.measured("demo"))
     assert all(line.count("|") == len(found.columns) + 2 for line in lines)
+
+
+def test_a_failed_check_greys_what_rests_on_it(deep: AuditResults) -> None:
+    """A text that the reference cannot read: every section but those that read no text, and every
+    cell but the heads', says so; a check that passed greys nothing."""
+    failed = {"name": "readable text", "passed": False, "detail": "nobody can read it"}
+    check = {**failed, "bears_on": "text", "model": "demo", "twins": []}
+    whole = replace(deep, manifest={**deep.manifest, "checks": [check]})
+    sections = {section.anchor: section for section in page(whole).sections}
+    assert sections["quality"].doubts == ("readable text: nobody can read it",)
+    assert sections["compressed"].doubts == ()
+    (shown,) = (part for part in _inside(sections["verdict"]) if isinstance(part, Matrix))
+    doubted = {
+        title: {cells[column].doubted for _, _, cells in shown.rows}
+        for column, (title, _) in enumerate(shown.columns)
+    }
+    assert doubted["Outputs"] == doubted["Features"] == {True}
+    sure = replace(deep, manifest={**deep.manifest, "checks": [{**check, "passed": True}]})
+    assert not any(section.doubts for section in page(sure).sections)
+
+
+def _inside(section: Section) -> list[Part]:
+    """A section's parts, and those of the sections in it."""
+    return [
+        one
+        for part in section.parts
+        for one in (_inside(part) if isinstance(part, Section) else [part])
+    ]

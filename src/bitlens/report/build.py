@@ -1,6 +1,6 @@
 """The page of a store, put together and written: a pure function of what the store holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bitlens.progress import ProgressBar
@@ -9,7 +9,7 @@ from bitlens.report.charts.axes import words
 from bitlens.report.charts.palette import marks
 from bitlens.report.first_screen import verdict
 from bitlens.report.page.html import html
-from bitlens.report.page.parts import Page, Section, figures
+from bitlens.report.page.parts import Page, Part, Section, figures
 from bitlens.report.page.pictures import pictures
 from bitlens.report.registration import Marks, sections
 from bitlens.report.sections.generic import generic, unclaimed
@@ -18,9 +18,11 @@ from bitlens.report.sections.numbers import numbers
 from bitlens.report.sections.validity import validity
 from bitlens.report.status import Rules, require_measurable
 from bitlens.report.summary import summary
+from bitlens.report.text.doubts import failed
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
+from bitlens.results.records import TEXT
 
 
 def build(store_path: Path, rules: Rules | None = None, *, pictured: bool = False) -> Path:
@@ -81,20 +83,23 @@ def _about(
 ) -> tuple[Section, ...]:
     """The sections of one model: every one that is registered and has something to show, and of
     each analysis that none of them shows the generic one."""
-    known, written = sections(), []
+    known = sections()
+    prefix = results.prefix(model)
+    twins = [twin.compression for twin in results.measured(model)]
+
+    def made(anchor: str, title: str, parts: tuple[Part, ...], uses: Iterable[str]) -> Section:
+        against = failed(results, model, uses, twins)
+        return Section.stating(f"{prefix}{anchor}", title, parts, against)
+
+    found = []
     for entry in known:
         begins(entry.anchor)
-        written.append((entry.anchor, entry.title, entry.write(results, model, drawn)))
-    written += [
-        (sanitise(analysis), words(analysis), generic(results, model, analysis))
-        for analysis in unclaimed(results, {entry.analysis for entry in known})
-    ]
-    prefix = results.prefix(model)
-    return tuple(
-        Section.stating(f"{prefix}{anchor}", title, parts)
-        for anchor, title, parts in written
-        if parts
-    )
+        if parts := entry.write(results, model, drawn):
+            found.append(made(entry.anchor, entry.title, parts, entry.uses))
+    for analysis in unclaimed(results, {entry.analysis for entry in known}):
+        if parts := generic(results, model, analysis):
+            found.append(made(sanitise(analysis), words(analysis), parts, [TEXT]))
+    return tuple(found)
 
 
 def _title(results: AuditResults) -> str:

@@ -16,14 +16,15 @@ from bitlens.report.page.parts import (
     ScoreCell,
     Section,
 )
-from bitlens.report.registration import Finding, Marks, MeasureFamily, families
+from bitlens.report.registration import Finding, Marks, MeasureFamily, families, sections
 from bitlens.report.scores import FamilyScore, scores
 from bitlens.report.sections.quality import overview
 from bitlens.report.status import shipped
-from bitlens.report.text.doubts import claim, doubts, rests
+from bitlens.report.text.doubts import claim, doubts, failed, rests
 from bitlens.report.text.numbers import amount, figure, plain
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import doubtful, sentences
+from bitlens.results.records import TEXT
 
 STEPS = 10
 """How many shades the overview has between intact and chance."""
@@ -97,7 +98,7 @@ def _row(results: AuditResults, model: str, one: Hero, drawn: Marks) -> HeroRow:
 
 def _doubts(results: AuditResults, model: str, name: str) -> tuple[str, ...]:
     """The checks that failed and bear on what was measured of this twin on the text."""
-    told = claim("", "text", twins=(name,))
+    told = claim("", TEXT, twins=(name,))
     return tuple(
         f"{doubt.check.name}: {doubt.check.detail}"
         for doubt in doubts(results, model)
@@ -129,7 +130,7 @@ def matrix(results: AuditResults, model: str, drawn: Marks) -> Matrix:
         (
             name,
             drawn.get(name),
-            tuple(_cell(results, entry, one) for entry, one in found if entry in kept),
+            tuple(_cell(results, model, entry, one) for entry, one in found if entry in kept),
         )
         for name, found in known.items()
     )
@@ -141,12 +142,17 @@ def matrix(results: AuditResults, model: str, drawn: Marks) -> Matrix:
     )
 
 
-def _cell(results: AuditResults, family: MeasureFamily, found: FamilyScore | None) -> ScoreCell:
+def _cell(
+    results: AuditResults, model: str, family: MeasureFamily, found: FamilyScore | None
+) -> ScoreCell:
     if found is None:
         return ScoreCell(text="–", interval="", step=None, told=f"{family.title}: not measured")
     share = min(max(found.value, 0.0), 1.0)
     row, unit = found.of.row, results.metrics[_metric(found)].unit
     where = f" {found.of.where}" if found.of.where else ""
+    shown = next((entry for entry in sections() if entry.anchor == family.section), None)
+    uses = (*(shown.uses if shown else [TEXT]), *([row["item"].partition(", ")[0]] if row["item"] else []))
+    doubted = failed(results, model, uses, [row["compression"]])
     return ScoreCell(
         text=f"{plain(100 * found.value, 1)} %",
         interval=_ends(found),
@@ -154,7 +160,9 @@ def _cell(results: AuditResults, family: MeasureFamily, found: FamilyScore | Non
         told=(
             f"{_metric(found)}{where}: {amount(row, unit)}; "
             f"intact {figure(found.of.intact, unit)}, chance {figure(found.of.chance, unit)}"
+            + "".join(f"; ✗ {doubt}" for doubt in doubted)
         ),
+        doubted=bool(doubted),
     )
 
 

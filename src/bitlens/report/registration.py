@@ -17,6 +17,7 @@ from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Part
 from bitlens.report.text.doubts import Claim
+from bitlens.results.records import TEXT
 
 Marks = Mapping[str, Mark]
 """How each compression is drawn, by its text form."""
@@ -92,6 +93,8 @@ class ReportSection:
     analysis: str
     """Whose numbers it shows, so that the generic section does not; empty: of no one analysis."""
     write: WriteSection
+    uses: frozenset[str] = frozenset({TEXT})
+    """What checks may bear on that its numbers use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +139,24 @@ FINDINGS: Register[WriteFindings] = Register("bitlens.report.findings", Plugins(
 
 
 def section(
-    anchor: str, title: str, *, after: str | None = None, analysis: str = ""
+    anchor: str,
+    title: str,
+    *,
+    after: str | None = None,
+    analysis: str = "",
+    uses: Iterable[str] = (TEXT,),
 ) -> Callable[[WriteSection], WriteSection]:
-    """Decorator: the function writes this section of every model's part of the page."""
+    """Decorator: the function writes this section of every model's part of the page. `uses`: what
+    checks may bear on that its numbers use; one that failed is said in its heading."""
 
     def add(write: WriteSection) -> WriteSection:
         found = ReportSection(
-            anchor=anchor, title=title, after=after, analysis=analysis, write=write
+            anchor=anchor,
+            title=title,
+            after=after,
+            analysis=analysis,
+            write=write,
+            uses=frozenset(uses),
         )
         SECTIONS.add(anchor, found)
         return write

@@ -3,6 +3,7 @@
 Parts hold text and numbers, never markup: what they hold is escaped where it is lowered.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -113,6 +114,8 @@ class ScoreCell:
     """0, intact, to 10, chance; None without a number."""
     told: str
     """The number itself with its interval, chance and intact value."""
+    doubted: bool = False
+    """Whether a check that it rests on failed."""
 
 
 @dataclass(frozen=True)
@@ -394,12 +397,17 @@ class Section:
     parts: tuple["Part", ...]
     found: "Statement | None" = None
     """What it shows, in its heading; None: its title says enough."""
+    doubts: tuple[str, ...] = ()
+    """Checks that failed and that its numbers rest on."""
 
     @classmethod
-    def stating(cls, anchor: str, title: str, parts: tuple["Part", ...]) -> "Section":
+    def stating(
+        cls, anchor: str, title: str, parts: tuple["Part", ...], doubts: Iterable[str] = ()
+    ) -> "Section":
         """A section whose heading is the first statement among its parts, if there is one."""
         found = next((part for part in parts if isinstance(part, Statement)), None)
-        return cls(anchor, title, tuple(part for part in parts if part is not found), found)
+        others = tuple(part for part in parts if part is not found)
+        return cls(anchor, title, others, found, tuple(doubts))
 
 
 @dataclass(frozen=True)

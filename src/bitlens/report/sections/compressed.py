@@ -38,7 +38,7 @@ FIELDS = {
 }
 
 
-@section("compressed", "What was quantized")
+@section("compressed", "What was quantized", uses=())
 def compressed(results: AuditResults, model: str, _: Marks) -> tuple[Part, ...]:
     """One row a twin: what changed and by how much; every module in a fold."""
     rows = [row for row in results.coverage if row["model"] == model]

@@ -41,7 +41,7 @@ EARLIER = {
 }
 
 
-@section("heads", "Heads", after="attention", analysis="heads")
+@section("heads", "Heads", after="attention", analysis="heads", uses=())
 def heads(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's scores, what stays above each threshold, and copying."""
     strips = tuple(

@@ -82,6 +82,18 @@ def rests(results: AuditResults, model: str, one: Claim, doubt: Doubt) -> bool:
     return not check.bears_on or check.bears_on in one.uses
 
 
+def failed(
+    results: AuditResults, model: str, uses: Iterable[str], twins: Iterable[str]
+) -> list[str]:
+    """`name: detail` of each check that failed and bears on what these use."""
+    told = claim("", *uses, twins=twins)
+    return [
+        f"{doubt.check.name}: {doubt.check.detail}"
+        for doubt in doubts(results, model)
+        if doubt.check.passed is False and rests(results, model, told, doubt)
+    ]
+
+
 def titled(results: AuditResults, check: Check) -> Check:
     """With its model's name, where there are several."""
     if len(results.models) < 2 or not check.model:
