@@ -45,8 +45,8 @@ def verdict(results: AuditResults, drawn: Marks) -> tuple[Part, ...]:
 def _about(results: AuditResults, model: str, drawn: Marks) -> tuple[Part, ...]:
     prefix = results.prefix(model)
     doubted = doubtful(results, model)
-    failed = any(check.passed is False for check in doubted)
-    parts: list[Part] = [Checklist(tuple(doubted))] if failed else []
+    against = any(check.passed is False for check in doubted)
+    parts: list[Part] = [Checklist(tuple(doubted))] if against else []
     parts.append(hero_rows(results, model, drawn))
     shown, others = first(findings(results, model))
     if shown:
@@ -59,7 +59,7 @@ def _about(results: AuditResults, model: str, drawn: Marks) -> tuple[Part, ...]:
     scored = matrix(results, model, drawn)
     if scored.columns:
         parts.append(Section(f"{prefix}overview", "How much is left", (scored,)))
-    if doubted and not failed:
+    if doubted and not against:
         title = "What is in doubt"
         parts.append(Section(f"{prefix}doubts", title, (Checklist(tuple(doubted)),)))
     numbers = (summary_table(results, model),)
@@ -151,7 +151,8 @@ def _cell(
     row, unit = found.of.row, results.metrics[_metric(found)].unit
     where = f" {found.of.where}" if found.of.where else ""
     shown = next((entry for entry in sections() if entry.anchor == family.section), None)
-    uses = (*(shown.uses if shown else [TEXT]), *([row["item"].partition(", ")[0]] if row["item"] else []))
+    of = row["item"].partition(", ")[0]
+    uses = {*(shown.uses if shown else [TEXT]), *filter(None, [of])}
     doubted = failed(results, model, uses, [row["compression"]])
     return ScoreCell(
         text=f"{plain(100 * found.value, 1)} %",

@@ -21,7 +21,7 @@ FIRST = ("relative_error", "cosine", "cka", "sqnr")
 """The metrics a newcomer should see first; the others follow in a fold."""
 
 
-@section("layers", "Layer by layer", after="quality", analysis="geometry")
+@section("layers", "Layer by layer", after="documents", analysis="geometry")
 def layers(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """One model's layer curves: a tab a metric, all twins in every chart."""
     metrics = {
