@@ -4,7 +4,7 @@ Parts hold text and numbers, never markup: what they hold is escaped where it is
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from bitlens.report.charts.palette import Mark
@@ -395,6 +395,7 @@ class Section:
     title: str
     """What it is called where one looks for it."""
     parts: tuple["Part", ...]
+    _: KW_ONLY
     found: "Statement | None" = None
     """What it shows, in its heading; None: its title says enough."""
     doubts: tuple[str, ...] = ()
@@ -407,7 +408,7 @@ class Section:
         """A section whose heading is the first statement among its parts, if there is one."""
         found = next((part for part in parts if isinstance(part, Statement)), None)
         others = tuple(part for part in parts if part is not found)
-        return cls(anchor, title, others, found, tuple(doubts))
+        return cls(anchor, title, others, found=found, doubts=tuple(doubts))
 
 
 @dataclass(frozen=True)
