@@ -149,7 +149,7 @@ class Audit:
         mine = [cell for cell in cells if cell["compression"] == twin]
         first = min(mine, key=lambda cell: cell["seed"], default=None)
         if first is None:
-            raise self._unknown(twin, analysis, {cell["compression"] for cell in cells})
+            raise _unknown(self._only(), twin, analysis, {cell["compression"] for cell in cells})
         found = self.store.read_cell_table(first["id"], table)
         if found is None:
             folder = self.root / "cells" / first["id"]
@@ -209,18 +209,20 @@ class Audit:
             )
         return self.models[0]
 
-    def _unknown(self, twin: str, analysis: str, known: set[str]) -> InputError:
-        if not known:
-            return InputError(
-                f"{analysis} was not measured of {self._only()}.",
-                "an analysis that was run.",
-                "audit it again with it (features wants saes=[...]).",
-            )
+
+def _unknown(model: str, twin: str, analysis: str, known: set[str]) -> InputError:
+    """What is said of an analysis that a twin of this model has not."""
+    if not known:
         return InputError(
-            f"There is no {analysis} of {twin!r}.",
-            f"one of {', '.join(sorted(known))}.",
-            nearest(twin, known) or "copy the name from .twins",
+            f"{analysis} was not measured of {model}.",
+            "an analysis that was run.",
+            "audit it again with it (features wants saes=[...]).",
         )
+    return InputError(
+        f"There is no {analysis} of {twin!r}.",
+        f"one of {', '.join(sorted(known))}.",
+        nearest(twin, known) or "copy the name from .twins",
+    )
 
 
 def open_run(run: str | Path) -> Audit:
