@@ -29,35 +29,40 @@ def _textual(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _documents(rows: list[Row], of: tuple[str, ...]) -> int:
-    """How many documents an analysis read for a compression of a model; `of` names the three."""
-    keys = ("model", "compression", "analysis")
-    mine = (row["documents"] for row in rows if tuple(row[key] for key in keys) == of)
-    return max(mine, default=0)
-
-
-def _listed(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column, its texts made visible; each different text once where there are
-    many. Numbers hold nothing to hide."""
-    values: list[Any]
-    if not pa.types.is_list(column.type) or column.null_count or not _textual(column.type):
-        values = column.to_pylist()
-        return visible(values) if _textual(column.type) else values
-    rows = column.combine_chunks()
-    texts = rows.flatten().dictionary_encode()
-    known = visible(texts.dictionary.to_pylist())
-    flat = [None if i is None else known[i] for i in texts.indices.to_pylist()]
-    ends = (rows.offsets.to_numpy() - rows.offsets[0].as_py()).tolist()
-    return [flat[begin:end] for begin, end in pairwise(ends)]
+def _documents(rows: list[Row]) -> dict[tuple[str, ...], int]:
+    """How many documents an analysis read, by model, compression and analysis."""
+    found: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        of = (row["model"], row["compression"], row["analysis"])
+        found[of] = max(found.get(of, 0), row["documents"])
+    return found
 
 
 def _rows(table: pa.Table | None) -> list[Row]:
     """A table by rows, its texts made visible; no rows of no table."""
     if table is None:
         return []
-    columns = [_listed(column) for column in table.columns]
+    columns = [_values(column) for column in table.columns]
     names = table.column_names
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """A column's values. Numbers hold nothing to hide, and of texts, of which there are few
+    different ones, each is looked at once."""
+    if not _textual(column.type) or column.null_count == len(column):
+        return list(column.to_pylist())
+    rows = column.combine_chunks()
+    listed = pa.types.is_list(column.type)
+    if listed and (column.null_count or not pa.types.is_string(column.type.value_type)):
+        return list(visible(column.to_pylist()))
+    coded = (rows.flatten() if listed else rows).dictionary_encode()
+    texts = visible(coded.dictionary.to_pylist())
+    found = [None if code is None else texts[code] for code in coded.indices.to_pylist()]
+    if not listed:
+        return found
+    ends = (rows.offsets.to_numpy() - rows.offsets[0].as_py()).tolist()
+    return [found[begin:end] for begin, end in pairwise(ends)]
 
 
 def _grouped(estimates: list[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
@@ -86,8 +91,7 @@ class AuditResults:
     def read(cls, path: Path, rules: "Rules | None" = None) -> "AuditResults":
         """Read a complete store. BitlensError where there is none, or one of another version."""
         store = Store.open(path)
-        tables = [store.read_table(name).to_pylist() for name in TABLES]
-        estimates, contrasts, coverage = map(visible, tables)
+        estimates, contrasts, coverage = (_rows(store.read_table(name)) for name in TABLES)
         estimates, contrasts = (list(map(sayable, rows)) for rows in (estimates, contrasts))
         return cls(
             manifest=visible(store.manifest()),
@@ -247,7 +251,8 @@ class AuditResults:
         ]
         first = min(cells, key=lambda cell: cell["seed"], default=None)
         found = self.store.read_cell_table(first["id"], name) if first else None
-        return sayable_detail(_rows(found), _documents(self.estimates, wanted[:3]))
+        documents = once(self, "documents", lambda: _documents(self.estimates))
+        return sayable_detail(_rows(found), documents.get(wanted[:3], 0))
 
     @cached_property
     def _contrasts(self) -> dict[tuple[str, ...], Row]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.audit_results import AuditResults, Row, once
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,12 @@ class SaeResults:
     def rows(self, results: AuditResults, model: str, who: str, table: str) -> list[Row]:
         """This SAE's part of a table of the analysis."""
         place = (self.label, self.site)
-        found = results.table(model, who, "features", table)
-        return [row for row in found if (row["sae"], row["site"]) == place]
+
+        def mine() -> list[Row]:
+            found = results.table(model, who, "features", table)
+            return [row for row in found if (row["sae"], row["site"]) == place]
+
+        return once(results, ("rows of an SAE", model, who, table, *place), mine)
 
 
 def by_depth(saes: Iterable[SaeResults]) -> list[SaeResults]:

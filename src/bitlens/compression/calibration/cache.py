@@ -3,7 +3,6 @@ file for every part, and a record that is written last."""
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,10 +19,10 @@ from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.errors import InputError, ResultsError, told
 from bitlens.models.checksums import sealed, unsealed
 from bitlens.models.matrices import LinearMap
-from bitlens.results.files.home import home
+from bitlens.results.files.home import CACHE, cache
 from bitlens.results.files.writing import explained, whole, write
 
-ENVIRONMENT = "BITLENS_CACHE"
+ENVIRONMENT = CACHE
 RECORD = "record.json"
 """What is written last: with it a twin is complete."""
 ROOM = "a folder to keep calibrated twins in, with space left."
@@ -38,17 +37,14 @@ def cache_folder(made_by: Mapping[str, Any]) -> Path:
 
 def twins() -> Path:
     """What is below $BITLENS_CACHE, or the user's own cache folder, and is ours alone."""
-    own, folder = os.environ.get(ENVIRONMENT), home()
-    if own:
-        return Path(own) / "twins"
-    root = os.environ.get("XDG_CACHE_HOME") or (folder and folder / ".cache")
+    root = cache()
     if root is None:
         raise InputError(
             "There is no home folder to keep calibrated twins in.",
             "a folder to keep them in, with room.",
             f"{ENVIRONMENT}=DIR before the command.",
         )
-    return Path(root) / "bitlens" / "twins"
+    return root / "twins"
 
 
 class WeightCache:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from bitlens.report.audit_results import AuditResults
+from bitlens.report.audit_results import AuditResults, once
 from bitlens.results.counts import agreeing, count
 from bitlens.results.records import CALIBRATION, Check, overflowed
 
@@ -117,12 +117,18 @@ def doubted(results: AuditResults, model: str) -> set[str]:
 
 def overflow_site(results: AuditResults, model: str, compression: str) -> str | None:
     """The first site from which a twin has no numbers, because they are not finite."""
-    found = (
-        overflowed(row["reason"])
-        for row in results.estimates
-        if row["model"] == model and row["compression"] == compression and row["reason"]
-    )
+    reasons = once(results, "reasons", lambda: _reasons(results))
+    found = map(overflowed, reasons.get((model, compression), ()))
     return min((place for place in found if place), key=_depth, default=None)
+
+
+def _reasons(results: AuditResults) -> dict[tuple[str, str], set[str]]:
+    """Why numbers have no value or no interval, by model and compression."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in results.estimates:
+        if row["reason"]:
+            found.setdefault((row["model"], row["compression"]), set()).add(row["reason"])
+    return found
 
 
 def _depth(place: str) -> float:

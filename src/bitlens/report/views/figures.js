@@ -7,6 +7,7 @@ import { go } from "./addresses.js";
 
 const config = JSON.parse(document.getElementById("config").textContent);
 const views = new Map();
+const drawn = new Map();
 const figures = new Map();
 
 async function read(figure) {
@@ -35,8 +36,7 @@ function without(rows, value) {
   return Object.fromEntries(inner);
 }
 
-function specOf({ frame, title, points }) {
-  const kept = points.filter((point) => isShown(ownerOf(point.who ?? "")));
+function specOf({ frame, title, points }, kept) {
   const spec = { ...frame, title, data: { values: kept }, width: "container" };
   const rows = new Set(points.map((point) => point.row).filter((row) => row !== undefined));
   const all = rows.size;
@@ -65,8 +65,13 @@ async function draw(panel) {
     const held = (await contents(figure))[number];
     panel.hidden = !isShown(held.title);
     if (panel.hidden) return;
+    const kept = held.points.filter((point) => isShown(ownerOf(point.who ?? "")));
+    // A chart that the choice of twins changes nothing in stays: one may hold thousands of marks.
+    const whose = [...new Set(kept.map((point) => point.who))].join("\n");
+    if (views.has(panel) && drawn.get(panel) === whose) return;
     views.get(panel)?.finalize();
-    const result = await vegaEmbed(panel, specOf(held), {
+    drawn.set(panel, whose);
+    const result = await vegaEmbed(panel, specOf(held, kept), {
       mode: "vega-lite",
       actions: false,
       ast: true,

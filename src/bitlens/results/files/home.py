@@ -42,3 +42,16 @@ def with_home(path: str) -> str:
     """A path that begins with `~` as one that can be opened."""
     folder = home()
     return path if folder is None else re.sub(r"^~(?=/|$)", lambda _: str(folder), path)
+
+
+CACHE = "BITLENS_CACHE"
+
+
+def cache() -> Path | None:
+    """What can be made again is kept here: below $BITLENS_CACHE, or in the user's own cache folder;
+    None where there is neither."""
+    if own := os.environ.get(CACHE):
+        return Path(own)
+    folder = home()
+    root = os.environ.get("XDG_CACHE_HOME") or (folder and folder / ".cache")
+    return None if root is None else Path(root) / "bitlens"
