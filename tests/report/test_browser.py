@@ -86,7 +86,7 @@ def test_charts_are_drawn(visit: Visit) -> None:
         })"""
     )
     drawn = [chart for chart in drawn if chart]
-    assert len(drawn) == 2 + 2 * (3 + 2 + 3 * 4)
+    assert len(drawn) == 2 + 2 * (3 + 2 + 3 * 2)
     for width, height, points in drawn:
         assert width > 200
         assert height > 100
