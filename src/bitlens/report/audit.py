@@ -138,13 +138,11 @@ class Audit:
     def details(self, twin: str, analysis: str, table: str) -> pa.Table:
         """What else an analysis shows of a twin, at the first seed: `documents` and `tokens` of
         behaviour, `features`, `halves` and `contexts` of features, `heads` of heads,
-        `trajectories` of the lens, what plug-ins show.
-        InputError where it shows no such table."""
+        `trajectories` of the lens, what plug-ins show. InputError where it shows no such table."""
         cells = [
             cell
             for cell in self.store.manifest()["cells"]
-            if cell["status"] == "done"
-            and (cell["model"], cell["analysis"]) == (self._stored, analysis)
+            if (cell["model"], cell["analysis"], cell["status"]) == (self._stored, analysis, "done")
         ]
         mine = [cell for cell in cells if cell["compression"] == twin]
         first = min(mine, key=lambda cell: cell["seed"], default=None)
