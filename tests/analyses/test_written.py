@@ -25,7 +25,9 @@ LENGTHS = [[10], [8], [9], [10], [7]] * 8
 
 def written(reference: list, twin: list) -> ActivationPair:
     """`[positions, heads, coordinates]` of two runs."""
-    return replace(pair(torch.tensor(reference), torch.tensor(twin)), site="written.0")
+    return replace(
+        pair(torch.tensor(reference), torch.tensor(twin)), site="written.0", item="local"
+    )
 
 
 def results(given: ActivationPair) -> dict[tuple[str, str, str], MetricResult]:
@@ -41,6 +43,13 @@ def test_two_heads_by_hand() -> None:
     assert number(of["head_error", "", "head 0"]) == pytest.approx(0.4242641, rel=1e-6)
     assert number(of["head_error", "", "head 1"]) == 1
     assert number(of["head_share", "", "head 0"]) == pytest.approx(50 / 52)
+
+
+def test_shares_are_told_once() -> None:
+    """They are the reference's: beside errors of the twin as it runs they would say the same."""
+    given = written([[[3.0, 4], [1, 0]]], [[[3.0, 1], [0, 0]]])
+    assert {metric for metric, *_ in results(given)} == {"head_error", "head_share"}
+    assert {metric for metric, *_ in results(replace(given, item="cumulative"))} == {"head_error"}
 
 
 def test_a_head_that_writes_nothing_has_no_error_relative_to_it() -> None:

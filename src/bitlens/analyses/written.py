@@ -5,11 +5,11 @@ import torch
 
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair
-from bitlens.engine.analysis import Results
+from bitlens.engine.analysis import LOCAL, Results
 from bitlens.results.records import Metric, MetricResult
 
-ERROR, ENERGY = "head error", "head energy"
-"""What is summed, `[shards, heads]`."""
+ERROR, ENERGY, SHARE = "head error", "head energy", "head share"
+"""What is summed, `[shards, heads]`; shares are the reference's, and told once."""
 SILENT = "the reference's head writes nothing here"
 METRICS = (
     Metric(
@@ -40,29 +40,26 @@ def sums_by_head(pair: ActivationPair) -> Accumulator:
     x, y, at = pair.reference, pair.twin, pair.positions
     error = y.values - x.values
     energy = x.once("energy by head", lambda: torch.linalg.vecdot(x.values, x.values))
-    return Accumulator(
-        sums={
-            ERROR: at.total(torch.linalg.vecdot(error, error)),
-            ENERGY: at.total(energy),
-        }
-    )
+    error = at.total(torch.linalg.vecdot(error, error))
+    energy = at.total(energy)
+    shares = {SHARE: energy} if pair.item == LOCAL else {}
+    return Accumulator(sums={ERROR: error, ENERGY: energy, **shares})
 
 
 def results_by_head(state: ReplicateState) -> Results:
-    """Every head's error, and how much of its block's heads it is; a silent head has a reason."""
+    """Every head's error, and with local ones how much of its block's heads it is; a silent head
+    has a reason."""
     error, energy = state.sum(ERROR), state.sum(ENERGY)
-    whole = energy.sum(axis=1)
-    found: Results = []
-    for head in range(energy.shape[1]):
-        own, item = energy[:, head], f"head {head}"
-        for metric, above, below in (
-            ("head_error", error[:, head], own),
-            ("head_share", own, whole),
-        ):
-            if np.all(below > 0):
-                ratio = above / below
-                values = np.sqrt(ratio) if metric == "head_error" else ratio
-                found.append(MetricResult(metric, values, item=item))
-            else:
-                found.append(MetricResult(metric, None, item=item, reason=SILENT))
-    return found
+    found = [_ratio("head_error", head, error[:, head], own) for head, own in enumerate(energy.T)]
+    if state.has(SHARE):
+        whole = energy.sum(axis=1)
+        found += [_ratio("head_share", head, own, whole) for head, own in enumerate(energy.T)]
+    return list(found)
+
+
+def _ratio(metric: str, head: int, above: np.ndarray, below: np.ndarray) -> MetricResult:
+    item = f"head {head}"
+    if not np.all(below > 0):
+        return MetricResult(metric, None, item=item, reason=SILENT)
+    ratio = above / below
+    return MetricResult(metric, np.sqrt(ratio) if metric == "head_error" else ratio, item=item)
