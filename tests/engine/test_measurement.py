@@ -84,7 +84,7 @@ def as_bytes(found: Iterable[Measured]) -> str:
         if key[1] != "trajectories"
     }
     paths = {k: shown.columns for k, shown in tiny.tables(found).items() if k not in tables}
-    shown = {"heads", "features", "flow", "halves", "places"}
+    shown = {"documents", "heads", "features", "flow", "halves", "places"}
     assert {name for _, name in tables} == shown
     assert paths
     return values + repr(tables) + repr(paths)
