@@ -105,6 +105,8 @@ def test_an_audit(
     """Its calibrated twin, its cells, its tables, its manifest last, and its report."""
     study = audit_of(str(llama), "gptq:bits=3", **model)
     monkeypatch.setattr("bitlens.report.build.pictures", lambda figure: {})
+    # It is kept beside the twins once for all pages, and in memory.
+    monkeypatch.setattr("bitlens.report.page.html.script", lambda: "")
     # How long it took stands on the page.
     monkeypatch.setattr("bitlens.workflows.audit.run.run_record", lambda seconds: RUN)
 

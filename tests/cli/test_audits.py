@@ -49,7 +49,8 @@ def test_the_same_command_again_computes_nothing(audited: tuple[list[str], str],
     done = bitlens(*words)
     assert done.code == 0, done.err
     assert [path.stat().st_mtime_ns for path in cells] == before
-    doubt, _, memory, rest = out.split("\n", 3)
+    doubt, _, time, memory, rest = out.split("\n", 4)
+    assert time.startswith("It takes about ")
     assert memory.startswith("Memory, ")
     nothing = "tiny-llama: every cell is there already; nothing to compute."
     assert done.out == f"{doubt}\n{nothing}\n{rest}"
