@@ -13,14 +13,16 @@ from bitlens.report.page.parts import (
     HeroRows,
     Matrix,
     Part,
+    Prose,
     ScoreCell,
     Section,
 )
 from bitlens.report.registration import Finding, Marks, MeasureFamily, families, sections
 from bitlens.report.scores import FamilyScore, scores
 from bitlens.report.sections.quality import overview
+from bitlens.report.sections.validity import passed
 from bitlens.report.status import shipped
-from bitlens.report.text.doubts import claim, doubts, failed, rests
+from bitlens.report.text.doubts import checks, claim, doubts, failed, rests
 from bitlens.report.text.numbers import amount, figure, plain
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import doubtful, sentences
@@ -47,6 +49,7 @@ def _about(results: AuditResults, model: str, drawn: Marks) -> tuple[Part, ...]:
     doubted = doubtful(results, model)
     against = any(check.passed is False for check in doubted)
     parts: list[Part] = [Checklist(tuple(doubted))] if against else []
+    parts.append(Prose(f"{passed(checks(results))}. Intervals are 95 %, over documents."))
     parts.append(hero_rows(results, model, drawn))
     shown, others = first(findings(results, model))
     if shown:

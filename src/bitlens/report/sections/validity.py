@@ -15,7 +15,7 @@ def validity(results: AuditResults) -> tuple[Part, ...]:
     held = tuple(check for check in found if check.passed)
     doubts = tuple(check for check in found if not check.passed)
     parts: list[Part] = [
-        Statement(_passed(found)),
+        Statement(passed(found)),
         Prose(
             "A cross throws doubt on every number that rests on it; a question mark means the run "
             "could not tell."
@@ -35,15 +35,16 @@ def validity(results: AuditResults) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _passed(found: list[Check]) -> str:
+def passed(found: list[Check]) -> str:
+    """`16 of 17 checks passed; of 1 the run could not tell`."""
     failed = sum(check.passed is False for check in found)
     open_ = sum(check.passed is None for check in found)
     if not failed and not open_:
         return "Every check passed"
     told = [f"{failed} failed"] if failed else []
     told += [f"of {open_} the run could not tell"] if open_ else []
-    passed = len(found) - failed - open_
-    return f"{passed} of {count(len(found), 'check')} passed; {' and '.join(told)}"
+    held = len(found) - failed - open_
+    return f"{held} of {count(len(found), 'check')} passed; {' and '.join(told)}"
 
 
 def _left_out(results: AuditResults) -> Iterator[str]:

@@ -242,10 +242,13 @@ def _out_of_fold(
 
 def _boosted(columns: np.ndarray, survived: np.ndarray, fold: np.ndarray, seed: int) -> np.ndarray:
     from sklearn import config_context
+    from threadpoolctl import threadpool_limits
 
     chance = np.empty(len(survived))
-    # What is asked for here is known to be allowed; looking takes as long as a tree.
-    with config_context(assume_finite=True, skip_parameter_validation=True):
+    # What is asked for here is known to be allowed; looking takes as long as a tree. So small a
+    # tree takes several threads, which wait for each other, many times as long as one.
+    allowed = config_context(assume_finite=True, skip_parameter_validation=True)
+    with allowed, threadpool_limits(1):
         for number in np.unique(fold):
             test = fold == number
             model: Any = _boosting(seed).fit(columns[~test], survived[~test])
