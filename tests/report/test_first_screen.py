@@ -1,5 +1,6 @@
 """The overview has every score with its interval, and shades that follow it."""
 
+import re
 from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
@@ -7,7 +8,7 @@ from bitlens.report.build import page
 from bitlens.report.charts.palette import marks
 from bitlens.report.first_screen import matrix
 from bitlens.report.page.markdown import markdown
-from bitlens.report.page.parts import Matrix, Part, ScoreCell, Section
+from bitlens.report.page.parts import Matrix, Part, Prose, ScoreCell, Section
 from tests.support.audit_stores import RTN, Numbers, with_rows
 
 
@@ -73,3 +74,11 @@ def _inside(section: Section) -> list[Part]:
         for part in section.parts
         for one in (_inside(part) if isinstance(part, Section) else [part])
     ]
+
+
+def test_it_begins_with_what_the_checks_said(results: AuditResults) -> None:
+    """How many passed, how many failed, and of how many the run could not tell."""
+    first = next(part for part in page(results).sections[0].parts if isinstance(part, Prose))
+    assert re.match(
+        r"\d of \d checks passed; 2 failed and of 1 the run could not tell\.", first.text
+    )

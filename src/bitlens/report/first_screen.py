@@ -49,7 +49,8 @@ def _about(results: AuditResults, model: str, drawn: Marks) -> tuple[Part, ...]:
     doubted = doubtful(results, model)
     against = any(check.passed is False for check in doubted)
     parts: list[Part] = [Checklist(tuple(doubted))] if against else []
-    parts.append(Prose(f"{passed(checks(results))}. Intervals are 95 %, over documents."))
+    unit = "Intervals are 95 %; their unit is the document, of heads the random sequence."
+    parts.append(Prose(f"{passed(checks(results))}. {unit}"))
     parts.append(hero_rows(results, model, drawn))
     shown, others = first(findings(results, model))
     if shown:
