@@ -7,7 +7,8 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
-from bitlens.report.page.parts import Figure, HeadPatterns, Prose, Section, Table, Tabs
+from bitlens.report.page.browsers import HeadPatterns
+from bitlens.report.page.parts import Figure, Prose, Section, Table, Tabs
 from bitlens.report.page.patterns import patterns_data
 from bitlens.report.sections import patterns
 from bitlens.report.sections.attention import attention

@@ -5,8 +5,9 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import marks
+from bitlens.report.page.browsers import DocumentBrowser
 from bitlens.report.page.markdown import markdown
-from bitlens.report.page.parts import DocumentBrowser, Part, Statement, Table
+from bitlens.report.page.parts import Part, Statement, Table
 from bitlens.report.sections import documents as sections
 from bitlens.report.sections.documents import documents, half, thinned
 from tests.support.analysis_tables import HOSTILE, WORDS

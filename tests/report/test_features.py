@@ -7,17 +7,10 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.browsers import FeatureBrowser
 from bitlens.report.page.html import features_data
 from bitlens.report.page.markdown import markdown
-from bitlens.report.page.parts import (
-    Details,
-    FeatureBrowser,
-    Figure,
-    Prose,
-    Section,
-    Table,
-    figures,
-)
+from bitlens.report.page.parts import Details, Figure, Prose, Section, Table, figures
 from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.sections import contexts, latents
 from bitlens.report.sections.features import features

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from bitlens.report.page.browsers import DocumentBrowser, DocumentReading, Predicted, ReadDocument
 from bitlens.report.page.documents import documents_data, letters
-from bitlens.report.page.parts import DocumentBrowser, DocumentReading, Predicted, ReadDocument
 
 
 def test_letters_by_hand() -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from bitlens.report.page.browsers import FeatureEvidence, Row
 from bitlens.report.page.evidence import evidence_data
-from bitlens.report.page.parts import FeatureEvidence, Row
 
 TEXT = ["a", "b\n", "c", "d", "e", "f"]
 

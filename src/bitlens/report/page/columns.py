@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+Value = str | float | int | None
+"""What a cell of a table holds."""
 STEPS = 10_000
 """Steps of a correlation between 0 and 1."""
 MISSING = -(2**15)

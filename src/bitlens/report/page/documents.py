@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bitlens.report.page.parts import DocumentBrowser, DocumentReading, Predicted, ReadDocument
+from bitlens.report.page.browsers import DocumentBrowser, DocumentReading, Predicted, ReadDocument
 
 THOUSANDTHS = 1000
 """Probabilities are told to a tenth of a per cent."""

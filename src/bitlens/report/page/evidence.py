@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
+from bitlens.report.page.browsers import FeatureEvidence, Row
 from bitlens.report.page.columns import letters
-from bitlens.report.page.parts import FeatureEvidence, Row
 from bitlens.report.text.numbers import running
 
 STEPS, TOKENS = 255, 4

@@ -22,18 +22,11 @@ import jinja2
 from markupsafe import Markup
 
 from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, DARK, INK, PIECES
-from bitlens.report.page.columns import correlations, numbers, whole
+from bitlens.report.page.browsers import FeatureBrowser
+from bitlens.report.page.columns import Value, correlations, numbers, whole
 from bitlens.report.page.documents import documents_data
 from bitlens.report.page.evidence import evidence_data
-from bitlens.report.page.parts import (
-    FeatureBrowser,
-    Figure,
-    Ledger,
-    Page,
-    Part,
-    Spec,
-    Value,
-)
+from bitlens.report.page.parts import Figure, Ledger, Page, Part, Spec
 from bitlens.report.page.patterns import patterns_data
 from bitlens.report.page.pictures import CONFIG
 from bitlens.report.page.scripts import script

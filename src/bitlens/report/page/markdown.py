@@ -3,16 +3,14 @@
 import re
 from functools import singledispatch
 
+from bitlens.report.page.browsers import DocumentBrowser, FeatureBrowser, HeadPatterns
 from bitlens.report.page.parts import (
     Checklist,
     Command,
     Details,
-    DocumentBrowser,
     Facts,
-    FeatureBrowser,
     Figure,
     Headlines,
-    HeadPatterns,
     HeroRow,
     HeroRows,
     Ledger,

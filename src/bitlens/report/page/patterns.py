@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from bitlens.report.page.browsers import HeadPatterns
 from bitlens.report.page.columns import letters
-from bitlens.report.page.parts import HeadPatterns
 
 
 def patterns_data(part: HeadPatterns) -> dict[str, Any]:

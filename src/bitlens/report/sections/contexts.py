@@ -1,7 +1,7 @@
 """What single features fire on: contexts, firings and directions, of as many as a page may hold."""
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.page.parts import FeatureEvidence
+from bitlens.report.page.browsers import FeatureEvidence
 from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.sections.fitting import context_fits, firing_fits, require_fitting
 

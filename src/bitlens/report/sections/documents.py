@@ -5,17 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.page.parts import (
-    Column,
-    DocumentBrowser,
-    DocumentReading,
-    Part,
-    Predicted,
-    Prose,
-    ReadDocument,
-    Statement,
-    Table,
-)
+from bitlens.report.page.browsers import DocumentBrowser, DocumentReading, Predicted, ReadDocument
+from bitlens.report.page.parts import Column, Part, Prose, Statement, Table
 from bitlens.report.registration import Marks, section
 from bitlens.report.text.numbers import figure
 from bitlens.report.twins import farthest

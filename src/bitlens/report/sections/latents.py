@@ -10,16 +10,8 @@ from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.charts import beside, frame, only
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.palette import CONTROL, INK, NOISE_CURVE, PIECES
-from bitlens.report.page.parts import (
-    FeatureBrowser,
-    FeatureRows,
-    Figure,
-    Panel,
-    Part,
-    Point,
-    Spec,
-    Strip,
-)
+from bitlens.report.page.browsers import FeatureBrowser, FeatureRows
+from bitlens.report.page.parts import Figure, Panel, Part, Point, Spec, Strip
 from bitlens.report.saes import SaeResults
 from bitlens.report.sections.contexts import evidence, said
 from bitlens.report.sections.prediction import chances

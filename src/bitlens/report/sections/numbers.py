@@ -1,7 +1,8 @@
 """The table of every number: all estimates with interval, intact, chance and control."""
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Value
+from bitlens.report.page.columns import Value
+from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose
 
 TEXT = ("model", "compression", "analysis", "metric", "site", "item")
 NUMBERS = (

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.page.parts import HeadPattern, HeadPatterns, Part, Section
+from bitlens.report.page.browsers import HeadPattern, HeadPatterns
+from bitlens.report.page.parts import Part, Section
 from bitlens.report.sections.fitting import pattern_fits, require_fitting
 from bitlens.report.text.numbers import running
 from bitlens.report.twins import farthest
