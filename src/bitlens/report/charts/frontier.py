@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import altair as alt
 
@@ -127,18 +127,33 @@ def against(
         "chance": _median(row["chance"] for row, _, _ in rows),
     }
     axis = fit(metric, [row for row, _, _ in rows], known.values())
-    of, x = footprint.of, footprint.x()
+    of = footprint.of
     points = [point(axis, row, of[twin], who=twin, kind=kind) for row, twin, kind in rows]
+    drawn = plotted(axis, footprint, marks, points, stairs(axis, points), known)
+    remarks = (off(axis, f"{title} {k}", value) for k, value in known.items())
+    return replace(drawn, title=title), list(filter(None, remarks))
+
+
+def plotted(
+    axis: Axis,
+    footprint: Footprint,
+    marks: Mapping[str, Mark],
+    points: list[Point],
+    steps: list[Point],
+    known: Mapping[str, float | None],
+) -> Panel:
+    """Twins and their noise across what they take up, the best so far in steps, and the lines that
+    are known; called after the metric."""
+    x = footprint.x()
     path = only("stairs").mark_line(color="#c8c8c8", strokeWidth=1.5, interpolate="step-after")
     layers = [
         path.encode(x=x, y=axis.y()),
         *line_layers(axis),
-        *mark_layers(axis, list(of), marks, x, where=footprint.title),
+        *mark_layers(axis, list(footprint.of), marks, x, where=footprint.title),
     ]
     drawn_at = [(footprint.along(p["x"]), p["value"]) for p in points]
-    table = (*points, *stairs(axis, points), *lines(axis, known, drawn_at=drawn_at))
-    remarks = (off(axis, f"{title} {k}", value) for k, value in known.items())
-    return Panel(title, frame(axis, layers, HEIGHT), table), list(filter(None, remarks))
+    table = (*points, *steps, *lines(axis, known, drawn_at=drawn_at))
+    return Panel(words(axis.metric.name), frame(axis, layers, HEIGHT), table)
 
 
 def _cast(results: AuditResults, model: str, of: Shown) -> dict[str, float | None]:

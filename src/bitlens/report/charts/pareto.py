@@ -3,20 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import altair as alt
-
 from bitlens.report.audit_results import Row
-from bitlens.report.charts.axes import fit, words
-from bitlens.report.charts.charts import (
-    HEIGHT,
-    frame,
-    line_layers,
-    lines,
-    mark_layers,
-    only,
-    point,
-)
-from bitlens.report.charts.frontier import stairs
+from bitlens.report.charts.axes import fit
+from bitlens.report.charts.charts import point
+from bitlens.report.charts.frontier import Footprint, plotted, stairs
 from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Panel
 from bitlens.results.records import Metric
@@ -51,21 +41,9 @@ def against_cost(
         *(point(axis, one.row, one.cost, who=one.who, kind="compression") for one in offers),
         *(point(axis, row, one.cost, who=one.who, kind="noise") for one, row in noises),
     ]
-    least, most = min(one.cost for one in offers), max(one.cost for one in offers)
-    pad = 0.08 * (most - least) or 0.08 * most
-    scale = alt.Scale(domain=[least - pad, most + pad], nice=False, zero=False)
-    x = alt.X("x:Q", title=across, scale=scale)
-    drawn_at = [((p["x"] - least + pad) / (most - least + 2 * pad), p["value"]) for p in points]
+    footprint = Footprint(title=across, of={one.who: one.cost for one in offers})
     # Levels of different models are compared here, so they have a best one too.
     ranked = replace(axis, metric=replace(metric, level=False))
     steps = stairs(ranked, points) if comparable and metric.worse else []
-    layers = [
-        only("stairs")
-        .mark_line(color="#c8c8c8", strokeWidth=1.5, interpolate="step-after")
-        .encode(x=x, y=axis.y()),
-        *line_layers(axis),
-        *mark_layers(axis, [one.who for one in offers], marks, x, where=across),
-    ]
-    known = {"intact": metric.intact}
-    table = (*points, *steps, *lines(axis, known, drawn_at=drawn_at))
-    return Panel(title or words(metric.name), frame(axis, layers, HEIGHT), table)
+    drawn = plotted(axis, footprint, marks, points, steps, {"intact": metric.intact})
+    return replace(drawn, title=title) if title else drawn
