@@ -10,6 +10,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from bitlens.analyses.geometry import Geometry, debiased_cka
 from bitlens.engine.activations import ActivationPair
+from bitlens.engine.gram import Gram
 from bitlens.results.stats.replicates import leave_one_out
 from tests.support import tiny
 from tests.support.by_hand import outcomes, pair, value
@@ -168,10 +169,8 @@ def test_cka_of_gram_matrices_leaves_shards_out_as_recomputing_would() -> None:
     shard = draw.choice(5, 60, p=[0.5, 0.25, 0.2, 0.05, 0.0])
     weights = leave_one_out(np.bincount(shard, minlength=5) > 0)
 
-    def gram(z: Array) -> torch.Tensor:
-        return torch.from_numpy(z @ z.T).float().fill_diagonal_(0)
-
-    found = debiased_cka(gram(x), gram(y), shard, weights)
+    grams = [Gram.of(torch.from_numpy(z).float(), shard) for z in (x, y)]
+    found = debiased_cka(*grams, weights)
     assert found is not None
     assert found.shape == (5,)
     for weight, number in zip(weights, found, strict=True):

@@ -36,7 +36,7 @@ Values = dict[tiny.ValueKey, Value]
 def few_branched() -> Iterator[None]:
     """Of so few documents, two are a subset that is not all of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bitlens.engine.plan.FEWEST_BRANCHED", 2)
+        patch.setattr("tests.support.tiny.BRANCHED", 2)
         yield
 
 

@@ -14,7 +14,6 @@ from bitlens.data.corpus import Corpus, make_corpus
 from bitlens.data.files import Document
 from bitlens.data.texts import Documents
 from bitlens.engine.plan import (
-    BRANCH_SHARE,
     CORPUS,
     SUBSET,
     DocumentSet,
@@ -173,20 +172,23 @@ def test_shards_are_whole_documents(shape: list[list[int]], interval: str) -> No
                 assert (at.token == batch.tokens.flatten()[batch.index]).all()
 
 
-@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 256, 257])
-def test_branches_run_on_a_seeded_eighth(n: int) -> None:
-    """One document in eight, rounded up, 32 at least; a batch holds documents of the subset or
-    others, never both; another seed takes others."""
+@pytest.mark.parametrize(
+    ("n", "branched"),
+    [(1, 1), (2, 2), (16, 2), (21, 3), (59, 6), (60, 20), (200, 20), (201, 21)],
+)
+def test_branches_run_on_a_seeded_tenth(n: int, branched: int) -> None:
+    """One document in ten, rounded up, two at least, 20 (what an interval takes) where that is a
+    third at most; a batch holds documents of the subset or others, never both; another seed takes
+    others."""
     shape = [[6]] * n
     plan = make_plan(with_bos(shape), "all", 0, 24)
     chosen = {d for d, _ in counted(plan, subset=True)}
-    assert BRANCH_SHARE == 8
-    assert len(chosen) == plan.sets[SUBSET].documents == max(min(32, n), -(-n // 8))
+    assert len(chosen) == plan.sets[SUBSET].documents == branched
     for batch in plan.batches:
         assert {d in chosen for d in batch.document[batch.index].tolist()} == {batch.subset}
     again = make_plan(with_bos(shape), "all", 0, 60)
     assert {d for d, _ in counted(again, subset=True)} == chosen
-    if n > 32:
+    if n > 2:
         others = [
             frozenset(d for d, _ in counted(make_plan(with_bos(shape), "all", s, 24), True))
             for s in range(1, 6)
@@ -230,9 +232,8 @@ def test_the_order_of_documents_does_not_matter(letters: PreTrainedTokenizerFast
     assert thresholds(first.sets[CORPUS]) == thresholds(second.sets[CORPUS])
 
 
-def test_a_part_of_a_corpus_is_planned_as_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_a_corpus_is_planned_as_a_corpus() -> None:
     """Documents that were left out leave no shard, no sample and no subset of their own behind."""
-    monkeypatch.setattr("bitlens.engine.plan.FEWEST_BRANCHED", 2)
     whole = with_bos([[9]] * 24)
     kept = np.arange(24)[::2]
     plan = make_plan(whole.select(kept), "content", 0, 60)
@@ -394,7 +395,7 @@ def test_a_group_is_in_one_batch_one_shard_and_one_subset(
     corpus = pairs(letters, n, random.Random(seed))
     plan = make_plan(corpus, "content", 0, batch_tokens, interval)
     assert plan.sets[CORPUS].documents == 2 * n
-    assert plan.sets[SUBSET].documents == min(2 * n, 32)
+    assert plan.sets[SUBSET].documents == (20 if n == 30 else max(2, -(-n // 5)))
     found: dict[int, set[tuple[int, bool, int]]] = {}
     for batch in plan.batches:
         at = plan.positions_of(batch, torch.arange(batch.tokens.numel()), CORPUS)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bitlens.analyses import written
 from bitlens.analyses.correlation import normalised
@@ -21,6 +20,7 @@ from bitlens.engine.analysis import (
     Sample,
     SampleSize,
 )
+from bitlens.engine.gram import Gram
 from bitlens.models.sites import WRITTEN, site
 from bitlens.models.written import written_sites
 from bitlens.results.records import Metric, MetricResult
@@ -187,41 +187,34 @@ _RATIOS = ("relative_error", "sqnr", "massive_share")
 def _cka(reference: Sample, twin: Sample, weights: np.ndarray) -> MetricResult:
     if np.min(weights @ np.bincount(twin.shard, minlength=weights.shape[1])) < 4:
         return MetricResult("cka", None, reason="fewer than 4 sampled positions")
-    value = debiased_cka(reference.gram, twin.gram, twin.shard, weights)
+    value = debiased_cka(reference.gram, twin.gram, weights)
     if value is None:
         return MetricResult("cka", None, reason="the sampled activations do not vary")
     return MetricResult("cka", value)
 
 
-def debiased_cka(a: Tensor, b: Tensor, shard: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
+def debiased_cka(a: Gram, b: Gram, weights: np.ndarray) -> np.ndarray | None:
     """Linear CKA from unbiased HSIC under each row of shard weights.
 
-    `a`, `b`: Gram matrices `[n, n]` with a zero diagonal; `shard`: `[n]`; `weights`:
-    `[r, shards]`; result `[r]`, or None where an HSIC is not positive. Leaving shards out costs
-    no new Gram matrix: sums over blocks of shards are enough. Intact 1, chance 0 (independent
-    data, any width). Source: Song et al. 2012 (unbiased HSIC), Kornblith et al. 2019 (CKA).
+    `a`, `b`: of the same `n` positions in the same shards; `weights`: `[r, shards]`; result `[r]`,
+    or None where an HSIC is not positive. Leaving shards out costs no new Gram matrix: sums over
+    blocks of shards are enough. Intact 1, chance 0 (independent data, any width). Source: Song et
+    al. 2012 (unbiased HSIC), Kornblith et al. 2019 (CKA).
     """
-    members = torch.from_numpy(shard == np.arange(weights.shape[1])[:, None]).float()
-    by_row = weights[:, shard]
+    weights = weights[:, : len(a.members)]
+    by_row = weights[:, a.shard]
     n = by_row.sum(axis=1)
 
-    def columns(m: Tensor) -> np.ndarray:
-        """`[n, n]` to `[shards, n]`."""
-        return (members @ m).double().numpy()
-
-    def over_blocks(by_column: np.ndarray) -> np.ndarray:
+    def total(blocks: np.ndarray) -> np.ndarray:
         """w' B w of the sums over blocks of shards, for every row of weights."""
-        blocks = by_column @ members.double().numpy().T
         return np.asarray((weights @ blocks * weights).sum(axis=1))
 
-    def hsic(x: Tensor, y: Tensor, of_x: np.ndarray, of_y: np.ndarray) -> np.ndarray:
-        mixed = ((weights @ of_x) * (weights @ of_y) * by_row).sum(axis=1)
-        product = over_blocks(of_x) * over_blocks(of_y) / ((n - 1) * (n - 2))
-        trace = over_blocks(columns(x * y))
-        return np.asarray((trace + product - 2 * mixed / (n - 2)) / (n * (n - 3)))
+    def hsic(x: Gram, y: Gram, squares: np.ndarray) -> np.ndarray:
+        mixed = ((weights @ x.by_shard) * (weights @ y.by_shard) * by_row).sum(axis=1)
+        product = total(x.blocks) * total(y.blocks) / ((n - 1) * (n - 2))
+        return np.asarray((total(squares) + product - 2 * mixed / (n - 2)) / (n * (n - 3)))
 
-    of_a, of_b = columns(a), columns(b)
-    own_a, own_b = hsic(a, a, of_a, of_a), hsic(b, b, of_b, of_b)
+    own_a, own_b = hsic(a, a, a.squares), hsic(b, b, b.squares)
     if not (np.all(own_a > 0) and np.all(own_b > 0)):
         return None
-    return np.asarray(hsic(a, b, of_a, of_b) / np.sqrt(own_a * own_b))
+    return np.asarray(hsic(a, b, a.blocks_with(b)) / np.sqrt(own_a * own_b))

@@ -13,6 +13,7 @@ from torch import Tensor
 from bitlens.data.corpus import Corpus
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions
+from bitlens.engine.gram import Gram
 from bitlens.engine.interventions import Intervention
 from bitlens.results.records import DetailTable, Metric, MetricResult
 
@@ -31,17 +32,15 @@ class Sample:
     """`[n]`."""
 
     @cached_property
-    def gram(self) -> Tensor:
-        """`[n, n]` float32: products of every two centred positions; zero on the diagonal."""
-        # HSIC does not see a common shift; without it float32 products lose nothing to it.
-        centred = torch.from_numpy(self.values - self.values.mean(axis=0))
-        return (centred @ centred.T).fill_diagonal_(0)
+    def gram(self) -> Gram:
+        """Products of every two positions."""
+        return Gram.of(torch.from_numpy(self.values), self.shard)
 
     def mismatched(self) -> "Sample":
         """Every position in the place of another: what chance is measured with."""
         rolled = Sample(np.roll(self.values, 1, axis=0), self.shard)
         if "gram" in self.__dict__:
-            rolled.__dict__["gram"] = self.gram.roll((1, 1), dims=(0, 1))
+            rolled.__dict__["gram"] = self.gram.rolled()
         return rolled
 
 

@@ -20,6 +20,7 @@ from bitlens.data.positions import Rule, counted
 from bitlens.data.sample import batch_keys
 from bitlens.engine.activations import Positions
 from bitlens.errors import InputError
+from bitlens.results.records import FEWEST
 from bitlens.results.stats.replicates import DRAWN, SHARDS, assign, bootstrap, leave_one_out
 from bitlens.seeds import position_keys
 
@@ -27,8 +28,11 @@ Interval = Literal["jackknife", "bootstrap"]
 CORPUS, SUBSET = "corpus", "subset"
 """Names of sets of documents: the texts, and those of them that branches run on."""
 LONGEST_CONTEXT = 1024
-BRANCH_SHARE, FEWEST_BRANCHED = 8, 32
-"""Branches run on one document in eight, or on so many where there are."""
+BRANCH_SHARE, FEWEST_BRANCHED = 10, 2
+"""Branches run on one document in ten, on two at least."""
+MOST_SHARE = 3
+"""They run on as many as an interval takes where that is no more than a third: every branch costs
+a forward of what it runs on."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,9 +182,10 @@ def make_plan(
 def _subset(
     documents: np.ndarray, names: int, seed: int, groups: Groups | None = None
 ) -> np.ndarray:
-    """`[names]`: a seeded eighth of these documents, 32 at least where there are as many; of a
-    group its first document is given, and the others come along."""
-    size = max(min(FEWEST_BRANCHED, len(documents)), -(-len(documents) // BRANCH_SHARE))
+    """`[names]`: a seeded tenth of these documents, or as many as an interval takes where these
+    are three times as many; of a group its first document is given, the others come along."""
+    fewest = FEWEST if len(documents) >= MOST_SHARE * FEWEST else FEWEST_BRANCHED
+    size = max(min(fewest, len(documents)), -(-len(documents) // BRANCH_SHARE))
     keys = position_keys(seed, documents, np.full_like(documents, -1))
     chosen = np.zeros(names, dtype=bool)
     chosen[documents[np.argsort(keys)[:size]]] = True

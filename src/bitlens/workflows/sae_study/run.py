@@ -22,6 +22,7 @@ from bitlens.analyses.geometry import debiased_cka
 from bitlens.config.sae_study import Configuration, SaeStudy, configurations
 from bitlens.data.corpus import Corpus
 from bitlens.data.splits import nested
+from bitlens.engine.gram import Gram
 from bitlens.engine.runs import REFERENCE
 from bitlens.errors import CapacityError
 from bitlens.results.counts import count
@@ -146,14 +147,12 @@ class _StudyRun:
         shard = _shards(self.held.unit[document[chosen]])
         weights = leave_one_out(np.ones(shard.max() + 1, dtype=bool))
 
-        def gram(rows: Tensor) -> Tensor:
-            return (rows @ rows.T).fill_diagonal_(0).cpu()
-
         found = {}
         of = {name: rows[torch.from_numpy(chosen)] for name, rows in self.held_out.items()}
+        reference = Gram.of(of[REFERENCE], shard)
         for twin in sorted(twins):
             value, chance = (
-                debiased_cka(gram(of[REFERENCE]), gram(rows), shard, weights)
+                debiased_cka(reference, Gram.of(rows, shard), weights)
                 for rows in (of[twin], of[twin].roll(len(chosen) // 2, dims=0))
             )
             found[twin] = _interval(value) | {
