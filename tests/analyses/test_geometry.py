@@ -170,7 +170,7 @@ def test_cka_of_gram_matrices_leaves_shards_out_as_recomputing_would() -> None:
     weights = leave_one_out(np.bincount(shard, minlength=5) > 0)
 
     grams = [Gram.of(torch.from_numpy(z).float(), shard) for z in (x, y)]
-    found = debiased_cka(*grams, weights)
+    found = debiased_cka(grams[0], grams[1], weights)
     assert found is not None
     assert found.shape == (5,)
     for weight, number in zip(weights, found, strict=True):
