@@ -31,6 +31,14 @@ def test_a_model_that_cannot_be_had_is_said_at_once() -> None:
 
 
 @pytest.mark.usefixtures("nowhere")
+def test_the_embedded_model_misspelt_is_recognised() -> None:
+    """It is the first thing that anybody types."""
+    with pytest.raises(BitlensError, match="dmeo is no folder here") as told:
+        configuration(ModelSource("dmeo"))
+    assert told.value.remedy == "Did you mean demo?"
+
+
+@pytest.mark.usefixtures("nowhere")
 def test_what_is_in_the_cache_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a name that no repository can have."""
     require_answer("no/such/name", "config.json")

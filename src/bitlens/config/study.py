@@ -21,14 +21,14 @@ from bitlens.config.parsing import Settings, distinct, read_settings, unknown
 from bitlens.data.texts import require_source
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError, InputError, path_of
-from bitlens.models.source import ModelSource, refuse_absent_folder
+from bitlens.models.source import EMBEDDED, ModelSource, refuse_absent_folder
 from bitlens.registry import nearest_file
 from bitlens.results.files.home import with_home, without_home
 from bitlens.sae.formats.releases import FORM, find, is_release
 
 Whole = Annotated[StrictInt, Field(le=2**63 - 1)]
 """What the files of a store can hold."""
-DEMO = "demo"
+DEMO = EMBEDDED
 """The word for the model and for the evaluation texts that ship with bitlens."""
 _UNITS = {
     "B": 1,

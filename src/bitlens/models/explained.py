@@ -1,13 +1,15 @@
 """transformers' many errors as one that says what to do."""
 
 import re
+from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from bitlens.errors import BitlensError, CapacityError, ModelError, told
-from bitlens.models.source import ModelSource
+from bitlens.models.source import EMBEDDED, ModelSource
+from bitlens.registry import nearest, nearest_file
 
 _NO_ROOM = ("no space left", "file too large", "quota exceeded", "read-only file system")
 """What the system says, whichever library hands it on."""
@@ -56,7 +58,8 @@ def _explained(source: ModelSource, error: Exception) -> BitlensError:
         return ModelError(
             f"{source.name} is no folder here and could not be had from the hub: {text}.",
             "a folder, or a hub id that can be reached or is in the cache.",
-            "check the spelling and the network; HF_HUB_OFFLINE=1 uses the cache alone.",
+            _meant(source.name)
+            or "check the spelling and the network; HF_HUB_OFFLINE=1 uses the cache alone.",
         )
     return ModelError(
         f"{source.name} could not be loaded: {type(error).__name__}: {text}.",
@@ -64,3 +67,8 @@ def _explained(source: ModelSource, error: Exception) -> BitlensError:
         "python -c \"import transformers as t; t.AutoModelForCausalLM.from_pretrained('...')\" "
         "shows the whole error.",
     )
+
+
+def _meant(name: str) -> str:
+    """What a name that nobody knows probably stood for: the embedded model, or a folder here."""
+    return nearest(name.lower(), [EMBEDDED]) or nearest_file(Path(name))

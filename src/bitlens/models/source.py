@@ -7,6 +7,8 @@ from typing import Literal
 from bitlens.errors import ModelError, in_one_line
 from bitlens.registry import nearest_file
 
+EMBEDDED = "demo"
+"""What a user calls the model that comes with bitlens."""
 IN_MEMORY = "object:"
 """What the name of a model begins with that was handed over as an object."""
 

@@ -61,19 +61,19 @@ def page(results: AuditResults, begins: Callable[[str], None] = _unheard) -> Pag
     drawn = marks([t.compression for m in results.models for t in results.twins(m)])
     many = len(results.models) > 1
     parts = [
-        Section("verdict", "Verdict", verdict(results, drawn)),
+        Section.stating("verdict", "Verdict", verdict(results, drawn)),
         Section.stating("validity", "Validity", validity(results)),
     ]
     for model in results.models:
         about = _about(results, model, drawn, begins)
         if many:
-            parts.append(Section(f"{results.prefix(model)}model", model, about))
+            parts.append(Section(f"{results.prefix(model)}model", model, about, model=model))
         else:
             parts += about
     begins("numbers")
     parts += [
-        Section("numbers", "All numbers", numbers(results)),
-        Section("method", "Method and limits", method(results)),
+        Section.stating("numbers", "All numbers", numbers(results)),
+        Section.stating("method", "Method and limits", method(results)),
     ]
     return Page(_title(results), _subtitle(results), tuple(parts), tuple(drawn.items()))
 

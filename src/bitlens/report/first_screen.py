@@ -1,14 +1,20 @@
-"""The first screen of a page: what did not pass, hero rows, findings and the overview."""
+"""The first screen of a page: the lead, hero rows, findings and the overview."""
+
+from collections import Counter
+from collections.abc import Iterator
 
 from bitlens.report.audit_results import AuditResults
+from bitlens.report.findings.beside_noise import beside
 from bitlens.report.findings.ranking import findings, first
 from bitlens.report.hero import Hero, heroes
+from bitlens.report.lead import TOLD, against_noise, first_to_break, lead
 from bitlens.report.page.parts import (
     Checklist,
     Details,
     Headline,
     Headlines,
     HeroNumber,
+    HeroPlace,
     HeroRow,
     HeroRows,
     Matrix,
@@ -16,48 +22,79 @@ from bitlens.report.page.parts import (
     Prose,
     ScoreCell,
     Section,
+    Statement,
 )
 from bitlens.report.registration import Finding, Marks, MeasureFamily, families, sections
 from bitlens.report.scores import FamilyScore, scores
 from bitlens.report.sections.quality import overview
 from bitlens.report.sections.validity import passed
-from bitlens.report.status import shipped
+from bitlens.report.status import WORST_FIRST, shipped, status
 from bitlens.report.text.doubts import checks, claim, doubts, failed, rests
-from bitlens.report.text.numbers import amount, figure, plain
+from bitlens.report.text.lesions import listed
+from bitlens.report.text.numbers import amount, figure, plain, size
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import doubtful, sentences
+from bitlens.report.worst import worst
+from bitlens.results.counts import count
 from bitlens.results.records import TEXT
 
 STEPS = 10
 """How many shades the overview has between intact and chance."""
+PAIRED = (
+    "A twin and its noise read the same documents and are compared document by document: two "
+    "intervals may overlap and the difference be sure all the same. q is the share of such claims "
+    "that may be wrong; a tenth of the damage or less counts as none."
+)
+MEANINGS = {
+    "same top token": "Same top token: both models put the same token first.",
+    "features that survive": "A feature survives where its activation in the twin follows the "
+    "reference's (correlation above 0.9).",
+    "induction score kept": "Induction score: how strongly heads look up what followed the same "
+    "token before.",
+}
+"""What the numbers of the hero rows are."""
 
 
 def verdict(results: AuditResults, drawn: Marks) -> tuple[Part, ...]:
     """What one reads before anything else, model by model where there are several."""
-    parts: list[Part] = []
+    if len(results.models) == 1:
+        return _about(results, results.models[0], drawn)
+    parts: list[Part] = [Statement(_counted(results)), *overview(results, drawn)]
     for model in results.models:
         about = _about(results, model, drawn)
-        if len(results.models) > 1:
-            parts.append(Section(f"{results.prefix(model)}verdict", model, about))
-        else:
-            parts += about
-    return (*overview(results, drawn), *parts)
+        parts.append(Section.stating(f"{results.prefix(model)}verdict", model, about))
+    return tuple(parts)
+
+
+def _counted(results: AuditResults) -> str:
+    """Of several models: `Of 6 twins of 2 models 2 are intact, 3 damaged and 1 broken`."""
+    words = Counter(
+        one.status.word if one.status else "failed"
+        for model in results.models
+        for one in heroes(results, model)
+    )
+    first, *more = [f"{words[word]} {word}" for word in TOLD if words[word]] or ["none"]
+    number, word = first.split(" ", 1) if " " in first else (first, "")
+    verb = "is" if number == "1" else "are"
+    told = listed([f"{number} {verb} {word}".strip(), *more], most=len(TOLD))
+    twins = count(words.total(), "twin")
+    return f"Of {twins} of {count(len(results.models), 'model')} {told}"
 
 
 def _about(results: AuditResults, model: str, drawn: Marks) -> tuple[Part, ...]:
     prefix = results.prefix(model)
     doubted = doubtful(results, model)
     against = any(check.passed is False for check in doubted)
-    parts: list[Part] = [Checklist(tuple(doubted))] if against else []
-    unit = "Intervals are 95 %; their unit is the document, of heads the random sequence."
-    parts.append(Prose(f"{passed(checks(results))}. {unit}"))
-    parts.append(hero_rows(results, model, drawn))
+    rows = hero_rows(results, model, drawn)
+    parts: list[Part] = [*_lead(results, model, rows)]
+    parts += [Checklist(tuple(doubted))] if against else []
+    parts.append(rows)
     shown, others = first(findings(results, model))
     if shown:
-        told = Headlines(tuple(_headline(results, model, one) for one in shown))
+        told = Headlines(tuple(_headline(results, model, one) for one in shown), PAIRED)
         parts.append(Section(f"{prefix}findings", "What was found", (told,)))
     if others:
-        told = Headlines(tuple(_headline(results, model, one) for one in others))
+        told = Headlines(tuple(_headline(results, model, one) for one in others), PAIRED)
         title = "What noise of the same size does as well, and what matters less"
         parts.append(Details(title, (told,)))
     scored = matrix(results, model, drawn)
@@ -71,11 +108,28 @@ def _about(results: AuditResults, model: str, drawn: Marks) -> tuple[Part, ...]:
     return tuple(parts)
 
 
+def _lead(results: AuditResults, model: str, rows: HeroRows) -> Iterator[Part]:
+    """Which twins may be used, what breaks first, noise beside, and what the checks said."""
+    found = heroes(results, model)
+    doubted = {row.compression for row in rows.items if row.doubts}
+    if told := lead(found, doubted):
+        yield Statement(told)
+    sure = [one for one in found if one.twin.compression not in doubted]
+    checked = f"{passed(checks(results))}."
+    unit = "Intervals are 95 %; their unit is the document, of heads the random sequence."
+    breaks, noise = first_to_break(results, model, sure), against_noise(results, model, sure)
+    yield Prose(" ".join(filter(None, (breaks, noise, checked, unit))))
+
+
 def hero_rows(results: AuditResults, model: str, drawn: Marks) -> HeroRows:
     """A row for every compression that was asked for."""
     means = (results.rules or shipped()).means
-    told = " ".join(f"{word.capitalize()}: {text}" for word, text in means.items())
     rows = tuple(_row(results, model, one, drawn) for one in heroes(results, model))
+    known = {number.title.partition(",")[0] for row in rows for number in row.numbers}
+    told = " ".join(
+        [text for title, text in MEANINGS.items() if title in known]
+        + [f"{word.capitalize()}: {text}" for word, text in means.items()]
+    )
     return HeroRows(rows, f"{told} By rules on 95 % intervals; hover a word to see which.")
 
 
@@ -83,6 +137,7 @@ def _row(results: AuditResults, model: str, one: Hero, drawn: Marks) -> HeroRow:
     name, found = one.twin.compression, one.status
     rules = (*found.because, *found.maybe) if found else ()
     bits = f"{one.bits} bits per weight" if one.bits else ""
+    whole = size(results.about(model)["bytes"])
     return HeroRow(
         compression=name,
         mark=drawn.get(name),
@@ -94,10 +149,20 @@ def _row(results: AuditResults, model: str, one: Hero, drawn: Marks) -> HeroRow:
             HeroNumber(title=number.title, text=number.text, word=number.word or "")
             for number in one.numbers
         ),
-        facts=tuple(filter(None, (one.size, bits))),
+        places=tuple(_places(results, model, name)) if found else (),
+        facts=tuple(filter(None, (one.size and f"{one.size} instead of {whole}", bits))),
         doubts=_doubts(results, model, name),
         more=" ".join(sentences(results, model, one.twin)[1:]),
     )
+
+
+def _places(results: AuditResults, model: str, name: str) -> Iterator[HeroPlace]:
+    """Where a twin is hit hardest, and what noise of its size does."""
+    for one in worst(results, model, name):
+        yield HeroPlace(title=one.title, text=one.text, target=one.target)
+    if compared := beside(results, model, name):
+        anchor = f"{results.prefix(model)}quality"
+        yield HeroPlace(title="Beside noise", text=compared.told, target=anchor)
 
 
 def _doubts(results: AuditResults, model: str, name: str) -> tuple[str, ...]:
@@ -117,7 +182,18 @@ def _headline(results: AuditResults, model: str, one: Finding) -> Headline:
         text=one.text,
         anchor=f"{results.prefix(model)}{one.anchor}",
         target=one.target,
+        word=_worst_word(results, model, one.twins),
     )
+
+
+def _worst_word(results: AuditResults, model: str, twins: tuple[str, ...]) -> str:
+    """Of the twins that a finding is about."""
+    words = {
+        status(results, model, twin).word
+        for twin in results.measured(model)
+        if twin.compression in twins
+    }
+    return next((word for word in (*WORST_FIRST, "undecided", "intact") if word in words), "")
 
 
 def matrix(results: AuditResults, model: str, drawn: Marks) -> Matrix:
@@ -142,7 +218,8 @@ def matrix(results: AuditResults, model: str, drawn: Marks) -> Matrix:
         tuple((entry.title, f"{prefix}{entry.section}") for entry in kept),
         rows,
         "100 % is intact, 0 % what unrelated models would give. Each cell is the worst place of "
-        "its family; the darker, the less is left.",
+        "its family; the darker, the less is left. "
+        + " ".join(f"{entry.title}: {entry.told}." for entry in kept if entry.told),
     )
 
 

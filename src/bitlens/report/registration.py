@@ -79,6 +79,8 @@ class MeasureFamily:
     order: int
     """Where it stands: ours count by tens."""
     read: ReadFamily
+    told: str = ""
+    """What its number is, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,11 +177,15 @@ def sentence(*, order: int) -> Callable[[WriteSentence], WriteSentence]:
     return add
 
 
-def family(title: str, *, section: str, order: int) -> Callable[[ReadFamily], ReadFamily]:
-    """Decorator: the function reads what stands for a family of measures in the overview."""
+def family(
+    title: str, *, section: str, order: int, told: str = ""
+) -> Callable[[ReadFamily], ReadFamily]:
+    """Decorator: the function reads what stands for a family of measures in the overview. `told`:
+    what its number is, in a few words."""
 
     def add(read: ReadFamily) -> ReadFamily:
-        FAMILIES.add(title, MeasureFamily(title=title, section=section, order=order, read=read))
+        found = MeasureFamily(title=title, section=section, order=order, read=read, told=told)
+        FAMILIES.add(title, found)
         return read
 
     return add

@@ -29,8 +29,8 @@ def beside(deep: AuditResults, difference: float, q: float) -> list[str]:
 @pytest.mark.parametrize(
     ("difference", "q", "said"),
     [
-        (0.3, 0.01, f"{RTN} does more damage than noise of its size: to the outputs (mean KL)"),
-        (-0.3, 0.01, f"{RTN} does less damage than noise of its size: to the outputs (mean KL)"),
+        (0.3, 0.01, f"{RTN} does more damage than noise of its size to the outputs"),
+        (-0.3, 0.01, f"{RTN} does less damage than noise of its size"),
         (0.3, 0.2, f"{RTN} does about as much damage as noise of its size"),
         (0.05, 0.001, f"{RTN} does about as much damage as noise of its size"),
     ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bitlens.report.addresses import address
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.findings.ranking import beyond_noise, beyond_rounding
 from bitlens.report.registration import Finding, finding
@@ -48,7 +49,7 @@ def _features(
         weight=0.9 if more.is_more else 0.2,
         twins=(name,),
         uses=frozenset({TEXT, sae.label}),
-        target=f"layer={sae.block}",
+        target=address(results, model, layer=sae.block),
     )
 
 

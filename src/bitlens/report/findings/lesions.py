@@ -1,8 +1,8 @@
 """Findings that name a lesion: a head, a block or a feature damaged far beyond its kind."""
 
 from collections.abc import Iterator
-from urllib.parse import urlencode
 
+from bitlens.report.addresses import address
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.registration import Finding, finding
 from bitlens.report.saes import SaeResults
@@ -25,9 +25,10 @@ def lesions(results: AuditResults, model: str) -> Iterator[Finding]:
         if found.heads:
             yield _heads(results, model, name, found.heads)
         if found.features:
-            yield _features(name, found.features, FOLLOWS if found.heads else WEIGHT)
+            weight = FOLLOWS if found.heads else WEIGHT
+            yield _features(results, model, name, found.features, weight)
         if found.blocks:
-            yield _blocks(name, found.blocks)
+            yield _blocks(results, model, name, found.blocks)
 
 
 def _heads(results: AuditResults, model: str, name: str, heads: list[Lesion]) -> Finding:
@@ -39,11 +40,17 @@ def _heads(results: AuditResults, model: str, name: str, heads: list[Lesion]) ->
         weight=WEIGHT,
         twins=(name,),
         uses=frozenset({TEXT}),
-        target=f"layer={first.block}&head={first.number}",
+        target=address(results, model, layer=first.block, head=first.number),
     )
 
 
-def _features(name: str, features: list[tuple[SaeResults, Lesion]], weight: float) -> Finding:
+def _features(
+    results: AuditResults,
+    model: str,
+    name: str,
+    features: list[tuple[SaeResults, Lesion]],
+    weight: float,
+) -> Finding:
     sae, first = features[0]
     return Finding(
         title=f"At {name} {text.lost_features(features)}",
@@ -52,11 +59,11 @@ def _features(name: str, features: list[tuple[SaeResults, Lesion]], weight: floa
         weight=weight,
         twins=(name,),
         uses=frozenset({TEXT, *(of.label for of, _ in features)}),
-        target=urlencode({"twin": name, "sae": sae.label, "feature": first.number}),
+        target=address(results, model, twin=name, sae=sae.label, feature=first.number),
     )
 
 
-def _blocks(name: str, blocks: list[Lesion]) -> Finding:
+def _blocks(results: AuditResults, model: str, name: str, blocks: list[Lesion]) -> Finding:
     return Finding(
         title=f"At {name} {text.lost_blocks(blocks)}",
         text=_told([text.block(one) for one in blocks[: text.NAMED]]),
@@ -64,7 +71,7 @@ def _blocks(name: str, blocks: list[Lesion]) -> Finding:
         weight=WEIGHT,
         twins=(name,),
         uses=frozenset({TEXT}),
-        target=f"layer={blocks[0].block}",
+        target=address(results, model, layer=blocks[0].block),
     )
 
 

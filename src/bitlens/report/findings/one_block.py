@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from bitlens.report.addresses import address
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.registration import Finding, finding
 from bitlens.report.text.lesions import lesions_of
@@ -26,10 +27,11 @@ def one_block(results: AuditResults, model: str) -> Iterator[Finding]:
         under = _shares(results, model, noise) if noise else {}
         for block, share in _shares(results, model, name).items():
             if share["low"] is not None and share["low"] > HALF and block not in named:
-                yield _finding(name, block, share, under.get(block))
+                target = address(results, model, layer=block)
+                yield _finding(name, block, share, under.get(block), target)
 
 
-def _finding(name: str, block: int, share: Row, noise: Row | None) -> Finding:
+def _finding(name: str, block: int, share: Row, noise: Row | None, target: str) -> Finding:
     known = noise is not None and noise["high"] is not None
     alike = noise is not None and not (known and share["low"] > noise["high"])
     beside = f", under noise of the same size {amount(noise, 'share')}" if noise else ""
@@ -41,7 +43,7 @@ def _finding(name: str, block: int, share: Row, noise: Row | None) -> Finding:
         weight=0.2 if alike else 0.6,
         twins=(name,),
         uses=frozenset({TEXT}),
-        target=f"layer={block}",
+        target=target,
     )
 
 

@@ -93,6 +93,7 @@ def _hero(row: HeroRow) -> str:
         *(f"- ✗ {escaped(doubt)}" for doubt in row.doubts),
         f"- {escaped(facts)}" if facts else "",
         f"- {escaped(numbers)}" if numbers else "",
+        *(f"- {escaped(f'{place.title}: {place.text}')}" for place in row.places),
         *(f"- {escaped(rule)}" for rule in row.rests),
         f"- {escaped(row.more)}" if row.more else "",
     ]
@@ -101,7 +102,8 @@ def _hero(row: HeroRow) -> str:
 
 @markdown.register
 def _(part: Headlines, _: int = 1) -> str:
-    return "\n".join(f"- **{escaped(one.title)}.** {escaped(one.text)}" for one in part.items)
+    told = "\n".join(f"- **{escaped(one.title)}.** {escaped(one.text)}" for one in part.items)
+    return f"{told}\n\n{escaped(part.caption)}" if part.caption else told
 
 
 @markdown.register

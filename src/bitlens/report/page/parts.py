@@ -52,6 +52,16 @@ class HeroNumber:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeroPlace:
+    """What a twin is hit hardest in, a block or a head; or what noise does."""
+
+    title: str
+    text: str
+    target: str
+    """The address that it leads to: of a section, or `layer=2&head=5`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeroRow:
     """What one sees of a twin first: a word, a sentence, three numbers, its size."""
 
@@ -64,6 +74,7 @@ class HeroRow:
     sentence: str
     advice: str
     numbers: tuple[HeroNumber, ...]
+    places: tuple[HeroPlace, ...]
     facts: tuple[str, ...]
     """Size and bits."""
     doubts: tuple[str, ...]
@@ -78,7 +89,7 @@ class HeroRows:
 
     items: tuple[HeroRow, ...]
     caption: str = ""
-    """What the words mean."""
+    """What the numbers and the words mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +102,8 @@ class Headline:
     """Of the section that shows it."""
     target: str = ""
     """The address of the one thing it is about: `layer=2&head=5`."""
+    word: str = ""
+    """That of its twin, of several the worst: what its bar is drawn by."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,8 @@ class Headlines:
     """Findings, the weightiest first."""
 
     items: tuple[Headline, ...]
+    caption: str = ""
+    """How to read the numbers under them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +286,8 @@ class Section:
     """What it shows, in its heading; None: its title says enough."""
     doubts: tuple[str, ...] = ()
     """Checks that failed and that its numbers rest on."""
+    model: str = ""
+    """Of several models the one it is about: what an address within it names."""
 
     @classmethod
     def stating(

@@ -286,7 +286,12 @@ def _ratio(row: Row, other: Row | None) -> str:
     return figure(row["value"] / other["value"]) if other and other["value"] > 0 else "–"
 
 
-@family("Attention", section="attention", order=30)
+@family(
+    "Attention",
+    section="attention",
+    order=30,
+    told="how much the heads look where they looked",
+)
 def patterns(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
     """JSD of the attention patterns of each block; of other positions' patterns by chance."""
     for block, row in results.depth(model, who, "attention.jsd", kind="pattern", item=""):

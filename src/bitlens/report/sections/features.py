@@ -327,7 +327,7 @@ def _earlier(results: AuditResults, model: str, sae: SaeResults) -> Table:
     )
 
 
-@family("Features", section="features", order=60)
+@family("Features", section="features", order=60, told="features of an SAE that survive")
 def survival(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
     """The share of the active features that survive, by SAE; not by one that is in doubt."""
     for sae, row in sound(results, model, survivals(results, model, who)):

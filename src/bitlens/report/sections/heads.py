@@ -232,7 +232,12 @@ def _earlier(results: AuditResults, model: str) -> Table:
     )
 
 
-@family("Heads", section="heads", order=40)
+@family(
+    "Heads",
+    section="heads",
+    order=40,
+    told="score of the induction heads, and what copying gains",
+)
 def jobs(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
     """What is left of the induction heads' mean score, and of what a second copy gains."""
     told = {"heads.induction_score_kept": "pattern", "heads.copying_kept": "logits"}

@@ -92,7 +92,7 @@ def _course(metric: Metric) -> Course:
     )
 
 
-@family("Geometry", section="layers", order=20)
+@family("Geometry", section="layers", order=20, told="cosine of the activations of both models")
 def direction(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
     """Cosine of the residual stream after each block."""
     found = results.depth(model, who, "geometry.cosine", kind="resid", item="cumulative")

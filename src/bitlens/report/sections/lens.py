@@ -175,7 +175,7 @@ def _place(found: Mapping[int, Row], blocks: list[int]) -> TokenRow:
     )
 
 
-@family("Logit lens", section="lens", order=50)
+@family("Logit lens", section="lens", order=50, told="same token first, read off a block")
 def readable(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
     """How often the same token is first, read off each block."""
     for block, row in results.depth(model, who, "lens.lens_same_top", kind="resid", item=""):

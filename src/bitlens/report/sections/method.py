@@ -6,7 +6,17 @@ from typing import Any
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import words
-from bitlens.report.page.parts import Column, Command, Details, Facts, Part, Prose, Section, Table
+from bitlens.report.page.parts import (
+    Column,
+    Command,
+    Details,
+    Facts,
+    Part,
+    Prose,
+    Section,
+    Statement,
+    Table,
+)
 from bitlens.report.text.numbers import size
 from bitlens.results.counts import agreeing, count
 
@@ -17,9 +27,10 @@ NAMED = 6
 def method(results: AuditResults) -> tuple[Part, ...]:
     """Reading guide, texts, metric definitions, settings, versions, command, and limits."""
     return (
+        Statement("Reference and twins read the same tokens, and documents are the sample"),
         Prose(
-            "Reference and twins read identical tokens, block by block, in one pass through "
-            f"depth. Documents, not tokens, are the unit of sampling: {_intervals(results)}"
+            "All go block by block through depth, in one pass. Documents, not tokens, are the unit "
+            f"of sampling: {_intervals(results)}"
         ),
         Section("texts", "Models and texts", (*_models(results), *_texts(results))),
         Section("metrics", "What each number means", (_metrics(results),)),

@@ -2,7 +2,7 @@
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.columns import Value
-from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose
+from bitlens.report.page.parts import Column, Details, Ledger, Part, Prose, Statement
 
 TEXT = ("model", "compression", "analysis", "metric", "site", "item")
 NUMBERS = (
@@ -46,7 +46,11 @@ def numbers(results: AuditResults) -> tuple[Part, ...]:
         "q-value where many were tested at once. reason: why there is no value or no interval. "
         f"{told}`bitlens export` writes all of them as CSV, JSON or Parquet.",
     )
-    return (Details(f"{'' if left else 'All '}{len(rows):,} estimates", (ledger,)),)
+    known = sum(row["low"] is not None for row in results.estimates)
+    found = Statement(
+        f"{known:,} of {len(results.estimates):,} numbers have an interval, the others a reason"
+    )
+    return (found, Details(f"{'' if left else 'All '}{len(rows):,} estimates", (ledger,)))
 
 
 def _row(results: AuditResults, row: Row) -> tuple[Value, ...]:

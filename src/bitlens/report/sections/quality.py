@@ -136,7 +136,12 @@ def overview(results: AuditResults, marks: Marks) -> tuple[Part, ...]:
     )
 
 
-@family("Outputs", section="quality", order=10)
+@family(
+    "Outputs",
+    section="quality",
+    order=10,
+    told="positions where both models put the same token first",
+)
 def same_top(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
     """How often the same token is first."""
     if row := results.find(model, who, "behaviour.same_top"):

@@ -157,7 +157,12 @@ def _reasons(results: AuditResults, model: str, sae: SaeResults) -> str:
     return f" Missing: {'; '.join(found)}." if found else ""
 
 
-@family("Spliced", section="transfer", order=70)
+@family(
+    "Spliced",
+    section="transfer",
+    order=70,
+    told="what predictions lose less with an SAE's reconstruction in place of what it read",
+)
 def reconstructions(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
     """How much less of the loss a reconstruction recovers in the twin, by SAE; by chance all of
     what it recovers in the reference."""

@@ -162,8 +162,8 @@ def _stays(results: AuditResults, model: str, name: str, one: Lesion) -> bool:
     return below(row, lesions.PATTERN)
 
 
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; of more than three the first three and how many more."""
-    if len(names) > NAMED:
-        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+def listed(names: Sequence[str], most: int = NAMED) -> str:
+    """`a`, `a and b`, `a, b and c`; of more than `most` the first and how many more."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

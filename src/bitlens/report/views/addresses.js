@@ -4,7 +4,7 @@
 import { choose, isTwin, onPick } from "./twins.js";
 
 const THINGS = ["layer", "head", "sae", "feature", "document", "token"];
-const KEYS = ["twin", "model", ...THINGS];
+const KEYS = ["model", "twin", ...THINGS];
 const notice = document.getElementById("notice");
 const answers = [];
 
@@ -21,8 +21,10 @@ export function asked() {
 }
 
 function written({ twin = [], ...place }) {
-  const pairs = new URLSearchParams(twin.map((name) => ["twin", name]));
-  for (const key of KEYS) if (place[key] !== undefined && key !== "twin") pairs.set(key, place[key]);
+  const pairs = new URLSearchParams();
+  if (place.model !== undefined) pairs.set("model", place.model);
+  for (const name of twin) pairs.append("twin", name);
+  for (const key of THINGS) if (place[key] !== undefined) pairs.set(key, place[key]);
   return pairs.toString();
 }
 
@@ -33,6 +35,11 @@ export function go(place) {
   if (next) location.hash = next;
   else history.pushState(null, "", location.pathname + location.search);
   if (!next) follow();
+}
+
+// Of several models the one that a part of the page is about; of one alone none is named.
+export function modelOf(part) {
+  return part.closest("section[data-model]")?.dataset.model;
 }
 
 // A view answers for what it shows: (place) -> true where it has it, false where not, what there is

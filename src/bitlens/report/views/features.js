@@ -1,6 +1,6 @@
 // The features of an SAE: searched, sorted, survival at any threshold, one of them in full.
 
-import { answer, asked, go } from "./addresses.js";
+import { answer, asked, go, modelOf } from "./addresses.js";
 import { column } from "./columns.js";
 import { button, element, whenSeen } from "./elements.js";
 import { entry } from "./entries.js";
@@ -110,7 +110,7 @@ class Browser {
         const inner = element("span");
         inner.style.width = `${(100 * kept) / active}%`;
         bar.append(inner);
-        const told = `${percent(kept / active)}, ${kept} of ${active}`;
+        const told = `${percent(kept / active)}, ${kept.toLocaleString("en")} of ${active.toLocaleString("en")}`;
         const name = button(twin, () => this.take(twin), "link");
         name.setAttribute("aria-pressed", String(twin === this.current.twin));
         line.append(name, bar, element("span", told, "told"));
@@ -186,7 +186,9 @@ class Browser {
       const line = body.insertRow();
       const latent = this.current.by.latent[row];
       const link = element("a", String(latent));
-      link.href = `#${new URLSearchParams({ sae: this.box.dataset.sae, feature: latent })}`;
+      const model = modelOf(this.box);
+      const place = { ...(model && { model }), sae: this.box.dataset.sae, feature: latent };
+      link.href = `#${new URLSearchParams(place)}`;
       link.addEventListener("click", (event) => {
         event.preventDefault();
         this.show(latent);
@@ -226,7 +228,7 @@ class Browser {
 
   show(latent) {
     go({ ...asked(), unknown: undefined, layer: undefined, head: undefined,
-      sae: this.box.dataset.sae, feature: String(latent) });
+      model: modelOf(this.box), sae: this.box.dataset.sae, feature: String(latent) });
   }
 
   // The next or the previous in the order of the table; the first where it is not in it.
@@ -253,7 +255,7 @@ class Browser {
     steps.append(
       button("Previous", () => this.step(-1)),
       button(this.order.key === "r" && !this.order.down ? "Next worst" : "Next", () => this.step(1)),
-      button("Close", () => go({ ...asked(), unknown: undefined, sae: undefined, feature: undefined })),
+      button("Close", () => go({ ...asked(), unknown: undefined, model: undefined, sae: undefined, feature: undefined })),
     );
     const wide = element("div", undefined, "scroll");
     wide.tabIndex = 0;
@@ -310,12 +312,13 @@ async function open(box) {
 const boxes = [...document.querySelectorAll(".features")];
 for (const box of boxes) whenSeen(box, () => open(box));
 
-answer(async ({ sae, feature, twin }) => {
+answer(async ({ model, sae, feature, twin }) => {
+  const ofModel = boxes.filter((box) => model === undefined || [model, undefined].includes(modelOf(box)));
   if (feature === undefined) {
     for (const browser of browsers.values()) (await browser).close();
-    return sae === undefined ? undefined : boxes.some((box) => box.dataset.sae === sae);
+    return sae === undefined ? undefined : ofModel.some((box) => box.dataset.sae === sae);
   }
-  const box = boxes.find((one) => sae === undefined || one.dataset.sae === sae);
+  const box = ofModel.find((one) => sae === undefined || one.dataset.sae === sae);
   if (!box || !/^\d+$/.test(feature)) return false;
   return (await open(box)).open(Number(feature), twin?.length === 1 ? twin[0] : undefined);
 });

@@ -3,7 +3,7 @@
 import { csv, save, showTip, whenSeen } from "./elements.js";
 import { entry, unpack } from "./entries.js";
 import { isShown, onTwins, ownerOf } from "./twins.js";
-import { go } from "./addresses.js";
+import { go, modelOf } from "./addresses.js";
 
 const config = JSON.parse(document.getElementById("config").textContent);
 const views = new Map();
@@ -47,7 +47,7 @@ function specOf({ frame, title, points }, kept) {
 }
 
 function lead(figure, point) {
-  const where = { twin: point.who && isShown(point.who) ? [ownerOf(point.who)] : undefined };
+  const where = { model: modelOf(figure), twin: point.who && isShown(point.who) ? [ownerOf(point.who)] : undefined };
   const section = figure.closest("section");
   if (figure.dataset.opens === "layer") return { ...where, layer: String(point.x) };
   if (figure.dataset.opens === "head") {

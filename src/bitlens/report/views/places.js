@@ -104,7 +104,8 @@ function steps(place, rows) {
   const links = [...heads].sort((a, b) => a - b).map((head) => {
     const link = element("a", `head ${head}`);
     if (head === place.head) link.setAttribute("aria-current", "true");
-    link.href = `#${new URLSearchParams({ layer: place.layer, head })}`;
+    const model = place.model === undefined ? {} : { model: place.model };
+    link.href = `#${new URLSearchParams({ ...model, layer: place.layer, head })}`;
     link.addEventListener("click", (event) => {
       event.preventDefault();
       go({ ...place, head });
