@@ -19,11 +19,11 @@ from bitlens.report.audit import Audit
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZE = {"width": 1280, "height": 980}
+SIZE = {"width": 1280, "height": 1400}
+MARGIN = 16
+"""Pixels below the last twin's card, where the first picture ends."""
 TALL = {"width": 1280, "height": 2400}
 """So that all of a feature is on the screen, with nothing that sticks to its edge over it."""
-SHOWN = 660
-"""How much of the feature's page is in the picture, in pixels."""
 WORST_FIRST = ("broken", "damaged", "changed", "undecided", "intact", "failed")
 READY = "html[data-ready=yes]"
 """The page says so once it can be used."""
@@ -49,15 +49,17 @@ def take(browser: Any, page: Path, address: str, out: Path) -> None:
     tab = browser.new_page(viewport=SIZE, device_scale_factor=1)
     tab.goto(page.resolve().as_uri())
     tab.wait_for_selector(READY, timeout=WAIT)
-    tab.screenshot(path=out / "first-screen.png")
+    cards = tab.locator(".heroes").first.bounding_box()
+    whole = {"x": 0, "y": 0, "width": SIZE["width"]}
+    whole["height"] = cards["y"] + cards["height"] + MARGIN
+    tab.screenshot(path=out / "first-screen.png", clip=whole)
     tab.set_viewport_size(TALL)
     tab.goto(f"{page.resolve().as_uri()}{address}")
     tab.reload()
     found = tab.locator(FEATURE).first
     found.wait_for(timeout=WAIT)
-    box = found.bounding_box()
-    box["height"] = min(box["height"], SHOWN)
-    tab.screenshot(path=out / "feature.png", clip=box)
+    found.locator(".excerpt").first.wait_for(timeout=WAIT)
+    found.screenshot(path=out / "feature.png")
 
 
 def main(arguments: list[str]) -> None:

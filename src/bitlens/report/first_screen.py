@@ -218,7 +218,7 @@ def matrix(results: AuditResults, model: str, drawn: Marks) -> Matrix:
         tuple((entry.title, f"{prefix}{entry.section}") for entry in kept),
         rows,
         "100 % is intact, 0 % what unrelated models would give. Each cell is the worst place of "
-        "its family; the darker, the less is left. "
+        "its family; the stronger the red, the less is left. "
         + " ".join(f"{entry.title}: {entry.told}." for entry in kept if entry.told),
     )
 

@@ -60,7 +60,8 @@ def against_noise(results: AuditResults, model: str, found: list[Hero]) -> str:
         return "The damage is like that of random noise of the same size, or less."
     if len(more) == len(compared):
         return f"More damage than random noise of the same size is done by {listed(more)}."
-    return f"But for {listed(more)}, the damage is no more than random noise of the same size does."
+    told = "The damage is no more than random noise of the same size does"
+    return f"{told}, but for {listed(more)}."
 
 
 def _compared(

@@ -13,6 +13,8 @@ from bitlens.report.text.numbers import figure
 
 READABLE = 0.1
 """A piece at least so long has its share written into it."""
+_ROOM = "datum.value * width > 36"
+"""So many pixels a share takes: on a narrow page it is left to the tooltip."""
 
 
 def stacked(
@@ -75,13 +77,13 @@ def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
         alt.Tooltip("high:Q", title="95 % interval to", format=".1%"),
     ]
     return [
-        chart.mark_bar(stroke="white", strokeWidth=1).encode(
+        chart.mark_bar(stroke="#ffffff", strokeWidth=1).encode(
             x=x, x2="to:Q", y=y, color=colour, tooltip=told
         ),
         *(
             chart.transform_filter(alt.FieldEqualPredicate(field="item", equal=name))
             .mark_text(fontSize=10, color=_ink(mark.colour))
-            .encode(x="middle:Q", y=y, text="name:N")
+            .encode(x="middle:Q", y=y, text=alt.condition(_ROOM, "name:N", alt.value("")))
             for name, mark in marks.items()
         ),
     ]
@@ -90,4 +92,4 @@ def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
 def _ink(colour: str) -> str:
     """Black or white, whichever is read on this colour."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "#222"
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "#222222"

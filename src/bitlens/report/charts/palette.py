@@ -52,6 +52,7 @@ CERTAINTIES = {
 the same colours."""
 DARK = {
     "#000000": "#ffffff",
+    "#ffffff": "#15171b",
     INK: "#b4b8c0",
     "#222222": "#e6e7ea",
     "#444444": "#b4b8c0",

@@ -121,11 +121,11 @@ def _layers(axis: Axis, twins: Sequence[str], marks: Mapping[str, Mark]) -> list
     return [
         same.mark_line(color=INK, strokeDash=[5, 4], strokeWidth=1).encode(x=x, y=y),
         only("top")
-        .mark_text(align="right", dx=-8, dy=10, color="#444444", fontSize=10)
+        .mark_text(align="right", dx=-58, dy=10, color="#444444", fontSize=10)
         .encode(x=x, y=y, text="name:N"),
         chance.mark_rule(color=INK, strokeDash=[1, 3]).encode(y=y),
         chance.mark_rule(color=INK, strokeDash=[1, 3]).encode(x=x),
-        named(chance, y),
+        named(chance, y, "right"),
         own.mark_rule(strokeWidth=1, opacity=0.6).encode(
             x=x, y=axis.y("lo", f"in the twin{unit}"), y2="hi:Q", color=colour
         ),

@@ -109,11 +109,11 @@ def schemed(value: Any) -> Any:
 
 
 def breakable(text: str) -> Markup:
-    """Text that may be broken after marks within a name, and nowhere else within a word or an
-    interval, nor before a per cent sign."""
+    """Text that may be broken after marks within a name, a point before a word among them, and
+    nowhere else within a word or an interval, nor before a per cent sign."""
     joined = re.sub(r"(\[[-−\d.,]+,) (?=[-−\d.,]+\])", "\\1\u00a0", text)
     joined = re.sub(r"(?<=\d) %", "\u00a0%", joined)
-    pieces = re.split(r"(?<=[_:=/])(?=\S)|(?<=[,\[])(?=[A-Za-z])", joined)
+    pieces = re.split(r"(?<=[_:=/])(?=\S)|(?<=[,\[])(?=[A-Za-z])|(?<=[a-z]\.)(?=[a-z]{3})", joined)
     return Markup("<wbr>").join(pieces)
 
 

@@ -216,7 +216,7 @@ def _frame(results: AuditResults, model: str, top: float) -> Spec:
         scale=alt.Scale(
             type="log",
             domain=[float(f"{top * 10**-DECADES:.3g}"), float(f"{top:.3g}")],
-            range=["#fff3e0", "#fdb863", "#d9541e", "#7f1d0a", "#2b0703"],
+            range=["#fff3e0", "#fdb863", "#e0662a", "#b3261c", "#7a0f12"],
             clamp=True,
         ),
         legend=alt.Legend(
@@ -254,7 +254,7 @@ def _extremes(results: AuditResults, model: str, twin: str, found: Heads) -> Tab
     moved = heads(results, model, twin, "attention.tv")
     beside = "the cast" if name and name == results.cast(model) else "noise"
     columns = (
-        *("", "head", "JSD (nats)"),
+        *("moved", "head", "JSD (nats)"),
         *(f"JSD under {beside}", f"ratio to {beside}", "q", "attention elsewhere"),
     )
     rows = tuple(
@@ -275,7 +275,7 @@ def _extremes(results: AuditResults, model: str, twin: str, found: Heads) -> Tab
         f"{compared} q: of the difference from it. Attention elsewhere: share of a head's "
         "attention that rests on other positions than in the reference (total variation)."
     )
-    return Table(tuple(Column(c, c not in ("", "head")) for c in columns), rows, caption)
+    return Table(tuple(Column(c, c not in ("moved", "head")) for c in columns), rows, caption)
 
 
 def _sure(contrast: Row | None) -> str:

@@ -45,7 +45,7 @@ def documents(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ..
         caption=_caption(twins, most),
     )
     told = Prose(
-        "Texts as they were read. The darker a token stands, the farther apart the two models' "
+        "Texts as they were read. The stronger a token's red, the farther apart the two models' "
         "predictions of it are; it is underlined where another token comes first in the twin. "
         "Point at a token, or go from one underlined token to the next with the arrow keys, to "
         "see what both models expected there."

@@ -228,7 +228,7 @@ def _layers(labels: list[str]) -> list[Layer]:
         title=None,
         sort=None,
         scale=alt.Scale(domain=labels),
-        axis=alt.Axis(labelLimit=260, ticks=False, domain=False),
+        axis=alt.Axis(labelLimit=260, labelPadding=8, ticks=False, domain=False),
     )
 
     def x(field: str) -> alt.X:

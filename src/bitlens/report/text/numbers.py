@@ -86,7 +86,8 @@ def margin(estimate: Mapping[str, Any] | None, unit: str = "") -> str:
         return f"{figure(value, unit if unit == 'share' else '')}{few}"
     factor, sign = (100.0, " %") if unit == "share" else (1.0, "")
     value, half = factor * value, factor * max(high - value, value - low)
-    power = math.floor(math.log10(abs(value))) if 0 < abs(value) < 1e-3 else 0
+    small = 0 < abs(value) < 1e-3 and half < 1e-3
+    power = math.floor(math.log10(abs(value))) if small else 0
     value, half = value / 10**power, half / 10**power
     exponent = math.floor(math.log10(half))
     places = min(max(-exponent + (half / 10**exponent < 3.55), 0), 6)

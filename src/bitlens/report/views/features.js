@@ -196,7 +196,7 @@ class Browser {
       const th = element("th", undefined, "number");
       th.scope = "row";
       th.append(link);
-      line.append(th, element("td", this.survives(row) ? "survives" : "does not", ""));
+      line.append(th, element("td", this.survives(row) ? "yes" : "no", ""));
       for (const key of this.keys.slice(1)) {
         const text = key in this.names;
         line.append(element("td", three(this.value(this.current, key, row)), text ? "" : "number"));
@@ -221,7 +221,7 @@ class Browser {
         }),
       );
       heading.append(cell);
-      if (i === 0) heading.append(element("th", "at this threshold"));
+      if (i === 0) heading.append(element("th", "survives"));
     });
     return heading;
   }
