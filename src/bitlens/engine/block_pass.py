@@ -1,6 +1,7 @@
 """The pass of all runs through one block on one batch, and the steps that come of it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from bitlens.engine.runs import REFERENCE, ForwardRun
 from bitlens.engine.step import Calls, Hidden, Progress, Step
 from bitlens.errors import BitlensError, ModelError
 from bitlens.models.block_runner import Block
+from bitlens.models.paired_block import PairedBlock, Products, recorded
 from bitlens.models.sites import site
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class BlockPass:
                     self._taken.setdefault(intervention.source, set()).add(intervention.site)
         self._given: dict[tuple[str, str], Tensor] = {}
         """What is taken, by run and site."""
+        self._products: Products = {}
+        """Those of the reference, where twins multiply only what they differ by."""
 
     def steps(
         self, blocks: Mapping[str, Block], calls: Calls, progress: Progress
@@ -84,7 +88,11 @@ class BlockPass:
         wanted = {s for s in self._sweep.sites(run, batch) if site(s).depth == depth}
         taken = self._taken.get(run.name, set())
         changes = self._inside(run)
-        found, output = blocks[model](states, call, sorted(wanted | taken), batch.mask, changes)
+        block = blocks[model]
+        if isinstance(block, PairedBlock):
+            block.products = self._products
+        with self._recording(run, blocks):
+            found, output = block(states, call, sorted(wanted | taken), batch.mask, changes)
         for intervention in run.after(depth):
             given = self._outputs[intervention.source] if intervention.source else None
             output = intervention.on_batch(batch, given, output)
@@ -95,6 +103,17 @@ class BlockPass:
         self._outputs[run.name] = output
         # Blocks may live on several devices; what is read of them comes together on one.
         return {name: found[name].to(batch.tokens.device) for name in sorted(wanted)}
+
+    def _recording(self, run: ForwardRun, blocks: Mapping[str, Block]) -> Any:
+        """Keeps what the reference multiplies, if a twin's block is to be set beside it."""
+        if run.name != REFERENCE or not any(isinstance(b, PairedBlock) for b in blocks.values()):
+            return nullcontext()
+        return self._record(blocks[REFERENCE])
+
+    @contextmanager
+    def _record(self, block: Block) -> Iterator[None]:
+        with recorded(block, self._batch.tokens.numel()) as self._products:
+            yield
 
     def _inside(self, run: ForwardRun) -> dict[str, Callable[[Tensor], Tensor]]:
         """By kind of site, what becomes of it in this block: interventions one after another."""

@@ -22,6 +22,7 @@ from bitlens.engine.wave_size import block_tokens, kept_bytes, next_wave
 from bitlens.errors import BitlensError
 from bitlens.models.block_runner import Block
 from bitlens.models.layout import Layout
+from bitlens.models.paired_block import NarrowedReference, PairedBlock
 from bitlens.models.sites import WRITTEN
 from bitlens.models.written import share_coordinates
 
@@ -57,6 +58,9 @@ class Sweep:
         """Twins whose weights could not be made, and why; their runs end there."""
         self.overflowed: dict[str, str] = {}
         """Runs that stopped being finite, and after which site."""
+        self.unpaired: dict[str, set[int]] = {}
+        """Matrices whose twins were multiplied in float32 though the layout is paired, and in
+        which blocks."""
         self._needs = {run.name: models_of(run, self._by_name) for run in runs}
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
         self._room = hidden_bytes
@@ -106,6 +110,7 @@ class Sweep:
             blocks = self._blocks(depth)
             for batch in wave:
                 yield from BlockPass(self, depth, batch, hidden).steps(blocks, calls, progress)
+            self._note_unpaired(depth, blocks.values())
             # Before the next blocks are made: one block a twin is what fits.
             del blocks
             return_memory()
@@ -219,13 +224,27 @@ class Sweep:
         """This block once for every model that a run uses here."""
         needed = {run.model_at(depth) for run in self.runs if run.covers(depth)}
         weights = self.layout.block(depth)
-        blocks = {}
-        for name in sorted(needed - self.failed.keys()):
+        blocks: dict[str, Block] = {}
+        reference = None
+        if self.layout.paired and REFERENCE in needed:
+            blocks[REFERENCE] = self.models[REFERENCE].block(depth, weights)
+            reference = NarrowedReference(blocks[REFERENCE], weights.stored)
+        for name in sorted(needed - self.failed.keys() - blocks.keys()):
             try:
-                blocks[name] = self.models[name].block(depth, weights)
+                block = self.models[name].block(depth, weights)
             except BitlensError as error:
                 self.failed[name] = str(error)
+                continue
+            # One that computes in a dtype of its own does so for the sake of its rounding.
+            alike = self.models[name].dtype is None
+            blocks[name] = PairedBlock(reference, block) if reference and alike else block
         return _with_writers(blocks, self.layout, self._wanted.values(), depth)
+
+    def _note_unpaired(self, depth: int, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            if isinstance(block, PairedBlock):
+                for name in block.unpaired:
+                    self.unpaired.setdefault(name, set()).add(depth)
 
 
 def _with_writers(
