@@ -5,26 +5,24 @@ for each twin and dropped; the reference is computed once for all twins; what is
 block is handed out when the block runs. Runs that branch off from another share its prefix.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bitlens.engine.block_pass import BlockPass
+from bitlens.engine.depth_blocks import blocks_at, let_be_written, unpaired
 from bitlens.engine.interventions import Intervention
 from bitlens.engine.memory import return_memory
 from bitlens.engine.plan import TokenBatch
-from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest, in_groups, models_of
+from bitlens.engine.runs import ForwardRun, SiteRequest, in_groups, models_of
 from bitlens.engine.step import Calls, Hidden, Progress, Step, silent
 from bitlens.engine.swept_model import SweptModel
 from bitlens.engine.wave_size import block_tokens, kept_bytes, next_wave
 from bitlens.errors import BitlensError
-from bitlens.models.block_runner import Block
 from bitlens.models.layout import Layout
-from bitlens.models.paired_block import NarrowedReference, PairedBlock
 from bitlens.models.sites import WRITTEN
-from bitlens.models.written import share_coordinates
 
 
 class Sweep:
@@ -107,10 +105,15 @@ class Sweep:
         for depth in range(self.layout.depth):
             if not any(run.covers(depth) for run in self.runs):
                 continue
-            blocks = self._blocks(depth)
+            needed = {run.model_at(depth) for run in self.runs if run.covers(depth)}
+            models = {name: self.models[name] for name in sorted(needed - self.failed.keys())}
+            blocks = blocks_at(self.layout, depth, models, self.failed)
+            if any(f"{WRITTEN}.{depth}" in sites for sites in self._wanted.values()):
+                let_be_written(blocks, self.layout)
             for batch in wave:
                 yield from BlockPass(self, depth, batch, hidden).steps(blocks, calls, progress)
-            self._note_unpaired(depth, blocks.values())
+            for name in unpaired(blocks.values()):
+                self.unpaired.setdefault(name, set()).add(depth)
             # Before the next blocks are made: one block a twin is what fits.
             del blocks
             return_memory()
@@ -219,42 +222,6 @@ class Sweep:
     def named(self, name: str) -> ForwardRun:
         """The run of this name."""
         return self._by_name[name]
-
-    def _blocks(self, depth: int) -> dict[str, Block]:
-        """This block once for every model that a run uses here."""
-        needed = {run.model_at(depth) for run in self.runs if run.covers(depth)}
-        weights = self.layout.block(depth)
-        blocks: dict[str, Block] = {}
-        reference = None
-        if self.layout.paired and REFERENCE in needed:
-            blocks[REFERENCE] = self.models[REFERENCE].block(depth, weights)
-            reference = NarrowedReference(blocks[REFERENCE], weights.stored)
-        for name in sorted(needed - self.failed.keys() - blocks.keys()):
-            try:
-                block = self.models[name].block(depth, weights)
-            except BitlensError as error:
-                self.failed[name] = str(error)
-                continue
-            # One that computes in a dtype of its own does so for the sake of its rounding.
-            alike = self.models[name].dtype is None
-            blocks[name] = PairedBlock(reference, block) if reference and alike else block
-        return _with_writers(blocks, self.layout, self._wanted.values(), depth)
-
-    def _note_unpaired(self, depth: int, blocks: Iterable[Block]) -> None:
-        for block in blocks:
-            if isinstance(block, PairedBlock):
-                for name in block.unpaired:
-                    self.unpaired.setdefault(name, set()).add(depth)
-
-
-def _with_writers(
-    blocks: dict[str, Block], layout: Layout, wanted: Iterable[Collection[str]], depth: int
-) -> dict[str, Block]:
-    """The blocks of one depth; where what their heads write is wanted, it can be read of all."""
-    if any(f"{WRITTEN}.{depth}" in sites for sites in wanted):
-        twins = [block for name, block in blocks.items() if name != REFERENCE]
-        share_coordinates(blocks[REFERENCE], twins, int(layout.config.num_attention_heads))
-    return blocks
 
 
 def logits_chunk(vocabulary: int, config: Any) -> int:

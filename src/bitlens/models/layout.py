@@ -54,20 +54,14 @@ class BlockWeights:
 class Layout:
     """A model with the names of its parts, checked on its own activations.
 
-    It is computed in `compute`, whatever its weights are stored in; `paired`: what twins differ by
-    is multiplied in bfloat16 (`bitlens.models.paired_block`).
+    It is computed in `compute`, whatever its weights are stored in; where it is `paired`, of twins
+    only what they differ by is multiplied (`bitlens.models.paired_block`).
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        compute: torch.dtype = torch.float32,
-        *,
-        paired: bool = False,
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, compute: torch.dtype = torch.float32) -> None:
         self.model = model.eval()
         self.compute = compute
-        self.paired = paired
+        self.paired = False
         self.config = model.config.get_text_config()
         self.blocks_path = blocks_path(model, self.config.num_hidden_layers)
         self.blocks: list[nn.Module] = list(model.get_submodule(self.blocks_path).children())
