@@ -54,8 +54,7 @@ class BlockWeights:
 class Layout:
     """A model with the names of its parts, checked on its own activations.
 
-    It is computed in `compute`, whatever its weights are stored in; where it is `paired`, of twins
-    only what they differ by is multiplied (`bitlens.models.paired_block`).
+    It is computed in `compute`, whatever it is stored in; if `paired`, twins in `PairedBlock`s.
     """
 
     def __init__(self, model: PreTrainedModel, compute: torch.dtype = torch.float32) -> None:
