@@ -106,7 +106,7 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "interval": _option("interval", str, "jackknife|bootstrap"),
     "device": _option("device", str, "D"),
     "dtype": _option("dtype", str, "auto|float32|bfloat16|float16"),
-    "compute": _option("compute", str, "float32|bfloat16|float16"),
+    "compute": _option("compute", str, "auto|float32|paired|bfloat16|float16"),
     "revision": _option("revision", str | None, "R"),
     "device_map": _option("device_map", str | None, "M"),
     "memory": _option("memory", str | None, "SIZE"),

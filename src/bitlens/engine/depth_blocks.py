@@ -1,6 +1,6 @@
 """The blocks of one depth, one for each model: made, compressed, and set side by side."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import SweptModel
@@ -43,8 +43,3 @@ def let_be_written(blocks: Mapping[str, Block], layout: Layout) -> None:
     """What the heads of these blocks write can be read of all."""
     twins = [block for name, block in blocks.items() if name != REFERENCE]
     share_coordinates(blocks[REFERENCE], twins, int(layout.config.num_attention_heads))
-
-
-def unpaired(blocks: Iterable[Block]) -> set[str]:
-    """Names of the matrices of paired blocks that were multiplied in float32 all the same."""
-    return {name for b in blocks if isinstance(b, PairedBlock) for name in b.unpaired}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bitlens.engine.block_pass import BlockPass
-from bitlens.engine.depth_blocks import blocks_at, let_be_written, unpaired
+from bitlens.engine.depth_blocks import blocks_at, let_be_written
 from bitlens.engine.interventions import Intervention
 from bitlens.engine.memory import return_memory
 from bitlens.engine.plan import TokenBatch
@@ -56,9 +56,6 @@ class Sweep:
         """Twins whose weights could not be made, and why; their runs end there."""
         self.overflowed: dict[str, str] = {}
         """Runs that stopped being finite, and after which site."""
-        self.unpaired: dict[str, set[int]] = {}
-        """Matrices whose twins were multiplied in float32 though the layout is paired, and in
-        which blocks."""
         self._needs = {run.name: models_of(run, self._by_name) for run in runs}
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
         self._room = hidden_bytes
@@ -112,8 +109,6 @@ class Sweep:
                 let_be_written(blocks, self.layout)
             for batch in wave:
                 yield from BlockPass(self, depth, batch, hidden).steps(blocks, calls, progress)
-            for name in unpaired(blocks.values()):
-                self.unpaired.setdefault(name, set()).add(depth)
             # Before the next blocks are made: one block a twin is what fits.
             del blocks
             return_memory()

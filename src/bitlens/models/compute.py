@@ -16,6 +16,11 @@ def dtype_of(name: str) -> torch.dtype:
     return dtype
 
 
+def compute_dtype(name: str) -> torch.dtype:
+    """What `--compute` asks the reference to be computed in: its twins may be set beside it."""
+    return torch.float32 if name in ("auto", "paired") else dtype_of(name)
+
+
 def computed(tensor: Tensor, stored: torch.dtype, compute: torch.dtype) -> Tensor:
     """A parameter of a model stored in one dtype as it is computed with in another.
 

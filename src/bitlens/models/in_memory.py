@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bitlens.errors import InputError, ModelError, in_one_line
-from bitlens.models.compute import dtype_of
+from bitlens.models.compute import compute_dtype
 from bitlens.models.load import Loaded, parameters_of, require_finite, restore_buffers
 from bitlens.models.source import IN_MEMORY, ModelSource, name_of
 
@@ -68,7 +68,7 @@ class LentModel:
             weight_bytes=self.weight_bytes,
             attention=self.model.config._attn_implementation,
             notes=("The model was handed over as an object: a hash says which weights it had.",),
-            compute=dtype_of(source.compute),
+            compute=compute_dtype(source.compute),
         )
 
     @property

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from bitlens.errors import InputError, ModelError
-from bitlens.models.compute import dtype_of
+from bitlens.models.compute import compute_dtype, dtype_of
 from bitlens.models.configuration import (
     configuration,
     dequantized,
@@ -116,7 +116,7 @@ def load(source: ModelSource, memory: int) -> Loaded:
         weight_bytes=weight_bytes,
         attention=model.config._attn_implementation,
         notes=(*notes, *_other_than_float32(source)),
-        compute=dtype_of(source.compute),
+        compute=compute_dtype(source.compute),
     )
 
 
@@ -167,7 +167,7 @@ def _lent(wanted: bool) -> Iterator[str | None]:
 
 def _other_than_float32(source: ModelSource) -> Iterator[str]:
     """That it is computed in 16 bits, which is a choice."""
-    if source.compute != "float32":
+    if compute_dtype(source.compute) != torch.float32:
         yield f"{name_of(source)} is computed in {source.compute}, as asked (--compute)."
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from bitlens.models.block_layout import MatrixPlace
 from bitlens.models.block_runner import Block
+from bitlens.models.shell import Call
 from bitlens.models.strip import strip
 
 HALF = torch.bfloat16
@@ -64,6 +65,15 @@ def recorded(block: Block, tokens: int) -> Iterator[Products]:
             handle.remove()
 
 
+def unpaired(block: Block, hidden: Tensor, call: Call) -> list[str]:
+    """Names of the matrices of a reference's block that twins multiply whole, in float32: fused
+    experts, to which every model sends other positions, and what is not multiplied once with every
+    position. It is tried on `hidden`, `[rows, positions, width]`."""
+    with recorded(block, hidden.shape[0] * hidden.shape[1]) as products:
+        block(hidden, call)
+    return [p.name for group in block.names.groups for p in group if p.key not in products]
+
+
 def dense(block: Block) -> list[MatrixPlace]:
     """The matrices of a block that have modules of their own: all but fused experts."""
     return [p for group in block.names.groups for p in group if p.parameter == "weight"]
@@ -96,9 +106,6 @@ class PairedBlock(Block):
             code.get_submodule(place.module).forward = partial(self._product, place)
         super().__init__(code, twin.names, weights, twin.roundings)
         self.products: Products = {}
-        self.unpaired: set[str] = set()
-        """Names of matrices that were multiplied in float32, because the reference had no product
-        to set beside theirs."""
 
     def output_projection(self) -> Tensor:
         """`[width, columns]`, what attention's heads are multiplied with, side by side."""
@@ -116,7 +123,7 @@ class PairedBlock(Block):
         own, before = self.weights.get(bias), self._reference.block.weights.get(bias)
         beside = self.products.get(place.key)
         if beside is None or beside.x.shape != x.shape:
-            self.unpaired.add(place.name)
+            # The reference multiplied nothing that this could be set beside.
             return functional.linear(x, self._whole(place), own)
         narrow, change = self._reference.narrow[place.key], self._changes.get(place.key)
         y = functional.linear((x - beside.x).to(HALF), narrow).to(x.dtype)

@@ -51,7 +51,7 @@ def audit(
     allow: Sequence[Literal["identical", "overlap", "poor-fit"]] = (),
     revision: str | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    compute: Literal["float32", "bfloat16", "float16"] = "float32",
+    compute: Literal["auto", "float32", "paired", "bfloat16", "float16"] = "auto",
     device: str = "auto",
     device_map: str | None = None,
     trust_remote_code: bool = False,

@@ -13,6 +13,7 @@ from bitlens.compression.calibration.cache import RECORD, twins
 from bitlens.compression.checkpoints.readers import readers
 from bitlens.config.study import DEMO, audit_of
 from bitlens.errors import BitlensError
+from bitlens.models.sixteen_bits import instructions, speedup, worth_pairing
 from bitlens.results.counts import count
 from bitlens.results.files.home import without_home
 from bitlens.workflows.session import Session
@@ -38,7 +39,7 @@ def examine() -> Iterator[tuple[str, str]]:
     yield "system", f"{platform.system()} {platform.machine()}"
     yield "cores", f"{psutil.cpu_count()}, of which torch uses {torch.get_num_threads()} threads"
     yield "vector instructions", torch.backends.cpu.get_cpu_capability()
-    yield "bfloat16 on this processor", _bfloat16()
+    yield "bfloat16", _bfloat16("cpu", ", ".join(instructions()) or "no instructions for it")
     memory = psutil.virtual_memory()
     yield "memory", f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB"
     yield "GPU", ", ".join(_gpus()) or "none that torch can use"
@@ -57,17 +58,20 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _bfloat16() -> str:
-    has = torch.cpu.get_capabilities()
-    found = [name for name in ("amx_bf16", "avx512_bf16") if has.get(name)]
-    return f"fast ({', '.join(found)})" if found else "slow: no instructions for it were found"
+def _bfloat16(device: str, why: str) -> str:
+    chosen = "paired" if worth_pairing(torch.device(device)) else "float32"
+    return (
+        f"products {speedup(device):.2g} times as fast as in float32 ({why}); --compute auto is "
+        f"{chosen} there"
+    )
 
 
 def _gpus() -> Iterator[str]:
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
         name = torch.cuda.get_device_name(number)
-        yield f"cuda:{number} {name}, {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
+        bfloat16 = _bfloat16(f"cuda:{number}", "measured")
+        yield f"cuda:{number} {name}, {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB, {bfloat16}"
 
 
 def _calibrated() -> str:

@@ -18,7 +18,7 @@ from bitlens.data import code_prompts, hub
 from bitlens.engine.sweep import logits_chunk
 from bitlens.engine.wave_size import batch_tokens
 from bitlens.errors import BitlensError
-from bitlens.models.compute import dtype_of
+from bitlens.models.compute import compute_dtype
 from bitlens.models.layout import Layout
 from bitlens.models.sites import resolve
 from bitlens.models.skeleton import outline
@@ -114,7 +114,7 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
     model = outline(source)
     if model is None:
         return None
-    layout = Layout(model, dtype_of(source.compute))
+    layout = Layout(model, compute_dtype(source.compute))
     name = name_of(source)
     context_in(layout, study, name)
     for pattern in study.sites:

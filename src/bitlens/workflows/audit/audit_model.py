@@ -7,6 +7,7 @@ from bitlens.compression.twin_builder import BuiltTwins, OnFailure, TwinBuilder
 from bitlens.errors import BitlensError, failed
 from bitlens.results.records import Check
 from bitlens.results.store import Store
+from bitlens.workflows.audit.beside import about_pairs
 from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.compute_floor import about_floor, announced, floors
 from bitlens.workflows.audit.manifest import ManifestParts, ModelAudit
@@ -33,6 +34,9 @@ def audit_model(
         Check("the reference's weights", passed=True, detail=note) for note in session.loaded.notes
     ]
     checks += [check_text(session, plan), about_layout()]
+    if session.layout.paired:
+        checks.append(about_pairs(session.layout))
+        session.log(f"Twins beside their reference: {checks[-1].detail}.")
     builder = session.twin_builder(apart_from=session.corpus, on_failure=on_failure)
     selection = select_analyses(session, asked, plan, builder)
     requests, built = _build_twins(session, selection, builder)

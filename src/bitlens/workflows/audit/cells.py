@@ -97,7 +97,7 @@ def _settings(
         "tokens": (session.corpus if own is None else own[0]).token_hash,
         "positions": session.study.positions,
         "dtype": str(next(model.parameters()).dtype),
-        "compute": str(session.loaded.compute),
+        "compute": str(session.loaded.compute) + " paired" * session.layout.paired,
         "attention": model.config._attn_implementation,
         "device": next(p.device.type for p in model.parameters() if p.device.type != "meta"),
         "versions": [version(name) for name in ("torch", "transformers")],

@@ -23,6 +23,7 @@ from bitlens.results.estimates import contrasts, estimates
 from bitlens.results.records import to_json
 from bitlens.results.store import Store
 from bitlens.workflows.audit.audit_model import audit_model
+from bitlens.workflows.audit.beside import set_beside
 from bitlens.workflows.audit.manifest import ManifestParts, make_manifest, run_record
 from bitlens.workflows.audit.selection import asked_analyses
 from bitlens.workflows.given import NOTHING, Given
@@ -80,6 +81,7 @@ def _run(
             session = Session.open(
                 study, log, source=source, seed=seed, eager=asked.eager, given=given
             )
+            set_beside(session)
             audit_model(session, asked, store, done, on_failure=on_failure)
         except Exception as error:
             refused = _no_memory(source) if out_of_memory(error) else error
