@@ -47,7 +47,7 @@ FALLING = [
 @pytest.fixture
 def matrices(matrices: list[LinearMap], text: str) -> list[LinearMap]:
     """As wide as blocks of a fixed size want them."""
-    if not text.startswith("gguf"):
+    if not text.startswith(("gguf", "mxfp")):
         return matrices
     return [replace(matrix, weight=torch.cat([matrix.weight] * 16, -1)) for matrix in matrices]
 

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from bitlens.compression import format_spec, parse_spec
@@ -15,7 +16,14 @@ from bitlens.compression.methods.controls import Noise, Nothing
 from bitlens.compression.methods.mixed import Mixed
 from bitlens.compression.methods.prune import Prune
 from bitlens.compression.methods.rtn import Rtn
-from bitlens.compression.spec_settings import Rules, check, holds_compression, settings_of, split
+from bitlens.compression.spec_settings import (
+    DEEPEST,
+    Rules,
+    check,
+    holds_compression,
+    settings_of,
+    split,
+)
 from bitlens.errors import BitlensError
 
 
@@ -233,9 +241,13 @@ def compressions() -> st.SearchStrategy[Compression]:
 
     def made(chosen: tuple[type[Compression], dict[str, Any]]) -> Compression:
         try:
-            return chosen[0](**chosen[1])
+            compression = chosen[0](**chosen[1])
         except BitlensError:
             reject()
+        # What is deeper cannot be read; to hear it from the parser takes minutes to shrink.
+        depths = accumulate((sign == "[") - (sign == "]") for sign in format_spec(compression))
+        assume(max(depths) <= DEEPEST)
+        return compression
 
     return st.sampled_from(list(COMPRESSIONS)).flatmap(drawn).map(made)
 

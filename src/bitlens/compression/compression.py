@@ -145,7 +145,11 @@ class DataFree(Compression):
         """Compress one matrix. Never changes it."""
 
 
-_SHARED = {"nf4": "codebook", "fp4": "codebook", "noise": "controls", "nothing": "controls"}
+_SHARED = {
+    **dict.fromkeys(("nf4", "fp4"), "codebook"),
+    **dict.fromkeys(("mxfp4", "mxfp6", "mxfp8"), "microscaling"),
+    **dict.fromkeys(("noise", "nothing"), "controls"),
+}
 """Compressions that stand in a file together, and that file."""
 
 _FILES = {module.name for module in iter_modules([str(Path(__file__).with_name("methods"))])}
