@@ -84,6 +84,10 @@ def test_half_precision_references(family: str, dtype: torch.dtype) -> None:
         assert (logits - wanted).abs().max() <= 2**-6 * wanted.abs().max()
 
 
+ROUNDING = ("int8", "fp8", "smoothquant", "w8a8", "nvfp4:activations", "mxfp4:activations")
+"""Compressions that round inputs."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "llama", "bloom", "qwen3_moe", "gpt_oss"])
 @pytest.mark.parametrize("text", EVERYWHERE)
@@ -91,7 +95,7 @@ def test_a_twin_is_its_model(family: str, text: str) -> None:
     """Sweeping a twin, whatever its compression, is running the whole model with its weights."""
     layout, batch = tiny.layout(family), tiny.batch([12, 7])
     twin = tiny.twin(layout, text)
-    if "activations=none" not in text and text.split(":")[0] in ("int8", "fp8", "smoothquant"):
+    if "activations=none" not in text and text.startswith(ROUNDING):
         if any(example.weight.ndim == 3 for example in layout.examples()):
             with pytest.raises(BitlensError, match="fused experts are rounded in a sweep only"):
                 twin.model()

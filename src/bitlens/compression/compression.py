@@ -148,6 +148,7 @@ class DataFree(Compression):
 _SHARED = {
     **dict.fromkeys(("nf4", "fp4"), "codebook"),
     **dict.fromkeys(("mxfp4", "mxfp6", "mxfp8"), "microscaling"),
+    **dict.fromkeys(("fp8", "w8a8"), "w8a8"),
     **dict.fromkeys(("noise", "nothing"), "controls"),
 }
 """Compressions that stand in a file together, and that file."""

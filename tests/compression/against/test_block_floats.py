@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bitlens.compression import parse_spec
 from bitlens.compression.compression import MatrixGroup
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.models.matrices import LinearMap
 
 pytestmark = pytest.mark.against
@@ -53,6 +54,58 @@ def test_compressed_tensors(text: str, bits: int, group: int) -> None:
         scale, zero = calculate_qparams(blocks.amin(-1), blocks.amax(-1), settings, overall)
         theirs = library.lifecycle.fake_quantize(weight, scale, zero, settings, overall)
         assert torch.equal(ours(text, weight), theirs)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        (
+            "nvfp4:activations=tensor",
+            {"num_bits": 4, "strategy": "tensor_group", "group_size": 16, "dynamic": "local"},
+        ),
+        (
+            "mxfp4:activations=block",
+            {"num_bits": 4, "strategy": "group", "group_size": 32, "dynamic": True},
+        ),
+        ("fp8", {"num_bits": 8, "strategy": "token", "dynamic": True}),
+        (
+            "fp8:activations=block",
+            {"num_bits": 8, "strategy": "group", "group_size": 128, "dynamic": True},
+        ),
+        ("w8a8", {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": True}),
+    ],
+)
+def test_inputs_of_compressed_tensors(text: str, settings: dict[str, Any]) -> None:
+    """Inputs too, of formats of four bits each the same number; of eight bits to a step where one
+    is half way, since we multiply by the scale's inverse and it divides. Whole numbers: it goes to
+    -128 and has 127.5 steps to the largest, ours 127."""
+    library = pytest.importorskip("compressed_tensors.quantization", reason="bitlens[ct]")
+    from compressed_tensors.quantization.utils import (
+        compute_dynamic_scales_and_zp,
+        generate_gparam,
+    )
+
+    scale_dtype = {"nvfp4": torch.float8_e4m3fn, "mxfp4": torch.uint8}.get(text.split(":")[0])
+    arguments = library.QuantizationArgs(
+        **{"type": "float", "scale_dtype": scale_dtype, **settings}
+    )
+    x = torch.randn(2, 64, 256, generator=torch.Generator().manual_seed(2)) * 3
+    overall = None
+    if text.startswith("nvfp4"):
+        overall = generate_gparam(torch.tensor(-5.0), torch.tensor(6.0))
+    scale, zero = compute_dynamic_scales_and_zp(x, arguments, torch.nn.Module(), overall)
+    theirs = library.lifecycle.fake_quantize(x, scale, zero, arguments, overall)
+    inputs = InputStatistics(count=torch.tensor(1), max_abs=torch.full((256,), 6.0))
+    matrix = LinearMap("m", torch.ones(2, 256))
+    made = parse_spec(text).compress(MatrixGroup([matrix], 0, inputs=inputs))[0]
+    assert made.activations is not None
+    mine = made.activations.round(x)
+    if "4" in text.split(":")[0]:
+        assert torch.equal(mine, theirs)
+    elif text == "w8a8":
+        assert (mine - theirs).abs().max() <= 1.01 * scale.max()
+    else:
+        assert (~torch.isclose(mine, theirs, rtol=1e-5)).float().mean() < 1e-3
 
 
 def test_gguf() -> None:

@@ -69,6 +69,15 @@ def test_powers_at_the_ends(rule: str, size: float) -> None:
         assert size == 1e-39 or bool(out.any()) is (size > 0)
 
 
+def test_inputs_are_rounded_alike() -> None:
+    """A position's 32 neighbours to a power of two, by the same rule."""
+    x = torch.stack([row(7, 5, -0.3, 0.25), row(6.9, 5)], 1)
+    activations = made("mxfp4:activations=block", torch.ones(1, 32)).activations
+    assert activations is not None
+    assert torch.equal(activations.round(x), torch.stack([row(8, 4), row(6, 4)], 1))
+    assert made("mxfp4", torch.ones(1, 32)).activations is None
+
+
 def test_ceil_cuts_nothing_off() -> None:
     """With `ceil` no error is above half the last step, 1 of 6; `floor` loses up to 2 of 8."""
     weight = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))

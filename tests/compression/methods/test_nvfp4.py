@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitlens.compression.compression import CompressedMatrix, MatrixGroup
 from bitlens.compression.methods.nvfp4 import Nvfp4
+from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
 
@@ -16,8 +18,14 @@ def block(*start: float) -> list[float]:
     return [*start, *[0.0] * (16 - len(start))]
 
 
+def made(matrix: LinearMap, largest: float = 1.0, **settings: str) -> CompressedMatrix:
+    width = matrix.weight.shape[-1]
+    inputs = InputStatistics(count=torch.tensor(1), max_abs=torch.full((width,), largest))
+    return Nvfp4(**settings).compress(MatrixGroup([matrix], 0, inputs=inputs))[0]
+
+
 def nvfp4(matrix: LinearMap) -> Tensor:
-    return Nvfp4().compress_matrix(matrix).weight
+    return made(matrix).weight
 
 
 def test_blocks_by_hand(one: Callable[..., LinearMap]) -> None:
@@ -37,8 +45,8 @@ def test_blocks_by_hand(one: Callable[..., LinearMap]) -> None:
 
 def test_bits_by_hand(one: Callable[..., LinearMap]) -> None:
     """Four bits, eight for 16, and 32 for the 4 times 64 of the matrix."""
-    made = Nvfp4().compress_matrix(one(torch.ones(4, 64)))
-    assert (made.bits, made.group) == (4 + 0.5 + 0.125, 16)
+    result = made(one(torch.ones(4, 64)))
+    assert (result.bits, result.group) == (4 + 0.5 + 0.125, 16)
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-12, 1e-39])
@@ -51,6 +59,23 @@ def test_blocks_without_a_scale_are_zero(one: Callable[..., LinearMap], size: fl
     out = nvfp4(one(small))
     assert out[0, 0] == 1.0
     assert not out[1].any()
+
+
+def test_inputs_by_hand(one: Callable[..., LinearMap]) -> None:
+    """Calibration met 2688, 6 times 448: the scale for all is 1, that of a block e4m3's nearest to
+    its largest over 6, 448 at most, so that 6000 is cut off. Where each position has its own, one
+    of 6 is 448, and every block's scale is finer: 6.2 is 384 of them and 0.3 of 16 becomes 0.4."""
+    matrix = one(torch.ones(1, 16))
+    x = torch.tensor([[block(6000, 448), block(6.2, 5, 0.3)]])
+    fixed = made(matrix, 2688.0, activations="tensor").activations
+    assert fixed is not None
+    assert fixed.round(x).tolist() == [[block(2688, 448), block(6, 4, 0.5)]]
+    own = made(matrix, activations="token").activations
+    assert own is not None
+    # Each vector is a block: its largest is 6 times its scale, which is 448 of 448.
+    expected = torch.tensor([[block(6000, 500), block(6.2, 6.2 * 4 / 6, 6.2 * 0.5 / 6)]])
+    torch.testing.assert_close(own.round(x), expected)
+    assert made(matrix).activations is None
 
 
 def test_experts_are_matrices(matrices: list[LinearMap]) -> None:

@@ -17,6 +17,7 @@ KINDS = {
     "smooth": InputRounding("int8", smooth=SMOOTH),
     "outliers": InputRounding("int8", outliers=2.0),
     "float8": InputRounding("float8_e4m3fn"),
+    "blocks": InputRounding("int8 in blocks of 128"),
     "float8 tensor": InputRounding("float8_e5m2", largest=torch.tensor(2.0)),
 }
 

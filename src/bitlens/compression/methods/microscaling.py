@@ -10,6 +10,7 @@ from bitlens.compression.numerics.block_floats import (
     PowerBlocks,
     refuse_broken_blocks,
 )
+from bitlens.compression.numerics.input_rounding import InputRounding
 from bitlens.compression.numerics.small_floats import Element
 from bitlens.compression.numerics.weights import working_copy
 from bitlens.compression.spec_settings import check
@@ -26,6 +27,10 @@ class Microscaling(DataFree):
     quarter is cut off (the standard, and llama.cpp); `round`, the same once that is rounded to the
     format's digits (compressed-tensors); `ceil`, the least that cuts nothing off (NVIDIA)."""
 
+    activations: Literal["none", "block"] = "none"
+    """`block`: inputs are rounded alike, 32 neighbours of a position to a power of two; `none`:
+    inputs are not rounded."""
+
     def __post_init__(self) -> None:
         check(self)
 
@@ -39,7 +44,9 @@ class Microscaling(DataFree):
         weight = working_copy(matrix)
         blocks = PowerBlocks(self.floats, self.exponent)
         refuse_broken_blocks(self.name, matrix.name, weight, blocks.block, "rtn:bits=4")
-        return CompressedMatrix(blocks.round_(weight), blocks.bits, group=blocks.block)
+        blocks.round_(weight)
+        activations = None if self.activations == "none" else InputRounding(blocks.name)
+        return CompressedMatrix(weight, blocks.bits, group=blocks.block, activations=activations)
 
 
 @COMPRESSIONS.register("mxfp4")

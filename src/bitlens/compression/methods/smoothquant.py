@@ -81,6 +81,6 @@ class SmoothQuant(Compression):
         smooth = activations.smooth.unsqueeze(-2)
         dims = (-1,) if self.scope == "row" else (-2, -1)
         weight.mul_(smooth)
-        round_(weight, weight.abs().amax(dims, keepdim=True), activations.format).div_(smooth)
+        round_(weight, weight.abs().amax(dims, keepdim=True), "int8").div_(smooth)
         bits = QuantizationGrid(8).bits_per_weight(math.prod(weight.shape[dim] for dim in dims))
         return CompressedMatrix(weight, bits, note=note, activations=activations)

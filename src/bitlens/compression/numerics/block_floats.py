@@ -29,6 +29,11 @@ class PowerBlocks:
     exponent: Exponent = "round"
 
     @property
+    def name(self) -> str:
+        """How it is written down: `e2m1 in blocks of 32 (round)`."""
+        return f"{self.element} in blocks of {self.block} ({self.exponent})"
+
+    @property
     def bits(self) -> float:
         """A number, its part of the scale included."""
         return SMALL_FLOATS[self.element].bits + _SCALE_BITS / self.block
@@ -58,6 +63,7 @@ class ScaledBlocks:
     arithmetic of compressed-tensors 0.20."""
 
     block: ClassVar[int] = 16
+    name: ClassVar[str] = "nvfp4"
 
     def bits(self, numbers: int) -> float:
         """A number, its part of the scales included, where so many share the one for all."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bitlens.compression.numerics.eight_bit import Format, round_
+from bitlens.compression.numerics.number_formats import number_format
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,14 +17,15 @@ class InputRounding:
     axis of experts; `expert` takes one.
     """
 
-    format: Format
-    """Of eight bits; the largest magnitude of what shares a scale becomes its last number."""
+    format: str
+    """The name of a format: what shares a scale is rounded by the largest magnitude in it."""
     smooth: Tensor | None = None
     """`[in]` or `[expert, in]`: inputs are divided by it before they are rounded and multiplied
     by it afterwards."""
     largest: Tensor | None = None
     """`[]` or `[expert]`: the magnitude, fixed in calibration, that all (divided) inputs share a
-    scale for, and are clipped at. None: each position has a scale of its own, from its vector."""
+    scale for, and are clipped at; of nvfp4 the scale that blocks' own are relative to. None: each
+    position has a scale of its own, from its vector, or each of its blocks."""
     outliers: float | None = None
     """Columns in which any position of the call is at least this large are not rounded; what is
     so large counts for no position's scale."""
@@ -60,7 +61,9 @@ class InputRounding:
     @property
     def words(self) -> str:
         """How are inputs rounded? For the table of what was compressed."""
-        scale = "a scale for each position" if self.largest is None else "one scale for all"
+        blocks = self.format != "nvfp4" and number_format(self.format).block
+        own = "a scale for each block" if blocks else "a scale for each position"
+        scale = own if self.largest is None else "one scale for all"
         spared = "" if self.outliers is None else f", columns from {self.outliers:g} on spared"
         return f"inputs rounded to {self.format}, {scale}{spared}"
 
@@ -74,8 +77,7 @@ class InputRounding:
         return values, {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def _round_(self, calls: Tensor) -> Tensor:
-        largest = calls.abs().amax(-1, keepdim=True) if self.largest is None else self.largest
-        return round_(calls, largest, self.format)
+        return number_format(self.format).round_(calls, self.largest)
 
     def _split(self, calls: Tensor, valid: Tensor | None, threshold: float) -> Tensor:
         """Columns with outliers as they are, the others rounded."""

@@ -1,4 +1,4 @@
-"""Scaled eight-bit floats."""
+"""Weights and inputs in eight bits, with scales."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bitlens.compression.compression import CompressedMatrix, MatrixGroup
-from bitlens.compression.methods.fp8 import Fp8
+from bitlens.compression.methods.w8a8 import Fp8, W8a8
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.errors import BitlensError
 from bitlens.models.matrices import LinearMap
@@ -39,6 +39,37 @@ def test_e5m2_by_hand(one: Callable[..., LinearMap]) -> None:
     assert out.weight.tolist() == [[57344, 16, 24]]
     assert out.activations is not None
     assert out.activations.format == "float8_e5m2"
+
+
+def test_whole_numbers_by_hand(one: Callable[..., LinearMap]) -> None:
+    """127 is the largest of the first row: its step is 1, and 2.5 goes to the even 2; the second's
+    is a tenth of it, and so are the inputs' of a position."""
+    out = W8a8().compress(MatrixGroup([one([[127, 2.5, -3.6], [12.7, 0.24, 0.36]])], 0))[0]
+    torch.testing.assert_close(out.weight, torch.tensor([[127, 2, -4], [12.7, 0.2, 0.4]]))
+    assert out.activations is not None
+    rounded = out.activations.round(torch.tensor([[[12.7, 0.24, 0.36]]]))
+    torch.testing.assert_close(rounded, torch.tensor([[[12.7, 0.2, 0.4]]]))
+
+
+def test_blocks_by_hand(one: Callable[..., LinearMap]) -> None:
+    """Tiles of 128 rows and columns, at the edges what is left: of 130 rows and 200 columns four,
+    16 bits each. One weight of 127 in each makes its step 1; inputs have two blocks."""
+    weight = torch.full((130, 200), 0.6)
+    weight[0, 0], weight[128, 199] = 127, 12.7
+    out = W8a8(scope="block", activations="block").compress(MatrixGroup([one(weight)], 0))[0]
+    assert out.bits == pytest.approx(8 + 16 * 4 / (130 * 200), abs=1e-12)
+    assert out.group == 128
+    # Each without an outlier has steps of 0.6/127, of which 0.6 is the 127th.
+    expected = weight.clone()
+    expected[:128, :128] = 1
+    expected[0, 0] = 127
+    torch.testing.assert_close(out.weight, expected)
+    x = torch.full((1, 1, 200), 0.6)
+    x[..., 0] = 127
+    assert out.activations is not None
+    rounded = out.activations.round(x)[0, 0]
+    torch.testing.assert_close(rounded[:128], torch.tensor([127.0, *[1.0] * 127]))
+    torch.testing.assert_close(rounded[128:], torch.full((72,), 0.6))
 
 
 def test_a_scale_saves_what_a_cast_loses(one: Callable[..., LinearMap]) -> None:
