@@ -14,8 +14,8 @@ from bitlens.models.matrices import LinearMap
 from tests.support.calibrated import group_of
 from tests.support.compression_texts import EXAMPLES, TEXTS
 
-ELSEWHERE = {"checkpoint"}
-"""Twins with modules of their own, which compress nothing; their laws are those of checkpoints."""
+ELSEWHERE = {"checkpoint", "kv"}
+"""Twins with modules of their own, and such as change no matrix; their laws are their own."""
 
 GROUPS: dict[str, Callable[[Tensor], Tensor]] = {
     "rtn:bits={}": lambda weight: weight.flatten(0, -2),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from bitlens.compression.numerics.cache_rounding import CacheRounding
     from bitlens.compression.numerics.input_rounding import InputRounding
     from bitlens.compression.numerics.input_statistics import InputStatistics, Statistic
     from bitlens.models.matrices import LinearMap
@@ -105,6 +106,12 @@ class Compression(ABC):
     @property
     def compute_dtype(self) -> torch.dtype | None:
         """Compute dtype of the twin; None: the reference's."""
+        return None
+
+    @property
+    def cache(self) -> CacheRounding | None:
+        """How keys and values are rounded, where that, and nothing about matrices, is what it does;
+        None elsewhere."""
         return None
 
     @property

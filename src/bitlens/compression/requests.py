@@ -40,7 +40,7 @@ def requested_twins(
         extra += [
             parse_spec(f"noise:like=[{format_spec(c)}]")
             for c in asked
-            if not c.control and c.compute_dtype is None
+            if not c.control and c.compute_dtype is None and c.cache is None
         ]
     known = {request.text for request in found}
     for compression in extra:

@@ -10,9 +10,11 @@ from bitlens.compression import format_spec
 from bitlens.compression.compression import Compression, MatrixGroup
 from bitlens.compression.methods.checkpoint import Checkpoint
 from bitlens.compression.methods.prune import Prune
+from bitlens.compression.numerics.cache_rounding import CacheRounding
 from bitlens.compression.numerics.input_statistics import InputStatistics
 from bitlens.compression.patterns import targets
-from bitlens.errors import InputError
+from bitlens.errors import InputError, ModelError
+from bitlens.models.attending import can_keep, key_heads
 from bitlens.models.layout import Layout
 from bitlens.models.matrices import LinearMap
 
@@ -23,8 +25,10 @@ TRIED_ROWS = 16
 
 
 def chosen(layout: Layout, compression: Compression) -> list[str]:
-    """The matrices of the model that it takes, in the model's order. BitlensError where a pattern
-    matches nothing, and for a calibrated embedding."""
+    """The matrices of the model that it takes, in the model's order; none where it rounds keys and
+    values alone. BitlensError where a pattern matches nothing, and for a calibrated embedding."""
+    if compression.base.cache is not None:
+        return []
     default = [name for name, _ in layout.matrices()]
     if isinstance(compression.base, Checkpoint):
         return default
@@ -49,8 +53,32 @@ def try_compression(layout: Layout, compression: Compression) -> None:
     if isinstance(base, Prune) and base.match is not None:
         tried = [replace(base, match=None, sparsity=TRIED), base.match]
     for one in tried:
-        if not isinstance(one, Checkpoint):
+        if one.cache is not None:
+            try_cache(layout, one.cache)
+        elif not isinstance(one, Checkpoint):
             try_shapes(layout, set(chosen(layout, one)), one)
+
+
+def try_cache(layout: Layout, cache: CacheRounding) -> None:
+    """Can keys and values of this model be rounded so? ModelError where attention multiplies them
+    itself, and where blocks do not divide them."""
+    for block, names in zip(layout.blocks, layout.block_layouts, strict=True):
+        attention = block.get_submodule(names.pattern)
+        if not can_keep(attention) or getattr(layout.config, "kv_lora_rank", None):
+            raise ModelError(
+                f"{type(attention).__name__} keeps keys and values in a form of its own, or"
+                " multiplies them itself.",
+                "attention by one of transformers' attention functions, where they can be met.",
+                "another model, or a compression of its weights.",
+            )
+    heads, size = key_heads(layout.config)
+    broken = cache.broken(heads, size)
+    if broken:
+        raise ModelError(
+            f"{broken} and this model has {heads} key heads of {size} channels.",
+            "groups that divide the channels of a head, blocks that divide those of a token.",
+            f"kv:group={size}",
+        )
 
 
 def try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:

@@ -154,7 +154,8 @@ class CompressedTwin(Twin):
         """The twin's block at this depth, to be run, made from the reference's `weights`."""
         own, roundings = self._made(depth, weights)
         layout = self.layout
-        return Block(layout.callable_block(depth), layout.block_layouts[depth], own, roundings)
+        names, kept = layout.block_layouts[depth], self.compression.cache
+        return Block(layout.callable_block(depth), names, own, roundings, kept)
 
     def _compress(
         self, matrices: Sequence[LinearMap], dtype: torch.dtype
@@ -242,9 +243,15 @@ class CompressedTwin(Twin):
         are stored as the reference's are, and rounded to that.
 
         With `rounding`, modules whose inputs are rounded do so themselves; those of fused experts
-        cannot, and are refused. Needs memory for a second model; models swept from disk must be
-        loaded in memory first.
+        cannot, and are refused, and so are rounded keys and values. Needs memory for a second
+        model; models swept from disk must be loaded in memory first.
         """
+        if rounding and self.compression.cache is not None:
+            raise ModelError(
+                "Keys and values are rounded in a sweep only.",
+                "a compression of weights: those of this twin are the reference's.",
+                "bitlens audit, which shows what rounded keys and values do.",
+            )
         model: PreTrainedModel = copy.deepcopy(self.layout.model)
         if self.dtype is not None:
             for weight in model.parameters():

@@ -21,7 +21,7 @@ from bitlens.compression.methods.controls import Noise
 from bitlens.compression.opened_checkpoints import OpenedCheckpoints
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.sparsity_search import SparsitySearch
-from bitlens.compression.targets import chosen, try_shapes
+from bitlens.compression.targets import chosen, try_cache, try_shapes
 from bitlens.compression.twin import CompressedTwin, Twin
 from bitlens.compression.weight_sources import Around, Source
 from bitlens.data.corpus import Corpus
@@ -198,7 +198,9 @@ class TwinBuilder:
     def _try(self, compression: Compression, names: Sequence[str]) -> None:
         """Does it fit this model? Asked once, of noise of what it is like."""
         base = compression.base
-        if not isinstance(base, Checkpoint) and format_spec(base) not in self._tried:
+        if base.cache is not None:
+            try_cache(self.layout, base.cache)
+        elif not isinstance(base, Checkpoint) and format_spec(base) not in self._tried:
             try_shapes(self.layout, set(names), base)
             self._tried.add(format_spec(base))
 

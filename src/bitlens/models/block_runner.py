@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bitlens.errors import ModelError
+from bitlens.models.attending import KeptKeysAndValues, keeping
 from bitlens.models.block_layout import BlockLayout, MatrixPlace, first_tensor
 from bitlens.models.matmul_hooks import at_products
 from bitlens.models.shell import Call
@@ -32,7 +33,8 @@ class Block:
     """A block's code with the weights of one twin.
 
     `weights` replace the code's own parameters by name; `roundings` say, by a place's key, how
-    what its matrix is multiplied with is rounded first.
+    what its matrix is multiplied with is rounded first, and `kept` how keys and values are read
+    back.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class Block:
         names: BlockLayout,
         weights: Mapping[str, Tensor],
         roundings: Mapping[str, Rounding] | None = None,
+        kept: KeptKeysAndValues | None = None,
     ) -> None:
-        self.code, self.names = code, names
+        self.code, self.names, self.kept = code, names, kept
         self.weights = dict(weights)
         self.roundings = dict(roundings or {})
         own = chain(self.weights.values(), code.parameters())
@@ -84,6 +87,9 @@ class Block:
             caught = listening.enter_context(_capture(self.code, self.names, early))
             if self.roundings:
                 listening.enter_context(self._rounding(hidden, valid))
+            if self.kept is not None:
+                attention = self.code.get_submodule(self.names.pattern)
+                listening.enter_context(keeping(attention, self.kept))
             # After what rounds: heads write what is multiplied.
             late = [kind for kind in kinds if kind == WRITTEN]
             multiplied = listening.enter_context(_capture(self.code, self.names, late))

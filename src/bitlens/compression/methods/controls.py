@@ -15,6 +15,7 @@ from bitlens.compression.compression import (
 )
 from bitlens.compression.numerics.weights import frobenius, working_copy
 from bitlens.compression.spec_settings import check
+from bitlens.errors import InputError
 from bitlens.models.matrices import LinearMap
 from bitlens.seeds import derive
 
@@ -61,6 +62,12 @@ class Noise(Compression):
 
     def __post_init__(self) -> None:
         check(self)
+        if self.like.cache is not None:
+            raise InputError(
+                f"noise: like is {self.like.name}, which changes no weights.",
+                "a compression that changes weights.",
+                "noise:like=[rtn:bits=4]",
+            )
         object.__setattr__(self, "include", self.like.include)
         object.__setattr__(self, "exclude", self.like.exclude)
 

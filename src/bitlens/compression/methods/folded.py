@@ -53,7 +53,8 @@ class Folded(Compression):
     def __post_init__(self) -> None:
         check(self)
         held = any(isinstance(getattr(self.of, f.name), Compression) for f in fields(self.of))
-        if self.of.control or held or self.of.compute_dtype or self.of.name == "checkpoint":
+        other = self.of.compute_dtype or self.of.cache or self.of.name == "checkpoint"
+        if self.of.control or held or other:
             raise InputError(
                 f"folded: of is {self.of.name}.",
                 "a compression that changes the reference's matrices and nothing else: no control,"

@@ -113,6 +113,7 @@ def _check_part(pattern: str, part: Compression) -> None:
         part.matched_to
         or part.control
         or part.compute_dtype
+        or part.cache
         or part.name in ("mixed", "checkpoint")
     ):
         raise _refused(

@@ -13,7 +13,12 @@ from bitlens.workflows.audit.compute_floor import about_floor, announced, floors
 from bitlens.workflows.audit.manifest import ManifestParts, ModelAudit
 from bitlens.workflows.audit.measure import CellSweep, required_memory
 from bitlens.workflows.audit.selection import AskedAnalyses, Selection, select_analyses
-from bitlens.workflows.audit.validity import about_change, about_layout, check_measurement
+from bitlens.workflows.audit.validity import (
+    about_cache,
+    about_change,
+    about_layout,
+    check_measurement,
+)
 from bitlens.workflows.session import Session
 from bitlens.workflows.text_check import check_text
 
@@ -123,6 +128,8 @@ def _about_twin(audited: ModelAudit, request: TwinRequest, store: Store) -> Chec
         values = store.read_cell(cell.id)[1] if cell and store.has(cell) else []
         return about_floor(request, stored, compute, values)
     twin = audited.built.twins[request.text]
+    if request.compression.cache is not None:
+        return about_cache(request.text, request.compression.cache, session.layout)
     # Twins whose cells were all there already have not met their weights yet.
     twin.complete_coverage()
     allowed = request.control or "identical" in session.study.allow

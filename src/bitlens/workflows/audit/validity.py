@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from bitlens.compression import coverage
+from bitlens.compression.numerics.cache_rounding import CacheRounding
 from bitlens.compression.requests import TwinRequest
 from bitlens.data.corpus import Corpus
+from bitlens.models.attending import key_heads
 from bitlens.models.compute import computing
 from bitlens.models.layout import Layout
 from bitlens.results.counts import agreeing, count
@@ -114,6 +116,22 @@ def about_change(
         f"{total.changed:.1%} of all parameters changed; "
         f"{sum(r.compressed for r in rows)} of {count(len(rows), 'module')} compressed",
         twins=(request.text,),
+    )
+
+
+def about_cache(text: str, cache: CacheRounding, layout: Layout) -> Check:
+    """What a token's keys and values take, rounded, and as the model is computed."""
+    heads, size = key_heads(layout.config)
+    numbers = heads * size * layout.depth
+    bits = cache.number_bits
+    rounded, whole = sum(bits) * numbers / 8, 2 * numbers * layout.compute.itemsize
+    return Check(
+        f"{text}: keys and values are rounded",
+        passed=True,
+        detail=f"{bits[0]:.2f} bits a number of the keys, {bits[1]:.2f} of the values, scales"
+        f" included: {rounded:,.0f} bytes a token instead of {whole:,} in"
+        f" {str(layout.compute).removeprefix('torch.')}; weights are the reference's",
+        twins=(text,),
     )
 
 
