@@ -92,5 +92,6 @@ def _uniform(numbers: Tensor, dim: int, bits: int) -> Tensor:
     arXiv 2402.02750, eq. 1)."""
     least = numbers.amin(dim, keepdim=True)
     step = (numbers.amax(dim, keepdim=True) - least) / (2**bits - 1)
-    codes = ((numbers - least) / torch.where(step == 0, 1, step)).round_()
-    return codes * step + least
+    codes: Tensor = ((numbers - least) / torch.where(step == 0, 1, step)).round_()
+    back: Tensor = codes * step + least
+    return back
