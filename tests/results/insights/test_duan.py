@@ -19,7 +19,8 @@ def made(n: int = 300) -> dict[str, np.ndarray]:
 
 
 def test_it_is_the_recipe() -> None:
-    """Fold by fold: scaled once over everything, C = 1, seed 0."""
+    """Fold by fold: scaled once over everything, C = 1, seed 0, each fit run to its end (as the
+    paper stops, after steps of 1e-4, the area is 0.0003 less here)."""
     table = made()
     found = recipe(table)
     survived = table["r"] > 0.9
@@ -28,12 +29,14 @@ def test_it_is_the_recipe() -> None:
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     areas = []
     for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(x, survived):
-        model = LogisticRegression(C=1.0, max_iter=1000).fit(x[train], survived[train])
+        model = LogisticRegression(C=1.0, tol=1e-12, max_iter=10_000)
+        model.fit(x[train], survived[train])
         areas.append(roc_auc_score(survived[test], model.decision_function(x[test])))
     assert found.auc == pytest.approx(np.mean(areas))
     assert found.auc > 0.6
     assert found.deviation == pytest.approx(np.std(areas))
-    assert len(found.coefficients) == 4
+    whole = LogisticRegression(C=1.0, tol=1e-12, max_iter=10_000).fit(x, survived).coef_[0]
+    assert found.coefficients == pytest.approx(whole, abs=1e-6)
     assert found.features == 300
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -138,12 +139,25 @@ def test_logistic_regression_sees_the_other_folds_alone() -> None:
     draw = np.random.default_rng(4)
     columns, fold = draw.normal(size=(150, 3)) ** 3, draw.integers(0, 5, 150)
     survived = columns[:, 0] + draw.normal(size=150) > 0
-    found = prediction._out_of_fold(LOGISTIC, columns, survived, fold, seed=0)
+    found = prediction._out_of_fold(LOGISTIC, columns, survived, fold)
     for number in range(5):
         train, test = fold != number, fold == number
         model = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-12, max_iter=10_000))
         expected = model.fit(columns[train], survived[train]).predict_proba(columns[test])[:, 1]
         assert found[test] == pytest.approx(expected, abs=1e-6)
+
+
+def test_folds_are_drawn_as_scikit_learn_draws_them() -> None:
+    """Groups whole, as many a fold, from the seed."""
+    draw = np.random.default_rng(5)
+    group = np.unique(draw.integers(0, 90, 300), return_inverse=True)[1]
+    survived = draw.random(300) < 0.4
+    fold = prediction._folds(survived, group, seed=3)
+    assert fold is not None
+    seed = prediction.derive(3, "prediction") % (1 << 32)
+    expected = GroupKFold(5, shuffle=True, random_state=seed).split(survived, groups=group)
+    for number, (_, test) in enumerate(expected):
+        assert np.array_equal(np.flatnonzero(fold == number), test)
 
 
 def test_bins_by_hand() -> None:
@@ -234,7 +248,7 @@ def test_scaling_is_that_of_the_other_folds() -> None:
     far = columns.copy()
     far[0] = 1e3
     before, after = (
-        prediction._out_of_fold(LOGISTIC, of, survived, fold=fold, seed=0) for of in (columns, far)
+        prediction._out_of_fold(LOGISTIC, of, survived, fold=fold) for of in (columns, far)
     )
     rest = (fold == 0) & (np.arange(400) > 0)
     assert np.array_equal(before[rest], after[rest])

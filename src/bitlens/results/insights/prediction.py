@@ -7,19 +7,16 @@ Everything is out of fold: no model has seen a feature it is scored on, nor a ne
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitlens.results.insights.boosting import boosted
 from bitlens.results.insights.logistic import chances, fits, scaled
 from bitlens.results.insights.measured import Columns
 from bitlens.results.stats.firings import ACTIVE
 from bitlens.results.stats.intervals import middle
 from bitlens.results.stats.ranking import ordered_pairs
 from bitlens.seeds import derive, generator
-
-if TYPE_CHECKING:
-    from sklearn.base import ClassifierMixin
 
 SURVIVED = 0.9
 """Correlation above which a feature survived, as in the paper."""
@@ -136,9 +133,7 @@ def predict(halves: Columns, seed: int = 0) -> Prediction:
         reason = "near-duplicates join so many features that folds without one kind are left"
         return Prediction(features=n, groups=groups, survived=share, scores={}, reason=reason)
     found = {
-        name: _out_of_fold(
-            name, np.stack([columns[c] for c in of], axis=1), survived, fold=fold, seed=seed
-        )
+        name: _out_of_fold(name, np.stack([columns[c] for c in of], axis=1), survived, fold=fold)
         for name, of in PREDICTORS.items()
         if all(np.isfinite(columns[c]).all() for c in of)
     }
@@ -211,61 +206,35 @@ def _log(values: np.ndarray) -> np.ndarray:
 
 
 def _folds(survived: np.ndarray, group: np.ndarray, seed: int) -> np.ndarray | None:
-    """`[n]`: in which fold each feature is; None where a fold would leave only one kind to learn
-    from."""
-    from sklearn.model_selection import GroupKFold
-
-    if group.max() < FOLDS - 1:
+    """`[n]`: in which fold each feature is, groups drawn as scikit-learn's GroupKFold draws them;
+    None where a fold would leave only one kind to learn from."""
+    groups = int(group.max()) + 1
+    if groups < FOLDS:
         return None
-    shuffled = derive(seed, "prediction") % (1 << 32)
-    splitter = GroupKFold(FOLDS, shuffle=True, random_state=shuffled)
-    fold = np.empty(len(survived), dtype=np.int64)
-    for number, (train, test) in enumerate(splitter.split(survived, survived, group)):
-        fold[test] = number
-        if len(set(survived[train].tolist())) < 2:
-            return None
-    return fold
+    # Its generator is of the old kind; so are numbers that stand in pages already.
+    shuffled = np.random.RandomState(derive(seed, "prediction") % (1 << 32)).permutation(groups)
+    at = np.empty(groups, dtype=np.int64)
+    for number, part in enumerate(np.array_split(shuffled, FOLDS)):
+        at[part] = number
+    fold = at[group]
+    kept = np.bincount(fold, survived, FOLDS)
+    others = survived.sum() - kept
+    rest = len(fold) - np.bincount(fold, minlength=FOLDS)
+    return None if ((others == 0) | (others == rest)).any() else fold
 
 
 def _out_of_fold(
-    name: str, columns: np.ndarray, survived: np.ndarray, fold: np.ndarray, seed: int
+    name: str, columns: np.ndarray, survived: np.ndarray, fold: np.ndarray
 ) -> np.ndarray:
     """`[n]`: each feature's probability of survival, by a model of the other folds."""
-    if name == BOOSTING:
-        return _boosted(columns, survived, fold, seed)
     known = np.unique(fold)
     others = fold[None] != known[:, None]
-    within = scaled(columns, others)
-    found = chances(within, fits(within, survived, others))
+    if name == BOOSTING:
+        found = boosted(columns, survived, others)
+    else:
+        within = scaled(columns, others)
+        found = chances(within, fits(within, survived, others))
     return np.asarray(found[np.searchsorted(known, fold), np.arange(len(fold))])
-
-
-def _boosted(columns: np.ndarray, survived: np.ndarray, fold: np.ndarray, seed: int) -> np.ndarray:
-    from sklearn import config_context
-    from threadpoolctl import threadpool_limits
-
-    chance = np.empty(len(survived))
-    # What is asked for here is known to be allowed; looking takes as long as a tree. So small a
-    # tree takes several threads, which wait for each other, many times as long as one.
-    allowed = config_context(assume_finite=True, skip_parameter_validation=True)
-    with allowed, threadpool_limits(1):
-        for number in np.unique(fold):
-            test = fold == number
-            model: Any = _boosting(seed).fit(columns[~test], survived[~test])
-            chance[test] = model.predict_proba(columns[test])[:, 1]
-    return chance
-
-
-def _boosting(seed: int) -> "ClassifierMixin":
-    """Small trees, few of them: a thousand features are not many."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    return HistGradientBoostingClassifier(
-        max_leaf_nodes=8,
-        max_iter=60,
-        early_stopping=False,
-        random_state=derive(seed, "boosting") % (1 << 32),
-    )
 
 
 def _scores(
