@@ -8,10 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from bitlens.errors import visible
 from bitlens.report.text.few import sayable, sayable_detail
+from bitlens.results.columns import is_number, numbers, present, texts
 from bitlens.results.records import Check, Metric, TwinRecord
 from bitlens.results.store import Store
 from bitlens.results.table_schema import TABLES
@@ -21,12 +23,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 T = TypeVar("T")
-
-
-def _textual(kind: pa.DataType) -> bool:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _textual(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _documents(rows: list[Row]) -> dict[tuple[str, ...], int]:
@@ -50,19 +46,25 @@ def _rows(table: pa.Table | None) -> list[Row]:
 def _values(column: pa.ChunkedArray) -> list[Any]:
     """A column's values. Numbers hold nothing to hide, and of texts, of which there are few
     different ones, each is looked at once."""
-    if not _textual(column.type) or column.null_count == len(column):
-        return list(column.to_pylist())
     rows = column.combine_chunks()
-    listed = pa.types.is_list(column.type)
-    if listed and (column.null_count or not pa.types.is_string(column.type.value_type)):
-        return list(visible(column.to_pylist()))
-    coded = (rows.flatten() if listed else rows).dictionary_encode()
-    texts = visible(coded.dictionary.to_pylist())
-    found = [None if code is None else texts[code] for code in coded.indices.to_pylist()]
-    if not listed:
-        return found
-    ends = (rows.offsets.to_numpy() - rows.offsets[0].as_py()).tolist()
+    if not pa.types.is_list(rows.type) or rows.null_count:
+        return _leaves(rows)
+    found = _leaves(rows.flatten())
+    ends = (numbers(rows.offsets) - numbers(rows.offsets)[0]).tolist()
     return [found[begin:end] for begin, end in pairwise(ends)]
+
+
+def _leaves(values: pa.Array) -> list[Any]:
+    if pa.types.is_string(values.type):
+        known, which = texts(values)
+        said = [*visible(known), None]
+        return [said[code] for code in which.tolist()]
+    if not is_number(values.type):
+        return list(visible(values.to_pylist()))
+    found: list[Any] = numbers(values).tolist()
+    for place in np.flatnonzero(~present(values)).tolist():
+        found[place] = None
+    return found
 
 
 def _grouped(estimates: list[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:

@@ -80,8 +80,9 @@ def read_table(path: Path, schema: pa.Schema | None, remedy: str) -> pa.Table:
             columns = map(described.schema.column, range(len(described.schema)))
             texts = [c.path for c in columns if c.physical_type == "BYTE_ARRAY"]
             # As dictionaries, equal texts stand in memory once: what they amount to is known
-            # before they are written out.
-            table = pq.read_table(file, read_dictionary=texts, page_checksum_verification=True)
+            # before they are written out. (`pq.read_table` does as much, and loads pandas first.)
+            kept = pq.ParquetFile(file, read_dictionary=texts, page_checksum_verification=True)
+            table = kept.read()
             size = sum(_text(column) for column in table.columns)
             if size > MOST_TEXT:
                 raise damaged(path, f"its texts are {size:,} bytes, too many to be ours", remedy)

@@ -20,11 +20,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from bitlens.errors import BitlensError, InputError, ResultsError
 from bitlens.registry import nearest
 from bitlens.results.cells import CELL, NAME, CellFolder
+from bitlens.results.columns import texts
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import GO_ON, ROOM, alone, explained, unfinished, write
@@ -252,5 +254,11 @@ def _no_table(name: str) -> InputError:
 
 def _distinct(table: pa.Table, *columns: str) -> list[tuple[str, ...]]:
     """What these columns hold together, each once; a table may have a million rows."""
-    found = table.group_by(list(columns)).aggregate([])
-    return list(zip(*(found[name].to_pylist() for name in columns), strict=True))
+    # Arrow's own grouping loads pandas first.
+    found = [texts(table[name].combine_chunks()) for name in columns]
+    sizes = [len(known) for known, _ in found]
+    places = np.unravel_index(
+        np.unique(np.ravel_multi_index([which for _, which in found], sizes)), sizes
+    )
+    said = ([known[n] for n in at] for (known, _), at in zip(found, places, strict=True))
+    return list(zip(*said, strict=True))

@@ -75,7 +75,7 @@ def test_every_axis_has_length_and_ticks(metric: Metric, values: tuple[float, ..
     """One value, equal values, exact zeros and ones: the axis is never empty or reversed."""
     axis = fit(metric, [row(value) for value in values])
     assert axis.low < axis.high
-    ticks = axis.y().to_dict()["axis"].get("values")
+    ticks = axis.y()["axis"].get("values")
     assert ticks is None or (
         1 <= len(ticks) <= 9 and all(axis.low <= t <= axis.high for t in ticks)
     )

@@ -19,7 +19,7 @@ def test_a_pruned_twin_does_not_squeeze_the_rest() -> None:
     far = Footprint(title="bits", of={"a": 2.0, "b": 32.0})
     assert far.logarithmic
     assert far.along(8.0) == pytest.approx(0.5)
-    drawn = far.x().to_dict()
+    drawn = far.x()
     assert drawn["scale"]["type"] == "log"
     assert {2, 4, 8, 16, 32} & set(drawn["axis"]["values"])
 

@@ -22,6 +22,7 @@ from bitlens.results.insights.prediction import (
     predict,
     reliability,
 )
+from bitlens.seeds import derive
 from tests.support.feature_tables import halves
 
 
@@ -154,7 +155,7 @@ def test_folds_are_drawn_as_scikit_learn_draws_them() -> None:
     survived = draw.random(300) < 0.4
     fold = prediction._folds(survived, group, seed=3)
     assert fold is not None
-    seed = prediction.derive(3, "prediction") % (1 << 32)
+    seed = derive(3, "prediction") % (1 << 32)
     expected = GroupKFold(5, shuffle=True, random_state=seed).split(survived, groups=group)
     for number, (_, test) in enumerate(expected):
         assert np.array_equal(np.flatnonzero(fold == number), test)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import altair as alt
-
+from bitlens.report.charts.channels import Channel, channel, having
+from bitlens.report.page.parts import Spec
 from bitlens.report.text.numbers import figure
 from bitlens.results.records import Metric
 
@@ -87,38 +87,39 @@ class Axis:
             return round(value, 4 - math.floor(math.log10(abs(1 - value))))
         return float(f"{value:.7g}")
 
-    def y(self, field: str = "y", title: str | None = None) -> alt.Y:
+    def y(self, field: str = "y", title: str | None = None) -> Channel:
         """The encoding channel up, of a field of coordinates."""
         named = title or self.title or None
-        return alt.Y(f"{field}:Q", scale=self._scale(), axis=self._axis(), title=named)
+        return channel(f"{field}:Q", scale=self._scale(), axis=self._axis(), title=named)
 
-    def x(self, field: str, title: str | None = None) -> alt.X:
+    def x(self, field: str, title: str | None = None) -> Channel:
         """The encoding channel across, for charts that set a number against itself."""
         named = title or self.title or None
-        return alt.X(f"{field}:Q", scale=self._scale(), axis=self._axis(), title=named)
+        return channel(f"{field}:Q", scale=self._scale(), axis=self._axis(), title=named)
 
-    def _scale(self) -> alt.Scale:
+    def _scale(self) -> Spec:
         linear = self.kind == "linear"
-        return alt.Scale(
+        return having(
             type="linear" if linear else "log",
             domain=[self.low, self.high],
             reverse=self.kind == "nines",
             nice=False,
-            zero=False if linear else alt.Undefined,
+            **({"zero": False} if linear else {}),
         )
 
-    def _axis(self) -> alt.Axis:
+    def _axis(self) -> Spec:
         shown = "1 - datum.value" if self.kind == "nines" else "datum.value"
         percent = f"format(100 * ({shown}), '.10~g') + ' %'"
-        return alt.Axis(
+        marked = self._marked()
+        return having(
             labelExpr=percent if self.metric.unit == "share" else f"format({shown}, '.10~g')",
             tickCount=5,
-            values=self._marked(),
+            **({"values": marked} if marked else {}),
         )
 
-    def _marked(self) -> Any:
+    def _marked(self) -> list[float]:
         if self.ticks or self.kind == "linear":
-            return list(self.ticks) or alt.Undefined
+            return list(self.ticks)
         return _ticks(self.low, self.high)
 
     @property

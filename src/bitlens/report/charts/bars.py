@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import altair as alt
-
 from bitlens.report.audit_results import Row
+from bitlens.report.charts.channels import channel, equals, having
 from bitlens.report.charts.charts import frame
 from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CERTAINTIES, PIECES, Mark
@@ -52,36 +51,36 @@ def _pieces(
 
 def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
     chart = Layer()
-    x = alt.X(
+    x = channel(
         "from:Q",
         title=None,
-        scale=alt.Scale(domain=[0, 1], nice=False),
-        axis=alt.Axis(format="%", tickCount=5),
+        scale=having(domain=[0, 1], nice=False),
+        axis=having(format="%", tickCount=5),
     )
-    y = alt.Y(
+    y = channel(
         "row:N",
         title=None,
         sort=None,
-        scale=alt.Scale(domain=list(labels)),
-        axis=alt.Axis(labelLimit=215, ticks=False, domain=False),
+        scale=having(domain=list(labels)),
+        axis=having(labelLimit=215, ticks=False, domain=False),
     )
     # Pieces of all kinds, so that charts which stand together share one scale.
     known = {**PIECES, **CERTAINTIES}
-    scale = alt.Scale(domain=list(known), range=[mark.colour for mark in known.values()])
-    colour = alt.Color("item:N", scale=scale, title=None)
+    scale = having(domain=list(known), range=[mark.colour for mark in known.values()])
+    colour = channel("item:N", scale=scale, title=None)
     told = [
-        alt.Tooltip("who:N", title="of"),
-        alt.Tooltip("item:N", title="state"),
-        alt.Tooltip("value:Q", title="share", format=".1%"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".1%"),
-        alt.Tooltip("high:Q", title="95 % interval to", format=".1%"),
+        channel("who:N", title="of"),
+        channel("item:N", title="state"),
+        channel("value:Q", title="share", format=".1%"),
+        channel("low:Q", title="95 % interval from", format=".1%"),
+        channel("high:Q", title="95 % interval to", format=".1%"),
     ]
     return [
         chart.mark_bar(stroke="#ffffff", strokeWidth=1).encode(
             x=x, x2="to:Q", y=y, color=colour, tooltip=told
         ),
         *(
-            chart.transform_filter(alt.FieldEqualPredicate(field="item", equal=name))
+            chart.transform_filter(equals("item", name))
             .mark_text(fontSize=10, color=_ink(mark.colour))
             .encode(x="middle:Q", y=y, text=alt.condition(_ROOM, "name:N", alt.value("")))
             for name, mark in marks.items()

@@ -7,10 +7,9 @@ layer draws one kind, and where a number lies on the axis is computed by the cha
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-import altair as alt
-
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, words
+from bitlens.report.charts.channels import Channel, channel, constant, equals, having
 from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, NOISE, Mark
 from bitlens.report.page.parts import Point, Spec
@@ -88,36 +87,36 @@ def _free_end(axis: Axis, value: float, end: End, drawn_at: Sequence[tuple[float
 
 def only(kind: str) -> Layer:
     """A layer that draws the points of one kind."""
-    return Layer().transform_filter(alt.FieldEqualPredicate(field="is", equal=kind))
+    return Layer().transform_filter(equals("is", kind))
 
 
 def line_layers(axis: Axis) -> list[Layer]:
     """What draws `lines`, and the name of each at its end."""
     chart = only("line")
-    ends = {end: alt.FieldEqualPredicate(field="end", equal=end) for end in get_args(End)}
+    ends = {end: equals("end", end) for end in get_args(End)}
     return [
         chart.mark_rule(color=INK, strokeDash=[5, 4]).encode(y=axis.y()),
         *(named(chart.transform_filter(at), axis.y(), end) for end, at in ends.items()),
     ]
 
 
-def named(chart: Layer, y: alt.Y, end: End = "left") -> Layer:
+def named(chart: Layer, y: Channel, end: End = "left") -> Layer:
     """The name of a reference line, on it, at one end or in the middle."""
     align = "center" if end == "middle" else end
     side: dict[str, Any] = {"align": align, "dx": {"left": 4, "right": -4, "middle": 0}[end]}
     text = chart.mark_text(baseline="bottom", dy=-2, color="#444444", fontSize=10, **side)
-    across = {"left": {"x": alt.value(0)}, "right": {"x": alt.value("width")}}
+    across = {"left": {"x": constant(0)}, "right": {"x": constant("width")}}
     # Without a place across, text stands in the middle.
     return text.encode(y=y, text="name:N", **across.get(end, {}))
 
 
 def channels(
     names: Sequence[str], marks: Mapping[str, Mark], field: str = "who"
-) -> tuple[alt.Color, alt.Shape]:
+) -> tuple[Channel, Channel]:
     """Colour and shape by compression, which stands in this field of a point."""
-    colours = alt.Scale(domain=names, range=[marks[n].colour for n in names])
-    shapes = alt.Scale(domain=names, range=[marks[n].shape for n in names])
-    return alt.Color(f"{field}:N", title=None, scale=colours), alt.Shape(
+    colours = having(domain=names, range=[marks[n].colour for n in names])
+    shapes = having(domain=names, range=[marks[n].shape for n in names])
+    return channel(f"{field}:N", title=None, scale=colours), channel(
         f"{field}:N", title=None, scale=shapes
     )
 
@@ -126,7 +125,7 @@ def mark_layers(
     axis: Axis,
     names: Sequence[str],
     marks: Mapping[str, Mark],
-    x: alt.X,
+    x: Channel,
     *,
     where: str,
     joined: bool = False,
@@ -155,7 +154,7 @@ def mark_layers(
     ]
 
 
-def tooltip(axis: Axis, fields: Mapping[str, str]) -> list[alt.Tooltip]:
+def tooltip(axis: Axis, fields: Mapping[str, str]) -> list[Channel]:
     """What hovering a point tells: these fields by their titles, then value and interval."""
     numbers = {
         "value": words(axis.metric.name),
@@ -163,8 +162,8 @@ def tooltip(axis: Axis, fields: Mapping[str, str]) -> list[alt.Tooltip]:
         "high": "95 % interval to",
     }
     return [
-        *(alt.Tooltip(f"{field}:N", title=title) for field, title in fields.items()),
-        *(alt.Tooltip(f"{n}:Q", title=title, format=".8~g") for n, title in numbers.items()),
+        *(channel(f"{field}:N", title=title) for field, title in fields.items()),
+        *(channel(f"{n}:Q", title=title, format=".8~g") for n, title in numbers.items()),
     ]
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import altair as alt
-
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, fit, off
+from bitlens.report.charts.channels import channel, having
 from bitlens.report.charts.charts import (
     channels,
     frame,
@@ -168,11 +167,11 @@ def _panel(results: AuditResults, model: str, drawn: _Drawing, kind: str, item: 
 
 
 def _layers(axis: Axis, last: int, twins: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
-    x = alt.X(
+    x = channel(
         "x:Q",
         title="block",
-        axis=alt.Axis(tickMinStep=1, format="d", tickCount=8),
-        scale=alt.Scale(domain=[0, max(last, 1)], nice=False, zero=False, padding=8),
+        axis=having(tickMinStep=1, format="d", tickCount=8),
+        scale=having(domain=[0, max(last, 1)], nice=False, zero=False, padding=8),
     )
     y, low = axis.y(), axis.y("lo")
     colour, shape = channels(twins, marks, field="twin")

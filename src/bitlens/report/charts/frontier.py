@@ -5,10 +5,9 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import altair as alt
-
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import Axis, fit, off, words
+from bitlens.report.charts.channels import Channel, channel, having
 from bitlens.report.charts.charts import (
     HEIGHT,
     frame,
@@ -59,20 +58,20 @@ class Footprint:
         low, high = self._ends
         return (self._coordinate(value) - low) / (high - low)
 
-    def x(self) -> alt.X:
+    def x(self) -> Channel:
         """The encoding channel across."""
         low, high = self._ends
         if not self.logarithmic:
-            scale = alt.Scale(domain=[low, high], nice=False, zero=False)
-            return alt.X("x:Q", title=self.title, scale=scale)
+            scale = having(domain=[low, high], nice=False, zero=False)
+            return channel("x:Q", title=self.title, scale=scale)
         low, high = 2**low, 2**high
         ticks = [k * 2.0**p for p in range(-2, 24) for k in (1, 1.5) if low <= k * 2.0**p <= high]
         thin = ticks[:: 1 + len(ticks) // 8]
-        return alt.X(
+        return channel(
             "x:Q",
             title=f"{self.title}, log scale",
-            scale=alt.Scale(type="log", domain=[low, high], nice=False),
-            axis=alt.Axis(values=thin, format="~g"),
+            scale=having(type="log", domain=[low, high], nice=False),
+            axis=having(values=thin, format="~g"),
         )
 
 

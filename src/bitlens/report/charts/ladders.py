@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import altair as alt
-
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.axes import Axis, fit
+from bitlens.report.charts.channels import channel, having
 from bitlens.report.charts.charts import (
     HEIGHT,
     frame,
@@ -66,7 +65,7 @@ def ladder(
         return None
     metric = results.metrics[next(iter(of.steps.values()))]
     axis = of.axis or fit(metric, [row for row, *_ in rows], [metric.intact])
-    x = alt.X("x:O", title=of.along, sort=list(of.steps), axis=alt.Axis(labelAngle=0))
+    x = channel("x:O", title=of.along, sort=list(of.steps), axis=having(labelAngle=0))
     note = only("note").mark_text(color="#444444", fontSize=10)
     layers = [
         *line_layers(axis),

@@ -1,18 +1,14 @@
 """Layer: what draws the points of one kind, as Vega-Lite has it.
 
-Channels are Altair's. Its charts are not: they copy everything they hold at every step, which takes
-longer than all else that a page needs.
+The same steps as in Altair, whose charts copy everything they hold at every one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import altair as alt
-
+from bitlens.report.charts.channels import Channel, channel
 from bitlens.report.page.parts import Spec
-
-_KINDS = {"Q": "quantitative", "N": "nominal", "O": "ordinal"}
 
 
 @dataclass(frozen=True)
@@ -23,9 +19,9 @@ class Layer:
     mark: Mapping[str, Any] = field(default_factory=dict)
     channels: Mapping[str, Any] = field(default_factory=dict)
 
-    def transform_filter(self, test: str | alt.FieldEqualPredicate) -> "Layer":
+    def transform_filter(self, test: str | Spec) -> "Layer":
         """Only of points that pass this too."""
-        return replace(self, filters=(*self.filters, {"filter": _plain(test)}))
+        return replace(self, filters=(*self.filters, {"filter": test}))
 
     def mark_rule(self, **look: Any) -> "Layer":
         """Drawn as straight lines."""
@@ -56,7 +52,7 @@ class Layer:
         return self._drawn("rect", look)
 
     def encode(self, **channels: Any) -> "Layer":
-        """What each channel shows: one of Altair's, or a field and its kind, `lo:Q`."""
+        """What each channel shows: a channel, or a field and its kind, `lo:Q`."""
         found = {name: _channel(name, of) for name, of in channels.items()}
         return replace(self, channels={**self.channels, **found})
 
@@ -66,19 +62,11 @@ class Layer:
         return {**found, "transform": list(self.filters)} if self.filters else found
 
     def _drawn(self, kind: str, look: Mapping[str, Any]) -> "Layer":
-        plain = {name: _plain(value) for name, value in look.items()}
-        return replace(self, mark={"type": kind, **dict(sorted(plain.items()))})
+        return replace(self, mark={"type": kind, **dict(sorted(look.items()))})
 
 
-def _channel(name: str, of: Any) -> Any:
-    if isinstance(of, list):
-        return [_plain(one) for one in of]
+def _channel(name: str, of: Channel | Sequence[Channel] | str) -> Any:
     if not isinstance(of, str):
-        return _plain(of)
-    place, _, kind = of.partition(":")
+        return of
     # The far end of what is drawn is of the same kind as the near one.
-    return {"field": place} if name in ("x2", "y2") else {"field": place, "type": _KINDS[kind]}
-
-
-def _plain(of: Any) -> Any:
-    return of.to_dict(validate=False, context={}) if isinstance(of, alt.SchemaBase) else of
+    return {"field": of.partition(":")[0]} if name in ("x2", "y2") else channel(of)

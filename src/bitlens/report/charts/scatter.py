@@ -4,10 +4,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import altair as alt
-
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import Axis, fit, words
+from bitlens.report.charts.channels import channel
 from bitlens.report.charts.charts import HEIGHT, channels, frame, named, only, pair
 from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, Mark
@@ -113,9 +112,9 @@ def _layers(axis: Axis, twins: Sequence[str], marks: Mapping[str, Mark]) -> list
         "high": "95 % interval to ",
     }
     told = [
-        alt.Tooltip("item:N", title="head (block.head)"),
-        alt.Tooltip("who:N", title="of"),
-        *(alt.Tooltip(f"{n}:Q", title=title, format=".4~g") for n, title in numbers.items()),
+        channel("item:N", title="head (block.head)"),
+        channel("who:N", title="of"),
+        *(channel(f"{n}:Q", title=title, format=".4~g") for n, title in numbers.items()),
     ]
     own, noise, same, chance = map(only, ("compression", "noise", "same", "chance"))
     return [

@@ -4,9 +4,11 @@ The contexts of all features lie in a few documents, whose tokens stand once; a 
 in one and what the feature does around it. What the reference does is said once for all twins.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
 from typing import Any
+
+import numpy as np
 
 from bitlens.report.page.browsers import FeatureEvidence, Row
 from bitlens.report.page.columns import letters
@@ -51,82 +53,91 @@ class _Texts:
         return stretch, row["offset"] - self.stretches[stretch][1]
 
 
+class _Activations:
+    """What fires in the contexts of one twin, in either model, end to end."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        lengths = [len(row["reference"]) for row in rows]
+        self._ends = [0, *itertools.accumulate(lengths)]
+        self._latents = np.repeat([row["latent"] for row in rows], lengths)
+        self._sides = [_joined(row[who] for row in rows) for who in ("reference", "twin")]
+
+    def into(self, tops: np.ndarray, latents: Sequence[int]) -> None:
+        """Raise tops, one a latent, to the largest activation here: one scale for all models, so
+        that what changed little is written in few different letters."""
+        for side in self._sides:
+            np.maximum.at(tops, np.searchsorted(latents, self._latents), side)
+
+    def letters(self, tops: np.ndarray, latents: Sequence[int]) -> tuple[list[str], list[str]]:
+        """By row, what the reference does, and what the twin does more, around in a circle; in
+        shares of the top one, rounded up: what fires is not nought."""
+        top = tops[np.searchsorted(latents, self._latents)]
+        scale = np.divide(STEPS, top, out=np.zeros(len(top)), where=top > 0)
+        reference, twin = (
+            np.clip(np.ceil(np.maximum(side, 0) * scale - 1e-9), 0, STEPS).astype(np.int64)
+            for side in self._sides
+        )
+        return self._cut(reference), self._cut((twin - reference) % (STEPS + 1))
+
+    def _cut(self, steps: np.ndarray) -> list[str]:
+        text = letters(steps.tolist())
+        return [text[begin:end] for begin, end in itertools.pairwise(self._ends)]
+
+
+def _joined(parts: Iterable[Sequence[float]]) -> np.ndarray:
+    return np.fromiter(itertools.chain.from_iterable(parts), np.float64)
+
+
 def evidence_data(part: FeatureEvidence) -> dict[str, Any]:
     """What the page's script needs to show a feature's contexts, firings and direction."""
     texts = _Texts(row for _, rows in part.contexts for row in rows)
-    windows: dict[int, dict[Place, Row]] = {}
-    for _, rows in part.contexts:
-        for row in rows:
-            windows.setdefault(row["latent"], {})[(row["document"], row["offset"])] = row
-    latents = sorted(windows)
-    tops = _tops(part, latents)
+    latents = sorted({row["latent"] for _, rows in part.contexts for row in rows})
+    fired = [_Activations(rows) for _, rows in part.contexts]
+    tops = np.zeros(len(latents))
+    for one in fired:
+        one.into(tops, latents)
+    windows: dict[int, dict[Place, list[Any]]] = {latent: {} for latent in latents}
+    mores = []
+    for (_, rows), one in zip(part.contexts, fired, strict=True):
+        before, more = one.letters(tops, latents)
+        mores.append(more)
+        for row, told in zip(rows, before, strict=True):
+            window = [*texts.place(row), row["peak"], told]
+            windows[row["latent"]][(row["document"], row["offset"])] = window
     firings = {twin: {row["latent"]: row for row in rows} for twin, rows in part.firings}
     directions = {row["latent"]: row for row in part.directions}
     return {
         "tokens": list(texts.numbers),
         "stretches": texts.stretches,
         "latents": latents,
-        "tops": [_short(top) for top in tops],
-        "windows": [
-            [
-                [*texts.place(row), row["peak"], letters(_scaled(row["reference"], top))]
-                for row in windows[latent].values()
-            ]
-            for latent, top in zip(latents, tops, strict=True)
-        ],
+        "tops": [_short(top) for top in tops.tolist()],
+        "windows": [list(windows[latent].values()) for latent in latents],
         "neuronpedia": next((row["neuronpedia"] for row in part.directions), None),
         "directions": [_direction(directions.get(latent)) for latent in latents],
         "twins": [
             {
                 "twin": twin,
-                "contexts": _of_twin(rows, windows, dict(zip(latents, tops, strict=True))),
+                "contexts": _of_twin(rows, more, windows),
                 "firings": [_firing(firings.get(twin, {}).get(latent)) for latent in latents],
             }
-            for twin, rows in part.contexts
+            for (twin, rows), more in zip(part.contexts, mores, strict=True)
         ],
     }
 
 
 def _of_twin(
-    rows: Sequence[Row], windows: Mapping[int, Mapping[Place, Row]], tops: Mapping[int, float]
+    rows: Sequence[Row], more: Sequence[str], windows: Mapping[int, Mapping[Place, Any]]
 ) -> list[Any]:
     """Of each latent the contexts that it has there: which window each is, its rank in either
-    model (from 1; 0: none), and what the twin does more than the reference, around in a circle."""
-    held: dict[int, dict[Place, list[Row]]] = {}
-    for row in rows:
-        place = (row["document"], row["offset"])
-        held.setdefault(row["latent"], {}).setdefault(place, []).append(row)
-    found: list[Any] = []
-    for latent, top in tops.items():
-        number = {place: n for n, place in enumerate(windows[latent])}
-        told = []
-        for place, same in held.get(latent, {}).items():
-            ranks = {row["found"]: row["rank"] + 1 for row in same}
-            sides = (_scaled(same[0][who], top) for who in ("reference", "twin"))
-            more = letters((b - a) % (STEPS + 1) for a, b in zip(*sides, strict=True))
-            told.append([number[place], ranks.get("reference", 0), ranks.get("twin", 0), more])
-        found.append(told or None)
-    return found
-
-
-def _tops(part: FeatureEvidence, latents: Sequence[int]) -> list[float]:
-    """The largest activation of each latent in any of its contexts and models: one scale for all,
-    so that what changed little is written in few different letters."""
-    tops: dict[int, float] = {}
-    for _, rows in part.contexts:
-        for row in rows:
-            tops[row["latent"]] = max(
-                tops.get(row["latent"], 0.0), max(row["reference"]), max(row["twin"])
-            )
-    return [tops[latent] for latent in latents]
-
-
-def _scaled(activations: Sequence[float], top: float) -> list[int]:
-    """In shares of the top one, rounded up: what fires is not nought."""
-    if top <= 0:
-        return [0] * len(activations)
-    scale = STEPS / top
-    return [min(STEPS, ceil(v * scale - 1e-9)) if v > 0 else 0 for v in activations]
+    model (from 1; 0: none), and what the twin does more than the reference."""
+    number = {latent: {at: n for n, at in enumerate(held)} for latent, held in windows.items()}
+    found: dict[int, dict[Place, list[Any]]] = {latent: {} for latent in windows}
+    for row, letters_more in zip(rows, more, strict=True):
+        at = (row["document"], row["offset"])
+        of = found[row["latent"]]
+        told = of.setdefault(at, [number[row["latent"]][at], 0, 0, letters_more])
+        told[1 if row["found"] == "reference" else 2] = row["rank"] + 1
+    return [list(held.values()) or None for held in found.values()]
 
 
 def _short(value: float) -> float:

@@ -93,10 +93,14 @@ def _environment(entries: list[str]) -> jinja2.Environment:
     return environment
 
 
+LEVEL = 6
+"""Of compression; the highest is 2 % smaller and takes five times as long."""
+
+
 def compressed(value: Any) -> str:
     """Strict JSON, compressed, in letters that stand anywhere; the same value, the same letters."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), LEVEL, mtime=0)).decode()
 
 
 def schemed(value: Any) -> Any:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-import altair as alt
-
 from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.charts.channels import channel, having
 from bitlens.report.charts.charts import beside, frame, only, pair
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.scatter import Heads, against, heads
@@ -198,36 +197,36 @@ def _cells(results: AuditResults, who: str, rows: Heads, others: Heads, name: st
 def _frame(results: AuditResults, model: str, top: float) -> Spec:
     facts = results.about(model)
     top = top or 1.0
-    x = alt.X(
+    x = channel(
         "x:O",
         title="head",
         sort=list(range(facts["heads"])),
-        axis=alt.Axis(labelAngle=0, labelOverlap=True),
-        scale=alt.Scale(domain=list(range(facts["heads"])), paddingInner=0.06),
+        axis=having(labelAngle=0, labelOverlap=True),
+        scale=having(domain=list(range(facts["heads"])), paddingInner=0.06),
     )
-    y = alt.Y(
+    y = channel(
         "block:O",
         title="block",
-        axis=alt.Axis(labelOverlap=True),
-        scale=alt.Scale(domain=list(range(facts["blocks"])), paddingInner=0.06),
+        axis=having(labelOverlap=True),
+        scale=having(domain=list(range(facts["blocks"])), paddingInner=0.06),
     )
-    colour = alt.Color(
+    colour = channel(
         "value:Q",
-        scale=alt.Scale(
+        scale=having(
             type="log",
             domain=[float(f"{top * 10**-DECADES:.3g}"), float(f"{top:.3g}")],
             range=["#fff3e0", "#fdb863", "#e0662a", "#b3261c", "#7a0f12"],
             clamp=True,
         ),
-        legend=alt.Legend(
+        legend=having(
             title=["JSD", "(nats)"], orient="right", gradientLength=90, tickCount=4, format=".0e"
         ),
     )
     told = [
-        alt.Tooltip("item:N", title="head (block.head)"),
-        alt.Tooltip("who:N", title="of"),
+        channel("item:N", title="head (block.head)"),
+        channel("who:N", title="of"),
         *(
-            alt.Tooltip(f"{field}:Q", title=title, format=".3~g")
+            channel(f"{field}:Q", title=title, format=".3~g")
             for field, title in {
                 "value": "JSD (nats)",
                 "low": "95 % interval from",
@@ -237,7 +236,7 @@ def _frame(results: AuditResults, model: str, top: float) -> Spec:
                 "q": "q of the difference",
             }.items()
         ),
-        alt.Tooltip("compared:N", title="the control is"),
+        channel("compared:N", title="the control is"),
     ]
     layers = [
         only("muted").mark_rect(color=MUTED).encode(x=x, y=y, tooltip=told),

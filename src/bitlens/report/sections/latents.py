@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import altair as alt
 import numpy as np
 
 from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.charts.channels import channel, constant, having
 from bitlens.report.charts.charts import beside, frame, only
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.palette import CONTROL, INK, NOISE_CURVE, PIECES
@@ -151,8 +151,8 @@ def _guides() -> list[Point]:
 def _channels() -> dict[str, Any]:
     """What a feature's point shows besides its place: its state, and its numbers when hovered."""
     states = list(PIECES)
-    colours = alt.Scale(domain=states, range=[PIECES[name].colour for name in states])
-    shapes = alt.Scale(domain=states, range=[PIECES[name].shape for name in states])
+    colours = having(domain=states, range=[PIECES[name].colour for name in states])
+    shapes = having(domain=states, range=[PIECES[name].shape for name in states])
     numbers = {
         "value": "r",
         "low": "95 % interval from",
@@ -164,13 +164,13 @@ def _channels() -> dict[str, Any]:
         "new": "firings new",
     }
     told = [
-        alt.Tooltip("item:N", title="latent"),
-        alt.Tooltip("state:N", title="state"),
-        *(alt.Tooltip(f"{n}:Q", title=title, format=".3~g") for n, title in numbers.items()),
+        channel("item:N", title="latent"),
+        channel("state:N", title="state"),
+        *(channel(f"{n}:Q", title=title, format=".3~g") for n, title in numbers.items()),
     ]
     return {
-        "color": alt.Color("state:N", title=None, scale=colours),
-        "shape": alt.Shape("state:N", title=None, scale=shapes),
+        "color": channel("state:N", title=None, scale=colours),
+        "shape": channel("state:N", title=None, scale=shapes),
         "tooltip": told,
     }
 
@@ -178,17 +178,17 @@ def _channels() -> dict[str, Any]:
 def _frame(rows: Sequence[Row]) -> Spec:
     peaks = [row["peak_reference"] for row in rows]
     least = min(0.0, min(row["r"] for row in rows))
-    x = alt.X(
+    x = channel(
         "x:Q",
         title="peak activation in the reference (log scale)",
-        scale=alt.Scale(
+        scale=having(
             type="log", domain=[0.9 * min(peaks), 1.1 * max(peaks)], nice=False, clamp=True
         ),
-        axis=alt.Axis(tickCount=4, format="~g"),
+        axis=having(tickCount=4, format="~g"),
     )
-    scale = alt.Scale(domain=[round(least - 0.03, 3), 1.06], nice=False, zero=False)
-    y = alt.Y("value:Q", title="r, reference against twin", scale=scale)
-    low, high = alt.Y("low:Q", scale=scale), alt.Y("high:Q", scale=scale)
+    scale = having(domain=[round(least - 0.03, 3), 1.06], nice=False, zero=False)
+    y = channel("value:Q", title="r, reference against twin", scale=scale)
+    low, high = channel("low:Q", scale=scale), channel("high:Q", scale=scale)
     line, noise = only("line"), only("noise")
     thin = noise.mark_line(color=EDGE, strokeWidth=0.8)
     middle = noise.mark_line(color=EDGE, strokeWidth=1.8)
@@ -201,7 +201,7 @@ def _frame(rows: Sequence[Row]) -> Spec:
         # Once more over the points, which may hide the band.
         *(edge.encode(x=x, y=end) for edge, end in ((thin, low), (thin, high), (middle, y))),
         line.mark_text(align="left", baseline="bottom", dx=3, color="#444444", fontSize=10).encode(
-            x=alt.value(0), y=y, text="name:N"
+            x=constant(0), y=y, text="name:N"
         ),
     ]
     return frame(None, layers, HEIGHT)

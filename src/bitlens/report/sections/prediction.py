@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-import altair as alt
-
 from bitlens.errors import visible
 from bitlens.report.audit_results import AuditResults, once
+from bitlens.report.charts.channels import Channel, channel, having
 from bitlens.report.charts.charts import HEIGHT, beside, channels, frame, only
 from bitlens.report.charts.depth import across
 from bitlens.report.charts.layers import Layer
@@ -243,19 +242,19 @@ def _points(who: str, kind: str, of: Prediction) -> list[Point]:
 
 
 def _layers(twins: list[str], marks: Marks) -> list[Layer]:
-    def axis(field: str, title: str, channel: type[alt.X] | type[alt.Y]) -> alt.X | alt.Y:
-        scale = alt.Scale(domain=[-0.03, 1.03], nice=False)
+    def axis(field: str, title: str) -> Channel:
+        scale = having(domain=[-0.03, 1.03], nice=False)
         return channel(f"{field}:Q", title=title, scale=scale,
-                       axis=alt.Axis(format="%", tickCount=5))  # fmt: skip
+                       axis=having(format="%", tickCount=5))  # fmt: skip
 
-    x = axis("x", "predicted share", alt.X)
-    y = axis("value", "share that survived", alt.Y)
+    x = axis("x", "predicted share")
+    y = axis("value", "share that survived")
     colour, shape = channels(twins, marks)
     told = [
-        alt.Tooltip("is:N", title="of"),
-        alt.Tooltip("count:Q", title="features"),
-        alt.Tooltip("x:Q", title="predicted", format=".1%"),
-        alt.Tooltip("value:Q", title="survived", format=".1%"),
+        channel("is:N", title="of"),
+        channel("count:Q", title="features"),
+        channel("x:Q", title="predicted", format=".1%"),
+        channel("value:Q", title="survived", format=".1%"),
     ]
     return [
         only("same").mark_line(color=INK, strokeDash=[5, 4], strokeWidth=1).encode(x=x, y=y),

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import altair as alt
-
 from bitlens.errors import visible
 from bitlens.report.audit_results import AuditResults
+from bitlens.report.charts.channels import Channel, channel, having
 from bitlens.report.charts.charts import beside, frame, only
 from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, Mark
@@ -222,22 +221,22 @@ def _point(kind: str, row: str, **numbers: float) -> Point:
 
 
 def _layers(labels: list[str]) -> list[Layer]:
-    scale = alt.Scale(domain=[0, 1], nice=False)
-    y = alt.Y(
+    scale = having(domain=[0, 1], nice=False)
+    y = channel(
         "row:N",
         title=None,
         sort=None,
-        scale=alt.Scale(domain=labels),
-        axis=alt.Axis(labelLimit=260, labelPadding=8, ticks=False, domain=False),
+        scale=having(domain=labels),
+        axis=having(labelLimit=260, labelPadding=8, ticks=False, domain=False),
     )
 
-    def x(field: str) -> alt.X:
-        return alt.X(f"{field}:Q", title="Jaccard", scale=scale, axis=alt.Axis(tickCount=5))
+    def x(field: str) -> Channel:
+        return channel(f"{field}:Q", title="Jaccard", scale=scale, axis=having(tickCount=5))
 
-    def told(**fields: str) -> list[alt.Tooltip]:
+    def told(**fields: str) -> list[Channel]:
         return [
-            alt.Tooltip("row:N", title="twins"),
-            *(alt.Tooltip(f"{f}:Q", title=title, format=".3f") for f, title in fields.items()),
+            channel("row:N", title="twins"),
+            *(channel(f"{f}:Q", title=title, format=".3f") for f, title in fields.items()),
         ]
 
     numbers = told(value="Jaccard", low="95 % interval from", high="95 % interval to")

@@ -1,1 +1,1 @@
-"""What several cells of a store say together: numpy and scipy only."""
+"""What several cells of a store say together: numpy alone."""

@@ -9,7 +9,8 @@ so many bins hold about as few features each as a leaf may.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
+
+from bitlens.results.insights.logistic import probability
 
 TREES, DEPTH, RATE = 60, 3, 0.1
 LEAST = 20
@@ -26,7 +27,7 @@ class _Sums(NamedTuple):
 
     slope: np.ndarray
     curvature: np.ndarray
-    count: np.ndarray
+    rows: np.ndarray
 
 
 def boosted(columns: np.ndarray, outcome: np.ndarray, samples: np.ndarray) -> np.ndarray:
@@ -40,9 +41,9 @@ def boosted(columns: np.ndarray, outcome: np.ndarray, samples: np.ndarray) -> np
     score = np.repeat(np.log(share / (1 - share)), len(outcome))
     expected = np.tile(outcome, len(samples))
     for _ in range(TREES):
-        chance = expit(score)
+        chance = probability(score)
         score += RATE * rows.steps(chance - expected, chance * (1 - chance))
-    return np.asarray(expit(score)).reshape(samples.shape)
+    return probability(score).reshape(samples.shape)
 
 
 class _Rows:
@@ -87,7 +88,7 @@ def _best(up_to: _Sums) -> tuple[np.ndarray, np.ndarray]:
     gain nothing, or would be too small, stays whole: all of its bins go left."""
     left = _Sums(*(by[:, :, :-1] for by in up_to))
     right = _Sums(*(by[:, :, -1:] - by[:, :, :-1] for by in up_to))
-    may = np.minimum(left.count, right.count) >= LEAST
+    may = np.minimum(left.rows, right.rows) >= LEAST
     may &= np.minimum(left.curvature, right.curvature) >= CURVATURE
     gain = np.where(may, _fall(left) + _fall(right), -np.inf).reshape(len(may), -1)
     best = gain.argmax(axis=1)

@@ -1,7 +1,6 @@
 """Logistic regression of several samples at once: the exact optimum, by Newton's method."""
 
 import numpy as np
-from scipy.special import expit
 
 MOST_STEPS = 100
 CLOSE = 1e-10
@@ -40,7 +39,12 @@ def fits(columns: np.ndarray, outcome: np.ndarray, samples: np.ndarray) -> np.nd
 def chances(columns: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """`[samples, n]` of columns `[samples, n, k]`: each row's probability by each sample's fit."""
     z = np.einsum("snk,sk->sn", columns, coefficients[:, 1:])
-    return np.asarray(expit(z + coefficients[:, :1]))
+    return probability(z + coefficients[:, :1])
+
+
+def probability(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-z)), whatever z is."""
+    return np.asarray((1 + np.tanh(z / 2)) / 2)
 
 
 def scaled(columns: np.ndarray, samples: np.ndarray) -> np.ndarray:
@@ -70,7 +74,7 @@ def _step(
     x: np.ndarray, outcome: np.ndarray, seen: np.ndarray, at: np.ndarray, penalty: np.ndarray
 ) -> np.ndarray:
     """`[samples, 1 + k]`: the loss's slope over its curvature."""
-    p = expit(np.einsum("snk,sk->sn", x, at))
+    p = probability(np.einsum("snk,sk->sn", x, at))
     slope = np.einsum("snk,sn->sk", x, seen * (p - outcome)) + penalty * at
     weighted = x * (seen * p * (1 - p))[:, :, None]
     curvature = weighted.transpose(0, 2, 1) @ x + np.diag(penalty)

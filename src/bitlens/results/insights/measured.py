@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from bitlens.results.columns import is_number, numbers, present, texts
 from bitlens.results.store import Store
 
 Columns = dict[str, np.ndarray]
@@ -88,7 +90,15 @@ def _columns(store: Store, cell: str, name: str) -> Columns:
     table = store.read_cell_table(cell, name)
     if table is None:
         return {}
-    return {n: table[n].to_numpy() for n in table.column_names}
+    return {n: _column(table[n].combine_chunks()) for n in table.column_names}
+
+
+def _column(values: pa.Array) -> np.ndarray:
+    if not is_number(values.type):
+        known, which = texts(values)
+        return np.asarray(np.array([*known, None], object)[which])
+    found = numbers(values)
+    return np.where(present(values), found, np.nan) if values.null_count else found
 
 
 def _of(columns: Columns, place: tuple[Any, ...]) -> Columns:

@@ -4,7 +4,6 @@ The unit is the document: replicates leave out (jackknife) or draw (bootstrap) w
 """
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bitlens.results.records import Estimate, Metric, Value
 from bitlens.results.stats.percentiles import Method, too_few
@@ -83,6 +82,8 @@ def without_interval(value: Value, metric: Metric, method: Method) -> str | None
 
 def student(value: float, replicates: np.ndarray, level: float = LEVEL) -> np.ndarray:
     """`[2]`: value -+ Student's t times the jackknife's standard error of its n replicates."""
+    from scipy.special import stdtrit  # takes as long to load as a section of a page to make
+
     n = len(replicates)
     half = stdtrit(n - 1, (1 + level) / 2) * np.sqrt((n - 1) * np.var(replicates))
     return np.array([value - half, value + half])

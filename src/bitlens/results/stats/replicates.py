@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bitlens.seeds import generator
 
@@ -82,6 +81,8 @@ def bounds(
     variance of leave-one-out replicates is the jackknife's and that of draws the bootstrap's.
     Student's t with a degree less than there are shards to leave out or draw.
     """
+    from scipy.special import stdtrit  # as in intervals.py
+
     units = weights[1:, weights.std(axis=0) > 0]
     if len(units) < 2:
         return (np.full(values.shape[1], np.nan),) * 2

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
 
 from bitlens.results import records
 
@@ -25,12 +24,24 @@ class Scale:
     """The most the metric can be."""
 
 
+def _logit(x: np.ndarray) -> np.ndarray:
+    from scipy.special import logit  # as in intervals.py
+
+    return np.asarray(logit(x))
+
+
+def _expit(t: np.ndarray) -> np.ndarray:
+    from scipy.special import expit
+
+    return np.asarray(expit(t))
+
+
 SCALES: dict[records.Scale, Scale] = {
     "linear": Scale(lambda x: x, lambda t: t),
     "log": Scale(np.log, np.exp, lowest=0.0),
     "log1m": Scale(lambda x: np.log1p(-x), lambda t: -np.expm1(t), highest=1.0),
     "atanh": Scale(np.arctanh, np.tanh, lowest=-1.0, highest=1.0),
-    "logit": Scale(logit, expit, lowest=0.0, highest=1.0),
+    "logit": Scale(_logit, _expit, lowest=0.0, highest=1.0),
 }
 
 

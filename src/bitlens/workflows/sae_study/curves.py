@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import altair as alt
-
 from bitlens.report.charts.axes import Axis, fit
+from bitlens.report.charts.channels import Channel, channel, having
 from bitlens.report.charts.charts import HEIGHT, frame, line_layers, lines, only, point, tooltip
 from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, Mark
@@ -43,7 +42,7 @@ def curves(
     if not rows:
         return None
     axis = axis or fit(metric, rows, list((reference or {}).values()))
-    x = alt.X("x:O", title=along, sort=list(places), axis=alt.Axis(labelAngle=0))
+    x = channel("x:O", title=along, sort=list(places), axis=having(labelAngle=0))
     layers = [*line_layers(axis)]
     points = lines(axis, dict(reference or {}), "right")
     for number, (name, (mark, found)) in enumerate(known.items()):
@@ -59,7 +58,7 @@ def shares(metric: Metric, label: str = "") -> Axis:
     return Axis(metric=metric, kind="linear", low=-0.06, high=1.08, ticks=ticks, label=label)
 
 
-def _curve(axis: Axis, kind: str, mark: Mark, *, x: alt.X, along: str) -> list[Layer]:
+def _curve(axis: Axis, kind: str, mark: Mark, *, x: Channel, along: str) -> list[Layer]:
     of, dash = only(kind), DASHES.get(mark, [1, 0])
     told = tooltip(axis, {"who": "of", "x": along})
     path = of.mark_line(color=mark.colour, strokeDash=dash).encode(x=x, y=axis.y())
