@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from bitlens.report.audit_results import Row
-from bitlens.report.charts.channels import channel, equals, having
+from bitlens.report.charts.channels import channel, constant, equals, having
 from bitlens.report.charts.charts import frame
 from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CERTAINTIES, PIECES, Mark
@@ -75,6 +75,7 @@ def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
         channel("low:Q", title="95 % interval from", format=".1%"),
         channel("high:Q", title="95 % interval to", format=".1%"),
     ]
+    where = {"condition": {"test": _ROOM, **channel("name:N")}, **constant("")}
     return [
         chart.mark_bar(stroke="#ffffff", strokeWidth=1).encode(
             x=x, x2="to:Q", y=y, color=colour, tooltip=told
@@ -82,7 +83,7 @@ def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
         *(
             chart.transform_filter(equals("item", name))
             .mark_text(fontSize=10, color=_ink(mark.colour))
-            .encode(x="middle:Q", y=y, text=alt.condition(_ROOM, "name:N", alt.value("")))
+            .encode(x="middle:Q", y=y, text=where)
             for name, mark in marks.items()
         ),
     ]
