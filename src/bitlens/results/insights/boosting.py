@@ -22,7 +22,7 @@ TINY = 1e-15
 """Keeps a quotient finite; as scikit-learn has it."""
 
 
-class _Sums(NamedTuple):
+class _Steepness(NamedTuple):
     """Of rows the slopes and curvatures of their losses, and how many they are."""
 
     slope: np.ndarray
@@ -36,7 +36,7 @@ def boosted(columns: np.ndarray, outcome: np.ndarray, samples: np.ndarray) -> np
     `outcome` `[n]` is true or false, `samples` `[samples, n]` which rows each fit sees, of either
     kind one at least. Nothing in it is drawn at random.
     """
-    rows = _Rows(columns, samples)
+    rows = _Samples(columns, samples)
     share = samples @ outcome.astype(np.float64) / samples.sum(axis=1)
     score = np.repeat(np.log(share / (1 - share)), len(outcome))
     expected = np.tile(outcome, len(samples))
@@ -46,7 +46,7 @@ def boosted(columns: np.ndarray, outcome: np.ndarray, samples: np.ndarray) -> np
     return probability(score).reshape(samples.shape)
 
 
-class _Rows:
+class _Samples:
     """All rows of all samples, one sample after the other, and which of them each may see."""
 
     def __init__(self, columns: np.ndarray, samples: np.ndarray) -> None:
@@ -68,12 +68,12 @@ class _Rows:
         down, curved = (np.bincount(node[self._seen], by, nodes) for by in steepness)
         return np.asarray(-(down / (curved + TINY))[node])
 
-    def _up_to(self, node: np.ndarray, nodes: int, repeated: list[np.ndarray]) -> _Sums:
+    def _up_to(self, node: np.ndarray, nodes: int, repeated: list[np.ndarray]) -> _Steepness:
         """`[nodes, k, bins]`: by node and column, the sums of the rows in a bin and before it."""
         cells = self._cells + np.repeat(node * (self._k * BINS), self._k)
         most = nodes * self._k * BINS
         found = [*(np.bincount(cells, by, most) for by in repeated), np.bincount(cells, None, most)]
-        return _Sums(*(np.cumsum(by.reshape(nodes, self._k, BINS), axis=2) for by in found))
+        return _Steepness(*(np.cumsum(by.reshape(nodes, self._k, BINS), axis=2) for by in found))
 
 
 def _binned(columns: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -83,20 +83,20 @@ def _binned(columns: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.asarray((columns[None] > edges[:, None]).sum(axis=0))
 
 
-def _best(up_to: _Sums) -> tuple[np.ndarray, np.ndarray]:
+def _best(up_to: _Steepness) -> tuple[np.ndarray, np.ndarray]:
     """Of each node the column that parts it best, and the last bin that goes left; one whose parts
     gain nothing, or would be too small, stays whole: all of its bins go left."""
-    left = _Sums(*(by[:, :, :-1] for by in up_to))
-    right = _Sums(*(by[:, :, -1:] - by[:, :, :-1] for by in up_to))
+    left = _Steepness(*(by[:, :, :-1] for by in up_to))
+    right = _Steepness(*(by[:, :, -1:] - by[:, :, :-1] for by in up_to))
     may = np.minimum(left.rows, right.rows) >= LEAST
     may &= np.minimum(left.curvature, right.curvature) >= CURVATURE
     gain = np.where(may, _fall(left) + _fall(right), -np.inf).reshape(len(may), -1)
     best = gain.argmax(axis=1)
     column, last = np.divmod(best, BINS - 1)
-    parted = gain[np.arange(len(gain)), best] > _fall(_Sums(*(by[:, 0, -1] for by in up_to)))
+    parted = gain[np.arange(len(gain)), best] > _fall(_Steepness(*(by[:, 0, -1] for by in up_to)))
     return column, np.where(parted, last, BINS)
 
 
-def _fall(of: _Sums) -> np.ndarray:
+def _fall(of: _Steepness) -> np.ndarray:
     """Twice what the loss falls by where these rows take a step of their own."""
     return np.asarray(of.slope**2 / (of.curvature + TINY))
