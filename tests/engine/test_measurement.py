@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,11 +33,18 @@ LENGTHS = [[12], [12, 5], [9], [3], [12, 12, 2], [7], [11], [6], [12], [8], [5],
 Values = dict[tiny.ValueKey, Value]
 
 
+OF_HEADS = 9
+"""Random sequences that heads are scored on here, after three that they are chosen on."""
+
+
 @pytest.fixture(scope="module", autouse=True)
-def few_branched() -> Iterator[None]:
-    """Of so few documents, two are a subset that is not all of them."""
+def few_documents() -> Iterator[None]:
+    """Of so few documents, two are a subset that is not all of them; and the analysis of heads
+    has no more of its own, for every batch is a wave in half of these tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.support.tiny.BRANCHED", 2)
+        patch.setattr("bitlens.analyses.heads.analysis.CHOOSING", 3)
+        patch.setattr("bitlens.analyses.heads.analysis.SCORING", OF_HEADS)
         yield
 
 
@@ -207,11 +215,33 @@ def told(measured: Measurement) -> list[int]:
     return waves
 
 
+@pytest.fixture(scope="module")
+def waves_of(
+    layout: Layout, made: Plan, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], list[tuple[list[int], int]]]:
+    """Of every wave under a budget the numbers of its batches, and the tokens it reports."""
+
+    @cache
+    def waves(budget: int) -> list[tuple[list[int], int]]:
+        folder = tmp_path_factory.mktemp("told")
+        first = tiny.measurement(layout, TWINS, made, folder, hidden_bytes=budget)
+        numbers = [[batch.number for batch in wave] for wave in first.sweep.waves]
+        return list(zip(numbers, told(first), strict=True))
+
+    return waves
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.45, 0.7, 0.99])
 @pytest.mark.parametrize("budget", [0, 80_000])
 def test_killed_and_run_again_it_ends_with_the_same_digits(
-    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, share: float, budget: int
+    layout: Layout,
+    made: Plan,
+    all_found: list[Measured],
+    waves_of: Callable[[int], list[tuple[list[int], int]]],
+    tmp_path: Path,
+    share: float,
+    budget: int,
 ) -> None:
     """In the first wave, in the middle, in the last: what was finished is not computed again,
     and no digit tells that it was interrupted."""
@@ -219,15 +249,15 @@ def test_killed_and_run_again_it_ends_with_the_same_digits(
     def again() -> Measurement:
         return tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=budget)
 
-    first = tiny.measurement(layout, TWINS, made, tmp_path / "x", hidden_bytes=budget)
-    waves = np.cumsum(told(first))
+    numbers, tokens = zip(*waves_of(budget), strict=True)
+    waves = np.cumsum(tokens)
     limit = int(share * waves[-1])
     with pytest.raises(Killed):
         tiny.values(again(), killed_after(limit))
     resumed = again()
     done = [b.number for b in made.batches if b not in resumed.sweep.batches]
     complete = int((waves <= limit).sum())
-    assert done == [b.number for wave in first.sweep.waves[:complete] for b in wave]
+    assert done == [number for wave in numbers[:complete] for number in wave]
     assert as_bytes(resumed.values()) == as_bytes(all_found)
 
 
@@ -474,7 +504,7 @@ def test_documents_are_counted_once_and_by_their_set(made: Plan, whole: Values) 
         has_replicates = intervals[name, metric] and value.value is not None
         assert len(value.replicates) == (len(of.weights) - 1 if has_replicates else 0)
     assert seen == made.sets.keys()
-    assert made.sets["heads"].documents == 24
+    assert made.sets["heads"].documents == OF_HEADS
 
 
 def test_local_errors_are_of_the_subset_alone(
