@@ -5,6 +5,9 @@ import os
 
 # Before any library of the hub is imported: no test may depend on what answers there, or hangs.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Before torch is: what other libraries would compile runs as the Python that it is. Nothing of ours
+# is compiled, and for one small matrix of bitsandbytes a compiler takes 20 seconds.
+os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,8 @@
 """Running a command as a shell does."""
 
-import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,16 @@ def audited(
     llama: Path, short_texts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[str], str]:
     """An audit of a tiny model: its arguments, the folder last, and what it printed."""
-    out = tmp_path_factory.mktemp("cli") / "results"
+    folder = tmp_path_factory.mktemp("cli") / "results"
     arguments = ["audit", llama, "--to", "rtn:bits=4", "--to", "prune:sparsity=0.3"]
-    arguments += ["--analyses", "behaviour", "--text", short_texts, "--out", out]
+    arguments += ["--analyses", "behaviour", "--text", short_texts, "--out", folder]
     words = [str(argument) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "bitlens", *words], capture_output=True, text=True, check=True
-    )
-    return words, done.stdout
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
+        patch.setattr(sys, "argv", ["bitlens", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert not stop.value.code, out.getvalue()
+    return words, out.getvalue()
 
 
 @pytest.fixture

@@ -89,21 +89,28 @@ def contents(store: Store) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(scope="module")
+def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The small study, run once from nothing. Nobody writes to it."""
+    return run(small(folder), tmp_path_factory.mktemp("finished") / "out", "audit", silent)
+
+
 @pytest.mark.slow
-def test_same_command_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+def test_same_command_twice_gives_the_same_bytes(
+    folder: Path, finished: Store, tmp_path: Path
+) -> None:
     """Everything but run.json is byte-identical when the same command runs from nothing again."""
-    first = run(small(folder), tmp_path / "a", "audit", silent)
-    second = run(small(folder), tmp_path / "b", "audit", silent)
-    assert contents(first) == contents(second)
-    assert "manifest.json" in contents(first)
+    again = run(small(folder), tmp_path / "b", "audit", silent)
+    assert contents(finished) == contents(again)
+    assert "manifest.json" in contents(again)
 
 
 @pytest.mark.slow
 def test_again_does_only_what_is_missing(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, finished: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A complete store is not swept again; a new compression sweeps only that one."""
-    run(small(folder), tmp_path / "out", "audit", silent)
+    shutil.copytree(finished.root, tmp_path / "out")
     before = contents(Store.open(tmp_path / "out"))
     swept: list[set[str]] = []
     original = Measurement.__init__
@@ -207,10 +214,9 @@ def test_a_run_that_stops_at_its_end_has_no_manifest(
 
 
 @pytest.mark.slow
-def test_memory_changes_no_digit(folder: Path, tmp_path: Path) -> None:
+def test_memory_changes_no_digit(folder: Path, finished: Store, tmp_path: Path) -> None:
     """Estimates are the same bytes whether the sweep takes one wave or many; so little memory that
     a batch does not fit is refused with the least that does, and that is enough."""
-    one = run(small(folder), tmp_path / "one", "audit", silent)
     with pytest.raises(BitlensError, match="1MB is too little to audit tiny-llama") as refused:
         run(small(folder, memory="1MB"), tmp_path / "none", "audit", silent)
     least = refused.value.remedy.split()[1].rstrip(",")
@@ -219,30 +225,28 @@ def test_memory_changes_no_digit(folder: Path, tmp_path: Path) -> None:
     assert any("forwards' worth" in line and " 1 wave." not in line for line in lines)
     assert any(line.startswith("Memory, at its peak about") for line in lines)
     same = "estimates.parquet"
-    assert contents(one)[same] == contents(many)[same]
+    assert contents(finished)[same] == contents(many)[same]
 
 
 @pytest.mark.slow
 def test_model_larger_than_memory_is_swept_from_disk(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, finished: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With blocks on disk and a wave for every batch, the estimates are the same bytes."""
-    loaded = run(small(folder), tmp_path / "loaded", "audit", silent)
     monkeypatch.setattr("bitlens.models.load.WEIGHTS_SHARE", 0)
     with small_waves(BATCH_TOKENS["cpu"]):
         streamed = run(small(folder), tmp_path / "disk", "audit", silent)
     assert streamed.manifest()["models"][0]["from_disk"]
-    assert not loaded.manifest()["models"][0]["from_disk"]
-    assert contents(loaded)["estimates.parquet"] == contents(streamed)["estimates.parquet"]
-    assert contents(loaded)["coverage.parquet"] == contents(streamed)["coverage.parquet"]
+    assert not finished.manifest()["models"][0]["from_disk"]
+    assert contents(finished)["estimates.parquet"] == contents(streamed)["estimates.parquet"]
+    assert contents(finished)["coverage.parquet"] == contents(streamed)["coverage.parquet"]
 
 
 @pytest.mark.slow
-def test_controls_have_the_energy_of_what_they_control(folder: Path, tmp_path: Path) -> None:
+def test_controls_have_the_energy_of_what_they_control(finished: Store) -> None:
     """Matrix by matrix, weight noise has the relative error of the compression it is like, in
     the coverage table that is measured from the weights."""
-    store = run(small(folder), tmp_path / "out", "audit", silent)
-    rows = pq.read_table(store.root / "coverage.parquet").to_pylist()
+    rows = pq.read_table(finished.root / "coverage.parquet").to_pylist()
     error = {
         (r["compression"], r["module"]): r["relative_error"] for r in rows if r["kind"] == "block"
     }
