@@ -68,7 +68,8 @@ def _among(hashes: NDArray[np.uint64], seen: NDArray[np.uint64]) -> NDArray[np.b
     """Which of the hashes were seen? `seen` is in order and not empty: `np.isin` would put it in
     order anew for every document."""
     at = np.searchsorted(seen, hashes)
-    return seen[np.minimum(at, len(seen) - 1)] == hashes
+    same: NDArray[np.bool_] = seen[np.minimum(at, len(seen) - 1)] == hashes
+    return same
 
 
 def _streams(corpus: Corpus, least: int) -> Iterator[tuple[int, NDArray[np.uint64]]]:
