@@ -93,6 +93,21 @@ def test_charts_are_drawn(visit: Visit) -> None:
         assert points >= 4
 
 
+def test_an_address_names_its_model_and_the_way_back_leads_out(visit: Visit) -> None:
+    """Of two models, a card's link opens the block of its own; back closes it, forward opens it."""
+    link, place = visit.tab.locator(".places a[href*='layer=']").last, visit.tab.locator("#place")
+    link.click()
+    place.wait_for(state="visible")
+    assert visit.tab.evaluate("location.hash").startswith("#model=")
+    assert " of " in place.locator("h2").inner_text()
+    visit.tab.go_back()
+    place.wait_for(state="hidden")
+    visit.tab.go_forward()
+    place.wait_for(state="visible")
+    place.locator(".close").click()
+    place.wait_for(state="hidden")
+
+
 def test_folds_and_tabs_draw_when_opened(visit: Visit) -> None:
     """Arrow keys move between tabs; what was hidden is drawn once it shows."""
     tabs = visit.tab.locator(".tabs").first

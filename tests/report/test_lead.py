@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.hero import Hero, hero
-from bitlens.report.lead import first_to_break, lead
+from bitlens.report.lead import against_noise, first_to_break, lead
 from bitlens.report.status import Word
 from tests.support.audit_stores import RTN
 
@@ -25,7 +25,7 @@ def test_every_twin_is_told_once(deep: AuditResults) -> None:
     found = rows(deep, "broken", "intact", "damaged", "damaged", "intact")
     assert lead(found, {"e"}) == (
         "b can stand in for the reference; test c and d on your own task first; do not use a; "
-        "a check of e failed"
+        "of e nothing is sure, for a check failed"
     )
 
 
@@ -37,3 +37,12 @@ def test_what_breaks_first_is_of_the_mildest_twin_that_changed(deep: AuditResult
     assert one.status is not None
     broken = replace(one, status=replace(one.status, word="broken"))
     assert first_to_break(deep, "demo", [broken]).endswith(f" left at {RTN}.")
+
+
+def test_noise_is_told_once_for_all(deep: AuditResults) -> None:
+    """Which twins do more damage than it, and to what; nothing where none was run."""
+    (twin,) = (one for one in deep.measured("demo") if one.compression == RTN)
+    told = against_noise(deep, "demo", [hero(deep, "demo", twin)])
+    assert told == f"{RTN} (to the outputs) does more damage than random noise of the same size."
+    bare = replace(deep, contrasts=[])
+    assert against_noise(bare, "demo", [hero(deep, "demo", twin)]) == ""

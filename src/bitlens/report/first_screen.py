@@ -1,5 +1,6 @@
 """The first screen of a page: the lead, hero rows, findings and the overview."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -169,11 +170,16 @@ def _doubts(results: AuditResults, model: str, name: str) -> tuple[str, ...]:
     """The checks that failed and bear on what was measured of this twin on the text."""
     told = claim("", TEXT, twins=(name,))
     return tuple(
-        f"{doubt.check.name}: {doubt.check.detail}"
+        f"{doubt.check.name}: {_briefly(doubt.check.detail)}"
         for doubt in doubts(results, model)
         if doubt.check.passed is False
         and (rests(results, model, told, doubt) or name in doubt.check.twins)
     )
+
+
+def _briefly(detail: str) -> str:
+    """What was found, without what follows from it: the whole stands above the cards."""
+    return f"{re.split(r'[;.] ', detail)[0].rstrip('.')}."
 
 
 def _headline(results: AuditResults, model: str, one: Finding) -> Headline:

@@ -8,6 +8,7 @@ from bitlens.report.hero import Hero
 from bitlens.report.status import WORST_FIRST
 from bitlens.report.text.lesions import listed
 from bitlens.report.worst import least, left, of_family
+from bitlens.results.counts import agreeing
 
 TOLD = {
     "intact": "{} can stand in for the reference",
@@ -15,7 +16,7 @@ TOLD = {
     "damaged": "test {} on your own task first",
     "broken": "do not use {}",
     "undecided": "of {} the intervals are too wide to say",
-    "doubted": "a check of {} failed",
+    "doubted": "of {} nothing is sure, for a check failed",
     "failed": "{} could not be measured",
 }
 """What is said first of the twins of a word, in this order."""
@@ -29,8 +30,12 @@ def lead(found: list[Hero], doubted: set[str]) -> str:
         name = one.twin.compression
         word = one.status.word if one.status else "failed"
         by.setdefault("doubted" if name in doubted else word, []).append(name)
-    said = [told.format(listed(by[word])) for word, told in TOLD.items() if word in by]
-    return "; ".join(said)
+    said = [told for word, told in TOLD.items() if word in by]
+    names = [listed(by[word]) for word in TOLD if word in by]
+    first = [told[:1].upper() + told[1:] for told in said[:1]]
+    return "; ".join(
+        told.format(name) for told, name in zip([*first, *said[1:]], names, strict=True)
+    )
 
 
 def first_to_break(results: AuditResults, model: str, found: list[Hero]) -> str:
@@ -53,15 +58,14 @@ def _damage(results: AuditResults, model: str, one: Hero) -> float:
 def against_noise(results: AuditResults, model: str, found: list[Hero]) -> str:
     """Whether any twin does more damage than noise of its size; empty where none was compared."""
     compared = list(_compared(results, model, found))
-    more = [f"{name} (more {one.where})" for name, one in compared if one.more]
+    more = [f"{name} ({one.where})" for name, one in compared if one.more]
     if not compared:
         return ""
     if not more:
         return "The damage is like that of random noise of the same size, or less."
-    if len(more) == len(compared):
-        return f"More damage than random noise of the same size is done by {listed(more)}."
-    told = "The damage is no more than random noise of the same size does"
-    return f"{told}, but for {listed(more)}."
+    only = "Only " if len(more) < len(compared) else ""
+    do = agreeing(len(more), "does", "do")
+    return f"{only}{listed(more)} {do} more damage than random noise of the same size."
 
 
 def _compared(

@@ -136,4 +136,5 @@ def test_sections_are_headed_by_what_was_found(compared: Compared) -> None:
     """The first heading is the finding itself."""
     first = page(compared).sections[0]
     assert isinstance(first, Section)
-    assert first.title == headline(compared)
+    assert first.found is not None
+    assert first.found.text == headline(compared)

@@ -18,6 +18,7 @@ from bitlens.report.page.parts import (
     Part,
     Prose,
     Section,
+    Statement,
     Strip,
     Table,
 )
@@ -44,9 +45,9 @@ def page(compared: Compared) -> Page:
     """Everything, as parts."""
     drawn = marks([one.label for one in compared.contenders])
     sections = (
-        Section("ranking", headline(compared), _ranking(compared)),
-        Section("cost", "What is paid for it", _cost(compared, drawn)),
-        Section("contrasts", "Twin against twin", _contrasts(compared)),
+        Section.stating("ranking", "Ranking", _ranking(compared)),
+        Section("cost", "Quality against bits and size", _cost(compared, drawn)),
+        Section.stating("contrasts", "Twin against twin", _contrasts(compared)),
         Section("refused", "What was not compared", tuple(map(Prose, refusals(compared)))),
         Section("runs", "The runs", _runs(compared)),
     )
@@ -123,7 +124,7 @@ def _facts(of: Contender) -> tuple[str, str]:
 
 
 def _ranking(compared: Compared) -> tuple[Part, ...]:
-    parts: list[Part] = []
+    parts: list[Part] = [Statement(headline(compared))]
     measures = [compared.by, *(one for one in compared.measures if one != compared.by)]
     for group in compared.standings:
         parts.append(ranking_table(compared, group, measures))
@@ -216,9 +217,13 @@ def _contrasts(compared: Compared) -> tuple[Part, ...]:
     table = Table(
         tuple(Column(title) for title in titles),
         tuple(_difference(compared, row) for row in _foremost(compared, few)),
-        f"{told}, by {by}. The interval and the test are of the difference shard by shard.",
+        f"{told}, by {by}. The interval and the test are of the difference on the same documents, "
+        "group by group.",
     )
-    return (table, Details("Every pair and every number", (_ledger(compared),)))
+    mine = compared.of_measure(compared.by)
+    apart = sum(bool(way(row)) for row in mine)
+    found = Statement(f"{apart} of {count(len(mine), 'pair')} surely differ by {by}")
+    return (found, table, Details("Every pair and every number", (_ledger(compared),)))
 
 
 def _foremost(compared: Compared, few: bool) -> list[dict[str, object]]:
