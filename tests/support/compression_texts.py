@@ -53,6 +53,7 @@ EXAMPLES = {
         "mixed:*.mlp.*=[squeezellm:bits=2],*=[nf4:block=16]",
     ],
     "folded": ["folded:of=[rtn:bits=4]", "folded:of=[gptq:bits=3,group=8]"],
+    "rotated": ["rotated:of=[rtn:bits=3]", "rotated:of=[gptq:bits=3]"],
     "nothing": ["nothing"],
     "noise": ["noise:like=[rtn:bits=3]", "noise:like=[prune:sparsity=0.4,scope=global]"],
 }

@@ -40,6 +40,8 @@ class MatrixPlace:
     """Of the norm whose output it reads; None where it reads something else."""
     writes: bool = False
     """Whether it writes to a residual stream whose mean over the width nothing reads."""
+    adds: bool = False
+    """Whether what it makes is added to the residual stream, with no norm between."""
 
     @property
     def name(self) -> str:
@@ -125,7 +127,16 @@ def examine(name: str, block: nn.Module, *, hidden: Tensor, call: Call, config: 
         weights,
         [p.key for group in groups for p in group],
     )
-    groups = [[replace(p, writes=p.key in written) for p in group] for group in groups]
+    width = hidden.shape[-1]
+
+    def adds(place: MatrixPlace) -> bool:
+        rows = place.effective(weights[place.key]).shape[-2]
+        within = any(f"{place.name}.".startswith(f"{path}.") for path in (attention, mlp))
+        return within and place.gain is None and rows == width
+
+    groups = [
+        [replace(p, writes=p.key in written, adds=adds(p)) for p in group] for group in groups
+    ]
     inside_attention = [p for g in groups for p in g if p.module.startswith(f"{mixing}.")]
     inside_mlp = [p for g in groups for p in g if not p.module.startswith(f"{mixing}.")]
     return BlockLayout(

@@ -179,6 +179,7 @@ class Layout:
                     fused=p.fused,
                     gain=p.gain.of(weights) if p.gain else None,
                     writes=p.writes,
+                    adds=p.adds,
                 )
                 for p in group
             ]
@@ -199,6 +200,7 @@ class Layout:
                         head_size=place.head_size,
                         fused=place.fused,
                         writes=place.writes,
+                        adds=place.adds,
                     )
         for m in self.shell_maps():
             yield replace(m, weight=m.weight.to("meta"))

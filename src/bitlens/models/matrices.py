@@ -29,3 +29,5 @@ class LinearMap:
     writes: bool = False
     """Whether y is added to a residual stream whose mean over the width nothing reads, as under
     LayerNorm."""
+    adds: bool = False
+    """Whether y is added to the residual stream, with no norm between."""

@@ -104,7 +104,7 @@ class PairedBlock(Block):
             # Its place in the module is filled, and not multiplied with.
             weights[place.key] = before
             code.get_submodule(place.module).forward = partial(self._product, place)
-        super().__init__(code, twin.names, weights, twin.roundings)
+        super().__init__(code, twin.names, weights, twin.roundings, twin.kept)
         self.products: Products = {}
 
     def output_projection(self) -> Tensor:

@@ -1,5 +1,6 @@
 """A quantized KV cache, against the model that generates token by token from one."""
 
+from copy import copy
 from typing import Any
 
 import pytest
@@ -137,6 +138,19 @@ def test_the_attention_function_does_not_matter(family: str) -> None:
     ]
     assert pattern.shape[-2:] == (13, 13)
     torch.testing.assert_close(pattern.sum(-1), torch.ones_like(pattern[..., 0]))
+
+
+def test_twins_beside_their_reference() -> None:
+    """Where only what twins differ by is multiplied, in 16 bits, keys are rounded all the same."""
+    text = "kv:bits=3,group=8"
+    layout = tiny.layout("llama")
+    beside = copy(layout)
+    beside.paired = True
+    plain, alone, paired = (
+        swept(one, each, [13])[1]
+        for one, each in ((layout, "nothing"), (layout, text), (beside, text))
+    )
+    assert (alone - paired).norm() < 0.1 * (alone - plain).norm()
 
 
 def test_company_and_padding_do_not_matter() -> None:

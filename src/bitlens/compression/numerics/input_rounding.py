@@ -1,10 +1,11 @@
 """Activation quantization: how what a matrix is multiplied with is rounded first."""
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
 from torch import Tensor
 
+from bitlens.compression.numerics.hadamard import HadamardRotation, hadamard
 from bitlens.compression.numerics.number_formats import number_format
 
 
@@ -29,6 +30,10 @@ class InputRounding:
     outliers: float | None = None
     """Columns in which any position of the call is at least this large are not rounded; what is
     so large counts for no position's scale."""
+    _: KW_ONLY
+    rotation: str = ""
+    """`hadamard`, or with a seed for its signs `hadamard 17`: how (divided) inputs are turned
+    before they are rounded, and turned back afterwards; empty: not at all."""
 
     def expert(self, index: int) -> "InputRounding":
         """The rounding of one of the fused experts."""
@@ -50,10 +55,15 @@ class InputRounding:
             calls = calls.unsqueeze(-2)
         if self.smooth is not None:
             calls.div_(self.smooth)
+        turned = self._turned(calls.shape[-1])
+        if turned is not None:
+            calls = turned.apply(calls)
         if self.outliers is None:
             self._round_(calls)
         else:
             calls = self._split(calls, valid, self.outliers)
+        if turned is not None:
+            calls = turned.undo(calls)
         if self.smooth is not None:
             calls.mul_(self.smooth)
         return calls.view(x.shape).to(x.dtype)
@@ -65,7 +75,8 @@ class InputRounding:
         own = "a scale for each block" if blocks else "a scale for each position"
         scale = own if self.largest is None else "one scale for all"
         spared = "" if self.outliers is None else f", columns from {self.outliers:g} on spared"
-        return f"inputs rounded to {self.format}, {scale}{spared}"
+        turned = ", in a rotated basis" if self.rotation else ""
+        return f"inputs rounded to {self.format}, {scale}{spared}{turned}"
 
     def parts(self) -> tuple[dict[str, str | float], dict[str, Tensor]]:
         """What files hold of it: plain values, and tensors. Given back by name they make it again:
@@ -73,8 +84,16 @@ class InputRounding:
         values: dict[str, str | float] = {"format": self.format}
         if self.outliers is not None:
             values["outliers"] = self.outliers
+        if self.rotation:
+            values["rotation"] = self.rotation
         tensors = {"smooth": self.smooth, "largest": self.largest}
         return values, {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def _turned(self, size: int) -> HadamardRotation | None:
+        if not self.rotation:
+            return None
+        _, _, seed = self.rotation.partition(" ")
+        return hadamard(size, int(seed) if seed else None)
 
     def _round_(self, calls: Tensor) -> Tensor:
         return number_format(self.format).round_(calls, self.largest)
