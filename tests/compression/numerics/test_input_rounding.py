@@ -17,6 +17,7 @@ KINDS = {
     "smooth": InputRounding("int8", smooth=SMOOTH),
     "outliers": InputRounding("int8", outliers=2.0),
     "float8": InputRounding("float8_e4m3fn"),
+    "rotated": InputRounding("int8", smooth=SMOOTH, rotation="hadamard 17"),
     "blocks": InputRounding("int8 in blocks of 128"),
     "float8 tensor": InputRounding("float8_e5m2", largest=torch.tensor(2.0)),
 }
@@ -49,6 +50,14 @@ def test_smoothing_by_hand() -> None:
     """[254, 0.6] over [2, 0.5] is [127, 1.2], rounded [127, 1], and back [254, 0.5]."""
     out = InputRounding("int8", smooth=torch.tensor([2.0, 0.5])).round(torch.tensor([[[254, 0.6]]]))
     assert out.tolist() == [[[254, 0.5]]]
+
+
+def test_a_rotation_by_hand() -> None:
+    """[100, 0] turned is [70.7, 70.7], both the last number of a position; back it is [100, 0].
+    [127, 126.2] is [179.04, 0.566], of which the step is 1.41: the second becomes 0."""
+    rounding = InputRounding("int8", rotation="hadamard")
+    out = rounding.round(torch.tensor([[[100.0, 0], [127, 126.2]]]))
+    torch.testing.assert_close(out, torch.tensor([[[100.0, 0], [126.6, 126.6]]]))
 
 
 def test_outliers_by_hand() -> None:
