@@ -20,7 +20,7 @@ _KNOWN: frozenset[Statistic] = frozenset({"second_moment", "mean_square"})
 _STREAM = "residual stream"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Bases:
     """Of one map: what its inputs are divided by and turned by, and its outputs centred and turned
     by."""
@@ -153,8 +153,8 @@ def _bases(matrix: LinearMap, seed: int) -> _Bases:
         notes.append("residual stream turned")
     if gain is None:
         notes.append("inputs turned on the way")
-    note = ", ".join(notes)
-    return _Bases(gain, hadamard(width, own), own, output, note)
+    turned = hadamard(width, own)
+    return _Bases(gain=gain, input=turned, seed=own, output=output, note=", ".join(notes))
 
 
 def _rotated(inputs: InputStatistics, basis: _Bases) -> InputStatistics:
