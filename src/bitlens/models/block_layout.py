@@ -127,15 +127,10 @@ def examine(name: str, block: nn.Module, *, hidden: Tensor, call: Call, config: 
         weights,
         [p.key for group in groups for p in group],
     )
-    width = hidden.shape[-1]
-
-    def adds(place: MatrixPlace) -> bool:
-        rows = place.effective(weights[place.key]).shape[-2]
-        within = any(f"{place.name}.".startswith(f"{path}.") for path in (attention, mlp))
-        return within and place.gain is None and rows == width
-
+    added = (attention, mlp)
     groups = [
-        [replace(p, writes=p.key in written, adds=adds(p)) for p in group] for group in groups
+        [replace(p, writes=p.key in written, adds=_adds(p, added, weights, hidden)) for p in group]
+        for group in groups
     ]
     inside_attention = [p for g in groups for p in g if p.module.startswith(f"{mixing}.")]
     inside_mlp = [p for g in groups for p in g if not p.module.startswith(f"{mixing}.")]
@@ -148,6 +143,15 @@ def examine(name: str, block: nn.Module, *, hidden: Tensor, call: Call, config: 
         groups=tuple(tuple(group) for group in groups),
         in_place=in_place,
     )
+
+
+def _adds(
+    place: MatrixPlace, added: tuple[str, str], weights: Mapping[str, Tensor], hidden: Tensor
+) -> bool:
+    """Is what this matrix makes part of what one of these modules adds, as it stands?"""
+    rows = place.effective(weights[place.key]).shape[-2]
+    within = any(f"{place.name}.".startswith(f"{path}.") for path in added)
+    return within and place.gain is None and rows == hidden.shape[-1]
 
 
 @dataclass(kw_only=True)
