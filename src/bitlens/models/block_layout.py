@@ -53,6 +53,12 @@ class MatrixPlace:
         """The name of the parameter among a block's weights."""
         return f"{self.module}.{self.parameter}"
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is known of the matrix besides its numbers, as `LinearMap` names it."""
+        known = ("head_size", "fused", "writes", "adds")
+        return {name: getattr(self, name) for name in known}
+
     def effective(self, stored: Tensor) -> Tensor:
         """`[out, in]` or `[expert, out, in]`; a view."""
         return stored.transpose(-1, -2) if self.transposed else stored

@@ -175,11 +175,8 @@ class Layout:
                 LinearMap(
                     f"{name}.{p.name}",
                     p.effective(weights[p.key]),
-                    head_size=p.head_size,
-                    fused=p.fused,
                     gain=p.gain.of(weights) if p.gain else None,
-                    writes=p.writes,
-                    adds=p.adds,
+                    **p.about,
                 )
                 for p in group
             ]
@@ -197,10 +194,7 @@ class Layout:
                     yield LinearMap(
                         f"{self.block_name(depth)}.{place.name}",
                         place.effective(stored),
-                        head_size=place.head_size,
-                        fused=place.fused,
-                        writes=place.writes,
-                        adds=place.adds,
+                        **place.about,
                     )
         for m in self.shell_maps():
             yield replace(m, weight=m.weight.to("meta"))
