@@ -1,5 +1,6 @@
 """The page of a large audit: how many bytes it has, and what it asks of a browser's processor."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +20,9 @@ pytestmark = [
 ]
 TRIES = 3
 """The least of so many counts: whatever else the machine does only adds."""
-FIRST_SCREEN, INTERACTION = 1.0, 0.1
-"""Seconds of the renderer's processor."""
+FIRST_SCREEN, FIRST_FEATURE, INTERACTION = 1.0, 1.0, 0.1
+"""Seconds of the renderer's processor. The first feature brings its view with it: thousands of
+features are unpacked, listed and laid out."""
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,32 @@ def test_the_first_screen_of_a_large_page_is_quick(large: Path, renderers: Rende
     assert min(counted) <= FIRST_SCREEN, counted
 
 
+def test_the_first_feature_of_a_large_page_is_quick(large: Path, renderers: Renderers) -> None:
+    """Its address in a page that showed none yet, and whatever the page does in the second after;
+    then the first move of the threshold."""
+    opened, moved = [], []
+    for _ in range(TRIES - 1):
+        tab = renderers.page()
+        tab.goto(large.as_uri())
+        shown(tab)
+        tab.wait_for_timeout(1000)
+
+        def feature(tab: Any = tab) -> None:
+            tab.evaluate(FEATURE)
+            tab.locator(".feature .steps button").first.wait_for()
+            tab.wait_for_timeout(1000)
+
+        def threshold(tab: Any = tab) -> None:
+            tab.evaluate(SET % (".line", 70))
+            shown(tab)
+
+        opened.append(renderers.spent(feature))
+        moved.append(renderers.spent(threshold))
+        tab.close()
+    assert min(opened) <= FIRST_FEATURE, opened
+    assert min(moved) <= INTERACTION, moved
+
+
 @pytest.fixture(scope="module")
 def tab(large: Path, renderers: Renderers) -> Any:
     """That page, open on a desk."""
@@ -140,3 +168,15 @@ def test_what_one_does_on_a_large_page_is_quick(
         counted.append(renderers.spent(done))
         tab.wait_for_timeout(300)
     assert min(counted) <= INTERACTION, counted
+
+
+def test_a_chart_of_many_marks_tells_each_when_it_is_pointed_at(tab: Any) -> None:
+    """As one of few does: its fields by their titles, with three digits."""
+    figure = tab.locator("figure[data-name=features-1-peaks]")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".mark-symbol path").first.hover(force=True)
+    told = tab.locator("#tip").inner_text()
+    assert "latent" in told
+    assert "peak activation" in told
+    assert re.search(r"r0\.\d{1,3}\n", told)
+    tab.evaluate("location.hash = ''")

@@ -24,19 +24,28 @@ function half(bits) {
 
 const TYPES = { int32: Int32Array, steps: Int16Array, float16: Uint16Array, float32: Float32Array };
 
-export function column({ type, bytes }) {
-  const planes = bytesOf(bytes);
-  const size = TYPES[type].BYTES_PER_ELEMENT;
-  const length = planes.length / size;
-  const together = new Uint8Array(planes.length);
-  for (let plane = 0, at = 0; plane < size; plane++) {
-    for (let i = 0; i < length; i++) together[i * size + plane] = planes[at++];
+// A column whose numbers are made as they are read: of thousands a page shows twenty.
+export class Column {
+  constructor({ type, bytes }) {
+    const planes = bytesOf(bytes);
+    const size = TYPES[type].BYTES_PER_ELEMENT;
+    this.length = planes.length / size;
+    const together = new Uint8Array(planes.length);
+    for (let plane = 0, at = 0; plane < size; plane++) {
+      for (let i = 0; i < this.length; i++) together[i * size + plane] = planes[at++];
+    }
+    this.stored = new TYPES[type](together.buffer);
+    this.made = type === "float16" ? half : (value) => value;
   }
-  const stored = new TYPES[type](together.buffer);
-  const values = new Array(length);
-  for (let i = 0; i < length; i++) {
-    const value = type === "float16" ? half(stored[i]) : stored[i];
-    values[i] = value === MISSING || Number.isNaN(value) ? null : value;
+
+  at(row) {
+    const value = this.made(this.stored[row]);
+    return value === MISSING || Number.isNaN(value) ? null : value;
   }
-  return values;
+
+  // In which row each value stands, of a column that holds each once.
+  get rows() {
+    this.found ??= new Map(Array.from(this.stored, (value, row) => [value, row]));
+    return this.found;
+  }
 }

@@ -63,25 +63,39 @@ export function csv(columns, rows) {
   return [columns, ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n");
 }
 
-// Calls back once, when an element first comes near the window: those in folds and tabs wait
+// Calls back once, when an element first comes into sight or near it: those in folds and tabs wait
 // until they are opened.
 const waiting = new Map();
-const near = new IntersectionObserver(
-  (entries) => {
-    for (const { target, isIntersecting } of entries) {
-      if (!isIntersecting || !waiting.has(target)) continue;
-      near.unobserve(target);
-      const begin = waiting.get(target);
-      waiting.delete(target);
-      begin();
-    }
-  },
-  { rootMargin: "300px 0px" },
-);
+function watch(rootMargin) {
+  const watched = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (!isIntersecting || !waiting.has(target)) continue;
+        watched.unobserve(target);
+        const begin = waiting.get(target);
+        waiting.delete(target);
+        begin();
+      }
+    },
+    { rootMargin },
+  );
+  return watched;
+}
+
+const near = watch("300px 0px");
+const inSight = watch("0px");
 
 export function whenSeen(target, begin) {
   waiting.set(target, begin);
   near.observe(target);
+}
+
+// What takes long, a chart of thousands of marks: only in sight, and one after the other.
+let turn = Promise.resolve();
+export function inTurn(target, begin) {
+  const breath = () => new Promise((done) => setTimeout(done));
+  waiting.set(target, () => (turn = turn.then(breath).then(begin).catch(console.error)));
+  inSight.observe(target);
 }
 
 // Everything that still waits and is not folded away, at once: for paper.

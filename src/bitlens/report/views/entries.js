@@ -4,6 +4,7 @@ const packed = JSON.parse(document.getElementById("data").textContent);
 const opened = new Map();
 
 export function bytesOf(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
   const letters = atob(text);
   const bytes = new Uint8Array(letters.length);
   for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);

@@ -1,7 +1,7 @@
 // The features of an SAE: searched, sorted, survival at any threshold, one of them in full.
 
 import { answer, asked, go, modelOf } from "./addresses.js";
-import { column } from "./columns.js";
+import { Column } from "./columns.js";
 import { button, element, whenSeen } from "./elements.js";
 import { entry } from "./entries.js";
 import { Evidence } from "./evidence.js";
@@ -27,8 +27,7 @@ class FeaturesOfTwin {
   }
 
   get rows() {
-    this.found ??= new Map(this.by.latent.map((latent, row) => [latent, row]));
-    return this.found;
+    return this.by.latent.rows;
   }
 }
 
@@ -37,7 +36,7 @@ class Browser {
     Object.assign(this, { box, titles: held.titles, keys: held.keys, names: held.names });
     const opened = new Map();
     const read = (number) => {
-      if (!opened.has(number)) opened.set(number, column(held.columns[number]));
+      if (!opened.has(number)) opened.set(number, new Column(held.columns[number]));
       return opened.get(number);
     };
     this.twins = held.twins.map(
@@ -104,7 +103,8 @@ class Browser {
     this.part("bars").replaceChildren(
       ...this.shown.map(({ twin, active, by }) => {
         let kept = 0;
-        for (const r of by.r) if (r !== null && r > limit) kept += 1;
+        // Where nothing is known the number stored lies below every threshold.
+        for (const r of by.r.stored) if (r > limit) kept += 1;
         const line = element("li");
         const bar = element("span", undefined, "share");
         const inner = element("span");
@@ -120,7 +120,7 @@ class Browser {
   }
 
   value(one, key, row) {
-    const value = one.by[key][row];
+    const value = one.by[key].at(row);
     if (value === null) return null;
     if (key in this.names) return this.names[key][value];
     return this.isStep(key) ? value / STEPS : value;
@@ -131,7 +131,7 @@ class Browser {
   }
 
   survives(row) {
-    const r = this.current.by.r[row];
+    const r = this.current.by.r.at(row);
     return r !== null && r > this.line * (STEPS / 100);
   }
 
@@ -142,19 +142,25 @@ class Browser {
     const limits = { kept: true, lost: false };
     const found = [];
     const { latent } = by;
-    for (let row = 0; row < latent.length; row++) {
-      if (wanted && !this.matches(latent[row], wanted)) continue;
+    for (const row of this.ordered()) {
+      if (wanted && !this.matches(latent.at(row), wanted)) continue;
       if (state in limits && this.survives(row) !== limits[state]) continue;
       if (state && !(state in limits) && this.value(this.current, "state", row) !== state) continue;
       found.push(row);
     }
-    const key = by[this.order.key];
-    const sign = this.order.down ? -1 : 1;
-    const rank = (a, b) => {
-      if (key[a] === null || key[b] === null) return (key[a] === null) - (key[b] === null);
-      return sign * (key[a] - key[b]) || a - b;
-    };
-    return found.sort(rank);
+    return found;
+  }
+
+  // All rows as the table is sorted, what is not known last; kept until another order is asked for.
+  ordered() {
+    const { by } = this.current;
+    const { key, down } = this.order;
+    if (this.sorted?.by === by && this.sorted.key === key && this.sorted.down === down) return this.sorted.rows;
+    const sign = down ? -1 : 1;
+    const values = Float64Array.from(by[key].stored, (_, row) => sign * (by[key].at(row) ?? sign * Infinity));
+    const rows = Uint32Array.from(values, (_, row) => row).sort((a, b) => values[a] - values[b] || a - b);
+    this.sorted = { by, key, down, rows };
+    return rows;
   }
 
   // Its own table, not that of the feature which is open.
@@ -184,7 +190,7 @@ class Browser {
     const body = table.createTBody();
     for (const row of seen) {
       const line = body.insertRow();
-      const latent = this.current.by.latent[row];
+      const latent = this.current.by.latent.at(row);
       const link = element("a", String(latent));
       const model = modelOf(this.box);
       const place = { ...(model && { model }), sae: this.box.dataset.sae, feature: latent };
@@ -233,7 +239,7 @@ class Browser {
 
   // The next or the previous in the order of the table; the first where it is not in it.
   step(by) {
-    const found = this.chosen().map((row) => this.current.by.latent[row]);
+    const found = this.chosen().map((row) => this.current.by.latent.at(row));
     const at = found.indexOf(this.latent);
     const next = found[at < 0 ? 0 : at + by];
     if (next !== undefined) this.show(next);
@@ -244,7 +250,7 @@ class Browser {
     this.latent = latent;
     if (twin && twin !== this.current.twin) this.take(twin);
     this.drawFeature();
-    this.part("feature").scrollIntoView({ block: "center" });
+    this.part("feature").scrollIntoView({ block: "start" });
     return true;
   }
 

@@ -1,11 +1,12 @@
 // Charts: a panel is drawn when it is first seen, and again when other twins are picked.
 
-import { csv, save, showTip, whenSeen } from "./elements.js";
+import { csv, inTurn, save, showTip } from "./elements.js";
 import { entry, unpack } from "./entries.js";
 import { isShown, onTwins, ownerOf } from "./twins.js";
 import { go, modelOf } from "./addresses.js";
 
 const config = JSON.parse(document.getElementById("config").textContent);
+const MANY = 300;
 const views = new Map();
 const drawn = new Map();
 const figures = new Map();
@@ -36,7 +37,34 @@ function without(rows, value) {
   return Object.fromEntries(inner);
 }
 
-function specOf({ frame, title, points }, kept) {
+// A chart of many marks says what each is when it is pointed at, and not for all beforehand, which
+// takes longer than to draw them; its layers get their own points, so that none is looked through
+// for the others'.
+function lean(frame, points) {
+  const layer = frame.layer.map(({ mark, encoding, transform = [], ...rest }) => {
+    const { tooltip, ...seen } = encoding;
+    const look = { ...mark, aria: false, tooltip: tooltip ? { content: "data" } : null };
+    const [first, ...others] = transform;
+    const kind = frame.transform ? undefined : first?.filter.equal;
+    if (first?.filter.field !== "is" || kind === undefined) return { ...rest, transform, mark: look, encoding: seen };
+    return { ...rest, data: { values: points.filter((point) => point.is === kind) }, transform: others, mark: look, encoding: seen };
+  });
+  return { ...frame, layer };
+}
+
+function short(value, format) {
+  const digits = /^\.(\d+)~?g$/.exec(format)?.[1];
+  return digits ? String(Number(value.toPrecision(digits))).replace("-", "−") : value;
+}
+
+function told(frame, item, datum) {
+  const layer = frame.layer[/^layer_(\d+)_/.exec(item.mark.name)?.[1]];
+  const fields = layer?.encoding.tooltip?.filter(({ field }) => field in datum);
+  return fields && Object.fromEntries(fields.map(({ field, title, format }) => [title ?? field, short(datum[field], format)]));
+}
+
+function specOf({ frame: whole, title, points }, kept) {
+  const frame = kept.length > MANY ? lean(whole, kept) : whole;
   const spec = { ...frame, title, data: { values: kept }, width: "container" };
   const rows = new Set(points.map((point) => point.row).filter((row) => row !== undefined));
   const all = rows.size;
@@ -77,7 +105,8 @@ async function draw(panel) {
       ast: true,
       defaultStyle: false,
       renderer: "svg",
-      tooltip: showTip,
+      tooltip: (handler, event, item, value) =>
+        showTip(handler, event, item, value === item?.datum ? told(held.frame, item, value) : value),
       config: { ...config, legend: { ...config.legend, disable: true } },
     });
     views.set(panel, result.view);
@@ -95,13 +124,13 @@ async function draw(panel) {
 }
 
 const panels = [...document.querySelectorAll(".panel")];
-for (const panel of panels) whenSeen(panel, () => draw(panel));
+for (const panel of panels) inTurn(panel, () => draw(panel));
 
 onTwins(() => {
   for (const panel of panels) {
     if (!views.has(panel) && !panel.hidden) continue;
     panel.hidden = false;
-    whenSeen(panel, () => draw(panel));
+    inTurn(panel, () => draw(panel));
   }
 });
 
