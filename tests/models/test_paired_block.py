@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,6 +135,44 @@ def test_divergence_is_that_of_float64(family: str) -> None:
     for text in BITS:
         true = kl(truth, text)
         assert kl(found, text).mean() == pytest.approx(true.mean().item(), rel=0.01), text
+
+
+@pytest.mark.slow
+def test_every_kind_of_compression() -> None:
+    """Dense and sparse, codebooks, norms folded away, noise, rounded inputs, another dtype:
+    divergence within 1 %; the latter two bit for bit what they are in float32."""
+    texts = ["prune:sparsity=0.3", "nf4", "folded:of=[rtn:bits=4]", "noise:like=[rtn:bits=3]"]
+    alike = ["fp8", "cast:dtype=bfloat16"]
+    found = logits(paired("llama"), [*texts, *alike])
+    plain = logits(tiny.layout("llama", torch.bfloat16), [*texts, *alike])
+    for text in texts:
+        assert kl(found, text).mean() == pytest.approx(kl(plain, text).mean().item(), rel=0.01)
+    for text in alike:
+        assert torch.equal(found[(text, "logits", 0)], plain[(text, "logits", 0)])
+
+
+@pytest.mark.slow
+def test_every_analysis_computes_so(tmp_path: Path) -> None:
+    """Of 8 and 4 bits, r of features within 0.005, cosines within 0.001, SQNR within 0.1 dB and
+    divergences within 1 % of those in float32."""
+    model = tiny.build("llama", torch.bfloat16, attention="eager")
+    wanted = [tiny.analysis(name) for name in ("behaviour", "geometry", "features")]
+    made = tiny.plan(tiny.corpus([[20], [18], [16], [12]]), wanted)
+    found = []
+    for beside in (False, True):
+        layout = Layout(model)
+        layout.paired = beside
+        measured = tiny.measurement(
+            layout, dict(zip("84", BITS, strict=True)), made, tmp_path / str(beside), wanted
+        )
+        found.append({key: value.value for key, value in tiny.values(measured).items()})
+    near = {"r": {"abs": 0.005}, "cosine": {"abs": 1e-3}, "sqnr": {"abs": 0.1}, "kl": {"rel": 0.01}}
+    met = set()
+    for key, value in found[0].items():
+        if key[-1] in near and value is not None:
+            met.add(key[-1])
+            assert found[1][key] == pytest.approx(value, **near[key[-1]]), key
+    assert met == near.keys()
 
 
 @pytest.mark.parametrize("family", ["llama", "falcon", "gpt_oss"])

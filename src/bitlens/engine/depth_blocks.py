@@ -17,8 +17,9 @@ def blocks_at(
     """This block once for every model; `failed` is told of which it could not be made, and why.
 
     Where the layout is paired, a twin's is what it differs by from the reference's; all of it is
-    held no longer than it takes to tell. One that computes in a dtype of its own does so for the
-    sake of its rounding, and stays as it is.
+    held no longer than it takes to tell. One that computes in a dtype of its own, or rounds what
+    it multiplies, stays as it is: a step of the rounding is large, and which way it goes hangs on
+    the last digits.
     """
     weights = layout.block(depth)
     blocks: dict[str, Block] = {}
@@ -34,7 +35,7 @@ def blocks_at(
         except BitlensError as error:
             failed[name] = str(error)
             continue
-        alike = None if model.dtype else reference
+        alike = None if model.dtype or block.roundings else reference
         blocks[name] = PairedBlock(alike, block) if alike else block
     return blocks
 

@@ -31,10 +31,10 @@ def about_pairs(layout: Layout) -> Check:
         )
     }
     reference.release()
-    same = f"; whole, in float32, all the same: {', '.join(sorted(whole))}" if whole else ""
+    same = f" (whole, in float32, all the same: {', '.join(sorted(whole))})" if whole else ""
     return Check(
         "twins beside their reference",
         passed=True,
         detail="the reference is computed in float32; of twins only what they differ by is "
-        f"multiplied, in bfloat16{same}",
+        f"multiplied, in bfloat16{same}, but of those that round what they multiply",
     )

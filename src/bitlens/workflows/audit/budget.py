@@ -21,6 +21,7 @@ from bitlens.engine.wave_size import mask_bytes
 from bitlens.errors import CapacityError
 from bitlens.models.layout import Layout
 from bitlens.models.load import WEIGHTS_SHARE
+from bitlens.models.paired_block import HALF
 from bitlens.models.sites import WRITTEN, site
 from bitlens.models.written import written_width
 from bitlens.report.text.numbers import size
@@ -156,6 +157,11 @@ def _blocks(layout: Layout, twins: int, offloaded: bool) -> int:
         sum(m.weight.numel() for m in group)
         for group in layout.maps(0, {n: p.detach() for n, p in layout.blocks[0].named_parameters()})
     )
+    if layout.paired:
+        # The reference's as it is, and the twin under way; of each twin what it differs by, and
+        # what that is multiplied with.
+        halves = block * HALF.itemsize * (twins + (layout.dtype != HALF))
+        return halves + 2 * block * used + stored + COPIES * FLOAT * max(groups, default=0)
     return block * used * own + stored + COPIES * FLOAT * max(groups, default=0)
 
 
@@ -168,6 +174,9 @@ def _batch(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> i
     wide = max((max(p.shape) for p in layout.blocks[0].parameters()), default=0)
     work = rows * length * FLOAT * (outputs + 4 * wide + 12 * layout.width)
     work += rows * length * FLOAT * layout.width * len(forward_runs(wanted))
+    if layout.paired:
+        # What the reference multiplied, and what came of it.
+        work += rows * length * FLOAT * sum(sum(p.shape) for p in _dense(layout))
     if any(site(name).kind == WRITTEN for c in wanted for name in c.sites):
         # Of the reference, and of one twin as it runs and on the reference's input.
         work += 3 * rows * length * FLOAT * written_width(layout)
@@ -176,6 +185,10 @@ def _batch(layout: Layout, wanted: Sequence[Comparison], batch: TokenBatch) -> i
         return work + PATTERNS * rows * heads * length * length * FLOAT
     # Of a chunk of queries what they attend to.
     return work + rows * length * length
+
+
+def _dense(layout: Layout) -> list[Tensor]:
+    return [p for p in layout.blocks[0].parameters() if p.ndim == 2]
 
 
 def _logits(layout: Layout, wanted: Sequence[Comparison]) -> int:
