@@ -141,7 +141,7 @@ def test_quality_draws_every_twin_its_noise_and_the_floor(
     noise = {p["who"]: p["x"] for p in points if p["is"] == "noise"}
     assert own == noise == {"rtn:bits=8": 8.03, RTN: 4.25, "prune:sparsity=0.5": 8.5}
     assert [p["name"] for p in points if p["is"] == "line"] == [CAST, "chance"]
-    assert "KL divergence intact, 0 nats" in figure.caption
+    assert "Lines of perfect values are left out" in figure.caption
     assert "perplexity ratio chance, 61.0 (off the axis)" in figure.caption
 
 

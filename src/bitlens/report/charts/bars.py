@@ -55,7 +55,7 @@ def _layers(labels: Sequence[str], marks: Mapping[str, Mark]) -> list[Layer]:
         "from:Q",
         title=None,
         scale=having(domain=[0, 1], nice=False),
-        axis=having(format="%", tickCount=5),
+        axis=having(format="%", tickCount=5, labelOverlap=True, labelSeparation=4),
     )
     y = channel(
         "row:N",

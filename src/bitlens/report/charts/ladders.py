@@ -65,7 +65,12 @@ def ladder(
         return None
     metric = results.metrics[next(iter(of.steps.values()))]
     axis = of.axis or fit(metric, [row for row, *_ in rows], [metric.intact])
-    x = channel("x:O", title=of.along, sort=list(of.steps), axis=having(labelAngle=0))
+    x = channel(
+        "x:O",
+        title=of.along,
+        sort=list(of.steps),
+        axis=having(labelAngle=0, labelOverlap=True, labelSeparation=4),
+    )
     note = only("note").mark_text(color="#444444", fontSize=10)
     layers = [
         *line_layers(axis),

@@ -84,10 +84,14 @@ def quality(results: AuditResults, model: str, marks: Marks, footprint: Footprin
 
 
 def _not_drawn(missing: list[str]) -> str:
-    """Which reference lines are missing; those of logarithmic axes together."""
-    placeless = [remark.removesuffix(NO_PLACE) for remark in missing if remark.endswith(NO_PLACE)]
+    """Which reference lines are missing; of logarithmic axes only that some are."""
+    placeless = any(remark.endswith(NO_PLACE) for remark in missing)
     others = [remark for remark in missing if not remark.endswith(NO_PLACE)]
-    told = f" A log scale has no place for: {'; '.join(placeless)}." if placeless else ""
+    told = (
+        " Lines of perfect values are left out where a log scale has no place for them."
+        if placeless
+        else ""
+    )
     return f"{told} Not drawn: {'; '.join(others)}." if others else told
 
 
