@@ -13,7 +13,7 @@ from bitlens.cli.terminal import say
 from bitlens.config.study import DEMO, Study, audit_of
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
-DEMO_TOKENS = 16_384
+DEMO_TOKENS = 12_288
 """Enough to part the demo's compressions, few enough for two minutes on two cores."""
 
 

@@ -30,9 +30,9 @@ CORPUS, SUBSET = "corpus", "subset"
 LONGEST_CONTEXT = 1024
 BRANCH_SHARE, FEWEST_BRANCHED = 10, 2
 """Branches run on one document in ten, on two at least."""
-MOST_SHARE = 3
-"""They run on as many as an interval takes where that is no more than a third: every branch costs
-a forward of what it runs on."""
+MOST_SHARE = 2
+"""They run on as many as an interval takes where that is no more than half: every branch costs a
+forward of what it runs on."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -183,7 +183,7 @@ def _subset(
     documents: np.ndarray, names: int, seed: int, groups: Groups | None = None
 ) -> np.ndarray:
     """`[names]`: a seeded tenth of these documents, or as many as an interval takes where these
-    are three times as many; of a group its first document is given, the others come along."""
+    are twice as many; of a group its first document is given, the others come along."""
     fewest = FEWEST if len(documents) >= MOST_SHARE * FEWEST else FEWEST_BRANCHED
     size = max(min(fewest, len(documents)), -(-len(documents) // BRANCH_SHARE))
     keys = position_keys(seed, documents, np.full_like(documents, -1))
