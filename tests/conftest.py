@@ -9,7 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # is compiled, and for one small matrix of bitsandbytes a compiler takes 20 seconds.
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,16 @@ def written(path: Path, name: str) -> Path:
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def few_sequences() -> Iterator[None]:
+    """Heads are chosen on 3 random sequences and scored on 9, not 9 and 24: of a model that reads
+    few tokens besides, those are most of what is read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitlens.analyses.heads.analysis.CHOOSING", 3)
+        patch.setattr("bitlens.analyses.heads.analysis.SCORING", 9)
+        yield
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def folder(
     gpt2: Path,
     tiny_folder: Callable[..., Path],
     short_texts: Path,
+    few_sequences: None,
     no_pictures: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:

@@ -117,7 +117,11 @@ def test_without_options_the_study_has_its_defaults(
 
 @pytest.mark.slow
 def test_the_demo_audits_the_embedded_model(
-    bitlens: Command, no_pictures: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bitlens: Command,
+    few_sequences: None,
+    no_pictures: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ):
     """8, 4 and 3 bits and pruning, each with its control; here on few tokens."""
     monkeypatch.setattr(cli, "DEMO_TOKENS", 2048)

@@ -33,18 +33,12 @@ LENGTHS = [[12], [12, 5], [9], [3], [12, 12, 2], [7], [11], [6], [12], [8], [5],
 Values = dict[tiny.ValueKey, Value]
 
 
-OF_HEADS = 9
-"""Random sequences that heads are scored on here, after three that they are chosen on."""
-
-
 @pytest.fixture(scope="module", autouse=True)
-def few_documents() -> Iterator[None]:
-    """Of so few documents, two are a subset that is not all of them; and the analysis of heads
-    has no more of its own, for every batch is a wave in half of these tests."""
+def few_documents(few_sequences: None) -> Iterator[None]:
+    """Of so few documents, two are a subset that is not all of them; and heads have few of their
+    own, for every batch is a wave in half of these tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.support.tiny.BRANCHED", 2)
-        patch.setattr("bitlens.analyses.heads.analysis.CHOOSING", 3)
-        patch.setattr("bitlens.analyses.heads.analysis.SCORING", OF_HEADS)
         yield
 
 
@@ -504,7 +498,7 @@ def test_documents_are_counted_once_and_by_their_set(made: Plan, whole: Values) 
         has_replicates = intervals[name, metric] and value.value is not None
         assert len(value.replicates) == (len(of.weights) - 1 if has_replicates else 0)
     assert seen == made.sets.keys()
-    assert made.sets["heads"].documents == OF_HEADS
+    assert made.sets["heads"].documents == 9
 
 
 def test_local_errors_are_of_the_subset_alone(

@@ -30,6 +30,7 @@ from bitlens.workflows.audit.budget import MemoryBudget
 from bitlens.workflows.audit.run import run
 
 VOCABULARY = 96
+pytestmark = pytest.mark.usefixtures("few_sequences")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def contents(store: Store) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def finished(folder: Path, few_sequences: None, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The small study, run once from nothing. Nobody writes to it."""
     return run(small(folder), tmp_path_factory.mktemp("finished") / "out", "audit", silent)
 
