@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,49 +15,16 @@ from bitlens.report.page.html import html
 from bitlens.report.page.parts import Column, Ledger, Page, Section
 from bitlens.report.saes import saes_of
 from tests.support.analysis_tables import HOSTILE
+from tests.support.visits import IN_A_BROWSER, Visit, headless
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="chromium is not installed: the page was not tried in a browser"
-    ),
-]
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless browser."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+    with headless() as chromium:
         yield chromium
-        chromium.close()
-
-
-class Visit:
-    """A page that is open, and everything it did that a page should not do."""
-
-    def __init__(self, browser: Any, path: Path, width: int = 1280) -> None:
-        self.tab = browser.new_page(viewport={"width": width, "height": 900})
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.tab.on("console", lambda message: self.complaints.append(message.text))
-        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("dialog", lambda dialog: self.complaints.append("dialog"))
-        self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.tab.goto(path.as_uri())
-        self.tab.wait_for_selector("html[data-ready=yes]", timeout=20_000)
-        self.draw()
-
-    def draw(self) -> None:
-        """Everything that is not folded away, as before printing."""
-        self.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
-        self.tab.wait_for_function(
-            """() => [...document.querySelectorAll(".panel:not([hidden])")]
-              .every((panel) => !panel.checkVisibility() || panel.querySelector("svg"))"""
-        )
 
 
 @pytest.fixture(scope="module")
