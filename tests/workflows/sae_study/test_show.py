@@ -96,3 +96,12 @@ def test_the_page_is_one_file_that_trusts_no_name() -> None:
     assert EVIL not in text
     assert text == page_of(evil)
     assert "src=" not in text.split("<script", 1)[0]
+
+
+def test_a_twin_is_headed_by_what_width_does() -> None:
+    """Whether the narrowest or the widest surely share more; nothing of one width alone."""
+    found = [section.found for section in page(content(NARROW, WIDE)).sections]
+    (told,) = filter(None, found)
+    assert "rtn:bits=4" in told.text
+    assert told.numbers.startswith("Best matches, 0 by chance and 1 with another seed: 0.5x ")
+    assert not any(section.found for section in page(content(NARROW)).sections)

@@ -1,6 +1,6 @@
 """The page of a study of trained SAEs: one offline file, made of its results alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bitlens.errors import visible
@@ -13,8 +13,10 @@ from bitlens.report.page.parts import (
     Part,
     Prose,
     Section,
+    Statement,
     Table,
 )
+from bitlens.report.text.extremes import apart
 from bitlens.report.text.numbers import amount, figure, margin
 from bitlens.results.counts import count
 from bitlens.sae.alignment.compare import BEST
@@ -43,9 +45,9 @@ def page(content: Mapping[str, Any]) -> Page:
     about, twins = content["about"], StudyResults(content).twins
     sections = [Section("short", "In short", tuple(_short(twins)))]
     for n, found in enumerate(twins):
-        parts: list[Part] = [_widths_table(found)]
+        parts: list[Part] = [*_stated(found), _widths_table(found)]
         parts += [*against_width(found), *along_axes(found), _flows(found)]
-        sections.append(Section(f"twin-{n}", found.twin, tuple(parts)))
+        sections.append(Section.stating(f"twin-{n}", found.twin, tuple(parts)))
     sections += [
         Section("numbers", "All numbers", (_ledger(content),)),
         Section("method", "Method and limits", _method()),
@@ -68,6 +70,21 @@ def _short(twins: Sequence[TwinResults]) -> list[Part]:
         if len(found.widths) > 1:
             parts.append(_ratios(found))
     return parts
+
+
+def _stated(found: TwinResults) -> Iterator[Statement]:
+    """Whether the narrowest SAEs surely share more or less than the widest."""
+    narrow, wide = found.widths[0], found.widths[-1]
+    first, last = (found.estimate(width, BEST, "normalised") for width in (narrow, wide))
+    if narrow == wide or first is None or last is None or None in (first["value"], last["value"]):
+        return
+    if apart(first, last):
+        order = (narrow, wide) if first["value"] > last["value"] else (wide, narrow)
+        text = f"SAEs of {order[0]} share more with {found.twin} than those of {order[1]}"
+    else:
+        text = f"Their width does not surely change what SAEs share with {found.twin}"
+    numbers = f"{narrow} {amount(first)}; {wide} {amount(last)}"
+    yield Statement(text, f"Best matches, 0 by chance and 1 with another seed: {numbers}.")
 
 
 def _activations(found: TwinResults) -> str:
