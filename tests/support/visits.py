@@ -40,7 +40,7 @@ class Visit:
         self.tab.on("dialog", lambda dialog: self.complaints.append("dialog"))
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.goto(path.as_uri())
-        self.tab.wait_for_selector("html[data-ready=yes]", timeout=20_000)
+        self.tab.wait_for_selector("html[data-ready=yes]", timeout=60_000)
         self.draw()
 
     def draw(self) -> None:
@@ -48,5 +48,6 @@ class Visit:
         self.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
         self.tab.wait_for_function(
             """() => [...document.querySelectorAll(".panel:not([hidden])")]
-              .every((panel) => !panel.checkVisibility() || panel.querySelector("svg"))"""
+              .every((panel) => !panel.checkVisibility() || panel.querySelector("svg"))""",
+            timeout=60_000,
         )
