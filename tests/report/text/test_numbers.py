@@ -95,3 +95,9 @@ def test_running_text_stays_on_its_line() -> None:
 def test_an_interval_of_no_length_is_left_out() -> None:
     """All documents alike: 100 %, not 100 % [100, 100]."""
     assert amount(estimate(1.0, 1.0, 1.0), "share") == "100 %"
+
+
+def test_an_interval_of_rounding_alone_is_none() -> None:
+    """0.1 + 0.2 is not 0.3, and says nothing of how sure a number is."""
+    row = {"value": 0.3, "low": 0.3, "high": 0.1 + 0.2, "reason": None}
+    assert (amount(row), margin(row, "share")) == ("0.300", "30.0 %")

@@ -47,12 +47,12 @@ def amount(estimate: Mapping[str, Any], unit: str = "") -> str:
     """An estimate as it stands in a sentence: `0.0213 nats [0.0199, 0.0228]`.
 
     Without a value its reason stands in its place, and what says that documents are too few in the
-    place of an interval; one of no length is left out.
+    place of an interval; one of no length, but for rounding, is left out.
     """
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return f"not known ({estimate['reason']})"
-    if low is None or high is None or low == high:
+    if low is None or high is None or math.isclose(low, high, rel_tol=1e-12):
         few = f" [{TOO_FEW}]" if estimate.get("reason") == TOO_FEW else ""
         return f"{figure(value, unit)}{few}"
     factor = 100.0 if unit == "share" else 1.0
@@ -81,7 +81,7 @@ def margin(estimate: Mapping[str, Any] | None, unit: str = "") -> str:
     if estimate is None or estimate["value"] is None:
         return "–"
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    if low is None or high is None or low == high:
+    if low is None or high is None or math.isclose(low, high, rel_tol=1e-12):
         few = f" {UNSAID}" if estimate.get("reason") == TOO_FEW else ""
         return f"{figure(value, unit if unit == 'share' else '')}{few}"
     factor, sign = (100.0, " %") if unit == "share" else (1.0, "")
