@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -72,6 +75,43 @@ def packed(
         **settings,
     }
     return folder(source, path, state, quantization_config=said), truth
+
+
+def floats(source: Path, path: Path, form: str) -> Path:
+    """compressed-tensors, NVFP4 or MXFP4 as the library fits and packs every matrix of a block."""
+    whole = form.startswith("nvfp4")
+    weights: dict[str, Any] = {
+        "num_bits": 4,
+        "type": "float",
+        "strategy": "tensor_group" if whole else "group",
+        "group_size": 16 if whole else 32,
+        "symmetric": True,
+    }
+    fitted = QuantizationArgs(**weights, scale_dtype=torch.float8_e4m3fn if whole else torch.uint8)
+    scheme = QuantizationScheme(targets=["Linear"], weights=fitted)
+    compressor = BaseCompressor.get_value_from_registry(form)
+    state: dict[str, Tensor] = {}
+    for name, weight in load_file(source / "model.safetensors").items():
+        if weight.ndim < 2 or "layers" not in name:
+            state[name] = weight
+            continue
+        overall = generate_gparam(weight.amin(), weight.amax()) if whole else None
+        groups = weight.unflatten(-1, (-1, weights["group_size"]))
+        scale, _ = calculate_qparams(groups.amin(-1), groups.amax(-1), fitted, overall)
+        held = {"weight": weight, "weight_scale": scale}
+        if overall is not None:
+            held["weight_global_scale"] = overall
+        for leaf, tensor in compressor.compress(held, scheme).items():
+            if tensor is not None:
+                state[f"{name.removesuffix('weight')}{leaf}"] = tensor
+    said = {
+        "quant_method": "compressed-tensors",
+        "format": form,
+        "quantization_status": "compressed",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "format": form}},
+    }
+    return folder(source, path, state, quantization_config=said)
 
 
 def rounded(

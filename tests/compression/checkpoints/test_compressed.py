@@ -17,12 +17,14 @@ from compressed_tensors.quantization import (
 from compressed_tensors.quantization.utils import calculate_qparams
 from transformers import AutoModelForCausalLM
 
-from bitlens.compression import coverage
+from bitlens.compression import coverage, parse_spec
 from bitlens.compression.checkpoints import compressed
+from bitlens.compression.compression import MatrixGroup
 from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded
 from tests.support.checkpoints import check_laws, logits, opened, rows, weights
-from tests.support.quantized_folders import packed
+from tests.support.quantized_folders import floats, packed
 
 GROUPS = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}
 ROWS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"}
@@ -90,6 +92,31 @@ def test_weights_alone(
     check_laws(checkpoint, model, 1e-6)
     found = {(e.format, e.bits, e.group) for e in checkpoint.stored.values()}
     assert found == {("int4", bits, 32), ("float32", 32, 0)}
+
+
+@pytest.mark.parametrize(
+    ("method", "bits", "tolerance"), [("nvfp4", 4.5, 2**-8), ("mxfp4", 4.25, 0)]
+)
+def test_four_bit_floats(
+    reference: Reference,
+    folder_of: Callable[[str], Path],
+    tmp_path: Path,
+    method: str,
+    bits: float,
+    tolerance: float,
+) -> None:
+    """What the library fits and packs is what our method makes; NVFP4, which it unpacks in
+    bfloat16, to that."""
+    model = reference("llama")
+    path = floats(folder_of("llama"), tmp_path / method, f"{method}-pack-quantized")
+    checkpoint = opened(path, model)
+    layout = Layout(model.model)
+    for depth in range(layout.depth):
+        for matrix in (m for group in layout.maps(depth, layout.weights(depth)) for m in group):
+            (made,) = parse_spec(method).compress(MatrixGroup([matrix], 0))
+            read = checkpoint.model.get_submodule(matrix.name).weight
+            torch.testing.assert_close(read, made.weight, rtol=tolerance, atol=0)
+            assert checkpoint.stored[f"{matrix.name}.weight"].bits == pytest.approx(bits, abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["int8", "float8"])
