@@ -30,6 +30,14 @@ SMALL = "rtn:bits=8,group=8,include=[layers.1.mlp.down_proj]"
 FLOAT32, BFLOAT16, FLOAT16 = torch.float32, torch.bfloat16, torch.float16
 
 
+@pytest.fixture(scope="module", autouse=True)
+def all_branched() -> Iterator[None]:
+    """The floor is measured where branches are: here on all of the few documents."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitlens.engine.plan.FEWEST_BRANCHED", 32)
+        yield
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory, letters: PreTrainedTokenizerBase) -> Path:
     """A tiny model whose weights are stored in bfloat16."""
