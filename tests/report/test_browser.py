@@ -116,7 +116,7 @@ def test_hovering_tells_the_number_as_text(visit: Visit) -> None:
 def test_names_run_nothing(visit: Visit) -> None:
     """The hostile name is on the page as text, many times, and made no element."""
     assert visit.tab.locator("img").count() == 0
-    assert visit.tab.locator("h2", has_text=HOSTILE).count() == 1
+    assert visit.tab.locator("main h2", has_text=HOSTILE).count() == 1
 
 
 def test_the_policy_holds(visit: Visit, browser: Any) -> None:
