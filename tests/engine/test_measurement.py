@@ -603,7 +603,7 @@ def test_every_analysis_has_bootstrap_replicates(
             # A draw may leave out all that a number needs.
             assert other.value is None or value.reason in (
                 "not finite for every replicate",
-                "the reference does not gain from the first copy",
+                "the reference hardly copies: the second copy is less than a tenth easier",
                 "the mean in its place costs nothing here, so there is nothing to recover",
             )
             continue

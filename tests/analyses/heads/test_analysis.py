@@ -320,8 +320,10 @@ def test_copying_by_hand(bos: int) -> None:
     ) == pytest.approx(3 / 2, rel=1e-6)
 
 
-def test_no_gain_is_nothing_to_keep() -> None:
-    """A reference that says the second copy no better has nothing of which a share is left."""
+@pytest.mark.parametrize(("raised", "share"), [(0.0, 0.0), (0.2, 0.067), (0.4, 0.133)])
+def test_no_gain_is_nothing_to_keep(raised: float, share: float) -> None:
+    """A reference that says the second copy hardly better has nothing of which a share is left: by
+    hand, a loss of ln 16 on the first copy, of ln(15 + e^raised) - raised on the second."""
     place = torch.arange(1, 18)
     zero = torch.zeros_like(place)
     at = Positions(
@@ -334,14 +336,21 @@ def test_no_gain_is_nothing_to_keep() -> None:
         token=zero,
         length=torch.full_like(place, 18),
     )
-    flat = Activations(torch.zeros(17, 16))
+    logits = torch.zeros(17, 16)
+    logits[place >= 9, 0] = raised
+    flat = Activations(logits)
+    gain = np.log(16) - (np.log(15 + np.exp(raised)) - raised)
+    assert gain / np.log(16) == pytest.approx(share, abs=1e-3)
     given = ActivationPair(
         site="logits", item="", reference=flat, twin=flat, positions=at, threshold=lambda size: size
     )
     outcomes = found(Heads().compute(state(Heads(), given), NOTHING, NOTHING))
     outcome = outcomes["copying_kept", "", ""]
-    assert outcome.values is None
-    assert "does not gain" in outcome.reason
+    if share > 0.1:
+        assert number(outcome) == 1
+    else:
+        assert outcome.values is None
+        assert "hardly copies" in outcome.reason
 
 
 def test_its_documents_are_repeated_tokens() -> None:

@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 KINDS = ("induction", "previous", "duplicate")
 BOTH = ("reference", "twin")
-FORM = 2
+FORM = 3
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
+COPIES = 0.1
+"""A reference copies that loses so large a share of the first copy's loss on the second; of less
+there is no share to keep."""
 PERIODS = (25, 50, 100)
 CHOOSING, SCORING = 9, 24
 """Sequences on which heads are chosen, and those on which they are scored: on the same ones the
@@ -300,10 +303,10 @@ def _copying(state: ReplicateState) -> Results:
         MetricResult("second_copy", values, item=who) for who, values in loss["second"].items()
     ]
     found.append(_ratio(loss["second"], chance=loss["first"]["reference"]))
-    if np.all(gain["reference"] > 0):
+    if np.all(gain["reference"] > COPIES * loss["first"]["reference"]):
         kept = gain["twin"] / gain["reference"]
         return [*found, MetricResult("copying_kept", kept, chance=0.0)]
-    reason = "the reference does not gain from the first copy"
+    reason = "the reference hardly copies: the second copy is less than a tenth easier"
     return [*found, MetricResult("copying_kept", None, reason=reason)]
 
 
