@@ -29,7 +29,8 @@ def test_the_sentence_is_of_outputs_features_and_heads(deep: AuditResults) -> No
     assert one.status is not None
     assert one.status.word == "broken"
     assert one.sentence == (
-        "It often predicts something else, loses most features and has heads that do their jobs."
+        "It predicts something else at 15 of 100 places, loses most features and has heads that do "
+        "their jobs."
     )
     assert [(number.title, number.text, number.word) for number in one.numbers] == [
         ("same top token", "85.0 % [83.0, 87.0]", "damaged"),

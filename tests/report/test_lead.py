@@ -36,7 +36,9 @@ def test_what_breaks_first_is_of_the_mildest_twin_that_changed(deep: AuditResult
     one = hero(deep, "demo", twin)
     assert one.status is not None
     broken = replace(one, status=replace(one.status, word="broken"))
-    assert first_to_break(deep, "demo", [broken]).endswith(f" left at {RTN}.")
+    assert first_to_break(deep, "demo", [broken]).endswith(
+        f" left at {RTN}, the mildest that changes anything."
+    )
 
 
 def test_noise_is_told_once_for_all(deep: AuditResults) -> None:

@@ -130,4 +130,5 @@ def _subtitle(results: AuditResults) -> str:
     texts = {corpus["name"]: corpus["documents"] for corpus in results.manifest["corpora"]}
     said = ", ".join(f"{name} ({count(number, 'document')})" for name, number in texts.items())
     version = results.manifest["tool"]["version"]
-    return f"Measured on {said}. bitlens {version}, {results.run['date'][:10]}."
+    what = "Each compressed twin beside the reference, the model as given"
+    return f"{what}, on {said}. bitlens {version}, {results.run['date'][:10]}."

@@ -54,6 +54,11 @@ MEANINGS = {
     "token before.",
 }
 """What the numbers of the hero rows are."""
+COUNTED = (
+    "Blocks and heads count from 0: head 1.3 is the fourth head of the second block. Noise of a "
+    "twin's size: every matrix as wrong as the twin's, at random."
+)
+"""What else the hero rows speak of."""
 
 
 def verdict(results: AuditResults, drawn: Marks) -> tuple[Part, ...]:
@@ -117,7 +122,7 @@ def _lead(results: AuditResults, model: str, rows: HeroRows) -> Iterator[Part]:
         yield Statement(told)
     sure = [one for one in found if one.twin.compression not in doubted]
     checked = f"{passed(checks(results))}."
-    unit = "Intervals are 95 %; their unit is the document, of heads the random sequence."
+    unit = "Intervals are 95 %, over documents; those of heads are over random sequences."
     breaks, noise = first_to_break(results, model, sure), against_noise(results, model, sure)
     yield Prose(" ".join(filter(None, (breaks, noise, checked, unit))))
 
@@ -131,7 +136,11 @@ def hero_rows(results: AuditResults, model: str, drawn: Marks) -> HeroRows:
         [text for title, text in MEANINGS.items() if title in known]
         + [f"{word.capitalize()}: {text}" for word, text in means.items()]
     )
-    return HeroRows(rows, f"{told} By rules on 95 % intervals; hover a word to see which.")
+    told += (
+        " The words are given by rules on 95 % intervals: hover one to see which. The bar beside "
+    )
+    told += "a number has the colour of the word that its own rules give."
+    return HeroRows(rows, f"{told} {COUNTED}")
 
 
 def _row(results: AuditResults, model: str, one: Hero, drawn: Marks) -> HeroRow:

@@ -14,8 +14,8 @@ ASPECTS: dict[str, dict[Word, str]] = {
     "behaviour": {
         "intact": "predicts what the reference predicts",
         "changed": "predicts nearly what the reference predicts",
-        "damaged": "often predicts something else",
-        "broken": "predicts something else most of the time",
+        "damaged": "predicts something else {often}",
+        "broken": "predicts something else {often}",
         "undecided": "may predict something else",
     },
     "features": {
@@ -78,14 +78,23 @@ def hero(results: AuditResults, model: str, twin: TwinRecord) -> Hero:
         return Hero(twin=twin, status=None, sentence=told, numbers=(), **facts)
     found = status(results, model, twin)
     numbers = tuple(_numbers(results, model, twin.compression, found))
-    told = " ".join(filter(None, (sentence(found), brief(results, model, twin.compression))))
+    often = _often(results.find(model, twin.compression, "behaviour.same_top"))
+    told = " ".join(filter(None, (sentence(found, often), brief(results, model, twin.compression))))
     return Hero(twin=twin, status=found, sentence=told, numbers=numbers, **facts)
 
 
-def sentence(found: Status) -> str:
-    """`It often predicts something else and loses many features.`"""
+def _often(same_top: Row | None) -> str:
+    """`at 16 of 100 places`; `often` where nothing was counted, or so few that it says nothing."""
+    places = 0 if same_top is None else round(100 * (1 - same_top["value"]))
+    return f"at {places} of 100 places" if places else "often"
+
+
+def sentence(found: Status, often: str) -> str:
+    """`It predicts something else at 16 of 100 places and loses many features.`"""
     told = [
-        said[word] for aspect, said in ASPECTS.items() if (word := _aspect(found, aspect + "."))
+        said[word].format(often=often)
+        for aspect, said in ASPECTS.items()
+        if (word := _aspect(found, aspect + "."))
     ]
     if not told:
         return f"It is {found.word}: {'; '.join(found.because)}."

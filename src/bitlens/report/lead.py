@@ -47,7 +47,8 @@ def first_to_break(results: AuditResults, model: str, found: list[Hero]) -> str:
         return ""
     entry, one = worst
     what = of_family(entry, one)
-    return f"What breaks first: {what}, {left(one)} left at {mild.twin.compression}."
+    mildest = f"{mild.twin.compression}, the mildest that changes anything"
+    return f"What breaks first: {what}, {left(one)} left at {mildest}."
 
 
 def _damage(results: AuditResults, model: str, one: Hero) -> float:

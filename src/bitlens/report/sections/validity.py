@@ -8,6 +8,9 @@ from bitlens.report.text.doubts import checks, titled
 from bitlens.results.counts import agreeing, count
 from bitlens.results.records import Check
 
+NAMED = 2
+"""Checks that could not be decided are named where they are so few."""
+
 
 def validity(results: AuditResults) -> tuple[Part, ...]:
     """The checks of the run, what was left out, and the failed cells with their reasons."""
@@ -36,15 +39,16 @@ def validity(results: AuditResults) -> tuple[Part, ...]:
 
 
 def passed(found: list[Check]) -> str:
-    """`16 of 17 checks passed; of 1 the run could not tell`."""
-    failed = sum(check.passed is False for check in found)
-    open_ = sum(check.passed is None for check in found)
+    """`15 of 17 checks passed; 1 failed; 1 could not be decided (SAE fits)`."""
+    failed = [check.name for check in found if check.passed is False]
+    open_ = [check.name for check in found if check.passed is None]
     if not failed and not open_:
         return "Every check passed"
-    told = [f"{failed} failed"] if failed else []
-    told += [f"of {open_} the run could not tell"] if open_ else []
-    held = len(found) - failed - open_
-    return f"{held} of {count(len(found), 'check')} passed; {' and '.join(told)}"
+    told = [f"{len(failed)} failed"] if failed else []
+    named = f" ({', '.join(open_)})" if len(open_) <= NAMED else ""
+    told += [f"{len(open_)} could not be decided{named}"] if open_ else []
+    held = len(found) - len(failed) - len(open_)
+    return f"{held} of {count(len(found), 'check')} passed; {'; '.join(told)}"
 
 
 def _left_out(results: AuditResults) -> Iterator[str]:
