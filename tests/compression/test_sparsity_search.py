@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -15,7 +16,14 @@ from bitlens.compression import parse_spec, sparsity_search
 from bitlens.compression.compression import CompressedMatrix, Compression, DataFree
 from bitlens.compression.harm import Harm, HarmMeasure
 from bitlens.compression.methods.prune import Prune
-from bitlens.compression.sparsity_search import FOUND, TOLERANCE, matched, recall, remember
+from bitlens.compression.sparsity_search import (
+    FOUND,
+    TOLERANCE,
+    SparsitySearch,
+    matched,
+    recall,
+    remember,
+)
 from bitlens.compression.twin import Twin
 from bitlens.data.corpus import Corpus
 from bitlens.errors import BitlensError
@@ -206,3 +214,32 @@ def test_what_was_found_is_read_back(tmp_path: Path) -> None:
 def test_what_cannot_be_read_was_not_found(tmp_path: Path, text: str) -> None:
     (tmp_path / FOUND).write_text(text)
     assert recall(tmp_path, prune("prune:match=[rtn:bits=3]")) is None
+
+
+def test_a_sparsity_is_recalled_where_harm_was_measured_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not by an audit in float32 where one that multiplied in 16 bits had found it."""
+    wanted, layout = prune("prune:match=[rtn:bits=3]"), tiny.layout("llama")
+    folders = []
+
+    def recalled(folder: Path, _prune: Prune) -> tuple[Prune, Check]:
+        folders.append(folder)
+        return prune("prune:sparsity=0.5"), Check("found", True, "close")
+
+    monkeypatch.setattr("bitlens.compression.sparsity_search.recall", recalled)
+    for paired in (False, True, False):
+        layout.paired = paired
+        search = SparsitySearch(
+            loaded=SimpleNamespace(fingerprint="weights", attention="eager"),  # type: ignore[arg-type]
+            layout=layout,
+            evaluation=SimpleNamespace(token_hash="text"),  # type: ignore[arg-type]
+            seed=0,
+            batch_tokens=64,
+            memory=1 << 20,
+            log=lambda _: None,
+            report=lambda _: None,
+            calibrator=None,  # type: ignore[arg-type]
+        )
+        search.resolve(wanted, lambda found: [None for _ in found], lambda _: {})  # type: ignore[misc]
+    assert folders[0] == folders[2] != folders[1]

@@ -111,6 +111,8 @@ class SparsitySearch:
             evaluation=self.evaluation.token_hash,
             calibration=self.calibrator.documents(prune).token_hash if calibrated else None,
             match=dict(identify(to)),
+            # Harm is measured by a sweep, which then multiplies in 16 bits.
+            paired=self.layout.paired,
         )
         folder = cache_folder(made)
         found = recall(folder, prune)

@@ -49,7 +49,8 @@ def test_who_is_paired(
 
 @pytest.mark.slow
 def test_an_audit_says_so(llama: Path, short_texts: Path, tmp_path: Path) -> None:
-    """Before it runs and among its checks; the model is said to compute in float32."""
+    """Before it runs, among its checks and in every cell, which no other compute finds again; the
+    model is said to compute in float32."""
     study = Study(
         models=(ModelSource(str(llama), device="cpu", compute="paired"),),
         compressions=("rtn:bits=8",),
@@ -65,3 +66,5 @@ def test_an_audit_says_so(llama: Path, short_texts: Path, tmp_path: Path) -> Non
     manifest = store.manifest()
     assert [model["compute"] for model in manifest["models"]] == ["float32"]
     assert any(c["name"] == "twins beside their reference" for c in manifest["checks"])
+    cells = [store.read_cell(cell["id"])[0] for cell in manifest["cells"]]
+    assert {cell.settings["paired"] for cell in cells} == {True}

@@ -5,6 +5,7 @@ They are found again only where all of it is the same."""
 import hashlib
 from functools import cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,11 @@ def made_by(
 
 @cache
 def _code() -> str:
-    """A hash of our own code that makes them: another version of a method is another method."""
+    """A hash of our own code that makes them: another version of a method is another method, and
+    so is one that reads other positions or measures the harm of a sparsity otherwise."""
     root = Path(bitlens.__file__).parent
     digest = hashlib.sha256()
-    for room in ("compression", "models"):
-        for file in sorted((root / room).rglob("*.py")):
-            digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    rooms = [(root / room).rglob("*.py") for room in ("compression", "data", "engine", "models")]
+    for file in sorted([*chain(*rooms), root / "seeds.py"]):
+        digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]

@@ -140,14 +140,14 @@ class Rotated(Compression):
 
 def _bases(matrix: LinearMap, seed: int) -> _Bases:
     rows, width = matrix.weight.shape[-2:]
-    stream = derive(seed, "rotated", _STREAM)
+    residual_seed = derive(seed, "rotated", _STREAM)
     gain = matrix.gain
     if gain is not None:
         # What is silenced by a gain cannot be carried back.
         silent = gain.abs() <= torch.finfo(gain.dtype).eps * gain.abs().max()
         gain = torch.where(silent, 1, gain)
-    own = stream if gain is not None else None
-    output = hadamard(rows, stream) if matrix.adds else None
+    own = residual_seed if gain is not None else None
+    output = hadamard(rows, residual_seed) if matrix.adds else None
     notes = []
     if gain is not None or output is not None:
         notes.append("residual stream turned")

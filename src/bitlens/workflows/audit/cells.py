@@ -97,7 +97,7 @@ def _settings(
         "tokens": (session.corpus if own is None else own[0]).token_hash,
         "positions": session.study.positions,
         "dtype": str(next(model.parameters()).dtype),
-        "compute": str(session.loaded.compute) + " paired" * session.layout.paired,
+        "compute": str(session.loaded.compute),
         "attention": model.config._attn_implementation,
         "device": next(p.device.type for p in model.parameters() if p.device.type != "meta"),
         "versions": [version(name) for name in ("torch", "transformers")],
@@ -106,6 +106,7 @@ def _settings(
         "analysis": analysis.settings,
         "bitlens": version("bitlens"),
     }
+    settings |= {"paired": True} if session.layout.paired else {}
     return settings | ({"documents": SUBSET} if request.floor else {})
 
 
