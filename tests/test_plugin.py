@@ -78,5 +78,7 @@ def test_the_recipes_are_its_files(name: str) -> None:
 def test_contributing_names_every_entry_point() -> None:
     """The tables that a plug-in's own pyproject.toml needs have the groups of the package."""
     points = (PLUGIN / "bitlens_example-1.0.dist-info" / "entry_points.txt").read_text()
-    for group, name, module in re.findall(r"\[(.+)\]\n(\w+) = (.+)", points):
-        assert f'[project.entry-points."{group}"]\n{name} = "{module}"' in CONTRIBUTING
+    for group, lines in re.findall(r"\[(.+)\]\n((?:\w+ = .+\n?)+)", points):
+        for name, module in re.findall(r"(\w+) = (.+)", lines):
+            told = rf'\[project.entry-points."{group}"\]\n(\w+ = .+\n)*{name} = "{module}"'
+            assert re.search(told, CONTRIBUTING), name

@@ -122,9 +122,12 @@ def _package(name: str) -> str:
     """The sources of a package, or of a module by itself. What was typed at a prompt has none: it
     is itself, in this process only."""
     module = sys.modules[name]
-    files = [f for root in getattr(module, "__path__", ()) for f in Path(root).rglob("*.py")]
-    files = files or [Path(f) for f in [getattr(module, "__file__", None)] if f]
+    roots = [Path(root) for root in getattr(module, "__path__", ())]
+    files = {
+        file.relative_to(root).as_posix(): file for root in roots for file in root.rglob("*.py")
+    }
+    files = files or {Path(f).name: Path(f) for f in [getattr(module, "__file__", None)] if f}
     digest = hashlib.sha256(name.encode() if files else os.urandom(16))
-    for file in sorted(files):
-        digest.update(file.name.encode() + file.read_bytes())
+    for place, file in sorted(files.items()):
+        digest.update(place.encode() + file.read_bytes())
     return digest.hexdigest()[:16]

@@ -28,7 +28,7 @@ def speedup(device: str) -> float:
 
 
 def instructions() -> list[str]:
-    """Those that this processor has."""
+    """Names of the bfloat16 instructions that this processor has."""
     has = torch.cpu.get_capabilities()
     return [name for name in INSTRUCTIONS if has.get(name)]
 

@@ -1,4 +1,5 @@
-"""Another compression, in a rotated basis in which neither weights nor inputs stand out."""
+"""Rotated: a compression applied in a rotated basis, in which neither weights nor inputs stand
+out."""
 
 from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
