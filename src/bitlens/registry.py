@@ -123,11 +123,9 @@ def _package(name: str) -> str:
     is itself, in this process only."""
     module = sys.modules[name]
     roots = [Path(root) for root in getattr(module, "__path__", ())]
-    files = {
-        file.relative_to(root).as_posix(): file for root in roots for file in root.rglob("*.py")
-    }
-    files = files or {Path(f).name: Path(f) for f in [getattr(module, "__file__", None)] if f}
+    files = [(f.relative_to(root).as_posix(), f) for root in roots for f in root.rglob("*.py")]
+    files = files or [(Path(f).name, Path(f)) for f in [getattr(module, "__file__", None)] if f]
     digest = hashlib.sha256(name.encode() if files else os.urandom(16))
-    for place, file in sorted(files.items()):
+    for place, file in sorted(files):
         digest.update(place.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
