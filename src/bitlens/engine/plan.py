@@ -29,10 +29,8 @@ CORPUS, SUBSET = "corpus", "subset"
 """Names of sets of documents: the texts, and those of them that branches run on."""
 LONGEST_CONTEXT = 1024
 BRANCH_SHARE, FEWEST_BRANCHED = 10, 2
-"""Branches run on one document in ten, on two at least."""
-MOST_SHARE = 2
-"""They run on as many as an interval takes where that is no more than half: every branch costs a
-forward of what it runs on."""
+"""Branches run on one document in ten, but on as many as an interval takes where there are as many;
+on two at least. Every branch costs a forward of what it runs on."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -182,9 +180,9 @@ def make_plan(
 def _subset(
     documents: np.ndarray, names: int, seed: int, groups: Groups | None = None
 ) -> np.ndarray:
-    """`[names]`: a seeded tenth of these documents, or as many as an interval takes where these
-    are twice as many; of a group its first document is given, the others come along."""
-    fewest = FEWEST if len(documents) >= MOST_SHARE * FEWEST else FEWEST_BRANCHED
+    """`[names]`: a seeded tenth of these documents, or as many as an interval takes; of fewer, two;
+    of a group its first document is given, and the others come along."""
+    fewest = max(FEWEST if len(documents) >= FEWEST else 0, FEWEST_BRANCHED)
     size = max(min(fewest, len(documents)), -(-len(documents) // BRANCH_SHARE))
     keys = position_keys(seed, documents, np.full_like(documents, -1))
     chosen = np.zeros(names, dtype=bool)

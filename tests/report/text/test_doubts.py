@@ -8,7 +8,7 @@ import pytest
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.build import page
 from bitlens.report.page.markdown import markdown
-from bitlens.report.page.parts import Checklist
+from bitlens.report.page.parts import Checklist, HeroRows, Prose
 from bitlens.report.sections.validity import validity
 from bitlens.report.text.doubts import Claim, Doubt, overflow_site, rests
 from bitlens.report.text.verdict import claims, doubtful, sentences
@@ -122,8 +122,11 @@ def test_what_failed_comes_first_and_heads_the_page(results: AuditResults) -> No
     )
     names = [check.name for check in doubtful(found, "demo")]
     assert names == ["1. the reference can read the text", "2. enough documents"]
-    first = page(found).sections[0].parts[0]
+    lead, first, *below = page(found).sections[0].parts
+    assert isinstance(lead, Prose)
+    assert "1 failed; 1 could not be decided (enough documents)" in lead.text
     assert isinstance(first, Checklist)
+    assert any(isinstance(part, HeroRows) for part in below)
     assert [c.name for c in first.items] == names
     lines = markdown(page(found))
     assert (
