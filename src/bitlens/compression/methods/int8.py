@@ -33,7 +33,7 @@ class Int8(DataFree):
 
     name: ClassVar[str] = "int8"
     question: ClassVar[str] = (
-        "What does LLM.int8 do: eight bits for weights and inputs, but for the inputs' outliers?"
+        "What does LLM.int8 do: eight bits for weights and inputs, outliers apart?"
     )
 
     threshold: float = 6.0

@@ -65,7 +65,7 @@ class Rotated(Compression):
 
     name: ClassVar[str] = "rotated"
     question: ClassVar[str] = (
-        "What does a compression do in a rotated basis, in which no weight and no input stands out?"
+        "What does a compression do in a rotated basis, in which nothing stands out?"
     )
 
     of: Compression

@@ -37,7 +37,7 @@ class SmoothQuant(Compression):
 
     name: ClassVar[str] = "smoothquant"
     question: ClassVar[str] = (
-        "What does multiplying in eight bits do, with hard inputs made easier at the weights' cost?"
+        "What does multiplying in eight bits do, hard inputs eased at the weights' cost?"
     )
 
     alpha: float = 0.5
