@@ -122,7 +122,7 @@ def _lead(results: AuditResults, model: str, rows: HeroRows) -> Iterator[Part]:
         yield Statement(told)
     sure = [one for one in found if one.twin.compression not in doubted]
     checked = f"{passed(checks(results))}."
-    unit = "Intervals are 95 %, over documents; those of heads are over random sequences."
+    unit = "Intervals are 95\u00a0%, over documents; those of heads are over random sequences."
     breaks, noise = first_to_break(results, model, sure), against_noise(results, model, sure)
     yield Prose(" ".join(filter(None, (breaks, noise, checked, unit))))
 
