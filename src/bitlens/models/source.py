@@ -26,9 +26,8 @@ class ModelSource:
     """How weights are held; auto: as the checkpoint is stored."""
     compute: Literal["auto", "float32", "paired", "bfloat16", "float16"] = "auto"
     """What is computed in, whatever the weights are stored in; logits are always float32. paired:
-    of twins only what they differ by from the reference is multiplied, in bfloat16; auto: float32,
-    or paired in an audit where that is much faster. In 16 bits, what that alone changes is measured
-    beside."""
+    of twins only what they differ by from the reference is multiplied, in bfloat16; auto: float32.
+    In 16 bits, what that alone changes is measured beside."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`; auto: a GPU if there is one."""
     device_map: str | None = None

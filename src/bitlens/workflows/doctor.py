@@ -59,10 +59,10 @@ def _installed(name: str) -> str | None:
 
 
 def _bfloat16(device: str, why: str) -> str:
-    chosen = "paired" if worth_pairing(torch.device(device)) else "float32"
+    advice = "worth" if worth_pairing(torch.device(device)) else "not worth"
     return (
-        f"products {speedup(device):.2g} times as fast as in float32 ({why}); --compute auto is "
-        f"{chosen} there"
+        f"products {speedup(device):.2g} times as fast as in float32 ({why}); --compute paired is "
+        f"{advice} trying there"
     )
 
 

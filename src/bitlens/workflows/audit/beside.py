@@ -5,16 +5,13 @@ import torch
 from bitlens.engine.swept_model import Reference
 from bitlens.models.layout import Layout
 from bitlens.models.paired_block import unpaired
-from bitlens.models.sixteen_bits import worth_pairing
 from bitlens.results.records import Check
 from bitlens.workflows.session import Session
 
 
 def set_beside(session: Session) -> None:
-    """Let the sweeps of an audit do so where that was asked for, or where nothing was and this
-    machine multiplies bfloat16 so fast that it is worth it."""
-    layout, asked = session.layout, session.source.compute
-    layout.paired = asked == "paired" or (asked == "auto" and worth_pairing(layout.device))
+    """Let the sweeps of an audit do so where that was asked for."""
+    session.layout.paired = session.source.compute == "paired"
 
 
 @torch.no_grad()
