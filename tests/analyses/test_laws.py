@@ -34,6 +34,14 @@ Key = tuple[str, str, str]
 Values = dict[tiny.ValueKey, Value]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def whoever_gains_copies() -> Iterator[None]:
+    """A model of random weights hardly copies; the laws are of the share of what little it gains."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitlens.analyses.heads.analysis.COPIES", 0.0)
+        yield
+
+
 @cache
 def plan() -> Plan:
     """Text that the model predicts well, in documents of many lengths, and what the analyses
