@@ -36,7 +36,7 @@ Values = dict[tiny.ValueKey, Value]
 
 @pytest.fixture(scope="module", autouse=True)
 def whoever_gains_copies() -> Iterator[None]:
-    """A model of random weights hardly copies; the laws are of the share of what little it gains."""
+    """Random weights hardly copy; the laws are of the share of what little they gain."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bitlens.analyses.heads.analysis.COPIES", 0.0)
         yield
