@@ -15,7 +15,7 @@ from bitlens.report.page.html import html
 from bitlens.report.page.parts import Column, Ledger, Page, Section
 from bitlens.report.saes import saes_of
 from tests.support.analysis_tables import HOSTILE
-from tests.support.visits import IN_A_BROWSER, Visit, headless
+from tests.support.visits import IN_A_BROWSER, Visit, headless, tip
 
 pytestmark = IN_A_BROWSER
 
@@ -107,10 +107,9 @@ def test_hovering_tells_the_number_as_text(visit: Visit) -> None:
     panel = visit.tab.locator("figure[data-name=overview] .panel").first
     visit.tab.evaluate("scrollTo(0, 0)")
     point = panel.locator(".mark-symbol path[aria-label*='checkpoint'][fill='#CC79A7']").first
-    point.hover(force=True)
-    tip = visit.tab.locator("#tip")
-    assert HOSTILE in tip.inner_text()
-    assert "95 % interval from" in tip.inner_text()
+    told = tip(visit.tab, point)
+    assert HOSTILE in told
+    assert "95 % interval from" in told
 
 
 def test_names_run_nothing(visit: Visit) -> None:
@@ -218,8 +217,7 @@ def test_hovering_a_head_names_it_beside_its_control(inside: Visit) -> None:
     """A cell tells its head, its value and its control."""
     figure = inside.tab.locator("figure[data-name=attention-jsd] .panel").nth(4)
     figure.scroll_into_view_if_needed()
-    figure.locator(".mark-rect path[aria-label*='1.2']").first.hover(force=True)
-    told = inside.tab.locator("#tip").inner_text()
+    told = tip(inside.tab, figure.locator(".mark-rect path[aria-label*='1.2']").first)
     assert "1.2" in told
     assert "control" in told
     assert "noise:like=[prune:sparsity=0.5]" in told
@@ -243,8 +241,7 @@ def test_a_feature_shows_what_it_fires_on(inside: Visit) -> None:
     shade = peak.evaluate("token => getComputedStyle(token).backgroundColor")
     plain = feature.locator(".excerpt .tokens").first
     assert shade != plain.evaluate("token => getComputedStyle(token).backgroundColor")
-    peak.hover()
-    told = inside.tab.locator("#tip").inner_text()
+    told = tip(inside.tab, peak)
     assert HOSTILE in told
     assert "reference" in told
     assert feature.locator(".pair").count() == 3

@@ -51,3 +51,17 @@ class Visit:
               .every((panel) => !panel.checkVisibility() || panel.querySelector("svg"))""",
             timeout=60_000,
         )
+
+
+def tip(tab: Any, mark: Any) -> str:
+    """What a page tells of a mark under the mouse: it is hovered again while views that came into
+    sight are still being drawn and push it from its place.
+    """
+    shown = tab.locator("#tip")
+    shown.evaluate("tip => { tip.hidden = true; }")
+    for _ in range(50):
+        mark.hover(force=True)
+        if shown.is_visible():
+            break
+        tab.wait_for_timeout(100)
+    return str(shown.inner_text())
