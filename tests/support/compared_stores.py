@@ -70,7 +70,14 @@ def compared_store(
         models=[results.model(model)],
         corpora=[results.corpus(model, token_hash=str(settings.get("tokens", TOKENS)))],
         twins=[
-            results.twin(name, model, bits=8.0 - number, bytes=10**7 - 10**6 * number)
+            results.twin(
+                name,
+                model,
+                bits=8.0 - number,
+                bytes=10**7 - 10**6 * number,
+                control=name.startswith("noise:"),
+                like=name[len("noise:like=[") : -1] if name.startswith("noise:") else None,
+            )
             for number, name in enumerate(twins)
         ],
         metrics={f"behaviour.{metric.name}": asdict(metric) for metric in METRICS},

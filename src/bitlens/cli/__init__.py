@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from bitlens.cli.audits import audit, demo
 from bitlens.cli.compressions import compress, inspect
 from bitlens.cli.doctor import doctor
+from bitlens.cli.gate import FAULT, MISTAKE, GateCommand, gate
 from bitlens.cli.list import list_
 from bitlens.cli.results import card, compare, export, insights, report, view
 from bitlens.cli.saes import align, fit, repair, train_sae
@@ -76,15 +78,17 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "insights": insights,
     "export": export,
     "card": card,
+    "gate": gate,
     "list": list_,
     "doctor": doctor,
 }
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name, cls=GateCommand if _command is gate else None)(_command)
 
 
 def main() -> None:
-    """The entry point: errors of the user in three parts and without a traceback, exit code 2."""
+    """The entry point: errors of the user in three parts and without a traceback, exit code 2; of
+    `gate`, where 1 and 2 are verdicts, exit code 3."""
     # Threads that wait by spinning make torch several times slower where cores are shared. This
     # is read when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -92,26 +96,35 @@ def main() -> None:
         # Bars of the libraries that load and fetch are made for somebody who looks at them.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     lend_home()
+    gated = sys.argv[1:2] == ["gate"]
+    refused = MISTAKE if gated else REFUSED
     with on_terminal() as out:
-        code = _run()
+        try:
+            code = _run(refused)
+        except Exception:
+            if not gated:
+                raise
+            # Python would end with 1, which here means that a rule fails.
+            traceback.print_exc()
+            code = FAULT
         if out.lost:
             log(str(out.lost), err=True)
-            code = code or REFUSED
+            code = refused if gated else code or refused
     sys.exit(code)
 
 
-def _run() -> int | str | None:
-    """The command that was typed, and the exit code it ends with."""
+def _run(refused: int) -> int | str | None:
+    """The command that was typed, and the exit code it ends with; `refused`: that of a mistake."""
     try:
         app(prog_name="bitlens")
     except BitlensError as error:
         log(str(error), err=True)
-        return REFUSED
+        return refused
     except Exception as error:
         if not out_of_memory(error):
             raise
         log(str(NO_MEMORY), err=True)
-        return REFUSED
+        return refused
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             log(

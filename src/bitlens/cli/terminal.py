@@ -147,16 +147,16 @@ def log(text: str, err: bool = False) -> None:
     print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
-def say(text: str, err: bool = False) -> None:
+def say(text: str, err: bool = False, indent: int = 0) -> None:
     """A paragraph: on a terminal broken between words, further lines a little to the right; else
-    one line."""
+    one line. `indent`: columns that all of it stands to the right."""
     out = sys.stderr if err else sys.stdout
-    text = visible(text)
+    text = f"{' ' * indent}{visible(text)}"
     if out.isatty():
         text = textwrap.fill(
             text,
             width(),
-            subsequent_indent="  ",
+            subsequent_indent=" " * (indent + 2),
             break_long_words=False,
             break_on_hyphens=False,
         )

@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import yaml
 from pydantic import (
@@ -28,6 +28,19 @@ LARGEST_FILE = 1 << 20
 
 Where = Callable[[Sequence[str | int]], str]
 """How it is said where a setting stands."""
+
+
+class Form(NamedTuple):
+    """What a file should be, for whoever gave another."""
+
+    expected: str
+    example: str
+
+
+STUDY = Form(
+    "a study in YAML: settings with their values.",
+    "models: [gpt2] on one line and compressions: ['rtn:bits=4'] on the next.",
+)
 
 
 class Settings(BaseModel):
@@ -68,10 +81,10 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def read_settings(path: str | Path) -> tuple[dict[str, Any], Where]:
+def read_settings(path: str | Path, form: Form = STUDY) -> tuple[dict[str, Any], Where]:
     """What a YAML file holds, keys given twice refused, and how to say where in it a setting
     stands."""
-    text = _read(Path(path))
+    text = _read(Path(path), form)
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
@@ -79,13 +92,15 @@ def read_settings(path: str | Path) -> tuple[dict[str, Any], Where]:
             _refuse_repeated(tree, str(path), set())
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise _not_yaml(f"{path}{line} is not YAML: {error.problem or error.context}.") from None
+        raise _not_yaml(
+            f"{path}{line} is not YAML: {error.problem or error.context}.", form
+        ) from None
     except RecursionError:
-        raise _not_yaml(f"{path} is nested too deeply.") from None
+        raise _not_yaml(f"{path} is nested too deeply.", form) from None
     except (yaml.YAMLError, ValueError) as error:
-        raise _not_yaml(f"{path} is not YAML: {told(error)}.") from None
+        raise _not_yaml(f"{path} is not YAML: {told(error)}.", form) from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise _not_yaml(f"{path} holds {_shown(values)}.")
+        raise _not_yaml(f"{path} holds {_shown(values)}.", form)
 
     def where(location: Sequence[str | int]) -> str:
         line = _line(tree, location)
@@ -96,25 +111,21 @@ def read_settings(path: str | Path) -> tuple[dict[str, Any], Where]:
     return values, where
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, form: Form) -> str:
     if not path.exists():
         raise InputError(
             f"There is no {path}.",
-            "a study in YAML.",
+            f"{form.expected.partition(':')[0]}.",
             nearest_file(path) or "another path; it counts from the folder the command runs in.",
         )
     try:
         return read_bytes(path, LARGEST_FILE).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _not_yaml(f"{path} is not UTF-8: {error.reason}.") from None
+        raise _not_yaml(f"{path} is not UTF-8: {error.reason}.", form) from None
 
 
-def _not_yaml(found: str) -> BitlensError:
-    return InputError(
-        found,
-        "a study in YAML: settings with their values.",
-        "models: [gpt2] on one line and compressions: ['rtn:bits=4'] on the next.",
-    )
+def _not_yaml(found: str, form: Form) -> BitlensError:
+    return InputError(found, *form)
 
 
 def _refuse_repeated(node: yaml.Node, path: str, seen: set[int]) -> None:

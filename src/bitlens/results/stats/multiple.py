@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 
 def false_discovery(p: Sequence[float | None]) -> list[float | None]:
@@ -12,6 +11,8 @@ def false_discovery(p: Sequence[float | None]) -> list[float | None]:
     The adjusted p (often called q) of each test; a test that was not made (None) stays None and
     does not count.
     """
+    from scipy.stats import false_discovery_control  # half a second to load: only where it is used
+
     made = [place for place, value in enumerate(p) if value is not None]
     q: list[float | None] = [None] * len(p)
     if made:

@@ -1,0 +1,1 @@
+"""A gate: rules on the numbers of a run, and whether they hold."""

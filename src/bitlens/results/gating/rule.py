@@ -1,0 +1,69 @@
+"""A rule of a gate: a bound, and patterns that say which numbers it is on."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+Side = Literal["at_most", "at_least"]
+Against = Literal["reference", "noise", "cast", "baseline"]
+"""What a twin's number may be set beside; the bound is then on the difference."""
+ANY = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRule:
+    """A bound on every number that the patterns name. In a pattern `*` is anything and `?` one
+    character; all else, brackets too, is itself."""
+
+    metric: str
+    """A pattern of `analysis.metric`."""
+    side: Side
+    """On which side of the bound the whole interval has to lie."""
+    bound: float
+    twin: str | None = None
+    """A pattern of compressions; None: every twin that is no control."""
+    model: str = ANY
+    site: str = ANY
+    item: str = ANY
+    """A pattern of what stands within the site: an SAE, `head 3`, `cumulative`, `twin`."""
+    against: Against | None = None
+    """What is subtracted first; None: nothing."""
+    place: str = field(default="", compare=False)
+    """Where the rule is written down."""
+
+    @property
+    def named(self) -> str:
+        """What it is on: `features.survived of rtn:* at resid.2 minus noise`."""
+        parts = [self.metric]
+        parts += [f"of {self.twin}"] if self.twin else []
+        parts += [f"in {self.model}"] if self.model != ANY else []
+        parts += [f"at {self.site}"] if self.site != ANY else []
+        parts += [f"({self.item})"] if self.item != ANY else []
+        parts += [f"minus {self.against}"] if self.against else []
+        return " ".join(parts)
+
+    def is_on_twin(self, compression: str, control: bool) -> bool:
+        """Is it about this twin? About a control only where the pattern begins with its method, as
+        `noise:*` does: `*bits=4*` is not meant for the noise of that size."""
+        if self.twin is None:
+            return not control
+        own = self.twin.partition(":")[0] == compression.partition(":")[0]
+        return (own or not control) and matches(self.twin, compression)
+
+    def is_at(self, row: Mapping[str, Any]) -> bool:
+        """Is it about this place, whatever the metric and the twin?"""
+        return all(matches(getattr(self, name), row[name]) for name in ("model", "site", "item"))
+
+
+@cache
+def matches(pattern: str, name: str) -> bool:
+    """Does a pattern name this?"""
+    return bool(_compiled(pattern).fullmatch(name))
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    signs = {"*": ".*", "?": "."}
+    return re.compile("".join(signs.get(c) or re.escape(c) for c in pattern), re.DOTALL)
