@@ -53,8 +53,8 @@ def gate(
 ) -> None:
     """Hold a run against rules, for CI.
 
-    Exit codes: 0 pass, 1 fail, 2 cannot decide, 3 a mistake in what was asked (elsewhere that is 2),
-    4 one of bitlens.
+    Exit codes: 0 pass, 1 fail, 2 cannot decide, 3 a mistake in what was asked (elsewhere that is
+    2), 4 one of bitlens.
 
     A rule is on the bounds of intervals, never on a bare value. It fails where the whole interval
     lies beyond the bound. It cannot be decided where the interval crosses the bound, where there
