@@ -134,6 +134,7 @@ def test_canonical_order_spaces_and_defaults() -> None:
         ("4-bit", "is no compression", "rtn", "rtn:bits=4,group=128"),
         ("W8A8", "is no compression", "rtn", "smoothquant"),
         ("GGUF:Q4_K_M", "is no compression", "rtn", "checkpoint:FILE.gguf"),
+        ("Q4_K", "is no compression", "rtn", "gguf:type=q4_k"),
         ("gguf:Q4_K_M", "is no compression", "rtn", "checkpoint:FILE.gguf"),
         ("gguf:Q4_0", "is no compression", "rtn", "gguf:type=q4_0"),
         ("BF16", "is no compression", "rtn", "cast:dtype=bfloat16"),

@@ -1,5 +1,7 @@
 """Settings of every registered compression, as text."""
 
+_WIDE = ("tq2_0", "q3_k", "q4_k")
+
 EXAMPLES = {
     "rtn": [
         "rtn:bits=2",
@@ -44,7 +46,7 @@ EXAMPLES = {
     "mxfp4": ["mxfp4:activations=block"],
     "mxfp6": ["mxfp6:exponent=floor,format=e3m2"],
     "mxfp8": ["mxfp8:exponent=ceil,format=e5m2"],
-    "gguf": [f"gguf:type={kind}" for kind in ("q4_0", "q4_1", "q8_0", "tq2_0", "mxfp4")],
+    "gguf": [f"gguf:type={kind}" for kind in ("q4_0", "q4_1", "q8_0", "mxfp4", *_WIDE)],
     "quip": ["quip:bits=2", "quip:bits=4,symmetric=true,clip=none,damping=0.1"],
     "hqq": ["hqq:bits=3,group=8", "hqq:bits=4,group=0"],
     "squeezellm": ["squeezellm:bits=2", "squeezellm:bits=3,outliers=0.02"],
@@ -60,5 +62,5 @@ EXAMPLES = {
 """Settings under which the laws are tried, for every registered name."""
 
 TEXTS = [text for texts in EXAMPLES.values() for text in texts]
-EVERYWHERE = [text for text in TEXTS if text != "gguf:type=tq2_0"]
-"""Those that suit the matrices of every tiny model: its blocks are of 256 columns."""
+EVERYWHERE = [text for text in TEXTS if text not in {f"gguf:type={kind}" for kind in _WIDE}]
+"""Those that suit the matrices of every tiny model: without blocks of 256 columns."""

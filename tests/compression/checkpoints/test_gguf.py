@@ -12,9 +12,13 @@ import torch
 from gguf import GGMLQuantizationType as Kind
 from transformers import AddedToken, AutoTokenizer
 
+from bitlens.compression.compression import MatrixGroup
+from bitlens.compression.methods.gguf import Gguf
 from bitlens.errors import BitlensError
 from bitlens.models.load import Loaded, load
+from bitlens.models.matrices import LinearMap
 from bitlens.models.source import ModelSource
+from tests.support import k_blocks
 from tests.support.checkpoints import check_laws, logits, opened, weights
 from tests.support.gguf_files import rewritten, write
 
@@ -69,6 +73,31 @@ def test_blocks(reference: Reference, family: str, kind: Kind, bits: float, tmp_
         in_blocks = entry.weight().ndim > 1 and not name.endswith("mlp.gate.weight")
         expected = (kind.name, bits, 32) if in_blocks else ("F32", 32, 0)
         assert (entry.format, entry.bits, entry.group) == expected, name
+
+
+@pytest.mark.parametrize("kind", k_blocks.KINDS)
+def test_a_file_in_a_k_format_is_our_twin(
+    tiny_folder: Callable[..., Path], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of rows whose blocks llama.cpp's library made: its file, read, holds what our own
+    compression makes of the model, bit by bit, at as many bits."""
+    sizes = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
+    model = load(ModelSource(str(tiny_folder("llama", **sizes))), 1 << 34)
+    rows = torch.from_numpy(k_blocks.WEIGHTS)
+    with torch.no_grad():
+        for parameter in model.model.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(rows[torch.arange(len(parameter)) % len(rows)])
+    monkeypatch.setattr(gguf, "quantize", lambda array, _: k_blocks.looked_up(array, kind))
+    checkpoint = opened(write(model.model, tmp_path / "k.gguf", Kind[kind.upper()]), model)
+    compression = Gguf(type=kind)
+    for name, parameter in model.model.named_parameters():
+        entry = checkpoint.stored[name]
+        if parameter.ndim == 2:
+            (made,) = compression.compress(MatrixGroup([LinearMap(name, parameter.detach())], 0))
+            assert torch.equal(entry.weight(), made.weight), name
+            assert (entry.bits, entry.group) == (made.bits, made.group)
+            assert entry.format == kind.upper()
 
 
 def test_types_of_one_file_may_differ(reference: Reference, tmp_path: Path) -> None:

@@ -79,6 +79,33 @@ def _eight_parts(block: Bytes, codes: NDArray[np.int32]) -> Floats:
     return (codes * scales[..., None] - minima[..., None]).reshape(len(block), 256)
 
 
+def _by_128(packed: Bytes) -> NDArray[np.int32]:
+    """Codes of two bits, 32 bytes for 128 of them: the lowest bits are the first 32, and so on."""
+    runs = packed.reshape(len(packed), 2, 1, 32) >> (2 * np.arange(4))[:, None] & 3
+    return runs.reshape(len(packed), 256).astype(np.int32)
+
+
+def _q2_k(block: Bytes) -> Floats:
+    """Sixteen parts of 16, scale and minimum of each in one byte."""
+    codes = _by_128(block[:, 16:80]).reshape(-1, 16, 16)
+    scales = (block[:, :16] & 15) * _half(block[:, 80:82])
+    minima = (block[:, :16] >> 4) * _half(block[:, 82:])
+    weights: Floats = (codes * scales[..., None] - minima[..., None]).reshape(-1, 256)
+    return weights
+
+
+def _q3_k(block: Bytes) -> Floats:
+    """Sixteen parts of 16; the upper bit of part 2n and 2n + 1 is bit n of 32 bytes. Scales of 6
+    bits: four of them in the halves of eight bytes, two in four bytes more."""
+    high = (block[:, None, :32] >> np.arange(8)[:, None]) & 1
+    codes = _by_128(block[:, 32:96]) + 4 * high.reshape(-1, 256).astype(np.int32) - 4
+    upper = block[:, None, 104:108] >> (2 * np.arange(4))[:, None] & 3
+    scales = _nibbles(block[:, 96:104]) + 16 * upper.reshape(-1, 16).astype(np.int32) - 32
+    steps = scales * _half(block[:, 108:])
+    weights: Floats = (codes.reshape(-1, 16, 16) * steps[..., None]).reshape(-1, 256)
+    return weights
+
+
 def _by_32(packed: Bytes) -> NDArray[np.int32]:
     """Runs of 32 bytes: the lower halves of a run are one part, the higher the next."""
     runs = packed.reshape(len(packed), 4, 1, 32)
@@ -114,6 +141,8 @@ BLOCKS = {
     "Q5_0": (22, _q5_0),
     "Q5_1": (24, _q5_1),
     "Q8_0": (34, _q8_0),
+    "Q2_K": (84, _q2_k),
+    "Q3_K": (110, _q3_k),
     "Q4_K": (144, _q4_k),
     "Q5_K": (176, _q5_k),
     "Q6_K": (210, _q6_k),

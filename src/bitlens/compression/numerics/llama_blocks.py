@@ -1,10 +1,18 @@
-"""llama.cpp's simple block formats, as its reference code quantizes (ggml-quants.c)."""
+"""llama.cpp's block formats, as its reference code quantizes (ggml-quants.c)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from bitlens.compression.numerics.llama_k_blocks import (
+    Search,
+    fit_by_search,
+    fit_by_turns,
+    symmetric,
+    with_minimum,
+)
 
 
 class BlockFormat(NamedTuple):
@@ -16,11 +24,18 @@ class BlockFormat(NamedTuple):
     """Of a block, its scale and, where it has one, its least number included."""
     round_: Callable[[Tensor], None]
     """`[..., blocks, number]` to what is read back, in place."""
+    part: int = 0
+    """Of a block's numbers so many share a scale of their own; 0: all do."""
 
     @property
     def bits(self) -> float:
         """Of a number."""
         return 8 * self.bytes / self.block
+
+    @property
+    def group(self) -> int:
+        """Consecutive numbers of a row that share a scale."""
+        return self.part or self.block
 
 
 def _from_largest(bits: int) -> Callable[[Tensor], None]:
@@ -78,6 +93,10 @@ def _inverse(step: Tensor) -> Tensor:
     return torch.where(_stored(step) == 0, 0, 1 / step)
 
 
+_COARSE = Search(first=-0.5, more=0.1, tries=16, absolute=True)
+_FINE = Search(first=-1.0, more=0.1, tries=21, absolute=False)
+_MEDIUM = Search(first=-0.5, more=0.1, tries=16, absolute=False)
+
 LLAMA_BLOCKS = {
     "q4_0": BlockFormat(32, 2 + 16, _from_largest(4)),
     "q4_1": BlockFormat(32, 2 + 2 + 16, _between_extremes(4)),
@@ -87,5 +106,10 @@ LLAMA_BLOCKS = {
     "tq1_0": BlockFormat(256, 2 + 52, _symmetric(1)),
     "tq2_0": BlockFormat(256, 2 + 64, _symmetric(1)),
     "mxfp4": BlockFormat(32, 1 + 16, _microscaling),
+    "q2_k": BlockFormat(256, 2 + 2 + 16 + 64, with_minimum(16, 3, 15, _COARSE), 16),
+    "q3_k": BlockFormat(256, 2 + 12 + 64 + 32, symmetric(16, 4, 32, fit_by_turns), 16),
+    "q4_k": BlockFormat(256, 2 + 2 + 12 + 128, with_minimum(32, 15, 63, _FINE), 32),
+    "q5_k": BlockFormat(256, 2 + 2 + 12 + 160, with_minimum(32, 31, 63, _MEDIUM), 32),
+    "q6_k": BlockFormat(256, 2 + 16 + 128 + 64, symmetric(16, 32, 128, fit_by_search), 16),
 }
 """By the names that llama.cpp has for them."""
