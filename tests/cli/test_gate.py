@@ -120,3 +120,29 @@ def test_a_gate_waits_for_no_model(run: Path) -> None:
     told += "sys.exit(' '.join(set(sys.modules) & {'torch', 'transformers', 'scipy.stats'}))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
     assert done.stderr.strip() == ""
+
+
+def test_rules_are_drafted_once(run: Path, bitlens: Command) -> None:
+    """They pass at once, and are not written over."""
+    rules = run.parent / "drafted.yaml"
+    done = bitlens("gate", run, "--init", "--rules", rules)
+    assert (done.code, done.err) == (0, "")
+    first, second = done.out.splitlines()
+    assert first == f"Wrote 1 rule to {rules}. Read them, then:"
+    assert bitlens(*second.split()[1:]).code == 0
+    again = bitlens("gate", run, "--init", "--rules", rules)
+    assert again.code == 3
+    assert "is there already" in again.err
+    beside = bitlens("gate", run, "--init", "--junit", rules)
+    assert beside.code == 3
+    assert "--init and --junit at once" in beside.err
+
+
+def test_the_outcome_is_written_for_others(run: Path, bitlens: Command) -> None:
+    """Before the exit code says that it fails; a place that cannot be written is a mistake."""
+    xml, markdown = run.parent / "new" / "gate.xml", run.parent / "gate.md"
+    words = ["gate", run, "--rules", written(run.parent, 0.01), "--summary", markdown]
+    assert bitlens(*words, "--junit", xml).code == 1
+    assert xml.read_text().startswith("<?xml")
+    assert markdown.read_text().startswith("## Gate: FAIL. 1 rule fails.")
+    assert bitlens(*words, "--junit", markdown / "gate.xml").code == 3

@@ -1,5 +1,6 @@
 """`gate`: rules on the numbers of a run, and an exit code for whoever waits for it."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer.core
 
 from bitlens.cli import options
 from bitlens.cli.terminal import log, say
+from bitlens.errors import InputError
 
 if TYPE_CHECKING:
     from bitlens.results.gating.gate import GateOutcome
@@ -50,6 +52,20 @@ def gate(
             "read other tokens is refused.",
         ),
     ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the outcome as JUnit XML.")
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write it as Markdown, for a pull request."),
+    ] = None,
+    init: Annotated[
+        bool,
+        typer.Option(
+            "--init",
+            help="Judge nothing: write rules to begin with, from this run and its controls.",
+        ),
+    ] = False,
 ) -> None:
     """Hold a run against rules, for CI.
 
@@ -63,9 +79,55 @@ def gate(
     from bitlens.config.gate_rules import load_rules
     from bitlens.results.gating.gate import gate as judged
 
+    if init:
+        _refuse_beside_init({"--baseline": baseline, "--junit": junit, "--summary": summary})
+        _draft(run, rules)
+        return
     outcome = judged(run, load_rules(rules), baseline)
+    _write(outcome, junit, summary)
     _show(outcome)
     raise typer.Exit(CODES[outcome.verdict])
+
+
+def _refuse_beside_init(given: dict[str, Path | None]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"--init and {option} at once.",
+                "one of them: --init judges nothing, it writes rules.",
+                f"--init first, then the rules with {option}.",
+            )
+
+
+def _draft(run: Path, rules: Path) -> None:
+    from bitlens.report.gating.draft import draft
+    from bitlens.results.counts import count
+    from bitlens.results.files.writing import write
+    from bitlens.results.store import Store
+
+    if rules.exists():
+        raise InputError(
+            f"{rules} is there already.",
+            "a file that is not there yet: rules somebody wrote are not written over.",
+            "another --rules FILE, or remove it first.",
+        )
+    text = draft(Store.open(run))
+    write(rules, text.encode())
+    log(f"Wrote {count(text.count(f'{chr(10)}  - '), 'rule')} to {rules}. Read them, then:")
+    log(f"  {shlex.join(['bitlens', 'gate', str(run), '--rules', str(rules)])}")
+
+
+def _write(outcome: "GateOutcome", xml: Path | None, markdown: Path | None) -> None:
+    from bitlens.results.files.writing import write
+
+    if xml is not None:
+        from bitlens.report.gating.junit import junit
+
+        write(xml, junit(outcome))
+    if markdown is not None:
+        from bitlens.report.gating.summary import gate_summary
+
+        write(markdown, gate_summary(outcome).encode())
 
 
 def _show(outcome: "GateOutcome") -> None:

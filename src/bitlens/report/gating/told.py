@@ -102,8 +102,10 @@ class GateWords:
 
     def _figure(self, rule: GateRule, unit: str) -> str:
         if unit == "share":
-            return f"{SHARE * rule.bound:.10g} {'points' if rule.against else '%'}"
-        return f"{rule.bound:.10g} {unit}".rstrip().replace("-", "−")
+            value, unit = SHARE * rule.bound, "points" if rule.against else "%"
+        else:
+            value = rule.bound
+        return f"{value:.10g} {unit}".rstrip().replace("-", "−")
 
 
 def shown_first(judged: JudgedRule) -> list[JudgedNumber]:
