@@ -9,14 +9,15 @@ from bitlens.models.layout import Layout
 
 WAVES = 10
 """A wave of so small a share of a run may take as long as it likes."""
-SECONDS = 100.0
-"""Any other takes at most two minutes, were the next as slow as the last."""
+SECONDS = 300.0
+"""Any other takes at most five minutes, were the next as slow as the last. Shorter ones would make
+the twins' weights too often, and write down too often what they have."""
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 
 @dataclass
 class Pace:
-    """Tokens of a wave: a tenth of the run's, or what passes in two minutes, whichever is more."""
+    """Tokens of a wave: a tenth of the run's, or what passes in five minutes, whichever is more."""
 
     tokens: int
     """Of the whole run."""
