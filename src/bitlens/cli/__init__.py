@@ -16,6 +16,7 @@ from bitlens.cli.gate import FAULT, MISTAKE, GateCommand, gate
 from bitlens.cli.list import list_
 from bitlens.cli.results import card, compare, export, insights, report, view
 from bitlens.cli.saes import align, fit, repair, train_sae
+from bitlens.cli.sensitivity import sensitivity
 from bitlens.cli.studies import study
 from bitlens.cli.terminal import log, on_terminal
 from bitlens.errors import BitlensError, InputError, out_of_memory
@@ -71,6 +72,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "repair": repair,
     "train-sae": train_sae,
     "align": align,
+    "sensitivity": sensitivity,
     "study": study,
     "report": report,
     "view": view,

@@ -118,6 +118,13 @@ class CompressedTwin(Twin):
         self._coverage = TwinCoverage(layout, compression)
         self._shell: dict[str, Tensor] | None = None
 
+    def part(self, matrices: Collection[str]) -> "CompressedTwin":
+        """The twin that compresses these of its matrices, as it does, and leaves the others."""
+        own = sorted(self.targets.intersection(matrices))
+        return CompressedTwin(
+            self.layout, self.compression, own, seed=self.seed, source=self._source
+        )
+
     @property
     def dtype(self) -> torch.dtype | None:
         """Compute dtype; None: the reference's."""

@@ -29,6 +29,8 @@ class Comparison:
     """By site, the twin's block on the reference's input, where it is read besides."""
     floor: bool = False
     """Whether it measures the compute floor: its run is on the subset only."""
+    fork: ForwardRun | None = None
+    """The twin's run, where that is not simply the twin from its embedding to its logits."""
 
     @property
     def item(self) -> Item:
@@ -170,7 +172,7 @@ def forward_runs(wanted: Sequence[Comparison]) -> list[ForwardRun]:
             found.setdefault(branch.name, branch)
         else:
             own = ForwardRun(comparison.twin, comparison.twin, subset=comparison.floor)
-            found.setdefault(comparison.twin, own)
+            found.setdefault(comparison.run, comparison.fork or own)
             for branch in comparison.besides:
                 found.setdefault(branch.name, branch)
     return list(found.values())

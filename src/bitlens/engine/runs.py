@@ -70,7 +70,8 @@ class SiteRequest:
 def in_groups(runs: Sequence[ForwardRun], depth: int) -> dict[str, list[ForwardRun]]:
     """Runs of a model of `depth` blocks in the order they go through each: by the twin they need,
     the reference's first. A branch of the reference that takes an activation from a twin's run
-    goes with that twin.
+    goes with that twin; a run with blocks of two models goes by itself, because what is read of
+    many such at once would not fit.
 
     BitlensError for an intervention that a run does not come to, and for one that takes from a run
     that is not there, comes later, or does not pass the site.
@@ -112,6 +113,8 @@ def _check_order(runs: Sequence[ForwardRun]) -> None:
 
 
 def _group(run: ForwardRun, by_name: dict[str, ForwardRun]) -> str:
+    if run.own_blocks is not None:
+        return run.name
     if run.model != REFERENCE:
         return run.model
     models = [_group(by_name[i.source], by_name) for i in run.interventions if i.source is not None]

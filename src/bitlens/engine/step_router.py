@@ -128,7 +128,7 @@ class _OneStep:
 
     def forget_twins(self, sweep: Sweep) -> None:
         """Only what is read of the reference and its branches serves more than one twin."""
-        for key in [key for key in self._flat if sweep.named(key[0]).model != REFERENCE]:
+        for key in [key for key in self._flat if sweep.group(key[0]) != REFERENCE]:
             del self._flat[key]
 
 

@@ -48,6 +48,7 @@ class Sweep:
         self.batches = list(batches)
         self._by_name = {run.name: run for run in runs}
         self._groups = in_groups(runs, layout.depth)
+        self._group_of = {run.name: name for name, of in self._groups.items() for run in of}
         self._wanted: dict[tuple[str, str], set[str]] = {}
         for request in requests:
             wanted = self._wanted.setdefault((request.run, request.documents), set())
@@ -147,6 +148,10 @@ class Sweep:
             for run in runs
             if (batch.subset or not run.subset) and self._needs[run.name].isdisjoint(self.failed)
         ]
+
+    def group(self, run: str) -> str:
+        """The group of a run, by name."""
+        return self._group_of[run]
 
     @property
     def groups(self) -> list[str]:

@@ -16,6 +16,7 @@ from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.activations import EVERYTHING, ActivationPair, Activations
 from bitlens.engine.comparisons import Comparison, forward_runs
 from bitlens.engine.plan import Plan, TokenBatch
+from bitlens.engine.runs import REFERENCE
 from bitlens.engine.sweep import logits_chunk
 from bitlens.engine.wave_size import mask_bytes
 from bitlens.errors import CapacityError
@@ -111,7 +112,7 @@ def budget(
     that twins have of their own; `on_disk`: of weights that are read from there."""
     read = {c.read for c in wanted}
     batches = [b for b in plan.batches if b.documents in read]
-    twins = len({c.twin for c in wanted})
+    twins = len({run.model for run in forward_runs(wanted)} - {REFERENCE})
     depths = _held(layout, wanted, plan, batches)
     parts = {
         "weights": _weights(layout) + sum(_bytes(sae) for sae in saes),

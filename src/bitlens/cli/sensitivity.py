@@ -1,0 +1,68 @@
+"""`sensitivity`: which parts of a model a compression may not touch."""
+
+import shlex
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+from bitlens.cli import options
+from bitlens.cli.terminal import log, show
+from bitlens.config.parsing import unknown
+from bitlens.errors import InputError
+from bitlens.results.sensitivity.measures import MEASURES
+
+
+@options.with_settings(
+    "model compressions out unit measure text tokens calibration calibration_tokens context bos "
+    "positions seed interval device dtype compute revision device_map memory allow sae "
+    "trust_remote_code"
+)
+def sensitivity(
+    model: options.Model,
+    compressions: Annotated[
+        list[str],
+        typer.Option(
+            "--with",
+            metavar="SPEC",
+            help="A compression that a unit may have, rtn:bits=4,group=64; once for each.",
+        ),
+    ],
+    out: options.Out,
+    unit: Annotated[
+        Literal["block", "kind", "matrix"],
+        typer.Option(
+            help="What has one format: a block, what a kernel fuses (query, key and value; gate "
+            "and up; a block's experts), or a matrix."
+        ),
+    ] = "block",
+    measure: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="What is measured: kl,loss,features,blur,heads."),
+    ] = "kl,loss",
+    **settings: Any,
+) -> None:
+    """Show which parts of a model a compression hurts most.
+
+    Every unit is compressed alone, and left out of the whole compression alone, in one pass
+    through depth. The same command again goes on where it stopped.
+    """
+    measures = _measures(measure)
+    study = options.present_study_of(model, compressions, {"controls": "none", **settings}, "--sae")
+    from bitlens.report.sensitivity.tables import told
+    from bitlens.workflows.sensitivity.run import Request, run
+
+    command = shlex.join(["bitlens", *sys.argv[1:]])
+    found = run(study, Request(division=unit, measures=measures), out, command, log)
+    for part in told(found):
+        show(part)
+
+
+def _measures(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in MEASURES:
+            raise unknown("measure", name, list(MEASURES))
+    if not names:
+        raise InputError("--measure names nothing.", ", ".join(MEASURES), "--measure kl")
+    return names

@@ -1,0 +1,1 @@
+"""What a sensitivity run shows, in a terminal and on its page."""

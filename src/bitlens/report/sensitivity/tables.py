@@ -1,0 +1,81 @@
+"""The tables of a sensitivity run: the units by how much they matter, and how far effects add."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from bitlens.report.page.parts import Column, Table
+from bitlens.report.text.numbers import amount, figure, margin
+from bitlens.results.sensitivity.additivity import additivity
+from bitlens.results.sensitivity.folder import Sensitivity
+from bitlens.results.sensitivity.measures import MEASURES
+from bitlens.results.sensitivity.records import Effect
+
+SHOWN = 10
+"""Units in a table that is read whole."""
+
+
+def ranked(run: Sensitivity, compression: str, measure: str, item: str = "") -> list[Effect]:
+    """The effects of the units of one compression alone, the largest first; those without a value
+    last."""
+    found = [
+        e
+        for e in run.effects
+        if (e.compression, e.measure, e.item, e.way) == (compression, measure, item, "only")
+    ]
+    return sorted(found, key=lambda e: (e.value is None, -(e.value or 0.0)))
+
+
+def units(run: Sensitivity, most: int = SHOWN) -> Iterator[Table]:
+    """A table a compression and measure: the units that matter most, both ways."""
+    for compression in run.about["asked"]["compressions"]:
+        bits = run.bits(compression)
+        for measure in run.about["asked"]["measures"]:
+            for item in run.items(measure):
+                order = ranked(run, compression, measure, item)
+                unit = MEASURES[measure].metric.unit
+                back = run.of("all but", measure, item)
+                whole = run.of("whole", measure, item)[compression, ""]
+                rows = []
+                for e in order[:most]:
+                    other = back.get((compression, e.unit))
+                    rows.append(
+                        (
+                            e.unit,
+                            figure(bits[e.unit]) if e.unit in bits else "",
+                            margin(asdict(e), unit),
+                            margin(asdict(other), unit) if other else "",
+                        )
+                    )
+                of = f" of {item}" if item else ""
+                left = len(order) - len(rows)
+                rest = f" {left} more units matter less." if left else ""
+                yield Table(
+                    (
+                        Column("unit"),
+                        Column("bits a weight", numeric=True),
+                        Column("only this", numeric=True),
+                        Column("all but this: saved", numeric=True),
+                    ),
+                    tuple(rows),
+                    f"{measure}{of} under {compression}: {amount(asdict(whole), unit)} where "
+                    f"everything is compressed.{rest}",
+                )
+
+
+def adding(run: Sensitivity) -> Table:
+    """How far effects add."""
+    rows = tuple(
+        (a.compression, a.measure + (f" of {a.item}" if a.item else ""), a.way, margin(asdict(a)))
+        for a in additivity(run)
+    )
+    return Table(
+        (Column("compression"), Column("measure"), Column("way"), Column("ratio", numeric=True)),
+        rows,
+        "The sum of the units' effects over that of the whole: 1 where effects add, more where "
+        "they hide behind each other.",
+    )
+
+
+def told(run: Sensitivity) -> list[Table]:
+    """What a terminal shows."""
+    return [*units(run), adding(run)]

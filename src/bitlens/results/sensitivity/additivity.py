@@ -1,0 +1,89 @@
+"""How far effects add: the sum of the units' own effects against that of the whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitlens.results.records import Metric, Value
+from bitlens.results.sensitivity.folder import Sensitivity
+from bitlens.results.sensitivity.records import Effect, Way
+from bitlens.results.stats.intervals import interval
+
+RATIO = Metric(
+    "ratio",
+    "How large is the sum of the units' effects beside the effect of all of them together?",
+    unit="",
+    worse=None,
+    intact=1.0,
+    scale="log",
+    source="HIGGS, arXiv 2411.17525, takes it to be 1",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Additivity:
+    """The sum of one way's effects over that of the whole; 1 where effects add."""
+
+    compression: str
+    way: Way
+    measure: str
+    item: str
+    parts: float
+    whole: float
+    value: float | None
+    low: float | None
+    high: float | None
+    documents: int
+    reason: str | None
+
+
+def additivity(run: Sensitivity) -> list[Additivity]:
+    """Of every compression, measure and item, both ways. Units that no whole compression holds, an
+    embedding that was compressed only by itself, are no part of the sum."""
+    inside = {unit.name for unit in run.units if unit.block is not None}
+    groups: dict[tuple[str, Way, str, str], list[Effect]] = {}
+    whole: dict[tuple[str, str, str], Effect] = {}
+    for e in run.effects:
+        if e.way == "whole":
+            whole[e.compression, e.measure, e.item] = e
+        elif e.unit in inside:
+            groups.setdefault((e.compression, e.way, e.measure, e.item), []).append(e)
+    found = []
+    for (compression, way, measure, item), parts in groups.items():
+        everything = whole[compression, measure, item]
+        if everything.value is None or any(part.value is None for part in parts):
+            continue
+        found.append(_of(everything, parts, way))
+    return found
+
+
+def _of(everything: Effect, parts: Sequence[Effect], way: Way) -> Additivity:
+    total = np.sum([[p.value, *p.replicates] for p in parts], axis=0, dtype=np.float64)
+    whole = np.array([everything.value, *everything.replicates], dtype=np.float64)
+    with np.errstate(all="ignore"):
+        first, *rest = (total / whole).tolist()
+    finite = bool(np.isfinite([first, *rest]).all())
+    value = Value(
+        metric="ratio",
+        site="",
+        item=everything.item,
+        value=first if finite else None,
+        replicates=tuple(rest) if finite else (),
+        documents=everything.documents,
+        reason=None if finite else "the whole changes nothing",
+    )
+    sure = interval(value, RATIO)
+    return Additivity(
+        compression=everything.compression,
+        way=way,
+        measure=everything.measure,
+        item=everything.item,
+        parts=float(total[0]),
+        whole=float(whole[0]),
+        value=sure.value,
+        low=sure.low,
+        high=sure.high,
+        documents=sure.documents,
+        reason=sure.reason,
+    )

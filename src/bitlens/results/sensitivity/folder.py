@@ -1,0 +1,155 @@
+"""The folder of a sensitivity run.
+
+    OUT/sensitivity.json    what was run; written last: its presence means the run is complete
+    OUT/units.parquet       one row a unit
+    OUT/sizes.parquet       one row a unit and compression
+    OUT/effects.parquet     one row a unit, compression, way and measure
+    OUT/proxies.parquet     one row a unit, compression and proxy
+    OUT/partial/            accumulators of waves already swept, until the run is complete
+
+The same content is the same bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bitlens.errors import ResultsError
+from bitlens.results.files.names import inside
+from bitlens.results.files.writing import write
+from bitlens.results.json_files import AGAIN, json_bytes, mended, read_json
+from bitlens.results.manifest_schema import Content, Tool, Versioned
+from bitlens.results.parquet import read_table, rows_as_parquet
+from bitlens.results.records import SCHEMA
+from bitlens.results.sensitivity.records import TABLES, Effect, ProxyScore, Unit, UnitSize
+
+NAME = "sensitivity.json"
+PARTIAL = "partial"
+REPORT = "report.html"
+PLANS = "plans"
+"""The folder in which plans that were made of the run are audited."""
+Record = TypeVar("Record", Unit, UnitSize, Effect, ProxyScore)
+
+
+class Asked(Content):
+    """What was asked for."""
+
+    compressions: tuple[str, ...]
+    units: str
+    measures: tuple[str, ...]
+
+
+class MeasuredOn(Content):
+    """What it was measured on."""
+
+    text: str
+    token_hash: str
+    documents: int
+    tokens: int
+
+
+class Sensitive(Content):
+    """The model."""
+
+    name: str
+    fingerprint: str
+    blocks: int
+    dtype: str
+    parameters: int
+    bits: float
+    """Of a weight as it is stored."""
+
+
+class SensitivityFile(Versioned):
+    """What a run is of."""
+
+    tool: Tool
+    command: str
+    key: str
+    """Of everything that decides about its numbers."""
+    asked: Asked
+    model: Sensitive
+    on: MeasuredOn
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sensitivity:
+    """A complete run, as it was written."""
+
+    root: Path
+    about: dict[str, Any]
+    """`SensitivityFile`."""
+    units: Sequence[Unit]
+    sizes: Sequence[UnitSize]
+    effects: Sequence[Effect]
+    proxies: Sequence[ProxyScore]
+
+    def bits(self, compression: str) -> dict[str, float]:
+        """Bits per weight of every unit under a compression."""
+        return {s.unit: s.bits for s in self.sizes if s.compression == compression}
+
+    def of(self, way: str, measure: str, item: str = "") -> dict[tuple[str, str], Effect]:
+        """Effects by compression and unit."""
+        return {
+            (e.compression, e.unit): e
+            for e in self.effects
+            if (e.way, e.measure, e.item) == (way, measure, item)
+        }
+
+    def items(self, measure: str) -> list[str]:
+        """What a measure has numbers of: its SAEs, or the one number without a name."""
+        return list(dict.fromkeys(e.item for e in self.effects if e.measure == measure))
+
+
+def finished(root: Path) -> bool:
+    """Is there a run that came to its end?"""
+    return (root / NAME).is_file()
+
+
+def write_run(run: Sensitivity) -> None:
+    """Write a run; it counts as complete from the last step on."""
+    rows: dict[str, Sequence[Any]] = {
+        "units": run.units,
+        "sizes": run.sizes,
+        "effects": run.effects,
+        "proxies": run.proxies,
+    }
+    last = run.root / NAME
+    for name, (_, schema) in TABLES.items():
+        write(_table(run.root, name), rows_as_parquet(name, rows[name], schema), last)
+    write(last, json_bytes(SensitivityFile, {"schema": SCHEMA, **run.about}, last))
+
+
+def read_run(path: str | Path) -> Sensitivity:
+    """A complete run. BitlensError for a folder that holds none, and for one that is damaged."""
+    root = Path(path)
+    if not finished(root):
+        raise ResultsError(
+            f"{path} holds no complete sensitivity run.",
+            f"a folder with {NAME}, as bitlens sensitivity writes it.",
+            f"bitlens sensitivity MODEL --with SPEC --out {path}",
+        )
+    last = root / NAME
+    return Sensitivity(
+        root=root,
+        about=read_json(SensitivityFile, last, mended(last, AGAIN)),
+        units=_read(root, "units", Unit),
+        sizes=_read(root, "sizes", UnitSize),
+        effects=_read(root, "effects", Effect),
+        proxies=_read(root, "proxies", ProxyScore),
+    )
+
+
+def _table(root: Path, name: str) -> Path:
+    return inside(root, f"{name}.parquet")
+
+
+def _read(root: Path, name: str, kind: type[Record]) -> list[Record]:
+    path = _table(root, name)
+    rows = read_table(path, TABLES[name][1], mended(path, AGAIN)).to_pylist()
+    return [
+        kind(**{key: tuple(of) if isinstance(of, list) else of for key, of in row.items()})
+        for row in rows
+    ]

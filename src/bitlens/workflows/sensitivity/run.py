@@ -1,0 +1,284 @@
+"""A sensitivity run from a study to a folder: one sweep of the reference, its whole twins and all
+their forks, and what came of each."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bitlens.compression.coverage import Row
+from bitlens.compression.twin import CompressedTwin
+from bitlens.config.study import Study, refuse_absent_texts
+from bitlens.engine.measurement import Measurement
+from bitlens.engine.memory import bound_heap
+from bitlens.engine.wave_size import Pace
+from bitlens.errors import InputError, ResultsError
+from bitlens.progress import ProgressBar
+from bitlens.results.counts import count
+from bitlens.results.files.names import inside
+from bitlens.results.files.writing import alone
+from bitlens.results.records import Cell, Value
+from bitlens.results.sensitivity.folder import (
+    NAME,
+    PARTIAL,
+    PLANS,
+    REPORT,
+    Sensitivity,
+    finished,
+    read_run,
+    write_run,
+)
+from bitlens.results.sensitivity.measures import (
+    MEASURES,
+    Measure,
+    Read,
+    analyses_of,
+    difference,
+    unchanged,
+)
+from bitlens.results.sensitivity.records import TABLES, Effect, Unit, UnitSize
+from bitlens.results.stats.intervals import interval
+from bitlens.workflows.audit.cost import SweepCost
+from bitlens.workflows.audit.measure import required_memory
+from bitlens.workflows.audit.selection import AskedAnalyses, Selection, select_analyses
+from bitlens.workflows.folders import refuse_foreign
+from bitlens.workflows.sensitivity.forks import Fork, Forks, comparisons_of
+from bitlens.workflows.sensitivity.units import Division, units_of
+from bitlens.workflows.session import Log, Session
+from bitlens.workflows.text_check import check_text
+
+Values = dict[tuple[str, str], dict[tuple[str, str, str], Value]]
+"""By fork and analysis, every value by metric, site and item."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a sensitivity run, beside the study of its model, texts and compressions."""
+
+    division: Division = "block"
+    measures: tuple[str, ...] = ("kl",)
+
+
+def run(study: Study, request: Request, out: Path, command: str, log: Log = print) -> Sensitivity:
+    """Measure what every unit does and write it to a folder; what is there already of the same
+    settings is read. BitlensError for what cannot be loaded, compressed or measured, and for a
+    folder of other settings."""
+    refuse_absent_texts(study)
+    own = {NAME, REPORT, PARTIAL, PLANS, *(f"{name}.parquet" for name in TABLES)}
+    refuse_foreign(out, "bitlens sensitivity", "it began", lambda path: path.name in own)
+    bound_heap()
+    with alone(out):
+        return _Run(study, request, out, log).result(command)
+
+
+class _Run:
+    """One run: a loaded model, its twins and their forks."""
+
+    def __init__(self, study: Study, request: Request, out: Path, log: Log) -> None:
+        self.request, self.out, self.log = request, out, log
+        asked = AskedAnalyses(names=analyses_of(request.measures))
+        self.session = Session.open(study, log, eager=asked.eager)
+        self.builder = self.session.twin_builder(apart_from=self.session.corpus)
+        self.selection: Selection = select_analyses(
+            self.session, asked, self.session.plan(), self.builder
+        )
+        self.units = units_of(self.session.layout, request.division)
+
+    def result(self, command: str) -> Sensitivity:
+        """The run that is there already, or a new one."""
+        if finished(self.out):
+            known = read_run(self.out)
+            if known.about["key"] != self._key:
+                raise ResultsError(
+                    f"{self.out} holds a sensitivity run of other settings: it was made by "
+                    f"{known.about['command']}.",
+                    "the same settings, to be told what is there; or a new folder.",
+                    "another --out.",
+                )
+            self.log(f"{self.out}: everything is there already; nothing to compute.")
+            return known
+        text = check_text(self.session, self.session.plan())
+        twins = self._twins()
+        forks = Forks(self.session.layout, twins, self.units)
+        values = self._values(forks)
+        found = Sensitivity(
+            root=self.out,
+            about=self._about(command, (text.detail,)),
+            units=self.units,
+            sizes=self._sizes(forks, twins),
+            effects=self._effects(forks, values),
+            proxies=(),
+        )
+        write_run(found)
+        shutil.rmtree(inside(self.out, PARTIAL), ignore_errors=True)
+        return found
+
+    @property
+    def _key(self) -> str:
+        session = self.session
+        settings = {
+            "weights": session.loaded.fingerprint,
+            "tokens": session.corpus.token_hash,
+            "study": session.study.to_dict(),
+            "units": self.request.division,
+            "measures": list(self.request.measures),
+            "bitlens": version("bitlens"),
+        }
+        settings["study"].pop("memory", None)
+        return Cell(
+            model=session.loaded.name,
+            compression="",
+            analysis="sensitivity",
+            seed=session.seed,
+            settings=settings,
+        ).id
+
+    def _twins(self) -> dict[str, CompressedTwin]:
+        built = self.builder.build(self.session.requests())
+        others = [text for text, t in built.twins.items() if not isinstance(t, CompressedTwin)]
+        others += [t for t, twin in built.twins.items() if twin.dtype or twin.compression.cache]
+        if others:
+            raise InputError(
+                f"{others[0]} is nothing that a unit can have by itself.",
+                "compressions of weights that bitlens makes: rtn, gptq, nvfp4, prune, ...",
+                "--with rtn:bits=4,group=64",
+            )
+        return {text: t for text, t in built.twins.items() if isinstance(t, CompressedTwin)}
+
+    def _values(self, forks: Forks) -> Values:
+        """One sweep of everything."""
+        session = self.session
+        wanted = comparisons_of(forks.all, self.selection)
+        budget = required_memory(session, self.selection, wanted)
+        measurement = Measurement(
+            session.layout,
+            forks.models,
+            wanted,
+            self.selection.plan,
+            hidden_bytes=budget.room(session.memory),
+            partial=inside(inside(self.out, PARTIAL), self._key),
+            texts=session.texts,
+        )
+        if measurement.damage:
+            self.log(f"What a stopped run left cannot be used: {measurement.damage}.")
+        cost = SweepCost.of(measurement.sweep, session.layout, None)
+        depth = session.layout.depth
+        apart = sum(1 for fork in forks.all if fork.unit is not None)
+        self.log(
+            f"{count(len(self.units), 'unit')}, {count(apart, 'fork')} of "
+            f"{count(len(forks.all) - apart, 'whole twin')} on "
+            f"{count(session.corpus.n_documents, 'document')}: {cost.said}; run one by one, "
+            f"{len(forks.all) + 1}."
+        )
+        found: Values = {}
+        pace = Pace(cost.tokens, None)
+        with ProgressBar("sweep", "tokens", cost.tokens) as bar:
+            for one in measurement.values(
+                lambda tokens: bar.add(tokens / (cost.forwards * depth)), pace
+            ):
+                key = (one.comparison.twin, one.comparison.analysis.name)
+                by_place = found.setdefault(key, {})
+                by_place |= {(v.metric, v.site, v.item): v for v in one.values}
+        for name, reason in measurement.sweep.failed.items():
+            raise InputError(
+                f"{name} cannot be made: {reason}",
+                "a compression that fits every unit.",
+                "another --with.",
+            )
+        return found
+
+    def _effects(self, forks: Forks, values: Values) -> list[Effect]:
+        found: list[Effect] = []
+        whole = {fork.compression: fork for fork in forks.all if fork.unit is None}
+        for name in self.request.measures:
+            measure = MEASURES[name]
+            for fork in forks.all:
+                base = values.get((whole[fork.compression].name, measure.analysis), {})
+                own = values.get((fork.name, measure.analysis), {})
+                found += self._of_fork(fork, measure, own, base)
+        return found
+
+    def _of_fork(self, fork: Fork, measure: Measure, own: Read, base: Read) -> list[Effect]:
+        """What a fork says of one measure, by item."""
+        everything = measure.read(base, {})
+        if fork.way == "whole":
+            told = everything
+        elif fork.way == "only":
+            told = measure.read(own, unchanged(base))
+        else:
+            left = measure.read(own, base)
+            told = {item: difference(everything[item], left[item]) for item in everything}
+        metric = measure.metric
+        if fork.way == "all but":
+            # A difference may be on either side of 0: its scale is the number itself.
+            metric = replace(metric, scale="linear")
+        effects = []
+        for item, value in told.items():
+            sure = interval(value, metric, self.session.study.interval)
+            effects.append(
+                Effect(
+                    compression=fork.compression,
+                    unit=fork.unit.name if fork.unit else "",
+                    way=fork.way,
+                    measure=measure.name,
+                    item=item,
+                    replicates=value.replicates,
+                    **asdict(sure),
+                )
+            )
+        return effects
+
+    def _sizes(self, forks: Forks, twins: Mapping[str, CompressedTwin]) -> list[UnitSize]:
+        sizes = []
+        for text, twin in twins.items():
+            twin.complete_coverage()
+            rows = {row.module: row for row in twin.coverage() if row.parameters}
+            shell = [f for f in forks.all if f.unit and f.unit.block is None]
+            for fork in shell:
+                own = forks.models[fork.run.model]
+                if fork.compression == text and isinstance(own, CompressedTwin):
+                    own.complete_coverage()
+                    rows |= {row.module: row for row in own.coverage() if row.module in own.targets}
+            sizes += [
+                UnitSize(compression=text, unit=unit.name, bits=_bits(unit, rows))
+                for unit in self.units
+                if set(unit.matrices) <= rows.keys()
+            ]
+        return sizes
+
+    def _about(self, command: str, notes: Sequence[str]) -> dict[str, Any]:
+        session = self.session
+        layout, corpus = session.layout, session.corpus
+        return {
+            "tool": {"version": version("bitlens")},
+            "command": command,
+            "key": self._key,
+            "asked": {
+                "compressions": list(session.study.compressions),
+                "units": self.request.division,
+                "measures": list(self.request.measures),
+            },
+            "model": {
+                "name": session.loaded.name,
+                "fingerprint": session.loaded.fingerprint,
+                "blocks": layout.depth,
+                "dtype": str(layout.dtype).removeprefix("torch."),
+                "parameters": sum(p.numel() for p in layout.model.parameters()),
+                "bits": 8.0 * layout.dtype.itemsize,
+            },
+            "on": {
+                "text": corpus.name,
+                "token_hash": corpus.token_hash,
+                "documents": corpus.n_documents,
+                "tokens": int(corpus.n_tokens),
+            },
+            "notes": list(notes),
+        }
+
+
+def _bits(unit: Unit, rows: Mapping[str, Row]) -> float:
+    """Bits per weight over all matrices of a unit."""
+    of = [rows[name] for name in unit.matrices]
+    return sum(row.bits * row.parameters for row in of) / sum(row.parameters for row in of)
