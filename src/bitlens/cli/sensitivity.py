@@ -14,8 +14,8 @@ from bitlens.results.sensitivity.measures import MEASURES
 
 
 @options.with_settings(
-    "model compressions out unit measure text tokens calibration calibration_tokens context bos "
-    "positions seed interval device dtype compute revision device_map memory allow sae "
+    "model compressions out unit measure alone text tokens calibration calibration_tokens context "
+    "bos positions seed interval device dtype compute revision device_map memory allow sae "
     "trust_remote_code"
 )
 def sensitivity(
@@ -40,6 +40,10 @@ def sensitivity(
         str,
         typer.Option(metavar="LIST", help="What is measured: kl,loss,features,blur,heads."),
     ] = "kl,loss",
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Only compress every unit alone: half the work."),
+    ] = False,
     **settings: Any,
 ) -> None:
     """Show which parts of a model a compression hurts most.
@@ -53,7 +57,7 @@ def sensitivity(
     from bitlens.workflows.sensitivity.run import Request, run
 
     command = shlex.join(["bitlens", *sys.argv[1:]])
-    found = run(study, Request(division=unit, measures=measures), out, command, log)
+    found = run(study, Request(division=unit, measures=measures, both=not alone), out, command, log)
     for part in told(found):
         show(part)
 

@@ -197,7 +197,6 @@ class Shell:
         assert len(self._calls) == self._until + 1
         return Entry(self._entry, tuple(self._calls))
 
-    @torch.no_grad()
     def leave(
         self,
         hidden: Annotated[Tensor, "positions width"],
@@ -207,8 +206,12 @@ class Shell:
         """Final norm, unembedding and what the family does after it.
 
         `hidden` is `[positions, width]` after the last block, any positions in any order;
-        the result is `[positions, vocabulary]`.
+        the result is `[positions, vocabulary]`. Gradients are followed where it asks for them.
         """
+        with torch.set_grad_enabled(hidden.requires_grad and torch.is_grad_enabled()):
+            return self._leave(hidden, weights, dtype)
+
+    def _leave(self, hidden: Tensor, weights: Weights | None, dtype: torch.dtype | None) -> Tensor:
         dressed = self.parameters.dressed(weights, dtype, entering=False)
         wanted = dtype or self.parameters.dtype(entering=False) or hidden.dtype
         self._injected = hidden[None].to(wanted)

@@ -8,6 +8,7 @@ from bitlens.report.text.numbers import amount, figure, margin
 from bitlens.results.sensitivity.additivity import additivity
 from bitlens.results.sensitivity.folder import Sensitivity
 from bitlens.results.sensitivity.measures import MEASURES
+from bitlens.results.sensitivity.proxies import agreements
 from bitlens.results.sensitivity.records import Effect
 
 SHOWN = 10
@@ -76,6 +77,30 @@ def adding(run: Sensitivity) -> Table:
     )
 
 
+def agreeing(run: Sensitivity) -> Table:
+    """How well other tools' scores order the units."""
+    rows = tuple(
+        (
+            a.proxy,
+            a.compression,
+            a.measure + (f" of {a.item}" if a.item else ""),
+            margin(asdict(a)) if a.value is not None else a.reason or "",
+        )
+        for a in agreements(run)
+    )
+    return Table(
+        (
+            Column("score"),
+            Column("compression"),
+            Column("measure"),
+            Column("rank correlation", numeric=True),
+        ),
+        rows,
+        "Scores that other tools rank units by, beside the measured effects: 1 the same order, 0 "
+        "by chance.",
+    )
+
+
 def told(run: Sensitivity) -> list[Table]:
     """What a terminal shows."""
-    return [*units(run), adding(run)]
+    return [*units(run), adding(run), agreeing(run)]

@@ -1,6 +1,5 @@
 """How far effects add: the sum of the units' own effects against that of the whole."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,14 +51,15 @@ def additivity(run: Sensitivity) -> list[Additivity]:
     found = []
     for (compression, way, measure, item), parts in groups.items():
         everything = whole[compression, measure, item]
-        if everything.value is None or any(part.value is None for part in parts):
-            continue
-        found.append(_of(everything, parts, way))
+        numbers = [[part.value, *part.replicates] for part in parts if part.value is not None]
+        if everything.value is not None and len(numbers) == len(parts):
+            found.append(_of(everything, np.array(numbers, dtype=np.float64), way))
     return found
 
 
-def _of(everything: Effect, parts: Sequence[Effect], way: Way) -> Additivity:
-    total = np.sum([[p.value, *p.replicates] for p in parts], axis=0, dtype=np.float64)
+def _of(everything: Effect, parts: np.ndarray, way: Way) -> Additivity:
+    """`parts`: `[units, 1 + replicates]`."""
+    total = parts.sum(axis=0)
     whole = np.array([everything.value, *everything.replicates], dtype=np.float64)
     with np.errstate(all="ignore"):
         first, *rest = (total / whole).tolist()

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bitlens.errors import ResultsError
+from pydantic import TypeAdapter, ValidationError
+
+from bitlens.errors import ResultsError, path_of
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import write
-from bitlens.results.json_files import AGAIN, json_bytes, mended, read_json
+from bitlens.results.json_files import AGAIN, damaged, json_bytes, mended, read_json
 from bitlens.results.manifest_schema import Content, Tool, Versioned
 from bitlens.results.parquet import read_table, rows_as_parquet
 from bitlens.results.records import SCHEMA
@@ -29,7 +31,7 @@ PARTIAL = "partial"
 REPORT = "report.html"
 PLANS = "plans"
 """The folder in which plans that were made of the run are audited."""
-Record = TypeVar("Record", Unit, UnitSize, Effect, ProxyScore)
+Record = TypeVar("Record")
 
 
 class Asked(Content):
@@ -149,7 +151,9 @@ def _table(root: Path, name: str) -> Path:
 def _read(root: Path, name: str, kind: type[Record]) -> list[Record]:
     path = _table(root, name)
     rows = read_table(path, TABLES[name][1], mended(path, AGAIN)).to_pylist()
-    return [
-        kind(**{key: tuple(of) if isinstance(of, list) else of for key, of in row.items()})
-        for row in rows
-    ]
+    try:
+        return TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{path_of([n for n in first['loc'] if isinstance(n, str | int)])}: {first['msg']}"
+        raise damaged(path, why, mended(path, AGAIN)) from None

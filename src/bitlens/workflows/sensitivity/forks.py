@@ -18,6 +18,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.results.sensitivity.records import Unit, Way
 from bitlens.workflows.audit.selection import Selection
+from bitlens.workflows.sensitivity.units import UNEMBEDDING
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,9 +41,14 @@ class Forks:
     """All forks of some twins, and the models whose blocks they take."""
 
     def __init__(
-        self, layout: Layout, twins: Mapping[str, CompressedTwin], units: Sequence[Unit]
+        self,
+        layout: Layout,
+        twins: Mapping[str, CompressedTwin],
+        units: Sequence[Unit],
+        *,
+        both: bool = True,
     ) -> None:
-        self._layout = layout
+        self._layout, self._both = layout, both
         self.models: dict[str, SweptModel] = dict(twins)
         """By name; of every twin, what it takes to compress a part of a block."""
         self.all = [
@@ -58,7 +64,8 @@ class Forks:
                 yield from self._of_shell(text, twin, unit)
             elif taken:
                 yield self._only(text, twin, unit)
-                yield self._all_but(text, twin, unit)
+                if self._both:
+                    yield self._all_but(text, twin, unit)
 
     def _only(self, text: str, twin: CompressedTwin, unit: Unit) -> Fork:
         assert unit.block is not None
@@ -95,7 +102,7 @@ class Forks:
             self._layout, twin.compression, unit.matrices, seed=twin.seed
         )
         run = ForwardRun(name, name)
-        if unit.kind == "unembedding":
+        if unit.kind == UNEMBEDDING:
             run = ForwardRun(name, name, parent=REFERENCE, start=self._layout.depth)
         yield Fork(compression=text, unit=unit, way="only", run=run)
 

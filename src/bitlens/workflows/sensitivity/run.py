@@ -45,6 +45,7 @@ from bitlens.workflows.audit.measure import required_memory
 from bitlens.workflows.audit.selection import AskedAnalyses, Selection, select_analyses
 from bitlens.workflows.folders import refuse_foreign
 from bitlens.workflows.sensitivity.forks import Fork, Forks, comparisons_of
+from bitlens.workflows.sensitivity.proxies import proxy_scores
 from bitlens.workflows.sensitivity.units import Division, units_of
 from bitlens.workflows.session import Log, Session
 from bitlens.workflows.text_check import check_text
@@ -59,6 +60,8 @@ class Request:
 
     division: Division = "block"
     measures: tuple[str, ...] = ("kl",)
+    both: bool = True
+    """Whether every unit is also left out of the whole compression; a plan needs units alone."""
 
 
 def run(study: Study, request: Request, out: Path, command: str, log: Log = print) -> Sensitivity:
@@ -101,7 +104,7 @@ class _Run:
             return known
         text = check_text(self.session, self.session.plan())
         twins = self._twins()
-        forks = Forks(self.session.layout, twins, self.units)
+        forks = Forks(self.session.layout, twins, self.units, both=self.request.both)
         values = self._values(forks)
         found = Sensitivity(
             root=self.out,
@@ -109,7 +112,7 @@ class _Run:
             units=self.units,
             sizes=self._sizes(forks, twins),
             effects=self._effects(forks, values),
-            proxies=(),
+            proxies=proxy_scores(self.session.layout, twins, self.units, self.selection.plan),
         )
         write_run(found)
         shutil.rmtree(inside(self.out, PARTIAL), ignore_errors=True)
@@ -118,15 +121,17 @@ class _Run:
     @property
     def _key(self) -> str:
         session = self.session
+        study = session.study.to_dict()
+        study.pop("memory")
         settings = {
             "weights": session.loaded.fingerprint,
             "tokens": session.corpus.token_hash,
-            "study": session.study.to_dict(),
+            "study": study,
             "units": self.request.division,
             "measures": list(self.request.measures),
+            "both": self.request.both,
             "bitlens": version("bitlens"),
         }
-        settings["study"].pop("memory", None)
         return Cell(
             model=session.loaded.name,
             compression="",

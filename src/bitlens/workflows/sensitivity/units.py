@@ -11,14 +11,15 @@ Division = Literal["block", "kind", "matrix"]
 """Whole blocks; what a kernel fuses (query, key and value; gate and up; the experts of a block); or
 single matrices."""
 EXPERTS = "experts"
+EMBEDDING, UNEMBEDDING = "embedding", "unembedding"
 
 
 def units_of(layout: Layout, division: Division) -> list[Unit]:
     """Every unit of a model, in its order: the embedding, the blocks' parts, the unembedding. Tied
     ones are one unit."""
     inside = [unit for depth in range(layout.depth) for unit in _of_block(layout, depth, division)]
-    shell = [_of_shell(layout, m) for m in layout.shell_maps()]
-    before = [unit for unit in shell if unit.kind != "unembedding"]
+    shell = list(_of_shell(layout))
+    before = [unit for unit in shell if unit.kind != UNEMBEDDING]
     return [*before, *inside, *(unit for unit in shell if unit not in before)]
 
 
@@ -61,7 +62,14 @@ def _named(names: list[str], prefix: str) -> str:
     return f"{module}.{last}" if module else last
 
 
-def _of_shell(layout: Layout, m: LinearMap) -> Unit:
+def _of_shell(layout: Layout) -> Iterator[Unit]:
+    """The embedding, that of positions by its own name where there is one, and the unembedding."""
     kinds = {p.module: p.kind for p in layout.parameters() if p.tied is None}
-    kind = "unembedding" if kinds.get(m.name) == "unembedding" else "embedding"
-    return Unit(name=kind, kind=kind, block=None, matrices=(m.name,), parameters=m.weight.numel())
+    known: set[str] = set()
+    for m in layout.shell_maps():
+        kind = UNEMBEDDING if kinds.get(m.name) == UNEMBEDDING else EMBEDDING
+        kind = f"{kind} {m.name.rpartition('.')[2]}" if kind in known else kind
+        known.add(kind)
+        yield Unit(
+            name=kind, kind=kind, block=None, matrices=(m.name,), parameters=m.weight.numel()
+        )

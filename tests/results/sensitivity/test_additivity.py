@@ -1,0 +1,31 @@
+"""How far effects add."""
+
+import pytest
+
+from bitlens.results.sensitivity.additivity import additivity
+from tests.support.sensitivities import effect, sensitivity
+
+
+def test_the_parts_over_the_whole() -> None:
+    """0.4 + 0.3 + 0.2 + 0.1 is five sixths of 1.2; 0.5 + 0.4 + 0.3 + 0.2 is seven sixths."""
+    found = {a.way: a for a in additivity(sensitivity()) if a.compression == "rtn:bits=3"}
+    assert found["only"].parts == pytest.approx(1.0)
+    assert found["only"].value == pytest.approx(1 / 1.2)
+    assert found["all but"].value == pytest.approx(1.4 / 1.2)
+    # Numerator and denominator move together from shard to shard: the ratio is sure.
+    assert found["only"].low == pytest.approx(1 / 1.2)
+
+
+def test_a_whole_without_effect_has_no_ratio() -> None:
+    """There is a reason in its place."""
+    run = sensitivity()
+    effects = [effect("", 0.0, "whole"), effect("block 0", 0.0)]
+    (only,) = additivity(sensitivity(effects=effects, units=run.units))
+    assert only.value is None
+    assert only.reason == "the whole changes nothing"
+
+
+def test_a_unit_without_a_number_leaves_no_sum() -> None:
+    """A sum that lacks one is not told."""
+    effects = [effect("", 1.0, "whole"), effect("block 0", 0.2), effect("block 1", None)]
+    assert additivity(sensitivity(effects=effects)) == []
