@@ -3,7 +3,7 @@ their forks, and what came of each."""
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from bitlens.progress import ProgressBar
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import alone
-from bitlens.results.records import Cell, Value
+from bitlens.results.records import Cell
 from bitlens.results.sensitivity.folder import (
     NAME,
     PARTIAL,
@@ -30,28 +30,18 @@ from bitlens.results.sensitivity.folder import (
     read_run,
     write_run,
 )
-from bitlens.results.sensitivity.measures import (
-    MEASURES,
-    Measure,
-    Read,
-    analyses_of,
-    difference,
-    unchanged,
-)
-from bitlens.results.sensitivity.records import TABLES, Effect, Unit, UnitSize
-from bitlens.results.stats.intervals import interval
+from bitlens.results.sensitivity.measures import analyses_of
+from bitlens.results.sensitivity.records import TABLES, Unit, UnitSize
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.measure import required_memory
 from bitlens.workflows.audit.selection import AskedAnalyses, Selection, select_analyses
 from bitlens.workflows.folders import refuse_foreign
-from bitlens.workflows.sensitivity.forks import Fork, Forks, comparisons_of
+from bitlens.workflows.sensitivity.effects import Values, effects_of
+from bitlens.workflows.sensitivity.forks import Forks, comparisons_of
 from bitlens.workflows.sensitivity.proxies import proxy_scores
 from bitlens.workflows.sensitivity.units import Division, units_of
 from bitlens.workflows.session import Log, Session
 from bitlens.workflows.text_check import check_text
-
-Values = dict[tuple[str, str], dict[tuple[str, str, str], Value]]
-"""By fork and analysis, every value by metric, site and item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +101,9 @@ class _Run:
             about=self._about(command, (text.detail,)),
             units=self.units,
             sizes=self._sizes(forks, twins),
-            effects=self._effects(forks, values),
+            effects=effects_of(
+                forks.all, values, self.request.measures, self.session.study.interval
+            ),
             proxies=proxy_scores(self.session.layout, twins, self.units, self.selection.plan),
         )
         write_run(found)
@@ -193,47 +185,6 @@ class _Run:
                 "another --with.",
             )
         return found
-
-    def _effects(self, forks: Forks, values: Values) -> list[Effect]:
-        found: list[Effect] = []
-        whole = {fork.compression: fork for fork in forks.all if fork.unit is None}
-        for name in self.request.measures:
-            measure = MEASURES[name]
-            for fork in forks.all:
-                base = values.get((whole[fork.compression].name, measure.analysis), {})
-                own = values.get((fork.name, measure.analysis), {})
-                found += self._of_fork(fork, measure, own, base)
-        return found
-
-    def _of_fork(self, fork: Fork, measure: Measure, own: Read, base: Read) -> list[Effect]:
-        """What a fork says of one measure, by item."""
-        everything = measure.read(base, {})
-        if fork.way == "whole":
-            told = everything
-        elif fork.way == "only":
-            told = measure.read(own, unchanged(base))
-        else:
-            left = measure.read(own, base)
-            told = {item: difference(everything[item], left[item]) for item in everything}
-        metric = measure.metric
-        if fork.way == "all but":
-            # A difference may be on either side of 0: its scale is the number itself.
-            metric = replace(metric, scale="linear")
-        effects = []
-        for item, value in told.items():
-            sure = interval(value, metric, self.session.study.interval)
-            effects.append(
-                Effect(
-                    compression=fork.compression,
-                    unit=fork.unit.name if fork.unit else "",
-                    way=fork.way,
-                    measure=measure.name,
-                    item=item,
-                    replicates=value.replicates,
-                    **asdict(sure),
-                )
-            )
-        return effects
 
     def _sizes(self, forks: Forks, twins: Mapping[str, CompressedTwin]) -> list[UnitSize]:
         sizes = []

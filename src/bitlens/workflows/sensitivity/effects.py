@@ -1,0 +1,59 @@
+"""The effects of a sensitivity run, from what was measured of its forks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+
+from bitlens.results.records import Value
+from bitlens.results.sensitivity.measures import MEASURES, Measure, Read, difference, unchanged
+from bitlens.results.sensitivity.records import Effect
+from bitlens.results.stats.intervals import interval
+from bitlens.results.stats.percentiles import Method
+from bitlens.workflows.sensitivity.forks import Fork
+
+Values = dict[tuple[str, str], dict[tuple[str, str, str], Value]]
+"""By fork and analysis, every value by metric, site and item."""
+
+
+def effects_of(
+    forks: Sequence[Fork], values: Values, measures: Sequence[str], method: Method
+) -> list[Effect]:
+    """Every measure of every fork. `method`: how the values' replicates were made."""
+    whole = {fork.compression: fork.name for fork in forks if fork.unit is None}
+    found: list[Effect] = []
+    for measure in (MEASURES[name] for name in measures):
+        for fork in forks:
+            base = values.get((whole[fork.compression], measure.analysis), {})
+            own = values.get((fork.name, measure.analysis), {})
+            found += _of_fork(fork, measure, _told(fork, measure, own, base), method)
+    return found
+
+
+def _told(fork: Fork, measure: Measure, own: Read, base: Read) -> Mapping[str, Value]:
+    """A fork's damage by item. What it does not reach is as in the reference where the unit alone
+    is compressed, and as in the whole twin where all but it is."""
+    everything = measure.read(base, {})
+    if fork.way == "whole":
+        return everything
+    if fork.way == "only":
+        return measure.read(own, unchanged(base))
+    left = measure.read(own, base)
+    return {item: difference(everything[item], left[item]) for item in everything}
+
+
+def _of_fork(
+    fork: Fork, measure: Measure, told: Mapping[str, Value], method: Method
+) -> Iterator[Effect]:
+    metric = measure.metric
+    if fork.way == "all but":
+        # A difference may be on either side of 0: its scale is the number itself.
+        metric = replace(metric, scale="linear")
+    for item, value in told.items():
+        yield Effect(
+            compression=fork.compression,
+            unit=fork.unit.name if fork.unit else "",
+            way=fork.way,
+            measure=measure.name,
+            item=item,
+            replicates=value.replicates,
+            **asdict(interval(value, metric, method)),
+        )
