@@ -34,7 +34,7 @@ PLANS = "plans"
 Record = TypeVar("Record")
 
 
-class Asked(Content):
+class AskedUnits(Content):
     """What was asked for."""
 
     compressions: tuple[str, ...]
@@ -70,7 +70,7 @@ class SensitivityFile(Versioned):
     command: str
     key: str
     """Of everything that decides about its numbers."""
-    asked: Asked
+    asked: AskedUnits
     model: Sensitive
     on: MeasuredOn
     notes: tuple[str, ...]

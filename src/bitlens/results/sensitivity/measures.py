@@ -14,7 +14,7 @@ Read = Mapping[tuple[str, str, str], Value]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class DamageMeasure:
     """One kind of damage."""
 
     metric: Metric
@@ -107,10 +107,10 @@ def difference(whole: Value, other: Value) -> Value:
     return _with(whole, numbers)
 
 
-MEASURES: dict[str, Measure] = {
+MEASURES: dict[str, DamageMeasure] = {
     measure.name: measure
     for measure in (
-        Measure(
+        DamageMeasure(
             metric=_metric(
                 "kl",
                 "How far are the next-token distributions from the reference's, on average?",
@@ -121,7 +121,7 @@ MEASURES: dict[str, Measure] = {
             analysis="behaviour",
             read=_kl,
         ),
-        Measure(
+        DamageMeasure(
             metric=_metric(
                 "loss",
                 "How much more surprised by the text than the reference, on average?",
@@ -131,7 +131,7 @@ MEASURES: dict[str, Measure] = {
             analysis="behaviour",
             read=_loss,
         ),
-        Measure(
+        DamageMeasure(
             metric=_metric(
                 "features",
                 "What share of an SAE's features no longer means the same (r below 0.9)?",
@@ -141,7 +141,7 @@ MEASURES: dict[str, Measure] = {
             analysis="features",
             read=_lost,
         ),
-        Measure(
+        DamageMeasure(
             metric=_metric(
                 "blur",
                 "How far from 1 is the mean correlation of an SAE's features with the reference's?",
@@ -151,7 +151,7 @@ MEASURES: dict[str, Measure] = {
             analysis="features",
             read=_blurred,
         ),
-        Measure(
+        DamageMeasure(
             metric=_metric(
                 "heads",
                 "How much do a head's induction, previous-token and duplicate-token scores move, "

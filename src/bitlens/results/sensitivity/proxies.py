@@ -43,7 +43,7 @@ RHO = Metric(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class RankAgreement:
     """Spearman's rank correlation of a proxy with the measured effects; 1: the same order, 0 by
     chance."""
 
@@ -92,7 +92,7 @@ def scores(run: Sensitivity, measure: str, item: str = "") -> dict[str, Scores]:
     return {name: found[name] for name in ABOUT if name in found}
 
 
-def agreements(run: Sensitivity) -> Iterator[Agreement]:
+def agreements(run: Sensitivity) -> Iterator[RankAgreement]:
     """Every proxy beside every measure. The interval is of other documents for the effects; a
     proxy's own number is taken as it is."""
     for measure in run.about["asked"]["measures"]:
@@ -115,7 +115,7 @@ def _agreement(
     measure: str,
     item: str,
     pairs: Sequence[tuple[Effect, float]],
-) -> Agreement:
+) -> RankAgreement:
     documents = pairs[0][0].documents
     value: float | None = None
     replicates: tuple[float, ...] = ()
@@ -142,7 +142,7 @@ def _agreement(
         ),
         RHO,
     )
-    return Agreement(
+    return RankAgreement(
         proxy=proxy,
         compression=compression,
         measure=measure,

@@ -4,7 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from bitlens.results.records import Value
-from bitlens.results.sensitivity.measures import MEASURES, Measure, Read, difference, unchanged
+from bitlens.results.sensitivity.measures import (
+    MEASURES,
+    DamageMeasure,
+    Read,
+    difference,
+    unchanged,
+)
 from bitlens.results.sensitivity.records import Effect
 from bitlens.results.stats.intervals import interval
 from bitlens.results.stats.percentiles import Method
@@ -28,7 +34,7 @@ def effects_of(
     return found
 
 
-def _told(fork: Fork, measure: Measure, own: Read, base: Read) -> Mapping[str, Value]:
+def _told(fork: Fork, measure: DamageMeasure, own: Read, base: Read) -> Mapping[str, Value]:
     """A fork's damage by item. What it does not reach is as in the reference where the unit alone
     is compressed, and as in the whole twin where all but it is."""
     everything = measure.read(base, {})
@@ -41,7 +47,7 @@ def _told(fork: Fork, measure: Measure, own: Read, base: Read) -> Mapping[str, V
 
 
 def _of_fork(
-    fork: Fork, measure: Measure, told: Mapping[str, Value], method: Method
+    fork: Fork, measure: DamageMeasure, told: Mapping[str, Value], method: Method
 ) -> Iterator[Effect]:
     metric = measure.metric
     if fork.way == "all but":

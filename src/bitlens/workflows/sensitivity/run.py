@@ -63,10 +63,10 @@ def run(study: Study, request: Request, out: Path, command: str, log: Log = prin
     refuse_foreign(out, "bitlens sensitivity", "it began", lambda path: path.name in own)
     bound_heap()
     with alone(out):
-        return _Run(study, request, out, log).result(command)
+        return _SensitivityRun(study, request, out, log).result(command)
 
 
-class _Run:
+class _SensitivityRun:
     """One run: a loaded model, its twins and their forks."""
 
     def __init__(self, study: Study, request: Request, out: Path, log: Log) -> None:
