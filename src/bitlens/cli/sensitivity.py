@@ -10,7 +10,6 @@ from bitlens.cli import options
 from bitlens.cli.terminal import log, show
 from bitlens.config.parsing import unknown
 from bitlens.errors import InputError
-from bitlens.results.sensitivity.measures import MEASURES
 
 
 @options.with_settings(
@@ -63,6 +62,8 @@ def sensitivity(
 
 
 def _measures(text: str) -> tuple[str, ...]:
+    from bitlens.results.sensitivity.measures import MEASURES
+
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in MEASURES:
