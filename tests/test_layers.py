@@ -148,7 +148,6 @@ def test_no_test_imports_another() -> None:
         "import bitlens.results.insights.prediction, bitlens.results.insights.shared",
         "import bitlens.results.insights.measured, bitlens.results.files.reading",
         "import bitlens.report.build",
-        "import bitlens.config.gate_rules, bitlens.results.gating.gate, bitlens.report.gating.told",
         "import bitlens.config.study, bitlens.config.sae_study, bitlens.config.field_docs",
         "import bitlens.cli",
         "import bitlens; bitlens.Study; bitlens.Store; bitlens.load_study; bitlens.__version__",

@@ -1,7 +1,5 @@
 """gate: an exit code for every outcome, and none that could be taken for another."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -109,17 +107,6 @@ def test_an_unfinished_run_cannot_be_decided(run: Path, bitlens: Command) -> Non
     assert done.code == 2
     assert done.out.startswith("cannot decide: behaviour.kl at most 0.2 (")
     assert "unfinished run" in done.out
-
-
-@pytest.mark.slow
-def test_a_gate_waits_for_no_model(run: Path) -> None:
-    """torch is not loaded."""
-    words = ["bitlens", "gate", str(run), "--rules", str(written(run.parent, 1))]
-    told = f"import sys; from bitlens import cli\nsys.argv = {words!r}\n"
-    told += "try: cli.main()\nexcept SystemExit as stop: assert not stop.code\n"
-    told += "sys.exit(' '.join(set(sys.modules) & {'torch', 'transformers', 'scipy.stats'}))"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
-    assert done.stderr.strip() == ""
 
 
 def test_rules_are_drafted_once(run: Path, bitlens: Command) -> None:

@@ -80,5 +80,6 @@ def test_a_file_without_rules_is_refused(tmp_path: Path, text: str, said: str) -
 
 def test_a_missing_file_is_no_study(tmp_path: Path) -> None:
     """It says what was looked for."""
-    with pytest.raises(BitlensError, match=r"There is no .*rules.yaml.\nExpected: rules of a gate"):
+    said = r"There is no .*rules.yaml.\nExpected: rules of a gate.*\nTry: bitlens gate RUN --init"
+    with pytest.raises(BitlensError, match=said):
         load_rules(tmp_path / "rules.yaml")

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from bitlens.config.parsing import Form, Settings, read_settings, unknown
 from bitlens.errors import InputError
+from bitlens.registry import nearest_file
 from bitlens.results.gating.rule import ANY, Against, GateRule
 
 KEY = "rules"
@@ -77,6 +78,13 @@ class GateRuleEntry(Settings):
 
 def load_rules(path: str | Path) -> list[GateRule]:
     """The rules in a YAML file. BitlensError for what is unknown, wrong, or no rule at all."""
+    if not Path(path).exists():
+        near = nearest_file(Path(path))
+        raise InputError(
+            f"There is no {path}.",
+            "rules of a gate in YAML.",
+            near or "bitlens gate RUN --init writes rules to begin with.",
+        )
     values, where = read_settings(path, RULES)
     for name in values:
         if name != KEY:
