@@ -46,7 +46,10 @@ EXAMPLES = {
     "mxfp4": ["mxfp4:activations=block"],
     "mxfp6": ["mxfp6:exponent=floor,format=e3m2"],
     "mxfp8": ["mxfp8:exponent=ceil,format=e5m2"],
-    "gguf": [f"gguf:type={kind}" for kind in ("q4_0", "q4_1", "q8_0", "mxfp4", *_WIDE)],
+    "gguf": [
+        *(f"gguf:type={kind}" for kind in ("q4_0", "q4_1", "q8_0", "mxfp4", *_WIDE)),
+        "gguf:mix=q4_k_m",
+    ],
     "quip": ["quip:bits=2", "quip:bits=4,symmetric=true,clip=none,damping=0.1"],
     "hqq": ["hqq:bits=3,group=8", "hqq:bits=4,group=0"],
     "squeezellm": ["squeezellm:bits=2", "squeezellm:bits=3,outliers=0.02"],

@@ -60,11 +60,14 @@ def parse_spec(text: str) -> Compression:
 
 
 _ELSEWHERE = (
-    (r"(?:gguf:)?(q[458]_[01]|q[2-6]_k|tq[12]_0|mxfp4)", "gguf:type={0}"),
+    (r"(?:gguf:)?(q[458]_[01]|tq[12]_0|mxfp4)", "gguf:type={0}"),
+    (r"(?:gguf:)?(q3_k_[sml]|q[45]_k_[sm])", "gguf:mix={0}"),
+    (r"(?:gguf:)?(q[26]_k)", "gguf:mix={0}, or gguf:type={0}: every matrix alike"),
+    (r"(?:gguf:)?(q[345]_k)", "gguf:mix={0}_m, or gguf:type={0}: every matrix alike"),
     (
         r"(?:gguf:)?i?q([1-8])_.*",
-        "gguf:type=q4_k, or checkpoint:FILE.gguf, a file that llama.cpp wrote: mixtures and"
-        " IQ-formats are not made here",
+        "gguf:mix=q4_k_m, or checkpoint:FILE.gguf, a file that llama.cpp wrote: IQ-formats are not"
+        " made here",
     ),
     (r"w8a8(?:[-_]int8)?", "w8a8, smoothquant, or int8 (LLM.int8)"),
     (r"w4a4|nvfp4[-_]?w4a4", "nvfp4:activations=tensor, or mxfp4:activations=block"),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bitlens.compression.compression import Compression
 from bitlens.errors import BitlensError, InputError
@@ -143,7 +143,9 @@ def _pieces(text: str) -> Iterator[str]:
 def _given(kind: Any) -> Any:
     """Of `float | None`, float."""
     kinds = [one for one in get_args(kind) if one is not NoneType]
-    return kinds[0] if isinstance(kind, UnionType) and len(kinds) == 1 else kind
+    # A union with a Literal is of typing's own kind, one of classes of Python's.
+    union = isinstance(kind, UnionType) or get_origin(kind) is Union
+    return kinds[0] if union and len(kinds) == 1 else kind
 
 
 def _allowed(value: Any, kind: Any) -> bool:

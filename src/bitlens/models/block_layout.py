@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from bitlens.errors import ModelError
 from bitlens.models.norms import Gain, gain_of, writers
+from bitlens.models.roles import Role, roles
 from bitlens.models.shell import Call
 from bitlens.models.strip import strip
 
@@ -42,6 +43,7 @@ class MatrixPlace:
     """Whether it writes to a residual stream whose mean over the width nothing reads."""
     adds: bool = False
     """Whether what it makes is added to the residual stream, with no norm between."""
+    role: Role | None = None
 
     @property
     def name(self) -> str:
@@ -56,7 +58,7 @@ class MatrixPlace:
     @property
     def about(self) -> dict[str, Any]:
         """What is known of the matrix besides its numbers, as `LinearMap` names it."""
-        known = ("head_size", "fused", "writes", "adds")
+        known = ("head_size", "fused", "writes", "adds", "role")
         return {name: getattr(self, name) for name in known}
 
     def effective(self, stored: Tensor) -> Tensor:
@@ -126,7 +128,7 @@ def examine(name: str, block: nn.Module, *, hidden: Tensor, call: Call, config: 
     in_place = not torch.equal(given, hidden) or any(s.changed for s in seen)
     attention, mlp = _find_additions(name, code, seen, hidden=hidden, output=first_tensor(output))
     mixing = _mixing_child(name, code, weights, seen)
-    groups = _find_groups(weights, seen, mixing, config)
+    groups = _with_roles(_find_groups(weights, seen, mixing, config), mixing)
     written = writers(
         lambda hidden, weights: first_tensor(_run(code, weights, hidden, call)),
         hidden,
@@ -352,6 +354,11 @@ def _find_groups(
             replace(p, head_size=int(head_size), fused=fused) if p in inside else p for p in group
         ]
     return ordered
+
+
+def _with_roles(groups: list[list[MatrixPlace]], mixing: str) -> list[list[MatrixPlace]]:
+    found = roles(groups, mixing)
+    return [[replace(place, role=found.get(place.key)) for place in group] for group in groups]
 
 
 def _memory(tensor: Tensor) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from bitlens.errors import ModelError
 from bitlens.models.block_layout import BlockLayout, block_weights, examine, first_tensor, is_router
 from bitlens.models.compute import computed
 from bitlens.models.matrices import LinearMap
+from bitlens.models.roles import BlockStanding, Role
 from bitlens.models.shell import Entry, Shell
 from bitlens.models.strip import strip
 from bitlens.results.counts import count
@@ -169,13 +170,14 @@ class Layout:
 
     def maps(self, depth: int, weights: dict[str, Tensor]) -> list[list[LinearMap]]:
         """The block's effective matrices, grouped by the input they read."""
-        name = self.block_name(depth)
+        name, standing = self.block_name(depth), BlockStanding.of(self.config, depth)
         return [
             [
                 LinearMap(
                     f"{name}.{p.name}",
                     p.effective(weights[p.key]),
                     gain=p.gain.of(weights) if p.gain else None,
+                    standing=standing,
                     **p.about,
                 )
                 for p in group
@@ -191,11 +193,9 @@ class Layout:
             for group in self.block_layouts[depth].groups:
                 for place in group:
                     stored = torch.empty(parameters[place.key].shape, device="meta")
-                    yield LinearMap(
-                        f"{self.block_name(depth)}.{place.name}",
-                        place.effective(stored),
-                        **place.about,
-                    )
+                    name, standing = self.block_name(depth), BlockStanding.of(self.config, depth)
+                    whole, effective = f"{name}.{place.name}", place.effective(stored)
+                    yield LinearMap(whole, effective, standing=standing, **place.about)
         for m in self.shell_maps():
             yield replace(m, weight=m.weight.to("meta"))
 
@@ -208,12 +208,15 @@ class Layout:
     def shell_maps(self) -> list[LinearMap]:
         """Embedding and unembedding, compressed only where a pattern asks for them; tied ones
         come once."""
-        maps, seen = [], set()
+        last = self.model.get_output_embeddings()
+        maps: dict[int, LinearMap] = {}
         for name, module in self.shell.module.named_modules():
-            if isinstance(module, nn.Embedding | nn.Linear) and id(module.weight) not in seen:
-                seen.add(id(module.weight))
-                maps.append(LinearMap(name, module.weight.detach()))
-        return maps
+            if isinstance(module, nn.Embedding | nn.Linear) and id(module.weight) not in maps:
+                role: Role = "unembedding" if module.weight is last.weight else "embedding"
+                standing = BlockStanding.of(self.config, 0)
+                own = LinearMap(name, module.weight.detach(), role=role, standing=standing)
+                maps[id(module.weight)] = own
+        return list(maps.values())
 
     def parameters(self) -> list[Parameter]:
         """Every parameter of the model and what kind of thing it is."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bitlens.models.roles import BlockStanding, Role
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -31,3 +33,7 @@ class LinearMap:
     LayerNorm."""
     adds: bool = False
     """Whether y is added to the residual stream, with no norm between."""
+    role: Role | None = None
+    """What it is for, where that is known."""
+    standing: BlockStanding | None = None
+    """Where it stands in the model; None: outside of any."""
