@@ -93,7 +93,8 @@ def card(
 ) -> None:
     """Write a fragment of a model card, in Markdown.
 
-    What was measured of a twin, between what bounds, and the hashes of models, texts and SAEs.
+    A table of the twins, what was measured of each, between what bounds, hashes of models, texts,
+    SAEs and settings, and how to repeat it.
     """
     from bitlens.report.audit_results import AuditResults
     from bitlens.report.card import card as card_of

@@ -17,7 +17,7 @@ def summary(results: AuditResults) -> str:
     blocks = [
         [f"# What compression changed in {escaped(', '.join(results.models))}"],
         _failed(results),
-        [*_table(results, found[:ROWS]), *_more(len(found) - ROWS, "twin")],
+        [*table_of_twins(results, found[:ROWS]), *_more(len(found) - ROWS, "twin")],
         [*map(_sentence, found[:TOLD]), *_more(len(found) - TOLD, "twin")],
         [
             *(f"- {escaped(origin(results, model))}" for model in results.models[:ORIGINS]),
@@ -38,7 +38,8 @@ def _failed(results: AuditResults) -> list[str]:
     return told + _more(len(failed) - CHECKS, "failed check")
 
 
-def _table(results: AuditResults, found: list[tuple[str, Hero]]) -> list[str]:
+def table_of_twins(results: AuditResults, found: list[tuple[str, Hero]]) -> list[str]:
+    """The lines of a table: each twin of a model with its word, its size and its three numbers."""
     titles = list(dict.fromkeys(_title(n) for _, hero in found for n in hero.numbers))
     many = len(results.models) > 1
     head = [*(["model"] if many else []), "twin", "word", "bits", "size", *titles]
