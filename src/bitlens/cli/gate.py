@@ -18,6 +18,7 @@ CODES = {"pass": 0, "fail": 1, "undecided": 2}
 """What a gate ends with."""
 MISTAKE, FAULT = 3, 4
 """What it ends with where it could not be asked: a mistake of the user's, and one of ours."""
+ELSEWHERE = "mend that, or another FILE."
 SHOWN = 5
 """So many numbers of a rule are printed."""
 
@@ -112,7 +113,7 @@ def _draft(run: Path, rules: Path) -> None:
             "another --rules FILE, or remove it first.",
         )
     text = draft(Store.open(run))
-    write(rules, text.encode())
+    write(rules, text.encode(), remedy=ELSEWHERE)
     log(f"Wrote {count(text.count(f'{chr(10)}  - '), 'rule')} to {rules}. Read them, then:")
     log(f"  {shlex.join(['bitlens', 'gate', str(run), '--rules', str(rules)])}")
 
@@ -123,11 +124,11 @@ def _write(outcome: "GateOutcome", xml: Path | None, markdown: Path | None) -> N
     if xml is not None:
         from bitlens.report.gating.junit import junit
 
-        write(xml, junit(outcome))
+        write(xml, junit(outcome), remedy=ELSEWHERE)
     if markdown is not None:
         from bitlens.report.gating.summary import gate_summary
 
-        write(markdown, gate_summary(outcome).encode())
+        write(markdown, gate_summary(outcome).encode(), remedy=ELSEWHERE)
 
 
 def _show(outcome: "GateOutcome") -> None:

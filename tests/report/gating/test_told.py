@@ -6,6 +6,7 @@ import pytest
 
 from bitlens.report.gating.told import GateWords, shown_first
 from bitlens.results.gating.judging import CROSSES, JudgedNumber, JudgedRule
+from bitlens.results.records import TOO_FEW
 from tests.support import results
 from tests.support.gate_stores import RTN, rule
 
@@ -52,6 +53,16 @@ def test_an_open_number_says_what_would_decide_it(known: dict[str, Any], said: s
     one = rule(0.7, metric="a.share", side="at_least")
     told = WORDS.number(one, number("undecided", reason=CROSSES, **known))
     assert f"; {said}" in told
+
+
+def test_of_too_few_documents_no_interval_is_shown() -> None:
+    """As on the page; and how many would be enough."""
+    few = number("undecided", reason=TOO_FEW, needed=110, documents=5)
+    words = GateWords(results.manifest(metrics=METRICS, corpora=[results.corpus(documents=5)]))
+    told = words.number(rule(0.7, metric="a.share"), few)
+    assert told.endswith(
+        "70.0 % [too few documents to say]; about 110 documents would decide it, 5 were read"
+    )
 
 
 def test_what_has_no_value_says_why() -> None:

@@ -156,6 +156,7 @@ def test_an_unfinished_run_decides_nothing(tmp_path: Path) -> None:
         (Check("weights differ", False, "they do not", twins=("nf4",)), False),
         (Check("other model", False, "bad", model="n"), False),
         (Check("overflow", False, "bad", bears_on="overflow"), False),
+        (Check("m: enough documents", False, "12 documents", bears_on="text"), False),
     ],
 )
 def test_a_number_that_rests_on_a_failed_check_decides_nothing(

@@ -70,6 +70,8 @@ def test_that_many_documents_do_decide() -> None:
 def test_on_the_bound_no_number_is_named(way: float) -> None:
     """Where it lies on it, or where it would take more than a hundred times the documents."""
     assert judge(rule(MEAN + way), row(MEAN - HALF, MEAN + HALF)).needed is None
+    edge = row(0.0, 0.1, value=0.0)
+    assert judge(rule(0.0), edge, "log").needed is None
     near = HALF / (MOST**0.5 - 0.1)
     assert judge(rule(MEAN + near), row(MEAN - HALF, MEAN + HALF)).needed is not None
 

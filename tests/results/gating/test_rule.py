@@ -16,10 +16,20 @@ from tests.support.gate_stores import NOISE, RTN, rule
         ("noise:like=[rtn:bits=?]", NOISE, True),
         ("[r]tn:bits=4", RTN, False),
         ("*", "two\nlines", True),
+        ("*", "", True),
+        ("", "", True),
+        ("a*b*c", "abbc", True),
+        ("a*b*c", "acb", False),
+        ("*b*b", "b", False),
+        ("*ab", "aab", True),
+        ("*a?*a", "aaa", True),
+        ("**a**", "a", True),
+        ("*a" * 40 + "b", "a" * 500, False),
     ],
 )
 def test_stars_and_question_marks_are_all_there_is(pattern: str, name: str, named: bool) -> None:
-    """Brackets, which stand in the names of compressions, are themselves; the whole name counts."""
+    """Brackets, which stand in the names of compressions, are themselves; the whole name counts,
+    and many stars take no longer than one."""
     assert matches(pattern, name) is named
 
 

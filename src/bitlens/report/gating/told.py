@@ -16,6 +16,7 @@ from bitlens.results.gating.judging import (
     JudgedRule,
 )
 from bitlens.results.gating.rule import GateRule
+from bitlens.results.records import TOO_FEW
 
 MARKS: dict[GateVerdict, str] = {"pass": "pass", "fail": "FAIL", "undecided": "cannot decide"}
 """The verdict of a rule and of a gate, in words."""
@@ -75,20 +76,20 @@ class GateWords:
             where = f"{row['analysis']}.{row['metric']} of {where}"
         if row["value"] is None:
             return in_one_line(f"{where}: {one.reason}")
+        if one.reason == TOO_FEW:
+            row = {**row, "low": None, "high": None, "reason": TOO_FEW}
         shown = points(row) if rule.against and unit == "share" else amount(row, unit)
         told = f"{where}: {shown}"
         if one.verdict != "undecided":
             return in_one_line(told)
-        if one.reason == CROSSES:
+        if one.reason in (CROSSES, TOO_FEW):
             return in_one_line(f"{told}{self._more(one)}")
-        return in_one_line(f"{told}; {one.reason}{self._more(one)}")
+        return in_one_line(f"{told}; {one.reason}")
 
     def _more(self, one: JudgedNumber) -> str:
         """How many documents would decide it, about."""
         row, now = one.row, one.row["documents"]
         if one.needed is None:
-            if one.reason != CROSSES:
-                return ""
             return (
                 f"; it lies on the bound: {MOST} times the documents would not decide it, another "
                 "bound would"

@@ -17,7 +17,7 @@ GateVerdict = Literal["pass", "fail", "undecided"]
 WORST: tuple[GateVerdict, ...] = ("fail", "undecided", "pass")
 """What several numbers together are: the first of these that one of them is."""
 MOST = 100
-"""Times the documents that there are; where more would be needed, the value lies on the bound."""
+"""Times the documents that there are, or 20; of what needs more the value lies on the bound."""
 CROSSES = "its interval crosses the bound"
 
 
@@ -65,16 +65,20 @@ def judge(rule: GateRule, row: Mapping[str, Any], scale: Scale = "linear") -> Ju
     value, low, high = row["value"], row["low"], row["high"]
     if value is None or low is None or high is None:
         return undecided(row, row["reason"] or "it has no interval")
-    needed = _needed(rule, row, scale)
     if row["documents"] < FEWEST and low != high:
-        return JudgedNumber(row=row, verdict="undecided", reason=TOO_FEW, needed=needed)
+        return _open(rule, row, TOO_FEW, scale)
     beyond, within = (low, high) if rule.side == "at_most" else (-high, -low)
     bound = rule.bound if rule.side == "at_most" else -rule.bound
     if within <= bound:
         return JudgedNumber(row=row, verdict="pass")
     if beyond > bound:
         return JudgedNumber(row=row, verdict="fail")
-    return JudgedNumber(row=row, verdict="undecided", reason=CROSSES, needed=needed)
+    return _open(rule, row, CROSSES, scale)
+
+
+def _open(rule: GateRule, row: Mapping[str, Any], reason: str, scale: Scale) -> JudgedNumber:
+    needed = _needed(rule, row, scale)
+    return JudgedNumber(row=row, verdict="undecided", reason=reason, needed=needed)
 
 
 def undecided(row: Mapping[str, Any], reason: str) -> JudgedNumber:
@@ -90,17 +94,17 @@ def _needed(rule: GateRule, row: Mapping[str, Any], scale: Scale) -> int | None:
     n (half / way)^2, on the scale of the interval; t has 19 degrees of freedom from 20 documents
     on, and drops out; of fewer it has one less than documents.
     """
-    value, documents = row["value"], row["documents"]
+    value, documents = float(row["value"]), int(row["documents"])
     end = row["high"] if rule.bound > value else row["low"]
     numbers = np.array([value, end, rule.bound], dtype=np.float64)
     mapped = to_scale(numbers, scale)
-    at, far, bound = (numbers if mapped is None else mapped).tolist()
+    at, far, bound = map(float, numbers if mapped is None else mapped)
     way, half = abs(bound - at), abs(far - at)
-    if documents < 2 or half > way * math.sqrt(MOST):
-        return None
     if documents < FEWEST:
         half *= _student(FEWEST) / _student(documents)
-    return max(FEWEST, math.ceil(documents * (half / way) ** 2)) if half else FEWEST
+    if documents * half**2 >= MOST * max(documents, FEWEST) * way**2:
+        return None
+    return max(FEWEST, math.ceil(documents * (half / way) ** 2))
 
 
 def _student(documents: int) -> float:

@@ -65,5 +65,11 @@ def matches(pattern: str, name: str) -> bool:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    signs = {"*": ".*", "?": "."}
-    return re.compile("".join(signs.get(c) or re.escape(c) for c in pattern), re.DOTALL)
+    first, *others = (
+        "".join("." if sign == "?" else re.escape(sign) for sign in part)
+        for part in pattern.split("*")
+    )
+    # What follows a star is taken where it stands first and never looked for again: another place
+    # could only leave less for the rest, and trying them all takes for ever with many stars.
+    middle = "".join(f"(?>.*?{part})" for part in others[:-1])
+    return re.compile(first + middle + "".join(f".*{part}" for part in others[-1:]), re.DOTALL)
