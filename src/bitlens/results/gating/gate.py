@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from bitlens.results.gating.judging import (
     undecided,
     worst,
 )
-from bitlens.results.gating.rule import GateRule, matches
+from bitlens.results.gating.numbers import NumberTable
+from bitlens.results.gating.rule import ANY, GateRule, matches
 from bitlens.results.records import CALIBRATION, REFERENCE, TEXT, Check, Metric, TwinRecord
 from bitlens.results.store import STORE, Store
 
 Row = dict[str, Any]
+Place = tuple[Any, ...]
 PLACE = ("model", "compression", "analysis", "metric", "site", "item", "seed")
 DOCUMENTS = "enough documents"
 """What the name of the check ends with that counts them."""
@@ -93,20 +96,11 @@ class GatedRun:
         checks = (Check(**of) for of in manifest["checks"])
         # Of how many documents there are each number's own interval knows more.
         self._doubts = [c for c in checks if not c.passed and not c.name.endswith(DOCUMENTS)]
-        self._rows: dict[str, list[Row]] = {}
-        for row in store.read_table("estimates").to_pylist():
-            self._rows.setdefault(f"{row['analysis']}.{row['metric']}", []).append(row)
-        self._read: dict[tuple[Any, ...], list[Row]] | None = None
+        self._estimates = NumberTable(store.read_table("estimates"))
 
     def judged(self, rule: GateRule) -> JudgedRule:
         """A rule with its numbers. InputError where there are none."""
-        rows = [
-            row
-            for name, of in self._rows.items()
-            if matches(rule.metric, name)
-            for row in of
-            if self._is_on(rule, row) and rule.is_at(row)
-        ]
+        rows = [row for row in self._estimates.of(rule) if self._is_on(rule, row)]
         found = [*self._beside(rule, rows), *self._lost(rule)]
         if not found:
             raise self._nothing(rule)
@@ -120,11 +114,12 @@ class GatedRun:
     def _beside(self, rule: GateRule, rows: list[Row]) -> Iterable[JudgedNumber]:
         """Each number as it is, or minus what the rule sets it beside."""
         sound = [row for row in rows if self._doubt(row) is None]
-        beside = dict[int, Row]()
         if rule.against == "baseline":
             assert self._baseline is not None
             taken = self._baseline.differences(sound, self._metrics)
-            beside = {id(row): of for row, of in zip(sound, taken, strict=True)}
+            beside = dict(zip(map(_place, sound), taken, strict=True))
+        else:
+            beside = self._contrasted(rule)
         for row in rows:
             metric = self._metrics[f"{row['analysis']}.{row['metric']}"]
             if doubt := self._doubt(row):
@@ -132,14 +127,21 @@ class GatedRun:
             elif rule.against is None:
                 yield judge(rule, row, metric.scale)
             else:
-                yield judge(rule, beside.get(id(row)) or self._contrast(rule, row, metric))
+                yield judge(rule, beside.get(_place(row)) or self._not_stored(rule, row, metric))
 
-    def _contrast(self, rule: GateRule, row: Row, metric: Metric) -> Row:
-        """The difference that the store holds; the reference is at the intact value, so that a
-        number's own interval is one too."""
-        for one in self._contrasts.get(tuple(row[name] for name in PLACE), ()):
-            if one["control"].partition(":")[0] == rule.against:
-                return {**one, "value": one["difference"]}
+    def _contrasted(self, rule: GateRule) -> dict[Place, Row]:
+        """The differences from the rule's control that the store holds."""
+        if rule.against is None:
+            return {}
+        return {
+            _place(one): {**one, "value": one["difference"]}
+            for one in self._contrasts.of(rule)
+            if one["control"].partition(":")[0] == rule.against
+        }
+
+    def _not_stored(self, rule: GateRule, row: Row, metric: Metric) -> Row:
+        """A difference that the store does not hold. The reference is at the intact value, so that
+        a number's own interval is one from it."""
         nothing = {**row, "value": None, "low": None, "high": None, "control": rule.against}
         if rule.against == REFERENCE and metric.intact is not None:
             ends = (("value", row["value"]), ("low", row["low"]), ("high", row["high"]))
@@ -152,13 +154,9 @@ class GatedRun:
             reason = "it describes one model, and the run holds no difference of it"
         return nothing | {"reason": reason}
 
-    @property
-    def _contrasts(self) -> dict[tuple[Any, ...], list[Row]]:
-        if self._read is None:
-            self._read = {}
-            for row in self._store.read_table("contrasts").to_pylist():
-                self._read.setdefault(tuple(row[name] for name in PLACE), []).append(row)
-        return self._read
+    @cached_property
+    def _contrasts(self) -> NumberTable:
+        return NumberTable(self._store.read_table("contrasts"))
 
     def _lost(self, rule: GateRule) -> Iterable[JudgedNumber]:
         """What the rule would be on in cells that failed."""
@@ -200,22 +198,21 @@ class GatedRun:
 
     def _nothing(self, rule: GateRule) -> InputError:
         """The rule is on nothing: the first of its patterns that nothing has."""
-        rows = [row for of in self._rows.values() for row in of]
-        twins = dict.fromkeys(name for _, name in self._twins)
+        known = self._estimates.known
         columns: dict[str, tuple[str, Collection[str]]] = {
-            "metric": (rule.metric, self._rows),
+            "metric": (rule.metric, self._estimates.metrics),
             "model": (rule.model, dict.fromkeys(model for model, _ in self._twins)),
-            "twin": (rule.twin or "*", twins),
-            "site": (rule.site, dict.fromkeys(row["site"] for row in rows)),
-            "item": (rule.item, dict.fromkeys(row["item"] for row in rows)),
+            "twin": (rule.twin or ANY, dict.fromkeys(name for _, name in self._twins)),
+            "site": (rule.site, known("site")),
+            "item": (rule.item, known("item")),
         }
-        for name, (pattern, known) in columns.items():
-            if not any(matches(pattern, one) for one in known):
-                some = ", ".join(list(known)[:12]) + (", ..." if len(known) > 12 else "")
+        for name, (pattern, has) in columns.items():
+            if not any(matches(pattern, one) for one in has):
+                some = ", ".join(list(has)[:12]) + (", ..." if len(has) > 12 else "")
                 return InputError(
                     f"{rule.place}: no {name} of the run is {pattern}.",
                     f"a name or a pattern of one of {some}.",
-                    nearest(pattern, known) or f"bitlens export {self._store.root} lists them all.",
+                    nearest(pattern, has) or f"bitlens export {self._store.root} lists them all.",
                 )
         return InputError(
             f"{rule.place}: the run has no number that is {rule.named}, though it has each part.",
@@ -223,3 +220,7 @@ class GatedRun:
             f"bitlens export {self._store.root} lists them all; a control is meant only by a twin "
             "that begins with its method, as noise:*.",
         )
+
+
+def _place(row: Row) -> Place:
+    return tuple(row[name] for name in PLACE)

@@ -1,10 +1,9 @@
 """A rule of a gate: a bound, and patterns that say which numbers it is on."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 Side = Literal["at_most", "at_least"]
 Against = Literal["reference", "noise", "cast", "baseline"]
@@ -51,10 +50,6 @@ class GateRule:
             return not control
         own = self.twin.partition(":")[0] == compression.partition(":")[0]
         return (own or not control) and matches(self.twin, compression)
-
-    def is_at(self, row: Mapping[str, Any]) -> bool:
-        """Is it about this place, whatever the metric and the twin?"""
-        return all(matches(getattr(self, name), row[name]) for name in ("model", "site", "item"))
 
 
 @cache
