@@ -49,6 +49,7 @@ def model(name: str = "m", **known: Any) -> dict[str, Any]:
         "compute": "float32",
         "device": "cpu",
         "attention": "sdpa",
+        "token_bytes": None,
         "from_disk": False,
         "remote_code": False,
         "saes": [],

@@ -70,10 +70,11 @@ def _show_model(results: AuditResults, model: str, extent: Extent) -> None:
 def _print_table(found: Sequence[Hero]) -> None:
     """As many columns as fit side by side: numbers lose their intervals first, then go."""
     room, titles = width(), _titles(found)
+    kept = any(hero.kept for hero in found)
     for interval, most in ((True, 3), (False, 3), (False, 2), (False, 1), (False, 0)):
         numbers = min(most, len(titles))
-        rows = [_row(hero, interval=interval, numbers=numbers) for hero in found]
-        head = ["", "twin", "bits", "size", *titles[:numbers]]
+        rows = [_row(hero, kept=kept, interval=interval, numbers=numbers) for hero in found]
+        head = ["", "twin", "bits", "size", *(["bytes a token"] * kept), *titles[:numbers]]
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         if sum(widths) + 2 * (len(widths) - 1) <= room or not numbers:
             break
@@ -108,14 +109,15 @@ def _titles(found: Sequence[Hero]) -> list[str]:
     return [short.get(number.title, number.title.partition(" ")[0]) for number in numbers]
 
 
-def _row(hero: Hero, *, interval: bool, numbers: int) -> list[str]:
+def _row(hero: Hero, *, interval: bool, numbers: int, kept: bool = False) -> list[str]:
     texts = [number.text if interval else number.text.partition(" [")[0] for number in hero.numbers]
     name = hero.twin.compression
     if len(name) > NAME:
         name = f"{name[: NAME // 2 - 2]}...{name[-(NAME // 2 - 1) :]}"
     texts += [""] * (numbers - len(texts))
     word = hero.status.word if hero.status else "failed"
-    return [word, name, hero.bits, hero.size, *texts[:numbers]]
+    token = f"{hero.twin.token_bytes:,.0f}" if hero.twin.token_bytes else ""
+    return [word, name, hero.bits, hero.size, *([token] * kept), *texts[:numbers]]
 
 
 def as_json(results: AuditResults, page: Path) -> dict[str, Any]:
@@ -154,6 +156,7 @@ def _twin(hero: Hero) -> dict[str, Any]:
         "maybe": list(about.maybe) if about else [],
         "bits": hero.twin.bits,
         "bytes": hero.twin.bytes,
+        "token_bytes": hero.twin.token_bytes,
         "numbers": [
             {
                 "metric": f"{number.row['analysis']}.{number.row['metric']}",

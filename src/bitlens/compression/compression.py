@@ -110,8 +110,8 @@ class Compression(ABC):
 
     @property
     def cache(self) -> CacheRounding | None:
-        """How keys and values are rounded, where that, and nothing about matrices, is what it does;
-        None elsewhere."""
+        """How keys and values are rounded; None: they are not. What rounds them leaves matrices
+        alone, but for those of its `parts`."""
         return None
 
     @property

@@ -27,7 +27,7 @@ TRIED_ROWS = 16
 def chosen(layout: Layout, compression: Compression) -> list[str]:
     """The matrices of the model that it takes, in the model's order; none where it rounds keys and
     values alone. BitlensError where a pattern matches nothing, and for a calibrated embedding."""
-    if compression.base.cache is not None:
+    if compression.base.cache is not None and not compression.base.parts:
         return []
     default = [name for name, _ in layout.matrices()]
     if isinstance(compression.base, Checkpoint):
@@ -55,7 +55,7 @@ def try_compression(layout: Layout, compression: Compression) -> None:
     for one in tried:
         if one.cache is not None:
             try_cache(layout, one.cache)
-        elif not isinstance(one, Checkpoint):
+        if not isinstance(one, Checkpoint):
             try_shapes(layout, set(chosen(layout, one)), one)
 
 

@@ -256,7 +256,8 @@ class CompressedTwin(Twin):
         if rounding and self.compression.cache is not None:
             raise ModelError(
                 "Keys and values are rounded in a sweep only.",
-                "a compression of weights: those of this twin are the reference's.",
+                "a compression of weights alone: no rounding of keys and values can be put into a"
+                " model.",
                 "bitlens audit, which shows what rounded keys and values do.",
             )
         model: PreTrainedModel = copy.deepcopy(self.layout.model)

@@ -200,7 +200,7 @@ class TwinBuilder:
         base = compression.base
         if base.cache is not None:
             try_cache(self.layout, base.cache)
-        elif not isinstance(base, Checkpoint) and format_spec(base) not in self._tried:
+        if not isinstance(base, Checkpoint) and format_spec(base) not in self._tried:
             try_shapes(self.layout, set(names), base)
             self._tried.add(format_spec(base))
 

@@ -49,7 +49,7 @@ def _twin(results: AuditResults, model: str, twin: TwinRecord) -> str:
     found = hero(results, model, twin)
     word = found.status.word if found.status else "failed"
     facts = ", ".join(
-        filter(None, (found.size, f"{found.bits} bits per weight" * bool(found.bits)))
+        filter(None, (found.size, f"{found.bits} bits per weight" * bool(found.bits), found.kept))
     )
     told = f"{found.sentence} {found.status.advice if found.status else ''}".strip()
     title = f"### {escaped(twin.compression)} of {escaped(model)}"

@@ -160,7 +160,7 @@ def _row(results: AuditResults, model: str, one: Hero, drawn: Marks) -> HeroRow:
             for number in one.numbers
         ),
         places=tuple(_places(results, model, name)) if found else (),
-        facts=tuple(filter(None, (one.size and f"{one.size} instead of {whole}", bits))),
+        facts=tuple(filter(None, (one.size and f"{one.size} instead of {whole}", bits, one.kept))),
         doubts=_doubts(results, model, name),
         more=" ".join(sentences(results, model, one.twin)[1:]),
     )

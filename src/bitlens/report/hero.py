@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.status import WORST_FIRST, Status, Word, status
+from bitlens.report.text.kept import beside_reference
 from bitlens.report.text.lesions import brief
 from bitlens.report.text.losses import sound, survivals
 from bitlens.report.text.numbers import amount, figure, plain, size
@@ -60,6 +61,8 @@ class Hero:
     numbers: tuple[Number, ...]
     size: str
     bits: str
+    kept: str
+    """What a token's keys and values take; empty where they are not rounded."""
 
 
 def heroes(results: AuditResults, model: str) -> list[Hero]:
@@ -69,9 +72,12 @@ def heroes(results: AuditResults, model: str) -> list[Hero]:
 
 def hero(results: AuditResults, model: str, twin: TwinRecord) -> Hero:
     """What one sees first of a twin, failed or not."""
+    kept = beside_reference(results, model, twin)
     facts = {
-        "size": size(twin.bytes) if twin.bytes is not None else "",
+        # Where nothing but keys and values is rounded, its size is the reference's.
+        "size": size(twin.bytes) if twin.bytes and not (kept and twin.bits is None) else "",
         "bits": figure(twin.bits) if twin.bits is not None else "",
+        "kept": kept,
     }
     if twin.status == "failed":
         told = f"It could not be measured: {twin.reason}"

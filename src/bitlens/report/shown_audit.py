@@ -77,7 +77,7 @@ def _row(hero: Hero) -> str:
         for number in hero.numbers
     )
     bits = f"{hero.bits} bits per weight" if hero.bits else ""
-    facts = "<br>".join(escape(fact) for fact in (hero.size, bits) if fact)
+    facts = "<br>".join(escape(fact) for fact in (hero.size, bits, hero.kept) if fact)
     name = f"<code>{escape(hero.twin.compression)}</code><br>{escape(hero.sentence)}"
     cells = "".join(f'<td style="{_CELL}">{cell}</td>' for cell in (badge, name, numbers, facts))
     return f"<tr>{cells}</tr>"

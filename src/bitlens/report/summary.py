@@ -5,6 +5,7 @@ from bitlens.report.hero import Hero, Number, heroes
 from bitlens.report.page.markdown import escaped
 from bitlens.report.tables import origin
 from bitlens.report.text.doubts import checks, titled
+from bitlens.report.text.kept import token
 from bitlens.results.counts import count
 
 ROWS, TOLD, CHECKS, ORIGINS = 20, 12, 6, 4
@@ -42,13 +43,15 @@ def table_of_twins(results: AuditResults, found: list[tuple[str, Hero]]) -> list
     """The lines of a table: each twin of a model with its word, its size and its three numbers."""
     titles = list(dict.fromkeys(_title(n) for _, hero in found for n in hero.numbers))
     many = len(results.models) > 1
-    head = [*(["model"] if many else []), "twin", "word", "bits", "size", *titles]
-    rule = ["---:" if title in ("bits", "size", *titles) else "---" for title in head]
+    kept = ["bytes a token"] if any(hero.kept for _, hero in found) else []
+    head = [*(["model"] if many else []), "twin", "word", "bits", "size", *kept, *titles]
+    rule = ["---:" if title in ("bits", "size", *kept, *titles) else "---" for title in head]
     lines = [head, rule]
     for model, hero in found:
         numbers = {_title(number): _placed(number) for number in hero.numbers}
         word = hero.status.word if hero.status else "failed"
         row = [hero.twin.compression, word, hero.bits or "–", hero.size or "–"]
+        row += [token(results, model, hero.twin)] if kept else []
         lines.append(
             [
                 escaped(cell)

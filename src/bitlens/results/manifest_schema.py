@@ -56,6 +56,8 @@ class AuditedModel(Content):
     vocabulary: int
     parameters: int
     bytes: int
+    token_bytes: float | None = None
+    """Bytes that the keys and values of a token take, in the dtype of the weights."""
     dtype: str
     compute: str
     device: str

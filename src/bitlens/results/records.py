@@ -165,6 +165,8 @@ class TwinRecord:
     """Bits per weight over the compressed matrices, scales and zeros included."""
     bytes: int | None = None
     """Bytes the whole model would take, compressed matrices at `bits`."""
+    token_bytes: float | None = None
+    """Bytes that the keys and values of a token take where they are rounded, scales included."""
     dtype: str = ""
     """Compute dtype."""
     floor: bool = False

@@ -202,6 +202,36 @@ def test_weights_are_the_references() -> None:
         twin.model()
 
 
+@pytest.mark.parametrize("of", ["rtn:bits=3", "nvfp4:activations=token", "gptq:bits=3,group=8"])
+def test_with_rounded_weights_it_is_both_by_hand(of: str) -> None:
+    """A twin of both is a model whose weights were compressed first, and whose keys and values are
+    then rounded; every matrix is booked at its own bits."""
+    layout, kept = tiny.layout("llama"), "kv:bits=2,group=4"
+    weights = tiny.twin(layout, of)
+    twin = tiny.twin(layout, f"{kept},of=[{of}]")
+    batch = tiny.batch([13, 6])
+
+    def logits(of_which: Layout, model: Any) -> Tensor:
+        run = tiny.sweep(of_which, [batch], ["logits"], {"twin": model})
+        return tiny.activations(run)[("twin", "logits", 0)]
+
+    both, alone = logits(layout, twin), logits(layout, weights)
+    compressed = Layout(weights.model())
+    torch.testing.assert_close(both, logits(compressed, tiny.twin(compressed, kept)))
+    assert (both - alone).abs().max() > 1e-3 * both.abs().max()
+    bits = [{row.module: row.bits for row in one.coverage()} for one in (twin, weights)]
+    assert bits[0] == bits[1]
+    assert chosen(layout, twin.compression) == chosen(layout, weights.compression) != []
+
+
+def test_what_the_weights_cannot_be() -> None:
+    """Controls, another cache, a checkpoint, another dtype, and what is matched first."""
+    others = ("nothing", "kv", "checkpoint:a", "cast:dtype=float16", "prune:match=[rtn:bits=4]")
+    for of in others:
+        with pytest.raises(BitlensError, match="a compression of the weights"):
+            parse_spec(f"kv:of=[{of}]")
+
+
 def test_what_cannot_be_kept() -> None:
     """Attention that multiplies keys itself, blocks that do not divide them, settings out of
     range, patterns, and noise of the size of nothing."""

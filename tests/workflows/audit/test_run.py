@@ -568,3 +568,29 @@ def test_other_weights_under_the_same_name_are_said(folder: Path, tmp_path: Path
     run(study, tmp_path / "out", "audit", said.append)
     (line,) = [line for line in said if "other than when" in line]
     assert line.startswith(f"The weights of {folder.name} are other")
+
+
+@pytest.mark.slow
+def test_weights_inputs_and_keys_stand_side_by_side(folder: Path, tmp_path: Path) -> None:
+    """Bits per weight and bytes a token of each: 48 numbers of keys and 48 of values, of four bits
+    and 32 for eight of them, are 96 bytes; as float32 they are 384."""
+    kept, rounded = "kv:group=8", "kv:group=8,of=[rtn:bits=4]"
+    compressions = ("rtn:bits=4", "nvfp4:activations=token", kept, rounded, "gguf:type=q8_0")
+    study = small(folder, compressions=compressions, controls=(), analyses=("behaviour",))
+    manifest = run(study, tmp_path / "out", "audit", silent).manifest()
+    assert manifest["models"][0]["token_bytes"] == 384
+    twins = {twin["compression"]: twin for twin in manifest["twins"]}
+    assert {name: twin["token_bytes"] for name, twin in twins.items()} == {
+        name: 96 if name in (kept, rounded) else None for name in compressions
+    }
+    assert twins[rounded]["bits"] == twins["rtn:bits=4"]["bits"]
+    assert twins[kept]["bits"] is None
+    assert twins["gguf:type=q8_0"]["bits"] == 8.5
+    assert 4.5 < twins["nvfp4:activations=token"]["bits"] < 4.6
+    checks = {check["name"]: check["detail"] for check in manifest["checks"]}
+    assert (
+        "96 bytes a token instead of 384 in float32"
+        in checks[f"{rounded}: keys and values are rounded"]
+    )
+    assert f"{rounded}: weights differ" in checks
+    assert f"{kept}: weights differ" not in checks

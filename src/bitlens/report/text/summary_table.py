@@ -2,6 +2,7 @@
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.page.parts import Column, Table
+from bitlens.report.text.kept import token
 from bitlens.report.text.losses import INDUCTION, induction, survivals
 from bitlens.report.text.numbers import margin, plain, size
 from bitlens.results.counts import count
@@ -27,18 +28,20 @@ def summary_table(results: AuditResults, model: str) -> Table:
     twins = [*results.measured(model), *results.controls(model), *results.floors(model)]
     inside = {twin.compression: _inside(results, model, twin.compression) for twin in twins}
     titles = list(dict.fromkeys(title for found in inside.values() for title in found))
-    numeric = ("bits", "size", "perplexity", *titles, *(title for title, _ in SUMMARY))
+    kept = ["bytes a token"] if any(twin.token_bytes is not None for twin in twins) else []
+    numeric = ("bits", "size", *kept, "perplexity", *titles, *(title for title, _ in SUMMARY))
     blank = ("–",) * (len(SUMMARY) + len(titles))
     return Table(
         (Column("compression"), *(Column(title, numeric=True) for title in numeric)),
         (
-            ("reference", *_reference(results, model, twins), *blank),
+            ("reference", *_reference(results, model, twins, kept=bool(kept)), *blank),
             *(
                 _row(
                     results,
                     model,
                     twin,
-                    [inside[twin.compression].get(title, "–") for title in titles],
+                    kept=bool(kept),
+                    inside=[inside[twin.compression].get(title, "–") for title in titles],
                 )
                 for twin in twins
             ),
@@ -47,13 +50,17 @@ def summary_table(results: AuditResults, model: str) -> Table:
     )
 
 
-def _row(results: AuditResults, model: str, twin: TwinRecord, inside: list[str]) -> tuple[str, ...]:
-    """What a twin takes, what it predicts, what survived within it, and what the outputs lost."""
+def _row(
+    results: AuditResults, model: str, twin: TwinRecord, *, kept: bool, inside: list[str]
+) -> tuple[str, ...]:
+    """What a twin takes (with keys and values, if they are `kept` in a column), what it predicts,
+    what survived within it, and what the outputs lost."""
     name = twin.compression
     return (
         name + _role(twin),
         "–" if twin.bits is None else plain(twin.bits, 2),
         "–" if twin.bytes is None else size(twin.bytes),
+        *([token(results, model, twin)] if kept else []),
         margin(results.find(model, name, "behaviour.perplexity", item="twin")),
         *inside,
         *(
@@ -74,6 +81,8 @@ def _caption(results: AuditResults, model: str, titles: list[str]) -> str:
         "ratio: the twin's perplexity over the reference's; RMS Δp: how far the true token's "
         "probability moved; same top: positions where both put the same token first."
     )
+    if any(twin.token_bytes is not None for twin in results.measured(model)):
+        told += " bytes a token: what its keys and values take in all blocks, scales included."
     if floors:
         told += (
             " compute floor: the reference beside itself in another dtype, on "
@@ -114,11 +123,18 @@ def _inside(results: AuditResults, model: str, who: str) -> dict[str, str]:
     return cells | ({"induction heads": heads.kept} if heads else {})
 
 
-def _reference(results: AuditResults, model: str, twins: list[TwinRecord]) -> tuple[str, str, str]:
+def _reference(
+    results: AuditResults, model: str, twins: list[TwinRecord], *, kept: bool
+) -> tuple[str, ...]:
     facts = results.about(model)
     found = (
         results.find(model, twin.compression, "behaviour.perplexity", item="reference")
         for twin in twins
     )
     bits = 8 * facts["bytes"] / facts["parameters"]
-    return plain(bits, 2), size(facts["bytes"]), margin(next((row for row in found if row), None))
+    return (
+        plain(bits, 2),
+        size(facts["bytes"]),
+        *([token(results, model)] if kept else []),
+        margin(next((row for row in found if row), None)),
+    )

@@ -91,7 +91,7 @@ def _with_twins_checked(audited: ModelAudit, store: Store, on_failure: OnFailure
         if request.text in cells.lost:
             continue
         try:
-            checks.append(_about_twin(audited, request, store))
+            checks += _about_twin(audited, request, store)
         except BitlensError as error:
             if on_failure == "raise":
                 raise
@@ -118,7 +118,7 @@ def _build_twins(
     return [*requests, *floored], built | builder.build(floored)
 
 
-def _about_twin(audited: ModelAudit, request: TwinRequest, store: Store) -> Check:
+def _about_twin(audited: ModelAudit, request: TwinRequest, store: Store) -> list[Check]:
     """Does a twin differ from its reference, or, of a compute floor, by how much? BitlensError for
     one that does not and should."""
     session = audited.session
@@ -126,11 +126,14 @@ def _about_twin(audited: ModelAudit, request: TwinRequest, store: Store) -> Chec
     if request.floor:
         cell = audited.cells.of_twin(request.text)
         values = store.read_cell(cell.id)[1] if cell and store.has(cell) else []
-        return about_floor(request, stored, compute, values)
+        return [about_floor(request, stored, compute, values)]
     twin = audited.built.twins[request.text]
-    if request.compression.cache is not None:
-        return about_cache(request.text, request.compression.cache, session.layout)
+    kept = request.compression.cache
+    checks = [] if kept is None else [about_cache(request.text, kept, session.layout)]
+    if kept is not None and not request.compression.parts:
+        return checks
     # Twins whose cells were all there already have not met their weights yet.
     twin.complete_coverage()
     allowed = request.control or "identical" in session.study.allow
-    return about_change(request, twin.coverage(), allowed=allowed, compute=compute)
+    changed = about_change(request, twin.coverage(), allowed=allowed, compute=compute)
+    return [*checks, changed]

@@ -26,6 +26,7 @@ from bitlens.results.files.home import without_home
 from bitlens.results.records import Cell, Check, TwinRecord
 from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.selection import Selection
+from bitlens.workflows.audit.validity import token_bytes
 from bitlens.workflows.session import Session
 
 
@@ -78,12 +79,14 @@ class ModelAudit:
         made = twin if reason is None and not request.floor else None
         total = coverage.total(made.coverage()) if made is not None else None
         dtype = (twin and twin.arithmetic) or self.session.layout.compute
+        kept = request.compression.cache
         return TwinRecord(
             compression=request.text,
             control=request.control,
             like=request.like,
             bits=total.bits if total else None,
             bytes=total.bytes if total else None,
+            token_bytes=token_bytes(self.session.layout, kept) if kept else None,
             dtype=str(dtype).removeprefix("torch."),
             floor=request.floor,
             rounded_inputs=len(made.rounded) if made is not None else 0,
@@ -141,6 +144,7 @@ def describe_model(session: Session) -> dict[str, Any]:
         "vocabulary": layout.vocabulary,
         "parameters": sum(p.numel() for p in layout.model.parameters()),
         "bytes": loaded.weight_bytes,
+        "token_bytes": token_bytes(layout),
         "dtype": str(layout.dtype).removeprefix("torch."),
         "compute": str(layout.compute).removeprefix("torch."),
         "device": str(layout.device),

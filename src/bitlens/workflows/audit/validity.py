@@ -120,19 +120,25 @@ def about_change(
 
 
 def about_cache(text: str, cache: CacheRounding, layout: Layout) -> Check:
-    """What a token's keys and values take, rounded, and as the model is computed."""
-    heads, size = key_heads(layout.config)
-    numbers = heads * size * layout.depth
+    """What a token's keys and values take, rounded, and in the dtype of the weights."""
     bits = cache.number_bits
-    rounded, whole = sum(bits) * numbers / 8, 2 * numbers * layout.compute.itemsize
     return Check(
         f"{text}: keys and values are rounded",
         passed=True,
         detail=f"{bits[0]:.2f} bits a number of the keys, {bits[1]:.2f} of the values, scales"
-        f" included: {rounded:,.0f} bytes a token instead of {whole:,} in"
-        f" {str(layout.compute).removeprefix('torch.')}; weights are the reference's",
+        f" included: {token_bytes(layout, cache):,.0f} bytes a token instead of"
+        f" {token_bytes(layout):,.0f} in {str(layout.dtype).removeprefix('torch.')}",
         twins=(text,),
     )
+
+
+def token_bytes(layout: Layout, cache: CacheRounding | None = None) -> float:
+    """What the keys and values of one token take in all blocks, rounded so; None: kept in the dtype
+    of the weights."""
+    heads, size = key_heads(layout.config)
+    whole = 8.0 * layout.dtype.itemsize
+    bits = (whole, whole) if cache is None else cache.number_bits
+    return sum(bits) * heads * size * layout.depth / 8
 
 
 @torch.no_grad()
