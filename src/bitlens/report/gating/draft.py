@@ -29,7 +29,8 @@ HEAD = """\
 #
 # Every bound here is the worst of what this run measured: the number with twice the half of its
 # interval, and, where they were run, noise of the same size and computing in 16 bits. So this run
-# passes, and one that does more harm does not. They know nothing of what you need: tighten them.
+# passes, and one that clearly does more harm does not. They know nothing of what you need: tighten
+# them to that.
 rules:
 """
 
