@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from bitlens.errors import ResultsError, path_of
 from bitlens.results.files.names import inside
@@ -70,6 +70,8 @@ class SensitivityFile(Versioned):
     command: str
     key: str
     """Of everything that decides about its numbers."""
+    settings: dict[str, JsonValue]
+    """Of the study: what an audit of a plan goes by."""
     asked: AskedUnits
     model: Sensitive
     on: MeasuredOn

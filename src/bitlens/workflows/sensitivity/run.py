@@ -1,6 +1,7 @@
 """A sensitivity run from a study to a folder: one sweep of the reference, its whole twins and all
 their forks, and what came of each."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from bitlens.engine.wave_size import Pace
 from bitlens.errors import InputError, ResultsError
 from bitlens.progress import ProgressBar
 from bitlens.results.counts import count
+from bitlens.results.files.home import without_home
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import alone
-from bitlens.results.records import Cell
+from bitlens.results.records import Cell, to_json
 from bitlens.results.sensitivity.folder import (
     NAME,
     PARTIAL,
@@ -209,7 +211,8 @@ class _SensitivityRun:
         layout, corpus = session.layout, session.corpus
         return {
             "tool": {"version": version("bitlens")},
-            "command": command,
+            "command": without_home(command),
+            "settings": json.loads(to_json(session.study.to_dict())),
             "key": self._key,
             "asked": {
                 "compressions": list(session.study.compressions),

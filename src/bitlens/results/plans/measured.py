@@ -1,0 +1,95 @@
+"""The file of a plan that was audited: what it promised, what it does, and what it was held
+against."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from bitlens.results.files.names import inside
+from bitlens.results.files.writing import write
+from bitlens.results.json_files import AGAIN, json_bytes, mended, read_json
+from bitlens.results.manifest_schema import Content, Tool, Versioned
+from bitlens.results.records import SCHEMA
+
+NAME = "plan.json"
+PLAN = "the plan"
+"""The name of the one that is proposed among those it was held against."""
+
+
+class Interval(Content):
+    """A number with its interval, or the reason why there is none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    documents: int
+    reason: str | None
+
+
+class Candidate(Content):
+    """A plan that was audited: the proposed one, or one it was held against."""
+
+    name: str
+    """`the plan`, `uniform rtn:bits=4`, `random 1`, `by sqnr`."""
+    compression: str
+    """As audit and compress take it."""
+    bits: float
+    """Bits per weight."""
+    promised: float | None
+    """The sum of the units' effects; None where the units' own effects were not the ground."""
+    measured: Interval
+    more: Interval | None
+    """How much more it does than the proposed plan, paired by documents; None of that itself."""
+
+
+class TriedSwap(Content):
+    """A unit that was raised and another that was lowered, and what that does."""
+
+    round: Annotated[int, Field(ge=1)]
+    raised: str
+    raised_to: str
+    lowered: str
+    lowered_to: str
+    more: Interval
+    """How much more the plan does after it, paired by documents."""
+    taken: bool
+
+
+class PlannedFormat(Content):
+    """What a unit gets."""
+
+    unit: str
+    format: str
+    bits: float
+    weights: int
+
+
+class PlanFile(Versioned):
+    """A plan and what came of it."""
+
+    tool: Tool
+    key: str
+    """Of the sensitivity run that it was made of."""
+    model: str
+    measure: str
+    budget: float
+    text: str
+    """What it was audited on."""
+    documents: int
+    units: tuple[PlannedFormat, ...]
+    candidates: tuple[Candidate, ...]
+    swaps: tuple[TriedSwap, ...]
+    notes: tuple[str, ...]
+
+
+def write_measured(folder: Path, content: dict[str, Any]) -> None:
+    """Write it into a folder; the schema is added."""
+    path = inside(folder, NAME)
+    write(path, json_bytes(PlanFile, {"schema": SCHEMA, **content}, path))
+
+
+def read_measured(folder: Path) -> dict[str, Any]:
+    """`PlanFile`. BitlensError where there is none, and for one that is damaged."""
+    path = inside(folder, NAME)
+    return read_json(PlanFile, path, mended(path, AGAIN))

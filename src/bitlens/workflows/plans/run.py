@@ -1,0 +1,259 @@
+"""A plan from a sensitivity run to a folder: chosen, audited beside what it is held against, and
+improved by swaps as long as one wins.
+
+    RUN/plans/NAME/plan.yaml    the plan: a format for every unit
+    RUN/plans/NAME/plan.json    what it promised, what it does, what it was held against
+    RUN/plans/NAME/audit/       the audit of all of them, a store
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitlens.config.format_plan import FormatPlan, PlannedUnit, write_plan
+from bitlens.config.study import Study
+from bitlens.errors import InputError, failed
+from bitlens.registry import nearest
+from bitlens.results.files.names import inside, sanitise
+from bitlens.results.plans.measured import PLAN, read_measured, write_measured
+from bitlens.results.plans.swaps import Swap, swapped, swaps
+from bitlens.results.plans.units import Choice
+from bitlens.results.records import Value
+from bitlens.results.sensitivity.folder import PLANS, Sensitivity, read_run
+from bitlens.results.sensitivity.measures import MEASURES, Read, analyses_of
+from bitlens.results.stats.contrasts import contrasts
+from bitlens.results.stats.intervals import interval
+from bitlens.results.store import Store
+from bitlens.workflows.audit.run import run as audit
+from bitlens.workflows.plans.candidates import Candidates, Proposed
+from bitlens.workflows.session import Log
+
+AUDIT = "audit"
+TRIED = 6
+"""Swaps that are audited in a round."""
+ROUNDS = 3
+"""Rounds of swaps, as long as one wins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """What a plan is to be."""
+
+    budget: float
+    """Bits per weight over the blocks' matrices, scales and zeros included."""
+    protect: str = "kl"
+    """The measure whose effect is to be least."""
+    formats: tuple[str, ...] = ()
+    """Of the run's compressions; none: all."""
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return sanitise(f"{self.protect}-{self.budget:g}")
+
+
+def plan(
+    folder: Path, request: PlanRequest, out: Path | None, command: str, log: Log = print
+) -> dict[str, Any]:
+    """Choose, audit and improve a plan; `PlanFile`. `out`: where the plan is written besides.
+    BitlensError for a measure that was not measured, a budget that is too small, and what cannot
+    be audited."""
+    run = read_run(folder)
+    measured = run.about["asked"]["measures"]
+    if request.protect not in measured:
+        raise InputError(
+            f"{folder} did not measure {request.protect}.",
+            f"one of {', '.join(measured)}.",
+            nearest(request.protect, measured)
+            or f"bitlens sensitivity again, with --measure {request.protect}.",
+        )
+    return _Planning(run, request, command, log).result(out)
+
+
+class _Planning:
+    """A plan on its way."""
+
+    def __init__(self, run: Sensitivity, request: PlanRequest, command: str, log: Log) -> None:
+        self.run, self.request, self.command, self.log = run, request, command, log
+        self.measure = MEASURES[request.protect]
+        self.candidates = Candidates(run, request.protect, request.formats)
+        self.study = Study.of_written(run.about["settings"])
+        self.home = inside(inside(run.root, PLANS), request.name)
+        self.seed = self.study.seeds[0]
+        self._read: dict[str, Value] = {}
+        """By compression, what it does."""
+
+    def result(self, out: Path | None) -> dict[str, Any]:
+        """Everything, written and told."""
+        budget = self.request.budget
+        choice = self.candidates.plan(budget)
+        first = self.candidates.proposed(PLAN, choice, choice.effect)
+        others = list(self.candidates.rivals(budget, self.seed))
+        self.log(
+            f"{PLAN} of {self.candidates.size(choice):.3g} bits a weight promises "
+            f"{self.measure.name} {choice.effect:.3g}; audited beside {len(others)} others."
+        )
+        self._audit([first, *others])
+        best, tried = self._improved(first)
+        content = self._content(best, [first] * (best is not first) + others, tried)
+        write_measured(self.home, content)
+        yaml = self._as_file(best.choice)
+        for path in (inside(self.home, "plan.yaml"), out):
+            if path is not None:
+                write_plan(yaml, path)
+        return read_measured(self.home)
+
+    def _improved(self, first: Proposed) -> tuple[Proposed, list[dict[str, Any]]]:
+        """The plan after all swaps that won, and every swap that was tried."""
+        best, tried = first, []
+        room = self.candidates.bits(self.request.budget)
+        for number in range(1, ROUNDS + 1):
+            found = swaps(self.candidates.units, best.choice, room, limit=TRIED)
+            after = [self._after(best.choice, swap, number) for swap in found]
+            self._audit(after)
+            rows = [
+                {
+                    "round": number,
+                    **{
+                        name: getattr(swap, name)
+                        for name in ("raised", "raised_to", "lowered", "lowered_to")
+                    },
+                    "more": self._more(one, best),
+                    "taken": False,
+                }
+                for swap, one in zip(found, after, strict=True)
+            ]
+            tried += rows
+            won = [n for n, row in enumerate(rows) if _below(row["more"])]
+            if not won:
+                break
+            place = min(won, key=lambda n: rows[n]["more"]["value"])
+            rows[place]["taken"] = True
+            best = replace(after[place], name=PLAN)
+        return best, tried
+
+    def _after(self, choice: Choice, swap: Swap, number: int) -> Proposed:
+        made = swapped(self.candidates.units, choice, swap)
+        name = f"swap {number}: {swap.raised} up, {swap.lowered} down"
+        return self.candidates.proposed(name, made, made.effect)
+
+    def _audit(self, proposed: Sequence[Proposed]) -> None:
+        """What these do, all in one sweep; what is known already is not swept again."""
+        texts = tuple(dict.fromkeys([*self._read, *(one.compression for one in proposed)]))
+        if not texts:
+            return
+        analyses = analyses_of(self.run.about["asked"]["measures"])
+        study = self.study.model_copy(
+            update={"compressions": texts, "controls": (), "analyses": analyses}
+        )
+        store = audit(study, inside(self.home, AUDIT), self.command, self.log)
+        self._read |= dict(self._values(store, texts))
+
+    def _values(self, store: Store, texts: Sequence[str]) -> Iterator[tuple[str, Value]]:
+        """The protected measure of every twin, over its items."""
+        cells = {
+            cell["compression"]: cell
+            for cell in store.manifest()["cells"]
+            if cell["analysis"] == self.measure.analysis
+        }
+        for text in texts:
+            cell = cells[text]
+            if cell["status"] != "done":
+                raise failed(text, cell["reason"])
+            values = store.read_cell(cell["id"])[1]
+            read: Read = {(v.metric, v.site, v.item): v for v in values}
+            yield text, _mean(list(self.measure.read(read, {}).values()))
+
+    def _more(self, one: Proposed, than: Proposed) -> dict[str, Any]:
+        pair = (self._read[one.compression], self._read[than.compression], self.measure.metric)
+        (found,) = contrasts([pair], method=self.study.interval)
+        told = asdict(found)
+        return {
+            "value": told["difference"],
+            **{name: told[name] for name in ("low", "high", "documents", "reason")},
+        }
+
+    def _content(
+        self, best: Proposed, others: Sequence[Proposed], tried: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        rows = []
+        for one in (best, *others):
+            name = f"{PLAN} before swaps" if one is not best and one.name == PLAN else one.name
+            value = self._read[one.compression]
+            sure = asdict(interval(value, self.measure.metric, self.study.interval))
+            rows.append(
+                {
+                    "name": name,
+                    "compression": one.compression,
+                    "bits": self.candidates.size(one.choice),
+                    "promised": one.promised,
+                    "measured": sure,
+                    "more": None if one is best else self._more(one, best),
+                }
+            )
+        store = Store.open(inside(self.home, AUDIT))
+        (corpus,) = store.manifest()["corpora"]
+        same = corpus["token_hash"] == self.run.about["on"]["token_hash"]
+        return {
+            "tool": {"version": version("bitlens")},
+            "key": self.run.about["key"],
+            "model": self.run.about["model"]["name"],
+            "measure": self.measure.name,
+            "budget": self.request.budget,
+            "text": corpus["name"],
+            "documents": corpus["documents"],
+            "units": [
+                {
+                    "unit": name,
+                    "format": text,
+                    "bits": self.candidates.bits_of(name, text),
+                    "weights": self.candidates.weights_of(name),
+                }
+                for name, text in best.choice.formats.items()
+            ],
+            "candidates": rows,
+            "swaps": list(tried),
+            "notes": [SAME_TEXT] if same else [],
+        }
+
+    def _as_file(self, choice: Choice) -> FormatPlan:
+        matrices = self.candidates.matrices()
+        formats = dict.fromkeys(matrices, "keep") | dict(choice.formats)
+        return FormatPlan(
+            model=self.run.about["model"]["name"],
+            run=self.run.root.name,
+            measure=self.measure.name,
+            budget=self.request.budget,
+            bits=self.candidates.size(choice),
+            effect=choice.effect,
+            units={
+                name: PlannedUnit(format=formats[name], matrices=of)
+                for name, of in matrices.items()
+            },
+        )
+
+
+SAME_TEXT = (
+    "The plan was chosen and audited on the same documents, which flatters it a little: the "
+    "choice is among a few formats a unit, not fitted to single tokens. Audit it on another text "
+    "before it is shipped."
+)
+
+
+def _below(more: Mapping[str, Any]) -> bool:
+    """Whether a difference is surely below nothing."""
+    return more["high"] is not None and more["high"] < 0
+
+
+def _mean(values: Sequence[Value]) -> Value:
+    """Over a measure's items, shard by shard."""
+    lost = next((value for value in values if value.value is None), None)
+    if lost is not None:
+        return lost
+    numbers = np.array([[v.value, *v.replicates] for v in values], dtype=np.float64).mean(axis=0)
+    first, *rest = numbers.tolist()
+    return replace(values[0], value=first, replicates=tuple(rest))
