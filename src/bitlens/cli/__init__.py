@@ -14,6 +14,7 @@ from bitlens.cli.compressions import compress, inspect
 from bitlens.cli.doctor import doctor
 from bitlens.cli.gate import FAULT, MISTAKE, GateCommand, gate
 from bitlens.cli.list import list_
+from bitlens.cli.plan import plan
 from bitlens.cli.results import card, compare, export, insights, report, view
 from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.sensitivity import sensitivity
@@ -73,6 +74,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-sae": train_sae,
     "align": align,
     "sensitivity": sensitivity,
+    "plan": plan,
     "study": study,
     "report": report,
     "view": view,

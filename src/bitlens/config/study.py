@@ -5,7 +5,7 @@ anything is loaded, and whatever is wrong is a BitlensError that says where.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from decimal import Decimal
@@ -230,6 +230,24 @@ class Study(Settings):
             saes = [] if model["saes"] == own else model["saes"]
             model["saes"] = [_whole(sae) for sae in saes]
         return settings
+
+
+def study_of_written(settings: Mapping[str, Any], *, trust_remote_code: bool, where: str) -> Study:
+    """The study whose settings `Study.to_dict` wrote down, in the folder of results `where`.
+    BitlensError, without `trust_remote_code`, for a model that runs its own code."""
+    study = Study.model_validate(_at_home(settings))
+    if study.models[0].trust_remote_code:
+        require_consent(study, trust_remote_code, where)
+    return study
+
+
+def _at_home(settings: Any) -> Any:
+    """Settings with the user's folder where they were written with `~`."""
+    if isinstance(settings, Mapping):
+        return {name: _at_home(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [_at_home(value) for value in settings]
+    return with_home(settings) if isinstance(settings, str) else settings
 
 
 MEANING: dict[str, str] = meanings(ModelSource) | {

@@ -12,13 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bitlens.compression.calibration import cache as kept
-from bitlens.config.study import Study, audit_of
+from bitlens.config.study import audit_of, study_of_written
 from bitlens.errors import BitlensError
 from bitlens.results.store import Store
 from bitlens.sae.formats.load import save_sae
 from bitlens.sae.sae import TrainedOn
 from bitlens.workflows.audit.run import run
-from bitlens.workflows.repair_sae.audited import _at_home
 from bitlens.workflows.repair_sae.run import RECORD, RepairRequest, repair_run
 from tests.support.saes import small_sae
 
@@ -147,7 +146,7 @@ def test_paths_lead_back_from_anywhere(
     study = audit_of("model", TWIN, text="texts.jsonl", calibration="calibration.jsonl")
     written = study.to_dict()
     monkeypatch.chdir("/")
-    back = Study.model_validate(_at_home(written))
+    back = study_of_written(written, trust_remote_code=False, where="here")
     assert back.models[0].name == str(tmp_path / "model")
     assert back.text == str(tmp_path / "texts.jsonl")
     assert back.calibration == str(tmp_path / "calibration.jsonl")

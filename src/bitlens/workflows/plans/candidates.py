@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Candidates:
             yield self.proposed(f"random {number + 1}", choice, choice.effect)
         for proxy, of in scores(self.run, self.measure, self.run.items(self.measure)[0]).items():
             try:
-                units = self._with(lambda text, unit, of=of, proxy=proxy: _cost(proxy, of, text, unit))
+                units = self._with(partial(_cost, proxy, of))
             except KeyError:
                 # A unit without this score: what it would have planned is not known.
                 continue
@@ -102,7 +103,7 @@ class Candidates:
         return choice.bits / self.weights
 
     def _with(self, effect: Callable[[str, Unit], float]) -> list[PlanUnit]:
-        """Every unit with all formats; kept, it takes what it takes in the model and does nothing."""
+        """Every unit with all formats; kept, it takes what it does in the model."""
         kept = self.run.about["model"]["bits"]
         return [
             PlanUnit(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bitlens.config.format_plan import FormatPlan, PlannedUnit, write_plan
-from bitlens.config.study import Study
+from bitlens.config.study import Study, study_of_written
 from bitlens.errors import InputError, failed
 from bitlens.registry import nearest
 from bitlens.results.files.names import inside, sanitise
@@ -49,6 +49,7 @@ class PlanRequest:
     """The measure whose effect is to be least."""
     formats: tuple[str, ...] = ()
     """Of the run's compressions; none: all."""
+    trust_remote_code: bool = False
 
     @property
     def name(self) -> str:
@@ -71,21 +72,31 @@ def plan(
             nearest(request.protect, measured)
             or f"bitlens sensitivity again, with --measure {request.protect}.",
         )
-    return _Planning(run, request, command, log).result(out)
+    study = study_of_written(
+        run.about["settings"],
+        trust_remote_code=request.trust_remote_code,
+        where=str(folder),
+    )
+    return _Planning(run, study, request, command, log).result(out)
 
 
 class _Planning:
     """A plan on its way."""
 
-    def __init__(self, run: Sensitivity, request: PlanRequest, command: str, log: Log) -> None:
+    def __init__(
+        self, run: Sensitivity, study: Study, request: PlanRequest, command: str, log: Log
+    ) -> None:
         self.run, self.request, self.command, self.log = run, request, command, log
         self.measure = MEASURES[request.protect]
         self.candidates = Candidates(run, request.protect, request.formats)
-        self.study = Study.of_written(run.about["settings"])
+        self.study = study
         self.home = inside(inside(run.root, PLANS), request.name)
         self.seed = self.study.seeds[0]
         self._read: dict[str, Value] = {}
         """By compression, what it does."""
+        self._audited: tuple[str, ...] = ()
+        """Every compression that stands in the store of audits: a stopped or finished run of the
+        same plan may have left more than this one asks for."""
 
     def result(self, out: Path | None) -> dict[str, Any]:
         """Everything, written and told."""
@@ -143,14 +154,19 @@ class _Planning:
 
     def _audit(self, proposed: Sequence[Proposed]) -> None:
         """What these do, all in one sweep; what is known already is not swept again."""
-        texts = tuple(dict.fromkeys([*self._read, *(one.compression for one in proposed)]))
-        if not texts:
+        folder = inside(self.home, AUDIT)
+        if not self._audited and Store(folder).finished:
+            self._audited = tuple(Store(folder).manifest()["settings"]["compressions"])
+        wanted = [one.compression for one in proposed]
+        texts = tuple(dict.fromkeys([*self._audited, *wanted]))
+        if not wanted:
             return
+        self._audited = texts
         analyses = analyses_of(self.run.about["asked"]["measures"])
         study = self.study.model_copy(
             update={"compressions": texts, "controls": (), "analyses": analyses}
         )
-        store = audit(study, inside(self.home, AUDIT), self.command, self.log)
+        store = audit(study, folder, self.command, self.log)
         self._read |= dict(self._values(store, texts))
 
     def _values(self, store: Store, texts: Sequence[str]) -> Iterator[tuple[str, Value]]:

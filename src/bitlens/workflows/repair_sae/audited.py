@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitlens.compression import format_spec, parse_spec
-from bitlens.config.study import Study, require_consent
+from bitlens.config.study import Study, study_of_written
 from bitlens.data.corpus import Corpus
 from bitlens.errors import ResultsError
 from bitlens.models.load import Loaded
-from bitlens.results.files.home import with_home
 from bitlens.results.store import Store
 
 
@@ -46,9 +45,9 @@ class AuditedTwin:
         seed = manifest["corpora"][0]["seed"]
         # Memory is this machine's.
         one = {"compressions": [text], "controls": [], "seeds": [seed], "memory": None}
-        study = Study.model_validate(_at_home({**settings, **one}))
-        if study.models[0].trust_remote_code:
-            require_consent(study, trust_remote_code, str(store.root))
+        study = study_of_written(
+            {**settings, **one}, trust_remote_code=trust_remote_code, where=str(store.root)
+        )
         return cls(store, study)
 
     def check_model(self, loaded: Loaded) -> None:
@@ -88,12 +87,3 @@ class AuditedTwin:
                 "what was audited: the numbers to be had back are of that.",
                 "it as it was, or another audit with another --out.",
             )
-
-
-def _at_home(settings: Any) -> Any:
-    """Settings with the user's folder where the manifest has `~`."""
-    if isinstance(settings, Mapping):
-        return {name: _at_home(value) for name, value in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [_at_home(value) for value in settings]
-    return with_home(settings) if isinstance(settings, str) else settings

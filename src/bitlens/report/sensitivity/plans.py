@@ -1,0 +1,115 @@
+"""What a plan shows: what it promised, what it does, and what it was held against."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bitlens.report.page.parts import Column, Table
+from bitlens.report.text.numbers import amount, figure, margin
+from bitlens.results.plans.measured import PLAN
+from bitlens.results.sensitivity.measures import MEASURES
+
+
+def candidates(plan: Mapping[str, Any]) -> Table:
+    """The plan and all it was held against, the least effect first after it."""
+    unit = MEASURES[plan["measure"]].metric.unit
+    first, *others = plan["candidates"]
+    others = sorted(others, key=lambda one: _value(one["measured"]))
+    rows = tuple(
+        (
+            one["name"],
+            figure(one["bits"]),
+            "" if one["promised"] is None else figure(one["promised"], unit),
+            margin(one["measured"], unit),
+            "" if one["more"] is None else margin(one["more"], unit),
+        )
+        for one in (first, *others)
+    )
+    return Table(
+        (
+            Column("plan"),
+            Column("bits a weight", numeric=True),
+            Column("promised", numeric=True),
+            Column("measured", numeric=True),
+            Column("more than the plan", numeric=True),
+        ),
+        rows,
+        f"{plan['measure']} on {plan['documents']} documents of {plan['text']}; promised is the "
+        "sum of the units' own effects. " + " ".join(plan["notes"]),
+    )
+
+
+def sentence(plan: Mapping[str, Any]) -> str:
+    """What came of it."""
+    unit = MEASURES[plan["measure"]].metric.unit
+    first = plan["candidates"][0]
+    return (
+        f"{PLAN.capitalize()} of {figure(first['bits'])} bits a weight: {plan['measure']} "
+        f"{amount(first['measured'], unit)}. {beside(plan, 'uniform')} {beside(plan, 'random')} "
+        f"{beside(plan, 'by ')}"
+    ).strip()
+
+
+def beside(plan: Mapping[str, Any], kind: str) -> str:
+    """What the best of one kind of rival does beside the plan."""
+    unit = MEASURES[plan["measure"]].metric.unit
+    rivals = [one for one in plan["candidates"][1:] if one["name"].startswith(kind)]
+    if not rivals:
+        return ""
+    best = min(rivals, key=lambda one: _value(one["measured"]))
+    more = best["more"]
+    if more["low"] is None:
+        return f"Beside {best['name']} it is not known."
+    if more["low"] > 0:
+        said = "surely more"
+    elif more["high"] < 0:
+        said = "surely less"
+    else:
+        said = "not surely more or less"
+    return f"{best['name']} does {said}: {amount(more, unit)}."
+
+
+def formats(plan: Mapping[str, Any]) -> Table:
+    """The format of every unit."""
+    rows = tuple((one["unit"], one["format"], figure(one["bits"])) for one in plan["units"])
+    return Table(
+        (Column("unit"), Column("format"), Column("bits a weight", numeric=True)),
+        rows,
+        "keep: the unit stays as it is.",
+    )
+
+
+def swaps(plan: Mapping[str, Any]) -> Table | None:
+    """Every swap that was tried."""
+    unit = MEASURES[plan["measure"]].metric.unit
+    rows = tuple(
+        (
+            str(one["round"]),
+            f"{one['raised']} to {one['raised_to']}",
+            f"{one['lowered']} to {one['lowered_to']}",
+            margin(one["more"], unit),
+            "yes" if one["taken"] else "",
+        )
+        for one in plan["swaps"]
+    )
+    if not rows:
+        return None
+    return Table(
+        (
+            Column("round"),
+            Column("raised"),
+            Column("lowered"),
+            Column("difference", numeric=True),
+            Column("taken"),
+        ),
+        rows,
+        "Swaps that keep the size, each measured; one is taken where it surely does less.",
+    )
+
+
+def told(plan: Mapping[str, Any]) -> list[Table]:
+    """What a terminal shows."""
+    return [candidates(plan)]
+
+
+def _value(measured: Mapping[str, Any]) -> float:
+    return float("inf") if measured["value"] is None else float(measured["value"])
