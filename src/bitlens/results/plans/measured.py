@@ -10,21 +10,11 @@ from bitlens.results.files.names import inside
 from bitlens.results.files.writing import write
 from bitlens.results.json_files import AGAIN, json_bytes, mended, read_json
 from bitlens.results.manifest_schema import Content, Tool, Versioned
-from bitlens.results.records import SCHEMA
+from bitlens.results.records import SCHEMA, Estimate
 
 NAME = "plan.json"
 PLAN = "the plan"
 """The name of the one that is proposed among those it was held against."""
-
-
-class Interval(Content):
-    """A number with its interval, or the reason why there is none."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    documents: int
-    reason: str | None
 
 
 class Candidate(Content):
@@ -38,8 +28,8 @@ class Candidate(Content):
     """Bits per weight."""
     promised: float | None
     """The sum of the units' effects; None where the units' own effects were not the ground."""
-    measured: Interval
-    more: Interval | None
+    measured: Estimate
+    more: Estimate | None
     """How much more it does than the proposed plan, paired by documents; None of that itself."""
 
 
@@ -51,7 +41,7 @@ class TriedSwap(Content):
     raised_to: str
     lowered: str
     lowered_to: str
-    more: Interval
+    more: Estimate
     """How much more the plan does after it, paired by documents."""
     taken: bool
 
