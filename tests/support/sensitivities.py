@@ -53,6 +53,7 @@ def sensitivity(root: Path = Path("nowhere"), **changed: Any) -> Sensitivity:
         "about": {
             "tool": {"version": "1"},
             "command": "bitlens sensitivity model --with rtn:bits=3 --with rtn:bits=4",
+            "settings": {"models": [{"name": "model"}]},
             "key": "0" * 16,
             "asked": {
                 "compressions": list(COMPRESSIONS),
