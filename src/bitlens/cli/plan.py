@@ -36,9 +36,9 @@ def plan(
     ] = [],  # noqa: B006
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
-    """Choose a format for every unit, audit the choice and improve it.
+    """Choose a format for every part of a model, under a budget.
 
-    Beside it stand the same format everywhere, random plans of its size, and the plans that other
+    The choice is audited as a twin and improved by swaps. Beside it stand the same format everywhere, random plans of its size, and the plans that other
     scores would have made.
     """
     from bitlens.report.sensitivity.plans import told
