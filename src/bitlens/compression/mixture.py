@@ -36,6 +36,11 @@ def mixture(formats: Mapping[str, str]) -> str:
     return text
 
 
+def of_a_block(name: str) -> bool:
+    """Is the matrix of this module path one of a block's? Blocks are numbered."""
+    return any(part.isdecimal() for part in name.split("."))
+
+
 def _candidates(names: Iterable[str]) -> list[str]:
     """Patterns of one matrix, of a kind of matrices, of a block and of a part of one; the shortest
     first."""
@@ -61,7 +66,7 @@ class _Search:
         self._patterns = patterns
         self._hits = np.array([[matches(name, pattern) for name in names] for pattern in patterns])
         self._counted = self._hits.astype(np.float32)
-        self._of_blocks = np.array([any(p.isdecimal() for p in n.split(".")) for n in names])
+        self._of_blocks = np.array([of_a_block(name) for name in names])
 
     def begun(self, everywhere: str) -> tuple[int, str]:
         """The number of patterns and the text where all that no rule names has this format."""

@@ -1,0 +1,1 @@
+"""Plans of formats as other tools take them, a tool a file."""
