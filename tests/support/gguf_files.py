@@ -15,6 +15,7 @@ ARCHITECTURES = {
     "gpt2": gguf.MODEL_ARCH.GPT2,
     "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE,
     "gpt_neox": gguf.MODEL_ARCH.GPTNEOX,
+    "gpt_oss": gguf.MODEL_ARCH.GPT_OSS,
 }
 
 
@@ -25,7 +26,8 @@ def write(
     tokens: list[str] | None = None,
     **settings: Any,
 ) -> Path:
-    """The model's weights, its matrices in blocks of a kind; `settings` by their key override."""
+    """The model's weights, its matrices in blocks of a kind, or of what `kind` says of a tensor's
+    name; `settings` by their key override."""
     config: Any = model.config
     name = gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config.model_type]]
     writer = GGUFWriter(path, name)
@@ -34,9 +36,10 @@ def write(
         writer.add_token_list(tokens)
     for tensor, array in _tensors(model, config):
         array = np.ascontiguousarray(array, dtype=np.float32)
-        blocks = kind is not None and array.ndim > 1 and "gate_inp" not in tensor
-        if blocks:
-            writer.add_tensor(tensor, gguf.quantize(array, kind), raw_dtype=kind)
+        own = kind(tensor) if callable(kind) else kind
+        matrix = array.ndim > 1 and tensor.endswith(".weight") and "gate_inp" not in tensor
+        if own is not None and matrix:
+            writer.add_tensor(tensor, gguf.quantize(array, own), raw_dtype=own)
         else:
             writer.add_tensor(tensor, array)
     return _finished(writer, path)
@@ -88,7 +91,8 @@ def _describe(writer: Any, config: Any, name: str, settings: dict[str, Any]) -> 
         "feed_forward_length": getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         "rope.dimension_count": config.head_dim if name == "llama" else None,
         "attention.key_length": getattr(config, "head_dim", None),
-        "expert_count": getattr(config, "num_experts", None),
+        "expert_count": getattr(config, "num_experts", None)
+        or getattr(config, "num_local_experts", None),
         "expert_used_count": getattr(config, "num_experts_per_tok", None),
         "expert_feed_forward_length": getattr(config, "moe_intermediate_size", None),
     }
@@ -113,6 +117,12 @@ def _tensors(model: nn.Module, config: Any) -> Any:
     names = gguf.get_tensor_name_map(ARCHITECTURES[config.model_type], config.num_hidden_layers)
     for name, parameter in model.named_parameters():
         array = parameter.detach().float().numpy()
+        if config.model_type == "gpt_oss" and ".experts." in name:
+            yield from _experts_of_gpt_oss(name, array)
+            continue
+        if name.endswith("sinks"):
+            yield f"{names.get_name(name)}.weight", array
+            continue
         if name.endswith("experts.gate_up_proj"):
             block, half = name.split(".")[2], array.shape[1] // 2
             yield f"blk.{block}.ffn_gate_exps.weight", array[:, :half]
@@ -129,6 +139,18 @@ def _tensors(model: nn.Module, config: Any) -> Any:
         if config.model_type == "gpt2" and array.ndim == 2 and ".h." in name:
             array = array.T
         yield names.get_name(name, try_suffixes=(".weight", ".bias")), array
+
+
+def _experts_of_gpt_oss(name: str, array: np.ndarray) -> Any:
+    """`[expert, in, out]` as `[expert, out, in]`; rows of gate and up, which take turns, apart."""
+    _, _, block, *_, leaf = name.split(".")
+    kind = "bias" if leaf.endswith("_bias") else "weight"
+    rows = array if kind == "bias" else array.swapaxes(1, 2)
+    if leaf.startswith("gate_up"):
+        yield f"blk.{block}.ffn_gate_exps.{kind}", rows[:, ::2]
+        yield f"blk.{block}.ffn_up_exps.{kind}", rows[:, 1::2]
+    else:
+        yield f"blk.{block}.ffn_down_exps.{kind}", rows
 
 
 def reordered(rows: np.ndarray, heads: int) -> np.ndarray:

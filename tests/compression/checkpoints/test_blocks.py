@@ -19,7 +19,7 @@ def test_it_reads_what_the_library_reads(kind: str) -> None:
     if kind in PLAIN:
         data = draw.normal(size=(40, size)).astype(np.float32).view(np.uint8)
         data = gguf.quantize(data.view(np.float32), Kind[kind]).view(np.uint8)
-    else:
+    elif kind != "MXFP4":
         for place in at:
             scale = draw.normal(size=40).astype("<f2")
             data[:, place : place + 2] = scale.view(np.uint8).reshape(40, 2)

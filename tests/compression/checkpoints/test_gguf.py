@@ -15,6 +15,7 @@ from transformers import AddedToken, AutoTokenizer
 from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.gguf import Gguf
 from bitlens.errors import BitlensError
+from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, load
 from bitlens.models.matrices import LinearMap
 from bitlens.models.source import ModelSource
@@ -73,6 +74,69 @@ def test_blocks(reference: Reference, family: str, kind: Kind, bits: float, tmp_
         in_blocks = entry.weight().ndim > 1 and not name.endswith("mlp.gate.weight")
         expected = (kind.name, bits, 32) if in_blocks else ("F32", 32, 0)
         assert (entry.format, entry.bits, entry.group) == expected, name
+
+
+def oss_types(tensor: str) -> Kind:
+    """As gpt-oss is deployed: experts in MXFP4, everything else in eight bits."""
+    return Kind.MXFP4 if "_exps" in tensor else Kind.Q8_0
+
+
+YARN = {
+    "rope.scaling.type": "yarn",
+    "rope.scaling.factor": 32.0,
+    "rope.scaling.original_context_length": 4096,
+}
+
+
+def test_a_file_of_gpt_oss_is_the_reference(reference: Reference, tmp_path: Path) -> None:
+    """Every weight, sinks and biases of experts among them, and every logit: transformers looks for
+    experts under names that no file has, so these tensors are read here."""
+    model = reference("gpt_oss")
+    checkpoint = opened(write(model.model, tmp_path / "whole.gguf", **YARN), model)
+    before = dict(model.model.named_parameters())
+    assert {name for name, _ in model.model.named_parameters()} == checkpoint.stored.keys()
+    assert all(torch.equal(w, before[name]) for name, w in weights(checkpoint).items())
+    assert torch.equal(logits(checkpoint.model), logits(model.model))
+    assert not checkpoint.own_settings
+
+
+@pytest.mark.parametrize("family", ["gpt_oss", "qwen3_moe"])
+def test_experts_in_mxfp4_are_our_twin(reference: Reference, family: str, tmp_path: Path) -> None:
+    """Experts at 4.25 bits in blocks of 32 are, bit by bit, what our own compression makes of them,
+    gate and up apart or row by row; the rest is in eight bits, and its logits are its own."""
+    model = reference(family)
+    settings = YARN if family == "gpt_oss" else {}
+    checkpoint = opened(write(model.model, tmp_path / "mx.gguf", oss_types, **settings), model)
+    check_laws(checkpoint, model, 1e-6)
+    layout = Layout(model.model)
+    twin = {
+        m.name: m
+        for depth in range(layout.depth)
+        for g in layout.maps(depth, layout.weights(depth))
+        for m in g
+    }
+    experts = [name for name in checkpoint.stored if ".experts." in name and "bias" not in name]
+    assert len(experts) == 2 * layout.depth
+    for name in experts:
+        entry = checkpoint.stored[name]
+        (made,) = Gguf(type="mxfp4").compress(MatrixGroup([twin[name]], 0))
+        own = entry.weight().mT if family == "gpt_oss" else entry.weight()
+        assert torch.equal(own, made.weight)
+        assert (entry.format, entry.bits, entry.group) == ("MXFP4", 4.25, 32)
+    assert checkpoint.stored["model.layers.0.self_attn.q_proj.weight"].format == "Q8_0"
+    assert not torch.equal(logits(checkpoint.model), logits(model.model))
+
+
+def test_a_file_of_gpt_oss_that_lacks_a_weight_is_refused(
+    reference: Reference, tmp_path: Path
+) -> None:
+    """What is not there is named as the reference calls it."""
+    model = reference("gpt_oss")
+    whole = write(model.model, tmp_path / "whole.gguf", **YARN)
+    lacking = "blk.1.attn_sinks.weight"
+    path = rewritten(whole, tmp_path / "part.gguf", lambda n: False if n == lacking else None)
+    with pytest.raises(BitlensError, match=r"no weights for .*\.1\.self_attn\.sinks"):
+        opened(path, model)
 
 
 @pytest.mark.parametrize("kind", k_blocks.KINDS)

@@ -63,6 +63,15 @@ def _q8_0(block: Bytes) -> Floats:
     return _half(block[:, :2]) * block[:, 2:].view(np.int8)
 
 
+def _mxfp4(block: Bytes) -> Floats:
+    """A power of two, 2 to the first byte less 128, and codes for 0, 1, 2, 3, 4, 6, 8 and 12, the
+    upper eight of them negative."""
+    half = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.float32)
+    values = np.concatenate([half, -half])[_nibbles(block[:, 1:])]
+    weights: Floats = np.ldexp(values, block[:, :1].astype(np.int32) - 128)
+    return weights
+
+
 def _six_bit_scales(packed: Bytes) -> tuple[Floats, Floats]:
     """Eight scales and eight minima of 6 bits in twelve bytes: the first four of each have theirs
     in the lower bits of a byte, the others 4 bits in the last four bytes and 2 above the first."""
@@ -141,6 +150,7 @@ BLOCKS = {
     "Q5_0": (22, _q5_0),
     "Q5_1": (24, _q5_1),
     "Q8_0": (34, _q8_0),
+    "MXFP4": (17, _mxfp4),
     "Q2_K": (84, _q2_k),
     "Q3_K": (110, _q3_k),
     "Q4_K": (144, _q4_k),

@@ -23,6 +23,7 @@ from bitlens.compression.checkpoints.checkpoint import (
 )
 from bitlens.compression.checkpoints.gguf_header import require_whole_header
 from bitlens.compression.checkpoints.gguf_settings import says, take_settings
+from bitlens.compression.checkpoints.gguf_tensors import READ_HERE, Names, read_tensors
 from bitlens.compression.checkpoints.pretrained import load_whole
 from bitlens.compression.checkpoints.readers import file_reader
 from bitlens.compression.checkpoints.same import REMEDY, other_settings, require_tokens
@@ -41,15 +42,13 @@ READ_AS = {"mistral": "llama"}
 """Those whose tensors transformers reads only under the other's name."""
 
 SIZES = {
-    "block_count": "num_hidden_layers",
-    "embedding_length": "hidden_size",
-    "attention.head_count": "num_attention_heads",
-    "attention.head_count_kv": "num_key_value_heads",
-    "expert_count": "num_experts",
+    "block_count": ("num_hidden_layers",),
+    "embedding_length": ("hidden_size",),
+    "attention.head_count": ("num_attention_heads",),
+    "attention.head_count_kv": ("num_key_value_heads",),
+    "expert_count": ("num_experts", "num_local_experts"),
 }
 """What a file says about its shapes, and what the reference's configuration calls it."""
-
-EXPERTS = {"gate_up_proj": ("gate", "up"), "down_proj": ("down",)}
 
 SUBGROUPS = {"Q2_K": 16, "Q3_K": 16, "Q4_K": 32, "Q5_K": 32, "Q6_K": 16}
 """Weights that share a scale, where that is less than a block."""
@@ -73,16 +72,15 @@ def open_file(request: CheckpointRequest) -> LoadedCheckpoint:
     reader = _reader(gguf, path)
     tokens = _require_same(reference, path.name, reader)
     config, read_as = _configurations(reference, path.name, reader)
-    model = load_whole(
-        request,
-        AutoModelForCausalLM,
-        name=str(path.parent),
-        gguf_file=path.name,
-        config=read_as,
-        dtype=torch.float32,
-    )
-    stored = _described(gguf, reader, find(reference.model, model), config=read_as, file=path.name)
-    if read_as is not config:
+    names = Names(gguf, reader, read_as.num_hidden_layers)
+    model = None
+    if config.model_type in READ_HERE:
+        found = read_tensors(gguf, names, reference.model, path.name)
+    else:
+        model = _loaded(request, path, read_as)
+        found = find(reference.model, model)
+    stored = _described(gguf, names, found, file=path.name)
+    if model is None or read_as is not config:
         model = dequantized(
             type(reference.model), config, stored, dtype=torch.float32, device=request.device
         )
@@ -105,6 +103,18 @@ def open_file(request: CheckpointRequest) -> LoadedCheckpoint:
         stored=stored,
         notes=tuple(notes),
         own_settings=other_settings(reference.model.config, config),
+    )
+
+
+def _loaded(request: CheckpointRequest, path: Path, config: PreTrainedConfig) -> Any:
+    """The model as transformers reads it."""
+    return load_whole(
+        request,
+        AutoModelForCausalLM,
+        name=str(path.parent),
+        gguf_file=path.name,
+        config=config,
+        dtype=torch.float32,
     )
 
 
@@ -159,7 +169,8 @@ def _require_same(reference: Loaded, name: str, reader: Any) -> bool:
             "the same quantization as bitlens makes it (bitlens list compressions), or another"
             " format.",
         )
-    for key, setting in SIZES.items():
+    for key, settings in SIZES.items():
+        setting = next((one for one in settings if hasattr(config, one)), settings[0])
         found, own = says(reader, f"{architecture}.{key}"), getattr(config, setting, None)
         if found is not None and own is not None and found != own:
             raise ModelError(
@@ -207,27 +218,17 @@ def _configurations(
 
 
 def _described(
-    gguf: Any, reader: Any, stored: Mapping[str, Stored], config: PreTrainedConfig, file: str
+    gguf: Any, names: Names, stored: Mapping[str, Stored], file: str
 ) -> dict[str, Stored]:
     """Entries with the type in which the file holds each. One matrix of each kind and type is
     read a second time, and refused where the numbers are not the same."""
     tried = set()
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
-    written = str(says(reader, "general.architecture"))
-    architecture = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == written)
-    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
     described = {}
     for name, entry in stored.items():
-        leaf = name.rpartition(".")[2]
-        if leaf in EXPERTS:
-            block = re.search(r"\.(\d+)\.", name)
-            parts = [f"blk.{block[1]}.ffn_{part}_exps.weight" for part in EXPERTS[leaf] if block]
-        else:
-            parts = [str(names.get_name(name, try_suffixes=(".weight", ".bias")))]
-        found = [tensors[part] for part in parts if part in tensors]
-        if not found and leaf == "weight":
+        found = names.tensors_of(name)
+        if not found and name.endswith(".weight"):
             # A tied unembedding is stored once, as the embedding.
-            found = [tensors["token_embd.weight"]]
+            found = [names.tensors["token_embd.weight"]]
         described[name] = replace(entry, **_type(gguf, found))
         kind = (re.sub(r"\d+", "", name), described[name].format)
         if kind not in tried and entry.weight().ndim > 1:
