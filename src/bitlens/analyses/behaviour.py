@@ -149,7 +149,7 @@ class Behaviour(Analysis):
         percentiles are of."""
         reference, twin, at = pair.reference, pair.twin, pair.positions
         p, q = reference.log_probabilities, twin.log_probabilities
-        kl = torch.linalg.vecdot(reference.probabilities, p - q)
+        kl = reference.divergence(twin)
         target = at.target[:, None]
         true_p, true_q = p.gather(1, target)[:, 0], q.gather(1, target)[:, 0]
         dp = true_q.exp() - true_p.exp()

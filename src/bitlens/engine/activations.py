@@ -122,6 +122,17 @@ class Activations:
         """`[..., vocabulary]` of logits."""
         return self.log_probabilities.exp()
 
+    def divergence(self, other: "Activations") -> Tensor:
+        """`[...]` of logits, nats: the KL divergence of these distributions from the other's."""
+        terms = torch.sub(self.log_probabilities, other.log_probabilities, out=self.room)
+        return terms.mul_(self.probabilities).sum(dim=-1)
+
+    @cached_property
+    def room(self) -> Tensor:
+        """As large as the values, for what is worked out beside each twin: to ask the system for so
+        much again and again takes longer than to compute with it."""
+        return torch.empty_like(self.values)
+
     @cached_property
     def top(self) -> Tensor:
         """`[...]`: the most probable token."""

@@ -17,7 +17,7 @@ from bitlens.results.counts import agreeing, count
 from bitlens.results.records import FEWEST, TEXT, Check
 from bitlens.workflows.session import Session
 
-_LOGITS_BYTES = 64 << 20
+_LOGITS_BYTES = 32 << 20
 """Bytes of the logits on which the sweep is held against the model's own forward: both have
 them."""
 
