@@ -85,3 +85,58 @@ def sensitivity(root: Path = Path("nowhere"), **changed: Any) -> Sensitivity:
         ],
     }
     return Sensitivity(**(fields | changed))
+
+
+def planned(**changed: Any) -> dict[str, Any]:
+    """A plan of that run that was audited beside three others."""
+
+    def sure(value: float) -> dict[str, Any]:
+        return {
+            "value": value,
+            "low": 0.9 * value,
+            "high": 1.1 * value,
+            "documents": 30,
+            "reason": None,
+        }
+
+    def rival(name: str, value: float, compression: str = "mixed:*=[rtn:bits=4]") -> dict[str, Any]:
+        return {
+            "name": name,
+            "compression": compression,
+            "bits": 4.5,
+            "promised": None,
+            "measured": sure(value),
+            "more": sure(value - 0.2),
+        }
+
+    plan = {
+        "schema": 2,
+        "tool": {"version": "1"},
+        "key": "0" * 16,
+        "model": "model",
+        "measure": "kl",
+        "budget": 4.5,
+        "text": "texts",
+        "documents": 30,
+        "units": [{"unit": "block 0", "format": "keep", "bits": 32.0, "weights": 1000}],
+        "candidates": [
+            rival("the plan", 0.2, "mixed:exclude=[0.*],*=[rtn:bits=3]")
+            | {"promised": 0.19, "more": None},
+            rival("uniform rtn:bits=4", 0.3),
+            rival("random 1", 0.5),
+            rival("by sqnr", 0.2, "mixed:exclude=[0.*],*=[rtn:bits=3]"),
+        ],
+        "swaps": [
+            {
+                "round": 1,
+                "raised": "block 1",
+                "raised_to": "rtn:bits=4",
+                "lowered": "block 0",
+                "lowered_to": "rtn:bits=3",
+                "more": sure(0.1),
+                "taken": False,
+            }
+        ],
+        "notes": [],
+    }
+    return plan | changed

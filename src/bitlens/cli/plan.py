@@ -38,9 +38,10 @@ def plan(
 ) -> None:
     """Choose a format for every part of a model, under a budget.
 
-    The choice is audited as a twin and improved by swaps. Beside it stand the same format everywhere, random plans of its size, and the plans that other
-    scores would have made.
+    The choice is audited as a twin and improved by swaps. Beside it stand the same format
+    everywhere, random plans of its size, and the plans that other scores would have made.
     """
+    from bitlens.report.sensitivity.page import build
     from bitlens.report.sensitivity.plans import told
     from bitlens.workflows.plans.run import PlanRequest, plan
 
@@ -55,3 +56,4 @@ def plan(
     for part in told(found):
         show(part)
     log(f"{results / 'plans' / request.name}: the plan and its audit.")
+    log(f"Report: {build(results)}")

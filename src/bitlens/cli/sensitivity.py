@@ -52,6 +52,7 @@ def sensitivity(
     """
     measures = _measures(measure)
     study = options.present_study_of(model, compressions, {"controls": "none", **settings}, "--sae")
+    from bitlens.report.sensitivity.page import build
     from bitlens.report.sensitivity.tables import told
     from bitlens.workflows.sensitivity.run import Request, run
 
@@ -59,6 +60,7 @@ def sensitivity(
     found = run(study, Request(division=unit, measures=measures, both=not alone), out, command, log)
     for part in told(found):
         show(part)
+    log(f"Report: {build(found.root)}")
 
 
 def _measures(text: str) -> tuple[str, ...]:

@@ -25,16 +25,22 @@ from bitlens.results.counts import count
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
 from bitlens.results.records import TEXT
+from bitlens.results.sensitivity.folder import finished
 
 
 def build(store_path: Path, rules: Rules | None = None, *, pictured: bool = False) -> Path:
     """Write report.html and summary.md into a store; the path of the page.
     `rules` gives twins their words; None: the rules that come with bitlens. `pictured`: every
-    figure too, into charts/ (SVG, PDF, PNG, and its caption as text).
+    figure too, into charts/ (SVG, PDF, PNG, and its caption as text). Of the folder of a
+    sensitivity run, its page alone.
 
     Every file appears whole or not at all. BitlensError where there is no store,
     and for a rule on a number that was not measured.
     """
+    if finished(store_path):
+        from bitlens.report.sensitivity.page import build as of_sensitivity
+
+        return of_sensitivity(store_path)
     with _uncollected():
         return _build(store_path, rules, pictured)
 

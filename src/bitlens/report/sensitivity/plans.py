@@ -8,6 +8,13 @@ from bitlens.report.text.numbers import amount, figure, margin
 from bitlens.results.plans.measured import PLAN
 from bitlens.results.sensitivity.measures import MEASURES
 
+ABOUT = {
+    "uniform": "{} everywhere",
+    "random": "The best random plan of the size",
+    "by ": "The best plan that another score makes, {},",
+}
+"""By how their names begin, the kinds of rivals, and how a sentence names the best of each."""
+
 
 def candidates(plan: Mapping[str, Any]) -> Table:
     """The plan and all it was held against, the least effect first after it."""
@@ -38,15 +45,26 @@ def candidates(plan: Mapping[str, Any]) -> Table:
     )
 
 
+def finding(plan: Mapping[str, Any]) -> str:
+    """Whether the plan is worth more than one format everywhere, as a sentence."""
+    rivals = [one for one in plan["candidates"][1:] if one["name"].startswith("uniform")]
+    if not rivals:
+        return "A plan, without one format everywhere to hold it against"
+    more = [one["more"] for one in rivals]
+    if all(one["low"] is not None and one["low"] > 0 for one in more):
+        return f"The plan surely changes {plan['measure']} less than one format everywhere"
+    return f"The plan does not surely change {plan['measure']} less than one format everywhere"
+
+
 def sentence(plan: Mapping[str, Any]) -> str:
     """What came of it."""
     unit = MEASURES[plan["measure"]].metric.unit
     first = plan["candidates"][0]
-    return (
+    own = (
         f"{PLAN.capitalize()} of {figure(first['bits'])} bits a weight: {plan['measure']} "
-        f"{amount(first['measured'], unit)}. {beside(plan, 'uniform')} {beside(plan, 'random')} "
-        f"{beside(plan, 'by ')}"
-    ).strip()
+        f"{amount(first['measured'], unit)}."
+    )
+    return " ".join(filter(None, (own, *(beside(plan, kind) for kind in ABOUT))))
 
 
 def beside(plan: Mapping[str, Any], kind: str) -> str:
@@ -57,15 +75,18 @@ def beside(plan: Mapping[str, Any], kind: str) -> str:
         return ""
     best = min(rivals, key=lambda one: _value(one["measured"]))
     more = best["more"]
+    who = ABOUT[kind].format(best["name"].partition(" ")[2])
+    if best["compression"] == plan["candidates"][0]["compression"]:
+        return f"{who} is the same plan."
     if more["low"] is None:
-        return f"Beside {best['name']} it is not known."
+        return f"Whether {who[0].lower()}{who[1:]} does more is not known: {more['reason']}."
     if more["low"] > 0:
-        said = "surely more"
+        said = "surely does more"
     elif more["high"] < 0:
-        said = "surely less"
+        said = "surely does less"
     else:
-        said = "not surely more or less"
-    return f"{best['name']} does {said}: {amount(more, unit)}."
+        said = "does not surely do more or less"
+    return f"{who} {said}: {amount(more, unit)}."
 
 
 def formats(plan: Mapping[str, Any]) -> Table:

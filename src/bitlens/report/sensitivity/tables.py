@@ -97,7 +97,7 @@ def agreeing(run: Sensitivity) -> Table:
         ),
         rows,
         "Scores that other tools rank units by, beside the measured effects: 1 the same order, 0 "
-        "by chance.",
+        "by chance. Without an interval: the order is the same whichever documents are left out.",
     )
 
 
