@@ -87,7 +87,7 @@ def test_the_library_resolves_it_as_the_plan_says() -> None:
             if not hasattr(place, part):
                 place.add_module(part, nn.Module())
             place = place.get_submodule(part)
-        place.add_module(leaf, nn.Linear(8, 8))
+        place.add_module(leaf, nn.Linear(64, 64, device="meta"))
     resolved = resolve_layer_config(
         model=model,
         scheme=resolve_scheme_value(found.scheme, {}),
@@ -95,7 +95,7 @@ def test_the_library_resolves_it_as_the_plan_says() -> None:
         scale_dtype="fp16",
         supported_types=(nn.Linear,),
         inner_supported_types=(),
-        quant_block_list=None,
+        quant_block_list=[[f"model.layers.{block}" for block in range(12)]],
         ignore_layers="",
         quant_lm_head=False,
         enable_gguf_official_mixed=False,

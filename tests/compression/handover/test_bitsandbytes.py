@@ -1,11 +1,13 @@
 """A configuration that transformers converts as the plan means it."""
 
+import numpy as np
 import pytest
-from transformers import BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from bitlens.compression.handover.bitsandbytes import bitsandbytes
-from tests.support.handover import plan, run
+from bitlens.demo import model_path
+from tests.support.handover import KINDS, plan, run
 
 
 def converted(text: str, names: dict[str, str]) -> tuple[BitsAndBytesConfig, set[str]]:
@@ -78,3 +80,18 @@ def test_eight_bits(format_: str, threshold: float, told: str) -> None:
 def test_six_bits_are_none_of_its_formats() -> None:
     """They stay as they are."""
     assert "rtn:bits=6 (84 matrices) stays" in bitsandbytes(plan("rtn:bits=6", {})).text
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_so() -> None:
+    """The embedded model with random formats: bitsandbytes' layers are those that the plan gives
+    four bits, and no others; its unembedding, tied to the embedding, stays as it is."""
+    library = pytest.importorskip("bitsandbytes", reason="bitsandbytes is absent")
+    names = [f"model.layers.{block}.{kind}" for block in range(4) for kind in KINDS]
+    kinds = ["nf4", "nf4", "nf4", "rtn:bits=8", "keep"]
+    drawn = np.random.default_rng(0).choice(kinds, len(names))
+    formats = dict(zip(names, drawn.tolist(), strict=True)) | {"model.embed_tokens": "keep"}
+    config = run(bitsandbytes(formats).text).quantization_config
+    model = AutoModelForCausalLM.from_pretrained(model_path(), quantization_config=config)
+    found = {n for n, one in model.named_modules() if isinstance(one, library.nn.Linear4bit)}
+    assert found == {name for name, one in formats.items() if one == "nf4"}

@@ -134,3 +134,19 @@ def test_what_is_put_instead_is_what_the_library_does(format_: str, instead: str
 def test_what_it_has_not_is_said(format_: str, told: str) -> None:
     """In the first line."""
     assert told in llm_compressor(plan(format_, {})).text.split("\n")[0]
+
+
+@pytest.mark.against
+def test_the_library_reads_the_recipe() -> None:
+    """Its own modifiers, with the groups and what is ignored; GPTQ in the columns' own order."""
+    library = pytest.importorskip("llmcompressor.recipe", reason="llm-compressor is absent")
+    formats = plan("rtn:bits=4,group=64", {"mlp.down_proj": "gptq:bits=3", "11": "keep"})
+    first, second = library.Recipe.create_instance(llm_compressor(formats).text).modifiers
+    assert [type(one).__name__ for one in (first, second)] == [
+        "QuantizationModifier",
+        "GPTQModifier",
+    ]
+    assert [one.weights.num_bits for one in first.config_groups.values()] == [4]
+    assert [one.weights.num_bits for one in second.config_groups.values()] == [3]
+    assert second.actorder is None
+    assert len(first.ignore) == len(second.ignore) == 3
