@@ -50,24 +50,26 @@ def fit_saes(
     saes = _apart([load_sae(source).to(layout.device) for source in sources], sources)
     saes = [_as_trained(sae, layout) for sae in saes]
     places = [_place(sae, layout) for sae in saes]
-    read, stated = _by_convention(saes, places, layout, plan), saes
-    saes = [sae for sae, _ in read]
-    sums = {sae.label: _SaeSums(sae) for sae in saes}
-    for place, values in _activations_at(layout, plan, set(places), positions):
-        for sae, mine in zip(saes, places, strict=True):
-            if mine == place:
-                sums[sae.label].add(values)
+    read = _by_convention(saes, places, layout, plan)
+    # What a choice between conventions was made on need not be read again.
+    sums = [of if positions == POSITIONS else _SaeSums(of.sae) for of, _ in read]
+    waiting = [(of, place) for of, place in zip(sums, places, strict=True) if not of.count]
+    if waiting:
+        for place, values in _activations_at(layout, plan, {p for _, p in waiting}, positions):
+            for of, mine in waiting:
+                if mine == place:
+                    of.add(values)
     found = []
-    for (sae, convention), own, place in zip(read, stated, places, strict=True):
-        fit = sums[sae.label].fit.result()
+    for of, (_, convention), own, place in zip(sums, read, saes, places, strict=True):
+        fit, sae = of.fit.result(), of.sae
         if not allow_poor:
             check_fit(fit, sae, f"{place} of {name}")
         found.append(
             PlacedSae(
                 sae=sae,
                 site=place,
-                mean_code=sums[sae.label].mean_code,
-                mean_activation=sums[sae.label].fit.mean.to(layout.device),
+                mean_code=of.mean_code,
+                mean_activation=of.fit.mean.to(layout.device),
                 fit=fit,
                 notes=(*convention, *_notes(own, corpus, name)),
             )
@@ -131,9 +133,10 @@ def _as_trained(sae: Sae, layout: Layout) -> Sae:
 
 def _by_convention(
     saes: Sequence[Sae], places: Sequence[str], layout: Layout, plan: Plan
-) -> list[tuple[Sae, tuple[str, ...]]]:
+) -> list[tuple["_SaeSums", tuple[str, ...]]]:
     """Each SAE by the convention that its files state; where they are silent, by the one that fits
-    the reference clearly best. And what is to be said of that."""
+    the reference clearly best; with what was added up of it on `POSITIONS` where there was a
+    choice. And what is to be said of that."""
     lengths: dict[str, list[Tensor]] = {
         place: [] for sae, place in zip(saes, places, strict=True) if SCALE in sae.trained_on.unsaid
     }
@@ -149,36 +152,37 @@ def _by_convention(
     tried = [
         conventions(sae, centres, norms.get(place)) for sae, place in zip(saes, places, strict=True)
     ]
-    accumulators = [[FitAccumulator(convention.sae) for convention in of] for of in tried]
+    sums = [[_SaeSums(convention.sae) for convention in of] for of in tried]
     open_ = {place for place, of in zip(places, tried, strict=True) if len(of) > 1}
     if open_:
         for place, values in _activations_at(layout, plan, open_, POSITIONS):
-            for mine, of in zip(places, accumulators, strict=True):
-                for accumulator in of if mine == place and len(of) > 1 else ():
-                    accumulator.add(values)
-    return [
-        _chosen(of, [accumulator.result() for accumulator in found])
-        for of, found in zip(tried, accumulators, strict=True)
+            for mine, of in zip(places, sums, strict=True):
+                for one in of if mine == place and len(of) > 1 else ():
+                    one.add(values)
+    chosen = [
+        _chosen(of, [one.fit.result() for one in found])
+        for of, found in zip(tried, sums, strict=True)
     ]
+    return [(found[which], said) for found, (which, said) in zip(sums, chosen, strict=True)]
 
 
-def _chosen(tried: Sequence[Convention], fits: Sequence[Fit]) -> tuple[Sae, tuple[str, ...]]:
-    """The SAE by the convention it is to be read by, of those tried, the first of which is what the
+def _chosen(tried: Sequence[Convention], fits: Sequence[Fit]) -> tuple[int, tuple[str, ...]]:
+    """Which convention an SAE is to be read by, of those tried, the first of which is what the
     files state; and what is to be said of that."""
     sae, fit = tried[0].sae, fits[0]
     best = better(fit, fits[1:])
     if best is None:
-        return sae, ()
+        return 0, ()
     other = tried[best + 1]
     left = f"{fits[best + 1].fvu:.1%} of the variance unexplained instead of "
     left += "an unknown share" if fit.fvu is None else f"{fit.fvu:.1%}"
     if other.settings.issubset(sae.trained_on.unsaid):
         open_ = " and ".join(sorted(other.settings))
         said = f"its files do not state {open_}: it is read {other.words}, which leaves"
-        return other.sae, (f"{said} {left}",)
+        return best + 1, (f"{said} {left}",)
     stated = other.settings & (sae.trained_on.loading.keys() | {SCALE, B_DEC})
     how = "against what its files say" if stated else "of which its files say nothing"
-    return sae, (f"read {other.words}, {how}, it would leave {left}",)
+    return 0, (f"read {other.words}, {how}, it would leave {left}",)
 
 
 def _notes(sae: Sae, corpus: Corpus, model: str) -> Iterator[str]:
@@ -218,18 +222,19 @@ class _SaeSums:
         self.sae = sae
         self.fit = FitAccumulator(sae)
         self._total = torch.zeros(sae.latents, dtype=torch.float64)
-        self._count = 0
+        self.count = 0
+        """Positions."""
 
     def add(self, values: Tensor) -> None:
         codes = self.fit.add(values)
         value = codes.value.double().cpu()
         self._total += torch.bincount(codes.latent.cpu(), value, minlength=self.sae.latents)
-        self._count += len(values)
+        self.count += len(values)
 
     @property
     def mean_code(self) -> Tensor:
         """`[latents]` float64: the mean code over what was added, zeros included."""
-        return (self._total / max(self._count, 1)).to(self.sae.b_enc.device)
+        return (self._total / max(self.count, 1)).to(self.sae.b_enc.device)
 
 
 def _place(sae: Sae, layout: Layout) -> str:
