@@ -37,7 +37,10 @@ def sensitivity(
     ] = "block",
     measure: Annotated[
         str,
-        typer.Option(metavar="LIST", help="What is measured: kl,loss,features,blur,heads."),
+        typer.Option(
+            metavar="LIST",
+            help="Some of kl,loss,features,blur,heads; features and blur want --sae.",
+        ),
     ] = "kl,loss",
     alone: Annotated[
         bool,
@@ -49,6 +52,15 @@ def sensitivity(
 
     Every unit is compressed alone, and left out of the whole compression alone, in one pass
     through depth. The same command again goes on where it stopped.
+
+    What is measured is 0 where nothing changed:
+
+    \b
+    kl        how far the next-token distributions are apart, in nats
+    loss      how much more the text surprises the model, in nats
+    features  the share of an SAE's features that mean something else
+    blur      1 less the mean correlation of an SAE's features
+    heads     how far the scores of induction and like heads move
     """
     measures = _measures(measure)
     study = options.present_study_of(model, compressions, {"controls": "none", **settings}, "--sae")

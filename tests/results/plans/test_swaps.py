@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bitlens.results.plans.swaps import swapped, swaps
+from bitlens.results.plans.swaps import surely_less, swapped, swaps
 from bitlens.results.plans.units import Option, PlanUnit, chosen
 
 UNITS = [
@@ -70,3 +70,9 @@ def test_a_swapped_plan_is_as_promised() -> None:
 def test_nothing_to_swap() -> None:
     """Where all are as large as they can be, none is raised."""
     assert swaps(UNITS, chosen(UNITS, dict.fromkeys("abc", "8")), 99) == []
+
+
+def test_a_difference_is_sure_only_with_its_whole_interval() -> None:
+    """One that crosses nothing, ends on it, or has no interval is not."""
+    highs = (-0.1, 0.0, 0.1, None)
+    assert [surely_less({"value": -0.5, "high": high}) for high in highs] == [True, *[False] * 3]

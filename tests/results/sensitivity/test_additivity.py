@@ -1,5 +1,7 @@
 """How far effects add."""
 
+from dataclasses import replace
+
 import pytest
 
 from bitlens.results.sensitivity.additivity import additivity
@@ -29,3 +31,13 @@ def test_a_unit_without_a_number_leaves_no_sum() -> None:
     """A sum that lacks one is not told."""
     effects = [effect("", 1.0, "whole"), effect("block 0", 0.2), effect("block 1", None)]
     assert additivity(sensitivity(effects=effects)) == []
+
+
+def test_an_embedding_is_no_part_of_the_sum() -> None:
+    """No whole compression holds it: with it the parts would be more than there is."""
+    plain = sensitivity()
+    embedding = replace(plain.units[0], name="embedding", kind="embedding", block=None)
+    run = sensitivity(
+        units=[embedding, *plain.units], effects=[*plain.effects, effect("embedding", 5.0)]
+    )
+    assert additivity(run) == additivity(plain)

@@ -1,7 +1,8 @@
 """Small changes of a plan that keep its size: one unit gets more bits, another fewer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,3 +82,9 @@ def swapped(units: Sequence[PlanUnit], choice: Choice, swap: Swap) -> Choice:
     """The plan after a swap."""
     changed = {swap.raised: swap.raised_to, swap.lowered: swap.lowered_to}
     return chosen(units, {**choice.formats, **changed})
+
+
+def surely_less(more: Mapping[str, Any]) -> bool:
+    """Whether a measured difference, after less before, has its whole interval below nothing. One
+    without an interval is not sure."""
+    return more["high"] is not None and more["high"] < 0

@@ -20,7 +20,7 @@ from bitlens.errors import InputError, failed
 from bitlens.registry import nearest
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.plans.measured import PLAN, read_measured, write_measured
-from bitlens.results.plans.swaps import Swap, swapped, swaps
+from bitlens.results.plans.swaps import Swap, surely_less, swapped, swaps
 from bitlens.results.plans.units import Choice
 from bitlens.results.records import Value
 from bitlens.results.sensitivity.folder import PLANS, Sensitivity, read_run
@@ -139,7 +139,7 @@ class _Planning:
                 for swap, one in zip(found, after, strict=True)
             ]
             tried += rows
-            won = [n for n, row in enumerate(rows) if _below(row["more"])]
+            won = [n for n, row in enumerate(rows) if surely_less(row["more"])]
             if not won:
                 break
             place = min(won, key=lambda n: rows[n]["more"]["value"])
@@ -258,11 +258,6 @@ SAME_TEXT = (
     "choice is among a few formats a unit, not fitted to single tokens. Audit it on another text "
     "before it is shipped."
 )
-
-
-def _below(more: Mapping[str, Any]) -> bool:
-    """Whether a difference is surely below nothing."""
-    return more["high"] is not None and more["high"] < 0
 
 
 def _mean(values: Sequence[Value]) -> Value:
