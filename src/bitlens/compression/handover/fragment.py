@@ -65,6 +65,7 @@ def laid(
     """The compressions of these matrices, by full module paths, as settings of a tool. Without
     `shell` it compresses matrices of blocks only."""
     known = {text: parse_spec(text) for text in set(formats.values()) - {KEEP}}
+    placed = {text: (put(one), format_spec(one)) for text, one in known.items()}
     found: defaultdict[str, list[str]] = defaultdict(list)
     kept: list[str] = []
     changed: Counter[tuple[str, str]] = Counter()
@@ -72,14 +73,14 @@ def laid(
         if text == KEEP:
             kept.append(name)
             continue
-        here = put(known[text]) if shell or of_a_block(name) else ABSENT
+        here, spec = placed[text] if shell or of_a_block(name) else (ABSENT, name)
         if here.setting is None:
             kept.append(name)
         else:
             found[here.setting].append(name)
         if here.instead:
-            # Only embeddings and unembeddings are told apart from what else has their format.
-            changed[format_spec(known[text]) if of_a_block(name) else name, here.instead] += 1
+            # What else has its format may have its place: an embedding is told by its name.
+            changed[spec if of_a_block(name) else name, here.instead] += 1
     order = sorted(found, key=lambda setting: (-len(found[setting]), setting))
     told = [
         f"{what} ({count(number, 'matrix')}) {instead}"
