@@ -52,6 +52,8 @@ def test_every_matrix_is_in_the_group_of_its_format() -> None:
             if any(match_name(name, target) for target in one.targets)
         ]
         assert here == ([expected[format_]] if format_ != "keep" else [])
+        targets = [target for _, one in found for target in one.targets]
+        assert not any(match_name(f"{name}_norm", target) for target in targets)
     modifiers = yaml.safe_load(text)["quantization_stage"]["quantization_modifiers"]
     for settings in modifiers.values():
         ignored = [n for n in formats if any(match_name(n, one) for one in settings["ignore"])]
