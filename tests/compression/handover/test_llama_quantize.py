@@ -95,6 +95,7 @@ def test_fused_experts_are_two_tensors() -> None:
         ("int8", "Q8_0", "is gguf:type=q8_0"),
         ("gguf:type=mxfp4", "MXFP4_MOE", "every format as in the plan"),
         ("gguf:type=tq2_0", "TQ2_0", "every format as in the plan"),
+        ("gguf:mix=q4_k_m", "Q4_K_S", "is gguf:type=q4_k"),
     ],
 )
 def test_what_it_has_not_is_the_nearest_by_bits(format_: str, kind: str, told: str) -> None:

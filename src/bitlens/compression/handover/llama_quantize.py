@@ -102,7 +102,8 @@ def tensors(name: str) -> list[str]:
 
 def _put(compression: Compression) -> Put:
     if isinstance(compression, Gguf):
-        return Put(compression.type)
+        # Within a plan each unit is given its type: of a mixture, the one that it is named for.
+        return Put(compression.type) if compression.type else _type(str(compression.mix)[:4])
     if isinstance(compression, Cast) and compression.dtype in ("float16", "bfloat16"):
         return Put("f16" if compression.dtype == "float16" else "bf16")
     if isinstance(compression, Mxfp4):
