@@ -137,6 +137,7 @@ def planned(**changed: Any) -> dict[str, Any]:
                 "taken": False,
             }
         ],
+        "fragments": [{"tool": "torchao", "file": "torchao.py", "text": "# all of it\nconfig"}],
         "notes": [],
     }
     return plan | changed

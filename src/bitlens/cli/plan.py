@@ -55,5 +55,5 @@ def plan(
     found = plan(results, request, out, command, log)
     for part in told(found):
         show(part)
-    log(f"{results / 'plans' / request.name}: the plan and its audit.")
+    log(f"{results / 'plans' / request.name}: the plan, its audit, and fragments for other tools.")
     log(f"Report: {build(results)}")

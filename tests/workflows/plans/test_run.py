@@ -64,6 +64,11 @@ def test_a_plan_is_what_its_audit_says(
         if one["name"].startswith(("uniform", "random")):
             assert one["more"]["value"] >= 0, one
     assert found["notes"]
+    tools = {one["tool"]: one for one in found["fragments"]}
+    assert len(tools) == 6
+    pasted = sensitivity.root / "plans" / request.name / "fragments"
+    for one in tools.values():
+        assert (pasted / one["tool"] / one["file"]).read_text() == one["text"]
     # Again: everything is known, and nothing is swept.
     again = plan(sensitivity.root, request, None, "command", heard.append)
     assert again == found

@@ -197,6 +197,10 @@ def _plan(run: Sensitivity, plan: Mapping[str, Any]) -> Iterator[Part]:
     first = plan["candidates"][0]
     yield Prose("The plan as a compression, for audit and compress:")
     yield Command(f"bitlens compress {plan['model']} --to '{first['compression']}' --out DIR")
+    told = tuple((one["tool"], (Command(one["text"]),)) for one in plan["fragments"])
+    if told:
+        yield Prose("The plan for other tools; the first line says what a tool cannot:")
+        yield Tabs(told)
     yield Details("The format of every unit", (shown.formats(plan),))
     tried: Table | None = shown.swaps(plan)
     if tried is not None:

@@ -55,6 +55,14 @@ class PlannedFormat(Content):
     weights: int
 
 
+class PlanFragment(Content):
+    """A text to paste into another tool."""
+
+    tool: str
+    file: str
+    text: str
+
+
 class PlanFile(Versioned):
     """A plan and what came of it."""
 
@@ -70,6 +78,8 @@ class PlanFile(Versioned):
     units: tuple[PlannedFormat, ...]
     candidates: tuple[Candidate, ...]
     swaps: tuple[TriedSwap, ...]
+    fragments: tuple[PlanFragment, ...]
+    """The plan for other tools; the first line of each says what that tool cannot."""
     notes: tuple[str, ...]
 
 

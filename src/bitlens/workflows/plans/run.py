@@ -3,6 +3,7 @@ improved by swaps as long as one wins.
 
     RUN/plans/NAME/plan.yaml    the plan: a format for every unit
     RUN/plans/NAME/plan.json    what it promised, what it does, what it was held against
+    RUN/plans/NAME/fragments/   the plan for other tools, a text to paste each
     RUN/plans/NAME/audit/       the audit of all of them, a store
 """
 
@@ -14,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from bitlens.compression.handover.tools import fragments
 from bitlens.config.format_plan import FormatPlan, PlannedUnit, write_plan
 from bitlens.config.study import Study, study_of_written
 from bitlens.errors import InputError, failed
 from bitlens.registry import nearest
 from bitlens.results.files.names import inside, sanitise
+from bitlens.results.files.writing import write
 from bitlens.results.plans.measured import PLAN, read_measured, write_measured
 from bitlens.results.plans.swaps import Swap, surely_less, swapped, swaps
 from bitlens.results.plans.units import Choice
@@ -32,7 +35,7 @@ from bitlens.workflows.audit.run import run as audit
 from bitlens.workflows.plans.candidates import Candidates, Proposed
 from bitlens.workflows.session import Log
 
-AUDIT = "audit"
+AUDIT, FRAGMENTS = "audit", "fragments"
 TRIED = 6
 """Swaps that are audited in a round."""
 ROUNDS = 3
@@ -112,6 +115,9 @@ class _Planning:
         best, tried = self._improved(first)
         content = self._content(best, [first] * (best is not first) + others, tried)
         write_measured(self.home, content)
+        for fragment in content["fragments"]:
+            folder = inside(inside(self.home, FRAGMENTS), sanitise(fragment["tool"]))
+            write(inside(folder, fragment["file"]), fragment["text"].encode())
         yaml = self._as_file(best.choice)
         for path in (inside(self.home, "plan.yaml"), out):
             if path is not None:
@@ -233,6 +239,7 @@ class _Planning:
             ],
             "candidates": rows,
             "swaps": list(tried),
+            "fragments": [asdict(one) for one in fragments(self._as_file(best.choice).formats)],
             "notes": [SAME_TEXT] if same else [],
         }
 
