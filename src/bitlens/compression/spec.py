@@ -1,5 +1,6 @@
 """The text form of compressions: `rtn:bits=4,group=64`, `noise:like=[rtn:bits=4]`."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from re import fullmatch
 from typing import Any
@@ -120,13 +121,13 @@ def format_spec(compression: Compression) -> str:
     return compression.name + (":" + ",".join(written) if written else "")
 
 
-def _example(name: str, settings: dict[str, Setting]) -> str:
+def _example(name: str, settings: Mapping[str, Setting]) -> str:
     needed = [setting.example for setting in settings.values() if setting.default is MISSING]
     return f"{name}:{','.join(needed)}" if needed else name
 
 
 def _read_rules(
-    cls: type[Compression], settings: dict[str, Setting], pieces: list[str]
+    cls: type[Compression], settings: Mapping[str, Setting], pieces: list[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """The rules among the pieces, which are what is no setting where there are any; the rest."""
     setting = next((setting for setting in settings.values() if setting.type == Rules), None)

@@ -1,9 +1,10 @@
 """Settings of a compression, and the values that they may have."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from types import NoneType, UnionType
+from functools import cache
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bitlens.compression.compression import Compression
@@ -72,9 +73,10 @@ class Setting:
         )
 
 
-def settings_of(cls: type[Compression]) -> dict[str, Setting]:
+@cache
+def settings_of(cls: type[Compression]) -> Mapping[str, Setting]:
     """The settings that this compression takes, by name, in canonical order: its own, then
-    those that every compression has."""
+    those that every compression has. Worked out once: the types of annotations take a while."""
     shared = {field.name for field in fields(Compression)}
     types = get_type_hints(cls)
     settings = [
@@ -82,7 +84,7 @@ def settings_of(cls: type[Compression]) -> dict[str, Setting]:
         for field in sorted(fields(cls), key=lambda field: field.name in shared)
         if field.init
     ]
-    return {setting.name: setting for setting in settings}
+    return MappingProxyType({setting.name: setting for setting in settings})
 
 
 def check(compression: Compression) -> None:
