@@ -29,7 +29,7 @@ def test_equal_scores_order_nothing() -> None:
     """A proxy that is the same for all has no rank correlation, and says why."""
     found = [a for a in agreements(sensitivity()) if a.proxy == SQNR]
     assert {a.value for a in found} == {None}
-    assert {a.reason for a in found} == {"every unit has the same effect"}
+    assert {a.reason for a in found} == {"every unit has the same score"}
 
 
 def test_few_units_say_nothing() -> None:

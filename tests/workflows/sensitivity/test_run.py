@@ -132,13 +132,14 @@ def test_a_folder_of_other_settings_is_refused(
     assert read_run(tmp_path / "out").about["command"] == "the first"
 
 
+@pytest.mark.parametrize("text", ["cast:dtype=bfloat16", "mixed:*=[rtn:bits=4]", "kv:bits=4"])
 def test_what_no_unit_can_have_alone_is_refused(
-    gpt2: Path, short_texts: Path, tmp_path: Path
+    gpt2: Path, short_texts: Path, tmp_path: Path, text: str
 ) -> None:
-    """A cast of the whole model is of no unit."""
+    """A cast of the whole model, a mixture, rounded keys and values are of no unit."""
     with pytest.raises(BitlensError, match="nothing that a unit can have"):
         run(
-            study(gpt2, short_texts, "cast:dtype=bfloat16"),
+            study(gpt2, short_texts, text),
             Request(),
             tmp_path / "out",
             "command",

@@ -196,7 +196,7 @@ def _plan(run: Sensitivity, plan: Mapping[str, Any]) -> Iterator[Part]:
     yield shown.candidates(plan)
     first = plan["candidates"][0]
     yield Prose("The plan as a compression, for audit and compress:")
-    yield Command(f"bitlens compress {plan['model']} --to '{first['compression']}' --out DIR")
+    yield Command(f"bitlens compress {plan['model']} --with '{first['compression']}' --save DIR")
     told = tuple((one["tool"], (Command(one["text"]),)) for one in plan["fragments"])
     if told:
         yield Prose("The plan for other tools; the first line says what a tool cannot:")

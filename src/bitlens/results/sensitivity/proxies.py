@@ -129,7 +129,8 @@ def _agreement(
         if np.isfinite(rho).all():
             value, replicates = float(rho[0]), tuple(rho[1:].tolist())
         else:
-            reason = "every unit has the same effect"
+            same = "score" if np.ptp(own) == 0 else "effect"
+            reason = f"every unit has the same {same}"
     sure = interval(
         Value(
             metric="rho",

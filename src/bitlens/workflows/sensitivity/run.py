@@ -137,7 +137,11 @@ class _SensitivityRun:
     def _twins(self) -> dict[str, CompressedTwin]:
         built = self.builder.build(self.session.requests())
         others = [text for text, t in built.twins.items() if not isinstance(t, CompressedTwin)]
-        others += [t for t, twin in built.twins.items() if twin.dtype or twin.compression.cache]
+        others += [
+            text
+            for text, twin in built.twins.items()
+            if twin.dtype or twin.compression.cache or twin.compression.base.name == "mixed"
+        ]
         if others:
             raise InputError(
                 f"{others[0]} is nothing that a unit can have by itself.",
