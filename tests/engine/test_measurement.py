@@ -700,7 +700,7 @@ def test_a_sum_that_changes_while_the_run_goes_on_stops_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [None, 1e-9, 0.5, 1e9])
+@pytest.mark.parametrize("seconds", [None, 1e-9, 1.5, 1e9])
 def test_waves_are_small_enough_to_lose_little(
     layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, seconds: float | None
 ) -> None:
@@ -713,6 +713,6 @@ def test_waves_are_small_enough_to_lose_little(
     measured.sweep.run = lambda wave, progress: (waves.append(list(wave)), run(wave))[1]  # type: ignore[method-assign]
     assert as_bytes(measured.values(pace=Pace(tokens, seconds))) == as_bytes(all_found)
     first = sum(batch.tokens.numel() for batch in waves[0])
-    most = {None: tokens / 10, 1e-9: tokens, 0.5: 200, 1e9: tokens / 10}[seconds]
+    most = {None: tokens / 10, 1e-9: tokens, 1.5: 200, 1e9: tokens / 10}[seconds]
     assert len(waves[0]) == 1 or first <= most
     assert (len(waves) == 1) == (seconds == 1e-9)

@@ -19,7 +19,7 @@ from tests.support.k_blocks import BYTES, KINDS, WEIGHTS
 
 library = pytest.importorskip("gguf", reason="pip install gguf")
 pytestmark = pytest.mark.against
-TYPES = get_args(get_type_hints(Gguf)["type"])
+TYPES = get_args(get_args(get_type_hints(Gguf)["type"])[0])
 IN_PYTHON = [kind for kind in TYPES if not kind.endswith("_k")]
 """What the library gguf quantizes itself."""
 compiled = pytest.mark.skipif(
