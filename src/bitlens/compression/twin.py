@@ -134,7 +134,7 @@ class CompressedTwin(Twin):
     def entry_key(self) -> str:
         """Twins with equal keys share embeddings, unembedding and compute dtype."""
         own = sorted(self.targets & {m.name for m in self.layout.shell_maps()})
-        return f"{self.dtype} {self.compression} {self.seed}" if own else f"{self.dtype}"
+        return f"{self.dtype} {self.compression} {self.seed} {own}" if own else f"{self.dtype}"
 
     def enter(self, tokens: Tensor, mask: Tensor | None) -> Entry:
         """What its blocks are called with."""

@@ -27,11 +27,12 @@ def test_it_says_which_layer_matters_and_what_keeping_it_costs() -> None:
     3.5, which is 7.12 bits a weight more, and 0.5 of 1.2 goes away."""
     found = named(page(sensitivity(), []).sections, "layers").found
     assert found is not None
-    assert found.text == "Block 0 matters most under rtn:bits=3"
+    assert found.text == "Block 0 matters most of the blocks' units under rtn:bits=3"
     assert found.numbers == (
-        "Alone it costs kl 0.40 nats [0.20, 0.60]; everything together 1.20 nats [0.60, 1.80]. "
+        "Alone block 0 costs kl 0.40 nats [0.20, 0.60]; everything together 1.20 nats "
+        "[0.60, 1.80]. "
         "Keeping it as it is costs 7.12 bits a weight over the blocks and brings back "
-        "42 % [21, 62] of that."
+        "41.7 % of that."
     )
 
 

@@ -73,6 +73,7 @@ def test_nothing_to_swap() -> None:
 
 
 def test_a_difference_is_sure_only_with_its_whole_interval() -> None:
-    """One that crosses nothing, ends on it, or has no interval is not."""
-    highs = (-0.1, 0.0, 0.1, None)
-    assert [surely_less({"value": -0.5, "high": high}) for high in highs] == [True, *[False] * 3]
+    """One that crosses nothing, ends on it, has no interval, or is of few documents is not."""
+    cases = [(-0.1, 20), (0.0, 20), (0.1, 20), (None, 20), (-0.1, 19)]
+    found = [surely_less({"value": -0.5, "high": h, "documents": n}) for h, n in cases]
+    assert found == [True, *[False] * 4]

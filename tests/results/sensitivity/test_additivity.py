@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bitlens.results.sensitivity.additivity import additivity
+from bitlens.results.sensitivity.additivity import additivity, share
+from bitlens.results.sensitivity.records import Effect
 from tests.support.sensitivities import effect, sensitivity
 
 
@@ -41,3 +42,36 @@ def test_an_embedding_is_no_part_of_the_sum() -> None:
         units=[embedding, *plain.units], effects=[*plain.effects, effect("embedding", 5.0)]
     )
     assert additivity(run) == additivity(plain)
+
+
+def test_intervals_go_by_how_replicates_were_made() -> None:
+    """Bootstrap draws are percentiles of, not multiplied as a jackknife's are."""
+    run = sensitivity()
+    about = run.about | {"settings": {"interval": "bootstrap"}}
+    jackknife, bootstrap = (
+        next(a for a in additivity(r) if a.compression == "rtn:bits=3" and a.way == "only")
+        for r in (
+            sensitivity(effects=wobbling()),
+            sensitivity(effects=wobbling(), about=about),
+        )
+    )
+    assert jackknife.value == bootstrap.value
+    assert jackknife.low is not None
+    assert bootstrap.low is not None
+    assert bootstrap.low > jackknife.low
+
+
+def wobbling() -> list[Effect]:
+    """One unit whose share of the whole differs from replicate to replicate."""
+    only = replace(effect("block 0", 0.5), replicates=(0.4, 0.5, 0.6))
+    return [replace(effect("", 1.0, "whole"), replicates=(1.0, 1.0, 1.0)), only]
+
+
+def test_a_share_is_of_a_whole_that_does_damage() -> None:
+    """0.5 of 1 is a half, with the interval of the paired ratio; of a whole that helps there is no
+    share."""
+    whole, only = wobbling()
+    half = share(only, whole, "jackknife")
+    assert half.value == 0.5
+    assert half.low is not None
+    assert share(only, replace(whole, value=-1.0), "jackknife").value is None

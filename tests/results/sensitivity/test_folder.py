@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bitlens.errors import BitlensError
 from bitlens.results.sensitivity.folder import NAME, finished, read_run, write_run
+from bitlens.results.sensitivity.records import ProxyScore
 from tests.support.sensitivities import effect, sensitivity
 
 
@@ -41,4 +43,34 @@ def test_a_key_that_is_not_known_is_refused(tmp_path: Path) -> None:
     content = json.loads((tmp_path / NAME).read_text())
     (tmp_path / NAME).write_text(json.dumps(content | {"more": 1}))
     with pytest.raises(BitlensError, match="more"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"effects": []}, "has no effects"),
+        ({"effects": [effect("block 0", 1.0)]}, "no whole"),
+        ({"effects": [effect("elsewhere", 1.0)]}, "no unit"),
+        ({"effects": [effect("", 1.0, "whole", "rtn:bits=9")]}, "not asked for"),
+        ({"units": []}, "asked for nothing"),
+        ({"units": [replace(sensitivity().units[0], parameters=0)]}, "no parameters"),
+        ({"proxies": [ProxyScore(proxy="sqnr", compression="c", unit="u", value=1e9)]}, "bounds"),
+        (
+            {
+                "effects": [
+                    *sensitivity().effects,
+                    replace(effect("block 0", 1.0), replicates=(1.0,)),
+                ]
+            },
+            "different numbers of replicates",
+        ),
+    ],
+)
+def test_tables_that_do_not_belong_together_are_refused(
+    tmp_path: Path, changed: dict[str, Any], told: str
+) -> None:
+    """Somebody else's folder ends in a sentence, not in a traceback."""
+    write_run(sensitivity(tmp_path, **changed))
+    with pytest.raises(BitlensError, match=told):
         read_run(tmp_path)

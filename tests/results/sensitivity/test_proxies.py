@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from scipy.stats import spearmanr
 
-from bitlens.results.sensitivity.proxies import LINEAR, SQNR, agreements, linear_model, scores
-from bitlens.results.sensitivity.records import ProxyScore
+from bitlens.results.sensitivity.proxies import LINEAR, agreements, linear_model, scores
+from bitlens.results.sensitivity.records import SQNR, ProxyScore
 from tests.support.sensitivities import effect, sensitivity
 
 

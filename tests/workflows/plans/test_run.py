@@ -27,7 +27,7 @@ def sensitivity(
     llama: Path, short_texts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Sensitivity:
     """Three formats for every kernel of a tiny model."""
-    study = audit_of(str(llama), FORMATS, text=str(short_texts), tokens=1000, controls=())
+    study = audit_of(str(llama), FORMATS, text=str(short_texts), tokens=4000, controls=())
     out = tmp_path_factory.mktemp("sensitive") / "run"
     return run(study, Request(division="kind", both=False), out, "command", silent)
 
@@ -50,7 +50,7 @@ def test_a_plan_is_what_its_audit_says(
         str(llama),
         (first["compression"],),
         text=str(short_texts),
-        tokens=1000,
+        tokens=4000,
         controls=(),
         analyses=("behaviour",),
     )

@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 from bitlens.config.study import audit_of
-from bitlens.results.sensitivity.proxies import GRADIENT, OUTPUT, SQNR, TRACE
+from bitlens.results.sensitivity.proxies import GRADIENT, OUTPUT, TRACE
+from bitlens.results.sensitivity.records import SQNR
 from bitlens.workflows.sensitivity.proxies import proxy_scores
 from bitlens.workflows.sensitivity.units import units_of
 from bitlens.workflows.session import Session

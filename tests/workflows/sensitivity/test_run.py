@@ -68,6 +68,18 @@ def test_effects_are_those_of_audits(
 
 
 @pytest.mark.slow
+def test_every_embedding_is_compressed_by_itself(
+    gpt2: Path, short_texts: Path, tmp_path: Path
+) -> None:
+    """That of positions is not entered with what the other was made to."""
+    found = run(study(gpt2, short_texts), Request(), tmp_path / "s", "command", silent)
+    text = f"{COMPRESSION},include=[transformer.wpe]"
+    asked = study(gpt2, short_texts, text, analyses=("behaviour",))
+    audited = values(audit(asked, tmp_path / "a", "audit", silent), "kl")
+    assert found.of("only", "kl")[COMPRESSION, "embedding wpe"].value == audited[text]
+
+
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bytes(
     gpt2: Path, short_texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +144,16 @@ def test_a_folder_of_other_settings_is_refused(
     assert read_run(tmp_path / "out").about["command"] == "the first"
 
 
-@pytest.mark.parametrize("text", ["cast:dtype=bfloat16", "mixed:*=[rtn:bits=4]", "kv:bits=4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cast:dtype=bfloat16",
+        "mixed:*=[rtn:bits=4]",
+        "kv:bits=4",
+        "rtn:bits=4,exclude=[0.*]",
+        "prune:match=[rtn:bits=4]",
+    ],
+)
 def test_what_no_unit_can_have_alone_is_refused(
     gpt2: Path, short_texts: Path, tmp_path: Path, text: str
 ) -> None:

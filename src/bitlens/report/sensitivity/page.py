@@ -1,11 +1,11 @@
 """The page of a sensitivity run: which layers matter, and what to do about it."""
 
+import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bitlens.errors import visible
 from bitlens.report.charts.palette import Mark, marks
 from bitlens.report.charts.pareto import Offer, against_cost
 from bitlens.report.page.html import html
@@ -27,13 +27,15 @@ from bitlens.report.page.parts import (
 )
 from bitlens.report.sensitivity import plans as shown
 from bitlens.report.sensitivity.bars import ONLY, WAYS, bars
-from bitlens.report.sensitivity.tables import adding, agreeing, ranked
+from bitlens.report.sensitivity.tables import adding, agreeing, as_shown, ranked, surely_more
+from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, figure
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
 from bitlens.results.plans.measured import NAME as PLAN_FILE
 from bitlens.results.plans.measured import read_measured
+from bitlens.results.sensitivity.additivity import share
 from bitlens.results.sensitivity.folder import PLANS, REPORT, Sensitivity, read_run
 from bitlens.results.sensitivity.measures import MEASURES
 from bitlens.results.sensitivity.proxies import ABOUT, agreements
@@ -46,29 +48,13 @@ MOST = 20
 def build(folder: Path) -> Path:
     """Write the page of a run, with every plan that was made of it; its path. BitlensError for what
     is damaged."""
-    run = _seen(read_run(folder))
+    run = as_shown(read_run(folder))
     home = folder / PLANS
     made = sorted(path.parent for path in home.glob(f"*/{PLAN_FILE}")) if home.is_dir() else []
-    found = [visible(read_measured(path)) for path in made]
+    found = [shown.seen(read_measured(path)) for path in made]
     path = inside(folder, REPORT)
     write(path, html(page(run, found)).encode())
     return path
-
-
-def _seen(run: Sensitivity) -> Sensitivity:
-    """With every character that nobody can see written out: names are a model's."""
-
-    def of(records: Any) -> list[Any]:
-        return [type(one)(**visible(asdict(one))) for one in records]
-
-    return replace(
-        run,
-        about=visible(run.about),
-        units=of(run.units),
-        sizes=of(run.sizes),
-        effects=of(run.effects),
-        proxies=of(run.proxies),
-    )
 
 
 def page(run: Sensitivity, made: list[dict[str, Any]]) -> Page:
@@ -83,10 +69,10 @@ def page(run: Sensitivity, made: list[dict[str, Any]]) -> Page:
         title = f"What to do with {plan['budget']:g} bits a weight"
         sections.append(Section.stating(anchor, title, tuple(_plan(run, plan))))
     if not made:
-        measure = run.about["asked"]["measures"][0]
+        measure, name = run.about["asked"]["measures"][0], run.root.resolve().name
         parts = (
             Prose("From these effects a plan can be made, audited and held against others:"),
-            Command(f"bitlens plan {run.root.name} --budget 4.5 --protect {measure}"),
+            Command(f"{shlex.join(['bitlens', 'plan', name])} --budget 4.5 --protect {measure}"),
         )
         sections.append(Section("plan", "What to do", parts))
     sections += [
@@ -118,31 +104,39 @@ def _layers(run: Sensitivity) -> Iterator[Part]:
 def advice(run: Sensitivity, compression: str, measure: str, item: str) -> Statement | None:
     """The unit that matters most, and what it would cost and bring to leave it as it is."""
     inside = {unit.name: unit for unit in run.units if unit.block is not None}
-    order = [e for e in ranked(run, compression, measure, item) if e.unit in inside]
-    if not order or order[0].value is None:
+    order = ranked(run, compression, measure, item)
+    of_blocks = [e for e in order if e.unit in inside and e.value is not None]
+    if not of_blocks:
         return None
-    first = order[0]
+    first, metric = of_blocks[0], MEASURES[measure].metric
     whole = run.of("whole", measure, item)[compression, ""]
-    back = run.of("all but", measure, item).get((compression, first.unit))
-    metric = MEASURES[measure].metric
+    text = f"{_capital(first.unit)} matters most of the blocks' units under {compression}"
+    if len(of_blocks) > 1 and not surely_more(run, first, of_blocks[1]):
+        text = f"{_capital(first.unit)} and {of_blocks[1].unit} matter most under {compression}"
+        text += ": which of them more is not sure"
     numbers = (
-        f"Alone it costs {measure} {amount(asdict(first), metric.unit)}; everything together "
-        f"{amount(asdict(whole), metric.unit)}."
+        f"Alone {first.unit} costs {measure} {amount(asdict(first), metric.unit)}; everything "
+        f"together {amount(asdict(whole), metric.unit)}."
     )
+    outside = [e for e in order if e.unit not in inside and surely_more(run, e, first)]
+    if outside:
+        numbers += (
+            f" The {outside[0].unit}, which a whole compression leaves alone, would cost more: "
+            f"{amount(asdict(outside[0]), metric.unit)}."
+        )
+    back = run.of("all but", measure, item).get((compression, first.unit))
     bits = run.bits(compression)
-    if back is not None and back.value is not None and whole.value:
+    if back is not None and first.unit in bits:
         unit = inside[first.unit]
         total = sum(one.parameters for one in inside.values())
         cost = (run.about["model"]["bits"] - bits[first.unit]) * unit.parameters / total
-        share = {
-            name: None if (end := getattr(back, name)) is None else end / whole.value
-            for name in ("value", "low", "high")
-        }
-        numbers += (
-            f" Keeping it as it is costs {figure(cost)} bits a weight over the blocks and brings "
-            f"back {amount({**share, 'reason': back.reason}, 'share')} of that."
-        )
-    return Statement(f"{_capital(first.unit)} matters most under {compression}", numbers)
+        saved = sayable(asdict(share(back, whole, run.method)))
+        if saved["value"] is not None:
+            numbers += (
+                f" Keeping it as it is costs {figure(cost)} bits a weight over the blocks and "
+                f"brings back {amount(saved, 'share')} of that."
+            )
+    return Statement(text, numbers)
 
 
 def _figures(run: Sensitivity, compression: str, measure: str) -> Iterator[Figure]:
@@ -156,7 +150,8 @@ def _figures(run: Sensitivity, compression: str, measure: str) -> Iterator[Figur
         if not pairs:
             continue
         whole = run.of("whole", measure, item)[compression, ""]
-        rest = f" {len(order) - len(pairs)} more matter less." if len(order) > len(pairs) else ""
+        left = sum(e.value is not None for e in order) - len(pairs)
+        rest = f" {left} more matter less." if left else ""
         of = f" of {item}" if item else ""
         yield Figure(
             name=sanitise(f"units-{compression}-{measure}-{item}"),
@@ -171,17 +166,21 @@ def _figures(run: Sensitivity, compression: str, measure: str) -> Iterator[Figur
 
 
 def _proxies(run: Sensitivity) -> Iterator[Part]:
-    found = [a for a in agreements(run) if a.value is not None]
+    asked = run.about["asked"]
+    compression, measure = asked["compressions"][0], asked["measures"][0]
+    found = [
+        a
+        for a in agreements(run)
+        if a.value is not None and (a.compression, a.measure) == (compression, measure)
+    ]
     if not found:
         yield Prose("No score could be ranked: it takes four units.")
         return
-    best = max(found, key=lambda a: (a.low if a.low is not None else -1.0, a.value or 0.0))
-    worst = min(found, key=lambda a: a.value or 0.0)
+    order = sorted(found, key=lambda a: -(a.value or 0.0))
+    told = ", ".join(f"{a.proxy} {amount(sayable(asdict(a)))}" for a in order)
     yield Statement(
-        f"Of the scores that other tools rank layers by, {best.proxy} comes nearest",
-        f"Rank correlation with the measured {best.measure} under {best.compression}: "
-        f"{amount(asdict(best))}; the farthest is {worst.proxy}, {amount(asdict(worst))}, under "
-        f"{worst.compression}.",
+        "How well scores that other tools rank layers by order the units",
+        f"Rank correlation with the measured {measure} under {compression}: {told}.",
     )
     yield agreeing(run)
     yield Facts(tuple(ABOUT.items()))
@@ -196,7 +195,8 @@ def _plan(run: Sensitivity, plan: Mapping[str, Any]) -> Iterator[Part]:
     yield shown.candidates(plan)
     first = plan["candidates"][0]
     yield Prose("The plan as a compression, for audit and compress:")
-    yield Command(f"bitlens compress {plan['model']} --with '{first['compression']}' --save DIR")
+    words = ["bitlens", "compress", plan["model"], "--with", first["compression"]]
+    yield Command(f"{shlex.join(words)} --save DIR")
     told = tuple((one["tool"], (Command(one["text"]),)) for one in plan["fragments"])
     if told:
         yield Prose("The plan for other tools; the first line says what a tool cannot:")
@@ -219,7 +219,8 @@ def _sizes(run: Sensitivity, plan: Mapping[str, Any]) -> Figure:
     named = {offer.who for offer in offers}
     inside = {unit.name: unit.parameters for unit in run.units if unit.block is not None}
     total = sum(inside.values())
-    for item in run.items(measure)[:1]:
+    # Of several SAEs a plan has the mean: one of them is no point of the same chart.
+    for item in run.items(measure) if len(run.items(measure)) == 1 else ():
         for (compression, _), whole in run.of("whole", measure, item).items():
             bits = run.bits(compression)
             known = whole.value is not None and inside.keys() <= bits.keys()

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bitlens.errors import visible
 from bitlens.report.page.parts import Column, Table
+from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, figure, margin
 from bitlens.results.plans.measured import PLAN
+from bitlens.results.plans.rivals import NEAR
 from bitlens.results.sensitivity.measures import MEASURES
 
 ABOUT = {
@@ -45,15 +48,34 @@ def candidates(plan: Mapping[str, Any]) -> Table:
     )
 
 
+def seen(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan's file as it may be shown: what nobody can see is written out, and of too few
+    documents there is no interval."""
+    content: dict[str, Any] = visible(dict(plan))
+    for one in content["candidates"]:
+        one["measured"] = sayable(one["measured"])
+        one["more"] = one["more"] and sayable(one["more"])
+    for one in content["swaps"]:
+        one["more"] = sayable(one["more"])
+    return content
+
+
 def finding(plan: Mapping[str, Any]) -> str:
     """Whether the plan is worth more than one format everywhere, as a sentence."""
-    rivals = [one for one in plan["candidates"][1:] if one["name"].startswith("uniform")]
+    rivals = _of_size(plan, "uniform")
     if not rivals:
-        return "A plan, without one format everywhere to hold it against"
+        return f"A plan of {plan['budget']:g} bits a weight, where no one format everywhere fits"
     more = [one["more"] for one in rivals]
     if all(one["low"] is not None and one["low"] > 0 for one in more):
         return f"The plan surely changes {plan['measure']} less than one format everywhere"
     return f"The plan does not surely change {plan['measure']} less than one format everywhere"
+
+
+def _of_size(plan: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    """The rivals of one kind that fit the budget."""
+    room = plan["budget"] * (1 + NEAR)
+    others = plan["candidates"][1:]
+    return [one for one in others if one["name"].startswith(kind) and one["bits"] <= room]
 
 
 def sentence(plan: Mapping[str, Any]) -> str:
@@ -70,12 +92,13 @@ def sentence(plan: Mapping[str, Any]) -> str:
 def beside(plan: Mapping[str, Any], kind: str) -> str:
     """What the best of one kind of rival does beside the plan."""
     unit = MEASURES[plan["measure"]].metric.unit
-    rivals = [one for one in plan["candidates"][1:] if one["name"].startswith(kind)]
+    rivals = _of_size(plan, kind)
     if not rivals:
         return ""
     best = min(rivals, key=lambda one: _value(one["measured"]))
     more = best["more"]
-    who = ABOUT[kind].format(best["name"].partition(" ")[2])
+    size = f" ({figure(best['bits'])} bits a weight)"
+    who = ABOUT[kind].format(best["name"].partition(" ")[2] + size * (kind == "uniform"))
     if best["compression"] == plan["candidates"][0]["compression"]:
         return f"{who} is the same plan."
     if more["low"] is None:
@@ -129,7 +152,7 @@ def swaps(plan: Mapping[str, Any]) -> Table | None:
 
 def told(plan: Mapping[str, Any]) -> list[Table]:
     """What a terminal shows."""
-    return [candidates(plan)]
+    return [candidates(seen(plan))]
 
 
 def _value(measured: Mapping[str, Any]) -> float:

@@ -1,18 +1,52 @@
 """The tables of a sensitivity run: the units by how much they matter, and how far effects add."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
+import numpy as np
+
+from bitlens.errors import visible
 from bitlens.report.page.parts import Column, Table
+from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, figure, margin
+from bitlens.results.records import FEWEST
 from bitlens.results.sensitivity.additivity import additivity
 from bitlens.results.sensitivity.folder import Sensitivity
 from bitlens.results.sensitivity.measures import MEASURES
 from bitlens.results.sensitivity.proxies import agreements
 from bitlens.results.sensitivity.records import Effect
+from bitlens.results.stats.intervals import BOUNDS, LEVEL
 
 SHOWN = 10
 """Units in a table that is read whole."""
+
+
+def as_shown(run: Sensitivity) -> Sensitivity:
+    """A run as it may be shown: every character that nobody can see is written out, because names
+    are a model's; of too few documents there is no interval."""
+
+    def of(records: Any) -> list[Any]:
+        return [type(one)(**visible(asdict(one))) for one in records]
+
+    effects = [Effect(**sayable(visible(asdict(e)))) for e in run.effects]
+    return replace(
+        run,
+        about=visible(run.about),
+        units=of(run.units),
+        sizes=of(run.sizes),
+        effects=effects,
+        proxies=of(run.proxies),
+    )
+
+
+def surely_more(run: Sensitivity, one: Effect, other: Effect) -> bool:
+    """Whether one effect is larger than another, measured on the same documents."""
+    if one.value is None or other.value is None or one.documents < FEWEST:
+        return False
+    replicates = np.subtract(one.replicates, other.replicates)
+    low, _ = BOUNDS[run.method](one.value - other.value, replicates, LEVEL)
+    return bool(low > 0)
 
 
 def ranked(run: Sensitivity, compression: str, measure: str, item: str = "") -> list[Effect]:
@@ -48,7 +82,7 @@ def units(run: Sensitivity, most: int = SHOWN) -> Iterator[Table]:
                         )
                     )
                 of = f" of {item}" if item else ""
-                left = len(order) - len(rows)
+                left = sum(e.value is not None for e in order) - len(rows)
                 rest = f" {left} more units matter less." if left else ""
                 yield Table(
                     (
@@ -66,7 +100,12 @@ def units(run: Sensitivity, most: int = SHOWN) -> Iterator[Table]:
 def adding(run: Sensitivity) -> Table:
     """How far effects add."""
     rows = tuple(
-        (a.compression, a.measure + (f" of {a.item}" if a.item else ""), a.way, margin(asdict(a)))
+        (
+            a.compression,
+            a.measure + (f" of {a.item}" if a.item else ""),
+            a.way,
+            margin(sayable(asdict(a))),
+        )
         for a in additivity(run)
     )
     return Table(
@@ -84,7 +123,7 @@ def agreeing(run: Sensitivity) -> Table:
             a.proxy,
             a.compression,
             a.measure + (f" of {a.item}" if a.item else ""),
-            margin(asdict(a)) if a.value is not None else a.reason or "",
+            margin(sayable(asdict(a))) if a.value is not None else a.reason or "",
         )
         for a in agreements(run)
     )
@@ -103,4 +142,5 @@ def agreeing(run: Sensitivity) -> Table:
 
 def told(run: Sensitivity) -> list[Table]:
     """What a terminal shows."""
+    run = as_shown(run)
     return [*units(run), adding(run), agreeing(run)]

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import write
-from bitlens.results.json_files import AGAIN, json_bytes, mended, read_json
+from bitlens.results.json_files import AGAIN, damaged, json_bytes, mended, read_json
 from bitlens.results.manifest_schema import Content, Tool, Versioned
 from bitlens.results.records import SCHEMA, Estimate
+from bitlens.results.sensitivity.measures import MEASURES
 
 NAME = "plan.json"
 PLAN = "the plan"
@@ -76,7 +77,7 @@ class PlanFile(Versioned):
     """What it was audited on."""
     documents: int
     units: tuple[PlannedFormat, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)]
     swaps: tuple[TriedSwap, ...]
     fragments: tuple[PlanFragment, ...]
     """The plan for other tools; the first line of each says what that tool cannot."""
@@ -92,4 +93,10 @@ def write_measured(folder: Path, content: dict[str, Any]) -> None:
 def read_measured(folder: Path) -> dict[str, Any]:
     """`PlanFile`. BitlensError where there is none, and for one that is damaged."""
     path = inside(folder, NAME)
-    return read_json(PlanFile, path, mended(path, AGAIN))
+    plan = read_json(PlanFile, path, mended(path, AGAIN))
+    if plan["measure"] not in MEASURES:
+        raise damaged(path, f"{plan['measure']!r} is no measure", mended(path, AGAIN))
+    first, *others = plan["candidates"]
+    if first["more"] is not None or any(one["more"] is None for one in others):
+        raise damaged(path, "its first plan is not the one proposed", mended(path, AGAIN))
+    return plan

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bitlens.results.plans.units import Choice, PlanUnit, chosen
+from bitlens.results.records import FEWEST
 
 MOST = 1000
 """Raises, and as many lowerings, that are paired: those that promise most."""
@@ -86,5 +87,5 @@ def swapped(units: Sequence[PlanUnit], choice: Choice, swap: Swap) -> Choice:
 
 def surely_less(more: Mapping[str, Any]) -> bool:
     """Whether a measured difference, after less before, has its whole interval below nothing. One
-    without an interval is not sure."""
-    return more["high"] is not None and more["high"] < 0
+    without an interval, or of few documents, is not sure."""
+    return more["documents"] >= FEWEST and more["high"] is not None and more["high"] < 0

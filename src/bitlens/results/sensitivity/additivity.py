@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitlens.results.records import Metric, Value
+from bitlens.results.records import Estimate, Metric, Value
 from bitlens.results.sensitivity.folder import Sensitivity
 from bitlens.results.sensitivity.records import Effect, Way
 from bitlens.results.stats.intervals import interval
+from bitlens.results.stats.percentiles import Method
 
 RATIO = Metric(
     "ratio",
@@ -17,6 +18,16 @@ RATIO = Metric(
     intact=1.0,
     scale="log",
     source="HIGGS, arXiv 2411.17525, takes it to be 1",
+)
+
+
+SHARE = Metric(
+    "share",
+    "What share of the effect of everything together is a unit's?",
+    unit="share",
+    worse=None,
+    intact=0.0,
+    source="a ratio of two effects on the same documents",
 )
 
 
@@ -53,27 +64,30 @@ def additivity(run: Sensitivity) -> list[Additivity]:
         everything = whole[compression, measure, item]
         numbers = [[part.value, *part.replicates] for part in parts if part.value is not None]
         if everything.value is not None and len(numbers) == len(parts):
-            found.append(_of(everything, np.array(numbers, dtype=np.float64), way))
+            found.append(_of(everything, np.array(numbers, dtype=np.float64), way, run.method))
     return found
 
 
-def _of(everything: Effect, parts: np.ndarray, way: Way) -> Additivity:
+def share(part: Effect, whole: Effect, method: Method) -> Estimate:
+    """What share of the whole's effect one effect is; a reason where the whole does no damage."""
+    if part.value is None or whole.value is None:
+        numbers, reason = np.array([np.nan]), part.reason or whole.reason or ""
+    else:
+        parts = np.array([part.value, *part.replicates], dtype=np.float64)
+        wholes = np.array([whole.value, *whole.replicates], dtype=np.float64)
+        with np.errstate(all="ignore"):
+            numbers = np.where(wholes > 0, parts / wholes, np.nan)
+        reason = "everything together does no damage"
+    return interval(_ratio(numbers, whole, reason), SHARE, method)
+
+
+def _of(everything: Effect, parts: np.ndarray, way: Way, method: Method) -> Additivity:
     """`parts`: `[units, 1 + replicates]`."""
     total = parts.sum(axis=0)
     whole = np.array([everything.value, *everything.replicates], dtype=np.float64)
     with np.errstate(all="ignore"):
-        first, *rest = (total / whole).tolist()
-    finite = bool(np.isfinite([first, *rest]).all())
-    value = Value(
-        metric="ratio",
-        site="",
-        item=everything.item,
-        value=first if finite else None,
-        replicates=tuple(rest) if finite else (),
-        documents=everything.documents,
-        reason=None if finite else "the whole changes nothing",
-    )
-    sure = interval(value, RATIO)
+        ratio = total / whole
+    sure = interval(_ratio(ratio, everything, "the whole changes nothing"), RATIO, method)
     return Additivity(
         compression=everything.compression,
         way=way,
@@ -86,4 +100,19 @@ def _of(everything: Effect, parts: np.ndarray, way: Way) -> Additivity:
         high=sure.high,
         documents=sure.documents,
         reason=sure.reason,
+    )
+
+
+def _ratio(numbers: np.ndarray, whole: Effect, reason: str) -> Value:
+    """`numbers`: `[1 + replicates]`; the reason where they are not all finite."""
+    finite = bool(np.isfinite(numbers).all())
+    first, *rest = numbers.tolist()
+    return Value(
+        metric="ratio",
+        site="",
+        item=whole.item,
+        value=first if finite else None,
+        replicates=tuple(rest) if finite else (),
+        documents=whole.documents,
+        reason=None if finite else reason,
     )

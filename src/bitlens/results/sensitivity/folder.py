@@ -12,6 +12,7 @@ The same content is the same bytes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,9 @@ from bitlens.results.json_files import AGAIN, damaged, json_bytes, mended, read_
 from bitlens.results.manifest_schema import Content, Tool, Versioned
 from bitlens.results.parquet import read_table, rows_as_parquet
 from bitlens.results.records import SCHEMA
-from bitlens.results.sensitivity.records import TABLES, Effect, ProxyScore, Unit, UnitSize
+from bitlens.results.sensitivity.measures import MEASURES
+from bitlens.results.sensitivity.records import SQNR, TABLES, Effect, ProxyScore, Unit, UnitSize
+from bitlens.results.stats.percentiles import Method
 
 NAME = "sensitivity.json"
 PARTIAL = "partial"
@@ -32,6 +35,10 @@ REPORT = "report.html"
 PLANS = "plans"
 """The folder in which plans that were made of the run are audited."""
 Record = TypeVar("Record")
+LARGEST = 1e30
+"""A score beyond is none."""
+DECIBELS = 3000.0
+"""Nor is an error so far above or below its signal: the ratio would be no number."""
 
 
 class AskedUnits(Content):
@@ -90,6 +97,11 @@ class Sensitivity:
     effects: Sequence[Effect]
     proxies: Sequence[ProxyScore]
 
+    @property
+    def method(self) -> Method:
+        """How the replicates of its effects were made."""
+        return "bootstrap" if self.about["settings"].get("interval") == "bootstrap" else "jackknife"
+
     def bits(self, compression: str) -> dict[str, float]:
         """Bits per weight of every unit under a compression."""
         return {s.unit: s.bits for s in self.sizes if s.compression == compression}
@@ -136,7 +148,7 @@ def read_run(path: str | Path) -> Sensitivity:
             f"bitlens sensitivity MODEL --with SPEC --out {path}",
         )
     last = root / NAME
-    return Sensitivity(
+    run = Sensitivity(
         root=root,
         about=read_json(SensitivityFile, last, mended(last, AGAIN)),
         units=_read(root, "units", Unit),
@@ -144,6 +156,39 @@ def read_run(path: str | Path) -> Sensitivity:
         effects=_read(root, "effects", Effect),
         proxies=_read(root, "proxies", ProxyScore),
     )
+    if (wrong := _inconsistent(run)) is not None:
+        raise damaged(root, wrong, AGAIN)
+    return run
+
+
+def _inconsistent(run: Sensitivity) -> str | None:
+    """Why the tables of a run do not belong together; None where they do. They are data that
+    somebody sends, and whoever reads them then needs no doubts of its own."""
+    asked = run.about["asked"]
+    names = {unit.name for unit in run.units}
+    if not asked["compressions"] or not asked["measures"] or not names:
+        return "it asked for nothing"
+    if other := [name for name in asked["measures"] if name not in MEASURES]:
+        return f"{other[0]!r} is no measure"
+    if any(unit.parameters < 1 for unit in run.units):
+        return "a unit has no parameters"
+    for e in run.effects:
+        if e.measure not in asked["measures"] or e.compression not in asked["compressions"]:
+            return f"there is an effect of {e.measure!r} under {e.compression!r}, not asked for"
+        if (e.unit not in names) != (e.way == "whole"):
+            return f"there is an effect of {e.unit!r}, which is no unit"
+    whole = {(e.compression, e.measure, e.item) for e in run.effects if e.way == "whole"}
+    if any((e.compression, e.measure, e.item) not in whole for e in run.effects):
+        return "an effect has no whole beside it"
+    if {(c, m) for c, m, _ in whole} != set(product(asked["compressions"], asked["measures"])):
+        return "a compression or a measure has no effects"
+    counts = {(e.measure, len(e.replicates)) for e in run.effects if e.value is not None}
+    if len({measure for measure, _ in counts}) < len(counts):
+        return "effects of one measure have different numbers of replicates"
+    most = {SQNR: DECIBELS}
+    if any(abs(p.value) > most.get(p.proxy, LARGEST) for p in run.proxies):
+        return "a score is beyond all bounds"
+    return None
 
 
 def _table(root: Path, name: str) -> Path:

@@ -137,6 +137,7 @@ MEASURES: dict[str, DamageMeasure] = {
                 "What share of an SAE's features no longer means the same (r below 0.9)?",
                 "share",
                 "1 - survived of the features analysis",
+                scale="logit",
             ),
             analysis="features",
             read=_lost,
@@ -147,6 +148,7 @@ MEASURES: dict[str, DamageMeasure] = {
                 "How far from 1 is the mean correlation of an SAE's features with the reference's?",
                 "",
                 "1 - feature_correlation of the features analysis",
+                scale="log",
             ),
             analysis="features",
             read=_blurred,
@@ -166,6 +168,13 @@ MEASURES: dict[str, DamageMeasure] = {
     )
 }
 """By name, everything `--measure` takes."""
+
+
+READ = frozenset(
+    {"kl", "perplexity_ratio", "survived", "feature_correlation"}
+    | {f"{score}_change" for score in SCORES}
+)
+"""Every metric that a measure reads."""
 
 
 def analyses_of(measures: Sequence[str]) -> tuple[str, ...]:

@@ -2,17 +2,16 @@
 what was measured."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from bitlens.results.records import Metric, Value
 from bitlens.results.sensitivity.folder import Sensitivity
-from bitlens.results.sensitivity.records import Effect
+from bitlens.results.sensitivity.records import SQNR, Effect
 from bitlens.results.stats.intervals import interval
 
-SQNR, OUTPUT, GRADIENT, TRACE, LINEAR = (
-    "sqnr",
+OUTPUT, GRADIENT, TRACE, LINEAR = (
     "output gradient",
     "delta loss",
     "trace",
@@ -106,17 +105,19 @@ def agreements(run: Sensitivity) -> Iterator[RankAgreement]:
                         if key[0] == compression and key in of and e.value is not None
                     ]
                     if pairs:
-                        yield _agreement(proxy, compression, measure, item, pairs)
+                        sure = interval(_rho(item, pairs), RHO, run.method)
+                        yield RankAgreement(
+                            proxy=proxy,
+                            compression=compression,
+                            measure=measure,
+                            item=item,
+                            units=len(pairs),
+                            **asdict(sure),
+                        )
 
 
-def _agreement(
-    proxy: str,
-    compression: str,
-    measure: str,
-    item: str,
-    pairs: Sequence[tuple[Effect, float]],
-) -> RankAgreement:
-    documents = pairs[0][0].documents
+def _rho(item: str, pairs: Sequence[tuple[Effect, float]]) -> Value:
+    """The rank correlation of effects with a score, under every replicate of the effects."""
     value: float | None = None
     replicates: tuple[float, ...] = ()
     reason = None
@@ -131,29 +132,14 @@ def _agreement(
         else:
             same = "score" if np.ptp(own) == 0 else "effect"
             reason = f"every unit has the same {same}"
-    sure = interval(
-        Value(
-            metric="rho",
-            site="",
-            item=item,
-            value=value,
-            replicates=replicates,
-            documents=documents,
-            reason=reason,
-        ),
-        RHO,
-    )
-    return RankAgreement(
-        proxy=proxy,
-        compression=compression,
-        measure=measure,
+    return Value(
+        metric="rho",
+        site="",
         item=item,
-        units=len(pairs),
-        value=sure.value,
-        low=sure.low,
-        high=sure.high,
-        documents=sure.documents,
-        reason=sure.reason,
+        value=value,
+        replicates=replicates,
+        documents=pairs[0][0].documents,
+        reason=reason,
     )
 
 

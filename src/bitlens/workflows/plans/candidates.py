@@ -14,9 +14,11 @@ from bitlens.results.plans.cheapest import cheapest
 from bitlens.results.plans.rivals import random_plans, uniform
 from bitlens.results.plans.units import Choice, Option, PlanUnit
 from bitlens.results.sensitivity.folder import Sensitivity
-from bitlens.results.sensitivity.proxies import SQNR, scores
-from bitlens.results.sensitivity.records import Unit
+from bitlens.results.sensitivity.proxies import scores
+from bitlens.results.sensitivity.records import SQNR, Unit
 
+MOST_BITS = 64
+"""Bits per weight that no model is stored in."""
 RANDOM = 3
 """Random plans of the size."""
 
@@ -56,7 +58,13 @@ class Candidates:
         return cheapest(self.units, self.bits(budget))
 
     def bits(self, budget: float) -> int:
-        """A budget of bits per weight as bits in all."""
+        """A budget of bits per weight as bits in all. BitlensError for one that is no size."""
+        if not 0 < budget < MOST_BITS:
+            raise InputError(
+                f"The budget is {budget:g} bits per weight.",
+                f"a number above 0 and below {MOST_BITS}.",
+                "--budget 4.5",
+            )
         return int(budget * self.weights)
 
     def rivals(self, budget: float, seed: int) -> Iterator[Proposed]:
@@ -64,6 +72,9 @@ class Candidates:
         drawn, and those that other scores would have made."""
         room = self.bits(budget)
         for one in uniform(self.units, room):
+            # To leave everything as it is is no compression.
+            if one.format == KEEP:
+                continue
             yield self.proposed(f"uniform {one.format}", one.choice, one.choice.effect)
         for number, choice in enumerate(random_plans(self.units, room, count=RANDOM, seed=seed)):
             yield self.proposed(f"random {number + 1}", choice, choice.effect)

@@ -248,7 +248,7 @@ class _Planning:
         formats = dict.fromkeys(matrices, "keep") | dict(choice.formats)
         return FormatPlan(
             model=self.run.about["model"]["name"],
-            run=self.run.root.name,
+            run=self.run.root.resolve().name,
             measure=self.measure.name,
             budget=self.request.budget,
             bits=self.candidates.size(choice),

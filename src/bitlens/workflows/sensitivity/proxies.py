@@ -22,8 +22,8 @@ from bitlens.models.block_layout import MatrixPlace, first_tensor
 from bitlens.models.layout import BlockWeights, Layout
 from bitlens.models.shell import Entry
 from bitlens.progress import ProgressBar
-from bitlens.results.sensitivity.proxies import GRADIENT, OUTPUT, SQNR, TRACE
-from bitlens.results.sensitivity.records import ProxyScore, Unit
+from bitlens.results.sensitivity.proxies import GRADIENT, OUTPUT, TRACE
+from bitlens.results.sensitivity.records import SQNR, ProxyScore, Unit
 
 POSITIONS = 4096
 """Positions of the corpus whose gradients are taken, about."""

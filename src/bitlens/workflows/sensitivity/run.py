@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bitlens.compression.compression import Compression
 from bitlens.compression.coverage import Row
 from bitlens.compression.twin import CompressedTwin
 from bitlens.config.study import Study, refuse_absent_texts
@@ -21,7 +22,7 @@ from bitlens.results.counts import count
 from bitlens.results.files.home import without_home
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import alone
-from bitlens.results.records import Cell, to_json
+from bitlens.results.records import Cell, Check, to_json
 from bitlens.results.sensitivity.folder import (
     NAME,
     PARTIAL,
@@ -32,11 +33,12 @@ from bitlens.results.sensitivity.folder import (
     read_run,
     write_run,
 )
-from bitlens.results.sensitivity.measures import analyses_of
+from bitlens.results.sensitivity.measures import READ, analyses_of
 from bitlens.results.sensitivity.records import TABLES, Unit, UnitSize
+from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.measure import required_memory
-from bitlens.workflows.audit.selection import AskedAnalyses, Selection, select_analyses
+from bitlens.workflows.audit.selection import Selection, asked_analyses, select_analyses
 from bitlens.workflows.folders import refuse_foreign
 from bitlens.workflows.sensitivity.effects import Values, effects_of
 from bitlens.workflows.sensitivity.forks import Forks, comparisons_of
@@ -73,13 +75,18 @@ class _SensitivityRun:
 
     def __init__(self, study: Study, request: Request, out: Path, log: Log) -> None:
         self.request, self.out, self.log = request, out, log
-        asked = AskedAnalyses(names=analyses_of(request.measures))
+        study = study.model_copy(update={"analyses": analyses_of(request.measures)})
+        asked = asked_analyses(study, study.models[0], log)
         self.session = Session.open(study, log, eager=asked.eager)
+        if study.models[0].compute == "paired":
+            log("Forks are computed in float32: --compute paired is for audits.")
         self.builder = self.session.twin_builder(apart_from=self.session.corpus)
         self.selection: Selection = select_analyses(
             self.session, asked, self.session.plan(), self.builder
         )
         self.units = units_of(self.session.layout, request.division)
+        self.requests = self.session.requests()
+        self.built = self.builder.build(self.requests)
 
     def result(self, command: str) -> Sensitivity:
         """The run that is there already, or a new one."""
@@ -94,13 +101,17 @@ class _SensitivityRun:
                 )
             self.log(f"{self.out}: everything is there already; nothing to compute.")
             return known
-        text = check_text(self.session, self.session.plan())
+        checks = [
+            check_text(self.session, self.session.plan()),
+            *(placed.check for placed in self.selection.saes),
+            *self.built.checks,
+        ]
         twins = self._twins()
         forks = Forks(self.session.layout, twins, self.units, both=self.request.both)
         values = self._values(forks)
         found = Sensitivity(
             root=self.out,
-            about=self._about(command, (text.detail,)),
+            about=self._about(command, checks),
             units=self.units,
             sizes=self._sizes(forks, twins),
             effects=effects_of(
@@ -117,9 +128,10 @@ class _SensitivityRun:
         session = self.session
         study = session.study.to_dict()
         study.pop("memory")
+        cells = Cells.of(session, self.selection, self.requests, self.built)
         settings = {
-            "weights": session.loaded.fingerprint,
-            "tokens": session.corpus.token_hash,
+            # Texts, SAEs, calibration, checkpoints, libraries: all that decides about an audit.
+            "cells": [cell.id for cell in cells.by_key.values()],
             "study": study,
             "units": self.request.division,
             "measures": list(self.request.measures),
@@ -135,17 +147,14 @@ class _SensitivityRun:
         ).id
 
     def _twins(self) -> dict[str, CompressedTwin]:
-        built = self.builder.build(self.session.requests())
+        built = self.built
         others = [text for text, t in built.twins.items() if not isinstance(t, CompressedTwin)]
-        others += [
-            text
-            for text, twin in built.twins.items()
-            if twin.dtype or twin.compression.cache or twin.compression.base.name == "mixed"
-        ]
+        others += [r.text for r in self.requests if _of_no_unit(r.compression)]
         if others:
             raise InputError(
                 f"{others[0]} is nothing that a unit can have by itself.",
-                "compressions of weights that bitlens makes: rtn, gptq, nvfp4, prune, ...",
+                "compressions of the blocks' matrices that bitlens makes, without patterns or "
+                "anything to be matched first: rtn, gptq, nvfp4, prune, ...",
                 "--with rtn:bits=4,group=64",
             )
         return {text: t for text, t in built.twins.items() if isinstance(t, CompressedTwin)}
@@ -154,7 +163,9 @@ class _SensitivityRun:
         """One sweep of everything."""
         session = self.session
         wanted = comparisons_of(forks.all, self.selection)
-        budget = required_memory(session, self.selection, wanted)
+        twins = [m for m in forks.models.values() if isinstance(m, CompressedTwin)]
+        shells = sum(twin.held_bytes for twin in twins)
+        budget = required_memory(session, self.selection, wanted, shells)
         measurement = Measurement(
             session.layout,
             forks.models,
@@ -183,7 +194,8 @@ class _SensitivityRun:
             ):
                 key = (one.comparison.twin, one.comparison.analysis.name)
                 by_place = found.setdefault(key, {})
-                by_place |= {(v.metric, v.site, v.item): v for v in one.values}
+                # Of hundreds of forks only what a measure reads is held.
+                by_place |= {(v.metric, v.site, v.item): v for v in one.values if v.metric in READ}
         for name, reason in measurement.sweep.failed.items():
             raise InputError(
                 f"{name} cannot be made: {reason}",
@@ -210,7 +222,7 @@ class _SensitivityRun:
             ]
         return sizes
 
-    def _about(self, command: str, notes: Sequence[str]) -> dict[str, Any]:
+    def _about(self, command: str, checks: Sequence[Check]) -> dict[str, Any]:
         session = self.session
         layout, corpus = session.layout, session.corpus
         return {
@@ -237,8 +249,20 @@ class _SensitivityRun:
                 "documents": corpus.n_documents,
                 "tokens": int(corpus.n_tokens),
             },
-            "notes": list(notes),
+            "notes": [*(_told(check) for check in checks), *self.built.notes],
         }
+
+
+def _told(check: Check) -> str:
+    """A check in a line: what failed says so."""
+    failed = "" if check.passed or check.passed is None else "failed: "
+    return f"{check.name}: {failed}{check.detail}"
+
+
+def _of_no_unit(c: Compression) -> bool:
+    """Whether it changes what is of no one unit, or takes some units only."""
+    of_the_whole = c.compute_dtype or c.cache or c.control or c.base.name == "mixed"
+    return bool(of_the_whole or c.include or c.exclude or c.matched_to)
 
 
 def _bits(unit: Unit, rows: Mapping[str, Row]) -> float:
