@@ -70,3 +70,14 @@ def test_every_tool_has_its_fragment() -> None:
     assert [one.text.split(",")[0] for one in found] == [f"# {one.tool}" for one in found]
     assert len({one.tool for one in found}) == len(TOOLS) == 6
     assert all(one.file.endswith((".py", ".sh", ".yaml")) for one in found)
+
+
+def test_experts_that_are_one_parameter_have_no_module() -> None:
+    """Tools that find matrices by their modules are not told to compress them, and say so; the
+    type of a tensor they can have."""
+    experts = "model.layers.0.mlp.experts.gate_up_proj"
+    formats = {experts: "rtn:bits=4,group=32", "model.layers.0.mlp.up_proj": "rtn:bits=4,group=32"}
+    for one in fragments(formats):
+        first, _, _ = one.text.partition("\n")
+        said = "(1 matrix) stays as it is, because these experts are one parameter" in first
+        assert said == (one.tool != "llama-quantize")

@@ -35,6 +35,7 @@ class Put:
 
 
 ABSENT = Put(None, "stays as it is")
+FUSED = Put(None, "stays as it is, because these experts are one parameter and no module")
 FULL = "has -128 too, and 127.5 steps to the largest"
 """Of whole numbers of eight bits, what tools make of those that end at -127 and 127 here."""
 
@@ -61,9 +62,11 @@ def laid(
     formats: Mapping[str, str],
     put: Callable[[Compression], Put],
     shell: bool = False,
+    modules: bool = True,
 ) -> Laid:
     """The compressions of these matrices, by full module paths, as settings of a tool. Without
-    `shell` it compresses matrices of blocks only."""
+    `shell` it compresses matrices of blocks only; with `modules` it finds matrices by their
+    modules, so that experts which are one parameter stay as they are."""
     known = {text: parse_spec(text) for text in set(formats.values()) - {KEEP}}
     placed = {text: (put(one), format_spec(one)) for text, one in known.items()}
     found: defaultdict[str, list[str]] = defaultdict(list)
@@ -74,6 +77,8 @@ def laid(
             kept.append(name)
             continue
         here, spec = placed[text] if shell or of_a_block(name) else (ABSENT, name)
+        if modules and _fused(name):
+            here = FUSED
         if here.setting is None:
             kept.append(name)
         else:
@@ -90,6 +95,11 @@ def laid(
     return Laid(
         {setting: found[setting] for setting in order}, kept, in_one_line(f"# {tool}, {comment}")
     )
+
+
+def _fused(name: str) -> bool:
+    """Whether a path ends in a parameter of all experts: `mlp.experts.gate_up_proj`."""
+    return name.split(".")[-2:-1] == ["experts"]
 
 
 def becomes(put: Compression, plan: Compression) -> str:

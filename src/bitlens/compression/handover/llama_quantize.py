@@ -68,7 +68,8 @@ def llama_quantize(formats: Mapping[str, str]) -> Fragment:
     types; what is not as in the plan is the nearest by bits, and what stays as it is has 16."""
     names = {name: tensors(name) for name in formats}
     unknown = sorted(name for name, found in names.items() if not found)
-    plan = laid(TOOL, {name: formats[name] for name in formats if names[name]}, _put, shell=True)
+    known = {name: formats[name] for name in formats if names[name]}
+    plan = laid(TOOL, known, _put, shell=True, modules=False)
     comment = plan.comment
     if unknown:
         listed = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
