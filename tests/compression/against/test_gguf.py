@@ -14,7 +14,7 @@ import torch
 from bitlens.compression.compression import MatrixGroup
 from bitlens.compression.methods.gguf import Gguf
 from bitlens.models.matrices import LinearMap
-from tests.support import llama_library
+from tests.support import ggml
 from tests.support.k_blocks import BYTES, KINDS, WEIGHTS
 
 library = pytest.importorskip("gguf", reason="pip install gguf")
@@ -23,7 +23,7 @@ TYPES = get_args(get_args(get_type_hints(Gguf)["type"])[0])
 IN_PYTHON = [kind for kind in TYPES if not kind.endswith("_k")]
 """What the library gguf quantizes itself."""
 compiled = pytest.mark.skipif(
-    llama_library.library() is None or platform.machine() != "x86_64",
+    ggml.compiled() is None or platform.machine() != "x86_64",
     reason="no libggml-base for x86-64: pip install pywhispercpp",
 )
 
@@ -39,7 +39,7 @@ def theirs(weight: torch.Tensor, kind: str) -> np.ndarray:
 def llamas(weight: torch.Tensor, kind: str) -> np.ndarray:
     """Quantized by llama.cpp's library and read back."""
     rows = weight.float().numpy().reshape(-1, weight.shape[-1])
-    made = llama_library.quantized(rows, kind)
+    made = ggml.quantized(rows, kind)
     read = library.quants.dequantize(made, library.GGMLQuantizationType[kind.upper()])
     return read.reshape(weight.shape)
 
@@ -110,4 +110,4 @@ def test_bit_equal_to_the_compiled_library(kind: str, dtype: torch.dtype) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_blocks_that_are_expected_everywhere_are_the_librarys(kind: str) -> None:
     """The file that the tests of the K-formats go by, byte by byte."""
-    assert np.array_equal(BYTES[kind], llama_library.quantized(WEIGHTS, kind))
+    assert np.array_equal(BYTES[kind], ggml.quantized(WEIGHTS, kind))

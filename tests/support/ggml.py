@@ -11,7 +11,7 @@ PACKAGES = ("pywhispercpp", "llama_cpp_python")
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def compiled() -> ctypes.CDLL | None:
     """libggml-base as it was compiled for x86-64 Linux; None: no package that has it."""
     for package in PACKAGES:
         try:
@@ -38,7 +38,7 @@ def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
 def quantized(numbers: np.ndarray, kind: str) -> np.ndarray:
     """`[rows, columns]` to `[rows, bytes]`, by the library's reference code, without an importance
     matrix."""
-    known = library()
+    known = compiled()
     assert known is not None
     type = gguf.GGMLQuantizationType[kind.upper()]
     block, size = gguf.GGML_QUANT_SIZES[type]
