@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bitlens.config.study import DEFAULT, MEANING, Study, audit_of, present_audit_of
+from bitlens.config.presence import present_audit_of
+from bitlens.config.study import DEFAULT, MEANING, Study, audit_of
 from bitlens.errors import InputError
 
 Command = Callable[..., None]

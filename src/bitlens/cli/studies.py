@@ -8,7 +8,8 @@ import typer
 from bitlens.cli import options
 from bitlens.cli.audits import carry_out
 from bitlens.cli.terminal import log, show
-from bitlens.config.study import Study, load_study, refuse_absent_saes
+from bitlens.config.presence import refuse_absent_saes
+from bitlens.config.study import Study, load_study
 from bitlens.errors import InputError
 
 if TYPE_CHECKING:

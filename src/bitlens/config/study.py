@@ -18,13 +18,11 @@ from pydantic_core import PydanticCustomError
 
 from bitlens.config.field_docs import meanings
 from bitlens.config.parsing import Settings, distinct, read_settings, unknown
-from bitlens.data.texts import require_source
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
-from bitlens.errors import BitlensError, InputError, path_of
-from bitlens.models.source import EMBEDDED, ModelSource, refuse_absent_folder
-from bitlens.registry import nearest_file
+from bitlens.errors import BitlensError, InputError
+from bitlens.models.source import EMBEDDED, ModelSource
 from bitlens.results.files.home import with_home, without_home
-from bitlens.sae.formats.releases import FORM, find, is_release
+from bitlens.sae.formats.releases import FORM
 
 Whole = Annotated[StrictInt, Field(le=2**63 - 1)]
 """What the files of a store can hold."""
@@ -278,18 +276,11 @@ def audit_of(model: str, to: Any, **settings: Any) -> Study:
     return Study.model_validate(_asked(model, to, settings), context=_argument)
 
 
-def present_audit_of(model: str, to: Any, option: str = "", **settings: Any) -> Study:
-    """As `audit_of`, and everything that it names is there. BitlensError for what is not.
-
-    The code of a compression needs torch, which takes seconds to load: what is wrong elsewhere is
-    said before. `option`: the word that named the SAEs.
-    """
-    asked = _asked(model, to, settings)
-    rest = Study.model_validate({**asked, "compressions": (_UNREAD,)}, context=_argument)
-    _refuse_absent_names(rest, option)
-    study = Study.model_validate(asked, context=_argument)
-    _refuse_absent_checkpoints(study)
-    return study
+def unread_audit_of(model: str, **settings: Any) -> Study:
+    """As `audit_of`, its compressions not read: their code needs torch, which takes seconds to
+    load, and what is wrong elsewhere is said before."""
+    asked = _asked(model, (_UNREAD,), settings)
+    return Study.model_validate(asked, context=_argument)
 
 
 def _asked(model: str, to: Any, settings: dict[str, Any]) -> dict[str, Any]:
@@ -309,67 +300,6 @@ def _argument(location: Sequence[str | int]) -> str:
     """Which argument a setting came from; nothing for a compression, which says it itself."""
     words = [str(step) for step in location if step not in ("models", "compressions")]
     return next((word for word in words if not word.isdigit()), "")
-
-
-def refuse_absent(study: Study, option: str = "") -> None:
-    """Loading a model takes long: what is not there is said before, be it a model, texts, a
-    checkpoint or an SAE."""
-    _refuse_absent_names(study, option)
-    _refuse_absent_checkpoints(study)
-
-
-def _refuse_absent_names(study: Study, option: str) -> None:
-    """Of what needs no compression to be read."""
-    for source in study.models:
-        refuse_absent_folder(source)
-    refuse_absent_texts(study)
-    refuse_absent_saes(study, option)
-
-
-def refuse_absent_saes(study: Study, option: str = "") -> None:
-    """`option`: the word that named them; without it, their place in the file of the study."""
-    for m, source in enumerate(study.models):
-        for n, name in enumerate(source.saes):
-            folder = Path(name)
-            if is_release(name):
-                find(name)
-                continue
-            if folder.exists():
-                continue
-            raise InputError(
-                f"{option or path_of(('models', m, 'saes', n))}: there is no folder {name}.",
-                f"a folder with an SAE, or {FORM}.",
-                nearest_file(folder)
-                or "another path; it counts from the folder the command runs in.",
-            )
-
-
-def refuse_absent_texts(study: Study) -> None:
-    """Texts without which nothing of a study can be run."""
-    for source in (study.text, study.calibration):
-        if source:
-            require_source(source)
-
-
-def _refuse_absent_checkpoints(study: Study) -> None:
-    for text in study.compressions:
-        _refuse_absent_checkpoint(text)
-
-
-def _refuse_absent_checkpoint(text: str) -> None:
-    """Only forms that can be nothing but a path are looked for: what has one slash may be a hub
-    id."""
-    from bitlens.compression import parse_spec
-
-    compression = parse_spec(text).base
-    name = with_home(getattr(compression, "path", "")) if compression.name == "checkpoint" else ""
-    path = Path(name)
-    if name.startswith((".", "/", "~")) and not path.exists():
-        raise InputError(
-            f"There is no folder and no file {name}.",
-            "a folder with config.json and weights, a .gguf file, or a hub id.",
-            nearest_file(path) or "another path; it counts from the folder the command runs in.",
-        )
 
 
 def load_study(path: str | Path, trust_remote_code: bool = False) -> Study:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitlens.compression.compression import Compression
-from bitlens.config.study import DEFAULT, Study, audit_of, refuse_absent
+from bitlens.config.presence import refuse_absent
+from bitlens.config.study import DEFAULT, Study, audit_of
 from bitlens.data.texts import Documents, documents_of
 from bitlens.errors import InputError
 from bitlens.models.in_memory import LentModel

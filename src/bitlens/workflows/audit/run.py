@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.compression.twin_builder import OnFailure
-from bitlens.config.study import Study, refuse_absent_texts
+from bitlens.config.presence import refuse_absent_texts
+from bitlens.config.study import Study
 from bitlens.engine.memory import bound_heap
 from bitlens.errors import (
     BitlensError,

@@ -12,7 +12,8 @@ from typing import Any
 from bitlens.compression.compression import Compression
 from bitlens.compression.coverage import Row
 from bitlens.compression.twin import CompressedTwin
-from bitlens.config.study import Study, refuse_absent_texts
+from bitlens.config.presence import refuse_absent_texts
+from bitlens.config.study import Study
 from bitlens.engine.measurement import Measurement
 from bitlens.engine.memory import bound_heap
 from bitlens.engine.wave_size import Pace
