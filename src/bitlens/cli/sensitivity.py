@@ -8,8 +8,8 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.terminal import log, show
-from bitlens.config.parsing import unknown
 from bitlens.errors import InputError
+from bitlens.registry import nearest
 
 
 @options.with_settings(
@@ -81,7 +81,9 @@ def _measures(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in MEASURES:
-            raise unknown("measure", name, list(MEASURES))
+            expected = f"one of {', '.join(MEASURES)}."
+            remedy = nearest(name, MEASURES) or "--measure kl"
+            raise InputError(f"{name} is no measure.", expected, remedy)
     if not names:
         raise InputError("--measure names nothing.", ", ".join(MEASURES), "--measure kl")
     return names

@@ -250,7 +250,9 @@ def _drawn(names: list[str]) -> dict[str, Mark]:
 def _ledger(run: Sensitivity) -> Ledger:
     columns = (
         *(Column(name) for name in ("compression", "unit", "way", "measure", "of")),
-        *(Column(name, numeric=True) for name in ("value", "low", "high", "documents")),
+        *(Column(name, numeric=True) for name in ("value", "low", "high")),
+        Column("in"),
+        Column("documents", numeric=True),
         Column("reason"),
     )
     rows = tuple(
@@ -263,6 +265,7 @@ def _ledger(run: Sensitivity) -> Ledger:
             e.value,
             e.low,
             e.high,
+            MEASURES[e.measure].metric.unit,
             e.documents,
             e.reason or "",
         )
