@@ -33,10 +33,6 @@ def _own_tokens(corpus: Corpus) -> dict[str, list[int]]:
     return own
 
 
-def _multiset(corpus: Corpus) -> list[tuple[int, ...]]:
-    return sorted(tuple(row.tolist()) for row in corpus.rows)
-
-
 @settings(max_examples=30)
 @given(
     documents=st.lists(st.text(max_size=60), min_size=1, max_size=6),

@@ -7,7 +7,6 @@ import pyarrow as pa
 
 Way = Literal["only", "all but", "whole"]
 """The unit alone is compressed; everything but it is; or, without a unit, everything is."""
-WAYS: tuple[Way, ...] = ("only", "all but", "whole")
 SQNR = "sqnr"
 """The proxy that is in decibels."""
 
