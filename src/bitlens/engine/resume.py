@@ -6,12 +6,12 @@ from pathlib import Path
 from re import fullmatch
 from typing import Any
 
-import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.keys import Accumulators, Key, fields, from_fields
+from bitlens.engine.packing import pack, unpack
 from bitlens.engine.plan import TokenBatch
 from bitlens.errors import BitlensError, ResultsError
 from bitlens.results.files.reading import open_regular, read_json
@@ -111,8 +111,7 @@ class SweepCheckpoint:
         try:
             content = path.read_bytes()
             if _hash(content) == self._files[name]:
-                found = safetensors.torch.load(content)
-                return {place: tensor.to(self._device) for place, tensor in found.items()}
+                return {place: held.to(self._device) for place, held in unpack(content).items()}
         except (OSError, SafetensorError):
             pass
         raise ResultsError(
@@ -125,7 +124,7 @@ class SweepCheckpoint:
         """Write what this wave and those before it have at a depth."""
         if not accumulators:
             return
-        content = safetensors.torch.save(
+        content = pack(
             {
                 "\x1f".join([*fields(key), name]): tensor
                 for key, accumulator in accumulators.items()
