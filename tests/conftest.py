@@ -1,5 +1,6 @@
 """Tiny random models with a tokenizer, as folders and in memory, and a few short texts."""
 
+import gc
 import json
 import os
 
@@ -35,6 +36,14 @@ check_shapes()
 
 # Whatever the machine, tests compute in float32 where they do not say otherwise.
 sixteen_bits.INSTRUCTIONS = ()
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays to the end: a collector of garbage that looks at
+    all of it again and again takes a twentieth of the suite's time."""
+    gc.collect()
+    gc.freeze()
+
 
 SHARED = "BITLENS_SHARED"
 

@@ -124,7 +124,7 @@ def test_the_demo_audits_the_embedded_model(
     tmp_path: Path,
 ):
     """8, 4 and 3 bits and pruning, each with its control; here on few tokens."""
-    monkeypatch.setattr(cli, "DEMO_TOKENS", 2048)
+    monkeypatch.setattr(cli, "DEMO_TOKENS", 512)
     done = bitlens("demo", "--out", tmp_path / "demo")
     assert done.code == 0, done.err
     for text in ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3"):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -76,6 +77,12 @@ def whole(all_found: list[Measured]) -> Values:
     return tiny.by_key(all_found)
 
 
+@pytest.fixture(scope="module")
+def digits(all_found: list[Measured]) -> str:
+    """Every digit of it."""
+    return as_bytes(all_found)
+
+
 def as_bytes(found: Iterable[Measured]) -> str:
     """Every digit of every value and of every table, in their order."""
     found = list(found)
@@ -110,21 +117,21 @@ def agree(found: Values, expected: Values, tolerance: float = 2e-4) -> None:
 
 @pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes(
-    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path
+    layout: Layout, made: Plan, digits: str, tmp_path: Path
 ) -> None:
     """Run twice: every digit, and the order of the values."""
-    assert as_bytes(tiny.measurement(layout, TWINS, made, tmp_path).values()) == as_bytes(all_found)
+    assert as_bytes(tiny.measurement(layout, TWINS, made, tmp_path).values()) == digits
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 80_000, 120_000])
 def test_waves_change_no_digit(
-    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, budget: int
+    layout: Layout, made: Plan, digits: str, tmp_path: Path, budget: int
 ) -> None:
     """However little memory there is, and however often the accumulators went through a file."""
     measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=budget)
     assert len(measured.sweep.waves) > 1
-    assert as_bytes(measured.values()) == as_bytes(all_found)
+    assert as_bytes(measured.values()) == digits
 
 
 @pytest.mark.slow
@@ -231,7 +238,7 @@ def waves_of(
 def test_killed_and_run_again_it_ends_with_the_same_digits(
     layout: Layout,
     made: Plan,
-    all_found: list[Measured],
+    digits: str,
     waves_of: Callable[[int], list[tuple[list[int], int]]],
     tmp_path: Path,
     share: float,
@@ -252,12 +259,12 @@ def test_killed_and_run_again_it_ends_with_the_same_digits(
     done = [b.number for b in made.batches if b not in resumed.sweep.batches]
     complete = int((waves <= limit).sum())
     assert done == [number for wave in numbers[:complete] for number in wave]
-    assert as_bytes(resumed.values()) == as_bytes(all_found)
+    assert as_bytes(resumed.values()) == digits
 
 
 @pytest.mark.slow
 def test_it_may_be_killed_often_and_go_on_with_other_memory(
-    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path
+    layout: Layout, made: Plan, digits: str, tmp_path: Path
 ) -> None:
     """Whatever part was done under whatever budget, the rest is added to it."""
     budgets = iter([0, 80_000, 0, 120_000, 0])
@@ -270,12 +277,12 @@ def test_it_may_be_killed_often_and_go_on_with_other_memory(
         break
     last = tiny.measurement(layout, TWINS, made, tmp_path)
     assert len(last.sweep.batches) < len(made.batches)
-    assert as_bytes(last.values()) == as_bytes(all_found)
+    assert as_bytes(last.values()) == digits
 
 
 @pytest.mark.slow
 def test_what_was_done_in_other_batches_is_done_again(
-    layout: Layout, corpus: Corpus, made: Plan, all_found: list[Measured], tmp_path: Path
+    layout: Layout, corpus: Corpus, made: Plan, digits: str, tmp_path: Path
 ) -> None:
     """Another device runs batches of another size: half of those is no half of these."""
     other = tiny.plan(corpus, batch_tokens=30)
@@ -285,7 +292,7 @@ def test_what_was_done_in_other_batches_is_done_again(
     assert (tmp_path / "waves.json").exists()
     resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
     assert len(resumed.sweep.batches) == len(made.batches)
-    assert as_bytes(resumed.values()) == as_bytes(all_found)
+    assert as_bytes(resumed.values()) == digits
 
 
 @pytest.mark.slow
@@ -293,7 +300,7 @@ def test_what_was_done_in_other_batches_is_done_again(
 def test_killed_while_writing(
     layout: Layout,
     made: Plan,
-    all_found: list[Measured],
+    digits: str,
     tmp_path: Path,
     writes: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -310,8 +317,9 @@ def test_killed_while_writing(
     with pytest.raises(Killed):
         tiny.values(tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0))
     monkeypatch.undo()
-    resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
-    assert as_bytes(resumed.values()) == as_bytes(all_found)
+    resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=120_000)
+    assert len(resumed.sweep.waves) > 1
+    assert as_bytes(resumed.values()) == digits
 
 
 @pytest.mark.slow
@@ -635,8 +643,10 @@ def test_a_gpu_gives_the_same(corpus: Corpus, whole: Values, gpu: str, tmp_path:
         agree(tiny.values(measured), whole, 1e-2)
 
 
-def interrupted(layout: Layout, made: Plan, folder: Path) -> None:
-    """After three batches, each a wave."""
+@pytest.fixture(scope="module")
+def stopped(layout: Layout, made: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that is killed after three batches, each a wave."""
+    folder = tmp_path_factory.mktemp("stopped")
     measured = tiny.measurement(layout, TWINS, made, folder, hidden_bytes=0)
     finished = measured._checkpoint.wave_done
 
@@ -648,6 +658,13 @@ def interrupted(layout: Layout, made: Plan, folder: Path) -> None:
     measured._checkpoint.wave_done = killed  # type: ignore[method-assign, assignment]
     with pytest.raises(Killed):
         tiny.values(measured)
+    return folder
+
+
+@pytest.fixture
+def interrupted(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of it, to damage and to go on from."""
+    return shutil.copytree(stopped, tmp_path / "copy")
 
 
 def flipped(path: Path) -> None:
@@ -675,26 +692,24 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGES)
 def test_sums_that_are_not_what_was_written_are_computed_again(
-    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, how: str
+    layout: Layout, made: Plan, digits: str, interrupted: Path, how: str
 ) -> None:
     """Missing, cut or changed: it is said, nothing of them is used, and every digit is as ever."""
-    interrupted(layout, made, tmp_path)
-    assert tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0).damage == ""
-    DAMAGES[how](tmp_path)
-    resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
+    assert tiny.measurement(layout, TWINS, made, interrupted).damage == ""
+    DAMAGES[how](interrupted)
+    resumed = tiny.measurement(layout, TWINS, made, interrupted)
     assert resumed.damage.endswith(("is missing", "is not what was written"))
     assert len(resumed.sweep.batches) == len(made.batches)
-    assert not list(tmp_path.iterdir())
-    assert as_bytes(resumed.values()) == as_bytes(all_found)
+    assert not list(interrupted.iterdir())
+    assert as_bytes(resumed.values()) == digits
 
 
 def test_a_sum_that_changes_while_the_run_goes_on_stops_it(
-    layout: Layout, made: Plan, tmp_path: Path
+    layout: Layout, made: Plan, interrupted: Path
 ) -> None:
     """Never other numbers: the next run finds it and computes it again."""
-    interrupted(layout, made, tmp_path)
-    resumed = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
-    flipped(tmp_path / "3-2.safetensors")
+    resumed = tiny.measurement(layout, TWINS, made, interrupted)
+    flipped(interrupted / "3-2.safetensors")
     with pytest.raises(BitlensError, match="changed while the run went on"):
         tiny.values(resumed)
 
@@ -702,7 +717,7 @@ def test_a_sum_that_changes_while_the_run_goes_on_stops_it(
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [None, 1e-9, 1.5, 1e9])
 def test_waves_are_small_enough_to_lose_little(
-    layout: Layout, made: Plan, all_found: list[Measured], tmp_path: Path, seconds: float | None
+    layout: Layout, made: Plan, digits: str, tmp_path: Path, seconds: float | None
 ) -> None:
     """Of a run that takes long no wave holds more than a tenth of the tokens, but for a batch; of
     one that takes a moment the first holds all. No digit tells."""
@@ -711,7 +726,7 @@ def test_waves_are_small_enough_to_lose_little(
     waves: list[list[TokenBatch]] = []
     run = measured.sweep.run
     measured.sweep.run = lambda wave, progress: (waves.append(list(wave)), run(wave))[1]  # type: ignore[method-assign]
-    assert as_bytes(measured.values(pace=Pace(tokens, seconds))) == as_bytes(all_found)
+    assert as_bytes(measured.values(pace=Pace(tokens, seconds))) == digits
     first = sum(batch.tokens.numel() for batch in waves[0])
     most = {None: tokens / 10, 1e-9: tokens, 1.5: 200, 1e9: tokens / 10}[seconds]
     assert len(waves[0]) == 1 or first <= most
