@@ -1,0 +1,1 @@
+"""Benchmarks: the harness' tasks asked of a model and all its twins."""

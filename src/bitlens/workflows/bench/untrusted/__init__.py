@@ -1,0 +1,1 @@
+"""Programs that a model wrote: shut in, limited, run."""
