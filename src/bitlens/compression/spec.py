@@ -22,9 +22,10 @@ from bitlens.registry import nearest
 def parse_spec(text: str) -> Compression:
     """The compression that is written as `name`, or `name:setting=value,setting=value`.
 
-    Lists, nested compressions and text with commas stand in brackets; a positional setting may
-    come first without its name; where there are rules, what is no setting is a pattern.
-    `parse_spec(format(c)) == c` for every `c`.
+    Lists, nested compressions and text with commas stand in brackets; a positional setting may come
+    first without its name; where there are rules, what is no setting is a pattern.
+    `parse_spec(format(c)) == c` for every `c`. InputError for a setting that there is not, is given
+    twice, is missing, or has no such value.
     """
     _refuse_foreign(text)
     name, _, written = text.strip().partition(":")

@@ -82,7 +82,8 @@ def try_cache(layout: Layout, cache: CacheRounding) -> None:
 
 
 def try_shapes(layout: Layout, names: set[str], compression: Compression) -> None:
-    """Compress one matrix of every kind: what does not fit fails before anything long begins."""
+    """Compress one matrix of every kind: what does not fit fails before anything long begins.
+    InputError names the matrix."""
     tried: set[tuple[object, ...]] = set()
     for example in layout.examples():
         if example.name not in names:

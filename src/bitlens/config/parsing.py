@@ -71,8 +71,8 @@ class Settings(BaseModel):
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values of a list of settings; an error of pydantic's around ours where one is there
-    twice."""
+    """The values of a list of settings. PydanticCustomError, around an InputError, where one is
+    there twice."""
     for n, value in enumerate(values):
         if value in values[:n]:
             name = value.name if isinstance(value, ModelSource) else value

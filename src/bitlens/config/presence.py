@@ -40,7 +40,8 @@ def _refuse_absent_names(study: Study, option: str) -> None:
 
 
 def refuse_absent_saes(study: Study, option: str = "") -> None:
-    """`option`: the word that named them; without it, their place in the file of the study."""
+    """Are all folders of SAEs there? InputError for the first that is not, with the word that named
+    it: `option`, or its place in the file of the study."""
     for m, source in enumerate(study.models):
         for n, name in enumerate(source.saes):
             folder = Path(name)

@@ -105,7 +105,8 @@ class SaeGrid:
 
 
 def latents_of(text: str, width: int) -> int:
-    """`8x` and `0.5x` are times the model's width, `4096` latents."""
+    """`8x` and `0.5x` are times the model's width, `4096` latents. InputError for more than the
+    widest that is trained."""
     times = _times(text)
     latents = max(1, round(times * width)) if text.endswith("x") else int(times)
     if latents > WIDEST * width:

@@ -36,7 +36,8 @@ _UNITS = {
 
 
 def parse_bytes(text: str) -> int:
-    """How many bytes are `8GB`, `512MB`, `1.5GiB`? GB are powers of 1,000, GiB of 1,024."""
+    """How many bytes are `8GB`, `512MB`, `1.5GiB`? GB are powers of 1,000, GiB of 1,024. InputError
+    for anything else."""
     match = fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B)\s*", text)
     if match is None or match[2] not in _UNITS or not float(match[1]):
         raise InputError(
@@ -317,7 +318,8 @@ def load_study(path: str | Path, trust_remote_code: bool = False) -> Study:
 
 def require_consent(study: Study, given: bool, file: str) -> None:
     """Whether code that comes with a model may run is for the user to say, in the command or in a
-    call. What a file says, which anybody may have written, is no more than that it asks."""
+    call. What a file says, which anybody may have written, is no more than that it asks. InputError
+    where it asks and nothing is given, or is given where nothing asks."""
     asking = [source.name for source in study.models if source.trust_remote_code]
     if asking and not given:
         raise InputError(

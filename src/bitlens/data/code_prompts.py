@@ -30,7 +30,7 @@ Anthropic Fellows project, 2026: METHODOLOGY 1.4); its prompts were not publishe
 
 def read_prompts(source: str) -> list[Document]:
     """The prompts of `code-prompts:1066` or `code-prompts:1066:2132`: the first so many, or those
-    from one number up to another; other numbers are other prompts."""
+    from one number up to another; other numbers are other prompts. DataError for another form."""
     match = re.fullmatch(r"(?:(\d{1,9}):)?(\d{1,9})", source.removeprefix(PREFIX), re.ASCII)
     first, end = (int(match[1] or 0), int(match[2])) if match else (0, 0)
     if first >= end:

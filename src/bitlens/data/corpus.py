@@ -190,7 +190,8 @@ def make_corpus(
 
 
 def check_vocabulary(corpus: Corpus, size: int) -> None:
-    """Can a model whose vocabulary has this size read the corpus? An error where it cannot."""
+    """Can a model whose vocabulary has this size read the corpus? DataError for the first token
+    that it has not."""
     for row, document in zip(corpus.rows, corpus.document, strict=True):
         outside = row[(row < 0) | (row >= size)]
         if len(outside):

@@ -87,7 +87,7 @@ def _unpacking(path: Path) -> Iterator[None]:
 
 def decode(data: bytes, path: Path) -> str:
     """UTF-8 bytes as text, or UTF-16 ones that begin with its mark. Byte order marks are dropped
-    and Windows line ends become `\\n`."""
+    and Windows line ends become `\\n`. DataError where they are neither."""
     wide = data.startswith(_WIDE)
     if b"\0" in data and not (wide and "\0" not in data.decode("utf-16", "replace")):
         raise DataError(

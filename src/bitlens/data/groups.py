@@ -125,7 +125,8 @@ def marked_tokens(
 
 def in_group(document: Document, fields: Mapping[str, Any], place: str) -> Document:
     """The document with what an object of JSON says about its `group`, `label` and `marks`; as it
-    is where the object names no group. `place` names the object in errors."""
+    is where the object names no group. `place` names the object in errors. DataError for a name
+    that is none."""
     group, label, marks = (fields.get(name) for name in ("group", "label", "marks"))
     if group is None:
         return document

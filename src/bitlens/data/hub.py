@@ -27,7 +27,7 @@ class HubSource:
 
     @classmethod
     def parse(cls, source: str) -> "HubSource":
-        """The text form's parts."""
+        """The text form's parts. DataError where it has others."""
         path, *rest = source.removeprefix(PREFIX).split(":")
         if not path or len(rest) > 3:
             raise DataError(

@@ -23,7 +23,7 @@ def counted(
     width]. `content` leaves out each row's first position, where attention sinks and massive
     activations sit whatever the token (Sun et al. 2024), and the BOS token wherever it stands.
     `last` is the last token that is read of each document: `ends` [rows] says which rows are the
-    last of theirs, by default all.
+    last of theirs, by default all. DataError for another rule.
     """
     place = np.arange(tokens.shape[1])
     length = lengths[:, None]

@@ -22,9 +22,10 @@ def repeated(
 ) -> Corpus:
     """`count` sequences of distinct tokens, each twice in a row; the periods take turns.
 
-    `tokens`: ids to draw from, without replacement within a sequence. A period that the context
-    or the number of tokens cannot hold is cut to what they can. Each sequence is a document of
-    one window, with a seed of its own.
+    `tokens`: ids to draw from, without replacement within a sequence. A period that the context or
+    the number of tokens cannot hold is cut to what they can. Each sequence is a document of one
+    window, with a seed of its own. DataError where there is no room for two tokens and their
+    repetition.
     """
     longest = min((context - (bos is not None)) // 2, len(tokens))
     if longest < SHORTEST:

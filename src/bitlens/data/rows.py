@@ -32,7 +32,8 @@ _TITLE = re.compile(r" = (?!= )(.*\S) = \n?")
 
 
 def read_json(path: Path) -> list[Document]:
-    """A JSON list of strings, or of objects with a `text`; or JSON lines under another name."""
+    """A JSON list of strings, or of objects with a `text`; or JSON lines under another name.
+    DataError for another value, or a file that is too large."""
     try:
         value = parse_json(read_text(path, _LARGEST_LIST), str(path))
     except BitlensError as error:
@@ -64,7 +65,8 @@ def read_jsonl(path: Path) -> list[Document]:
 
 
 def read_parquet(path: Path) -> list[Document]:
-    """The column `text` of a Parquet file, part by part."""
+    """The column `text` of a Parquet file, part by part. DataError where it cannot be read, has no
+    such column, or is too large."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -139,7 +141,7 @@ def _row(number: int, value: Any, source: str) -> Document:
 
 
 def check_column(columns: Sequence[str], wanted: str, source: str) -> None:
-    """Is the column there? An error that lists those that are."""
+    """Is the column there? DataError, with those that are, where it is not."""
     if wanted not in columns:
         raise DataError(
             f"{source} has no column {wanted!r}.",

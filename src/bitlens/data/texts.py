@@ -47,11 +47,11 @@ def read_texts(source: str | Path) -> Documents:
 
     `.txt` is one running text without document marks. `.json` (a list), `.jsonl`, `.jsonl.gz`
     (strings, or objects with a `text` and perhaps a `name`; those with a `group` stay together and
-    may have a `label` and `marks`) and `.parquet` (a column `text`)
-    hold a document a row, but rows that are lines of WikiText are joined to articles. A folder
-    holds a document a file. `hf:owner/name:config:split:column` is a Hugging Face dataset;
-    `code-prompts:1066` makes so many beginnings of code. Text is UTF-8. Empty documents are
-    dropped, which the notes say.
+    may have a `label` and `marks`) and `.parquet` (a column `text`) hold a document a row, but rows
+    that are lines of WikiText are joined to articles. A folder holds a document a file.
+    `hf:owner/name:config:split:column` is a Hugging Face dataset; `code-prompts:1066` makes so many
+    beginnings of code. Text is UTF-8. Empty documents are dropped, which the notes say. DataError
+    for what is not there, is of another kind, or cannot be read.
     """
     if str(source).startswith(PREFIX):
         return _from_rows(str(source), str(source), read_hub(str(source)))

@@ -130,7 +130,8 @@ def _has_spans(document: Document) -> bool:
 
 
 def opening_token(tokenizer: "PreTrainedTokenizerBase", bos: Bos) -> tuple[int | None, str]:
-    """Which token opens each window, if any, and why."""
+    """Which token opens each window, if any, and why. DataError where the tokenizer has none and
+    one is asked for, or puts another."""
     bos_id = tokenizer.bos_token_id
     if bos == "no":
         return None, "No window begins with BOS, as asked for."

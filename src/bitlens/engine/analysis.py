@@ -175,7 +175,8 @@ class Analysis(ABC):
 
     def reduce_branch(self, activations: Activations, positions: Positions) -> Tensor:
         """What `update` needs of a branch, a few numbers a position: the activations of all
-        branches at once would not fit. An analysis that asks for branches defines it."""
+        branches at once would not fit. An analysis that asks for branches defines it.
+        NotImplementedError where one does not."""
         raise NotImplementedError(f"{self.name} asks for branches and has no reduce_branch")
 
     @abstractmethod

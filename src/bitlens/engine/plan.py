@@ -133,7 +133,8 @@ class Plan:
 
 
 def context_of(asked: int | None, model: str, longest: int | None) -> int:
-    """How many tokens are read at a time? `longest`: what the model can, where it has a bound."""
+    """How many tokens are read at a time? `longest`: what the model can, where it has a bound.
+    InputError where more are asked for."""
     longest = longest or LONGEST_CONTEXT
     context = asked or min(longest, LONGEST_CONTEXT)
     if context > longest:

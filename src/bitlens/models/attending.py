@@ -54,7 +54,8 @@ def keeping(attention: nn.Module, kept: KeptKeysAndValues) -> Iterator[None]:
     """While this lasts, attention reads keys and values back as they were kept.
 
     The mask's exceptions are exact: what a query has as it was, and what it reads back, stand side
-    by side in one softmax, each key masked in all copies but one."""
+    by side in one softmax, each key masked in all copies but one. ModelError for attention that
+    multiplies keys and values itself."""
     given = ALL_ATTENTION_FUNCTIONS.get_interface
     home, turning = _home(attention), _Turning()
     met = []

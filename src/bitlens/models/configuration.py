@@ -97,7 +97,8 @@ def _unbelievable(source: ModelSource, key: str, value: Any) -> BitlensError:
 
 
 def dequantized(source: ModelSource, config: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """How a reference is loaded whose weights are stored as codes, and what is said of it."""
+    """How a reference is loaded whose weights are stored as codes, and what is said of it.
+    ModelError for codes that are not read as weights."""
     text = config.get_text_config(decoder=True)
     settings = getattr(config, "quantization_config", None) or getattr(
         text, "quantization_config", None
@@ -133,7 +134,8 @@ def skeleton(config: Any, source: ModelSource) -> nn.Module:
 
 
 def require_described(source: ModelSource, made: nn.Module) -> None:
-    """What is missing would be made up, and take memory, before anyone could say so."""
+    """What is missing would be made up, and take memory, before anyone could say so. ModelError
+    where the configuration describes more weights than the files hold."""
     folder = folder_of(source)
     if folder is None or not weight_files(folder):
         return

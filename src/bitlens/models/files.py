@@ -31,7 +31,8 @@ def folder_of(source: ModelSource) -> Path | None:
 
 
 def require_files(name: str, folder: Path) -> None:
-    """Weights as safetensors, and nothing that leads out of the folder."""
+    """Weights as safetensors, and nothing that leads out of the folder. ModelError for anything
+    else, or a file that the index names and is not there."""
     refuse_links(folder, name)
     for index, file in _listed(name, folder):
         require_inside(folder, folder / file, f"{index} of {name} names {file!r},")
@@ -55,7 +56,8 @@ def _read_together(name: str, folder: Path) -> list[Path]:
 
 
 def require_once(name: str, files: Sequence[Path]) -> None:
-    """No tensor in two of these files, which are read together: the last would have its way."""
+    """No tensor in two of these files, which are read together: the last would have its way.
+    ModelError names one that is."""
     found: dict[str, str] = {}
     for path in files:
         try:
@@ -75,7 +77,8 @@ def require_once(name: str, files: Sequence[Path]) -> None:
 
 
 def require_safetensors(name: str, folder: Path) -> None:
-    """Libraries fall back to pickles, or follow an index to them."""
+    """Libraries fall back to pickles, or follow an index to them. ModelError where there are no
+    others."""
     pickles = [file for _, file in _listed(name, folder) if not file.endswith(".safetensors")]
     if not weight_files(folder):
         pickles += [path.name for path in folder.glob("*.bin")]

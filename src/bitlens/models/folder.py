@@ -145,7 +145,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def require_model(source: ModelSource) -> None:
-    """Say early and plainly what a path lacks; a hub id is left to the hub."""
+    """Say early and plainly what a path lacks; a hub id is left to the hub. ModelError names it."""
     path = Path(source.name)
     refuse_absent_folder(source)
     if not path.exists():

@@ -274,7 +274,8 @@ def structure(block: nn.Module) -> Hashable:
 
 
 def blocks_path(model: nn.Module, depth: int) -> str:
-    """Where the blocks are: the outermost ModuleList as long as the configuration says."""
+    """Where the blocks are: the outermost ModuleList as long as the configuration says. ModelError
+    where there is none, or more than one."""
     lists = {
         name: len(module)
         for name, module in model.named_modules()

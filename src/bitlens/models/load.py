@@ -254,7 +254,8 @@ def free_memory(source: ModelSource) -> int:
 
 
 def require_finite(source: ModelSource, name: str, weights: Tensor) -> None:
-    """A weight that is no number makes all that is computed with it none."""
+    """A weight that is no number makes all that is computed with it none. ModelError says how
+    many."""
     # Numbers of 8 bits and fewer come with scales, and torch has no extremes of them.
     if not weights.is_floating_point() or weights.itemsize < 2 or finite(weights):
         return

@@ -22,7 +22,8 @@ _NAMED = 4
 
 def require_complete(name: str, report: Mapping[str, Any]) -> None:
     """`report`: what `from_pretrained` says with `output_loading_info`. Tied weights, and what a
-    family says it can do without, it has left out already."""
+    family says it can do without, it has left out already. ModelError for weights that are missing,
+    of another shape, or too many."""
     unexpected = [key for key in report["unexpected_keys"] if not _BUFFERS.search(key)]
     reshaped = [
         f"{key} ({list(found)} instead of {list(expected)})"

@@ -116,7 +116,8 @@ class Audit:
         self, metric: str = "geometry.relative_error", kind: str = "resid", item: str = "cumulative"
     ) -> "pandas.DataFrame":
         """A number from block to block, of every twin and control: a row a block. `kind`: `resid`,
-        `attn` or `mlp`; `item`: `cumulative`, `local`, or what else the metric has."""
+        `attn` or `mlp`; `item`: `cumulative`, `local`, or what else the metric has. InputError for
+        a metric that has no number there."""
         found = self.frame(metric=metric, item=item)
         parts = found["site"].str.extract(rf"^{kind}\.(\d+)$")[0]
         found = found[parts.notna()].copy()

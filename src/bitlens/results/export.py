@@ -20,6 +20,7 @@ def export(store: Store, file_format: Format) -> bytes:
 
     A number that does not exist is an empty cell in CSV and null in JSON, with its reason beside
     it. In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front.
+    InputError for another format.
     """
     if file_format not in get_args(Format):
         raise InputError(

@@ -54,7 +54,8 @@ class Store:
 
     @classmethod
     def create(cls, path: str | Path) -> "Store":
-        """A folder to write to: a new one, an empty one, or a store to go on with."""
+        """A folder to write to: a new one, an empty one, or a store to go on with. ResultsError for
+        a file, or a folder with other files."""
         store = cls(Path(path))
         if store.root.exists() and not store.root.is_dir():
             raise ResultsError(f"{path} is a file.", "a folder for results.", "another --out.")

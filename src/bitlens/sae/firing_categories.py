@@ -28,7 +28,8 @@ def categories(fired: ArrayLike, positions: ArrayLike) -> np.ndarray:
 
 def flow(before: ArrayLike, after: ArrayLike, positions: int) -> np.ndarray:
     """How many latents went from which category to which? Firings of the same latents, `[latents]`
-    each, on so many positions, to counts `[4, 4]`: a row for each category before."""
+    each, on so many positions, to counts `[4, 4]`: a row for each category before. ValueError where
+    the two are not of the same latents."""
     rows, columns = categories(before, positions), categories(after, positions)
     if rows.shape != columns.shape or rows.ndim != 1:
         raise ValueError(f"rates of shape {rows.shape} before but {columns.shape} after")

@@ -118,7 +118,7 @@ class Sae:
     @torch.no_grad()
     def codes(self, x: Tensor) -> Codes:
         """`[n, width]` to the latents that fire, in tiles of rows: the dense codes of many rows
-        never exist at once."""
+        never exist at once. SaeError for activations of another width."""
         if x.ndim != 2 or x.shape[1] != self.width:
             raise SaeError(
                 f"The SAE {self.label} reads activations of width {self.width}; "

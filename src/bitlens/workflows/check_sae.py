@@ -28,8 +28,8 @@ DOUBTFUL = 0.3
 
 
 def check_saes(study: Study, log: Log) -> tuple[Table, bool]:
-    """The table of a study of one model, and whether every SAE fits; what is read otherwise than
-    it was trained is said."""
+    """The table of a study of one model, and whether every SAE fits; what is read otherwise than it
+    was trained is said. InputError where the study names no SAE."""
     (source,) = study.models
     if not source.saes:
         raise InputError(

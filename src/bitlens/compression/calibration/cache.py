@@ -36,7 +36,8 @@ def cache_folder(made_by: Mapping[str, Any]) -> Path:
 
 
 def twins() -> Path:
-    """What is below $BITLENS_CACHE, or the user's own cache folder, and is ours alone."""
+    """What is below $BITLENS_CACHE, or the user's own cache folder, and is ours alone. InputError
+    where there is neither."""
     root = cache()
     if root is None:
         raise InputError(

@@ -68,7 +68,8 @@ def read_for_calibration(corpus: Corpus) -> str:
 
 
 def about_overlap(calibration: Corpus, evaluation: Corpus, allowed: bool) -> Check:
-    """Are the two apart? An error where they are not and should be."""
+    """Are the two apart? DataError where they are not and `allowed` does not say that they may
+    be."""
     shared = contamination(calibration, evaluation)
     name = "calibration and evaluation are apart"
     if not shared.names:

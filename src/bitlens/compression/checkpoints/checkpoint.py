@@ -105,7 +105,7 @@ class ReadCheckpoint:
 
 
 def library(name: str, extra: str, *, needed_for: str) -> ModuleType:
-    """An optional library, or the error that says how to install it."""
+    """An optional library; ModelError, with what installs it, where it is absent or too old."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -59,7 +59,7 @@ def open_file(request: CheckpointRequest) -> LoadedCheckpoint:
     """The file's weights, dequantized, in ordinary matrices.
 
     The file does not hold the whole configuration: the rest of it is the reference's. Rows that
-    llama.cpp reorders are put back.
+    llama.cpp reorders are put back. ModelError where it is to run in kernels.
     """
     gguf = library("gguf", "gguf", needed_for="A .gguf file")
     if request.run == "kernels":

@@ -36,7 +36,8 @@ def is_own(path: Path) -> bool:
 
 @reader("hqq", package="hqq", extra="hqq", is_own=is_own)
 def read(request: CheckpointRequest) -> ReadCheckpoint:
-    """The reference's architecture with hqq's modules where the files have packed weights."""
+    """The reference's architecture with hqq's modules where the files have packed weights.
+    ModelError where none has."""
     files = _files(request)
     linear = library("hqq.core.quantize", "hqq", needed_for="An HQQ checkpoint").HQQLinear
     reference = request.reference.model

@@ -29,7 +29,7 @@ def is_own(path: Path) -> bool:
 
 @reader("modelopt", is_own=is_own)
 def read(request: CheckpointRequest) -> ReadCheckpoint:
-    """Weights times their scales, in ordinary matrices."""
+    """Weights times their scales, in ordinary matrices. ModelError for formats other than FP8."""
     path = folder(request)
     settings = {**_side(path), **quantization(request.config)}
     algorithm = settings.get("quant_algo")

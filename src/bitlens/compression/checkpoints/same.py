@@ -109,7 +109,8 @@ def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def require_shapes(reference: Loaded, name: str, found: Mapping[str, tuple[int, ...]]) -> None:
-    """Has every parameter of the reference this shape here too?"""
+    """Has every parameter of the reference this shape here too? ModelError for the first that has
+    not."""
     for parameter, shape in shapes(reference.model).items():
         other = found.get(parameter)
         if other != shape:
@@ -128,7 +129,8 @@ def require_tokens(
     spaced: Collection[int] = (),
 ) -> None:
     """Has every token of the reference's tokenizer the same number here? `spaced`: tokens in which
-    this file may write a space where a tokenizer has its sign for one."""
+    this file may write a space where a tokenizer has its sign for one. ModelError for the first
+    that has not."""
     for number in range(len(reference.tokenizer)):
         own = reference.tokenizer.convert_ids_to_tokens(number)
         other = tokens[number] if number < len(tokens) else None

@@ -26,7 +26,8 @@ def find(
 ) -> dict[str, Stored]:
     """What a checkpoint holds, by the reference's parameter names.
 
-    Libraries store `[out, in]` where GPT-2 stores `[in, out]`, and take fused experts apart."""
+    Libraries store `[out, in]` where GPT-2 stores `[in, out]`, and take fused experts apart.
+    ModelError for a parameter that it does not hold."""
     stored = {}
     for name, parameter in reference.named_parameters(remove_duplicate=False):
         path, _, leaf = name.rpartition(".")

@@ -78,8 +78,9 @@ def operate_(
 def decompose(second: Tensor, damping: float, largest_first: bool = False) -> Decomposition:
     """How does the error split over columns? `second` is `[expert, in, in]`, not damped.
 
-    Where that share of the mean diagonal is too little for a Cholesky factor, ten times as much
-    is taken, and so on. Columns that are never active get a diagonal of 1: they touch no other."""
+    Where that share of the mean diagonal is too little for a Cholesky factor, ten times as much is
+    taken, and so on. Columns that are never active get a diagonal of 1: they touch no other.
+    ValueError where no damping helps: they are no second moments."""
     diagonal = second.diagonal(dim1=-2, dim2=-1)
     order = diagonal.argsort(dim=-1, descending=True, stable=True) if largest_first else None
     # Cholesky of the reversed matrix, reversed, is upper times lower.
@@ -161,7 +162,8 @@ def as_stored(columns: Tensor, matrix: LinearMap) -> Tensor:
 
 
 def check_damping(compression: str, damping: float) -> None:
-    """Is it a share of the mean diagonal that may be added? For `__post_init__`."""
+    """Is it a share of the mean diagonal that may be added? InputError where it is not; for
+    `__post_init__`."""
     if not 0 <= damping <= 1:
         raise InputError(
             f"{compression}: damping is {damping}.",

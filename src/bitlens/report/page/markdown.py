@@ -36,7 +36,8 @@ def escaped(text: str) -> str:
 
 @singledispatch
 def markdown(part: object, level: int = 1) -> str:  # noqa: ARG001
-    """A part and everything under it; `level` is that of the next heading."""
+    """A part and everything under it; `level` is that of the next heading. TypeError for what is no
+    part."""
     raise TypeError(f"no Markdown for {type(part).__name__}")
 
 

@@ -25,7 +25,8 @@ def sanitise(name: str) -> str:
 
 
 def inside(root: Path, name: str) -> Path:
-    """The path of a file of this name, and surely within the folder."""
+    """The path of a file of this name, and surely within the folder. ResultsError where it would
+    lead out of it."""
     path = root / sanitise(name)
     if not path.resolve().is_relative_to(root.resolve()):
         raise ResultsError(

@@ -39,7 +39,8 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def read_bytes(path: Path, most: int = LARGEST_JSON) -> bytes:
-    """All of a regular file of at most so many bytes."""
+    """All of a regular file of at most so many bytes. BitlensError for one that is larger, is no
+    regular file, or cannot be read."""
     with open_regular(path) as file:
         try:
             # One more than allowed: the file may grow while it is read.
@@ -76,7 +77,8 @@ def parse_json(data: str | bytes, where: str) -> Any:
 
 
 def refuse_bomb(data: bytes, path: Path) -> None:
-    """Would this zip archive (npz and pt files are some) take far more memory than it is long?"""
+    """Would this zip archive (npz and pt files are some) take far more memory than it is long?
+    BitlensError where it would."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())

@@ -57,7 +57,8 @@ def whole(path: Path, withdraw: Path | None = None, remedy: str = GO_ON) -> Iter
 
 @contextmanager
 def explained(path: Path, expected: str, remedy: str) -> Iterator[None]:
-    """What the system says when `path` cannot be written, as what the user can do about it."""
+    """What the system says when `path` cannot be written, as a BitlensError with what the user can
+    do."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -154,7 +155,7 @@ def _take(lock: Path, folder: Path) -> int:
 @contextmanager
 def new_folder(out: Path, option: str) -> Iterator[Path]:
     """A folder to fill, which becomes `out` in the end; tried before anything long begins.
-    `option`: the word that named it."""
+    `option`: the word that named it. InputError where something is in it."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already.", "a new or empty folder.", f"another {option}.")
     another = f"another {option}."

@@ -27,7 +27,8 @@ def assign(sizes: Sequence[int], keys: Sequence[Any], shards: int = SHARDS) -> n
     `sizes` are token counts, `keys` hashes of the documents' contents; returns `[documents]`
     integers. The largest document goes first, each to the shard that is lightest so far; equal
     sizes are taken in the order of their keys, so the order in which documents arrive does not
-    matter. With fewer documents than shards every document is a shard of its own.
+    matter. With fewer documents than shards every document is a shard of its own. ValueError where
+    sizes and keys are not as many, or for less than one shard.
     """
     if len(sizes) != len(keys):
         raise ValueError(f"{len(sizes)} sizes but {len(keys)} keys")

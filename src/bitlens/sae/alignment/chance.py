@@ -56,9 +56,10 @@ def in_sample_procrustes(directions: int, width: int) -> float:
     The mean cosine of the n-th with the n-th, sum of the singular values of W1' W2 over n, in the
     limit of large n and d. With c = n / d it is the half moment of the free product of two
     Marchenko-Pastur laws, whose whole moments are [z^(p-1)] ((1 + z) (1 + c z)^2)^p / p (those of
-    Fuss and Catalan at c = 1): 1 - c/4 for c <= 1, and 8 / (3 pi sqrt(c)) times
-    2F1(-1/2, 1/2; 5/2; 1/c) above. 0.875 at half as many directions as dimensions, 0.296 at eight
-    times as many: what rotation can fit falls with their number, whatever they mean.
+    Fuss and Catalan at c = 1): 1 - c/4 for c <= 1, and 8 / (3 pi sqrt(c)) times 2F1(-1/2, 1/2; 5/2;
+    1/c) above. 0.875 at half as many directions as dimensions, 0.296 at eight times as many: what
+    rotation can fit falls with their number, whatever they mean. ValueError where either number is
+    below 1.
     """
     if directions < 1 or width < 1:
         raise ValueError(f"{directions} directions in {width} dimensions")

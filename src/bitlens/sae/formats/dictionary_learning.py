@@ -51,7 +51,8 @@ _NOT_SUBTRACTED = {"AutoEncoderNew", "JumpReluAutoEncoder"}
 def read_dictionary_learning(
     files: Mapping[str, bytes], folder: Path, overrides: Mapping[str, Any]
 ) -> Sae:
-    """The SAE in the bytes of a folder's two files; `folder` names it in errors."""
+    """The SAE in the bytes of a folder's two files; `folder` names it in errors. SaeError for
+    another class, or files that do not agree."""
     file = folder / CONFIG
     config = settings(files[CONFIG], file)
     trainer = known(config, "trainer", dict, file) or {}

@@ -23,7 +23,7 @@ def read_bytes(file: Path) -> bytes:
 
 
 def settings(data: bytes, file: Path) -> dict[str, Any]:
-    """A JSON object."""
+    """A JSON object. SaeError for anything else."""
     found = reading.parse_json(data, str(file))
     if not isinstance(found, dict):
         raise SaeError(f"{file} holds no settings.", "a JSON object.", _AGAIN)
@@ -36,7 +36,7 @@ def settings_beside(file: Path) -> dict[str, Any]:
 
 
 def known(found: Mapping[str, Any], name: str, kind: type, file: Path) -> Any:
-    """A setting of this kind; None where it is missing or null."""
+    """A setting of this kind; None where it is missing or null. SaeError for another kind."""
     value = found.get(name)
     # True and False are whole numbers to Python.
     fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
@@ -70,7 +70,8 @@ class Tensors:
         return name in self.by_name
 
     def sizes(self, name: str, form: str) -> tuple[int, int]:
-        """Rows and columns of the matrix that all other shapes follow from; `form` names them."""
+        """Rows and columns of the matrix that all other shapes follow from; `form` names them.
+        SaeError where it is not there."""
         matrix = self.by_name.get(name)
         if matrix is None or matrix.ndim != 2 or 0 in matrix.shape:
             raise SaeError(
@@ -82,7 +83,7 @@ class Tensors:
         return rows, columns
 
     def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """A tensor of the shape it must have, finite, in float32."""
+        """A tensor of the shape it must have, finite, in float32. SaeError for any other."""
         tensor = self.by_name.get(name)
         if tensor is None or tuple(tensor.shape) != shape:
             found = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
@@ -109,7 +110,8 @@ class Tensors:
 
 
 def agree(said: Mapping[str, Any], found: Mapping[str, int], file: Path, weights: Path) -> None:
-    """Sizes in the settings are those of the weights, where the settings name them."""
+    """Sizes in the settings are those of the weights, where the settings name them. SaeError where
+    they are not."""
     wrong = {name: said[name] for name in found if said.get(name, found[name]) != found[name]}
     if wrong:
         raise SaeError(
@@ -132,7 +134,7 @@ def gated(
     With pi = W x + b_gate, f = 1[pi > 0] relu(exp(r_mag) W x + b_mag) (Rajamanoharan et al. 2024,
     "Improving Dictionary Learning with Gated Sparse Autoencoders", equation 6). Of the magnitude's
     pre-activation m = exp(r_mag) W x + b_mag, pi > 0 says m > b_mag - exp(r_mag) b_gate (the same
-    paper, section 3.2 and appendix).
+    paper, section 3.2 and appendix). SaeError where float32 cannot hold them.
     """
     gain = r_mag.exp()
     weight, threshold = w_enc * gain, b_mag - gain * b_gate

@@ -31,7 +31,8 @@ _FOREIGN = {
 
 @sae_format("sparsify", files=(CONFIG, WEIGHTS), saelens_conversion="sparsify")
 def read_sparsify(files: Mapping[str, bytes], folder: Path, overrides: Mapping[str, Any]) -> Sae:
-    """The SAE in the bytes of a folder's two files; `folder` names it, and its place."""
+    """The SAE in the bytes of a folder's two files; `folder` names it, and its place. SaeError for
+    a k that is none, or files that do not agree."""
     file = folder / CONFIG
     config = settings(files[CONFIG], file)
     _refuse(config, folder)
