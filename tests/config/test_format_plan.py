@@ -8,6 +8,7 @@ import pytest
 from bitlens.compression import format_spec, parse_spec
 from bitlens.compression.patterns import targets
 from bitlens.config.format_plan import FormatPlan, PlannedUnit, as_mixed, read_plan, write_plan
+from bitlens.config.study import audit_of
 from bitlens.errors import BitlensError
 
 DOWN, UP = "model.layers.{}.mlp.down_proj", "model.layers.{}.mlp.up_proj"
@@ -33,6 +34,18 @@ def test_a_plan_is_read_back(tmp_path: Path) -> None:
     assert read_plan(path) == plan()
     assert read_plan(path).units["block 0, up"].format == "rtn:bits=4,group=64"
     assert f"\n# {as_mixed(plan())}\n" in path.read_text(encoding="utf-8")
+
+
+def test_a_study_takes_the_file_of_a_plan(tmp_path: Path) -> None:
+    """As the mixture that it is, for the model it was made for; whatever is wrong in it is said
+    as of any other file."""
+    path = tmp_path / "plan.yaml"
+    write_plan(plan(), path)
+    assert audit_of("gpt2", str(path)).compressions == (as_mixed(plan()),)
+    with pytest.raises(BitlensError, match=r"There is no nowhere\.yaml"):
+        audit_of("gpt2", "nowhere.yaml")
+    with pytest.raises(BitlensError, match="was made for gpt2; the model is bitlens-demo"):
+        audit_of("demo", str(path))
 
 
 def test_a_plan_is_a_mixture() -> None:

@@ -45,7 +45,8 @@ def audit(
         list[str],
         typer.Option(
             metavar="SPEC",
-            help="A compression, rtn:bits=4,group=64; once for each. See bitlens list.",
+            help="A compression, rtn:bits=4,group=64, or the YAML file of a plan; once for each. "
+            "See bitlens list.",
         ),
     ],
     out: options.Out,

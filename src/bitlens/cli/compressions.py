@@ -17,7 +17,12 @@ from bitlens.config.study import DEMO
 def compress(
     model: options.Model,
     with_: Annotated[
-        str, typer.Option("--with", metavar="SPEC", help="A compression, gptq:bits=4,group=128.")
+        str,
+        typer.Option(
+            "--with",
+            metavar="SPEC",
+            help="A compression, gptq:bits=4,group=128, or the YAML file of a plan.",
+        ),
     ],
     save: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
     **settings: Any,

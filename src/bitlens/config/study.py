@@ -20,7 +20,7 @@ from bitlens.config.field_docs import meanings
 from bitlens.config.parsing import Settings, distinct, read_settings, unknown
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError, InputError
-from bitlens.models.source import EMBEDDED, ModelSource
+from bitlens.models.source import EMBEDDED, ModelSource, name_of
 from bitlens.results.files.home import with_home, without_home
 from bitlens.sae.formats.releases import FORM
 
@@ -294,7 +294,26 @@ def _asked(model: str, to: Any, settings: dict[str, Any]) -> dict[str, Any]:
     source = {name: value for name, value in settings.items() if name in known}
     rest = {name: value for name, value in settings.items() if name not in known}
     compressions = (to,) if isinstance(to, str) else tuple(to)
+    compressions = tuple(_of_plan(text, model) for text in compressions)
     return {"models": ({"name": model, **source},), "compressions": compressions, **rest}
+
+
+def _of_plan(text: Any, model: str) -> Any:
+    """The compression of a plan for this model, where the text names its YAML file. InputError
+    where it was made for another: its patterns might mean something there too."""
+    if not isinstance(text, str) or not fullmatch(r"[^:,[\]]+\.ya?ml", text):
+        return text
+    from bitlens.config.format_plan import as_mixed, read_plan
+
+    plan, name = read_plan(text), name_of(_embedded(ModelSource(model)))
+    if plan.model != name:
+        raise InputError(
+            f"The plan in {text} was made for {plan.model}; the model is {name}.",
+            "the model that its effects were measured in.",
+            f"bitlens sensitivity and bitlens plan for {name}; or, where the two are the same, the "
+            "compression in the first lines of the plan.",
+        )
+    return as_mixed(plan)
 
 
 def _argument(location: Sequence[str | int]) -> str:
