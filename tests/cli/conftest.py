@@ -55,7 +55,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Study, Path, str, bool]
     calls: list[tuple[Study, Path, str, bool]] = []
 
     def run(
-        study: Study, out: Path, command: str, log: Any, keep_going: bool, replace: bool
+        study: Study,
+        out: Path,
+        command: str,
+        log: Any,
+        keep_going: bool,
+        replace: bool,
+        given: Any,
     ) -> Store:
         calls.append((study, out, command, keep_going))
         raise KeyboardInterrupt

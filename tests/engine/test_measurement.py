@@ -327,13 +327,13 @@ def test_what_is_carried_is_one_generation(layout: Layout, made: Plan, tmp_path:
     """Between waves there is one file a depth and the state; older ones are gone, and nothing
     half-written is left."""
     measured = tiny.measurement(layout, TWINS, made, tmp_path, hidden_bytes=0)
-    wave_done, seen = measured._checkpoint.wave_done, []
+    wave_done, seen = measured.summation.checkpoint.wave_done, []
 
-    def done(batches: int, overflowed: dict[str, str]) -> None:
-        wave_done(batches, overflowed)
+    def done(batches: int, *rest: dict[str, str]) -> None:
+        wave_done(batches, *rest)
         seen.append(sorted(path.name for path in tmp_path.iterdir()))
 
-    measured._checkpoint.wave_done = done  # type: ignore[method-assign]
+    measured.summation.checkpoint.wave_done = done  # type: ignore[method-assign]
     tiny.values(measured)
     assert len(seen) == len(made.batches) - 1
     for generation, names in enumerate(seen, start=1):
@@ -648,14 +648,14 @@ def stopped(layout: Layout, made: Plan, tmp_path_factory: pytest.TempPathFactory
     """What a run leaves that is killed after three batches, each a wave."""
     folder = tmp_path_factory.mktemp("stopped")
     measured = tiny.measurement(layout, TWINS, made, folder, hidden_bytes=0)
-    finished = measured._checkpoint.wave_done
+    finished = measured.summation.checkpoint.wave_done
 
-    def killed(batches: int, overflowed: dict[str, str]) -> None:
-        finished(batches, overflowed)
+    def killed(batches: int, *rest: dict[str, str]) -> None:
+        finished(batches, *rest)
         if batches == 3:
             raise Killed
 
-    measured._checkpoint.wave_done = killed  # type: ignore[method-assign, assignment]
+    measured.summation.checkpoint.wave_done = killed  # type: ignore[method-assign, assignment]
     with pytest.raises(Killed):
         tiny.values(measured)
     return folder

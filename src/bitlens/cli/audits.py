@@ -32,7 +32,8 @@ def demo(
 @options.with_settings(
     "model to out controls analyses text tokens calibration calibration_tokens context bos "
     "positions sites seed interval device dtype compute revision device_map memory allow sae "
-    "trust_remote_code replace verbose quiet json"
+    "trust_remote_code replace engine address verbose quiet json",
+    also=options.ENGINE,
 )
 def audit(
     model: Annotated[
@@ -60,9 +61,9 @@ def audit(
 
     Writes results and report.html. The same command again computes only what is missing.
     """
-    extent = options.extent(verbose, quiet, json)
+    extent, engine = options.extent(verbose, quiet, json), options.engine(settings)
     study = options.present_study_of(model, to, settings, "--sae")
-    carry_out(study, out, replace=replace, extent=extent)
+    carry_out(study, out, replace=replace, extent=extent, engine=engine)
 
 
 def carry_out(
@@ -72,6 +73,7 @@ def carry_out(
     replace: bool = False,
     keep_going: bool = False,
     extent: Extent = "short",
+    engine: options.EngineAsked = options.HERE,
 ) -> None:
     """Run a study, write its report and show what was found; exit code 1 where a cell failed."""
     from bitlens.cli.outcome import show_outcome
@@ -83,7 +85,8 @@ def carry_out(
             say(text, err=extent == "json")
 
     command = shlex.join(["bitlens", *sys.argv[1:]])
-    store = run(study, out, command, said, keep_going=keep_going, replace=replace)
+    with options.given(engine, said) as given:
+        store = run(study, out, command, said, keep_going, replace, given)
     said("Writing the report.")
     if show_outcome(store.root, build(store.root), extent):
         raise typer.Exit(1)

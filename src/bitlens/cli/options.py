@@ -1,17 +1,21 @@
 """Options that several commands have: each written once, with what is said of the setting."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from re import fullmatch
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from bitlens.config.presence import present_audit_of
 from bitlens.config.study import DEFAULT, MEANING, Study, audit_of
 from bitlens.errors import InputError
+
+if TYPE_CHECKING:
+    from bitlens.workflows.given import Given
 
 Command = Callable[..., None]
 
@@ -52,6 +56,66 @@ PRINTED: dict[str, tuple[Any, Any]] = {
     "json": (Json, False),
 }
 """By name, the options of how much is printed, and their defaults."""
+
+
+ENGINE: dict[str, tuple[Any, Any]] = {
+    "engine": (
+        Annotated[
+            Literal["here", "ray"],
+            typer.Option(help="Who sums up: this process, or workers of Ray (pip extra ray)."),
+        ],
+        "here",
+    ),
+    "address": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="auto|HOST:PORT",
+                help="The Ray cluster; without it, one of this machine alone.",
+            ),
+        ],
+        None,
+    ),
+}
+"""By name, the options of who carries out sweeps, and their defaults."""
+
+
+class EngineAsked(NamedTuple):
+    """Who is to carry out sweeps."""
+
+    name: str
+    address: str | None = None
+    """Of a cluster that runs already."""
+
+
+HERE = EngineAsked("here")
+
+
+def engine(given: dict[str, Any]) -> EngineAsked:
+    """What these options ask for, which are taken out. InputError for an address that nothing
+    needs."""
+    asked = EngineAsked(given.pop("engine"), given.pop("address"))
+    if asked.name == HERE.name and asked.address is not None:
+        raise InputError(
+            f"--address {asked.address} without --engine ray.",
+            "both, or neither.",
+            f"--engine ray --address {asked.address}",
+        )
+    return asked
+
+
+@contextmanager
+def given(asked: EngineAsked, log: Callable[[str], None]) -> Iterator["Given"]:
+    """What carries out sweeps, while they last. BitlensError for a cluster that does not answer."""
+    if asked == HERE:
+        from bitlens.workflows.given import NOTHING
+
+        yield NOTHING
+        return
+    from bitlens.workflows.apart.ray_pool import ray_engine
+
+    with ray_engine(asked.address, log) as found:
+        yield found
 
 
 def extent(verbose: bool, quiet: bool, json: bool) -> Extent:

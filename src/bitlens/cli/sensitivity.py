@@ -15,7 +15,8 @@ from bitlens.registry import nearest
 @options.with_settings(
     "model compressions out unit measure alone text tokens calibration calibration_tokens context "
     "bos positions seed interval device dtype compute revision device_map memory allow sae "
-    "trust_remote_code"
+    "trust_remote_code engine address",
+    also=options.ENGINE,
 )
 def sensitivity(
     model: options.Model,
@@ -62,14 +63,16 @@ def sensitivity(
     blur      1 less the mean correlation of an SAE's features
     heads     how far the scores of induction and like heads move
     """
-    measures = _measures(measure)
+    measures, engine = _measures(measure), options.engine(settings)
     study = options.present_study_of(model, compressions, {"controls": "none", **settings}, "--sae")
     from bitlens.report.sensitivity.page import build
     from bitlens.report.sensitivity.tables import told
     from bitlens.workflows.sensitivity.run import Request, run
 
     command = shlex.join(["bitlens", *sys.argv[1:]])
-    found = run(study, Request(division=unit, measures=measures, both=not alone), out, command, log)
+    request = Request(division=unit, measures=measures, both=not alone)
+    with options.given(engine, log) as given:
+        found = run(study, request, out, command, log, given)
     for part in told(found):
         show(part)
     log(f"Report: {build(found.root)}")

@@ -1,7 +1,7 @@
 """`study`: a grid of models, compressions and seeds, or of SAEs that are trained on them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,8 @@ UNNAMED = "source code that ships with bitlens; a model that cannot read it is r
 
 
 @options.with_settings(
-    "path out check only replace trust_remote_code verbose quiet json", also=options.PRINTED
+    "path out check only replace engine address trust_remote_code verbose quiet json",
+    also=options.PRINTED | options.ENGINE,
 )
 def study(
     path: Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study to run.")],
@@ -38,7 +39,7 @@ def study(
     ] = [],  # noqa: B006
     replace: options.Replace = False,
     trust_remote_code: options.TrustRemoteCode = False,
-    **printed: bool,
+    **others: Any,
 ) -> None:
     """Audit a grid of models and compressions, or of SAEs.
 
@@ -67,8 +68,9 @@ def study(
         _show_grid(wanted)
         refuse_absent_saes(wanted)
     else:
-        extent = options.extent(**printed)
-        carry_out(wanted, out, replace=replace, keep_going=True, extent=extent)
+        engine = options.engine(others)
+        extent = options.extent(**others)
+        carry_out(wanted, out, replace=replace, keep_going=True, extent=extent, engine=engine)
 
 
 def _train(wanted: "SaeStudy", out: Path, check: bool, only: list[str]) -> None:

@@ -133,7 +133,10 @@ class BlockPass:
             return
         if name == REFERENCE:
             raise _not_finite(states, self._depth, self._batch)
-        self._sweep.overflowed.setdefault(name, f"resid.{self._depth}")
+        known = self._sweep.overflowed.get(name)
+        # Waves, and parts summed up elsewhere, come in no order of depth.
+        if known is None or site(known).depth > self._depth:
+            self._sweep.overflowed[name] = f"resid.{self._depth}"
 
 
 def _in_turn(changes: Sequence[Callable[[Tensor], Tensor]], value: Tensor) -> Tensor:

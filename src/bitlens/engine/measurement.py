@@ -1,30 +1,25 @@
 """Measurement: from the steps of a sweep to values, by depth, with replicates and chance.
 
-At every depth the accumulators are complete once all documents have passed it. With one wave that
-is at once; with several they are carried from wave to wave in a file per depth, which is also what
-lets a killed run go on where it was; waves are small enough that little is lost. Sums are carried
-on in the same order whatever the waves, so memory changes no digit.
+At every depth the accumulators are complete once all documents have passed it: one site after
+another is finished then, and what it held is let go.
 """
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bitlens.engine.accumulators import ReplicateState
 from bitlens.engine.analysis import Analysis, CorpusReader
 from bitlens.engine.chance import MismatchedPositions
-from bitlens.engine.comparisons import Comparison, forward_runs
+from bitlens.engine.comparisons import Comparison
 from bitlens.engine.keys import Accumulators, MetricKey, SampleKey
 from bitlens.engine.lens_readout import LensReadout
 from bitlens.engine.measured import NOTHING, Measured, Place, broken, measured
-from bitlens.engine.plan import DocumentSet, Plan, TokenBatch
-from bitlens.engine.resume import SweepCheckpoint
-from bitlens.engine.runs import REFERENCE
+from bitlens.engine.plan import DocumentSet, Plan
 from bitlens.engine.samples import SampledActivations
 from bitlens.engine.step import Progress, silent
-from bitlens.engine.step_router import StepRouter, sample_key
-from bitlens.engine.sweep import Sweep
-from bitlens.engine.swept_model import Reference, SweptModel
+from bitlens.engine.step_router import sample_key
+from bitlens.engine.summation import Summation
+from bitlens.engine.swept_model import SweptModel
 from bitlens.engine.wave_size import Pace
 from bitlens.models.layout import Layout
 
@@ -46,75 +41,35 @@ class Measurement:
         partial: Path,
         texts: CorpusReader,
     ) -> None:
-        self.layout = layout
         self.plan = plan
         self.wanted = list(wanted)
         self.texts = texts
-        read = {c.read for c in wanted}
-        batches = [b for b in plan.batches if b.documents in read]
-        self._checkpoint = SweepCheckpoint(partial, batches)
-        self.sweep = Sweep(
-            layout=layout,
-            models={REFERENCE: Reference(layout), **twins},
-            runs=forward_runs(wanted),
-            requests=[request for c in wanted for request in c.site_requests],
-            batches=batches[self._checkpoint.batches_done :],
-            hidden_bytes=hidden_bytes,
-        )
-        self.sweep.overflowed |= self._checkpoint.overflowed
-        self.damage = self._checkpoint.damage
-        """What a stopped run left and could not be used; empty where nothing is wrong."""
-        self._router = StepRouter(self.sweep, self.wanted, plan)
+        self.summation = Summation(layout, twins, self.wanted, plan, hidden_bytes, partial)
+        self.sweep = self.summation.sweep
         self._lens = LensReadout(self.sweep, plan, texts)
         self._chance = MismatchedPositions(self.sweep)
         self._states: dict[MetricKey, ReplicateState] = {}
         """Of comparisons that say something of all their sites."""
+
+    @property
+    def damage(self) -> str:
+        """What a stopped run left and could not be used; empty where nothing is wrong."""
+        return self.summation.checkpoint.damage
 
     def values(
         self, progress: Progress = silent, pace: Pace | None = None, reached: Progress = silent
     ) -> Iterator[Measured]:
         """Every value, site by site as the last wave passes it. `pace`: what bounds waves besides
         memory; `reached` is told the depth that a wave comes to."""
-        swept = 0
-        while swept < len(self.sweep.batches):
-            began = time.monotonic()
-            wave = self.sweep.next_wave(swept, pace.most if pace else None)
-            swept += len(wave)
-            last = swept == len(self.sweep.batches)
-            yield from self._wave(wave, last, progress, reached)
-            if not last:
-                done = self._checkpoint.batches_done + len(wave)
-                self._checkpoint.wave_done(done, self.sweep.overflowed)
-                if pace:
-                    tokens = sum(batch.tokens.numel() for batch in wave)
-                    pace.took(tokens, time.monotonic() - began)
+        yield from self.values_of(self.summation.complete(progress, pace, reached))
+
+    def values_of(self, depths: Iterable[Accumulators]) -> Iterator[Measured]:
+        """Every value of accumulators that are complete, depth by depth; they are given away."""
+        for accumulators in depths:
+            yield from self._complete(accumulators)
         yield from self._overall()
 
-    def _wave(
-        self, wave: Sequence[TokenBatch], last: bool, progress: Progress, reached: Progress
-    ) -> Iterator[Measured]:
-        """One wave through depth; its accumulators are saved, or finished if it is the last."""
-        depth = -2
-        passed = {depth}
-        accumulators: Accumulators = {}
-        for step in self.sweep.run(wave, progress):
-            if step.depth != depth:
-                yield from self._complete(depth, accumulators, last)
-                depth, accumulators = step.depth, self._checkpoint.load(step.depth)
-                passed.add(depth)
-                reached(depth)
-            self._router.route(step, accumulators)
-            del step
-        yield from self._complete(depth, accumulators, last)
-        # A wave may have nothing to predict; what the waves before it had is not lost.
-        for depth in range(-1, self.layout.depth + 1):
-            if depth not in passed:
-                yield from self._complete(depth, self._checkpoint.load(depth), last)
-
-    def _complete(self, depth: int, accumulators: Accumulators, last: bool) -> Iterator[Measured]:
-        if not last:
-            self._checkpoint.save(depth, accumulators)
-            return
+    def _complete(self, accumulators: Accumulators) -> Iterator[Measured]:
         self._lens.collect(accumulators)
         by_key = {
             MetricKey(c.analysis.name, c.twin, c.item, s): c for c in self.wanted for s in c.sites

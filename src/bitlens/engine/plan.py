@@ -19,6 +19,7 @@ from bitlens.data.groups import NONE, Groups
 from bitlens.data.positions import Rule, counted
 from bitlens.data.sample import batch_keys
 from bitlens.engine.activations import Positions
+from bitlens.engine.parts import parts
 from bitlens.errors import InputError
 from bitlens.results.records import FEWEST
 from bitlens.results.stats.replicates import DRAWN, SHARDS, assign, bootstrap, leave_one_out
@@ -50,6 +51,8 @@ class TokenBatch:
     """`[m]`: the counted positions that predict a token of their window."""
     subset: bool
     """Whether its documents are among those that branches run on."""
+    part: int = 0
+    """Which part of its set of documents it is in: what is summed up by itself."""
     document: Tensor
     """`[rows * positions]`, as the four below."""
     offset: Tensor
@@ -206,7 +209,10 @@ class _How:
     ) -> list[TokenBatch]:
         """The batches of a corpus, of so many tokens or as many as its largest group has."""
         rows = make_batches(corpus, max(batch_tokens, least_batch(corpus)), subset)
-        return [self._token_batch(batch, name, corpus) for batch in rows]
+        made = [self._token_batch(batch, name, corpus) for batch in rows]
+        # Of every set by itself: documents of an analysis' own change no digit of another.
+        numbers = parts([batch.tokens.numel() for batch in made])
+        return [replace(batch, part=number) for batch, number in zip(made, numbers, strict=True)]
 
     def _token_batch(self, batch: Batch, name: str, corpus: Corpus) -> TokenBatch:
         place = batch.offset[:, None] + np.arange(batch.tokens.shape[1])

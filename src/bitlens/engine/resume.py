@@ -1,4 +1,4 @@
-"""Checkpoint of a sweep: accumulators between waves, which a killed run finds again."""
+"""Checkpoint of a sweep: sums between waves, which a killed run finds again."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.keys import Accumulators, Key, fields, from_fields
 from bitlens.engine.packing import pack, unpack
+from bitlens.engine.parts import PartedSums
 from bitlens.engine.plan import TokenBatch
 from bitlens.errors import BitlensError, ResultsError
 from bitlens.results.files.reading import open_regular, read_json
@@ -19,10 +20,13 @@ from bitlens.results.files.writing import unfinished, write
 from bitlens.results.records import to_json
 
 STATE = "waves.json"
+OPEN = "-open"
+"""What the name of a file says that holds a part that is open."""
 
 
 class SweepCheckpoint:
-    """Accumulators between waves, a file a depth, and how many batches they hold.
+    """Sums between waves, a file a depth and one more of a part that is open, and how many batches
+    they hold.
 
     A wave writes beside what the wave before it left; only when it is complete does it count. The
     state is written last and holds a hash of every file and of itself: what does not match is not
@@ -35,6 +39,8 @@ class SweepCheckpoint:
         self._device = str(batches[0].tokens.device)
         self.batches_done = 0
         self.overflowed: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        """Twins whose weights could not be made, and why: they lack what was summed since."""
         self.damage = ""
         """What of an earlier run could not be used; empty where nothing is wrong."""
         self._generation = 0
@@ -61,7 +67,7 @@ class SweepCheckpoint:
             files = dict(state["files"])
             same = state["shapes"] == self._shapes
             done, generation = int(state["batches"]), int(state["generation"])
-            overflowed = dict(state["overflowed"])
+            overflowed, failed = dict(state["overflowed"]), dict(state["failed"])
         except (BitlensError, ValueError, KeyError, TypeError) as error:
             raise _Damaged(f"{STATE} is not what was written") from error
         if not same:
@@ -70,7 +76,7 @@ class SweepCheckpoint:
         for name, digest in files.items():
             self._check(name, digest)
         self.batches_done, self._generation = done, generation
-        self._files, self.overflowed = files, overflowed
+        self._files, self.overflowed, self.failed = files, overflowed, failed
 
     def _check(self, name: str, digest: str) -> None:
         path = self._folder / name
@@ -91,13 +97,16 @@ class SweepCheckpoint:
             if stale and (_ours(file.name) or file.name == STATE):
                 file.unlink(missing_ok=True)
 
-    def _name(self, depth: int, generation: int) -> str:
-        return f"{generation}-{depth + 1}.safetensors"
+    def _name(self, depth: int, generation: int, half: str = "") -> str:
+        return f"{generation}-{depth + 1}{half}.safetensors"
 
-    def load(self, depth: int) -> Accumulators:
+    def load(self, depth: int) -> PartedSums:
         """What the waves before left at this depth; empty where there was none. BitlensError if
-        the file is not what was written."""
-        name = self._name(depth, self._generation)
+        a file is not what was written."""
+        names = (self._name(depth, self._generation, half) for half in ("", OPEN))
+        return PartedSums(*(self._read(name) for name in names))
+
+    def _read(self, name: str) -> Accumulators:
         if name not in self._files:
             return {}
         parts: dict[Key, dict[str, Tensor]] = {}
@@ -120,10 +129,13 @@ class SweepCheckpoint:
             "the same command again: it computes them anew.",
         )
 
-    def save(self, depth: int, accumulators: Accumulators) -> None:
+    def save(self, depth: int, sums: PartedSums) -> None:
         """Write what this wave and those before it have at a depth."""
-        if not accumulators:
-            return
+        for half, accumulators in (("", sums.whole), (OPEN, sums.part)):
+            if accumulators:
+                self._write(self._name(depth, self._generation + 1, half), accumulators)
+
+    def _write(self, name: str, accumulators: Accumulators) -> None:
         content = pack(
             {
                 "\x1f".join([*fields(key), name]): tensor
@@ -131,18 +143,21 @@ class SweepCheckpoint:
                 for name, tensor in accumulator.tensors().items()
             }
         )
-        name = self._name(depth, self._generation + 1)
         write(self._folder / name, content)
         self._written[name] = _hash(content)
 
-    def wave_done(self, batches: int, overflowed: Mapping[str, str]) -> None:
+    def wave_done(
+        self, batches: int, overflowed: Mapping[str, str], failed: Mapping[str, str]
+    ) -> None:
         """What was saved of this wave counts now, and what was before it is deleted: `batches` are
-        in it, `overflowed` says which runs stopped being finite, and where."""
+        in it, `overflowed` says which runs stopped being finite, and where, `failed` which twins
+        could not be made, and why."""
         state: dict[str, Any] = {
             "batches": batches,
             "generation": self._generation + 1,
             "shapes": self._shapes,
             "overflowed": dict(overflowed),
+            "failed": dict(failed),
             "files": self._written,
         }
         whole = {"state": state, "sha256": _hash(to_json(state).encode())}
@@ -157,7 +172,7 @@ class _Damaged(Exception):
 
 
 def _ours(name: str) -> bool:
-    return unfinished(name) or fullmatch(r"\d+-\d+\.safetensors", name) is not None
+    return unfinished(name) or fullmatch(rf"\d+-\d+({OPEN})?\.safetensors", name) is not None
 
 
 def _hash(content: bytes) -> str:

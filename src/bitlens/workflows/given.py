@@ -1,4 +1,5 @@
-"""Models and texts that were handed over as objects, by the names that a study has for them."""
+"""Models and texts that were handed over as objects, by the names that a study has for them; and
+what carries out its sweeps."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -6,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bitlens.data.texts import Documents
 from bitlens.models.in_memory import LentModel
+from bitlens.workflows.engines import Engine, Here
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,6 +16,7 @@ class Given:
 
     models: Mapping[str, LentModel] = field(default_factory=dict)
     texts: Mapping[str, Documents] = field(default_factory=dict)
+    engine: Engine = field(default_factory=Here)
 
     def documents(self, source: str | None) -> Documents | None:
         """The documents of this name; None where they are to be read."""

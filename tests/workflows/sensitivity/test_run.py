@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bitlens.config.study import Study, audit_of
-from bitlens.engine.measurement import Measurement
+from bitlens.engine.summation import Summation
 from bitlens.engine.wave_size import BATCH_TOKENS
 from bitlens.errors import BitlensError
 from bitlens.results.sensitivity.folder import Sensitivity, read_run
@@ -89,17 +89,17 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     monkeypatch.setattr("bitlens.engine.wave_size.SECONDS", 0.0)
     monkeypatch.setitem(BATCH_TOKENS, "cpu", 128)
     run(asked, request, tmp_path / "whole", "command", silent)
-    waves = Measurement._wave
+    waves = Summation._wave
     passed: list[int] = []
 
-    def stopping(self: Measurement, *args: Any) -> Iterator[Any]:
+    def stopping(self: Summation, *args: Any) -> Iterator[Any]:
         if len(passed) == 2:
             raise KeyboardInterrupt
         passed.append(1)
         yield from waves(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Measurement, "_wave", stopping)
+        patch.setattr(Summation, "_wave", stopping)
         with pytest.raises(KeyboardInterrupt):
             run(asked, request, tmp_path / "stopped", "command", silent)
     assert len(passed) == 2

@@ -110,7 +110,8 @@ def times(ratio: float) -> str:
 def size(count: float) -> str:
     """Bytes in the unit a person would use: `1.4 GB` (powers of ten)."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
+        # 999.6 MB is 1 GB, not 1e+03 MB.
+        if count >= 0.9995 * scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} B"
 

@@ -235,10 +235,10 @@ def _held(
 
 
 def _accumulators(depths: Mapping[int, Sequence[_Held]]) -> int:
-    """Sums of the depth that has most, once as they are and once as they are written or finished,
-    and once more those of the comparison under way."""
+    """Sums of the depth that has most: once of all parts before, once of the part under way, once
+    as they are written or finished; and once more those of the comparison under way."""
     most = max((sum(kept.sums for kept in here) for here in depths.values()), default=0)
-    return 2 * most + max((kept.sums for here in depths.values() for kept in here), default=0)
+    return 3 * most + max((kept.sums for here in depths.values() for kept in here), default=0)
 
 
 def _rows(depths: Mapping[int, Sequence[_Held]]) -> int:

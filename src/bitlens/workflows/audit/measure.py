@@ -15,7 +15,6 @@ from bitlens.engine.plan import CORPUS
 from bitlens.engine.sweep import Sweep
 from bitlens.engine.tables import joined, tables
 from bitlens.engine.wave_size import Pace
-from bitlens.progress import ProgressBar
 from bitlens.results.counts import count
 from bitlens.results.records import Cell, DetailTable, Value
 from bitlens.results.store import Store
@@ -32,6 +31,7 @@ from bitlens.workflows.audit.shown_documents import (
     picks,
     shown_tokens,
 )
+from bitlens.workflows.engines import PlannedSweep
 from bitlens.workflows.session import Session
 
 Values = dict[Key, list[Value]]
@@ -78,16 +78,10 @@ class CellSweep:
         cost = SweepCost.of(measurement.sweep, session.layout, self.seconds_per_token)
         pace = Pace(cost.tokens, cost.seconds)
         self._log_cost(cost, measurement.sweep, pace)
-        depth = session.layout.depth
-        with ProgressBar("sweep", "tokens", cost.tokens) as bar:
-            values, shown = _collected(
-                measurement.values(
-                    # All models together pass a token on through so many blocks.
-                    lambda tokens: bar.add(tokens / (cost.forwards * depth)),
-                    pace,
-                    lambda at: bar.at(_place(at, depth)),
-                )
-            )
+        planned = PlannedSweep(
+            session=session, measurement=measurement, budget=self._budget, cost=cost, pace=pace
+        )
+        values, shown = _collected(planned.values())
         failed = measurement.sweep.failed
         whole = self._asked - failed.keys()
         self._add_documents(whole, shown, room)
@@ -222,10 +216,3 @@ def _collected(found: Iterable[Measured]) -> tuple[Values, Tables]:
         for table in measured.shown:
             shown.setdefault(key, {}).setdefault(table.name, []).append(table)
     return values, shown
-
-
-def _place(depth: int, blocks: int) -> str:
-    """Where a sweep has come to, in words."""
-    if depth < 0:
-        return "embedding"
-    return f"block {depth + 1} of {blocks}" if depth < blocks else "logits"

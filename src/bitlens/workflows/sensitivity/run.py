@@ -18,7 +18,6 @@ from bitlens.engine.measurement import Measurement
 from bitlens.engine.memory import bound_heap
 from bitlens.engine.wave_size import Pace
 from bitlens.errors import InputError, ResultsError
-from bitlens.progress import ProgressBar
 from bitlens.results.counts import count
 from bitlens.results.files.home import without_home
 from bitlens.results.files.names import inside
@@ -40,7 +39,9 @@ from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.measure import required_memory
 from bitlens.workflows.audit.selection import Selection, asked_analyses, select_analyses
+from bitlens.workflows.engines import PlannedSweep
 from bitlens.workflows.folders import refuse_foreign
+from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.sensitivity.effects import Values, effects_of
 from bitlens.workflows.sensitivity.forks import Forks, comparisons_of
 from bitlens.workflows.sensitivity.proxies import proxy_scores
@@ -59,26 +60,35 @@ class Request:
     """Whether every unit is also left out of the whole compression; a plan needs units alone."""
 
 
-def run(study: Study, request: Request, out: Path, command: str, log: Log = print) -> Sensitivity:
+def run(
+    study: Study,
+    request: Request,
+    out: Path,
+    command: str,
+    log: Log = print,
+    given: Given = NOTHING,
+) -> Sensitivity:
     """Measure what every unit does and write it to a folder; what is there already of the same
-    settings is read. BitlensError for what cannot be loaded, compressed or measured, and for a
-    folder of other settings."""
+    settings is read. `given`: what the study only names, and the caller holds. BitlensError for
+    what cannot be loaded, compressed or measured, and for a folder of other settings."""
     refuse_absent_texts(study)
     own = {NAME, REPORT, PARTIAL, PLANS, *(f"{name}.parquet" for name in TABLES)}
     refuse_foreign(out, "bitlens sensitivity", "it began", lambda path: path.name in own)
     bound_heap()
     with alone(out):
-        return _SensitivityRun(study, request, out, log).result(command)
+        return _SensitivityRun(study, request, out, log, given).result(command)
 
 
 class _SensitivityRun:
     """One run: a loaded model, its twins and their forks."""
 
-    def __init__(self, study: Study, request: Request, out: Path, log: Log) -> None:
+    def __init__(
+        self, study: Study, request: Request, out: Path, log: Log, given: Given = NOTHING
+    ) -> None:
         self.request, self.out, self.log = request, out, log
         study = study.model_copy(update={"analyses": analyses_of(request.measures)})
         asked = asked_analyses(study, study.models[0], log)
-        self.session = Session.open(study, log, eager=asked.eager)
+        self.session = Session.open(study, log, eager=asked.eager, given=given)
         if study.models[0].compute == "paired":
             log("Forks are computed in float32: --compute paired is for audits.")
         self.builder = self.session.twin_builder(apart_from=self.session.corpus)
@@ -179,7 +189,6 @@ class _SensitivityRun:
         if measurement.damage:
             self.log(f"What a stopped run left cannot be used: {measurement.damage}.")
         cost = SweepCost.of(measurement.sweep, session.layout, None)
-        depth = session.layout.depth
         apart = sum(1 for fork in forks.all if fork.unit is not None)
         self.log(
             f"{count(len(self.units), 'unit')}, {count(apart, 'fork')} of "
@@ -188,15 +197,18 @@ class _SensitivityRun:
             f"{len(forks.all) + 1}."
         )
         found: Values = {}
-        pace = Pace(cost.tokens, None)
-        with ProgressBar("sweep", "tokens", cost.tokens) as bar:
-            for one in measurement.values(
-                lambda tokens: bar.add(tokens / (cost.forwards * depth)), pace
-            ):
-                key = (one.comparison.twin, one.comparison.analysis.name)
-                by_place = found.setdefault(key, {})
-                # Of hundreds of forks only what a measure reads is held.
-                by_place |= {(v.metric, v.site, v.item): v for v in one.values if v.metric in READ}
+        planned = PlannedSweep(
+            session=session,
+            measurement=measurement,
+            budget=budget,
+            cost=cost,
+            pace=Pace(cost.tokens, None),
+        )
+        for one in planned.values():
+            key = (one.comparison.twin, one.comparison.analysis.name)
+            by_place = found.setdefault(key, {})
+            # Of hundreds of forks only what a measure reads is held.
+            by_place |= {(v.metric, v.site, v.item): v for v in one.values if v.metric in READ}
         for name, reason in measurement.sweep.failed.items():
             raise InputError(
                 f"{name} cannot be made: {reason}",

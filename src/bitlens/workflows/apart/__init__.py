@@ -1,0 +1,1 @@
+"""Sweeps whose parts are summed up by other processes, on this machine or on others."""
