@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bitlens.cli.audits import audit, demo
+from bitlens.cli.bench import bench
 from bitlens.cli.compressions import compress, inspect
 from bitlens.cli.doctor import doctor
 from bitlens.cli.gate import FAULT, MISTAKE, GateCommand, gate
@@ -73,6 +74,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "repair": repair,
     "train-sae": train_sae,
     "align": align,
+    "bench": bench,
     "sensitivity": sensitivity,
     "plan": plan,
     "study": study,

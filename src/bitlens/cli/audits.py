@@ -31,8 +31,8 @@ def demo(
 
 @options.with_settings(
     "model to out controls analyses text tokens calibration calibration_tokens context bos "
-    "positions sites seed interval device dtype compute revision device_map memory allow sae "
-    "trust_remote_code replace engine address verbose quiet json",
+    "positions sites seed interval device dtype compute revision device_map memory allow "
+    "benchmarks limit include_path sae trust_remote_code replace engine address verbose quiet json",
     also=options.ENGINE,
 )
 def audit(
@@ -42,14 +42,7 @@ def audit(
             metavar="MODEL", help="A folder, a hub id, or demo, the model that ships with bitlens."
         ),
     ],
-    to: Annotated[
-        list[str],
-        typer.Option(
-            metavar="SPEC",
-            help="A compression, rtn:bits=4,group=64, or the YAML file of a plan; once for each. "
-            "See bitlens list.",
-        ),
-    ],
+    to: options.To,
     out: options.Out,
     replace: options.Replace = False,
     verbose: options.Verbose = False,

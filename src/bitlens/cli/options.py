@@ -31,6 +31,14 @@ def count(text: str | int) -> int:
 
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a hub id, or demo.")]
+To = Annotated[
+    list[str],
+    typer.Option(
+        metavar="SPEC",
+        help="A compression, rtn:bits=4,group=64, or the YAML file of a plan; once for each. "
+        "See bitlens list.",
+    ),
+]
 Results = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that an audit wrote.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder to write results to.")]
 Replace = Annotated[
@@ -176,6 +184,9 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "device_map": _option("device_map", str | None, "M"),
     "memory": _option("memory", str | None, "SIZE"),
     "allow": _listed("allow", "LIST"),
+    "benchmarks": _listed("benchmarks", "LIST"),
+    "limit": _option("limit", int | None, "N"),
+    "include_path": _option("include_path", str | None, "DIR"),
     "sae": (Saes, []),
     "trust_remote_code": (TrustRemoteCode, False),
 }
@@ -228,7 +239,7 @@ def _setting(name: str, value: Any) -> tuple[str, Any]:
         return "seeds", (value,)
     if name == "sae":
         return "saes", tuple(value)
-    if name in ("controls", "analyses", "sites", "allow"):
+    if name in ("controls", "analyses", "sites", "allow", "benchmarks"):
         return name, () if name == "controls" and value == "none" else _names(value)
     return name, value
 

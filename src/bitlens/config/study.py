@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from bitlens.config.field_docs import meanings
 from bitlens.config.parsing import Settings, distinct, read_settings, unknown
+from bitlens.data.benchmarks.asked import AskedBenchmark
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError, InputError
 from bitlens.models.source import EMBEDDED, ModelSource, name_of
@@ -138,6 +139,12 @@ def _word(value: Any) -> Any:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
+def _benchmark(text: str) -> str:
+    with _located():
+        AskedBenchmark.parse(text)
+    return text
+
+
 def _measurable(memory: str) -> str:
     with _located():
         parse_bytes(memory)
@@ -208,6 +215,15 @@ class Study(Settings):
     """Refusals to override. identical: a twin that equals its reference; overlap: calibration
     documents that are evaluated too; poor-fit: an SAE that leaves most of the activations
     unexplained."""
+    benchmarks: Annotated[
+        tuple[Annotated[str, AfterValidator(_benchmark)], ...], AfterValidator(distinct)
+    ] = Field((), examples=["[mmlu_cs=mmlu]"])
+    """Tasks of lm-evaluation-harness that the model and its twins are asked besides: a name, or
+    name=PATH with the file or folder that holds its questions."""
+    limit: Whole | None = Field(None, ge=1, examples=[100])
+    """Of every task of the benchmarks only so many questions, the first ones; by default all."""
+    include_path: str | None = Field(None, examples=["tasks"])
+    """A folder of benchmarks in the harness' own YAML."""
 
     @property
     def texts(self) -> str:
@@ -228,6 +244,9 @@ class Study(Settings):
             own = [str(path) for path in sae_paths()]
             saes = [] if model["saes"] == own else model["saes"]
             model["saes"] = [_whole(sae) for sae in saes]
+        settings["benchmarks"] = [AskedBenchmark.parse(b).at(_whole) for b in self.benchmarks]
+        if self.include_path:
+            settings["include_path"] = _whole(self.include_path)
         return settings
 
 

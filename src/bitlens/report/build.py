@@ -21,6 +21,7 @@ from bitlens.report.sections.validity import validity
 from bitlens.report.status import Rules, require_measurable
 from bitlens.report.summary import summary
 from bitlens.report.text.doubts import failed
+from bitlens.results.benchmarks.folder import finished as benched
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
@@ -32,11 +33,15 @@ def build(store_path: Path, rules: Rules | None = None, *, pictured: bool = Fals
     """Write report.html and summary.md into a store; the path of the page.
     `rules` gives twins their words; None: the rules that come with bitlens. `pictured`: every
     figure too, into charts/ (SVG, PDF, PNG, and its caption as text). Of the folder of a
-    sensitivity run, its page alone.
+    sensitivity run or of benchmarks alone, its page alone.
 
     Every file appears whole or not at all. BitlensError where there is no store,
     and for a rule on a number that was not measured.
     """
+    if benched(store_path):
+        from bitlens.report.benchmarks.page import build as of_benchmarks
+
+        return of_benchmarks(store_path)
     if finished(store_path):
         from bitlens.report.sensitivity.page import build as of_sensitivity
 

@@ -138,6 +138,9 @@ class Asked(Content):
     interval: str
     memory: str | None
     allow: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    limit: Annotated[int, Field(ge=1)] | None
+    include_path: str | None
 
 
 class Manifest(Versioned):

@@ -50,6 +50,9 @@ def audit(
     interval: Literal["jackknife", "bootstrap"] = "jackknife",
     memory: str | None = None,
     allow: Sequence[Literal["identical", "overlap", "poor-fit"]] = (),
+    benchmarks: Sequence[str] = (),
+    limit: int | None = None,
+    include_path: str | None = None,
     revision: str | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     compute: Literal["auto", "float32", "paired", "bfloat16", "float16"] = "auto",
@@ -87,6 +90,9 @@ def audit(
         interval: How intervals are made.
         memory: How much memory to use: `8GB`; None: a share of what is free.
         allow: Refusals to override.
+        benchmarks: Tasks of lm-evaluation-harness that all are asked besides: `mmlu_cs=FOLDER`.
+        limit: Of every task of these only so many questions; None: all.
+        include_path: A folder of benchmarks in the harness' own YAML.
         revision: Of a hub id: branch, tag or commit.
         dtype: How weights are held; `auto`: as they are stored.
         compute: What is computed in.

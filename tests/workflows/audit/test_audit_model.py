@@ -53,6 +53,9 @@ STUDY = {
     "interval": Answer({"interval": "bootstrap"}),
     "memory": Answer({"memory": "8GB"}, same_because="waves change no digit"),
     "allow": Answer({"allow": ["identical"]}, same_because="a refusal that did not happen"),
+    "benchmarks": Answer({"benchmarks": ["mmlu_cs"]}, same_because="they lie beside the cells"),
+    "limit": Answer({"limit": 3}, same_because="it is of benchmarks"),
+    "include_path": Answer({"include_path": "tasks"}, same_because="it is of benchmarks"),
 }
 MODEL = {
     "name": Answer({"name": "{gpt2}"}),
@@ -134,6 +137,7 @@ def cells(paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise Enough
 
     monkeypatch.setattr(Store, "has", asked)
+    monkeypatch.setattr("bitlens.workflows.audit.run.load_tasks", lambda request: [])
     monkeypatch.setattr("bitlens.workflows.audit.audit_model.check_measurement", enough)
     looked: list[Cell] = []
 

@@ -20,7 +20,7 @@ EACH, READINGS = 20, 300
 all its twins together: some 8 kB each."""
 
 
-@section("documents", "Token by token", after="quality")
+@section("documents", "Token by token", after="benchmarks")
 def documents(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:  # noqa: ARG001
     """One model's documents to read; nothing where none were kept."""
     texts: dict[int, ReadDocument] = {}

@@ -1,5 +1,6 @@
 """The audit of one model with one seed: build its twins, measure the missing cells, check."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bitlens.compression.requests import TwinRequest
@@ -19,6 +20,8 @@ from bitlens.workflows.audit.validity import (
     about_layout,
     check_measurement,
 )
+from bitlens.workflows.bench.harness import HarnessTask
+from bitlens.workflows.bench.run import Asking
 from bitlens.workflows.session import Session
 from bitlens.workflows.text_check import check_text
 
@@ -29,11 +32,12 @@ def audit_model(
     store: Store,
     done: ManifestParts,
     *,
+    tasks: Sequence[HarnessTask] = (),
     on_failure: OnFailure = "raise",
 ) -> None:
     """Compute what the store lacks of one model and seed, and add to the parts of the manifest how
-    everything ended. BitlensError for what cannot be read, built or measured; of twins it is
-    recorded instead where `on_failure` says so."""
+    everything ended. `tasks`: benchmarks that it is asked besides. BitlensError for what cannot be
+    read, built or measured; of twins it is recorded instead where `on_failure` says so."""
     plan = session.plan()
     checks = [
         Check("the reference's weights", passed=True, detail=note) for note in session.loaded.notes
@@ -70,7 +74,8 @@ def audit_model(
         cells=cells,
         checks=[*checks, *fitting, *built.checks, *measuring],
     )
-    done.add(_with_twins_checked(audited, store, on_failure))
+    audited = _with_twins_checked(audited, store, on_failure)
+    done.add(_with_benchmarks(audited, tasks, store, done, on_failure))
 
 
 def _measure(sweep: CellSweep, store: Store, on_failure: OnFailure) -> Cells:
@@ -97,6 +102,32 @@ def _with_twins_checked(audited: ModelAudit, store: Store, on_failure: OnFailure
                 raise
             cells = cells.without({request.text: str(error)})
     return replace(audited, cells=cells, checks=checks)
+
+
+def _with_benchmarks(
+    audited: ModelAudit,
+    tasks: Sequence[HarnessTask],
+    store: Store,
+    done: ManifestParts,
+    on_failure: OnFailure,
+) -> ModelAudit:
+    """What was audited, after the model and every twin that did not fail were asked; why not, where
+    they could not be. BitlensError instead, unless failures are recorded."""
+    lost = audited.cells.lost
+    if not tasks:
+        return audited
+    requests = [r for r in audited.requests if r.text not in lost]
+    try:
+        asking = Asking(
+            session=audited.session, requests=requests, built=audited.built, tasks=tasks
+        )
+        done.benches.append(asking.result_beside(store.root))
+    except BitlensError as error:
+        if on_failure == "raise":
+            raise
+        reason = Check("benchmarks", passed=False, detail=error.found)
+        return replace(audited, checks=[*audited.checks, reason])
+    return audited
 
 
 def _build_twins(

@@ -21,12 +21,14 @@ from bitlens.config.study import Study
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import Plan
 from bitlens.models.source import ModelSource, name_of
+from bitlens.results.benchmarks.estimates import named_metrics
 from bitlens.results.counts import agreeing, count
 from bitlens.results.files.home import without_home
 from bitlens.results.records import Cell, Check, TwinRecord
 from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.selection import Selection
 from bitlens.workflows.audit.validity import token_bytes
+from bitlens.workflows.bench.run import ModelBench
 from bitlens.workflows.session import Session
 
 
@@ -106,6 +108,7 @@ class ManifestParts:
     checks: list[Check] = field(default_factory=list)
     cells: list[dict[str, Any]] = field(default_factory=list)
     coverage: list[dict[str, Any]] = field(default_factory=list)
+    benches: list[ModelBench] = field(default_factory=list)
 
     def add(self, audited: ModelAudit) -> None:
         """What was run, on what, and how each cell ended; of a model with several seeds its twins
@@ -203,6 +206,8 @@ def make_manifest(study: Study, command: str, done: ManifestParts) -> dict[str, 
         for name in study.analyses
         for metric in ANALYSES[name].metrics
     }
+    if done.benches:
+        metrics |= {name: asdict(metric) for name, metric in named_metrics().items()}
     return {
         "tool": {"version": version("bitlens")},
         "command": without_home(command),

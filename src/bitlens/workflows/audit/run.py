@@ -20,6 +20,7 @@ from bitlens.errors import (
     out_of_memory,
 )
 from bitlens.models.source import ModelSource, name_of
+from bitlens.results.benchmarks.estimates import estimate_rows
 from bitlens.results.estimates import contrasts, estimates
 from bitlens.results.records import to_json
 from bitlens.results.store import Store
@@ -27,11 +28,14 @@ from bitlens.workflows.audit.audit_model import audit_model
 from bitlens.workflows.audit.beside import set_beside
 from bitlens.workflows.audit.manifest import ManifestParts, make_manifest, run_record
 from bitlens.workflows.audit.selection import asked_analyses
+from bitlens.workflows.bench.harness import load_tasks
+from bitlens.workflows.bench.request import BenchRequest
+from bitlens.workflows.bench.run import write_beside
 from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.session import Log, Session, log_unread
 
 CHANGES_NO_DIGIT = {"memory"}
-LISTS = {"compressions", "controls", "analyses", "seeds", "allow"}
+LISTS = {"compressions", "controls", "analyses", "seeds", "allow", "benchmarks"}
 """Settings that add to what is there when they name more."""
 
 
@@ -76,6 +80,9 @@ def _run(
 ) -> None:
     started, done = time.monotonic(), ManifestParts()
     before = store.manifest() if store.finished else None
+    request = BenchRequest.of(study)
+    # What a benchmark lacks is said before anything is measured.
+    tasks = load_tasks(request) if request.benchmarks else []
     for source, seed in product(study.models, study.seeds):
         try:
             asked = asked_analyses(study, source, log)
@@ -83,7 +90,8 @@ def _run(
                 study, log, source=source, seed=seed, eager=asked.eager, given=given
             )
             set_beside(session)
-            audit_model(session, asked, store, done, on_failure=on_failure)
+            first = tasks if seed == study.seeds[0] else []
+            audit_model(session, asked, store, done, tasks=first, on_failure=on_failure)
         except Exception as error:
             refused = _no_memory(source) if out_of_memory(error) else error
             # One model that cannot be audited, for whatever reason, stops no other.
@@ -100,7 +108,12 @@ def _run(
     for changed in _changed(before, manifest) if before else ():
         log(f"{changed} other than when {store.root} was written: its numbers are new.")
     store.write_table("coverage", done.coverage)
-    store.write_table("estimates", estimates(store, manifest, study.interval))
+    benched = write_beside(done.benches, request, store.root, command)
+    rows: list[Any] = list(estimates(store, manifest, study.interval))
+    if benched is not None:
+        bits = {(twin["model"], twin["compression"]): twin["bits"] for twin in done.twins}
+        rows += estimate_rows(benched, bits, study.seeds[0])
+    store.write_table("estimates", rows)
     store.write_table("contrasts", contrasts(store, manifest, study.interval))
     store.write_run(run_record(time.monotonic() - started))
     store.write_manifest(manifest)

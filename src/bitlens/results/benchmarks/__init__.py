@@ -1,0 +1,1 @@
+"""Results of benchmarks: outcomes of questions, and what changed between a model and its twins."""

@@ -1,0 +1,181 @@
+"""The records of benchmarks: how a model did on a question, and how a twin changed a benchmark."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchTask:
+    """A task of a benchmark, as it was asked."""
+
+    benchmark: str
+    """What was asked for: `mmlu_cs`."""
+    task: str
+    """The harness' name: `mmlu_college_computer_science`."""
+    category: str
+    """`code`, `math`, `knowledge`, `language` or `other`."""
+    version: str
+    kind: str
+    """`likelihood` or `generation`."""
+    questions: int
+    shots: int
+    metrics: tuple[str, ...]
+    """The first is the one that is spoken of."""
+    chance: float | None
+    """The score of a model that guesses; None: not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one model did on one question, by one metric."""
+
+    model: str
+    compression: str
+    """`reference` for the model as given."""
+    benchmark: str
+    task: str
+    metric: str
+    """`acc`, or with its filter: `exact_match,strict-match`."""
+    doc: int
+    """The number of the question in its task."""
+    sample: int = 0
+    """Which of several answers to the same question."""
+    prompt_hash: str
+    """Of the first prompt: models are compared on the same."""
+    score: float
+    """1 right, 0 wrong; or a share."""
+    answer: str
+    """What it chose or said, as it is compared."""
+    target: str
+    margin: float | None = None
+    """Log-probability of the right choice minus that of the best wrong one, in nats; None of
+    generated text."""
+    lead: float | None = None
+    """That of the choice it makes minus that of the second."""
+    text: str | None = None
+    """What was generated, uncut; None of a choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthOutcome:
+    """How one model's answer to a question took shape: its lens after every block."""
+
+    model: str
+    compression: str
+    benchmark: str
+    task: str
+    doc: int
+    margins: tuple[float, ...]
+    """Log-probability of the right choice minus that of the best wrong one, one a block; the last
+    is the model's own."""
+    picks: tuple[int, ...]
+    """The number of the choice that is first, one a block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a twin changed in a benchmark, by one metric: paired, the question the unit."""
+
+    model: str
+    compression: str
+    control: bool
+    benchmark: str
+    task: str
+    """Empty: all tasks of the benchmark."""
+    category: str
+    metric: str
+    questions: int
+    reference: float
+    score: float
+    difference: float
+    """Twin minus reference; intact 0."""
+    low: float | None
+    high: float | None
+    lost: int
+    """Questions with a lower score than the reference's."""
+    gained: int
+    changed_wrong: int
+    """Questions that both get wrong, with different answers."""
+    changed: int
+    """Questions with another answer, right or wrong."""
+    p: float
+    """McNemar's exact test of lost against gained."""
+    detectable: float
+    """The smallest difference that so many questions show."""
+    needed: int | None
+    """How many it takes to show the difference that was seen; None: none was seen."""
+    recovery: float | None
+    recovery_low: float | None
+    recovery_high: float | None
+    chance: float | None
+    reason: str | None
+    """Why there are no bounds, or no recovery."""
+
+
+def _schema(absent: str = "", **columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, of, name in absent.split()) for name, of in columns.items()])
+
+
+def _of(kind: pa.DataType, names: str) -> dict[str, pa.DataType]:
+    return dict.fromkeys(names.split(), kind)
+
+
+_TEXT, _NUMBER, _COUNT = pa.string(), pa.float64(), pa.int64()
+
+
+def _list(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("item", kind, nullable=False))
+
+
+TABLES: dict[str, tuple[type, pa.Schema]] = {
+    "tasks": (
+        BenchTask,
+        _schema(
+            "chance",
+            **_of(_TEXT, "benchmark task category version kind"),
+            **_of(_COUNT, "questions shots"),
+            metrics=_list(_TEXT),
+            chance=_NUMBER,
+        ),
+    ),
+    "outcomes": (
+        Outcome,
+        _schema(
+            "margin lead text",
+            **_of(_TEXT, "model compression benchmark task metric"),
+            **_of(_COUNT, "doc sample"),
+            prompt_hash=_TEXT,
+            score=_NUMBER,
+            **_of(_TEXT, "answer target"),
+            **_of(_NUMBER, "margin lead"),
+            text=_TEXT,
+        ),
+    ),
+    "depths": (
+        DepthOutcome,
+        _schema(
+            **_of(_TEXT, "model compression benchmark task"),
+            doc=_COUNT,
+            margins=_list(_NUMBER),
+            picks=_list(_COUNT),
+        ),
+    ),
+    "changes": (
+        Change,
+        _schema(
+            "low high needed recovery recovery_low recovery_high chance reason",
+            **_of(_TEXT, "model compression"),
+            control=pa.bool_(),
+            **_of(_TEXT, "benchmark task category metric"),
+            questions=_COUNT,
+            **_of(_NUMBER, "reference score difference low high"),
+            **_of(_COUNT, "lost gained changed_wrong changed"),
+            **_of(_NUMBER, "p detectable"),
+            needed=_COUNT,
+            **_of(_NUMBER, "recovery recovery_low recovery_high chance"),
+            reason=_TEXT,
+        ),
+    ),
+}
+"""By name, the record of a row and the columns."""

@@ -1,0 +1,217 @@
+"""Log-probabilities of continuations by a model and all its twins, in one pass through depth, at
+the end and, through the logit lens, after every block."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.data.corpus import Corpus
+from bitlens.engine.plan import TokenBatch, make_plan
+from bitlens.engine.reader import read
+from bitlens.engine.runs import REFERENCE
+from bitlens.engine.step import Step
+from bitlens.engine.sweep import logits_chunk
+from bitlens.engine.swept_model import Reference, SweptModel
+from bitlens.errors import DataError, ModelError
+from bitlens.models.sites import site
+from bitlens.progress import ProgressBar
+from bitlens.workflows.bench.replay import Answer, LikelihoodRequest
+from bitlens.workflows.session import Session
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PackedRequests:
+    """Requests as rows of tokens: those with the same input share one, and each place of a row
+    that predicts something is read once."""
+
+    requests: Sequence[LikelihoodRequest]
+    rows: Sequence[np.ndarray]
+    slot_row: np.ndarray
+    """`[slots]`: the row of each place that is read, ascending."""
+    slot_position: np.ndarray
+    """`[slots]`: and where in it, ascending within a row."""
+    slot: np.ndarray
+    """`[tokens of continuations]`: the place that predicts each."""
+    token: np.ndarray
+    """`[tokens of continuations]`."""
+    request: np.ndarray
+    """`[tokens of continuations]`: whose they are."""
+
+
+def pack(requests: Sequence[LikelihoodRequest], most: int) -> PackedRequests:
+    """Requests in tokens as rows of at most `most`: of longer ones the first tokens are left out,
+    as the harness does. DataError for a continuation that alone is longer, or empty."""
+    rows: dict[tuple[int, ...], int] = {}
+    places: list[tuple[int, int, int, int]] = []
+    for number, (context, continuation) in enumerate(requests):
+        if not 0 < len(continuation) <= most:
+            raise DataError(
+                f"A continuation has {len(continuation)} tokens.",
+                f"1 to {most}, which the model reads at once.",
+                "another benchmark, or a model with a longer context.",
+            )
+        row = (context + continuation)[-(most + 1) :][:-1]
+        of = rows.setdefault(row, len(rows))
+        first = len(row) - len(continuation)
+        places += [(of, first + n, token, number) for n, token in enumerate(continuation)]
+    row_of, position, token, request = np.array(places, dtype=np.int64).T
+    slots, slot = np.unique(np.stack([row_of, position]), axis=1, return_inverse=True)
+    return PackedRequests(
+        requests=requests,
+        rows=[np.array(row, dtype=np.int32) for row in rows],
+        slot_row=slots[0],
+        slot_position=slots[1],
+        slot=slot.reshape(-1),
+        token=token,
+        request=request,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Likelihoods:
+    """What one model says of every request."""
+
+    at: np.ndarray
+    """`[requests, blocks]`: log-probability in nats through the lens after each block; the last is
+    the model's own."""
+    first: np.ndarray
+    """`[requests]`: whether every token of the continuation comes first."""
+
+    def answers(self, requests: Sequence[LikelihoodRequest]) -> dict[LikelihoodRequest, Answer]:
+        """As the harness takes them."""
+        last = self.at[:, -1].tolist()
+        return dict(zip(requests, zip(last, self.first.tolist(), strict=True), strict=True))
+
+
+def measure(
+    session: Session, twins: Mapping[str, SweptModel], packed: PackedRequests
+) -> dict[str, Likelihoods]:
+    """What the reference and each twin say, by name. BitlensError for a twin that fails or computes
+    no numbers."""
+    layout = session.layout
+    models: dict[str, SweptModel] = {REFERENCE: Reference(layout), **twins}
+    batches = [_Batch.of(batch, packed) for batch in _batches(session, packed)]
+    by_number = {of.batch.number: of for of in batches}
+    n, depth = len(packed.requests), layout.depth
+    at = {name: np.zeros((n, depth)) for name in models}
+    first = {name: np.ones(n, dtype=bool) for name in models}
+    sites = [*(f"resid.{block}" for block in range(depth - 1)), "logits"]
+    passed = sum(of.batch.tokens.numel() for of in batches) * depth * len(models)
+    chunk = logits_chunk(layout.vocabulary, layout.config)
+    with ProgressBar("benchmarks", "tokens through a block", passed) as bar:
+        for step in read(
+            layout,
+            models,
+            sites,
+            [of.batch for of in batches],
+            hidden_bytes=session.memory // 4,
+            progress=bar.add,
+        ):
+            of = by_number[step.batch.number]
+            for name, activations in step.activations.items():
+                if name in step.again:
+                    continue
+                for place in activations:
+                    if place == "logits":
+                        _add(of, activations[place], step, depth - 1, at[name], first[name])
+                    elif place in sites:
+                        states = activations[place].flatten(0, 1)[step.index]
+                        for begin in range(0, len(states), chunk):
+                            part = slice(begin, begin + chunk)
+                            logits = models[name].leave(states[part]).float()
+                            some = replace(step, index=step.index[part])
+                            _add(of, logits, some, site(place).depth, at[name], None)
+            del step
+    for name, values in at.items():
+        _refuse_infinite(name, values)
+    return {name: Likelihoods(at[name], first[name]) for name in models}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Batch:
+    """A batch, and which of its places predict which tokens of which requests."""
+
+    batch: TokenBatch
+    """Its counted positions are the places that are read, ascending."""
+    index: np.ndarray
+    """`[places]`: the same, here."""
+    place: np.ndarray
+    """`[tokens of continuations]`: which of the places, ascending."""
+    token: Tensor
+    request: np.ndarray
+
+    @classmethod
+    def of(cls, batch: TokenBatch, packed: PackedRequests) -> "_Batch":
+        width = batch.tokens.shape[1]
+        row = batch.document.view(-1, width)[:, 0].cpu().numpy()
+        line = np.full(len(packed.rows), -1)
+        line[row] = np.arange(len(row))
+        slots = np.flatnonzero(line[packed.slot_row] >= 0)
+        index = line[packed.slot_row[slots]] * width + packed.slot_position[slots]
+        order = np.argsort(index)
+        where = np.full(len(packed.slot_row), -1)
+        where[slots[order]] = np.arange(len(order))
+        tokens = np.flatnonzero(where[packed.slot] >= 0)
+        tokens = tokens[np.argsort(where[packed.slot[tokens]], kind="stable")]
+        device = batch.tokens.device
+        places = torch.from_numpy(index[order]).to(device)
+        return cls(
+            batch=replace(batch, index=places, logits_index=places),
+            index=index[order],
+            place=where[packed.slot[tokens]],
+            token=torch.from_numpy(packed.token[tokens]).to(device),
+            request=packed.request[tokens],
+        )
+
+
+def _add(
+    of: _Batch,
+    logits: Tensor,
+    step: Step,
+    block: int,
+    at: np.ndarray,
+    first: np.ndarray | None,
+) -> None:
+    """Add what logits at some places of a batch say; `first`: which requests are first so far."""
+    begin = int(np.searchsorted(of.index, int(step.index[0])))
+    low, high = np.searchsorted(of.place, [begin, begin + len(step.index)])
+    line = torch.from_numpy(of.place[low:high] - begin).to(logits.device)
+    token, request = of.token[low:high], of.request[low:high]
+    # As the harness has it: less exact by itself, and the same in its last digits.
+    said = logits.log_softmax(dim=-1)[line, token].double().cpu().numpy()
+    np.add.at(at[:, block], request, said)
+    if first is not None:
+        tops = logits.argmax(dim=-1)[line] == token
+        np.logical_and.at(first, request, tops.cpu().numpy())
+
+
+def _batches(session: Session, packed: PackedRequests) -> list[TokenBatch]:
+    """The rows in batches; in each the document is the number of the row."""
+    n = len(packed.rows)
+    corpus = Corpus(
+        name="benchmarks",
+        rows=tuple(packed.rows),
+        document=np.arange(n),
+        starts=np.zeros(n, dtype=np.int64),
+        document_names=tuple(map(str, range(n))),
+        context=max(map(len, packed.rows)),
+        bos=False,
+        bos_id=None,
+    )
+    plan = make_plan(corpus, "all", 0, session.batch_tokens, device=session.layout.device)
+    return list(plan.batches)
+
+
+def _refuse_infinite(name: str, values: np.ndarray) -> None:
+    broken = int((~np.isfinite(values[:, -1])).sum())
+    if broken:
+        raise ModelError(
+            f"{name} computes no finite log-probability of {broken:,} of {len(values):,} requests.",
+            "a model that computes finite numbers.",
+            "another compression, or --compute float32.",
+        )
+    # A lens of an early block may be beside everything, and the model be sound.
+    np.nan_to_num(values, copy=False, nan=0.0)

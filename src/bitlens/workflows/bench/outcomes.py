@@ -1,0 +1,148 @@
+"""How a model did on every question, of what the harness says of it and of its log-probabilities
+by block."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitlens.results.benchmarks.records import BenchTask, DepthOutcome, Outcome
+from bitlens.workflows.bench.harness import HarnessTask, Sample, metric_name, metrics_of
+from bitlens.workflows.bench.likelihoods import Likelihoods
+from bitlens.workflows.bench.replay import LikelihoodRequest
+
+PREDICTED = ("something else", "predicted")
+"""The answers to a task that asks whether the one continuation would come first."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Whose answers they are."""
+
+    model: str
+    compression: str
+
+
+def bench_task(task: HarnessTask, samples: Sequence[Sample]) -> BenchTask:
+    """What was asked; chance is the mean of one over the number of choices."""
+    choices = [len(_choices(task, sample)) for sample in samples]
+    return BenchTask(
+        benchmark=task.benchmark,
+        task=task.name,
+        category=task.category,
+        version=task.version,
+        kind=task.kind,
+        questions=len({sample["doc_id"] for sample in samples}),
+        shots=task.shots,
+        metrics=tuple(metrics_of(samples)),
+        chance=float(np.mean([1 / n for n in choices])) if all(choices) else None,
+    )
+
+
+def outcomes_of(
+    task: HarnessTask, samples: Sequence[Sample], stream: Stream, metrics: Sequence[str]
+) -> list[Outcome]:
+    """An outcome a question and metric of a task of likelihoods."""
+    found = []
+    for sample in samples:
+        said = np.array([answer[0] for answer in sample["filtered_resps"]])
+        texts, right = _choices(task, sample), _right(task, sample)
+        margin, lead = _margins(said[: len(texts)], right)
+        for name in sample["metrics"]:
+            metric = metric_name(name, sample)
+            if metric not in metrics:
+                continue
+            if texts:
+                answer = texts[_pick(said[: len(texts)], texts, name)]
+                target = " or ".join(texts[n] for n in right)
+            else:
+                answer, target = PREDICTED[int(sample[name])], PREDICTED[1]
+            found.append(
+                Outcome(
+                    model=stream.model,
+                    compression=stream.compression,
+                    benchmark=task.benchmark,
+                    task=task.name,
+                    metric=metric,
+                    doc=int(sample["doc_id"]),
+                    prompt_hash=sample["prompt_hash"],
+                    score=float(sample[name]),
+                    answer=answer,
+                    target=target,
+                    margin=margin,
+                    lead=lead,
+                )
+            )
+    return found
+
+
+def depths_of(
+    task: HarnessTask,
+    samples: Sequence[Sample],
+    stream: Stream,
+    likelihoods: Likelihoods,
+    asked: Mapping[tuple[str, str], LikelihoodRequest],
+    number: Mapping[LikelihoodRequest, int],
+) -> list[DepthOutcome]:
+    """The margin of the right choice and the choice that is first, after every block. `asked`:
+    requests by their texts; `number`: where each is in the likelihoods."""
+    found = []
+    for sample in samples:
+        texts, right = _choices(task, sample), _right(task, sample)
+        if not 0 < len(right) < len(texts):
+            continue
+        pairs = [(str(a), str(b)) for a, b in sample["arguments"][: len(texts)]]
+        at = likelihoods.at[[number[asked[pair]] for pair in pairs]]
+        is_right = np.isin(np.arange(len(texts)), right)
+        margins = at[is_right].max(axis=0) - at[~is_right].max(axis=0)
+        found.append(
+            DepthOutcome(
+                model=stream.model,
+                compression=stream.compression,
+                benchmark=task.benchmark,
+                task=task.name,
+                doc=int(sample["doc_id"]),
+                margins=tuple(margins.tolist()),
+                picks=tuple(at.argmax(axis=0).tolist()),
+            )
+        )
+    return found
+
+
+def _choices(task: HarnessTask, sample: Sample) -> list[str]:
+    """What each choice is called: its text, or its number where texts are alike."""
+    if task.task.OUTPUT_TYPE != "multiple_choice":
+        return []
+    # Where the contexts differ and the continuation does not, the choices are the contexts.
+    texts = [str(choice) for choice in task.task.doc_to_choice(sample["doc"])]
+    return texts if len(set(texts)) == len(texts) else [str(n) for n in range(len(texts))]
+
+
+def _right(task: HarnessTask, sample: Sample) -> list[int]:
+    """The numbers of the right choices."""
+    texts = _choices(task, sample)
+    target: Any = sample["target"]
+    if task.task.multiple_input:
+        target = task.task.doc_to_text(sample["doc"])
+    found = target if isinstance(target, list) else [target]
+    numbers = [texts.index(t) if isinstance(t, str) and t in texts else t for t in found]
+    return [int(n) for n in numbers if str(n).lstrip("-").isdigit() and 0 <= int(n) < len(texts)]
+
+
+def _pick(said: np.ndarray, texts: Sequence[str], metric: str) -> int:
+    """The choice that counts for a metric, as the harness has it."""
+    lengths = {
+        "acc_norm": [float(len(text)) for text in texts],
+        "acc_bytes": [float(len(text.encode())) for text in texts],
+    }.get(metric)
+    return int(np.argmax(said if lengths is None else said / np.array(lengths)))
+
+
+def _margins(said: np.ndarray, right: Sequence[int]) -> tuple[float | None, float | None]:
+    """The right choice over the best wrong one, and the best over the second."""
+    if not 0 < len(right) < len(said):
+        return None, None
+    is_right = np.isin(np.arange(len(said)), right)
+    second, best = np.sort(said)[-2:]
+    return float(said[is_right].max() - said[~is_right].max()), float(best - second)

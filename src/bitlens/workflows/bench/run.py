@@ -1,0 +1,258 @@
+"""Benchmarks of a model, its twins and controls: asked once, swept once, scored by the harness."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bitlens.compression.requests import TwinRequest
+from bitlens.compression.twin_builder import BuiltTwins
+from bitlens.config.presence import refuse_absent_texts
+from bitlens.config.study import Study
+from bitlens.engine.memory import bound_heap
+from bitlens.errors import InputError, ResultsError
+from bitlens.results.benchmarks.changes import changes_of
+from bitlens.results.benchmarks.folder import (
+    FOLDER,
+    NAME,
+    REPORT,
+    Benchmarked,
+    finished,
+    read_benchmarks,
+    write_benchmarks,
+)
+from bitlens.results.benchmarks.records import TABLES, BenchTask, DepthOutcome, Outcome
+from bitlens.results.counts import count
+from bitlens.results.files.home import without_home
+from bitlens.results.files.names import inside
+from bitlens.results.files.writing import alone
+from bitlens.results.records import Cell
+from bitlens.workflows.bench.harness import HarnessTask, evaluate, load_tasks, require
+from bitlens.workflows.bench.request import BenchRequest
+from bitlens.workflows.folders import refuse_foreign
+from bitlens.workflows.session import Log, Session
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelBench:
+    """What came of the benchmarks of one model."""
+
+    about: dict[str, Any]
+    """`BenchedModel`."""
+    key: str
+    tasks: Sequence[BenchTask]
+    outcomes: Sequence[Outcome]
+    depths: Sequence[DepthOutcome]
+    notes: Sequence[str]
+
+    @classmethod
+    def of(cls, known: Benchmarked, model: str) -> "ModelBench":
+        """That of benchmarks that were written."""
+        (about,) = (m for m in known.about["models"] if m["name"] == model)
+        return cls(
+            about=about,
+            key=known.about["keys"][model],
+            tasks=known.tasks,
+            outcomes=[o for o in known.outcomes if o.model == model],
+            depths=[d for d in known.depths if d.model == model],
+            notes=known.about["notes"],
+        )
+
+
+def run(study: Study, out: Path, command: str, log: Log = print) -> Benchmarked:
+    """Ask the benchmarks of a study of one model and leave a folder of them; what is there already
+    of the same settings is read. BitlensError for what cannot be loaded, compressed or asked, and
+    for a folder of other settings."""
+    request = BenchRequest.of(study)
+    require()
+    refuse_absent_texts(study)
+    own = {NAME, REPORT, *(f"{name}.parquet" for name in TABLES)}
+    refuse_foreign(out, "bitlens bench", "it began", lambda path: path.name in own)
+    bound_heap()
+    with alone(out):
+        known = read_benchmarks(out) if finished(out) else None
+        tasks = load_tasks(request)
+        session = Session.open(study, log)
+        requests = session.requests()
+        built = session.twin_builder(apart_from=session.corpus).build(requests)
+        asked = Asking(session=session, requests=requests, built=built, tasks=tasks)
+        if known is not None:
+            if asked.key not in known.about["keys"].values():
+                raise ResultsError(
+                    f"{out} holds benchmarks of other settings: they were made by "
+                    f"{known.about['command']}.",
+                    "the same settings, to be told what is there; or a new folder.",
+                    "another --out.",
+                )
+            log(f"{out}: everything is there already; nothing to compute.")
+            return known
+        found = gathered([asked.result()], request, out, command)
+        write_benchmarks(found)
+        return found
+
+
+def write_beside(
+    models: Sequence[ModelBench], request: BenchRequest, store: Path, command: str
+) -> Benchmarked | None:
+    """Write the benchmarks of all models of a study into the folder of its results; None, and what
+    lay there counts no more, where none were asked."""
+    folder = inside(store, FOLDER)
+    if not models:
+        inside(folder, NAME).unlink(missing_ok=True)
+        return None
+    found = gathered(models, request, folder, command)
+    write_benchmarks(found)
+    return found
+
+
+def gathered(
+    models: Sequence[ModelBench], request: BenchRequest, root: Path, command: str
+) -> Benchmarked:
+    """The benchmarks of all models together, with what changed."""
+    tasks = list({(t.benchmark, t.task): t for of in models for t in of.tasks}.values())
+    outcomes = [one for of in models for one in of.outcomes]
+    controls = {t["compression"] for of in models for t in of.about["twins"] if t["control"]}
+    return Benchmarked(
+        root=root,
+        about={
+            "tool": {"version": version("bitlens")},
+            "command": without_home(command),
+            "keys": {of.about["name"]: of.key for of in models},
+            "benchmarks": list(request.names),
+            "limit": request.limit,
+            "models": [of.about for of in models],
+            "notes": list(dict.fromkeys(note for of in models for note in of.notes)),
+        },
+        tasks=tasks,
+        outcomes=outcomes,
+        depths=[one for of in models for one in of.depths],
+        changes=changes_of(tasks, outcomes, controls),
+    )
+
+
+class Asking:
+    """One loaded model with its twins, and the tasks they are asked."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        requests: Sequence[TwinRequest],
+        built: BuiltTwins,
+        tasks: Sequence[HarnessTask],
+    ) -> None:
+        from bitlens.workflows.bench.likelihoods import pack
+        from bitlens.workflows.bench.replay import ReplayLM, longest
+
+        self.session, self.built, self.tasks = session, built, tasks
+        self.requests = [r for r in requests if r.text in built.twins and not r.floor]
+        self.limit = session.study.limit
+        generating = [task.name for task in tasks if task.kind == "generation"]
+        if generating:
+            raise InputError(
+                f"{generating[0]} asks for generated text.",
+                "tasks that are answered by choosing: by log-likelihood.",
+                "leave it out.",
+            )
+        loaded = session.loaded
+        recording = ReplayLM(loaded.tokenizer)
+        evaluate(recording, tasks, self.limit)
+        self.asked = dict(recording.asked)
+        self.packed = pack(
+            list(dict.fromkeys(self.asked.values())),
+            longest(loaded.model.config, loaded.tokenizer),
+        )
+
+    @property
+    def key(self) -> str:
+        """Of everything that decides about the outcomes."""
+        session = self.session
+        study = session.study.to_dict()
+        study.pop("memory")
+        requests = hashlib.sha256(repr(list(self.packed.requests)).encode()).hexdigest()
+        settings = {
+            "weights": session.loaded.fingerprint,
+            "compute": str(session.layout.compute),
+            "study": study,
+            "twins": {r.text: dict(self.built.identity.get(r.text, {})) for r in self.requests},
+            "tasks": [[t.benchmark, t.name, t.version] for t in self.tasks],
+            "requests": requests,
+            "versions": {name: version(name) for name in ("bitlens", "lm_eval", "torch")},
+        }
+        return Cell(
+            model=session.loaded.name,
+            compression="",
+            analysis="benchmarks",
+            seed=session.seed,
+            settings=settings,
+        ).id
+
+    def result_beside(self, store: Path) -> ModelBench:
+        """What lies in a folder of results of the same settings; else the result."""
+        folder = inside(store, FOLDER)
+        if finished(folder):
+            known, name = read_benchmarks(folder), self.session.loaded.name
+            if known.about["keys"].get(name) == self.key:
+                self.session.log(f"{name}: its benchmarks are there already.")
+                return ModelBench.of(known, name)
+        return self.result()
+
+    def result(self) -> ModelBench:
+        """One sweep of everything, and the harness' scores of each model."""
+        from bitlens.workflows.bench.likelihoods import Likelihoods, measure
+
+        session, packed = self.session, self.packed
+        twins = {r.text: self.built.twins[r.text] for r in self.requests}
+        session.log(
+            f"{count(len(self.tasks), 'task')} asked of the reference and "
+            f"{count(len(twins), 'twin')}: {count(len(packed.requests), 'request')} in "
+            f"{count(len(packed.rows), 'row')}, "
+            f"{count(sum(map(len, packed.rows)), 'token')}, one pass through depth."
+        )
+        said: Mapping[str, Likelihoods] = measure(session, twins, packed)
+        tasks: list[BenchTask] = []
+        outcomes: list[Outcome] = []
+        depths: list[DepthOutcome] = []
+        for name, likelihoods in said.items():
+            tasks, own, courses = self._scored(name, likelihoods)
+            outcomes += own
+            depths += courses
+        return ModelBench(
+            about={
+                "name": session.loaded.name,
+                "fingerprint": session.loaded.fingerprint,
+                "blocks": session.layout.depth,
+                "twins": [{"compression": r.text, "control": r.control} for r in self.requests],
+                "failed": dict(self.built.failed),
+            },
+            key=self.key,
+            tasks=tasks,
+            outcomes=outcomes,
+            depths=depths,
+            notes=[
+                f"Asked and scored by lm-evaluation-harness {version('lm_eval')}.",
+                *(note for task in self.tasks for note in task.notes),
+            ],
+        )
+
+    def _scored(
+        self, name: str, likelihoods: Any
+    ) -> tuple[list[BenchTask], list[Outcome], list[DepthOutcome]]:
+        """What the harness makes of one model's answers."""
+        from bitlens.workflows.bench.outcomes import Stream, bench_task, depths_of, outcomes_of
+        from bitlens.workflows.bench.replay import ReplayLM
+
+        requests = self.packed.requests
+        replaying = ReplayLM(self.session.loaded.tokenizer, likelihoods.answers(requests))
+        by_task = evaluate(replaying, self.tasks, self.limit)
+        number = {request: n for n, request in enumerate(requests)}
+        stream = Stream(self.session.loaded.name, name)
+        tasks, outcomes, depths = [], [], []
+        for task in self.tasks:
+            samples = by_task[task.name]
+            tasks.append(bench_task(task, samples))
+            outcomes += outcomes_of(task, samples, stream, tasks[-1].metrics)
+            depths += depths_of(task, samples, stream, likelihoods, self.asked, number)
+        return tasks, outcomes, depths

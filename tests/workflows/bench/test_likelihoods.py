@@ -1,0 +1,101 @@
+"""Likelihoods of the sweep are those of the harness' own model of transformers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitlens.config.study import Study, audit_of
+from bitlens.errors import DataError
+from bitlens.results.records import REFERENCE
+from bitlens.workflows.bench.likelihoods import measure, pack
+from bitlens.workflows.bench.replay import LikelihoodRequest, ReplayLM, longest
+from bitlens.workflows.session import Session
+
+PAIRS = (
+    ("def add(a, b):\n    return", " a"),
+    ("def add(a, b):\n    return", " b"),
+    ("def add(a, b):\n    return", " a + b"),
+    ("import", " os\nimport sys\n"),
+    # A space at the end of a context belongs to the continuation; letters merge over the border.
+    ("for item in ", "items:"),
+    ("retu", "rn None  # and more of it"),
+    ("", "import os"),
+    ("x = 1\n" * 200, "y = 2"),
+    ("x = 1\n" * 200, "x = 1\n" * 12),
+)
+"""Padding, shared inputs, several tokens, an empty context, and some longer than the model reads:
+of those the first tokens are left out."""
+
+
+def quiet(line: str) -> None:
+    """Nobody looks."""
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    """The embedded model with a twin."""
+    study: Study = audit_of("demo", "rtn:bits=4", controls=(), dtype="float32")
+    return Session.open(study, quiet)
+
+
+def instances(lm: ReplayLM | Any) -> list[Any]:
+    """The pairs as the harness asks them."""
+    from lm_eval.api.instance import Instance
+
+    return [
+        Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=n)
+        for n, pair in enumerate(PAIRS)
+    ]
+
+
+@pytest.mark.slow
+def test_they_are_those_of_the_harness(session: Session) -> None:
+    """Every log-probability within 1e-5 and every pick, of the reference and of a twin, whatever
+    the batch; the lens after the last block is the model itself."""
+    from lm_eval.models.huggingface import HFLM
+
+    tokenizer, model = session.loaded.tokenizer, session.loaded.model
+    recording = ReplayLM(tokenizer)
+    recording.loglikelihood(instances(recording), disable_tqdm=True)
+    packed = pack(list(dict.fromkeys(recording.asked.values())), longest(model.config, tokenizer))
+    assert len(packed.rows) < len(packed.requests)
+    assert max(map(len, packed.rows)) == longest(model.config, tokenizer)
+    _, twin = session.build_twin()
+    found = measure(session, {"twin": twin}, packed)
+    for name, own in ((REFERENCE, model), ("twin", twin.model())):
+        theirs = HFLM(pretrained=own, tokenizer=tokenizer, batch_size=4)
+        expected = theirs.loglikelihood(instances(theirs), disable_tqdm=True)
+        replayed = ReplayLM(tokenizer, found[name].answers(packed.requests))
+        answers = replayed.loglikelihood(instances(replayed), disable_tqdm=True)
+        lengths = [len(recording.asked[pair].continuation) for pair in PAIRS]
+        apart = [
+            abs(a - e) / n for (a, _), (e, _), n in zip(answers, expected, lengths, strict=True)
+        ]
+        assert max(apart) < 1e-5
+        assert [first for _, first in answers] == [first for _, first in expected]
+    assert found[REFERENCE].at.shape == (len(packed.requests), session.layout.depth)
+    assert np.isfinite(found[REFERENCE].at).all()
+    lens = found[REFERENCE].at
+    assert (np.abs(lens[:, 0] - lens[:, -1]) > 1e-3).all()
+
+
+def test_packing_by_hand() -> None:
+    """Two choices after one context share a row and its last place; of a longer one the first
+    tokens are left out; a continuation that alone is too long, or empty, is refused."""
+    requests = [
+        LikelihoodRequest((1, 2), (3,)),
+        LikelihoodRequest((1, 2), (4,)),
+        LikelihoodRequest((5, 6, 7), (8, 9)),
+    ]
+    packed = pack(requests, 3)
+    assert [row.tolist() for row in packed.rows] == [[1, 2], [6, 7, 8]]
+    assert packed.slot_row.tolist() == [0, 1, 1]
+    assert packed.slot_position.tolist() == [1, 1, 2]
+    assert packed.slot.tolist() == [0, 0, 1, 2]
+    assert packed.token.tolist() == [3, 4, 8, 9]
+    assert packed.request.tolist() == [0, 1, 2, 2]
+    # A continuation that wholly merges with its context is empty.
+    for continuation in ((), (1, 2, 3, 4)):
+        with pytest.raises(DataError, match=f"has {len(continuation)} tokens"):
+            pack([LikelihoodRequest((1,), continuation)], 3)
