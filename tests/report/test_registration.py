@@ -31,7 +31,7 @@ from bitlens.report.text.verdict import verdicts
 
 OURS = (
     *("compressed", "quality", "benchmarks", "documents", "layers", "attention", "heads", "lens"),
-    *("features", "transfer", "prediction", "shared"),
+    *("features", "transfer", "prediction", "shared", "probes"),
 )
 RTN = "rtn:bits=4,group=64"
 

@@ -26,6 +26,8 @@ from bitlens.compression.patterns import targets
 from bitlens.compression.twin import CompressedTwin, Twin
 from bitlens.compression.weight_sources import Around
 from bitlens.data.corpus import Corpus
+from bitlens.data.groups import Groups
+from bitlens.data.labelled_corpus import ClassPair, LabelledCorpus
 from bitlens.engine.analysis import Analysis, AnalysisContext, TokenizerFacts
 from bitlens.engine.comparisons import comparisons
 from bitlens.engine.measured import Measured
@@ -357,8 +359,29 @@ def placed(sae: Sae, site: str = "resid.1", **fields: Any) -> PlacedSae:
 
 
 def analysis(name: str) -> Analysis:
-    """A registered analysis with its default settings, and an autoencoder where it needs one."""
-    return ANALYSES[name].create(AnalysisContext(saes=(placed(sae()),)))
+    """A registered analysis with its default settings, and an autoencoder or labelled texts where
+    it needs them."""
+    context = AnalysisContext(saes=(placed(sae()),), labelled=labelled())
+    return ANALYSES[name].create(context)
+
+
+@cache
+def labelled(documents: int = 80, trained: int = 48) -> LabelledCorpus:
+    """Documents of two classes that mostly end with other tokens, those that are learned from
+    first."""
+    draw = np.random.default_rng(7)
+    label = np.arange(documents) % 2
+    shown = np.where(draw.random(documents) < 0.12, 1 - label, label)
+    rows = [[*draw.integers(1, VOCABULARY, 4), 10 + 2 * n + draw.integers(2)] for n in shown]
+    made = corpus([[row] for row in rows])
+    groups = Groups(
+        first=np.arange(documents),
+        label=label,
+        labels=("set\tno", "set\tyes"),
+        mark=tuple(np.full(5, -1) for _ in rows),
+    )
+    pair = ClassPair(name="set", positive="yes", negative="no", labels=(0, 1))
+    return LabelledCorpus(replace(made, groups=groups), trained, (pair,))
 
 
 def everything() -> list[Analysis]:

@@ -19,4 +19,8 @@ _HOMES = {
 }
 """Where each is: a file of its name, or the file `analysis` of a folder of its name."""
 
+ON_REQUEST = frozenset({"probes"})
+"""Analyses that are run only where they are named: they read texts of their own."""
+
+
 ANALYSES: "Registry[Analysis]" = Registry("analysis", "bitlens.analyses", _HOMES)

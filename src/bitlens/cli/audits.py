@@ -30,9 +30,10 @@ def demo(
 
 
 @options.with_settings(
-    "model to out controls analyses text tokens calibration calibration_tokens context bos "
-    "positions sites seed interval device dtype compute revision device_map memory allow "
-    "benchmarks limit include_path sae trust_remote_code replace engine address verbose quiet json",
+    "model to out controls analyses text tokens calibration calibration_tokens labelled "
+    "labelled_place context bos positions sites seed interval device dtype compute revision "
+    "device_map memory allow benchmarks limit include_path sae trust_remote_code replace engine "
+    "address verbose quiet json",
     also=options.ENGINE,
 )
 def audit(

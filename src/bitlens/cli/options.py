@@ -167,6 +167,8 @@ def _listed(name: str, metavar: str, default: str = "") -> tuple[Any, Any]:
 SETTINGS: dict[str, tuple[Any, Any]] = {
     "controls": _listed("controls", "LIST|none", ",".join(DEFAULT["controls"])),
     "analyses": _listed("analyses", "LIST"),
+    "labelled": _listed("labelled", "LIST", ",".join(DEFAULT["labelled"])),
+    "labelled_place": _option("labelled_place", str, "last|mean"),
     "text": _option("text", str | None, "SOURCE"),
     "tokens": _option("tokens", int, "N", parser=count),
     "calibration": _option("calibration", str | None, "SOURCE"),
@@ -239,7 +241,7 @@ def _setting(name: str, value: Any) -> tuple[str, Any]:
         return "seeds", (value,)
     if name == "sae":
         return "saes", tuple(value)
-    if name in ("controls", "analyses", "sites", "allow", "benchmarks"):
+    if name in ("controls", "analyses", "sites", "allow", "benchmarks", "labelled"):
         return name, () if name == "controls" and value == "none" else _names(value)
     return name, value
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.config.study import Study, audit_of, unread_audit_of
+from bitlens.data.labelled import require_labelled
 from bitlens.data.texts import require_source
 from bitlens.errors import InputError, path_of
 from bitlens.models.source import refuse_absent_folder
@@ -60,6 +61,9 @@ def refuse_absent_saes(study: Study, option: str = "") -> None:
 
 def refuse_absent_texts(study: Study) -> None:
     """Texts without which nothing of a study can be run."""
+    if "probes" in study.analyses:
+        for labelled in study.labelled:
+            require_labelled(labelled)
     for source in (study.text, study.calibration):
         if source:
             require_source(source)

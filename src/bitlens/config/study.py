@@ -100,12 +100,12 @@ def _canonical(compression: Any) -> Any:
 
 
 def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
-    from bitlens.analyses import ANALYSES
+    from bitlens.analyses import ANALYSES, ON_REQUEST
 
     with _located():
         for name in names:
             ANALYSES.require(name)
-    return names or tuple(ANALYSES)
+    return names or tuple(name for name in ANALYSES if name not in ON_REQUEST)
 
 
 def is_embedded(source: ModelSource) -> bool:
@@ -175,7 +175,15 @@ class Study(Settings):
     analyses: Annotated[tuple[str, ...], AfterValidator(_registered), AfterValidator(distinct)] = (
         Field((), examples=["[behaviour]"])
     )
-    """Which questions are asked; none named: all."""
+    """Which questions are asked; none named: all but those with texts of their own (probes)."""
+    labelled: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
+        ("language", "sentiment", "code", "truth"), min_length=1, examples=["[code, mine.jsonl]"]
+    )
+    """What probes are trained on: files of JSON lines with text and label, or positive and
+    negative, FILE=LABEL to say which label a monitor watches for; or sets that are made:
+    language, sentiment, code, truth."""
+    labelled_place: Literal["last", "mean"] = Field("last", examples=["last"])
+    """What probes read of a text: its last token, or the mean over all tokens that count."""
     text: Annotated[str, AfterValidator(_source)] | None = Field(None, examples=["texts.jsonl"])
     """What is read: a file, a folder, hf:owner/name:config:split:column, code-prompts:1000, so many
     beginnings of code, or demo, the texts that ship with bitlens. Where none is named those of demo
@@ -238,6 +246,7 @@ class Study(Settings):
             settings["text"] = _public(self.text, evaluation_path())
         if self.calibration:
             settings["calibration"] = _public(self.calibration, calibration_path())
+        settings["labelled"] = [_whole(source) for source in settings["labelled"]]
         for model in settings["models"]:
             model["name"] = _public(model["name"], model_path())
             # The embedded model comes with its own again.

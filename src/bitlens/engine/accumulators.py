@@ -64,11 +64,11 @@ class DocumentSums:
     shard: Tensor
     """`[n]` int64."""
     sums: dict[str, Tensor]
-    """`[n]` float64 each."""
+    """`[n]` or `[n, width]` float64 each."""
 
     @classmethod
     def of(cls, document: Tensor, shard: Tensor, columns: Mapping[str, Tensor]) -> "DocumentSums":
-        """Of positions: `[positions]` each."""
+        """Of positions: `[positions]` or `[positions, width]` each."""
         found, first = np.unique(document.cpu().numpy(), return_index=True)
         known = torch.from_numpy(found).to(document.device)
         # A product and no scattered sum: the same digits on every device.
@@ -84,8 +84,9 @@ class DocumentSums:
         known, first, at = np.unique(document, return_index=True, return_inverse=True)
         sums: dict[str, Tensor] = {}
         for name in parts[0].sums:
-            total = np.zeros(len(known))
-            np.add.at(total, at, np.concatenate([p.sums[name].cpu().numpy() for p in parts]))
+            values = np.concatenate([p.sums[name].cpu().numpy() for p in parts])
+            total = np.zeros((len(known), *values.shape[1:]))
+            np.add.at(total, at, values)
             sums[name] = torch.from_numpy(total)
         return cls(torch.from_numpy(known), torch.from_numpy(shard[first]), sums)
 
@@ -236,7 +237,7 @@ class ReplicateState:
         return np.asarray(self._accumulator.largest[name].cpu().numpy()[shards].max(axis=0))
 
     def documents(self, name: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """Number `[n]`, shard `[n]` and sums `[n]` of every document."""
+        """Number `[n]`, shard `[n]` and sums, `[n]` or `[n, width]`, of every document."""
         of = self._accumulator.by_document(name)
         return of.document.numpy(), of.shard.numpy(), {k: v.numpy() for k, v in of.sums.items()}
 

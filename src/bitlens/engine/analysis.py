@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bitlens.data.corpus import Corpus
+from bitlens.data.labelled_corpus import LabelledCorpus
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.gram import Gram
@@ -77,8 +78,8 @@ Item = Literal["cumulative", "local"]
 CUMULATIVE: Item = "cumulative"
 LOCAL: Item = "local"
 
-Requirement = Literal["saes", "eager_attention"]
-"""SAEs that were trained on the model; attention that hands out its patterns."""
+Requirement = Literal["saes", "eager_attention", "labelled"]
+"""SAEs that were trained on the model; attention that hands out its patterns; labelled texts."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,10 @@ class AnalysisContext:
     saes: tuple[Any, ...] = ()
     """The SAEs that were named for the model, each in its place (`PlacedSae` of
     `bitlens.sae.placed_sae`); none where no analysis requires them."""
+    labelled: LabelledCorpus | None = None
+    """Labelled texts as the model reads them; None where no analysis requires them."""
+    labelled_place: Literal["last", "mean"] = "last"
+    """What is read of a labelled text: its last token, or the mean over all that count."""
 
 
 @dataclass(frozen=True)

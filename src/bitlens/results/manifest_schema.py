@@ -130,6 +130,9 @@ class Asked(Content):
     tokens: int
     calibration: str | None
     calibration_tokens: int
+    labelled: tuple[str, ...] = ()
+    """None where no probe knew of them yet; so is what is read of them."""
+    labelled_place: str = "last"
     context: int | None
     bos: str
     positions: str

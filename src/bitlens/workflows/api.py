@@ -42,6 +42,8 @@ def audit(
     tokens: int = 65_536,
     calibration: str | Path | Sequence[str] | None = None,
     calibration_tokens: int = 131_072,
+    labelled: Sequence[str] = ("language", "sentiment", "code", "truth"),
+    labelled_place: Literal["last", "mean"] = "last",
     context: int | None = None,
     bos: Literal["auto", "yes", "no"] = "auto",
     positions: Literal["content", "all", "last"] = "content",
@@ -75,13 +77,15 @@ def audit(
         tokenizer: Of a model that is an object: its tokenizer.
         name: What a model that is an object is called; else by what it was loaded from.
         controls: What every twin is compared with: `cast`, `noise`, `nothing`.
-        analyses: Which questions are asked; none named: all.
+        analyses: Which questions are asked; none named: all but those with texts of their own.
         saes: SAEs that were trained on the model: folders, or `release:RELEASE:SAE_ID`.
         text: What is read: a file, a folder, `hf:owner/name:config:split:column`, or strings, a
             document each. None: the texts that ship with bitlens, which are source code.
         tokens: At most so many tokens; 0: the whole text.
         calibration: Documents that GPTQ, AWQ and their like are calibrated on, apart from the text.
         calibration_tokens: At most so many tokens of calibration; 0: all of it.
+        labelled: What probes are trained on: files of JSON lines, or sets that are made.
+        labelled_place: What probes read of a text: its `last` token, or the `mean`.
         context: Tokens read at a time; None: as many as the model can, 1,024 at most.
         bos: Whether each window begins with BOS.
         positions: Which positions count: `content` leaves out padding, BOS and the first.

@@ -17,6 +17,8 @@ from bitlens.config.study import Study, parse_bytes
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.display import CorpusTexts
 from bitlens.data.hub import PREFIX
+from bitlens.data.labelled import read_labelled
+from bitlens.data.labelled_corpus import LabelledCorpus, as_texts, in_parts
 from bitlens.data.texts import STRINGS, read_texts
 from bitlens.demo import calibration_path, evaluation_path
 from bitlens.engine.plan import Plan, context_of, make_plan
@@ -132,6 +134,21 @@ class Session:
     def texts(self) -> CorpusTexts:
         """What the corpus looks like to a reader."""
         return CorpusTexts(self.corpus, self.loaded.tokenizer)
+
+    @cached_property
+    def labelled(self) -> LabelledCorpus:
+        """The labelled texts as the model reads them. BitlensError for those that it cannot."""
+        tokenizer = self.loaded.tokenizer
+
+        def lengths(texts: list[str]) -> list[int]:
+            return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+        sets = [read_labelled(source, lengths) for source in self.study.labelled]
+        corpus = make_corpus(
+            as_texts(sets), tokenizer, self.context, self.study.bos, seed=self.seed
+        )
+        check_vocabulary(corpus, self.layout.vocabulary)
+        return in_parts(corpus, sets, self.seed)
 
     @property
     def context(self) -> int:

@@ -45,6 +45,8 @@ STUDY = {
     "tokens": Answer({"tokens": 900}),
     "calibration": Answer({"calibration": "{third}"}, beside=GPTQ),
     "calibration_tokens": Answer({"calibration_tokens": 600}, beside=GPTQ),
+    "labelled": Answer({"labelled": ["code"]}, "probes"),
+    "labelled_place": Answer({"labelled_place": "mean"}, "probes"),
     "context": Answer({"context": 24}),
     "bos": Answer({"bos": "yes"}),
     "positions": Answer({"positions": "all"}),

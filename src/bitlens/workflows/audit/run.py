@@ -140,7 +140,10 @@ def _refuse_other_settings(study: Study, store: Store) -> None:
     differing = [
         said
         for name in sorted(now)
-        if name not in CHANGES_NO_DIGIT and not _goes_on(name, before[name], now[name])
+        # What a setting was that was not known yet is for the cells to say.
+        if name in before
+        and name not in CHANGES_NO_DIGIT
+        and not _goes_on(name, before[name], now[name])
         for said in _differences(name, before[name], now[name])
     ]
     if differing:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitlens.analyses import ANALYSES
+from bitlens.analyses import ANALYSES, ON_REQUEST
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.targets import try_compression
 from bitlens.compression.twin_builder import TwinBuilder
@@ -95,7 +95,7 @@ def asked_analyses(study: Study, source: ModelSource, log: Log) -> AskedAnalyses
     if source.saes or not without:
         return AskedAnalyses(names=asked)
     names = " and ".join(without)
-    if set(asked) != set(ANALYSES):
+    if set(asked) != set(ANALYSES) - ON_REQUEST:
         raise InputError(
             f"No SAE is named for {names}.",
             "a folder with an SAE that was trained on this model.",
@@ -124,7 +124,12 @@ def select_analyses(
         )
     for placed in saes:
         session.log(placed.said)
-    context = AnalysisContext(saes=tuple(saes))
+    wanted = any("labelled" in ANALYSES[name].requires for name in asked.names)
+    context = AnalysisContext(
+        saes=tuple(saes),
+        labelled=session.labelled if wanted else None,
+        labelled_place=session.study.labelled_place,
+    )
     analyses = tuple(ANALYSES[name].create(context) for name in asked.names)
     reads = _narrowed(session, analyses)
     own = _own_documents(session, analyses)
