@@ -71,7 +71,15 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         *("--device", "cpu", "--dtype", "bfloat16", "--revision", "v1", "--device_map", "auto"),
         *("--compute", "float16"),
         *("--memory", "8GB", "--allow", "identical,overlap,poor-fit", "--trust_remote_code"),
-        *("--benchmarks", f"mmlu_cs={tmp_path},gsm8k", "--limit", 7, "--include-path", tmp_path),
+        *(
+            "--benchmarks",
+            f"mmlu_cs={tmp_path},gsm8k",
+            "--limit",
+            7,
+            "--confirm-run-unsafe-code",
+            "--include-path",
+            tmp_path,
+        ),
         *("--sae", tmp_path, "--sae", tmp_path.parent, "--out", tmp_path),
     )
     study, out, command, keep_going = asked[0]
@@ -108,6 +116,7 @@ def test_all_options_reach_the_study(bitlens: Command, asked: list[Any], tmp_pat
         "benchmarks": [f"mmlu_cs={tmp_path}", "gsm8k"],
         "limit": 7,
         "include_path": str(tmp_path),
+        "confirm_run_unsafe_code": True,
     }
     assert out == tmp_path
     assert command.startswith("bitlens audit gpt2 --to rtn:bits=4 ")

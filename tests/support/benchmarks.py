@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bitlens.results.benchmarks.changes import changes_of
 from bitlens.results.benchmarks.folder import Benchmarked
+from bitlens.results.benchmarks.generations import Generation
 from bitlens.results.benchmarks.records import BenchTask, DepthOutcome, Outcome
 from bitlens.results.records import REFERENCE
 
@@ -46,6 +47,28 @@ def answered(
             lead=float(n),
         )
         for n, (answer, target) in enumerate(zip(answers, targets, strict=True))
+    ]
+
+
+def wrote(
+    compression: str, texts: Sequence[str], benchmark: str = "quiz", **more: object
+) -> list[Generation]:
+    """A text a question, a letter a token."""
+    return [
+        Generation(
+            **{  # type: ignore[arg-type]
+                "model": "tiny",
+                "compression": compression,
+                "benchmark": benchmark,
+                "task": f"{benchmark}_task",
+                "doc": n,
+                "text": text,
+                "tokens": len(text),
+                "ended": "stop",
+                **more,
+            }
+        )
+        for n, text in enumerate(texts)
     ]
 
 
@@ -101,5 +124,6 @@ def benchmarked(root: Path, lost: int = 12, questions: int = 40) -> Benchmarked:
         tasks=tasks,
         outcomes=outcomes,
         depths=depths,
+        generations=[],
         changes=changes_of(tasks, outcomes, {CAST}),
     )

@@ -32,7 +32,8 @@ def demo(
 @options.with_settings(
     "model to out controls analyses text tokens calibration calibration_tokens labelled "
     "labelled_place context bos positions sites seed interval device dtype compute revision "
-    "device_map memory allow benchmarks limit include_path sae trust_remote_code replace engine "
+    "device_map memory allow benchmarks limit include_path confirm_run_unsafe_code sae "
+    "trust_remote_code replace engine "
     "address verbose quiet json",
     also=options.ENGINE,
 )

@@ -10,8 +10,9 @@ from bitlens.errors import InputError
 
 
 @options.with_settings(
-    "model to benchmarks out controls limit include_path calibration calibration_tokens context "
-    "bos seed device dtype compute revision device_map memory trust_remote_code"
+    "model to benchmarks out controls limit include_path confirm_run_unsafe_code calibration "
+    "calibration_tokens context bos seed device dtype compute revision device_map memory "
+    "trust_remote_code"
 )
 def bench(
     model: options.Model,
@@ -26,6 +27,8 @@ def bench(
 
     \b
     mmlu_cs     MMLU's computer-science subjects, from a folder of CSV files
+    gsm8k       GSM8K, from its test split; answered in writing
+    humaneval   HumanEval, from its file; runs what is written
     NAME=PATH   the file or folder that holds a benchmark
     NAME        any task of the harness whose data are within reach
     """

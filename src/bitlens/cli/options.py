@@ -144,6 +144,9 @@ def extent(verbose: bool, quiet: bool, json: bool) -> Extent:
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help=MEANING["trust_remote_code"])
 ]
+RunCode = Annotated[
+    bool, typer.Option("--confirm-run-unsafe-code", help=MEANING["confirm_run_unsafe_code"])
+]
 Saes = Annotated[
     list[str],
     typer.Option(
@@ -189,6 +192,7 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "benchmarks": _listed("benchmarks", "LIST"),
     "limit": _option("limit", int | None, "N"),
     "include_path": _option("include_path", str | None, "DIR"),
+    "confirm_run_unsafe_code": (RunCode, False),
     "sae": (Saes, []),
     "trust_remote_code": (TrustRemoteCode, False),
 }

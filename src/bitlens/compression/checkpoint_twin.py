@@ -1,5 +1,6 @@
 """A twin with modules of its own: a checkpoint that was made elsewhere."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -151,9 +152,20 @@ class CheckpointTwin(Twin):
         self.complete_coverage()
         return self._table
 
-    def model(self, rounding: bool = True) -> PreTrainedModel:  # noqa: ARG002
-        """The checkpoint itself, whose modules round what they do."""
-        return self.checkpoint.model
+    def model(
+        self,
+        rounding: bool = True,  # noqa: ARG002
+        dtype: torch.dtype | None = None,
+    ) -> PreTrainedModel:
+        """The checkpoint itself, whose modules round what they do; a copy of it where its matrices
+        are ordinary ones and another dtype is asked for."""
+        model: PreTrainedModel = self.checkpoint.model
+        if dtype in (None, model.dtype) or self.checkpoint.kernels:
+            return model
+        model = copy.deepcopy(model)
+        for weight in model.parameters():
+            weight.data = weight.data.to(dtype)
+        return model
 
     def _reference_weights(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.layout.shell.module.named_parameters():

@@ -89,9 +89,10 @@ class Twin(ABC):
         """What became of every module, in the model's order; measured, not assumed."""
 
     @abstractmethod
-    def model(self, rounding: bool = True) -> PreTrainedModel:
+    def model(self, rounding: bool = True, dtype: torch.dtype | None = None) -> PreTrainedModel:
         """A transformers model with its weights, the reference left as it is. With `rounding`,
-        modules whose inputs are rounded do so themselves."""
+        modules whose inputs are rounded do so themselves; `dtype`: what it is held and computed
+        in, where it has none of its own; None: as the reference is stored."""
 
 
 class CompressedTwin(Twin):
@@ -245,9 +246,9 @@ class CompressedTwin(Twin):
         return self._coverage.rows()
 
     @torch.no_grad()
-    def model(self, rounding: bool = True) -> PreTrainedModel:
+    def model(self, rounding: bool = True, dtype: torch.dtype | None = None) -> PreTrainedModel:
         """A normal transformers model with the twin's weights, the reference left as it is. They
-        are stored as the reference's are, and rounded to that.
+        are stored as the reference's are, or in this dtype, and rounded to that.
 
         With `rounding`, modules whose inputs are rounded do so themselves; those of fused experts
         cannot, and are refused, and so are rounded keys and values. Needs memory for a second
@@ -261,9 +262,9 @@ class CompressedTwin(Twin):
                 "bitlens audit, which shows what rounded keys and values do.",
             )
         model: PreTrainedModel = copy.deepcopy(self.layout.model)
-        if self.dtype is not None:
+        if (held := self.dtype or dtype) is not None:
             for weight in model.parameters():
-                weight.data = weight.data.to(self.dtype)
+                weight.data = weight.data.to(held)
         parameters = dict(model.named_parameters())
 
         def put(name: str, tensor: Tensor) -> None:

@@ -26,7 +26,10 @@ ELSEWHERE = {
     "seeds": "train.seed, the seeds of training",
     "sites": "train.site",
     **dict.fromkeys(("controls", "analyses", "interval", "allow"), "nothing: leave it out"),
-    **dict.fromkeys(("benchmarks", "limit", "include_path"), "nothing: bitlens bench asks twins"),
+    **dict.fromkeys(
+        ("benchmarks", "limit", "include_path", "confirm_run_unsafe_code"),
+        "nothing: bitlens bench asks twins",
+    ),
 }
 """Settings of an audit's study that this one has no use for, and what it has instead."""
 

@@ -232,6 +232,9 @@ class Study(Settings):
     """Of every task of the benchmarks only so many questions, the first ones; by default all."""
     include_path: str | None = Field(None, examples=["tasks"])
     """A folder of benchmarks in the harness' own YAML."""
+    confirm_run_unsafe_code: bool = False
+    """Whether code that the models write may be run, for benchmarks that score it: shut in, without
+    network or files."""
 
     @property
     def texts(self) -> str:

@@ -144,6 +144,7 @@ class Asked(Content):
     benchmarks: tuple[str, ...]
     limit: Annotated[int, Field(ge=1)] | None
     include_path: str | None
+    confirm_run_unsafe_code: bool
 
 
 class Manifest(Versioned):

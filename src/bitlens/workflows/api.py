@@ -55,6 +55,7 @@ def audit(
     benchmarks: Sequence[str] = (),
     limit: int | None = None,
     include_path: str | None = None,
+    confirm_run_unsafe_code: bool = False,
     revision: str | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     compute: Literal["auto", "float32", "paired", "bfloat16", "float16"] = "auto",
@@ -97,6 +98,7 @@ def audit(
         benchmarks: Tasks of lm-evaluation-harness that all are asked besides: `mmlu_cs=FOLDER`.
         limit: Of every task of these only so many questions; None: all.
         include_path: A folder of benchmarks in the harness' own YAML.
+        confirm_run_unsafe_code: Run code that the models write, shut in, where a benchmark asks.
         revision: Of a hub id: branch, tag or commit.
         dtype: How weights are held; `auto`: as they are stored.
         compute: What is computed in.

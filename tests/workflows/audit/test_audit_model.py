@@ -58,6 +58,9 @@ STUDY = {
     "benchmarks": Answer({"benchmarks": ["mmlu_cs"]}, same_because="they lie beside the cells"),
     "limit": Answer({"limit": 3}, same_because="it is of benchmarks"),
     "include_path": Answer({"include_path": "tasks"}, same_because="it is of benchmarks"),
+    "confirm_run_unsafe_code": Answer(
+        {"confirm_run_unsafe_code": True}, same_because="a refusal that did not happen"
+    ),
 }
 MODEL = {
     "name": Answer({"name": "{gpt2}"}),

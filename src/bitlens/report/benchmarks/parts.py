@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from bitlens.report.benchmarks.charts import margin_figure
+from bitlens.report.benchmarks.generations import written_parts
 from bitlens.report.benchmarks.sentences import percent, told, verdict_of
 from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Column, Details, Part, Prose, Statement, Table
@@ -33,6 +34,7 @@ def parts_of(
     if (figure := margin_figure(found, model, drawn, f"{prefix}benchmark-margins")) is not None:
         parts.append(figure)
     parts += _flips_by_depth(found, model)
+    parts += written_parts(found, model)
     parts += _categories(found, model)
     if (table := _quarters(found, model)) is not None:
         parts.append(Details("Where the reference was unsure", (table,)))

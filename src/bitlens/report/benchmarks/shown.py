@@ -15,6 +15,7 @@ def visible_benchmarks(found: Benchmarked) -> Benchmarked:
         about=visible(found.about),
         tasks=[replace(one, **visible(vars(one))) for one in found.tasks],
         outcomes=[replace(one, **visible(vars(one))) for one in found.outcomes],
+        generations=[replace(one, **visible(vars(one))) for one in found.generations],
         depths=[replace(one, **visible(vars(one))) for one in found.depths],
         changes=[replace(one, **visible(vars(one))) for one in found.changes],
     )

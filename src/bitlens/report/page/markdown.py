@@ -18,6 +18,7 @@ from bitlens.report.page.parts import (
     Page,
     Prose,
     Section,
+    SideBySide,
     Statement,
     Table,
     Tabs,
@@ -152,6 +153,11 @@ def _(part: Figure, _: int = 1) -> str:
 @markdown.register
 def _(part: TokenGrid, _: int = 1) -> str:
     return f"{count(len(part.rows), 'position')}: in `report.html`."
+
+
+@markdown.register
+def _(part: SideBySide, _: int = 1) -> str:
+    return f"{count(len(part.pairs), 'pair')} of texts: in `report.html`."
 
 
 @markdown.register

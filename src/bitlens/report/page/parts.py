@@ -248,6 +248,35 @@ class TokenGrid:
     caption: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WrittenText:
+    """What one model wrote, cut at the first token that differs."""
+
+    who: str
+    note: str
+    """How it ended, and whether it is right."""
+    before: str
+    token: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPair:
+    """Two texts for the same question."""
+
+    title: str
+    reference: WrittenText
+    twin: WrittenText
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Texts of the reference and of a twin beside each other, the first differing token marked."""
+
+    pairs: tuple[TextPair, ...]
+    caption: str = ""
+
+
 @dataclass(frozen=True)
 class Tabs:
     """Alternatives, of which one is seen at a time."""
@@ -323,6 +352,7 @@ Part = (
     | Ledger
     | Figure
     | TokenGrid
+    | SideBySide
     | HeadPatterns
     | FeatureBrowser
     | DocumentBrowser

@@ -3,6 +3,7 @@
     benchmarks.json      what was asked of whom; written last: its presence means it is complete
     tasks.parquet        one row a task
     outcomes.parquet     one row a question, model and metric
+    generations.parquet  one row a question and model that it wrote for
     depths.parquet       one row a question and model: its answer by block
     changes.parquet      one row a benchmark, twin and metric
 
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from bitlens.errors import ResultsError, path_of
+from bitlens.results.benchmarks.generations import ENDINGS, Generation
 from bitlens.results.benchmarks.records import TABLES, BenchTask, Change, DepthOutcome, Outcome
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import write
@@ -73,6 +75,7 @@ class Benchmarked:
     tasks: Sequence[BenchTask]
     outcomes: Sequence[Outcome]
     depths: Sequence[DepthOutcome]
+    generations: Sequence[Generation]
     changes: Sequence[Change]
 
     @property
@@ -99,6 +102,11 @@ class Benchmarked:
         wanted = (model, compression, benchmark)
         return [o for o in self.outcomes if (o.model, o.compression, o.benchmark) == wanted]
 
+    def written(self, model: str, compression: str, benchmark: str) -> list[Generation]:
+        """What one model wrote for a benchmark."""
+        wanted = (model, compression, benchmark)
+        return [g for g in self.generations if (g.model, g.compression, g.benchmark) == wanted]
+
     def change(self, model: str, compression: str, benchmark: str) -> Change | None:
         """What a twin changed in a whole benchmark, by its first metric."""
         metric = self.parts(benchmark)[0].metrics[0]
@@ -124,6 +132,7 @@ def write_benchmarks(found: Benchmarked) -> None:
         "tasks": found.tasks,
         "outcomes": found.outcomes,
         "depths": found.depths,
+        "generations": found.generations,
         "changes": found.changes,
     }
     last = found.root / NAME
@@ -149,6 +158,7 @@ def read_benchmarks(path: str | Path) -> Benchmarked:
         tasks=_read(root, "tasks", BenchTask),
         outcomes=_read(root, "outcomes", Outcome),
         depths=_read(root, "depths", DepthOutcome),
+        generations=_read(root, "generations", Generation),
         changes=_read(root, "changes", Change),
     )
     if (wrong := _inconsistent(found)) is not None:
@@ -178,6 +188,10 @@ def _inconsistent(found: Benchmarked) -> str | None:
         key = (depth.model, depth.compression, depth.benchmark, depth.task, depth.doc)
         if key not in asked or {len(depth.margins), len(depth.picks)} != {blocks[depth.model]}:
             return f"there is an answer by depth of {depth.task!r} that has no outcome"
+    for text in found.generations:
+        key = (text.model, text.compression, text.benchmark, text.task, text.doc)
+        if key not in asked or text.ended not in ENDINGS:
+            return f"there is a text for {text.task!r} that has no outcome or no end"
     for change in found.changes:
         if (change.model, change.compression) not in known or change.benchmark not in metrics:
             return f"there is a change of {change.benchmark!r} under {change.compression!r}"

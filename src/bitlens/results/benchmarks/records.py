@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from bitlens.results.benchmarks.generations import Generation
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchTask:
@@ -53,8 +55,6 @@ class Outcome:
     generated text."""
     lead: float | None = None
     """That of the choice it makes minus that of the second."""
-    text: str | None = None
-    """What was generated, uncut; None of a choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,14 +142,13 @@ TABLES: dict[str, tuple[type, pa.Schema]] = {
     "outcomes": (
         Outcome,
         _schema(
-            "margin lead text",
+            "margin lead",
             **_of(_TEXT, "model compression benchmark task metric"),
             **_of(_COUNT, "doc sample"),
             prompt_hash=_TEXT,
             score=_NUMBER,
             **_of(_TEXT, "answer target"),
             **_of(_NUMBER, "margin lead"),
-            text=_TEXT,
         ),
     ),
     "depths": (
@@ -159,6 +158,19 @@ TABLES: dict[str, tuple[type, pa.Schema]] = {
             doc=_COUNT,
             margins=_list(_NUMBER),
             picks=_list(_COUNT),
+        ),
+    ),
+    "generations": (
+        Generation,
+        _schema(
+            "shared ran",
+            **_of(_TEXT, "model compression benchmark task"),
+            doc=_COUNT,
+            text=_TEXT,
+            tokens=_COUNT,
+            ended=_TEXT,
+            shared=_COUNT,
+            **_of(_TEXT, "before token reference_token ran"),
         ),
     ),
     "changes": (

@@ -28,13 +28,14 @@ from bitlens.workflows.audit.audit_model import audit_model
 from bitlens.workflows.audit.beside import set_beside
 from bitlens.workflows.audit.manifest import ManifestParts, make_manifest, run_record
 from bitlens.workflows.audit.selection import asked_analyses
+from bitlens.workflows.bench.code import allow_code
 from bitlens.workflows.bench.harness import load_tasks
 from bitlens.workflows.bench.request import BenchRequest
 from bitlens.workflows.bench.run import write_beside
 from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.session import Log, Session, log_unread
 
-CHANGES_NO_DIGIT = {"memory"}
+CHANGES_NO_DIGIT = {"memory", "confirm_run_unsafe_code"}
 LISTS = {"compressions", "controls", "analyses", "seeds", "allow", "benchmarks"}
 """Settings that add to what is there when they name more."""
 
@@ -83,6 +84,7 @@ def _run(
     request = BenchRequest.of(study)
     # What a benchmark lacks is said before anything is measured.
     tasks = load_tasks(request) if request.benchmarks else []
+    allow_code(tasks, confirmed=request.confirm_run_unsafe_code)
     for source, seed in product(study.models, study.seeds):
         try:
             asked = asked_analyses(study, source, log)

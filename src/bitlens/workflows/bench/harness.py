@@ -18,6 +18,7 @@ from bitlens.data.benchmarks.rows import ENDINGS, read_rows
 from bitlens.data.benchmarks.tasks import BENCHMARKS, TaskDefinition, category_of
 from bitlens.errors import BitlensError, DataError, InputError, told
 from bitlens.registry import nearest
+from bitlens.workflows.bench.code import CodeTests
 from bitlens.workflows.bench.request import BenchRequest
 
 Kind = Literal["likelihood", "generation"]
@@ -43,6 +44,8 @@ class HarnessTask:
     """`lm_eval.api.task.Task`."""
     notes: tuple[str, ...] = ()
     """What the reader of a result should know of its questions."""
+    code: CodeTests | None = None
+    """What runs the programs that it is answered with; None: it is answered with text."""
 
     @property
     def name(self) -> str:
@@ -82,9 +85,11 @@ def load_tasks(request: BenchRequest) -> list[HarnessTask]:
             own = BENCHMARKS.get(asked.name)
             if own is not None:
                 for defined in own.tasks(asked):
-                    task = ConfigurableTask(config=_with_data(defined))
+                    code = CodeTests() if defined.get("unsafe_code") else None
+                    scored = code.definition() if code else {}
+                    task = ConfigurableTask(config={**_with_data(defined), **scored})
                     notes = tuple(defined.get("notes", ()))
-                    found.append(_harness_task(asked.name, task, notes))
+                    found.append(_harness_task(asked.name, task, notes, code))
             else:
                 tasks = _by_name(asked, request.include_path)
                 found += [_harness_task(asked.name, task) for task in tasks]
@@ -119,7 +124,15 @@ def evaluate(
     return samples
 
 
-def _harness_task(benchmark: str, task: Any, notes: tuple[str, ...] = ()) -> HarnessTask:
+def _harness_task(
+    benchmark: str, task: Any, notes: tuple[str, ...] = (), code: CodeTests | None = None
+) -> HarnessTask:
+    if code is None and getattr(task, "UNSAFE_CODE", False):
+        raise InputError(
+            f"{task.config.task} would run the code that a model wrote within this very process.",
+            "a task whose code can be shut in: humaneval.",
+            "leave it out.",
+        )
     kind = KINDS.get(task.OUTPUT_TYPE)
     if kind is None:
         raise InputError(
@@ -133,6 +146,7 @@ def _harness_task(benchmark: str, task: Any, notes: tuple[str, ...] = ()) -> Har
         kind=kind,
         task=task,
         notes=notes,
+        code=code,
     )
 
 

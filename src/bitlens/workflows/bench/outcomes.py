@@ -14,6 +14,8 @@ from bitlens.workflows.bench.replay import LikelihoodRequest
 
 PREDICTED = ("something else", "predicted")
 """The answers to a task that asks whether the one continuation would come first."""
+PASSED = "passed"
+"""What is to become of code."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,35 @@ def outcomes_of(
                     lead=lead,
                 )
             )
+    return found
+
+
+def written_outcomes(
+    task: HarnessTask, samples: Sequence[Sample], stream: Stream, metrics: Sequence[str]
+) -> list[Outcome]:
+    """An outcome a question and metric of a task that is answered in writing: what the harness'
+    filter found in the text; of code, how it ended."""
+    found = []
+    for sample in samples:
+        said, target = sample["filtered_resps"][0], str(sample["target"])
+        if task.code is not None:
+            said, target = task.code.told(said[0], target), PASSED
+        for name in sample["metrics"]:
+            if (metric := metric_name(name, sample)) in metrics:
+                found.append(
+                    Outcome(
+                        model=stream.model,
+                        compression=stream.compression,
+                        benchmark=task.benchmark,
+                        task=task.name,
+                        metric=metric,
+                        doc=int(sample["doc_id"]),
+                        prompt_hash=sample["prompt_hash"],
+                        score=float(sample[name]),
+                        answer=str(said),
+                        target=target,
+                    )
+                )
     return found
 
 

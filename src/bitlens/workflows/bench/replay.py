@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import resolve_max_length
 
+from bitlens.workflows.bench.generations import GenerationRequest
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -32,12 +34,17 @@ class ReplayLM(TemplateLM):  # type: ignore[misc]
         self,
         tokenizer: "PreTrainedTokenizerBase",
         answers: Mapping[LikelihoodRequest, Answer] | None = None,
+        texts: Mapping[GenerationRequest, str] | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.answers = answers
         """None: every answer is nothing, and what was asked is what counts."""
         self.asked: dict[tuple[str, str], LikelihoodRequest] = {}
+        self.texts = texts
+        """What it wrote; None: it writes nothing."""
+        self.begun: list[GenerationRequest] = []
+        """The texts that it was to go on with."""
 
     @property
     def eot_token_id(self) -> int:
@@ -75,9 +82,11 @@ class ReplayLM(TemplateLM):  # type: ignore[misc]
         """No task that is let through asks for it."""
         raise NotImplementedError
 
-    def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-        """No task of likelihoods asks for it."""
-        raise NotImplementedError
+    def generate_until(self, requests: Any, **_: Any) -> list[str]:
+        """What was written, text by text."""
+        asked = [GenerationRequest.of(*request.args) for request in requests]
+        self.begun += asked
+        return ["" if self.texts is None else self.texts[one] for one in asked]
 
 
 def longest(config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase") -> int:

@@ -16,6 +16,8 @@ class BenchRequest:
     """At most so many questions of each task, the first ones; None: all."""
     include_path: str | None = None
     """A folder of tasks in the harness' own YAML."""
+    confirm_run_unsafe_code: bool = False
+    """Whether code that a model wrote may run, shut in."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -25,4 +27,9 @@ class BenchRequest:
     @classmethod
     def of(cls, study: Study) -> "BenchRequest":
         """What a study asks for."""
-        return cls(benchmarks=study.benchmarks, limit=study.limit, include_path=study.include_path)
+        return cls(
+            benchmarks=study.benchmarks,
+            limit=study.limit,
+            include_path=study.include_path,
+            confirm_run_unsafe_code=study.confirm_run_unsafe_code,
+        )

@@ -1,18 +1,20 @@
 """Benchmarks of a model, its twins and controls: asked once, swept once, scored by the harness."""
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitlens.compression.requests import TwinRequest
+from bitlens.compression.twin import Twin
 from bitlens.compression.twin_builder import BuiltTwins
 from bitlens.config.presence import refuse_absent_texts
 from bitlens.config.study import Study
 from bitlens.engine.memory import bound_heap
-from bitlens.errors import InputError, ResultsError
+from bitlens.errors import ResultsError
 from bitlens.results.benchmarks.changes import changes_of
 from bitlens.results.benchmarks.folder import (
     FOLDER,
@@ -23,16 +25,24 @@ from bitlens.results.benchmarks.folder import (
     read_benchmarks,
     write_benchmarks,
 )
+from bitlens.results.benchmarks.generations import Generation
 from bitlens.results.benchmarks.records import TABLES, BenchTask, DepthOutcome, Outcome
 from bitlens.results.counts import count
 from bitlens.results.files.home import without_home
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import alone
-from bitlens.results.records import Cell
+from bitlens.results.records import REFERENCE, Cell
+from bitlens.workflows.bench.code import allow_code
 from bitlens.workflows.bench.harness import HarnessTask, evaluate, load_tasks, require
 from bitlens.workflows.bench.request import BenchRequest
 from bitlens.workflows.folders import refuse_foreign
 from bitlens.workflows.session import Log, Session
+
+if TYPE_CHECKING:
+    from bitlens.workflows.bench.likelihoods import Likelihoods
+
+BATCHES = "generations"
+"""The folder of what was written, batch by batch, until all of it is."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,6 +55,7 @@ class ModelBench:
     tasks: Sequence[BenchTask]
     outcomes: Sequence[Outcome]
     depths: Sequence[DepthOutcome]
+    generations: Sequence[Generation]
     notes: Sequence[str]
 
     @classmethod
@@ -57,6 +68,7 @@ class ModelBench:
             tasks=known.tasks,
             outcomes=[o for o in known.outcomes if o.model == model],
             depths=[d for d in known.depths if d.model == model],
+            generations=[g for g in known.generations if g.model == model],
             notes=known.about["notes"],
         )
 
@@ -68,12 +80,13 @@ def run(study: Study, out: Path, command: str, log: Log = print) -> Benchmarked:
     request = BenchRequest.of(study)
     require()
     refuse_absent_texts(study)
-    own = {NAME, REPORT, *(f"{name}.parquet" for name in TABLES)}
+    own = {NAME, REPORT, BATCHES, *(f"{name}.parquet" for name in TABLES)}
     refuse_foreign(out, "bitlens bench", "it began", lambda path: path.name in own)
     bound_heap()
     with alone(out):
         known = read_benchmarks(out) if finished(out) else None
         tasks = load_tasks(request)
+        allow_code(tasks, confirmed=request.confirm_run_unsafe_code)
         session = Session.open(study, log)
         requests = session.requests()
         built = session.twin_builder(apart_from=session.corpus).build(requests)
@@ -88,8 +101,8 @@ def run(study: Study, out: Path, command: str, log: Log = print) -> Benchmarked:
                 )
             log(f"{out}: everything is there already; nothing to compute.")
             return known
-        found = gathered([asked.result()], request, out, command)
-        write_benchmarks(found)
+        found = gathered([asked.result(out)], request, out, command)
+        _write(found)
         return found
 
 
@@ -103,8 +116,14 @@ def write_beside(
         inside(folder, NAME).unlink(missing_ok=True)
         return None
     found = gathered(models, request, folder, command)
-    write_benchmarks(found)
+    _write(found)
     return found
+
+
+def _write(found: Benchmarked) -> None:
+    """Everything; then what was written text by text is not needed any more."""
+    write_benchmarks(found)
+    shutil.rmtree(inside(found.root, BATCHES), ignore_errors=True)
 
 
 def gathered(
@@ -128,6 +147,7 @@ def gathered(
         tasks=tasks,
         outcomes=outcomes,
         depths=[one for of in models for one in of.depths],
+        generations=[one for of in models for one in of.generations],
         changes=changes_of(tasks, outcomes, controls),
     )
 
@@ -143,35 +163,35 @@ class Asking:
         built: BuiltTwins,
         tasks: Sequence[HarnessTask],
     ) -> None:
+        from bitlens.workflows.bench.generations import Writer
         from bitlens.workflows.bench.likelihoods import pack
         from bitlens.workflows.bench.replay import ReplayLM, longest
 
         self.session, self.built, self.tasks = session, built, tasks
         self.requests = [r for r in requests if r.text in built.twins and not r.floor]
         self.limit = session.study.limit
-        generating = [task.name for task in tasks if task.kind == "generation"]
-        if generating:
-            raise InputError(
-                f"{generating[0]} asks for generated text.",
-                "tasks that are answered by choosing: by log-likelihood.",
-                "leave it out.",
-            )
         loaded = session.loaded
         recording = ReplayLM(loaded.tokenizer)
-        evaluate(recording, tasks, self.limit)
+        evaluate(recording, tasks, self.limit, unsafe=True)
+        for task in tasks:
+            if task.code is not None:
+                task.code.forget()
         self.asked = dict(recording.asked)
-        self.packed = pack(
-            list(dict.fromkeys(self.asked.values())),
-            longest(loaded.model.config, loaded.tokenizer),
-        )
+        most = longest(loaded.model.config, loaded.tokenizer)
+        requested = list(dict.fromkeys(self.asked.values()))
+        self.packed = pack(requested, most) if requested else None
+        self.writer = Writer(session, recording.begun, most) if recording.begun else None
 
     @property
     def key(self) -> str:
         """Of everything that decides about the outcomes."""
         session = self.session
         study = session.study.to_dict()
-        study.pop("memory")
-        requests = hashlib.sha256(repr(list(self.packed.requests)).encode()).hexdigest()
+        for changes_no_answer in ("memory", "confirm_run_unsafe_code"):
+            study.pop(changes_no_answer)
+        asked = list(self.packed.requests) if self.packed else []
+        written = [batch.decides for batch in self.writer.batches] if self.writer else []
+        requests = hashlib.sha256(repr([asked, written]).encode()).hexdigest()
         settings = {
             "weights": session.loaded.fingerprint,
             "compute": str(session.layout.compute),
@@ -197,28 +217,34 @@ class Asking:
             if known.about["keys"].get(name) == self.key:
                 self.session.log(f"{name}: its benchmarks are there already.")
                 return ModelBench.of(known, name)
-        return self.result()
+        return self.result(folder)
 
-    def result(self) -> ModelBench:
-        """One sweep of everything, and the harness' scores of each model."""
-        from bitlens.workflows.bench.likelihoods import Likelihoods, measure
+    def result(self, folder: Path) -> ModelBench:
+        """One sweep of all that is answered by choosing, what each model writes, and the harness'
+        scores of each. `folder`: where what is written is kept until all is there."""
+        from bitlens.workflows.bench.scoring import Answers, Scoring
 
-        session, packed = self.session, self.packed
+        session = self.session
         twins = {r.text: self.built.twins[r.text] for r in self.requests}
-        session.log(
-            f"{count(len(self.tasks), 'task')} asked of the reference and "
-            f"{count(len(twins), 'twin')}: {count(len(packed.requests), 'request')} in "
-            f"{count(len(packed.rows), 'row')}, "
-            f"{count(sum(map(len, packed.rows)), 'token')}, one pass through depth."
+        said = self._said(twins)
+        wrote = None
+        if self.writer is not None:
+            batches = inside(folder, BATCHES)
+            wrote = self.writer.write(twins, self.built.identity, batches)
+        texts, failed = (wrote.texts, wrote.failed) if wrote else ({}, {})
+        scored = Scoring(
+            loaded=session.loaded,
+            tasks=self.tasks,
+            limit=self.limit,
+            asked=self.asked,
+            requests=self.packed.requests if self.packed else (),
+        ).scored(
+            {
+                name: Answers(likelihoods=said.get(name), texts=texts.get(name))
+                for name in (REFERENCE, *twins)
+            },
+            session.log,
         )
-        said: Mapping[str, Likelihoods] = measure(session, twins, packed)
-        tasks: list[BenchTask] = []
-        outcomes: list[Outcome] = []
-        depths: list[DepthOutcome] = []
-        for name, likelihoods in said.items():
-            tasks, own, courses = self._scored(name, likelihoods)
-            outcomes += own
-            depths += courses
         return ModelBench(
             about={
                 "name": session.loaded.name,
@@ -228,31 +254,29 @@ class Asking:
                 "failed": dict(self.built.failed),
             },
             key=self.key,
-            tasks=tasks,
-            outcomes=outcomes,
-            depths=depths,
+            tasks=[scored.tasks[task.name] for task in self.tasks],
+            outcomes=scored.outcomes,
+            depths=scored.depths,
+            generations=scored.generations,
             notes=[
                 f"Asked and scored by lm-evaluation-harness {version('lm_eval')}.",
                 *(note for task in self.tasks for note in task.notes),
+                *(wrote.notes if wrote else ()),
+                *(f"{name} wrote nothing: {why}" for name, why in failed.items()),
             ],
         )
 
-    def _scored(
-        self, name: str, likelihoods: Any
-    ) -> tuple[list[BenchTask], list[Outcome], list[DepthOutcome]]:
-        """What the harness makes of one model's answers."""
-        from bitlens.workflows.bench.outcomes import Stream, bench_task, depths_of, outcomes_of
-        from bitlens.workflows.bench.replay import ReplayLM
+    def _said(self, twins: Mapping[str, Twin]) -> "Mapping[str, Likelihoods]":
+        """What each model says of every choice, in one pass through depth."""
+        packed = self.packed
+        if packed is None:
+            return {}
+        from bitlens.workflows.bench.likelihoods import measure
 
-        requests = self.packed.requests
-        replaying = ReplayLM(self.session.loaded.tokenizer, likelihoods.answers(requests))
-        by_task = evaluate(replaying, self.tasks, self.limit)
-        number = {request: n for n, request in enumerate(requests)}
-        stream = Stream(self.session.loaded.name, name)
-        tasks, outcomes, depths = [], [], []
-        for task in self.tasks:
-            samples = by_task[task.name]
-            tasks.append(bench_task(task, samples))
-            outcomes += outcomes_of(task, samples, stream, tasks[-1].metrics)
-            depths += depths_of(task, samples, stream, likelihoods, self.asked, number)
-        return tasks, outcomes, depths
+        self.session.log(
+            f"{count(len(self.tasks), 'task')} asked of the reference and "
+            f"{count(len(twins), 'twin')}: {count(len(packed.requests), 'request')} in "
+            f"{count(len(packed.rows), 'row')}, "
+            f"{count(sum(map(len, packed.rows)), 'token')}, one pass through depth."
+        )
+        return measure(self.session, twins, packed)

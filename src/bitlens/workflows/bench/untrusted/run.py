@@ -208,6 +208,7 @@ def _ended(
         return ProgramRun("died", signal.Signals(-code).name, output)
     if told == token and code == 0:
         return ProgramRun("passed", "", output)
+    told = told.removesuffix(": ")
     return ProgramRun("failed", told or f"it left before its end, with exit code {code}", output)
 
 
