@@ -93,7 +93,9 @@ def test_by_hand() -> None:
     at = two_positions()
     read = {who: activations(loss) for who, loss in losses.items()}
     analysis = Transfer((placed,))
-    branches = {who: analysis.reduce_branch(one, at) for who, one in read.items() if " " in who}
+    branches = {
+        who: analysis.reduce_branch(one, at, one) for who, one in read.items() if " " in who
+    }
     pair = ActivationPair(
         site="logits",
         item="",
@@ -217,7 +219,7 @@ def test_what_costs_nothing_can_recover_nothing() -> None:
     at = two_positions()
     analysis = Transfer((placed,))
     branches = {
-        f"{who} {name}": analysis.reduce_branch(Activations(logits), at)
+        f"{who} {name}": analysis.reduce_branch(Activations(logits), at, Activations(logits))
         for who in ("reference", "twin")
         for name in ("perfect", f"the mean at {SITE}")
     }

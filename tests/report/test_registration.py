@@ -30,8 +30,8 @@ from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.verdict import verdicts
 
 OURS = (
-    *("compressed", "quality", "benchmarks", "documents", "layers", "attention", "heads", "lens"),
-    *("features", "transfer", "prediction", "shared", "probes"),
+    *("compressed", "quality", "benchmarks", "documents", "layers", "attention", "routing"),
+    *("heads", "lens", "features", "transfer", "prediction", "shared", "probes"),
 )
 RTN = "rtn:bits=4,group=64"
 

@@ -123,10 +123,12 @@ class Transfer(Analysis):
                 (placed.sae.label, reconstructed(sae)),
             ):
                 intervention = Intervention(site=placed.site, change=change)
-                found[name] = Branch(model, name, intervention)
+                found[name] = Branch(model, name, (intervention,))
         return list(found.values())
 
-    def reduce_branch(self, activations: Activations, positions: Positions) -> Tensor:
+    def reduce_branch(
+        self, activations: Activations, positions: Positions, _: Activations
+    ) -> Tensor:
         """`[n]`: the loss at every position."""
         return _loss(activations, positions.target)
 

@@ -77,9 +77,12 @@ Item = Literal["cumulative", "local"]
 """Errors of a twin as it runs, or of one of its blocks given the reference's input."""
 CUMULATIVE: Item = "cumulative"
 LOCAL: Item = "local"
+TWIN = "twin"
+"""The run of the twin at hand, whatever it is called: a source of an intervention."""
 
-Requirement = Literal["saes", "eager_attention", "labelled"]
-"""SAEs that were trained on the model; attention that hands out its patterns; labelled texts."""
+Requirement = Literal["saes", "eager_attention", "labelled", "routers"]
+"""SAEs that were trained on the model; attention that hands out its patterns; labelled texts;
+blocks whose MLP is a mixture of experts."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,13 @@ class SampleSize:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A run that leaves its model's and goes on with an intervention, on the seeded subset of the
+    """A run that leaves its model's and goes on with interventions, on the seeded subset of the
     documents."""
 
     model: Literal["reference", "twin"]
     name: str
-    intervention: Intervention
+    interventions: tuple[Intervention, ...]
+    """In the order of depth, at least one; one that takes from `TWIN` takes from the twin's run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +120,9 @@ class ReadRequest:
     beside_local: bool = False
     """Whether it reads the blocks on the reference's input beside the twin as it runs, in the
     documents that they run on."""
+    given: tuple[str, ...] = ()
+    """Of single blocks: kinds of sites inside the block (`attn`, `router`) that the twin's is given
+    as the reference has them, besides the input."""
     branches: tuple[Branch, ...] = ()
     """Runs with an intervention that are read at the same sites."""
     through_unembedding: bool = False
@@ -178,10 +185,12 @@ class Analysis(ABC):
     def reads(self, layout: "Layout") -> Sequence[ReadRequest]:
         """What it reads of a model; a site at most once of the twin as it runs."""
 
-    def reduce_branch(self, activations: Activations, positions: Positions) -> Tensor:
+    def reduce_branch(
+        self, activations: Activations, positions: Positions, reference: Activations
+    ) -> Tensor:
         """What `update` needs of a branch, a few numbers a position: the activations of all
-        branches at once would not fit. An analysis that asks for branches defines it.
-        NotImplementedError where one does not."""
+        branches at once would not fit. `reference`: of the same positions. An analysis that asks
+        for branches defines it; NotImplementedError where one does not."""
         raise NotImplementedError(f"{self.name} asks for branches and has no reduce_branch")
 
     @abstractmethod

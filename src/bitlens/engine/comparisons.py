@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bitlens.engine.analysis import CUMULATIVE, LOCAL, Analysis, Item, ReadRequest
+from bitlens.engine.analysis import CUMULATIVE, LOCAL, TWIN, Analysis, Branch, Item, ReadRequest
+from bitlens.engine.interventions import Intervention, taken
 from bitlens.engine.plan import CORPUS, SUBSET
 from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest
 from bitlens.models.sites import site
@@ -131,7 +132,7 @@ def _of_twin(
                     analysis=analysis,
                     twin=twin,
                     request=replace(request, sites=here),
-                    run=local(twin, depth).name,
+                    run=local(twin, depth, request.given).name,
                     documents=SUBSET,
                     default_item=item,
                 )
@@ -139,10 +140,20 @@ def _of_twin(
     return found
 
 
-def local(twin: str, depth: int) -> ForwardRun:
-    """One block of a twin on the reference's input."""
-    name = f"{twin} block {depth} on the reference"
-    return ForwardRun(name, twin, parent=REFERENCE, start=depth, stop=depth + 1, subset=True)
+def local(twin: str, depth: int, given: Sequence[str] = ()) -> ForwardRun:
+    """One block of a twin on the reference's input, and on what the reference has at kinds of
+    sites inside it."""
+    besides = "".join(f" and its {kind}" for kind in given)
+    sites = [f"{kind}.{depth}" for kind in given]
+    return ForwardRun(
+        f"{twin} block {depth} on the reference{besides}",
+        twin,
+        parent=REFERENCE,
+        start=depth,
+        stop=depth + 1,
+        subset=True,
+        interventions=tuple(Intervention(site=s, change=taken, source=REFERENCE) for s in sites),
+    )
 
 
 def with_interventions(request: ReadRequest, twin: str) -> dict[str, ForwardRun]:
@@ -151,15 +162,23 @@ def with_interventions(request: ReadRequest, twin: str) -> dict[str, ForwardRun]
     found = {}
     for branch in request.branches:
         base = REFERENCE if branch.model == "reference" else twin
+        interventions, of_twin = _of_this(branch, twin)
         found[f"{branch.model} {branch.name}"] = ForwardRun(
-            f"{base} with {branch.name}",
+            f"{base} with {branch.name}{of_twin}",
             base,
             parent=base,
-            start=branch.intervention.start,
+            start=min(i.start for i in interventions),
             subset=True,
-            interventions=(branch.intervention,),
+            interventions=interventions,
         )
     return found
+
+
+def _of_this(branch: Branch, twin: str) -> tuple[tuple[Intervention, ...], str]:
+    """A branch's interventions with the twin's run by its name, and what tells such a branch of
+    the reference from that of another twin."""
+    found = tuple(replace(i, source=twin) if i.source == TWIN else i for i in branch.interventions)
+    return found, "" if found == branch.interventions else f" of {twin}"
 
 
 def forward_runs(wanted: Sequence[Comparison]) -> list[ForwardRun]:
@@ -168,7 +187,8 @@ def forward_runs(wanted: Sequence[Comparison]) -> list[ForwardRun]:
     found = {REFERENCE: ForwardRun(REFERENCE, REFERENCE)}
     for comparison in wanted:
         if comparison.item == LOCAL:
-            branch = local(comparison.twin, site(comparison.sites[0]).depth)
+            depth = site(comparison.sites[0]).depth
+            branch = local(comparison.twin, depth, comparison.request.given)
             found.setdefault(branch.name, branch)
         else:
             own = ForwardRun(comparison.twin, comparison.twin, subset=comparison.floor)

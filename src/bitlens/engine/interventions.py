@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bitlens.engine.plan import TokenBatch
 from bitlens.errors import ModelError
+from bitlens.models.expert_routing import ROUTER
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 
@@ -21,11 +22,12 @@ Change = Callable[[Tensor, Tensor], Tensor]
 """`[n, columns]` float32 of some positions, and the value of the run that the intervention takes
 from there (the first again where it takes from none), to what is to stand there."""
 
-Which = Literal["counted", "marked", "last"]
-"""Every position that counts; those that the documents mark; the last of every row."""
+Which = Literal["counted", "marked", "last", "every"]
+"""Every position that counts; those that the documents mark; the last of every row; all that hold a
+token, whether they count or not."""
 
 BETWEEN = ("embed", "resid")
-CHANGEABLE = (*BETWEEN, "attn", "mlp", "heads", "neurons")
+CHANGEABLE = (*BETWEEN, "attn", "mlp", "heads", "neurons", ROUTER)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,7 +39,8 @@ class Intervention:
     """
 
     site: str
-    """`embed`, `resid.N`, `attn.N`, `mlp.N`, `heads.N` or `neurons.N`."""
+    """`embed`, `resid.N`, `attn.N`, `mlp.N`, `heads.N`, `neurons.N`, or `router.N`, whom each token
+    of a mixture of experts is sent to (`bitlens.models.expert_routing.Routing.packed`)."""
     change: Change
     source: str | None = None
     """The run of the same sweep whose value at the site `change` is given besides."""
@@ -91,6 +94,9 @@ def intervened_positions(batch: TokenBatch, which: Which) -> Tensor:
     if which == "counted":
         return batch.index
     rows, width = batch.tokens.shape
+    if which == "every":
+        inside = torch.ones_like(batch.tokens) if batch.mask is None else batch.mask
+        return torch.nonzero(inside.flatten()).flatten()
     if which == "last":
         ends = batch.length.view(rows, width)[:, 0] - 1
         return torch.arange(rows, device=ends.device) * width + ends

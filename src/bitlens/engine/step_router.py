@@ -95,7 +95,8 @@ class _OneStep:
         key = (comparison.analysis.name, branch, comparison.documents, name)
         if key not in self._reduced:
             read = _flatten(self._step, branch, name)
-            self._reduced[key] = comparison.analysis.reduce_branch(read, positions)
+            reference = self._activations(REFERENCE, name)
+            self._reduced[key] = comparison.analysis.reduce_branch(read, positions, reference)
         return self._reduced[key]
 
     def _sample(self, comparison: Comparison, name: str, pair: ActivationPair) -> None:

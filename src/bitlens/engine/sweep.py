@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bitlens.engine.block_pass import BlockPass
 from bitlens.engine.depth_blocks import blocks_at, let_be_written
+from bitlens.engine.expert_weights import ExpertErrors, expert_errors
 from bitlens.engine.interventions import Intervention
 from bitlens.engine.memory import return_memory
 from bitlens.engine.plan import TokenBatch
@@ -21,6 +22,7 @@ from bitlens.engine.step import Calls, Hidden, Progress, Step, silent
 from bitlens.engine.swept_model import SweptModel
 from bitlens.engine.wave_size import block_tokens, kept_bytes, next_wave
 from bitlens.errors import BitlensError
+from bitlens.models.expert_routing import EXPERTS
 from bitlens.models.layout import Layout
 from bitlens.models.sites import WRITTEN
 
@@ -57,6 +59,7 @@ class Sweep:
         """Twins whose weights could not be made, and why; their runs end there."""
         self.overflowed: dict[str, str] = {}
         """Runs that stopped being finite, and after which site."""
+        self.expert_errors: ExpertErrors = {}  # where what experts add is read
         self._needs = {run.name: models_of(run, self._by_name) for run in runs}
         self.chunk = logits_chunk(layout.vocabulary, layout.config)
         self._room = hidden_bytes
@@ -108,6 +111,8 @@ class Sweep:
             blocks = blocks_at(self.layout, depth, models, self.failed)
             if any(f"{WRITTEN}.{depth}" in sites for sites in self._wanted.values()):
                 let_be_written(blocks, self.layout)
+            if any(f"{EXPERTS}.{depth}" in sites for sites in self._wanted.values()):
+                self.expert_errors |= expert_errors(blocks, depth)
             for batch in wave:
                 yield from BlockPass(self, depth, batch, hidden).steps(blocks, calls, progress)
             # Before the next blocks are made: one block a twin is what fits.

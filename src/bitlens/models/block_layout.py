@@ -15,6 +15,7 @@ from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from bitlens.errors import ModelError
+from bitlens.models.expert_routing import RouterPlace, find_router
 from bitlens.models.norms import Gain, gain_of, writers
 from bitlens.models.roles import Role, roles
 from bitlens.models.shell import Call
@@ -89,6 +90,8 @@ class BlockLayout:
     in_place: bool = False
     """Whether the block adds to tensors after its modules have handed them out (Falcon): what is
     read on the way must be copied when it is handed out."""
+    routing: RouterPlace | None = None
+    """Its router and experts; None where every token meets all of the MLP."""
 
     @property
     def projection(self) -> MatrixPlace:
@@ -150,7 +153,18 @@ def examine(name: str, block: nn.Module, *, hidden: Tensor, call: Call, config: 
         neurons=_last_dense(inside_mlp),
         groups=tuple(tuple(group) for group in groups),
         in_place=in_place,
+        routing=_routing(code, weights, hidden, call),
     )
+
+
+def _routing(
+    code: nn.Module, weights: dict[str, Tensor], hidden: Tensor, call: Call
+) -> RouterPlace | None:
+    """Its router and experts, if any of its parameters are fused experts."""
+    if all(tensor.ndim != 3 for tensor in weights.values()):
+        return None
+    tokens = hidden.shape[0] * hidden.shape[1]
+    return find_router(code, lambda: _run(code, weights, hidden.clone(), call), tokens, is_router)
 
 
 def _adds(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from torch.func import functional_call
 from bitlens.errors import ModelError
 from bitlens.models.attending import KeptKeysAndValues, keeping
 from bitlens.models.block_layout import BlockLayout, MatrixPlace, first_tensor
+from bitlens.models.expert_routing import EXPERTS, ROUTER, RouterPlace, forcing, hearing
 from bitlens.models.matmul_hooks import at_products
 from bitlens.models.shell import Call
 from bitlens.models.sites import WRITTEN, site
@@ -149,6 +151,16 @@ def _path(names: BlockLayout, kind: str) -> str:
     return path
 
 
+def _router(names: BlockLayout) -> RouterPlace:
+    if names.routing is None:
+        raise ModelError(
+            "This block has no router: every token meets all of its MLP.",
+            "a block whose MLP is a mixture of experts.",
+            "a site that every block has, such as resid.0.",
+        )
+    return names.routing
+
+
 @contextmanager
 def _replacing(
     code: nn.Module, names: BlockLayout, interventions: Mapping[str, Callable[[Tensor], Tensor]]
@@ -166,17 +178,21 @@ def _replacing(
         return lambda _module, args: (intervention(args[0]), *args[1:])
 
     handles = []
-    for kind, intervention in interventions.items():
-        module = code.get_submodule(_path(names, kind))
-        if kind in _INPUTS:
-            handles.append(module.register_forward_pre_hook(input_of(intervention)))
-        else:
-            handles.append(module.register_forward_hook(output_of(intervention)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as routing:
+        for kind, intervention in interventions.items():
+            if kind == ROUTER:
+                routing.enter_context(forcing(code, _router(names), intervention))
+                continue
+            module = code.get_submodule(_path(names, kind))
+            if kind in _INPUTS:
+                handles.append(module.register_forward_pre_hook(input_of(intervention)))
+            else:
+                handles.append(module.register_forward_hook(output_of(intervention)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 @contextmanager
@@ -209,8 +225,11 @@ def _capture(
 
         return hook
 
+    routing = ExitStack()
     for kind in kinds:
-        if kind == "pattern":
+        if kind in (ROUTER, EXPERTS):
+            routing.enter_context(hearing(code, _router(names), kind, partial(catch, kind)))
+        elif kind == "pattern":
             module = code.get_submodule(names.pattern)
             handles.append(module.register_forward_hook(output_of(kind, 1)))
         elif kind != "resid":
@@ -220,7 +239,8 @@ def _capture(
             else:
                 handles.append(module.register_forward_hook(output_of(kind, 0)))
     try:
-        yield caught
+        with routing:
+            yield caught
     finally:
         for handle in handles:
             handle.remove()

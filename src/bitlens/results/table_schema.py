@@ -69,6 +69,11 @@ def _prediction(who: str) -> dict[str, pa.DataType]:
 
 _OF_TOKENS = "kl target_reference target_twin"
 SHOWN = {
+    "experts": _columns(
+        {"block": COUNT, "expert": COUNT, "tokens_reference": COUNT, "tokens_twin": COUNT}
+        | {"tokens_calibration": COUNT, "weight_error": NUMBER},
+        absent="tokens_calibration weight_error",
+    ),
     "features": _columns(
         {**_SAE, "latent": COUNT, "state": TEXT, "sure": TEXT, **_numbers(_OF_FEATURES)},
         absent=_OF_FEATURES,

@@ -10,6 +10,7 @@ import psutil
 
 from bitlens.compression import parse_spec
 from bitlens.compression.calibration.documents import CalibrationTexts
+from bitlens.compression.compression import Compression
 from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.twin import Twin
 from bitlens.compression.twin_builder import BuiltTwins, OnFailure, TwinBuilder
@@ -203,6 +204,12 @@ class Session:
             log=self.log,
             on_failure=on_failure,
         )
+
+    def calibration_documents(self, asking: Compression) -> Corpus:
+        """The documents that this compression is calibrated on. BitlensError where none are
+        named."""
+        texts = self._calibration_texts(measured=True)
+        return texts.read(asking, self.loaded, self.layout, self.seed)
 
     def _calibration_texts(self, *, measured: bool) -> CalibrationTexts:
         texts = calibration_texts(self.study, self.context, measured=measured)

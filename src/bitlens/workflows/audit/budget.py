@@ -20,6 +20,7 @@ from bitlens.engine.runs import REFERENCE
 from bitlens.engine.sweep import logits_chunk
 from bitlens.engine.wave_size import mask_bytes
 from bitlens.errors import CapacityError
+from bitlens.models.expert_routing import EXPERTS, ROUTER
 from bitlens.models.layout import Layout
 from bitlens.models.load import WEIGHTS_SHARE
 from bitlens.models.paired_block import HALF
@@ -270,7 +271,9 @@ def _accumulated(
         sampled.append(size)
         return EVERYTHING
 
-    branches = {who: c.analysis.reduce_branch(activations(), at) for who in c.branches}
+    branches = {
+        who: c.analysis.reduce_branch(activations(), at, activations()) for who in c.branches
+    }
     alone = activations() if name in c.alone else None
     pair = ActivationPair(
         site=name,
@@ -300,6 +303,9 @@ def _one_position(layout: Layout, name: str) -> Tensor:
     heads = int(getattr(layout.config, "num_attention_heads", 1))
     if name == "logits":
         return torch.zeros(1, layout.vocabulary)
+    place = layout.block_layouts[site(name).depth].routing if "." in name else None
+    if place and site(name).kind in (ROUTER, EXPERTS):
+        return place.blank(site(name).kind, layout.width)
     shapes = {"pattern": (1, heads, 1, 1), WRITTEN: (1, heads, 1)}
     return torch.zeros(shapes.get(site(name).kind, (1, layout.width)))
 

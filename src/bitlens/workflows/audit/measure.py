@@ -6,6 +6,7 @@ from functools import cached_property
 
 from bitlens.analyses.behaviour import DOCUMENTS, Behaviour
 from bitlens.analyses.features.survival import PLACES
+from bitlens.analyses.routing.analysis import RoutingAgreement
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin import Twin
 from bitlens.engine.comparisons import Comparison
@@ -21,6 +22,7 @@ from bitlens.results.store import Store
 from bitlens.workflows.audit.budget import MemoryBudget, budget
 from bitlens.workflows.audit.cells import Cells, Key
 from bitlens.workflows.audit.cost import SweepCost
+from bitlens.workflows.audit.expert_tables import EXPERTS, expert_tables
 from bitlens.workflows.audit.feature_contexts import contexts
 from bitlens.workflows.audit.feature_directions import directions
 from bitlens.workflows.audit.head_patterns import moved, patterns, shown_texts
@@ -87,6 +89,7 @@ class CellSweep:
         self._add_documents(whole, shown, room)
         self._add_contexts(whole, shown, room)
         self._add_patterns(whole, values, shown, room)
+        self._add_experts(shown, measurement.sweep, room)
         for key in self.missing:
             if key[0] not in failed:
                 found = tables(shown.get(key, {}))
@@ -172,6 +175,15 @@ class CellSweep:
         for text, found in patterns(self.session, self.twins, far, texts, room).items():
             for table in found:
                 shown.setdefault((text, "attention"), {})[table.name] = [table]
+
+    def _add_experts(self, shown: Tables, sweep: Sweep, room: int) -> None:
+        """How far each expert's weights are off, and how many calibration tokens it met."""
+        every = {text: joined(of[EXPERTS]) for (text, _), of in shown.items() if EXPERTS in of}
+        found = expert_tables(
+            self.session, every, self.requests, sweep.expert_errors, hidden_bytes=room
+        )
+        for text, table in found.items():
+            shown[(text, RoutingAgreement.name)][EXPERTS] = [table]
 
     def _add_contexts(self, twins: set[str], shown: Tables, room: int) -> None:
         """The texts on which the shown features fire, in these twins."""

@@ -130,7 +130,8 @@ def select_analyses(
         labelled=session.labelled if wanted else None,
         labelled_place=session.study.labelled_place,
     )
-    analyses = tuple(ANALYSES[name].create(context) for name in asked.names)
+    names, notes = _with_routers(session, asked)
+    analyses = tuple(ANALYSES[name].create(context) for name in names)
     reads = _narrowed(session, analyses)
     own = _own_documents(session, analyses)
     return Selection(
@@ -139,8 +140,31 @@ def select_analyses(
         own=own,
         saes=tuple(saes),
         plan=session.plan(own=own) if own else plan,
-        notes=asked.notes,
+        notes=notes,
     )
+
+
+def _with_routers(
+    session: Session, asked: AskedAnalyses
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The analyses that a model can be asked, and notes. Those of routers are left out of a model
+    without, and that is said where somebody named them. BitlensError where nothing else is left."""
+    without = [name for name in asked.names if "routers" in ANALYSES[name].requires]
+    if not without or any(block.routing for block in session.layout.block_layouts):
+        return asked.names, asked.notes
+    left = tuple(name for name in asked.names if name not in without)
+    names = " and ".join(without)
+    if not left:
+        raise InputError(
+            f"{session.loaded.name} has no router, and only {names} was asked for.",
+            "a mixture of experts: blocks that call experts by their numbers.",
+            "other --analyses, or leave them out.",
+        )
+    if set(session.study.analyses) == set(ANALYSES) - ON_REQUEST:
+        return left, asked.notes
+    note = f"Left out, because {session.loaded.name} has no router: {names}."
+    session.log(note)
+    return left, (*asked.notes, note)
 
 
 def _refuse_misfits(session: Session, builder: TwinBuilder) -> None:

@@ -1,0 +1,81 @@
+"""Which expert and which router stand out of a store, by the rules of the page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitlens.report.audit_results import AuditResults, Row
+from bitlens.report.experts import damaged_expert, damaged_router, expert_rows, named
+from bitlens.results.store import Store
+
+
+def row(metric: str, site: str, item: str, value: float, half: float | None = 0.01) -> Row:
+    low, high = (None, None) if half is None else (value - half, value + half)
+    return {
+        **{"model": "m", "compression": "twin", "analysis": "routing", "metric": metric},
+        **{"site": site, "item": item, "value": value, "low": low, "high": high},
+        **{"chance": None, "seed": 0, "documents": 30, "reason": None, "bits": 4.0},
+    }
+
+
+def store(rows: list[Row], tmp_path: Path) -> AuditResults:
+    model: dict[str, Any] = {"name": "m", "blocks": 2}
+    return AuditResults(
+        manifest={"models": [model], "twins": [], "metrics": {}, "checks": []},
+        run={},
+        estimates=rows,
+        contrasts=[],
+        coverage=[],
+        store=Store(tmp_path),
+    )
+
+
+def errors(*values: float, half: float | None = 0.01) -> list[Row]:
+    """Four experts of two blocks."""
+    places = [(f"experts.{n // 2}", f"expert {n % 2}, local") for n in range(len(values))]
+    return [row("expert_error", *p, v, half) for p, v in zip(places, values, strict=True)]
+
+
+def test_errors_are_read_by_place(tmp_path: Path) -> None:
+    """Block and expert of the site and the item; written `1.0`."""
+    found = expert_rows(store(errors(0.1, 0.2, 0.3, 0.4), tmp_path), "m", "twin")
+    assert list(found) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert found[(1, 0)]["value"] == 0.3
+    assert named((1, 0)) == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        ((0.1, 0.1, 1.0, 0.1), (1, 0)),
+        ((0.1, 0.1, 0.4, 0.1), None),
+        ((0.6, 0.1, 1.0, 0.1), None),
+        ((1.0,), None),
+    ],
+)
+def test_one_lost_expert_is_named(
+    values: tuple[float, ...], place: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    """Where it is off by more than half, and by twice as much as the next; never where there is no
+    other to hold it against."""
+    found = damaged_expert(store(errors(*values), tmp_path), "m", "twin")
+    assert (found and found[0]) == place
+
+
+def test_an_expert_that_may_be_off_by_less_than_half_is_not_named(tmp_path: Path) -> None:
+    """Its whole interval counts."""
+    assert damaged_expert(store(errors(0.1, 0.1, 0.6, half=0.2), tmp_path), "m", "twin") is None
+
+
+def test_the_worst_router_that_differs_on_equal_input_is_named(tmp_path: Path) -> None:
+    """Surely below 1; of two the lower. As the twin runs, routers differ for other reasons."""
+    rows = [
+        row("agreement", "router.0", "local", 1.0, 0.0),
+        row("agreement", "router.1", "local", 0.9),
+        row("agreement", "router.0", "cumulative", 0.2),
+    ]
+    found = damaged_router(store(rows, tmp_path), "m", "twin")
+    assert found is not None
+    assert found[0] == 1
+    assert damaged_router(store(rows[::2], tmp_path), "m", "twin") is None
