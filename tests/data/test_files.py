@@ -101,7 +101,7 @@ def test_folder_reads_text_by_relative_path_and_counts_the_rest(tmp_path: Path) 
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     documents, notes = read_folder(tmp_path)
     assert documents == [
-        Document("a/z.txt", "first, naïve"),
+        Document("a/z.txt", "first, naïve", category="a"),
         Document("b.md", "second"),
         Document("c.jsonl", '"row"'),
     ]

@@ -36,6 +36,7 @@ class Behaviour(Analysis):
     """
 
     name: ClassVar[str] = "behaviour"
+    by_category: ClassVar[bool] = True
     outputs: ClassVar[bool] = True
     kept: ClassVar[int] = 1 << 20
     """Positions whose own numbers are kept, for percentiles."""

@@ -41,6 +41,7 @@ class Geometry(Analysis):
     """
 
     name: ClassVar[str] = "geometry"
+    by_category: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             "cosine",

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from bitlens.cli import options
 from bitlens.cli.options import Extent
 from bitlens.cli.terminal import say
 from bitlens.config.study import DEMO, Study, audit_of
+
+if TYPE_CHECKING:
+    from bitlens.report.trackers.track import Tracker
 
 DEMO_COMPRESSIONS = ("rtn:bits=8", "rtn:bits=4", "rtn:bits=3", "prune:sparsity=0.3")
 DEMO_TOKENS = 12_288
@@ -31,11 +34,10 @@ def demo(
 
 @options.with_settings(
     "model to out controls analyses text tokens calibration calibration_tokens labelled "
-    "labelled_place context bos positions sites seed interval device dtype compute revision "
-    "device_map memory allow benchmarks limit include_path confirm_run_unsafe_code sae "
-    "trust_remote_code replace engine "
-    "address verbose quiet json",
-    also=options.ENGINE,
+    "labelled_place context bos positions categories chat_template system thinking sites seed "
+    "interval device dtype compute revision device_map memory allow benchmarks limit include_path "
+    "confirm_run_unsafe_code sae trust_remote_code log replace engine address verbose quiet json",
+    also=options.ENGINE | {"log": (options.Log, None)},
 )
 def audit(
     model: Annotated[
@@ -57,8 +59,9 @@ def audit(
     Writes results and report.html. The same command again computes only what is missing.
     """
     extent, engine = options.extent(verbose, quiet, json), options.engine(settings)
+    tracker = settings.pop("log")
     study = options.present_study_of(model, to, settings, "--sae")
-    carry_out(study, out, replace=replace, extent=extent, engine=engine)
+    carry_out(study, out, replace=replace, extent=extent, engine=engine, tracker=tracker)
 
 
 def carry_out(
@@ -69,10 +72,16 @@ def carry_out(
     keep_going: bool = False,
     extent: Extent = "short",
     engine: options.EngineAsked = options.HERE,
+    tracker: "Tracker | None" = None,
 ) -> None:
-    """Run a study, write its report and show what was found; exit code 1 where a cell failed."""
+    """Run a study, write its report, log it to a tracker where one is named, and show what was
+    found; exit code 1 where a cell failed."""
     from bitlens.cli.outcome import show_outcome
     from bitlens.report.build import build
+    from bitlens.report.trackers.track import require, track
+
+    if tracker is not None:
+        require(tracker)
     from bitlens.workflows.audit.run import run
 
     def said(text: str) -> None:
@@ -83,5 +92,8 @@ def carry_out(
     with options.given(engine, said) as given:
         store = run(study, out, command, said, keep_going, replace, given)
     said("Writing the report.")
-    if show_outcome(store.root, build(store.root), extent):
+    page = build(store.root)
+    if tracker is not None:
+        said(track(store.root, tracker))
+    if show_outcome(store.root, page, extent):
         raise typer.Exit(1)

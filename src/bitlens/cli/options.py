@@ -47,6 +47,14 @@ Replace = Annotated[
         "--replace", help="Replace what a run of other settings left in the folder of results."
     ),
 ]
+Log = Annotated[
+    Literal["wandb", "mlflow", "tensorboard"] | None,
+    typer.Option(
+        "--log",
+        help="Log every twin's numbers, the tables and the page to this tracker, in logs/ of the "
+        "results. Nothing is sent, unless the tracker's own settings say so.",
+    ),
+]
 Extent = Literal["short", "verbose", "quiet", "json"]
 """How much of an outcome is printed."""
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print every number of the verdict too.")]
@@ -179,6 +187,13 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "context": _option("context", int | None, "N"),
     "bos": _option("bos", str, "auto|yes|no"),
     "positions": _option("positions", str, "content|all|last"),
+    "categories": _option("categories", str | None, "FIELD"),
+    "chat_template": (
+        Annotated[bool, typer.Option("--chat-template", help=MEANING["chat_template"])],
+        False,
+    ),
+    "system": _option("system", str | None, "TEXT"),
+    "thinking": _option("thinking", str, "auto|yes|no"),
     "sites": _listed("sites", "LIST"),
     "seed": (_option("seeds", int, "S")[0], 0),
     "interval": _option("interval", str, "jackknife|bootstrap"),

@@ -153,6 +153,10 @@ def export(
             "model, for a paper or a pull request. bibtex: the papers that the run rests on.",
         ),
     ] = "csv",
+    table: Annotated[
+        Literal["estimates", "categories"],
+        typer.Option(help="Of csv, json, parquet: all estimates, or those by kind of text."),
+    ] = "estimates",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to; without it, standard output.")
     ] = None,
@@ -160,7 +164,7 @@ def export(
     """Write estimates as a table, all or the summary."""
     from bitlens.results.files.writing import write
 
-    data, what = _exported(results, format_)
+    data, what = _exported(results, format_, table)
     if out is not None:
         write(out, data)
         log(f"Wrote {what} to {out}.")
@@ -173,7 +177,9 @@ def export(
 
 
 def _exported(
-    results: Path, form: Literal["csv", "json", "parquet", "latex", "markdown", "bibtex"]
+    results: Path,
+    form: Literal["csv", "json", "parquet", "latex", "markdown", "bibtex"],
+    table: Literal["estimates", "categories"],
 ) -> tuple[bytes, str]:
     """The content of a file, and what it is in words."""
     from bitlens.report.audit_results import AuditResults
@@ -190,5 +196,11 @@ def _exported(
         text = bibtex(AuditResults.read(results))
         return text.encode(), count(text.count("\n@") + 1, "source")
     store = Store.open(results)
-    rows = store.read_table("estimates").num_rows
-    return table_of(store, form), count(rows, "estimate")
+    rows = store.read_table(table).num_rows
+    if table == "categories" and not rows:
+        raise ResultsError(
+            f"{results} tells no kinds of text apart.",
+            "results of an audit with --categories.",
+            "bitlens audit MODEL --to rtn:bits=4 --text FILE --categories FIELD --out DIR",
+        )
+    return table_of(store, form, table), count(rows, "estimate")

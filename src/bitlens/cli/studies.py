@@ -7,7 +7,8 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.audits import carry_out
-from bitlens.cli.terminal import log, show
+from bitlens.cli.terminal import log as say
+from bitlens.cli.terminal import show
 from bitlens.config.presence import refuse_absent_saes
 from bitlens.config.study import Study, load_study
 from bitlens.errors import InputError
@@ -20,7 +21,7 @@ UNNAMED = "source code that ships with bitlens; a model that cannot read it is r
 
 
 @options.with_settings(
-    "path out check only replace engine address trust_remote_code verbose quiet json",
+    "path out check only log replace engine address trust_remote_code verbose quiet json",
     also=options.PRINTED | options.ENGINE,
 )
 def study(
@@ -37,6 +38,7 @@ def study(
             help="Of a study of trained SAEs the part to run, width=0.5x,8x; once for each axis.",
         ),
     ] = [],  # noqa: B006
+    log: options.Log = None,
     replace: options.Replace = False,
     trust_remote_code: options.TrustRemoteCode = False,
     **others: Any,
@@ -49,6 +51,12 @@ def study(
     from bitlens.config.sae_study import load_sae_study, trains
 
     if trains(path):
+        if log:
+            raise InputError(
+                f"--log {log}, but {path} trains SAEs.",
+                "a study of models and compressions.",
+                "the study without --log; its results are an ordinary table.",
+            )
         if replace:
             raise InputError(
                 f"--replace, but {path} trains SAEs, which take hours.",
@@ -70,7 +78,9 @@ def study(
     else:
         engine = options.engine(others)
         extent = options.extent(**others)
-        carry_out(wanted, out, replace=replace, keep_going=True, extent=extent, engine=engine)
+        carry_out(
+            wanted, out, replace=replace, keep_going=True, extent=extent, engine=engine, tracker=log
+        )
 
 
 def _train(wanted: "SaeStudy", out: Path, check: bool, only: list[str]) -> None:
@@ -80,15 +90,15 @@ def _train(wanted: "SaeStudy", out: Path, check: bool, only: list[str]) -> None:
         from bitlens.workflows.sae_study.cost import costs
 
         for name, values in axes.items():
-            log(f"{name + ':':<14}{', '.join(map(str, values))}")
-        log(f"{'site:':<14}{wanted.train.site} of {wanted.study.to_dict()['models'][0]['name']}")
-        log(f"{'from the hub:':<14}{', '.join(from_the_hub(wanted.study)) or 'nothing'}")
-        log(f"{'not here:':<14}{', '.join(absent(wanted.study)) or 'nothing'}\n")
+            say(f"{name + ':':<14}{', '.join(map(str, values))}")
+        say(f"{'site:':<14}{wanted.train.site} of {wanted.study.to_dict()['models'][0]['name']}")
+        say(f"{'from the hub:':<14}{', '.join(from_the_hub(wanted.study)) or 'nothing'}")
+        say(f"{'not here:':<14}{', '.join(absent(wanted.study)) or 'nothing'}\n")
         show(costs(wanted, axes))
     else:
         from bitlens.workflows.sae_study.run import run
 
-        log(f"Report: {run(wanted, only, out, log)}")
+        say(f"Report: {run(wanted, only, out, say)}")
 
 
 def _show_grid(study: Study) -> None:
@@ -105,14 +115,14 @@ def _show_grid(study: Study) -> None:
     cells = 1
     for name, values in grid.items():
         cells *= len(values)
-        log(f"{name + ':':<14}{', '.join(map(str, values))}")
+        say(f"{name + ':':<14}{', '.join(map(str, values))}")
     saes = [sae for source in study.models for sae in source.saes]
-    log(f"{'controls:':<14}{', '.join(study.controls) or 'none'}")
-    log(f"{'saes:':<14}{', '.join(saes) or 'none'}")
-    log(f"{'text:':<14}{settings['text'] or UNNAMED}")
-    log(f"{'tokens:':<14}{f'{study.tokens:,} at most' if study.tokens else 'all'}")
-    log(count(cells, "cell") + (", and those of the controls." if study.controls else "."))
+    say(f"{'controls:':<14}{', '.join(study.controls) or 'none'}")
+    say(f"{'saes:':<14}{', '.join(saes) or 'none'}")
+    say(f"{'text:':<14}{settings['text'] or UNNAMED}")
+    say(f"{'tokens:':<14}{f'{study.tokens:,} at most' if study.tokens else 'all'}")
+    say(count(cells, "cell") + (", and those of the controls." if study.controls else "."))
     costs = table(study)
-    log(f"{'from the hub:':<14}{', '.join(from_the_hub(study)) or 'nothing'}")
-    log(f"{'not here:':<14}{', '.join(absent(study)) or 'nothing'}\n")
+    say(f"{'from the hub:':<14}{', '.join(from_the_hub(study)) or 'nothing'}")
+    say(f"{'not here:':<14}{', '.join(absent(study)) or 'nothing'}\n")
     show(costs)

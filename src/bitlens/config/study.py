@@ -11,9 +11,9 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
 from re import fullmatch
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from bitlens.config.field_docs import meanings
@@ -206,6 +206,20 @@ class Study(Settings):
     positions: Literal["content", "all", "last"] = Field("content", examples=["content"])
     """Which positions count. content: no padding, no BOS, no first position; last: the last token
     of each document, of whose prediction behaviour and lens then speak."""
+    categories: Annotated[str, Field(min_length=1)] | None = Field(None, examples=["language"])
+    """A field of the text's rows by which results are told apart: language, kind. depth: by place
+    in the context. Of code-prompts any word gives their seven categories, of a folder its
+    subfolders."""
+    chat_template: bool = Field(default=False, examples=[True])
+    """Read each text as a user's message, and each chat as it is, in the template that comes with
+    the model's tokenizer."""
+    system: str | None = Field(None, examples=["You are a helpful assistant."])
+    """With chat_template, the system prompt."""
+    thinking: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = Field(
+        "auto", examples=["auto"]
+    )
+    """With chat_template, whether the model is to think before it answers, where its template
+    has such a switch; auto: as the template has it."""
     sites: tuple[str, ...] = Field((), examples=["[resid.*]"])
     """Where geometry and attention look: resid.*, resid.::4 (every fourth block), resid.-2: (the
     last two), attn.3, blocks.6.hook_resid_post, model.layers.6; none named: everywhere."""
@@ -235,6 +249,18 @@ class Study(Settings):
     confirm_run_unsafe_code: bool = False
     """Whether code that the models write may be run, for benchmarks that score it: shut in, without
     network or files."""
+
+    @model_validator(mode="after")
+    def _of_chats(self) -> Self:
+        asked = [*(["system"] if self.system else []), *(["thinking"] * (self.thinking != "auto"))]
+        if asked and not self.chat_template:
+            with _located():
+                raise InputError(
+                    f"{' and '.join(asked)} without chat_template.",
+                    "texts read in the model's chat template, which these belong to.",
+                    "--chat-template, in a study chat_template: true.",
+                )
+        return self
 
     @property
     def texts(self) -> str:

@@ -45,8 +45,8 @@ def read_prompts(source: str) -> list[Document]:
 def code_prompts(first: int, end: int, seed: int = 0) -> list[Document]:
     """Prompts number `first` to `end` - 1 of those that belong to a seed, all of them different.
 
-    Categories come by `SHARES`, exactly so in every 1,066 on end; a document's name is its
-    category and its number. BitlensError beyond the last one.
+    Categories come by `SHARES`, exactly so in every 1,066 on end; a document says its category,
+    and its name is that and its number. BitlensError beyond the last one.
     """
     order = _order(seed)
     rounds = min(_capacity(category) // share for category, share in SHARES.items())
@@ -60,13 +60,14 @@ def code_prompts(first: int, end: int, seed: int = 0) -> list[Document]:
     for number in range(first, end):
         category, before = order[number % len(order)]
         nth = number // len(order) * SHARES[category] + before
-        found.append(Document(f"{category} {number}", _prompt(category, nth, seed)))
+        text = _prompt(category, nth, seed)
+        found.append(Document(f"{category} {number}", text, category=category))
     return found
 
 
 def note(prompts: Sequence[Document]) -> str:
     """How many of each category, in a sentence."""
-    counts = Counter(document.name.rpartition(" ")[0] for document in prompts)
+    counts = Counter(document.category or "" for document in prompts)
     told = ", ".join(f"{counts[category]:,} {category}" for category in SHARES if counts[category])
     return f"Beginnings of code made from templates: {told}."
 

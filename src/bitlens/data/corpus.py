@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bitlens.data.budget import SHORTEST, Budget, take
+from bitlens.data.categories import Categories, categories_of
 from bitlens.data.copies import units
 from bitlens.data.groups import Groups, groups_of
 from bitlens.data.texts import Documents
@@ -47,6 +48,8 @@ class Corpus:
     """What the reader of a result should know, one sentence each."""
     groups: Groups | None = None
     """Which documents belong together, with their labels and marks; None: each is by itself."""
+    categories: Categories | None = None
+    """Of what kind each document, or position, is; None: nobody asked."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -145,6 +148,7 @@ def make_corpus(
     bos: Bos = "auto",
     max_tokens: int | None = None,
     seed: int = 0,
+    categories: str | None = None,
 ) -> Corpus:
     """The documents as a model sees them that reads `context` tokens at a time.
 
@@ -154,20 +158,15 @@ def make_corpus(
     tokenizer would append is left out. `max_tokens`, BOS included, takes documents in an order
     drawn by `seed` and the text alone, what was there before word for word after all others; the
     last is cut at the end of a window, and the first window where it alone would be too long.
-    Groups are taken whole. BitlensError where nothing can be predicted, and where the budget holds
-    no group.
+    Groups are taken whole. `categories`: the field that names that of each document, or `depth`.
+    BitlensError where nothing can be predicted, no group fits, or categories cannot be told apart.
     """
     opening, opening_note = opening_token(tokenizer, bos)
     _check_sizes(context, max_tokens, opening)
     room = context - (opening is not None)
     found, documents = in_order(texts, tokenizer, room, seed)
     taken = take(documents, found, room=room, opening=opening, max_tokens=max_tokens)
-    if not taken.documents:
-        raise DataError(
-            f"{texts.name} has no document of at least {SHORTEST} tokens.",
-            "at least one document in which a token follows another.",
-            "--text with another file, or --context longer than a token or two.",
-        )
+    _require_any(texts, taken)
     counts = [len(rows) for rows in taken.windows]
     corpus = Corpus(
         name=texts.name,
@@ -180,6 +179,7 @@ def make_corpus(
         bos=opening is not None,
         bos_id=tokenizer.bos_token_id,
         groups=groups_of(taken.documents, [mark for rows in taken.mark for mark in rows]),
+        categories=categories_of(taken.documents, categories, source=texts.name, context=context),
     )
     notes = (
         *texts.notes,
@@ -187,6 +187,16 @@ def make_corpus(
         opening_note,
     )
     return replace(corpus, notes=notes)
+
+
+def _require_any(texts: Documents, taken: Budget) -> None:
+    """Is there something to predict? An error where there is not."""
+    if not taken.documents:
+        raise DataError(
+            f"{texts.name} has no document of at least {SHORTEST} tokens.",
+            "at least one document in which a token follows another.",
+            "--text with another file, or --context longer than a token or two.",
+        )
 
 
 def check_vocabulary(corpus: Corpus, size: int) -> None:

@@ -38,6 +38,22 @@ class Document(NamedTuple):
     """Which side or class of its group it is: clean or corrupt, true or false."""
     marks: tuple[Mark, ...] = ()
     """Places that somebody will look at or intervene on, in an order of their own."""
+    category: str | None = None
+    """Of what kind it is, by a field that somebody named; None: nobody did, or it has none."""
+    chat: tuple[tuple[str, str], ...] = ()
+    """Role and content of each message, of a row that is a chat; the text is their contents."""
+
+
+class RowFields(NamedTuple):
+    """What is read of a row besides its text."""
+
+    category: str = ""
+    """The field that names its category; empty: none does."""
+    chats: bool = False
+    """Whether a row may be a chat, a list of messages."""
+
+
+TEXT_ALONE = RowFields()
 
 
 def read_text(path: Path, most: int = LARGEST) -> str:
@@ -150,7 +166,8 @@ def read_folder(folder: Path) -> tuple[list[Document], list[str]]:
             elif (text := _text_or_none(path)) is None:
                 unreadable.append(relative.as_posix())
             else:
-                yield Document(relative.as_posix(), text)
+                folder_of = relative.parts[0] if len(relative.parts) > 1 else None
+                yield Document(relative.as_posix(), text, category=folder_of)
 
     found = gathered(documents(), str(folder))
     notes = _left_out(hidden, "Hidden") + _left_out(unreadable, "Binary or unreadable")

@@ -7,10 +7,13 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
+from bitlens.data.categories import category_of
 from bitlens.data.files import (
     LARGEST,
     MOST_DOCUMENTS,
+    TEXT_ALONE,
     Document,
+    RowFields,
     gathered,
     read_lines,
     read_text,
@@ -31,7 +34,7 @@ _TITLE = re.compile(r" = (?!= )(.*\S) = \n?")
 """A level-one heading of WikiText; ` = = Section = = ` is a lower one."""
 
 
-def read_json(path: Path) -> list[Document]:
+def read_json(path: Path, fields: RowFields = TEXT_ALONE) -> list[Document]:
     """A JSON list of strings, or of objects with a `text`; or JSON lines under another name.
     DataError for another value, or a file that is too large."""
     try:
@@ -39,7 +42,7 @@ def read_json(path: Path) -> list[Document]:
     except BitlensError as error:
         if isinstance(error.__cause__, JSONDecodeError) and error.__cause__.msg == "Extra data":
             # The first value is whole and another one follows: what `to_json` of datasets writes.
-            return read_jsonl(path)
+            return read_jsonl(path, fields)
         raise
     if not isinstance(value, list):
         found = _keys(value) if isinstance(value, dict) else _kind(value)
@@ -49,24 +52,24 @@ def read_json(path: Path) -> list[Document]:
             _list_within(value)
             or "wrap it in a list; one object a line belongs in a file called .jsonl.",
         )
-    items = (_document(item, f"item {n}", str(path)) for n, item in enumerate(value, 1))
+    items = (_document(item, f"item {n}", str(path), fields) for n, item in enumerate(value, 1))
     return gathered(items, str(path))
 
 
-def read_jsonl(path: Path) -> list[Document]:
+def read_jsonl(path: Path, fields: RowFields = TEXT_ALONE) -> list[Document]:
     """JSON lines, each a string or an object with a `text`; empty lines are no rows."""
     lines = enumerate(read_lines(path), 1)
     documents = (
-        _document(parse_json(line, f"{path}, line {n}"), f"line {n}", str(path))
+        _document(parse_json(line, f"{path}, line {n}"), f"line {n}", str(path), fields)
         for n, line in lines
         if line.strip()
     )
     return gathered(documents, str(path))
 
 
-def read_parquet(path: Path) -> list[Document]:
-    """The column `text` of a Parquet file, part by part. DataError where it cannot be read, has no
-    such column, or is too large."""
+def read_parquet(path: Path, fields: RowFields = TEXT_ALONE) -> list[Document]:
+    """The column `text` of a Parquet file, part by part, and that of categories. DataError where it
+    cannot be read, has no such column, or is too large."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -81,13 +84,26 @@ def read_parquet(path: Path) -> list[Document]:
             if file.metadata.num_rows > MOST_DOCUMENTS or _unpacked(file.metadata) > LARGEST:
                 raise too_large(str(path))
             parts = file.iter_batches(_ROWS_A_PART, columns=[_COLUMN])
-            return from_column(_values(parts, str(path)), str(path))
+            found = from_column(_values(parts, str(path)), str(path))
+            return _categorised(found, file, fields.category, str(path))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(
                 f"{path} cannot be read as Parquet: {told(error)}.",
                 "a whole Parquet file.",
                 "it may be cut short or a Git LFS pointer: compare its size and fetch it again.",
             ) from error
+
+
+def _categorised(found: list[Document], file: Any, field: str, source: str) -> list[Document]:
+    """The documents with what a column of the file says of each; as they are where none is named
+    or the file has none of that name."""
+    if field not in file.schema_arrow.names:
+        return found
+    column = file.read(columns=[field]).column(0).to_pylist()
+    return [
+        document._replace(category=category_of({field: value}, field, f"{document.name}, {source}"))
+        for document, value in zip(found, column, strict=True)
+    ]
 
 
 def _unpacked(metadata: Any) -> int:
@@ -179,15 +195,23 @@ def join_lines(documents: Sequence[Document]) -> list[Document] | None:
     return [article for article in articles if article.text.strip()]
 
 
-def _document(item: Any, place: str, source: str) -> Document:
-    """A string, or what stands under `text`, nothing where that is null; with its `label` and
-    `marks` where it has a `group`."""
+def _document(item: Any, place: str, source: str, fields: RowFields) -> Document:
+    """A string, or what stands under `text`, nothing where that is null, or the messages of a chat;
+    with its `label` and `marks` where it has a `group`."""
     if isinstance(item, str):
         return Document(place, item)
     if isinstance(item, dict):
         text, name = item.get(_COLUMN), item.get("name")
+        chat = _messages(item, f"{place} of {source}") if fields.chats and text is None else ()
+        if chat:
+            text = "\n".join(content for _, content in chat)
         if isinstance(text, str) or (text is None and _COLUMN in item):
-            document = Document(name if isinstance(name, str) and name else place, text or "")
+            document = Document(
+                name if isinstance(name, str) and name else place,
+                text or "",
+                category=category_of(item, fields.category, f"{place} of {source}"),
+                chat=chat,
+            )
             return in_group(document, item, f"{place} of {source}")
         found = f'an object whose "text" is {_kind(text)}' if text else _keys(item)
     else:
@@ -199,12 +223,31 @@ def _document(item: Any, place: str, source: str) -> Document:
     )
 
 
+def _messages(item: dict[str, Any], place: str) -> tuple[tuple[str, str], ...]:
+    """Role and content of each message of a chat; nothing where the row holds none."""
+    field = next((name for name in _CHATS if name in item), None)
+    if field is None:
+        return ()
+    messages = item[field]
+    for message in messages if isinstance(messages, list) else (messages,):
+        if not (
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str)
+        ):
+            raise DataError(
+                f"The {field} of {place} hold {message!r:.60}.",
+                'a list of messages, each with a "role" and a "content" that are strings.',
+                '"messages": [{"role": "user", "content": "..."}]',
+            )
+    return tuple((message["role"], message["content"]) for message in messages)
+
+
 def _as_text(names: Any) -> str:
     """What to do with chats; empty where there are none. `names`: of the fields."""
     chat = next((name for name in _CHATS if isinstance(names, Container) and name in names), "")
     return chat and (
-        f"these are chats: tokenizer.apply_chat_template(row[{chat!r}], tokenize=False) makes a "
-        "text of each, as the model wants it."
+        "these are chats: --chat-template writes each as the model's own template does."
     )
 
 

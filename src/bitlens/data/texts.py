@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitlens.data import code_prompts
-from bitlens.data.files import Document, read_folder, read_running_text
+from bitlens.data.files import (
+    TEXT_ALONE,
+    Document,
+    RowFields,
+    read_folder,
+    read_running_text,
+)
 from bitlens.data.hub import FORM, PREFIX, HubSource, read_hub
 from bitlens.data.rows import join_lines, read_json, read_jsonl, read_parquet
 from bitlens.errors import BitlensError, DataError, in_one_line
@@ -33,7 +39,7 @@ class Documents:
     """What the reader of a result should know, one sentence each."""
 
 
-_ROWS: dict[str, Callable[[Path], list[Document]]] = {
+_ROWS: dict[str, Callable[[Path, RowFields], list[Document]]] = {
     ".json": read_json,
     ".jsonl": read_jsonl,
     ".jsonl.gz": read_jsonl,
@@ -42,7 +48,7 @@ _ROWS: dict[str, Callable[[Path], list[Document]]] = {
 _KINDS = f".txt, {', '.join(_ROWS)}, a folder of text files, {FORM}, or {code_prompts.FORM}"
 
 
-def read_texts(source: str | Path) -> Documents:
+def read_texts(source: str | Path, fields: RowFields = TEXT_ALONE) -> Documents:
     """Which documents stand in this source?
 
     `.txt` is one running text without document marks. `.json` (a list), `.jsonl`, `.jsonl.gz`
@@ -50,8 +56,10 @@ def read_texts(source: str | Path) -> Documents:
     may have a `label` and `marks`) and `.parquet` (a column `text`) hold a document a row, but rows
     that are lines of WikiText are joined to articles. A folder holds a document a file.
     `hf:owner/name:config:split:column` is a Hugging Face dataset; `code-prompts:1066` makes so many
-    beginnings of code. Text is UTF-8. Empty documents are dropped, which the notes say. DataError
-    for what is not there, is of another kind, or cannot be read.
+    beginnings of code. Text is UTF-8. Empty documents are dropped, which the notes say. Rows have
+    the category that `fields` names; files of a folder that of the folder below it that they are
+    in, code prompts one of seven, whatever its field. DataError for what is not there, is of
+    another kind, or cannot be read.
     """
     if str(source).startswith(PREFIX):
         return _from_rows(str(source), str(source), read_hub(str(source)))
@@ -76,7 +84,7 @@ def read_texts(source: str | Path) -> Documents:
         return _checked(str(source), path.name, read_running_text(path), [], marked=False)
     for ending, read in _ROWS.items():
         if path.name.lower().endswith(ending):
-            return _from_rows(str(source), path.name, read(path))
+            return _from_rows(str(source), path.name, read(path, fields))
     raise DataError(
         f"{source} is not a kind of text that can be read.",
         _KINDS,

@@ -158,6 +158,8 @@ class Analysis(ABC):
     unpaired: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are the same whichever positions are paired, so that mismatched ones tell
     nothing of chance."""
+    by_category: ClassVar[bool] = False
+    """Whether its numbers are told of each category of the texts too, where somebody asks."""
     outputs: ClassVar[bool] = False
     """Whether it is of what the models put out on the corpus, beside which the compute floor
     stands."""

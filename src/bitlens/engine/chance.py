@@ -22,19 +22,19 @@ class MismatchedPositions:
         self._sweep = sweep
 
     @torch.no_grad()
-    def chance(
+    def summed(
         self,
         comparison: Comparison,
         name: str,
         shards: int,
         reference: SampledActivations,
         twin: SampledActivations,
-    ) -> Chance:
-        """What every metric of a site is on mismatched rows of the sample; nothing of fewer than
-        two."""
+    ) -> Accumulator | None:
+        """What an analysis sums of a site on mismatched rows of the sample, in so many shards;
+        None of fewer than two."""
         rows = reference.rows
         if len(rows.key) < 2:
-            return {}
+            return None
         analysis = comparison.analysis
         accumulator = Accumulator()
         for part in self._pairs(comparison, name, reference, twin):
@@ -50,8 +50,21 @@ class MismatchedPositions:
             accumulator.add(analysis.update(pair))
             # Before the next logits are computed.
             del part, of_reference, of_twin, pair
-        state = accumulator.under(np.ones((1, shards)))
-        found = analysis.compute(state, reference.sample, twin.sample.mismatched())
+        return accumulator
+
+    def chance(
+        self,
+        comparison: Comparison,
+        mismatched: Accumulator | None,
+        base: int,
+        reference: SampledActivations,
+        twin: SampledActivations,
+    ) -> Chance:
+        """What every metric is on mismatched rows, from their sums in `base` shards."""
+        if mismatched is None:
+            return {}
+        state = mismatched.under(np.ones((1, base)))
+        found = comparison.analysis.compute(state, reference.sample, twin.sample.mismatched())
         return first_values(found)
 
     def _pairs(

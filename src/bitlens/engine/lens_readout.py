@@ -9,6 +9,7 @@ import torch
 from bitlens.engine.accumulators import Accumulator
 from bitlens.engine.activations import EVERYTHING, ActivationPair, Activations
 from bitlens.engine.analysis import CorpusReader
+from bitlens.engine.categories import of_everything
 from bitlens.engine.comparisons import Comparison
 from bitlens.engine.keys import Accumulators, LensKey
 from bitlens.engine.measured import NOTHING, Measured, Place, broken, first_values, measured
@@ -46,7 +47,8 @@ class LensReadout:
     def collect(self, accumulators: Accumulators) -> None:
         """Take out what waits for the unembedding, of a depth that all documents have passed."""
         for key in [key for key in accumulators if isinstance(key, LensKey)]:
-            self._waiting[key] = SampledActivations(accumulators.pop(key))
+            # Not by category: what is read here is a sample already.
+            self._waiting[key] = SampledActivations(accumulators.pop(key), base=1)
 
     @torch.no_grad()
     def measured(self, comparisons: Sequence[Comparison]) -> Iterator[Measured]:
@@ -62,7 +64,8 @@ class LensReadout:
         documents = self._plan.sets[wanted[0].documents]
         for c in wanted:
             place = Place(comparison=c, site=SITE, documents=documents.documents)
-            state = sums[c.run].matched.under(documents.weights)
+            matched = of_everything(sums[c.run].matched, documents)
+            state = matched.under(documents.weights)
             if not state.finite:
                 yield broken(place, state, self._sweep.overflowed.get(c.run, SITE))
                 continue
@@ -70,7 +73,8 @@ class LensReadout:
             found = [*found, *c.analysis.compute_overall({SITE: state}, self._texts)]
             by_chance = {}
             if sums[c.run].mismatched.sums:
-                other = sums[c.run].mismatched.under(np.ones((1, documents.shards)))
+                mismatched = of_everything(sums[c.run].mismatched, documents)
+                other = mismatched.under(np.ones((1, documents.base)))
                 by_chance = first_values(c.analysis.compute(other, NOTHING, NOTHING))
             yield measured(place, found, by_chance, len(rows.key))
 

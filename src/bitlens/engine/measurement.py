@@ -5,10 +5,12 @@ another is finished then, and what it held is let go.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bitlens.engine.accumulators import ReplicateState
+from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.analysis import Analysis, CorpusReader
+from bitlens.engine.categories import by_category, of_everything
 from bitlens.engine.chance import MismatchedPositions
 from bitlens.engine.comparisons import Comparison
 from bitlens.engine.keys import Accumulators, MetricKey, SampleKey
@@ -78,32 +80,43 @@ class Measurement:
         # of what is wanted: accumulators from a file come in another.
         for name in dict.fromkeys(key.site for key in by_key if key in accumulators):
             here = [k for k in accumulators if isinstance(k, SampleKey) and k.site == name]
-            samples = {key: SampledActivations(accumulators.pop(key)) for key in here}
+            samples = {
+                key: SampledActivations(accumulators.pop(key), self.plan.sets[key.documents].base)
+                for key in here
+            }
             for key in [key for key in by_key if key.site == name and key in accumulators]:
                 comparison = by_key[key]
-                state = accumulators.pop(key).under(self._documents(comparison).weights)
+                whole, documents = accumulators.pop(key), self._documents(comparison)
+                state = of_everything(whole, documents).under(documents.weights)
                 if type(comparison.analysis).compute_overall is not Analysis.compute_overall:
                     self._states[key] = state
-                yield self._finish(comparison, name, state, samples)
+                yield self._finish(comparison, name, (whole, state), samples)
 
     def _finish(
         self,
         comparison: Comparison,
         name: str,
-        state: ReplicateState,
+        summed: tuple[Accumulator, ReplicateState],
         samples: Mapping[SampleKey, SampledActivations],
     ) -> Measured:
-        """Values of one comparison at one site."""
+        """Values of one comparison at one site, from what was summed of categories and of all."""
         documents, analysis = self._documents(comparison), comparison.analysis
         place = Place(comparison=comparison, site=name, documents=documents.documents)
+        whole, state = summed
         if not state.finite:
             return broken(place, state, self.sweep.overflowed.get(comparison.run, name))
         reference, twin = (samples.get(sample_key(comparison, r, name)) for r in comparison.runs)
         if reference is None or twin is None:
-            return measured(place, analysis.compute(state, NOTHING, NOTHING), {})
-        found = analysis.compute(state, reference.sample, twin.sample)
-        by_chance = self._chance.chance(comparison, name, documents.shards, reference, twin)
-        return measured(place, found, by_chance, len(reference.rows.key))
+            found = measured(place, analysis.compute(state, NOTHING, NOTHING), {})
+            kinds = by_category(place, whole, documents, None, None)
+        else:
+            results = analysis.compute(state, reference.sample, twin.sample)
+            mismatched = self._chance.summed(comparison, name, documents.shards, reference, twin)
+            together = mismatched and of_everything(mismatched, documents)
+            chance = self._chance.chance(comparison, together, documents.base, reference, twin)
+            found = measured(place, results, chance, len(reference.rows.key))
+            kinds = by_category(place, whole, documents, (reference, twin), mismatched)
+        return found if kinds is None else replace(found, shown=[*found.shown, kinds])
 
     def _overall(self) -> Iterator[Measured]:
         """What is said of all sites together, once all are done."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bitlens.data.batches import Batch, least_batch, make_batches
+from bitlens.data.categories import Categories
 from bitlens.data.corpus import Corpus
 from bitlens.data.groups import NONE, Groups
 from bitlens.data.positions import Rule, counted
@@ -81,10 +82,14 @@ class DocumentSet:
     shard: Tensor
     """`[documents of the corpus]`; only those in the set mean anything. Copies share one."""
     weights: np.ndarray
-    """`[replicates + 1, shards]`."""
+    """`[replicates + 1, shards]`, whatever the categories."""
     documents: int
     """Copies counted once."""
     keys: PositionKeys
+    categories: Categories | None = None
+    """Of which category every position is; None: nobody asked."""
+    members: tuple[frozenset[int], ...] = ()
+    """Of each category the units, documents or groups, that have a counted position of it."""
     group: Tensor | None = None
     """`[documents of the corpus]`: the first document of each one's group, itself for one in none;
     None where no document is in a group. So is `label`: which of the labels of the corpus it has,
@@ -92,9 +97,18 @@ class DocumentSet:
     label: Tensor | None = None
 
     @property
-    def shards(self) -> int:
-        """How many there are, the one of documents that are never left out included."""
+    def base(self) -> int:
+        """How many shards there are, the one of documents that are never left out included."""
         return int(self.weights.shape[1])
+
+    @property
+    def shards(self) -> int:
+        """In how many parts sums are kept: shards, or shards of categories."""
+        return self.base * (1 if self.categories is None else len(self.categories.labels))
+
+    def documents_in(self, categories: Sequence[int]) -> int:
+        """How many documents, copies counted once, have a position of one of these categories."""
+        return len(frozenset[int]().union(*(self.members[number] for number in categories)))
 
     def threshold(self, size: int, *, predicting: bool) -> int:
         """The key that lets exactly `size` positions through, or all where there are no more."""
@@ -120,9 +134,12 @@ class Plan:
         """Where the flattened positions `index` of a batch are, in the shards of one set."""
         of = self.sets[documents]
         document = batch.document[index]
+        shard = of.shard[document]
+        if of.categories is not None:
+            shard = shard + of.base * _category(of.categories, batch, index)
         return Positions(
             document=document,
-            shard=of.shard[document],
+            shard=shard,
             shards=of.shards,
             offset=batch.offset[index],
             target=batch.target[index],
@@ -133,6 +150,13 @@ class Plan:
             label=None if of.label is None else of.label[document],
             mark=None if batch.mark is None else batch.mark[index],
         )
+
+
+def _category(categories: Categories, batch: TokenBatch, index: Tensor) -> Tensor:
+    """`[n]`: the category of each of the flattened positions `index` of a batch."""
+    place = index % batch.tokens.shape[1]
+    found = categories.at(batch.document[index].cpu().numpy(), place.cpu().numpy())
+    return torch.from_numpy(found).to(index.device)
 
 
 def context_of(asked: int | None, model: str, longest: int | None) -> int:
@@ -168,7 +192,9 @@ def make_plan(
     of_subset = [b for b in batches if b.subset]
     unit = corpus.unit
     sets = {
-        CORPUS: how.document_set(batches, corpus, member=present, unit=unit),
+        CORPUS: how.categorised(
+            how.document_set(batches, corpus, member=present, unit=unit), batches, corpus, unit
+        ),
         SUBSET: how.document_set(of_subset, corpus, member=chosen, unit=unit),
     }
     for name, (documents, fixed) in (own or {}).items():
@@ -265,7 +291,9 @@ class _How:
         shards = DRAWN if self.interval == "bootstrap" else SHARDS
         shard = np.zeros(len(member), dtype=np.int64)
         # Documents stand in the order of a hash of their text, so their numbers are keys.
-        shard[documents] = assign(together.tolist(), units.tolist(), shards)[of]
+        kinds = None if corpus.categories is None else corpus.categories.of
+        classes = None if kinds is None else kinds[units].tolist()
+        shard[documents] = assign(together.tolist(), units.tolist(), shards, classes)[of]
         occupied = np.zeros(shard[documents].max() + 1, dtype=bool)
         seen = [_gathered(batches, "document", predicting=p) for p in (False, True)]
         occupied[shard[np.intersect1d(np.concatenate(seen), documents)]] = True
@@ -292,6 +320,24 @@ class _How:
             group=group,
             label=label,
         )
+
+    def categorised(
+        self, found: DocumentSet, batches: Sequence[TokenBatch], corpus: Corpus, unit: np.ndarray
+    ) -> DocumentSet:
+        """A set with the categories of the corpus, where it has any."""
+        categories = corpus.categories
+        if categories is None:
+            return found
+        # Halves of the shards are told by even and odd numbers, in each category alike.
+        weights = np.pad(found.weights, ((0, 0), (0, found.base % 2)), constant_values=1.0)
+        members: list[set[int]] = [set() for _ in categories.labels]
+        for batch in batches:
+            document = batch.document[batch.index].cpu().numpy()
+            kinds = _category(categories, batch, batch.index).cpu().numpy()
+            for kind, of in np.unique(np.stack([kinds, unit[document]]), axis=1).T.tolist():
+                members[kind].add(of)
+        held = tuple(frozenset(of) for of in members)
+        return replace(found, weights=weights, categories=categories, members=held)
 
 
 def _gathered(batches: Sequence[TokenBatch], name: str, *, predicting: bool) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Sampled activations: positions of one run that wait at a site until all documents have passed."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,8 +42,16 @@ def sampled_positions(rows: SampledRows, span: slice | Tensor, shards: int) -> P
 class SampledActivations:
     """The sampled positions of one run at one site, complete."""
 
-    def __init__(self, accumulator: Accumulator) -> None:
+    def __init__(self, accumulator: Accumulator, base: int) -> None:
+        """`base`: how many shards there are, of each category where there are any."""
         self.rows = accumulator.sample("sample")
         self.states = self.rows.values["states"]
         self.activations = Activations(self.states.float())
-        self.sample = Sample(self.activations.values.cpu().numpy(), self.rows.shard.cpu().numpy())
+        shard = self.rows.shard.cpu().numpy()
+        self._category, shards = shard // base, shard % base
+        self.sample = Sample(self.activations.values.cpu().numpy(), shards)
+
+    def within(self, categories: Sequence[int]) -> Sample:
+        """The sampled positions of some categories."""
+        kept = np.isin(self._category, categories)
+        return Sample(self.sample.values[kept], self.sample.shard[kept])

@@ -194,6 +194,12 @@ class AuditResults:
         )
 
     @cached_property
+    def categories(self) -> list[Row]:
+        """What was measured of each category of the texts, beside all others together; nothing
+        where no categories were named."""
+        return list(map(sayable, _rows(self.store.read_table("categories"))))
+
+    @cached_property
     def _by_place(self) -> dict[tuple[str, ...], list[Row]]:
         return _grouped(self.estimates, "model", "compression", "site", "item")
 

@@ -14,6 +14,7 @@ from bitlens.report.page.html import html
 from bitlens.report.page.parts import Page, Part, Section, figures
 from bitlens.report.page.pictures import pictures
 from bitlens.report.registration import Marks, sections
+from bitlens.report.scaling import scaling
 from bitlens.report.sections.generic import generic, unclaimed
 from bitlens.report.sections.method import method
 from bitlens.report.sections.numbers import numbers
@@ -95,6 +96,8 @@ def page(results: AuditResults, begins: Callable[[str], None] = _unheard) -> Pag
         Section.stating("verdict", "Verdict", verdict(results, drawn)),
         Section.stating("validity", "Validity", validity(results)),
     ]
+    if many and (parts_of := scaling(results, drawn)):
+        parts.append(Section.stating("scaling", "Against size", parts_of))
     for model in results.models:
         about = _about(results, model, drawn, begins)
         if many:

@@ -29,7 +29,7 @@ def estimates(
 
     `method` is how the cells' replicates were made.
     """
-    metrics, twins = _metrics(manifest), _twins(manifest)
+    metrics, twins = metrics_of(manifest), _twins(manifest)
     rows = []
     for cell, values in _cells(store, manifest):
         bits = {t.compression: t.bits for t in twins.get(cell.model, [])}.get(cell.compression)
@@ -64,7 +64,7 @@ def contrasts(
     which describe a model and not a change, are left out. The reference is at the intact value:
     only of metrics of which a twin may be on either side of it is there something to test.
     """
-    metrics, twins = _metrics(manifest), _twins(manifest)
+    metrics, twins = metrics_of(manifest), _twins(manifest)
     complete = {
         tuple(entry[name] for name in ("model", "compression", "analysis", "seed")): entry["id"]
         for entry in manifest["cells"]
@@ -156,7 +156,8 @@ def controls_of(compression: str, twins: Sequence[TwinRecord]) -> list[str]:
     return [*noise[:1], *casts[:1], REFERENCE]
 
 
-def _metrics(manifest: Mapping[str, Any]) -> dict[str, Metric]:
+def metrics_of(manifest: Mapping[str, Any]) -> dict[str, Metric]:
+    """What each number means, by its full name `analysis.metric`."""
     return {name: Metric(**fields) for name, fields in manifest["metrics"].items()}
 
 

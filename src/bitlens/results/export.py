@@ -15,8 +15,9 @@ from bitlens.results.store import Store
 Format = Literal["csv", "json", "parquet"]
 
 
-def export(store: Store, file_format: Format) -> bytes:
-    """All estimates, one row each, with the columns of `table_schema.ESTIMATES`; strict UTF-8 text.
+def export(store: Store, file_format: Format, name: str = "estimates") -> bytes:
+    """All rows of a table of the store, by default its estimates with the columns of
+    `table_schema.ESTIMATES`; strict UTF-8 text.
 
     A number that does not exist is an empty cell in CSV and null in JSON, with its reason beside
     it. In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front.
@@ -28,7 +29,7 @@ def export(store: Store, file_format: Format) -> bytes:
             f"one of {', '.join(get_args(Format))}.",
             nearest(file_format, get_args(Format)) or "--format csv",
         )
-    table = store.read_table("estimates")
+    table = store.read_table(name)
     return {"csv": _csv, "json": _json, "parquet": _parquet}[file_format](table)
 
 

@@ -136,6 +136,10 @@ class Asked(Content):
     context: int | None
     bos: str
     positions: str
+    categories: str | None = None
+    chat_template: bool = False
+    system: str | None = None
+    thinking: str = "auto"
     sites: tuple[str, ...]
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     interval: str

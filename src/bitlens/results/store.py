@@ -6,6 +6,7 @@
     OUT/estimates.parquet     one row an estimate
     OUT/contrasts.parquet     one row a twin's number against its control's
     OUT/coverage.parquet      one row a module of a twin
+    OUT/categories.parquet    one row a number of a category of the texts, where some were named
     OUT/cells/ID/             values.parquet, tables of what an analysis shows besides, then
                               cell.json, whose presence means it is complete
     OUT/partial/              accumulators of waves already swept, until their cells are written
@@ -41,7 +42,7 @@ from bitlens.results.json_files import (
 from bitlens.results.manifest_schema import Content, Manifest, Run, Versioned
 from bitlens.results.parquet import check_table, read_table, rows_as_parquet
 from bitlens.results.records import SCHEMA, Cell, Value
-from bitlens.results.table_schema import SHOWN, TABLES
+from bitlens.results.table_schema import OPTIONAL, SHOWN, TABLES
 
 STORE, MANIFEST, RUN = "store.json", "manifest.json", "run.json"
 
@@ -144,15 +145,18 @@ class Store:
 
         The manifest is withdrawn in the same step: it vouches for the tables it was written after.
         """
-        content = rows_as_parquet(name, rows, TABLES[name])
+        content = rows_as_parquet(name, rows, {**TABLES, **OPTIONAL}[name])
         write(inside(self.root, f"{name}.parquet"), content, withdraw=self.root / MANIFEST)
 
     def read_table(self, name: str) -> pa.Table:
-        """One of `table_schema.TABLES`. InputError for another name."""
-        if name not in TABLES:
+        """One of `table_schema.TABLES`, or of OPTIONAL, which has no rows where the run did not
+        write it. InputError for another name."""
+        if name not in TABLES and name not in OPTIONAL:
             raise _no_table(name)
         path = inside(self.root, f"{name}.parquet")
-        return read_table(path, TABLES[name], mended(path, AGAIN))
+        if name in OPTIONAL and not path.exists():
+            return OPTIONAL[name].empty_table()
+        return read_table(path, {**TABLES, **OPTIONAL}[name], mended(path, AGAIN))
 
     def _read(self, name: str, kind: type[Content]) -> dict[str, Any]:
         path = inside(self.root, name)
@@ -207,12 +211,12 @@ class Store:
             for cell in manifest["cells"]
             if cell["status"] == "done"
         }
-        tables = {name: self.read_table(name) for name in TABLES}
+        tables = {name: self.read_table(name) for name in (*TABLES, *OPTIONAL)}
         for table in tables.values():
             named |= {(model, name) for model, name in _distinct(table, "model", "compression")}
         for model, compression in sorted(named - twins):
             raise damaged(path, f"twins has no {compression} of {model}", again)
-        for name in ("estimates", "contrasts"):
+        for name in ("estimates", "contrasts", *OPTIONAL):
             for metric in sorted(map(".".join, _distinct(tables[name], "analysis", "metric"))):
                 if metric not in manifest["metrics"]:
                     raise damaged(path, f"metrics has no {metric}", again)
@@ -242,13 +246,13 @@ def _no_table(name: str) -> InputError:
     if name in SHOWN:
         return InputError(
             f"{name} is no table of the whole store: every twin has its own.",
-            f"one of {', '.join(TABLES)}; or a twin's own table.",
+            f"one of {', '.join((*TABLES, *OPTIONAL))}; or a twin's own table.",
             f"bitlens.open(run).details(twin, analysis, {name!r}), or features(twin).",
         )
     known = [*TABLES, *SHOWN]
     return InputError(
         f"A store has no table {name!r}.",
-        f"one of {', '.join(TABLES)}.",
+        f"one of {', '.join((*TABLES, *OPTIONAL))}.",
         nearest(name, known) or "bitlens export --help lists what can be had.",
     )
 

@@ -48,6 +48,18 @@ COVERAGE = _columns(
     absent="relative_error sqnr_db reason",
 )
 TABLES = {"estimates": ESTIMATES, "contrasts": CONTRASTS, "coverage": COVERAGE}
+CATEGORIES = _columns(
+    {"model": TEXT, "compression": TEXT, "analysis": TEXT, "category": TEXT, **_PLACE}
+    | {**_numbers("value low high others difference difference_low difference_high p q")}
+    | {"documents": COUNT, "documents_others": COUNT, **_numbers("intact chance")}
+    | {"worse": TEXT, "reason": TEXT, "unsaid": TEXT, "seed": COUNT},
+    absent="value low high others difference difference_low difference_high p q intact chance "
+    "worse reason unsaid",
+)
+"""One row a number of a category, beside that of all other categories together (`others`) and their
+difference; `unsaid`: why nothing is said of it."""
+OPTIONAL = {"categories": CATEGORIES}
+"""Tables of the whole store that only some runs have."""
 
 _SAE = {"sae": TEXT, "site": TEXT}
 _OF_FEATURES = (
@@ -118,6 +130,11 @@ SHOWN = {
     ),
     "pattern_texts": _columns(
         {"text": COUNT, "document": TEXT, "offset": COUNT, "tokens": _list(TEXT)}
+    ),
+    "categories": _columns(
+        {"category": TEXT, "others": FLAG, **_PLACE, "value": NUMBER, "replicates": _list(NUMBER)}
+        | {"chance": NUMBER, "documents": COUNT, "reason": TEXT},
+        absent="value chance reason",
     ),
     "heads": _columns(
         {"block": COUNT, "head": COUNT, "kind": TEXT, **_numbers(_OF_HEADS)}, absent=_OF_HEADS

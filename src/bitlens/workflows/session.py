@@ -15,12 +15,14 @@ from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.twin import Twin
 from bitlens.compression.twin_builder import BuiltTwins, OnFailure, TwinBuilder
 from bitlens.config.study import Study, parse_bytes
+from bitlens.data.chats import ChatFormat, as_chats
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.display import CorpusTexts
+from bitlens.data.files import RowFields
 from bitlens.data.hub import PREFIX
 from bitlens.data.labelled import read_labelled
 from bitlens.data.labelled_corpus import LabelledCorpus, as_texts, in_parts
-from bitlens.data.texts import STRINGS, read_texts
+from bitlens.data.texts import STRINGS, Documents, read_texts
 from bitlens.demo import calibration_path, evaluation_path
 from bitlens.engine.plan import Plan, context_of, make_plan
 from bitlens.engine.reader import ActivationReader
@@ -120,16 +122,26 @@ class Session:
     def corpus(self) -> Corpus:
         """The evaluation texts as the model reads them. BitlensError for texts that it cannot."""
         study = self.study
+        fields = RowFields(study.categories or "", chats=study.chat_template)
         corpus = make_corpus(
-            self.given.documents(study.texts) or read_texts(study.texts),
+            self._as_chats(self.given.documents(study.texts) or read_texts(study.texts, fields)),
             self.loaded.tokenizer,
             self.context,
             study.bos,
             max_tokens=study.tokens or None,
             seed=self.seed,
+            categories=study.categories,
         )
         check_vocabulary(corpus, self.layout.vocabulary)
         return corpus
+
+    def _as_chats(self, texts: Documents) -> Documents:
+        """What is read, as the model's chat template writes it where the study says so."""
+        study = self.study
+        if not study.chat_template:
+            return texts
+        how = ChatFormat(system=study.system, thinking=study.thinking)
+        return as_chats(texts, self.loaded.tokenizer, how, self.loaded.name)
 
     @cached_property
     def texts(self) -> CorpusTexts:

@@ -1,6 +1,7 @@
 """Which settings make another cell? Every one of a study and of a model, each with its answer."""
 
 import json
+import shutil
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ class Answer:
 
 GPTQ = {"compressions": ["gptq:bits=4"], "calibration": "{other}"}
 WITH_SAE = {"saes": ["{sae}"], "allow": ["poor-fit"]}
+CHAT = {"name": "{chat}", "chat_template": True}
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if enable_thinking is defined and not enable_thinking %}quick{% endif %}"
+)
 
 STUDY = {
     "compressions": Answer({"compressions": ["rtn:bits=4"]}),
@@ -50,6 +56,10 @@ STUDY = {
     "context": Answer({"context": 24}),
     "bos": Answer({"bos": "yes"}),
     "positions": Answer({"positions": "all"}),
+    "categories": Answer({"categories": "depth"}),
+    "chat_template": Answer({"chat_template": True}, beside={"name": "{chat}"}),
+    "system": Answer({"system": "Be kind."}, beside=CHAT),
+    "thinking": Answer({"thinking": "no"}, beside=CHAT),
     "sites": Answer({"sites": ["resid.1"]}, "geometry"),
     "seeds": Answer({"seeds": [1]}),
     "interval": Answer({"interval": "bootstrap"}),
@@ -108,7 +118,10 @@ def paths(
         config = {"architecture": "standard", "d_in": width, "d_sae": 16,
                   "hook_name": "blocks.1.hook_resid_post"}  # fmt: skip
         (made / name / "cfg.json").write_text(json.dumps(config))
+    chat = shutil.copytree(llama, made / "chat")
+    (chat / "chat_template.jinja").write_text(TEMPLATE)
     return {
+        "chat": str(chat),
         "llama": str(llama),
         "gpt2": str(gpt2),
         "texts": str(short_texts),

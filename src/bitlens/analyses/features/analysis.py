@@ -54,6 +54,7 @@ class Features(Analysis):
     saes: tuple[PlacedSae, ...] = ()
 
     name: ClassVar[str] = "features"
+    by_category: ClassVar[bool] = True
     requires: ClassVar[frozenset[Requirement]] = frozenset({"saes"})
     unpaired: ClassVar[frozenset[str]] = frozenset({"twin_only", CHANGED.name})
     metrics: ClassVar[tuple[Metric, ...]] = (*METRICS, CHANGED)

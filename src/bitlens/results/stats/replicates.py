@@ -21,25 +21,42 @@ DRAWN = 100
 percentiles know no Student's t, which with a hundred shards would make them 1 % wider."""
 
 
-def assign(sizes: Sequence[int], keys: Sequence[Any], shards: int = SHARDS) -> np.ndarray:
+def assign(
+    sizes: Sequence[int],
+    keys: Sequence[Any],
+    shards: int = SHARDS,
+    classes: Sequence[int] | None = None,
+) -> np.ndarray:
     """Which shard does each document belong to? Whole documents, shards of about equal size.
 
     `sizes` are token counts, `keys` hashes of the documents' contents; returns `[documents]`
     integers. The largest document goes first, each to the shard that is lightest so far; equal
     sizes are taken in the order of their keys, so the order in which documents arrive does not
-    matter. With fewer documents than shards every document is a shard of its own. ValueError where
-    sizes and keys are not as many, or for less than one shard.
+    matter. With fewer documents than shards every document is a shard of its own. Documents of
+    each of the `classes` are spread over all shards: leaving one out leaves out a part of each.
+    ValueError where sizes and keys are not as many, or for less than one shard.
     """
     if len(sizes) != len(keys):
         raise ValueError(f"{len(sizes)} sizes but {len(keys)} keys")
     if shards < 1:
         raise ValueError(f"{shards} shards")
-    lightest = [(0, 0, shard) for shard in range(min(shards, len(sizes)))]
+    used = min(shards, len(sizes))
+    every = [0] * used
+    """Tokens of all classes in each shard."""
+    held = [0] * used
     result = np.zeros(len(sizes), dtype=np.int64)
-    for document in sorted(range(len(sizes)), key=lambda d: (-sizes[d], keys[d])):
-        tokens, documents, shard = heapq.heappop(lightest)
-        result[document] = shard
-        heapq.heappush(lightest, (tokens + int(sizes[document]), documents + 1, shard))
+    by_class: dict[int, list[int]] = {}
+    for document in range(len(sizes)):
+        by_class.setdefault(0 if classes is None else classes[document], []).append(document)
+    for _, members in sorted(by_class.items()):
+        lightest = [(0, held[shard], every[shard], shard) for shard in range(used)]
+        heapq.heapify(lightest)
+        for document in sorted(members, key=lambda d: (-sizes[d], keys[d])):
+            tokens, documents, total, shard = heapq.heappop(lightest)
+            size = int(sizes[document])
+            result[document] = shard
+            held[shard], every[shard] = documents + 1, total + size
+            heapq.heappush(lightest, (tokens + size, documents + 1, total + size, shard))
     return result
 
 

@@ -107,6 +107,9 @@ def _settings(
         "bitlens": version("bitlens"),
     }
     settings |= {"paired": True} if session.layout.paired else {}
+    if own is None and (categories := session.corpus.categories) is not None:
+        # They decide about shards too, so all that is read of the corpus rests on them.
+        settings |= {"categories": categories.identity}
     return settings | ({"documents": SUBSET} if request.floor else {})
 
 

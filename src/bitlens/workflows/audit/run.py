@@ -9,7 +9,7 @@ from typing import Any
 
 from bitlens.compression.twin_builder import OnFailure
 from bitlens.config.presence import refuse_absent_texts
-from bitlens.config.study import Study
+from bitlens.config.study import DEFAULT, Study
 from bitlens.engine.memory import bound_heap
 from bitlens.errors import (
     BitlensError,
@@ -21,6 +21,7 @@ from bitlens.errors import (
 )
 from bitlens.models.source import ModelSource, name_of
 from bitlens.results.benchmarks.estimates import estimate_rows
+from bitlens.results.categories import categories
 from bitlens.results.estimates import contrasts, estimates
 from bitlens.results.records import to_json
 from bitlens.results.store import Store
@@ -117,6 +118,8 @@ def _run(
         rows += estimate_rows(benched, bits, study.seeds[0])
     store.write_table("estimates", rows)
     store.write_table("contrasts", contrasts(store, manifest, study.interval))
+    if study.categories:
+        store.write_table("categories", categories(store, manifest, study.interval))
     store.write_run(run_record(time.monotonic() - started))
     store.write_manifest(manifest)
     store.clear_partial()
@@ -138,7 +141,9 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 def _refuse_other_settings(study: Study, store: Store) -> None:
     """What is there would be replaced, report and all. What only grows is kept."""
-    before, now = store.manifest()["settings"], json.loads(to_json(study.to_dict()))
+    # A store may be older than a setting.
+    before = {**DEFAULT, **store.manifest()["settings"]}
+    now = json.loads(to_json(study.to_dict()))
     differing = [
         said
         for name in sorted(now)

@@ -1,0 +1,66 @@
+"""MLflow: an experiment for each set of results, a run for each twin."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bitlens.errors import ResultsError, told
+from bitlens.report.audit_results import AuditResults
+from bitlens.report.trackers.entries import Scalar, files_of, logged_twins, tables_of
+from bitlens.results.export import export
+
+_URI = "MLFLOW_TRACKING_URI"
+_FILES = "MLFLOW_ALLOW_FILE_STORE"
+_AT_ONCE = 500
+"""Numbers in a call: MLflow takes a thousand."""
+
+
+def log(results: AuditResults, folder: Path) -> str:
+    """Log everything; where it is: plain files below the folder, or what `MLFLOW_TRACKING_URI`
+    names. ResultsError where MLflow refuses."""
+    uri = os.environ.get(_URI)
+    local = folder / "mlflow"
+    if uri is None:
+        # Without a server and a database the light package has files alone, and since 3.14 wants
+        # to hear that they are meant.
+        os.environ.setdefault(_FILES, "true")
+        uri = local.resolve().as_uri()
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        _log(MlflowClient(tracking_uri=uri, registry_uri=uri), results, folder.parent)
+    except MlflowException as error:
+        raise ResultsError(
+            f"MLflow refuses what is logged to {uri}: {told(error)}.",
+            "a place that its client can write to.",
+            f"without {_URI}, which writes files into {local}.",
+        ) from error
+    return f"Logged to MLflow: {uri}"
+
+
+def _log(client: Any, results: AuditResults, root: Path) -> None:
+    name = f"bitlens {root.resolve().name}"
+    experiment = client.get_experiment_by_name(name)
+    number = experiment.experiment_id if experiment else client.create_experiment(name)
+    for twin in logged_twins(results):
+        run = client.create_run(number, run_name=twin.name).info.run_id
+        for setting, value in twin.settings.items():
+            client.log_param(run, setting, value)
+        _add_numbers(client, run, twin.scalars)
+        client.set_terminated(run)
+    run = client.create_run(number, run_name=f"{name} (all)").info.run_id
+    for path in files_of(root):
+        client.log_artifact(run, str(path))
+    for table in tables_of(results):
+        client.log_text(run, export(results.store, "csv", table).decode(), f"{table}.csv")
+    client.set_terminated(run)
+
+
+def _add_numbers(client: Any, run: str, scalars: Iterable[Scalar]) -> None:
+    from mlflow.entities import Metric
+
+    numbers = [Metric(one.name, one.value, 0, one.block or 0) for one in scalars]
+    for begin in range(0, len(numbers), _AT_ONCE):
+        client.log_batch(run, metrics=numbers[begin : begin + _AT_ONCE])

@@ -1,0 +1,178 @@
+"""Trackers: what each library reads back of finished results, with no network."""
+
+import ast
+import math
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bitlens
+from bitlens.errors import BitlensError
+from bitlens.report.audit_results import AuditResults
+from bitlens.report.trackers import track as tracking
+from bitlens.report.trackers.entries import LoggedTwin, Scalar, logged_twins, scalar
+from bitlens.report.trackers.track import track
+from bitlens.results.store import Store
+
+TWIN = "rtn:bits=8"
+
+
+@pytest.fixture
+def root(store: Path, tmp_path: Path) -> Path:
+    """Results with a page, of one twin and two of its numbers: libraries take seconds a run."""
+    copy = Path(shutil.copytree(store, tmp_path / "results"))
+    (copy / "report.html").write_text("<!doctype html>")
+    (copy / "summary.md").write_text("# What changed")
+    return copy
+
+
+@pytest.fixture
+def one(monkeypatch: pytest.MonkeyPatch) -> LoggedTwin:
+    """The one twin that is logged."""
+    twin = LoggedTwin(
+        model="demo", compression=TWIN, seed=0, control=False,
+        scalars=(Scalar("behaviour.kl", 0.25), Scalar("geometry.cosine.resid", 0.5, 1),
+                 Scalar("geometry.cosine.resid", 0.75, 0)),
+    )  # fmt: skip
+    for name in ("wandb", "mlflow", "tensorboard"):
+        monkeypatch.setattr(
+            f"bitlens.report.trackers.to_{name}.logged_twins", lambda _: iter([twin])
+        )
+        for variable in ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_TRACKING_URI"):
+            monkeypatch.delenv(variable, raising=False)
+    return twin
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections beyond this machine are an error."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise AssertionError(f"the network was asked for {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_every_twin_and_control_is_logged(results: AuditResults) -> None:
+    """With the estimates of the store as they are, one for each number that has a value and is of
+    no single head."""
+    twins = {twin.compression: twin for twin in logged_twins(results)}
+    assert twins.keys() == {row["compression"] for row in results.estimates}
+    row = results.find("demo", TWIN, "behaviour.kl")
+    assert row is not None
+    assert Scalar("behaviour.kl", row["value"]) in twins[TWIN].scalars
+    assert all(math.isfinite(one.value) for twin in twins.values() for one in twin.scalars)
+    assert twins[TWIN].control is False
+    assert twins["noise:like=[rtn:bits=8]"].control
+
+
+def test_a_number_of_a_block_has_the_block_apart() -> None:
+    """So that it is a curve over depth; other sites and items are in the name."""
+    row = {"analysis": "geometry", "metric": "cosine", "item": "cumulative", "value": 0.5}
+    assert scalar({**row, "site": "resid.12"}) == Scalar("geometry.cosine.resid", 0.5, 12)
+    assert scalar({**row, "site": "logits", "item": "a/b:1"}) == Scalar(
+        "geometry.cosine.a_b_1", 0.5
+    )
+
+
+@pytest.mark.slow
+def test_tensorboard_reads_it_back(root: Path, one: LoggedTwin, no_network: None) -> None:
+    """Scalars by twin with the block as the step, the summary as text; logged again, once."""
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    for _ in range(2):
+        said = track(root, "tensorboard")
+    place = root / "logs" / "tensorboard"
+    assert said.endswith(str(place))
+    (folder,) = [path for path in place.iterdir() if path.name != "results"]
+    found = event_accumulator.EventAccumulator(str(folder))
+    found.Reload()
+    assert [(e.step, e.value) for e in found.Scalars("behaviour.kl")] == [(0, 0.25)]
+    cosine = {(e.step, e.value) for e in found.Scalars("geometry.cosine.resid")}
+    assert cosine == {(1, 0.5), (0, 0.75)}
+    whole = event_accumulator.EventAccumulator(str(place / "results"))
+    whole.Reload()
+    assert b"# What changed" in whole.Tensors("summary")[0].tensor_proto.string_val[0]
+
+
+@pytest.mark.slow
+def test_mlflow_reads_it_back(root: Path, one: LoggedTwin, no_network: None) -> None:
+    """A run a twin with its settings and numbers; tables and page are files of a run of all."""
+    tracking_module = pytest.importorskip("mlflow.tracking")
+    said = track(root, "mlflow")
+    uri = said.removeprefix("Logged to MLflow: ")
+    assert uri == (root / "logs" / "mlflow").as_uri()
+    client = tracking_module.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name("bitlens results")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert runs.keys() == {f"demo {TWIN}", "bitlens results (all)"}
+    twin = runs[f"demo {TWIN}"]
+    assert twin.data.params["compression"] == TWIN
+    assert twin.data.metrics["behaviour.kl"] == 0.25
+    history = client.get_metric_history(twin.info.run_id, "geometry.cosine.resid")
+    assert {(m.step, m.value) for m in history} == {(1, 0.5), (0, 0.75)}
+    files = {f.path for f in client.list_artifacts(runs["bitlens results (all)"].info.run_id)}
+    assert files == {
+        "report.html", "summary.md", "estimates.csv", "contrasts.csv", "coverage.csv",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_wandb_writes_it_offline(
+    root: Path, one: LoggedTwin, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run a twin and one of all, in the results' own folder, and nothing is sent; its numbers
+    are in the files that `wandb sync` would send."""
+    wandb = pytest.importorskip("wandb")
+    seen: list[dict[str, Any]] = []
+    begin = wandb.init
+    monkeypatch.setattr(wandb, "init", lambda **given: seen.append(given) or begin(**given))
+    said = track(root, "wandb")
+    assert "(offline)" in said
+    written = sorted((root / "logs" / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(written) == 2
+    assert [given["mode"] for given in seen] == ["offline", "offline"]
+    assert seen[0]["config"]["compression"] == TWIN
+    assert b"behaviour.kl" in written[0].read_bytes()
+    tables = {p.name.split("_")[0] for p in (root / "logs").rglob("*.table.json")}
+    assert tables == {"estimates", "contrasts", "coverage"}
+    # What the next test would inherit.
+    assert wandb.run is None
+
+
+def test_a_tracker_that_is_not_installed_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is measured, with what to install; nothing is written."""
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    with pytest.raises(BitlensError, match=r"pip install 'bitlens\[wandb\]'"):
+        track(root, "wandb")
+    assert not (root / "logs").exists()
+    Store.open(root)
+
+
+def test_nothing_else_imports_a_tracker() -> None:
+    """Each library is imported in its own file, inside a function."""
+    folder = Path(bitlens.__file__).parent
+    for path in folder.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named: list[tuple[ast.Import | ast.ImportFrom, str]] = [
+            (node, name.partition(".")[0])
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
+        ]
+        used = {top for node, top in named if top in ("wandb", "mlflow", "tensorboard")}
+        assert used <= {path.stem.removeprefix("to_")}, path
+        assert all(node.col_offset for node, top in named if top in used), path
