@@ -117,12 +117,18 @@ def _run(
         bits = {(twin["model"], twin["compression"]): twin["bits"] for twin in done.twins}
         rows += estimate_rows(benched, bits, study.seeds[0])
     store.write_table("estimates", rows)
-    store.write_table("contrasts", contrasts(store, manifest, study.interval))
-    if study.categories:
-        store.write_table("categories", categories(store, manifest, study.interval))
+    _write_contrasts(store, manifest, study)
     store.write_run(run_record(time.monotonic() - started))
     store.write_manifest(manifest)
     store.clear_partial()
+
+
+def _write_contrasts(store: Store, manifest: Mapping[str, Any], study: Study) -> None:
+    """How far twins are from controls, and kinds of text from all others."""
+    store.write_table("contrasts", contrasts(store, manifest, study.interval))
+    # What a run of other settings left is replaced, by nothing where no kinds are told apart now.
+    if study.categories or store.read_table("categories").num_rows:
+        store.write_table("categories", categories(store, manifest, study.interval))
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
