@@ -254,12 +254,11 @@ class Study(Settings):
     def _of_chats(self) -> Self:
         asked = [*(["system"] if self.system else []), *(["thinking"] * (self.thinking != "auto"))]
         if asked and not self.chat_template:
-            with _located():
-                raise InputError(
-                    f"{' and '.join(asked)} without chat_template.",
-                    "texts read in the model's chat template, which these belong to.",
-                    "--chat-template, in a study chat_template: true.",
-                )
+            raise InputError(
+                f"{' and '.join(asked)} without chat_template.",
+                "texts read in the model's chat template, which these belong to.",
+                "--chat-template, in a study chat_template: true.",
+            )
         return self
 
     @property
