@@ -89,7 +89,7 @@ def test_chats_are_called_chats(tmp_path: Path) -> None:
     path = _write(tmp_path / "x.jsonl", '{"messages": [{"role": "user", "content": "a"}]}')
     with pytest.raises(BitlensError) as caught:
         read_jsonl(path)
-    assert "apply_chat_template(row['messages']" in caught.value.remedy
+    assert "--chat-template" in caught.value.remedy
     table = pa.table({"conversations": [["a"]], "id": [1]})
     pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(BitlensError) as caught:

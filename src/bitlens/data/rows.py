@@ -247,7 +247,8 @@ def _as_text(names: Any) -> str:
     """What to do with chats; empty where there are none. `names`: of the fields."""
     chat = next((name for name in _CHATS if isinstance(names, Container) and name in names), "")
     return chat and (
-        "these are chats: --chat-template writes each as the model's own template does."
+        "these are chats: with --chat-template those of JSON lines are read in the model's own "
+        "template."
     )
 
 
