@@ -94,7 +94,7 @@ def test_chats_are_called_chats(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(BitlensError) as caught:
         read_parquet(tmp_path / "x.parquet")
-    assert "apply_chat_template(row['conversations']" in caught.value.remedy
+    assert "--chat-template" in caught.value.remedy
 
 
 def test_the_list_within_an_object_is_named(tmp_path: Path) -> None:
