@@ -50,6 +50,7 @@ MEANINGS = {
     "same top token": "Same top token: both models put the same token first.",
     "features that survive": "A feature survives where its activation in the twin follows the "
     "reference's (correlation above 0.9).",
+    "benchmark recovery": "Benchmark recovery: what is left of the score above chance.",
     "induction score kept": "Induction score: how strongly heads look up what followed the same "
     "token before.",
 }

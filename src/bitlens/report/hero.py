@@ -9,8 +9,10 @@ from bitlens.report.text.kept import beside_reference
 from bitlens.report.text.lesions import brief
 from bitlens.report.text.losses import sound, survivals
 from bitlens.report.text.numbers import amount, figure, plain, size
+from bitlens.results.benchmarks.estimates import ANALYSIS as BENCHMARKS
 from bitlens.results.records import TwinRecord
 
+RECOVERY = f"{BENCHMARKS}.recovery"
 ASPECTS: dict[str, dict[Word, str]] = {
     "behaviour": {
         "intact": "predicts what the reference predicts",
@@ -129,6 +131,11 @@ def _numbers(results: AuditResults, model: str, name: str, found: Status) -> Ite
         rows.append((f"features that survive, {sae.where}", "features.", worst))
     kept = results.find(model, name, "heads.induction_score_kept", site="pattern")
     rows.append(("induction score kept", "heads.", kept))
+    # Of several benchmarks the one of which least is left.
+    asked = [r for r in results.everywhere(model, name, RECOVERY) if r["value"] is not None]
+    if asked:
+        least = min(asked, key=lambda row: row["value"])
+        rows.append((f"benchmark recovery, {least['item']}", f"{BENCHMARKS}.", least))
     for title, prefix, row in rows:
         if row is not None:
             yield Number(title=title, text=short(row), word=_aspect(found, prefix), row=row)

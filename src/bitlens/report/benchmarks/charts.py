@@ -42,8 +42,8 @@ def margin_figure(
         "logit lens after each block; above 0 the question is answered rightly. Means over "
         "questions; bars: 95 % intervals.",
         strips=(Strip("", tuple(panels)),),
-        caption="Where a twin's curve leaves the reference's the answer is lost; the last block is "
-        "what the model says.",
+        caption="Where a twin's curve leaves the reference's, answers begin to be lost; the last "
+        "block is what the model says.",
         legend=tuple((mark, who) for who, mark in marks.items()),
         across=min(2, len(panels)),
     )
@@ -52,16 +52,7 @@ def margin_figure(
 def _panel(
     found: Benchmarked, model: str, benchmark: str, marks: Mapping[str, Mark]
 ) -> Panel | None:
-    curves = {
-        who: margins(
-            [
-                d
-                for d in found.depths
-                if (d.model, d.compression, d.benchmark) == (model, who, benchmark)
-            ]
-        )
-        for who in marks
-    }
+    curves = {who: margins(found.depths_of(model, who, benchmark)) for who in marks}
     rows = [(who, vars(at)) for who, curve in curves.items() for at in curve]
     if not rows:
         return None

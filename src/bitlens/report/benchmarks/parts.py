@@ -10,10 +10,12 @@ from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Column, Details, Part, Prose, Statement, Table
 from bitlens.report.text.numbers import amount, margin, plain, points, probability
 from bitlens.results.benchmarks.by_depth import partings
-from bitlens.results.benchmarks.changes import category_losses, quarters
+from bitlens.results.benchmarks.changes import category_losses, quarters, scores
 from bitlens.results.benchmarks.folder import Benchmarked
 from bitlens.results.benchmarks.records import Change
+from bitlens.results.counts import count
 from bitlens.results.records import REFERENCE
+from bitlens.results.stats.paired import mcnemar
 
 MOST = 4
 """Twins that the finding names."""
@@ -29,8 +31,9 @@ def parts_of(
     if model not in found.models or not found.benchmarks(model):
         return ()
     changes = whole_changes(found, model)
-    parts: list[Part] = [*_found(changes), scores_table(found, model)]
+    parts: list[Part] = [*_found(found, changes), scores_table(found, model)]
     parts += _floor(found, model)
+    parts += _beside_noise(found, model)
     if (figure := margin_figure(found, model, drawn, f"{prefix}benchmark-margins")) is not None:
         parts.append(figure)
     parts += _flips_by_depth(found, model)
@@ -55,7 +58,7 @@ def whole_changes(found: Benchmarked, model: str) -> list[Change]:
     ]
 
 
-def _found(changes: Sequence[Change]) -> Iterator[Statement]:
+def _found(found: Benchmarked, changes: Sequence[Change]) -> Iterator[Statement]:
     """What is lost where questions carry a verdict; else how many it would take."""
     own = [change for change in changes if not change.control]
     lost = sorted(
@@ -63,7 +66,8 @@ def _found(changes: Sequence[Change]) -> Iterator[Statement]:
     )
     if lost:
         what = " and ".join(dict.fromkeys(change.benchmark for change in lost))
-        yield Statement(f"Compression costs right answers on {what}", _sentences(lost))
+        depth = _depth(found, lost[0])
+        yield Statement(f"Compression costs right answers on {what}", f"{_sentences(lost)}{depth}")
     elif own:
         least = max(own, key=lambda change: change.needed or 0)
         if any(verdict_of(change) == "gains" for change in own):
@@ -73,6 +77,22 @@ def _found(changes: Sequence[Change]) -> Iterator[Statement]:
         else:
             title = "No benchmark has questions enough for a verdict"
         yield Statement(title, _sentences(own))
+
+
+def _depth(found: Benchmarked, change: Change) -> str:
+    """At which block more of a twin's answers part from the reference's than at any other."""
+    own, other = (
+        found.depths_of(change.model, who, change.benchmark)
+        for who in (REFERENCE, change.compression)
+    )
+    seen = partings(own, other)
+    if not seen:
+        return ""
+    block, often = max(seen.items(), key=lambda item: (item[1], -item[0]))
+    return (
+        f" Of the {count(seen.total(), 'answer')} that {change.compression} gives differently, "
+        f"more part from the reference's at block {block} than at any other: {often}."
+    )
 
 
 def _sentences(changes: Sequence[Change]) -> str:
@@ -170,6 +190,37 @@ def _chance(found: Benchmarked, model: str, benchmark: str) -> str:
     return f" Guessing gives {chance}."
 
 
+def _beside_noise(found: Benchmarked, model: str) -> Iterator[Part]:
+    """Does a twin lose more than weight noise of its size does?"""
+    rows = []
+    controls = found.twins(model, control=True)
+    for benchmark in found.benchmarks(model):
+        metric = found.parts(benchmark)[0].metrics[0]
+        for twin in found.twins(model, control=False):
+            noise = f"noise:like=[{twin}]"
+            if noise not in controls:
+                continue
+            own, other = (
+                scores(found.of(model, who, benchmark), metric).score for who in (twin, noise)
+            )
+            worse, better = int((own < other).sum()), int((own > other).sum())
+            means = [percent(float(of.mean())) for of in (own, other)]
+            p = probability(mcnemar(worse, better))
+            rows.append((benchmark, twin, *means, str(worse), str(better), p))
+    if rows:
+        titles = ("twin", "noise", "only noise right", "only twin right", "p")
+        yield Table(
+            (
+                Column("benchmark"),
+                Column("compression"),
+                *(Column(title, numeric=True) for title in titles),
+            ),
+            tuple(rows),
+            "Each twin beside weight noise of the same size, question by question. p: McNemar's "
+            "exact test; a large one says that nothing tells the compression from noise here.",
+        )
+
+
 def _alike(found: Benchmarked, model: str, benchmark: str) -> str:
     """What a reference that hardly reads the question answers."""
     metric = found.parts(benchmark)[0].metrics[0]
@@ -190,12 +241,7 @@ def _flips_by_depth(found: Benchmarked, model: str) -> Iterator[Part]:
     rows, blocks = [], 0
     for benchmark in found.benchmarks(model):
         of = {
-            who: [
-                d
-                for d in found.depths
-                if (d.model, d.compression, d.benchmark) == (model, who, benchmark)
-            ]
-            for who in (REFERENCE, *found.twins(model))
+            who: found.depths_of(model, who, benchmark) for who in (REFERENCE, *found.twins(model))
         }
         for twin in found.twins(model):
             seen: Counter[int] = partings(of[REFERENCE], of[twin])

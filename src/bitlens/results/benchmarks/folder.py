@@ -107,6 +107,11 @@ class Benchmarked:
         wanted = (model, compression, benchmark)
         return [g for g in self.generations if (g.model, g.compression, g.benchmark) == wanted]
 
+    def depths_of(self, model: str, compression: str, benchmark: str) -> list[DepthOutcome]:
+        """How one model's answers to a benchmark took shape."""
+        wanted = (model, compression, benchmark)
+        return [d for d in self.depths if (d.model, d.compression, d.benchmark) == wanted]
+
     def change(self, model: str, compression: str, benchmark: str) -> Change | None:
         """What a twin changed in a whole benchmark, by its first metric."""
         metric = self.parts(benchmark)[0].metrics[0]

@@ -181,6 +181,11 @@ class Asking:
         requested = list(dict.fromkeys(self.asked.values()))
         self.packed = pack(requested, most) if requested else None
         self.writer = Writer(session, recording.begun, most) if recording.begun else None
+        cut = sum(len(r.context) + len(r.continuation) > most + 1 for r in requested)
+        self.notes = [
+            f"{cut:,} of {count(len(requested), 'request')} were longer than the "
+            f"{most:,} tokens that {loaded.name} reads: their beginnings were left out."
+        ] * bool(cut)
 
     @property
     def key(self) -> str:
@@ -260,6 +265,7 @@ class Asking:
             generations=scored.generations,
             notes=[
                 f"Asked and scored by lm-evaluation-harness {version('lm_eval')}.",
+                *self.notes,
                 *(note for task in self.tasks for note in task.notes),
                 *(wrote.notes if wrote else ()),
                 *(f"{name} wrote nothing: {why}" for name, why in failed.items()),
