@@ -15,7 +15,7 @@ expert, Frobenius; 0 intact, not a number where the reference's are all 0."""
 
 def expert_errors(blocks: Mapping[str, Block], depth: int) -> ExpertErrors:
     """Of every twin's block at this depth, beside the reference's; nothing of blocks without
-    experts."""
+    experts, nor of a twin that multiplies what it does not hold as one parameter (a kernel's)."""
     reference = blocks[REFERENCE]
     names = reference.names
     if names.routing is None:
@@ -31,7 +31,7 @@ def expert_errors(blocks: Mapping[str, Block], depth: int) -> ExpertErrors:
             / size
         ).numpy()
         for name, block in blocks.items()
-        if name != REFERENCE
+        if name != REFERENCE and block.weights.keys() >= set(own)
     }
 
 

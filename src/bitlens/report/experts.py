@@ -9,6 +9,8 @@ STANDS_OUT = 2.0
 """An expert is named alone where its error is at least so many times the next one's."""
 LOST = 0.5
 """And where what it adds is off by at least so much."""
+SAME = 0.99
+"""A router that surely agrees on less, on equal input, was touched by more than a cast."""
 
 
 def named(place: Place) -> str:
@@ -40,13 +42,13 @@ def damaged_expert(results: AuditResults, model: str, twin: str) -> tuple[Place,
 
 
 def damaged_router(results: AuditResults, model: str, twin: str) -> tuple[int, Row] | None:
-    """The block whose router itself, on the reference's input, surely sends tokens elsewhere; the
-    worst of several; None where no router's own weights do."""
+    """The block whose router itself, on the reference's input, surely sends over a hundredth of
+    the choices elsewhere; the worst of several; None where no router's own weights do."""
     rows = results.depth(model, twin, "routing.agreement", kind="router", item="local")
-    sure = [(block, row) for block, row in rows if below(row, 1.0) or _alone_below(row)]
+    sure = [(block, row) for block, row in rows if below(row, SAME) or _alone_below(row)]
     return min(sure, key=lambda one: one[1]["value"], default=None)
 
 
 def _alone_below(row: Row) -> bool:
     """Of too few documents for an interval, but below all the same."""
-    return row["low"] is None and row["value"] < 1.0
+    return row["low"] is None and row["value"] < SAME
