@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import pad
 
-from bitlens.analyses import ANALYSES
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.heads.analysis import KINDS
 from bitlens.data.corpus import Corpus
@@ -26,7 +25,7 @@ from bitlens.models.layout import Layout
 from bitlens.results.records import DetailTable, Metric, MetricResult, Value
 from tests.support import tiny
 
-each_analysis = pytest.mark.parametrize("name", list(ANALYSES))
+each_analysis = pytest.mark.parametrize("name", tiny.SWEPT)
 
 LENGTHS = [24] * 25 + [17] * 4 + [9, 6, 5, 3, 2, 2]
 TOLERANCE = 1e-6
@@ -55,7 +54,7 @@ def plan() -> Plan:
 
 def family(name: str) -> str:
     """Of the model that an analysis is tried on: a mixture of experts where it asks for routers."""
-    return "qwen3_moe" if "routers" in ANALYSES[name].requires else "llama"
+    return "qwen3_moe" if "routers" in tiny.analysis(name).requires else "llama"
 
 
 def speaker(name: str) -> Layout:
@@ -334,8 +333,8 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> dict[tiny.ValueKey, Value
     """A whole measurement of an unchanged twin and of twins of 2, 4 and 8 bits."""
     twins = {"nothing": "nothing", **{str(b): f"rtn:bits={b}" for b in (2, 4, 8)}}
     found: dict[tiny.ValueKey, Value] = {}
-    for layout in {speaker(name) for name in ANALYSES}:
-        analyses = [tiny.analysis(name) for name in ANALYSES if speaker(name) is layout]
+    for layout in {speaker(name) for name in tiny.SWEPT}:
+        analyses = [tiny.analysis(name) for name in tiny.SWEPT if speaker(name) is layout]
         folder = tmp_path_factory.mktemp("audit")
         found |= tiny.values(tiny.measurement(layout, twins, plan(), folder, analyses))
     return found
@@ -390,7 +389,7 @@ MAY_STAY = {
     "features": {"degraded", "undecided", "twin_only"},
     "heads": {f"{kind}_kept_10" for kind in KINDS},
     "lens": {"final_rank"},
-    "probes": {m.name for m in ANALYSES["probes"].metrics} - {"direction_cosine"},
+    "probes": {m.name for m in tiny.analysis("probes").metrics} - {"direction_cosine"},
 }
 """And those that may not move at all: shares of features between survived and damaged, of which
 two bits leave none, and of new ones, of which there may be none; heads above a threshold that is
@@ -398,7 +397,7 @@ hardly more than chance; the rank of the final token at the last block, which is
 first; how few documents are ranked, which no error need change."""
 
 
-DIRECTED = [name for name in ANALYSES if name != "transfer"]
+DIRECTED = [name for name in tiny.SWEPT if name != "transfer"]
 """Without the one of which every change may go either way and chance is not known."""
 each_directed = pytest.mark.parametrize("name", DIRECTED)
 
@@ -482,7 +481,9 @@ def mismatched(whole: ActivationPair, chosen: torch.Tensor) -> ActivationPair:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in ANALYSES if n not in ("heads", "transfer", "probes")])
+@pytest.mark.parametrize(
+    "name", [n for n in tiny.SWEPT if n not in ("heads", "transfer", "probes")]
+)
 def test_shuffled_tokens_give_chance(name: str, audit: dict[tiny.ValueKey, Value]) -> None:
     """Reference and twin read at positions that have nothing to do with each other: the chance
     that is reported is what such mismatches give, within their own scatter."""

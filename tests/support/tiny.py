@@ -384,9 +384,13 @@ def labelled(documents: int = 80, trained: int = 48) -> LabelledCorpus:
     return LabelledCorpus(replace(made, groups=groups), trained, (pair,))
 
 
+SWEPT = tuple(name for name in ANALYSES if "tasks" not in ANALYSES[name].requires)
+"""The analyses that read the sweep of the texts; those of tasks make sweeps of their own."""
+
+
 def everything() -> list[Analysis]:
-    """Every registered analysis."""
-    return [analysis(name) for name in ANALYSES]
+    """Every registered analysis that reads the sweep of the texts."""
+    return [analysis(name) for name in SWEPT]
 
 
 OWN_CONTEXT = 12

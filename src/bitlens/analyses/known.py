@@ -19,7 +19,7 @@ _HOMES = {
 }
 """Where each is: a file of its name, or the file `analysis` of a folder of its name."""
 
-ON_REQUEST = frozenset({"probes"})
+ON_REQUEST = frozenset({"causal", "probes"})
 """Analyses that are run only where they are named: they read texts of their own."""
 
 

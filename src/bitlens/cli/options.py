@@ -180,6 +180,7 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "analyses": _listed("analyses", "LIST"),
     "labelled": _listed("labelled", "LIST", ",".join(DEFAULT["labelled"])),
     "labelled_place": _option("labelled_place", str, "last|mean"),
+    "tasks": _listed("tasks", "LIST"),
     "text": _option("text", str | None, "SOURCE"),
     "tokens": _option("tokens", int, "N", parser=count),
     "calibration": _option("calibration", str | None, "SOURCE"),
@@ -260,7 +261,7 @@ def _setting(name: str, value: Any) -> tuple[str, Any]:
         return "seeds", (value,)
     if name == "sae":
         return "saes", tuple(value)
-    if name in ("controls", "analyses", "sites", "allow", "benchmarks", "labelled"):
+    if name in ("controls", "analyses", "sites", "allow", "benchmarks", "labelled", "tasks"):
         return name, () if name == "controls" and value == "none" else _names(value)
     return name, value
 

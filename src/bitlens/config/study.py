@@ -108,6 +108,13 @@ def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
     return names or tuple(name for name in ANALYSES if name not in ON_REQUEST)
 
 
+def _tasks(names: tuple[str, ...]) -> tuple[str, ...]:
+    from bitlens.data.circuit_tasks.tasks import asked
+
+    with _located():
+        return tuple(asked(name).text for name in names)
+
+
 def is_embedded(source: ModelSource) -> bool:
     """Is this the model that ships with bitlens?"""
     return source.name == str(model_path())
@@ -175,7 +182,8 @@ class Study(Settings):
     analyses: Annotated[tuple[str, ...], AfterValidator(_registered), AfterValidator(distinct)] = (
         Field((), examples=["[behaviour]"])
     )
-    """Which questions are asked; none named: all but those with texts of their own (probes)."""
+    """Which questions are asked; none named: all but those with texts of their own (causal,
+    probes)."""
     labelled: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
         ("language", "sentiment", "code", "truth"), min_length=1, examples=["[code, mine.jsonl]"]
     )
@@ -184,6 +192,13 @@ class Study(Settings):
     language, sentiment, code, truth."""
     labelled_place: Literal["last", "mean"] = Field("last", examples=["last"])
     """What probes read of a text: its last token, or the mean over all tokens that count."""
+    tasks: Annotated[tuple[str, ...], AfterValidator(_tasks), AfterValidator(distinct)] = Field(
+        (), examples=["[ioi, induction]"]
+    )
+    """Which tasks causal asks whether circuits still do: ioi, greater-than, docstring, ...
+    (docs/circuits.md), or a file of prompts, mine.jsonl; ioi:at=last puts activations in place at
+    the last token only, at=marked where the prompts differ. Named, causal is asked; none named, it
+    tries all where it is asked."""
     text: Annotated[str, AfterValidator(_source)] | None = Field(None, examples=["texts.jsonl"])
     """What is read: a file, a folder, hf:owner/name:config:split:column, code-prompts:1000, so many
     beginnings of code, or demo, the texts that ship with bitlens. Where none is named those of demo
@@ -259,6 +274,13 @@ class Study(Settings):
                 "texts read in the model's chat template, which these belong to.",
                 "--chat-template, in a study chat_template: true.",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _with_causal(self) -> Self:
+        """Who names tasks asks the analysis that has them."""
+        if self.tasks and "causal" not in self.analyses:
+            object.__setattr__(self, "analyses", (*self.analyses, "causal"))
         return self
 
     @property

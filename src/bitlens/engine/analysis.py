@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitlens.data.circuit_tasks.prompts import TaskPrompts
 from bitlens.data.corpus import Corpus
 from bitlens.data.labelled_corpus import LabelledCorpus
 from bitlens.engine.accumulators import Accumulator, ReplicateState
@@ -80,9 +81,9 @@ LOCAL: Item = "local"
 TWIN = "twin"
 """The run of the twin at hand, whatever it is called: a source of an intervention."""
 
-Requirement = Literal["saes", "eager_attention", "labelled", "routers"]
+Requirement = Literal["saes", "eager_attention", "labelled", "routers", "tasks"]
 """SAEs that were trained on the model; attention that hands out its patterns; labelled texts;
-blocks whose MLP is a mixture of experts."""
+blocks whose MLP is a mixture of experts; prompts of tasks, which are asked for by name."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ class AnalysisContext:
     """Labelled texts as the model reads them; None where no analysis requires them."""
     labelled_place: Literal["last", "mean"] = "last"
     """What is read of a labelled text: its last token, or the mean over all that count."""
+    tasks: tuple[TaskPrompts, ...] = ()
+    """The prompts of the tasks that were asked for; none where no analysis requires them."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,9 @@ class Intervention:
     positions: Which = "counted"
     columns: slice | None = None
     """Of the site's width: those of one head, say (`head_columns`); None: all."""
+    partner: bool = False
+    """Whether what is taken is that of the row's partner: rows stand in twos, a clean prompt and
+    its corrupt one, and each is given what the other has."""
 
     def __post_init__(self) -> None:
         if site(self.site).kind not in CHANGEABLE:
@@ -85,6 +88,8 @@ class Intervention:
 
     def on_batch(self, batch: TokenBatch, taken: Tensor | None, value: Tensor) -> Tensor:
         """`[rows, positions, width]` of a batch changed at its positions; `taken` as for `at`."""
+        if self.partner and taken is not None:
+            taken = taken.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
         return self.at(intervened_positions(batch, self.positions), value, taken)
 
 

@@ -126,6 +126,7 @@ class Asked(Content):
     compressions: Annotated[tuple[str, ...], Field(min_length=1)]
     controls: tuple[str, ...]
     analyses: tuple[str, ...]
+    tasks: tuple[str, ...] = ()
     text: str | None
     tokens: int
     calibration: str | None

@@ -79,6 +79,12 @@ def _prediction(who: str) -> dict[str, pa.DataType]:
     return {f"target_{who}": NUMBER} | {name: _list(kind) for name, kind in first.items()}
 
 
+_EFFECTS = "denoising_reference denoising_twin noising_reference noising_twin"
+_OF_NODES = " ".join(
+    f"{name}{bound}"
+    for name in f"{_EFFECTS} repaired carried made".split()
+    for bound in ("", "_low", "_high")
+)
 _OF_TOKENS = "kl target_reference target_twin"
 SHOWN = {
     "experts": _columns(
@@ -136,6 +142,19 @@ SHOWN = {
         | {"chance": NUMBER, "documents": COUNT, "reason": TEXT},
         absent="value chance reason",
     ),
+    "circuit_tasks": _columns(
+        {"task": TEXT, "pairs": COUNT, "unit": TEXT, "positions": TEXT, "example": TEXT}
+        | {"circuit": _list(TEXT), "reason": TEXT, "note": TEXT},
+        absent="reason",
+    ),
+    "circuit_nodes": _columns(
+        {"task": TEXT, "node": TEXT, "block": COUNT, "head": COUNT, "circuit": FLAG, "lost": FLAG}
+        | _numbers(_OF_NODES),
+        absent=_OF_NODES,
+    ),
+    "circuit_sizes": _columns(
+        {"task": TEXT, "nodes": COUNT, **_numbers("reference twin")}, absent="reference twin"
+    ),
     "heads": _columns(
         {"block": COUNT, "head": COUNT, "kind": TEXT, **_numbers(_OF_HEADS)}, absent=_OF_HEADS
     ),
@@ -143,4 +162,6 @@ SHOWN = {
 """What analyses show besides values, a row a feature, a place, a head. Those that a plug-in shows
 have the columns it gives them. A pattern is what each token of a text pays to itself and to those
 before it: one number for the first token, two for the second, and so on. Firings are of the
-documents of the contexts: activations in shares of `top`, in bins of it, and some pairs."""
+documents of the contexts: activations in shares of `top`, in bins of it, and some pairs. Of the
+nodes of circuits an MLP's `head` is -1; what of them is a share is of a model's own gap, or of the
+gap that is lost."""

@@ -47,6 +47,9 @@ STUDY = {
     "analyses": Answer(
         {"analyses": ["behaviour", "lens"]}, same_because="each analysis has its own cells"
     ),
+    "tasks": Answer(
+        {"tasks": ["copying:at=last"]}, "causal", beside={"tasks": ["copying"], "tokens": 300}
+    ),
     "text": Answer({"text": "{other}"}),
     "tokens": Answer({"tokens": 900}),
     "calibration": Answer({"calibration": "{third}"}, beside=GPTQ),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bitlens.analyses.behaviour import DOCUMENTS, Behaviour
+from bitlens.analyses.causal.analysis import Causal
 from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.routing.analysis import RoutingAgreement
 from bitlens.compression.requests import TwinRequest
@@ -21,6 +22,7 @@ from bitlens.results.records import Cell, DetailTable, Value
 from bitlens.results.store import Store
 from bitlens.workflows.audit.budget import MemoryBudget, budget
 from bitlens.workflows.audit.cells import Cells, Key
+from bitlens.workflows.audit.circuits import circuits
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.expert_tables import EXPERTS, expert_tables
 from bitlens.workflows.audit.feature_contexts import contexts
@@ -60,15 +62,29 @@ class CellSweep:
     def run(self, store: Store) -> dict[str, str]:
         """Measure the cells and write those of every twin that did not fail; which did, and why.
         BitlensError where the memory that is allowed is too little."""
+        values, shown, failed = self._swept(store) if self._comparisons else ({}, {}, {})
+        failed = failed | self._add_circuits(failed, values, shown)
+        room = self._room
+        whole = self._asked - failed.keys()
+        self._add_documents(whole, shown, room)
+        self._add_contexts(whole, shown, room)
+        self._add_patterns(whole, values, shown, room)
+        for key in self.missing:
+            if key[0] not in failed:
+                found = tables(shown.get(key, {}))
+                store.write_cell(self.cells.by_key[key], values.get(key, []), found)
+        return failed
+
+    def _swept(self, store: Store) -> tuple[Values, Tables, dict[str, str]]:
+        """What the sweep of the texts measures, and which twins failed in it, and why."""
         session = self.session
-        room = self._budget.room(session.memory)
         partial = store.partial / self._identity
         measurement = Measurement(
             session.layout,
             self._needed,
             self._comparisons,
             self.selection.plan,
-            hidden_bytes=room,
+            hidden_bytes=self._room,
             partial=partial,
             texts=session.texts,
         )
@@ -84,17 +100,26 @@ class CellSweep:
             session=session, measurement=measurement, budget=self._budget, cost=cost, pace=pace
         )
         values, shown = _collected(planned.values())
-        failed = measurement.sweep.failed
-        whole = self._asked - failed.keys()
-        self._add_documents(whole, shown, room)
-        self._add_contexts(whole, shown, room)
-        self._add_patterns(whole, values, shown, room)
-        self._add_experts(shown, measurement.sweep, room)
-        for key in self.missing:
-            if key[0] not in failed:
-                found = tables(shown.get(key, {}))
-                store.write_cell(self.cells.by_key[key], values.get(key, []), found)
-        return failed
+        self._add_experts(shown, measurement.sweep, self._room)
+        return values, shown, measurement.sweep.failed
+
+    def _add_circuits(
+        self, failed: Mapping[str, str], values: Values, shown: Tables
+    ) -> dict[str, str]:
+        """What sweeps of the tasks' prompts measure, and which twins failed in them, and why."""
+        causal = next((a for a in self.selection.analyses if isinstance(a, Causal)), None)
+        twins = {
+            text: twin
+            for text, twin in self._needed.items()
+            if (text, Causal.name) in self.missing and text not in failed
+        }
+        if causal is None or not twins:
+            return {}
+        found = circuits(self.session, causal, twins, self._asked, self._room)
+        for text, of in found.values.items():
+            values[text, causal.name] = of
+            shown[text, causal.name] = {table.name: [table] for table in found.tables[text]}
+        return dict(found.failed)
 
     @property
     def _needed(self) -> dict[str, Twin]:
@@ -106,6 +131,13 @@ class CellSweep:
         twins = [text for text in self.twins if text not in floors]
         found = self.selection.comparisons(twins, floors)
         return [c for c in found if (c.twin, c.analysis.name) in self.missing]
+
+    @cached_property
+    def _room(self) -> int:
+        """Bytes of the hidden states that are held at a time."""
+        if not self._comparisons:
+            return self.session.memory // 4
+        return self._budget.room(self.session.memory)
 
     @cached_property
     def _budget(self) -> MemoryBudget:

@@ -37,7 +37,7 @@ from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.session import Log, Session, log_unread
 
 CHANGES_NO_DIGIT = {"memory", "confirm_run_unsafe_code"}
-LISTS = {"compressions", "controls", "analyses", "seeds", "allow", "benchmarks"}
+LISTS = {"compressions", "controls", "analyses", "tasks", "seeds", "allow", "benchmarks"}
 """Settings that add to what is there when they name more."""
 
 

@@ -25,6 +25,7 @@ from bitlens.models.sites import resolve, shown_as
 from bitlens.models.source import ModelSource
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.placement import fit_saes
+from bitlens.workflows.audit.circuits import prompts_of
 from bitlens.workflows.session import Log, Session
 
 
@@ -95,7 +96,7 @@ def asked_analyses(study: Study, source: ModelSource, log: Log) -> AskedAnalyses
     if source.saes or not without:
         return AskedAnalyses(names=asked)
     names = " and ".join(without)
-    if set(asked) != set(ANALYSES) - ON_REQUEST:
+    if set(asked) - ON_REQUEST != set(ANALYSES) - ON_REQUEST:
         raise InputError(
             f"No SAE is named for {names}.",
             "a folder with an SAE that was trained on this model.",
@@ -124,11 +125,12 @@ def select_analyses(
         )
     for placed in saes:
         session.log(placed.said)
-    wanted = any("labelled" in ANALYSES[name].requires for name in asked.names)
+    needed = {need for name in asked.names for need in ANALYSES[name].requires}
     context = AnalysisContext(
         saes=tuple(saes),
-        labelled=session.labelled if wanted else None,
+        labelled=session.labelled if "labelled" in needed else None,
         labelled_place=session.study.labelled_place,
+        tasks=prompts_of(session) if "tasks" in needed else (),
     )
     names, notes = _with_routers(session, asked)
     analyses = tuple(ANALYSES[name].create(context) for name in names)

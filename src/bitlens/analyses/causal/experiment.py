@@ -1,0 +1,154 @@
+"""The experiment: circuits are chosen on the reference, then one sweep of the reference and all
+twins with every node and circuit put in place."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from bitlens.analyses.causal.circuits import ChosenCircuit, chosen, growing, ordered
+from bitlens.analyses.causal.effects import ModelEffects
+from bitlens.analyses.causal.measures import PairWeights, sizes_of
+from bitlens.analyses.causal.nodes import Node, circuit, crossed, nodes_of, swapped
+from bitlens.analyses.causal.scores import PairScoresOf, PairSweep
+from bitlens.data.circuit_tasks.prompts import TaskPrompts
+from bitlens.engine.runs import REFERENCE, ForwardRun
+from bitlens.engine.swept_model import SweptModel
+from bitlens.models.layout import Layout
+from bitlens.progress import ProgressBar
+from bitlens.results.stats.percentiles import Method
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PatchedOutcome:
+    """What was measured of all models on the tasks that the reference does."""
+
+    nodes: Sequence[Node]
+    circuits: Mapping[str, ChosenCircuit]
+    """By task that the reference does."""
+    absent: Mapping[str, str]
+    """By task that it does not, why."""
+    weights: Mapping[str, PairWeights]
+    """By task."""
+    scores: PairScoresOf
+    failed: Mapping[str, str]
+    """Twins whose weights could not be made, and why."""
+    overflowed: Mapping[str, str]
+    """Runs that stopped being finite, and after which site."""
+
+    def effects(self, task: str, model: str) -> ModelEffects:
+        """Of one model on one task."""
+        return ModelEffects(
+            task=task,
+            model=model,
+            scores=self.scores,
+            nodes=self.nodes,
+            weights=self.weights[task],
+        )
+
+
+class Experiment:
+    """What is run, and with what: one sweep that tells which tasks the reference does, two of
+    the reference that choose its circuits, and one of all models that everything is measured in."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        twins: Mapping[str, SweptModel],
+        crossed: Collection[str],
+        *,
+        batch_tokens: int,
+        hidden_bytes: int,
+        method: Method,
+        seed: int,
+    ) -> None:
+        """`crossed`: the twins whose nodes are put into the reference, and the other way round."""
+        self.layout, self.twins, self.seed, self.method = layout, twins, seed, method
+        self.nodes = nodes_of(layout)
+        self._crossed = crossed
+        self._batch_tokens, self._hidden_bytes = batch_tokens, hidden_bytes
+
+    def outcome(self, tasks: Sequence[TaskPrompts]) -> PatchedOutcome:
+        """Everything, of the tasks that there are prompts of."""
+        own = ForwardRun(REFERENCE, REFERENCE)
+        weights = {
+            t.task: PairWeights.of(len(t.scoring), self.method, self.seed)
+            for t in tasks
+            if t.reason is None
+        }
+        plain = self._swept([own], [t for t in tasks if t.task in weights], choosing=False)
+        found = PatchedOutcome(
+            nodes=self.nodes,
+            circuits={},
+            absent={},
+            weights=weights,
+            scores=plain.scores(),
+            failed={},
+            overflowed={},
+        )
+        absent = {name: found.effects(name, REFERENCE).absent for name in weights}
+        present = [t for t in tasks if absent.get(t.task) == ""]
+        circuits = self._circuits(present) if present else {}
+        sweep = self._swept(self._runs(circuits), present, choosing=False, twins=self.twins)
+        scores = self._scores(sweep)
+        return PatchedOutcome(
+            nodes=self.nodes,
+            circuits=circuits,
+            absent={name: why for name, why in absent.items() if why},
+            weights=weights,
+            scores=scores,
+            failed=sweep.sweep.failed,
+            overflowed=sweep.sweep.overflowed,
+        )
+
+    def _circuits(self, tasks: Sequence[TaskPrompts]) -> dict[str, ChosenCircuit]:
+        """The reference's, on prompts that nothing is measured on."""
+        own = ForwardRun(REFERENCE, REFERENCE)
+        first = self._swept([own, *swapped(REFERENCE, self.nodes)], tasks, choosing=True)
+        scores = self._scores(first)
+        orders = {t.task: ordered(t.task, scores, self.nodes) for t in tasks}
+        grown = self._scores(self._swept([own, *growing(orders, self.nodes)], tasks, choosing=True))
+        return {name: chosen(name, order, grown) for name, order in orders.items()}
+
+    def _runs(self, circuits: Mapping[str, ChosenCircuit]) -> list[ForwardRun]:
+        runs = [ForwardRun(REFERENCE, REFERENCE), *self._of_model(REFERENCE, circuits)]
+        for twin in self.twins:
+            runs += [ForwardRun(twin, twin), *self._of_model(twin, circuits)]
+            runs += crossed(twin, self.nodes) if twin in self._crossed else []
+        return runs
+
+    def _of_model(self, model: str, circuits: Mapping[str, ChosenCircuit]) -> list[ForwardRun]:
+        """Every node swapped, and every circuit alone: each size, and as many drawn nodes."""
+        found = swapped(model, self.nodes)
+        for one in circuits.values():
+            sizes = {*sizes_of(len(self.nodes)), *(other.size for other in circuits.values())}
+            found += [
+                circuit(model, one.named(size), one.first(size), self.nodes)
+                for size in sorted(sizes)
+            ]
+            found.append(circuit(model, one.named_random, one.random(self.seed), self.nodes))
+        return found
+
+    def _swept(
+        self,
+        runs: Sequence[ForwardRun],
+        tasks: Sequence[TaskPrompts],
+        *,
+        choosing: bool,
+        twins: Mapping[str, SweptModel] | None = None,
+    ) -> PairSweep:
+        return PairSweep(
+            self.layout,
+            twins or {},
+            runs,
+            tasks,
+            choosing=choosing,
+            batch_tokens=self._batch_tokens,
+            hidden_bytes=self._hidden_bytes,
+        )
+
+    def _scores(self, sweep: PairSweep) -> PairScoresOf:
+        total = sum(batch.tokens.numel() for batch in sweep.sweep.batches)
+        if not total:
+            return {}
+        cost = int(sweep.sweep.forwards() * total * self.layout.depth)
+        with ProgressBar("circuits", "tokens through a block", cost) as bar:
+            return sweep.scores(bar.add)

@@ -1,0 +1,150 @@
+"""What is measured of runs on pairs of prompts: how far the right answer stands above the wrong
+one, on the clean and on the corrupt prompt."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.data.circuit_tasks.prompts import At, PromptPair, TaskPrompts
+from bitlens.engine.plan import TokenBatch
+from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest
+from bitlens.engine.step import Progress, silent
+from bitlens.engine.sweep import Sweep
+from bitlens.engine.swept_model import Reference, SweptModel
+from bitlens.models.layout import Layout
+
+DOCUMENTS = "causal"
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """A run's scores on the pairs of a task."""
+
+    clean: np.ndarray
+    """`[pairs]` in logits, or in shares: the right answer's less the wrong one's."""
+    corrupt: np.ndarray
+
+
+PairScoresOf = Mapping[tuple[str, str], PairScores]
+"""By task and run."""
+
+
+@dataclass(frozen=True, eq=False)
+class _PairRows:
+    """A batch, and what each of its rows is."""
+
+    batch: TokenBatch
+    task: TaskPrompts
+    pairs: Sequence[PromptPair]
+    """All that are read of the task."""
+    numbers: np.ndarray
+    """`[rows / 2]`: which of them stand in the batch, each clean and then corrupt."""
+
+
+class PairSweep:
+    """One sweep of runs over the pairs of some tasks: those on which circuits are chosen, or those
+    on which everything is measured."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        twins: Mapping[str, SweptModel],
+        runs: Sequence[ForwardRun],
+        tasks: Sequence[TaskPrompts],
+        *,
+        choosing: bool,
+        batch_tokens: int,
+        hidden_bytes: int,
+    ) -> None:
+        self._rows = list(_rows(tasks, choosing, batch_tokens, layout.device))
+        self.sweep = Sweep(
+            layout=layout,
+            models={REFERENCE: Reference(layout), **twins},
+            runs=runs,
+            requests=[
+                SiteRequest(run.name, frozenset({"logits"}), DOCUMENTS)
+                for run in runs
+                if run.stop is None
+            ],
+            batches=[rows.batch for rows in self._rows],
+            hidden_bytes=hidden_bytes,
+        )
+
+    def scores(self, progress: Progress = silent) -> dict[tuple[str, str], PairScores]:
+        """By task and run, of every run that has lost no twin it needs."""
+        held: dict[tuple[str, str], np.ndarray] = {}
+        for wave in self.sweep.waves:
+            for step in self.sweep.run(wave, progress):
+                rows = self._rows[step.batch.number]
+                for name, activations in step.activations.items():
+                    if "logits" in activations:
+                        into = held.setdefault(
+                            (rows.task.task, name), np.zeros((len(rows.pairs), 2))
+                        )
+                        _add(into, rows, step.index, activations["logits"])
+                del step
+        return {key: PairScores(of[:, 0], of[:, 1]) for key, of in held.items()}
+
+
+def _add(into: np.ndarray, rows: _PairRows, index: Tensor, logits: Tensor) -> None:
+    """The scores of some rows of a batch; `index`: their last positions, flattened."""
+    own = (index // rows.batch.tokens.shape[1]).cpu().numpy()
+    numbers = rows.numbers[own // 2]
+    pairs = [rows.pairs[n] for n in numbers]
+    values = logits if rows.task.logits else logits.softmax(dim=-1)
+    cells = [
+        (row, token, sign)
+        for row, pair in enumerate(pairs)
+        for tokens, sign in ((pair.right, 1.0), (pair.wrong, -1.0))
+        for token in tokens
+    ]
+    row, token, sign = (torch.tensor(of, device=logits.device) for of in zip(*cells, strict=True))
+    found = torch.zeros(len(pairs), dtype=torch.float64, device=logits.device)
+    found.index_add_(0, row, values[row, token].double() * sign)
+    into[numbers, own % 2] = found.cpu().numpy()
+
+
+def _rows(
+    tasks: Sequence[TaskPrompts], choosing: bool, batch_tokens: int, device: torch.device
+) -> Iterator[_PairRows]:
+    """Batches of prompts of one length, so that nothing is padded."""
+    number = 0
+    for task in tasks:
+        pairs = task.choosing if choosing else task.scoring
+        lengths = np.array([len(pair.clean) for pair in pairs])
+        for length in np.unique(lengths):
+            of_length = np.flatnonzero(lengths == length)
+            most = max(1, batch_tokens // (2 * int(length)))
+            for begin in range(0, len(of_length), most):
+                numbers = of_length[begin : begin + most]
+                batch = _batch(number, [pairs[n] for n in numbers], task.at, device)
+                yield _PairRows(batch, task, pairs, numbers)
+                number += 1
+
+
+def _batch(number: int, pairs: Sequence[PromptPair], at: At, device: torch.device) -> TokenBatch:
+    tokens = torch.tensor([of for pair in pairs for of in (pair.clean, pair.corrupt)])
+    rows, length = tokens.shape
+    mark = torch.full((rows, length), -1)
+    for n, pair in enumerate(pairs):
+        places = {"all": list(range(length)), "marked": list(pair.marked), "last": [length - 1]}
+        mark[2 * n : 2 * n + 2, places[at]] = 0
+    every = rows * length
+    return TokenBatch(
+        number=number,
+        documents=DOCUMENTS,
+        tokens=tokens.to(device),
+        mask=None,
+        index=torch.arange(every, device=device),
+        logits_index=torch.arange(rows, device=device) * length + length - 1,
+        subset=True,
+        document=torch.arange(rows, device=device).repeat_interleave(length),
+        offset=torch.arange(length, device=device).repeat(rows),
+        target=torch.full((every,), -1, device=device),
+        key=torch.zeros(every, dtype=torch.int64, device=device),
+        length=torch.full((every,), length, device=device),
+        mark=mark.flatten().to(device),
+    )

@@ -1,0 +1,101 @@
+"""A task of the user's own: a file of JSON lines, each a pair of prompts and the two answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bitlens.data.circuit_tasks.prompts import (
+    CHOOSING,
+    FEWEST,
+    SCORING,
+    TaskPrompts,
+    Vocabulary,
+    Wording,
+    divided,
+)
+from bitlens.errors import DataError, told
+
+FORM = (
+    '{"clean": "The keys", "corrupt": "The key", "answer": " are", "wrong": " is"}, one a line; '
+    "an answer may be a list of several"
+)
+
+
+def own_task(path: str, vocabulary: Vocabulary) -> TaskPrompts:
+    """The prompts of a file. BitlensError for one that cannot be read, for a line that is no pair,
+    and for pairs that this tokenizer cuts to different lengths or answers of several tokens."""
+    wordings = read_wordings(Path(path))
+    pairs = []
+    for number, wording in wordings:
+        pair = vocabulary.pair(wording)
+        if pair is None:
+            raise DataError(
+                f"Line {number} of {path}: {_wrong(vocabulary, wording)}.",
+                "prompts of as many tokens that differ, and answers of one token each behind the "
+                "clean prompt, right and wrong ones apart.",
+                "words that are one token with the model's tokenizer, with the space that stands "
+                "before them.",
+            )
+        pairs.append(pair)
+    different = list(dict.fromkeys(pairs))
+    if len(different) < FEWEST + 2 * (FEWEST // 4):
+        raise DataError(
+            f"{path} has {len(different)} different pairs of prompts.",
+            f"{FEWEST + 2 * (FEWEST // 4)} at least: some choose the circuit, {FEWEST} or more "
+            "measure it.",
+            "more lines.",
+        )
+    if len({len(p.right) == len(p.wrong) == 1 for p in different}) > 1:
+        raise DataError(
+            f"{path} has pairs with one right and one wrong answer, and pairs with several.",
+            "one of the two in all lines: logits are compared of one, probabilities of several.",
+            "a file for each.",
+        )
+    return divided(path, different[: CHOOSING + SCORING])
+
+
+def read_wordings(path: Path) -> list[tuple[int, Wording]]:
+    """The number of each line, and its pair in words. BitlensError for what is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {told(error)}.", FORM, "another path.") from error
+    return [(n, _wording(path, n, line)) for n, line in enumerate(lines, 1) if line.strip()]
+
+
+def _wording(path: Path, number: int, line: str) -> Wording:
+    try:
+        value: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        value = None
+    match value:
+        case {"clean": str() as clean, "corrupt": str() as corrupt}:
+            right, wrong = _answers(value.get("answer")), _answers(value.get("wrong"))
+            if clean and corrupt and right and wrong:
+                return Wording(clean, corrupt, right, wrong)
+    raise DataError(f"Line {number} of {path} is {line!r:.60}.", FORM, "mend the line.")
+
+
+def _answers(value: Any) -> tuple[str, ...]:
+    """One answer or several; none where it is neither."""
+    several = value if isinstance(value, list) else [value]
+    texts = tuple(one for one in several if isinstance(one, str) and one)
+    return texts if len(texts) == len(several) else ()
+
+
+def _wrong(vocabulary: Vocabulary, wording: Wording) -> str:
+    clean, corrupt = vocabulary.encode(wording.clean), vocabulary.encode(wording.corrupt)
+    if len(clean) != len(corrupt):
+        return f"the clean prompt has {len(clean)} tokens, the corrupt one {len(corrupt)}"
+    if clean == corrupt:
+        return "the two prompts are the same"
+    if len(vocabulary.begin) + len(clean) > vocabulary.context:
+        return f"the prompts have {len(clean)} tokens, the context {vocabulary.context}"
+    for text in (*wording.right, *wording.wrong):
+        of = vocabulary.after(wording.clean, text)
+        if of is None or len(of) != 1:
+            many = "changes the prompt's last token" if of is None else f"has {len(of)} tokens"
+            return f"the answer {text!r:.30} {many}"
+    return "an answer is both right and wrong"

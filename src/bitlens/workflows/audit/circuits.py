@@ -1,0 +1,148 @@
+"""The cells of the causal analysis: prompts of tasks, read by sweeps of their own.
+
+Which runs are made is known only when the reference's circuits are chosen, so that they cannot ride
+in the sweep of the texts.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitlens.analyses.causal.analysis import Causal
+from bitlens.analyses.causal.experiment import Experiment, PatchedOutcome
+from bitlens.analyses.causal.findings import TwinFindings, absent, columns
+from bitlens.data.circuit_tasks.prompts import TaskPrompts, Vocabulary
+from bitlens.data.circuit_tasks.tasks import NAMES, asked, made
+from bitlens.engine.runs import REFERENCE
+from bitlens.engine.swept_model import SweptModel
+from bitlens.results.counts import count
+from bitlens.results.records import DetailTable, MetricResult, Value, overflow
+from bitlens.workflows.session import Session
+
+
+def prompts_of(session: Session) -> tuple[TaskPrompts, ...]:
+    """The prompts of the tasks that a study names, or of all that are known; what a tokenizer has
+    no prompts of is there with its reason. BitlensError for a file that does not fit."""
+    vocabulary = Vocabulary(session.loaded.tokenizer, session.study.bos, session.context)
+    names = session.study.tasks or NAMES
+    found = tuple(made(asked(text), vocabulary, session.seed) for text in names)
+    for task in found:
+        if task.reason is not None:
+            session.log(f"Task {task.task}: left out, {task.reason}.")
+        elif task.note:
+            session.log(f"Task {task.task}: {task.note}.")
+    return found
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CircuitCells:
+    """What was found of every twin."""
+
+    values: Mapping[str, list[Value]]
+    tables: Mapping[str, list[DetailTable]]
+    failed: Mapping[str, str]
+    """Twins whose weights could not be made, and why."""
+
+
+def circuits(
+    session: Session,
+    analysis: Causal,
+    twins: Mapping[str, SweptModel],
+    crossed: Collection[str],
+    hidden_bytes: int,
+) -> CircuitCells:
+    """Measure every twin on every task that the reference does. `crossed`: those whose nodes are
+    put into the reference, and the other way round."""
+    experiment = Experiment(
+        session.layout,
+        twins,
+        crossed,
+        batch_tokens=session.batch_tokens,
+        hidden_bytes=hidden_bytes,
+        method=session.study.interval,
+        seed=session.seed,
+    )
+    outcome = experiment.outcome(analysis.tasks)
+    present = [task.task for task in analysis.tasks if task.task in outcome.circuits]
+    session.log(
+        f"Circuits of {count(len(outcome.nodes), 'node')} on {count(len(present), 'task')} that "
+        f"the reference does: {', '.join(present) or 'none'}."
+    )
+    found = {
+        twin: _of_twin(analysis.tasks, outcome, twin, crossed=twin in crossed)
+        for twin in twins
+        if twin not in outcome.failed
+    }
+    return CircuitCells(
+        values={twin: values for twin, (values, _) in found.items()},
+        tables={twin: tables for twin, (_, tables) in found.items()},
+        failed=outcome.failed,
+    )
+
+
+def _of_twin(
+    tasks: Sequence[TaskPrompts], outcome: PatchedOutcome, twin: str, *, crossed: bool
+) -> tuple[list[Value], list[DetailTable]]:
+    values: list[Value] = []
+    rows: dict[str, list[dict[str, object]]] = {"circuit_nodes": [], "circuit_sizes": []}
+    told: list[dict[str, object]] = []
+    broken = outcome.overflowed.get(twin)
+    for task in tasks:
+        findings = None
+        reason = task.reason or _absent(outcome, task.task)
+        if reason is None and broken is not None:
+            reason = overflow(broken)
+        if reason is None:
+            findings = TwinFindings(
+                reference=outcome.effects(task.task, REFERENCE),
+                twin=outcome.effects(task.task, twin),
+                circuits=outcome.circuits,
+                crossed=crossed,
+            )
+            rows["circuit_nodes"] += findings.node_rows()
+            rows["circuit_sizes"] += findings.curve_rows()
+        results = findings.metrics() if findings else iter([absent(task.task, reason or "")])
+        values += _values(results, len(task.scoring))
+        told.append(_about(task, outcome, reason))
+    tables = [DetailTable("circuit_tasks", columns(told))]
+    tables += [DetailTable(name, columns(of)) for name, of in rows.items() if of]
+    return values, tables
+
+
+def _absent(outcome: PatchedOutcome, task: str) -> str | None:
+    why = outcome.absent.get(task)
+    return None if why is None else f"not present in the reference: {why}"
+
+
+def _about(task: TaskPrompts, outcome: PatchedOutcome, reason: str | None) -> dict[str, object]:
+    """A row of the table of tasks."""
+    circuit = outcome.circuits.get(task.task)
+    example = task.scoring[0].shown if task.scoring else ""
+    return {
+        "task": task.task,
+        "pairs": len(task.scoring),
+        "unit": task.unit,
+        "positions": task.at,
+        "example": example,
+        "circuit": [node.name for node in circuit.nodes] if circuit else [],
+        "reason": reason,
+        "note": task.note,
+    }
+
+
+def _values(found: Iterator[MetricResult], pairs: int) -> Iterator[Value]:
+    for one in found:
+        values, reason = one.values, one.reason
+        if values is not None and not np.isfinite(values).all():
+            values, reason = None, "not finite for every replicate"
+        yield Value(
+            metric=one.metric,
+            site=one.site,
+            item=one.item,
+            value=None if values is None else float(values[0]),
+            replicates=() if values is None else tuple(values[1:].tolist()),
+            chance=one.chance if values is not None else None,
+            documents=pairs,
+            reason=reason if values is None else None,
+        )
