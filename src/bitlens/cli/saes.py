@@ -134,8 +134,8 @@ def repair(
 @options.with_settings(
     "model out site on arch width l1 k lr epochs schedule patience held_out seed text tokens "
     "calibration calibration_tokens context bos positions device dtype compute revision memory "
-    "trust_remote_code",
-    also=GRID,
+    "trust_remote_code engine address",
+    also=GRID | options.ENGINE,
     tokens=TRAINING_TOKENS,
 )
 def train_sae(
@@ -159,11 +159,13 @@ def train_sae(
     """
     grid = _grid(site, {name: chosen.pop(name) for name in GRID})
     compressions = [spec for spec in on if spec != "reference"]
+    engine = options.engine(chosen)
     chosen["controls"] = "none"
     study = options.present_study_of(model, compressions or "nothing", chosen)
     from bitlens.workflows.train_sae.run import train_saes
 
-    show(train_saes(study, on, grid, out, log=log))
+    with options.given(engine, log) as given:
+        show(train_saes(study, on, grid, out, log, given))
     log(f"Saved: {out}")
 
 

@@ -63,7 +63,8 @@ def study(
                 "a folder for each study of them.",
                 "another --out.",
             )
-        _train(load_sae_study(path, trust_remote_code), out, check, only)
+        engine = options.engine(others)
+        _train(load_sae_study(path, trust_remote_code), out, check, only, engine)
         return
     wanted = load_study(path, trust_remote_code)
     if only:
@@ -83,7 +84,9 @@ def study(
         )
 
 
-def _train(wanted: "SaeStudy", out: Path, check: bool, only: list[str]) -> None:
+def _train(
+    wanted: "SaeStudy", out: Path, check: bool, only: list[str], engine: options.EngineAsked
+) -> None:
     axes = wanted.part(only)
     if check:
         from bitlens.workflows.preflight import absent, from_the_hub
@@ -98,7 +101,9 @@ def _train(wanted: "SaeStudy", out: Path, check: bool, only: list[str]) -> None:
     else:
         from bitlens.workflows.sae_study.run import run
 
-        say(f"Report: {run(wanted, only, out, say)}")
+        with options.given(engine, say) as given:
+            page = run(wanted, only, out, say, given)
+        say(f"Report: {page}")
 
 
 def _show_grid(study: Study) -> None:

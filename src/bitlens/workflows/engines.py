@@ -1,13 +1,17 @@
-"""Engines: what carries out a sweep that is planned, in this process or apart from it."""
+"""Engines: what carries out a sweep that is planned, or trains SAEs, in this process or apart from
+it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
 
 from bitlens.engine.measured import Measured
 from bitlens.engine.measurement import Measurement
 from bitlens.engine.wave_size import Pace
 from bitlens.progress import ProgressBar
+from bitlens.sae.training.trainer import LOOKS, Job, Source, Trained, train
 from bitlens.workflows.audit.budget import MemoryBudget
 from bitlens.workflows.audit.cost import SweepCost
 
@@ -31,8 +35,23 @@ class PlannedSweep:
             yield from self.session.given.engine.values(self, bar)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlannedTraining:
+    """SAEs that are to be trained on the same activations."""
+
+    source: Source
+    held_out: Mapping[str, Tensor]
+    """By model, `[n, width]` of other documents."""
+    jobs: Sequence[Job]
+    patience: int = 0
+    looks: int = LOOKS
+
+
 class Engine(Protocol):
-    """What carries out sweeps. Which does changes no digit."""
+    """What carries out sweeps and trains SAEs. Which does changes no digit."""
+
+    def trained(self, training: PlannedTraining, log: Callable[[str], None]) -> Iterable[Trained]:
+        """Every SAE, in whatever order. BitlensError for one that did not stay finite."""
 
     def values(self, sweep: PlannedSweep, bar: ProgressBar) -> Iterator[Measured]:
         """Every value of a sweep; `bar` is told of every token that passed."""
@@ -40,6 +59,11 @@ class Engine(Protocol):
 
 class Here:
     """This process, with the models that it has loaded."""
+
+    def trained(self, training: PlannedTraining, log: Callable[[str], None]) -> Iterable[Trained]:  # noqa: ARG002
+        """Every SAE, all in one pass."""
+        of = training
+        return train(of.source, of.held_out, of.jobs, of.patience, looks=of.looks)
 
     def values(self, sweep: PlannedSweep, bar: ProgressBar) -> Iterator[Measured]:
         """Every value, as the last wave passes its site."""

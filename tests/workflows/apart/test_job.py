@@ -27,8 +27,9 @@ def job(source: str, **changed: object) -> SweepJob:
 def refused(found: Summed) -> tuple[type, str, str]:
     assert found.refusal is not None
     assert not found.files
-    kind, what, _, remedy = found.refusal
-    return kind, what, remedy
+    what, _, remedy = found.refusal.parts
+    assert isinstance(found.refusal.error, found.refusal.kind)
+    return found.refusal.kind, what, remedy
 
 
 def test_another_version_is_refused() -> None:

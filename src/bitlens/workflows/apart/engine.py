@@ -5,7 +5,7 @@ command that was killed finds it again. In the end parts are added in their orde
 whoever summed them up and when.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,9 +22,13 @@ from bitlens.progress import ProgressBar
 from bitlens.report.text.numbers import size
 from bitlens.results.counts import count
 from bitlens.results.files.writing import write
-from bitlens.workflows.apart.job import Summed, SweepJob, job_of
-from bitlens.workflows.engines import PlannedSweep
+from bitlens.sae.training.trainer import InMemory, Trained
+from bitlens.workflows.apart.job import Summed, SweepJob, job_of, versions
+from bitlens.workflows.apart.training import SaeTraining, TrainedApart, trainings
+from bitlens.workflows.audit.budget import WORK
+from bitlens.workflows.engines import Here, PlannedSweep, PlannedTraining
 
+HERE = Here()
 Batches = Mapping[int, Sequence[TokenBatch]]
 """By the number of a part, those in it that are compared on."""
 
@@ -51,12 +55,43 @@ class Pool(Protocol):
         """What came of every part, by its number, in whatever order. BitlensError where there is
         no machine for them, or one was lost again and again."""
 
+    def trained(
+        self, saes: Sequence[SaeTraining], of: PlannedTraining, needs: Needs
+    ) -> Iterator[tuple[int, TrainedApart]]:
+        """What came of every SAE, by its place, in whatever order. BitlensError as above."""
+
 
 class Apart:
     """An `Engine` whose sums are made elsewhere; values are made of them here."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+
+    def trained(self, training: PlannedTraining, log: Callable[[str], None]) -> Iterator[Trained]:
+        """Every SAE, each by a worker, as they are done. Activations that do not fit into memory
+        are read here, and SAEs trained beside."""
+        source = training.source
+        if not isinstance(source, InMemory):
+            log("The activations do not fit into memory: the SAEs are trained here, in one pass.")
+            yield from HERE.trained(training, log)
+            return
+        saes = trainings(training, self._pool.threads, versions())
+        rows = max(source.rows[one.job.model].nbytes for one in saes)
+        held = max(training.held_out[one.job.model].nbytes for one in saes)
+        gpus = int(any(one.device == "cuda" for one in saes))
+        needs = Needs(
+            threads=self._pool.threads,
+            gpus=gpus,
+            memory=rows + held + _training_bytes(saes, source),
+        )
+        log(
+            f"{count(len(saes), 'SAE')} by other processes, each with "
+            f"{count(needs.threads, 'thread')} and {size(needs.memory)} of memory."
+        )
+        with ProgressBar("training", "SAEs", len(saes)) as bar:
+            for place, found in self._pool.trained(saes, training, needs):
+                yield found.of(training.jobs[place])
+                bar.add(1)
 
     def values(self, sweep: PlannedSweep, bar: ProgressBar) -> Iterator[Measured]:
         """Every value, when all parts are there. BitlensError for what a process refused, for
@@ -100,8 +135,7 @@ class Apart:
         workers: set[str] = set()
         for number, found in self._pool.summed(job, missing, needs):
             if found.refusal is not None:
-                kind, *told = found.refusal
-                raise kind(*told)
+                raise found.refusal.error
             _keep(folder / _name(number), found.files)
             workers.add(found.worker)
             bar.add(_tokens(missing[number]))
@@ -133,6 +167,13 @@ class Apart:
         hidden = min(whole, budget.room(room))
         needs = Needs(threads=self._pool.threads, gpus=0, memory=held + budget.taken + hidden)
         return needs, hidden
+
+
+def _training_bytes(saes: Sequence[SaeTraining], source: InMemory) -> int:
+    """Of the largest: encoder and decoder in float32, each with its gradient and two moments; and
+    Python with its libraries."""
+    width = next(iter(source.rows.values())).shape[1]
+    return 2 * WORK + 2 * 4 * 4 * width * max(one.job.config.latents for one in saes)
 
 
 def _checkpoint(folder: Path, number: int, batches: Sequence[TokenBatch]) -> SweepCheckpoint:

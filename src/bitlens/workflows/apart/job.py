@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -76,8 +76,25 @@ class Summed:
     """Those of a `SweepCheckpoint` that is complete; none where it was refused."""
     worker: str
     """Where it was summed up: a machine and a process."""
-    refusal: tuple[type[BitlensError], str, str, str] | None = None
-    """An error of ours, which is no object that can be handed on."""
+    refusal: "Refusal | None" = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error of ours, on its way to who shows it: the object itself cannot be pickled."""
+
+    kind: type[BitlensError]
+    parts: tuple[str, str, str]
+
+    @classmethod
+    def of(cls, error: BitlensError) -> Self:
+        """What an error says."""
+        return cls(type(error), (error.found, error.expected, error.remedy))
+
+    @property
+    def error(self) -> BitlensError:
+        """The same again."""
+        return self.kind(*self.parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +140,7 @@ def summed(job: SweepJob, batches: Sequence[TokenBatch]) -> Summed:
     """What this process makes of one part of a job."""
     worker = f"{socket.gethostname()}, process {os.getpid()}"
     try:
-        _require_same_versions(job, worker)
+        require_same_versions(job.made_with, worker)
         torch.set_num_threads(job.threads)
         layout, _ = _HERE.model(job.model)
         of = _HERE.content(job)
@@ -133,14 +150,14 @@ def summed(job: SweepJob, batches: Sequence[TokenBatch]) -> Summed:
             one.leave()
             files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     except BitlensError as error:
-        refusal = (type(error), error.found, error.expected, error.remedy)
-        return Summed(files={}, worker=worker, refusal=refusal)
+        return Summed(files={}, worker=worker, refusal=Refusal.of(error))
     return Summed(files=files, worker=worker)
 
 
-def _require_same_versions(job: SweepJob, worker: str) -> None:
+def require_same_versions(made_with: Mapping[str, str], worker: str) -> None:
+    """BitlensError where this process computes with other versions than who asks."""
     own = versions()
-    for name, wanted in job.made_with.items():
+    for name, wanted in made_with.items():
         if own[name] != wanted:
             raise InputError(
                 f"{worker} runs {name} {own[name]}, and this command {wanted}.",

@@ -3,7 +3,7 @@
 import importlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,11 @@ import torch
 
 from bitlens.errors import CapacityError, InputError, ModelError, told
 from bitlens.results.counts import count
+from bitlens.sae.training.trainer import InMemory
 from bitlens.workflows.apart.engine import Apart, Batches, Needs
 from bitlens.workflows.apart.job import Summed, SweepJob, summed
+from bitlens.workflows.apart.training import SaeTraining, TrainedApart, trained_apart
+from bitlens.workflows.engines import PlannedTraining
 from bitlens.workflows.given import Given
 from bitlens.workflows.session import Log
 
@@ -73,29 +76,50 @@ class RayPool:
                 "workers that compute as this command does, or digits would differ.",
                 "ray start --num-gpus on the machines, or --device cpu.",
             )
-        ray = self._ray
-        task = ray.remote(
+        shared = self._ray.put(job)
+        task = self._task(summed, needs)
+        yield from self._done({task.remote(shared, list(of)): n for n, of in parts.items()})
+
+    def trained(
+        self, saes: Sequence[SaeTraining], of: PlannedTraining, needs: Needs
+    ) -> Iterator[tuple[int, TrainedApart]]:
+        """What came of every SAE, by its place, as they are done. A machine holds the activations
+        of each model once for all of its workers."""
+        assert isinstance(of.source, InMemory)
+        learnt, held = (
+            {name: self._ray.put(tensor.cpu().numpy()) for name, tensor in rows.items()}
+            for rows in (of.source.rows, of.held_out)
+        )
+        task = self._task(trained_apart, needs)
+        going = {
+            task.remote(one, learnt[one.job.model], held[one.job.model]): place
+            for place, one in enumerate(saes)
+        }
+        yield from self._done(going)
+
+    def _task(self, work: Callable[..., Any], needs: Needs) -> Any:
+        return self._ray.remote(
             num_cpus=needs.threads,
             num_gpus=needs.gpus,
             memory=needs.memory,
             max_retries=RETRIES,
-            # A worker with a GPU would be let go after every part, its model with it.
+            # A worker with a GPU would be let go after every task, its model with it.
             max_calls=0,
-        )(summed)
-        shared = ray.put(job)
-        going = {task.remote(shared, list(of)): number for number, of in parts.items()}
+        )(work)
+
+    def _done(self, going: dict[Any, int]) -> Iterator[tuple[int, Any]]:
         try:
             while going:
-                (done,), _ = ray.wait(list(going), num_returns=1)
+                (done,), _ = self._ray.wait(list(going), num_returns=1)
                 yield going.pop(done), self._got(done)
         finally:
             for reference in going:
-                ray.cancel(reference, force=True)
+                self._ray.cancel(reference, force=True)
 
-    def _got(self, reference: Any) -> Summed:
+    def _got(self, reference: Any) -> Any:
         errors = self._ray.exceptions
         try:
-            found: Summed = self._ray.get(reference)
+            return self._ray.get(reference)
         except errors.OutOfMemoryError as error:
             raise CapacityError(
                 "A worker ran out of memory again and again.",
@@ -116,7 +140,6 @@ class RayPool:
                 "the same bitlens on every machine of the cluster.",
                 "pip install 'bitlens[ray]' on each, in the environment that ray was started in.",
             ) from error
-        return found
 
 
 def _imported() -> Any:

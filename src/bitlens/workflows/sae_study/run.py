@@ -32,9 +32,11 @@ from bitlens.results.stats.intervals import student
 from bitlens.results.stats.replicates import assign, leave_one_out
 from bitlens.sae.formats.load import load_sae
 from bitlens.sae.sae import Sae
-from bitlens.sae.training.trainer import LOOKS, Job, train
+from bitlens.sae.training.trainer import LOOKS, Job
 from bitlens.seeds import generator
+from bitlens.workflows.engines import PlannedTraining
 from bitlens.workflows.folders import refuse_foreign
+from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.sae_study.measures import aligned, frozen, plain
 from bitlens.workflows.sae_study.results import RESULTS, Results
 from bitlens.workflows.sae_study.show import PAGE, page_of, sentences
@@ -55,8 +57,9 @@ STEPS_A_LOOK = 100
 CKA_POSITIONS = 2048
 
 
-def run(study: SaeStudy, only: Sequence[str], out: Path, log: Log) -> Path:
+def run(study: SaeStudy, only: Sequence[str], out: Path, log: Log, given: Given = NOTHING) -> Path:
     """Train and compare a part of the grid; the path of the page, which shows all there is.
+    `given`: what trains.
 
     BitlensError for what cannot be trained, and for a folder that holds anything else.
     """
@@ -65,11 +68,11 @@ def run(study: SaeStudy, only: Sequence[str], out: Path, log: Log) -> Path:
     begun = "a part of this study was written to"
     refuse_foreign(out, "this study", begun, lambda path: path.name in own)
     with alone(out):
-        return _run(study, axes, out, log)
+        return _run(_StudyRun(study, axes, out, log, given))
 
 
-def _run(study: SaeStudy, axes: Mapping[str, Sequence[Any]], out: Path, log: Log) -> Path:
-    work = _StudyRun(study, axes, out, log)
+def _run(work: "_StudyRun") -> Path:
+    axes, out, log = work.axes, work.out, work.log
     results = Results.open(out / RESULTS, work.about)
     work.refuse_others()
     results.cka |= work.cka(set(axes["twin"]) - set(results.cka))
@@ -92,11 +95,16 @@ class _StudyRun:
     """A model, its documents, and the SAEs of one folder; everything is read when it is needed."""
 
     def __init__(
-        self, study: SaeStudy, axes: Mapping[str, Sequence[Any]], out: Path, log: Log
+        self,
+        study: SaeStudy,
+        axes: Mapping[str, Sequence[Any]],
+        out: Path,
+        log: Log,
+        given: Given = NOTHING,
     ) -> None:
         self.study, self.axes, self.out, self.log = study, axes, out, log
         models = [REFERENCE, *axes["twin"]]
-        whole = DatasetBuilder.open(study.study, models, study.train.site, log)
+        whole = DatasetBuilder.open(study.study, models, study.train.site, log, given)
         sizes = axes["tokens"]
         self.held, learnt = nested(whole.session.corpus, study.train.held_out, sizes)
         self.builder = replace(whole, held=self.held)
@@ -184,7 +192,10 @@ class _StudyRun:
             f"{count(dataset.positions, 'position')} count."
         )
         looks = max(1, min(LOOKS, missing[0].config.steps // STEPS_A_LOOK))
-        for trained in train(dataset.source, dataset.held_out, missing, looks=looks):
+        planned = PlannedTraining(
+            source=dataset.source, held_out=dataset.held_out, jobs=missing, looks=looks
+        )
+        for trained in self.builder.session.given.engine.trained(planned, self.log):
             keep(trained, dataset)
 
     def measure(self, results: Results, configuration: Configuration, twin: str) -> None:

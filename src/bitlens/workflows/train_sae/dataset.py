@@ -25,6 +25,7 @@ from bitlens.results.counts import count
 from bitlens.sae.placement import SITES
 from bitlens.sae.sae import TrainedOn
 from bitlens.sae.training.trainer import InMemory, Source
+from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.session import Log, Session, log_unread
 from bitlens.workflows.text_check import check_text
 
@@ -76,11 +77,13 @@ class DatasetBuilder:
     """The documents that are measured on, which no twin may be calibrated on."""
 
     @classmethod
-    def open(cls, study: Study, models: Sequence[str], site: str, log: Log) -> Self:
+    def open(
+        cls, study: Study, models: Sequence[str], site: str, log: Log, given: Given = NOTHING
+    ) -> Self:
         """The model of a study of one and its texts, all of them held out for now; `site`: the name
         of a place in it. BitlensError for a place where no SAE is trained."""
         log_unread(study, log)
-        session = Session.open(study, log)
+        session = Session.open(study, log, given=given)
         place = _site(site, session.layout)
         opened = cls(session=session, models=models, site=place, held=session.corpus)
         check_text(session, opened.plan(session.corpus))

@@ -29,8 +29,10 @@ from bitlens.sae.training.checkpoint import FILE as CHECKPOINT
 from bitlens.sae.training.checkpoint import remove_checkpoint
 from bitlens.sae.training.config import SaeTrainingConfig
 from bitlens.sae.training.dead_latents import REASONS, diagnose
-from bitlens.sae.training.trainer import Job, Trained, train
+from bitlens.sae.training.trainer import Job, Trained
+from bitlens.workflows.engines import PlannedTraining
 from bitlens.workflows.folders import refuse_foreign
+from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.session import Log
 from bitlens.workflows.train_sae.dataset import ActivationDataset, DatasetBuilder, DatasetSpec
 
@@ -64,9 +66,17 @@ class TrainingRecord(Content):
     looks: tuple[dict[str, float | None], ...]
 
 
-def train_saes(study: Study, on: Sequence[str], grid: SaeGrid, out: Path, log: Log) -> Table:
+def train_saes(
+    study: Study,
+    on: Sequence[str],
+    grid: SaeGrid,
+    out: Path,
+    log: Log,
+    given: Given = NOTHING,
+) -> Table:
     """Train every SAE of a grid on the model of a study and on the twins that `on` names, write a
-    folder each, and show how well they do on documents that were held out.
+    folder each, and show how well they do on documents that were held out. `given`: what trains
+    them.
 
     The same command again goes on where it stopped. BitlensError for what cannot be trained, and
     for a folder that holds anything else.
@@ -75,7 +85,7 @@ def train_saes(study: Study, on: Sequence[str], grid: SaeGrid, out: Path, log: L
     single = len(names) * len(grid.configs(1 << 20, [1])) == 1
     _refuse_foreign_files(out, single=single)
     with alone(out):
-        builder = DatasetBuilder.open(study, names, grid.site, log)
+        builder = DatasetBuilder.open(study, names, grid.site, log, given)
         return _train(builder, grid, out, single=single)
 
 
@@ -104,7 +114,10 @@ def _train(builder: DatasetBuilder, grid: SaeGrid, out: Path, *, single: bool) -
         asked = f"{count(steps, 'step')} of {SaeTrainingConfig.batch:,} positions"
         log(f"{asked} are few: more --tokens or --epochs make better SAEs.")
     dataset = builder.dataset(spec)
-    made = train(dataset.source, dataset.held_out, wanted, grid.patience) if wanted else []
+    planned = PlannedTraining(
+        source=dataset.source, held_out=dataset.held_out, jobs=wanted, patience=grid.patience
+    )
+    made = session.given.engine.trained(planned, log) if wanted else []
     records = {trained.job.label: keep(trained, dataset) for trained in made}
     records |= {label: record for label, record in done.items() if record is not None}
     return _table([(job, records[job.label]) for job in jobs], dataset, grid.patience)
