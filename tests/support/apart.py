@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from bitlens.sae.training.trainer import InMemory
 from bitlens.workflows.apart import job as jobs
 from bitlens.workflows.apart.engine import Batches, Needs
 from bitlens.workflows.apart.job import Summed, SweepJob, summed
@@ -37,6 +38,7 @@ class LocalPool:
         self, saes: Sequence[SaeTraining], of: PlannedTraining, needs: Needs
     ) -> Iterator[tuple[int, TrainedApart]]:
         self.asked.append(list(range(len(saes))))
+        assert isinstance(of.source, InMemory)
         for place, one in reversed(list(enumerate(saes))):
             rows, held = (rows[one.job.model].numpy() for rows in (of.source.rows, of.held_out))
             sent = pickle.loads(pickle.dumps((one, rows, held)))
