@@ -12,6 +12,7 @@ import torch
 from bitlens.analyses.known import ANALYSES
 from bitlens.analyses.probes.fitting import METHODS, Lesson, Probe, fitted, shuffled
 from bitlens.analyses.probes.metrics import FEW_NEGATIVES, METRICS, NOT_THERE
+from bitlens.analyses.probes.realigning import WAYS
 from bitlens.analyses.probes.scores import share_above, threshold_at, weighted_auc
 from bitlens.data.corpus import Corpus
 from bitlens.data.labelled_corpus import ClassPair, LabelledCorpus
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Place = Literal["last", "mean"]
 """What of a document is read: its last token, or the mean over the positions that count."""
-FORM = 1
+FORM = 2
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 FEWEST_NEGATIVES = 100
 """Documents of the other class that are read; 1 % of fewer is less than one."""
@@ -216,6 +217,7 @@ def _told(of: _Documents, method: str, item: str) -> Iterator[MetricResult]:
         else:
             yield MetricResult(metric, None, item=item, reason=NOT_THERE)
     yield from _at_threshold(of, own.probe, item, there=there)
+    yield from _repaired(of, own.probe, item) if there else ()
     cosine = _cosine(own.probe, other.probe)
     away = float(np.mean([_cosine(own.probe, probe) for probe in nothing]))
     yield MetricResult("direction_cosine", np.array([cosine]), item=item, chance=away)
@@ -257,6 +259,21 @@ def _at_threshold(of: _Documents, own: Probe, item: str, *, there: bool) -> Iter
             name = "false_positives" if metric == "false_positive" else metric
             yield MetricResult(name, rate, item=f"{item}, {who}")
         yield MetricResult(f"{metric}_change", rates["twin"] - rates["reference"], item=item)
+
+
+def _repaired(of: _Documents, own: Probe, item: str) -> Iterator[MetricResult]:
+    """What the reference's probe reads of a twin whose activations were brought back."""
+    before = own.score(of.rows["reference"])
+    weights = of.weights[:, ~of.positive]
+    few = int((~of.positive).sum()) < FEWEST_NEGATIVES
+    for way, bring in WAYS.items():
+        after = bring(own, of.lessons["reference"], of.lessons["twin"], of.rows["twin"])
+        area = weighted_auc(after, of.positive, of.weights)
+        yield MetricResult("auc_repaired", area, item=f"{item}, {way}")
+        if not few:
+            threshold = threshold_at(before[~of.positive], weights)
+            rate = share_above(after[~of.positive], threshold, weights)
+            yield MetricResult("false_positives_repaired", rate, item=f"{item}, {way}")
 
 
 def _cosine(one: Probe, other: Probe) -> float:

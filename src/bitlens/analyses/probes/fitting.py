@@ -99,24 +99,16 @@ def shuffled(lesson: Lesson, method: str) -> tuple[Probe, ...]:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Space:
+class Space:
     """The space that some rows span, about their mean and in units of their scatter."""
 
     rows: np.ndarray
-    """`[n, rank]`."""
+    """`[n, rank]`, in the basis."""
     basis: np.ndarray
     """`[rank, width]`, orthonormal."""
     mean: np.ndarray
+    """`[width]`."""
     scale: float
-
-    @classmethod
-    def of(cls, rows: np.ndarray) -> Self:
-        mean = rows.mean(axis=0)
-        around = rows - mean
-        scale = float(np.sqrt((around**2).mean())) or 1.0
-        left, size, basis = np.linalg.svd(around / scale, full_matrices=False)
-        kept = size > size.max(initial=0.0) * 1e-6
-        return cls(rows=left[:, kept] * size[kept], basis=basis[kept], mean=mean, scale=scale)
 
     def probe(self, direction: np.ndarray, offset: float) -> Probe:
         """A probe of the whole space."""
@@ -124,9 +116,19 @@ class _Space:
         return Probe(whole, offset - float(self.mean @ whole))
 
 
+def space_of(rows: Annotated[np.ndarray, "documents width"]) -> Space:
+    """The space of these rows."""
+    mean = rows.mean(axis=0)
+    around = rows - mean
+    scale = float(np.sqrt((around**2).mean())) or 1.0
+    left, size, basis = np.linalg.svd(around / scale, full_matrices=False)
+    kept = size > size.max(initial=0.0) * 1e-6
+    return Space(rows=left[:, kept] * size[kept], basis=basis[kept], mean=mean, scale=scale)
+
+
 @lru_cache(maxsize=32)
-def _space(lesson: Lesson) -> _Space:
-    return _Space.of(lesson.rows)
+def _space(lesson: Lesson) -> Space:
+    return space_of(lesson.rows)
 
 
 def _logistic(rows: np.ndarray, positive: np.ndarray, strength: float) -> tuple[np.ndarray, float]:

@@ -96,6 +96,19 @@ METRICS = (
         "How much more of the class does the same threshold flag in the twin?",
         "lower",
     ),
+    _area(
+        "auc_repaired",
+        "How often does the reference's probe rank so in a twin whose activations were brought "
+        "back to the reference's, without labels?",
+    ),
+    Metric(
+        "false_positives_repaired",
+        "What share of the other class does the reference's threshold for 1 % then flag?",
+        unit="share",
+        worse="higher",
+        intact=None,
+        level=True,
+    ),
     Metric(
         "direction_cosine",
         "How alike are the directions that were learned in both? No evidence of what a probe does.",

@@ -22,6 +22,7 @@ TITLES = (
     "detected",
     "cosine",
 )
+WAYS = ("mean shift", "mean and scale", "linear map")
 RATES = ("false_positives", "detected")
 LENGTH = 0.6
 """An area of the number of tokens alone beyond which it is said that length may be read."""
@@ -48,6 +49,7 @@ def probes(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
             f"{one.name}, {one.where}",
             (
                 _table(results, model, one, METHODS[0]),
+                *_repairs(results, model, one),
                 Details(
                     "By the difference of the classes' means",
                     (_table(results, model, one, METHODS[1]),),
@@ -148,6 +150,36 @@ def _table(results: AuditResults, model: str, one: ProbedSet, method: str) -> Ta
         "class itself, at the threshold that flags 1 % of the other class in the reference. ± is "
         "the longer half of a 95 % interval, given the probe; documents are the unit."
         f"{_length(results, model, one)}{_reasons(results, model, f'{one.name}, {method}')}",
+    )
+
+
+def _repairs(results: AuditResults, model: str, one: ProbedSet) -> tuple[Table, ...]:
+    """What is read and flagged as it is, and after each way of bringing activations back."""
+    rows = []
+    for label, who in with_noise(results, model):
+        as_it_is = (
+            margin(one.find(results, model, who, "auc_frozen")),
+            margin(one.find(results, model, who, "false_positives", of="twin"), "share"),
+        )
+        brought = [
+            margin(one.find(results, model, who, metric, of=way), unit)
+            for way in WAYS
+            for metric, unit in (("auc_repaired", ""), ("false_positives_repaired", "share"))
+        ]
+        rows.append((label, *as_it_is, *brought))
+    if all(cell == "–" for row in rows for cell in row[3:]):
+        return ()
+    titles = [title for way in ("as it is", *WAYS) for title in (f"AUC, {way}", "flagged falsely")]
+    return (
+        Table(
+            (Column("compression"), *(Column(title, numeric=True) for title in titles)),
+            tuple(rows),
+            "The reference's probe and its threshold for 1 %, on the twin as it is, and after the "
+            "twin's activations were brought back to the reference's, without labels: by the "
+            "difference of their means, by mean and scale of every dimension, by a linear map "
+            "(ridge). What brings them back was learned from the same texts in both models, and is "
+            "read on others.",
+        ),
     )
 
 
