@@ -41,6 +41,8 @@ FILES = sorted(path.name for path in STUDIES.glob("*.yaml") if not trains(path))
 PAIRS = [name for name in FILES if name.replace(".yaml", "_corrected.yaml") in FILES]
 APART = [name for name in FILES if name.startswith("what_broke_")]
 """One study on several models, which needs no correction."""
+SIZES = [name for name in FILES if name.startswith("scaling_")]
+"""Nor do those that set models beside each other by size."""
 BEFORE = {"heads": ("no", "all"), "features": ("no", "all"), "transfer": ("auto", "last")}
 AFTER = {
     "heads": ("yes", "content"),
@@ -87,8 +89,8 @@ def table_of_settings() -> dict[str, set[str]]:
 
 def test_every_study_has_its_correction():
     """Of those that repeat an earlier study half are corrections of the other half."""
-    assert sorted([*PAIRS, *map(corrected, PAIRS), *APART]) == FILES
-    assert (len(PAIRS), len(APART)) == (9, 3)
+    assert sorted([*PAIRS, *map(corrected, PAIRS), *APART, *SIZES]) == FILES
+    assert (len(PAIRS), len(APART), len(SIZES)) == (9, 3, 1)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -55,13 +55,14 @@ def scaling(results: AuditResults, marks: Marks) -> tuple[Part, ...]:
     """Whether it goes with size, a chart a number, and the table; nothing of fewer than two models
     of different size that have a number."""
     models = sorted(results.models, key=lambda model: _size(results, model))
-    shown = [of for of in _numbers(results) if len(_have(results, models, of)) > 1]
+    known = {of: len(_have(results, models, of)) for of in _numbers(results)}
+    shown = [of for of, there in known.items() if there > 1]
     if not shown or len({_size(results, model) for model in models}) < 2:
         return ()
     return (
         _statement(results, models, shown),
         _figure(results, models, marks, shown),
-        _table(results, models, shown),
+        _table(results, models, [of for of, there in known.items() if there]),
     )
 
 
@@ -122,6 +123,11 @@ def _statement(results: AuditResults, models: list[str], shown: list[Against]) -
             found = trend([float(size) for size, _ in series], [row["value"] for _, row in series])
             if found:
                 tested.append((of, compression, len(series), *found))
+    if not tested and len(models) >= FEWEST:
+        return Statement(
+            "No number can be tested against the models' size.",
+            f"Each is alike in all models, or there in fewer than {FEWEST}.",
+        )
     if not tested:
         return Statement(
             f"{count(len(models), 'model')} are too few for a trend with size.",
@@ -143,7 +149,9 @@ def _statement(results: AuditResults, models: list[str], shown: list[Against]) -
     )
     (of, compression, _, rho, _), _ = sure[0]
     way = "grows" if rho > 0 else "falls"
-    return Statement(f"{of.title.capitalize()} {way} with size in {compression}.", f"{said}.")
+    return Statement(
+        f"{of.title[0].upper() + of.title[1:]} {way} with size in {compression}.", f"{said}."
+    )
 
 
 def _figure(results: AuditResults, models: list[str], marks: Marks, shown: list[Against]) -> Figure:

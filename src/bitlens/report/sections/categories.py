@@ -62,7 +62,7 @@ def _statement(results: AuditResults, model: str, of: KindNumber) -> Statement:
     numbers = " ".join(
         f"{twin}, {row['category']}: {told(row, n, metric)}" for twin, row, n in found
     )
-    return Statement(f"{title}, in {twins}.", f"{of.title.capitalize()}. {numbers}")
+    return Statement(f"{title}, in {twins}.", f"{of.title[0].upper() + of.title[1:]}. {numbers}")
 
 
 def _kinds(results: AuditResults, model: str, of: KindNumber) -> Table:
