@@ -8,7 +8,7 @@ from bitlens.report.benchmarks.generations import written_parts
 from bitlens.report.benchmarks.sentences import percent, told, verdict_of
 from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Column, Details, Part, Prose, Statement, Table
-from bitlens.report.text.numbers import amount, margin, plain, points, probability
+from bitlens.report.text.numbers import margin, plain, points, probability
 from bitlens.results.benchmarks.by_depth import partings
 from bitlens.results.benchmarks.changes import category_losses, quarters, scores
 from bitlens.results.benchmarks.folder import Benchmarked
@@ -115,7 +115,7 @@ def scores_table(found: Benchmarked, model: str) -> Table:
         "interval (the question is the unit). Lost: right in the reference only; gained: in the "
         "twin only; other wrong: both wrong, with different answers. p: McNemar's exact test. "
         "Shows: the smallest change that so many questions show four times in five. Recovery: what "
-        "is left of the reference's score above chance.",
+        "is left of the reference's score above chance. Each p is of its row alone.",
     )
 
 
@@ -350,9 +350,3 @@ def _asked(found: Benchmarked, model: str) -> Table:
         rows,
         "Tasks as lm-evaluation-harness has them, by name and version.",
     )
-
-
-def recovery_text(change: Change) -> str:
-    """What is left of a score above chance, as it stands in a hero row."""
-    left = {"value": change.recovery, "low": change.recovery_low, "high": change.recovery_high}
-    return amount({**left, "reason": change.reason}, "share")
