@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bitlens.config.study import Study, audit_of
+from bitlens.engine.swept_model import Reference
 from bitlens.errors import DataError
 from bitlens.results.records import REFERENCE
 from bitlens.workflows.bench.likelihoods import measure, pack
@@ -32,6 +34,13 @@ def quiet(line: str) -> None:
     """Nobody looks."""
 
 
+class Lost(Reference):
+    """A model that computes no numbers."""
+
+    def leave(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.nan * super().leave(states)
+
+
 @pytest.fixture(scope="module")
 def session() -> Session:
     """The embedded model with a twin."""
@@ -52,7 +61,8 @@ def instances(lm: ReplayLM | Any) -> list[Any]:
 @pytest.mark.slow
 def test_they_are_those_of_the_harness(session: Session) -> None:
     """Every log-probability within 1e-5 and every pick, of the reference and of a twin, whatever
-    the batch; the lens after the last block is the model itself."""
+    the batch; a lens of an early block says something else. A twin without numbers stops no
+    other."""
     from lm_eval.models.huggingface import HFLM
 
     tokenizer, model = session.loaded.tokenizer, session.loaded.model
@@ -62,7 +72,9 @@ def test_they_are_those_of_the_harness(session: Session) -> None:
     assert len(packed.rows) < len(packed.requests)
     assert max(map(len, packed.rows)) == longest(model.config, tokenizer)
     _, twin = session.build_twin()
-    found = measure(session, {"twin": twin}, packed)
+    broken: dict[str, str] = {}
+    found = measure(session, {"twin": twin, "lost": Lost(session.layout)}, packed, broken)
+    assert broken == {"lost": "no finite log-probability of 9 of 9 requests"}
     for name, own in ((REFERENCE, model), ("twin", twin.model())):
         theirs = HFLM(pretrained=own, tokenizer=tokenizer, batch_size=4)
         expected = theirs.loglikelihood(instances(theirs), disable_tqdm=True)

@@ -203,6 +203,8 @@ def _beside_noise(found: Benchmarked, model: str) -> Iterator[Part]:
             own, other = (
                 scores(found.of(model, who, benchmark), metric).score for who in (twin, noise)
             )
+            if not len(own) or len(own) != len(other):
+                continue
             worse, better = int((own < other).sum()), int((own > other).sum())
             means = [percent(float(of.mean())) for of in (own, other)]
             p = probability(mcnemar(worse, better))

@@ -191,7 +191,8 @@ def quarters(reference: Sequence[Outcome], twin: Sequence[Outcome], metric: str)
     """Where do answers change: where the reference was unsure? Its leads in four equal parts, the
     smallest first. Nothing where there are no leads, or fewer than four questions."""
     before, after = scores(reference, metric), scores(twin, metric)
-    if len(before.lead) < QUARTERS or np.isnan(before.lead).any():
+    few = len(before.lead) < QUARTERS or before.questions != after.questions
+    if few or np.isnan(before.lead).any():
         return []
     other = np.array([a != b for a, b in zip(before.answers, after.answers, strict=True)], bool)
     flipped = before.score != after.score

@@ -1,7 +1,7 @@
 """Log-probabilities of continuations by a model and all its twins, in one pass through depth, at
 the end and, through the logit lens, after every block."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,47 +87,65 @@ class Likelihoods:
 
 
 def measure(
-    session: Session, twins: Mapping[str, SweptModel], packed: PackedRequests
+    session: Session,
+    twins: Mapping[str, SweptModel],
+    packed: PackedRequests,
+    broken: dict[str, str],
 ) -> dict[str, Likelihoods]:
-    """What the reference and each twin say, by name. BitlensError for a twin that fails or computes
-    no numbers."""
+    """What the reference and each twin say, by name; twins whose numbers are not finite are put
+    into `broken`, with why. BitlensError for weights that cannot be made, and for a reference that
+    computes no numbers."""
     layout = session.layout
     models: dict[str, SweptModel] = {REFERENCE: Reference(layout), **twins}
-    batches = [_Batch.of(batch, packed) for batch in _batches(session, packed)]
-    by_number = {of.batch.number: of for of in batches}
+    by_number = {b.number: _Batch.of(b, packed) for b in _batches(session, packed)}
+    batches = [of.batch for of in by_number.values()]
     n, depth = len(packed.requests), layout.depth
     at = {name: np.zeros((n, depth)) for name in models}
     first = {name: np.ones(n, dtype=bool) for name in models}
     sites = [*(f"resid.{block}" for block in range(depth - 1)), "logits"]
-    passed = sum(of.batch.tokens.numel() for of in batches) * depth * len(models)
-    chunk = logits_chunk(layout.vocabulary, layout.config)
+    passed = sum(batch.tokens.numel() for batch in batches) * depth * len(models)
+    most = logits_chunk(layout.vocabulary, layout.config)
     with ProgressBar("benchmarks", "tokens through a block", passed) as bar:
         for step in read(
-            layout,
-            models,
-            sites,
-            [of.batch for of in batches],
-            hidden_bytes=session.memory // 4,
-            progress=bar.add,
+            layout, models, sites, batches, hidden_bytes=session.memory // 4, progress=bar.add
         ):
             of = by_number[step.batch.number]
             for name, activations in step.activations.items():
-                if name in step.again:
-                    continue
-                for place in activations:
-                    if place == "logits":
-                        _add(of, activations[place], step, depth - 1, at[name], first[name])
-                    elif place in sites:
-                        states = activations[place].flatten(0, 1)[step.index]
-                        for begin in range(0, len(states), chunk):
-                            part = slice(begin, begin + chunk)
-                            logits = models[name].leave(states[part]).float()
-                            some = replace(step, index=step.index[part])
-                            _add(of, logits, some, site(place).depth, at[name], None)
+                if name not in step.again:
+                    for place in {*activations} & {*sites}:
+                        logits = _logits(models[name], activations[place], place, step, most)
+                        last = place == "logits"
+                        block, top = (depth - 1, first[name]) if last else (site(place).depth, None)
+                        for some, values in logits:
+                            _add(of, values, some, block, at[name], top)
             del step
-    for name, values in at.items():
-        _refuse_infinite(name, values)
-    return {name: Likelihoods(at[name], first[name]) for name in models}
+    if (why := _infinite(at[REFERENCE])) is not None:
+        raise ModelError(
+            f"{session.loaded.name} computes {why}.",
+            "a model that computes finite numbers.",
+            "--compute float32, or another --dtype.",
+        )
+    broken |= {name: why for name, values in at.items() if (why := _infinite(values)) is not None}
+    # A lens of an early block may be beside everything, and the model be sound.
+    return {
+        name: Likelihoods(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), first[name])
+        for name, values in at.items()
+        if name not in broken
+    }
+
+
+def _logits(
+    model: SweptModel, values: Tensor, place: str, step: Step, most: int
+) -> Iterator[tuple[Step, Tensor]]:
+    """The logits at the places that a step reads, of at most so many at a time: its own, or what a
+    block hands out through the model's own norm and unembedding."""
+    if place == "logits":
+        yield step, values
+        return
+    states = values.flatten(0, 1)[step.index]
+    for begin in range(0, len(states), most):
+        part = slice(begin, begin + most)
+        yield replace(step, index=step.index[part]), model.leave(states[part]).float()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -205,13 +223,7 @@ def _batches(session: Session, packed: PackedRequests) -> list[TokenBatch]:
     return list(plan.batches)
 
 
-def _refuse_infinite(name: str, values: np.ndarray) -> None:
-    broken = int((~np.isfinite(values[:, -1])).sum())
-    if broken:
-        raise ModelError(
-            f"{name} computes no finite log-probability of {broken:,} of {len(values):,} requests.",
-            "a model that computes finite numbers.",
-            "another compression, or --compute float32.",
-        )
-    # A lens of an early block may be beside everything, and the model be sound.
-    np.nan_to_num(values, copy=False, nan=0.0)
+def _infinite(values: np.ndarray) -> str | None:
+    """Of how many requests there is no finite log-probability; None where there is of all."""
+    wrong = int((~np.isfinite(values[:, -1])).sum())
+    return f"no finite log-probability of {wrong:,} of {len(values):,} requests" if wrong else None

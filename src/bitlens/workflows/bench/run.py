@@ -231,7 +231,8 @@ class Asking:
 
         session = self.session
         twins = {r.text: self.built.twins[r.text] for r in self.requests}
-        said = self._said(twins)
+        broken: dict[str, str] = {}
+        said = self._said(twins, broken)
         wrote = None
         if self.writer is not None:
             batches = inside(folder, BATCHES)
@@ -256,7 +257,7 @@ class Asking:
                 "fingerprint": session.loaded.fingerprint,
                 "blocks": session.layout.depth,
                 "twins": [{"compression": r.text, "control": r.control} for r in self.requests],
-                "failed": dict(self.built.failed),
+                "failed": {**self.built.failed, **broken},
             },
             key=self.key,
             tasks=[scored.tasks[task.name] for task in self.tasks],
@@ -268,12 +269,16 @@ class Asking:
                 *self.notes,
                 *(note for task in self.tasks for note in task.notes),
                 *(wrote.notes if wrote else ()),
+                *(f"{name} computes {why}: it is left out." for name, why in broken.items()),
                 *(f"{name} wrote nothing: {why}" for name, why in failed.items()),
             ],
         )
 
-    def _said(self, twins: Mapping[str, Twin]) -> "Mapping[str, Likelihoods]":
-        """What each model says of every choice, in one pass through depth."""
+    def _said(
+        self, twins: Mapping[str, Twin], broken: dict[str, str]
+    ) -> "Mapping[str, Likelihoods]":
+        """What each model says of every choice, in one pass through depth; `broken`: filled with
+        those that computed no numbers, and why."""
         packed = self.packed
         if packed is None:
             return {}
@@ -285,4 +290,4 @@ class Asking:
             f"{count(len(packed.rows), 'row')}, "
             f"{count(sum(map(len, packed.rows)), 'token')}, one pass through depth."
         )
-        return measure(self.session, twins, packed)
+        return measure(self.session, twins, packed, broken)
