@@ -38,6 +38,20 @@ def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
+def test_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that is too busy, for which it has no error of its own."""
+    import ray
+
+    def late(**settings: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(InputError, match="does not start on this machine: The current node timed"):
+        with ray_engine(None, silent):
+            pass
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "here"])
 def test_a_cluster_that_does_not_answer_is_told(address: str) -> None:
     """Within seconds, with the address."""

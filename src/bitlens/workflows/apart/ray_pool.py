@@ -160,7 +160,15 @@ def _connect(ray: Any, address: str | None) -> None:
     if address is None:
         least, most = STORE
         room = min(most, max(least, psutil.virtual_memory().available // 10))
-        ray.init(address="local", object_store_memory=room, **quiet)
+        try:
+            ray.init(address="local", object_store_memory=room, **quiet)
+        except Exception as error:
+            # It has no type of error for what did not start in time.
+            raise InputError(
+                f"Ray does not start on this machine: {told(error)}.",
+                "a machine with time to start it: some ten processes in half a minute.",
+                "the same command again, or without --engine ray.",
+            ) from error
         return
     try:
         if address != "auto":
