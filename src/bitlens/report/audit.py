@@ -87,7 +87,7 @@ class Audit:
         site: str | None = None,
         item: str | None = None,
     ) -> pa.Table:
-        """Rows of `estimates`, `contrasts` or `coverage` as an Arrow table. `metric`: `kl` or
+        """Rows of `estimates`, `contrasts`, `coverage`, `categories` as an Arrow table. `metric`: `kl` or
         `behaviour.kl`. InputError for what is not there."""
         if metric and "." in metric:
             analysis, _, metric = metric.rpartition(".")

@@ -47,6 +47,10 @@ def audit(
     context: int | None = None,
     bos: Literal["auto", "yes", "no"] = "auto",
     positions: Literal["content", "all", "last"] = "content",
+    categories: str | None = None,
+    chat_template: bool = False,
+    system: str | None = None,
+    thinking: Literal["auto", "yes", "no"] = "auto",
     sites: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     interval: Literal["jackknife", "bootstrap"] = "jackknife",
@@ -90,6 +94,10 @@ def audit(
         context: Tokens read at a time; None: as many as the model can, 1,024 at most.
         bos: Whether each window begins with BOS.
         positions: Which positions count: `content` leaves out padding, BOS and the first.
+        categories: A field of the text's rows by which results are told apart, or `depth`.
+        chat_template: Read texts and chats in the template of the model's tokenizer.
+        system: With it, the system prompt.
+        thinking: With it, whether the model is to think, where the template has such a switch.
         sites: Where geometry and attention look: `resid.*`; none named: everywhere.
         seeds: Roots of all that is random.
         interval: How intervals are made.
