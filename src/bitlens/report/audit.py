@@ -87,8 +87,8 @@ class Audit:
         site: str | None = None,
         item: str | None = None,
     ) -> pa.Table:
-        """Rows of `estimates`, `contrasts`, `coverage`, `categories` as an Arrow table. `metric`: `kl` or
-        `behaviour.kl`. InputError for what is not there."""
+        """Rows of `estimates`, `contrasts`, `coverage` or `categories` as an Arrow table. `metric`:
+        `kl` or `behaviour.kl`. InputError for what is not there."""
         if metric and "." in metric:
             analysis, _, metric = metric.rpartition(".")
         model = self._stored if self._model else None

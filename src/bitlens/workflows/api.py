@@ -38,6 +38,7 @@ def audit(
     controls: Sequence[Literal["cast", "noise", "nothing"]] = ("cast", "noise"),
     analyses: Sequence[str] = (),
     saes: Sequence[str | Path] = (),
+    tasks: Sequence[str] = (),
     text: str | Path | Sequence[str] | None = None,
     tokens: int = 65_536,
     calibration: str | Path | Sequence[str] | None = None,
@@ -84,6 +85,7 @@ def audit(
         controls: What every twin is compared with: `cast`, `noise`, `nothing`.
         analyses: Which questions are asked; none named: all but those with texts of their own.
         saes: SAEs that were trained on the model: folders, or `release:RELEASE:SAE_ID`.
+        tasks: Which tasks `causal` asks of circuits: `ioi`, `greater-than`; none named: all.
         text: What is read: a file, a folder, `hf:owner/name:config:split:column`, or strings, a
             document each. None: the texts that ship with bitlens, which are source code.
         tokens: At most so many tokens; 0: the whole text.
