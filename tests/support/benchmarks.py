@@ -62,6 +62,7 @@ def wrote(
                 "benchmark": benchmark,
                 "task": f"{benchmark}_task",
                 "doc": n,
+                "asked": "What is it?",
                 "text": text,
                 "tokens": len(text),
                 "ended": "stop",

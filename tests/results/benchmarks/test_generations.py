@@ -18,7 +18,9 @@ from bitlens.results.records import REFERENCE
 def one(doc: int, tokens: int, ended: str = "stop", **more: object) -> Generation:
     """A sample of one question."""
     about = {"model": "m", "compression": REFERENCE, "benchmark": "gsm8k", "task": "gsm8k"}
-    return Generation(**{**about, "doc": doc, "text": "", "tokens": tokens, "ended": ended, **more})  # type: ignore[arg-type]
+    return Generation(
+        **{**about, "doc": doc, "asked": "", "text": "", "tokens": tokens, "ended": ended, **more}
+    )  # type: ignore[arg-type]
 
 
 def test_the_first_difference_is_counted_in_tokens() -> None:

@@ -153,6 +153,7 @@ def _pair(reference: Generation, twin: Generation, scores: tuple[float, float]) 
         parted = f"parts after {count(twin.shared, 'token')}"
     return TextPair(
         title=f"{twin.task}, question {twin.doc}: {what}; {parted}",
+        asked=reference.asked,
         reference=_written(reference, "reference", scores[0], twin.before, twin.reference_token),
         twin=_written(twin, twin.compression, scores[1], twin.before, twin.token),
     )

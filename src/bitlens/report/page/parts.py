@@ -265,6 +265,8 @@ class TextPair:
     """Two texts for the same question."""
 
     title: str
+    asked: str
+    """What both go on from."""
     reference: WrittenText
     twin: WrittenText
 

@@ -26,6 +26,8 @@ class Generation:
     benchmark: str
     task: str
     doc: int
+    asked: str
+    """The end of what it was to go on from."""
     text: str
     """Up to the first stop string."""
     tokens: int

@@ -166,7 +166,7 @@ TABLES: dict[str, tuple[type, pa.Schema]] = {
             "shared ran",
             **_of(_TEXT, "model compression benchmark task"),
             doc=_COUNT,
-            text=_TEXT,
+            **_of(_TEXT, "asked text"),
             tokens=_COUNT,
             ended=_TEXT,
             shared=_COUNT,

@@ -26,6 +26,8 @@ from bitlens.workflows.session import Log
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+ASKED = 600
+"""Letters at the end of a question that are kept for a reader."""
 Texts = Mapping[GenerationRequest, Generated]
 
 
@@ -130,6 +132,7 @@ def generations_of(
             benchmark=task.benchmark,
             task=task.name,
             doc=int(sample["doc_id"]),
+            asked=request.context[-ASKED:],
             text=own.text,
             tokens=len(own.tokens),
             ended=own.ended,
