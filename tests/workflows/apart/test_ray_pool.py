@@ -46,9 +46,9 @@ def test_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         raise Exception("The current node timed out during startup.")
 
     monkeypatch.setattr(ray, "init", late)
-    with pytest.raises(InputError, match="does not start on this machine: The current node timed"):
-        with ray_engine(None, silent):
-            pass
+    said = "does not start on this machine: The current node timed"
+    with pytest.raises(InputError, match=said), ray_engine(None, silent):
+        pass
 
 
 @pytest.mark.slow
