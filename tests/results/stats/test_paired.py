@@ -109,8 +109,9 @@ def test_recovery_by_hand() -> None:
     assert found.value == pytest.approx(0.35 / 0.55)
     assert found.low < 0.636 < found.high
     assert recovered(*answers(20, 10, 5, 65), 0.25) is None
-    same = np.ones(30)
-    assert recovered(same, same, 0.25).value == 1.0
+    # Nothing flipped among 30: 1, and as unsure as 1.96 / 32 / 0.75 for all that.
+    same = recovered(np.ones(30), np.ones(30), 0.25)
+    assert (same.value, same.low) == (1.0, pytest.approx(1 - 1.95996 / 32 / 0.75, abs=1e-4))
 
 
 def test_its_interval_is_that_of_drawn_questions() -> None:

@@ -99,7 +99,8 @@ def recovered(reference: Numbers, twin: Numbers, chance: float) -> Bounds | None
     """What is left of the reference's score above chance: (twin - chance) / (reference - chance).
 
     1 intact, 0 where the twin guesses. By linearisation over questions: both scores are of the
-    same ones. None where the reference itself is not surely above chance.
+    same ones; never narrower than the interval of their difference, which is not taken for sure
+    where nothing flipped. None where the reference itself is not surely above chance.
     """
     n = len(reference)
     if n < FEWEST or (share(float(reference.sum()), n).low or 0.0) <= chance:
@@ -107,7 +108,9 @@ def recovered(reference: Numbers, twin: Numbers, chance: float) -> Bounds | None
     above = float(reference.mean()) - chance
     value = (float(twin.mean()) - chance) / above
     residual = (twin - chance) - value * (reference - chance)
-    half = Z * float(residual.std(ddof=1)) / (sqrt(n) * above)
+    moved = paired_difference(reference, twin)
+    apart = 0.0 if moved.low is None or moved.high is None else (moved.high - moved.low) / 2
+    half = max(Z * float(residual.std(ddof=1)) / sqrt(n), apart) / above
     return Bounds(value, value - half, value + half)
 
 
