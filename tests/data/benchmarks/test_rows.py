@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bitlens.data.benchmarks.rows import read_csv, read_rows
-from bitlens.errors import DataError
+from bitlens.errors import BitlensError, DataError
 
 ROWS = [{"question": "a, b?", "answer": "1"}, {"question": "c?", "answer": "2"}]
 
@@ -51,7 +51,7 @@ def test_a_row_that_was_cut_at_commas_is_put_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("q.jsonl", "{", "line 1 of .* is no JSON"),
+        ("q.jsonl", "{", "line 1 of .* is not JSON"),
         ("q.jsonl", "[1]", "line 1 of .* holds"),
         ("q.jsonl", "", "has no rows"),
         ("q.jsonl", '{"question": "a"}', "Row 1 of .* has no answer: it has question"),
@@ -63,5 +63,5 @@ def test_a_row_that_was_cut_at_commas_is_put_together(tmp_path: Path) -> None:
 def test_damaged_files_are_refused(name: str, content: str, why: str, tmp_path: Path) -> None:
     """With the row, and what was expected."""
     (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=why):
+    with pytest.raises(BitlensError, match=why):
         read_rows(tmp_path / name, ("question", "answer"))

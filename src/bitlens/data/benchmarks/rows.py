@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bitlens.data.files import read_lines, read_text
 from bitlens.errors import DataError, told
-from bitlens.results.files.reading import open_regular
+from bitlens.results.files.reading import open_regular, parse_json
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
 Row = dict[str, Any]
@@ -91,13 +90,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _row(line: str, place: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{place} is no JSON: {told(error)}.", "an object of JSON a line.", "fetch it again."
-        ) from error
-    return _object(row, place)
+    return _object(parse_json(line, place), place)
 
 
 def _object(row: Any, place: str) -> Row:
@@ -109,12 +102,7 @@ def _object(row: Any, place: str) -> Row:
 
 
 def _listed(path: Path) -> list[Row]:
-    try:
-        rows = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path} is no JSON: {told(error)}.", "a list of objects.", "fetch it again."
-        ) from error
+    rows = parse_json(read_text(path), str(path))
     if not isinstance(rows, list):
         raise DataError(f"{path} holds no list.", "a list of objects.", "fetch it again.")
     return [_object(row, f"entry {n} of {path}") for n, row in enumerate(rows, 1)]
