@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,9 @@ from bitlens.data.circuit_tasks.prompts import (
     Wording,
     divided,
 )
-from bitlens.errors import DataError, told
+from bitlens.data.files import read_text
+from bitlens.errors import BitlensError, DataError
+from bitlens.results.files.reading import parse_json
 
 FORM = (
     '{"clean": "The keys", "corrupt": "The key", "answer": " are", "wrong": " is"}, one a line; '
@@ -58,17 +59,14 @@ def own_task(path: str, vocabulary: Vocabulary) -> TaskPrompts:
 
 def read_wordings(path: Path) -> list[tuple[int, Wording]]:
     """The number of each line, and its pair in words. BitlensError for what is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {told(error)}.", FORM, "another path.") from error
+    lines = read_text(path).splitlines()
     return [(n, _wording(path, n, line)) for n, line in enumerate(lines, 1) if line.strip()]
 
 
 def _wording(path: Path, number: int, line: str) -> Wording:
     try:
-        value: Any = json.loads(line)
-    except (ValueError, RecursionError):
+        value: Any = parse_json(line, f"line {number} of {path}")
+    except BitlensError:
         value = None
     match value:
         case {"clean": str() as clean, "corrupt": str() as corrupt}:
