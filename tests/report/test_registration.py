@@ -30,8 +30,9 @@ from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.verdict import verdicts
 
 OURS = (
-    *("compressed", "quality", "benchmarks", "documents", "layers", "attention", "routing"),
-    *("heads", "lens", "features", "transfer", "prediction", "shared", "probes"),
+    *("compressed", "quality", "categories", "benchmarks", "documents", "layers", "attention"),
+    *("routing", "heads", "lens", "features", "transfer", "prediction", "shared", "probes"),
+    "causal",
 )
 RTN = "rtn:bits=4,group=64"
 
