@@ -112,7 +112,7 @@ def put(model: nn.Module, layout: Layout, values: Mapping[Node, Tensor]) -> Iter
 def values(
     model: nn.Module, layout: Layout, nodes: Sequence[Node], rows: Tensor
 ) -> dict[Node, Tensor]:
-    """What nodes are in a whole model's own forward over these rows."""
+    """What nodes are in a whole model's own forward over these rows of tokens, or of embeddings."""
     found: dict[Node, Tensor] = {}
     handles = []
     for node in nodes:
@@ -129,7 +129,8 @@ def values(
                 found[node] = args[0][..., node.columns].clone()
 
             handles.append(module.register_forward_pre_hook(given))
-    model(input_ids=rows, use_cache=False)
+    given_as = "inputs_embeds" if rows.is_floating_point() else "input_ids"
+    model(**{given_as: rows}, use_cache=False)
     for handle in handles:
         handle.remove()
     return found

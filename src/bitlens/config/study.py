@@ -297,6 +297,7 @@ class Study(Settings):
         if self.calibration:
             settings["calibration"] = _public(self.calibration, calibration_path())
         settings["labelled"] = [_whole(source) for source in settings["labelled"]]
+        settings["tasks"] = [_whole(t) if t.endswith(".jsonl") else t for t in settings["tasks"]]
         for model in settings["models"]:
             model["name"] = _public(model["name"], model_path())
             # The embedded model comes with its own again.

@@ -64,6 +64,8 @@ def findings(twin: str) -> TwinFindings:
         reference=found.effects("induction", REFERENCE),
         twin=found.effects("induction", twin),
         circuits=found.circuits,
+        total=found.total,
+        attributions=found.attributions["induction"],
         crossed=twin == "blind",
     )
 
@@ -120,6 +122,25 @@ def test_an_unchanged_twin_is_intact() -> None:
         assert values["below_ceiling", f"induction, {way}"] == pytest.approx(0)
     assert not found.lost.any()
     assert found.not_lost
+
+
+def test_of_many_nodes_a_first_cut_is_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for four of ten nodes the two planted heads are among them, and the circuit is what
+    it is without a cut; other nodes have no effect, but are outside of it all the same."""
+    monkeypatch.setattr("bitlens.analyses.causal.experiment.MOST", 4)
+    experiment = Experiment(
+        planted.copier(),
+        {},
+        set(),
+        batch_tokens=4096,
+        hidden_bytes=1 << 30,
+        method="jackknife",
+        seed=0,
+    )
+    found = experiment.outcome([support.repeats()])
+    assert len(found.nodes) == 4
+    assert found.total == 10
+    assert {node.name for node in found.circuits["induction"].nodes} == PLANTED
 
 
 def test_a_task_that_the_reference_does_not_do_is_not_measured() -> None:

@@ -91,6 +91,13 @@ class Causal(Analysis):
             "Rank correlation of the reference's effects on two halves of prompts.",
             scale="atanh",
         ),
+        _level(
+            "first_cut",
+            "How well does attribution with integrated gradients rank the nodes? Rank correlation "
+            "with the reference's measured effects.",
+            source="Hanna et al. 2024, arXiv 2403.17806",
+            scale="atanh",
+        ),
         Metric(
             "below_ceiling",
             "How much less do reference and twin agree than the reference with itself, across "

@@ -4,6 +4,9 @@ twins with every node and circuit put in place."""
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from bitlens.analyses.causal.attribution import attributions, first_cut
 from bitlens.analyses.causal.circuits import ChosenCircuit, chosen, growing, ordered
 from bitlens.analyses.causal.effects import ModelEffects
 from bitlens.analyses.causal.measures import PairWeights, sizes_of
@@ -16,12 +19,21 @@ from bitlens.models.layout import Layout
 from bitlens.progress import ProgressBar
 from bitlens.results.stats.percentiles import Method
 
+MOST = 160
+"""Nodes that are put in place one by one; of more, those of which the first cut says most."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PatchedOutcome:
     """What was measured of all models on the tasks that the reference does."""
 
     nodes: Sequence[Node]
+    """Those that were put in place one by one."""
+    total: int
+    """Nodes of the model."""
+    attributions: Mapping[str, np.ndarray]
+    """By task, `[nodes]` what the first cut said of each; empty of a model whose weights are not
+    in memory."""
     circuits: Mapping[str, ChosenCircuit]
     """By task that the reference does."""
     absent: Mapping[str, str]
@@ -62,7 +74,9 @@ class Experiment:
     ) -> None:
         """`crossed`: the twins whose nodes are put into the reference, and the other way round."""
         self.layout, self.twins, self.seed, self.method = layout, twins, seed, method
-        self.nodes = nodes_of(layout)
+        self.every = nodes_of(layout)
+        self.nodes: Sequence[Node] = self.every
+        """Those that are put in place one by one: what the first cut leaves of many."""
         self._crossed = crossed
         self._batch_tokens, self._hidden_bytes = batch_tokens, hidden_bytes
 
@@ -77,6 +91,8 @@ class Experiment:
         plain = self._swept([own], [t for t in tasks if t.task in weights], choosing=False)
         found = PatchedOutcome(
             nodes=self.nodes,
+            total=len(self.every),
+            attributions={},
             circuits={},
             absent={},
             weights=weights,
@@ -86,11 +102,17 @@ class Experiment:
         )
         absent = {name: found.effects(name, REFERENCE).absent for name in weights}
         present = [t for t in tasks if absent.get(t.task) == ""]
-        circuits = self._circuits(present) if present else {}
+        first = {t.task: self._first(t) for t in present if self._in_memory}
+        if first and len(self.every) > MOST:
+            self.nodes = first_cut(self.every, list(first.values()), MOST)
+        circuits = self._circuits(present, first) if present else {}
         sweep = self._swept(self._runs(circuits), present, choosing=False, twins=self.twins)
         scores = self._scores(sweep)
+        places = [self.every.index(node) for node in self.nodes]
         return PatchedOutcome(
             nodes=self.nodes,
+            total=len(self.every),
+            attributions={name: of[places] for name, of in first.items()},
             circuits=circuits,
             absent={name: why for name, why in absent.items() if why},
             weights=weights,
@@ -99,13 +121,27 @@ class Experiment:
             overflowed=sweep.sweep.overflowed,
         )
 
-    def _circuits(self, tasks: Sequence[TaskPrompts]) -> dict[str, ChosenCircuit]:
+    @property
+    def _in_memory(self) -> bool:
+        """Gradients take the weights of all blocks at once."""
+        return all(p.device.type != "meta" for p in self.layout.model.parameters())
+
+    def _first(self, task: TaskPrompts) -> np.ndarray:
+        return attributions(self.layout, task, self.every, self._batch_tokens)
+
+    def _circuits(
+        self, tasks: Sequence[TaskPrompts], cut: Mapping[str, np.ndarray]
+    ) -> dict[str, ChosenCircuit]:
         """The reference's, on prompts that nothing is measured on."""
         own = ForwardRun(REFERENCE, REFERENCE)
         first = self._swept([own, *swapped(REFERENCE, self.nodes)], tasks, choosing=True)
         scores = self._scores(first)
         orders = {t.task: ordered(t.task, scores, self.nodes) for t in tasks}
-        grown = self._scores(self._swept([own, *growing(orders, self.nodes)], tasks, choosing=True))
+        for name, of in cut.items():
+            # Behind those that were measured, the others as the first cut has them.
+            others = [self.every[n] for n in np.argsort(-np.abs(of), kind="stable")]
+            orders[name] += [node for node in others if node not in self.nodes]
+        grown = self._scores(self._swept([own, *growing(orders, self.every)], tasks, choosing=True))
         return {name: chosen(name, order, grown) for name, order in orders.items()}
 
     def _runs(self, circuits: Mapping[str, ChosenCircuit]) -> list[ForwardRun]:
@@ -119,12 +155,12 @@ class Experiment:
         """Every node swapped, and every circuit alone: each size, and as many drawn nodes."""
         found = swapped(model, self.nodes)
         for one in circuits.values():
-            sizes = {*sizes_of(len(self.nodes)), *(other.size for other in circuits.values())}
+            sizes = {*sizes_of(len(self.every)), *(other.size for other in circuits.values())}
             found += [
-                circuit(model, one.named(size), one.first(size), self.nodes)
+                circuit(model, one.named(size), one.first(size), self.every)
                 for size in sorted(sizes)
             ]
-            found.append(circuit(model, one.named_random, one.random(self.seed), self.nodes))
+            found.append(circuit(model, one.named_random, one.random(self.seed), self.every))
         return found
 
     def _swept(

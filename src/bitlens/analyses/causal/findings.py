@@ -36,6 +36,10 @@ class TwinFindings:
     twin: ModelEffects
     circuits: Mapping[str, ChosenCircuit]
     """Of this task and of the others that the reference does."""
+    total: int
+    """Nodes of the model, of which circuits have shares."""
+    attributions: Array | None
+    """`[nodes]`: what the first cut said of each; None where there was none."""
     crossed: bool
     """Whether the twin's nodes were put into the reference, and the other way round."""
 
@@ -85,6 +89,9 @@ class TwinFindings:
             yield MetricResult("ceiling", ceiling, item=f"{item}, reference")
             overlap = top_overlap(one, other, top)
             yield MetricResult("top_ceiling", overlap, item=f"{item}, reference")
+            if self.attributions is not None:
+                cut = rank_correlation(self.attributions[None], pairs[way][0])
+                yield MetricResult("first_cut", cut, item=f"{item}, reference", chance=0.0)
             if self.twin.closed:
                 for metric in ("agreement", "below_ceiling", "top_kept"):
                     yield MetricResult(metric, None, item=item, reason=CLOSED)
@@ -100,7 +107,7 @@ class TwinFindings:
     def curves(self) -> dict[str, Array]:
         """By model, the faithfulness of the reference's circuits of all sizes in it, `[sizes,
         replicates]`; of a twin without a gap none."""
-        names = [self.circuit.named(size) for size in sizes_of(len(self.reference.nodes))]
+        names = [self.circuit.named(size) for size in sizes_of(self.total)]
         return {
             who: np.stack([self._faithful(of, name) for name in names])
             for who, of in self._sides()
@@ -136,8 +143,7 @@ class TwinFindings:
                 yield MetricResult("faithfulness_change", change, item=item)
             else:
                 yield MetricResult("faithfulness_change", None, item=item, reason=CLOSED)
-        nodes = len(self.reference.nodes)
-        shares = [size / nodes for size in sizes_of(nodes)]
+        shares = [size / self.total for size in sizes_of(self.total)]
         both = {who: areas(shares, curve) for who, curve in self.curves.items()}
         for n, metric in enumerate(("cpr", "cmd")):
             for who, values in both.items():
@@ -209,21 +215,14 @@ class TwinFindings:
 
     @cached_property
     def lost(self) -> Array:
-        """`[nodes]`: the circuit's nodes whose effect in the twin, the mean of both ways, is surely
-        less than half of what it surely is in the reference."""
+        """`[nodes]`: which nodes of the circuit are lost in the twin."""
         inside = set(self.circuit.nodes)
         mine = np.array([node in inside for node in self.reference.nodes])
-        if self.twin.closed:
-            return mine & False
-        before, after = self.reference.both, self.twin.both
-        sign = np.sign(before[0])
-        low, _ = self.reference.weights.bounds(before * sign)
-        _, high = self.reference.weights.bounds((after - before / 2) * sign)
-        return mine & (low > 0) & (high < 0)
+        return np.asarray(mine & (not self.twin.closed) & _halved(self.reference, self.twin))
 
     def curve_rows(self) -> Iterator[Row]:
         """A row a size of the circuit."""
-        for n, size in enumerate(sizes_of(len(self.reference.nodes))):
+        for n, size in enumerate(sizes_of(self.total)):
             row: Row = {"task": self.task, "nodes": size}
             for who in ("reference", "twin"):
                 curve = self.curves.get(who)
@@ -236,6 +235,16 @@ COLUMNS = (
     *("repaired", "carried", "made"),
 )
 """Of the table of nodes, those with an interval."""
+
+
+def _halved(reference: ModelEffects, twin: ModelEffects) -> Array:
+    """`[nodes]`: whose effect in the twin, the mean of both ways, is surely less than half of what
+    it surely is in the reference."""
+    before, after = reference.both, twin.both
+    sign = np.sign(before[0])
+    low, _ = reference.weights.bounds(before * sign)
+    _, high = reference.weights.bounds((after - before / 2) * sign)
+    return np.asarray((low > 0) & (high < 0))
 
 
 def absent(task: str, reason: str) -> MetricResult:

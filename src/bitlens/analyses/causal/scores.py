@@ -33,7 +33,7 @@ PairScoresOf = Mapping[tuple[str, str], PairScores]
 
 
 @dataclass(frozen=True, eq=False)
-class _PairRows:
+class PairRows:
     """A batch, and what each of its rows is."""
 
     batch: TokenBatch
@@ -59,7 +59,9 @@ class PairSweep:
         batch_tokens: int,
         hidden_bytes: int,
     ) -> None:
-        self._rows = list(_rows(tasks, choosing, batch_tokens, layout.device))
+        self._rows = list(
+            batches_of(tasks, choosing=choosing, batch_tokens=batch_tokens, device=layout.device)
+        )
         self.sweep = Sweep(
             layout=layout,
             models={REFERENCE: Reference(layout), **twins},
@@ -89,10 +91,16 @@ class PairSweep:
         return {key: PairScores(of[:, 0], of[:, 1]) for key, of in held.items()}
 
 
-def _add(into: np.ndarray, rows: _PairRows, index: Tensor, logits: Tensor) -> None:
+def _add(into: np.ndarray, rows: PairRows, index: Tensor, logits: Tensor) -> None:
     """The scores of some rows of a batch; `index`: their last positions, flattened."""
     own = (index // rows.batch.tokens.shape[1]).cpu().numpy()
     numbers = rows.numbers[own // 2]
+    into[numbers, own % 2] = score(rows, numbers, logits).cpu().numpy()
+
+
+def score(rows: PairRows, numbers: np.ndarray, logits: Tensor) -> Tensor:
+    """`[n]` float64, how far the right answer stands above the wrong one: of the pairs of these
+    numbers, from the logits `[n, vocabulary]` at the last position of a prompt of each."""
     pairs = [rows.pairs[n] for n in numbers]
     values = logits if rows.task.logits else logits.softmax(dim=-1)
     cells = [
@@ -103,13 +111,12 @@ def _add(into: np.ndarray, rows: _PairRows, index: Tensor, logits: Tensor) -> No
     ]
     row, token, sign = (torch.tensor(of, device=logits.device) for of in zip(*cells, strict=True))
     found = torch.zeros(len(pairs), dtype=torch.float64, device=logits.device)
-    found.index_add_(0, row, values[row, token].double() * sign)
-    into[numbers, own % 2] = found.cpu().numpy()
+    return found.index_add(0, row, values[row, token].double() * sign)
 
 
-def _rows(
-    tasks: Sequence[TaskPrompts], choosing: bool, batch_tokens: int, device: torch.device
-) -> Iterator[_PairRows]:
+def batches_of(
+    tasks: Sequence[TaskPrompts], *, choosing: bool, batch_tokens: int, device: torch.device
+) -> Iterator[PairRows]:
     """Batches of prompts of one length, so that nothing is padded."""
     number = 0
     for task in tasks:
@@ -121,7 +128,7 @@ def _rows(
             for begin in range(0, len(of_length), most):
                 numbers = of_length[begin : begin + most]
                 batch = _batch(number, [pairs[n] for n in numbers], task.at, device)
-                yield _PairRows(batch, task, pairs, numbers)
+                yield PairRows(batch, task, pairs, numbers)
                 number += 1
 
 

@@ -173,12 +173,11 @@ def _scatter(
                 panel = against(f"{twin.compression}, {way}", shown, way, marks)
                 panels += [panel] if panel else []
         if panels:
-            ceiling = ", ".join(
-                f"{way} {amount(row)}"
-                for way in WAYS
-                if (row := _ceiling(results, model, task.name, way))
+            told = (
+                f"ceiling of the ranks: {_ranks(results, model, task.name, 'ceiling')}; "
+                f"attribution against them: {_ranks(results, model, task.name, 'first_cut')}"
             )
-            strips.append(Strip(f"{task.name}; ceiling of the ranks: {ceiling}", tuple(panels)))
+            strips.append(Strip(f"{task.name}; {told}", tuple(panels)))
     if strips:
         yield Figure(
             name=f"{results.prefix(model)}circuits-effects",
@@ -192,17 +191,23 @@ def _scatter(
             caption=(
                 "Effects are shares of each model's own gap, so that a twin that does the task "
                 "less in all parts alike stays on the dashed line. The ceiling is the rank "
-                "correlation of the reference's own effects on two halves of the prompts."
+                "correlation of the reference's own effects on two halves of the prompts; "
+                "attribution is what gradients say of them without a run each."
             ),
             controls=beside(results, model),
             across=across(max(len(strip.panels) for strip in strips)),
         )
 
 
-def _ceiling(results: AuditResults, model: str, task: str, way: str) -> Row | None:
+def _ranks(results: AuditResults, model: str, task: str, metric: str) -> str:
+    """A rank correlation of the reference's, both ways; it is the same for every twin."""
     first = results.measured(model)[0].compression
-    item = f"{task}, {way}, reference"
-    return results.find(model, first, "causal.ceiling", site="", item=item)
+    items = {way: f"{task}, {way}, reference" for way in WAYS}
+    rows = {
+        way: results.find(model, first, f"causal.{metric}", site="", item=item)
+        for way, item in items.items()
+    }
+    return ", ".join(f"{way} {amount(row)}" for way, row in rows.items() if row) or "not measured"
 
 
 def _blocks(results: AuditResults, model: str, tasks: Sequence[Task]) -> Iterator[Figure]:

@@ -65,9 +65,10 @@ def circuits(
     )
     outcome = experiment.outcome(analysis.tasks)
     present = [task.task for task in analysis.tasks if task.task in outcome.circuits]
+    patched, total = len(outcome.nodes), count(outcome.total, "node")
     session.log(
-        f"Circuits of {count(len(outcome.nodes), 'node')} on {count(len(present), 'task')} that "
-        f"the reference does: {', '.join(present) or 'none'}."
+        f"Circuits: {patched} of {total} put in place, on the tasks that the reference does: "
+        f"{', '.join(present) or 'none'}."
     )
     found = {
         twin: _of_twin(analysis.tasks, outcome, twin, crossed=twin in crossed)
@@ -98,6 +99,8 @@ def _of_twin(
                 reference=outcome.effects(task.task, REFERENCE),
                 twin=outcome.effects(task.task, twin),
                 circuits=outcome.circuits,
+                total=outcome.total,
+                attributions=outcome.attributions.get(task.task),
                 crossed=crossed,
             )
             rows["circuit_nodes"] += findings.node_rows()
