@@ -19,6 +19,7 @@ from bitlens.cli.plan import plan
 from bitlens.cli.results import card, compare, export, insights, report, view
 from bitlens.cli.saes import align, fit, repair, train_sae
 from bitlens.cli.sensitivity import sensitivity
+from bitlens.cli.steer import steer
 from bitlens.cli.studies import study
 from bitlens.cli.terminal import log, on_terminal
 from bitlens.errors import BitlensError, InputError, out_of_memory
@@ -77,6 +78,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "sensitivity": sensitivity,
     "plan": plan,
+    "steer": steer,
     "study": study,
     "report": report,
     "view": view,

@@ -143,3 +143,13 @@ def added(vector: Tensor) -> Change:
 def constant(vector: Tensor) -> Change:
     """A vector `[width]` in the place of whatever stands there."""
     return lambda own, _: vector.to(own).expand_as(own)
+
+
+def ablated(direction: Tensor) -> Change:
+    """What stands there without what of it points along a direction `[width]` of any length."""
+
+    def without(own: Tensor, _: Tensor) -> Tensor:
+        unit = direction.to(own) / direction.to(own).norm()
+        return own - (own @ unit)[:, None] * unit
+
+    return without

@@ -1,0 +1,186 @@
+"""The page of a steering run: dose and response, what a twin needs, and what that costs."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bitlens.report.charts.palette import marks
+from bitlens.report.page.html import html
+from bitlens.report.page.parts import (
+    Column,
+    Command,
+    Ledger,
+    Page,
+    Part,
+    Prose,
+    Section,
+    Statement,
+    Table,
+)
+from bitlens.report.steering.curves import responses
+from bitlens.report.text.extremes import apart
+from bitlens.report.text.numbers import amount, margin, plain
+from bitlens.results.counts import count
+from bitlens.results.files.names import inside
+from bitlens.results.files.writing import write
+from bitlens.results.steering.file import REPORT, read_steering
+
+REFERENCE = "reference"
+TITLES = (
+    "slope",
+    "over the reference's",
+    "wrong way",
+    "multiplier needed",
+    "KL there, nats",
+    "slope of a random one",
+)
+
+
+def build(folder: Path) -> Path:
+    """Write the page of a run; its path. BitlensError for what is damaged."""
+    path = inside(folder, REPORT)
+    write(path, html(page(read_steering(folder))).encode())
+    return path
+
+
+def told(folder: Path) -> Table:
+    """What a vector does in each model, a row a model. BitlensError for what is damaged."""
+    return _table(read_steering(folder))
+
+
+def page(run: Mapping[str, Any]) -> Page:
+    """Everything, as parts."""
+    known = marks(run["twins"])
+    figures = [f for m in ("effect", "side_effect") if (f := responses(run, m, known)) is not None]
+    sections = (
+        Section.stating("response", "Dose and response", (*_found(run), _asked(run), *figures)),
+        Section("models", "What each model needs", (_table(run),)),
+        Section("ablation", "Without the direction", tuple(_ablation(run))),
+        Section("numbers", "All numbers", (_ledger(run),)),
+        Section("reproduce", "Again", (Command(run["command"]), *map(Prose, run["notes"]))),
+    )
+    subtitle = (
+        f"{run['vector']}, added at {run['site']}, on {count(run['prompts'], 'text')} that it was "
+        f"not made of. bitlens {run['tool']['version']}."
+    )
+    title = f"A steering vector in {run['name']} and its twins"
+    return Page(title, subtitle, sections, tuple(known.items()))
+
+
+def find(
+    run: Mapping[str, Any],
+    model: str,
+    metric: str,
+    direction: str = "vector",
+    multiplier: float | None = None,
+) -> dict[str, Any] | None:
+    """A number of a model, if it is there."""
+    wanted = (model, direction, metric, multiplier)
+    return next(
+        (
+            row
+            for row in run["rows"]
+            if (row["model"], row["direction"], row["metric"], row["multiplier"]) == wanted
+        ),
+        None,
+    )
+
+
+def _asked(run: Mapping[str, Any]) -> Prose:
+    tokens = ", ".join(repr(token) for token in run["answers"][:8])
+    more = ", ..." if len(run["answers"]) > 8 else ""
+    return Prose(
+        f"The vector points from {run['negative']} to {run['positive']}. It is "
+        f"{plain(run['norm'], 2)} long, {plain(100 * run['norm_share'], 0)} % of what it is added "
+        "to, and is added at every position that counts. The effect: the log-odds of these tokens "
+        f"next, {tokens}{more}, after texts labelled {run['negative']}. The same vector goes into "
+        "every model; a random direction of its length is the control. Side effect: the mean KL "
+        f"divergence of a model's predictions on {run['neutral']} from its own without the vector."
+    )
+
+
+def _found(run: Mapping[str, Any]) -> Iterator[Statement]:
+    """Whether the vector steers the reference, and which twin answers least to it."""
+    own, random = find(run, REFERENCE, "slope"), find(run, REFERENCE, "slope", "random")
+    ratios = {twin: find(run, twin, "slope_ratio") for twin in run["twins"]}
+    known = {twin: row for twin, row in ratios.items() if row and row["value"] is not None}
+    numbers = f"Reference {_amount(own)} a multiplier, random {_amount(random)}."
+    if own is None or own["low"] is None or own["low"] <= 0 or (random and not apart(own, random)):
+        yield Statement("The vector does not surely steer the reference", numbers)
+        return
+    numbers += f" Twin over reference: {'; '.join(f'{t} {amount(r)}' for t, r in known.items())}."
+    surely = {t: r for t, r in known.items() if r["high"] is not None and r["high"] < 1}
+    more = {t: r for t, r in known.items() if r["low"] is not None and r["low"] > 1}
+    if surely:
+        twin = min(surely, key=lambda name: surely[name]["value"])
+        share = plain(100 * surely[twin]["value"], 0)
+        yield Statement(
+            f"{twin} answers to the vector with {share} % of the reference's slope", numbers
+        )
+    elif more:
+        twin = max(more, key=lambda name: more[name]["value"])
+        times = plain(more[twin]["value"], 2)
+        yield Statement(f"{twin} answers to the vector {times} times as strongly", numbers)
+    else:
+        yield Statement("No twin surely answers to the vector less than the reference", numbers)
+
+
+def _amount(row: Mapping[str, Any] | None) -> str:
+    return "–" if row is None else amount(row)
+
+
+def _table(run: Mapping[str, Any]) -> Table:
+    rows = []
+    for model in (REFERENCE, *run["twins"], *run["controls"]):
+        cells = {metric: find(run, model, metric) for metric in ("slope", "slope_ratio", "needed")}
+        rows.append(
+            (
+                model,
+                margin(cells["slope"]),
+                "–" if model == REFERENCE else margin(cells["slope_ratio"]),
+                margin(find(run, model, "wrong_way"), "share"),
+                _or_reason(cells["needed"]),
+                margin(find(run, model, "side_effect_at_needed")),
+                margin(find(run, model, "slope", "random")),
+            )
+        )
+    return Table(
+        (Column("model"), *(Column(title, numeric=True) for title in TITLES)),
+        tuple(rows),
+        "slope: of the log-odds over the multiplier, from −2 to 2, a text's own, their mean. "
+        "wrong way: texts with a negative slope. multiplier needed: where the model's effect is as "
+        "large as the reference's at 1; KL there: what that does to other texts. ± is the longer "
+        "half of a 95 % interval over texts.",
+    )
+
+
+def _or_reason(row: Mapping[str, Any] | None) -> str:
+    return row["reason"] or "–" if row and row["value"] is None else margin(row)
+
+
+def _ablation(run: Mapping[str, Any]) -> Iterator[Part]:
+    yield Prose(
+        "What every block adds and hands on, and the embedding, lose what of them points along "
+        "the vector, at every position that counts; the log-odds of the same tokens after texts "
+        f"labelled {run['positive']}."
+    )
+    rows = tuple(
+        (
+            model,
+            *(
+                margin(find(run, model, metric, "ablation"))
+                for metric in ("effect_before", "effect_without", "effect_removed")
+            ),
+        )
+        for model in (REFERENCE, *run["twins"], *run["controls"])
+    )
+    titles = ("as it is", "without the direction", "less")
+    columns = (Column("model"), *(Column(title, numeric=True) for title in titles))
+    yield Table(columns, rows, "Log-odds. ± is the longer half of a 95 % interval over texts.")
+
+
+def _ledger(run: Mapping[str, Any]) -> Ledger:
+    names = ("model", "direction", "metric", "multiplier", "value", "low", "high", "reason")
+    columns = tuple(Column(name, numeric=name in names[3:7]) for name in names)
+    rows = tuple(tuple(row[name] for name in names) for row in run["rows"])
+    return Ledger("steering", columns, rows)

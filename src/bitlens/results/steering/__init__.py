@@ -1,0 +1,1 @@
+"""What a steering vector does, as numbers: dose and response, and the file they are in."""

@@ -1,0 +1,1 @@
+"""The same steering vector in a reference and in its twins."""

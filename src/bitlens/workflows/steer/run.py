@@ -1,0 +1,234 @@
+"""A steering run: a vector, made or read, put into a reference and its twins, and what it does."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitlens.compression.requests import TwinRequest
+from bitlens.config.study import Study
+from bitlens.data.labelled_corpus import LabelledCorpus, renumbered
+from bitlens.engine.reader import read
+from bitlens.engine.runs import REFERENCE
+from bitlens.engine.swept_model import Reference
+from bitlens.errors import InputError
+from bitlens.models.sites import resolve
+from bitlens.results.counts import count
+from bitlens.results.files.home import without_home
+from bitlens.results.files.writing import new_folder
+from bitlens.results.records import Estimate
+from bitlens.results.steering.file import VECTOR, write_steering
+from bitlens.results.steering.response import FULL, MULTIPLIERS, Sampled, at, estimate, needed
+from bitlens.seeds import generator
+from bitlens.workflows.session import Log, Session
+from bitlens.workflows.steer.measure import ABLATION, Name, Steering, effects, side_effects
+from bitlens.workflows.steer.prompts import (
+    Prompts,
+    answer_tokens,
+    class_tokens,
+    neutral_of,
+    prompts_of,
+)
+from bitlens.workflows.steer.vectors import read_vector, save_vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteerRequest:
+    """What is put where, and what is looked at."""
+
+    site: str
+    """After which block: `resid.N`; empty: the middle one."""
+    vector: str
+    """A file; empty: the difference of the means of the labelled texts' classes."""
+    answers: tuple[str, ...]
+    """Texts whose first tokens' log-odds are the effect, after whole prompts; none: the tokens of
+    the class, after the first half of each text."""
+
+
+def steer(study: Study, request: SteerRequest, out: Path, command: str, log: Log = print) -> None:
+    """Measure, and write steering.json and the vector to the new folder `out`. BitlensError for
+    what cannot be loaded, compressed, read or measured."""
+    with new_folder(out, "--out") as aside:
+        session = Session.open(study, log)
+        site = _site(session, request.site)
+        labelled = session.labelled
+        if len(labelled.sets) != 1:
+            raise InputError(
+                f"{count(len(labelled.sets), 'set')} of labelled texts.",
+                "one: a vector points to one class.",
+                "--labelled with one of them.",
+            )
+        builder = session.twin_builder(apart_from=session.corpus)
+        built = builder.build(session.requests())
+        vector, length = _vector(session, labelled, site, request.vector)
+        steering = Steering(
+            layout=session.layout,
+            twins={r.text: built.twins[r.text] for r in session.requests() if not r.floor},
+            site=site,
+            directions={"vector": vector, "random": _random(vector, session.seed)},
+            hidden_bytes=session.memory // 4,
+        )
+        whole = bool(request.answers)
+        prompts = prompts_of(session, labelled, whole=whole)
+        tokens = answer_tokens(session, request.answers) if whole else class_tokens(labelled)
+        log(
+            f"{count(len(steering.twins), 'twin')}, {count(len(steering.names), 'steered run')} on "
+            f"{count(len(prompts.positive), 'prompt')}."
+        )
+        source = without_home(request.vector) or f"difference of means of {labelled.sets[0].name}"
+        save_vector(aside / VECTOR, site, vector, {"from": source, "model": session.loaded.name})
+        content = {
+            **_about(session, command, site=site, source=source),
+            **_asked(session, labelled, tokens),
+            "norm": float(vector.norm()),
+            "norm_share": float(vector.norm()) / length,
+            "prompts": len(prompts.positive),
+            "rows": list(_rows(session, steering, prompts, tokens)),
+            "notes": [*prompts.corpus.notes, *built.notes],
+        }
+        write_steering(aside, content)
+
+
+def _site(session: Session, asked: str) -> str:
+    """Where the vector is added. BitlensError for what is no block's output."""
+    found = resolve(asked, session.layout) if asked else [f"resid.{session.layout.depth // 2}"]
+    if len(found) != 1 or not found[0].startswith("resid."):
+        raise InputError(
+            f"The site {asked} means {', '.join(found[:4])}.",
+            "the output of one block.",
+            f"--site resid.{session.layout.depth // 2}",
+        )
+    return found[0]
+
+
+def _vector(
+    session: Session, labelled: LabelledCorpus, site: str, source: str
+) -> tuple[Tensor, float]:
+    """The vector, and how long the reference's activations at the last tokens are on average."""
+    corpus = renumbered(labelled.corpus, np.arange(labelled.training))
+    assert corpus.groups is not None
+    batches = session.plan(corpus).batches
+    rows = torch.zeros(labelled.training, session.layout.width)
+    models = {REFERENCE: Reference(session.layout)}
+    for step in read(session.layout, models, [site], batches, session.memory // 4):
+        batch, values = step.batch, step.activations[REFERENCE].get(site)
+        if values is not None:
+            width = batch.tokens.shape[1]
+            first = torch.arange(0, batch.tokens.numel(), width, device=batch.length.device)
+            ends = first + batch.length[first] - 1
+            rows[batch.document[ends].cpu()] = values.flatten(0, 1)[ends].float().cpu()
+    length = float(rows.norm(dim=1).mean())
+    if source:
+        return read_vector(source, site, session.layout.width), length
+    positive = torch.from_numpy(corpus.groups.label == labelled.sets[0].labels[1])
+    return rows[positive].mean(dim=0) - rows[~positive].mean(dim=0), length
+
+
+def _random(vector: Tensor, seed: int) -> Tensor:
+    """A direction drawn at random, of the vector's length."""
+    drawn = torch.from_numpy(generator(seed, "steer", "random").normal(size=len(vector))).float()
+    scaled: Tensor = drawn / drawn.norm() * vector.norm()
+    return scaled
+
+
+def _about(session: Session, command: str, *, site: str, source: str) -> dict[str, Any]:
+    """What was run, and of what."""
+    return {
+        "tool": {"version": version("bitlens")},
+        "command": without_home(command),
+        "name": session.loaded.name,
+        "fingerprint": session.loaded.fingerprint,
+        "site": site,
+        "vector": source,
+        "neutral": session.corpus.name,
+        "twins": [r.text for r in session.requests() if not r.control],
+        "controls": [r.text for r in session.requests() if _is_control(r)],
+    }
+
+
+def _is_control(request: TwinRequest) -> bool:
+    return request.control and not request.floor
+
+
+def _asked(session: Session, labelled: LabelledCorpus, tokens: tuple[int, ...]) -> dict[str, Any]:
+    """The classes, and the tokens whose log-odds are the effect."""
+    (pair,) = labelled.sets
+    words = tuple(session.loaded.tokenizer.decode([token]) for token in tokens)
+    return {"positive": pair.positive, "negative": pair.negative, "answers": words}
+
+
+def _rows(
+    session: Session, steering: Steering, prompts: Prompts, tokens: tuple[int, ...]
+) -> Iterator[dict[str, Any]]:
+    """Every number of every model and direction."""
+    unit = prompts.corpus.together
+    of_prompts = effects(steering, prompts.batches, tokens, len(unit))
+    neutral = neutral_of(session)
+    names = len(neutral.document_names)
+    of_neutral = side_effects(steering, session.plan(neutral).batches, names)
+    for direction in steering.directions:
+        reference = _sampled(of_prompts, REFERENCE, direction, ~prompts.positive, unit)
+        for model in (REFERENCE, *steering.twins):
+            rows = _sampled(of_prompts, model, direction, ~prompts.positive, unit)
+            seen = np.isfinite(of_neutral[model, direction, 0.0])
+            kl = _sampled(of_neutral, model, direction, seen, neutral.unit)
+            for metric, multiplier, found in _told(rows, kl, reference):
+                yield _row(model, direction, metric, multiplier, found)
+    for model in (REFERENCE, *steering.twins):
+        clean, without = (of_prompts[model, d, x] for d, x in (("vector", 0.0), (ABLATION, None)))
+        both = np.stack([clean, without], axis=1)[prompts.positive]
+        rows = Sampled.of(both, unit[prompts.positive])
+        for name, values in (
+            ("effect_before", rows.mean(both[:, 0])),
+            ("effect_without", rows.mean(both[:, 1])),
+            ("effect_removed", rows.mean(both[:, 0] - both[:, 1])),
+        ):
+            yield _row(model, ABLATION, name, None, estimate(values, rows.documents))
+
+
+def _sampled(
+    found: Mapping[Name, np.ndarray], model: str, direction: str, some: np.ndarray, unit: np.ndarray
+) -> Sampled:
+    """One model's numbers of some documents at every multiplier."""
+    values = np.stack([found[model, direction, x] for x in MULTIPLIERS], axis=1)
+    return Sampled.of(values[some], unit[some])
+
+
+def _told(
+    rows: Sampled, kl: Sampled, reference: Sampled
+) -> Iterator[tuple[str, float | None, Estimate]]:
+    """Curves, slopes, what goes the wrong way, and the multiplier of equal effect."""
+    n = rows.documents
+    for k, multiplier in enumerate(MULTIPLIERS):
+        yield "effect", multiplier, estimate(rows.curve[:, k], n)
+        yield "side_effect", multiplier, estimate(kl.curve[:, k], kl.documents)
+    slope, before = rows.mean(rows.slopes), reference.mean(reference.slopes)
+    yield "slope", None, estimate(slope, n)
+    yield "slope_ratio", None, estimate(slope / before, n)
+    yield "wrong_way", None, estimate(rows.mean((rows.slopes < 0).astype(float)), n)
+    dose, reason = needed(reference.curve, rows.curve)
+    yield "needed", None, estimate(dose, n, reason)
+    cost = at(kl.curve, float(dose[0])) if not reason else np.full(len(kl.weights), np.nan)
+    yield "side_effect_at_needed", None, estimate(cost, kl.documents, reason)
+    yield "gain", None, estimate(rows.curve[:, FULL] - rows.curve[:, MULTIPLIERS.index(0.0)], n)
+
+
+def _row(
+    model: str, direction: str, metric: str, multiplier: float | None, found: Estimate
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "direction": direction,
+        "metric": metric,
+        "multiplier": multiplier,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "documents": found.documents,
+        "reason": found.reason,
+    }
