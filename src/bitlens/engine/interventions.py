@@ -150,6 +150,7 @@ def ablated(direction: Tensor) -> Change:
 
     def without(own: Tensor, _: Tensor) -> Tensor:
         unit = direction.to(own) / direction.to(own).norm()
-        return own - (own @ unit)[:, None] * unit
+        left: Tensor = own - (own @ unit)[:, None] * unit
+        return left
 
     return without
