@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from bitlens.engine.interventions import ablated
 from bitlens.engine.plan import make_plan
 from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
@@ -25,6 +26,12 @@ def test_log_odds_by_hand() -> None:
     logits = torch.zeros(1, 4)
     assert log_odds(logits, (0, 1)).tolist() == pytest.approx([0.0])
     assert log_odds(logits, (2,)).tolist() == pytest.approx([np.log(1 / 3)])
+
+
+def test_a_direction_is_taken_out_by_hand() -> None:
+    """Of (3, 4) along (0, 2), of any length, (3, 0) is left."""
+    own = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    assert ablated(torch.tensor([0.0, 2.0]))(own, own).tolist() == [[3.0, 0.0], [1.0, 0.0]]
 
 
 def hooked(layout: Layout, tokens: list[int], change: Any, blocks: list[int]) -> float:
