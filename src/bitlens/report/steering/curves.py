@@ -1,9 +1,9 @@
 """The chart of dose and response: the effect of a vector at each multiplier, in every model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bitlens.report.charts.axes import fit
+from bitlens.report.charts.axes import Axis, fit
 from bitlens.report.charts.channels import channel, having
 from bitlens.report.charts.charts import channels, frame, only, point, tooltip
 from bitlens.report.charts.layers import Layer
@@ -36,6 +36,25 @@ def responses(run: Mapping[str, Any], name: str, known: Mapping[str, Mark]) -> F
     if not rows:
         return None
     axis = fit(METRICS[name], rows)
+    points = tuple(
+        point(axis, row, row["multiplier"], who=row["model"], kind=_kind(row)) for row in rows
+    )
+    return Figure(
+        name=f"steering-{name.replace('_', '-')}",
+        title=f"{TITLES[name]}, by multiplier",
+        key=(
+            "Dashed: the reference. In a twin's colour: the same vector in the twin, with 95 % "
+            "intervals. Dotted grey: a random direction of the same length, in each model."
+        ),
+        strips=(Strip("", (Panel("", frame(axis, _layers(axis, twins, known), 240), points),)),),
+        caption=METRICS[name].question,
+        legend=tuple((known[twin], twin) for twin in twins),
+        controls=((RANDOM, "a random direction"),),
+        across=1,
+    )
+
+
+def _layers(axis: Axis, twins: Sequence[str], known: Mapping[str, Mark]) -> list[Layer]:
     x = channel(
         "x:Q",
         title="multiplier",
@@ -46,7 +65,7 @@ def responses(run: Mapping[str, Any], name: str, known: Mapping[str, Mark]) -> F
     colour, shape = channels(twins, known)
     told = tooltip(axis, {"who": "model", "x": "multiplier"})
     own, reference, random = map(only, ("twin", "reference", "random"))
-    layers: list[Layer] = [
+    return [
         random.mark_line(color=CONTROL, strokeDash=[1, 3]).encode(x=x, y=y, detail="who:N"),
         reference.mark_rule(color=INK).encode(x=x, y=low, y2="hi:Q"),
         reference.mark_line(color=INK, strokeDash=[5, 3], strokeWidth=2).encode(
@@ -58,22 +77,6 @@ def responses(run: Mapping[str, Any], name: str, known: Mapping[str, Mark]) -> F
             x=x, y=y, color=colour, shape=shape, tooltip=told
         ),
     ]
-    points = tuple(
-        point(axis, row, row["multiplier"], who=row["model"], kind=_kind(row)) for row in rows
-    )
-    return Figure(
-        name=f"steering-{name.replace('_', '-')}",
-        title=f"{TITLES[name]}, by multiplier",
-        key=(
-            "Dashed: the reference. In a twin's colour: the same vector in the twin, with 95 % "
-            "intervals. Dotted grey: a random direction of the same length, in each model."
-        ),
-        strips=(Strip("", (Panel("", frame(axis, layers, 240), points),)),),
-        caption=METRICS[name].question,
-        legend=tuple((known[twin], twin) for twin in twins),
-        controls=((RANDOM, "a random direction"),),
-        across=1,
-    )
 
 
 def _kind(row: Mapping[str, Any]) -> str:
