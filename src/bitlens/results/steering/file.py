@@ -13,7 +13,7 @@ REPORT = "report.html"
 VECTOR = "vector.safetensors"
 
 
-class Row(Content):
+class SteeredNumber(Content):
     """A number of one model."""
 
     model: str
@@ -53,7 +53,7 @@ class SteeringFile(Versioned):
     neutral: str
     twins: tuple[str, ...]
     controls: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[SteeredNumber, ...]
     notes: tuple[str, ...]
 
 
