@@ -15,7 +15,7 @@ import pytest
 from bitlens.config.study import Study
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
-from bitlens.results.manifest_schema import Asked, AskedModel
+from bitlens.results.manifest_schema import LATER, Asked, AskedModel
 from bitlens.results.parquet import read_table
 from bitlens.results.records import SCHEMA
 from bitlens.results.store import Store
@@ -97,7 +97,25 @@ def test_the_whole_store_is_read(whole: Path) -> None:
     assert len(PLACES) >= 120
 
 
-@pytest.mark.parametrize(("name", "place"), PLACES, ids=str)
+LATE = [place for name, place in PLACES if name == "manifest.json" and place[-1] in LATER]
+
+
+@pytest.mark.parametrize("place", LATE, ids=str)
+def test_a_store_of_before_a_setting_is_read(store: Path, place: tuple[str | int, ...]) -> None:
+    """As if it had been left at its default."""
+    changed(store / "manifest.json", place)
+    found: Any = Store.open(store).manifest()
+    for step in place:
+        found = found[step]
+    assert not found or found in ("last", "auto")
+
+
+def test_every_key_that_came_later_is_in_a_store() -> None:
+    """What no store has any more is taken from the list."""
+    assert {place[-1] for place in LATE} == LATER
+
+
+@pytest.mark.parametrize(("name", "place"), [at for at in PLACES if at[1] not in LATE], ids=str)
 def test_every_key_is_missed(store: Path, name: str, place: tuple[str | int, ...]) -> None:
     """And the file and the key are named. Without its schema a manifest is broken, not of another
     version."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bitlens.errors import BitlensError, ResultsError, path_of, told
 from bitlens.results.files.reading import read_bytes
-from bitlens.results.manifest_schema import Content
+from bitlens.results.manifest_schema import LATER, Content
 from bitlens.results.records import SCHEMA, to_json
 
 MOST_WHOLE = (1 << 63) - 1
@@ -60,7 +60,8 @@ def json_bytes(kind: type[Content], content: Mapping[str, Any], path: Path) -> b
 
 
 def check_json(kind: type[Content], content: Any, path: Path, remedy: str) -> None:
-    """BitlensError that names what is missing, is not known or is something else."""
+    """BitlensError that names what is missing, is not known or is something else. What came later
+    (`LATER`) is put in with its default."""
     try:
         # Names may hold what is no text, half a surrogate; here it does not matter which.
         text = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
@@ -84,12 +85,13 @@ def _wrong(error: Any) -> str:
 
 
 def _missing(whole: Any, given: Any, at: list[str | int]) -> list[str | int] | None:
-    """The place of the first key that is not given."""
+    """The place of the first key that is not given and that every store has."""
     parts: list[tuple[str | int, Any]] = []
     if isinstance(whole, dict):
         for name in whole:
-            if name not in given:
+            if name not in given and name not in LATER:
                 return [*at, name]
+            given.setdefault(name, whole[name])
         parts = list(whole.items())
     elif isinstance(whole, list):
         parts = list(enumerate(whole))

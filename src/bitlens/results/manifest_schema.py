@@ -11,6 +11,23 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from bitlens.results.records import SCHEMA, Check, Metric, TwinRecord
 
+LATER = {
+    "token_bytes",
+    "tasks",
+    "labelled",
+    "labelled_place",
+    "categories",
+    "chat_template",
+    "system",
+    "thinking",
+    "benchmarks",
+    "limit",
+    "include_path",
+    "confirm_run_unsafe_code",
+}
+"""Keys that a store of this schema need not have: those written before there was such a setting are
+read as if it had been left at its default."""
+
 
 class Content(BaseModel):
     """What one JSON file, or a part of it, holds: these keys and no others."""
@@ -132,7 +149,6 @@ class Asked(Content):
     calibration: str | None
     calibration_tokens: int
     labelled: tuple[str, ...] = ()
-    """None where no probe knew of them yet; so is what is read of them."""
     labelled_place: str = "last"
     context: int | None
     bos: str
@@ -146,10 +162,10 @@ class Asked(Content):
     interval: str
     memory: str | None
     allow: tuple[str, ...]
-    benchmarks: tuple[str, ...]
-    limit: Annotated[int, Field(ge=1)] | None
-    include_path: str | None
-    confirm_run_unsafe_code: bool
+    benchmarks: tuple[str, ...] = ()
+    limit: Annotated[int, Field(ge=1)] | None = None
+    include_path: str | None = None
+    confirm_run_unsafe_code: bool = False
 
 
 class Manifest(Versioned):
