@@ -109,10 +109,12 @@ def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _tasks(names: tuple[str, ...]) -> tuple[str, ...]:
-    from bitlens.data.circuit_tasks.tasks import asked
+    from bitlens.data.circuit_tasks.tasks import asked, refuse_one_name
 
     with _located():
-        return tuple(asked(name).text for name in names)
+        tasks = tuple(map(asked, names))
+        refuse_one_name(tasks)
+        return tuple(task.text for task in tasks)
 
 
 def is_embedded(source: ModelSource) -> bool:

@@ -124,6 +124,21 @@ def test_an_unchanged_twin_is_intact() -> None:
     assert found.not_lost
 
 
+def test_of_fewer_nodes_than_the_top_has_nothing_is_kept_by_chance() -> None:
+    """Of two nodes both are those of largest effect, in any model: a reason instead of a number."""
+    found = findings("same")
+    few = outcome().nodes[:2]
+    cut = replace(
+        found,
+        reference=replace(found.reference, nodes=few),
+        twin=replace(found.twin, nodes=few),
+        attributions=None,
+    )
+    told = [m for m in cut.metrics() if m.metric in {"top_kept", "top_ceiling"}]
+    assert len(told) == 4
+    assert all(m.values is None and "there are 2 nodes" in (m.reason or "") for m in told)
+
+
 def test_of_many_nodes_a_first_cut_is_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for four of ten nodes the two planted heads are among them, and the circuit is what
     it is without a cut; other nodes have no effect, but are outside of it all the same."""

@@ -10,7 +10,13 @@ import pytest
 from transformers import AutoTokenizer
 
 from bitlens.data.circuit_tasks.prompts import CHOOSING, SCORING, TaskPrompts, Vocabulary
-from bitlens.data.circuit_tasks.tasks import NAMES, asked, made, refuse_absent_files
+from bitlens.data.circuit_tasks.tasks import (
+    NAMES,
+    asked,
+    made,
+    refuse_absent_files,
+    refuse_one_name,
+)
 from bitlens.data.circuit_tasks.words import MEN, WOMEN
 from bitlens.demo import model_path
 from bitlens.errors import DataError, InputError
@@ -182,3 +188,35 @@ def test_too_few_pairs_and_a_file_that_is_not_there(tmp_path: Path) -> None:
         made(asked(path), words(), 0)
     with pytest.raises(InputError, match="no file"):
         refuse_absent_files([str(tmp_path / "yours.jsonl")])
+
+
+def test_an_empty_file_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    """As is one that says the same pair over and over."""
+    for found in ([], lines(1) * 40):
+        with pytest.raises(DataError, match="different pairs of prompts"):
+            refuse_absent_files([written(tmp_path / "mine.jsonl", found)])
+
+
+def test_a_line_ends_where_json_lines_end(tmp_path: Path) -> None:
+    """A separator of paragraphs inside of a text is text."""
+    path = tmp_path / "mine.jsonl"
+    first = {"clean": "a\u2028b", "corrupt": "c\u2028b", "answer": " a", "wrong": " b"}
+    every = [first, *lines(36)]
+    told = "\n".join(json.dumps(line, ensure_ascii=False) for line in every)
+    path.write_text(told, encoding="utf-8")
+    refuse_absent_files([str(path)])
+
+
+def test_an_answer_that_is_listed_twice_counts_once(tmp_path: Path) -> None:
+    """So the task stays one of two logits."""
+    doubled = [{**line, "answer": [" a", " a"]} for line in lines(36)]
+    found = made(asked(written(tmp_path / "mine.jsonl", doubled)), words(), 0)
+    assert found.logits
+    assert len(found.scoring[0].right) == 1
+
+
+def test_two_files_of_one_name_are_refused() -> None:
+    """Their numbers would have one name; one file at two sets of positions has two."""
+    refuse_one_name(map(asked, ("a/mine.jsonl", "a/mine.jsonl:at=last", "a/mine.jsonl")))
+    with pytest.raises(InputError, match=r"both be called mine\.jsonl"):
+        refuse_one_name(map(asked, ("a/mine.jsonl", "b/mine.jsonl")))

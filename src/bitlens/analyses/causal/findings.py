@@ -25,6 +25,7 @@ WAYS = ("denoising", "noising")
 TOP_SHARE, TOP_LEAST = 10, 3
 """The nodes of largest effect: a tenth of all, three at least."""
 CLOSED = "the twin's gap between clean and corrupt prompts is not surely above 0"
+FEW = "there are {} nodes: all of them are those of largest effect"
 NOT_LOST = "the gap of the twin is not surely another than the reference's: nothing to carry"
 
 
@@ -77,7 +78,8 @@ class TwinFindings:
 
     def _agreement(self) -> Iterator[MetricResult]:
         nodes = len(self.reference.nodes)
-        top = max(TOP_LEAST, round(nodes / TOP_SHARE))
+        top = min(nodes, max(TOP_LEAST, round(nodes / TOP_SHARE)))
+        few = FEW.format(nodes) if top == nodes else None
         pairs: dict[str, tuple[Array, Array]] = {
             way: (getattr(self.reference, way), getattr(self.twin, way)) for way in WAYS
         }
@@ -87,8 +89,8 @@ class TwinFindings:
             one, other, twin_one, twin_other = (of[n] for of in halved)
             ceiling = rank_correlation(one, other)
             yield MetricResult("ceiling", ceiling, item=f"{item}, reference")
-            overlap = top_overlap(one, other, top)
-            yield MetricResult("top_ceiling", overlap, item=f"{item}, reference")
+            overlap = None if few else top_overlap(one, other, top)
+            yield MetricResult("top_ceiling", overlap, item=f"{item}, reference", reason=few)
             if self.attributions is not None:
                 cut = rank_correlation(self.attributions[None], pairs[way][0])
                 yield MetricResult("first_cut", cut, item=f"{item}, reference", chance=0.0)
@@ -100,8 +102,8 @@ class TwinFindings:
             yield MetricResult("agreement", rank_correlation(*pairs[way]), item=item, chance=0.0)
             chance = float(ceiling[0]) if np.isfinite(ceiling[0]) else None
             yield MetricResult("below_ceiling", ceiling - across, item=item, chance=chance)
-            kept = top_overlap(*pairs[way], top)
-            yield MetricResult("top_kept", kept, item=item, chance=top / nodes)
+            kept = None if few else top_overlap(*pairs[way], top)
+            yield MetricResult("top_kept", kept, item=item, chance=top / nodes, reason=few)
 
     @cached_property
     def curves(self) -> dict[str, Array]:

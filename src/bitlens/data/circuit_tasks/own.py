@@ -14,7 +14,7 @@ from bitlens.data.circuit_tasks.prompts import (
     Wording,
     divided,
 )
-from bitlens.data.files import read_text
+from bitlens.data.files import read_lines
 from bitlens.errors import BitlensError, DataError
 from bitlens.results.files.reading import parse_json
 
@@ -22,6 +22,9 @@ FORM = (
     '{"clean": "The keys", "corrupt": "The key", "answer": " are", "wrong": " is"}, one a line; '
     "an answer may be a list of several"
 )
+
+LEAST = FEWEST + 2 * (FEWEST // 4)
+"""Pairs that a file must have."""
 
 
 def own_task(path: str, vocabulary: Vocabulary) -> TaskPrompts:
@@ -41,13 +44,7 @@ def own_task(path: str, vocabulary: Vocabulary) -> TaskPrompts:
             )
         pairs.append(pair)
     different = list(dict.fromkeys(pairs))
-    if len(different) < FEWEST + 2 * (FEWEST // 4):
-        raise DataError(
-            f"{path} has {len(different)} different pairs of prompts.",
-            f"{FEWEST + 2 * (FEWEST // 4)} at least: some choose the circuit, {FEWEST} or more "
-            "measure it.",
-            "more lines.",
-        )
+    _refuse_few(path, len(different))
     if len({len(p.right) == len(p.wrong) == 1 for p in different}) > 1:
         raise DataError(
             f"{path} has pairs with one right and one wrong answer, and pairs with several.",
@@ -58,9 +55,21 @@ def own_task(path: str, vocabulary: Vocabulary) -> TaskPrompts:
 
 
 def read_wordings(path: Path) -> list[tuple[int, Wording]]:
-    """The number of each line, and its pair in words. BitlensError for what is none."""
-    lines = read_text(path).splitlines()
-    return [(n, _wording(path, n, line)) for n, line in enumerate(lines, 1) if line.strip()]
+    """The number of each line, and its pair in words. BitlensError for what is none, and
+    for a file of too few."""
+    lines = (line.strip() for line in read_lines(path))
+    found = [(n, _wording(path, n, line)) for n, line in enumerate(lines, 1) if line]
+    _refuse_few(path, len({wording for _, wording in found}))
+    return found
+
+
+def _refuse_few(path: str | Path, pairs: int) -> None:
+    if pairs < LEAST:
+        raise DataError(
+            f"{path} has {pairs} different pairs of prompts.",
+            f"{LEAST} at least: some choose the circuit, {FEWEST} or more measure it.",
+            "more lines.",
+        )
 
 
 def _wording(path: Path, number: int, line: str) -> Wording:
@@ -79,8 +88,9 @@ def _wording(path: Path, number: int, line: str) -> Wording:
 def _answers(value: Any) -> tuple[str, ...]:
     """One answer or several; none where it is neither."""
     several = value if isinstance(value, list) else [value]
-    texts = tuple(one for one in several if isinstance(one, str) and one)
-    return texts if len(texts) == len(several) else ()
+    texts = [one for one in several if isinstance(one, str) and one]
+    # One that is listed twice would count twice.
+    return tuple(dict.fromkeys(texts)) if len(texts) == len(several) else ()
 
 
 def _wrong(vocabulary: Vocabulary, wording: Wording) -> str:

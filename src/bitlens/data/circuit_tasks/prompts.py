@@ -156,7 +156,7 @@ class Vocabulary:
             ids = tuple(of[0] for of in texts if of is not None and len(of) == 1)
             if len(ids) < len(texts):
                 return None
-            found.append(ids)
+            found.append(tuple(dict.fromkeys(ids)))
         right, wrong = found
         if set(right) & set(wrong):
             return None

@@ -36,7 +36,16 @@ class AskedTask:
     @property
     def text(self) -> str:
         """As it is written."""
-        return self.name if self.at == "all" else f"{self.name}:at={self.at}"
+        return self.name + self._places
+
+    @property
+    def called(self) -> str:
+        """What its numbers are called: a file by its name, without its folder."""
+        return (self.name if self.name in NAMES else Path(self.name).name) + self._places
+
+    @property
+    def _places(self) -> str:
+        return "" if self.at == "all" else f":at={self.at}"
 
 
 def asked(text: str) -> AskedTask:
@@ -54,6 +63,20 @@ def asked(text: str) -> AskedTask:
             f"There is no task called {name!r}.", f"{FORM}.", nearest(name.lower(), NAMES) or "ioi"
         )
     return AskedTask(name, places[0] if places else "all")
+
+
+def refuse_one_name(tasks: Iterable[AskedTask]) -> None:
+    """BitlensError where two files would be called the same: their numbers could not be told
+    apart."""
+    known: dict[str, AskedTask] = {}
+    for task in tasks:
+        other = known.setdefault(task.called, task)
+        if other != task:
+            raise InputError(
+                f"{other.text} and {task.text} would both be called {task.called}.",
+                "tasks of different names; a file's is its name without the folder.",
+                "rename one of the files.",
+            )
 
 
 def refuse_absent_files(tasks: Iterable[str]) -> None:
@@ -90,6 +113,4 @@ def made(task: AskedTask, vocabulary: Vocabulary, seed: int) -> TaskPrompts:
         found = makers[task.name](vocabulary, seed)
     else:
         found = own.own_task(task.name, vocabulary)
-        found = replace(found, task=Path(task.name).name)
-    at = "" if task.at == "all" else f":at={task.at}"
-    return replace(found, task=f"{found.task}{at}", at=task.at)
+    return replace(found, task=task.called, at=task.at)

@@ -91,7 +91,8 @@ def _of_twin(
     broken = outcome.overflowed.get(twin)
     for task in tasks:
         findings = None
-        reason = task.reason or _absent(outcome, task.task)
+        undone = task.reason or _absent(outcome, task.task)
+        reason = undone
         if reason is None and broken is not None:
             reason = overflow(broken)
         if reason is None:
@@ -107,7 +108,8 @@ def _of_twin(
             rows["circuit_sizes"] += findings.curve_rows()
         results = findings.metrics() if findings else iter([absent(task.task, reason or "")])
         values += _values(results, len(task.scoring))
-        told.append(_about(task, outcome, reason))
+        # Of the reference alone: that this twin overflows leaves the task to the others.
+        told.append(_about(task, outcome, undone))
     tables = [DetailTable("circuit_tasks", columns(told))]
     tables += [DetailTable(name, columns(of)) for name, of in rows.items() if of]
     return values, tables
