@@ -92,6 +92,26 @@ def test_marks_move_with_their_text(chatting: PreTrainedTokenizerFast) -> None:
         as_chats(texts(of._replace(marks=(-1,))), chatting, ChatFormat(), "m")
 
 
+def test_a_marked_text_that_the_template_says_too_is_refused(
+    chatting: PreTrainedTokenizerFast,
+) -> None:
+    """Its marks would be put where the system prompt, or a role, has the same letters."""
+    of = Document("d", "cat", group="g", marks=((0, 3),))
+    as_chats(texts(of), chatting, ChatFormat(), "m")
+    for document, system in (of, "no cats"), (of._replace(text="use"), None):
+        with pytest.raises(BitlensError, match="text of d stands more than once"):
+            as_chats(texts(document), chatting, ChatFormat(system), "m")
+
+
+def test_a_template_that_refuses_the_switch_is_told(chatting: PreTrainedTokenizerFast) -> None:
+    """As it is where it refuses a chat."""
+    chatting.chat_template = (
+        "{% if enable_thinking is defined %}{{ raise_exception('never') }}{% endif %}"
+    )
+    with pytest.raises(BitlensError, match="thinking on or off: never"):
+        written(chatting, Document("d", "hi"), thinking="no")
+
+
 def test_what_cannot_be_written_is_refused(
     chatting: PreTrainedTokenizerFast, with_bos: PreTrainedTokenizerFast
 ) -> None:

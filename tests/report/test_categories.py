@@ -58,7 +58,7 @@ def test_the_kind_that_is_surely_hit_harder_comes_first(folder: Path) -> None:
     )
     statement, table, figure, _ = parts
     assert isinstance(statement, Statement)
-    assert statement.text == f"“zh” breaks first, in {RTN}."
+    assert statement.text == f"“zh” is hit harder than the rest in {RTN}."
     assert "0.300 nats [0.270, 0.330] there, 0.100 nats in all others" in statement.numbers
     assert "q = 0.002" in statement.numbers
     assert "of noise that is not sure" in statement.numbers
@@ -80,6 +80,32 @@ def test_without_a_sure_difference_none_is_claimed(folder: Path) -> None:
     assert parts[0].text.startswith("No kind of text is surely hit harder")
     assert list(kinds(results, "demo")) == []
     assert results.categories[1]["low"] is None
+
+
+def test_every_kind_that_is_hit_harder_is_told_with_its_twins(folder: Path) -> None:
+    """No order among them: that one of two is hit hardest was never tested. The kind of most twins
+    stands first."""
+    other = next(
+        twin.compression
+        for twin in AuditResults.read(folder).measured("demo")
+        if twin.compression != RTN
+    )
+    results, parts = shown(
+        folder, row(RTN, "ru", 0.4, 0.1), row(RTN, "zh", 0.3, 0.1), row(other, "zh", 0.3, 0.1)
+    )
+    both = next(one for one in kinds(results, "demo") if len(one.twins) == 2)
+    assert set(both.twins) == {RTN, other}
+    assert parts[0].text == (
+        f"“zh” is hit harder than the rest in {', '.join(both.twins)}; “ru” in {RTN}."
+    )
+    assert [one.title.split(" is ")[0] for one in kinds(results, "demo")] == ["“zh”", "“ru”"]
+
+
+def test_intervals_of_drawn_documents_claim_nothing(folder: Path) -> None:
+    """They have no q: of many kinds and twins some interval always misses 0."""
+    results, parts = shown(folder, row(RTN, "zh", 0.3, 0.1, q=None, p=None))
+    assert parts[0].text.endswith("was not tested.")
+    assert list(kinds(results, "demo")) == []
 
 
 def test_without_categories_there_is_no_section(results: AuditResults) -> None:

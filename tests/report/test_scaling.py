@@ -59,6 +59,15 @@ def test_a_trend_over_five_models_is_told(five: AuditResults) -> None:
     assert [panel.title for panel in figure.strips[0].panels] == ["KL divergence"]
 
 
+def test_the_surest_trend_is_named(five: AuditResults, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the first of those that are sure."""
+    found = iter([(-0.9, 0.03), (-1.0, 0.002)])
+    monkeypatch.setattr("bitlens.report.scaling.trend", lambda *_: next(found, None))
+    compressions = list(dict.fromkeys(t.compression for m in MODELS for t in five.measured(m)))
+    statement, *_ = shown(five)
+    assert statement.text == f"KL divergence falls with size in {compressions[1]}."
+
+
 def test_of_fewer_models_none_is(five: AuditResults) -> None:
     """Four in a row may be chance; their numbers stand in the table, the smallest model first,
     as the store has them."""

@@ -62,10 +62,17 @@ def _thinking(
     if asked == "auto":
         return {}, []
     both: tuple[dict[str, Any], ...] = ({_SWITCH: True}, {_SWITCH: False})
-    on, off = (
-        tokenizer.apply_chat_template(_PROBE, tokenize=False, add_generation_prompt=True, **one)
-        for one in both
-    )
+    try:
+        on, off = (
+            tokenizer.apply_chat_template(_PROBE, tokenize=False, add_generation_prompt=True, **one)
+            for one in both
+        )
+    except Exception as error:
+        raise DataError(
+            f"The chat template refuses a chat with thinking on or off: {told(error)}.",
+            "a template that writes a user's message with its switch for thinking set.",
+            "leave --thinking out: it is then as the template has it.",
+        ) from error
     if on == off:
         word = "on" if asked == "yes" else "off"
         return {}, [
@@ -113,6 +120,13 @@ def _moved(document: Document, text: str) -> tuple[Mark, ...]:
             f"The marks of {document.name} have no place in the chat template.",
             "marks that are spans of characters, [start, end], in a text that the template keeps.",
             "leave --chat-template out, or mark characters.",
+        )
+    if text.find(document.text, begin + 1) >= 0:
+        raise DataError(
+            f"The text of {document.name} stands more than once in what the chat template writes: "
+            "which of them is marked is unknown.",
+            "a text that is not a piece of the system prompt or of the template's own words.",
+            "leave --chat-template or --system out, or a longer text.",
         )
     return tuple(
         (mark[0] + begin, mark[1] + begin) for mark in document.marks if isinstance(mark, tuple)

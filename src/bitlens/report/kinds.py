@@ -1,6 +1,5 @@
 """Kinds of text as the page tells them: a number of every category, beside all others and noise."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bitlens.report.audit_results import AuditResults, Row
@@ -63,32 +62,34 @@ def rows_of(results: AuditResults, model: str, compression: str, of: KindNumber)
     }
 
 
+def tested(row: Row) -> bool:
+    """Was the category held against all others, with a correction for all that were? Drawn
+    documents have no p, and so none: their interval alone is one of many."""
+    return row["difference"] is not None and row["q"] is not None
+
+
 def worse(row: Row | None) -> bool:
     """Is the category surely hit harder than all others together? By the stored test alone."""
-    if row is None or row["difference"] is None or row["worse"] is None:
+    if row is None or row["worse"] is None or not tested(row):
         return False
     sign = 1 if row["worse"] == "higher" else -1
-    low, high = row["difference_low"], row["difference_high"]
-    if row["q"] is None:
-        # Draws of documents have no q: there the interval of the difference decides.
-        return low is not None and high is not None and (low > 0 if sign > 0 else high < 0)
     return bool(row["q"] <= LEVEL and sign * row["difference"] > 0)
 
 
-def hit_first(
+def hit_harder(
     results: AuditResults, model: str, of: KindNumber
-) -> Iterator[tuple[str, Row, Row | None]]:
-    """Of each twin the category that is surely hit harder than all others, the hardest of several,
-    and the row of noise there."""
+) -> dict[str, list[tuple[str, Row, Row | None]]]:
+    """The categories that are surely hit harder than all others together, those of most twins
+    first; of each the twins where they are, with the row and that of noise. Which of several in a
+    twin is hit hardest was not tested."""
+    found: dict[str, list[tuple[str, Row, Row | None]]] = {}
     for twin in results.measured(model):
-        rows = [row for row in rows_of(results, model, twin.compression, of).values() if worse(row)]
-        if not rows:
-            continue
-        sign = -1 if rows[0]["worse"] == "lower" else 1
-        hardest = max(rows, key=lambda row: sign * row["value"])
         noise = results.noise(model, twin.compression)
         beside = rows_of(results, model, noise, of) if noise else {}
-        yield twin.compression, hardest, beside.get(hardest["category"])
+        for kind, row in rows_of(results, model, twin.compression, of).items():
+            if worse(row):
+                found.setdefault(kind, []).append((twin.compression, row, beside.get(kind)))
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
 def apart(difference: Row, unit: str) -> str:

@@ -147,7 +147,8 @@ def _statement(results: AuditResults, models: list[str], shown: list[Against]) -
         for (of, compression, n, rho, _), at in sure
         if at is not None
     )
-    (of, compression, _, rho, _), _ = sure[0]
+    # The surest is named; the first of the list is no finding.
+    (of, compression, _, rho, _), _ = min(sure, key=lambda one: one[0][-1])
     way = "grows" if rho > 0 else "falls"
     return Statement(
         f"{of.title[0].upper() + of.title[1:]} {way} with size in {compression}.", f"{said}."

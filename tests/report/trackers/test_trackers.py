@@ -104,14 +104,18 @@ def test_tensorboard_reads_it_back(root: Path, one: LoggedTwin, no_network: None
 
 @pytest.mark.slow
 def test_mlflow_reads_it_back(root: Path, one: LoggedTwin, no_network: None) -> None:
-    """A run a twin with its settings and numbers; tables and page are files of a run of all."""
+    """A run a twin with its settings and numbers; tables and page are files of a run of all. Logged
+    again, once."""
     tracking_module = pytest.importorskip("mlflow.tracking")
-    said = track(root, "mlflow")
+    for _ in range(2):
+        said = track(root, "mlflow")
     uri = said.removeprefix("Logged to MLflow: ")
     assert uri == (root / "logs" / "mlflow").as_uri()
     client = tracking_module.MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.get_experiment_by_name("bitlens results")
-    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    known = client.search_runs([experiment.experiment_id])
+    assert len(known) == 2
+    runs = {run.info.run_name: run for run in known}
     assert runs.keys() == {f"demo {TWIN}", "bitlens results (all)"}
     twin = runs[f"demo {TWIN}"]
     assert twin.data.params["compression"] == TWIN
@@ -145,6 +149,22 @@ def test_wandb_writes_it_offline(
     assert tables == {"estimates", "contrasts", "coverage"}
     # What the next test would inherit.
     assert wandb.run is None
+
+
+@pytest.mark.slow
+def test_what_wandb_refuses_is_told(
+    root: Path, one: LoggedTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its words, with what to do, as of any tracker."""
+    wandb = pytest.importorskip("wandb")
+
+    def refuse(**given: object) -> None:
+        raise wandb.errors.UsageError("api_key not configured (no-tty)")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(BitlensError, match=r"refuses what is logged \(online\): api_key not"):
+        track(root, "wandb")
 
 
 def test_a_tracker_that_is_not_installed_is_named(

@@ -14,7 +14,7 @@ import pytest
 
 from bitlens.config.study import Study, audit_of
 from bitlens.engine.wave_size import BATCH_TOKENS
-from bitlens.errors import InputError
+from bitlens.errors import CapacityError, InputError
 from bitlens.results.store import Store
 from bitlens.workflows.apart.engine import Apart, Batches, Needs
 from bitlens.workflows.apart.job import Summed, SweepJob
@@ -60,6 +60,77 @@ def test_a_cluster_that_does_not_answer_is_told(address: str) -> None:
         ray_engine(address, silent),
     ):
         pass
+
+
+GIB = 1 << 30
+
+
+class Offers:
+    """A cluster of machines with so many processors, GPUs and GiB each, that begins no task."""
+
+    def __init__(self, *machines: tuple[int, int, int]) -> None:
+        self.machines = machines
+        self.looked = 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        self.looked += 1
+        return [
+            {"Alive": True, "Resources": {"CPU": cpus, "GPU": gpus, "memory": gib * GIB}}
+            for cpus, gpus, gib in self.machines
+        ]
+
+    def put(self, what: object) -> object:
+        return what
+
+    def remote(self, **wanted: object) -> Any:
+        return lambda work: self._Task()
+
+    class _Task:
+        def remote(self, *given: object) -> str:
+            return "a task"
+
+    def wait(self, going: list[str], **how: object) -> tuple[list[str], list[str]]:
+        """Nothing is done in time, and a machine is lost meanwhile."""
+        self.machines = self.machines[1:]
+        return [], going
+
+    def cancel(self, going: str, **how: object) -> None:
+        pass
+
+
+def begun(cluster: Offers, needs: Needs) -> None:
+    job: Any = None
+    next(RayPool(cluster).summed(job, {0: []}, needs))
+
+
+@pytest.mark.parametrize(
+    ("machines", "gpus"), [(((8, 0, 16), (2, 0, 64)), 0), (((8, 0, 64), (8, 1, 16)), 1)]
+)
+def test_what_no_single_machine_has_is_told(
+    machines: tuple[tuple[int, int, int], ...], gpus: int
+) -> None:
+    """Processors of one and memory, or a GPU, of another: Ray would wait for ever."""
+    needs = Needs(threads=8, gpus=gpus, memory=40 * GIB)
+    with pytest.raises(CapacityError, match=r"there are 8 processors.* 17\.2 GB of memory"):
+        begun(Offers(*machines), needs)
+
+
+def test_the_memory_of_a_process_is_that_of_a_machine_with_its_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A larger one with fewer processors has no place for it."""
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    assert RayPool(Offers((8, 0, 16), (2, 0, 64))).memory == 16 * GIB
+
+
+def test_a_machine_that_is_lost_and_was_the_only_one_is_told() -> None:
+    """When nothing has come for a while; as long as another of its size is there, it is waited."""
+    needs = Needs(threads=2, gpus=0, memory=40 * GIB)
+    cluster = Offers((2, 0, 64), (2, 0, 64), (2, 0, 16))
+    with pytest.raises(CapacityError, match=r"there are 2 processors and 17\.2 GB of memory\."):
+        begun(cluster, needs)
+    # By the pool, before it begins, and twice while nothing comes.
+    assert cluster.looked == 4
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bitlens.report.audit_results import AuditResults
-from bitlens.report.kinds import hit_first, numbers_of, told
+from bitlens.report.kinds import hit_harder, numbers_of, told
 from bitlens.report.registration import Finding, finding
 from bitlens.results.records import TEXT
 
@@ -13,21 +13,18 @@ WEIGHT = 0.85
 
 @finding
 def kinds(results: AuditResults, model: str) -> Iterator[Finding]:
-    """The kind of text that breaks first, one finding for each that does in some twin; nothing
+    """The kinds of text that are hit harder than all others together, a finding each; nothing
     where no categories were named or none surely differs."""
     shown = numbers_of(results, model)
     if not shown:
         return
     of = shown[0]
-    by_kind: dict[str, list[tuple[str, str]]] = {}
-    for twin, row, noise in hit_first(results, model, of):
-        text = told(row, noise, results.metrics[of.name])
-        by_kind.setdefault(row["category"], []).append((twin, text))
-    for kind, found in by_kind.items():
-        twins = tuple(twin for twin, _ in found)
+    for kind, found in hit_harder(results, model, of).items():
+        twins = tuple(twin for twin, *_ in found)
+        first, row, noise = found[0]
         yield Finding(
-            title=f"“{kind}” breaks first in {', '.join(twins)}",
-            text=f"{of.title}, {twins[0]}: {found[0][1]}",
+            title=f"“{kind}” is hit harder than all other texts in {', '.join(twins)}",
+            text=f"{of.title}, {first}: {told(row, noise, results.metrics[of.name])}",
             anchor="categories",
             weight=WEIGHT,
             twins=twins,

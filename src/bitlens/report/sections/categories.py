@@ -1,4 +1,4 @@
-"""The section on categories: which kind of text is hit first, and how sure that is."""
+"""The section on categories: which kind is hit harder than the rest, and how sure that is."""
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.axes import fit
@@ -13,7 +13,7 @@ from bitlens.report.charts.charts import (
     pair,
     point,
 )
-from bitlens.report.kinds import KindNumber, apart, hit_first, numbers_of, rows_of, told
+from bitlens.report.kinds import KindNumber, apart, hit_harder, numbers_of, rows_of, tested, told
 from bitlens.report.page.parts import (
     Column,
     Details,
@@ -34,7 +34,7 @@ PERPLEXITY = KindNumber(name="behaviour.perplexity", title="perplexity", item="r
 
 @section("categories", "Kinds of text", after="quality", uses=("text",))
 def categories(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
-    """Which kind is hit first, a chart of each number by kind, and all of them in tables; nothing
+    """Which kind is hit harder, a chart of each number by kind, and all of them in tables; nothing
     where no categories were named."""
     shown = numbers_of(results, model)
     if not shown or not results.measured(model):
@@ -48,21 +48,36 @@ def categories(results: AuditResults, model: str, marks: Marks) -> tuple[Part, .
 
 
 def _statement(results: AuditResults, model: str, of: KindNumber) -> Statement:
-    """What breaks first in each twin, where that is sure."""
-    found = list(hit_first(results, model, of))
+    """What is hit harder than all others in which twins, where that is sure."""
+    found = hit_harder(results, model, of)
     metric = results.metrics[of.name]
+    rows = [
+        row
+        for twin in results.measured(model)
+        for row in rows_of(results, model, twin.compression, of).values()
+    ]
+    if not found and not any(tested(row) for row in rows):
+        return Statement(
+            "Whether a kind of text is hit harder than the others was not tested.",
+            f"It takes {FEWEST} documents of the kind and of all others, and --interval jackknife: "
+            "drawn documents give intervals and no p, and of as many intervals as there are kinds "
+            "and twins some miss 0 by chance.",
+        )
     if not found:
         return Statement(
             "No kind of text is surely hit harder than the others together.",
             f"By {of.title}, tested in every twin and kind at once.",
         )
-    kinds = list(dict.fromkeys(row["category"] for _, row, _ in found))
-    twins = ", ".join(twin for twin, _, _ in found)
-    title = f"“{kinds[0]}” breaks first" if len(kinds) == 1 else "Each twin breaks first elsewhere"
-    numbers = " ".join(
-        f"{twin}, {row['category']}: {told(row, n, metric)}" for twin, row, n in found
+    title = "; ".join(
+        f"“{kind}” {'' if at else 'is hit harder than the rest '}in "
+        + ", ".join(twin for twin, *_ in where)
+        for at, (kind, where) in enumerate(found.items())
     )
-    return Statement(f"{title}, in {twins}.", f"{of.title[0].upper() + of.title[1:]}. {numbers}")
+    numbers = " ".join(
+        f"{twin}, {kind}: {told(row, noise, metric)}"
+        for kind, ((twin, row, noise), *_) in found.items()
+    )
+    return Statement(f"{title}.", f"{of.title[0].upper() + of.title[1:]}. {numbers}")
 
 
 def _kinds(results: AuditResults, model: str, of: KindNumber) -> Table:

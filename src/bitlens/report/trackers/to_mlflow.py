@@ -18,7 +18,8 @@ _AT_ONCE = 500
 
 def log(results: AuditResults, folder: Path) -> str:
     """Log everything; where it is: plain files below the folder, or what `MLFLOW_TRACKING_URI`
-    names. ResultsError where MLflow refuses."""
+    names. Runs of an earlier call are replaced in the folder; elsewhere, where others may have runs
+    of these names, they stay. ResultsError where MLflow refuses."""
     uri = os.environ.get(_URI)
     local = folder / "mlflow"
     if uri is None:
@@ -30,7 +31,11 @@ def log(results: AuditResults, folder: Path) -> str:
     from mlflow.tracking import MlflowClient
 
     try:
-        _log(MlflowClient(tracking_uri=uri, registry_uri=uri), results, folder.parent)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        name = f"bitlens {folder.parent.resolve().name}"
+        if uri == local.resolve().as_uri():
+            _forget(client, name)
+        _log(client, results, folder.parent, name)
     except MlflowException as error:
         raise ResultsError(
             f"MLflow refuses what is logged to {uri}: {told(error)}.",
@@ -40,8 +45,14 @@ def log(results: AuditResults, folder: Path) -> str:
     return f"Logged to MLflow: {uri}"
 
 
-def _log(client: Any, results: AuditResults, root: Path) -> None:
-    name = f"bitlens {root.resolve().name}"
+def _forget(client: Any, name: str) -> None:
+    experiment = client.get_experiment_by_name(name)
+    while experiment and (runs := client.search_runs([experiment.experiment_id])):
+        for run in runs:
+            client.delete_run(run.info.run_id)
+
+
+def _log(client: Any, results: AuditResults, root: Path, name: str) -> None:
     experiment = client.get_experiment_by_name(name)
     number = experiment.experiment_id if experiment else client.create_experiment(name)
     for twin in logged_twins(results):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bitlens.errors import ResultsError, told
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.trackers.entries import LoggedTwin, files_of, logged_twins, tables_of
 
@@ -13,10 +14,25 @@ _MODE, _PROJECT = "WANDB_MODE", "WANDB_PROJECT"
 
 def log(results: AuditResults, folder: Path) -> str:
     """Log everything; where it is. Offline, for `wandb sync` to send, unless `WANDB_MODE` says
-    otherwise; in the project `bitlens`, unless `WANDB_PROJECT` does."""
+    otherwise; in the project `bitlens`, unless `WANDB_PROJECT` does. A second call adds runs: wandb
+    replaces none. ResultsError where wandb refuses."""
     import wandb
 
     mode: Any = os.environ.get(_MODE, "offline")
+    try:
+        _log(results, folder, mode)
+    except wandb.Error as error:
+        raise ResultsError(
+            f"Weights & Biases refuses what is logged ({mode}): {told(error)}.",
+            "an account that it knows, or nothing sent.",
+            f"wandb login, or without {_MODE}, which writes files into {folder / 'wandb'}.",
+        ) from error
+    return f"Logged to Weights & Biases ({mode}): {folder / 'wandb'}"
+
+
+def _log(results: AuditResults, folder: Path, mode: Any) -> None:
+    import wandb
+
     group = folder.parent.resolve().name
 
     def begin(name: str, kind: str, config: dict[str, Any]) -> Any:
@@ -49,7 +65,6 @@ def log(results: AuditResults, folder: Path) -> str:
         for path in files_of(folder.parent):
             artifact.add_file(str(path))
         run.log_artifact(artifact)
-    return f"Logged to Weights & Biases ({mode}): {folder / 'wandb'}"
 
 
 def _add_numbers(run: Any, twin: LoggedTwin) -> None:

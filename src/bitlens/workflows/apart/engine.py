@@ -21,6 +21,7 @@ from bitlens.models.sites import site
 from bitlens.progress import ProgressBar
 from bitlens.report.text.numbers import size
 from bitlens.results.counts import count
+from bitlens.results.files.names import inside
 from bitlens.results.files.writing import write
 from bitlens.sae.training.trainer import InMemory, Trained
 from bitlens.workflows.apart.job import Summed, SweepJob, job_of, versions
@@ -49,7 +50,7 @@ class Pool(Protocol):
     threads: int
     """Of each."""
     memory: int
-    """Bytes of the largest machine, as far as it is for them."""
+    """Bytes of the largest machine with so many threads, as far as it is for them."""
 
     def summed(self, job: SweepJob, parts: Batches, needs: Needs) -> Iterator[tuple[int, Summed]]:
         """What came of every part, by its number, in whatever order. BitlensError where there is
@@ -188,7 +189,7 @@ def _name(number: int) -> str:
 def _keep(folder: Path, files: Mapping[str, bytes]) -> None:
     """The files of a part, the one that vouches for the others last."""
     for name in sorted(files, key=lambda name: (name == STATE, name)):
-        write(folder / name, files[name])
+        write(inside(folder, name), files[name])
 
 
 def _added(parts: Sequence[SweepCheckpoint], depth: int) -> Iterator[Accumulators]:

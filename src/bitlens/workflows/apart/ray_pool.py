@@ -3,7 +3,7 @@
 import importlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from bitlens.errors import CapacityError, InputError, ModelError, told
+from bitlens.report.text.numbers import size
 from bitlens.results.counts import count
 from bitlens.sae.training.trainer import InMemory
 from bitlens.workflows.apart.engine import Apart, Batches, Needs
@@ -24,6 +25,8 @@ RETRIES = 3
 """How often a part is begun again whose worker or machine was lost."""
 SECONDS = 10
 """In which a cluster must answer."""
+PATIENCE = 60
+"""Seconds without a result, after which is looked whether machines are there that can give one."""
 STORE = (100 << 20, 2 << 30)
 """Bytes of the object store of a cluster of one's own, at least and at most: a tenth of what is
 free. What does not fit, Ray puts on disk."""
@@ -48,7 +51,7 @@ class RayPool:
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
-        self._machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._machines = _machines(ray)
         most = max((int(of.get("CPU", 0)) for of in self._machines), default=0)
         if not most:
             raise InputError(
@@ -57,7 +60,10 @@ class RayPool:
                 "ray start --address=HOST:PORT on one, or leave --address out.",
             )
         self.threads = min(torch.get_num_threads(), most)
-        self.memory = max(int(of.get("memory", 0)) for of in self._machines)
+        # Processors of one machine and memory of another make no worker.
+        self.memory = max(
+            int(of.get("memory", 0)) for of in self._machines if of.get("CPU", 0) >= self.threads
+        )
 
     @property
     def said(self) -> str:
@@ -69,22 +75,18 @@ class RayPool:
 
     def summed(self, job: SweepJob, parts: Batches, needs: Needs) -> Iterator[tuple[int, Summed]]:
         """What came of every part, by its number, as they are done. BitlensError where no machine
-        has a GPU and one is needed, or a part's worker was lost again and again."""
-        if needs.gpus and not any(of.get("GPU", 0) for of in self._machines):
-            raise InputError(
-                "The model runs on a GPU here, and no machine of the cluster offers one.",
-                "workers that compute as this command does, or digits would differ.",
-                "ray start --num-gpus on the machines, or --device cpu.",
-            )
+        has what one takes, or a part's worker was lost again and again."""
+        self._require(needs)
         shared = self._ray.put(job)
         task = self._task(summed, needs)
-        yield from self._done({task.remote(shared, list(of)): n for n, of in parts.items()})
+        yield from self._done({task.remote(shared, list(of)): n for n, of in parts.items()}, needs)
 
     def trained(
         self, saes: Sequence[SaeTraining], of: PlannedTraining, needs: Needs
     ) -> Iterator[tuple[int, TrainedApart]]:
         """What came of every SAE, by its place, as they are done. A machine holds the activations
-        of each model once for all of its workers."""
+        of each model once for all of its workers. BitlensError as above."""
+        self._require(needs)
         assert isinstance(of.source, InMemory)
         learnt, held = (
             {name: self._ray.put(tensor.cpu().numpy()) for name, tensor in rows.items()}
@@ -95,7 +97,29 @@ class RayPool:
             task.remote(one, learnt[one.job.model], held[one.job.model]): place
             for place, one in enumerate(saes)
         }
-        yield from self._done(going)
+        yield from self._done(going, needs)
+
+    def _require(self, needs: Needs) -> None:
+        """BitlensError unless one machine that is there has all of it together: Ray would wait for
+        such a machine for ever, and say nothing."""
+        machines = _machines(self._ray)
+        if needs.gpus and not any(of.get("GPU", 0) for of in machines):
+            raise InputError(
+                "The model runs on a GPU here, and no machine of the cluster offers one.",
+                "workers that compute as this command does, or digits would differ.",
+                "ray start --num-gpus on the machines, or --device cpu.",
+            )
+        wanted = {"CPU": needs.threads, "GPU": needs.gpus, "memory": needs.memory}
+        if any(all(of.get(k, 0) >= least for k, least in wanted.items()) for of in machines):
+            return
+        there = "; ".join(dict.fromkeys(_told(of) for of in machines))
+        raise CapacityError(
+            "No machine of the cluster has all that a process takes: there are "
+            f"{there or 'none left'}.",
+            f"a machine with {_told(wanted)}.",
+            "a larger machine, less with --memory, fewer OMP_NUM_THREADS; without --engine ray "
+            "this process does it alone.",
+        )
 
     def _task(self, work: Callable[..., Any], needs: Needs) -> Any:
         return self._ray.remote(
@@ -107,11 +131,14 @@ class RayPool:
             max_calls=0,
         )(work)
 
-    def _done(self, going: dict[Any, int]) -> Iterator[tuple[int, Any]]:
+    def _done(self, going: dict[Any, int], needs: Needs) -> Iterator[tuple[int, Any]]:
         try:
             while going:
-                (done,), _ = self._ray.wait(list(going), num_returns=1)
-                yield going.pop(done), self._got(done)
+                done, _ = self._ray.wait(list(going), num_returns=1, timeout=PATIENCE)
+                if not done:
+                    self._require(needs)
+                for one in done:
+                    yield going.pop(one), self._got(one)
         finally:
             for reference in going:
                 self._ray.cancel(reference, force=True)
@@ -140,6 +167,19 @@ class RayPool:
                 "the same bitlens on every machine of the cluster.",
                 "pip install 'bitlens[ray]' on each, in the environment that ray was started in.",
             ) from error
+
+
+def _machines(ray: Any) -> list[dict[str, float]]:
+    """What each machine that is there offers, in Ray's own words."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _told(offer: Mapping[str, float]) -> str:
+    """Processors, GPUs and memory, in words."""
+    gpus = int(offer.get("GPU", 0))
+    more = f", {count(gpus, 'GPU')}" if gpus else ""
+    memory = size(int(offer.get("memory", 0)))
+    return f"{count(int(offer.get('CPU', 0)), 'processor')}{more} and {memory} of memory"
 
 
 def _imported() -> Any:
