@@ -18,7 +18,7 @@ from bitlens.report.page.parts import (
     Table,
 )
 from bitlens.report.steering.curves import responses
-from bitlens.report.text.extremes import apart
+from bitlens.report.text.differences import above, below
 from bitlens.report.text.numbers import amount, margin, plain
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
@@ -94,7 +94,8 @@ def _asked(run: Mapping[str, Any]) -> Prose:
         f"{plain(run['norm'], 2)} long, {plain(100 * run['norm_share'], 0)} % of what it is added "
         "to, and is added at every position that counts. The effect: the log-odds of these tokens "
         f"next, {tokens}{more}, after texts labelled {run['negative']}. The same vector goes into "
-        "every model; a random direction of its length is the control. Side effect: the mean KL "
+        "every model; one random direction of its length is the control, and how such directions "
+        "differ no interval says. Side effect: the mean KL "
         f"divergence of a model's predictions on {run['neutral']} from its own without the vector."
     )
 
@@ -105,24 +106,42 @@ def _found(run: Mapping[str, Any]) -> Iterator[Statement]:
     ratios = {twin: find(run, twin, "slope_ratio") for twin in run["twins"]}
     known = {twin: row for twin, row in ratios.items() if row and row["value"] is not None}
     numbers = f"Reference {_amount(own)} a multiplier, random {_amount(random)}."
-    if own is None or own["low"] is None or own["low"] <= 0 or (random and not apart(own, random)):
+    if not above(own, 0) or own is None or (random and not _exceeds(own, random)):
         yield Statement("The vector does not surely steer the reference", numbers)
         return
     numbers += f" Twin over reference: {'; '.join(f'{t} {amount(r)}' for t, r in known.items())}."
-    surely = {t: r for t, r in known.items() if r["high"] is not None and r["high"] < 1}
-    more = {t: r for t, r in known.items() if r["low"] is not None and r["low"] > 1}
+    together = {twin: find(run, twin, "slope_ratio_together") for twin in known}
+    surely = [twin for twin, row in together.items() if below(row, 1)]
+    more = [twin for twin, row in together.items() if above(row, 1)]
     if surely:
-        twin = min(surely, key=lambda name: surely[name]["value"])
-        share = plain(100 * surely[twin]["value"], 0)
-        yield Statement(
-            f"{twin} answers to the vector with {share} % of the reference's slope", numbers
-        )
+        twin = min(surely, key=lambda name: known[name]["value"])
+        share = plain(100 * known[twin]["value"], 0)
+        text = f"{twin} answers to the vector with {share} % of the reference's slope"
+        yield Statement(text + _beside_noise(run, twin), numbers)
     elif more:
-        twin = max(more, key=lambda name: more[name]["value"])
-        times = plain(more[twin]["value"], 2)
-        yield Statement(f"{twin} answers to the vector {times} times as strongly", numbers)
+        twin = max(more, key=lambda name: known[name]["value"])
+        times = plain(known[twin]["value"], 2)
+        text = f"{twin} answers to the vector {times} times as strongly"
+        yield Statement(text + _beside_noise(run, twin), numbers)
     else:
         yield Statement("No twin surely answers to the vector less than the reference", numbers)
+
+
+def _exceeds(own: Mapping[str, Any], random: Mapping[str, Any]) -> bool:
+    """Does the vector surely do more than a random direction? Without intervals nobody can say."""
+    return random["high"] is not None and bool(own["low"] > random["high"])
+
+
+def _beside_noise(run: Mapping[str, Any], twin: str) -> str:
+    """What weight noise of the twin's size does to the slope, and whether the twin is surely apart
+    from it; nothing where it was not run."""
+    noise, less = (find(run, twin, f"slope_ratio_{name}") for name in ("of_noise", "less_noise"))
+    if noise is None or noise["value"] is None:
+        return ""
+    share = f"{plain(100 * noise['value'], 0)} %"
+    if above(less, 0) or below(less, 0):
+        return f", noise of its size with {share}"
+    return f", not surely otherwise than noise of its size ({share})"
 
 
 def _amount(row: Mapping[str, Any] | None) -> str:
@@ -149,8 +168,9 @@ def _table(run: Mapping[str, Any]) -> Table:
         tuple(rows),
         "slope: of the log-odds over the multiplier, from −2 to 2, a text's own, their mean. "
         "wrong way: texts with a negative slope. multiplier needed: where the model's effect is as "
-        "large as the reference's at 1; KL there: what that does to other texts. ± is the longer "
-        "half of a 95 % interval over texts.",
+        "large as the reference's at 1; KL there: what exactly that multiplier does to other "
+        "texts: its interval leaves out that of the multiplier. ± is the longer half of a 95 % "
+        "interval over texts. The heading tests all twins together (Bonferroni).",
     )
 
 

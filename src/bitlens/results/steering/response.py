@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from bitlens.results.records import Estimate, Metric, Value
-from bitlens.results.stats.intervals import jackknife
+from bitlens.results.stats.intervals import LEVEL, jackknife
 from bitlens.results.stats.replicates import assign, leave_one_out
 
 MULTIPLIERS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
@@ -82,8 +82,11 @@ def at(curve: Curve, multiplier: float) -> np.ndarray:
     return np.array([np.interp(multiplier, MULTIPLIERS, row) for row in curve])
 
 
-def estimate(values: np.ndarray, documents: int, reason: str = "") -> Estimate:
-    """A value and its replicates with a 95 % interval, or why there is none."""
+def estimate(
+    values: np.ndarray, documents: int, reason: str = "", level: float = LEVEL
+) -> Estimate:
+    """A value and its replicates with an interval, of 95 % or another level, or why there is
+    none."""
     metric = Metric("steering", "", unit="", worse=None, intact=None)
     known = np.isfinite(values).all()
     value = Value(
@@ -95,4 +98,4 @@ def estimate(values: np.ndarray, documents: int, reason: str = "") -> Estimate:
         documents=documents,
         reason=None if known else reason or "not finite",
     )
-    return jackknife(value, metric)
+    return jackknife(value, metric, level)

@@ -80,10 +80,11 @@ class Steering:
         )
         for wave in sweep.waves:
             for step in sweep.run(wave):
+                # A failed twin has no part in later steps: whoever reads one would miss it.
+                for name, reason in sweep.failed.items():
+                    raise failed(name, reason)
                 if step.depth == self.layout.depth:
                     yield step
-        for name, reason in sweep.failed.items():
-            raise failed(name, reason)
 
 
 def effects(

@@ -22,6 +22,7 @@ from bitlens.results.counts import count
 from bitlens.results.files.home import without_home
 from bitlens.results.files.writing import new_folder
 from bitlens.results.records import Estimate
+from bitlens.results.stats.intervals import LEVEL
 from bitlens.results.steering.file import VECTOR, write_steering
 from bitlens.results.steering.response import FULL, MULTIPLIERS, Sampled, at, estimate, needed
 from bitlens.seeds import generator
@@ -63,9 +64,13 @@ def steer(study: Study, request: SteerRequest, out: Path, command: str, log: Log
                 "one: a vector points to one class.",
                 "--labelled with one of them.",
             )
+        # What the user can get wrong comes before the minutes that a compression may take.
+        whole = bool(request.answers)
+        prompts = prompts_of(session, labelled, whole=whole)
+        tokens = answer_tokens(session, request.answers) if whole else class_tokens(labelled)
+        vector, length = _vector(session, labelled, site, request.vector)
         builder = session.twin_builder(apart_from=session.corpus)
         built = builder.build(session.requests())
-        vector, length = _vector(session, labelled, site, request.vector)
         steering = Steering(
             layout=session.layout,
             twins={r.text: built.twins[r.text] for r in session.requests() if not r.floor},
@@ -73,9 +78,6 @@ def steer(study: Study, request: SteerRequest, out: Path, command: str, log: Log
             directions={"vector": vector, "random": _random(vector, session.seed)},
             hidden_bytes=session.memory // 4,
         )
-        whole = bool(request.answers)
-        prompts = prompts_of(session, labelled, whole=whole)
-        tokens = answer_tokens(session, request.answers) if whole else class_tokens(labelled)
         log(
             f"{count(len(steering.twins), 'twin')}, {count(len(steering.names), 'steered run')} on "
             f"{count(len(prompts.positive), 'prompt')}."
@@ -110,6 +112,7 @@ def _vector(
     session: Session, labelled: LabelledCorpus, site: str, source: str
 ) -> tuple[Tensor, float]:
     """The vector, and how long the reference's activations at the last tokens are on average."""
+    given = read_vector(source, site, session.layout.width) if source else None
     corpus = renumbered(labelled.corpus, np.arange(labelled.training))
     assert corpus.groups is not None
     batches = session.plan(corpus).batches
@@ -123,8 +126,8 @@ def _vector(
             ends = first + batch.length[first] - 1
             rows[batch.document[ends].cpu()] = values.flatten(0, 1)[ends].float().cpu()
     length = float(rows.norm(dim=1).mean())
-    if source:
-        return read_vector(source, site, session.layout.width), length
+    if given is not None:
+        return given, length
     positive = torch.from_numpy(corpus.groups.label == labelled.sets[0].labels[1])
     return rows[positive].mean(dim=0) - rows[~positive].mean(dim=0), length
 
@@ -179,6 +182,7 @@ def _rows(
             kl = _sampled(of_neutral, model, direction, seen, neutral.unit)
             for metric, multiplier, found in _told(rows, kl, reference):
                 yield _row(model, direction, metric, multiplier, found)
+    yield from _against_noise(session, steering, of_prompts, ~prompts.positive, unit)
     for model in (REFERENCE, *steering.twins):
         clean, without = (of_prompts[model, d, x] for d, x in (("vector", 0.0), (ABLATION, None)))
         both = np.stack([clean, without], axis=1)[prompts.positive]
@@ -189,6 +193,36 @@ def _rows(
             ("effect_removed", rows.mean(both[:, 0] - both[:, 1])),
         ):
             yield _row(model, ABLATION, name, None, estimate(values, rows.documents))
+
+
+def _against_noise(
+    session: Session,
+    steering: Steering,
+    found: Mapping[Name, np.ndarray],
+    some: np.ndarray,
+    unit: np.ndarray,
+) -> Iterator[dict[str, Any]]:
+    """The vector's slope in every twin over the reference's, and less that of weight noise of the
+    twin's size: what a claim of all twins together rests on, with intervals that are as much wider
+    as there are twins (Bonferroni)."""
+    requests = [request for request in session.requests() if not request.floor]
+    noise = {request.like: request.text for request in requests if request.like}
+    asked = [request.text for request in requests if not request.control]
+    level = 1 - (1 - LEVEL) / max(1, len(asked))
+    ratio = {}
+    for model in (REFERENCE, *steering.twins):
+        rows = _sampled(found, model, "vector", some, unit)
+        ratio[model] = rows.mean(rows.slopes)
+    ratio = {model: slope / ratio[REFERENCE] for model, slope in ratio.items()}
+    n = int(some.sum())
+    for twin in asked:
+        told = {"slope_ratio_together": estimate(ratio[twin], n, level=level)}
+        if twin in noise:
+            of_noise = ratio[noise[twin]]
+            told["slope_ratio_of_noise"] = estimate(of_noise, n)
+            told["slope_ratio_less_noise"] = estimate(ratio[twin] - of_noise, n, level=level)
+        for metric, value in told.items():
+            yield _row(twin, "vector", metric, None, value)
 
 
 def _sampled(
