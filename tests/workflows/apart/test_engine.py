@@ -9,6 +9,7 @@ from bitlens.config.study import Study, audit_of
 from bitlens.engine.wave_size import BATCH_TOKENS
 from bitlens.errors import BitlensError
 from bitlens.results.store import Store
+from bitlens.workflows.apart import engine
 from bitlens.workflows.apart.engine import Apart
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.given import NOTHING, Given
@@ -90,6 +91,13 @@ def test_a_command_that_was_killed_goes_on_with_the_parts_that_are_missing(
     pool = LocalPool(7)
     assert audited(study, tmp_path / "out", by(pool)) == plain
     assert pool.asked == [[0, 1, 3]]
+
+
+def test_what_a_worker_calls_its_files_leads_nowhere_else(tmp_path: Path) -> None:
+    """Every file that it sends lies in the folder of its part."""
+    engine._keep(tmp_path / "part-0", {"../out": b"x", str(tmp_path / "whole"): b"y"})
+    assert [path.name for path in tmp_path.iterdir()] == ["part-0"]
+    assert len(list((tmp_path / "part-0").iterdir())) == 2
 
 
 def test_machines_with_too_little_memory_are_told(study: Study, tmp_path: Path) -> None:
