@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bitlens.data.corpus import make_corpus
@@ -124,3 +125,47 @@ def test_both_classes_are_learned_and_read(tmp_path: Path) -> None:
         else:
             number = int(text.strip(" .").split()[-1])
             assert label == f"one\t{('odd', 'even')[number % 2 == 0]}"
+
+
+def test_copies_are_on_one_side(tmp_path: Path) -> None:
+    """Texts that a file has three times, without groups and in a group of two of them, are one
+    unit; a text beside it that differs in a word is another."""
+    from transformers import AutoTokenizer
+
+    rows = [{"text": f"It is {n}.", "label": ("odd", "even")[n % 2 == 0]} for n in range(60)]
+    joined = {"text": "It is 7.", "label": "odd", "group": "a"}
+    other = {"text": "Another one.", "label": "odd", "group": "a"}
+    sets = [read_labelled(str(written(tmp_path, [*rows, *rows, joined, other, *rows])))]
+    tokenizer = AutoTokenizer.from_pretrained(model_path())
+    corpus = make_corpus(as_texts(sets), tokenizer, 64)
+    found = in_parts(corpus, sets, seed=0).corpus
+    groups, training = found.groups, in_parts(corpus, sets, seed=0).training
+    assert groups is not None
+    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in found.rows]
+    assert not set(texts[:training]) & set(texts[training:])
+    assert len(np.unique(groups.together)) == 60 == found.n_units
+    unit = dict(zip(texts, groups.together.tolist(), strict=True))
+    assert unit["It is 7."] == unit["Another one."] != unit["It is 9."]
+
+
+def test_sentences_about_one_fact_are_together() -> None:
+    """Both sums of two numbers, and all that is said of a country's capital, are one group."""
+    _, _, documents = made("truth")
+    for document in documents:
+        numbers = [word.strip(".") for word in document.text.split() if word.strip(".").isdigit()]
+        if numbers:
+            assert document.group == " and ".join(sorted(numbers[:2]))
+        else:
+            assert document.group is not None
+            assert document.group in document.text
+    assert len({d.group for d in documents}) < len(documents)
+
+
+def test_cut_texts_are_counted_once(tmp_path: Path) -> None:
+    """A text of many windows is one of which only the beginning is read."""
+    from transformers import AutoTokenizer
+
+    rows = [*ROWS, {"text": "one two three four five six " * 20, "label": "odd"}]
+    sets = [read_labelled(str(written(tmp_path, rows)))]
+    corpus = make_corpus(as_texts(sets), AutoTokenizer.from_pretrained(model_path()), 16)
+    assert "in 1 case." in in_parts(corpus, sets, seed=0).corpus.notes[-1]

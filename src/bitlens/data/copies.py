@@ -36,6 +36,19 @@ def units(documents: Sequence[NDArray[np.integer]]) -> NDArray[np.int64]:
         return np.arange(count)
     signatures = np.concatenate([_signatures(part) for part in _parts(documents)])
     pairs = np.concatenate([_alike(band, signatures) for band in np.split(signatures, BANDS, 1)])
+    return _connected(pairs, count)
+
+
+def joined(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`[documents]`: the units of documents that are together in one of two ways, or by others in
+    between; each unit, as those that are given, is called by the first document in it."""
+    own = np.arange(len(one))
+    pairs = np.stack([np.concatenate([own, own]), np.concatenate([one, other])], axis=1)
+    return _connected(pairs, len(one))
+
+
+def _connected(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """`[count]`: the first of all that pairs connect with each."""
     graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
     label = connected_components(graph, directed=False)[1]
     _, first = np.unique(label, return_index=True)

@@ -6,6 +6,7 @@ every length, in tokens of the model that reads them, and sentences of both end 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from random import Random
@@ -33,12 +34,15 @@ def made(name: str, lengths: Lengths = characters) -> tuple[str, str, tuple[Docu
     """The two labels of a set, the one that is watched for first, and its documents, as many of
     both classes at every length."""
     positive, negative, write = TEMPLATES[name]
+    together = TOGETHER.get(name)
     of_one, of_other = _matched(*write(), lengths, Random(derive(0, "labelled", name)))
     return (
         positive,
         negative,
         tuple(
-            Document(f"{name}, {label} {n}", text, f"{label} {n}", label)
+            Document(
+                f"{name}, {label} {n}", text, together(text) if together else f"{label} {n}", label
+            )
             for label, texts in ((positive, of_one), (negative, of_other))
             for n, text in enumerate(texts)
         ),
@@ -184,6 +188,15 @@ def _beside(total: int) -> Iterator[int]:
     return (total + step for step in (-7, -2, 2, 7))
 
 
+def _fact(text: str) -> str:
+    """The two numbers, or the country, that a sentence about truth is of: whoever has read one of
+    a fact knows the others."""
+    numbers = re.findall(r"\d+", text)[:2]
+    if numbers:
+        return f"{min(numbers)} and {max(numbers)}"
+    return next(country for country in _CAPITALS if country in text)
+
+
 TEMPLATES: dict[str, tuple[str, str, Callable[[], Sentences]]] = {
     "language": ("french", "english", _languages),
     "sentiment": ("negative", "positive", _sentiments),
@@ -191,3 +204,7 @@ TEMPLATES: dict[str, tuple[str, str, Callable[[], Sentences]]] = {
     "truth": ("false", "true", _truths),
 }
 """By name: the label that is watched for, the other, and what writes sentences of both."""
+
+TOGETHER: dict[str, Callable[[str], str]] = {"truth": _fact}
+"""What sentences of a set are of, where those of one thing are kept on one side of training and
+test; sentences of the other sets are each alone."""

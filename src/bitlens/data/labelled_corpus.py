@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bitlens.data.copies import joined
 from bitlens.data.corpus import Corpus
 from bitlens.data.groups import Groups
 from bitlens.data.labelled import LabelledTexts, distinct_names
 from bitlens.data.texts import Documents
+from bitlens.results.counts import count
 from bitlens.seeds import generator
 
 TRAINED_ON = 0.6
@@ -63,7 +65,9 @@ def as_texts(sets: Sequence[LabelledTexts]) -> Documents:
 
 def in_parts(corpus: Corpus, sets: Iterable[LabelledTexts], seed: int) -> LabelledCorpus:
     """The corpus of `as_texts` with the documents that are learned from, a seeded share of each
-    set's groups, before the others. Of a document longer than the context its beginning stays."""
+    set's groups, before the others. Of a document longer than the context its beginning stays.
+    Documents of which the same is read are in one group, whatever the file says: copies on both
+    sides of training and test would be read by heart."""
     assert corpus.groups is not None
     number = {label: n for n, label in enumerate(corpus.groups.labels)}
     pairs = tuple(
@@ -78,11 +82,14 @@ def in_parts(corpus: Corpus, sets: Iterable[LabelledTexts], seed: int) -> Labell
         )
         for one in sets
     )
-    learned = _learned(corpus.groups, pairs, seed)
-    cut = int((corpus.starts > 0).sum())
+    cut = len(np.unique(corpus.document[corpus.starts > 0]))
     notes = (
         *corpus.notes[-1:],
-        *([f"Only the beginning of labelled texts was read in {cut} cases."] if cut else []),
+        *(
+            [f"Only the beginning of labelled texts was read in {count(cut, 'case')}."]
+            if cut
+            else []
+        ),
     )
     first = replace(
         corpus,
@@ -92,8 +99,24 @@ def in_parts(corpus: Corpus, sets: Iterable[LabelledTexts], seed: int) -> Labell
         groups=corpus.groups.select(corpus.starts == 0),
         notes=notes,
     )
+    groups = _with_copies(first)
+    first = replace(first, groups=groups)
+    learned = _learned(groups, pairs, seed)
     order = np.argsort(~learned, kind="stable")
     return LabelledCorpus(renumbered(first, order), int(learned.sum()), pairs)
+
+
+def _with_copies(corpus: Corpus) -> Groups:
+    """The groups of a corpus of one row a document, equal rows of a set put together. Near copies
+    stay apart: prompts in one long template are nearly equal, and are not one text."""
+    groups = corpus.groups
+    assert groups is not None
+    names = [label.partition(BETWEEN)[0] for label in groups.labels]
+    known: dict[tuple[str, bytes], int] = {}
+    same = np.arange(len(groups.label))
+    for row, document in zip(corpus.rows, corpus.document.tolist(), strict=True):
+        same[document] = known.setdefault((names[groups.label[document]], row.tobytes()), document)
+    return replace(groups, first=joined(groups.together, same))
 
 
 def _learned(groups: Groups, pairs: Sequence[ClassPair], seed: int) -> NDArray[np.bool_]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Place = Literal["last", "mean"]
 """What of a document is read: its last token, or the mean over the positions that count."""
-FORM = 2
+FORM = 3
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 FEWEST_NEGATIVES = 100
 """Documents of the other class that are read; 1 % of fewer is less than one."""
