@@ -198,3 +198,11 @@ def test_tokens_are_counted_in_thousands(bitlens: Command, asked: list[Any], tmp
     for text, count in {"10k": 10_000, "1M": 1_000_000, "20_000": 20_000}.items():
         bitlens("audit", "gpt2", "--to", "rtn:bits=4", "--tokens", text, "--out", tmp_path)
         assert asked.pop()[0].tokens == count
+
+
+def test_answers_without_any_are_refused(bitlens: Command, llama: Path, tmp_path: Path):
+    """They would quietly become the tokens of the class, after other texts."""
+    given = ("steer", llama, "--to", "rtn:bits=4", "--out", tmp_path / "out")
+    done = bitlens(*given, "--answers", " , ")
+    assert done.code == 2
+    assert "names no answer" in done.err

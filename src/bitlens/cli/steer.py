@@ -8,6 +8,7 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.terminal import log, show
+from bitlens.errors import InputError
 
 
 @options.with_settings(
@@ -62,6 +63,12 @@ def steer(
     from bitlens.workflows.steer.run import SteerRequest, steer
 
     asked = tuple(answer for answer in answers.split(",") if answer.strip())
+    if answers and not asked:
+        raise InputError(
+            f"--answers {answers!r} names no answer.",
+            "the beginnings of answers, with commas between them.",
+            '--answers " I cannot, Sorry", or none for the tokens of the class.',
+        )
     request = SteerRequest(site=site, vector=vector, answers=asked)
     steer(study, request, out, shlex.join(["bitlens", *sys.argv[1:]]), log)
     path = build(out)

@@ -8,7 +8,7 @@ from bitlens.report.page.parts import Column, Details, Part, Prose, Section, Sta
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.text.differences import way
 from bitlens.report.text.numbers import amount, margin, plain
-from bitlens.report.text.probes import METHODS, ProbedSet, probed
+from bitlens.report.text.probes import METHODS, ProbedSet, flagged, flagged_by_noise, probed
 from bitlens.report.twins import with_noise
 from bitlens.results.records import REFERENCE
 
@@ -76,19 +76,19 @@ def _found(results: AuditResults, model: str, sets: list[ProbedSet]) -> tuple[St
         return (Statement(told, f"Sets: {', '.join(one.name for one in sets)}."),)
     surely = [pair for pair, row in lost.items() if _more(results, row)]
     found = [_worst(results, model, lost, surely)]
-    flagged = {
+    rates = {
         (twin, one): row
         for one in sets
         for twin in twins
-        if _more(results, one.find(results, model, twin, "false_positive_change"))
-        and (row := one.find(results, model, twin, "false_positives", of="twin"))
+        if (row := flagged(results, model, twin, one))
     }
-    if flagged:
-        (twin, one), row = max(flagged.items(), key=lambda pair: pair[1]["value"])
+    if rates:
+        (twin, one), row = max(rates.items(), key=lambda pair: pair[1]["value"])
         text = f"In {twin} the threshold for 1 % flags {_percent(row)} of other texts ({one.name})"
         more = (
             f"{twin}, {one.name} {amount(row, 'share')}"
-            for (twin, one), row in sorted(flagged.items(), key=lambda p: -p[1]["value"])[:4]
+            f"{flagged_by_noise(results, model, twin, one)}"
+            for (twin, one), row in sorted(rates.items(), key=lambda p: -p[1]["value"])[:4]
         )
         found.append(Statement(text, f"Flagged falsely: {'; '.join(more)}."))
     return tuple(found)
@@ -147,8 +147,11 @@ def _table(results: AuditResults, model: str, one: ProbedSet, method: str) -> Ta
         tuple(rows),
         "frozen, learned again: AUC. lost: the reference's less the frozen one's, which is by "
         "rotation plus as information. flagged falsely, detected: of the other class and of the "
-        "class itself, at the threshold that flags 1 % of the other class in the reference. ± is "
-        "the longer half of a 95 % interval, given the probe; documents are the unit."
+        "class itself, at the threshold that flags 1 % of the other class in the reference. It is "
+        "set on the texts that it is judged on: of others it would flag up to 2 % in the reference "
+        "itself, and nothing below that is called a change; how unsure the threshold is, ± tells "
+        "only roughly. ± is the longer half of a 95 % interval, given the probe; documents are the "
+        "unit."
         f"{_length(results, model, one)}{_reasons(results, model, f'{one.name}, {method}')}",
     )
 

@@ -23,9 +23,9 @@ from bitlens.report.text.numbers import amount, margin, plain
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
 from bitlens.results.files.writing import write
+from bitlens.results.records import REFERENCE
 from bitlens.results.steering.file import REPORT, read_steering
 
-REFERENCE = "reference"
 TITLES = (
     "slope",
     "over the reference's",

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.registration import sentence
-from bitlens.report.text.differences import tested, way
+from bitlens.report.text.differences import above, tested, way
 from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.numbers import amount, plain
 from bitlens.results.records import REFERENCE
 
 METHODS = ("logistic", "mean difference")
+ELSEWHERE = 0.02
+"""The most that a threshold for 1 % is expected to flag of texts that it was not set on: (k + 1) /
+(n + 1) with k of n above it, if the others are draws of the same, and n is 100 or more."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,27 @@ def probed(results: AuditResults, model: str) -> list[ProbedSet]:
     return [ProbedSet(name, site) for name, (_, site) in best.items()]
 
 
+def flagged(results: AuditResults, model: str, who: str, one: ProbedSet) -> Row | None:
+    """What the reference's threshold for 1 % flags in a twin; None where that is not surely more
+    than in the reference, and more than it would flag of texts that it was not set on."""
+    changed = one.find(results, model, who, "false_positive_change")
+    row = one.find(results, model, who, "false_positives", of="twin")
+    more = changed is not None and way(results.contrast(changed, REFERENCE)) == "more"
+    return row if more and above(row, ELSEWHERE) else None
+
+
+def flagged_by_noise(results: AuditResults, model: str, who: str, one: ProbedSet) -> str:
+    """`, and under noise of its size 41 % [29, 53]`, with how sure the difference is; empty where
+    no noise was run."""
+    noise = results.noise(model, who)
+    other = one.find(results, model, noise, "false_positives", of="twin") if noise else None
+    changed = one.find(results, model, who, "false_positive_change")
+    if other is None or changed is None:
+        return ""
+    difference = tested(results.contrast(changed, noise), "share")
+    return f", and under noise of its size {amount(other, 'share')}{difference}"
+
+
 @sentence(order=105)
 def monitors(results: AuditResults, model: str, who: str) -> Iterator[Claim]:
     """What the probe that loses most loses, and what it flags; or that none surely loses."""
@@ -65,20 +89,15 @@ def monitors(results: AuditResults, model: str, who: str) -> Iterator[Claim]:
     elif measured:
         names = ", ".join(one.name for one, _ in measured)
         yield claim(f"no probe of the reference surely ranks worse ({names})")
-    flagged = [
-        (one, row)
-        for one in sets
-        if (row := one.find(results, model, who, "false_positive_change"))
-        and way(results.contrast(row, REFERENCE)) == "more"
-    ]
-    if flagged:
-        one, _ = max(flagged, key=lambda pair: pair[1]["value"])
-        rate = one.find(results, model, who, "false_positives", of="twin")
-        if rate:
-            yield claim(
-                f"the threshold at which a probe for {one.name} flags 1 % of other texts in the "
-                f"reference flags {amount(rate, 'share')}"
-            )
+    rates = [(one, row) for one in sets if (row := flagged(results, model, who, one))]
+    if rates:
+        one, rate = max(rates, key=lambda pair: pair[1]["value"])
+        yield claim(
+            f"the threshold at which a probe for {one.name} flags 1 % of other texts in the "
+            f"reference flags {amount(rate, 'share')}"
+            f"{flagged_by_noise(results, model, who, one)}",
+            twins=(noise,),
+        )
 
 
 def _fallen(results: AuditResults, model: str, who: str, one: ProbedSet) -> str:
