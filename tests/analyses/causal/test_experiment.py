@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from bitlens.analyses.causal.circuits import chosen, compared
 from bitlens.analyses.causal.effects import ModelEffects
 from bitlens.analyses.causal.experiment import Experiment, PatchedOutcome
-from bitlens.analyses.causal.findings import CLOSED, TwinFindings
+from bitlens.analyses.causal.findings import CLOSED, UNMOVED, TwinFindings
+from bitlens.analyses.causal.measures import sizes_of
 from bitlens.analyses.causal.nodes import (
+    NOTHING,
     Node,
     circuit,
     circuit_name,
@@ -82,8 +85,8 @@ def test_the_planted_circuit_is_found() -> None:
         found = by_node(values)
         assert {name for name, value in found.items() if abs(value) > 1e-3} == PLANTED
         assert all(found[name] == pytest.approx(1, abs=1e-3) for name in PLANTED)
-    chosen = outcome().circuits["induction"]
-    assert {node.name for node in chosen.nodes} == PLANTED
+    found_one = outcome().circuits["induction"]
+    assert {node.name for node in found_one.nodes} == PLANTED
     assert findings("same").curves["reference"][1, 0] == pytest.approx(1, abs=1e-3)
 
 
@@ -137,6 +140,56 @@ def test_of_fewer_nodes_than_the_top_has_nothing_is_kept_by_chance() -> None:
     told = [m for m in cut.metrics() if m.metric in {"top_kept", "top_ceiling"}]
     assert len(told) == 4
     assert all(m.values is None and "there are 2 nodes" in (m.reason or "") for m in told)
+
+
+def test_without_any_node_a_circuit_is_not_the_corrupt_prompt() -> None:
+    """With values put in place only where the prompts differ, the head behind those places still
+    sees them: no node's corrupt value lowers anything, and faithfulness has a reason. Everywhere,
+    the run without any node is the corrupt prompt."""
+    layout = planted.copier()
+    task = support.repeats(at="marked")
+    made = Experiment(
+        layout, {}, (), batch_tokens=4096, hidden_bytes=1 << 30, method="jackknife", seed=0
+    ).outcome([task])
+    effects = made.effects(task.task, REFERENCE)
+    assert effects.unmoved
+    assert effects.none.clean[0] == pytest.approx(effects.base.clean[0], abs=1e-3)
+    found = findings("same")
+    told = replace(found, reference=effects, twin=effects).metrics()
+    faithful = [m for m in told if m.metric.startswith(("faithfulness", "cpr", "cmd"))]
+    assert all(m.values is None and m.reason == UNMOVED for m in faithful)
+    everywhere = outcome().effects("induction", REFERENCE)
+    assert not everywhere.unmoved
+    assert everywhere.none.clean == pytest.approx(everywhere.base.corrupt, abs=1e-3)
+
+
+def test_the_control_is_the_task_that_shares_fewest_nodes() -> None:
+    """A task of the same mechanism, named first, would be the same circuit again."""
+    own = outcome().circuits["induction"]
+    same, other = replace(own, task="same"), replace(own, task="other")
+    other = replace(other, order=list(reversed(own.order)))
+    found = compared("induction", {"same": same, "induction": own, "other": other})
+    assert found["of other"] == other.named(own.size)
+    assert len(found) == 3
+
+
+def test_a_circuit_that_is_not_enough_says_so() -> None:
+    """With the answer's head last of all, none of those that are tried gives anything."""
+    assert outcome().circuits["induction"].enough
+    chosen_from = outcome().circuits["induction"]
+    backwards = list(reversed(chosen_from.order))
+    scores = {
+        ("induction", name): of
+        for (task, name), of in outcome().scores.items()
+        if task == "induction"
+    }
+    # Every circuit of the others alone: as the run without any node.
+    nothing = scores["induction", circuit_name(REFERENCE, NOTHING)]
+    for size in sizes_of(len(backwards)):
+        scores["induction", circuit_name(REFERENCE, chosen_from.named(size))] = nothing
+    found = chosen("induction", backwards, scores)
+    assert not found.enough
+    assert found.size == sizes_of(len(backwards))[-1]
 
 
 def test_of_many_nodes_a_first_cut_is_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ from bitlens.results.records import Metric, Scale
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
 
-FORM = 1
+FORM = 2
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
-_MIB = "Mueller et al. 2025, arXiv 2504.13151"
+_MIB = "after Mueller et al. 2025, arXiv 2504.13151; over nodes, on a grid of its own"
 
 
 def _level(
@@ -93,8 +93,8 @@ class Causal(Analysis):
         ),
         _level(
             "first_cut",
-            "How well does attribution with integrated gradients rank the nodes? Rank correlation "
-            "with the reference's measured effects.",
+            "How well does attribution with integrated gradients rank the nodes that were put in "
+            "place? Rank correlation with the reference's measured effects.",
             source="Hanna et al. 2024, arXiv 2403.17806",
             scale="atanh",
         ),

@@ -8,7 +8,7 @@ import numpy as np
 
 from bitlens.analyses.causal.effects import ModelEffects
 from bitlens.analyses.causal.measures import Means, PairWeights, faithfulness, sizes_of
-from bitlens.analyses.causal.nodes import Node, circuit, circuit_name
+from bitlens.analyses.causal.nodes import NOTHING, Node, circuit, circuit_name
 from bitlens.analyses.causal.scores import PairScoresOf
 from bitlens.engine.runs import REFERENCE, ForwardRun
 from bitlens.seeds import generator
@@ -26,6 +26,9 @@ class ChosenCircuit:
     """All nodes, those of largest effect first."""
     size: int
     """How many of them the circuit has."""
+    enough: bool = True
+    """Whether it gives so much of the gap as was asked for; else it is the largest that was
+    tried."""
 
     def first(self, size: int) -> list[Node]:
         """The nodes of largest effect."""
@@ -69,8 +72,9 @@ def ordered(task: str, scores: PairScoresOf, nodes: Sequence[Node]) -> list[Node
 
 
 def growing(orders: Mapping[str, Sequence[Node]], nodes: Sequence[Node]) -> list[ForwardRun]:
-    """Runs of the reference with the first nodes of every task alone, in all sizes."""
-    found = []
+    """Runs of the reference with the first nodes of every task alone, in all sizes, and
+    with no node at all."""
+    found = [circuit(REFERENCE, NOTHING, [], nodes)]
     for task, order in orders.items():
         chosen = ChosenCircuit(task=task, order=order, size=0)
         found += [
@@ -86,9 +90,23 @@ def chosen(task: str, order: Sequence[Node], scores: PairScoresOf) -> ChosenCirc
     whole = ChosenCircuit(task=task, order=order, size=0)
     sizes = sizes_of(len(order))
     base = Means.of(scores[task, REFERENCE], pairs)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for size in sizes:
-            run = scores[task, circuit_name(REFERENCE, whole.named(size))]
-            if faithfulness(base, Means.of(run, pairs))[0] >= ENOUGH:
-                break
-    return ChosenCircuit(task=task, order=order, size=size)
+    none = Means.of(scores[task, circuit_name(REFERENCE, NOTHING)], pairs)
+    for size in sizes:
+        run = scores[task, circuit_name(REFERENCE, whole.named(size))]
+        enough = bool(faithfulness(base, Means.of(run, pairs), none)[0] >= ENOUGH)
+        if enough:
+            break
+    return ChosenCircuit(task=task, order=order, size=size, enough=enough)
+
+
+def compared(task: str, circuits: Mapping[str, ChosenCircuit]) -> dict[str, str]:
+    """By what is said of them, the names of circuits of one size: the task's, drawn nodes, and
+    those of another task, of the one that shares fewest nodes with this one."""
+    mine, size = circuits[task], circuits[task].size
+    found = {"own": mine.named(size), "drawn": mine.named_random}
+    others = [one for name, one in circuits.items() if name != task]
+    if others:
+        # Of two tasks with one mechanism the first would be the same circuit again.
+        other = min(others, key=lambda one: len({*mine.nodes} & {*one.first(size)}))
+        found[f"of {other.task}"] = other.named(size)
+    return found

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from bitlens.analyses.causal.measures import Means, PairWeights, denoising, noising
-from bitlens.analyses.causal.nodes import Node, swap_name
+from bitlens.analyses.causal.nodes import NOTHING, Node, circuit_name, swap_name
 from bitlens.analyses.causal.scores import PairScoresOf
 
 Array = np.ndarray
@@ -28,6 +28,18 @@ class ModelEffects:
     def base(self) -> Means:
         """Of the model as it is."""
         return self.means(self.model)
+
+    @cached_property
+    def none(self) -> Means:
+        """Of the model with the corrupt value of every node."""
+        return self.means(circuit_name(self.model, NOTHING))
+
+    @property
+    def unmoved(self) -> bool:
+        """Whether the corrupt values of all nodes together do not surely lower the clean prompts'
+        score, by which circuits are judged."""
+        low, _ = self.weights.bounds((self.base.clean - self.none.clean)[:, None])
+        return not low[0] > 0
 
     def means(self, run: str) -> Means:
         """Of a run, by name."""

@@ -10,7 +10,7 @@ from bitlens.analyses.causal.attribution import attributions, first_cut
 from bitlens.analyses.causal.circuits import ChosenCircuit, chosen, growing, ordered
 from bitlens.analyses.causal.effects import ModelEffects
 from bitlens.analyses.causal.measures import PairWeights, sizes_of
-from bitlens.analyses.causal.nodes import Node, circuit, crossed, nodes_of, swapped
+from bitlens.analyses.causal.nodes import NOTHING, Node, circuit, crossed, nodes_of, swapped
 from bitlens.analyses.causal.scores import PairScoresOf, PairSweep
 from bitlens.data.circuit_tasks.prompts import TaskPrompts
 from bitlens.engine.runs import REFERENCE, ForwardRun
@@ -152,8 +152,9 @@ class Experiment:
         return runs
 
     def _of_model(self, model: str, circuits: Mapping[str, ChosenCircuit]) -> list[ForwardRun]:
-        """Every node swapped, and every circuit alone: each size, and as many drawn nodes."""
-        found = swapped(model, self.nodes)
+        """Every node swapped, and every circuit alone: each size, as many drawn
+        nodes, and none at all."""
+        found = [*swapped(model, self.nodes), circuit(model, NOTHING, [], self.every)]
         for one in circuits.values():
             sizes = {*sizes_of(len(self.every)), *(other.size for other in circuits.values())}
             found += [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bitlens.analyses.causal.circuits import ChosenCircuit
+from bitlens.analyses.causal.circuits import ChosenCircuit, compared
 from bitlens.analyses.causal.effects import ModelEffects
 from bitlens.analyses.causal.measures import (
     areas,
@@ -26,6 +26,10 @@ TOP_SHARE, TOP_LEAST = 10, 3
 """The nodes of largest effect: a tenth of all, three at least."""
 CLOSED = "the twin's gap between clean and corrupt prompts is not surely above 0"
 FEW = "there are {} nodes: all of them are those of largest effect"
+UNMOVED = (
+    "the corrupt values of all nodes together, at these positions, do not surely lower the clean "
+    "prompts' score: no circuit can be told from another"
+)
 NOT_LOST = "the gap of the twin is not surely another than the reference's: nothing to carry"
 
 
@@ -113,29 +117,21 @@ class TwinFindings:
         return {
             who: np.stack([self._faithful(of, name) for name in names])
             for who, of in self._sides()
-            if not of.closed
+            if _unjudged(of) is None
         }
 
     def _faithful(self, of: ModelEffects, name: str) -> Array:
-        return faithfulness(of.base, of.means(circuit_name(of.model, name)))
-
-    def _circuits(self) -> dict[str, str]:
-        """By what is said of them, the circuits of one size: the task's, drawn nodes, and those of
-        another task."""
-        size = self.circuit.size
-        found = {"own": self.circuit.named(size), "drawn": self.circuit.named_random}
-        others = [one for name, one in self.circuits.items() if name != self.task]
-        if others:
-            found[f"of {others[0].task}"] = others[0].named(size)
-        return found
+        return faithfulness(of.base, of.means(circuit_name(of.model, name)), of.none)
 
     def _faithfulness(self) -> Iterator[MetricResult]:
-        for which, name in self._circuits().items():
+        why = {who: _unjudged(of) for who, of in self._sides()}
+        unknown = why["reference"] or why["twin"]
+        for which, name in compared(self.task, self.circuits).items():
             told: dict[str, Array] = {}
             for who, of in self._sides():
                 item = f"{self.task}, {which}, {who}"
-                if of.closed:
-                    yield MetricResult("faithfulness", None, item=item, reason=CLOSED)
+                if why[who] is not None:
+                    yield MetricResult("faithfulness", None, item=item, reason=why[who])
                     continue
                 told[who] = self._faithful(of, name)
                 yield MetricResult("faithfulness", told[who], item=item)
@@ -144,17 +140,17 @@ class TwinFindings:
                 change = told["twin"] - told["reference"]
                 yield MetricResult("faithfulness_change", change, item=item)
             else:
-                yield MetricResult("faithfulness_change", None, item=item, reason=CLOSED)
+                yield MetricResult("faithfulness_change", None, item=item, reason=unknown)
         shares = [size / self.total for size in sizes_of(self.total)]
         both = {who: areas(shares, curve) for who, curve in self.curves.items()}
         for n, metric in enumerate(("cpr", "cmd")):
             for who, values in both.items():
                 yield MetricResult(metric, values[n], item=f"{self.task}, {who}")
-            if "twin" in both:
+            if unknown is None:
                 change = both["twin"][n] - both["reference"][n]
                 yield MetricResult(f"{metric}_change", change, item=self.task)
             else:
-                yield MetricResult(f"{metric}_change", None, item=self.task, reason=CLOSED)
+                yield MetricResult(f"{metric}_change", None, item=self.task, reason=unknown)
 
     def _nodes(self) -> Iterator[MetricResult]:
         found: dict[str, Array] = {}
@@ -194,7 +190,8 @@ class TwinFindings:
 
     def node_rows(self) -> Iterator[Row]:
         """A row a node: effects in both models and their intervals, what it carries of the loss,
-        and whether it is the circuit's and lost."""
+        whether it is the circuit's and lost, and the bounds of what it repairs, held against all
+        nodes at once."""
         of: dict[str, Array] = {}
         for way in WAYS:
             of[f"{way}_reference"] = getattr(self.reference, way)
@@ -203,6 +200,9 @@ class TwinFindings:
         if self.crossed and not self.not_lost:
             of |= self.shares_of_loss
         bounds = {name: self.reference.weights.bounds(values) for name, values in of.items()}
+        nodes = len(self.reference.nodes)
+        if "repaired" in of:
+            at_once = self.reference.weights.bounds(of["repaired"], at_once=nodes)
         inside, lost = set(self.circuit.nodes), self.lost
         for n, node in enumerate(self.reference.nodes):
             row: Row = {"task": self.task, "node": node.name, "block": node.block}
@@ -213,6 +213,8 @@ class TwinFindings:
                 row[name] = float(of[name][0, n]) if known else None
                 row[f"{name}_low"] = float(bounds[name][0][n]) if known else None
                 row[f"{name}_high"] = float(bounds[name][1][n]) if known else None
+            for end, name in enumerate(("repaired_least", "repaired_most")):
+                row[name] = float(at_once[end][n]) if "repaired" in of else None
             yield row
 
     @cached_property
@@ -220,7 +222,8 @@ class TwinFindings:
         """`[nodes]`: which nodes of the circuit are lost in the twin."""
         inside = set(self.circuit.nodes)
         mine = np.array([node in inside for node in self.reference.nodes])
-        return np.asarray(mine & (not self.twin.closed) & _halved(self.reference, self.twin))
+        halved = _halved(self.reference, self.twin, len(inside))
+        return np.asarray(mine & (not self.twin.closed) & halved)
 
     def curve_rows(self) -> Iterator[Row]:
         """A row a size of the circuit."""
@@ -239,13 +242,20 @@ COLUMNS = (
 """Of the table of nodes, those with an interval."""
 
 
-def _halved(reference: ModelEffects, twin: ModelEffects) -> Array:
+def _unjudged(of: ModelEffects) -> str | None:
+    """Why nothing can be said of circuits in a model; None where it can."""
+    if of.closed:
+        return CLOSED
+    return UNMOVED if of.unmoved else None
+
+
+def _halved(reference: ModelEffects, twin: ModelEffects, at_once: int) -> Array:
     """`[nodes]`: whose effect in the twin, the mean of both ways, is surely less than half of what
-    it surely is in the reference."""
+    it surely is in the reference, of so many that are looked at."""
     before, after = reference.both, twin.both
     sign = np.sign(before[0])
-    low, _ = reference.weights.bounds(before * sign)
-    _, high = reference.weights.bounds((after - before / 2) * sign)
+    low, _ = reference.weights.bounds(before * sign, at_once)
+    _, high = reference.weights.bounds((after - before / 2) * sign, at_once)
     return np.asarray((low > 0) & (high < 0))
 
 

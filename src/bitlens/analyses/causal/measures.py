@@ -15,8 +15,8 @@ from bitlens.results.stats.replicates import SHARDS, bootstrap, bounds, leave_on
 
 Array = np.ndarray
 PROPORTIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6)
-"""Shares of the nodes that circuits have: those of MIB's grid that are whole nodes of a few
-dozen."""
+"""Shares of the nodes that circuits have. A grid of its own: MIB's is of edges, from a thousandth
+up, and has nothing between a fifth and a half."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,11 @@ class PairWeights:
         return np.asarray(self.shards[:, self.shard])
 
     def bounds(
-        self, values: Annotated[Array, "replicates numbers"]
+        self, values: Annotated[Array, "replicates numbers"], at_once: int = 1
     ) -> tuple[Annotated[Array, "numbers"], Annotated[Array, "numbers"]]:
-        """The 95 % interval of each of many numbers."""
-        return bounds(values, self.shards)
+        """The 95 % interval of each of many numbers. `at_once`: of how many numbers all intervals
+        together hold with 95 % (Bonferroni), for whoever picks one of so many."""
+        return bounds(values, self.shards, 1 - 0.05 / at_once)
 
     def half(self, first: bool) -> Annotated[Array, "replicates pairs"]:
         """The weights with one half of the pairs, or with the other: by twos, because kinds of
@@ -84,18 +85,20 @@ def noising(base: Means, patched: Means) -> Annotated[Array, "replicates"]:
     return np.asarray((base.clean - patched.clean) / base.gap)
 
 
-def faithfulness(base: Means, circuit: Means) -> Annotated[Array, "replicates"]:
+def faithfulness(base: Means, circuit: Means, none: Means) -> Annotated[Array, "replicates"]:
     """f(C) = (m(C) - m(none)) / (m(all) - m(none)) (MIB, arXiv 2504.13151): every node outside of
-    the circuit has its corrupt value. Without any node, the embedding not either, the prompt is the
-    corrupt one."""
-    return np.asarray((circuit.clean - base.corrupt) / base.gap)
+    the circuit has its corrupt value. `none`: the run in which all nodes have. The corrupt prompt
+    is not that run where values are put in place at some positions only, or where the two prompts
+    end differently: embeddings stay the clean prompt's."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((circuit.clean - none.clean) / (base.clean - none.clean))
 
 
 def areas(
     shares: Sequence[float], curve: Annotated[Array, "sizes replicates"]
 ) -> tuple[Annotated[Array, "replicates"], Annotated[Array, "replicates"]]:
-    """MIB's CPR, the area under f over circuit sizes (1 for a circuit that is faithful at every
-    size, higher is better), and CMD, the area between f and 1 (0 is best). `shares` of all nodes,
+    """After MIB: CPR, the area under f over circuit sizes (1 where every size is faithful,
+    higher is better), and CMD, the area between f and 1 (0 is best). `shares` of all nodes,
     ascending; a circuit of none has 0 and one of all has 1, by definition."""
     ends = np.zeros((1, curve.shape[1])), np.ones((1, curve.shape[1]))
     values = np.vstack([ends[0], curve, ends[1]])

@@ -109,6 +109,10 @@ def circuit(model: str, name: str, inside: Collection[Node], nodes: Sequence[Nod
     return _branch(circuit_name(model, name), model, 0, puts)
 
 
+NOTHING = "no node"
+"""What the circuit without any node is called."""
+
+
 def circuit_name(model: str, name: str) -> str:
     """What the run is called."""
     return f"{model} with {name} alone"

@@ -18,7 +18,7 @@ from bitlens.report.page.parts import (
 )
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.text.circuits import Task, carrier, kept, tasks_of
-from bitlens.report.text.differences import surely
+from bitlens.report.text.differences import surely, way
 from bitlens.report.text.numbers import amount, margin, running
 from bitlens.report.twins import with_noise
 from bitlens.results.records import REFERENCE
@@ -74,16 +74,20 @@ def _found(results: AuditResults, model: str, tasks: Sequence[Task]) -> Iterator
         f"{twin}, {task}: {amount(row, 'share')}" for (twin, task), row in rows.items()
     )
     told = f"What is left of the gap between clean and corrupt prompts: {numbers}."
-    sure = {at: row for at, row in rows.items() if row["high"] is not None and row["high"] < 1}
+    sure = {at: row for at, row in rows.items() if way(results.contrast(row, REFERENCE)) == "less"}
     if not sure:
         yield Statement("No twin surely does a task less well than the reference", told)
         return
     twin, task = min(sure, key=lambda at: sure[at]["value"])
-    gone = sure[twin, task]["low"] <= 0
-    said = f"{twin} no longer surely does {task}" if gone else f"{twin} does {task} less well"
+    least = sure[twin, task]
+    noise = results.noise(model, twin)
+    other = kept(results, model, noise, task) if noise else None
+    if other:
+        told += f" Of {task}, weight noise of the size of {twin} leaves {amount(other, 'share')}"
+        told += "." if way(results.contrast(least, noise)) else ", not surely another share."
     if node := carrier(results, model, twin, task):
-        said += f", and {node} repairs most of what is lost"
-    yield Statement(said, told)
+        told += f" Of what {twin} loses of {task}: {node}."
+    yield Statement(f"{twin} keeps {amount(least, 'share')} of the gap of {task}", told)
 
 
 def _tasks(tasks: Sequence[Task]) -> Table:
@@ -94,7 +98,7 @@ def _tasks(tasks: Sequence[Task]) -> Table:
             str(task.pairs) if task.pairs else "–",
             task.unit if task.pairs else "–",
             task.positions,
-            "–" if task.reason is not None else ", ".join(task.circuit),
+            _circuit(task),
             task.reason or task.note or "yes",
         )
         for task in tasks
@@ -113,9 +117,16 @@ def _tasks(tasks: Sequence[Task]) -> Table:
         rows,
         "The reference does a task where its mean score on clean prompts, and its gap, are surely "
         "above 0; of no other is anything said of twins. Its circuit is the smallest of those that "
-        "were tried with 80 % of the gap by itself, chosen on other prompts; 1.2 is head 2 of "
-        "block 1, both counted from 0.",
+        "were tried with 80 % of the gap by itself, chosen on other prompts, or the largest where "
+        "none has so much, which is said; 1.2 is head 2 of block 1, both counted from 0.",
     )
+
+
+def _circuit(task: Task) -> str:
+    if task.reason is not None:
+        return "–"
+    nodes = ", ".join(task.circuit)
+    return nodes if task.enough else f"none with 80 %; the largest that was tried: {nodes}"
 
 
 def _twins(results: AuditResults, model: str, tasks: Sequence[Task]) -> Table:
@@ -126,8 +137,8 @@ def _twins(results: AuditResults, model: str, tasks: Sequence[Task]) -> Table:
             gap = kept(results, model, who, task.name)
             row = [task.name, label, margin(gap, "share")]
             row.append(surely(results.contrast(gap, REFERENCE)) or "–" if gap else "–")
-            for way in WAYS:
-                item = f"{task.name}, {way}"
+            for patched in WAYS:
+                item = f"{task.name}, {patched}"
                 row.append(_number(results, model, who, "agreement", item))
                 row.append(_number(results, model, who, "below_ceiling", item))
                 row.append(_number(results, model, who, "top_kept", item, "share"))
@@ -169,8 +180,8 @@ def _scatter(
             noise = results.noise(model, twin.compression)
             names = [twin.compression, *([noise] if noise else [])]
             shown = {name: _nodes(results, model, name, task.name) for name in names}
-            for way in WAYS:
-                panel = against(f"{twin.compression}, {way}", shown, way, marks)
+            for patched in WAYS:
+                panel = against(f"{twin.compression}, {patched}", shown, patched, marks)
                 panels += [panel] if panel else []
         if panels:
             told = (
@@ -192,7 +203,7 @@ def _scatter(
                 "Effects are shares of each model's own gap, so that a twin that does the task "
                 "less in all parts alike stays on the dashed line. The ceiling is the rank "
                 "correlation of the reference's own effects on two halves of the prompts; "
-                "attribution is what gradients say of them without a run each."
+                "attribution is what gradients say of the nodes shown, without a run each."
             ),
             controls=beside(results, model),
             across=across(max(len(strip.panels) for strip in strips)),
@@ -229,9 +240,9 @@ def _blocks(results: AuditResults, model: str, tasks: Sequence[Task]) -> Iterato
             key=(
                 "Left and middle: the share of a model's gap that a node's corrupt value takes "
                 "away; framed, the reference's circuit; crossed, nodes of it whose effect in the "
-                "twin is surely less than half. Right: the share of the lost gap that comes back "
-                "where the twin is given the reference's value of the node. Blue is above nought, "
-                "orange below."
+                "twin is surely less than half, held against the circuit's nodes at once. Right: "
+                "the share of the lost gap that comes back where the twin is given the reference's "
+                "value of the node. Blue is above nought, orange below."
             ),
             strips=tuple(strips),
             caption=(
@@ -286,10 +297,11 @@ def _faithful(results: AuditResults, model: str, tasks: Sequence[Task]) -> Part:
                 columns,
                 tuple(rows),
                 "Faithfulness: the share of a model's own gap that a circuit gives by itself, "
-                "every other node having its value on the corrupt prompt. own: the reference's "
-                "circuit of the task; drawn: as many nodes by chance; of ...: as many of another "
-                "task's. CPR: the area under faithfulness over circuit sizes; CMD: the area "
-                "between it and 1, 0 at best (MIB, arXiv 2504.13151).",
+                "every other node having its value on the corrupt prompt; 0 where all "
+                "have. own: the reference's circuit of the task; drawn: as many nodes by chance, "
+                "drawn once; of ...: as many of another task's, of that which shares fewest nodes "
+                "with it. CPR: the area under faithfulness over circuit sizes; CMD: the area "
+                "between it and 1, 0 at best. After MIB (arXiv 2504.13151), but over nodes.",
             ),
         ),
     )

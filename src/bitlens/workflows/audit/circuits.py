@@ -131,6 +131,7 @@ def _about(task: TaskPrompts, outcome: PatchedOutcome, reason: str | None) -> di
         "positions": task.at,
         "example": example,
         "circuit": [node.name for node in circuit.nodes] if circuit else [],
+        "enough": circuit is None or circuit.enough,
         "reason": reason,
         "note": task.note,
     }
