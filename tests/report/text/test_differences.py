@@ -46,6 +46,16 @@ def test_without_a_contrast_nothing_is_said() -> None:
     assert way(None) == differences.tested(None, "nats") == surely(None) == ""
 
 
+def test_drawn_documents_tell_the_interval_of_a_difference() -> None:
+    """They have no p, and nothing is the reason for it; too few documents are one."""
+    drawn = {**NONE, "difference": 1.0, "low": 0.5, "high": 1.5, "reason": None}
+    said = differences.tested(drawn, "nats")
+    assert said.startswith(" (difference 1.00 nats [0.50")
+    assert said.endswith("no p of drawn documents)")
+    few = differences.tested({**drawn, "reason": "too few"}, "nats")
+    assert few == " (not tested: too few)"
+
+
 def claimed(results: AuditResults) -> Iterator[str]:
     """What a page claims of differences: coloured heads, and sentences less their numbers."""
     drawn = marks([twin.compression for twin in results.twins("demo")])

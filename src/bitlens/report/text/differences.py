@@ -46,14 +46,15 @@ def below(row: Row | None, bound: float) -> bool:
 
 
 def tested(contrast: Row | None, unit: str) -> str:
-    """The difference with its interval, and how sure it is; q where many were tested at once."""
+    """The difference with its interval, and how sure it is; q where many were tested at once. Of
+    drawn documents, which have no p, the interval alone."""
     if contrast is None or contrast["difference"] == 0:
         return ""
-    if contrast["p"] is None:
+    if contrast["p"] is None and contrast["reason"] is not None:
         return f" (not tested: {contrast['reason']})"
     row = {"value": contrast["difference"], "low": contrast["low"], "high": contrast["high"]}
     told = points(row) if unit == "share" else amount(row, unit)
-    return f" (difference {told}, {surely(contrast)})"
+    return f" (difference {told}, {surely(contrast) or 'no p of drawn documents'})"
 
 
 def surely(contrast: Row | None) -> str:
