@@ -7,7 +7,7 @@ import yaml
 
 from bitlens.compression import parse_spec
 from bitlens.config.parsing import LARGEST_FILE
-from bitlens.config.study import Study, audit_of, load_study, parse_bytes
+from bitlens.config.study import Study, audit_of, load_study, parse_bytes, study_of_written
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
@@ -120,6 +120,37 @@ def test_a_file_cannot_consent_to_run_code(tmp_path: Path):
     path = written(tmp_path, "models: [gpt2]\ncompressions: ['rtn:bits=4']\n")
     with pytest.raises(BitlensError, match="names no model that asks for it"):
         load_study(path, trust_remote_code=True)
+
+
+def test_a_file_cannot_consent_to_run_tasks(tmp_path: Path):
+    """A folder of tasks may name Python, and code that models write is code: both are for whoever
+    calls."""
+    plain = "models: [gpt2]\ncompressions: ['rtn:bits=4']\n"
+    path = written(tmp_path, f"{plain}benchmarks: [quiz]\ninclude_path: tasks\n")
+    with pytest.raises(BitlensError, match="asks to run code that comes with the tasks in tasks"):
+        load_study(path)
+    assert load_study(path, trust_remote_code=True).include_path == "tasks"
+    path = written(tmp_path, f"{plain}benchmarks: [humaneval]\nconfirm_run_unsafe_code: true\n")
+    with pytest.raises(BitlensError, match="asks to run code that models write"):
+        load_study(path)
+    assert load_study(path, confirm_run_unsafe_code=True).confirm_run_unsafe_code
+    with pytest.raises(BitlensError, match="does not ask for it"):
+        load_study(written(tmp_path, plain), confirm_run_unsafe_code=True)
+
+
+def test_settings_of_results_bring_no_benchmarks():
+    """Somebody sends them: their tasks are not loaded by whoever reads them."""
+    study = audit_of(
+        "gpt2",
+        "rtn:bits=4",
+        benchmarks=("quiz",),
+        limit=3,
+        include_path="tasks",
+        confirm_run_unsafe_code=True,
+    )
+    back = study_of_written(study.to_dict(), trust_remote_code=False, where="here")
+    assert (back.benchmarks, back.limit) == ((), None)
+    assert (back.include_path, back.confirm_run_unsafe_code) == (None, False)
 
 
 def test_to_dict_keeps_home_folders_to_itself():

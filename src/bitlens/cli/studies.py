@@ -21,7 +21,8 @@ UNNAMED = "source code that ships with bitlens; a model that cannot read it is r
 
 
 @options.with_settings(
-    "path out check only log replace engine address trust_remote_code verbose quiet json",
+    "path out check only log replace engine address trust_remote_code confirm_run_unsafe_code "
+    "verbose quiet json",
     also=options.PRINTED | options.ENGINE,
 )
 def study(
@@ -50,6 +51,7 @@ def study(
     """
     from bitlens.config.sae_study import load_sae_study, trains
 
+    confirmed = others.pop("confirm_run_unsafe_code")
     if trains(path):
         if log:
             raise InputError(
@@ -63,10 +65,16 @@ def study(
                 "a folder for each study of them.",
                 "another --out.",
             )
+        if confirmed:
+            raise InputError(
+                f"--confirm-run-unsafe-code, but {path} trains SAEs, and asks no benchmarks.",
+                "a study of models and compressions.",
+                "leave the option out.",
+            )
         engine = options.engine(others)
         _train(load_sae_study(path, trust_remote_code), out, check, only, engine)
         return
-    wanted = load_study(path, trust_remote_code)
+    wanted = load_study(path, trust_remote_code, confirmed)
     if only:
         raise InputError(
             f"--only {only[0]}, but {path} trains no SAEs.",

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 
 from bitlens.config.parsing import Settings, distinct, read_settings
 from bitlens.config.sae_grid import PENALTIES, K, SaeGrid
-from bitlens.config.study import Study, Whole, require_consent
+from bitlens.config.study import ASKED_BESIDES, Study, Whole, require_consent
 from bitlens.errors import BitlensError, InputError
 from bitlens.registry import nearest
 from bitlens.sae.training.config import WITH_K, Kind, Schedule
@@ -26,10 +26,7 @@ ELSEWHERE = {
     "seeds": "train.seed, the seeds of training",
     "sites": "train.site",
     **dict.fromkeys(("controls", "analyses", "interval", "allow"), "nothing: leave it out"),
-    **dict.fromkeys(
-        ("benchmarks", "limit", "include_path", "confirm_run_unsafe_code"),
-        "nothing: bitlens bench asks twins",
-    ),
+    **dict.fromkeys(ASKED_BESIDES, "nothing: bitlens bench asks twins"),
 }
 """Settings of an audit's study that this one has no use for, and what it has instead."""
 

@@ -312,10 +312,16 @@ class Study(Settings):
         return settings
 
 
+ASKED_BESIDES = ("benchmarks", "limit", "include_path", "confirm_run_unsafe_code")
+"""The settings of benchmarks."""
+
+
 def study_of_written(settings: Mapping[str, Any], *, trust_remote_code: bool, where: str) -> Study:
-    """The study whose settings `Study.to_dict` wrote down, in the folder of results `where`.
-    BitlensError, without `trust_remote_code`, for a model that runs its own code."""
-    study = Study.model_validate(_at_home(settings))
+    """The study whose settings `Study.to_dict` wrote down, in the folder of results `where`, but
+    for its benchmarks: their tasks may be code, and whoever reads results asks none. BitlensError,
+    without `trust_remote_code`, for a model that runs its own code."""
+    asked = {name: value for name, value in settings.items() if name not in ASKED_BESIDES}
+    study = Study.model_validate(_at_home(asked))
     if study.models[0].trust_remote_code:
         require_consent(study, trust_remote_code, where)
     return study
@@ -403,24 +409,47 @@ def _argument(location: Sequence[str | int]) -> str:
     return next((word for word in words if not word.isdigit()), "")
 
 
-def load_study(path: str | Path, trust_remote_code: bool = False) -> Study:
+def load_study(
+    path: str | Path, trust_remote_code: bool = False, confirm_run_unsafe_code: bool = False
+) -> Study:
     """The study in a YAML file: the fields of Study by name, unknown keys and keys given twice
-    refused. Paths in it are relative to the folder the command runs in. Without
-    `trust_remote_code` one that asks for it is refused."""
+    refused. Paths in it are relative to the folder the command runs in. One that
+    asks to run code is refused without `trust_remote_code` (of models, and of a folder of tasks) or
+    `confirm_run_unsafe_code` (that models write)."""
     values, where = read_settings(path)
     if "compressions" in values:
         # What is wrong elsewhere is said before torch is loaded, which compressions need.
         Study.model_validate({**values, "compressions": (_UNREAD,)}, context=where)
     study = Study.model_validate(values, context=where)
     require_consent(study, trust_remote_code, str(path))
+    _require_confirmation(study, confirm_run_unsafe_code, str(path))
     return study
 
 
+def _require_confirmation(study: Study, given: bool, file: str) -> None:
+    """The same of code that models write."""
+    if study.confirm_run_unsafe_code and not given:
+        raise InputError(
+            f"{file} asks to run code that models write.",
+            "your own word for it: a file may be anybody's.",
+            "--confirm-run-unsafe-code beside it.",
+        )
+    if given and not study.confirm_run_unsafe_code:
+        raise InputError(
+            f"--confirm-run-unsafe-code is given, but {file} does not ask for it.",
+            "confirm_run_unsafe_code: true in the study.",
+            "add that, or leave the option out.",
+        )
+
+
 def require_consent(study: Study, given: bool, file: str) -> None:
-    """Whether code that comes with a model may run is for the user to say, in the command or in a
-    call. What a file says, which anybody may have written, is no more than that it asks. InputError
-    where it asks and nothing is given, or is given where nothing asks."""
+    """Whether code that comes with a model, or with a folder of the harness' tasks (a YAML there
+    may name Python), may run is for the user to say, in the command or in a call. What a file says,
+    which anybody may have written, is no more than that it asks. InputError where it asks and
+    nothing is given, or is given where nothing asks."""
     asking = [source.name for source in study.models if source.trust_remote_code]
+    if study.include_path:
+        asking.append(f"the tasks in {study.include_path}")
     if asking and not given:
         raise InputError(
             f"{file} asks to run code that comes with {', '.join(asking)}.",
@@ -429,7 +458,8 @@ def require_consent(study: Study, given: bool, file: str) -> None:
         )
     if given and not asking:
         raise InputError(
-            f"--trust-remote-code is given, but {file} names no model that asks for it.",
+            f"--trust-remote-code is given, but {file} names no model that asks for it "
+            "and no include_path.",
             "trust_remote_code: true under each model whose code you have read.",
             "add that, or leave the option out.",
         )

@@ -39,7 +39,7 @@ def test_a_median_has_the_exact_interval_of_its_order() -> None:
     found = median([float(v) for v in range(1, 21)])
     assert found is not None
     assert (found.value, found.low, found.high) == (10.5, 6.0, 15.0)
-    for n in (21, 57, 400):
+    for n in (21, 57, 400, 1314):
         of = median([float(v) for v in range(1, n + 1)])
         assert of is not None
         assert of.low is not None

@@ -82,6 +82,24 @@ def test_what_questions_show_by_hand() -> None:
     assert detectable(412, 0.1) == pytest.approx(0.04365, abs=1e-5)
     assert needed(0.2, 1 / 3) == 66
     assert needed(-0.2, 0.05) == 40
+    assert needed(1e-17, 0.05) is None
+
+
+def test_what_questions_show_is_what_they_are_needed_for() -> None:
+    """40 questions without a flip show 7.849 / 40 = 19.6 points and not 6.8, which would take 115;
+    two questions show nothing below everything."""
+    for n, rate in ((40, 1 / 42), (100, 1 / 102), (412, 0.1), (20, 0.6)):
+        assert needed(detectable(n, rate), rate) == pytest.approx(n, abs=1)
+    assert detectable(40, 1 / 42) == pytest.approx(0.19622, abs=1e-5)
+    assert detectable(2, 0.5) == 1.0
+
+
+def test_shares_that_differ_by_rounding_have_no_interval() -> None:
+    """A spread of 1e-17 is no certainty."""
+    first = np.full(40, 0.3)
+    second = first + np.tile([0.0, 6e-17], 20)
+    assert (first != second).any()
+    assert paired_difference(first, second).low is None
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def _change(
         changed=int(other.sum()),
         p=mcnemar(lost, gained),
         detectable=detectable(n, rate),
-        needed=needed(bounds.value, rate) if bounds.value else None,
+        needed=needed(bounds.value, rate),
         recovery=None if left is None else left.value,
         recovery_low=None if left is None else left.low,
         recovery_high=None if left is None else left.high,

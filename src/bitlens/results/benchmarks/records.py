@@ -104,7 +104,7 @@ class Change:
     detectable: float
     """The smallest difference that so many questions show."""
     needed: int | None
-    """How many it takes to show the difference that was seen; None: none was seen."""
+    """How many it takes to show the difference that was seen; None: none to speak of was seen."""
     recovery: float | None
     recovery_low: float | None
     recovery_high: float | None

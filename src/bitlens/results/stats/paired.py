@@ -15,6 +15,8 @@ Z = 1.959963984540054
 """The normal quantile that 95 % lie within."""
 POWER = 0.8416212335729143
 """That of a power of 80 %."""
+ROUNDING = 1e-6
+"""A difference of scores that is as good as none."""
 DEALT = 9_999
 """How often categories are dealt out anew."""
 NUMBERS = 1 << 22
@@ -63,7 +65,8 @@ def paired_difference(reference: Numbers, twin: Numbers) -> Bounds:
 
         middle = value
         half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * float(moved.std(ddof=1)) / sqrt(n)
-        if not half:
+        # Of equal shares rounding may leave a spread of 1e-17.
+        if half < ROUNDING:
             return Bounds(value, None, None)
     # An interval holds its value, which half a question more can leave at its edge.
     return Bounds(value, max(-1.0, min(middle - half, value)), min(1.0, max(middle + half, value)))
@@ -77,13 +80,18 @@ def flip_rate(n: int, lost: int, gained: int) -> float:
 
 def detectable(n: int, rate: float) -> float:
     """The smallest difference of scores that so many questions show with a power of 80 % at the
-    5 % level, where this share of them flips: (1.96 + 0.84) sqrt(rate / n) (Connor 1987)."""
-    return (Z + POWER) * sqrt(rate / n)
+    5 % level, where this share of them flips: (1.96 + 0.84) sqrt(rate / n) (Connor 1987). Each that
+    moves the score is a flip, so that it is never below (1.96 + 0.84)² / n; 1 at most. What
+    `needed` turns around."""
+    return min(1.0, max((Z + POWER) * sqrt(rate / n), (Z + POWER) ** 2 / n))
 
 
-def needed(difference: float, rate: float) -> int:
+def needed(difference: float, rate: float) -> int | None:
     """How many questions it takes to show this difference, where this share of them flips; the
-    rate is at least the difference, because each that moves the score is a flip."""
+    rate is at least the difference, because each that moves the score is a flip. None of a
+    difference below a millionth: that of scores that are shares may be what rounding leaves."""
+    if abs(difference) < ROUNDING:
+        return None
     return ceil((Z + POWER) ** 2 * max(rate, abs(difference)) / difference**2)
 
 
