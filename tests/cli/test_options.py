@@ -27,10 +27,10 @@ def test_a_command_lists_its_own_and_others_in_order() -> None:
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("demo", "study")])
 def test_an_option_means_the_same_everywhere(name: str) -> None:
-    """Whatever command has it: `seed` and `sae` apart, which training and repair have of their
-    own."""
+    """Whatever command has it: `seed`, `sae` and `labelled` apart, which training, repair and
+    steering have of their own."""
     for option, parameter in signature(COMMANDS[name]).parameters.items():
-        own = (name, option) in {("train-sae", "seed"), ("repair", "sae")}
+        own = (name, option) in {("train-sae", "seed"), ("repair", "sae"), ("steer", "labelled")}
         if option in SETTINGS and not own:
             assert parameter.annotation == SETTINGS[option][0]
 

@@ -18,9 +18,14 @@ from bitlens.workflows import session as sessions
 from bitlens.workflows.session import FREE_SHARE, PATTERN_BYTES, Session
 
 WORKFLOWS = Path(bitlens.__file__).parent / "workflows"
-PUT_TOGETHER = {"load": set(), "TwinBuilder": set(), "make_plan": {"audit/few_rows.py"}}
-"""What only the session calls, and files with a reason to call it as well: what is shown of
-single texts is read on a few rows, cut short, of which every position counts."""
+PUT_TOGETHER = {
+    "load": {"apart/job.py", "bench/untrusted/launcher.py"},
+    "TwinBuilder": set(),
+    "make_plan": {"audit/few_rows.py", "audit/expert_tables.py", "bench/likelihoods.py"},
+}
+"""What only the session calls, and files with a reason to call it as well: what is shown of single
+texts, calibration documents and questions are read apart from the text; a worker on another machine
+loads the model that the session has; a launcher loads JSON."""
 
 
 def silent(line: str) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.config.study import Study, audit_of, unread_audit_of
-from bitlens.data.circuit_tasks.tasks import refuse_absent_files
 from bitlens.data.labelled import require_labelled
 from bitlens.data.texts import require_source
 from bitlens.errors import InputError, path_of
@@ -68,7 +67,11 @@ def refuse_absent_texts(study: Study) -> None:
     for source in (study.text, study.calibration):
         if source:
             require_source(source)
-    refuse_absent_files(study.tasks)
+    if study.tasks:
+        # Only where it is needed: it loads numpy, and help does not.
+        from bitlens.data.circuit_tasks.tasks import refuse_absent_files
+
+        refuse_absent_files(study.tasks)
 
 
 def _refuse_absent_checkpoints(study: Study) -> None:

@@ -112,25 +112,30 @@ T = TypeVar("T")
 
 
 class Register(Generic[T]):
-    """What is registered by name, once whatever registers it is loaded."""
+    """What is registered by name, once whatever registers it is loaded: ours in the order of our
+    modules' names, whichever was imported first, then that of plug-ins."""
 
     def __init__(self, package: str, plugins: Plugins) -> None:
         self._package = package
         self._plugins = plugins
-        self._entries: dict[str, T] = {}
+        self._entries: dict[str, tuple[str, T]] = {}
+        """By name, with the module that registers it."""
 
-    def add(self, name: str, entry: T) -> None:
-        """Make an entry known. ValueError for a name that is taken."""
+    def add(self, name: str, entry: T, module: str) -> None:
+        """Make an entry of a module known. ValueError for a name that is taken."""
         if name in self._entries:
             raise ValueError(f"{name} is registered twice in {self._package}")
-        self._entries[name] = entry
+        self._entries[name] = (module, entry)
 
     def __iter__(self) -> Iterator[T]:
         package = import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
-            import_module(module.name)
+        found = pkgutil.iter_modules(package.__path__, f"{self._package}.")
+        place = {module.name: number for number, module in enumerate(found)}
+        for name in place:
+            import_module(name)
         self._plugins.load()
-        return iter(self._entries.values())
+        entries = sorted(self._entries.values(), key=lambda of: place.get(of[0], len(place)))
+        return iter([entry for _, entry in entries])
 
 
 _SECTION_PLUGINS = Plugins("bitlens.sections")
@@ -160,7 +165,7 @@ def section(
             write=write,
             uses=frozenset(uses),
         )
-        SECTIONS.add(anchor, found)
+        SECTIONS.add(anchor, found, write.__module__)
         return write
 
     return add
@@ -171,7 +176,7 @@ def sentence(*, order: int) -> Callable[[WriteSentence], WriteSentence]:
 
     def add(write: WriteSentence) -> WriteSentence:
         name = f"{write.__module__}.{write.__qualname__}"
-        SENTENCES.add(name, VerdictSentence(order=order, write=write))
+        SENTENCES.add(name, VerdictSentence(order=order, write=write), write.__module__)
         return write
 
     return add
@@ -185,7 +190,7 @@ def family(
 
     def add(read: ReadFamily) -> ReadFamily:
         found = MeasureFamily(title=title, section=section, order=order, read=read, told=told)
-        FAMILIES.add(title, found)
+        FAMILIES.add(title, found, read.__module__)
         return read
 
     return add
@@ -193,7 +198,7 @@ def family(
 
 def finding(write: WriteFindings) -> WriteFindings:
     """Decorator: the function writes findings of one kind."""
-    FINDINGS.add(f"{write.__module__}.{write.__qualname__}", write)
+    FINDINGS.add(f"{write.__module__}.{write.__qualname__}", write, write.__module__)
     return write
 
 

@@ -12,6 +12,7 @@ from bitlens.config.sae_study import SaeStudy, load_sae_study
 from bitlens.errors import BitlensError
 from bitlens.sae.alignment.compare import BEST
 from bitlens.sae.formats.load import load_sae
+from bitlens.workflows import engines
 from bitlens.workflows.sae_study import run as running
 from bitlens.workflows.sae_study.measures import IN_SAMPLE, SURVIVAL
 from bitlens.workflows.sae_study.run import run
@@ -72,7 +73,8 @@ def test_the_same_command_again_trains_and_compares_nothing(
 ) -> None:
     """And writes the same results."""
     before = (small[0] / "results.json").read_bytes()
-    for name in ("train", "frozen", "aligned"):
+    monkeypatch.setattr(engines, "train", None)
+    for name in ("frozen", "aligned"):
         monkeypatch.setattr(running, name, None)
     run(study, ["tokens=800", "epochs=20"], small[0], print)
     assert (small[0] / "results.json").read_bytes() == before
@@ -137,13 +139,13 @@ def test_what_is_not_in_memory_is_streamed_once(
     """All configurations in one pass; more than one epoch is refused."""
     tight = SaeStudy(study.train, study.study.model_copy(update={"memory": "100KB"}))
     passes = []
-    made = running.train  # type: ignore[attr-defined]
+    made = engines.train
 
     def counted(source: Any, held_out: Any, jobs: Any, **more: Any) -> Any:
         passes.append(len(jobs))
         return made(source, held_out, jobs, **more)
 
-    monkeypatch.setattr(running, "train", counted)
+    monkeypatch.setattr(engines, "train", counted)
     run(tight, ["epochs=1", "tokens=1600", "seed=0"], tmp_path / "out", print)
     assert passes == [4]
     with pytest.raises(BitlensError, match="do not fit into memory"):

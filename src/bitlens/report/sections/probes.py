@@ -33,7 +33,8 @@ def probes(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
     """What was found, areas by block, and a table of every set."""
     sets = probed(results, model)
     if not sets:
-        return (Prose("No probe was made: the analysis `probes` was not run."),)
+        # It is run where it is asked for: a page without it need not say so.
+        return ()
     told = Prose(
         "A probe is a direction that tells two classes of texts apart, learned from the "
         "reference's residual stream after a block. It is used on the twin as it is (frozen), as a "
