@@ -141,9 +141,9 @@ def test_what_is_not_in_memory_is_streamed_once(
     passes = []
     made = engines.train
 
-    def counted(source: Any, held_out: Any, jobs: Any, **more: Any) -> Any:
+    def counted(source: Any, held_out: Any, jobs: Any, *rest: Any, **more: Any) -> Any:
         passes.append(len(jobs))
-        return made(source, held_out, jobs, **more)
+        return made(source, held_out, jobs, *rest, **more)
 
     monkeypatch.setattr(engines, "train", counted)
     run(tight, ["epochs=1", "tokens=1600", "seed=0"], tmp_path / "out", print)
