@@ -139,7 +139,7 @@ def test_what_is_not_in_memory_is_streamed_once(
     """All configurations in one pass; more than one epoch is refused."""
     tight = SaeStudy(study.train, study.study.model_copy(update={"memory": "100KB"}))
     passes = []
-    made = engines.train
+    made = engines.train  # type: ignore[attr-defined]
 
     def counted(source: Any, held_out: Any, jobs: Any, *rest: Any, **more: Any) -> Any:
         passes.append(len(jobs))
