@@ -1,5 +1,6 @@
 """Which expert and which router stand out of a store, by the rules of the page."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,22 @@ def test_the_worst_router_that_differs_on_equal_input_is_named(tmp_path: Path) -
     assert found is not None
     assert found[0] == 1
     assert damaged_router(store(rows[::2], tmp_path), "m", "twin") is None
+
+
+def test_without_an_interval_none_is_named(tmp_path: Path) -> None:
+    """What is said to be surely so is so by an interval."""
+    rows = [*errors(0.1, 0.1, 1.0, half=None), row("agreement", "router.1", "local", 0.5, None)]
+    assert damaged_expert(store(rows, tmp_path), "m", "twin") is None
+    assert damaged_router(store(rows, tmp_path), "m", "twin") is None
+
+
+def test_what_noise_does_as_well_is_not_named(tmp_path: Path) -> None:
+    """Weight noise of the same size whose interval meets the twin's; where it does not, it is."""
+    own = row("agreement", "router.1", "local", 0.9)
+    for value, named_one in ((0.905, False), (0.99, True)):
+        noise = {**own, "compression": "noise", "value": value}
+        noise |= {"low": value - 0.01, "high": value + 0.01}
+        found = store([own, noise], tmp_path)
+        told = [{"model": "m", "compression": "noise", "control": True, "like": "twin"}]
+        found = replace(found, manifest={**found.manifest, "twins": told})
+        assert (damaged_router(found, "m", "twin") is not None) == named_one

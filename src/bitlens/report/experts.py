@@ -2,6 +2,7 @@
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.text.differences import above, below
+from bitlens.report.text.extremes import apart
 
 Place = tuple[int, int]
 """Block and expert, both from 0."""
@@ -29,26 +30,34 @@ def expert_rows(results: AuditResults, model: str, twin: str) -> dict[Place, Row
 
 
 def damaged_expert(results: AuditResults, model: str, twin: str) -> tuple[Place, Row, float] | None:
-    """The one expert that is lost while all others are not, its error and the next one's; None
-    where no single one stands out."""
+    """The one expert that is surely lost while all others are not, its error and the next one's;
+    None where no single one stands out, also of noise and the cast."""
     order = sorted(expert_rows(results, model, twin).items(), key=lambda one: -one[1]["value"])
     if len(order) < 2:
         return None
     (place, row), (_, following) = order[:2]
-    known = above(row, LOST) or (row["low"] is None and row["value"] > LOST)
-    if not known or row["value"] < STANDS_OUT * following["value"]:
+    if not above(row, LOST) or row["value"] < STANDS_OUT * following["value"]:
+        return None
+    if not _beyond_controls(results, row):
         return None
     return place, row, following["value"]
 
 
 def damaged_router(results: AuditResults, model: str, twin: str) -> tuple[int, Row] | None:
     """The block whose router itself, on the reference's input, surely sends over a hundredth of
-    the choices elsewhere; the worst of several; None where no router's own weights do."""
+    the choices elsewhere, and another share than noise and the cast do; the worst of several; None
+    where no router's own weights do."""
     rows = results.depth(model, twin, "routing.agreement", kind="router", item="local")
-    sure = [(block, row) for block, row in rows if below(row, SAME) or _alone_below(row)]
+    sure = [one for one in rows if below(one[1], SAME) and _beyond_controls(results, one[1])]
     return min(sure, key=lambda one: one[1]["value"], default=None)
 
 
-def _alone_below(row: Row) -> bool:
-    """Of too few documents for an interval, but below all the same."""
-    return row["low"] is None and row["value"] < SAME
+def _beyond_controls(results: AuditResults, row: Row) -> bool:
+    """Does a number's interval leave alone those of weight noise of the same size and of the cast,
+    where these were measured?"""
+    model, twin = row["model"], row["compression"]
+    place = {"site": row["site"], "item": row["item"]}
+    controls = {results.noise(model, twin), results.cast(model)} - {None, twin}
+    metric = f"{row['analysis']}.{row['metric']}"
+    others = (results.find(model, str(who), metric, **place) for who in controls)
+    return all(apart(row, other) for other in others if other is not None)

@@ -103,7 +103,8 @@ OF_LOADS = (
         unit="share",
         worse="higher",
         intact=0.0,
-        source="margin: the difference of both router logits in the reference",
+        source="margin: the difference of both router logits in the reference; of sigmoids and "
+        "probabilities, of their logarithms",
     ),
 )
 """Of the twin as it runs alone."""

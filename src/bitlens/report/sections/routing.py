@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.channels import channel, having
 from bitlens.report.charts.charts import frame, only, pair
-from bitlens.report.experts import Place, damaged_expert, damaged_router, expert_rows, named
+from bitlens.report.experts import (
+    LOST,
+    SAME,
+    STANDS_OUT,
+    Place,
+    damaged_expert,
+    damaged_router,
+    expert_rows,
+    named,
+)
 from bitlens.report.page.parts import (
     Column,
     Figure,
@@ -22,7 +31,7 @@ from bitlens.report.page.parts import (
     Tabs,
 )
 from bitlens.report.registration import Marks, section
-from bitlens.report.text.extremes import each
+from bitlens.report.text.extremes import apart, each
 from bitlens.report.text.numbers import amount, figure, margin
 from bitlens.report.twins import farthest
 
@@ -81,7 +90,8 @@ def _found(results: AuditResults, model: str, twins: list[str]) -> tuple[Stateme
                 Statement(
                     f"The router of block {block} is damaged itself, in {twin}",
                     "On the reference's own input it agrees with the reference's router on "
-                    f"{amount(row, 'share')} of the choices.",
+                    f"{amount(row, 'share')} of the choices. Named is a router that surely does on "
+                    f"less than {figure(SAME, 'share')}.",
                 )
             )
         expert = damaged_expert(results, model, twin)
@@ -91,22 +101,38 @@ def _found(results: AuditResults, model: str, twins: list[str]) -> tuple[Stateme
                 Statement(
                     f"Expert {named(place)} is the one that is lost, in {twin}",
                     f"What it adds is off by {amount(row, 'share')}; the next is off by "
-                    f"{figure(others, 'share')}.",
+                    f"{figure(others, 'share')}. Named is one that is surely off by more than "
+                    f"{figure(LOST, 'share')}, and {STANDS_OUT:g} times as far as the next.",
                 )
             )
     found = {t: results.find(model, t, "routing.agreement", "router", "cumulative") for t in twins}
     whole = {t: row for t, row in found.items() if row}
     if whole:
-        order = dict(sorted(whole.items(), key=lambda one: -one[1]["value"]))
-        worst = list(order)[-1]
-        said.append(
-            Statement(
-                f"{worst} sends {figure(1 - order[worst]['value'], 'share')} of the tokens' "
-                "choices to other experts than the reference",
-                f"Agreement over all blocks: {each(order, 'share')}.",
-            )
-        )
+        said.append(_elsewhere(results, model, whole))
     return tuple(said)
+
+
+def _elsewhere(results: AuditResults, model: str, found: Mapping[str, Row]) -> Statement:
+    """How many choices the twin that agrees least makes otherwise, where it surely is that twin."""
+    order = sorted(found, key=lambda twin: -found[twin]["value"])
+    most, least = found[order[0]], found[order[-1]]
+    text = "No twin surely sends more of the tokens' choices to other experts than another"
+    if len(order) == 1 or apart(most, least):
+        known = least["low"] is not None
+        ends = {"low": 1 - least["high"], "high": 1 - least["low"]} if known else {}
+        gone = {**least, "value": 1 - least["value"], **ends}
+        text = (
+            f"{order[-1]} sends {amount(gone, 'share')} of the tokens' choices to other experts "
+            "than the reference"
+        )
+    numbers = f"Agreement over all blocks: {each({t: found[t] for t in order}, 'share')}."
+    noise = results.noise(model, order[-1])
+    other = (
+        results.find(model, noise, "routing.agreement", "router", "cumulative") if noise else None
+    )
+    if other:
+        numbers += f" Weight noise of the size of {order[-1]}: {amount(other, 'share')}."
+    return Statement(text, numbers)
 
 
 def _damage(results: AuditResults, model: str, twins: list[str]) -> Table:
@@ -184,8 +210,8 @@ def _by_margin(results: AuditResults, model: str, twin: str) -> Table:
             for band, of in rows.items()
         ),
         "Share of tokens that are not sent to exactly the same experts, by how far the last chosen "
-        "expert is ahead of the first that is not, in router logits. Close calls change sides "
-        "first.",
+        "expert is ahead of the first that is not: in router logits, or logarithms of what the "
+        "router gives where that is sigmoids or probabilities. Close calls change sides first.",
     )
 
 
