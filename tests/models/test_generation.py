@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bitlens.config.study import audit_of
+from bitlens.errors import ModelError
 from bitlens.models.generation import Writing, context_ids, generate
 from bitlens.workflows.session import Session
 
@@ -34,6 +35,15 @@ def writing(session: Session, *until: str, most: int = BUDGET) -> Writing:
 def ids(session: Session, *contexts: str) -> list[tuple[int, ...]]:
     """Contexts in tokens."""
     return [context_ids(session.loaded.tokenizer, text, LONGEST - BUDGET) for text in contexts]
+
+
+def test_a_model_without_numbers_writes_nothing(session: Session) -> None:
+    """The first token of the vocabulary would win every time: an error instead."""
+    broken = copy.deepcopy(session.loaded.model)
+    with torch.no_grad():
+        broken.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match="no finite logits in 1 of 1 rows"):
+        generate(broken, session.loaded.tokenizer, ids(session, "x = ["), writing(session, most=2))
 
 
 def test_it_is_what_a_loop_without_a_cache_chooses(session: Session) -> None:

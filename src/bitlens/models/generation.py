@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 from transformers import (
     GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
 )
+
+from bitlens.errors import ModelError
 
 Ending = Literal["stop", "end", "budget"]
 """At a stop string; with the token that ends a text; or cut off."""
@@ -63,7 +67,7 @@ def generate(
 
     The batch keeps its size until its last row has ended: which rows run together decides about
     rounding, and so, now and then, about a token. Each row is what the model would write alone but
-    for that.
+    for that. ModelError where it computes no finite numbers: the first token would win.
     """
     width = max(map(len, contexts))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -83,6 +87,7 @@ def generate(
             input_ids=rows.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=config,
+            logits_processor=LogitsProcessorList([_Finite()]),
             stopping_criteria=StoppingCriteriaList(stops),
         )
     ends = config.eos_token_id
@@ -90,6 +95,24 @@ def generate(
     own: list[list[int]] = written[:, width:].tolist()
     seen = stops[0].length.tolist() if stops else [0] * len(own)
     return [_ended(tokenizer, writing, row, n, ending) for row, n in zip(own, seen, strict=True)]
+
+
+class _Finite(LogitsProcessor):
+    """Logits as they are, if the largest of each row is a number."""
+
+    def __call__(
+        self,
+        input_ids: Annotated[Tensor, "rows positions"],  # noqa: ARG002
+        scores: Annotated[Tensor, "rows vocabulary"],
+    ) -> Annotated[Tensor, "rows vocabulary"]:
+        lost = int((~scores.amax(dim=-1).isfinite()).sum())
+        if lost:
+            raise ModelError(
+                f"The model computes no finite logits in {lost} of {len(scores)} rows.",
+                "a model that computes finite numbers.",
+                "--compute float32, or a milder compression.",
+            )
+        return scores
 
 
 class _Stops(StoppingCriteria):

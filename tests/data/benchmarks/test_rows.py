@@ -36,6 +36,18 @@ def test_every_kind_has_the_same_rows(name: str, tmp_path: Path) -> None:
     assert read_rows(written(tmp_path / name), ("question", "answer")) == ROWS
 
 
+def test_a_file_that_unpacks_to_more_than_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal texts take nothing on disk."""
+    path = tmp_path / "q.parquet"
+    pq.write_table(pa.table({"question": ["long " * 200] * 5000}), path)
+    monkeypatch.setattr("bitlens.data.benchmarks.rows.LARGEST", 100_000)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(BitlensError, match="holds more than"):
+        read_rows(path)
+
+
 def test_a_row_that_was_cut_at_commas_is_put_together(tmp_path: Path) -> None:
     """Pieces that begin with a space are running text: the row is mended where that is asked for,
     and told; else it is refused, and never read one column off."""

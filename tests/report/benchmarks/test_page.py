@@ -39,6 +39,50 @@ def test_few_questions_have_no_verdict(tmp_path: Path) -> None:
     assert "10 questions would not show less than" in told(shown)
 
 
+def test_a_finding_is_corrected_and_has_the_floor_beside_it(tmp_path: Path) -> None:
+    """q and not p decides where there is one; what the cast does stands in the sentence."""
+    found = benchmarked(tmp_path)
+    change = found.change("tiny", TWIN, "quiz")
+    assert verdict_of(replace(change, q=0.06)) == "undecided"
+    assert "undecided: 40 questions, p = " in told(replace(change, q=0.06))
+    (section,) = page(found).sections
+    assert f"{CAST} by itself: 0 lost, 0 gained on quiz." in section.found.numbers
+
+
+def test_a_depth_is_named_only_where_it_stands_alone(tmp_path: Path) -> None:
+    """Twelve answers that differ are too few, twenty-four at one block are not; half of them at
+    another block are a tie."""
+    (section,) = page(benchmarked(tmp_path)).sections
+    assert "at block" not in section.found.numbers
+    found = benchmarked(tmp_path, lost=24, questions=60)
+    (section,) = page(found).sections
+    assert "more part from the reference's at block 1 than" in section.found.numbers
+    depths = [
+        replace(d, picks=(1, 1)) if d.compression == TWIN and d.doc < 12 else d
+        for d in found.depths
+    ]
+    (section,) = page(replace(found, depths=depths)).sections
+    assert "at block" not in section.found.numbers
+
+
+def test_a_folder_of_several_models_has_a_section_each(tmp_path: Path) -> None:
+    """As a study writes it; and one of none has a page too."""
+    found = benchmarked(tmp_path)
+    (about,) = found.about["models"]
+    other = {**about, "name": "other"}
+    several = replace(
+        found,
+        about={**found.about, "models": [about, other]},
+        outcomes=[*found.outcomes, *(replace(o, model="other") for o in found.outcomes)],
+        depths=[*found.depths, *(replace(d, model="other") for d in found.depths)],
+        changes=[*found.changes, *(replace(c, model="other") for c in found.changes)],
+    )
+    assert len({section.anchor for section in page(several).sections}) == 2
+    assert len({figure.name for figure in figures(page(several))}) == 2
+    none = {**found.about, "models": []}
+    assert page(replace(found, about=none, outcomes=[], depths=[], changes=[])).sections == ()
+
+
 @pytest.mark.parametrize(("low", "high", "p", "word"), [
     (-0.1, -0.01, 0.04, "loses"),
     (-0.1, -0.01, 0.06, "undecided"),
@@ -50,5 +94,5 @@ def test_a_verdict_needs_interval_and_test(
     low: float | None, high: float | None, p: float, word: str, tmp_path: Path
 ) -> None:
     """Both must say it."""
-    change = replace(benchmarked(tmp_path).changes[0], low=low, high=high, p=p)
+    change = replace(benchmarked(tmp_path).changes[0], low=low, high=high, p=p, q=None)
     assert verdict_of(change) == word

@@ -44,6 +44,24 @@ def test_samples_of_a_question_are_one_unit() -> None:
     assert changes_of([task()], twice) == changes_of([task()], once)
 
 
+def test_what_is_spoken_of_is_corrected_together() -> None:
+    """Three twins with p of 2 / 2**6, 2 / 2**8 and 1: q by Benjamini and Hochberg; a control is
+    tested by itself."""
+    right = "A" * 40
+    lost = {"rtn:bits=3": 6, TWIN + ",group=64": 8, "rtn:bits=4": 0, "cast:dtype=float16": 6}
+    outcomes = answered(REFERENCE, right, right)
+    for name, n in lost.items():
+        outcomes += answered(name, "B" * n + "A" * (40 - n), right)
+    found = changes_of([task()], outcomes, {"cast:dtype=float16"})
+    p = [2 / 64, 2 / 256]
+    assert [one.q for one in found] == [
+        pytest.approx(p[0] * 3 / 2),
+        pytest.approx(p[1] * 3),
+        1.0,
+        None,
+    ]
+
+
 def test_other_prompts_are_no_pair() -> None:
     """Models that were asked something else are not compared."""
     other = [replace(one, prompt_hash="x") for one in answered(TWIN, AFTER, TARGETS)]

@@ -1,12 +1,14 @@
 """Tasks of ours are the harness' own, by name and version; what cannot be asked is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bitlens.data.benchmarks import gsm8k, mmlu
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, InputError
+from bitlens.workflows.bench import harness
 from bitlens.workflows.bench.harness import load_tasks, metrics_of
 from bitlens.workflows.bench.request import BenchRequest
 
@@ -75,6 +77,8 @@ def test_what_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rolling = (tmp_path / "quiz.yaml").read_text().replace("quiz", "roll")
     rolling = rolling.replace("multiple_choice", "loglikelihood_rolling")
     (tmp_path / "roll.yaml").write_text(rolling)
+    matthews = (tmp_path / "quiz.yaml").read_text().replace("quiz", "matthews")
+    (tmp_path / "matthews.yaml").write_text(f"{matthews}metric_list: [{{metric: mcc}}]\n")
     (tmp_path / "rows.jsonl").write_text('{"q": "a", "c": ["x", "y"], "a": 1}\n')
     # The harness' own files take a quarter of a minute to be listed.
     place = {"include_path": str(tmp_path), "include_defaults": False}
@@ -85,6 +89,7 @@ def test_what_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("quiz=absent.jsonl", tmp_path, "There is no file absent.jsonl"),
         ("quiz", tmp_path / "absent", "There is no folder"),
         (f"roll={tmp_path / 'rows.jsonl'}", tmp_path, "of the kind loglikelihood_rolling"),
+        (f"matthews={tmp_path / 'rows.jsonl'}", tmp_path, "matthews has no metric that says"),
         ("quiz", tmp_path, "its data, nowhere/nothing of the hub"),
     ):
         with pytest.raises(BitlensError, match=why):
@@ -92,6 +97,33 @@ def test_what_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     twice = (f"quiz={tmp_path / 'rows.jsonl'}",) * 2
     with pytest.raises(BitlensError, match="asked for 2 times"):
         load_tasks(BenchRequest(benchmarks=twice, include_path=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("scored", "why"),
+    [
+        ([{"mcc": (0, 1)}, {"acc": 1.0}], "one has no metric"),
+        ([{"acc": 1.0}, {"f1": 0.5}], "The tasks of glue are scored differently: acc; f1"),
+        ([{"acc": 1.0}, {"acc": 0.0}], None),
+    ],
+)
+def test_what_cannot_be_paired_is_refused_before_it_is_asked(
+    scored: list[dict[str, Any]], why: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task without a share, and one benchmark of several scores."""
+    names = ("one", "two")
+    samples = {
+        name: [{"filter": "none", "metrics": list(of), **of}]
+        for name, of in zip(names, scored, strict=True)
+    }
+    monkeypatch.setattr(harness, "evaluate", lambda *_, **__: samples)
+    monkeypatch.setattr(harness, "_silent", lambda: None)
+    tasks = [SimpleNamespace(benchmark="glue", name=name, code=None) for name in names]
+    if why is None:
+        harness._require_shares(tasks)
+    else:
+        with pytest.raises(InputError, match=why):
+            harness._require_shares(tasks)
 
 
 def test_metrics_are_shares() -> None:

@@ -27,6 +27,10 @@ def define(path: Path) -> list[dict[str, Any]]:
         {
             "task": "gsm8k",
             "rows": rows[SHOTS:],
+            "notes": [
+                f"gsm8k: the {SHOTS} worked examples are the first of the file, and not asked. "
+                "The harness takes them from the training split: its scores are others."
+            ],
             "shots": rows[:SHOTS],
             "output_type": "generate_until",
             "doc_to_text": "Question: {{question}}\nAnswer:",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bitlens.data.files import read_lines, read_text
+from bitlens.data.files import LARGEST, MOST_DOCUMENTS, read_lines, read_text, too_large
 from bitlens.errors import DataError, told
 from bitlens.results.files.reading import open_regular, parse_json
 
@@ -114,7 +114,19 @@ def _of_parquet(path: Path) -> list[Row]:
 
     try:
         with open_regular(path) as file:
-            rows: list[Row] = pq.read_table(file).to_pylist()
+            described = pq.ParquetFile(file)
+            about = described.metadata
+            groups = [about.row_group(n) for n in range(about.num_row_groups)]
+            if sum(group.total_byte_size for group in groups) > LARGEST:
+                raise too_large(str(path))
+            # Equal texts stand in a file once: what they amount to shows as they are unpacked.
+            rows: list[Row] = []
+            size = 0
+            for part in described.iter_batches(64):
+                size += part.nbytes
+                if size > LARGEST or len(rows) > MOST_DOCUMENTS:
+                    raise too_large(str(path))
+                rows += part.to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read: {told(error)}.", "a Parquet file.", "fetch it again."

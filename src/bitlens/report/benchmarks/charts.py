@@ -9,6 +9,7 @@ from bitlens.report.charts.palette import Mark
 from bitlens.report.page.parts import Figure, Panel, Point, Strip
 from bitlens.results.benchmarks.by_depth import margins
 from bitlens.results.benchmarks.folder import Benchmarked
+from bitlens.results.counts import count
 from bitlens.results.records import REFERENCE, Metric
 
 MARGIN = Metric(
@@ -42,10 +43,25 @@ def margin_figure(
         "logit lens after each block; above 0 the question is answered rightly. Means over "
         "questions; bars: 95 % intervals.",
         strips=(Strip("", tuple(panels)),),
-        caption="Where a twin's curve leaves the reference's, answers begin to be lost; the last "
-        "block is what the model says.",
+        caption="The last block is what the model says. The intervals are of each curve by itself; "
+        f"which answers differ, and from where, is counted below.{_unknown(found, model, marks)}",
         legend=tuple((mark, who) for who, mark in marks.items()),
         across=min(2, len(panels)),
+    )
+
+
+def _unknown(found: Benchmarked, model: str, marks: Mapping[str, Mark]) -> str:
+    """Where the lens gives no numbers."""
+    lost = 0
+    for benchmark in found.benchmarks(model):
+        for who in marks:
+            of = found.depths_of(model, who, benchmark)
+            lost += sum(margin is None for depth in of for margin in depth.margins)
+    if not lost:
+        return ""
+    return (
+        f" Of {count(lost, 'pair')} of question and block the lens gives no finite number: they "
+        "are left out there."
     )
 
 

@@ -6,7 +6,7 @@ from bitlens.report.benchmarks.parts import parts_of
 from bitlens.report.benchmarks.shown import visible_benchmarks
 from bitlens.report.charts.palette import marks
 from bitlens.report.page.html import html
-from bitlens.report.page.parts import Page, Section
+from bitlens.report.page.parts import Page, Prose, Section
 from bitlens.results.benchmarks.folder import REPORT, Benchmarked, read_benchmarks
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
@@ -23,17 +23,31 @@ def build(folder: Path) -> Path:
 
 def page(found: Benchmarked) -> Page:
     """Everything, as parts."""
-    (model,) = found.models
-    drawn = marks(found.twins(model, control=False))
+    models, asked = found.models, [of.benchmark for of in found.tasks]
+    twins = [twin for model in models for twin in found.twins(model, control=False)]
+    drawn = marks(list(dict.fromkeys(twins)))
     questions = sum(task.questions for task in found.tasks)
     subtitle = (
         f"Each twin beside the reference, the model as given, on "
-        f"{count(questions, 'question')} of {', '.join(found.benchmarks(model))}. bitlens "
+        f"{count(questions, 'question')} of {', '.join(dict.fromkeys(asked))}. bitlens "
         f"{found.about['tool']['version']}."
     )
-    failed = next(m["failed"] for m in found.about["models"] if m["name"] == model)
-    section = Section.stating("benchmarks", "Benchmarks", parts_of(found, model, drawn))
-    title = f"What compression changed in the answers of {model}"
+    failed = [
+        twin if len(models) == 1 else f"{twin} of {model['name']}"
+        for model in found.about["models"]
+        for twin in model["failed"]
+    ]
     if failed:
-        subtitle += f" Could not be made: {', '.join(failed)}."
-    return Page(title, subtitle, (section,), tuple(drawn.items()))
+        subtitle += f" Without all answers: {', '.join(failed)}."
+    sections = [
+        Section.stating("benchmarks", "Benchmarks", parts_of(found, model, drawn))
+        if len(models) == 1
+        else Section.stating(
+            f"benchmarks-{n}",
+            f"Benchmarks of {model}",
+            (Prose(f"The answers of {model}."), *parts_of(found, model, drawn, f"{n}-")),
+        )
+        for n, model in enumerate(models, 1)
+    ]
+    title = f"What compression changed in the answers of {' and '.join(models) or 'no model'}"
+    return Page(title, subtitle, tuple(sections), tuple(drawn.items()))

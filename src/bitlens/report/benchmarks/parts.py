@@ -14,7 +14,7 @@ from bitlens.results.benchmarks.changes import category_losses, quarters, scores
 from bitlens.results.benchmarks.folder import Benchmarked
 from bitlens.results.benchmarks.records import Change
 from bitlens.results.counts import count
-from bitlens.results.records import REFERENCE
+from bitlens.results.records import FEWEST, REFERENCE
 from bitlens.results.stats.paired import mcnemar
 
 MOST = 4
@@ -67,11 +67,19 @@ def _found(found: Benchmarked, changes: Sequence[Change]) -> Iterator[Statement]
     if lost:
         what = " and ".join(dict.fromkeys(change.benchmark for change in lost))
         depth = _depth(found, lost[0])
-        yield Statement(f"Compression costs right answers on {what}", f"{_sentences(lost)}{depth}")
+        yield Statement(
+            f"Compression costs right answers on {what}",
+            f"{_sentences(lost)}{_by_casts(found, lost)}{depth}",
+        )
     elif own:
         least = max(own, key=lambda change: change.needed or 0)
-        if any(verdict_of(change) == "gains" for change in own):
-            title = "No benchmark shows a loss"
+        gained = [change for change in own if verdict_of(change) == "gains"]
+        if gained:
+            what = " and ".join(dict.fromkeys(change.benchmark for change in gained))
+            title = f"Right answers are gained on {what}, and none surely lost"
+            own = [*gained, *(change for change in own if change not in gained)]
+        elif any(c.needed is not None and c.needed <= c.questions for c in own):
+            title = "No benchmark shows a sure change"
         elif least.needed is None:
             title = "No score moved"
         else:
@@ -79,16 +87,29 @@ def _found(found: Benchmarked, changes: Sequence[Change]) -> Iterator[Statement]
         yield Statement(title, _sentences(own))
 
 
+def _by_casts(found: Benchmarked, lost: Sequence[Change]) -> str:
+    """What a cast by itself does to the benchmarks of the finding."""
+    model = lost[0].model
+    said = [
+        f"{cast} by itself: {change.lost} lost, {change.gained} gained on {benchmark}"
+        for benchmark in dict.fromkeys(change.benchmark for change in lost)
+        for cast in found.twins(model, control=True)
+        if cast.startswith("cast:") and (change := found.change(model, cast, benchmark)) is not None
+    ]
+    return f" {'; '.join(said)}." if said else ""
+
+
 def _depth(found: Benchmarked, change: Change) -> str:
-    """At which block more of a twin's answers part from the reference's than at any other."""
+    """At which block more of a twin's answers part from the reference's than at any other; nothing
+    of fewer than 20 that differ, and where two blocks have as many."""
     own, other = (
         found.depths_of(change.model, who, change.benchmark)
         for who in (REFERENCE, change.compression)
     )
     seen = partings(own, other)
-    if not seen:
+    (block, often), *others = seen.most_common(2) or [(0, 0)]
+    if seen.total() < FEWEST or (others and others[0][1] == often):
         return ""
-    block, often = max(seen.items(), key=lambda item: (item[1], -item[0]))
     return (
         f" Of the {count(seen.total(), 'answer')} that {change.compression} gives differently, "
         f"more part from the reference's at block {block} than at any other: {often}."
@@ -113,7 +134,9 @@ def scores_table(found: Benchmarked, model: str) -> Table:
         rows,
         "Change: twin minus reference on the same questions, in points, with its paired 95 % "
         "interval (the question is the unit). Lost: right in the reference only; gained: in the "
-        "twin only; other wrong: both wrong, with different answers. p: McNemar's exact test. "
+        "twin only (of scores that are shares: lower, higher); other wrong: both wrong, with "
+        "different answers. p: McNemar's exact test; a verdict asks q, which is p corrected over "
+        "all twins and benchmarks (Benjamini and Hochberg). "
         "Shows: the smallest change that so many questions show four times in five. Recovery: what "
         "is left of the reference's score above chance. Each p is of its row alone.",
     )
@@ -350,5 +373,5 @@ def _asked(found: Benchmarked, model: str) -> Table:
             Column("shots", numeric=True),
         ),
         rows,
-        "Tasks as lm-evaluation-harness has them, by name and version.",
+        "Tasks as lm-evaluation-harness has them, by name and version; what is otherwise is noted.",
     )

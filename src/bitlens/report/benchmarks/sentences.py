@@ -12,8 +12,9 @@ SURE = 0.05
 
 def verdict_of(change: Change) -> str:
     """`loses`, `gains` or `undecided`: a verdict only where the interval leaves 0 out and
-    McNemar's test agrees."""
-    if change.low is None or change.high is None or change.p >= SURE:
+    McNemar's test agrees, corrected over all twins and benchmarks where it is one of them."""
+    p = change.p if change.q is None else change.q
+    if change.low is None or change.high is None or p >= SURE:
         return "undecided"
     return "loses" if change.high < 0 else "gains" if change.low > 0 else "undecided"
 
@@ -34,7 +35,7 @@ def told(change: Change) -> str:
                     "high": None if high is None else -high,
                 }
             )
-        return f"{word} {amount} on {change.benchmark} ({flips}, p = {probability(change.p)})"
+        return f"{word} {amount} on {change.benchmark} ({flips}, {_tested(change)})"
     return f"{untold(change)} ({flips})"
 
 
@@ -46,11 +47,16 @@ def untold(change: Change) -> str:
         return f"scores the same on {change.benchmark}: {n} would not show less than {least} points"
     more = max(change.needed, FEWEST)
     if more <= change.questions:
-        return f"changes {change.benchmark} by no more than chance could: {n}"
+        return f"leaves {change.benchmark} undecided: {n}, {_tested(change)}"
     return (
         f"leaves {change.benchmark} undecided: {n} cannot tell {percent(change.reference)} from "
         f"{percent(change.score)}, it takes at least {more:,}"
     )
+
+
+def _tested(change: Change) -> str:
+    q = "" if change.q is None else f", q = {probability(change.q)}"
+    return f"p = {probability(change.p)}{q}"
 
 
 def percent(share: float) -> str:

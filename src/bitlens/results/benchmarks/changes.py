@@ -1,7 +1,7 @@
 """What twins changed in benchmarks, worked out of how every model did on every question."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bitlens.errors import ResultsError
 from bitlens.results.benchmarks.records import BenchTask, Change, Outcome
 from bitlens.results.records import FEWEST, REFERENCE
+from bitlens.results.stats.multiple import false_discovery
 from bitlens.results.stats.paired import (
     detectable,
     flip_rate,
@@ -78,6 +79,24 @@ def changes_of(
                 inside = {task.task for task in own}
                 pair = [[o for o in outs if o.task in inside] for outs in (reference, twin)]
                 found += _changes(own, about, pair[0], pair[1])
+    return _corrected(tasks, found)
+
+
+def _corrected(tasks: Sequence[BenchTask], changes: Sequence[Change]) -> list[Change]:
+    """The same, with what is spoken of corrected for how much there is of it."""
+    first = {task.benchmark: task.metrics[0] for task in reversed(tasks)}
+    found = list(changes)
+    for model in dict.fromkeys(change.model for change in found):
+        family = [
+            n
+            for n, change in enumerate(found)
+            if change.model == model
+            and not change.control
+            and not change.task
+            and change.metric == first[change.benchmark]
+        ]
+        for n, q in zip(family, false_discovery([found[n].p for n in family]), strict=True):
+            found[n] = replace(found[n], q=q)
     return found
 
 

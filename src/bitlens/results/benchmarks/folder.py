@@ -49,7 +49,7 @@ class BenchedModel(Content):
     blocks: int
     twins: tuple[BenchedTwin, ...]
     failed: dict[str, str]
-    """Twins that were not asked, and why."""
+    """Twins that were not asked, or could not answer, and why."""
 
 
 class BenchmarksFile(Versioned):
@@ -178,14 +178,14 @@ def _inconsistent(found: Benchmarked) -> str | None:
     if len(set(models)) < len(models):
         return "a model is named twice"
     known = {(model, twin) for model in models for twin in (REFERENCE, *found.twins(model))}
-    tasks = {(task.benchmark, task.task) for task in found.tasks}
-    metrics = {task.benchmark: task.metrics for task in found.tasks}
+    metrics = {(task.benchmark, task.task): task.metrics for task in found.tasks}
+    benchmarks = {task.benchmark for task in found.tasks}
     if not all(metrics.values()):
         return "a task has no metric"
     for one in found.outcomes:
         if (one.model, one.compression) not in known:
             return f"there is an outcome of {one.compression!r} of {one.model!r}, who was not asked"
-        if (one.benchmark, one.task) not in tasks or one.metric not in metrics[one.benchmark]:
+        if one.metric not in metrics.get((one.benchmark, one.task), ()):
             return f"there is an outcome of {one.task!r} by {one.metric!r}, not asked for"
     asked = {(o.model, o.compression, o.benchmark, o.task, o.doc) for o in found.outcomes}
     blocks = {model["name"]: model["blocks"] for model in found.about["models"]}
@@ -198,7 +198,7 @@ def _inconsistent(found: Benchmarked) -> str | None:
         if key not in asked or text.ended not in ENDINGS:
             return f"there is a text for {text.task!r} that has no outcome or no end"
     for change in found.changes:
-        if (change.model, change.compression) not in known or change.benchmark not in metrics:
+        if (change.model, change.compression) not in known or change.benchmark not in benchmarks:
             return f"there is a change of {change.benchmark!r} under {change.compression!r}"
     return None
 

@@ -6,6 +6,9 @@ import pyarrow as pa
 
 from bitlens.results.benchmarks.generations import Generation
 
+NO_PICK = -1
+"""In the place of the choice that is first, where the lens gives no numbers to choose by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchTask:
@@ -66,11 +69,11 @@ class DepthOutcome:
     benchmark: str
     task: str
     doc: int
-    margins: tuple[float, ...]
+    margins: tuple[float | None, ...]
     """Log-probability of the right choice minus that of the best wrong one, one a block; the last
-    is the model's own."""
+    is the model's own. None where the lens gives no finite number of every choice."""
     picks: tuple[int, ...]
-    """The number of the choice that is first, one a block."""
+    """The number of the choice that is first, one a block; `NO_PICK` where there is no margin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,9 @@ class Change:
     """Questions with another answer, right or wrong."""
     p: float
     """McNemar's exact test of lost against gained."""
+    q: float | None = None
+    """That, corrected over all compressions and whole benchmarks of the model by their first
+    metric (Benjamini and Hochberg 1995); None of other rows: controls, tasks, further metrics."""
     detectable: float
     """The smallest difference that so many questions show."""
     needed: int | None
@@ -124,8 +130,8 @@ def _of(kind: pa.DataType, names: str) -> dict[str, pa.DataType]:
 _TEXT, _NUMBER, _COUNT = pa.string(), pa.float64(), pa.int64()
 
 
-def _list(kind: pa.DataType) -> pa.DataType:
-    return pa.list_(pa.field("item", kind, nullable=False))
+def _list(kind: pa.DataType, absent: bool = False) -> pa.DataType:
+    return pa.list_(pa.field("item", kind, nullable=absent))
 
 
 TABLES: dict[str, tuple[type, pa.Schema]] = {
@@ -156,7 +162,7 @@ TABLES: dict[str, tuple[type, pa.Schema]] = {
         _schema(
             **_of(_TEXT, "model compression benchmark task"),
             doc=_COUNT,
-            margins=_list(_NUMBER),
+            margins=_list(_NUMBER, absent=True),
             picks=_list(_COUNT),
         ),
     ),
@@ -176,14 +182,14 @@ TABLES: dict[str, tuple[type, pa.Schema]] = {
     "changes": (
         Change,
         _schema(
-            "low high needed recovery recovery_low recovery_high chance reason",
+            "low high q needed recovery recovery_low recovery_high chance reason",
             **_of(_TEXT, "model compression"),
             control=pa.bool_(),
             **_of(_TEXT, "benchmark task category metric"),
             questions=_COUNT,
             **_of(_NUMBER, "reference score difference low high"),
             **_of(_COUNT, "lost gained changed_wrong changed"),
-            **_of(_NUMBER, "p detectable"),
+            **_of(_NUMBER, "p q detectable"),
             needed=_COUNT,
             **_of(_NUMBER, "recovery recovery_low recovery_high chance"),
             reason=_TEXT,

@@ -101,7 +101,57 @@ def load_tasks(request: BenchRequest) -> list[HarnessTask]:
                 "each task once; a group brings those that it is made of.",
                 "leave one of the benchmarks out that bring it.",
             )
+    _require_shares(found)
     return found
+
+
+def _require_shares(tasks: Sequence[HarnessTask]) -> None:
+    """InputError for a task without a metric that is a share, and for a benchmark whose tasks have
+    other metrics each, before anything is computed: the first question of each is scored as if
+    nothing had been answered."""
+    samples = evaluate(_silent(), tasks, 1, unsafe=True)
+    of: dict[str, dict[str, list[str]]] = {}
+    for task in tasks:
+        if task.code is not None:
+            task.code.forget()
+        metrics = metrics_of(samples[task.name])
+        if not metrics:
+            raise InputError(
+                f"{task.name} has no metric that says of each question how right it is.",
+                "a metric from 0 to 1, a number a question: acc, exact_match, f1.",
+                "leave it out.",
+            )
+        of.setdefault(task.benchmark, {})[task.name] = metrics
+    for benchmark, by_task in of.items():
+        kinds = list(dict.fromkeys(", ".join(metrics) for metrics in by_task.values()))
+        if len(kinds) > 1:
+            raise InputError(
+                f"The tasks of {benchmark} are scored differently: {'; '.join(kinds)}.",
+                "one score for all of its questions.",
+                f"its tasks by name, {', '.join(list(by_task)[:3])}, ...",
+            )
+
+
+def _silent() -> Any:
+    """A model of the harness that answers nothing."""
+    from lm_eval.api.model import LM
+
+    class Silent(LM):  # type: ignore[misc]
+        """It neither knows nor writes."""
+
+        def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+            """Every choice is as likely."""
+            return [(0.0, False) for _ in requests]
+
+        def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+            """No task that is let through asks for it."""
+            raise NotImplementedError
+
+        def generate_until(self, requests: Sequence[Any]) -> list[str]:
+            """Nothing."""
+            return ["" for _ in requests]
+
+    return Silent()
 
 
 def evaluate(

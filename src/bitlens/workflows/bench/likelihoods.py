@@ -76,7 +76,7 @@ class Likelihoods:
 
     at: np.ndarray
     """`[requests, blocks]`: log-probability in nats through the lens after each block; the last is
-    the model's own."""
+    the model's own, and finite. Before it, what is not finite is no number."""
     first: np.ndarray
     """`[requests]`: whether every token of the continuation comes first."""
 
@@ -126,11 +126,9 @@ def measure(
             "--compute float32, or another --dtype.",
         )
     broken |= {name: why for name, values in at.items() if (why := _infinite(values)) is not None}
-    # A lens of an early block may be beside everything, and the model be sound.
+    # A lens of an early block may give no number, and the model be sound: that stays none.
     return {
-        name: Likelihoods(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), first[name])
-        for name, values in at.items()
-        if name not in broken
+        name: Likelihoods(values, first[name]) for name, values in at.items() if name not in broken
     }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bitlens.results.benchmarks.records import BenchTask, DepthOutcome, Outcome
+from bitlens.errors import InputError
+from bitlens.results.benchmarks.records import NO_PICK, BenchTask, DepthOutcome, Outcome
 from bitlens.workflows.bench.harness import HarnessTask, Sample, metric_name, metrics_of
 from bitlens.workflows.bench.likelihoods import Likelihoods
 from bitlens.workflows.bench.replay import LikelihoodRequest
@@ -27,8 +28,17 @@ class Stream:
 
 
 def bench_task(task: HarnessTask, samples: Sequence[Sample]) -> BenchTask:
-    """What was asked; chance is the mean of one over the number of choices."""
+    """What was asked; chance is the mean of one over the number of choices, where one of them is
+    right and being right is what is scored."""
     choices = [len(_choices(task, sample)) for sample in samples]
+    metrics = tuple(metrics_of(samples))
+    if not metrics:
+        raise InputError(
+            f"{task.name} has no metric from 0 to 1.",
+            "a metric that says of each question how right it is.",
+            "leave it out.",
+        )
+    one = metrics[0].startswith("acc") and all(len(_right(task, s)) == 1 for s in samples)
     return BenchTask(
         benchmark=task.benchmark,
         task=task.name,
@@ -37,8 +47,8 @@ def bench_task(task: HarnessTask, samples: Sequence[Sample]) -> BenchTask:
         kind=task.kind,
         questions=len({sample["doc_id"] for sample in samples}),
         shots=task.shots,
-        metrics=tuple(metrics_of(samples)),
-        chance=float(np.mean([1 / n for n in choices])) if all(choices) else None,
+        metrics=metrics,
+        chance=float(np.mean([1 / n for n in choices])) if all(choices) and one else None,
     )
 
 
@@ -126,7 +136,11 @@ def depths_of(
         pairs = [(str(a), str(b)) for a, b in sample["arguments"][: len(texts)]]
         at = likelihoods.at[[number[asked[pair]] for pair in pairs]]
         is_right = np.isin(np.arange(len(texts)), right)
+        # A choice of which the lens gives no number cannot be set beside the others.
+        known = np.isfinite(at).all(axis=0)
+        at = np.where(known, at, 0.0)
         margins = at[is_right].max(axis=0) - at[~is_right].max(axis=0)
+        picks = np.where(known, at.argmax(axis=0), NO_PICK)
         found.append(
             DepthOutcome(
                 model=stream.model,
@@ -134,8 +148,11 @@ def depths_of(
                 benchmark=task.benchmark,
                 task=task.name,
                 doc=int(sample["doc_id"]),
-                margins=tuple(margins.tolist()),
-                picks=tuple(at.argmax(axis=0).tolist()),
+                margins=tuple(
+                    m if there else None
+                    for m, there in zip(margins.tolist(), known.tolist(), strict=True)
+                ),
+                picks=tuple(picks.tolist()),
             )
         )
     return found

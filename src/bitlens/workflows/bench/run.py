@@ -236,7 +236,8 @@ class Asking:
         wrote = None
         if self.writer is not None:
             batches = inside(folder, BATCHES)
-            wrote = self.writer.write(twins, self.built.identity, batches)
+            sound = {name: twin for name, twin in twins.items() if name not in broken}
+            wrote = self.writer.write(sound, self.built.identity, batches)
         texts, failed = (wrote.texts, wrote.failed) if wrote else ({}, {})
         scored = Scoring(
             loaded=session.loaded,
@@ -257,7 +258,7 @@ class Asking:
                 "fingerprint": session.loaded.fingerprint,
                 "blocks": session.layout.depth,
                 "twins": [{"compression": r.text, "control": r.control} for r in self.requests],
-                "failed": {**self.built.failed, **broken},
+                "failed": {**self.built.failed, **failed, **broken},
             },
             key=self.key,
             tasks=[scored.tasks[task.name] for task in self.tasks],
