@@ -4,22 +4,21 @@ from dataclasses import replace
 from typing import Any
 
 from bitlens.report.audit_results import AuditResults
-from bitlens.report.sections.causal import _found, _tasks
+from bitlens.report.sections.causal import _found
 from bitlens.report.text.circuits import carrier, tasks_kept, tasks_of
 from tests.support.audit_stores import RTN, against_the_reference, with_rows
 
 TASK: dict[str, Any] = {
     **{"task": "copying", "pairs": 40, "unit": "logits", "positions": "all", "example": "a b|c"},
-    **{"circuit": ["mlp 0"], "reason": None, "note": "", "enough": False},
+    **{"circuit": ["mlp 0"], "reason": None, "note": ""},
 }
 
 
 def node(name: str, repaired: float, least: float) -> dict[str, Any]:
-    """One whose interval by itself is above nought."""
+    """What it repairs, and from how much on."""
     return {
         **{"task": "copying", "node": name, "head": -1, "lost": False, "repaired": repaired},
-        **{"repaired_low": 0.01, "repaired_high": 1.0},
-        **{"repaired_least": least, "repaired_most": 2 * repaired - least},
+        **{"repaired_low": least, "repaired_high": 2 * repaired - least},
     }
 
 
@@ -38,8 +37,7 @@ def store(audit: AuditResults, *nodes: dict[str, Any], q: float = 0.002) -> Audi
 
 
 def test_what_repairs_most_has_its_share_and_an_interval(results: AuditResults) -> None:
-    """Picked of all nodes, so by the bounds that hold for all at once: one that by itself is surely
-    above nought is none."""
+    """Of those that surely repair something: one of a larger share that may be none is not it."""
     found = store(results, node("mlp 3", 0.53, 0.4), node("mlp 0", 0.6, -0.1))
     told = "mlp 3 alone repairs 53 % [40, 66] of it"
     assert carrier(found, "demo", RTN, "copying") == told
@@ -58,11 +56,3 @@ def test_the_section_opens_by_the_stored_contrast(results: AuditResults) -> None
         found = store(results, q=q)
         [opening] = _found(found, "demo", tasks_of(found, "demo"))
         assert opening.text == said
-
-
-def test_a_circuit_that_no_size_reached_is_told(results: AuditResults) -> None:
-    """The largest that was tried is not said to have 80 % of the gap; a store that does not know
-    is read as before."""
-    [task] = tasks_of(store(results), "demo")
-    assert _tasks([task]).rows[0][5] == "none with 80 %; the largest that was tried: mlp 0"
-    assert _tasks([replace(task, enough=True)]).rows[0][5] == "mlp 0"

@@ -190,8 +190,8 @@ class TwinFindings:
 
     def node_rows(self) -> Iterator[Row]:
         """A row a node: effects in both models and their intervals, what it carries of the loss,
-        whether it is the circuit's and lost, and the bounds of what it repairs, held against all
-        nodes at once."""
+        and whether it is the circuit's and lost. The interval of what it repairs is held against
+        all nodes at once."""
         of: dict[str, Array] = {}
         for way in WAYS:
             of[f"{way}_reference"] = getattr(self.reference, way)
@@ -200,9 +200,9 @@ class TwinFindings:
         if self.crossed and not self.not_lost:
             of |= self.shares_of_loss
         bounds = {name: self.reference.weights.bounds(values) for name, values in of.items()}
-        nodes = len(self.reference.nodes)
         if "repaired" in of:
-            at_once = self.reference.weights.bounds(of["repaired"], at_once=nodes)
+            nodes = len(self.reference.nodes)
+            bounds["repaired"] = self.reference.weights.bounds(of["repaired"], at_once=nodes)
         inside, lost = set(self.circuit.nodes), self.lost
         for n, node in enumerate(self.reference.nodes):
             row: Row = {"task": self.task, "node": node.name, "block": node.block}
@@ -213,8 +213,6 @@ class TwinFindings:
                 row[name] = float(of[name][0, n]) if known else None
                 row[f"{name}_low"] = float(bounds[name][0][n]) if known else None
                 row[f"{name}_high"] = float(bounds[name][1][n]) if known else None
-            for end, name in enumerate(("repaired_least", "repaired_most")):
-                row[name] = float(at_once[end][n]) if "repaired" in of else None
             yield row
 
     @cached_property

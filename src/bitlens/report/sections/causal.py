@@ -98,7 +98,7 @@ def _tasks(tasks: Sequence[Task]) -> Table:
             str(task.pairs) if task.pairs else "–",
             task.unit if task.pairs else "–",
             task.positions,
-            _circuit(task),
+            "–" if task.reason is not None else ", ".join(task.circuit),
             task.reason or task.note or "yes",
         )
         for task in tasks
@@ -120,13 +120,6 @@ def _tasks(tasks: Sequence[Task]) -> Table:
         "were tried with 80 % of the gap by itself, chosen on other prompts, or the largest where "
         "none has so much, which is said; 1.2 is head 2 of block 1, both counted from 0.",
     )
-
-
-def _circuit(task: Task) -> str:
-    if task.reason is not None:
-        return "–"
-    nodes = ", ".join(task.circuit)
-    return nodes if task.enough else f"none with 80 %; the largest that was tried: {nodes}"
 
 
 def _twins(results: AuditResults, model: str, tasks: Sequence[Task]) -> Table:
@@ -332,7 +325,8 @@ def _carrying(results: AuditResults, model: str, tasks: Sequence[Task]) -> Itera
                         columns,
                         told,
                         "repaired: the share of the lost gap that the reference's value of the "
-                        "node brings back in the twin. carried: what the twin's value takes from "
+                        "node brings back in the twin, ± for all nodes at once. "
+                        "carried: what the twin's value takes from "
                         "the reference. made: what the node's own weights take there, on the "
                         "reference's input. Shares of different nodes need not add up.",
                     ),

@@ -25,9 +25,6 @@ class Task:
     reason: str | None
     """Why nothing was measured of it."""
     note: str
-    enough: bool = True
-    """Whether the circuit gives so much of the gap as was asked for; else it is the largest that
-    was tried."""
 
 
 def tasks_of(results: AuditResults, model: str) -> list[Task]:
@@ -53,13 +50,13 @@ def carrier(results: AuditResults, model: str, who: str, task: str) -> str:
     rows = [
         row
         for row in results.table(model, who, "causal", "circuit_nodes")
-        if row["task"] == task and (row.get("repaired_least") or 0) > 0
+        if row["task"] == task and (row["repaired_low"] or 0) > 0
     ]
     if not rows:
         return ""
     most = max(rows, key=lambda row: row["repaired"])
     name = f"head {most['node']}" if most["head"] >= 0 else str(most["node"])
-    ends = {"low": most["repaired_least"], "high": most["repaired_most"]}
+    ends = {"low": most["repaired_low"], "high": most["repaired_high"]}
     return f"{name} alone repairs {amount({'value': most['repaired'], **ends}, 'share')} of it"
 
 

@@ -20,6 +20,8 @@ from bitlens.results.counts import count
 from bitlens.results.records import DetailTable, MetricResult, Value, overflow
 from bitlens.workflows.session import Session
 
+NOT_ENOUGH = "yes, but no circuit that was tried gives 80 % by itself: the largest is named"
+
 
 def prompts_of(session: Session) -> tuple[TaskPrompts, ...]:
     """The prompts of the tasks that a study names, or of all that are known; what a tokenizer has
@@ -123,6 +125,7 @@ def _absent(outcome: PatchedOutcome, task: str) -> str | None:
 def _about(task: TaskPrompts, outcome: PatchedOutcome, reason: str | None) -> dict[str, object]:
     """A row of the table of tasks."""
     circuit = outcome.circuits.get(task.task)
+    short = "" if circuit is None or circuit.enough else NOT_ENOUGH
     example = task.scoring[0].shown if task.scoring else ""
     return {
         "task": task.task,
@@ -131,9 +134,8 @@ def _about(task: TaskPrompts, outcome: PatchedOutcome, reason: str | None) -> di
         "positions": task.at,
         "example": example,
         "circuit": [node.name for node in circuit.nodes] if circuit else [],
-        "enough": circuit is None or circuit.enough,
         "reason": reason,
-        "note": task.note,
+        "note": "; ".join(filter(None, (task.note, short))),
     }
 
 
