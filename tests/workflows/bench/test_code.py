@@ -86,12 +86,12 @@ def test_the_harness_scores_what_was_run(
     path.write_text("\n".join(map(json.dumps, rows)))
     (task,) = load_tasks(BenchRequest(benchmarks=(f"humaneval={path}",)))
     asking = ReplayLM(letters)
-    evaluate(asking, [task], None, unsafe=True)
+    evaluate(asking, [task], None)
     task.code.forget()
     texts = {one: ("    return a + b" if "1" in one.context else "") for one in asking.begun}
     assert all(isinstance(one, GenerationRequest) for one in texts)
     for expected in ([0.0, 0.0], [0.0, 1.0]):
-        (samples,) = evaluate(ReplayLM(letters, None, texts), [task], None, unsafe=True).values()
+        (samples,) = evaluate(ReplayLM(letters, None, texts), [task], None).values()
         assert [sample["pass@1"] for sample in samples] == expected
         task.code.run(lambda _: None)
     assert metrics_of(samples) == ["pass@1,create_test"]

@@ -109,7 +109,7 @@ def _require_shares(tasks: Sequence[HarnessTask]) -> None:
     """InputError for a task without a metric that is a share, and for a benchmark whose tasks have
     other metrics each, before anything is computed: the first question of each is scored as if
     nothing had been answered."""
-    samples = evaluate(_silent(), tasks, 1, unsafe=True)
+    samples = evaluate(_silent(), tasks, 1)
     of: dict[str, dict[str, list[str]]] = {}
     for task in tasks:
         if task.code is not None:
@@ -154,11 +154,9 @@ def _silent() -> Any:
     return Silent()
 
 
-def evaluate(
-    lm: Any, tasks: Sequence[HarnessTask], limit: int | None, *, unsafe: bool = False
-) -> dict[str, list[Sample]]:
+def evaluate(lm: Any, tasks: Sequence[HarnessTask], limit: int | None) -> dict[str, list[Sample]]:
     """What the harness makes of a model's answers: by task, a sample a question and filter.
-    `lm`: an `LM` of the harness; `unsafe`: whether tasks that run code are let through."""
+    `lm`: an `LM` of the harness."""
     from lm_eval import evaluator
 
     by_name = {task.name: task.task for task in tasks}
@@ -168,7 +166,9 @@ def evaluate(
             {"tasks": by_name, "groups": {}, "group_map": {}},
             limit=limit,
             bootstrap_iters=0,
-            confirm_run_unsafe_code=unsafe,
+            # Tasks that would run code in this process are refused when they are loaded; the code
+            # of ours runs shut in, on the user's word.
+            confirm_run_unsafe_code=True,
         )
     samples: dict[str, list[Sample]] = dict(results["samples"])
     return samples

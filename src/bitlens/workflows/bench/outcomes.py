@@ -2,7 +2,7 @@
 by block."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,23 @@ class Stream:
 
     model: str
     compression: str
+
+    def outcome(
+        self, task: HarnessTask, sample: Sample, name: str, answer: str, target: str
+    ) -> Outcome:
+        """How it did on a question by the harness' metric of this name."""
+        return Outcome(
+            model=self.model,
+            compression=self.compression,
+            benchmark=task.benchmark,
+            task=task.name,
+            metric=metric_name(name, sample),
+            doc=int(sample["doc_id"]),
+            prompt_hash=sample["prompt_hash"],
+            score=float(sample[name]),
+            answer=answer,
+            target=target,
+        )
 
 
 def bench_task(task: HarnessTask, samples: Sequence[Sample]) -> BenchTask:
@@ -62,30 +79,15 @@ def outcomes_of(
         texts, right = _choices(task, sample), _right(task, sample)
         margin, lead = _margins(said[: len(texts)], right)
         for name in sample["metrics"]:
-            metric = metric_name(name, sample)
-            if metric not in metrics:
+            if metric_name(name, sample) not in metrics:
                 continue
             if texts:
                 answer = texts[_pick(said[: len(texts)], texts, name)]
                 target = " or ".join(texts[n] for n in right)
             else:
                 answer, target = PREDICTED[int(sample[name])], PREDICTED[1]
-            found.append(
-                Outcome(
-                    model=stream.model,
-                    compression=stream.compression,
-                    benchmark=task.benchmark,
-                    task=task.name,
-                    metric=metric,
-                    doc=int(sample["doc_id"]),
-                    prompt_hash=sample["prompt_hash"],
-                    score=float(sample[name]),
-                    answer=answer,
-                    target=target,
-                    margin=margin,
-                    lead=lead,
-                )
-            )
+            one = stream.outcome(task, sample, name, answer, target)
+            found.append(replace(one, margin=margin, lead=lead))
     return found
 
 
@@ -100,21 +102,8 @@ def written_outcomes(
         if task.code is not None:
             said, target = task.code.told(said[0], target), PASSED
         for name in sample["metrics"]:
-            if (metric := metric_name(name, sample)) in metrics:
-                found.append(
-                    Outcome(
-                        model=stream.model,
-                        compression=stream.compression,
-                        benchmark=task.benchmark,
-                        task=task.name,
-                        metric=metric,
-                        doc=int(sample["doc_id"]),
-                        prompt_hash=sample["prompt_hash"],
-                        score=float(sample[name]),
-                        answer=str(said),
-                        target=target,
-                    )
-                )
+            if metric_name(name, sample) in metrics:
+                found.append(stream.outcome(task, sample, name, str(said), target))
     return found
 
 

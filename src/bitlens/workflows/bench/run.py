@@ -172,7 +172,7 @@ class Asking:
         self.limit = session.study.limit
         loaded = session.loaded
         recording = ReplayLM(loaded.tokenizer)
-        evaluate(recording, tasks, self.limit, unsafe=True)
+        evaluate(recording, tasks, self.limit)
         for task in tasks:
             if task.code is not None:
                 task.code.forget()

@@ -90,7 +90,7 @@ class Scoring:
             None if said is None else said.answers(self.requests),
             None if wrote is None else {request: one.text for request, one in wrote.items()},
         )
-        by_task = evaluate(replaying, tasks, self.limit, unsafe=True)
+        by_task = evaluate(replaying, tasks, self.limit)
         return {task.name: (task, by_task[task.name]) for task in tasks}
 
     def _add(self, found: Scored, name: str, answers: Answers, reference: Texts) -> None:
