@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.charts.channels import channel, having
+from bitlens.report.charts.channels import channel
 from bitlens.report.charts.charts import beside, frame, only, pair
 from bitlens.report.charts.depth import across
+from bitlens.report.charts.grid import INTERVAL, axes, darker, tips
 from bitlens.report.charts.scatter import Heads, against, heads
 from bitlens.report.page.parts import (
     Column,
@@ -197,50 +198,16 @@ def _cells(results: AuditResults, who: str, rows: Heads, others: Heads, name: st
 def _frame(results: AuditResults, model: str, top: float) -> Spec:
     facts = results.about(model)
     top = top or 1.0
-    x = channel(
-        "x:O",
-        title="head",
-        sort=list(range(facts["heads"])),
-        axis=having(labelAngle=0, labelOverlap=True),
-        scale=having(domain=list(range(facts["heads"])), paddingInner=0.06),
-    )
-    y = channel(
-        "block:O",
-        title="block",
-        axis=having(labelOverlap=True),
-        scale=having(domain=list(range(facts["blocks"])), paddingInner=0.06),
-    )
-    colour = channel(
-        "value:Q",
-        scale=having(
-            type="log",
-            domain=[float(f"{top * 10**-DECADES:.3g}"), float(f"{top:.3g}")],
-            range=["#fff3e0", "#fdb863", "#e0662a", "#b3261c", "#7a0f12"],
-            clamp=True,
-        ),
-        legend=having(
-            title=["JSD", "(nats)"], orient="right", gradientLength=90, tickCount=4, format=".0e"
-        ),
-    )
-    told = [
-        channel("item:N", title="head (block.head)"),
-        channel("who:N", title="of"),
-        *(
-            channel(f"{field}:Q", title=title, format=".3~g")
-            for field, title in {
-                "value": "JSD (nats)",
-                "low": "95 % interval from",
-                "high": "95 % interval to",
-                "chance": "chance",
-                "control": "control",
-                "q": "q of the difference",
-            }.items()
-        ),
+    x, y = axes("head", range(facts["heads"]), range(facts["blocks"]))
+    colour = darker(("JSD", "(nats)"), top, DECADES, ".0e")
+    more = {"chance": "chance", "control": "control", "q": "q of the difference"}
+    said = [
+        *tips("head (block.head)", {"value": "JSD (nats)", **INTERVAL, **more}, ".3~g"),
         channel("compared:N", title="the control is"),
     ]
     layers = [
-        only("muted").mark_rect(color=MUTED).encode(x=x, y=y, tooltip=told),
-        only("head").mark_rect().encode(x=x, y=y, color=colour, tooltip=told),
+        only("muted").mark_rect(color=MUTED).encode(x=x, y=y, tooltip=said),
+        only("head").mark_rect().encode(x=x, y=y, color=colour, tooltip=said),
     ]
     return frame(None, layers, max(90, min(15 * facts["blocks"], 420)))
 

@@ -7,6 +7,7 @@ from bitlens.report.charts.probe_areas import areas
 from bitlens.report.page.parts import Column, Details, Part, Prose, Section, Statement, Table
 from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.text.differences import way
+from bitlens.report.text.missing import missing
 from bitlens.report.text.numbers import amount, margin, plain
 from bitlens.report.text.probes import METHODS, ProbedSet, flagged, flagged_by_noise, probed
 from bitlens.report.twins import with_noise
@@ -153,7 +154,8 @@ def _table(results: AuditResults, model: str, one: ProbedSet, method: str) -> Ta
         "itself, and nothing below that is called a change; how unsure the threshold is, ± tells "
         "only roughly. ± is the longer half of a 95 % interval, given the probe; documents are the "
         "unit."
-        f"{_length(results, model, one)}{_reasons(results, model, f'{one.name}, {method}')}",
+        f"{_length(results, model, one)}"
+        f"{missing(results, model, 'probes', f'{one.name}, {method}')}",
     )
 
 
@@ -196,18 +198,6 @@ def _length(results: AuditResults, model: str, one: ProbedSet) -> str:
     leak = abs(row["value"] - 0.5) > LENGTH - 0.5
     warning = ": a probe may read the length" if leak else ""
     return f" The number of tokens alone has an AUC of {plain(row['value'], 2)}{warning}."
-
-
-def _reasons(results: AuditResults, model: str, item: str) -> str:
-    """Why numbers are missing."""
-    found = dict.fromkeys(
-        row["reason"]
-        for row in results.estimates
-        if (row["model"], row["analysis"], row["item"]) == (model, "probes", item)
-        and row["value"] is None
-        and row["reason"]
-    )
-    return f" Missing: {'; '.join(found)}." if found else ""
 
 
 @family(

@@ -4,8 +4,8 @@ themselves do the damage."""
 from collections.abc import Mapping
 
 from bitlens.report.audit_results import AuditResults, Row
-from bitlens.report.charts.channels import channel, having
 from bitlens.report.charts.charts import frame, only, pair
+from bitlens.report.charts.grid import INTERVAL, axes, darker, tips
 from bitlens.report.experts import (
     LOST,
     SAME,
@@ -303,41 +303,8 @@ def _cell(place: Place, row: Row, who: str) -> Point:
 
 def _frame(places: set[Place], top: float) -> Spec:
     blocks, experts = (sorted({place[n] for place in places}) for n in (0, 1))
-    x = channel(
-        "x:O",
-        title="expert",
-        axis=having(labelAngle=0, labelOverlap=True),
-        scale=having(domain=experts, paddingInner=0.06),
-    )
-    y = channel(
-        "block:O",
-        title="block",
-        axis=having(labelOverlap=True),
-        scale=having(domain=blocks, paddingInner=0.06),
-    )
-    colour = channel(
-        "value:Q",
-        scale=having(
-            type="log",
-            domain=[float(f"{top * 10**-DECADES:.3g}"), float(f"{top:.3g}")],
-            range=["#fff3e0", "#fdb863", "#e0662a", "#b3261c", "#7a0f12"],
-            clamp=True,
-        ),
-        legend=having(
-            title=["relative", "error"], orient="right", gradientLength=90, tickCount=4, format="~%"
-        ),
-    )
-    told = [
-        channel("item:N", title="expert (block.expert)"),
-        channel("who:N", title="of"),
-        *(
-            channel(f"{field}:Q", title=title, format=".3~%")
-            for field, title in {
-                "value": "relative error",
-                "low": "95 % interval from",
-                "high": "95 % interval to",
-            }.items()
-        ),
-    ]
-    layer = only("expert").mark_rect().encode(x=x, y=y, color=colour, tooltip=told)
+    x, y = axes("expert", experts, blocks)
+    colour = darker(("relative", "error"), top, DECADES, "~%")
+    said = tips("expert (block.expert)", {"value": "relative error", **INTERVAL}, ".3~%")
+    layer = only("expert").mark_rect().encode(x=x, y=y, color=colour, tooltip=said)
     return frame(None, [layer], max(90, min(18 * len(blocks), 420)))

@@ -10,6 +10,7 @@ from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.saes import SaeResults, saes_of
 from bitlens.report.text.differences import way
 from bitlens.report.text.extremes import each
+from bitlens.report.text.missing import missing
 from bitlens.report.text.numbers import margin
 from bitlens.report.text.splices import spliced
 from bitlens.report.twins import with_noise
@@ -141,20 +142,8 @@ def _table(results: AuditResults, model: str, sae: SaeResults) -> Table:
         "documents. loss added: cross-entropy with the reconstruction in its place less the "
         "model's own, in nats; nats more: than in the reference. at stake: the same with the mean "
         "in its place. ± is the longer half of a 95 % interval, documents being the "
-        f"unit.{_reasons(results, model, sae)}",
+        f"unit.{missing(results, model, 'transfer', sae.label)}",
     )
-
-
-def _reasons(results: AuditResults, model: str, sae: SaeResults) -> str:
-    """Why numbers are missing."""
-    found = dict.fromkeys(
-        row["reason"]
-        for row in results.estimates
-        if (row["model"], row["analysis"], row["item"]) == (model, "transfer", sae.label)
-        and row["value"] is None
-        and row["reason"]
-    )
-    return f" Missing: {'; '.join(found)}." if found else ""
 
 
 @family(
