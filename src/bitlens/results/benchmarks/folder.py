@@ -13,25 +13,21 @@ The same content is the same bytes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from bitlens.errors import ResultsError, path_of
+from bitlens.errors import ResultsError
 from bitlens.results.benchmarks.generations import ENDINGS, Generation
 from bitlens.results.benchmarks.records import TABLES, BenchTask, Change, DepthOutcome, Outcome
-from bitlens.results.files.names import inside
 from bitlens.results.files.writing import write
 from bitlens.results.json_files import AGAIN, damaged, json_bytes, mended, read_json
 from bitlens.results.manifest_schema import Content, Tool, Versioned
-from bitlens.results.parquet import read_table, rows_as_parquet
+from bitlens.results.record_tables import read_records, write_records
 from bitlens.results.records import REFERENCE, SCHEMA
 
 NAME = "benchmarks.json"
 FOLDER = "benchmarks"
 """Where they lie in the folder of an audit."""
 REPORT = "report.html"
-Record = TypeVar("Record")
 
 
 class BenchedTwin(Content):
@@ -142,7 +138,7 @@ def write_benchmarks(found: Benchmarked) -> None:
     }
     last = found.root / NAME
     for name, (_, schema) in TABLES.items():
-        write(_table(found.root, name), rows_as_parquet(name, rows[name], schema), last)
+        write_records(found.root, name, rows[name], schema, last)
     write(last, json_bytes(BenchmarksFile, {"schema": SCHEMA, **found.about}, last))
 
 
@@ -160,11 +156,11 @@ def read_benchmarks(path: str | Path) -> Benchmarked:
     found = Benchmarked(
         root=root,
         about=read_json(BenchmarksFile, last, mended(last, AGAIN)),
-        tasks=_read(root, "tasks", BenchTask),
-        outcomes=_read(root, "outcomes", Outcome),
-        depths=_read(root, "depths", DepthOutcome),
-        generations=_read(root, "generations", Generation),
-        changes=_read(root, "changes", Change),
+        tasks=read_records(root, "tasks", BenchTask, TABLES["tasks"][1], AGAIN),
+        outcomes=read_records(root, "outcomes", Outcome, TABLES["outcomes"][1], AGAIN),
+        depths=read_records(root, "depths", DepthOutcome, TABLES["depths"][1], AGAIN),
+        generations=read_records(root, "generations", Generation, TABLES["generations"][1], AGAIN),
+        changes=read_records(root, "changes", Change, TABLES["changes"][1], AGAIN),
     )
     if (wrong := _inconsistent(found)) is not None:
         raise damaged(root, wrong, AGAIN)
@@ -201,18 +197,3 @@ def _inconsistent(found: Benchmarked) -> str | None:
         if (change.model, change.compression) not in known or change.benchmark not in benchmarks:
             return f"there is a change of {change.benchmark!r} under {change.compression!r}"
     return None
-
-
-def _table(root: Path, name: str) -> Path:
-    return inside(root, f"{name}.parquet")
-
-
-def _read(root: Path, name: str, kind: type[Record]) -> list[Record]:
-    path = _table(root, name)
-    rows = read_table(path, TABLES[name][1], mended(path, AGAIN)).to_pylist()
-    try:
-        return TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        why = f"{path_of([n for n in first['loc'] if isinstance(n, str | int)])}: {first['msg']}"
-        raise damaged(path, why, mended(path, AGAIN)) from None

@@ -14,16 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 
-from bitlens.errors import ResultsError, path_of
-from bitlens.results.files.names import inside
+from bitlens.errors import ResultsError
 from bitlens.results.files.writing import write
 from bitlens.results.json_files import AGAIN, damaged, json_bytes, mended, read_json
 from bitlens.results.manifest_schema import Content, Tool, Versioned
-from bitlens.results.parquet import read_table, rows_as_parquet
+from bitlens.results.record_tables import read_records, write_records
 from bitlens.results.records import SCHEMA
 from bitlens.results.sensitivity.measures import MEASURES
 from bitlens.results.sensitivity.records import SQNR, TABLES, Effect, ProxyScore, Unit, UnitSize
@@ -34,7 +33,6 @@ PARTIAL = "partial"
 REPORT = "report.html"
 PLANS = "plans"
 """The folder in which plans that were made of the run are audited."""
-Record = TypeVar("Record")
 LARGEST = 1e30
 """A score beyond is none."""
 DECIBELS = 3000.0
@@ -134,7 +132,7 @@ def write_run(run: Sensitivity) -> None:
     }
     last = run.root / NAME
     for name, (_, schema) in TABLES.items():
-        write(_table(run.root, name), rows_as_parquet(name, rows[name], schema), last)
+        write_records(run.root, name, rows[name], schema, last)
     write(last, json_bytes(SensitivityFile, {"schema": SCHEMA, **run.about}, last))
 
 
@@ -151,10 +149,10 @@ def read_run(path: str | Path) -> Sensitivity:
     run = Sensitivity(
         root=root,
         about=read_json(SensitivityFile, last, mended(last, AGAIN)),
-        units=_read(root, "units", Unit),
-        sizes=_read(root, "sizes", UnitSize),
-        effects=_read(root, "effects", Effect),
-        proxies=_read(root, "proxies", ProxyScore),
+        units=read_records(root, "units", Unit, TABLES["units"][1], AGAIN),
+        sizes=read_records(root, "sizes", UnitSize, TABLES["sizes"][1], AGAIN),
+        effects=read_records(root, "effects", Effect, TABLES["effects"][1], AGAIN),
+        proxies=read_records(root, "proxies", ProxyScore, TABLES["proxies"][1], AGAIN),
     )
     if (wrong := _inconsistent(run)) is not None:
         raise damaged(root, wrong, AGAIN)
@@ -189,18 +187,3 @@ def _inconsistent(run: Sensitivity) -> str | None:
     if any(abs(p.value) > most.get(p.proxy, LARGEST) for p in run.proxies):
         return "a score is beyond all bounds"
     return None
-
-
-def _table(root: Path, name: str) -> Path:
-    return inside(root, f"{name}.parquet")
-
-
-def _read(root: Path, name: str, kind: type[Record]) -> list[Record]:
-    path = _table(root, name)
-    rows = read_table(path, TABLES[name][1], mended(path, AGAIN)).to_pylist()
-    try:
-        return TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        why = f"{path_of([n for n in first['loc'] if isinstance(n, str | int)])}: {first['msg']}"
-        raise damaged(path, why, mended(path, AGAIN)) from None
