@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 
+from bitlens.config.consent import require_consent
 from bitlens.config.parsing import Settings, distinct, read_settings
 from bitlens.config.sae_grid import PENALTIES, K, SaeGrid
-from bitlens.config.study import ASKED_BESIDES, Study, Whole, require_consent
+from bitlens.config.study import ASKED_BESIDES, Study, Whole
 from bitlens.errors import BitlensError, InputError
 from bitlens.registry import nearest
 from bitlens.sae.training.config import WITH_K, Kind, Schedule

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
+from bitlens.config.consent import require_confirmation, require_consent
 from bitlens.config.field_docs import meanings
 from bitlens.config.parsing import Settings, distinct, read_settings, unknown
 from bitlens.data.benchmarks.asked import AskedBenchmark
@@ -422,44 +423,5 @@ def load_study(
         Study.model_validate({**values, "compressions": (_UNREAD,)}, context=where)
     study = Study.model_validate(values, context=where)
     require_consent(study, trust_remote_code, str(path))
-    _require_confirmation(study, confirm_run_unsafe_code, str(path))
+    require_confirmation(study, confirm_run_unsafe_code, str(path))
     return study
-
-
-def _require_confirmation(study: Study, given: bool, file: str) -> None:
-    """The same of code that models write."""
-    if study.confirm_run_unsafe_code and not given:
-        raise InputError(
-            f"{file} asks to run code that models write.",
-            "your own word for it: a file may be anybody's.",
-            "--confirm-run-unsafe-code beside it.",
-        )
-    if given and not study.confirm_run_unsafe_code:
-        raise InputError(
-            f"--confirm-run-unsafe-code is given, but {file} does not ask for it.",
-            "confirm_run_unsafe_code: true in the study.",
-            "add that, or leave the option out.",
-        )
-
-
-def require_consent(study: Study, given: bool, file: str) -> None:
-    """Whether code that comes with a model, or with a folder of the harness' tasks (a YAML there
-    may name Python), may run is for the user to say, in the command or in a call. What a file says,
-    which anybody may have written, is no more than that it asks. InputError where it asks and
-    nothing is given, or is given where nothing asks."""
-    asking = [source.name for source in study.models if source.trust_remote_code]
-    if study.include_path:
-        asking.append(f"the tasks in {study.include_path}")
-    if asking and not given:
-        raise InputError(
-            f"{file} asks to run code that comes with {', '.join(asking)}.",
-            "your own word for it: a file may be anybody's.",
-            "read that code, then --trust-remote-code.",
-        )
-    if given and not asking:
-        raise InputError(
-            f"--trust-remote-code is given, but {file} names no model that asks for it "
-            "and no include_path.",
-            "trust_remote_code: true under each model whose code you have read.",
-            "add that, or leave the option out.",
-        )
