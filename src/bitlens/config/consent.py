@@ -34,8 +34,8 @@ def require_consent(study: Study, given: bool, file: str) -> None:
 
 
 def require_confirmation(study: Study, given: bool, file: str) -> None:
-    """Whether code that models write may run is for the user to say as well. InputError where a file
-    asks and nothing is given, or is given where nothing asks."""
+    """Whether code that models write may run is for the user to say as well. InputError where a
+    file asks and nothing is given, or is given where nothing asks."""
     if study.confirm_run_unsafe_code and not given:
         raise InputError(
             f"{file} asks to run code that models write.",
