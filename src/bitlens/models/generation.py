@@ -50,10 +50,12 @@ class Writing:
 
 def context_ids(tokenizer: PreTrainedTokenizerBase, text: str, most: int) -> tuple[int, ...]:
     """The last `most` tokens of a text, with the special tokens that the tokenizer adds, unless it
-    begins with BOS."""
+    begins with BOS. Of a text without any: the token that ends texts, which a next one follows."""
     bos = tokenizer.bos_token
     added = not (bos and text.startswith(str(bos)))
-    return tuple(tokenizer.encode(text, add_special_tokens=added, verbose=False)[-most:])
+    ids = tokenizer.encode(text, add_special_tokens=added, verbose=False)
+    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    return tuple((ids or ([] if first is None else [int(first)]))[-most:])
 
 
 @torch.inference_mode()

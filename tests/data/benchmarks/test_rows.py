@@ -64,7 +64,8 @@ def test_a_row_that_was_cut_at_commas_is_put_together(tmp_path: Path) -> None:
     ("name", "content", "why"),
     [
         ("q.jsonl", "{", "line 1 of .* is not JSON"),
-        ("q.jsonl", "[1]", "line 1 of .* holds"),
+        ("q.jsonl", "\n\n[1]", "line 3 of .* holds"),
+        ("q.csv", "a,b\n" + "x" * 140_000 + ",1", "field larger than field limit"),
         ("q.jsonl", "", "has no rows"),
         ("q.jsonl", '{"question": "a"}', "Row 1 of .* has no answer: it has question"),
         ("q.json", "{}", "holds no list"),

@@ -1,5 +1,6 @@
 """Likelihoods of the sweep are those of the harness' own model of transformers."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 
 from bitlens.config.study import Study, audit_of
 from bitlens.engine.swept_model import Reference
+from bitlens.engine.wave_size import Pace
 from bitlens.errors import DataError
 from bitlens.results.records import REFERENCE
+from bitlens.workflows.bench import likelihoods
 from bitlens.workflows.bench.likelihoods import measure, pack
 from bitlens.workflows.bench.replay import LikelihoodRequest, ReplayLM, longest
 from bitlens.workflows.session import Session
@@ -59,7 +62,7 @@ def instances(lm: ReplayLM | Any) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_they_are_those_of_the_harness(session: Session) -> None:
+def test_they_are_those_of_the_harness(session: Session, tmp_path: Path) -> None:
     """Every log-probability within 1e-5 and every pick, of the reference and of a twin, whatever
     the batch; a lens of an early block says something else. A twin without numbers stops no
     other."""
@@ -73,7 +76,8 @@ def test_they_are_those_of_the_harness(session: Session) -> None:
     assert max(map(len, packed.rows)) == longest(model.config, tokenizer)
     _, twin = session.build_twin()
     broken: dict[str, str] = {}
-    found = measure(session, {"twin": twin, "lost": Lost(session.layout)}, packed, broken)
+    models = {"twin": twin, "lost": Lost(session.layout)}
+    found = measure(session, models, packed, broken, tmp_path)
     assert broken == {"lost": "no finite log-probability of 9 of 9 requests"}
     for name, own in ((REFERENCE, model), ("twin", twin.model())):
         theirs = HFLM(pretrained=own, tokenizer=tokenizer, batch_size=4)
@@ -90,6 +94,41 @@ def test_they_are_those_of_the_harness(session: Session) -> None:
     assert np.isfinite(found[REFERENCE].at).all()
     lens = found[REFERENCE].at
     assert (np.abs(lens[:, 0] - lens[:, -1]) > 1e-3).all()
+
+
+def test_a_stopped_sweep_goes_on_after_its_last_wave(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in its third wave, and one of two files torn: the rest alone is computed, and every
+    number is that of one run."""
+    monkeypatch.setattr(Session, "batch_tokens", 16)
+    requests = [LikelihoodRequest((1,) * n, (2,)) for n in (7, 8, 16)]
+    packed = pack(requests, 256)
+    swept: list[int] = []
+    real = likelihoods._sweep
+
+    def sweep(session: Session, models: Any, wave: Any, said: Any, bar: Any) -> None:
+        if len(swept) == most:
+            raise KeyboardInterrupt
+        swept.append(len(wave))
+        real(session, models, wave, said, bar)
+
+    monkeypatch.setattr(likelihoods, "_sweep", sweep)
+    monkeypatch.setattr(Pace, "most", 0)
+    most = 9
+    whole = measure(session, {}, packed, {}, tmp_path / "whole")[REFERENCE]
+    assert swept == [1, 1, 1]
+    swept.clear()
+    most = 2
+    with pytest.raises(KeyboardInterrupt):
+        measure(session, {}, packed, {}, tmp_path / "killed")
+    _, torn = sorted((tmp_path / "killed").iterdir())
+    torn.write_bytes(torn.read_bytes()[:-30])
+    swept.clear()
+    again = measure(session, {}, packed, {}, tmp_path / "killed")[REFERENCE]
+    assert swept == [1, 1]
+    assert np.array_equal(again.at, whole.at)
+    assert np.array_equal(again.first, whole.first)
 
 
 def test_packing_by_hand() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from bitlens.results.benchmarks.records import NO_PICK
 from bitlens.workflows.bench.likelihoods import Likelihoods
-from bitlens.workflows.bench.outcomes import Stream, depths_of
+from bitlens.workflows.bench.outcomes import Stream, _pick, depths_of
 from bitlens.workflows.bench.replay import LikelihoodRequest
 
 
@@ -31,3 +31,12 @@ def test_a_lens_without_numbers_is_no_margin_and_wins_nothing() -> None:
     )
     assert found.margins == (None, None, 0.5)
     assert found.picks == (NO_PICK, NO_PICK, 0)
+
+
+def test_what_is_chosen_depends_on_the_metric() -> None:
+    """The likelier choice; a letter of it, the longer; beyond what it is without the question, the
+    other."""
+    said, texts = np.array([-1.0, -2.0, -0.5, -3.0]), ["a", "long"]
+    assert _pick(said, texts, "acc") == 0
+    assert _pick(said, texts, "acc_norm") == 1
+    assert _pick(said, texts, "acc_mutual_info") == 1

@@ -19,7 +19,8 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[Row]:
     of these columns."""
     name = path.name.lower()
     if name.endswith((".jsonl", ".jsonl.gz")):
-        rows = [_row(line, f"line {n} of {path}") for n, line in enumerate(_lines(path), 1)]
+        lines = enumerate(read_lines(path), 1)
+        rows = [_row(line, f"line {n} of {path}") for n, line in lines if line.strip()]
     elif name.endswith(".json"):
         rows = _listed(path)
     elif name.endswith(".csv"):
@@ -58,7 +59,14 @@ def read_csv(path: Path, *, mend: bool = False) -> tuple[list[Row], list[int]]:
     `mend` a piece that begins with a space belongs to the one before it, as in running text.
     DataError for rows of another number of columns."""
     text = io.StringIO(read_text(path), newline="")
-    header, *lines = [line for line in csv.reader(text) if line] or [[]]
+    try:
+        header, *lines = [line for line in csv.reader(text) if line] or [[]]
+    except csv.Error as error:
+        raise DataError(
+            f"{path} cannot be read: {told(error)}.",
+            f"a CSV with fields of at most {csv.field_size_limit():,} letters, quotes in pairs.",
+            "mend it, or write it as JSONL.",
+        ) from error
     rows, mended = [], []
     for number, line in enumerate(lines, 1):
         fields = line
@@ -83,10 +91,6 @@ def _joined(pieces: list[str]) -> list[str]:
         else:
             fields.append(piece)
     return fields
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in read_lines(path) if line.strip()]
 
 
 def _row(line: str, place: str) -> Row:

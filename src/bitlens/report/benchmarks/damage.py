@@ -1,5 +1,6 @@
 """Does inner damage foretell what happens to answers? Over the twins of a model, controls too."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from bitlens.report.audit_results import AuditResults
@@ -29,7 +30,7 @@ def damage_parts(results: AuditResults, found: Benchmarked, model: str) -> Itera
                 r = rank_correlation([inner[t] for t in both], [of[t] for t in both])
                 if r is not None:
                     most = max(most, len(both))
-                    rows.append((benchmark, name, outcome, str(len(both)), plain(r, 2)))
+                    rows.append((benchmark, name, outcome, str(len(both)), _told(r, len(both))))
     if not rows:
         return
     yield Table(
@@ -40,7 +41,9 @@ def damage_parts(results: AuditResults, found: Benchmarked, model: str) -> Itera
         ),
         tuple(rows),
         "Does inner damage foretell what happens to answers? Twins and controls ranked by both; "
-        "1: the order is the same, 0: one says nothing of the other.",
+        "1: the order is the same, 0: one says nothing of the other. In brackets its 95 % interval "
+        "(Bonett and Wright 2000), as if every twin were another method: several bits of one are "
+        "less than as many points.",
     )
     if most < FEWEST_POINTS:
         yield Prose(
@@ -59,6 +62,23 @@ def _inner(results: AuditResults, model: str, twins: Sequence[str]) -> dict[str,
         if (of := survivals(results, model, t))
     }
     return {"mean KL": kl, "features lost": lost}
+
+
+def _told(r: float, twins: int) -> str:
+    bounds = correlation_bounds(r, twins)
+    if bounds is None:
+        return plain(r, 2)
+    low, high = bounds
+    return f"{plain(r, 2)} [{plain(low, 2)}, {plain(high, 2)}]"
+
+
+def correlation_bounds(r: float, pairs: int) -> tuple[float, float] | None:
+    """The 95 % interval of Spearman's correlation: Fisher's z with the variance (1 + r²/2)/(n − 3)
+    of Bonett and Wright (2000). None of fewer than four pairs, and of 1 and −1."""
+    if pairs < 4 or abs(r) >= 1:
+        return None
+    half = 1.96 * math.sqrt((1 + r * r / 2) / (pairs - 3))
+    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:

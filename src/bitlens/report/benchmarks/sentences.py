@@ -22,19 +22,15 @@ def verdict_of(change: Change) -> str:
 def told(change: Change) -> str:
     """What a twin does to a benchmark, as the end of a sentence that begins with it."""
     moved = points({"value": change.difference, "low": change.low, "high": change.high})
-    flips = f"{change.lost} lost, {change.gained} gained of {count(change.questions, 'question')}"
+    low, high = ("lower", "higher") if change.of_shares else ("lost", "gained")
+    flips = f"{change.lost} {low}, {change.gained} {high} of {count(change.questions, 'question')}"
     word = verdict_of(change)
     if word != "undecided":
         amount = moved.lstrip("−")
         if word == "loses":
-            low, high = change.high, change.low
-            amount = points(
-                {
-                    "value": -change.difference,
-                    "low": None if low is None else -low,
-                    "high": None if high is None else -high,
-                }
-            )
+            ends = (change.high, change.low)
+            less, more = (None if end is None else -end for end in ends)
+            amount = points({"value": -change.difference, "low": less, "high": more})
         return f"{word} {amount} on {change.benchmark} ({flips}, {_tested(change)})"
     return f"{untold(change)} ({flips})"
 

@@ -118,6 +118,13 @@ class Change:
     reason: str | None
     """Why there are no bounds, or no recovery."""
 
+    @property
+    def of_shares(self) -> bool:
+        """Whether questions are answered more or less well, as F1 has it, and not right or wrong:
+        then a mean is hardly ever so many of so many questions."""
+        right = (self.reference * self.questions, self.score * self.questions)
+        return any(abs(number - round(number)) > 1e-6 for number in right)
+
 
 def _schema(absent: str = "", **columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, of, name in absent.split()) for name, of in columns.items()])

@@ -111,7 +111,7 @@ def _run(
     for changed in _changed(before, manifest) if before else ():
         log(f"{changed} other than when {store.root} was written: its numbers are new.")
     store.write_table("coverage", done.coverage)
-    benched = write_beside(done.benches, request, store.root, command)
+    benched = write_beside(done.benches, request, store.root, command, log)
     rows: list[Any] = list(estimates(store, manifest, study.interval))
     if benched is not None:
         bits = {(twin["model"], twin["compression"]): twin["bits"] for twin in done.twins}

@@ -134,11 +134,10 @@ class Writer:
                 own = generate(model, tokenizer, batch.contexts, batch.writing)
                 write(path, _BATCH.dump_json(own))
                 fresh += len(own)
-                rate = fresh / (time.monotonic() - begun)
-                bar.at(f"{in_one_line(name)}, {rate:.2g} samples a second")
+                bar.at(f"{in_one_line(name)}, {_rate(fresh, begun):.2g} samples a second")
             found.update(zip(batch.requests, own, strict=True))
             bar.add(len(own))
-        speed = f", {fresh / (time.monotonic() - begun):.2g} a second" if fresh else ""
+        speed = f", {_rate(fresh, begun):.2g} a second" if fresh else ""
         there = len(found) - fresh
         kept = f", {there:,} of them before" if there else ""
         self.session.log(f"{name}: {count(len(found), 'sample')} written{kept}{speed}.")
@@ -217,6 +216,11 @@ class Writer:
         config = self.session.loaded.model.generation_config
         until = [stop for stop in dict.fromkeys(until) if stop]
         return Writing(until=tuple(until), most=most, config=config)
+
+
+def _rate(samples: int, begun: float) -> float:
+    """Samples a second since then; some clocks stand still for that long."""
+    return samples / max(time.monotonic() - begun, 1e-3)
 
 
 def _copy_in(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

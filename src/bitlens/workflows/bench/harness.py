@@ -87,7 +87,14 @@ def load_tasks(request: BenchRequest) -> list[HarnessTask]:
                 for defined in own.tasks(asked):
                     code = CodeTests() if defined.get("unsafe_code") else None
                     scored = code.definition() if code else {}
-                    task = ConfigurableTask(config={**_with_data(defined), **scored})
+                    try:
+                        task = ConfigurableTask(config={**_with_data(defined), **scored})
+                    except Exception as error:
+                        raise DataError(
+                            f"{asked.path} cannot be read as {asked.name}: {told(error)}.",
+                            "values of one kind in a column: all of them text, or all numbers.",
+                            "mend the file, or fetch it again.",
+                        ) from error
                     notes = tuple(defined.get("notes", ()))
                     found.append(_harness_task(asked.name, task, notes, code))
             else:

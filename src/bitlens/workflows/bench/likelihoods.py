@@ -1,8 +1,10 @@
-"""Log-probabilities of continuations by a model and all its twins, in one pass through depth, at
-the end and, through the logit lens, after every block."""
+"""Log-probabilities of continuations by a model and all its twins, in one pass through depth a
+wave, at the end and, through the logit lens, after every block."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +17,11 @@ from bitlens.engine.runs import REFERENCE
 from bitlens.engine.step import Step
 from bitlens.engine.sweep import logits_chunk
 from bitlens.engine.swept_model import Reference, SweptModel
+from bitlens.engine.wave_size import Pace, next_wave
 from bitlens.errors import DataError, ModelError
 from bitlens.models.sites import site
 from bitlens.progress import ProgressBar
+from bitlens.workflows.bench.kept_waves import Said, keep, recalled
 from bitlens.workflows.bench.replay import Answer, LikelihoodRequest
 from bitlens.workflows.session import Session
 
@@ -91,45 +95,81 @@ def measure(
     twins: Mapping[str, SweptModel],
     packed: PackedRequests,
     broken: dict[str, str],
+    folder: Path,
 ) -> dict[str, Likelihoods]:
     """What the reference and each twin say, by name; twins whose numbers are not finite are put
-    into `broken`, with why. BitlensError for weights that cannot be made, and for a reference that
-    computes no numbers."""
+    into `broken`, with why. `folder`: where each wave is kept, of these models and requests alone;
+    what a stopped run left there is not computed again. BitlensError for weights that cannot be
+    made, and for a reference that computes no numbers."""
     layout = session.layout
     models: dict[str, SweptModel] = {REFERENCE: Reference(layout), **twins}
-    by_number = {b.number: _Batch.of(b, packed) for b in _batches(session, packed)}
-    batches = [of.batch for of in by_number.values()]
-    n, depth = len(packed.requests), layout.depth
-    at = {name: np.zeros((n, depth)) for name in models}
-    first = {name: np.ones(n, dtype=bool) for name in models}
-    sites = [*(f"resid.{block}" for block in range(depth - 1)), "logits"]
-    passed = sum(batch.tokens.numel() for batch in batches) * depth * len(models)
-    most = logits_chunk(layout.vocabulary, layout.config)
-    with ProgressBar("benchmarks", "tokens through a block", passed) as bar:
-        for step in read(
-            layout, models, sites, batches, hidden_bytes=session.memory // 4, progress=bar.add
-        ):
-            of = by_number[step.batch.number]
-            for name, activations in step.activations.items():
-                if name not in step.again:
-                    for place in {*activations} & {*sites}:
-                        logits = _logits(models[name], activations[place], place, step, most)
-                        last = place == "logits"
-                        block, top = (depth - 1, first[name]) if last else (site(place).depth, None)
-                        for some, values in logits:
-                            _add(of, values, some, block, at[name], top)
-            del step
-    if (why := _infinite(at[REFERENCE])) is not None:
+    said = Said.nothing(len(models), len(packed.requests), layout.depth)
+    batches = _batches(session, packed)
+    known = recalled(folder, said, len(batches))
+    if known:
+        session.log(f"{len(known):,} of {len(batches):,} batches were swept before.")
+    left = [_Batch.of(batch, packed) for batch in batches if batch.number not in known]
+    tokens = sum(batch.tokens.numel() for batch in batches)
+    pace = Pace(tokens, None)
+    with ProgressBar("benchmarks", "tokens", tokens) as bar:
+        bar.add(tokens - sum(of.batch.tokens.numel() for of in left))
+        while left:
+            room = next_wave([of.batch for of in left], lambda _: 0, room=0, tokens=pace.most)
+            wave, left = left[: len(room)], left[len(room) :]
+            begun = time.monotonic()
+            _sweep(session, models, wave, said, bar)
+            pace.took(sum(of.batch.tokens.numel() for of in wave), time.monotonic() - begun)
+            requests = np.unique(np.concatenate([of.request for of in wave]))
+            keep(folder, said, [of.batch.number for of in wave], requests)
+    why = {name: _infinite(said.at[n]) for n, name in enumerate(models)}
+    if why[REFERENCE] is not None:
         raise ModelError(
-            f"{session.loaded.name} computes {why}.",
+            f"{session.loaded.name} computes {why[REFERENCE]}.",
             "a model that computes finite numbers.",
             "--compute float32, or another --dtype.",
         )
-    broken |= {name: why for name, values in at.items() if (why := _infinite(values)) is not None}
+    broken |= {name: reason for name, reason in why.items() if reason is not None}
     # A lens of an early block may give no number, and the model be sound: that stays none.
     return {
-        name: Likelihoods(values, first[name]) for name, values in at.items() if name not in broken
+        name: Likelihoods(said.at[n], said.first[n])
+        for n, name in enumerate(models)
+        if name not in broken
     }
+
+
+def _sweep(
+    session: Session,
+    models: Mapping[str, SweptModel],
+    wave: Sequence["_Batch"],
+    said: Said,
+    bar: ProgressBar,
+) -> None:
+    """All models on some batches, in one pass through depth."""
+    layout, depth = session.layout, session.layout.depth
+    number = {name: n for n, name in enumerate(models)}
+    by_number = {of.batch.number: of for of in wave}
+    sites = [*(f"resid.{block}" for block in range(depth - 1)), "logits"]
+    most = logits_chunk(layout.vocabulary, layout.config)
+    for step in read(
+        layout,
+        models,
+        sites,
+        [of.batch for of in wave],
+        hidden_bytes=session.memory // 4,
+        # All models together pass a token on through so many blocks.
+        progress=lambda passed: bar.add(passed / (len(models) * depth)),
+    ):
+        of = by_number[step.batch.number]
+        for name, activations in step.activations.items():
+            if name not in step.again:
+                at, first = said.at[number[name]], said.first[number[name]]
+                for place in {*activations} & {*sites}:
+                    logits = _logits(models[name], activations[place], place, step, most)
+                    last = place == "logits"
+                    block, top = (depth - 1, first) if last else (site(place).depth, None)
+                    for some, values in logits:
+                        _add(of, values, some, block, at, top)
+        del step
 
 
 def _logits(

@@ -82,7 +82,8 @@ def outcomes_of(
             if metric_name(name, sample) not in metrics:
                 continue
             if texts:
-                answer = texts[_pick(said[: len(texts)], texts, name)]
+                chosen = _pick(said, [str(c) for c in task.task.doc_to_choice(sample["doc"])], name)
+                answer = texts[chosen]
                 target = " or ".join(texts[n] for n in right)
             else:
                 answer, target = PREDICTED[int(sample[name])], PREDICTED[1]
@@ -168,12 +169,16 @@ def _right(task: HarnessTask, sample: Sample) -> list[int]:
 
 
 def _pick(said: np.ndarray, texts: Sequence[str], metric: str) -> int:
-    """The choice that counts for a metric, as the harness has it."""
+    """The choice that counts for a metric, as the harness has it. `said`: of every choice, then,
+    for a metric that takes it off, of every choice without the question."""
+    own, alone = said[: len(texts)], said[len(texts) :]
+    if metric == "acc_mutual_info" and len(alone) == len(own):
+        return int(np.argmax(own - alone))
     lengths = {
         "acc_norm": [float(len(text)) for text in texts],
         "acc_bytes": [float(len(text.encode())) for text in texts],
     }.get(metric)
-    return int(np.argmax(said if lengths is None else said / np.array(lengths)))
+    return int(np.argmax(own if lengths is None else own / np.array(lengths)))
 
 
 def _margins(said: np.ndarray, right: Sequence[int]) -> tuple[float | None, float | None]:

@@ -41,8 +41,8 @@ from bitlens.workflows.session import Log, Session
 if TYPE_CHECKING:
     from bitlens.workflows.bench.likelihoods import Likelihoods
 
-BATCHES = "generations"
-"""The folder of what was written, batch by batch, until all of it is."""
+BATCHES, WAVES = "generations", "likelihoods"
+"""Folders of what was written, batch by batch, and of what was swept, until all of it is."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,7 +80,7 @@ def run(study: Study, out: Path, command: str, log: Log = print) -> Benchmarked:
     request = BenchRequest.of(study)
     require()
     refuse_absent_texts(study)
-    own = {NAME, REPORT, BATCHES, *(f"{name}.parquet" for name in TABLES)}
+    own = {NAME, REPORT, BATCHES, WAVES, *(f"{name}.parquet" for name in TABLES)}
     refuse_foreign(out, "bitlens bench", "it began", lambda path: path.name in own)
     bound_heap()
     with alone(out):
@@ -107,13 +107,15 @@ def run(study: Study, out: Path, command: str, log: Log = print) -> Benchmarked:
 
 
 def write_beside(
-    models: Sequence[ModelBench], request: BenchRequest, store: Path, command: str
+    models: Sequence[ModelBench], request: BenchRequest, store: Path, command: str, log: Log
 ) -> Benchmarked | None:
     """Write the benchmarks of all models of a study into the folder of its results; None, and what
     lay there counts no more, where none were asked."""
     folder = inside(store, FOLDER)
     if not models:
-        inside(folder, NAME).unlink(missing_ok=True)
+        if finished(folder):
+            log(f"No benchmarks are asked: those in {folder} are of an earlier run, and forgotten.")
+            inside(folder, NAME).unlink()
         return None
     found = gathered(models, request, folder, command)
     _write(found)
@@ -121,9 +123,10 @@ def write_beside(
 
 
 def _write(found: Benchmarked) -> None:
-    """Everything; then what was written text by text is not needed any more."""
+    """Everything; then what was kept until it was all there is not needed any more."""
     write_benchmarks(found)
-    shutil.rmtree(inside(found.root, BATCHES), ignore_errors=True)
+    for name in (BATCHES, WAVES):
+        shutil.rmtree(inside(found.root, name), ignore_errors=True)
 
 
 def gathered(
@@ -172,7 +175,9 @@ class Asking:
         self.limit = session.study.limit
         loaded = session.loaded
         recording = ReplayLM(loaded.tokenizer)
-        evaluate(recording, tasks, self.limit)
+        questions = evaluate(recording, tasks, self.limit)
+        self.right = [[q["doc_hash"], q["target_hash"]] for of in questions.values() for q in of]
+        """By question, what is right."""
         for task in tasks:
             if task.code is not None:
                 task.code.forget()
@@ -191,21 +196,21 @@ class Asking:
     def key(self) -> str:
         """Of everything that decides about the outcomes."""
         session = self.session
-        study = session.study.to_dict()
-        for changes_no_answer in ("memory", "confirm_run_unsafe_code"):
-            study.pop(changes_no_answer)
         asked = list(self.packed.requests) if self.packed else []
         written = [batch.decides for batch in self.writer.batches] if self.writer else []
-        requests = hashlib.sha256(repr([asked, written]).encode()).hexdigest()
+        requests = hashlib.sha256(repr([asked, written, self.right]).encode()).hexdigest()
         settings = {
             "weights": session.loaded.fingerprint,
+            "dtype": str(session.layout.dtype),
             "compute": str(session.layout.compute),
-            "study": study,
+            "attention": session.loaded.model.config._attn_implementation,
+            "device": session.layout.device.type,
             "twins": {r.text: dict(self.built.identity.get(r.text, {})) for r in self.requests},
             "tasks": [[t.benchmark, t.name, t.version] for t in self.tasks],
             "requests": requests,
             "versions": {name: version(name) for name in ("bitlens", "lm_eval", "torch")},
         }
+        settings |= {"paired": True} if session.layout.paired else {}
         return Cell(
             model=session.loaded.name,
             compression="",
@@ -232,7 +237,7 @@ class Asking:
         session = self.session
         twins = {r.text: self.built.twins[r.text] for r in self.requests}
         broken: dict[str, str] = {}
-        said = self._said(twins, broken)
+        said = self._said(twins, broken, folder)
         wrote = None
         if self.writer is not None:
             batches = inside(folder, BATCHES)
@@ -276,7 +281,7 @@ class Asking:
         )
 
     def _said(
-        self, twins: Mapping[str, Twin], broken: dict[str, str]
+        self, twins: Mapping[str, Twin], broken: dict[str, str], folder: Path
     ) -> "Mapping[str, Likelihoods]":
         """What each model says of every choice, in one pass through depth; `broken`: filled with
         those that computed no numbers, and why."""
@@ -291,4 +296,5 @@ class Asking:
             f"{count(len(packed.rows), 'row')}, "
             f"{count(sum(map(len, packed.rows)), 'token')}, one pass through depth."
         )
-        return measure(self.session, twins, packed, broken)
+        waves = inside(inside(folder, WAVES), self.key)
+        return measure(self.session, twins, packed, broken, waves)

@@ -94,8 +94,9 @@ shown()
 os.write(told, token.encode())
 os._exit(0)
 """
-"""What runs the generated program: only one that comes to its end can say the token. Names are as
-in the harness' own runner: `__name__` is not `__main__`."""
+"""What runs the generated program: whatever makes it end early says no token, but one that looks
+for it finds it in this very process and can claim to have passed (ADR 28). Names are as in the
+harness' own runner: `__name__` is not `__main__`."""
 
 
 def checked(what: str, call: Callable[..., int], *arguments: Any) -> int:
