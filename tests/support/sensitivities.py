@@ -88,7 +88,7 @@ def sensitivity(root: Path = Path("nowhere"), **changed: Any) -> Sensitivity:
 
 
 def planned(**changed: Any) -> dict[str, Any]:
-    """A plan of that run that was audited beside three others."""
+    """A plan of that run that was audited beside four others."""
 
     def sure(value: float) -> dict[str, Any]:
         return {
@@ -119,15 +119,18 @@ def planned(**changed: Any) -> dict[str, Any]:
         "text": "texts",
         "documents": 30,
         "units": [{"unit": "block 0", "format": "keep", "bits": 32.0, "weights": 1000}],
+        "start": "by sqnr",
         "candidates": [
             rival("the plan", 0.2, "mixed:exclude=[0.*],*=[rtn:bits=3]")
             | {"promised": 0.19, "more": None},
+            rival("effects alone", 0.25) | {"promised": 0.19},
             rival("uniform rtn:bits=4", 0.3),
             rival("random 1", 0.5),
             rival("by sqnr", 0.2, "mixed:exclude=[0.*],*=[rtn:bits=3]"),
         ],
         "swaps": [
             {
+                "start": "by sqnr",
                 "round": 1,
                 "raised": "block 1",
                 "raised_to": "rtn:bits=4",

@@ -1,5 +1,6 @@
 """A plan: chosen, audited, held against others, and improved."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ import pytest
 from bitlens.config.format_plan import as_mixed, read_plan
 from bitlens.config.study import audit_of
 from bitlens.errors import BitlensError
-from bitlens.results.plans.measured import PLAN
-from bitlens.results.sensitivity.folder import Sensitivity, read_run
+from bitlens.results.plans.measured import ALONE, BOTH, PLAN, SCALED
+from bitlens.results.sensitivity.folder import Sensitivity, read_run, write_run
 from bitlens.results.store import Store
 from bitlens.workflows.audit.run import run as audit
 from bitlens.workflows.plans.run import PlanRequest, plan
 from bitlens.workflows.sensitivity.run import Request, run
+from tests.support.sensitivities import sensitivity as made_up
 
 FORMATS = ("rtn:bits=2,group=16", "rtn:bits=3,group=16", "rtn:bits=4,group=16")
 
@@ -83,20 +85,59 @@ def test_a_swap_is_taken_only_where_it_surely_wins(
     nothing with its whole interval."""
     from bitlens.workflows.plans.candidates import Candidates
 
-    def worst(self: Candidates, budget: float) -> Any:
-        return max(
-            (one.choice for one in self.rivals(budget, 0) if one.name.startswith("random")),
-            key=lambda choice: choice.effect,
-        )
+    rivals = Candidates.rivals
 
-    monkeypatch.setattr(Candidates, "plan", worst)
+    def worst(self: Candidates, budget: float) -> Any:
+        found = [one for one in rivals(self, budget, 0) if one.name.startswith("random")]
+        bad = max(found, key=lambda one: one.choice.effect)
+        return [replace(bad, name=ALONE)]
+
+    monkeypatch.setattr(Candidates, "own", worst)
+    monkeypatch.setattr(Candidates, "rivals", lambda *_: [])
     monkeypatch.setattr("bitlens.workflows.plans.run.ROUNDS", 1)
     found = plan(sensitivity.root, PlanRequest(budget=3.9), None, "command", silent)
     taken = [swap for swap in found["swaps"] if swap["taken"]]
     assert len(taken) == 1
     assert taken[0]["more"]["high"] < 0
-    before = next(o for o in found["candidates"] if o["name"] == f"{PLAN} before swaps")
+    before = next(o for o in found["candidates"] if o["name"] == ALONE)
     assert before["more"]["low"] > 0
+
+
+@pytest.mark.slow
+def test_the_plan_is_whichever_does_least(
+    sensitivity: Sensitivity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the effects lead to a bad plan, a rival's that does less is taken, and it is said whose
+    it is; no plan that fits and was audited does less."""
+    from bitlens.workflows.plans.candidates import Candidates
+
+    def misled(self: Candidates, budget: float) -> Any:
+        (bad,) = [one for one in self.rivals(budget, 0) if one.name == "random 1"]
+        return [replace(bad, name=ALONE)]
+
+    monkeypatch.setattr(Candidates, "own", misled)
+    monkeypatch.setattr("bitlens.workflows.plans.run.ROUNDS", 0)
+    found = plan(sensitivity.root, PlanRequest(budget=4.0), None, "command", silent)
+    first, *others = found["candidates"]
+    assert found["start"] not in (ALONE, "random 1")
+    fitting = [one for one in others if one["bits"] <= 4.0]
+    assert first["measured"]["value"] == min(one["measured"]["value"] for one in fitting)
+    assert next(o for o in others if o["name"] == found["start"])["more"]["value"] == 0
+
+
+def test_effects_are_scaled_to_what_the_whole_does(tmp_path: Path) -> None:
+    """By hand: alone 0.4 + 0.3 + 0.2 + 0.1 = 1, and everything does 1.2."""
+    from bitlens.workflows.plans.candidates import Candidates
+
+    write_run(made_up(tmp_path))
+    found = Candidates(read_run(tmp_path), "kl", ())
+    effects = [unit.by_format["rtn:bits=3"].effect for unit in found.scaled]
+    assert effects == pytest.approx([0.48, 0.36, 0.24, 0.12])
+    # Alone and left out: 0.4 and 0.5, 0.3 and 0.4, ...; of 3 bits a quarter of each at 4.
+    names = [one.name for one in found.own(3.5)]
+    assert names == [ALONE, SCALED, BOTH]
+    (_, _, both) = found.own(3.5)
+    assert both.promised == pytest.approx(0.45 + 0.35 + 0.25 + 0.15)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from bitlens.errors import visible
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, figure, margin
-from bitlens.results.plans.measured import PLAN
+from bitlens.results.plans.measured import ALONE, PLAN
 from bitlens.results.plans.rivals import NEAR
 from bitlens.results.sensitivity.measures import MEASURES
 
@@ -44,7 +44,9 @@ def candidates(plan: Mapping[str, Any]) -> Table:
         ),
         rows,
         f"{plan['measure']} on {plan['documents']} documents of {plan['text']}; promised is the "
-        "sum of the units' own effects. " + " ".join(plan["notes"]),
+        "sum of the effects that a plan was made by: of units alone; these scaled, format by "
+        "format, to what everything in it does; or the mean of alone and of what leaving a unit "
+        "out saves. " + " ".join(plan["notes"]),
     )
 
 
@@ -66,6 +68,8 @@ def finding(plan: Mapping[str, Any]) -> str:
     if not rivals:
         return f"A plan of {plan['budget']:g} bits a weight, where no one format everywhere fits"
     more = [one["more"] for one in rivals]
+    if any(one["compression"] == plan["candidates"][0]["compression"] for one in rivals):
+        return f"No plan that was tried changes {plan['measure']} less than one format everywhere"
     if all(one["low"] is not None and one["low"] > 0 for one in more):
         return f"The plan surely changes {plan['measure']} less than one format everywhere"
     return f"The plan does not surely change {plan['measure']} less than one format everywhere"
@@ -86,7 +90,40 @@ def sentence(plan: Mapping[str, Any]) -> str:
         f"{PLAN.capitalize()} of {figure(first['bits'])} bits a weight: {plan['measure']} "
         f"{amount(first['measured'], unit)}."
     )
-    return " ".join(filter(None, (own, *(beside(plan, kind) for kind in ABOUT))))
+    rivals = (beside(plan, kind) for kind in ABOUT)
+    return " ".join(filter(None, (own, beginning(plan), promise(plan), *rivals)))
+
+
+def beginning(plan: Mapping[str, Any]) -> str:
+    """Which of the plans that were audited it is, or was improved from, where that is not the one
+    of the units' own effects."""
+    start = plan["start"]
+    if start == ALONE:
+        return ""
+    swapped = any(one["taken"] and one["start"] == start for one in plan["swaps"])
+    taken = "is improved from" if swapped else "is"
+    said = f"It {taken} the one by {start.removeprefix('by ')}, which did least of all that fit"
+    plain = next((one["more"] for one in plan["candidates"] if one["name"] == ALONE), None)
+    if plain is None or plain["value"] is None:
+        return f"{said}."
+    sure = plain["low"] is not None and plain["low"] > 0
+    unit = MEASURES[plan["measure"]].metric.unit
+    more = "surely more" if sure else "not surely more"
+    return f"{said}; the one by effects alone does {more}: {amount(plain, unit)}."
+
+
+def promise(plan: Mapping[str, Any]) -> str:
+    """That effects do not add, where the sum of the units' own is outside of what was measured."""
+    one = next((one for one in plan["candidates"] if one["name"] == ALONE), plan["candidates"][0])
+    sure, unit = one["measured"], MEASURES[plan["measure"]].metric.unit
+    if one["promised"] is None or sure["low"] is None:
+        return ""
+    if sure["low"] <= one["promised"] <= sure["high"]:
+        return ""
+    return (
+        f"Effects do not add here: those of the units alone come to {figure(one['promised'], unit)}"
+        f", together they are {amount(sure, unit)}."
+    )
 
 
 def beside(plan: Mapping[str, Any], kind: str) -> str:
@@ -127,6 +164,7 @@ def swaps(plan: Mapping[str, Any]) -> Table | None:
     unit = MEASURES[plan["measure"]].metric.unit
     rows = tuple(
         (
+            one["start"],
             str(one["round"]),
             f"{one['raised']} to {one['raised_to']}",
             f"{one['lowered']} to {one['lowered_to']}",
@@ -139,6 +177,7 @@ def swaps(plan: Mapping[str, Any]) -> Table | None:
         return None
     return Table(
         (
+            Column("of the plan by"),
             Column("round"),
             Column("raised"),
             Column("lowered"),

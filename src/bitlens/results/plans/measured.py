@@ -16,19 +16,22 @@ from bitlens.results.sensitivity.measures import MEASURES
 NAME = "plan.json"
 PLAN = "the plan"
 """The name of the one that is proposed among those it was held against."""
+ALONE, SCALED, BOTH = "effects alone", "effects alone, scaled", "effects both ways"
+"""The names of plans of least measured effect, by what is taken for the effect of a unit: alone;
+that, scaled to what the whole does; the mean of alone and of what leaving it out saves."""
 
 
 class Candidate(Content):
     """A plan that was audited: the proposed one, or one it was held against."""
 
     name: str
-    """`the plan`, `uniform rtn:bits=4`, `random 1`, `by sqnr`."""
+    """`the plan`, `effects alone`, `uniform rtn:bits=4`, `random 1`, `by sqnr`."""
     compression: str
     """As audit and compress take it."""
     bits: float
     """Bits per weight."""
     promised: float | None
-    """The sum of the units' effects; None where the units' own effects were not the ground."""
+    """The sum of the effects it was made by; None where measured ones were not the ground."""
     measured: Estimate
     more: Estimate | None
     """How much more it does than the proposed plan, paired by documents; None of that itself."""
@@ -37,6 +40,8 @@ class Candidate(Content):
 class TriedSwap(Content):
     """A unit that was raised and another that was lowered, and what that does."""
 
+    start: str = ALONE
+    """The candidate that was improved."""
     round: Annotated[int, Field(ge=1)]
     raised: str
     raised_to: str
@@ -77,6 +82,8 @@ class PlanFile(Versioned):
     """What it was audited on."""
     documents: int
     units: tuple[PlannedFormat, ...]
+    start: str = ALONE
+    """The candidate that the plan is, or was before its swaps."""
     candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)]
     swaps: tuple[TriedSwap, ...]
     fragments: tuple[PlanFragment, ...]

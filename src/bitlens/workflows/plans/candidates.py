@@ -11,16 +11,19 @@ from bitlens.compression.mixture import KEEP, mixture
 from bitlens.errors import BitlensError, InputError
 from bitlens.registry import nearest
 from bitlens.results.plans.cheapest import cheapest
+from bitlens.results.plans.measured import ALONE, BOTH, SCALED
 from bitlens.results.plans.rivals import random_plans, uniform
 from bitlens.results.plans.units import Choice, Option, PlanUnit
 from bitlens.results.sensitivity.folder import Sensitivity
 from bitlens.results.sensitivity.proxies import scores
-from bitlens.results.sensitivity.records import SQNR, Unit
+from bitlens.results.sensitivity.records import SQNR, Unit, Way
 
 MOST_BITS = 64
 """Bits per weight that no model is stored in."""
 RANDOM = 3
 """Random plans of the size."""
+_Effect = Callable[[str, Unit], float]
+"""Of a format on a unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Proposed:
     name: str
     choice: Choice
     promised: float | None
-    """The sum of measured effects; None where it was made by another score."""
+    """The sum of the effects it was made by; None where that was another score."""
     compression: str
     """Its text as a mixture."""
 
@@ -51,11 +54,26 @@ class Candidates:
                 "bitlens sensitivity again, with others.",
             )
         self.weights = sum(unit.parameters for unit in self._inside)
-        self.units = self._with(self._measured())
+        alone = self._measured("only")
+        self.units = self._with(alone)
+        """With the effects of units alone."""
+        self.scaled = self._with(self._to_the_whole(alone))
+        """With these effects, of each format so that they add up to that of the whole."""
 
-    def plan(self, budget: float) -> Choice:
-        """The plan of least measured effect. BitlensError where the budget is too small."""
-        return cheapest(self.units, self.bits(budget))
+    def own(self, budget: float) -> Iterator[Proposed]:
+        """The plans of least measured effect, by what is taken for a unit's: what it does alone;
+        that, scaled to what all of its format do together; and the mean of what it does alone and
+        what leaving it as it is saves, where that was measured. BitlensError where the budget is
+        too small."""
+        room = self.bits(budget)
+        grounds = {ALONE: self.units, SCALED: self.scaled}
+        if self.run.of("all but", self.measure, self.run.items(self.measure)[0]):
+            grounds[BOTH] = self._with(
+                self._mean(self._measured("only"), self._measured("all but"))
+            )
+        for name, units in grounds.items():
+            choice = cheapest(units, room)
+            yield self.proposed(name, choice, choice.effect)
 
     def bits(self, budget: float) -> int:
         """A budget of bits per weight as bits in all. BitlensError for one that is no size."""
@@ -78,13 +96,25 @@ class Candidates:
             yield self.proposed(f"uniform {one.format}", one.choice, one.choice.effect)
         for number, choice in enumerate(random_plans(self.units, room, count=RANDOM, seed=seed)):
             yield self.proposed(f"random {number + 1}", choice, choice.effect)
-        for proxy, of in scores(self.run, self.measure, self.run.items(self.measure)[0]).items():
+        for proxy, of in self._scores().items():
             try:
                 units = self._with(partial(_cost, proxy, of))
             except KeyError:
                 # A unit without this score: what it would have planned is not known.
                 continue
             yield self.proposed(f"by {proxy}", cheapest(units, room), None)
+
+    def _scores(self) -> dict[str, dict[tuple[str, str], float]]:
+        """By proxy, its scores; of one that goes by effects, the mean over the measure's items."""
+        by_item = [scores(self.run, self.measure, i) for i in self.run.items(self.measure)]
+        return {
+            proxy: {
+                key: float(np.mean([one[proxy][key] for one in by_item]))
+                for key in of
+                if all(key in one.get(proxy, {}) for one in by_item)
+            }
+            for proxy, of in by_item[0].items()
+        }
 
     def proposed(self, name: str, choice: Choice, promised: float | None) -> Proposed:
         """A choice with its text."""
@@ -113,7 +143,7 @@ class Candidates:
         """Bits per weight of a choice."""
         return choice.bits / self.weights
 
-    def _with(self, effect: Callable[[str, Unit], float]) -> list[PlanUnit]:
+    def _with(self, effect: _Effect) -> list[PlanUnit]:
         """Every unit with all formats; kept, it takes what it does in the model."""
         kept = self.run.about["model"]["bits"]
         return [
@@ -131,9 +161,9 @@ class Candidates:
             for unit in self._inside
         ]
 
-    def _measured(self) -> Callable[[str, Unit], float]:
+    def _measured(self, way: Way) -> _Effect:
         """The mean effect over a measure's items."""
-        by_item = [self.run.of("only", self.measure, i) for i in self.run.items(self.measure)]
+        by_item = [self.run.of(way, self.measure, i) for i in self.run.items(self.measure)]
 
         def effect(text: str, unit: Unit) -> float:
             values = [of[text, unit.name].value for of in by_item]
@@ -148,6 +178,24 @@ class Candidates:
             return float(np.mean(known))
 
         return effect
+
+    def _to_the_whole(self, alone: _Effect) -> _Effect:
+        """Effects times what everything in the format does over their sum; as they are where one
+        of these is nothing or helps. Formats whose parts do more together than alone, as coarse
+        ones mostly do, are dearer by it than they look unit by unit."""
+        factors = dict.fromkeys(self.formats, 1.0)
+        for text in self.formats:
+            of = [self.run.of("whole", self.measure, i) for i in self.run.items(self.measure)]
+            wholes = [one[text, ""].value for one in of]
+            parts = sum(alone(text, unit) for unit in self._inside)
+            known = [whole for whole in wholes if whole is not None]
+            if len(known) == len(wholes) and np.mean(known) > 0 and parts > 0:
+                factors[text] = float(np.mean(known)) / parts
+        return lambda text, unit: factors[text] * alone(text, unit)
+
+    @staticmethod
+    def _mean(one: _Effect, other: _Effect) -> _Effect:
+        return lambda text, unit: (one(text, unit) + other(text, unit)) / 2
 
 
 def _cost(proxy: str, of: Mapping[tuple[str, str], float], text: str, unit: Unit) -> float:

@@ -1,5 +1,5 @@
-"""A plan from a sensitivity run to a folder: chosen, audited beside what it is held against, and
-improved by swaps as long as one wins.
+"""A plan from a sensitivity run to a folder: several are made and audited beside what they are held
+against, the best is improved by swaps as long as one wins.
 
     RUN/plans/NAME/plan.yaml    the plan: a format for every unit
     RUN/plans/NAME/plan.json    what it promised, what it does, what it was held against
@@ -7,7 +7,7 @@ improved by swaps as long as one wins.
     RUN/plans/NAME/audit/       the audit of all of them, a store
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -104,16 +104,19 @@ class _Planning:
     def result(self, out: Path | None) -> dict[str, Any]:
         """Everything, written and told."""
         budget = self.request.budget
-        choice = self.candidates.plan(budget)
-        first = self.candidates.proposed(PLAN, choice, choice.effect)
-        others = list(self.candidates.rivals(budget, self.seed))
+        own = _distinct(self.candidates.own(budget))
+        rivals = list(self.candidates.rivals(budget, self.seed))
+        first = own[0]
         self.log(
-            f"{PLAN} of {self.candidates.size(choice):.3g} bits a weight promises "
-            f"{self.measure.name} {choice.effect:.3g}; audited beside {len(others)} others."
+            f"A plan of {self.candidates.size(first.choice):.3g} bits a weight promises "
+            f"{self.measure.name} {first.choice.effect:.3g}; audited beside "
+            f"{len(own) + len(rivals) - 1} others."
         )
-        self._audit([first, *others])
-        best, tried = self._improved(first)
-        content = self._content(best, [first] * (best is not first) + others, tried)
+        self._audit([*own, *rivals])
+        ends = [self._improved(start) for start in self._starts(own, rivals)]
+        best, start, _ = min(ends, key=lambda end: self._does(end[0]))
+        tried = [row for _, _, rows in ends for row in rows]
+        content = self._content(best, start, [*own, *rivals], tried)
         write_measured(self.home, content)
         for fragment in content["fragments"]:
             folder = inside(inside(self.home, FRAGMENTS), sanitise(fragment["tool"]))
@@ -124,16 +127,34 @@ class _Planning:
                 write_plan(yaml, path)
         return read_measured(self.home)
 
-    def _improved(self, first: Proposed) -> tuple[Proposed, list[dict[str, Any]]]:
-        """The plan after all swaps that won, and every swap that was tried."""
-        best, tried = first, []
+    def _starts(self, own: Sequence[Proposed], rivals: Sequence[Proposed]) -> list[Proposed]:
+        """What is improved by swaps: of the plans of measured effects the one that does least, and
+        the best of all others that fit, unless it surely does more."""
+        room = self.candidates.bits(self.request.budget)
+        first = min(own, key=self._does)
+        fitting = [one for one in rivals if one.choice.bits <= room]
+        other = min(fitting, key=self._does, default=first)
+        if other.compression in {one.compression for one in own}:
+            return [first]
+        return [first] if surely_less(self._more(first, other)) else [first, other]
+
+    def _does(self, one: Proposed) -> float:
+        """What it was measured to do; one without a value is no better than any."""
+        value = self._read[one.compression].value
+        return float("inf") if value is None else value
+
+    def _improved(self, start: Proposed) -> tuple[Proposed, Proposed, list[dict[str, Any]]]:
+        """A plan after all swaps that won, itself, and every swap that was tried."""
+        best, tried = start, []
+        units = self.candidates.scaled
         room = self.candidates.bits(self.request.budget)
         for number in range(1, ROUNDS + 1):
-            found = swaps(self.candidates.units, best.choice, room, limit=TRIED)
+            found = swaps(units, best.choice, room, limit=TRIED)
             after = [self._after(best.choice, swap, number) for swap in found]
             self._audit(after)
             rows = [
                 {
+                    "start": start.name,
                     "round": number,
                     **{
                         name: getattr(swap, name)
@@ -150,11 +171,11 @@ class _Planning:
                 break
             place = min(won, key=lambda n: rows[n]["more"]["value"])
             rows[place]["taken"] = True
-            best = replace(after[place], name=PLAN)
-        return best, tried
+            best = after[place]
+        return best, start, tried
 
     def _after(self, choice: Choice, swap: Swap, number: int) -> Proposed:
-        made = swapped(self.candidates.units, choice, swap)
+        made = swapped(self.candidates.scaled, choice, swap)
         name = f"swap {number}: {swap.raised} up, {swap.lowered} down"
         return self.candidates.proposed(name, made, made.effect)
 
@@ -200,21 +221,24 @@ class _Planning:
         }
 
     def _content(
-        self, best: Proposed, others: Sequence[Proposed], tried: Sequence[Mapping[str, Any]]
+        self,
+        best: Proposed,
+        start: Proposed,
+        others: Sequence[Proposed],
+        tried: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
         rows = []
-        for one in (best, *others):
-            name = f"{PLAN} before swaps" if one is not best and one.name == PLAN else one.name
+        for one in (replace(best, name=PLAN), *others):
             value = self._read[one.compression]
             sure = asdict(interval(value, self.measure.metric, self.study.interval))
             rows.append(
                 {
-                    "name": name,
+                    "name": one.name,
                     "compression": one.compression,
                     "bits": self.candidates.size(one.choice),
                     "promised": one.promised,
                     "measured": sure,
-                    "more": None if one is best else self._more(one, best),
+                    "more": None if one.name == PLAN else self._more(one, best),
                 }
             )
         store = Store.open(inside(self.home, AUDIT))
@@ -237,6 +261,7 @@ class _Planning:
                 }
                 for name, text in best.choice.formats.items()
             ],
+            "start": start.name,
             "candidates": rows,
             "swaps": list(tried),
             "fragments": [asdict(one) for one in fragments(self._as_file(best.choice).formats)],
@@ -260,10 +285,18 @@ class _Planning:
         )
 
 
+def _distinct(proposed: Iterable[Proposed]) -> list[Proposed]:
+    """Each plan once, by the name it had first."""
+    found: dict[str, Proposed] = {}
+    for one in proposed:
+        found.setdefault(one.compression, one)
+    return list(found.values())
+
+
 SAME_TEXT = (
     "The plan was chosen and audited on the same documents, which flatters it a little: the "
-    "choice is among a few formats a unit, not fitted to single tokens. Audit it on another text "
-    "before it is shipped."
+    "choice is among a few formats a unit and a few plans, not fitted to single tokens. Audit it "
+    "on another text before it is shipped."
 )
 
 
