@@ -6,9 +6,8 @@ A random GPT-2-small (12 blocks, 768 wide, 50,257 tokens), 16 documents of 256 t
 analyses, an SAE of 24,576 latents at block 6's output, the lens on one position in sixteen. The
 floor is every product the audit cannot do without, each model once: forwards of the corpus and of
 the repeated sequences with the attention the audit uses, the pass that branches need, the
-unembedding at every block of the lens' positions, the encoder at every position, the
-reference up to the SAE for its fit, and every model up to the SAE on the documents whose contexts
-are shown. The audit is
+unembedding at every block of the lens' positions, the encoder at every position, and the
+reference up to the SAE for its fit. The audit is
 `bitlens.run` from an empty folder to a complete store (not the report), loading included. Both are
 timed alternately in one process, by processor time; figures are medians of the ratios.
 
@@ -46,7 +45,6 @@ from bitlens.models.source import ModelSource
 from bitlens.results.records import to_json
 from bitlens.sae.formats.load import load_sae, save_sae
 from bitlens.sae.sae import Sae
-from bitlens.workflows.audit.feature_places import DOCUMENTS_SHARE
 from bitlens.workflows.audit.manifest import peak_bytes
 from bitlens.workflows.audit.run import run
 
@@ -167,10 +165,6 @@ def floor(folder: Path, twins: int) -> tuple[float, float]:
     blocks = model.transformer.h
     model.transformer.h = blocks[: BLOCK + 1]
     model.base_model(corpus[0].tokens, use_cache=False)
-    shown = rows[: min(max(len(rows) // DOCUMENTS_SHARE, 4), 64)]
-    for _ in range(runs):
-        for few in shown.split(4):
-            model.base_model(few, use_cache=False)
     return bare, time.process_time() - start
 
 

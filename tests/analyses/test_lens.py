@@ -100,9 +100,9 @@ def test_ranks_by_hand() -> None:
 
 
 def test_how_many_positions_it_looks_at() -> None:
-    """One in sixteen, but so many at least and at most."""
-    assert SAMPLE.of(10) == SAMPLE.of(16 * FEWEST) == FEWEST == 256
-    assert SAMPLE.of(16 * 500 + 7) == 500
+    """One in thirty-two, but so many at least and at most."""
+    assert SAMPLE.of(10) == SAMPLE.of(32 * FEWEST) == FEWEST == 128
+    assert SAMPLE.of(32 * 500 + 7) == 500
     assert SAMPLE.of(10**7) == MOST == 1024
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bitlens.analyses.attention import Attention
-from bitlens.analyses.features.analysis import BITS, Features
+from bitlens.analyses.features.analysis import Features
+from bitlens.analyses.features.kept import BITS
 from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.heads.analysis import Heads
 from bitlens.engine.measurement import Measured  # type: ignore[attr-defined]

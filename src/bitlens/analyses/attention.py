@@ -19,6 +19,7 @@ from bitlens.engine.analysis import (
     Sample,
     SampleSize,
 )
+from bitlens.engine.patterns import entropy, over_keys
 from bitlens.models.sites import all_sites
 from bitlens.results.records import Metric, MetricResult
 
@@ -181,7 +182,7 @@ def _distances(reference: Activations, twin: Activations) -> tuple[Tensor, Tenso
     The divergence is the entropy of the mean less the mean of the entropies: one logarithm an
     entry, where the two Kullback-Leibler terms take two.
     """
-    p, q = reference.values, twin.values
-    mixed = torch.special.entr(torch.lerp(p, q, 0.5)).sum(dim=-1)
+    both = reference.values, twin.values
+    mixed = over_keys(lambda p, q: entropy(torch.lerp(p, q, 0.5)), *both)
     jsd = mixed - (reference.entropy + twin.entropy) / 2
-    return jsd, (p - q).abs_().sum(dim=-1) / 2
+    return jsd, over_keys(lambda p, q: (p - q).abs_().sum(dim=-1), *both) / 2

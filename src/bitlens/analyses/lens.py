@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,13 +26,15 @@ from bitlens.results.records import DetailTable, Metric, MetricResult
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
 
-SHARE, FEWEST, MOST = 16, 256, 1024
-"""One position in sixteen is looked at, but so many at least and at most: the unembedding at every
-block of every position would cost several times the model."""
+SHARE, FEWEST, MOST = 32, 128, 1024
+"""One position in thirty-two is looked at, but so many at least and at most: the unembedding at
+every block of every position would cost several times the model."""
 SAMPLE = SampleSize(MOST, one_in=SHARE, fewest=FEWEST)
 PATHS = 8
 """Positions whose way through the blocks is shown: half where the twin ends farthest from the
 reference, half of the others."""
+FORM = 2
+"""Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 BEFORE = 12
 """Tokens of text shown before a position."""
 
@@ -143,6 +145,11 @@ class Lens(Analysis):
         ),
     )
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The form of a cell; all else that decides is fixed."""
+        return {"form": FORM}
+
     def reads(self, layout: "Layout") -> list[ReadRequest]:
         """The stream after every block, through the unembedding at sampled positions."""
         sites = tuple(all_sites(layout, ("resid",)))
@@ -152,9 +159,9 @@ class Lens(Analysis):
         """Sums over positions, `[shards, blocks]`, of depths `[shards]`, and the rows of paths."""
         at = pair.positions
         p, q = pair.reference.log_probabilities, pair.twin.log_probabilities
-        top_p, top_q = pair.reference.top, pair.twin.top
         kl = pair.reference.divergence(pair.twin)
         five = [r.once("five", partial(_five, r)) for r in (pair.reference, pair.twin)]
+        top_p, top_q = (most[..., 0] for most in five)
         same = five[0][..., :, None] == five[1][..., None, :]
         where = at.target[:, None, None].expand(*p.shape[:2], 1)
         target = [lens.gather(2, where)[..., 0].exp() for lens in (p, q)]
@@ -165,9 +172,9 @@ class Lens(Analysis):
             "target_reference": target[0],
             "target_twin": target[1],
             "rank_reference": pair.reference.once(
-                "rank", lambda: _log_rank(pair.reference, pair.reference.room)
+                "rank", lambda: _log_rank(pair.reference, top_p[:, -1], pair.reference.room)
             ),
-            "rank_twin": _log_rank(pair.twin, pair.reference.room),
+            "rank_twin": _log_rank(pair.twin, top_q[:, -1], pair.reference.room),
         }
         sums = {name: at.total(values.double()) for name, values in columns.items()}
         right = {"reference": top_p == at.target[:, None], "twin": top_q == at.target[:, None]}
@@ -224,14 +231,14 @@ class Lens(Analysis):
 
 
 def _five(activations: Activations) -> Tensor:
-    """`[n, blocks, 5]`: the most probable tokens."""
+    """`[n, blocks, 5]`: the most probable tokens, the first first."""
     return activations.values.topk(5).indices
 
 
-def _log_rank(lens: Activations, room: Tensor) -> Tensor:
-    """ln of the rank, from 1, of the token that comes first at the last block, at every block:
-    `[n, blocks]`. `room`: as large as the logits, to be written over."""
-    logits, token = lens.values, lens.top[:, -1]
+def _log_rank(lens: Activations, token: Tensor, room: Tensor) -> Tensor:
+    """ln of the rank, from 1, of the token `[n]` that comes first at the last block, at every
+    block: `[n, blocks]`. `room`: as large as the logits, to be written over."""
+    logits = lens.values
     own = logits.gather(2, token[:, None, None].expand(-1, logits.shape[1], 1))
     # Ones of float32 are counted seven times as fast as truth values, and as exactly.
     return torch.gt(logits, own, out=room).sum(dim=-1).add(1).double().log()

@@ -241,6 +241,13 @@ class ReplicateState:
         of = self._accumulator.by_document(name)
         return of.document.numpy(), of.shard.numpy(), {k: v.numpy() for k, v in of.sums.items()}
 
+    def entries(self, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+        """Key `[n]` and values `[n, ...]` of rows that were kept; None when none were."""
+        if name not in self._accumulator.rows:
+            return None
+        rows = self._accumulator.sample(name)
+        return rows.key.cpu().numpy(), {k: v.cpu().numpy() for k, v in rows.values.items()}
+
     def rows(self, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
         """Shard `[n]` and values `[n, ...]` of a sample; None when nothing was sampled."""
         if name not in self._accumulator.rows:

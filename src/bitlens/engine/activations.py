@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
+from bitlens.engine.patterns import entropy, over_keys
+
 T = TypeVar("T")
 EVERYTHING = torch.iinfo(torch.int64).max
 """The largest key: the threshold of a sample of all positions."""
@@ -141,8 +143,7 @@ class Activations:
     @cached_property
     def entropy(self) -> Tensor:
         """`[rows, heads, queries]` of patterns, in nats."""
-        entropies: Tensor = torch.special.entr(self.values).sum(dim=-1)
-        return entropies
+        return over_keys(entropy, self.values)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -135,7 +135,7 @@ class ReadRequest:
     """Whether the user may say at which of the sites it looks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AnalysisContext:
     """What there is for an analysis when it is made for a model."""
 
@@ -148,6 +148,8 @@ class AnalysisContext:
     """What is read of a labelled text: its last token, or the mean over all that count."""
     tasks: tuple[TaskPrompts, ...] = ()
     """The prompts of the tasks that were asked for; none where no analysis requires them."""
+    positions: int | None = None
+    """How many positions of the corpus count; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,11 @@ class Analysis(ABC):
     def settings(self) -> dict[str, Any]:
         """What its values depend on besides what it reads."""
         return asdict(self)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that it keeps of the corpus in each model, as many as no single position tells."""
+        return 0
 
     def metrics_at(self, place: str) -> tuple[Metric, ...]:
         """The metrics that it has of a site, or of all together (empty)."""

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+STRIP = 256
+"""Rows that are multiplied at a time, with those after them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Gram:
@@ -24,7 +27,13 @@ class Gram:
         """Of `[n, width]` activations."""
         # HSIC does not see a common shift; without it float32 products lose nothing to it.
         centred = rows - rows.mean(dim=0)
-        return cls((centred @ centred.T).fill_diagonal_(0).cpu(), shard)
+        products = centred.new_empty(len(rows), len(rows))
+        for begin in range(0, len(rows), STRIP):
+            end = begin + STRIP
+            # Those before have met these already: the product of two is the same either way.
+            strip = centred[begin:end] @ centred[begin:].T
+            products[begin:end, begin:], products[end:, begin:end] = strip, strip[:, STRIP:].T
+        return cls(products.fill_diagonal_(0).cpu(), shard)
 
     @cached_property
     def members(self) -> Tensor:

@@ -11,9 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bitlens.analyses.features import kept
 from bitlens.config.study import Study, audit_of
 from bitlens.results.store import Store
+from bitlens.workflows.audit import feature_contexts
 from bitlens.workflows.audit.feature_contexts import AFTER, BEFORE, BINS, PAIRS, STEPS, _firings
+from bitlens.workflows.audit.feature_places import MOST
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.compress import save
 from bitlens.workflows.session import Session
@@ -108,6 +111,22 @@ def test_activations_around_a_top_position_are_the_models(
         for who in ("reference", "twin"):
             expected = codes[who][number][begin:end, row["latent"]]
             assert row[who] == pytest.approx(expected.tolist(), abs=2e-5)
+
+
+def test_read_again_they_are_the_same(
+    study: Study, tables: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a text too long for its codes to be kept a second sweep finds what they say."""
+    monkeypatch.setattr(kept, "MOST_BYTES", 0)
+    monkeypatch.setattr(feature_contexts, "few", lambda _: MOST)
+    store: Store = run(study, tmp_path / "out", "audit", silent)
+    (cell,) = store.manifest()["cells"]
+    table = store.read_cell_table(cell["id"], "contexts")
+    assert table is not None
+    for again, row in zip(table.to_pylist(), tables["contexts"], strict=True):
+        for who in ("reference", "twin"):
+            assert again.pop(who) == pytest.approx(row[who], abs=2e-5)
+        assert again == {name: of for name, of in row.items() if name in again}
 
 
 def test_ranks_are_among_all_positions(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitlens.analyses.features.analysis import BITS
+from bitlens.analyses.features.kept import BITS
 from bitlens.results.records import DetailTable
 from bitlens.workflows.audit.feature_places import Places, documents, numbered
 from tests.support import tiny
@@ -37,13 +37,13 @@ def test_ranks_begin_again_with_every_feature_and_model() -> None:
 def test_documents_are_those_that_hold_most() -> None:
     """Document 2 has the top of both features; then 0, which alone has what is left; of two that
     add as much the first; the same positions of the reference in two twins count once."""
-    corpus = tiny.corpus([[10]] * 6)
     one = places((4, "reference", [(2, 1), (0, 3)]), (7, "reference", [(2, 4), (1, 1)]),
                  (7, "twin", [(0, 6), (5, 2)]))  # fmt: skip
-    assert documents([one], corpus).tolist() == [2, 0]
+    assert documents([one], 4).tolist() == [2, 0]
     again = places((4, "reference", [(2, 1), (0, 3)]), (9, "twin", [(3, 1)]),
                    (9, "reference", [(3, 1)]), (8, "reference", [(4, 1)]))  # fmt: skip
-    assert documents([one, again], corpus).tolist() == [2, 3, 0, 4]
+    assert documents([one, again], 4).tolist() == [2, 3, 0, 4]
+    assert documents([one, again], 3).tolist() == [2, 3, 0]
 
 
 def test_the_highest_in_either_model_are_shown_with_both_ranks() -> None:

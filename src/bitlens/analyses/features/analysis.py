@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bitlens.analyses.correlation import normalised
 from bitlens.analyses.features.flow import CHANGED, flow
 from bitlens.analyses.features.halves import halves, seen
-from bitlens.analyses.features.survival import METRICS, Sums, survival
+from bitlens.analyses.features.kept import BITS, bytes_kept, entries, told
+from bitlens.analyses.features.survival import METRICS, PLACES, Sums, survival
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState, Top
 from bitlens.engine.activations import ActivationPair, Activations, Positions
@@ -24,7 +26,7 @@ from bitlens.engine.analysis import (
     Sample,
     SampleSize,
 )
-from bitlens.results.records import Metric
+from bitlens.results.records import DetailTable, Metric
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
 from bitlens.sae.sparse_codes import Codes
@@ -34,10 +36,8 @@ if TYPE_CHECKING:
 
 TOP = 10
 """Positions kept of every latent, and latents of every position that count as its most active."""
-FORM = 4
+FORM = 5
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
-BITS = 32
-"""A document and a place in it share an integer."""
 
 
 @ANALYSES.register("features")
@@ -52,6 +52,8 @@ class Features(Analysis):
     """
 
     saes: tuple[PlacedSae, ...] = ()
+    positions: int | None = None
+    """How many positions of the corpus count; None: not known, and no codes are kept."""
 
     name: ClassVar[str] = "features"
     by_category: ClassVar[bool] = True
@@ -62,13 +64,21 @@ class Features(Analysis):
     @classmethod
     def create(cls, context: AnalysisContext) -> Self:
         """Every SAE in its place."""
-        return cls(context.saes)
+        return cls(context.saes, context.positions)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The form of a cell, and every SAE's site and fingerprint by its label."""
         saes = {p.sae.label: [p.site, p.sae.fingerprint] for p in self.saes}
         return {"form": FORM, "saes": saes}
+
+    @property
+    def kept_bytes(self) -> int:
+        """Those of the codes that are kept of every position."""
+        return sum(bytes_kept(placed, self.positions or 0) for placed in self.saes)
+
+    def _keeps(self, placed: PlacedSae) -> bool:
+        return self.positions is not None and bytes_kept(placed, self.positions) > 0
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
         """Every site at which an SAE is placed, and there also the twin's block run by itself."""
@@ -79,17 +89,19 @@ class Features(Analysis):
         """Sums over positions of the codes of every SAE at the pair's site, by `label/name`."""
         whole = Accumulator()
         for placed in self._at(pair.site):
-            whole.add(_accumulated(placed, pair))
+            whole.add(_accumulated(placed, pair, keep=self._keeps(placed)))
         return whole
 
     def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
-        """Survival, flow between firing categories and halves of every SAE that has sums here."""
+        """Survival, flow between firing categories and halves of every SAE that has sums here, and
+        where the features fire that are shown, if that was kept."""
         found: Results = []
         for placed in self.saes:
             label = placed.sae.label
             if state.has(f"{label}/count"):
                 sums = Sums(state, label, placed.sae.latents)
-                found += survival(sums, placed.site)
+                survived = survival(sums, placed.site)
+                found += [*survived, *_where(state, label, survived)]
                 found += flow(sums, placed.site)
                 found += halves(sums, placed.sae, placed.site, placed.near)
         return found
@@ -98,12 +110,20 @@ class Features(Analysis):
         return (placed for placed in self.saes if placed.site == site)
 
 
+def _where(state: ReplicateState, label: str, survived: Results) -> list[DetailTable]:
+    """Where the features fire that are shown."""
+    places = [t for t in survived if isinstance(t, DetailTable) and t.name == PLACES]
+    latents = [np.unique(np.asarray(table.columns["latent"])) for table in places]
+    tables = (told(state, label, shown) for shown in latents)
+    return [table for table in tables if table is not None]
+
+
 def codes(sae: Sae, activations: Activations) -> Codes:
     """The SAE's code of activations, made once."""
     return activations.once((sae.label, "codes"), lambda: sae.codes(activations.values))
 
 
-def _accumulated(placed: PlacedSae, pair: ActivationPair) -> Accumulator:
+def _accumulated(placed: PlacedSae, pair: ActivationPair, *, keep: bool) -> Accumulator:
     at, label = pair.positions, placed.sae.label
     mine, theirs = placed.sae, replace(placed.adapted or placed.sae, label=label)
     both = {"reference": (mine, pair.reference), "twin": (theirs, pair.twin)}
@@ -124,11 +144,19 @@ def _accumulated(placed: PlacedSae, pair: ActivationPair) -> Accumulator:
         f"{label}/{who}": activations.once((label, "top"), partial(_top, sae, activations, at))
         for who, (sae, activations) in both.items()
     }
+    kept = {
+        f"{label}/{who}": [
+            of.once((label, "entries"), partial(entries, codes(sae, of), at, placed))
+        ]
+        for who, (sae, of) in both.items()
+        if keep
+    }
     peak = pair.reference.once((label, "peak"), partial(_peak, mine, pair.reference, at))
     return Accumulator(
         sums={f"{label}/{name}": value for name, value in sums.items()},
         largest={f"{label}/peak_reference": peak},
         top=top,
+        rows=kept,
     )
 
 

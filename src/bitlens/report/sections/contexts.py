@@ -53,9 +53,9 @@ def said(found: FeatureEvidence | None, twins: dict[str, list[Row]]) -> str:
     have = {twin: len({row["latent"] for row in rows}) for twin, rows in found.contexts}
     shares = ", ".join(f"{have[twin]:,} of {len(rows):,} ({twin})" for twin, rows in twins.items())
     return (
-        f" Features with contexts: {shares}; the most damaged come first. They come from one "
-        "document in four, from 4 documents at least and 64 at most: elsewhere a feature may fire "
-        "more, and is counted."
+        f" Features with contexts: {shares}; the most damaged come first. They come from up "
+        "to 64 documents, of long texts from one in eight: elsewhere a feature may fire more, and "
+        "is counted."
         f"{_fewer(found)}"
     )
 

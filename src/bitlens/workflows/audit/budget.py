@@ -122,7 +122,7 @@ def budget(
         "a batch": max(_batch(layout, wanted, b) for b in batches),
         "logits": _logits(layout, wanted),
         "accumulators": _accumulators(depths),
-        "samples": _samples(layout, wanted, plan) + _rows(depths),
+        "samples": _samples(layout, wanted, plan) + _rows(depths) + _kept(wanted),
         "tokens": sum(b.tokens.numel() for b in plan.batches) * 80,
         "room to work": WORK + WORD * layout.vocabulary,
     }
@@ -202,6 +202,13 @@ def _logits(layout: Layout, wanted: Sequence[Comparison]) -> int:
     for sites in {len(c.sites) for c in lenses}:
         held.append(max(1, chunk // sites) * sites * LOGITS + sites * len(lenses))
     return max(held, default=0) * layout.vocabulary * FLOAT
+
+
+def _kept(wanted: Sequence[Comparison]) -> int:
+    """What analyses keep of every position: of every twin, of the reference, and of two once more,
+    as one twin's are put in order."""
+    sizes = [c.analysis.kept_bytes for c in wanted]
+    return sum(sizes) + 3 * max(sizes, default=0)
 
 
 @dataclass(frozen=True)

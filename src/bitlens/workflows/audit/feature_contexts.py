@@ -1,7 +1,8 @@
 """Contexts of features: where each fires most, in either model, on what text, and how strongly.
 
-A second, small sweep over documents that the first one chose: enough of them to show every
-feature's top positions, read by the reference and the twins up to the SAE's site.
+Of short texts from the codes that the sweep kept. Of long ones by a second, small sweep over
+documents that the first one chose: enough of them to show every feature's top positions, read by
+the reference and the twins up to the SAE's site.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitlens.analyses.features.kept import BITS
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import SweptModel
 from bitlens.results.records import DetailTable
 from bitlens.results.table_schema import SHOWN
 from bitlens.sae.placed_sae import PlacedSae
-from bitlens.workflows.audit.feature_places import Places, documents
+from bitlens.workflows.audit.feature_places import MOST, Places, documents, few, row_of
 from bitlens.workflows.audit.few_rows import read_rows
 from bitlens.workflows.session import Session
 
@@ -78,23 +80,34 @@ def contexts(
     twins: Mapping[str, SweptModel],
     placed: Sequence[PlacedSae],
     wanted: Mapping[str, DetailTable],
+    known: Mapping[str, DetailTable],
     hidden_bytes: int,
 ) -> dict[str, list[DetailTable]]:
     """The tables `contexts` and `firings` of every twin. `wanted`: by twin, the top positions of
-    its features, as the analysis found them; `hidden_bytes`: of the hidden states that are held at
-    a time."""
+    its features, as the analysis found them; `known`: the codes that the sweep kept of them, where
+    it did; `hidden_bytes`: of the hidden states that are held at a time."""
     places = {twin: Places.of(shown) for twin, shown in wanted.items()}
-    chosen = documents(list(places.values()), session.corpus)
+    known = {twin: of for twin, of in known.items() if _all_known(of, places[twin])}
+    whole = known.keys() == places.keys()
+    room = MOST if whole else few(session.corpus.n_documents)
+    chosen = documents(list(places.values()), room)
     kept = {twin: of.to_show(chosen) for twin, of in places.items()}
     kept = {twin: of for twin, of in kept.items() if len(of)}
     if not kept:
         return {}
     reader = _Reader(session=session, twins=twins, placed=placed, kept=kept)
-    codes = reader.codes(hidden_bytes)
+    read = {} if whole else reader.codes(hidden_bytes)
     tokens = _decoder(session)
-    return {
-        twin: [reader.contexts(twin, codes, tokens), reader.firings(twin, codes)] for twin in kept
-    }
+    found: dict[str, list[DetailTable]] = {}
+    for twin in kept:
+        codes = reader.known(twin, known[twin]) if whole else read
+        found[twin] = [reader.contexts(twin, codes, tokens), reader.firings(twin, codes)]
+    return found
+
+
+def _all_known(codes: DetailTable, places: Places) -> bool:
+    """Whether there are codes of every SAE that has features to show."""
+    return set(np.unique(places.sae)) <= set(np.unique(codes.columns["sae"]))
 
 
 def _decoder(session: Session) -> Callable[[int], list[str]]:
@@ -148,6 +161,24 @@ class _Reader:
             del step
         longest = max(self.rows.values())
         return {key: Fired.of(parts, len(self.rows), longest) for key, parts in found.items()}
+
+    def known(self, twin: str, kept: DetailTable) -> Codes:
+        """The same of one twin, of what the sweep kept."""
+        corpus, columns = self.session.corpus, kept.columns
+        position = columns["position"]
+        of_corpus = row_of(corpus, position)
+        place = (position & ((1 << BITS) - 1)) - corpus.starts[of_corpus]
+        numbers, counts = (np.array(of) for of in zip(*self.rows.items(), strict=True))
+        row = np.searchsorted(numbers, of_corpus).clip(max=len(numbers) - 1)
+        read = (numbers[row] == of_corpus) & (place < counts[row])
+        latent, longest = columns["latent"].astype(np.int64), int(counts.max())
+        found: dict[tuple[str, str], Fired] = {}
+        for sae in np.unique(columns["sae"]):
+            for of_twin, name in enumerate((REFERENCE, twin)):
+                mine = read & (columns["sae"] == sae) & (columns["of_twin"] == bool(of_twin))
+                parts = tuple(of[mine] for of in (latent, row, place, columns["value"]))
+                found[(name, str(sae))] = Fired.of([parts], len(numbers), longest)
+        return found
 
     def _latents(self, placed: PlacedSae) -> torch.Tensor:
         """`[latents]`: which of an SAE some twin shows."""

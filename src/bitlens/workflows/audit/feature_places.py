@@ -6,13 +6,14 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from bitlens.analyses.features.analysis import BITS
+from bitlens.analyses.features.kept import BITS
 from bitlens.data.corpus import Corpus
 from bitlens.results.records import DetailTable
 
-DOCUMENTS_SHARE, FEWEST, MOST = 4, 4, 64
-"""Contexts come from one document in four, but from so many where there are, and never from more
-than so many."""
+MOST = 64
+"""Contexts come from so many documents at most."""
+SHARE, FEWEST = 8, 2
+"""Where they must be read again, from one in eight, but from so many where there are."""
 SHOWN = 3
 """Top positions shown of a feature in each model."""
 
@@ -65,9 +66,7 @@ class Places:
 
     def rows(self, corpus: Corpus) -> np.ndarray:
         """Which row of the corpus holds each."""
-        begins = (corpus.document.astype(np.int64) << BITS) + corpus.starts
-        wanted = (self.document << BITS) + self.offset
-        return np.asarray(np.searchsorted(begins, wanted, side="right") - 1)
+        return row_of(corpus, (self.document << BITS) + self.offset)
 
     def to_show(self, documents: np.ndarray) -> "Places":
         """Of those in these documents, the highest of each feature in each model, and the same
@@ -81,6 +80,17 @@ class Places:
         return kept.some(np.isin(position, position[high]))
 
 
+def row_of(corpus: Corpus, position: np.ndarray) -> np.ndarray:
+    """Which row of the corpus holds each position, a document and a place in it in one integer."""
+    begins = (corpus.document.astype(np.int64) << BITS) + corpus.starts
+    return np.asarray(np.searchsorted(begins, position, side="right") - 1)
+
+
+def few(documents: int) -> int:
+    """How many of so many documents are read again."""
+    return min(MOST, max(FEWEST, documents // SHARE))
+
+
 def numbered(*columns: np.ndarray) -> np.ndarray:
     """A number for each different row, in their order."""
     found = np.zeros(len(columns[0]), dtype=np.int64)
@@ -90,10 +100,9 @@ def numbered(*columns: np.ndarray) -> np.ndarray:
     return found
 
 
-def documents(places: Sequence[Places], corpus: Corpus) -> np.ndarray:
-    """A few documents that hold places of as many features as can be: each the one that adds most,
-    high ranks counting more."""
-    room = min(MOST, max(FEWEST, corpus.n_documents // DOCUMENTS_SHARE))
+def documents(places: Sequence[Places], room: int) -> np.ndarray:
+    """So many documents at most that hold places of as many features as can be: each the one that
+    adds most, high ranks counting more."""
     whole = {f.name: np.concatenate([getattr(p, f.name) for p in places]) for f in fields(Places)}
     twin = np.repeat(np.arange(len(places)), [len(p) for p in places])
     # The reference's are the same for all twins.

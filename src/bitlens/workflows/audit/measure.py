@@ -6,6 +6,7 @@ from functools import cached_property
 
 from bitlens.analyses.behaviour import DOCUMENTS, Behaviour
 from bitlens.analyses.causal.analysis import Causal
+from bitlens.analyses.features.kept import CODES
 from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.routing.analysis import RoutingAgreement
 from bitlens.compression.requests import TwinRequest
@@ -219,12 +220,16 @@ class CellSweep:
 
     def _add_contexts(self, twins: set[str], shown: Tables, room: int) -> None:
         """The texts on which the shown features fire, in these twins."""
-        places = {text: joined(of.pop(PLACES)) for (text, _), of in shown.items() if PLACES in of}
+        places, codes = (
+            {text: joined(of.pop(name)) for (text, _), of in shown.items() if name in of}
+            for name in (PLACES, CODES)
+        )
         wanted = {text: table for text, table in places.items() if text in twins}
+        known = {text: table for text, table in codes.items() if text in wanted}
         if not wanted:
             return
         placed = self.selection.saes
-        found = contexts(self.session, self.twins, placed, wanted, hidden_bytes=room)
+        found = contexts(self.session, self.twins, placed, wanted, known, hidden_bytes=room)
         told = directions(self.session, placed, wanted)
         for text in wanted:
             for table in (*found.get(text, ()), told[text]):

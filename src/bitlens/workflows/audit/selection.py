@@ -131,6 +131,7 @@ def select_analyses(
         labelled=session.labelled if "labelled" in needed else None,
         labelled_place=session.study.labelled_place,
         tasks=prompts_of(session) if "tasks" in needed else (),
+        positions=plan.positions,
     )
     names, notes = _with_routers(session, asked)
     analyses = tuple(ANALYSES[name].create(context) for name in names)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.analyses.features.analysis import BITS, TOP
+from bitlens.analyses.features.analysis import TOP
+from bitlens.analyses.features.kept import BITS
 from bitlens.analyses.features.survival import PLACES, shown, tables
 from bitlens.engine.activations import ActivationPair
 from tests.support.coded import LABEL, activations, findings, identity, pair, part, table
