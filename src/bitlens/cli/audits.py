@@ -79,6 +79,7 @@ def carry_out(
     found; exit code 1 where a cell failed."""
     from bitlens.cli.outcome import show_outcome
     from bitlens.report.build import build
+    from bitlens.report.trackers.entries import logged_audit
     from bitlens.report.trackers.track import require, track
 
     if tracker is not None:
@@ -95,6 +96,6 @@ def carry_out(
     said("Writing the report.")
     page = build(store.root)
     if tracker is not None:
-        said(track(store.root, tracker))
+        said(track(logged_audit(store.root), tracker))
     if show_outcome(store.root, page, extent):
         raise typer.Exit(1)

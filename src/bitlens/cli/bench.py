@@ -12,7 +12,8 @@ from bitlens.errors import InputError
 @options.with_settings(
     "model to benchmarks out controls limit include_path confirm_run_unsafe_code calibration "
     "calibration_tokens context bos seed device dtype compute revision device_map memory "
-    "trust_remote_code"
+    "trust_remote_code log",
+    also={"log": (options.Log, None)},
 )
 def bench(
     model: options.Model,
@@ -38,13 +39,18 @@ def bench(
             "a benchmark, or several with commas between.",
             "--benchmarks mmlu_cs=FOLDER",
         )
+    tracker = settings.pop("log")
     study = options.present_study_of(model, to, settings)
     from bitlens.report.benchmarks.page import build
     from bitlens.report.benchmarks.parts import scores_table
     from bitlens.report.benchmarks.sentences import told
     from bitlens.report.benchmarks.shown import visible_benchmarks
+    from bitlens.report.trackers.benchmarks import logged_benchmarks
+    from bitlens.report.trackers.track import require, track
     from bitlens.workflows.bench.run import run
 
+    if tracker is not None:
+        require(tracker)
     command = shlex.join(["bitlens", *sys.argv[1:]])
     found = visible_benchmarks(run(study, out, command, log))
     (name,) = found.models
@@ -54,4 +60,7 @@ def bench(
             change = found.change(name, twin, benchmark)
             if change is not None:
                 say(f"- {twin} {told(change)}.")
-    log(f"Report: {build(found.root)}")
+    page = build(found.root)
+    if tracker is not None:
+        log(track(logged_benchmarks(found), tracker))
+    log(f"Report: {page}")

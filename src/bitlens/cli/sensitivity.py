@@ -15,8 +15,8 @@ from bitlens.registry import nearest
 @options.with_settings(
     "model compressions out unit measure alone text tokens calibration calibration_tokens context "
     "bos positions seed interval device dtype compute revision device_map memory allow sae "
-    "trust_remote_code engine address",
-    also=options.ENGINE,
+    "trust_remote_code log engine address",
+    also=options.ENGINE | {"log": (options.Log, None)},
 )
 def sensitivity(
     model: options.Model,
@@ -63,19 +63,26 @@ def sensitivity(
     blur      1 less the mean correlation of an SAE's features
     heads     how far the scores of induction and like heads move
     """
-    measures, engine = _measures(measure), options.engine(settings)
+    measures, engine, tracker = _measures(measure), options.engine(settings), settings.pop("log")
     study = options.present_study_of(model, compressions, {"controls": "none", **settings}, "--sae")
     from bitlens.report.sensitivity.page import build
     from bitlens.report.sensitivity.tables import told
+    from bitlens.report.trackers.sensitivity import logged_sensitivity
+    from bitlens.report.trackers.track import require, track
     from bitlens.workflows.sensitivity.run import Request, run
 
+    if tracker is not None:
+        require(tracker)
     command = shlex.join(["bitlens", *sys.argv[1:]])
     request = Request(division=unit, measures=measures, both=not alone)
     with options.given(engine, log) as given:
         found = run(study, request, out, command, log, given)
     for part in told(found):
         show(part)
-    log(f"Report: {build(found.root)}")
+    page = build(found.root)
+    if tracker is not None:
+        log(track(logged_sensitivity(found), tracker))
+    log(f"Report: {page}")
 
 
 def _measures(text: str) -> tuple[str, ...]:

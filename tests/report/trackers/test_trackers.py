@@ -2,8 +2,8 @@
 
 import ast
 import math
-import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +13,39 @@ import bitlens
 from bitlens.errors import BitlensError
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.trackers import track as tracking
-from bitlens.report.trackers.entries import LoggedTwin, Scalar, logged_twins, scalar
+from bitlens.report.trackers.benchmarks import logged_benchmarks
+from bitlens.report.trackers.entries import (
+    Logged,
+    LoggedTwin,
+    Scalar,
+    logged_audit,
+    logged_twins,
+    scalar,
+)
+from bitlens.report.trackers.sensitivity import logged_sensitivity
 from bitlens.report.trackers.track import track
-from bitlens.results.store import Store
+from bitlens.results.records import REFERENCE
+from tests.support.benchmarks import benchmarked
+from tests.support.sensitivities import sensitivity
 
 TWIN = "rtn:bits=8"
 
 
 @pytest.fixture
-def root(store: Path, tmp_path: Path) -> Path:
+def one(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Logged:
     """Results with a page, of one twin and two of its numbers: libraries take seconds a run."""
-    copy = Path(shutil.copytree(store, tmp_path / "results"))
-    (copy / "report.html").write_text("<!doctype html>")
-    (copy / "summary.md").write_text("# What changed")
-    return copy
-
-
-@pytest.fixture
-def one(monkeypatch: pytest.MonkeyPatch) -> LoggedTwin:
-    """The one twin that is logged."""
+    root = tmp_path / "results"
+    root.mkdir()
+    (root / "report.html").write_text("<!doctype html>")
+    (root / "summary.md").write_text("# What changed")
+    for variable in ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
     twin = LoggedTwin(
         model="demo", compression=TWIN, seed=0, control=False,
         scalars=(Scalar("behaviour.kl", 0.25), Scalar("geometry.cosine.resid", 0.5, 1),
                  Scalar("geometry.cosine.resid", 0.75, 0)),
     )  # fmt: skip
-    for name in ("wandb", "mlflow", "tensorboard"):
-        monkeypatch.setattr(
-            f"bitlens.report.trackers.to_{name}.logged_twins", lambda _: iter([twin])
-        )
-        for variable in ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_TRACKING_URI"):
-            monkeypatch.delenv(variable, raising=False)
-    return twin
+    return replace(logged_audit(store), root=root, twins=(twin,))
 
 
 @pytest.fixture
@@ -72,6 +74,30 @@ def test_every_twin_and_control_is_logged(results: AuditResults) -> None:
     assert twins["noise:like=[rtn:bits=8]"].control
 
 
+def test_benchmarks_are_logged_with_the_reference() -> None:
+    """Its score, and of a twin that loses 12 of 40 what it lost and by how much; every change and
+    outcome as tables."""
+    logged = logged_benchmarks(benchmarked(Path("nowhere")))
+    own = {twin.compression: set(twin.scalars) for twin in logged.twins}
+    assert [(twin.compression, twin.control) for twin in logged.twins] == [
+        (REFERENCE, False), ("rtn:bits=3", False), ("cast:dtype=bfloat16", True),
+    ]  # fmt: skip
+    assert own[REFERENCE] == {Scalar("quiz.acc.score", 1.0)}
+    assert {Scalar("quiz.acc.lost", 12), Scalar("quiz.acc.difference", -0.3)} <= own["rtn:bits=3"]
+    assert {name: table.num_rows for name, table in logged.tables.items()} == {
+        "changes": 2, "outcomes": 120,
+    }  # fmt: skip
+
+
+def test_a_sensitivity_run_is_curves_over_the_blocks() -> None:
+    """Of each compression what every block does, the whole without a block, and the scores."""
+    logged = logged_sensitivity(sensitivity())
+    three, _ = logged.twins
+    assert {Scalar("only.kl", 0.4, 0), Scalar("whole.kl", 1.2)} <= set(three.scalars)
+    assert {one.name for one in three.scalars if one.block == 3} >= {"only.kl", "all but.kl"}
+    assert "replicates" not in logged.tables["effects"].column_names
+
+
 def test_a_number_of_a_block_has_the_block_apart() -> None:
     """So that it is a curve over depth; other sites and items are in the name."""
     row = {"analysis": "geometry", "metric": "cosine", "item": "cumulative", "value": 0.5}
@@ -82,14 +108,14 @@ def test_a_number_of_a_block_has_the_block_apart() -> None:
 
 
 @pytest.mark.slow
-def test_tensorboard_reads_it_back(root: Path, one: LoggedTwin, no_network: None) -> None:
+def test_tensorboard_reads_it_back(one: Logged, no_network: None) -> None:
     """Scalars by twin with the block as the step, the summary as text; logged again, once."""
     event_accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator"
     )
     for _ in range(2):
-        said = track(root, "tensorboard")
-    place = root / "logs" / "tensorboard"
+        said = track(one, "tensorboard")
+    place = one.root / "logs" / "tensorboard"
     assert said.endswith(str(place))
     (folder,) = [path for path in place.iterdir() if path.name != "results"]
     found = event_accumulator.EventAccumulator(str(folder))
@@ -103,14 +129,14 @@ def test_tensorboard_reads_it_back(root: Path, one: LoggedTwin, no_network: None
 
 
 @pytest.mark.slow
-def test_mlflow_reads_it_back(root: Path, one: LoggedTwin, no_network: None) -> None:
+def test_mlflow_reads_it_back(one: Logged, no_network: None) -> None:
     """A run a twin with its settings and numbers; tables and page are files of a run of all. Logged
     again, once."""
     tracking_module = pytest.importorskip("mlflow.tracking")
     for _ in range(2):
-        said = track(root, "mlflow")
+        said = track(one, "mlflow")
     uri = said.removeprefix("Logged to MLflow: ")
-    assert uri == (root / "logs" / "mlflow").as_uri()
+    assert uri == (one.root / "logs" / "mlflow").as_uri()
     client = tracking_module.MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.get_experiment_by_name("bitlens results")
     known = client.search_runs([experiment.experiment_id])
@@ -130,7 +156,7 @@ def test_mlflow_reads_it_back(root: Path, one: LoggedTwin, no_network: None) -> 
 
 @pytest.mark.slow
 def test_wandb_writes_it_offline(
-    root: Path, one: LoggedTwin, no_network: None, monkeypatch: pytest.MonkeyPatch
+    one: Logged, no_network: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run a twin and one of all, in the results' own folder, and nothing is sent; its numbers
     are in the files that `wandb sync` would send."""
@@ -138,23 +164,21 @@ def test_wandb_writes_it_offline(
     seen: list[dict[str, Any]] = []
     begin = wandb.init
     monkeypatch.setattr(wandb, "init", lambda **given: seen.append(given) or begin(**given))
-    said = track(root, "wandb")
+    said = track(one, "wandb")
     assert "(offline)" in said
-    written = sorted((root / "logs" / "wandb").glob("offline-run-*/run-*.wandb"))
+    written = sorted((one.root / "logs" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(written) == 2
     assert [given["mode"] for given in seen] == ["offline", "offline"]
     assert seen[0]["config"]["compression"] == TWIN
     assert b"behaviour.kl" in written[0].read_bytes()
-    tables = {p.name.split("_")[0] for p in (root / "logs").rglob("*.table.json")}
+    tables = {p.name.split("_")[0] for p in (one.root / "logs").rglob("*.table.json")}
     assert tables == {"estimates", "contrasts", "coverage"}
     # What the next test would inherit.
     assert wandb.run is None
 
 
 @pytest.mark.slow
-def test_what_wandb_refuses_is_told(
-    root: Path, one: LoggedTwin, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_wandb_refuses_is_told(one: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
     """In its words, with what to do, as of any tracker."""
     wandb = pytest.importorskip("wandb")
 
@@ -164,18 +188,17 @@ def test_what_wandb_refuses_is_told(
     monkeypatch.setattr(wandb, "init", refuse)
     monkeypatch.setenv("WANDB_MODE", "online")
     with pytest.raises(BitlensError, match=r"refuses what is logged \(online\): api_key not"):
-        track(root, "wandb")
+        track(one, "wandb")
 
 
 def test_a_tracker_that_is_not_installed_is_named(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    one: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is measured, with what to install; nothing is written."""
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(BitlensError, match=r"pip install 'bitlens\[wandb\]'"):
-        track(root, "wandb")
-    assert not (root / "logs").exists()
-    Store.open(root)
+        track(one, "wandb")
+    assert not (one.root / "logs").exists()
 
 
 def test_nothing_else_imports_a_tracker() -> None:

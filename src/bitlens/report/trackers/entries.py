@@ -1,7 +1,7 @@
-"""What a tracker is given of finished results: numbers by twin, and the files of the run."""
+"""What a tracker is given of finished results: numbers by twin, tables, the files of the run."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,41 @@ class LoggedTwin:
         }
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Logged:
+    """Finished results, as trackers take them."""
+
+    root: Path
+    """Their folder."""
+    twins: tuple[LoggedTwin, ...]
+    tables: Mapping[str, pa.Table]
+    """By name, those with rows; flat."""
+    settings: Mapping[str, Any]
+    """Of the whole."""
+
+    @property
+    def name(self) -> str:
+        """What the set of results is called."""
+        return self.root.resolve().name
+
+    @property
+    def files(self) -> list[Path]:
+        """The page and the summary, where they were written."""
+        return [self.root / name for name in FILES if (self.root / name).is_file()]
+
+
+def logged_audit(root: Path) -> Logged:
+    """The results of an audit or a study. BitlensError for a folder without complete ones."""
+    results = AuditResults.read(root)
+    found = {name: results.store.read_table(name) for name in TABLES}
+    return Logged(
+        root=root,
+        twins=tuple(logged_twins(results)),
+        tables={name: table for name, table in found.items() if table.num_rows},
+        settings=results.store.manifest()["settings"],
+    )
+
+
 def logged_twins(results: AuditResults) -> Iterator[LoggedTwin]:
     """Every twin, control and compute floor with the numbers that it has, one for each seed.
 
@@ -79,20 +114,13 @@ def scalar(row: Row) -> Scalar:
     at = _BLOCK.fullmatch(row["site"])
     site = at[1] if at else "" if row["site"] in ("logits", "") else row["site"]
     item = "" if row["item"] == "cumulative" else row["item"]
-    name = ".".join(filter(None, (row["analysis"], row["metric"], site, item)))
-    block = int(at[2]) if at else None
-    return Scalar(re.sub(r"[^A-Za-z0-9_. -]", "_", name), float(row["value"]), block)
+    name = named(row["analysis"], row["metric"], site, item)
+    return Scalar(name, float(row["value"]), int(at[2]) if at else None)
 
 
-def tables_of(results: AuditResults) -> dict[str, pa.Table]:
-    """The tables of the store that have rows, by name."""
-    found = {name: results.store.read_table(name) for name in TABLES}
-    return {name: table for name, table in found.items() if table.num_rows}
-
-
-def files_of(root: Path) -> list[Path]:
-    """The page and the summary, where they were written."""
-    return [root / name for name in FILES if (root / name).is_file()]
+def named(*words: str) -> str:
+    """A name that every tracker takes, of those words that say something."""
+    return re.sub(r"[^A-Za-z0-9_. -]", "_", ".".join(filter(None, words)))
 
 
 def _told(row: Row) -> bool:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import ResultsError, told
-from bitlens.report.audit_results import AuditResults
-from bitlens.report.trackers.entries import Scalar, files_of, logged_twins, tables_of
-from bitlens.results.export import export
+from bitlens.report.trackers.entries import Logged, Scalar
+from bitlens.results.export import as_csv
 
 _URI = "MLFLOW_TRACKING_URI"
 _FILES = "MLFLOW_ALLOW_FILE_STORE"
@@ -16,7 +15,7 @@ _AT_ONCE = 500
 """Numbers in a call: MLflow takes a thousand."""
 
 
-def log(results: AuditResults, folder: Path) -> str:
+def log(logged: Logged, folder: Path) -> str:
     """Log everything; where it is: plain files below the folder, or what `MLFLOW_TRACKING_URI`
     names. Runs of an earlier call are replaced in the folder; elsewhere, where others may have runs
     of these names, they stay. ResultsError where MLflow refuses."""
@@ -32,10 +31,10 @@ def log(results: AuditResults, folder: Path) -> str:
 
     try:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        name = f"bitlens {folder.parent.resolve().name}"
+        name = f"bitlens {logged.name}"
         if uri == local.resolve().as_uri():
             _forget(client, name)
-        _log(client, results, folder.parent, name)
+        _log(client, logged, name)
     except MlflowException as error:
         raise ResultsError(
             f"MLflow refuses what is logged to {uri}: {told(error)}.",
@@ -52,20 +51,20 @@ def _forget(client: Any, name: str) -> None:
             client.delete_run(run.info.run_id)
 
 
-def _log(client: Any, results: AuditResults, root: Path, name: str) -> None:
+def _log(client: Any, logged: Logged, name: str) -> None:
     experiment = client.get_experiment_by_name(name)
     number = experiment.experiment_id if experiment else client.create_experiment(name)
-    for twin in logged_twins(results):
+    for twin in logged.twins:
         run = client.create_run(number, run_name=twin.name).info.run_id
         for setting, value in twin.settings.items():
             client.log_param(run, setting, value)
         _add_numbers(client, run, twin.scalars)
         client.set_terminated(run)
     run = client.create_run(number, run_name=f"{name} (all)").info.run_id
-    for path in files_of(root):
+    for path in logged.files:
         client.log_artifact(run, str(path))
-    for table in tables_of(results):
-        client.log_text(run, export(results.store, "csv", table).decode(), f"{table}.csv")
+    for table, rows in logged.tables.items():
+        client.log_text(run, as_csv(rows).decode(), f"{table}.csv")
     client.set_terminated(run)
 
 

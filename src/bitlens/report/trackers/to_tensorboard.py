@@ -3,25 +3,24 @@
 from pathlib import Path
 from typing import Any
 
-from bitlens.report.audit_results import AuditResults
-from bitlens.report.trackers.entries import files_of, logged_twins
+from bitlens.report.trackers.entries import Logged
 from bitlens.results.files.names import sanitise
 
 
-def log(results: AuditResults, folder: Path) -> str:
+def log(logged: Logged, folder: Path) -> str:
     """Log everything; where it is. TensorBoard keeps no files: the summary is there as text, and
     says where the page and the tables are. What an earlier call wrote is replaced."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     place = folder / "tensorboard"
-    for twin in logged_twins(results):
+    for twin in logged.twins:
         events = [
             (Summary(value=[Summary.Value(tag=one.name, simple_value=one.value)]), one.block or 0)
             for one in twin.scalars
         ]
         _write(place / sanitise(twin.name), events)
     told = "\n\n".join(
-        path.read_text(encoding="utf-8") for path in files_of(folder.parent) if path.suffix == ".md"
+        path.read_text(encoding="utf-8") for path in logged.files if path.suffix == ".md"
     )
     where = f"The page and all tables are in {folder.parent.resolve()}.\n\n{told}"
     _write(place / "results", [(_text("summary", where), 0)])

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import ResultsError, told
-from bitlens.report.audit_results import AuditResults
-from bitlens.report.trackers.entries import LoggedTwin, files_of, logged_twins, tables_of
+from bitlens.report.trackers.entries import Logged, LoggedTwin
 
 PROJECT = "bitlens"
 _MODE, _PROJECT = "WANDB_MODE", "WANDB_PROJECT"
 
 
-def log(results: AuditResults, folder: Path) -> str:
+def log(logged: Logged, folder: Path) -> str:
     """Log everything; where it is. Offline, for `wandb sync` to send, unless `WANDB_MODE` says
     otherwise; in the project `bitlens`, unless `WANDB_PROJECT` does. A second call adds runs: wandb
     replaces none. ResultsError where wandb refuses."""
@@ -20,7 +19,7 @@ def log(results: AuditResults, folder: Path) -> str:
 
     mode: Any = os.environ.get(_MODE, "offline")
     try:
-        _log(results, folder, mode)
+        _log(logged, folder, mode)
     except wandb.Error as error:
         raise ResultsError(
             f"Weights & Biases refuses what is logged ({mode}): {told(error)}.",
@@ -30,10 +29,10 @@ def log(results: AuditResults, folder: Path) -> str:
     return f"Logged to Weights & Biases ({mode}): {folder / 'wandb'}"
 
 
-def _log(results: AuditResults, folder: Path, mode: Any) -> None:
+def _log(logged: Logged, folder: Path, mode: Any) -> None:
     import wandb
 
-    group = folder.parent.resolve().name
+    group = logged.name
 
     def begin(name: str, kind: str, config: dict[str, Any]) -> Any:
         return wandb.init(
@@ -54,15 +53,15 @@ def _log(results: AuditResults, folder: Path, mode: Any) -> None:
             ),
         )
 
-    for twin in logged_twins(results):
+    for twin in logged.twins:
         with begin(twin.name, "control" if twin.control else "twin", twin.settings) as run:
             _add_numbers(run, twin)
-    with begin(f"{group} (all)", "results", results.store.manifest()["settings"]) as run:
-        for name, table in tables_of(results).items():
+    with begin(f"{group} (all)", "results", dict(logged.settings)) as run:
+        for name, table in logged.tables.items():
             rows: Any = [list(row.values()) for row in table.to_pylist()]
             run.log({name: wandb.Table(columns=table.column_names, data=rows)})
         artifact = wandb.Artifact(f"{PROJECT}-report", type="report")
-        for path in files_of(folder.parent):
+        for path in logged.files:
             artifact.add_file(str(path))
         run.log_artifact(artifact)
 

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bitlens.errors import InputError
-from bitlens.report.audit_results import AuditResults
-from bitlens.results.files.names import inside
+from bitlens.report.trackers.entries import Logged
+from bitlens.results.files.names import LOGS, inside
 
 Tracker = Literal["wandb", "mlflow", "tensorboard"]
-FOLDER = "logs"
-"""Below the results: what trackers write here."""
 
 
 def require(tracker: Tracker) -> None:
@@ -25,7 +23,7 @@ def require(tracker: Tracker) -> None:
         )
 
 
-def track(root: Path, tracker: Tracker) -> str:
+def track(logged: Logged, tracker: Tracker) -> str:
     """Log complete results to a tracker; where that is, in words.
 
     A run for each model, compression and seed with its numbers, by block where they are of blocks;
@@ -35,7 +33,7 @@ def track(root: Path, tracker: Tracker) -> str:
     """
     require(tracker)
     module = import_module(f"bitlens.report.trackers.to_{tracker}")
-    log: Callable[[AuditResults, Path], str] = module.log
-    folder = inside(root, FOLDER)
+    log: Callable[[Logged, Path], str] = module.log
+    folder = inside(logged.root, LOGS)
     folder.mkdir(exist_ok=True)
-    return log(AuditResults.read(root), folder)
+    return log(logged, folder)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from bitlens.errors import ResultsError
 
+LOGS = "logs"
+"""The folder below results in which trackers write."""
+
 
 def sanitise(name: str) -> str:
     """What may a file be called after this name? Letters, digits, `.`, `_`, `-`; never a path.

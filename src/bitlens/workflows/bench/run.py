@@ -29,7 +29,7 @@ from bitlens.results.benchmarks.generations import Generation
 from bitlens.results.benchmarks.records import TABLES, BenchTask, DepthOutcome, Outcome
 from bitlens.results.counts import count
 from bitlens.results.files.home import without_home
-from bitlens.results.files.names import inside
+from bitlens.results.files.names import LOGS, inside
 from bitlens.results.files.writing import alone
 from bitlens.results.records import REFERENCE, Cell
 from bitlens.workflows.bench.code import allow_code
@@ -80,7 +80,7 @@ def run(study: Study, out: Path, command: str, log: Log = print) -> Benchmarked:
     request = BenchRequest.of(study)
     require()
     refuse_absent_texts(study)
-    own = {NAME, REPORT, BATCHES, WAVES, *(f"{name}.parquet" for name in TABLES)}
+    own = {NAME, REPORT, BATCHES, WAVES, LOGS, *(f"{name}.parquet" for name in TABLES)}
     refuse_foreign(out, "bitlens bench", "it began", lambda path: path.name in own)
     bound_heap()
     with alone(out):

@@ -20,7 +20,7 @@ from bitlens.engine.wave_size import Pace
 from bitlens.errors import InputError, ResultsError
 from bitlens.results.counts import count
 from bitlens.results.files.home import without_home
-from bitlens.results.files.names import inside
+from bitlens.results.files.names import LOGS, inside
 from bitlens.results.files.writing import alone
 from bitlens.results.records import Cell, Check, to_json
 from bitlens.results.sensitivity.folder import (
@@ -72,7 +72,7 @@ def run(
     settings is read. `given`: what the study only names, and the caller holds. BitlensError for
     what cannot be loaded, compressed or measured, and for a folder of other settings."""
     refuse_absent_texts(study)
-    own = {NAME, REPORT, PARTIAL, PLANS, *(f"{name}.parquet" for name in TABLES)}
+    own = {NAME, REPORT, PARTIAL, PLANS, LOGS, *(f"{name}.parquet" for name in TABLES)}
     refuse_foreign(out, "bitlens sensitivity", "it began", lambda path: path.name in own)
     bound_heap()
     with alone(out):
