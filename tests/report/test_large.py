@@ -55,4 +55,19 @@ def test_a_chart_of_many_marks_tells_each_when_it_is_pointed_at(tab: Any) -> Non
     assert "latent" in told
     assert "peak activation" in told
     assert re.search(r"r0\.\d{1,3}\n", told)
+
+
+def test_a_chart_of_many_marks_is_told_and_has_a_table(tab: Any) -> None:
+    """Its own name says from where to where its marks are; a button shows its numbers, and more."""
+    figure = tab.locator("figure[data-name=features-1-peaks]")
+    name = figure.locator(".panel").first.get_attribute("aria-label")
+    assert re.search(r" marks from \S+ to \S+, the middle one \S+\.", name)
+    figure.locator("[data-show=table]").press("Enter")
+    rows = figure.locator(".figure-table tbody tr")
+    rows.first.wait_for()
+    before = rows.count()
+    figure.locator(".figure-table button").press("Enter")
+    assert rows.count() == 2 * before
+    figure.locator("[data-show=table]").press("Enter")
+    assert figure.locator(".figure-table").count() == 0
     tab.evaluate("location.hash = ''")

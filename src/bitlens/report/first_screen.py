@@ -32,6 +32,7 @@ from bitlens.report.sections.validity import passed
 from bitlens.report.status import WORST_FIRST, shipped, status
 from bitlens.report.text.doubts import checks, claim, doubts, failed, rests
 from bitlens.report.text.lesions import listed
+from bitlens.report.text.methods import smaller, spelt_out
 from bitlens.report.text.numbers import amount, figure, plain, size
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import doubtful, sentences
@@ -148,7 +149,10 @@ def _row(results: AuditResults, model: str, one: Hero, drawn: Marks) -> HeroRow:
     name, found = one.twin.compression, one.status
     rules = (*found.because, *found.maybe) if found else ()
     bits = f"{one.bits} bits per weight" if one.bits else ""
-    whole = size(results.about(model)["bytes"])
+    whole = results.about(model)["bytes"]
+    less = smaller(whole, one.twin.bytes)
+    sized = f"{one.size}, {less}" if less else f"{one.size} instead of {size(whole)}"
+    facts = (spelt_out(name), sized if one.size else "", bits, one.kept)
     return HeroRow(
         compression=name,
         mark=drawn.get(name),
@@ -161,7 +165,7 @@ def _row(results: AuditResults, model: str, one: Hero, drawn: Marks) -> HeroRow:
             for number in one.numbers
         ),
         places=tuple(_places(results, model, name)) if found else (),
-        facts=tuple(filter(None, (one.size and f"{one.size} instead of {whole}", bits, one.kept))),
+        facts=tuple(filter(None, facts)),
         doubts=_doubts(results, model, name),
         more=" ".join(sentences(results, model, one.twin)[1:]),
     )

@@ -153,13 +153,20 @@ def test_characters_of_all_kinds_survive() -> None:
 
 
 def test_names_break_after_their_marks_and_numbers_nowhere() -> None:
-    """After underscores, colons, equals signs and slashes; a thousands comma holds."""
-    assert breakable("rtn:bits=4,group=64") == "rtn:<wbr>bits=<wbr>4,<wbr>group=<wbr>64"
-    assert breakable("kl_p99 2,572 ±275") == "kl_<wbr>p99 2,572 ±275"
-    assert breakable("noise:like=[rtn]") == "noise:<wbr>like=<wbr>[<wbr>rtn]"
+    """Long ones after colons, commas, brackets and folders, one without them after what marks it
+    has; short ones, thousands and options hold."""
+    assert breakable("rtn:bits=4,group=64") == "rtn:<wbr>bits=4,<wbr>group=64"
+    assert breakable("noise:like=[rtn:bits=4]") == "noise:<wbr>like=[<wbr>rtn:<wbr>bits=4]"
+    assert breakable("prune:sparsity=0.3") == "prune:<wbr>sparsity=0.3"
+    assert breakable("rtn:bits=4 2,572 ±275, 7/8 (87.5 %)").count("<wbr>") == 0
+    assert (
+        breakable("a_model_of_a_very_long_name")
+        == "a_<wbr>model_<wbr>of_<wbr>a_<wbr>very_<wbr>long_<wbr>name"
+    )
+    assert breakable("(--tokens).") == '(<span class="whole">--tokens</span>).'
     assert breakable("1.0 [0.9980, 1.0000]") == "1.0 [0.9980,\u00a01.0000]"
     assert breakable("84.3 % [83.2, 85.3]") == "84.3\u00a0% [83.2,\u00a085.3]"
-    assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
+    assert breakable("<b>_x") == "&lt;b&gt;_x"
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from bitlens.report.charts.palette import CONTROL, INK, Mark
 from bitlens.report.page.parts import Panel, Point
 from bitlens.report.text.numbers import figure
 
-ABOVE, BELOW = "#0072B2", "#D55E00"
-"""Of shares above nought and below; neither is better or worse."""
+ABOVE, BELOW = "#01665e", "#8c510a"
+"""Of shares above nought and below; neither is better or worse, and neither a twin's colour."""
 CELL = 26
 """Pixels of a block's row."""
 

@@ -68,6 +68,8 @@ DARK = {
     "#6a55a0": "#7f6bc0",
     "#e3d9c6": "#8a816f",
     "#5e1240": "#c2185b",
+    "#01665e": "#5ab4ac",
+    "#8c510a": "#d8a24a",
 }
 """What stands on a dark page for a colour that would be lost there; the others stay."""
 

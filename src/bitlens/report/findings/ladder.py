@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.registration import Finding, finding
 from bitlens.report.status import Word, status
+from bitlens.report.text.methods import smaller
 from bitlens.report.text.numbers import figure, size
 from bitlens.results.records import TEXT, TwinRecord
 
@@ -43,12 +44,12 @@ def _finding(
     results: AuditResults, model: str, twin: TwinRecord, title: str, word: Word
 ) -> Finding:
     whole = results.about(model)["bytes"]
-    smaller = f", {figure(whole / twin.bytes)} times smaller" if twin.bytes else ""
+    less = smaller(whole, twin.bytes)
     return Finding(
         title=title.format(word),
         text=(
             f"{figure(twin.bits or 0)} bits per weight, {size(twin.bytes or 0)} instead of "
-            f"{size(whole)}{smaller}. {status(results, model, twin).advice}"
+            f"{size(whole)}{f', {less}' if less else ''}. {status(results, model, twin).advice}"
         ),
         anchor="quality",
         weight=WEIGHT,

@@ -19,7 +19,7 @@ from importlib.resources import files
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bitlens.report.charts.palette import CERTAINTIES, COLOURS, CONTROL, DARK, INK, PIECES
 from bitlens.report.page.browsers import FeatureBrowser
@@ -30,6 +30,7 @@ from bitlens.report.page.parts import Figure, Ledger, Page, Part, Spec
 from bitlens.report.page.patterns import patterns_data
 from bitlens.report.page.pictures import CONFIG
 from bitlens.report.page.scripts import script
+from bitlens.report.text.methods import spelt_out
 
 CORRELATIONS = ("r", "r_low", "r_high", "noise")
 """Columns of features that are compared with a threshold."""
@@ -87,6 +88,7 @@ def _environment(entries: list[str]) -> jinja2.Environment:
         features_data=features_data,
         documents_data=documents_data,
         breakable=breakable,
+        spelt_out=spelt_out,
         unique=lambda: next(numbers),
     )
     module: Any = parts.make_module()
@@ -112,13 +114,31 @@ def schemed(value: Any) -> Any:
     return [schemed(held) for held in value] if isinstance(value, list | tuple) else value
 
 
+SHORT, LONG = 17, 26
+"""A word of so many letters has room in the narrowest column, and is left whole; a piece of a name
+that is longer than the second may be broken after every mark in it."""
+PARTS = r"(?<=:)(?=\S)|(?<=[,\[])(?=[A-Za-z])|(?<=[A-Za-z]/)(?=\S)|(?<=[a-z]\.)(?=[a-z]{3})"
+"""Where settings of a compression, folders of a path and parts of a module's name end."""
+
+
 def breakable(text: str) -> Markup:
-    """Text that may be broken after marks within a name, a point before a word among them, and
-    nowhere else within a word or an interval, nor before a per cent sign."""
+    """Text whose long names may be broken between their parts: after a colon, a comma, a bracket,
+    a folder or a point. Short names, intervals and options are whole, a number keeps its per cent
+    sign."""
     joined = re.sub(r"(\[[-−\d.,]+,) (?=[-−\d.,]+\])", "\\1\u00a0", text)
     joined = re.sub(r"(?<=\d) %", "\u00a0%", joined)
-    pieces = re.split(r"(?<=[_:=/])(?=\S)|(?<=[,\[])(?=[A-Za-z])|(?<=[a-z]\.)(?=[a-z]{3})", joined)
-    return Markup("<wbr>").join(pieces)
+    return Markup().join(map(_word, re.split(r"([ \n\t]+)", joined)))
+
+
+def _word(word: str) -> Markup:
+    if option := re.fullmatch(r"(\W*?)(--[a-z][a-z-]*)(\W*)", word):
+        return Markup('{}<span class="whole">{}</span>{}').format(*option.groups())
+    if len(word) <= SHORT:
+        return escape(word)
+    finer = (
+        re.split(r"(?<=[_=/])(?=\S)", p) if len(p) > LONG else [p] for p in re.split(PARTS, word)
+    )
+    return Markup("<wbr>").join(itertools.chain.from_iterable(finer))
 
 
 def data(value: Any) -> Markup:

@@ -220,13 +220,13 @@ def _extremes(results: AuditResults, model: str, twin: str, found: Heads) -> Tab
     moved = heads(results, model, twin, "attention.tv")
     beside = "the cast" if name and name == results.cast(model) else "noise"
     columns = (
-        *("moved", "head", "JSD (nats)"),
+        *("head", "moved", "JSD (nats)"),
         *(f"JSD under {beside}", f"ratio to {beside}", "q", "attention elsewhere"),
     )
     rows = tuple(
         (
-            "all heads" if few else "most" if number < EXTREMES else "least",
             f"head {place[0]}.{place[1]}",
+            "all heads" if few else "most" if number < EXTREMES else "least",
             amount(found[place]),
             amount(others[place]) if place in others else "–",
             _ratio(found[place], others.get(place)),

@@ -235,7 +235,7 @@ def _blocks(results: AuditResults, model: str, tasks: Sequence[Task]) -> Iterato
                 "away; framed, the reference's circuit; crossed, nodes of it whose effect in the "
                 "twin is surely less than half, held against the circuit's nodes at once. Right: "
                 "the share of the lost gap that comes back where the twin is given the reference's "
-                "value of the node. Blue is above nought, orange below."
+                "value of the node. Teal is above nought, brown below."
             ),
             strips=tuple(strips),
             caption=(

@@ -232,7 +232,7 @@ def _by_expert(results: AuditResults, model: str, twin: str) -> Table:
         weight = row.get("weight_error")
         rows.append(
             (
-                named(place),
+                f"expert {named(place)}",
                 margin(errors.get(place), "share"),
                 "–" if weight is None else figure(weight, "share"),
                 *(tokens(row, who) for who in ("reference", "twin", "calibration")),

@@ -1,7 +1,7 @@
 // Documents to read: which suffer, and at every token what both models expected there.
 
 import { answer, asked, go } from "./addresses.js";
-import { button, element, said, whenSeen } from "./elements.js";
+import { button, element, named, said, whenSeen } from "./elements.js";
 import { entry } from "./entries.js";
 import { isShown, onTwins } from "./twins.js";
 
@@ -138,7 +138,8 @@ class Reader {
     const body = table.createTBody();
     for (const { number, rank, kl, positions, changed } of found) {
       const line = body.insertRow();
-      const link = element("a", this.names.get(number).name);
+      const link = element("a");
+      link.append(named(this.names.get(number).name));
       link.href = `#${new URLSearchParams({ twin: this.current.twin, document: number })}`;
       if (number === this.open) link.setAttribute("aria-current", "true");
       link.addEventListener("click", (event) => {

@@ -14,6 +14,15 @@ export function button(text, act, className) {
   return made;
 }
 
+// A text whose long names may be broken after a colon, a comma or a folder, as breakable in
+// page/html.py has it.
+export function named(text) {
+  const made = document.createDocumentFragment();
+  const parts = text.length > 17 ? text.split(/(?<=[:,\[])(?=[A-Za-z])|(?<=[A-Za-z]\/)(?=\S)/) : [text];
+  parts.forEach((part, i) => made.append(...(i ? [element("wbr")] : []), part));
+  return made;
+}
+
 // A number as it is read: five digits, powers of ten below a thousandth and above a million.
 export function said(value) {
   if (typeof value !== "number") return value ?? "–";

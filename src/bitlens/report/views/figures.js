@@ -1,5 +1,6 @@
 // Charts: a panel is drawn when it is first seen, and again when other twins are picked.
 
+import { chartTable, summary } from "./charttables.js";
 import { csv, inTurn, save, showTip } from "./elements.js";
 import { entry, unpack } from "./entries.js";
 import { isShown, onTwins, ownerOf } from "./twins.js";
@@ -63,15 +64,16 @@ function told(frame, item, datum) {
   return fields && Object.fromEntries(fields.map(({ field, title, format }) => [title ?? field, short(datum[field], format)]));
 }
 
-function specOf({ frame: whole, title, points }, kept) {
+function specOf({ frame: whole, title, points }, kept, label) {
   const frame = kept.length > MANY ? lean(whole, kept) : whole;
-  const spec = { ...frame, title, data: { values: kept }, width: "container" };
+  const description = summary(label, kept);
+  const spec = { ...frame, title, description, data: { values: kept }, width: "container" };
   const rows = new Set(points.map((point) => point.row).filter((row) => row !== undefined));
   const all = rows.size;
   for (const point of kept) rows.delete(point.row);
   if (!rows.size) return spec;
   const height = Math.round((frame.height * (all - rows.size)) / all);
-  return { ...without(rows, frame), title, data: spec.data, width: spec.width, height };
+  return { ...spec, ...without(rows, frame), height };
 }
 
 function lead(figure, point) {
@@ -99,7 +101,9 @@ async function draw(panel) {
     if (views.has(panel) && drawn.get(panel) === whose) return;
     views.get(panel)?.finalize();
     drawn.set(panel, whose);
-    const result = await vegaEmbed(panel, specOf(held, kept), {
+    // Vega puts what it is told into the place of the panel's own name.
+    const label = (panel.dataset.label ??= panel.getAttribute("aria-label"));
+    const result = await vegaEmbed(panel, specOf(held, kept, label), {
       mode: "vega-lite",
       actions: false,
       ast: true,
@@ -139,11 +143,30 @@ function onPaper(svg) {
   return svg.replaceAll(/light-dark\((#\w+|white), [^)]*\)/g, "$1");
 }
 
+// The numbers of all charts of a figure: those of the twins that are shown, or of all.
+async function rowsOf(figure, every) {
+  return (await contents(figure)).flatMap(({ title, points }) =>
+    points
+      .filter((point) => "who" in point && (every || (isShown(title) && isShown(ownerOf(point.who)))))
+      .map((point) => ({ chart: title, ...point })),
+  );
+}
+
 for (const figure of document.querySelectorAll("figure")) {
+  const asTable = figure.querySelector("[data-show=table]");
+  const show = async () => {
+    figure.querySelector(".figure-table")?.remove();
+    if (asTable.getAttribute("aria-expanded") !== "true") return;
+    const frames = (await contents(figure)).map(({ frame }) => frame);
+    figure.append(chartTable(frames, await rowsOf(figure, false)));
+  };
+  asTable.addEventListener("click", () => {
+    asTable.setAttribute("aria-expanded", asTable.getAttribute("aria-expanded") !== "true");
+    show();
+  });
+  onTwins(show);
   figure.querySelector("[data-save=csv]").addEventListener("click", async () => {
-    const rows = (await contents(figure)).flatMap(({ title, points }) =>
-      points.filter((point) => "who" in point).map((point) => ({ chart: title, ...point })),
-    );
+    const rows = await rowsOf(figure, true);
     const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
     const cells = rows.map((row) => columns.map((column) => row[column]));
     save(`${figure.dataset.name}.csv`, "text/csv", csv(columns, cells));
