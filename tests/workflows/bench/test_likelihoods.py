@@ -62,10 +62,11 @@ def instances(lm: ReplayLM | Any) -> list[Any]:
 
 
 @pytest.mark.slow
+@torch.no_grad()
 def test_they_are_those_of_the_harness(session: Session, tmp_path: Path) -> None:
     """Every log-probability within 1e-5 and every pick, of the reference and of a twin, whatever
-    the batch; a lens of an early block says something else. A twin without numbers stops no
-    other."""
+    the batch; after every block what transformers' own states say through norm and unembedding. A
+    twin without numbers stops no other."""
     from lm_eval.models.huggingface import HFLM
 
     tokenizer, model = session.loaded.tokenizer, session.loaded.model
@@ -94,6 +95,13 @@ def test_they_are_those_of_the_harness(session: Session, tmp_path: Path) -> None
     assert np.isfinite(found[REFERENCE].at).all()
     lens = found[REFERENCE].at
     assert (np.abs(lens[:, 0] - lens[:, -1]) > 1e-3).all()
+    for at, (context, continuation) in zip(lens, packed.requests, strict=True):
+        tokens = torch.tensor([(context + continuation)[-(longest(model.config, tokenizer) + 1) :]])
+        states = model(tokens[:, :-1], output_hidden_states=True).hidden_states[1:-1]
+        for block, state in enumerate(states):
+            logits = model.lm_head(model.model.norm(state[0, -len(continuation) :]))
+            own = logits.log_softmax(-1).gather(1, torch.tensor(continuation)[:, None]).sum()
+            assert at[block] == pytest.approx(float(own), abs=1e-5 * len(continuation))
 
 
 def test_a_stopped_sweep_goes_on_after_its_last_wave(

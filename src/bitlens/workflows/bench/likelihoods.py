@@ -2,7 +2,7 @@
 wave, at the end and, through the logit lens, after every block."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import TokenBatch, make_plan
 from bitlens.engine.reader import read
 from bitlens.engine.runs import REFERENCE
-from bitlens.engine.step import Step
 from bitlens.engine.sweep import logits_chunk
 from bitlens.engine.swept_model import Reference, SweptModel
 from bitlens.engine.wave_size import Pace, next_wave
@@ -119,7 +118,7 @@ def measure(
             begun = time.monotonic()
             _sweep(session, models, wave, said, bar)
             pace.took(sum(of.batch.tokens.numel() for of in wave), time.monotonic() - begun)
-            requests = np.unique(np.concatenate([of.request for of in wave]))
+            requests = np.unique(np.concatenate([of.wanted.request for of in wave]))
             keep(folder, said, [of.batch.number for of in wave], requests)
     why = {name: _infinite(said.at[n]) for n, name in enumerate(models)}
     if why[REFERENCE] is not None:
@@ -149,7 +148,7 @@ def _sweep(
     number = {name: n for n, name in enumerate(models)}
     by_number = {of.batch.number: of for of in wave}
     sites = [*(f"resid.{block}" for block in range(depth - 1)), "logits"]
-    most = logits_chunk(layout.vocabulary, layout.config)
+    lens = _Lens(models, said, logits_chunk(layout.vocabulary, layout.config))
     for step in read(
         layout,
         models,
@@ -162,42 +161,88 @@ def _sweep(
         of = by_number[step.batch.number]
         for name, activations in step.activations.items():
             if name not in step.again:
-                at, first = said.at[number[name]], said.first[number[name]]
                 for place in {*activations} & {*sites}:
-                    logits = _logits(models[name], activations[place], place, step, most)
-                    last = place == "logits"
-                    block, top = (depth - 1, first) if last else (site(place).depth, None)
-                    for some, values in logits:
-                        _add(of, values, some, block, at, top)
+                    wanted = of.at(step.index)
+                    if place == "logits":
+                        at, first = said.at[number[name], :, -1], said.first[number[name]]
+                        _add(activations[place], wanted, at, first)
+                    else:
+                        states = activations[place].flatten(0, 1)[step.index]
+                        lens.take(number[name], site(place).depth, states, wanted)
         del step
+    lens.read()
 
 
-def _logits(
-    model: SweptModel, values: Tensor, place: str, step: Step, most: int
-) -> Iterator[tuple[Step, Tensor]]:
-    """The logits at the places that a step reads, of at most so many at a time: its own, or what a
-    block hands out through the model's own norm and unembedding."""
-    if place == "logits":
-        yield step, values
-        return
-    states = values.flatten(0, 1)[step.index]
-    for begin in range(0, len(states), most):
-        part = slice(begin, begin + most)
-        yield replace(step, index=step.index[part]), model.leave(states[part]).float()
+@dataclass(frozen=True, eq=False)
+class _Wanted:
+    """Which of some places predict which tokens of which requests."""
+
+    place: np.ndarray
+    """`[tokens of continuations]`: ascending."""
+    token: Tensor
+    request: np.ndarray
+
+    def within(self, low: int, high: int) -> "_Wanted":
+        """Of the places from one number to before another, counted from there."""
+        some = slice(*np.searchsorted(self.place, [low, high]))
+        return _Wanted(self.place[some] - low, self.token[some], self.request[some])
+
+
+class _Lens:
+    """States that blocks hand out, of all batches at one block, on their way through the model's
+    own norm and unembedding. They are held until there are as many as go through at once: the
+    unembedding of a large vocabulary takes as long for four as for forty."""
+
+    def __init__(self, models: Mapping[str, SweptModel], said: Said, most: int) -> None:
+        self._models, self._said, self._most = list(models.values()), said, most
+        self._block = 0
+        self._held: dict[int, list[tuple[Tensor, _Wanted]]] = {}
+
+    def take(self, model: int, block: int, states: Tensor, wanted: _Wanted) -> None:
+        """States `[n, width]` of a model after a block."""
+        if block != self._block:
+            self.read()
+            self._block = block
+        held = self._held.setdefault(model, [])
+        held.append((states, wanted))
+        if sum(len(states) for states, _ in held) >= self._most:
+            self._read(model)
+
+    def read(self) -> None:
+        """Whatever is held."""
+        for model in list(self._held):
+            self._read(model)
+
+    def _read(self, model: int) -> None:
+        parts = self._held.pop(model)
+        begins = np.cumsum([0, *(len(states) for states, _ in parts)])
+        states = torch.cat([states for states, _ in parts])
+        wanted = _Wanted(
+            np.concatenate([w.place + begin for (_, w), begin in zip(parts, begins, strict=False)]),
+            torch.cat([w.token for _, w in parts]),
+            np.concatenate([w.request for _, w in parts]),
+        )
+        at = self._said.at[model, :, self._block]
+        for begin in range(0, len(states), self._most):
+            end = begin + self._most
+            logits = self._models[model].leave(states[begin:end]).float()
+            _add(logits, wanted.within(begin, end), at, None)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Batch:
-    """A batch, and which of its places predict which tokens of which requests."""
+    """A batch, and what its places predict."""
 
     batch: TokenBatch
     """Its counted positions are the places that are read, ascending."""
     index: np.ndarray
     """`[places]`: the same, here."""
-    place: np.ndarray
-    """`[tokens of continuations]`: which of the places, ascending."""
-    token: Tensor
-    request: np.ndarray
+    wanted: _Wanted
+
+    def at(self, index: Tensor) -> _Wanted:
+        """What these places, some in a row of all, predict."""
+        begin = int(np.searchsorted(self.index, int(index[0])))
+        return self.wanted.within(begin, begin + len(index))
 
     @classmethod
     def of(cls, batch: TokenBatch, packed: PackedRequests) -> "_Batch":
@@ -217,31 +262,24 @@ class _Batch:
         return cls(
             batch=replace(batch, index=places, logits_index=places),
             index=index[order],
-            place=where[packed.slot[tokens]],
-            token=torch.from_numpy(packed.token[tokens]).to(device),
-            request=packed.request[tokens],
+            wanted=_Wanted(
+                where[packed.slot[tokens]],
+                torch.from_numpy(packed.token[tokens]).to(device),
+                packed.request[tokens],
+            ),
         )
 
 
-def _add(
-    of: _Batch,
-    logits: Tensor,
-    step: Step,
-    block: int,
-    at: np.ndarray,
-    first: np.ndarray | None,
-) -> None:
-    """Add what logits at some places of a batch say; `first`: which requests are first so far."""
-    begin = int(np.searchsorted(of.index, int(step.index[0])))
-    low, high = np.searchsorted(of.place, [begin, begin + len(step.index)])
-    line = torch.from_numpy(of.place[low:high] - begin).to(logits.device)
-    token, request = of.token[low:high], of.request[low:high]
+def _add(logits: Tensor, wanted: _Wanted, at: np.ndarray, first: np.ndarray | None) -> None:
+    """Add what logits at some places say to `at`, `[requests]`; `first`: which requests are first
+    so far."""
+    line = torch.from_numpy(wanted.place).to(logits.device)
     # As the harness has it: less exact by itself, and the same in its last digits.
-    said = logits.log_softmax(dim=-1)[line, token].double().cpu().numpy()
-    np.add.at(at[:, block], request, said)
+    said = logits.log_softmax(dim=-1)[line, wanted.token].double().cpu().numpy()
+    np.add.at(at, wanted.request, said)
     if first is not None:
-        tops = logits.argmax(dim=-1)[line] == token
-        np.logical_and.at(first, request, tops.cpu().numpy())
+        tops = logits.argmax(dim=-1)[line] == wanted.token
+        np.logical_and.at(first, wanted.request, tops.cpu().numpy())
 
 
 def _batches(session: Session, packed: PackedRequests) -> list[TokenBatch]:
