@@ -59,6 +59,7 @@ def sensitivity(root: Path = Path("nowhere"), **changed: Any) -> Sensitivity:
                 "compressions": list(COMPRESSIONS),
                 "units": "block",
                 "measures": ["kl"],
+                "top": None,
             },
             "model": {
                 "name": "model",
@@ -69,6 +70,8 @@ def sensitivity(root: Path = Path("nowhere"), **changed: Any) -> Sensitivity:
                 "bits": 32.0,
             },
             "on": {"text": "texts", "token_hash": "a" * 16, "documents": 30, "tokens": 900},
+            "stages": [],
+            "unstaged": None,
             "notes": [],
         },
         "units": units,

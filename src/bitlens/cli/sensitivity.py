@@ -47,6 +47,15 @@ def sensitivity(
         bool,
         typer.Option("--alone", help="Only compress every unit alone: half the work."),
     ] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Only find the N units that matter most, by the first measure: any other leaves "
+            "after a quarter or half of the documents, once it surely matters less.",
+        ),
+    ] = None,
     **settings: Any,
 ) -> None:
     """Show which parts of a model a compression hurts most.
@@ -66,23 +75,35 @@ def sensitivity(
     measures, engine, tracker = _measures(measure), options.engine(settings), settings.pop("log")
     study = options.present_study_of(model, compressions, {"controls": "none", **settings}, "--sae")
     from bitlens.report.sensitivity.page import build
-    from bitlens.report.sensitivity.tables import told
+    from bitlens.report.sensitivity.tables import staged, told
     from bitlens.report.trackers.sensitivity import logged_sensitivity
     from bitlens.report.trackers.track import require, track
     from bitlens.workflows.sensitivity.run import Request, run
 
     if tracker is not None:
         require(tracker)
+    _refuse_stages_apart(top, engine)
     command = shlex.join(["bitlens", *sys.argv[1:]])
-    request = Request(division=unit, measures=measures, both=not alone)
+    request = Request(division=unit, measures=measures, both=not alone, top=top)
     with options.given(engine, log) as given:
         found = run(study, request, out, command, log, given)
     for part in told(found):
         show(part)
+    if said := staged(found):
+        log(said)
     page = build(found.root)
     if tracker is not None:
         log(track(logged_sensitivity(found), tracker))
     log(f"Report: {page}")
+
+
+def _refuse_stages_apart(top: int | None, engine: options.EngineAsked) -> None:
+    if top is not None and engine != options.HERE:
+        raise InputError(
+            "--top reads in stages, which no other engine has.",
+            "one of --top and --engine.",
+            "leave --engine out.",
+        )
 
 
 def _measures(text: str) -> tuple[str, ...]:

@@ -70,9 +70,9 @@ class Summation:
                 else:
                     self._keep(depth, sums, wave)
 
-    def leave(self, progress: Progress = silent) -> None:
+    def leave(self, progress: Progress = silent, pace: Pace | None = None) -> None:
         """All accumulators into the folder, as if another wave were to come."""
-        for wave in self._waves(None, always=True):
+        for wave in self._waves(pace, always=True):
             for depth, sums in self._wave(wave, progress, silent):
                 self._keep(depth, sums, wave)
 

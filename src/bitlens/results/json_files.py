@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bitlens.errors import BitlensError, ResultsError, path_of, told
 from bitlens.results.files.reading import read_bytes
-from bitlens.results.manifest_schema import LATER, Content
+from bitlens.results.manifest_schema import LATER, LATER_IN_RUNS, Content
 from bitlens.results.records import SCHEMA, to_json
 
 MOST_WHOLE = (1 << 63) - 1
@@ -89,7 +89,7 @@ def _missing(whole: Any, given: Any, at: list[str | int]) -> list[str | int] | N
     parts: list[tuple[str | int, Any]] = []
     if isinstance(whole, dict):
         for name in whole:
-            if name not in given and name not in LATER:
+            if name not in given and name not in LATER | LATER_IN_RUNS:
                 return [*at, name]
             given.setdefault(name, whole[name])
         parts = list(whole.items())

@@ -27,6 +27,8 @@ LATER = {
 }
 """Keys that a store of this schema need not have: those written before there was such a setting are
 read as if it had been left at its default."""
+LATER_IN_RUNS = {"top", "stages", "unstaged", "start"}
+"""Those of a sensitivity run and of the plans made of it."""
 
 
 class Content(BaseModel):

@@ -1,12 +1,13 @@
 """The file of a plan that was audited."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bitlens.errors import BitlensError
-from bitlens.results.plans.measured import read_measured, write_measured
+from bitlens.results.plans.measured import ALONE, read_measured, write_measured
 from tests.support.sensitivities import planned
 
 
@@ -19,6 +20,17 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     """All of it comes back."""
     written(tmp_path)
     assert read_measured(tmp_path) == planned()
+
+
+def test_a_plan_of_before_others_could_be_taken_is_that_of_its_effects(tmp_path: Path) -> None:
+    """Its file does not say what the plan began as."""
+    written(tmp_path)
+    path = tmp_path / "plan.json"
+    plan = json.loads(path.read_text())
+    del plan["start"], plan["swaps"][0]["start"]
+    path.write_text(json.dumps(plan))
+    found = read_measured(tmp_path)
+    assert found["start"] == found["swaps"][0]["start"] == ALONE
 
 
 @pytest.mark.parametrize(

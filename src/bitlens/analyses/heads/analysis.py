@@ -188,6 +188,9 @@ class Heads(Analysis):
     def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
         """How many heads of all blocks keep their kind, and the table of every head."""
         blocks = {s: t for s, t in sites.items() if not t.has("second_reference")}
+        if not blocks:
+            # A run that leaves the reference behind its last block has no heads of its own.
+            return []
         found: Results = []
         columns: dict[str, list[np.ndarray]] = {}
         for kind in KINDS:

@@ -27,7 +27,14 @@ from bitlens.report.page.parts import (
 )
 from bitlens.report.sensitivity import plans as shown
 from bitlens.report.sensitivity.bars import ONLY, WAYS, bars
-from bitlens.report.sensitivity.tables import adding, agreeing, as_shown, ranked, surely_more
+from bitlens.report.sensitivity.tables import (
+    adding,
+    agreeing,
+    as_shown,
+    ranked,
+    staged,
+    surely_more,
+)
 from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, figure
 from bitlens.results.counts import count
@@ -98,6 +105,15 @@ def _layers(run: Sensitivity) -> Iterator[Part]:
         figures = [f for m in asked["measures"] for f in _figures(run, compression, m)]
         tabs.append((compression, tuple(figures)))
     yield Tabs(tuple(tabs))
+    if stages := staged(run):
+        left = tuple(
+            (one["compression"], one["unit"], f"{stage['documents']:,}")
+            for stage in run.about["stages"]
+            for one in stage["left"]
+        )
+        columns = (Column("compression"), Column("unit"), Column("documents", numeric=True))
+        yield Prose(stages)
+        yield Details("What left, and after how many documents", (Table(columns, left),))
     yield adding(run)
 
 

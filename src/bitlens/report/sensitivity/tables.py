@@ -10,6 +10,7 @@ from bitlens.errors import visible
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, figure, margin
+from bitlens.results.counts import count
 from bitlens.results.records import FEWEST
 from bitlens.results.sensitivity.additivity import additivity
 from bitlens.results.sensitivity.folder import Sensitivity
@@ -137,6 +138,29 @@ def agreeing(run: Sensitivity) -> Table:
         rows,
         "Scores that other tools rank units by, beside the measured effects: 1 the same order, 0 "
         "by chance. Without an interval: the order is the same whichever documents are left out.",
+    )
+
+
+def staged(run: Sensitivity) -> str:
+    """Which units left early, when, and what that saved; nothing where all were read to the end."""
+    top, stages = run.about["asked"].get("top"), run.about.get("stages") or ()
+    if top is None or not stages:
+        return ""
+    gone = [
+        f"{count(len(stage['left']), 'unit')} after {count(stage['documents'], 'document')}"
+        for stage in stages[:-1]
+    ]
+    if not gone:
+        return (
+            f"The {top} that matter most were sought, but nothing could leave early: a first stage "
+            f"takes {FEWEST} documents, and is at most half of them."
+        )
+    passes, without = sum(stage["passes"] for stage in stages), run.about["unstaged"]
+    return (
+        f"The {top} that matter most were sought. Left, because surely less: {', '.join(gone)} "
+        f"(each under a compression). Their numbers are of these documents. It took "
+        f"{passes:.1f} forwards of all documents, and would have taken {without:.1f}: "
+        f"{figure(100 * (1 - passes / without))} % less."
     )
 
 

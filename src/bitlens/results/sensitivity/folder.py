@@ -45,6 +45,25 @@ class AskedUnits(Content):
     compressions: tuple[str, ...]
     units: str
     measures: tuple[str, ...]
+    top: int | None = None
+    """How many units were sought, so that others could leave early; None: all were measured."""
+
+
+class UnitThatLeft(Content):
+    """A unit that surely mattered less than those sought."""
+
+    compression: str
+    unit: str
+
+
+class StageRead(Content):
+    """Documents after which units could leave."""
+
+    documents: int
+    """Read by its end."""
+    passes: float
+    """Forwards of all documents that it took."""
+    left: tuple[UnitThatLeft, ...]
 
 
 class MeasuredOn(Content):
@@ -80,6 +99,10 @@ class SensitivityFile(Versioned):
     asked: AskedUnits
     model: Sensitive
     on: MeasuredOn
+    stages: tuple[StageRead, ...] = ()
+    """None: every unit was read on all documents."""
+    unstaged: float | None = None
+    """Forwards of all documents that it would have taken without stages."""
     notes: tuple[str, ...]
 
 

@@ -13,8 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bitlens.compression.handover.tools import fragments
 from bitlens.config.format_plan import FormatPlan, PlannedUnit, write_plan
 from bitlens.config.study import Study, study_of_written
@@ -33,6 +31,7 @@ from bitlens.results.stats.intervals import interval
 from bitlens.results.store import Store
 from bitlens.workflows.audit.run import run as audit
 from bitlens.workflows.plans.candidates import Candidates, Proposed
+from bitlens.workflows.sensitivity.effects import over_items
 from bitlens.workflows.session import Log
 
 AUDIT, FRAGMENTS = "audit", "fragments"
@@ -209,7 +208,7 @@ class _Planning:
                 raise failed(text, cell["reason"])
             values = store.read_cell(cell["id"])[1]
             read: Read = {(v.metric, v.site, v.item): v for v in values}
-            yield text, _mean(list(self.measure.read(read, {}).values()))
+            yield text, over_items(list(self.measure.read(read, {}).values()))
 
     def _more(self, one: Proposed, than: Proposed) -> dict[str, Any]:
         pair = (self._read[one.compression], self._read[than.compression], self.measure.metric)
@@ -298,13 +297,3 @@ SAME_TEXT = (
     "choice is among a few formats a unit and a few plans, not fitted to single tokens. Audit it "
     "on another text before it is shipped."
 )
-
-
-def _mean(values: Sequence[Value]) -> Value:
-    """Over a measure's items, shard by shard."""
-    lost = next((value for value in values if value.value is None), None)
-    if lost is not None:
-        return lost
-    numbers = np.array([[v.value, *v.replicates] for v in values], dtype=np.float64).mean(axis=0)
-    first, *rest = numbers.tolist()
-    return replace(values[0], value=first, replicates=tuple(rest))

@@ -34,7 +34,7 @@ from bitlens.results.sensitivity.folder import (
     write_run,
 )
 from bitlens.results.sensitivity.measures import READ, analyses_of
-from bitlens.results.sensitivity.records import TABLES, Unit, UnitSize
+from bitlens.results.sensitivity.records import TABLES, Effect, Unit, UnitSize
 from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.measure import required_memory
@@ -45,6 +45,7 @@ from bitlens.workflows.given import NOTHING, Given
 from bitlens.workflows.sensitivity.effects import Values, effects_of
 from bitlens.workflows.sensitivity.forks import Forks, comparisons_of
 from bitlens.workflows.sensitivity.proxies import proxy_scores
+from bitlens.workflows.sensitivity.stages import Staged, by_stages, refuse_failed
 from bitlens.workflows.sensitivity.units import Division, units_of
 from bitlens.workflows.session import Log, Session
 from bitlens.workflows.text_check import check_text
@@ -58,6 +59,8 @@ class Request:
     measures: tuple[str, ...] = ("kl",)
     both: bool = True
     """Whether every unit is also left out of the whole compression; a plan needs units alone."""
+    top: int | None = None
+    """How many units are sought, by the first measure: others may leave early; None: all."""
 
 
 def run(
@@ -119,15 +122,13 @@ class _SensitivityRun:
         ]
         twins = self._twins()
         forks = Forks(self.session.layout, twins, self.units, both=self.request.both)
-        values = self._values(forks)
+        effects, stages = self._effects(forks)
         found = Sensitivity(
             root=self.out,
-            about=self._about(command, checks),
+            about=self._about(command, checks) | stages,
             units=self.units,
             sizes=self._sizes(forks, twins),
-            effects=effects_of(
-                forks.all, values, self.request.measures, self.session.study.interval
-            ),
+            effects=effects,
             proxies=proxy_scores(self.session.layout, twins, self.units, self.selection.plan),
         )
         write_run(found)
@@ -147,6 +148,7 @@ class _SensitivityRun:
             "units": self.request.division,
             "measures": list(self.request.measures),
             "both": self.request.both,
+            **({} if self.request.top is None else {"top": self.request.top}),
             "bitlens": version("bitlens"),
         }
         return Cell(
@@ -169,6 +171,25 @@ class _SensitivityRun:
                 "--with rtn:bits=4,group=64",
             )
         return {text: t for text, t in built.twins.items() if isinstance(t, CompressedTwin)}
+
+    def _effects(self, forks: Forks) -> tuple[list[Effect], dict[str, Any]]:
+        """Every effect, and what is to be said of stages."""
+        measures, method = self.request.measures, self.session.study.interval
+        if self.request.top is None:
+            found = effects_of(forks.all, self._values(forks), measures, method)
+            return found, {"stages": [], "unstaged": None}
+        return by_stages(
+            Staged(
+                session=self.session,
+                selection=self.selection,
+                forks=forks,
+                measure=measures[0],
+                top=self.request.top,
+                folder=inside(inside(self.out, PARTIAL), self._key),
+            ),
+            measures,
+            self.log,
+        )
 
     def _values(self, forks: Forks) -> Values:
         """One sweep of everything."""
@@ -209,12 +230,7 @@ class _SensitivityRun:
             by_place = found.setdefault(key, {})
             # Of hundreds of forks only what a measure reads is held.
             by_place |= {(v.metric, v.site, v.item): v for v in one.values if v.metric in READ}
-        for name, reason in measurement.sweep.failed.items():
-            raise InputError(
-                f"{name} cannot be made: {reason}",
-                "a compression that fits every unit.",
-                "another --with.",
-            )
+        refuse_failed(measurement)
         return found
 
     def _sizes(self, forks: Forks, twins: Mapping[str, CompressedTwin]) -> list[UnitSize]:
@@ -247,6 +263,7 @@ class _SensitivityRun:
                 "compressions": list(session.study.compressions),
                 "units": self.request.division,
                 "measures": list(self.request.measures),
+                "top": self.request.top,
             },
             "model": {
                 "name": session.loaded.name,
