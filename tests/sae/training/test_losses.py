@@ -15,10 +15,15 @@ X = torch.tensor([[3.0, 1.0], [0.0, 2.0]])
 """With the encoder below: pre-activations (3, 1, 4, -2.5) and (0, 2, 2, 1)."""
 
 
-@pytest.fixture(autouse=True)
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Products in float32: by hand nobody rounds to bf16."""
-    monkeypatch.setattr(losses, "product", torch.matmul)
+@pytest.mark.parametrize("has", [[], ["avx512_bf16"]])
+def test_products_are_in_16_bits_where_the_processor_has_them(
+    has: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 + 1/512 is 1 in bf16; without the instructions, as in all these tests, nobody rounds."""
+    monkeypatch.setattr(losses, "instructions", lambda: has)
+    found = losses.product(torch.tensor([[1 + 1 / 512]]), torch.eye(1))
+    assert found.dtype == torch.float32
+    assert found.item() == (1 if has else 1 + 1 / 512)
 
 
 def weights(**more: Tensor) -> Weights:
