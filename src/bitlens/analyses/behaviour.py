@@ -170,6 +170,8 @@ class Behaviour(Analysis):
         rows = SampledRows(at.key[kept], at.shard[kept], {"kl": kl[kept], "dp": dp[kept]})
         changed = reference.top != twin.top
         by_document = {"count": columns["count"], "kl": kl, "changed": changed}
+        # Of a run that stops early, which looks at documents.
+        by_document["surprise"] = true_p - true_q
         return Accumulator(
             sums=dict(zip(columns, stacked.unbind(1), strict=True)),
             documents={DOCUMENTS: [DocumentSums.of(at.document, at.shard, by_document)]},

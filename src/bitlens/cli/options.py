@@ -183,6 +183,7 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "tasks": _listed("tasks", "LIST"),
     "text": _option("text", str | None, "SOURCE"),
     "tokens": _option("tokens", int, "N", parser=count),
+    "until": _option("until", str | None, "METRIC:SHARE%"),
     "calibration": _option("calibration", str | None, "SOURCE"),
     "calibration_tokens": _option("calibration_tokens", int, "N", parser=count),
     "context": _option("context", int | None, "N"),

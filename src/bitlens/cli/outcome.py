@@ -13,6 +13,7 @@ from bitlens.report.audit_results import AuditResults
 from bitlens.report.findings.ranking import findings, first
 from bitlens.report.hero import Hero, heroes
 from bitlens.report.text.doubts import SIGNS
+from bitlens.report.text.early_stop import stops
 from bitlens.report.text.summary_table import summary_table
 from bitlens.report.text.verdict import doubtful, verdicts
 
@@ -58,6 +59,8 @@ def _show_model(results: AuditResults, model: str, extent: Extent) -> None:
         say(f"{hero.twin.compression}: {hero.sentence}{advice}")
     shown, others = first(findings(results, model))
     log("")
+    for sentence in stops(results, model):
+        say(sentence)
     for one in (*shown, *others) if extent == "verbose" else shown:
         say(f"- {one.title}." + (f" {one.text}" if extent == "verbose" else ""))
     if extent == "verbose":

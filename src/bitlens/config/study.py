@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from bitlens.config.consent import require_confirmation, require_consent
 from bitlens.config.field_docs import meanings
 from bitlens.config.parsing import Settings, distinct, read_settings, unknown
+from bitlens.config.precision import Precision
 from bitlens.data.benchmarks.asked import AskedBenchmark
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError, InputError
@@ -161,6 +162,12 @@ def _measurable(memory: str) -> str:
     return memory
 
 
+def _precise(until: str) -> str:
+    with _located():
+        Precision.parse(until)
+    return until.strip()
+
+
 class Study(Settings):
     """A grid of models x compressions x analyses x seeds, and how it is measured.
 
@@ -208,6 +215,10 @@ class Study(Settings):
     are read, which are source code, and a model that cannot read them is refused."""
     tokens: Whole = Field(65_536, ge=0, examples=[65_536])
     """At most so many tokens, BOS included; 0: the whole text."""
+    until: Annotated[str, AfterValidator(_precise)] | None = Field(None, examples=["kl:5%"])
+    """Read documents, in the order drawn by the seed, until this number of every twin is as sure as
+    this: kl:5%, half of its interval is at most 5 % of it; same_top and perplexity_ratio too. All
+    intervals then hold wherever a run may stop, and are about half as wide again."""
     calibration: Annotated[str, AfterValidator(_calibrated_on)] | None = Field(
         None, examples=["calibration.jsonl"]
     )
@@ -276,6 +287,18 @@ class Study(Settings):
                 f"{' and '.join(asked)} without chat_template.",
                 "texts read in the model's chat template, which these belong to.",
                 "--chat-template, in a study chat_template: true.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _with_headline(self) -> Self:
+        """An early stop waits for a number that is measured, by intervals that it has."""
+        if self.until and not ("behaviour" in self.analyses and self.interval == "jackknife"):
+            raise InputError(
+                f"until {self.until} with analyses {', '.join(self.analyses)} and "
+                f"{self.interval} intervals.",
+                "behaviour among the analyses, whose number it is, and jackknife intervals.",
+                "--analyses behaviour, and leave --interval out.",
             )
         return self
 

@@ -129,6 +129,10 @@ class Corpus:
         """The rows of some sampling units, given by number, copies included."""
         return self.select(np.flatnonzero(np.isin(self.unit, units)))
 
+    def first_units(self, number: int) -> "Corpus":
+        """The rows of so many sampling units, the first in the order of the documents."""
+        return self.of_units(np.unique(self.unit[self.document])[:number])
+
     def select(self, documents: ArrayLike) -> "Corpus":
         """The rows of some documents, given by id; ids and names stay what they were."""
         keep = np.isin(self.document, documents)

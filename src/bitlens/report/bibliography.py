@@ -27,6 +27,7 @@ def uses(results: AuditResults) -> set[str]:
         *re.findall(r"[a-z][a-z0-9]*", texts),
         *(cell["analysis"] for cell in cells if cell["status"] == "done"),
         results.manifest["settings"]["interval"],
+        *(["until"] if results.manifest["settings"].get("until") else []),
     }
 
 

@@ -31,6 +31,7 @@ from bitlens.report.sections.quality import overview
 from bitlens.report.sections.validity import passed
 from bitlens.report.status import WORST_FIRST, shipped, status
 from bitlens.report.text.doubts import checks, claim, doubts, failed, rests
+from bitlens.report.text.early_stop import stops
 from bitlens.report.text.lesions import listed
 from bitlens.report.text.methods import smaller, spelt_out
 from bitlens.report.text.numbers import amount, figure, plain, size
@@ -126,7 +127,7 @@ def _lead(results: AuditResults, model: str, rows: HeroRows) -> Iterator[Part]:
     checked = f"{passed(checks(results))}."
     unit = "Intervals are 95\u00a0%, over documents; those of heads are over random sequences."
     breaks, noise = first_to_break(results, model, sure), against_noise(results, model, sure)
-    yield Prose(" ".join(filter(None, (breaks, noise, checked, unit))))
+    yield Prose(" ".join(filter(None, (breaks, noise, *stops(results, model), checked, unit))))
 
 
 def hero_rows(results: AuditResults, model: str, drawn: Marks) -> HeroRows:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bitlens.results.estimates import Rows, metrics_of
 from bitlens.results.records import FEWEST, TOO_FEW, Cell, Estimate, Metric, Value
+from bitlens.results.stats.any_stop import level_at_any_stop
 from bitlens.results.stats.contrasts import Contrast
 from bitlens.results.stats.contrasts import contrasts as contrast_pairs
 from bitlens.results.stats.intervals import LEVEL, interval
@@ -73,12 +74,14 @@ def _rows(
         (value, replace(beside[key], documents=value.documents), of[key])
         for key, value in sides[False].items()
     ]
-    contrasted = contrast_pairs(pairs, method=method, level=level)
+    stopped = "until" in cell.settings
+    contrasted = contrast_pairs(pairs, method=method, level=level, stopped=stopped)
     for (key, value), metric, found in zip(
         sides[False].items(), of.values(), contrasted, strict=True
     ):
         others = beside[key]
         few = min(value.documents, others.documents) < FEWEST
+        sure = level_at_any_stop(value.documents, level) if stopped else level
         contrast = replace(found, **_UNTESTED) if few and not found.reason else found
         yield {
             "model": cell.model,
@@ -89,7 +92,7 @@ def _rows(
             "worse": metric.worse,
             "seed": cell.seed,
             "q": None,
-            **_estimated(value, interval(value, metric, method, level)),
+            **_estimated(value, interval(value, metric, method, sure)),
             **_contrasted(others, contrast),
         }
 

@@ -133,11 +133,12 @@ class Pairings:
                 values = self._pair(first, second, measure)
                 if values is None:
                     continue
-                cell = self.cell(first, measure.analysis)
-                assert cell is not None
+                cells = [self.cell(one, measure.analysis) for one in (first, second)]
+                settings = [cell[0].settings for cell in cells if cell]
                 (one,) = contrasts(
                     [(*values, measure.metric)],
-                    method=cell[0].settings.get("interval", "jackknife"),
+                    method=settings[0].get("interval", "jackknife"),
+                    stopped=any("until" in of for of in settings),
                 )
                 place = dict(zip(("metric", "site", "item"), measure.place, strict=True))
                 told = {"first": first.label, "second": second.label, "analysis": measure.analysis}

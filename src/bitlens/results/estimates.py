@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bitlens.results.records import REFERENCE, Cell, Metric, TwinRecord, Value
+from bitlens.results.stats.any_stop import level_at_any_stop
 from bitlens.results.stats.contrasts import contrasts as contrast_pairs
 from bitlens.results.stats.intervals import LEVEL, interval
 from bitlens.results.stats.multiple import false_discovery
@@ -32,9 +33,11 @@ def estimates(
     metrics, twins = metrics_of(manifest), _twins(manifest)
     rows = []
     for cell, values in _cells(store, manifest):
+        stopped = "until" in cell.settings
         bits = {t.compression: t.bits for t in twins.get(cell.model, [])}.get(cell.compression)
         for value in values:
             metric = metrics[f"{cell.analysis}.{value.metric}"]
+            sure = level_at_any_stop(value.documents, level) if stopped else level
             rows.append(
                 {
                     "model": cell.model,
@@ -44,7 +47,7 @@ def estimates(
                     "metric": value.metric,
                     "site": value.site,
                     "item": value.item,
-                    **asdict(interval(value, metric, method, level)),
+                    **asdict(interval(value, metric, method, sure)),
                     "intact": metric.intact,
                     "chance": value.chance,
                     "worse": metric.worse,
@@ -83,7 +86,9 @@ def contrasts(
             pairs = _pairs(
                 values, others, {v.metric: metrics[f"{analysis}.{v.metric}"] for v in values}
             )
-            contrasted = contrast_pairs(pairs, method=method, level=level)
+            contrasted = contrast_pairs(
+                pairs, method=method, level=level, stopped="until" in cell.settings
+            )
             rows += [
                 _row(cell, control, value) | asdict(of)
                 for (value, _, _), of in zip(pairs, contrasted, strict=True)

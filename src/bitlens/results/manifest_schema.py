@@ -9,10 +9,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from bitlens.results.records import SCHEMA, Check, Metric, TwinRecord
+from bitlens.results.records import SCHEMA, Check, Metric, Stopped, TwinRecord
 
 LATER = {
     "token_bytes",
+    "until",
     "tasks",
     "labelled",
     "labelled_place",
@@ -101,6 +102,7 @@ class Evaluated(Content):
     positions_rule: str
     token_hash: str
     notes: tuple[str, ...]
+    until: Stopped | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,7 @@ class Asked(Content):
     tasks: tuple[str, ...] = ()
     text: str | None
     tokens: int
+    until: str | None = None
     calibration: str | None
     calibration_tokens: int
     labelled: tuple[str, ...] = ()

@@ -153,6 +153,31 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """Where a run stopped that reads documents until a number is as sure as was asked."""
+
+    asked: str
+    """`kl:5%`"""
+    documents: int
+    """How many are measured on, copies counted once."""
+    of: int
+    """How many there were."""
+    looks: int
+    seen: int
+    """Documents at the last look."""
+    twin: str
+    """Whose number was least sure then; empty where no twin had one."""
+    share: float | None
+    """The longer half of its interval then, as a share of the number; None: it had none."""
+    needed: int | None
+    """Documents that the precision takes, as it looked then; None: not known."""
+    reached: bool
+    """Whether the precision was reached, and the reading ended there."""
+    token_hash: str
+    """Of all documents there were."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TwinRecord:
     """A twin as the store knows it."""
 

@@ -32,6 +32,7 @@ from bitlens.errors import CapacityError, ModelError
 from bitlens.models.layout import Layout
 from bitlens.models.load import Loaded, free_memory, load
 from bitlens.models.source import ModelSource
+from bitlens.results.records import Stopped
 from bitlens.workflows.given import NOTHING, Given
 
 Log = Callable[[str], None]
@@ -58,6 +59,8 @@ class Session:
     log: Log
     given: Given = NOTHING
     """Models and texts that were handed over as objects."""
+    stopped: Stopped | None = None
+    """How many documents of the texts are read, where a rule decided."""
 
     @classmethod
     def open(
@@ -133,7 +136,7 @@ class Session:
             categories=study.categories,
         )
         check_vocabulary(corpus, self.layout.vocabulary)
-        return corpus
+        return corpus.first_units(self.stopped.documents) if self.stopped else corpus
 
     def _as_chats(self, texts: Documents) -> Documents:
         """What is read, as the model's chat template writes it where the study says so."""

@@ -52,6 +52,7 @@ STUDY = {
     ),
     "text": Answer({"text": "{other}"}),
     "tokens": Answer({"tokens": 900}),
+    "until": Answer({"until": "kl:90%"}),
     "calibration": Answer({"calibration": "{third}"}, beside=GPTQ),
     "calibration_tokens": Answer({"calibration_tokens": 600}, beside=GPTQ),
     "labelled": Answer({"labelled": ["code"]}, "probes"),

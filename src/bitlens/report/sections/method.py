@@ -17,6 +17,7 @@ from bitlens.report.page.parts import (
     Statement,
     Table,
 )
+from bitlens.report.text.early_stop import WIDENED, looked
 from bitlens.report.text.numbers import size
 from bitlens.results.counts import agreeing, count
 
@@ -50,10 +51,12 @@ def method(results: AuditResults) -> tuple[Part, ...]:
 def _intervals(results: AuditResults) -> str:
     if results.manifest["settings"]["interval"] == "bootstrap":
         return "95 % intervals come from drawing whole documents again (bootstrap)."
+    widened = f" {WIDENED}" if results.manifest["settings"].get("until") else ""
     return (
         "95 % intervals come from leaving out one shard of whole documents at a time (jackknife, "
         "Student's t) on each metric's own scale; p-values from flipping the signs of the shards' "
         "differences between a twin and its control; q-values from Benjamini and Hochberg."
+        f"{widened}"
     )
 
 
@@ -113,6 +116,8 @@ def _texts(results: AuditResults) -> list[Part]:
             f"token hash {corpus['token_hash']}",
         )
         parts.append(Prose("; ".join(told) + "."))
+        if corpus.get("until"):
+            parts.append(Prose(f"{looked(corpus['until'])}."))
         parts += [Prose(note) for note in corpus["notes"]]
     return parts
 

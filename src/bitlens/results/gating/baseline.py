@@ -60,7 +60,8 @@ class Baseline:
                 mine, theirs, method = pair
                 pairs[number] = mine, theirs, metrics[f"{row['analysis']}.{row['metric']}"]
                 found.append(blank)
-        taken = contrasts(list(pairs.values()), method=method)
+        ended = any(run.manifest["settings"].get("until") for run in (self._now, self._then))
+        taken = contrasts(list(pairs.values()), method=method, stopped=ended)
         for number, one in zip(pairs, taken, strict=True):
             found[number] |= asdict(one) | {"value": one.difference}
         return found

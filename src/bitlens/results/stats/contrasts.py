@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 
 from bitlens.results.records import Metric, Value
+from bitlens.results.stats.any_stop import level_at_any_stop, p_at_any_stop
 from bitlens.results.stats.intervals import BOUNDS, LEVEL, without_interval
 from bitlens.results.stats.percentiles import Method
 from bitlens.results.stats.scales import to_scale
@@ -39,6 +40,8 @@ def contrasts(
     seed: int = 0,
     method: Method = "jackknife",
     level: float = LEVEL,
+    *,
+    stopped: bool = False,
 ) -> list[Contrast]:
     """How far is each twin from its control, and could that be chance? (twin, control, metric).
 
@@ -48,6 +51,8 @@ def contrasts(
     moved so that their mean is the difference itself, on the metric's scale, or on the numbers
     themselves where one stands at the edge of its range.
     Bootstrap draws have no pseudo-values: an interval, but no p. No difference at all is p = 1.
+    `stopped`: the numbers themselves decided how many documents were read, and both hold wherever
+    that may be.
     """
     reasons = [_incomparable(*pair, method) for pair in pairs]
     by_shards: dict[int, dict[int, np.ndarray]] = {}
@@ -60,8 +65,11 @@ def contrasts(
     for group in by_shards.values():
         found = sign_flip(np.stack(list(group.values()), axis=1), seed)
         p |= dict(zip(group, found.tolist(), strict=True))
+    sure = [level_at_any_stop(t.documents, level) if stopped else level for t, _, _ in pairs]
+    if stopped:
+        p = {place: p_at_any_stop(found, pairs[place][0].documents) for place, found in p.items()}
     return [
-        _contrast(twin, control, reasons[place], p=p.get(place), method=method, level=level)
+        _contrast(twin, control, reasons[place], p=p.get(place), method=method, level=sure[place])
         for place, (twin, control, _) in enumerate(pairs)
     ]
 

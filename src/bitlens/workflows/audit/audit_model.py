@@ -5,12 +5,14 @@ from dataclasses import replace
 
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin_builder import BuiltTwins, OnFailure, TwinBuilder
+from bitlens.engine.plan import Plan
 from bitlens.errors import BitlensError, failed
 from bitlens.results.records import Check
 from bitlens.results.store import Store
 from bitlens.workflows.audit.beside import about_pairs
 from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.compute_floor import about_floor, announced, floors
+from bitlens.workflows.audit.early_stop import read_until
 from bitlens.workflows.audit.manifest import ManifestParts, ModelAudit
 from bitlens.workflows.audit.measure import CellSweep, required_memory
 from bitlens.workflows.audit.selection import AskedAnalyses, Selection, select_analyses
@@ -38,14 +40,7 @@ def audit_model(
     """Compute what the store lacks of one model and seed, and add to the parts of the manifest how
     everything ended. `tasks`: benchmarks that it is asked besides. BitlensError for what cannot be
     read, built or measured; of twins it is recorded instead where `on_failure` says so."""
-    plan = session.plan()
-    checks = [
-        Check("the reference's weights", passed=True, detail=note) for note in session.loaded.notes
-    ]
-    checks += [check_text(session, plan), about_layout()]
-    if session.layout.paired:
-        checks.append(about_pairs(session.layout))
-        session.log(f"Twins beside their reference: {checks[-1].detail}.")
+    session, plan, checks = _begun(session, store)
     builder = session.twin_builder(apart_from=session.corpus, on_failure=on_failure)
     selection = select_analyses(session, asked, plan, builder)
     requests, built = _build_twins(session, selection, builder)
@@ -76,6 +71,23 @@ def audit_model(
     )
     audited = _with_twins_checked(audited, store, on_failure)
     done.add(_with_benchmarks(audited, tasks, store, done, on_failure))
+
+
+def _begun(session: Session, store: Store) -> tuple[Session, Plan, list[Check]]:
+    """The session on the documents that are read, what is read of them, and what is to be known of
+    weights, texts and layout. BitlensError for texts that the model cannot read."""
+    plan = session.plan()
+    checks = [
+        Check("the reference's weights", passed=True, detail=note) for note in session.loaded.notes
+    ]
+    checks += [check_text(session, plan), about_layout()]
+    if session.study.until:
+        session = read_until(session, store)
+        plan = session.plan()
+    if session.layout.paired:
+        checks.append(about_pairs(session.layout))
+        session.log(f"Twins beside their reference: {checks[-1].detail}.")
+    return session, plan, checks
 
 
 def _measure(sweep: CellSweep, store: Store, on_failure: OnFailure) -> Cells:

@@ -107,6 +107,8 @@ def _settings(
         "bitlens": version("bitlens"),
     }
     settings |= {"paired": True} if session.layout.paired else {}
+    # What it was measured on is in it; whether that was fixed beforehand decides how sure it is.
+    settings |= {"until": session.study.until} if session.study.until and own is None else {}
     if own is None and (categories := session.corpus.categories) is not None:
         # They decide about shards too, so all that is read of the corpus rests on them.
         settings |= {"categories": categories.identity}

@@ -72,7 +72,9 @@ class ModelAudit:
         described = describe_corpus(self.session, self.selection.plan)
         notes = [note for corpus, _ in self.selection.own.values() for note in corpus.notes]
         notes += [*self.built.notes, *self.selection.notes]
-        return {**described, "notes": described["notes"] + notes}
+        stopped = self.session.stopped
+        until = {"until": asdict(stopped)} if stopped else {}
+        return {**described, "notes": described["notes"] + notes, **until}
 
     def _twin(self, request: TwinRequest) -> TwinRecord:
         twin = self.built.twins.get(request.text)
