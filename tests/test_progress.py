@@ -7,8 +7,11 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 
 import pytest
+
+from bitlens.progress import ProgressBar
 
 CODE = """
 from bitlens.cli.terminal import on_terminal
@@ -70,3 +73,22 @@ def test_a_terminal_without_signs_gets_letters() -> None:
 def test_a_terminal_that_cannot_go_back_gets_no_bar() -> None:
     """It would fill with halves of lines."""
     assert drawn(80, TERM="dumb") == ""
+
+
+def test_a_log_is_told_every_five_minutes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No terminal: 400 of 1,000 tokens were there, 300 more take 6 minutes, so the last 300 take 6;
+    between two lines nothing is said."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with ProgressBar("sweep", "tokens", 1000) as bar:
+        bar.at("block 3 of 12")
+        bar.add(400)
+        now = 360.0
+        bar.add(300)
+        now = 361.0
+        bar.add(1)
+    assert capsys.readouterr().err == (
+        "sweep: 700 of 1,000 tokens, block 3 of 12, about 6 min left\n"
+    )
