@@ -12,6 +12,16 @@ from tests.support.commands import Command
         (("sensitivity", "demo", "--with", "rtm:bits=4"), "'rtm'", "rtn?"),
         (("sensitivity", "dmeo", "--with", "rtn:bits=4"), "dmeo", "demo?"),
         (("sensitivity", "demo", "--with", "rtn:bits=4", "--measure", ","), "nothing", "kl"),
+        (
+            ("sensitivity", "demo", "--with", "rtn:bits=4", "--measure", "benchmark"),
+            "which",
+            "--benchmarks NAME=FILE",
+        ),
+        (
+            ("sensitivity", "demo", "--with", "rtn:bits=4", "--top", "2", "--engine", "ray"),
+            "--engine",
+            "leave --engine out",
+        ),
     ],
 )
 def test_what_is_misspelt_is_told_with_what_was_meant(

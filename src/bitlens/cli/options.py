@@ -263,10 +263,10 @@ def _setting(name: str, value: Any) -> tuple[str, Any]:
     if name == "sae":
         return "saes", tuple(value)
     if name in ("controls", "analyses", "sites", "allow", "benchmarks", "labelled", "tasks"):
-        return name, () if name == "controls" and value == "none" else _names(value)
+        return name, () if name == "controls" and value == "none" else names(value)
     return name, value
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
     """`a,b` as names."""
     return tuple(name.strip() for name in text.split(",")) if text else ()

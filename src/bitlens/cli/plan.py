@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from bitlens.cli import options
 from bitlens.cli.terminal import log, show
 
 
+@options.with_settings(
+    "results budget out protect formats benchmarks limit include_path trust_remote_code"
+)
 def plan(
     results: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder that bitlens sensitivity wrote.")
@@ -26,7 +29,10 @@ def plan(
         Path | None, typer.Option(metavar="FILE", help="Write the plan to this YAML file too.")
     ] = None,
     protect: Annotated[
-        str, typer.Option(metavar="MEASURE", help="What is to change least: kl, features, ...")
+        str,
+        typer.Option(
+            metavar="MEASURE", help="What is to change least: kl, features, benchmark, ..."
+        ),
     ] = "kl",
     formats: Annotated[
         list[str],
@@ -35,6 +41,7 @@ def plan(
         ),
     ] = [],  # noqa: B006
     trust_remote_code: options.TrustRemoteCode = False,
+    **settings: Any,
 ) -> None:
     """Choose a format for every part of a model, under a budget.
 
@@ -51,6 +58,9 @@ def plan(
         protect=protect,
         formats=tuple(formats),
         trust_remote_code=trust_remote_code,
+        benchmarks=options.names(settings["benchmarks"]),
+        limit=settings["limit"],
+        include_path=settings["include_path"],
     )
     found = plan(results, request, out, command, log)
     for part in told(found):

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import typer
@@ -13,9 +14,9 @@ from bitlens.registry import nearest
 
 
 @options.with_settings(
-    "model compressions out unit measure alone text tokens calibration calibration_tokens context "
-    "bos positions seed interval device dtype compute revision device_map memory allow sae "
-    "trust_remote_code log engine address",
+    "model compressions out unit measure alone top benchmarks limit include_path text tokens "
+    "calibration calibration_tokens context bos positions seed interval device dtype compute "
+    "revision device_map memory allow sae trust_remote_code log engine address",
     also=options.ENGINE | {"log": (options.Log, None)},
 )
 def sensitivity(
@@ -40,7 +41,8 @@ def sensitivity(
         str,
         typer.Option(
             metavar="LIST",
-            help="Some of kl,loss,features,blur,heads; features and blur want --sae.",
+            help="Some of kl,loss,features,blur,heads,benchmark; features and blur want --sae, "
+            "benchmark wants --benchmarks.",
         ),
     ] = "kl,loss",
     alone: Annotated[
@@ -71,8 +73,13 @@ def sensitivity(
     features  the share of an SAE's features that mean something else
     blur      1 less the mean correlation of an SAE's features
     heads     how far the scores of induction and like heads move
+    benchmark how much of the right answers' margin over the best wrong ones is lost, in nats
     """
-    measures, engine, tracker = _measures(measure), options.engine(settings), settings.pop("log")
+    measures, engine, tracker = (
+        _measures(measure, settings["benchmarks"]),
+        options.engine(settings),
+        settings.pop("log"),
+    )
     study = options.present_study_of(model, compressions, {"controls": "none", **settings}, "--sae")
     from bitlens.report.sensitivity.page import build
     from bitlens.report.sensitivity.tables import staged, told
@@ -82,7 +89,7 @@ def sensitivity(
 
     if tracker is not None:
         require(tracker)
-    _refuse_stages_apart(top, engine)
+    _refuse_stages(top, measures, engine)
     command = shlex.join(["bitlens", *sys.argv[1:]])
     request = Request(division=unit, measures=measures, both=not alone, top=top)
     with options.given(engine, log) as given:
@@ -97,16 +104,18 @@ def sensitivity(
     log(f"Report: {page}")
 
 
-def _refuse_stages_apart(top: int | None, engine: options.EngineAsked) -> None:
-    if top is not None and engine != options.HERE:
+def _refuse_stages(top: int | None, measures: Collection[str], engine: options.EngineAsked) -> None:
+    """InputError for stages of what is not read document by document here."""
+    if top is not None and (engine != options.HERE or "benchmark" in measures):
+        other = "--engine" if engine != options.HERE else "--measure benchmark"
         raise InputError(
-            "--top reads in stages, which no other engine has.",
-            "one of --top and --engine.",
-            "leave --engine out.",
+            f"--top reads documents in stages, which goes with no {other}.",
+            "one of the two.",
+            f"leave {other.partition(' benchmark')[0]} out.",
         )
 
 
-def _measures(text: str) -> tuple[str, ...]:
+def _measures(text: str, benchmarks: str) -> tuple[str, ...]:
     from bitlens.results.sensitivity.measures import MEASURES
 
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -117,4 +126,12 @@ def _measures(text: str) -> tuple[str, ...]:
             raise InputError(f"{name} is no measure.", expected, remedy)
     if not names:
         raise InputError("--measure names nothing.", ", ".join(MEASURES), "--measure kl")
+    if ("benchmark" in names) != bool(benchmarks):
+        raise InputError(
+            "--benchmarks are named, and --measure benchmark is not."
+            if benchmarks
+            else "--measure benchmark does not say which.",
+            "both, or neither.",
+            "--measure kl,benchmark --benchmarks NAME=FILE",
+        )
     return names

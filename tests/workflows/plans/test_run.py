@@ -147,6 +147,7 @@ def test_what_cannot_be_planned_is_refused(sensitivity: Sensitivity) -> None:
         (PlanRequest(budget=4.0, protect="heads"), "did not measure heads"),
         (PlanRequest(budget=4.0, formats=("rtn:bits=5",)), "no effects of rtn:bits=5"),
         (PlanRequest(budget=1.0), "at least"),
+        (PlanRequest(budget=4.0, benchmarks=("a=b",)), "one is given"),
     ):
         with pytest.raises(BitlensError, match=told):
             plan(sensitivity.root, request, None, "command", silent)

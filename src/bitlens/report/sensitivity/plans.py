@@ -9,7 +9,7 @@ from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, figure, margin
 from bitlens.results.plans.measured import ALONE, PLAN
 from bitlens.results.plans.rivals import NEAR
-from bitlens.results.sensitivity.measures import MEASURES
+from bitlens.results.sensitivity.measures import BENCHMARK, MEASURES
 
 ABOUT = {
     "uniform": "{} everywhere",
@@ -22,6 +22,7 @@ ABOUT = {
 def candidates(plan: Mapping[str, Any]) -> Table:
     """The plan and all it was held against, the least effect first after it."""
     unit = MEASURES[plan["measure"]].metric.unit
+    read = "questions" if plan["measure"] == BENCHMARK else "documents"
     first, *others = plan["candidates"]
     others = sorted(others, key=lambda one: _value(one["measured"]))
     rows = tuple(
@@ -43,10 +44,10 @@ def candidates(plan: Mapping[str, Any]) -> Table:
             Column("more than the plan", numeric=True),
         ),
         rows,
-        f"{plan['measure']} on {plan['documents']} documents of {plan['text']}; promised is the "
-        "sum of the effects that a plan was made by: of units alone; these scaled, format by "
-        "format, to what everything in it does; or the mean of alone and of what leaving a unit "
-        "out saves. " + " ".join(plan["notes"]),
+        f"{plan['measure']} on {plan['documents']} {read} of {plan['text']}; promised is the sum "
+        "of the effects that a plan was made by: of units alone; these scaled, format by format, "
+        "to what everything in it does; or the mean of alone and of what leaving a unit out saves. "
+        + " ".join(plan["notes"]),
     )
 
 

@@ -60,6 +60,14 @@ def _of_saes(metric: str, values: Read) -> dict[str, Value]:
 SCORES = ("induction", "previous", "duplicate")
 
 
+BENCHMARK, ANSWERS, MARGIN = "benchmark", "benchmarks", "margin_drop"
+"""A measure of answers, what it is read from, which is no analysis of texts, and its metric."""
+
+
+def _answers(values: Read, _: Read) -> dict[str, Value]:
+    return {"": values[(MARGIN, "", "")]}
+
+
 def _heads(values: Read, elsewhere: Read) -> dict[str, Value]:
     """Mean absolute change of every head's three scores."""
     changes = {f"{score}_change" for score in SCORES}
@@ -165,18 +173,32 @@ MEASURES: dict[str, DamageMeasure] = {
             analysis="heads",
             read=_heads,
         ),
+        DamageMeasure(
+            metric=_metric(
+                BENCHMARK,
+                "How much of the right answer's margin over the best wrong one is lost, on average "
+                "over all questions?",
+                "nats",
+                "log-probabilities as lm-evaluation-harness compares them",
+            ),
+            analysis=ANSWERS,
+            read=_answers,
+        ),
     )
 }
 """By name, everything `--measure` takes."""
 
 
 READ = frozenset(
-    {"kl", "perplexity_ratio", "survived", "feature_correlation"}
+    {"kl", "perplexity_ratio", "survived", "feature_correlation", MARGIN}
     | {f"{score}_change" for score in SCORES}
 )
 """Every metric that a measure reads."""
 
 
 def analyses_of(measures: Sequence[str]) -> tuple[str, ...]:
-    """The analyses that answer these measures, each once."""
-    return tuple(dict.fromkeys(MEASURES[name].analysis for name in measures))
+    """The analyses of texts that answer these measures, each once; where none does, the plainest:
+    whether a reference can read the texts is told by it."""
+    found = dict.fromkeys(MEASURES[name].analysis for name in measures)
+    found.pop(ANSWERS, None)
+    return tuple(found) or ("behaviour",)

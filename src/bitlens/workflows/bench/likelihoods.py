@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from bitlens.data.corpus import Corpus
-from bitlens.engine.plan import TokenBatch, make_plan
+from bitlens.engine.plan import CORPUS, TokenBatch, make_plan
 from bitlens.engine.reader import read
-from bitlens.engine.runs import REFERENCE
-from bitlens.engine.sweep import logits_chunk
+from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest
+from bitlens.engine.sweep import Sweep, logits_chunk
 from bitlens.engine.swept_model import Reference, SweptModel
-from bitlens.engine.wave_size import Pace, next_wave
-from bitlens.errors import DataError, ModelError
+from bitlens.engine.wave_size import Pace, block_tokens, next_wave
+from bitlens.errors import DataError, ModelError, failed
 from bitlens.models.sites import site
 from bitlens.progress import ProgressBar
 from bitlens.workflows.bench.kept_waves import Said, keep, recalled
@@ -134,6 +134,41 @@ def measure(
         for n, name in enumerate(models)
         if name not in broken
     }
+
+
+def said_of_runs(
+    session: Session,
+    twins: Mapping[str, SweptModel],
+    runs: Sequence[ForwardRun],
+    packed: PackedRequests,
+) -> np.ndarray:
+    """`[requests, runs]`: the log-probability in nats that each of these runs, which may leave
+    others on their way, says of every request at its end. `twins`: the models whose blocks they
+    take besides the reference's. BitlensError for weights that cannot be made."""
+    layout = session.layout
+    of = {batch.number: _Batch.of(batch, packed) for batch in _batches(session, packed)}
+    sweep = Sweep(
+        layout=layout,
+        models={REFERENCE: Reference(layout), **twins},
+        runs=runs,
+        requests=[SiteRequest(run.name, frozenset({"logits"}), CORPUS) for run in runs],
+        batches=[one.batch for one in of.values()],
+        hidden_bytes=session.memory // 4,
+    )
+    said = np.zeros((len(packed.requests), len(runs)))
+    number = {run.name: n for n, run in enumerate(runs)}
+    passed = block_tokens(sweep.batches, runs, layout.depth)
+    with ProgressBar("benchmarks", "tokens through a block", passed) as bar:
+        for wave in sweep.waves:
+            for step in sweep.run(wave, bar.add):
+                if step.depth < layout.depth:
+                    continue
+                wanted = of[step.batch.number].at(step.index)
+                for name, activations in step.activations.items():
+                    _add(activations["logits"], wanted, said[:, number[name]], None)
+    for name, reason in sweep.failed.items():
+        raise failed(name, reason)
+    return said
 
 
 def _sweep(

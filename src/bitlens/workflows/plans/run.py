@@ -18,6 +18,7 @@ from bitlens.config.format_plan import FormatPlan, PlannedUnit, write_plan
 from bitlens.config.study import Study, study_of_written
 from bitlens.errors import InputError, failed
 from bitlens.registry import nearest
+from bitlens.results.benchmarks.folder import FOLDER
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
 from bitlens.results.plans.measured import PLAN, read_measured, write_measured
@@ -25,11 +26,19 @@ from bitlens.results.plans.swaps import Swap, surely_less, swapped, swaps
 from bitlens.results.plans.units import Choice
 from bitlens.results.records import Value
 from bitlens.results.sensitivity.folder import PLANS, Sensitivity, read_run
-from bitlens.results.sensitivity.measures import MEASURES, Read, analyses_of
+from bitlens.results.sensitivity.measures import (
+    ANSWERS,
+    BENCHMARK,
+    MEASURES,
+    DamageMeasure,
+    Read,
+    analyses_of,
+)
 from bitlens.results.stats.contrasts import contrasts
 from bitlens.results.stats.intervals import interval
 from bitlens.results.store import Store
 from bitlens.workflows.audit.run import run as audit
+from bitlens.workflows.bench.request import BenchRequest
 from bitlens.workflows.plans.candidates import Candidates, Proposed
 from bitlens.workflows.sensitivity.effects import over_items
 from bitlens.workflows.session import Log
@@ -52,6 +61,11 @@ class PlanRequest:
     formats: tuple[str, ...] = ()
     """Of the run's compressions; none: all."""
     trust_remote_code: bool = False
+    benchmarks: tuple[str, ...] = ()
+    """The questions that are asked again, where these are what is protected: a folder of results
+    asks nothing by itself, because tasks may be code."""
+    limit: int | None = None
+    include_path: str | None = None
 
     @property
     def name(self) -> str:
@@ -79,6 +93,16 @@ def plan(
         trust_remote_code=request.trust_remote_code,
         where=str(folder),
     )
+    if (request.protect == BENCHMARK) != bool(request.benchmarks):
+        raise InputError(
+            "Of --protect benchmark and --benchmarks one is given."
+            if request.benchmarks
+            else "--protect benchmark does not say which.",
+            "both, with the benchmarks that the run asked, or neither.",
+            "--protect benchmark --benchmarks NAME=FILE",
+        )
+    asked = {name: getattr(request, name) for name in ("benchmarks", "limit", "include_path")}
+    study = study.model_copy(update=asked)
     return _Planning(run, study, request, command, log).result(out)
 
 
@@ -193,22 +217,7 @@ class _Planning:
             update={"compressions": texts, "controls": (), "analyses": analyses}
         )
         store = audit(study, folder, self.command, self.log)
-        self._read |= dict(self._values(store, texts))
-
-    def _values(self, store: Store, texts: Sequence[str]) -> Iterator[tuple[str, Value]]:
-        """The protected measure of every twin, over its items."""
-        cells = {
-            cell["compression"]: cell
-            for cell in store.manifest()["cells"]
-            if cell["analysis"] == self.measure.analysis
-        }
-        for text in texts:
-            cell = cells[text]
-            if cell["status"] != "done":
-                raise failed(text, cell["reason"])
-            values = store.read_cell(cell["id"])[1]
-            read: Read = {(v.metric, v.site, v.item): v for v in values}
-            yield text, over_items(list(self.measure.read(read, {}).values()))
+        self._read |= dict(_values(self.measure, store, texts))
 
     def _more(self, one: Proposed, than: Proposed) -> dict[str, Any]:
         pair = (self._read[one.compression], self._read[than.compression], self.measure.metric)
@@ -242,15 +251,16 @@ class _Planning:
             )
         store = Store.open(inside(self.home, AUDIT))
         (corpus,) = store.manifest()["corpora"]
-        same = corpus["token_hash"] == self.run.about["on"]["token_hash"]
+        asked = BenchRequest.of(self.study).names
+        same = bool(asked) or corpus["token_hash"] == self.run.about["on"]["token_hash"]
         return {
             "tool": {"version": version("bitlens")},
             "key": self.run.about["key"],
             "model": self.run.about["model"]["name"],
             "measure": self.measure.name,
             "budget": self.request.budget,
-            "text": corpus["name"],
-            "documents": corpus["documents"],
+            "text": ", ".join(asked) or corpus["name"],
+            "documents": self._read[best.compression].documents if asked else corpus["documents"],
             "units": [
                 {
                     "unit": name,
@@ -284,6 +294,29 @@ class _Planning:
         )
 
 
+def _values(
+    measure: DamageMeasure, store: Store, texts: Sequence[str]
+) -> Iterator[tuple[str, Value]]:
+    """A measure of every twin, over its items."""
+    if measure.analysis == ANSWERS:
+        from bitlens.workflows.sensitivity.answers import stored_drops
+
+        yield from stored_drops(inside(store.root, FOLDER), texts).items()
+        return
+    cells = {
+        cell["compression"]: cell
+        for cell in store.manifest()["cells"]
+        if cell["analysis"] == measure.analysis
+    }
+    for text in texts:
+        cell = cells[text]
+        if cell["status"] != "done":
+            raise failed(text, cell["reason"])
+        values = store.read_cell(cell["id"])[1]
+        read: Read = {(v.metric, v.site, v.item): v for v in values}
+        yield text, over_items(list(measure.read(read, {}).values()))
+
+
 def _distinct(proposed: Iterable[Proposed]) -> list[Proposed]:
     """Each plan once, by the name it had first."""
     found: dict[str, Proposed] = {}
@@ -293,7 +326,7 @@ def _distinct(proposed: Iterable[Proposed]) -> list[Proposed]:
 
 
 SAME_TEXT = (
-    "The plan was chosen and audited on the same documents, which flatters it a little: the "
+    "The plan was chosen and audited on the same texts, which flatters it a little: the "
     "choice is among a few formats a unit and a few plans, not fitted to single tokens. Audit it "
     "on another text before it is shipped."
 )

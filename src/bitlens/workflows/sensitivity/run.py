@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitlens.compression.compression import Compression
 from bitlens.compression.coverage import Row
@@ -33,12 +33,13 @@ from bitlens.results.sensitivity.folder import (
     read_run,
     write_run,
 )
-from bitlens.results.sensitivity.measures import READ, analyses_of
+from bitlens.results.sensitivity.measures import BENCHMARK, READ, analyses_of
 from bitlens.results.sensitivity.records import TABLES, Effect, Unit, UnitSize
 from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.cost import SweepCost
 from bitlens.workflows.audit.measure import required_memory
 from bitlens.workflows.audit.selection import Selection, asked_analyses, select_analyses
+from bitlens.workflows.bench.harness import require
 from bitlens.workflows.engines import PlannedSweep
 from bitlens.workflows.folders import refuse_foreign
 from bitlens.workflows.given import NOTHING, Given
@@ -49,6 +50,9 @@ from bitlens.workflows.sensitivity.stages import Staged, by_stages, refuse_faile
 from bitlens.workflows.sensitivity.units import Division, units_of
 from bitlens.workflows.session import Log, Session
 from bitlens.workflows.text_check import check_text
+
+if TYPE_CHECKING:
+    from bitlens.workflows.sensitivity.answers import Questions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,7 @@ class _SensitivityRun:
             self.session, asked, self.session.plan(), self.builder
         )
         self.units = units_of(self.session.layout, request.division)
+        self.questions = questions(self.session) if BENCHMARK in request.measures else None
         self.requests = self.session.requests()
         self.built = self.builder.build(self.requests)
 
@@ -127,7 +132,7 @@ class _SensitivityRun:
             root=self.out,
             about=self._about(command, checks) | stages,
             units=self.units,
-            sizes=self._sizes(forks, twins),
+            sizes=_sizes(self.units, forks, twins),
             effects=effects,
             proxies=proxy_scores(self.session.layout, twins, self.units, self.selection.plan),
         )
@@ -149,6 +154,7 @@ class _SensitivityRun:
             "measures": list(self.request.measures),
             "both": self.request.both,
             **({} if self.request.top is None else {"top": self.request.top}),
+            **({} if self.questions is None else {"questions": self.questions.key}),
             "bitlens": version("bitlens"),
         }
         return Cell(
@@ -176,7 +182,9 @@ class _SensitivityRun:
         """Every effect, and what is to be said of stages."""
         measures, method = self.request.measures, self.session.study.interval
         if self.request.top is None:
-            found = effects_of(forks.all, self._values(forks), measures, method)
+            values = self._values(forks)
+            values |= self.questions.drops(forks) if self.questions else {}
+            found = effects_of(forks.all, values, measures, method)
             return found, {"stages": [], "unstaged": None}
         return by_stages(
             Staged(
@@ -233,24 +241,6 @@ class _SensitivityRun:
         refuse_failed(measurement)
         return found
 
-    def _sizes(self, forks: Forks, twins: Mapping[str, CompressedTwin]) -> list[UnitSize]:
-        sizes = []
-        for text, twin in twins.items():
-            twin.complete_coverage()
-            rows = {row.module: row for row in twin.coverage() if row.parameters}
-            shell = [f for f in forks.all if f.unit and f.unit.block is None]
-            for fork in shell:
-                own = forks.models[fork.run.model]
-                if fork.compression == text and isinstance(own, CompressedTwin):
-                    own.complete_coverage()
-                    rows |= {row.module: row for row in own.coverage() if row.module in own.targets}
-            sizes += [
-                UnitSize(compression=text, unit=unit.name, bits=_bits(unit, rows))
-                for unit in self.units
-                if set(unit.matrices) <= rows.keys()
-            ]
-        return sizes
-
     def _about(self, command: str, checks: Sequence[Check]) -> dict[str, Any]:
         session = self.session
         layout, corpus = session.layout, session.corpus
@@ -283,10 +273,41 @@ class _SensitivityRun:
         }
 
 
+def questions(session: Session) -> "Questions":
+    """Those of the benchmarks of a study. InputError where the harness is not installed."""
+    require()
+    # The harness takes seconds to load, and most runs ask nothing.
+    from bitlens.workflows.sensitivity.answers import Questions
+
+    return Questions(session)
+
+
 def _told(check: Check) -> str:
     """A check in a line: what failed says so."""
     failed = "" if check.passed or check.passed is None else "failed: "
     return f"{check.name}: {failed}{check.detail}"
+
+
+def _sizes(
+    units: Sequence[Unit], forks: Forks, twins: Mapping[str, CompressedTwin]
+) -> list[UnitSize]:
+    """What every unit takes under every compression that holds it."""
+    sizes = []
+    for text, twin in twins.items():
+        twin.complete_coverage()
+        rows = {row.module: row for row in twin.coverage() if row.parameters}
+        shell = [f for f in forks.all if f.unit and f.unit.block is None]
+        for fork in shell:
+            own = forks.models[fork.run.model]
+            if fork.compression == text and isinstance(own, CompressedTwin):
+                own.complete_coverage()
+                rows |= {row.module: row for row in own.coverage() if row.module in own.targets}
+        sizes += [
+            UnitSize(compression=text, unit=unit.name, bits=_bits(unit, rows))
+            for unit in units
+            if set(unit.matrices) <= rows.keys()
+        ]
+    return sizes
 
 
 def _of_no_unit(c: Compression) -> bool:
