@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.analyses.causal.nodes import Node
+from bitlens.analyses.causal.scores import PairScoresOf, PairSweep
 from bitlens.data.circuit_tasks.prompts import At, PromptPair, TaskPrompts
+from bitlens.engine.runs import REFERENCE, ForwardRun
+from bitlens.engine.swept_model import SweptModel
 from bitlens.models.layout import Layout
 
 
@@ -140,3 +143,20 @@ def _path(layout: Layout, node: Node) -> str:
     block = layout.block_layouts[node.block]
     inner = block.mlp if node.head is None else block.heads
     return f"{layout.block_name(node.block)}.{inner}"
+
+
+def swept(
+    layout: Layout, twins: Mapping[str, SweptModel], runs: Sequence[ForwardRun], task: TaskPrompts
+) -> PairScoresOf:
+    """The scores of runs over a task's pairs, and those of all models as they are."""
+    own = [ForwardRun(name, name) for name in (REFERENCE, *twins)]
+    sweep = PairSweep(
+        layout,
+        twins,
+        [*own, *runs],
+        [task],
+        choosing=False,
+        batch_tokens=96,
+        hidden_bytes=1 << 30,
+    )
+    return sweep.scores()

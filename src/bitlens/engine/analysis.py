@@ -141,7 +141,7 @@ class AnalysisContext:
 
     saes: tuple[Any, ...] = ()
     """The SAEs that were named for the model, each in its place (`PlacedSae` of
-    `bitlens.sae.placed_sae`); none where no analysis requires them."""
+    `bitlens.sae.placed_sae`); none where no analysis requires or takes them."""
     labelled: LabelledCorpus | None = None
     """Labelled texts as the model reads them; None where no analysis requires them."""
     labelled_place: Literal["last", "mean"] = "last"
@@ -160,6 +160,8 @@ class Analysis(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     requires: ClassVar[frozenset[Requirement]] = frozenset()
     """What must be there; where no SAE is named, an analysis that requires one is left out."""
+    takes: ClassVar[frozenset[Requirement]] = frozenset()
+    """What it has a use for besides, where it is there."""
     unpaired: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are the same whichever positions are paired, so that mismatched ones tell
     nothing of chance."""

@@ -16,7 +16,8 @@ def test_attributions_are_slopes_on_the_way_from_corrupt_to_clean() -> None:
     task = support.repeats(pairs=10, vocabulary=tiny.VOCABULARY)
     nodes = nodes_of(layout)
     chosen = [n for n in nodes if n.name in ("0.1", "1.0", "mlp 1")]
-    found = dict(zip(chosen, attributions(layout, task, chosen, 4096), strict=True))
+    said = attributions(layout, task, chosen, 4096)
+    found = dict(zip(chosen, said.nodes, strict=True))
     model, rows = layout.model, support.tokens(task.choosing)
     clean, corrupt = (support.values(model, layout, chosen, rows[n::2]) for n in (0, 1))
     embed = model.get_input_embeddings()

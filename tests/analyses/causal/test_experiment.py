@@ -1,6 +1,6 @@
 """Circuits of a model that was built by hand, and patching by plain hooks on whole models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from bitlens.analyses.causal.circuits import chosen, compared
+from bitlens.analyses.causal.compared_nodes import CLOSED, ComparedNodes
 from bitlens.analyses.causal.effects import ModelEffects
 from bitlens.analyses.causal.experiment import Experiment, PatchedOutcome
-from bitlens.analyses.causal.findings import CLOSED, UNMOVED, TwinFindings
+from bitlens.analyses.causal.findings import UNMOVED, TwinFindings
 from bitlens.analyses.causal.measures import sizes_of
 from bitlens.analyses.causal.nodes import (
     NOTHING,
@@ -25,11 +26,8 @@ from bitlens.analyses.causal.nodes import (
     swap_name,
     swapped,
 )
-from bitlens.analyses.causal.scores import PairScoresOf, PairSweep
 from bitlens.data.circuit_tasks.prompts import TaskPrompts
-from bitlens.engine.runs import REFERENCE, ForwardRun
-from bitlens.engine.swept_model import SweptModel
-from bitlens.models.layout import Layout
+from bitlens.engine.runs import REFERENCE
 from tests.support import circuits as support
 from tests.support import planted_models as planted
 from tests.support import tiny
@@ -47,9 +45,9 @@ def outcome() -> PatchedOutcome:
         "gone": tiny.twin(layout, planted.blind(*planted.INDUCTION)),
     }
     experiment = Experiment(
-        layout,
-        twins,
-        {"blind"},
+        layout=layout,
+        twins=twins,
+        crossed={"blind"},
         batch_tokens=4096,
         hidden_bytes=1 << 30,
         method="jackknife",
@@ -63,14 +61,13 @@ def outcome() -> PatchedOutcome:
 
 def findings(twin: str) -> TwinFindings:
     found = outcome()
-    return TwinFindings(
+    nodes = ComparedNodes(
         reference=found.effects("induction", REFERENCE),
         twin=found.effects("induction", twin),
-        circuits=found.circuits,
-        total=found.total,
-        attributions=found.attributions["induction"],
+        attributions=found.attributions["induction"].nodes,
         crossed=twin == "blind",
     )
+    return TwinFindings(nodes=nodes, circuits=found.circuits, total=found.total)
 
 
 def by_node(values: np.ndarray) -> dict[str, float]:
@@ -93,7 +90,7 @@ def test_the_planted_circuit_is_found() -> None:
 def test_a_planted_lesion_is_named() -> None:
     """The blind head loses everything by its own weights, and no other node loses anything so; its
     value, and that of the head that reads it, repair the twin."""
-    found = findings("blind")
+    found = findings("blind").nodes
     assert not found.not_lost
     made = by_node(found.shares_of_loss["made"][0])
     assert made.pop("0.1") == pytest.approx(1, abs=1e-3)
@@ -124,12 +121,12 @@ def test_an_unchanged_twin_is_intact() -> None:
         assert (values["top_kept", f"induction, {way}"] == 1).all()
         assert values["below_ceiling", f"induction, {way}"] == pytest.approx(0)
     assert not found.lost.any()
-    assert found.not_lost
+    assert found.nodes.not_lost
 
 
 def test_of_fewer_nodes_than_the_top_has_nothing_is_kept_by_chance() -> None:
     """Of two nodes both are those of largest effect, in any model: a reason instead of a number."""
-    found = findings("same")
+    found = findings("same").nodes
     few = outcome().nodes[:2]
     cut = replace(
         found,
@@ -149,13 +146,20 @@ def test_without_any_node_a_circuit_is_not_the_corrupt_prompt() -> None:
     layout = planted.copier()
     task = support.repeats(at="marked")
     made = Experiment(
-        layout, {}, (), batch_tokens=4096, hidden_bytes=1 << 30, method="jackknife", seed=0
+        layout=layout,
+        twins={},
+        crossed=(),
+        batch_tokens=4096,
+        hidden_bytes=1 << 30,
+        method="jackknife",
+        seed=0,
     ).outcome([task])
     effects = made.effects(task.task, REFERENCE)
     assert effects.unmoved
     assert effects.none.clean[0] == pytest.approx(effects.base.clean[0], abs=1e-3)
     found = findings("same")
-    told = replace(found, reference=effects, twin=effects).metrics()
+    nodes = replace(found.nodes, reference=effects, twin=effects, attributions=None)
+    told = replace(found, nodes=nodes).metrics()
     faithful = [m for m in told if m.metric.startswith(("faithfulness", "cpr", "cmd"))]
     assert all(m.values is None and m.reason == UNMOVED for m in faithful)
     everywhere = outcome().effects("induction", REFERENCE)
@@ -197,9 +201,9 @@ def test_of_many_nodes_a_first_cut_is_put_in_place(monkeypatch: pytest.MonkeyPat
     it is without a cut; other nodes have no effect, but are outside of it all the same."""
     monkeypatch.setattr("bitlens.analyses.causal.experiment.MOST", 4)
     experiment = Experiment(
-        planted.copier(),
-        {},
-        set(),
+        layout=planted.copier(),
+        twins={},
+        crossed=(),
         batch_tokens=4096,
         hidden_bytes=1 << 30,
         method="jackknife",
@@ -215,22 +219,6 @@ def test_a_task_that_the_reference_does_not_do_is_not_measured() -> None:
     """With right and wrong exchanged its score is surely below 0: it has a reason, no circuit."""
     assert "not surely above 0" in outcome().absent["no task"]
     assert "no task" not in outcome().circuits
-
-
-def swept(
-    layout: Layout, twins: Mapping[str, SweptModel], runs: Sequence[ForwardRun], task: TaskPrompts
-) -> PairScoresOf:
-    own = [ForwardRun(name, name) for name in (REFERENCE, *twins)]
-    sweep = PairSweep(
-        layout,
-        twins,
-        [*own, *runs],
-        [task],
-        choosing=False,
-        batch_tokens=96,
-        hidden_bytes=1 << 30,
-    )
-    return sweep.scores()
 
 
 def test_patching_is_what_plain_hooks_on_whole_models_give() -> None:
@@ -251,7 +239,7 @@ def test_patching_is_what_plain_hooks_on_whole_models_give() -> None:
         circuit(REFERENCE, "two", inside, nodes),
     ]
     twin = tiny.twin(layout, tiny.Erase(include=erased))
-    found = swept(layout, {"twin": twin}, runs, task)
+    found = support.swept(layout, {"twin": twin}, runs, task)
     rows = support.tokens(task.scoring)
     reference = support.values(layout.model, layout, nodes, rows)
     other = support.values(twin_model, layout, nodes, rows)
@@ -283,7 +271,7 @@ def test_only_marked_or_last_positions_are_put_in_place() -> None:
     found = {}
     for at in ("all", "marked", "last"):
         task = support.repeats(pairs=12, vocabulary=tiny.VOCABULARY, at=at)
-        scores = swept(layout, {}, swapped(REFERENCE, [node]), task)
+        scores = support.swept(layout, {}, swapped(REFERENCE, [node]), task)
         found[at] = scores[task.task, swap_name(REFERENCE, node)].clean
         base = scores[task.task, REFERENCE].clean
     # The prompts end with the same token, on which the first MLP depends alone but for attention.

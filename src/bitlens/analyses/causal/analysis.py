@@ -18,11 +18,12 @@ from bitlens.engine.analysis import (
     Sample,
 )
 from bitlens.results.records import Metric, Scale
+from bitlens.sae.placed_sae import PlacedSae
 
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
 
-FORM = 2
+FORM = 3
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 _MIB = "after Mueller et al. 2025, arXiv 2504.13151; over nodes, on a grid of its own"
 
@@ -53,8 +54,8 @@ def _carried(name: str, question: str) -> Metric:
 @ANALYSES.register("causal")
 @dataclass(frozen=True)
 class Causal(Analysis):
-    """Tasks with clean and corrupt prompts: what single heads and MLPs do for the answer, whether
-    the reference's circuit works in the twin, and which node carries what is lost.
+    """Tasks with clean and corrupt prompts: what single heads, MLPs and latents of SAEs do for the
+    answer, whether the reference's circuit works in the twin, and which node carries what is lost.
 
     It reads prompts of its own in sweeps of its own (`bitlens.workflows.audit.circuits`): which
     runs it takes is known only when circuits are chosen.
@@ -62,6 +63,7 @@ class Causal(Analysis):
 
     name: ClassVar[str] = "causal"
     requires: ClassVar[frozenset[Requirement]] = frozenset({"tasks"})
+    takes: ClassVar[frozenset[Requirement]] = frozenset({"saes"})
     metrics: ClassVar[tuple[Metric, ...]] = (
         _level("score", "How far does the right answer stand above the wrong one, clean prompts?"),
         _level("gap", "How far are clean and corrupt prompts apart?"),
@@ -165,16 +167,20 @@ class Causal(Analysis):
         ),
     )
     tasks: tuple[TaskPrompts, ...] = ()
+    saes: tuple[PlacedSae, ...] = ()
 
     @classmethod
     def create(cls, context: AnalysisContext) -> Self:
-        """With the prompts of the tasks that were asked for."""
-        return cls(tasks=context.tasks)
+        """With the prompts of the tasks that were asked for, and the SAEs that were named."""
+        return cls(tasks=context.tasks, saes=context.saes)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The form of a cell, and a hash of the prompts of every task."""
-        return {"form": FORM, "tasks": {task.task: task.digest for task in self.tasks}}
+        """The form of a cell, a hash of the prompts of every task, and every SAE's site and
+        fingerprint."""
+        saes = {p.sae.label: [p.site, p.sae.fingerprint] for p in self.saes}
+        tasks = {task.task: task.digest for task in self.tasks}
+        return {"form": FORM, "tasks": tasks, "saes": saes}
 
     def reads(self, layout: "Layout") -> Sequence[ReadRequest]:
         """Nothing of the sweep of the texts."""

@@ -2,13 +2,14 @@
 twins with every node and circuit put in place."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitlens.analyses.causal.attribution import attributions, first_cut
+from bitlens.analyses.causal.attribution import Attributions, attributions, first_cut
 from bitlens.analyses.causal.circuits import ChosenCircuit, chosen, growing, ordered
 from bitlens.analyses.causal.effects import ModelEffects
+from bitlens.analyses.causal.latents import Latent, by_sae, largest
 from bitlens.analyses.causal.measures import PairWeights, sizes_of
 from bitlens.analyses.causal.nodes import NOTHING, Node, circuit, crossed, nodes_of, swapped
 from bitlens.analyses.causal.scores import PairScoresOf, PairSweep
@@ -18,6 +19,7 @@ from bitlens.engine.swept_model import SweptModel
 from bitlens.models.layout import Layout
 from bitlens.progress import ProgressBar
 from bitlens.results.stats.percentiles import Method
+from bitlens.sae.placed_sae import PlacedSae
 
 MOST = 160
 """Nodes that are put in place one by one; of more, those of which the first cut says most."""
@@ -30,10 +32,12 @@ class PatchedOutcome:
     nodes: Sequence[Node]
     """Those that were put in place one by one."""
     total: int
-    """Nodes of the model."""
-    attributions: Mapping[str, np.ndarray]
-    """By task, `[nodes]` what the first cut said of each; empty of a model whose weights are not
-    in memory."""
+    """Heads and MLPs of the model."""
+    latents: Mapping[str, Sequence[Latent]]
+    """By SAE, its latents that were put in place one by one."""
+    attributions: Mapping[str, Attributions]
+    """By task that the reference does, what the first cut said of `nodes` and of all latents; empty
+    of a model whose weights are not in memory."""
     circuits: Mapping[str, ChosenCircuit]
     """By task that the reference does."""
     absent: Mapping[str, str]
@@ -46,39 +50,39 @@ class PatchedOutcome:
     overflowed: Mapping[str, str]
     """Runs that stopped being finite, and after which site."""
 
-    def effects(self, task: str, model: str) -> ModelEffects:
-        """Of one model on one task."""
+    def effects(self, task: str, model: str, nodes: Sequence[Node] | None = None) -> ModelEffects:
+        """Of one model on one task: of its heads and MLPs, or of other nodes."""
         return ModelEffects(
             task=task,
             model=model,
             scores=self.scores,
-            nodes=self.nodes,
+            nodes=self.nodes if nodes is None else nodes,
             weights=self.weights[task],
         )
 
 
+@dataclass(eq=False, kw_only=True)
 class Experiment:
     """What is run, and with what: one sweep that tells which tasks the reference does, two of
     the reference that choose its circuits, and one of all models that everything is measured in."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        twins: Mapping[str, SweptModel],
-        crossed: Collection[str],
-        *,
-        batch_tokens: int,
-        hidden_bytes: int,
-        method: Method,
-        seed: int,
-    ) -> None:
-        """`crossed`: the twins whose nodes are put into the reference, and the other way round."""
-        self.layout, self.twins, self.seed, self.method = layout, twins, seed, method
-        self.every = nodes_of(layout)
+    layout: Layout
+    twins: Mapping[str, SweptModel]
+    crossed: Collection[str]
+    """The twins whose nodes are put into the reference, and the other way round."""
+    saes: Sequence[PlacedSae] = ()
+    """Those of whose latents some are nodes too."""
+    batch_tokens: int
+    hidden_bytes: int
+    method: Method
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.every = nodes_of(self.layout)
         self.nodes: Sequence[Node] = self.every
         """Those that are put in place one by one: what the first cut leaves of many."""
-        self._crossed = crossed
-        self._batch_tokens, self._hidden_bytes = batch_tokens, hidden_bytes
+        self.latents: Sequence[Latent] = ()
+        """What the first cut leaves of the latents of all SAEs."""
 
     def outcome(self, tasks: Sequence[TaskPrompts]) -> PatchedOutcome:
         """Everything, of the tasks that there are prompts of."""
@@ -92,6 +96,7 @@ class Experiment:
         found = PatchedOutcome(
             nodes=self.nodes,
             total=len(self.every),
+            latents={},
             attributions={},
             circuits={},
             absent={},
@@ -103,31 +108,39 @@ class Experiment:
         absent = {name: found.effects(name, REFERENCE).absent for name in weights}
         present = [t for t in tasks if absent.get(t.task) == ""]
         first = {t.task: self._first(t) for t in present if self._in_memory}
-        if first and len(self.every) > MOST:
-            self.nodes = first_cut(self.every, list(first.values()), MOST)
-        circuits = self._circuits(present, first) if present else {}
+        self._cut(first)
+        by_task = {name: of.nodes for name, of in first.items()}
+        circuits = self._circuits(present, by_task) if present else {}
         sweep = self._swept(self._runs(circuits), present, choosing=False, twins=self.twins)
-        scores = self._scores(sweep)
         places = [self.every.index(node) for node in self.nodes]
-        return PatchedOutcome(
+        return replace(
+            found,
             nodes=self.nodes,
-            total=len(self.every),
-            attributions={name: of[places] for name, of in first.items()},
+            latents=by_sae(self.latents),
+            attributions={name: replace(of, nodes=of.nodes[places]) for name, of in first.items()},
             circuits=circuits,
             absent={name: why for name, why in absent.items() if why},
-            weights=weights,
-            scores=scores,
+            scores=self._scores(sweep),
             failed=sweep.sweep.failed,
             overflowed=sweep.sweep.overflowed,
         )
+
+    def _cut(self, first: Mapping[str, Attributions]) -> None:
+        """What is put in place one by one."""
+        if first and len(self.every) > MOST:
+            self.nodes = first_cut(self.every, [of.nodes for of in first.values()], MOST)
+        for placed in self.saes if first else ():
+            label = placed.sae.label
+            of_sae = {name: of.latents[label] for name, of in first.items()}
+            self.latents = [*self.latents, *largest(placed, of_sae)]
 
     @property
     def _in_memory(self) -> bool:
         """Gradients take the weights of all blocks at once."""
         return all(p.device.type != "meta" for p in self.layout.model.parameters())
 
-    def _first(self, task: TaskPrompts) -> np.ndarray:
-        return attributions(self.layout, task, self.every, self._batch_tokens)
+    def _first(self, task: TaskPrompts) -> Attributions:
+        return attributions(self.layout, task, self.every, self.batch_tokens, self.saes)
 
     def _circuits(
         self, tasks: Sequence[TaskPrompts], cut: Mapping[str, np.ndarray]
@@ -148,13 +161,14 @@ class Experiment:
         runs = [ForwardRun(REFERENCE, REFERENCE), *self._of_model(REFERENCE, circuits)]
         for twin in self.twins:
             runs += [ForwardRun(twin, twin), *self._of_model(twin, circuits)]
-            runs += crossed(twin, self.nodes) if twin in self._crossed else []
+            runs += crossed(twin, [*self.nodes, *self.latents]) if twin in self.crossed else []
         return runs
 
     def _of_model(self, model: str, circuits: Mapping[str, ChosenCircuit]) -> list[ForwardRun]:
         """Every node swapped, and every circuit alone: each size, as many drawn
         nodes, and none at all."""
-        found = [*swapped(model, self.nodes), circuit(model, NOTHING, [], self.every)]
+        found = swapped(model, [*self.nodes, *self.latents])
+        found.append(circuit(model, NOTHING, [], self.every))
         for one in circuits.values():
             sizes = {*sizes_of(len(self.every)), *(other.size for other in circuits.values())}
             found += [
@@ -178,8 +192,8 @@ class Experiment:
             runs,
             tasks,
             choosing=choosing,
-            batch_tokens=self._batch_tokens,
-            hidden_bytes=self._hidden_bytes,
+            batch_tokens=self.batch_tokens,
+            hidden_bytes=self.hidden_bytes,
         )
 
     def _scores(self, sweep: PairSweep) -> PairScoresOf:

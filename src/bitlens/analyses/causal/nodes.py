@@ -34,6 +34,11 @@ class Node:
         """What it is at its site; empty where it is all of it."""
         return "" if self.head is None else f"head {self.head}"
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it has weights of its own, which may be damaged."""
+        return True
+
     def put(self, source: str, *, partner: bool = False) -> Intervention:
         """The value of another run in its place, or that of the row's partner."""
         return Intervention(
@@ -66,8 +71,7 @@ def swapped(model: str, nodes: Sequence[Node]) -> list[ForwardRun]:
     """By node, a run of a model in which clean and corrupt prompts have changed its value: the
     corrupt rows are denoised, the clean ones noised."""
     return [
-        _branch(swap_name(model, node), model, node.block, [node.put(model, partner=True)])
-        for node in nodes
+        _branch(swap_name(model, node), model, [node.put(model, partner=True)]) for node in nodes
     ]
 
 
@@ -77,18 +81,21 @@ def swap_name(model: str, node: Node) -> str:
 
 
 def crossed(twin: str, nodes: Sequence[Node]) -> list[ForwardRun]:
-    """By node: the twin with the reference's value of it, the reference with the twin's, and the
-    reference with what the twin's block makes there of the reference's input."""
-    blocks = sorted({node.block for node in nodes})
+    """By node: the twin with the reference's value of it, the reference with the twin's, and, of
+    one with weights, the reference with what the twin's block makes there of the reference's
+    input."""
+    blocks = sorted({node.block for node in nodes if node.has_weights})
     own = [local(twin, block) for block in blocks]
     found = [ForwardRun(r.name, twin, parent=REFERENCE, start=r.start, stop=r.stop) for r in own]
     for node in nodes:
         repaired, carried, made = cross_names(twin, node)
         found += [
-            _branch(repaired, twin, node.block, [node.put(REFERENCE)]),
-            _branch(carried, REFERENCE, node.block, [node.put(twin)]),
-            _branch(made, REFERENCE, node.block, [node.put(local(twin, node.block).name)]),
+            _branch(repaired, twin, [node.put(REFERENCE)]),
+            _branch(carried, REFERENCE, [node.put(twin)]),
         ]
+        if node.has_weights:
+            put = node.put(local(twin, node.block).name)
+            found.append(_branch(made, REFERENCE, [put]))
     return found
 
 
@@ -106,7 +113,7 @@ def circuit(model: str, name: str, inside: Collection[Node], nodes: Sequence[Nod
     row's partner."""
     outside = [node for node in nodes if node not in inside]
     puts = [node.put(model, partner=True) for node in outside]
-    return _branch(circuit_name(model, name), model, 0, puts)
+    return _branch(circuit_name(model, name), model, puts)
 
 
 NOTHING = "no node"
@@ -118,5 +125,7 @@ def circuit_name(model: str, name: str) -> str:
     return f"{model} with {name} alone"
 
 
-def _branch(name: str, model: str, start: int, puts: Sequence[Intervention]) -> ForwardRun:
+def _branch(name: str, model: str, puts: Sequence[Intervention]) -> ForwardRun:
+    """From the first block for which anything is changed."""
+    start = min((put.start for put in puts), default=0)
     return ForwardRun(name, model, parent=model, start=start, interventions=tuple(puts))

@@ -17,6 +17,7 @@ from bitlens.report.page.parts import (
     Table,
 )
 from bitlens.report.registration import Framed, Marks, family, section
+from bitlens.report.sections.task_latents import task_latents
 from bitlens.report.text.circuits import Task, carrier, kept, tasks_of
 from bitlens.report.text.differences import surely, way
 from bitlens.report.text.numbers import amount, margin, running
@@ -54,6 +55,7 @@ def causal(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
         parts += _blocks(results, model, present)
         parts.append(_faithful(results, model, present))
         parts += _carrying(results, model, present)
+        parts += task_latents(results, model, present, marks)
     return tuple(parts)
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitlens.analyses.causal.analysis import Causal
+from bitlens.analyses.causal.compared_nodes import ComparedNodes
 from bitlens.analyses.causal.experiment import Experiment, PatchedOutcome
 from bitlens.analyses.causal.findings import TwinFindings, absent, columns
+from bitlens.analyses.causal.nodes import Node
 from bitlens.data.circuit_tasks.prompts import TaskPrompts, Vocabulary
 from bitlens.data.circuit_tasks.tasks import NAMES, asked, made
 from bitlens.engine.runs import REFERENCE
@@ -20,6 +22,7 @@ from bitlens.results.counts import count
 from bitlens.results.records import DetailTable, MetricResult, Value, overflow
 from bitlens.workflows.session import Session
 
+TABLES = ("circuit_nodes", "circuit_sizes", "circuit_latents", "circuit_saes")
 NOT_ENOUGH = "yes, but no circuit that was tried gives 80 % by itself: the largest is named"
 
 
@@ -57,9 +60,10 @@ def circuits(
     """Measure every twin on every task that the reference does. `crossed`: those whose nodes are
     put into the reference, and the other way round."""
     experiment = Experiment(
-        session.layout,
-        twins,
-        crossed,
+        layout=session.layout,
+        twins=twins,
+        crossed=crossed,
+        saes=analysis.saes,
         batch_tokens=session.batch_tokens,
         hidden_bytes=hidden_bytes,
         method=session.study.interval,
@@ -72,6 +76,8 @@ def circuits(
         f"Circuits: {patched} of {total} put in place, on the tasks that the reference does: "
         f"{', '.join(present) or 'none'}."
     )
+    if analysis.saes and present:
+        session.log(_about_latents(outcome))
     found = {
         twin: _of_twin(analysis.tasks, outcome, twin, crossed=twin in crossed)
         for twin in twins
@@ -88,7 +94,7 @@ def _of_twin(
     tasks: Sequence[TaskPrompts], outcome: PatchedOutcome, twin: str, *, crossed: bool
 ) -> tuple[list[Value], list[DetailTable]]:
     values: list[Value] = []
-    rows: dict[str, list[dict[str, object]]] = {"circuit_nodes": [], "circuit_sizes": []}
+    rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}
     told: list[dict[str, object]] = []
     broken = outcome.overflowed.get(twin)
     for task in tasks:
@@ -98,16 +104,11 @@ def _of_twin(
         if reason is None and broken is not None:
             reason = overflow(broken)
         if reason is None:
-            findings = TwinFindings(
-                reference=outcome.effects(task.task, REFERENCE),
-                twin=outcome.effects(task.task, twin),
-                circuits=outcome.circuits,
-                total=outcome.total,
-                attributions=outcome.attributions.get(task.task),
-                crossed=crossed,
-            )
+            findings = _findings(outcome, task.task, twin, crossed=crossed)
             rows["circuit_nodes"] += findings.node_rows()
             rows["circuit_sizes"] += findings.curve_rows()
+            rows["circuit_latents"] += findings.latent_rows()
+            rows["circuit_saes"] += _about_saes(outcome, task.task)
         results = findings.metrics() if findings else iter([absent(task.task, reason or "")])
         values += _values(results, len(task.scoring))
         # Of the reference alone: that this twin overflows leaves the task to the others.
@@ -115,6 +116,55 @@ def _of_twin(
     tables = [DetailTable("circuit_tasks", columns(told))]
     tables += [DetailTable(name, columns(of)) for name, of in rows.items() if of]
     return values, tables
+
+
+def _findings(outcome: PatchedOutcome, task: str, twin: str, *, crossed: bool) -> TwinFindings:
+    """Of one twin, on a task that the reference does."""
+    first = outcome.attributions.get(task)
+
+    def nodes(of: Sequence[Node], said: np.ndarray | None, called: str = "") -> ComparedNodes:
+        return ComparedNodes(
+            reference=outcome.effects(task, REFERENCE, of),
+            twin=outcome.effects(task, twin, of),
+            attributions=said,
+            crossed=crossed,
+            called=called,
+        )
+
+    return TwinFindings(
+        nodes=nodes(outcome.nodes, first.nodes if first else None),
+        latents={
+            label: nodes(
+                of,
+                first.latents[label][[latent.number for latent in of]] if first else None,
+                f"latents of {label}",
+            )
+            for label, of in outcome.latents.items()
+        },
+        circuits=outcome.circuits,
+        total=outcome.total,
+    )
+
+
+def _about_saes(outcome: PatchedOutcome, task: str) -> Iterator[dict[str, object]]:
+    """A row an SAE: how many of its latents fire on a task's prompts, and how many were put in
+    place."""
+    for label, fired in outcome.attributions[task].fired.items() if outcome.attributions else ():
+        put = len(outcome.latents.get(label, ()))
+        yield {"task": task, "sae": label, "fired": fired, "put": put}
+
+
+def _about_latents(outcome: PatchedOutcome) -> str:
+    """The line of the log on latents."""
+    if not outcome.attributions:
+        return (
+            "Latents of SAEs: left out. Which to put in place is chosen by gradients, which take "
+            "the weights of all blocks in memory: a larger --memory."
+        )
+    told = ", ".join(f"{len(of)} of {label}" for label, of in outcome.latents.items())
+    return (
+        f"Latents of SAEs put in place: {told or 'none, none fires otherwise on the two prompts'}."
+    )
 
 
 def _absent(outcome: PatchedOutcome, task: str) -> str | None:

@@ -113,7 +113,8 @@ def select_analyses(
     """The analyses with the SAEs that fit. `plan`: of the evaluation texts. BitlensError for an SAE
     that does not fit and for sites where nothing looks, before anything is compressed."""
     saes: list[PlacedSae] = []
-    if any("saes" in ANALYSES[name].requires for name in asked.names):
+    kinds = [ANALYSES[name] for name in asked.names]
+    if session.source.saes and any("saes" in kind.requires | kind.takes for kind in kinds):
         _refuse_misfits(session, builder)
         saes = fit_saes(
             session.source.saes,
@@ -125,7 +126,7 @@ def select_analyses(
         )
     for placed in saes:
         session.log(placed.said)
-    needed = {need for name in asked.names for need in ANALYSES[name].requires}
+    needed = {need for kind in kinds for need in kind.requires}
     context = AnalysisContext(
         saes=tuple(saes),
         labelled=session.labelled if "labelled" in needed else None,
