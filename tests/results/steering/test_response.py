@@ -9,6 +9,7 @@ from bitlens.results.steering.response import (
     NOT_REACHED,
     Sampled,
     at,
+    chance,
     estimate,
     needed,
 )
@@ -60,3 +61,12 @@ def test_documents_are_the_unit() -> None:
     assert found.value - found.low == pytest.approx(half, rel=1e-5)
     again = estimate(twice.mean(twice.slopes), 20)
     assert (again.low, again.high) == pytest.approx((found.low, found.high))
+
+
+def test_chance_by_hand() -> None:
+    """Slopes of 1, 2 and 3: a mean of 2, a spread of 1, and 95 % of such directions within
+    4.303 sqrt(4/3) of it."""
+    found = chance([1.0, 2.0, 3.0])
+    assert (found.value, found.documents) == (2.0, 3)
+    assert found.high == pytest.approx(2 + 4.968, abs=1e-3)
+    assert found.low == pytest.approx(2 - 4.968, abs=1e-3)

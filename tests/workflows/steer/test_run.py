@@ -48,8 +48,14 @@ def test_a_run_is_written_and_shown(
         for row in run["rows"]
         if row["metric"] == "effect"
     }
-    assert curves == {(m, d, x) for m in models for d in ("vector", "random")
-                           for x in MULTIPLIERS}  # fmt: skip
+    directions = ("vector", *(f"random {n}" for n in range(1, 6)))
+    assert curves == {(m, d, x) for m in models for d in directions for x in MULTIPLIERS}
+    slopes = {row["direction"]: row for row in run["rows"]
+              if (row["model"], row["metric"]) == ("reference", "slope")}  # fmt: skip
+    drawn = [slopes[direction]["value"] for direction in directions[1:]]
+    assert slopes["random"]["value"] == pytest.approx(sum(drawn) / 5)
+    assert slopes["random"]["low"] < min(drawn)
+    assert slopes["random"]["high"] > max(drawn)
     ratio, noise, less = (
         next(r["value"] for r in run["rows"] if (r["model"], r["direction"], r["metric"])
              == ("rtn:bits=4", "vector", f"slope_ratio_{name}"))

@@ -24,7 +24,7 @@ RANDOM = Mark(CONTROL, "stroke", "┈")
 
 
 def responses(run: Mapping[str, Any], name: str, known: Mapping[str, Mark]) -> Figure | None:
-    """One metric over the multiplier, of the vector and of a random direction; None without any."""
+    """One metric over the multiplier, of the vector and of random directions; None without any."""
     twins = list(run["twins"])
     rows = [
         row
@@ -36,20 +36,34 @@ def responses(run: Mapping[str, Any], name: str, known: Mapping[str, Mark]) -> F
     if not rows:
         return None
     axis = fit(METRICS[name], rows)
+    drawn = any(_kind(row) == "random" for row in rows)
     points = tuple(
-        point(axis, row, row["multiplier"], who=row["model"], kind=_kind(row)) for row in rows
+        point(
+            axis,
+            row,
+            row["multiplier"],
+            who=row["model"],
+            kind=_kind(row),
+            line=f"{row['model']} {row['direction']}",
+        )
+        for row in rows
     )
     return Figure(
         name=f"steering-{name.replace('_', '-')}",
         title=f"{TITLES[name]}, by multiplier",
         key=(
             "Dashed: the reference. In a twin's colour: the same vector in the twin, with 95 % "
-            "intervals. Dotted grey: a random direction of the same length, in each model."
+            "intervals."
+            + (
+                " Dotted grey: random directions of the same length, in each model."
+                if drawn
+                else ""
+            )
         ),
         strips=(Strip("", (Panel("", frame(axis, _layers(axis, twins, known), 240), points),)),),
         caption=METRICS[name].question,
         legend=tuple((known[twin], twin) for twin in twins),
-        controls=((RANDOM, "a random direction"),),
+        controls=((RANDOM, "random directions"),) if drawn else (),
         across=1,
     )
 
@@ -66,7 +80,7 @@ def _layers(axis: Axis, twins: Sequence[str], known: Mapping[str, Mark]) -> list
     told = tooltip(axis, {"who": "model", "x": "multiplier"})
     own, reference, random = map(only, ("twin", "reference", "random"))
     return [
-        random.mark_line(color=CONTROL, strokeDash=[1, 3]).encode(x=x, y=y, detail="who:N"),
+        random.mark_line(color=CONTROL, strokeDash=[1, 3]).encode(x=x, y=y, detail="line:N"),
         reference.mark_rule(color=INK).encode(x=x, y=low, y2="hi:Q"),
         reference.mark_line(color=INK, strokeDash=[5, 3], strokeWidth=2).encode(
             x=x, y=y, tooltip=told
@@ -80,6 +94,6 @@ def _layers(axis: Axis, twins: Sequence[str], known: Mapping[str, Mark]) -> list
 
 
 def _kind(row: Mapping[str, Any]) -> str:
-    if row["direction"] == "random":
+    if row["direction"] != "vector":
         return "random"
     return "reference" if row["model"] == "reference" else "twin"

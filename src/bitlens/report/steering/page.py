@@ -32,7 +32,7 @@ TITLES = (
     "wrong way",
     "multiplier needed",
     "KL there, nats",
-    "slope of a random one",
+    "slope of random ones",
 )
 
 
@@ -89,13 +89,15 @@ def find(
 def _asked(run: Mapping[str, Any]) -> Prose:
     tokens = ", ".join(repr(token) for token in run["answers"][:8])
     more = ", ..." if len(run["answers"]) > 8 else ""
+    random = find(run, REFERENCE, "slope", "random")
+    drawn = random["documents"] if random else 0
     return Prose(
         f"The vector points from {run['negative']} to {run['positive']}. It is "
         f"{plain(run['norm'], 2)} long, {plain(100 * run['norm_share'], 0)} % of what it is added "
         "to, and is added at every position that counts. The effect: the log-odds of these tokens "
         f"next, {tokens}{more}, after texts labelled {run['negative']}. The same vector goes into "
-        "every model; one random direction of its length is the control, and how such directions "
-        "differ no interval says. Side effect: the mean KL "
+        f"every model; {count(drawn, 'random direction')} of its length are chance. Side effect: "
+        "the mean KL "
         f"divergence of a model's predictions on {run['neutral']} from its own without the vector."
     )
 
@@ -128,7 +130,8 @@ def _found(run: Mapping[str, Any]) -> Iterator[Statement]:
 
 
 def _exceeds(own: Mapping[str, Any], random: Mapping[str, Any]) -> bool:
-    """Does the vector surely do more than a random direction? Without intervals nobody can say."""
+    """Does the vector surely do more than nearly all random directions? Without intervals nobody
+    can say."""
     return random["high"] is not None and bool(own["low"] > random["high"])
 
 
@@ -170,7 +173,8 @@ def _table(run: Mapping[str, Any]) -> Table:
         "wrong way: texts with a negative slope. multiplier needed: where the model's effect is as "
         "large as the reference's at 1; KL there: what exactly that multiplier does to other "
         "texts: its interval leaves out that of the multiplier. ± is the longer half of a 95 % "
-        "interval over texts. The heading tests all twins together (Bonferroni).",
+        "interval over texts, of random ones that of 95 % of such directions. The heading tests "
+        "all twins together (Bonferroni).",
     )
 
 

@@ -19,7 +19,8 @@ class SteeredNumber(Content):
     model: str
     """`reference`, or a twin's text form."""
     direction: str
-    """`vector`, `random` of the same length, or `ablation` of the vector."""
+    """`vector`; `random 1` and so on of the same length, `random` of all of these together, whose
+    documents are directions; or `ablation` of the vector."""
     metric: str
     multiplier: float | None
     value: float | None

@@ -1,6 +1,7 @@
 """Dose and response of a steering vector: what an effect is at each multiplier, how steep, which
 samples go the wrong way, and what multiplier a twin needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -99,3 +100,15 @@ def estimate(
         reason=None if known else reason or "not finite",
     )
     return jackknife(value, metric, level)
+
+
+def chance(values: Sequence[float]) -> Estimate:
+    """What random directions do: the mean of the drawn ones, and between which values 95 % of such
+    directions are (the prediction interval of a normal distribution, mean ± t s sqrt(1 + 1/n)):
+    another than that of their mean, because one vector is held against it."""
+    from scipy.stats import t
+
+    of = np.asarray(values)
+    half = t.ppf((1 + LEVEL) / 2, len(of) - 1) * of.std(ddof=1) * np.sqrt(1 + 1 / len(of))
+    middle = float(of.mean())
+    return Estimate(middle, middle - float(half), middle + float(half), len(of))

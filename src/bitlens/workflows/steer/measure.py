@@ -1,5 +1,5 @@
-"""The sweeps of a steering run: every model clean, with a vector at every multiplier, with a random
-one of its length, and without the direction, on prompts and on neutral text."""
+"""The sweeps of a steering run: every model clean, with a vector at every multiplier, with random
+ones of its length, and without the direction, on prompts and on neutral text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Steering:
     twins: Mapping[str, SweptModel]
     site: str
     directions: Mapping[str, Tensor]
-    """`vector` and `random`, `[width]` each."""
+    """`vector`, and `random 1` and so on, `[width]` each."""
     hidden_bytes: int
 
     @property
@@ -128,7 +128,7 @@ def side_effects(
 
 
 def _with_clean(steering: Steering) -> list[Name]:
-    """Every run, and each model's clean one under both directions."""
+    """Every run, and each model's clean one under every direction."""
     models = (REFERENCE, *steering.twins)
     clean = [(model, direction, 0.0) for model in models for direction in steering.directions]
     return [*steering.names, *clean]

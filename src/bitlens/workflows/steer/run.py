@@ -1,7 +1,7 @@
 """A steering run: a vector, made or read, put into a reference and its twins, and what it does."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,15 @@ from bitlens.results.files.writing import new_folder
 from bitlens.results.records import Estimate
 from bitlens.results.stats.intervals import LEVEL
 from bitlens.results.steering.file import VECTOR, write_steering
-from bitlens.results.steering.response import FULL, MULTIPLIERS, Sampled, at, estimate, needed
+from bitlens.results.steering.response import (
+    FULL,
+    MULTIPLIERS,
+    Sampled,
+    at,
+    chance,
+    estimate,
+    needed,
+)
 from bitlens.seeds import generator
 from bitlens.workflows.session import Log, Session
 from bitlens.workflows.steer.measure import ABLATION, Name, Steering, effects, side_effects
@@ -36,6 +44,9 @@ from bitlens.workflows.steer.prompts import (
     prompts_of,
 )
 from bitlens.workflows.steer.vectors import read_vector, save_vector
+
+RANDOM = 5
+"""Directions drawn at random: what any vector of the length does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +86,7 @@ def steer(study: Study, request: SteerRequest, out: Path, command: str, log: Log
             layout=session.layout,
             twins={r.text: built.twins[r.text] for r in session.requests() if not r.floor},
             site=site,
-            directions={"vector": vector, "random": _random(vector, session.seed)},
+            directions={"vector": vector, **_random(vector, session.seed)},
             hidden_bytes=session.memory // 4,
         )
         log(
@@ -132,11 +143,12 @@ def _vector(
     return rows[positive].mean(dim=0) - rows[~positive].mean(dim=0), length
 
 
-def _random(vector: Tensor, seed: int) -> Tensor:
-    """A direction drawn at random, of the vector's length."""
-    drawn = torch.from_numpy(generator(seed, "steer", "random").normal(size=len(vector))).float()
-    scaled: Tensor = drawn / drawn.norm() * vector.norm()
-    return scaled
+def _random(vector: Tensor, seed: int) -> dict[str, Tensor]:
+    """Directions drawn at random, of the vector's length, by name."""
+    drawn = generator(seed, "steer", "random").normal(size=(RANDOM, len(vector)))
+    rows = torch.from_numpy(drawn).float()
+    scaled = rows / rows.norm(dim=1, keepdim=True) * vector.norm()
+    return {f"random {n + 1}": of for n, of in enumerate(scaled)}
 
 
 def _about(session: Session, command: str, *, site: str, source: str) -> dict[str, Any]:
@@ -173,15 +185,16 @@ def _rows(
     of_prompts = effects(steering, prompts.batches, tokens, len(unit))
     neutral = neutral_of(session)
     names = len(neutral.document_names)
-    of_neutral = side_effects(steering, session.plan(neutral).batches, names)
-    for direction in steering.directions:
-        reference = _sampled(of_prompts, REFERENCE, direction, ~prompts.positive, unit)
-        for model in (REFERENCE, *steering.twins):
-            rows = _sampled(of_prompts, model, direction, ~prompts.positive, unit)
-            seen = np.isfinite(of_neutral[model, direction, 0.0])
-            kl = _sampled(of_neutral, model, direction, seen, neutral.unit)
-            for metric, multiplier, found in _told(rows, kl, reference):
-                yield _row(model, direction, metric, multiplier, found)
+    vector = replace(steering, directions={"vector": steering.directions["vector"]})
+    of_neutral = side_effects(vector, session.plan(neutral).batches, names)
+    reference = _sampled(of_prompts, REFERENCE, "vector", ~prompts.positive, unit)
+    for model in (REFERENCE, *steering.twins):
+        rows = _sampled(of_prompts, model, "vector", ~prompts.positive, unit)
+        seen = np.isfinite(of_neutral[model, "vector", 0.0])
+        kl = _sampled(of_neutral, model, "vector", seen, neutral.unit)
+        for metric, multiplier, found in (*_effects(rows), *_told(rows, kl, reference)):
+            yield _row(model, "vector", metric, multiplier, found)
+        yield from _drawn(steering, of_prompts, model, ~prompts.positive, unit)
     yield from _against_noise(session, steering, of_prompts, ~prompts.positive, unit)
     for model in (REFERENCE, *steering.twins):
         clean, without = (of_prompts[model, d, x] for d, x in (("vector", 0.0), (ABLATION, None)))
@@ -233,16 +246,43 @@ def _sampled(
     return Sampled.of(values[some], unit[some])
 
 
-def _told(
-    rows: Sampled, kl: Sampled, reference: Sampled
-) -> Iterator[tuple[str, float | None, Estimate]]:
-    """Curves, slopes, what goes the wrong way, and the multiplier of equal effect."""
+Told = Iterator[tuple[str, float | None, Estimate]]
+"""Metrics, their multipliers, and what was found."""
+
+
+def _drawn(
+    steering: Steering,
+    found: Mapping[Name, np.ndarray],
+    model: str,
+    some: np.ndarray,
+    unit: np.ndarray,
+) -> Iterator[dict[str, Any]]:
+    """What each random direction does in a model, and within what of such directions nearly all
+    slopes are."""
+    slopes = []
+    for direction in steering.directions:
+        if direction == "vector":
+            continue
+        rows = _sampled(found, model, direction, some, unit)
+        slopes.append(float(rows.mean(rows.slopes)[0]))
+        for metric, multiplier, number in _effects(rows):
+            yield _row(model, direction, metric, multiplier, number)
+    yield _row(model, "random", "slope", None, chance(slopes))
+
+
+def _effects(rows: Sampled) -> Told:
+    """The curve, and how steep it is."""
+    for k, multiplier in enumerate(MULTIPLIERS):
+        yield "effect", multiplier, estimate(rows.curve[:, k], rows.documents)
+    yield "slope", None, estimate(rows.mean(rows.slopes), rows.documents)
+
+
+def _told(rows: Sampled, kl: Sampled, reference: Sampled) -> Told:
+    """Side effects, what goes the wrong way, and the multiplier of equal effect."""
     n = rows.documents
     for k, multiplier in enumerate(MULTIPLIERS):
-        yield "effect", multiplier, estimate(rows.curve[:, k], n)
         yield "side_effect", multiplier, estimate(kl.curve[:, k], kl.documents)
     slope, before = rows.mean(rows.slopes), reference.mean(reference.slopes)
-    yield "slope", None, estimate(slope, n)
     yield "slope_ratio", None, estimate(slope / before, n)
     yield "wrong_way", None, estimate(rows.mean((rows.slopes < 0).astype(float)), n)
     dose, reason = needed(reference.curve, rows.curve)
