@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.analyses import ANALYSES
 from bitlens.analyses.heads.analysis import CHOOSING, KINDS, Heads
 from bitlens.data.corpus import make_corpus
 from bitlens.data.files import Document
@@ -42,7 +41,7 @@ def test_round_to_nearest_hurts_a_real_model_as_much_as_others_found(
         "stories", tuple(Document(str(n), s) for n, s in enumerate(stories[:200])), True
     )
     corpus = make_corpus(texts, loaded.tokenizer, 256, max_tokens=3000)
-    analyses = [ANALYSES["behaviour"]()]
+    analyses = [tiny.analysis("behaviour")]
     plan = tiny.plan(corpus, analyses, batch_tokens=2048)
     measured = tiny.measurement(layout, {t: t for t in FACTS}, plan, tmp_path, analyses)
     values = tiny.values(measured)

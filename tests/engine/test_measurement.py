@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.analyses import ANALYSES
 from bitlens.analyses.behaviour import Behaviour
 from bitlens.analyses.geometry import Geometry
 from bitlens.data.corpus import Corpus
@@ -414,7 +413,7 @@ def test_chance_is_the_twin_read_at_another_position(
     layout: Layout, made: Plan, whole: Values
 ) -> None:
     """By hand: all positions in the order of their hashes, the twin's moved on by one."""
-    site, analysis = "resid.1", ANALYSES["geometry"]()
+    site, analysis = "resid.1", tiny.analysis("geometry")
     twins = {"3": tiny.twin(layout, "rtn:bits=3")}
     keys, both = [], []
     batches = [b for b in made.batches if b.documents == CORPUS]
@@ -561,7 +560,7 @@ def test_the_bootstrap_has_documents_as_its_units(
     layout: Layout, corpus: Corpus, tmp_path: Path
 ) -> None:
     """Its replicates are values of documents drawn with replacement, each with its weight."""
-    analyses = [ANALYSES["behaviour"]()]
+    analyses = [tiny.analysis("behaviour")]
     plan = tiny.plan(corpus, analyses, 40, interval="bootstrap")
     found = tiny.values(
         tiny.measurement(layout, {"3": "rtn:bits=3"}, plan, tmp_path, analyses=analyses)

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.analyses.causal.nodes import Node
-from bitlens.analyses.causal.scores import PairScoresOf, PairSweep
+from bitlens.analyses.causal.scores import PairScoresOf, PairSweep, Room
 from bitlens.data.circuit_tasks.prompts import At, PromptPair, TaskPrompts
 from bitlens.engine.runs import REFERENCE, ForwardRun
 from bitlens.engine.swept_model import SweptModel
 from bitlens.models.layout import Layout
+
+ROOM = Room(batch_tokens=4096, hidden_bytes=1 << 30)
 
 
 class WordTokenizer:
@@ -156,7 +158,6 @@ def swept(
         [*own, *runs],
         [task],
         choosing=False,
-        batch_tokens=96,
-        hidden_bytes=1 << 30,
+        room=Room(batch_tokens=96, hidden_bytes=1 << 30),
     )
     return sweep.scores()

@@ -362,7 +362,9 @@ def analysis(name: str) -> Analysis:
     """A registered analysis with its default settings, and an autoencoder or labelled texts where
     it needs them."""
     context = AnalysisContext(saes=(placed(sae()),), labelled=labelled())
-    return ANALYSES[name].create(context)
+    found = ANALYSES[name].create(context)
+    assert isinstance(found, Analysis)
+    return found
 
 
 @cache
@@ -384,7 +386,7 @@ def labelled(documents: int = 80, trained: int = 48) -> LabelledCorpus:
     return LabelledCorpus(replace(made, groups=groups), trained, (pair,))
 
 
-SWEPT = tuple(name for name in ANALYSES if "tasks" not in ANALYSES[name].requires)
+SWEPT = tuple(name for name in ANALYSES if issubclass(ANALYSES[name], Analysis))
 """The analyses that read the sweep of the texts; those of tasks make sweeps of their own."""
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bitlens.registry import Registry
 
 if TYPE_CHECKING:
-    from bitlens.engine.analysis import Analysis
+    from bitlens.engine.analysis import Question
 
 _NO_ANALYSES = {"correlation", "known", "written"}
 """Modules that stand beside the analyses and are none."""
@@ -23,4 +23,4 @@ ON_REQUEST = frozenset({"causal", "probes"})
 """Analyses that are run only where they are named: they read texts of their own."""
 
 
-ANALYSES: "Registry[Analysis]" = Registry("analysis", "bitlens.analyses", _HOMES)
+ANALYSES: "Registry[Question]" = Registry("analysis", "bitlens.analyses", _HOMES)

@@ -1,4 +1,5 @@
-"""Analysis: one question about a reference and a twin, answered from what is summed as they run."""
+"""Analysis: one question about a reference and a twin, mostly answered from what is summed as they
+run."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -153,8 +154,9 @@ class AnalysisContext:
 
 
 @dataclass(frozen=True)
-class Analysis(ABC):
-    """One question. Subclasses are frozen settings; the arithmetic is in `update` and `compute`."""
+class Question(ABC):
+    """What every analysis is, whichever way it is answered: its name, its numbers, what it needs.
+    Subclasses are frozen settings."""
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
@@ -162,11 +164,6 @@ class Analysis(ABC):
     """What must be there; where no SAE is named, an analysis that requires one is left out."""
     takes: ClassVar[frozenset[Requirement]] = frozenset()
     """What it has a use for besides, where it is there."""
-    unpaired: ClassVar[frozenset[str]] = frozenset()
-    """Metrics that are the same whichever positions are paired, so that mismatched ones tell
-    nothing of chance."""
-    by_category: ClassVar[bool] = False
-    """Whether its numbers are told of each category of the texts too, where somebody asks."""
     outputs: ClassVar[bool] = False
     """Whether it is of what the models put out on the corpus, beside which the compute floor
     stands."""
@@ -180,6 +177,18 @@ class Analysis(ABC):
     def settings(self) -> dict[str, Any]:
         """What its values depend on besides what it reads."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Analysis(Question):
+    """A question that is answered from what is summed as the models run over texts, in the one
+    sweep of all of them. The arithmetic is in `update` and `compute`."""
+
+    unpaired: ClassVar[frozenset[str]] = frozenset()
+    """Metrics that are the same whichever positions are paired, so that mismatched ones tell
+    nothing of chance."""
+    by_category: ClassVar[bool] = False
+    """Whether its numbers are told of each category of the texts too, where somebody asks."""
 
     @property
     def kept_bytes(self) -> int:

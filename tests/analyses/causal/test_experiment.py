@@ -48,8 +48,7 @@ def outcome() -> PatchedOutcome:
         layout=layout,
         twins=twins,
         crossed={"blind"},
-        batch_tokens=4096,
-        hidden_bytes=1 << 30,
+        room=support.ROOM,
         method="jackknife",
         seed=0,
     )
@@ -149,8 +148,7 @@ def test_without_any_node_a_circuit_is_not_the_corrupt_prompt() -> None:
         layout=layout,
         twins={},
         crossed=(),
-        batch_tokens=4096,
-        hidden_bytes=1 << 30,
+        room=support.ROOM,
         method="jackknife",
         seed=0,
     ).outcome([task])
@@ -204,8 +202,7 @@ def test_of_many_nodes_a_first_cut_is_put_in_place(monkeypatch: pytest.MonkeyPat
         layout=planted.copier(),
         twins={},
         crossed=(),
-        batch_tokens=4096,
-        hidden_bytes=1 << 30,
+        room=support.ROOM,
         method="jackknife",
         seed=0,
     )

@@ -63,8 +63,7 @@ def outcome() -> PatchedOutcome:
         twins={"blind": tiny.twin(layout, planted.blind(*planted.PREVIOUS))},
         crossed={"blind"},
         saes=[tiny.placed(places_before(), "resid.0")],
-        batch_tokens=4096,
-        hidden_bytes=1 << 30,
+        room=support.ROOM,
         method="jackknife",
         seed=0,
     )

@@ -9,7 +9,6 @@ import psutil
 import pytest
 import torch
 
-from bitlens.analyses import ANALYSES
 from bitlens.engine.comparisons import Comparison, comparisons
 from bitlens.engine.memory import bound_heap
 from bitlens.engine.plan import CORPUS, Plan
@@ -23,7 +22,7 @@ NAMES = ("behaviour", "geometry", "attention", "lens")
 
 
 def wanted(layout: Layout, twins: int, names: tuple[str, ...] = NAMES) -> list[Comparison]:
-    analyses = [ANALYSES[name]() for name in names]
+    analyses = [tiny.analysis(name) for name in names]
     reads = {a.name: a.reads(layout) for a in analyses}
     return comparisons(analyses, [f"twin {n}" for n in range(twins)], reads)
 
@@ -66,7 +65,7 @@ def test_hidden_states_are_those_the_sweep_counts(tmp_path: Path) -> None:
         {"twin 0": "rtn:bits=3", "twin 1": "rtn:bits=4"},
         made,
         tmp_path,
-        [ANALYSES[name]() for name in NAMES],
+        [tiny.analysis(name) for name in NAMES],
     )
     assert {b.subset for b in made.batches if b.documents == CORPUS} == {True, False}
     for batch in measured.sweep.batches:
@@ -79,7 +78,7 @@ def test_tallies_are_as_large_as_they_are_said_to_be(name: str, tmp_path: Path) 
     layout = tiny.eager("llama")
     made = plan(60)
     measured = tiny.measurement(
-        layout, {"twin 0": "rtn:bits=3"}, made, tmp_path, [ANALYSES[name]()]
+        layout, {"twin 0": "rtn:bits=3"}, made, tmp_path, [tiny.analysis(name)]
     )
     held = []
     complete = measured._complete
@@ -145,7 +144,7 @@ def test_samples_are_those_of_one_depth() -> None:
 
 def test_analyses_that_look_nowhere_take_nothing() -> None:
     """Sites that the user named may be none of an analysis' own."""
-    layout, analysis = tiny.eager("llama"), ANALYSES["attention"]()
+    layout, analysis = tiny.eager("llama"), tiny.analysis("attention")
     reads = [replace(request, sites=()) for request in analysis.reads(layout)]
     nowhere = comparisons([analysis], ["twin 0"], {analysis.name: reads})
     made = budget(layout, [*nowhere, *wanted(layout, 1, ("geometry",))], plan(40))
@@ -183,7 +182,7 @@ def say_peak(folder: Path) -> None:
         {"twin 0": "rtn:bits=3", "twin 1": "rtn:bits=4"},
         made,
         folder,
-        [ANALYSES[name]() for name in ("behaviour", "lens")],
+        [tiny.analysis(name) for name in ("behaviour", "lens")],
     )
     before = psutil.Process().memory_info().rss
     Path("/proc/self/clear_refs").write_text("5")

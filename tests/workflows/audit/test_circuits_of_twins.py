@@ -31,13 +31,12 @@ def test_a_twin_that_overflows_leaves_the_task_to_the_others() -> None:
     layout = planted.copier()
     session: Any = SimpleNamespace(
         layout=layout,
-        batch_tokens=4096,
         study=SimpleNamespace(interval="jackknife"),
         seed=0,
         log=lambda _: None,
     )
     twins = {"broken": tiny.twin(layout, Beyond()), "same": tiny.twin(layout, None)}
-    found = circuits(session, Causal(tasks=(support.repeats(),)), twins, (), 1 << 30)
+    found = circuits(session, Causal(tasks=(support.repeats(),)), twins, (), support.ROOM)
     assert "overflow" in str(found.values["broken"][0].reason)
     for tables in found.tables.values():
         told = next(table for table in tables if table.name == "circuit_tasks")

@@ -1,27 +1,14 @@
 """The causal analysis: do the parts that compute an answer in the reference compute it in the
 twin?"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from bitlens.analyses.known import ANALYSES
 from bitlens.data.circuit_tasks.prompts import TaskPrompts
-from bitlens.engine.accumulators import Accumulator, ReplicateState
-from bitlens.engine.activations import ActivationPair
-from bitlens.engine.analysis import (
-    Analysis,
-    AnalysisContext,
-    ReadRequest,
-    Requirement,
-    Results,
-    Sample,
-)
+from bitlens.engine.analysis import AnalysisContext, Question, Requirement
 from bitlens.results.records import Metric, Scale
 from bitlens.sae.placed_sae import PlacedSae
-
-if TYPE_CHECKING:
-    from bitlens.models.layout import Layout
 
 FORM = 3
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
@@ -53,7 +40,7 @@ def _carried(name: str, question: str) -> Metric:
 
 @ANALYSES.register("causal")
 @dataclass(frozen=True)
-class Causal(Analysis):
+class Causal(Question):
     """Tasks with clean and corrupt prompts: what single heads, MLPs and latents of SAEs do for the
     answer, whether the reference's circuit works in the twin, and which node carries what is lost.
 
@@ -181,15 +168,3 @@ class Causal(Analysis):
         saes = {p.sae.label: [p.site, p.sae.fingerprint] for p in self.saes}
         tasks = {task.task: task.digest for task in self.tasks}
         return {"form": FORM, "tasks": tasks, "saes": saes}
-
-    def reads(self, layout: "Layout") -> Sequence[ReadRequest]:
-        """Nothing of the sweep of the texts."""
-        return []
-
-    def update(self, pair: ActivationPair) -> Accumulator:
-        """Nothing: no pair of the sweep is its own."""
-        raise NotImplementedError("causal reads nothing of the sweep of the texts")
-
-    def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
-        """Nothing: there are no sums of the sweep."""
-        raise NotImplementedError("causal reads nothing of the sweep of the texts")

@@ -12,7 +12,7 @@ from bitlens.analyses.causal.effects import ModelEffects
 from bitlens.analyses.causal.latents import Latent, by_sae, largest
 from bitlens.analyses.causal.measures import PairWeights, sizes_of
 from bitlens.analyses.causal.nodes import NOTHING, Node, circuit, crossed, nodes_of, swapped
-from bitlens.analyses.causal.scores import PairScoresOf, PairSweep
+from bitlens.analyses.causal.scores import PairScoresOf, PairSweep, Room
 from bitlens.data.circuit_tasks.prompts import TaskPrompts
 from bitlens.engine.runs import REFERENCE, ForwardRun
 from bitlens.engine.swept_model import SweptModel
@@ -72,8 +72,7 @@ class Experiment:
     """The twins whose nodes are put into the reference, and the other way round."""
     saes: Sequence[PlacedSae] = ()
     """Those of whose latents some are nodes too."""
-    batch_tokens: int
-    hidden_bytes: int
+    room: Room
     method: Method
     seed: int
 
@@ -121,8 +120,8 @@ class Experiment:
             circuits=circuits,
             absent={name: why for name, why in absent.items() if why},
             scores=self._scores(sweep),
-            failed=sweep.sweep.failed,
-            overflowed=sweep.sweep.overflowed,
+            failed=sweep.failed,
+            overflowed=sweep.overflowed,
         )
 
     def _cut(self, first: Mapping[str, Attributions]) -> None:
@@ -140,7 +139,7 @@ class Experiment:
         return all(p.device.type != "meta" for p in self.layout.model.parameters())
 
     def _first(self, task: TaskPrompts) -> Attributions:
-        return attributions(self.layout, task, self.every, self.batch_tokens, self.saes)
+        return attributions(self.layout, task, self.every, self.room.batch_tokens, self.saes)
 
     def _circuits(
         self, tasks: Sequence[TaskPrompts], cut: Mapping[str, np.ndarray]
@@ -192,8 +191,7 @@ class Experiment:
             runs,
             tasks,
             choosing=choosing,
-            batch_tokens=self.batch_tokens,
-            hidden_bytes=self.hidden_bytes,
+            room=self.room,
         )
 
     def _scores(self, sweep: PairSweep) -> PairScoresOf:

@@ -3,11 +3,13 @@ one, on the clean and on the corrupt prompt."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bitlens.analyses.causal.kept_scores import KeptScores
 from bitlens.data.circuit_tasks.prompts import At, PromptPair, TaskPrompts
 from bitlens.engine.plan import TokenBatch
 from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest
@@ -44,6 +46,17 @@ class PairRows:
     """`[rows / 2]`: which of them stand in the batch, each clean and then corrupt."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What sweeps of pairs may take, and where they keep what they have."""
+
+    batch_tokens: int
+    hidden_bytes: int
+    """Of hidden states that are held at a time."""
+    partial: Path | None = None
+    """A folder for what is known between waves, of these models alone; None: nothing is kept."""
+
+
 class PairSweep:
     """One sweep of runs over the pairs of some tasks: those on which circuits are chosen, or those
     on which everything is measured."""
@@ -56,11 +69,12 @@ class PairSweep:
         tasks: Sequence[TaskPrompts],
         *,
         choosing: bool,
-        batch_tokens: int,
-        hidden_bytes: int,
+        room: Room,
     ) -> None:
         self._rows = list(
-            batches_of(tasks, choosing=choosing, batch_tokens=batch_tokens, device=layout.device)
+            batches_of(
+                tasks, choosing=choosing, batch_tokens=room.batch_tokens, device=layout.device
+            )
         )
         self.sweep = Sweep(
             layout=layout,
@@ -72,23 +86,39 @@ class PairSweep:
                 if run.stop is None
             ],
             batches=[rows.batch for rows in self._rows],
-            hidden_bytes=hidden_bytes,
+            hidden_bytes=room.hidden_bytes,
         )
+        self._kept = KeptScores.of(room.partial, runs, tasks, self.sweep.batches)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Twins whose weights could not be made, and why."""
+        return self._kept.failed
+
+    @property
+    def overflowed(self) -> dict[str, str]:
+        """Runs that stopped being finite, and after which site."""
+        return self._kept.overflowed
 
     def scores(self, progress: Progress = silent) -> dict[tuple[str, str], PairScores]:
-        """By task and run, of every run that has lost no twin it needs."""
-        held: dict[tuple[str, str], np.ndarray] = {}
-        for wave in self.sweep.waves:
+        """By task and run, of every run that has lost no twin it needs. What a stopped run has left
+        is not computed again."""
+        kept, batches = self._kept, self.sweep.batches
+        self.sweep.failed |= kept.failed
+        self.sweep.overflowed |= kept.overflowed
+        while kept.batches < len(batches):
+            wave = self.sweep.next_wave(kept.batches)
             for step in self.sweep.run(wave, progress):
                 rows = self._rows[step.batch.number]
                 for name, activations in step.activations.items():
                     if "logits" in activations:
-                        into = held.setdefault(
-                            (rows.task.task, name), np.zeros((len(rows.pairs), 2))
-                        )
+                        key = rows.task.task, name
+                        into = kept.held.setdefault(key, np.zeros((len(rows.pairs), 2)))
                         _add(into, rows, step.index, activations["logits"])
                 del step
-        return {key: PairScores(of[:, 0], of[:, 1]) for key, of in held.items()}
+            done = kept.batches + len(wave)
+            kept.wave_done(done, self.sweep.overflowed, self.sweep.failed)
+        return {key: PairScores(of[:, 0], of[:, 1]) for key, of in kept.held.items()}
 
 
 def _add(into: np.ndarray, rows: PairRows, index: Tensor, logits: Tensor) -> None:

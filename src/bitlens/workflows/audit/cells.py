@@ -7,7 +7,7 @@ from typing import Self
 
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin_builder import BuiltTwins
-from bitlens.engine.analysis import Analysis
+from bitlens.engine.analysis import Question
 from bitlens.engine.plan import SUBSET
 from bitlens.registry import foreign_code
 from bitlens.results.records import Cell
@@ -88,7 +88,7 @@ class Cells:
 
 
 def _settings(
-    session: Session, selection: Selection, request: TwinRequest, analysis: Analysis
+    session: Session, selection: Selection, request: TwinRequest, analysis: Question
 ) -> dict[str, object]:
     """What decides about a cell's numbers, but for how its twin is made."""
     model, own = session.loaded.model, selection.own.get(analysis.name)
@@ -115,7 +115,7 @@ def _settings(
     return settings | ({"documents": SUBSET} if request.floor else {})
 
 
-def _other_code(request: TwinRequest, analysis: Analysis) -> dict[str, list[str]]:
+def _other_code(request: TwinRequest, analysis: Question) -> dict[str, list[str]]:
     """Whose code besides bitlens' own made it: plug-ins by name and version."""
     other = sorted(foreign_code([request.compression, analysis]))
     return {"other code": other} if other else {}

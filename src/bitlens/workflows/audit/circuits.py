@@ -14,6 +14,7 @@ from bitlens.analyses.causal.compared_nodes import ComparedNodes
 from bitlens.analyses.causal.experiment import Experiment, PatchedOutcome
 from bitlens.analyses.causal.findings import TwinFindings, absent, columns
 from bitlens.analyses.causal.nodes import Node
+from bitlens.analyses.causal.scores import Room
 from bitlens.data.circuit_tasks.prompts import TaskPrompts, Vocabulary
 from bitlens.data.circuit_tasks.tasks import NAMES, asked, made
 from bitlens.engine.runs import REFERENCE
@@ -55,7 +56,7 @@ def circuits(
     analysis: Causal,
     twins: Mapping[str, SweptModel],
     crossed: Collection[str],
-    hidden_bytes: int,
+    room: Room,
 ) -> CircuitCells:
     """Measure every twin on every task that the reference does. `crossed`: those whose nodes are
     put into the reference, and the other way round."""
@@ -64,8 +65,7 @@ def circuits(
         twins=twins,
         crossed=crossed,
         saes=analysis.saes,
-        batch_tokens=session.batch_tokens,
-        hidden_bytes=hidden_bytes,
+        room=room,
         method=session.study.interval,
         seed=session.seed,
     )

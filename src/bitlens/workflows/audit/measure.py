@@ -6,6 +6,7 @@ from functools import cached_property
 
 from bitlens.analyses.behaviour import DOCUMENTS, Behaviour
 from bitlens.analyses.causal.analysis import Causal
+from bitlens.analyses.causal.scores import Room
 from bitlens.analyses.features.kept import CODES
 from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.routing.analysis import RoutingAgreement
@@ -64,7 +65,7 @@ class CellSweep:
         """Measure the cells and write those of every twin that did not fail; which did, and why.
         BitlensError where the memory that is allowed is too little."""
         values, shown, failed = self._swept(store) if self._comparisons else ({}, {}, {})
-        failed = failed | self._add_circuits(failed, values, shown)
+        failed = failed | self._add_circuits(store, failed, values, shown)
         room = self._room
         whole = self._asked - failed.keys()
         self._add_documents(whole, shown, room)
@@ -105,7 +106,7 @@ class CellSweep:
         return values, shown, measurement.sweep.failed
 
     def _add_circuits(
-        self, failed: Mapping[str, str], values: Values, shown: Tables
+        self, store: Store, failed: Mapping[str, str], values: Values, shown: Tables
     ) -> dict[str, str]:
         """What sweeps of the tasks' prompts measure, and which twins failed in them, and why."""
         causal = next((a for a in self.selection.analyses if isinstance(a, Causal)), None)
@@ -116,7 +117,13 @@ class CellSweep:
         }
         if causal is None or not twins:
             return {}
-        found = circuits(self.session, causal, twins, self._asked, self._room)
+        room = Room(
+            batch_tokens=self.session.batch_tokens,
+            hidden_bytes=self._room,
+            partial=store.partial / f"{self._identity}-tasks",
+        )
+        noise = {request.text for request in self.requests if request.like}
+        found = circuits(self.session, causal, twins, self._asked | noise, room)
         for text, of in found.values.items():
             values[text, causal.name] = of
             shown[text, causal.name] = {table.name: [table] for table in found.tables[text]}

@@ -1,6 +1,6 @@
 """The analyses of one model: which can be answered, where each looks and what it reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.engine.analysis import (
     Analysis,
     AnalysisContext,
+    Question,
     ReadRequest,
     TokenizerFacts,
     sites_of,
@@ -47,9 +48,10 @@ class AskedAnalyses:
 class Selection:
     """The analyses of one loaded model, and what they read."""
 
-    analyses: tuple[Analysis, ...]
+    analyses: tuple[Question, ...]
     reads: Mapping[str, Sequence[ReadRequest]]
-    """By analysis, what it reads, narrowed to the sites that the user named."""
+    """By analysis of the sweep of the texts, what it reads, narrowed to the sites that the user
+    named."""
     own: Mapping[str, tuple[Corpus, int]]
     """By analysis, documents of its own and how many of them every replicate keeps."""
     saes: tuple[PlacedSae, ...]
@@ -65,11 +67,12 @@ class Selection:
 
     def comparisons(self, twins: Sequence[str], floors: Sequence[str] = ()) -> list[Comparison]:
         """What is compared of these twins; `floors`: those that measure the compute floor."""
-        return comparisons(self.analyses, twins, self.reads, own=self.own, floors=floors)
+        analyses = of_the_sweep(self.analyses)
+        return comparisons(analyses, twins, self.reads, own=self.own, floors=floors)
 
     def sites(self, analysis: str) -> list[str]:
-        """Where an analysis looks."""
-        return sites_of(self.reads[analysis])
+        """Where an analysis looks; nowhere where its sweeps are its own."""
+        return sites_of(self.reads.get(analysis, ()))
 
     def unpredicted(self, session: Session) -> dict[str, str]:
         """Analyses that need a next token where no position of the corpus that counts has one, and
@@ -82,10 +85,15 @@ class Selection:
         )
         return {
             a.name: reason
-            for a in self.analyses
+            for a in of_the_sweep(self.analyses)
             if a.name not in self.own
             and any(r.through_unembedding or "logits" in r.sites for r in a.reads(session.layout))
         }
+
+
+def of_the_sweep(analyses: Iterable[Question]) -> list[Analysis]:
+    """Those that are answered from the one sweep of the texts."""
+    return [analysis for analysis in analyses if isinstance(analysis, Analysis)]
 
 
 def asked_analyses(study: Study, source: ModelSource, log: Log) -> AskedAnalyses:
@@ -136,8 +144,9 @@ def select_analyses(
     )
     names, notes = _with_routers(session, asked)
     analyses = tuple(ANALYSES[name].create(context) for name in names)
-    reads = _narrowed(session, analyses)
-    own = _own_documents(session, analyses)
+    swept = of_the_sweep(analyses)
+    reads = _narrowed(session, swept)
+    own = _own_documents(session, swept)
     return Selection(
         analyses=analyses,
         reads=reads,
