@@ -8,6 +8,7 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.experts import damaged_expert, damaged_router, expert_rows, named
+from bitlens.report.scores import scores
 from bitlens.results.store import Store
 
 
@@ -99,3 +100,16 @@ def test_what_noise_does_as_well_is_not_named(tmp_path: Path) -> None:
         told = [{"model": "m", "compression": "noise", "control": True, "like": "twin"}]
         found = replace(found, manifest={**found.manifest, "twins": told})
         assert (damaged_router(found, "m", "twin") is not None) == named_one
+
+
+def test_the_overview_has_the_router_that_agrees_least(tmp_path: Path) -> None:
+    """Of two routers that agree on 90 and on 70 %, where loads alone give a half: 40 % of the way
+    from chance to intact, in block 1."""
+    rows = [
+        {**row("agreement", f"router.{n}", "cumulative", value), "chance": 0.5}
+        for n, value in enumerate((0.9, 0.7))
+    ]
+    found = {f.title: s for f, s in scores(store(rows, tmp_path), "m", "twin")}["Routing"]
+    assert found is not None
+    assert found.value == pytest.approx(0.4)
+    assert found.of.where == "in block 1"

@@ -195,19 +195,24 @@ def test_a_twin_is_given_the_reference_s_latent() -> None:
     assert not np.allclose(found[task.task, carried].clean, found[task.task, REFERENCE].clean)
 
 
-def test_a_latent_s_attribution_is_a_slope() -> None:
+@pytest.mark.parametrize("normalisation", ["none", "constant_norm_rescale"])
+def test_a_latent_s_attribution_is_a_slope(normalisation: str) -> None:
     """A latent's change along its direction, times the mean gradient: what autograd gives on whole
-    models for that direction alone."""
+    models for that direction alone, as long as it is on the corrupt prompt."""
     layout = tiny.layout("llama", torch.float32)
     task = support.repeats(pairs=10, vocabulary=tiny.VOCABULARY)
-    sae = small_sae(width=layout.model.config.hidden_size, latents=24)
+    width = layout.model.config.hidden_size
+    sae = small_sae(width=width, latents=24, normalisation=normalisation)
     placed: PlacedSae = tiny.placed(sae, "resid.0")
     said = attributions(layout, task, [], 4096, [placed])
     rows = support.tokens(task.choosing)
     name = layout.block_name(0)
     _, states = last_logits(layout, rows, name)
-    codes = sae.codes(states.flatten(0, 1)).dense().view(*states.shape[:2], -1)
+    found = sae.codes(states.flatten(0, 1))
+    codes = found.dense().view(*states.shape[:2], -1)
     moved = codes[0::2] - codes[1::2]
+    if found.scale is not None:
+        moved = moved * found.scale.view(*states.shape[:2], 1)[1::2]
     model, embed = layout.model, layout.model.get_input_embeddings()
     ends = [embed(rows[n::2]).detach() for n in (0, 1)]
     total = torch.zeros(sae.latents)

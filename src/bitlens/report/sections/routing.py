@@ -1,7 +1,7 @@
 """The section on experts: where a twin sends tokens elsewhere, and whether that or the experts
 themselves do the damage."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.charts import frame, only, pair
@@ -30,7 +30,7 @@ from bitlens.report.page.parts import (
     Table,
     Tabs,
 )
-from bitlens.report.registration import Marks, section
+from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.text.extremes import apart, each
 from bitlens.report.text.numbers import amount, figure, margin
 from bitlens.report.twins import farthest
@@ -308,3 +308,12 @@ def _frame(places: set[Place], top: float) -> Spec:
     said = tips("expert (block.expert)", {"value": "relative error", **INTERVAL}, ".3~%")
     layer = only("expert").mark_rect().encode(x=x, y=y, color=colour, tooltip=said)
     return frame(None, [layer], max(90, min(18 * len(blocks), 420)))
+
+
+@family("Routing", section="routing", order=35, told="choices of experts that stay as they are")
+def routed(results: AuditResults, model: str, who: str) -> Iterator[Framed]:
+    """How much each router agrees with the reference's, as the twin runs; by chance what both
+    models' loads alone give."""
+    for block, row in results.depth(model, who, "routing.agreement", "router", "cumulative"):
+        if row["chance"] is not None and row["chance"] < 1:
+            yield Framed(row=row, intact=1.0, chance=row["chance"], where=f"in block {block}")
