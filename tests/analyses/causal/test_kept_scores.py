@@ -12,8 +12,8 @@ from bitlens.engine.runs import REFERENCE, ForwardRun
 from tests.support import circuits as support
 from tests.support import tiny
 
-BATCH = 96
-"""Tokens: four pairs of 12 tokens a prompt."""
+BATCH = 104
+"""Tokens: four pairs of 13 tokens a prompt."""
 
 
 def sweep(folder: Path | None, at: At = "all") -> PairSweep:

@@ -22,7 +22,7 @@ from bitlens.results.files.writing import write
 _STATE, _APART = "state", "\x1f"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class KeptScores:
     """What is known of a sweep so far, and the file it is kept in; without a folder nothing is."""
 
@@ -45,11 +45,11 @@ class KeptScores:
         """What a stopped run left of the same runs on the same prompts and batches in a folder that
         is of these models alone; nothing where it left nothing, or a file that is damaged."""
         if folder is None:
-            return cls(None)
+            return cls(path=None)
         asked = [[run.name for run in runs], [[task.task, task.digest] for task in tasks]]
         shapes = [list(batch.tokens.shape) for batch in batches]
         digest = hashlib.sha256(json.dumps([*asked, shapes]).encode()).hexdigest()[:16]
-        found = cls(folder / f"{digest}.safetensors")
+        found = cls(path=folder / f"{digest}.safetensors")
         found._recall()
         return found
 

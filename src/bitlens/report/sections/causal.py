@@ -315,11 +315,17 @@ def _carrying(results: AuditResults, model: str, tasks: Sequence[Task]) -> Itera
             if not rows:
                 continue
             order = sorted(rows, key=lambda row: -abs(row["repaired"]))[:NODES]
+            other = _of_noise(results, model, twin.compression, task.name)
             told = tuple(
-                (row["node"], *(margin(_part(row, name), "share") for name in names))
+                (
+                    row["node"],
+                    *(margin(_part(row, name), "share") for name in names),
+                    *([other.get(row["node"], "–")] if other else []),
+                )
                 for row in order
             )
-            columns = (Column("node"), *(Column(name, numeric=True) for name in names))
+            titles = (*names, *(["repaired, noise"] if other else []))
+            columns = (Column("node"), *(Column(name, numeric=True) for name in titles))
             yield Details(
                 f"What carries the loss of {task.name} in {twin.compression}",
                 (
@@ -327,13 +333,25 @@ def _carrying(results: AuditResults, model: str, tasks: Sequence[Task]) -> Itera
                         columns,
                         told,
                         "repaired: the share of the lost gap that the reference's value of the "
-                        "node brings back in the twin, ± for all nodes at once. "
+                        "node brings back in the twin, ± for all nodes at once; noise: the same "
+                        "of weight noise of the twin's size, of what that loses. "
                         "carried: what the twin's value takes from "
                         "the reference. made: what the node's own weights take there, on the "
                         "reference's input. Shares of different nodes need not add up.",
                     ),
                 ),
             )
+
+
+def _of_noise(results: AuditResults, model: str, twin: str, task: str) -> dict[str, str]:
+    """By node, what it repairs of weight noise of a twin's size; none where nothing is lost."""
+    noise = results.noise(model, twin)
+    rows = _nodes(results, model, noise, task) if noise else []
+    return {
+        row["node"]: margin(_part(row, "repaired"), "share")
+        for row in rows
+        if row["repaired"] is not None
+    }
 
 
 def _part(row: Row, name: str) -> Row:

@@ -111,4 +111,6 @@ def chance(values: Sequence[float]) -> Estimate:
     of = np.asarray(values)
     half = t.ppf((1 + LEVEL) / 2, len(of) - 1) * of.std(ddof=1) * np.sqrt(1 + 1 / len(of))
     middle = float(of.mean())
-    return Estimate(middle, middle - float(half), middle + float(half), len(of))
+    return Estimate(
+        value=middle, low=middle - float(half), high=middle + float(half), documents=len(of)
+    )
