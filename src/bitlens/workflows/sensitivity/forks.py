@@ -17,7 +17,7 @@ from bitlens.engine.swept_model import SweptModel
 from bitlens.models.layout import Layout
 from bitlens.models.sites import site
 from bitlens.results.sensitivity.records import Unit, Way
-from bitlens.workflows.audit.selection import Selection
+from bitlens.workflows.audit.selection import Selection, of_the_sweep
 from bitlens.workflows.sensitivity.units import UNEMBEDDING
 
 
@@ -133,7 +133,7 @@ def comparisons_of(forks: Sequence[Fork], selection: Selection) -> list[Comparis
     """What is compared: every fork as it runs, with the reference, at every site that it reaches.
     No position is kept for chance: an effect is set beside the whole's."""
     found = []
-    for analysis in selection.analyses:
+    for analysis in of_the_sweep(selection.analyses):
         documents = analysis.name if analysis.name in selection.own else CORPUS
         requests = [r for r in selection.reads[analysis.name] if r.item == CUMULATIVE]
         for request in requests:
