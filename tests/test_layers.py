@@ -35,7 +35,7 @@ MOST_ROWS, MOST_PAIRS = 13, 40
 TORCH_FREE = {"results", "report", "config", "cli", "demo"}
 """Rooms that neither torch nor transformers may be imported in: what is read without a model."""
 ENTRIES = ALLOWED.keys() | GROUND | {"__init__", "__main__"}
-SHARED_BY_ANALYSES = {"correlation", "known", "written"}
+SHARED_BY_ANALYSES = {"correlation", "known", "predictions", "written"}
 """Modules of the analyses that are no analysis."""
 
 

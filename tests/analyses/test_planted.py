@@ -7,10 +7,10 @@ import pytest
 
 from bitlens.analyses.attention import Attention
 from bitlens.analyses.features.analysis import Features
-from bitlens.analyses.features.kept import BITS
 from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.heads.analysis import Heads
 from bitlens.engine.measurement import Measured  # type: ignore[attr-defined]
+from bitlens.engine.places import BITS
 from bitlens.models.layout import Layout
 from bitlens.results.records import Value
 from tests.support import planted_models as planted

@@ -1,15 +1,24 @@
 """The behaviour analysis, of predictions: does the twin predict the same next tokens?"""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bitlens.analyses.known import ANALYSES
+from bitlens.analyses.predictions import PREDICTIONS, bytes_kept, predictions, told
 from bitlens.engine.accumulators import Accumulator, DocumentSums, ReplicateState, SampledRows
-from bitlens.engine.activations import ActivationPair
-from bitlens.engine.analysis import Analysis, ReadRequest, Results, Sample, SampleSize
+from bitlens.engine.activations import ActivationPair, Positions
+from bitlens.engine.analysis import (
+    Analysis,
+    AnalysisContext,
+    ReadRequest,
+    Results,
+    Sample,
+    SampleSize,
+)
 from bitlens.results.records import DetailTable, Metric, MetricResult
 
 if TYPE_CHECKING:
@@ -34,6 +43,9 @@ class Behaviour(Analysis):
     against the twin at another. Definitions as in llama.cpp's KL-divergence table; flips as in
     Dutta et al. 2024 (arXiv 2407.09141), per token.
     """
+
+    positions: int | None = None
+    """How many positions of the corpus count; None: not known, and no predictions are kept."""
 
     name: ClassVar[str] = "behaviour"
     by_category: ClassVar[bool] = True
@@ -141,6 +153,21 @@ class Behaviour(Analysis):
         ),
     )
 
+    @classmethod
+    def create(cls, context: AnalysisContext) -> Self:
+        """With predictions kept where the text is short enough."""
+        return cls(context.positions)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """None: what is kept changes no value."""
+        return {}
+
+    @property
+    def kept_bytes(self) -> int:
+        """Those of the predictions that are kept at every position."""
+        return bytes_kept(self.positions or 0)
+
     def reads(self, layout: "Layout") -> list[ReadRequest]:
         """The logits; 128 positions are kept for chance."""
         return [ReadRequest(sites=("logits",), sample=SampleSize(128))]
@@ -166,8 +193,10 @@ class Behaviour(Analysis):
             "flips": right_p != right_q,
         }
         stacked = at.total(torch.stack([c.double() for c in columns.values()], dim=1))
-        kept = torch.nonzero(at.key <= pair.threshold(self.kept)).flatten()
-        rows = SampledRows(at.key[kept], at.shard[kept], {"kl": kl[kept], "dp": dp[kept]})
+        chosen = torch.nonzero(at.key <= pair.threshold(self.kept)).flatten()
+        rows = {"positions": [_own_rows(at, chosen, kl=kl, dp=dp)]}
+        if self.kept_bytes:
+            rows[PREDICTIONS] = [predictions(pair, kl)]
         changed = reference.top != twin.top
         by_document = {"count": columns["count"], "kl": kl, "changed": changed}
         # Of a run that stops early, which looks at documents.
@@ -176,12 +205,12 @@ class Behaviour(Analysis):
             sums=dict(zip(columns, stacked.unbind(1), strict=True)),
             documents={DOCUMENTS: [DocumentSums.of(at.document, at.shard, by_document)]},
             largest={"kl": at.largest(kl)},
-            rows={"positions": [rows]},
+            rows=rows,
         )
 
     def compute(self, state: ReplicateState, reference: Sample, twin: Sample) -> Results:
         """Perplexities, means over positions, the largest KL, percentiles of what was kept; and the
-        table of documents, by number."""
+        tables of documents, by number, and of predictions, where they were kept."""
         count = state.sum("count")
         surprise = {m: state.sum(f"surprise_{m}") / count for m in ("reference", "twin")}
         outcomes: Results = [
@@ -205,7 +234,12 @@ class Behaviour(Analysis):
             outcomes += [
                 MetricResult(f"{column}_{name}", at[:, i]) for i, name in enumerate(quantiles)
             ]
-        return [*outcomes, _documents(state)]
+        return [*outcomes, _documents(state), *told(state)]
+
+
+def _own_rows(at: Positions, chosen: Tensor, **columns: Tensor) -> SampledRows:
+    values = {name: of[chosen] for name, of in columns.items()}
+    return SampledRows(at.key[chosen], at.shard[chosen], values)
 
 
 def _documents(state: ReplicateState) -> DetailTable:

@@ -84,7 +84,7 @@ class Geometry(Analysis):
         ),
         Metric(
             "cka",
-            "Do positions relate to each other alike? Debiased linear CKA of up to 1,024 sampled "
+            "Do positions relate to each other alike? Debiased linear CKA of up to 512 sampled "
             "positions.",
             unit="",
             worse="lower",
@@ -113,7 +113,7 @@ class Geometry(Analysis):
         heads = tuple(written_sites(layout))
         return [
             ReadRequest(sites=of, item=item, sample=SampleSize(most), selectable=True)
-            for of, most in ((sites, 1024), (heads, 128))
+            for of, most in ((sites, 512), (heads, 128))
             for item in (CUMULATIVE, LOCAL)
             if of
         ]

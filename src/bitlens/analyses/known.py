@@ -9,7 +9,7 @@ from bitlens.registry import Registry
 if TYPE_CHECKING:
     from bitlens.engine.analysis import Question
 
-_NO_ANALYSES = {"correlation", "known", "written"}
+_NO_ANALYSES = {"correlation", "known", "predictions", "written"}
 """Modules that stand beside the analyses and are none."""
 
 _HOMES = {

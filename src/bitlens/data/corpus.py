@@ -56,6 +56,13 @@ class Corpus:
         """[rows] tokens in each row, BOS included."""
         return np.fromiter(map(len, self.rows), np.int64, len(self.rows))
 
+    def rows_at(self, document: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[n] which row holds each place in a document."""
+        longest = 1 + max(self.starts.max(initial=0), offset.max(initial=0))
+        own = self.document * longest + self.starts
+        row: NDArray[np.int64] = np.searchsorted(own, document * longest + offset, side="right") - 1
+        return row
+
     @property
     def ends(self) -> NDArray[np.bool_]:
         """[rows] whether a row is the last that is read of its document."""

@@ -27,7 +27,7 @@ from bitlens.sae.formats.releases import is_release
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
 
-POSITIONS = 1000
+POSITIONS = 500
 """Positions that decide whether an SAE fits, or a few more: whole batches are read."""
 SITES = ("embed", "resid", "attn", "mlp")
 """Kinds of sites as wide as the model."""

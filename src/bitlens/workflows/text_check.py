@@ -22,7 +22,7 @@ from bitlens.models.layout import Layout
 from bitlens.results.records import TEXT, Check
 from bitlens.workflows.session import Session
 
-POSITIONS = 1000
+POSITIONS = 500
 """Predictions that are looked at, or a few more: whole batches are read."""
 HIDDEN_BYTES = 1 << 30
 """Bytes of the hidden states that are read at a time."""

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from bitlens.analyses.features import kept
-from bitlens.analyses.features.kept import BITS, bytes_kept, entries, told
+from bitlens.analyses.features.kept import bytes_kept, entries, told
 from bitlens.engine.accumulators import Accumulator, ReplicateState, SampledRows
 from bitlens.engine.activations import Positions
+from bitlens.engine.places import BITS
 from bitlens.sae.sparse_codes import Codes
 from tests.support import tiny
 
@@ -60,7 +61,7 @@ def test_where_latents_fire_is_told_by_position() -> None:
     columns = {name: values.tolist() for name, values in found.columns.items()}
     assert columns == {
         "sae": ["one"] * 4,
-        "position": [1, 1, 1 << BITS, 2],
+        "place": [1, 1, 1 << BITS, 2],
         "latent": [4, 7, 4, 7],
         "value": [0.5, 3.0, 2.0, 4.0],
         "of_twin": [False, False, False, True],

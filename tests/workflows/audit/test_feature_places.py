@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitlens.analyses.features.kept import BITS
+from bitlens.engine.places import BITS
 from bitlens.results.records import DetailTable
 from bitlens.workflows.audit.feature_places import Places, documents, numbered
 from tests.support import tiny

@@ -12,6 +12,7 @@ from scipy.special import log_softmax, rel_entr
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from bitlens.analyses import predictions
 from bitlens.config.study import Study
 from bitlens.models.source import ModelSource
 from bitlens.results.store import Store
@@ -47,7 +48,15 @@ def store(
     llama: Path, twin_folder: Path, short_texts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Store:
     """Its audit, with BOS and documents of several windows, cut to sixty tokens where shown."""
-    study = Study(
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shown_documents, "WINDOW", WINDOW)
+        folder = tmp_path_factory.mktemp("shown") / "results"
+        return run(study(llama, twin_folder, short_texts), folder, "audit", lambda line: None)
+
+
+def study(llama: Path, twin_folder: Path, short_texts: Path) -> Study:
+    """The tiny Llama beside the checkpoint, and noise."""
+    return Study(
         models=(ModelSource(str(llama)),),
         compressions=(f"checkpoint:{twin_folder}",),
         controls=("noise",),
@@ -57,9 +66,6 @@ def store(
         context=CONTEXT,
         bos="yes",
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shown_documents, "WINDOW", WINDOW)
-        return run(study, tmp_path_factory.mktemp("shown") / "results", "audit", lambda line: None)
 
 
 def table(store: Store, name: str, *, control: bool = False) -> list[Row]:
@@ -100,7 +106,37 @@ def test_every_token_is_what_transformers_says(
     oracle: dict[str, list[tuple[int, np.ndarray, np.ndarray]]],
     letters: PreTrainedTokenizerFast,
 ) -> None:
-    """KL, the true token's probability and the five likeliest of both models, at every token."""
+    """KL, the true token's probability and the five likeliest of both models, at every token that
+    counts: what BOS predicts is not kept."""
+    agree(store, oracle, letters, kept=True)
+
+
+@pytest.mark.slow
+def test_of_long_texts_documents_are_read_again(
+    llama: Path,
+    twin_folder: Path,
+    short_texts: Path,
+    oracle: dict[str, list[tuple[int, np.ndarray, np.ndarray]]],
+    letters: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where too much would have to be kept a second sweep says the same of every token, and of what
+    BOS predicts."""
+    monkeypatch.setattr(shown_documents, "WINDOW", WINDOW)
+    monkeypatch.setattr(predictions, "MOST_BYTES", 0)
+    again = run(study(llama, twin_folder, short_texts), tmp_path / "out", "audit", lambda _: None)
+    agree(again, oracle, letters, kept=False)
+
+
+def agree(
+    store: Store,
+    oracle: dict[str, list[tuple[int, np.ndarray, np.ndarray]]],
+    letters: PreTrainedTokenizerFast,
+    *,
+    kept: bool,
+) -> None:
+    """A store says of every token what transformers says."""
     names = {row["number"]: row["document"] for row in table(store, "documents")}
     seen: dict[str, list[Row]] = {}
     for row in table(store, "tokens"):
@@ -112,6 +148,10 @@ def test_every_token_is_what_transformers_says(
         for at, (row, (token, p, q)) in enumerate(zip(rows, expected, strict=True)):
             assert row["offset"] == at + at // (CONTEXT - 1) + 1
             assert row["token"] == letters.decode([token])
+            if kept and not row["counts"]:
+                assert at % (CONTEXT - 1) == 0
+                assert (row["kl"], row["ids_reference"], row["target_twin"]) == (None, [], None)
+                continue
             assert row["kl"] == pytest.approx(rel_entr(np.exp(p), np.exp(q)).sum(), abs=1e-5)
             # BOS predicts the first token of a window, and its position does not count.
             assert row["counts"] == (at % (CONTEXT - 1) > 0)

@@ -12,7 +12,7 @@ from torch import Tensor
 from bitlens.analyses.correlation import normalised
 from bitlens.analyses.features.flow import CHANGED, flow
 from bitlens.analyses.features.halves import halves, seen
-from bitlens.analyses.features.kept import BITS, bytes_kept, entries, told
+from bitlens.analyses.features.kept import bytes_kept, entries, told
 from bitlens.analyses.features.survival import METRICS, PLACES, Sums, survival
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState, Top
@@ -26,6 +26,7 @@ from bitlens.engine.analysis import (
     Sample,
     SampleSize,
 )
+from bitlens.engine.places import BITS, packed
 from bitlens.results.records import DetailTable, Metric
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sae import Sae
@@ -310,7 +311,7 @@ def _top(sae: Sae, activations: Activations, at: Positions) -> Top:
     """Where every latent fires most in this batch; of equal activations (texts that begin alike)
     at the first positions, whatever the order of rows."""
     own = codes(sae, activations)
-    position = (at.document << BITS) + at.offset
+    position = packed(at.document, at.offset)
     order = _by_position(position, own.row)
     # A non-negative number and its bits are in the same order.
     key = (own.latent[order] << BITS) - own.value[order].view(torch.int32)

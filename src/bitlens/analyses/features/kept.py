@@ -6,6 +6,7 @@ import torch
 
 from bitlens.engine.accumulators import ReplicateState, SampledRows
 from bitlens.engine.activations import Positions
+from bitlens.engine.places import packed
 from bitlens.results.records import DetailTable
 from bitlens.sae.placed_sae import PlacedSae
 from bitlens.sae.sparse_codes import Codes
@@ -17,8 +18,6 @@ MOST_BYTES = 64 << 20
 CROWDED = 4
 """A batch with more than so many times the latents that fire in the reference loses its codes: what
 was said of memory would not hold."""
-BITS = 32
-"""A document and a place in it share an integer."""
 _ENTRY = 8 + 2 + 4 + 4
 """Bytes of an activation: its position, shard, latent and value."""
 
@@ -35,9 +34,9 @@ def entries(codes: Codes, at: Positions, placed: PlacedSae) -> SampledRows:
     row, latent, value = codes.row, codes.latent, codes.value
     if len(row) > CROWDED * max(1.0, placed.fit.l0) * codes.rows:
         row, latent, value = row[:1], torch.full_like(latent[:1], -1), value[:1]
-    position = (at.document << BITS) + at.offset
+    place = packed(at.document, at.offset)
     values = {"latent": latent.to(torch.int32), "value": value}
-    return SampledRows(position[row], at.shard[row].to(torch.int16), values)
+    return SampledRows(place[row], at.shard[row].to(torch.int16), values)
 
 
 def told(state: ReplicateState, label: str, latents: np.ndarray) -> DetailTable | None:
@@ -48,12 +47,12 @@ def told(state: ReplicateState, label: str, latents: np.ndarray) -> DetailTable 
         found = state.entries(f"{label}/{who}")
         if found is None or (found[1]["latent"] < 0).any():
             return None
-        position, values = found
+        place, values = found
         mine = np.isin(values["latent"], latents)
-        parts.append((position[mine], values["latent"][mine], values["value"][mine], of_twin))
+        parts.append((place[mine], values["latent"][mine], values["value"][mine], of_twin))
     columns = {
         name: np.concatenate([part[n] for part in parts])
-        for n, name in enumerate(("position", "latent", "value"))
+        for n, name in enumerate(("place", "latent", "value"))
     }
     length = [len(part[0]) for part in parts]
     columns["of_twin"] = np.repeat([False, True], length)

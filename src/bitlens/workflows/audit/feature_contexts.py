@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitlens.analyses.features.kept import BITS
+from bitlens.engine.places import unpacked
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.swept_model import SweptModel
 from bitlens.results.records import DetailTable
 from bitlens.results.table_schema import SHOWN
 from bitlens.sae.placed_sae import PlacedSae
-from bitlens.workflows.audit.feature_places import MOST, Places, documents, few, row_of
+from bitlens.workflows.audit.feature_places import MOST, Places, documents, few
 from bitlens.workflows.audit.few_rows import read_rows
 from bitlens.workflows.session import Session
 
@@ -165,9 +165,9 @@ class _Reader:
     def known(self, twin: str, kept: DetailTable) -> Codes:
         """The same of one twin, of what the sweep kept."""
         corpus, columns = self.session.corpus, kept.columns
-        position = columns["position"]
-        of_corpus = row_of(corpus, position)
-        place = (position & ((1 << BITS) - 1)) - corpus.starts[of_corpus]
+        document, offset = unpacked(columns["place"])
+        of_corpus = corpus.rows_at(document, offset)
+        place = offset - corpus.starts[of_corpus]
         numbers, counts = (np.array(of) for of in zip(*self.rows.items(), strict=True))
         row = np.searchsorted(numbers, of_corpus).clip(max=len(numbers) - 1)
         read = (numbers[row] == of_corpus) & (place < counts[row])

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from bitlens.analyses.features.kept import BITS
 from bitlens.data.corpus import Corpus
+from bitlens.engine.places import unpacked
 from bitlens.results.records import DetailTable
 
 MOST = 64
@@ -37,6 +37,7 @@ class Places:
         """As the analysis found them: those of a feature in a model together, the highest first."""
         columns = {name: np.asarray(values) for name, values in shown.columns.items()}
         of_twin = columns["found"] == "twin"
+        document, offset = unpacked(columns["position"])
         same = np.ones(len(of_twin), dtype=bool)
         for column in (columns["sae"], columns["latent"], of_twin):
             same[1:] &= column[1:] == column[:-1]
@@ -48,8 +49,8 @@ class Places:
             latent=columns["latent"].astype(np.int64),
             of_twin=of_twin,
             rank=place - first,
-            document=columns["position"] >> BITS,
-            offset=columns["position"] & ((1 << BITS) - 1),
+            document=document,
+            offset=offset,
         )
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class Places:
 
     def rows(self, corpus: Corpus) -> np.ndarray:
         """Which row of the corpus holds each."""
-        return row_of(corpus, (self.document << BITS) + self.offset)
+        return corpus.rows_at(self.document, self.offset)
 
     def to_show(self, documents: np.ndarray) -> "Places":
         """Of those in these documents, the highest of each feature in each model, and the same
@@ -78,12 +79,6 @@ class Places:
         high = np.arange(len(kept)) - first < SHOWN
         position = numbered(kept.feature, kept.document, kept.offset)
         return kept.some(np.isin(position, position[high]))
-
-
-def row_of(corpus: Corpus, position: np.ndarray) -> np.ndarray:
-    """Which row of the corpus holds each position, a document and a place in it in one integer."""
-    begins = (corpus.document.astype(np.int64) << BITS) + corpus.starts
-    return np.asarray(np.searchsorted(begins, position, side="right") - 1)
 
 
 def few(documents: int) -> int:

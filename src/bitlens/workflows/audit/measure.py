@@ -9,6 +9,7 @@ from bitlens.analyses.causal.analysis import Causal
 from bitlens.analyses.causal.scores import Room
 from bitlens.analyses.features.kept import CODES
 from bitlens.analyses.features.survival import PLACES
+from bitlens.analyses.predictions import PREDICTIONS
 from bitlens.analyses.routing.analysis import RoutingAgreement
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin import Twin
@@ -188,6 +189,11 @@ class CellSweep:
     def _add_documents(self, twins: set[str], shown: Tables, room: int) -> None:
         """The names of all documents; and those that are read token by token, of these twins."""
         every = {text: joined(of[DOCUMENTS]) for (text, _), of in shown.items() if DOCUMENTS in of}
+        known = {
+            text: joined(of.pop(PREDICTIONS))
+            for (text, _), of in shown.items()
+            if PREDICTIONS in of
+        }
         why = {
             text: picks(table.columns, self.session.corpus, self.session.seed)
             for text, table in every.items()
@@ -198,7 +204,7 @@ class CellSweep:
             shown[(text, Behaviour.name)][DOCUMENTS] = [named]
         wanted = {text: list(of) for text, of in why.items()}
         plan = self.selection.plan
-        read = shown_tokens(self.session, plan, self.twins, wanted, room) if wanted else {}
+        read = shown_tokens(self.session, plan, self.twins, wanted, known, room) if wanted else {}
         for text, table in read.items():
             shown[(text, Behaviour.name)][TOKENS] = [table]
 

@@ -1,7 +1,8 @@
 """Documents to read token by token: those that suffer most, those in the middle, and any.
 
-A second, small sweep over documents that the first one chose, by the reference and the twins: how
-far apart the two predictions of every token are, and the five likeliest tokens of each.
+How far apart the two predictions of every token are, and the five likeliest tokens of each. Of
+short texts from the predictions that the sweep kept; of long ones by a second, small sweep over
+documents that the first one chose, by the reference and the twins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitlens.analyses.predictions import likeliest
 from bitlens.data.corpus import Corpus
+from bitlens.engine.activations import Activations
 from bitlens.engine.analysis import CorpusReader
+from bitlens.engine.places import unpacked
 from bitlens.engine.plan import CORPUS, Plan
 from bitlens.engine.runs import REFERENCE
 from bitlens.engine.step import Step
@@ -31,8 +35,6 @@ EACH, ONE_IN, FEWEST = 20, 20, 2
 at least two of each."""
 WINDOW = 256
 """Tokens shown of a document, its first ones."""
-FIRST = 5
-"""Tokens shown of each prediction."""
 _DRAW = -3
 """What the keys of documents drawn at random are made with, in the place of an offset."""
 
@@ -77,14 +79,20 @@ def shown_tokens(
     plan: Plan,
     twins: Mapping[str, SweptModel],
     wanted: Mapping[str, Sequence[int]],
+    known: Mapping[str, DetailTable],
     hidden_bytes: int,
 ) -> dict[str, DetailTable]:
     """The table `tokens` of every twin. `wanted`: by twin, the documents that are shown of it, in
-    their order; `plan`: what says which positions count; `hidden_bytes`: of the hidden states that
+    their order; `plan`: what says which positions count; `known`: by twin, the predictions that
+    the sweep kept, where it did: at positions that count; `hidden_bytes`: of the hidden states that
     are held at a time."""
     rows = {n: _Window.of(session.corpus, n) for of in wanted.values() for n in of}
     reader = _TokenReader(session=session, twins=twins, wanted=wanted, windows=rows)
-    reader.read(hidden_bytes)
+    if wanted.keys() <= known.keys():
+        for twin in wanted:
+            reader.take(twin, known[twin])
+    else:
+        reader.read(hidden_bytes)
     counts = _counted(plan, rows)
     return {
         twin: DetailTable(TOKENS, reader.columns(twin, numbers, counts))
@@ -123,13 +131,8 @@ class _Prediction:
 
     @classmethod
     def of(cls, log_probabilities: Tensor, target: Tensor) -> "_Prediction":
-        first = log_probabilities.topk(min(FIRST, log_probabilities.shape[1]))
-        true = log_probabilities.gather(1, target[:, None])[:, 0]
-        return cls(
-            ids=first.indices.cpu().numpy(),
-            shares=first.values.exp().cpu().numpy(),
-            target=true.exp().cpu().numpy(),
-        )
+        found = likeliest(Activations(log_probabilities), target)
+        return cls(**{name: of.cpu().numpy() for name, of in found.items()})
 
 
 Place = tuple[int, int]
@@ -163,6 +166,19 @@ class _TokenReader:
             if "logits" in step.activations.get(REFERENCE, ()):
                 self._take(step)
             del step
+
+    def take(self, twin: str, known: DetailTable) -> None:
+        """The predictions of one twin and of the reference that the sweep kept."""
+        corpus, columns = self.session.corpus, known.columns
+        document, offset = unpacked(columns["place"])
+        mine = np.isin(document, list(self.wanted[twin]))
+        row = corpus.rows_at(document[mine], offset[mine])
+        after = offset[mine] - corpus.starts[row] + 1
+        places = list(zip(row.tolist(), after.tolist(), strict=True))
+        for name, who in ((REFERENCE, "reference"), (twin, "twin")):
+            parts = {of: columns[f"{of}_{who}"][mine] for of in ("ids", "shares", "target")}
+            self._keep(name, places, _Prediction(**parts))
+        self.kl.setdefault(twin, {}).update(zip(places, columns["kl"][mine].tolist(), strict=True))
 
     def _take(self, step: Step) -> None:
         """The predictions of the tokens after some positions."""

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from bitlens.analyses.features.analysis import TOP
-from bitlens.analyses.features.kept import BITS
 from bitlens.analyses.features.survival import PLACES, shown, tables
 from bitlens.engine.activations import ActivationPair
+from bitlens.engine.places import BITS
 from tests.support.coded import LABEL, activations, findings, identity, pair, part, table
 
 
