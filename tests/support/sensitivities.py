@@ -68,6 +68,7 @@ def sensitivity(root: Path = Path("nowhere"), **changed: Any) -> Sensitivity:
                 "dtype": "float32",
                 "parameters": 5000,
                 "bits": 32.0,
+                "conv1d": False,
             },
             "on": {"text": "texts", "token_hash": "a" * 16, "documents": 30, "tokens": 900},
             "stages": [],

@@ -28,7 +28,7 @@ LATER = {
 }
 """Keys that a store of this schema need not have: those written before there was such a setting are
 read as if it had been left at its default."""
-LATER_IN_RUNS = {"top", "stages", "unstaged", "start"}
+LATER_IN_RUNS = {"conv1d", "top", "stages", "unstaged", "start"}
 """Those of a sensitivity run and of the plans made of it."""
 
 

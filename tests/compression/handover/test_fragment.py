@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from transformers.pytorch_utils import Conv1D
 
 from bitlens.compression.handover.fragment import ABSENT, Put, laid, regexes
 from bitlens.compression.handover.tools import TOOLS, fragments
@@ -81,3 +82,23 @@ def test_experts_that_are_one_parameter_have_no_module() -> None:
         first, _, _ = one.text.partition("\n")
         said = "(1 matrix) stays as it is, because these experts are one parameter" in first
         assert said == (one.tool != "llama-quantize")
+
+
+def test_tools_that_take_no_conv1d_get_nothing_to_paste() -> None:
+    """One line says so. Compressed-tensors, which llm-compressor works with, refuses such a
+    module."""
+    formats = plan("rtn:bits=4,group=64", {})
+    found = {one.tool: one for one in fragments(formats, conv1d=True)}
+    usual = {one.tool: one for one in fragments(formats)}
+    for name, one in found.items():
+        if name in ("torchao", "llm-compressor"):
+            assert one.text.endswith("it takes nn.Linear, and these are Conv1D.\n")
+            assert one.text.count("\n") == 1
+        else:
+            assert one == usual[name]
+    from compressed_tensors.quantization import QuantizationScheme
+    from compressed_tensors.quantization.lifecycle import initialize_module_for_quantization
+
+    scheme = QuantizationScheme(targets=["Conv1D"])
+    with pytest.raises(ValueError, match="Conv1D"):
+        initialize_module_for_quantization(Conv1D(4, 4), scheme)

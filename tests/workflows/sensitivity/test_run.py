@@ -73,6 +73,7 @@ def test_every_embedding_is_compressed_by_itself(
 ) -> None:
     """That of positions is not entered with what the other was made to."""
     found = run(study(gpt2, short_texts), Request(), tmp_path / "s", "command", silent)
+    assert found.about["model"]["conv1d"]
     text = f"{COMPRESSION},include=[transformer.wpe]"
     asked = study(gpt2, short_texts, text, analyses=("behaviour",))
     audited = values(audit(asked, tmp_path / "a", "audit", silent), "kl")

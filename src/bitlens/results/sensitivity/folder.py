@@ -85,6 +85,8 @@ class Sensitive(Content):
     parameters: int
     bits: float
     """Of a weight as it is stored."""
+    conv1d: bool = False
+    """Whether its matrices are weights of Conv1D modules, as GPT-2's are: some tools take none."""
 
 
 class SensitivityFile(Versioned):

@@ -273,9 +273,13 @@ class _Planning:
             "start": start.name,
             "candidates": rows,
             "swaps": list(tried),
-            "fragments": [asdict(one) for one in fragments(self._as_file(best.choice).formats)],
+            "fragments": self._fragments(best.choice),
             "notes": [SAME_TEXT] if same else [],
         }
+
+    def _fragments(self, choice: Choice) -> list[dict[str, Any]]:
+        conv1d = self.run.about["model"]["conv1d"]
+        return [asdict(one) for one in fragments(self._as_file(choice).formats, conv1d=conv1d)]
 
     def _as_file(self, choice: Choice) -> FormatPlan:
         matrices = self.candidates.matrices()

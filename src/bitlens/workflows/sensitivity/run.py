@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformers.pytorch_utils import Conv1D
+
 from bitlens.compression.compression import Compression
 from bitlens.compression.coverage import Row
 from bitlens.compression.twin import CompressedTwin
@@ -262,6 +264,7 @@ class _SensitivityRun:
                 "dtype": str(layout.dtype).removeprefix("torch."),
                 "parameters": sum(p.numel() for p in layout.model.parameters()),
                 "bits": 8.0 * layout.dtype.itemsize,
+                "conv1d": any(isinstance(module, Conv1D) for module in layout.model.modules()),
             },
             "on": {
                 "text": corpus.name,
