@@ -1,5 +1,6 @@
 """What the README says to type works, on a tiny model where it names a large one."""
 
+import json
 import re
 import shlex
 import shutil
@@ -33,6 +34,12 @@ def make_targets(commands: list[str]) -> list[str]:
     return [command.split()[1] for command in commands if command.startswith("make ")]
 
 
+def shortened(texts: Path) -> str:
+    """As many documents, each of a third of the length."""
+    lines = [json.loads(line)["text"] for line in texts.read_text(encoding="utf-8").splitlines()]
+    return "".join(json.dumps({"text": line[: len(line) // 3]}) + "\n" for line in lines)
+
+
 @pytest.fixture
 def folder(
     tmp_path: Path,
@@ -46,9 +53,9 @@ def folder(
     """A folder in which its models are tiny ones and the files exist that the README names."""
     shutil.copytree(gpt2, tmp_path / "gpt2")
     shutil.copytree(tiny_folder("gpt_neox"), tmp_path / "EleutherAI" / "pythia-70m")
-    shutil.copy(short_texts, tmp_path / "texts.jsonl")
+    (tmp_path / "texts.jsonl").write_text(shortened(short_texts), encoding="utf-8")
     (tmp_path / "calibration.jsonl").write_text(CALIBRATION, encoding="utf-8")
-    study = blocks("yaml")[0] + f"text: {short_texts}\n"
+    study = blocks("yaml")[0] + "text: texts.jsonl\n"
     (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
     (tmp_path / "src").symlink_to(ROOT / "src")
     monkeypatch.chdir(tmp_path)

@@ -176,7 +176,7 @@ def say_peak(folder: Path) -> None:
     bound_heap()
     model = tiny.build("llama", vocab_size=100_000)
     layout = Layout(model)
-    made = plan(100)
+    made = plan(40)
     measured = tiny.measurement(
         layout,
         {"twin 0": "rtn:bits=3", "twin 1": "rtn:bits=4"},

@@ -164,14 +164,14 @@ def in_waves(
 ) -> tuple[Study, dict[str, bytes]]:
     """A study of many waves, and what it leaves where nothing stops it."""
     asked = ("behaviour", "geometry", "lens")
-    study = small(folder, controls=("noise",), analyses=asked)
+    study = small(folder, controls=("noise",), analyses=asked, tokens=350)
     with small_waves():
         store = run(study, tmp_path_factory.mktemp("whole") / "out", "audit", silent)
     return study, contents(store)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [1, 9, 40])
+@pytest.mark.parametrize("steps", [1, 9, 22])
 def test_killed_anywhere_and_run_again_gives_the_same_bytes(
     in_waves: tuple[Study, dict[str, bytes]], tmp_path: Path, steps: int
 ) -> None:
