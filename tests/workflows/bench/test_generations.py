@@ -92,6 +92,15 @@ def test_another_twin_of_the_same_name_is_written_anew(
     assert sizes == [2, 2, 2]
 
 
+def test_one_that_is_asked_elsewhere_writes_fewer_texts_together(
+    session: Session, twins: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five at once by the reference; three and two by the twin."""
+    sizes = counted(monkeypatch, 9)
+    Writer(session, requests(5), 64).write({TWIN: twins[TWIN]}, {}, tmp_path, elsewhere=[TWIN])
+    assert sizes == [5, 3, 2]
+
+
 def test_a_twin_that_is_only_swept_stops_no_other(
     session: Session, twins: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -139,6 +139,28 @@ def test_a_stopped_sweep_goes_on_after_its_last_wave(
     assert np.array_equal(again.first, whole.first)
 
 
+def test_one_that_is_asked_elsewhere_reads_fewer_rows_together(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference again, six rows in three batches where it had two; all it says is the same but
+    for rounding, and is kept apart from what the others said."""
+    packed = pack([LikelihoodRequest((1, n), (2,)) for n in range(3, 9)], 256)
+    batches: list[int] = []
+    real = likelihoods._sweep
+
+    def sweep(session: Session, models: Any, wave: Any, said: Any, bar: Any) -> None:
+        batches.extend(len(of.batch.tokens) for of in wave)
+        real(session, models, wave, said, bar)
+
+    monkeypatch.setattr(likelihoods, "_sweep", sweep)
+    monkeypatch.setattr(Session, "batch_tokens", 18)
+    again = {"nothing": Reference(session.layout)}
+    found = measure(session, again, packed, {}, tmp_path, elsewhere=["nothing"])
+    assert batches == [2, 4, 2, 3, 1]
+    assert np.allclose(found[REFERENCE].at, found["nothing"].at, atol=1e-4)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["elsewhere"]
+
+
 def test_packing_by_hand() -> None:
     """Two choices after one context share a row and its last place; of a longer one the first
     tokens are left out; a continuation that alone is too long, or empty, is refused."""

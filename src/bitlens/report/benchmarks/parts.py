@@ -19,6 +19,8 @@ from bitlens.results.stats.paired import mcnemar
 
 MOST = 4
 """Twins that the finding names."""
+NOTHING = "nothing"
+"""The control that is the reference again, asked in other batches."""
 ALIKE = 0.9
 """A reference that answers so large a share of the questions alike does not read them."""
 
@@ -186,18 +188,25 @@ def _numbers(change: Change) -> tuple[str, ...]:
 
 
 def _floor(found: Benchmarked, model: str) -> Iterator[Prose]:
-    """What a cast by itself flips, and what guessing would give."""
-    casts = [twin for twin in found.twins(model, control=True) if twin.startswith("cast:")]
+    """What a cast and other batches flip by themselves, and what guessing would give."""
+    casts = [
+        twin for twin in found.twins(model, control=True) if twin.startswith(("cast:", NOTHING))
+    ]
     for benchmark in found.benchmarks(model):
         changes = [c for c in (found.change(model, cast, benchmark) for cast in casts) if c]
         said = [
-            f"{change.compression} changes {change.changed} of {change.questions:,} answers and "
-            f"flips {change.lost + change.gained} by itself"
+            f"{_harmless(change.compression)} changes {change.changed} of {change.questions:,} "
+            f"answers and flips {change.lost + change.gained} by itself"
             for change in changes
         ]
         floor = "; ".join(said) or "no cast was run, so what rounding alone flips is not known"
         told = (_chance(found, model, benchmark), _alike(found, model, benchmark))
         yield Prose(f"{benchmark}, floor: {floor}.{''.join(told)}")
+
+
+def _harmless(control: str) -> str:
+    """What a control does that should change no answer."""
+    return "the reference in other batches" if control == NOTHING else control
 
 
 def _chance(found: Benchmarked, model: str, benchmark: str) -> str:

@@ -9,7 +9,7 @@ import gc
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,8 @@ from bitlens.workflows.session import Session
 ROWS = 8
 """Samples that are written together. A number of its own, and not what memory allows: which rows
 run together decides about rounding, and would differ from machine to machine."""
+FEWER_ROWS = 3
+"""Where it is to be seen what batches do by themselves."""
 BUDGET = 256
 """Tokens at most where a task does not say, as in the harness."""
 _BUDGETS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -81,6 +83,18 @@ class WrittenTogether:
         return [self.contexts, self.writing.until, self.writing.most, config]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Model:
+    """A model that writes."""
+
+    name: str
+    twin: Twin | None
+    """None: the reference."""
+    known: str
+    """What decides about it."""
+    batches: Sequence[WrittenTogether]
+
+
 class Writer:
     """A session's models, and what they are asked to write."""
 
@@ -89,14 +103,22 @@ class Writer:
     ) -> None:
         self.session = session
         self.notes: list[str] = []
-        self.batches = list(self._batches(list(dict.fromkeys(requests)), longest))
+        asked = list(dict.fromkeys(requests))
+        self.batches = list(self._batches(asked, longest, ROWS))
+        self._smaller = list(self._batches(asked, longest, FEWER_ROWS))
+        self.notes = list(dict.fromkeys(self.notes))
 
     def write(
-        self, twins: Mapping[str, Twin], identity: Mapping[str, Any], folder: Path
+        self,
+        twins: Mapping[str, Twin],
+        identity: Mapping[str, Any],
+        folder: Path,
+        elsewhere: Collection[str] = (),
     ) -> Written:
         """What the reference and each twin write. `identity`: what decides about a twin and does
-        not stand in its name; `folder`: where batches are kept until all are there. CapacityError
-        where there is no room for a whole twin beside its reference."""
+        not stand in its name; `folder`: where batches are kept until all are there; `elsewhere`:
+        twins that write fewer texts together than all others. CapacityError where there is no room
+        for a whole twin beside its reference."""
         self._require_room()
         texts: dict[str, dict[GenerationRequest, Generated]] = {}
         failed: dict[str, str] = {}
@@ -106,7 +128,9 @@ class Writer:
                 twin = twins.get(name)
                 known = self._identity(name, identity.get(name, {}))
                 try:
-                    texts[name] = self._of_model(name, twin, known, folder, bar)
+                    batches = self._smaller if name in elsewhere else self.batches
+                    model = _Model(name=name, twin=twin, known=known, batches=batches)
+                    texts[name] = self._of_model(model, folder, bar)
                 except BitlensError as error:
                     if twin is None or isinstance(error, CapacityError):
                         raise
@@ -116,31 +140,31 @@ class Writer:
         return Written(texts=texts, failed=failed, notes=self.notes)
 
     def _of_model(
-        self, name: str, twin: Twin | None, known: str, folder: Path, bar: ProgressBar
+        self, of: "_Model", folder: Path, bar: ProgressBar
     ) -> dict[GenerationRequest, Generated]:
         """What one model writes; it is made only where a batch is missing."""
         found: dict[GenerationRequest, Generated] = {}
         model: PreTrainedModel | None = None
         fresh, begun = 0, 0.0
-        for batch in self.batches:
-            key = hashlib.sha256(json.dumps([known, batch.decides]).encode()).hexdigest()
+        for batch in of.batches:
+            key = hashlib.sha256(json.dumps([of.known, batch.decides]).encode()).hexdigest()
             path = inside(folder, f"{key}.json")
             own = _kept(path, len(batch.requests))
             if own is None:
                 if model is None:
-                    model = self._whole(twin)
+                    model = self._whole(of.twin)
                     begun = time.monotonic()
                 tokenizer = self.session.loaded.tokenizer
                 own = generate(model, tokenizer, batch.contexts, batch.writing)
                 write(path, _BATCH.dump_json(own))
                 fresh += len(own)
-                bar.at(f"{in_one_line(name)}, {_rate(fresh, begun):.2g} samples a second")
+                bar.at(f"{in_one_line(of.name)}, {_rate(fresh, begun):.2g} samples a second")
             found.update(zip(batch.requests, own, strict=True))
             bar.add(len(own))
         speed = f", {_rate(fresh, begun):.2g} a second" if fresh else ""
         there = len(found) - fresh
         kept = f", {there:,} of them before" if there else ""
-        self.session.log(f"{name}: {count(len(found), 'sample')} written{kept}{speed}.")
+        self.session.log(f"{of.name}: {count(len(found), 'sample')} written{kept}{speed}.")
         del model
         gc.collect()
         return found
@@ -177,10 +201,10 @@ class Writer:
             )
 
     def _batches(
-        self, requests: Sequence[GenerationRequest], longest: int
+        self, requests: Sequence[GenerationRequest], longest: int, together: int
     ) -> Iterator[WrittenTogether]:
         """As the harness orders them: by settings, the longest first, so that the first batch
-        tells what the rest will take."""
+        tells what the rest will take; so many `together`."""
         tokenizer = self.session.loaded.tokenizer
         for settings in dict.fromkeys(request.settings for request in requests):
             writing = self._writing(json.loads(settings), longest)
@@ -190,9 +214,9 @@ class Writer:
                 if request.settings == settings
             ]
             rows.sort(key=lambda row: (-len(row[0]), row[1].context))
-            for begin in range(0, len(rows), ROWS):
-                contexts, together = zip(*rows[begin : begin + ROWS], strict=True)
-                yield WrittenTogether(requests=together, contexts=contexts, writing=writing)
+            for begin in range(0, len(rows), together):
+                contexts, own = zip(*rows[begin : begin + together], strict=True)
+                yield WrittenTogether(requests=own, contexts=contexts, writing=writing)
 
     def _writing(self, settings: Mapping[str, Any], longest: int) -> Writing:
         if settings.get("do_sample") or settings.get("temperature"):

@@ -2,7 +2,7 @@
 wave, at the end and, through the logit lens, after every block."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from bitlens.progress import ProgressBar
 from bitlens.workflows.bench.kept_waves import Said, keep, recalled
 from bitlens.workflows.bench.replay import Answer, LikelihoodRequest
 from bitlens.workflows.session import Session
+
+FEWER = 3
+"""By how much the batches of a model are smaller that is to show what batches do."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -95,15 +98,42 @@ def measure(
     packed: PackedRequests,
     broken: dict[str, str],
     folder: Path,
+    elsewhere: Collection[str] = (),
 ) -> dict[str, Likelihoods]:
     """What the reference and each twin say, by name; twins whose numbers are not finite are put
     into `broken`, with why. `folder`: where each wave is kept, of these models and requests alone;
-    what a stopped run left there is not computed again. BitlensError for weights that cannot be
-    made, and for a reference that computes no numbers."""
-    layout = session.layout
-    models: dict[str, SweptModel] = {REFERENCE: Reference(layout), **twins}
-    said = Said.nothing(len(models), len(packed.requests), layout.depth)
-    batches = _batches(session, packed)
+    what a stopped run left there is not computed again. `elsewhere`: twins that read fewer rows
+    together than all others. BitlensError for weights that cannot be made, and for a reference that
+    computes no numbers."""
+    models = {REFERENCE: Reference(session.layout), **twins}
+    together = {name: model for name, model in models.items() if name not in elsewhere}
+    apart = {name: model for name, model in models.items() if name in elsewhere}
+    found = _passed(session, together, packed, folder, session.batch_tokens)
+    if apart:
+        fewer = session.batch_tokens // FEWER
+        found |= _passed(session, apart, packed, folder / "elsewhere", fewer)
+    why = {name: _infinite(of.at) for name, of in found.items()}
+    if why[REFERENCE] is not None:
+        raise ModelError(
+            f"{session.loaded.name} computes {why[REFERENCE]}.",
+            "a model that computes finite numbers.",
+            "--compute float32, or another --dtype.",
+        )
+    broken |= {name: reason for name, reason in why.items() if reason is not None}
+    # A lens of an early block may give no number, and the model be sound: that stays none.
+    return {name: of for name, of in found.items() if name not in broken}
+
+
+def _passed(
+    session: Session,
+    models: Mapping[str, SweptModel],
+    packed: PackedRequests,
+    folder: Path,
+    batch_tokens: int,
+) -> dict[str, Likelihoods]:
+    """What these models say, wave by wave; `batch_tokens`: so many run together."""
+    said = Said.nothing(len(models), len(packed.requests), session.layout.depth)
+    batches = _batches(session, packed, batch_tokens)
     known = recalled(folder, said, len(batches))
     if known:
         session.log(f"{len(known):,} of {len(batches):,} batches were swept before.")
@@ -120,20 +150,7 @@ def measure(
             pace.took(sum(of.batch.tokens.numel() for of in wave), time.monotonic() - begun)
             requests = np.unique(np.concatenate([of.wanted.request for of in wave]))
             keep(folder, said, [of.batch.number for of in wave], requests)
-    why = {name: _infinite(said.at[n]) for n, name in enumerate(models)}
-    if why[REFERENCE] is not None:
-        raise ModelError(
-            f"{session.loaded.name} computes {why[REFERENCE]}.",
-            "a model that computes finite numbers.",
-            "--compute float32, or another --dtype.",
-        )
-    broken |= {name: reason for name, reason in why.items() if reason is not None}
-    # A lens of an early block may give no number, and the model be sound: that stays none.
-    return {
-        name: Likelihoods(said.at[n], said.first[n])
-        for n, name in enumerate(models)
-        if name not in broken
-    }
+    return {name: Likelihoods(said.at[n], said.first[n]) for n, name in enumerate(models)}
 
 
 def said_of_runs(
@@ -146,7 +163,8 @@ def said_of_runs(
     others on their way, says of every request at its end. `twins`: the models whose blocks they
     take besides the reference's. BitlensError for weights that cannot be made."""
     layout = session.layout
-    of = {batch.number: _Batch.of(batch, packed) for batch in _batches(session, packed)}
+    batches = _batches(session, packed, session.batch_tokens)
+    of = {batch.number: _Batch.of(batch, packed) for batch in batches}
     sweep = Sweep(
         layout=layout,
         models={REFERENCE: Reference(layout), **twins},
@@ -317,7 +335,7 @@ def _add(logits: Tensor, wanted: _Wanted, at: np.ndarray, first: np.ndarray | No
         np.logical_and.at(first, wanted.request, tops.cpu().numpy())
 
 
-def _batches(session: Session, packed: PackedRequests) -> list[TokenBatch]:
+def _batches(session: Session, packed: PackedRequests, batch_tokens: int) -> list[TokenBatch]:
     """The rows in batches; in each the document is the number of the row."""
     n = len(packed.rows)
     corpus = Corpus(
@@ -330,7 +348,7 @@ def _batches(session: Session, packed: PackedRequests) -> list[TokenBatch]:
         bos=False,
         bos_id=None,
     )
-    plan = make_plan(corpus, "all", 0, session.batch_tokens, device=session.layout.device)
+    plan = make_plan(corpus, "all", 0, batch_tokens, device=session.layout.device)
     return list(plan.batches)
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitlens.compression.methods.controls import Nothing
 from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin import Twin
 from bitlens.compression.twin_builder import BuiltTwins
@@ -172,6 +173,8 @@ class Asking:
 
         self.session, self.built, self.tasks = session, built, tasks
         self.requests = [r for r in requests if r.text in built.twins and not r.floor]
+        self.elsewhere = [r.text for r in self.requests if isinstance(r.compression, Nothing)]
+        """The reference again, in other batches: what those change by themselves."""
         self.limit = session.study.limit
         loaded = session.loaded
         recording = ReplayLM(loaded.tokenizer)
@@ -242,7 +245,7 @@ class Asking:
         if self.writer is not None:
             batches = inside(folder, BATCHES)
             sound = {name: twin for name, twin in twins.items() if name not in broken}
-            wrote = self.writer.write(sound, self.built.identity, batches)
+            wrote = self.writer.write(sound, self.built.identity, batches, self.elsewhere)
         texts, failed = (wrote.texts, wrote.failed) if wrote else ({}, {})
         scored = Scoring(
             loaded=session.loaded,
@@ -297,4 +300,4 @@ class Asking:
             f"{count(sum(map(len, packed.rows)), 'token')}, one pass through depth."
         )
         waves = inside(inside(folder, WAVES), self.key)
-        return measure(self.session, twins, packed, broken, waves)
+        return measure(self.session, twins, packed, broken, waves, self.elsewhere)
