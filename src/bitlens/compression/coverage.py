@@ -168,10 +168,18 @@ def _compared(name: str, reference: Tensor, twin: Tensor) -> tuple[int, float, f
     for before, after in zip(reference.split(pieces), twin.split(pieces), strict=True):
         before = before.detach().float()
         difference = after.detach().float() - before
-        changed += int(torch.count_nonzero(difference != 0))
-        squared_error += frobenius(torch.atleast_2d(difference)).square().sum().item()
-        squared_size += frobenius(torch.atleast_2d(before)).square().sum().item()
+        changed += int(torch.count_nonzero(difference))
+        squared_error += _square(difference)
+        squared_size += _square(before)
     return changed, math.sqrt(squared_error), math.sqrt(squared_size)
+
+
+def _square(matrices: Tensor) -> float:
+    """The sum of squares. Where a family stores a matrix the other way round its columns stand
+    together in memory: along the rows it would take many times as long."""
+    whole = torch.atleast_2d(matrices)
+    along = whole if whole.stride(-1) == 1 else whole.mT
+    return float(frobenius(along).square().sum())
 
 
 def _mean_bits(rows: Sequence[Row]) -> float | None:
