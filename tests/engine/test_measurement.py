@@ -35,10 +35,12 @@ Values = dict[tiny.ValueKey, Value]
 
 @pytest.fixture(scope="module", autouse=True)
 def few_documents(few_sequences: None) -> Iterator[None]:
-    """Of so few documents, two are a subset that is not all of them; and heads have few of their
-    own, for every batch is a wave in half of these tests."""
+    """Of so few documents, two are a subset that is not all of them; and heads and probes have few
+    of their own, for every batch is a wave in half of these tests."""
+    labelled = tiny.labelled
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.support.tiny.BRANCHED", 2)
+        patch.setattr("tests.support.tiny.labelled", lambda: labelled(40, 24))
         yield
 
 
