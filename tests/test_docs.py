@@ -48,7 +48,11 @@ def test_every_command_can_be_typed(line: str, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_all_of_it_runs(
-    tmp_path: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    gpt2: Path,
+    few_sequences: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Notebooks cell by cell, and what a cell shows can be shown; the second goes on with what the
     first computed. Then the Python of each page from its top, on the same results. Pages of reports

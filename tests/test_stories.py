@@ -40,7 +40,7 @@ def test_round_to_nearest_hurts_a_real_model_as_much_as_others_found(
     texts = Documents(
         "stories", tuple(Document(str(n), s) for n, s in enumerate(stories[:200])), True
     )
-    corpus = make_corpus(texts, loaded.tokenizer, 256, max_tokens=3000)
+    corpus = make_corpus(texts, loaded.tokenizer, 256, max_tokens=2000)
     analyses = [tiny.analysis("behaviour")]
     plan = tiny.plan(corpus, analyses, batch_tokens=2048)
     measured = tiny.measurement(layout, {t: t for t in FACTS}, plan, tmp_path, analyses)

@@ -71,6 +71,7 @@ def estimates(store: Store) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_sequences")
 @pytest.mark.parametrize(
     ("family", "text"),
     [("llama", "rtn:bits=3"), ("gpt2", "prune:sparsity=0.4"), ("qwen3_moe", "rtn:bits=4")],

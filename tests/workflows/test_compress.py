@@ -37,7 +37,7 @@ def study(
             folders[family] = tiny_folder(family)
         return audit_of(
             str(folders[family]), text, controls=(), analyses=("behaviour", "geometry"),
-            text=str(short_texts), calibration=str(other_texts), tokens=1000, **settings,
+            text=str(short_texts), calibration=str(other_texts), tokens=600, **settings,
         )  # fmt: skip
 
     return make
