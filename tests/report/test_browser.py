@@ -349,6 +349,25 @@ def test_a_document_and_its_token_have_an_address(inside: Visit) -> None:
     box.locator("h4", has_text="document 0").wait_for()
 
 
+def test_lens_grids_show_blocks_by_tokens(inside: Visit) -> None:
+    """The last block on top, the reference's token and the twin's where it is another; another
+    text and twin by the keyboard; what is hostile is text."""
+    box = inside.tab.locator(".lens-grids")
+    box.scroll_into_view_if_needed()
+    inside.tab.wait_for_function("() => document.querySelector('.lens-grid th')?.innerText")
+    heads = box.locator("thead th").all_inner_texts()
+    assert heads == ["after block", "␣upon", HOSTILE, "↵"]
+    rows = [row.split("\t") for row in box.locator("tbody tr").all_inner_texts()]
+    assert [row[0] for row in rows] == ["1", "0"]
+    assert rows[0][1].split("\n") == ["␣upon ✓", f"≠ {HOSTILE}"]
+    assert rows[1][1:] == [".", ".", "."]
+    box.locator(".which").focus()
+    inside.tab.keyboard.press("Home")
+    box.locator(".text-of").focus()
+    inside.tab.keyboard.press("End")
+    assert box.locator(".text-of option:checked").inner_text() == HOSTILE
+
+
 def test_arrows_go_from_one_changed_token_to_the_next(inside: Visit) -> None:
     """The third token and the sixth are underlined, and nothing else; the way there is in the
     address, and back goes back. The keyboard stays where it is."""

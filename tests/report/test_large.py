@@ -60,6 +60,8 @@ def test_a_chart_of_many_marks_tells_each_when_it_is_pointed_at(tab: Any) -> Non
 def test_a_chart_of_many_marks_is_told_and_has_a_table(tab: Any) -> None:
     """Its own name says from where to where its marks are; a button shows its numbers, and more."""
     figure = tab.locator("figure[data-name=features-1-peaks]")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".panel svg").first.wait_for(state="attached")
     name = figure.locator(".panel").first.get_attribute("aria-label")
     assert re.search(r" marks from \S+ to \S+, the middle one \S+\.", name)
     figure.locator("[data-show=table]").press("Enter")

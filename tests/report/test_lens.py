@@ -6,6 +6,9 @@ import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
+from bitlens.report.page.browsers import LensBrowser
+from bitlens.report.page.lens_grids import lens_data
+from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import (
     Details,
     Figure,
@@ -17,8 +20,8 @@ from bitlens.report.page.parts import (
     figures,
 )
 from bitlens.report.sections.lens import lens
-from tests.support.analysis_tables import HOSTILE
-from tests.support.audit_stores import CAST
+from tests.support.analysis_tables import HOSTILE, WORDS
+from tests.support.audit_stores import CAST, DAMAGE
 
 RTN = "rtn:bits=4,group=64"
 
@@ -134,3 +137,26 @@ def test_silence_is_said(results: AuditResults, drawn: dict[str, Mark]) -> None:
     (part,) = lens(results, "demo", drawn)
     assert isinstance(part, Prose)
     assert "was not run" in part.text
+
+
+def test_lens_grids_are_as_the_store_has_them(deep: AuditResults, drawn: dict[str, Mark]) -> None:
+    """Of every twin both texts, by block and token; on the page a text once, and its number."""
+    inside = [part for part in lens(deep, "demo", drawn) if isinstance(part, Section)]
+    (grids,) = (part for of in inside for part in of.parts if isinstance(part, LensBrowser))
+    assert [twin for twin, _ in grids.twins] == list(DAMAGE)
+    twin, (first, second) = grids.twins[0]
+    kept = deep.table("demo", twin, "attention", "grid")
+    assert (first.document, second.document) == ("a document", HOSTILE)
+    assert first.tokens == WORDS[1:4]
+    assert first.blocks == (0, 1)
+    assert [cell for row in first.tops for cell in row] == [
+        (row["top_reference"], row["top_twin"], row["kl"])
+        for block in first.blocks
+        for row in kept
+        if (row["text"], row["block"]) == (0, block)
+    ]
+    held = lens_data(grids)
+    assert len(held["words"]) == len(set(held["words"])) == 5
+    shown = held["twins"][0][1][0]
+    assert [held["words"][n] for n in shown["twin"][1]] == list(WORDS[2:5])
+    assert "2 texts, block by block" in markdown(grids)

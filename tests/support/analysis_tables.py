@@ -698,6 +698,19 @@ def tokens(damage: float) -> list[dict[str, Any]]:
     return rows
 
 
+def grid(damage: float) -> list[dict[str, Any]]:
+    """The table `grid` of two texts, three tokens and two blocks each: after the second block
+    the reference has the text's own token first and the twin another."""
+    return [
+        {"text": number, "place": place, "token": WORDS[place], "block": block}
+        | {"kl": damage * (1 + block), "top_reference": WORDS[place] if block else "."}
+        | {"top_twin": WORDS[place + 1] if block else "."}
+        for number in (0, 1)
+        for place in (1, 2, 3)
+        for block in (0, 1)
+    ]
+
+
 def firings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of each feature that has contexts, three positions: one only the twin fires at."""
     return [
@@ -742,6 +755,7 @@ def inside(
         "attention": {
             "patterns": shown("patterns", patterns(damage, blocks)),
             "pattern_texts": shown("pattern_texts", pattern_texts()),
+            "grid": shown("grid", grid(damage)),
         },
         "heads": {"heads": shown("heads", found)},
         "lens": {"trajectories": shown("trajectories", trajectories(damage, blocks))},

@@ -114,6 +114,10 @@ SHOWN = {
         | {name: kind for who in ("reference", "twin") for name, kind in _prediction(who).items()},
         absent=_OF_TOKENS,
     ),
+    "grid": _columns(
+        {"text": COUNT, "place": COUNT, "token": TEXT, "block": COUNT, "kl": NUMBER}
+        | {"top_reference": TEXT, "top_twin": TEXT}
+    ),
     "firings": _columns(
         {**_SAE, "latent": COUNT, "top": NUMBER, "positions": COUNT}
         | {"reference": _list(SHARE), "bins_reference": _list(COUNT)}

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax, rel_entr
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bitlens.config.study import audit_of
 from bitlens.engine.runs import REFERENCE
 from bitlens.results.records import Value
 from bitlens.results.store import Store
-from bitlens.workflows.audit import head_patterns
+from bitlens.workflows.audit import head_patterns, lens_grids
 from bitlens.workflows.audit.head_patterns import STEPS, ShownText, _Patterns, moved
 from bitlens.workflows.audit.run import run
 from bitlens.workflows.compress import save
@@ -117,3 +118,45 @@ def test_a_head_that_copies_is_shown_however_little_it_moved(
     first = [255, 255, 0, 255, 0, 0]
     assert columns["reference"][0].tolist() == [*first, 255, 0, 0, 0, 255, 0, 0, 0, 0]
     assert columns["twin"][1].tolist() == [*first, 0, 0, 255, 0, 0, 0, 0, 255, 0]
+
+
+@pytest.mark.slow
+def test_a_lens_grid_is_what_transformers_says(store: Store, llama: Path, tmp_path: Path) -> None:
+    """After every block, at the last tokens of both documents: the first token of either model,
+    and how far apart the two are. Transformers hands out the last state with its norm."""
+    save(audit_of(str(llama), TWIN, controls=()), tmp_path / "twin", silent)
+    models = [AutoModelForCausalLM.from_pretrained(f).double() for f in (llama, tmp_path / "twin")]
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    number = {tokenizer.decode([n]): n for n in range(len(tokenizer))}
+    (cell,) = [c for c in store.manifest()["cells"] if c["compression"] == TWIN]
+    table = store.read_cell_table(cell["id"], "grid")
+    assert table is not None
+    _, texts = tables(store, TWIN)
+    rows = table.to_pylist()
+    assert {row["text"] for row in rows} == {0, 1}
+    for text in texts[:2]:
+        ids = [number[token] for token in text["tokens"]]
+        lenses = [_lenses(model, torch.tensor([ids])) for model in models]
+        mine = [row for row in rows if row["text"] == text["text"]]
+        assert len(mine) == len(lenses[0]) * min(lens_grids.WIDE, len(ids) - 1)
+        assert max(row["place"] for row in mine) == len(ids) - 1
+        for row in mine:
+            p, q = (of[row["block"]][row["place"] - 1] for of in lenses)
+            assert row["token"] == text["tokens"][row["place"]]
+            assert row["top_reference"] == tokenizer.decode([int(p.argmax())])
+            assert row["top_twin"] == tokenizer.decode([int(q.argmax())])
+            assert row["kl"] == pytest.approx(rel_entr(np.exp(p), np.exp(q)).sum(), abs=1e-5)
+
+
+def _lenses(model: Any, given: torch.Tensor) -> list[np.ndarray]:
+    """Log-probabilities after every block."""
+    with torch.no_grad():
+        *states, last = model(given, output_hidden_states=True).hidden_states[1:]
+        normed = [*(model.model.norm(state) for state in states), last]
+        return [log_softmax(model.lm_head(h)[0].numpy(), axis=-1) for h in normed]
+
+
+def test_of_many_blocks_twelve_are_shown() -> None:
+    """Spread evenly, the first and the last among them; of few all."""
+    assert lens_grids.depths(4) == [0, 1, 2, 3]
+    assert lens_grids.depths(23) == [*range(0, 23, 2)]

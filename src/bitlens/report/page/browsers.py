@@ -137,3 +137,26 @@ class DocumentBrowser:
     shown: int = 0
     """Which twin at first."""
     caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensStretch:
+    """Tokens of a document, and what two models would say at each of them after every block."""
+
+    document: str
+    tokens: tuple[str, ...]
+    blocks: tuple[int, ...]
+    tops: tuple[tuple[tuple[str, str, float], ...], ...]
+    """(the reference's first token, the twin's, KL in nats), by block and token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensBrowser:
+    """Blocks by tokens: what would be said where, twin by twin; left out of Markdown."""
+
+    name: str
+    model: str
+    twins: tuple[tuple[str, tuple[LensStretch, ...]], ...]
+    shown: int = 0
+    """Which twin at first."""
+    caption: str = ""

@@ -26,6 +26,7 @@ from bitlens.report.page.browsers import FeatureBrowser
 from bitlens.report.page.columns import Value, correlations, numbers, whole
 from bitlens.report.page.documents import documents_data
 from bitlens.report.page.evidence import evidence_data
+from bitlens.report.page.lens_grids import lens_data
 from bitlens.report.page.parts import Figure, Ledger, Page, Part, Spec
 from bitlens.report.page.patterns import patterns_data
 from bitlens.report.page.pictures import CONFIG
@@ -87,6 +88,7 @@ def _environment(entries: list[str]) -> jinja2.Environment:
         patterns_data=patterns_data,
         features_data=features_data,
         documents_data=documents_data,
+        lens_data=lens_data,
         breakable=breakable,
         spelt_out=spelt_out,
         unique=lambda: next(numbers),

@@ -3,7 +3,7 @@
 import re
 from functools import singledispatch
 
-from bitlens.report.page.browsers import DocumentBrowser, FeatureBrowser, HeadPatterns
+from bitlens.report.page.browsers import DocumentBrowser, FeatureBrowser, HeadPatterns, LensBrowser
 from bitlens.report.page.parts import (
     Checklist,
     Command,
@@ -176,6 +176,12 @@ def _(part: FeatureBrowser, _: int = 1) -> str:
 def _(part: DocumentBrowser, _: int = 1) -> str:
     told = ", ".join(f"{escaped(twin)} {count(len(of), 'document')}" for twin, of in part.twins)
     return f"{told}, token by token: in `report.html`."
+
+
+@markdown.register
+def _(part: LensBrowser, _: int = 1) -> str:
+    told = ", ".join(f"{escaped(twin)} {count(len(of), 'text')}" for twin, of in part.twins)
+    return f"{told}, block by block: in `report.html`."
 
 
 @markdown.register

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from bitlens.report.charts.palette import Mark
-from bitlens.report.page.browsers import DocumentBrowser, FeatureBrowser, HeadPatterns
+from bitlens.report.page.browsers import DocumentBrowser, FeatureBrowser, HeadPatterns, LensBrowser
 from bitlens.report.page.columns import Value
 from bitlens.report.text.numbers import UNSAID
 from bitlens.results.records import TOO_FEW, Check
@@ -358,6 +358,7 @@ Part = (
     | HeadPatterns
     | FeatureBrowser
     | DocumentBrowser
+    | LensBrowser
     | Tabs
     | Details
     | Section

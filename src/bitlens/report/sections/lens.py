@@ -20,6 +20,7 @@ from bitlens.report.page.parts import (
     TokenRow,
 )
 from bitlens.report.registration import Framed, Marks, family, section
+from bitlens.report.sections.lens_grids import lens_grids
 from bitlens.report.text.extremes import most_and_least
 from bitlens.report.text.numbers import margin, plain, running, token
 from bitlens.report.twins import farthest, with_noise
@@ -63,6 +64,7 @@ def lens(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
         _depths(results, model),
         Details("As an earlier tool counts it", (_earlier(results, model),)),
     ]
+    parts += lens_grids(results, model)
     if grids := _grids(results, model):
         parts.append(Section(f"{results.prefix(model)}trajectories", "Position by position", grids))
     return tuple(parts)

@@ -3,10 +3,9 @@
 import { answer, asked, go } from "./addresses.js";
 import { button, element, named, said, whenSeen } from "./elements.js";
 import { entry } from "./entries.js";
+import { EDGES, alone, inText, shade } from "./tokens.js";
 import { isShown, onTwins } from "./twins.js";
 
-// Where one shade ends and the next begins, in nats: the same for every twin and document.
-const EDGES = [0.01, 0.03, 0.1, 0.3, 1, 3];
 const KINDS = {
   worst: "farthest from the reference",
   median: "in the middle",
@@ -14,24 +13,8 @@ const KINDS = {
 };
 const FIRST = 5;
 
-function shade(kl) {
-  return EDGES.filter((edge) => kl >= edge).length;
-}
-
 function percent(thousandths) {
   return thousandths > 0 ? `${(thousandths / 10).toFixed(1)} %` : "under 0.1 %";
-}
-
-// As it stands in a text: line breaks are seen, and break the line.
-function inText(word) {
-  return word.replaceAll("\r\n", "\n").replaceAll("\r", "\n").replaceAll("\n", "↵\n");
-}
-
-// By itself: the spaces at its ends are seen too.
-function alone(word) {
-  if (!word) return "(empty)";
-  const spaces = (found) => "␣".repeat(found.length);
-  return inText(word).replaceAll("\n", "").replaceAll("\t", "⇥").replace(/^ +| +$/g, spaces);
 }
 
 // Numbers come as letters: see letters in page/documents.py.

@@ -8,6 +8,7 @@ import "./patterns.js";
 import "./places.js";
 import "./features.js";
 import "./documents.js";
+import "./lensgrids.js";
 import { begin } from "./addresses.js";
 
 begin().finally(() =>

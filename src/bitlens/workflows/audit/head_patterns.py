@@ -1,7 +1,7 @@
 """Patterns of heads: where each looks on a few short texts, in the reference and in each twin.
 
 A second, small sweep over the beginnings of two documents, and over random tokens said twice,
-where heads that copy show what they do.
+where heads that copy show what they do. Of the documents lens grids are made beside them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +22,7 @@ from bitlens.errors import DataError
 from bitlens.models.sites import site
 from bitlens.results.records import DetailTable, Value
 from bitlens.workflows.audit.few_rows import read_rows
+from bitlens.workflows.audit.lens_grids import LensGrids
 from bitlens.workflows.session import Session
 
 DOCUMENTS, LENGTH = 2, 48
@@ -101,20 +102,24 @@ def patterns(
     texts: Sequence[ShownText],
     hidden_bytes: int,
 ) -> dict[str, list[DetailTable]]:
-    """The tables `patterns` and `pattern_texts` of every twin in `far`, which says how far its
-    heads moved; `hidden_bytes`: of the hidden states that are held at a time."""
+    """The tables `patterns`, `pattern_texts` and, of the documents among the texts, `grid` of every
+    twin in `far`, which says how far its heads moved; `hidden_bytes`: of the hidden states that are
+    held at a time."""
     read = _Patterns(texts=texts, far=far)
     sites = {f"pattern.{block}" for of in far.values() for block, _ in of}
     named = {name: twin for name, twin in twins.items() if name in far}
     rows = [text.tokens for text in texts]
-    for step in read_rows(session, named, rows, sites, hidden_bytes):
+    begun = {n: text.tokens for n, text in enumerate(texts) if not text.period}
+    grids = LensGrids(session=session, twins=named, texts=begun)
+    for step in read_rows(session, named, rows, sites | grids.sites, hidden_bytes):
+        grids.take(step)
         for name, activations in step.activations.items():
             for at, values in activations.items():
                 if at in sites and name not in step.again:
                     read.add(name, site(at).depth, values, step.batch.document)
         del step
     told = _told(texts, session)
-    return {twin: [read.table(twin), told] for twin in far}
+    return {twin: [read.table(twin), told, grids.table(twin)] for twin in far}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
