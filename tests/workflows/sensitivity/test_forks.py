@@ -1,11 +1,16 @@
 """The forks of a sensitivity run."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
+from bitlens.analyses.behaviour import Behaviour
 from bitlens.compression import parse_spec
 from bitlens.compression.twin import CompressedTwin
 from bitlens.engine.runs import REFERENCE
-from bitlens.workflows.sensitivity.forks import Forks
+from bitlens.workflows.audit.selection import Selection
+from bitlens.workflows.sensitivity.forks import Forks, comparisons_of
 from bitlens.workflows.sensitivity.units import units_of
 from tests.support import tiny
 
@@ -28,3 +33,18 @@ def test_a_block_is_taken_from_the_other_model(way: str) -> None:
         assert fork.run.parent == others
         models = [fork.run.model_at(depth) for depth in range(fork.run.start, layout.depth)]
         assert models == [own, *[others] * (len(models) - 1)]
+
+
+def test_no_prediction_of_a_fork_is_kept() -> None:
+    """An audit keeps those of every twin for its page; at those of forks nobody looks."""
+    layout = tiny.layout("llama")
+    twin = CompressedTwin(layout, parse_spec(TEXT), [name for name, _ in layout.matrices()])
+    forks = Forks(layout, {TEXT: twin}, units_of(layout, "block")).all
+    keeping = Behaviour(positions=1000)
+    assert keeping.kept_bytes
+    selection = SimpleNamespace(
+        analyses=(keeping,), own={}, reads={"behaviour": keeping.reads(layout)}
+    )
+    found = comparisons_of(forks, cast(Selection, selection))
+    assert {comparison.twin for comparison in found} == {fork.name for fork in forks}
+    assert not any(comparison.analysis.kept_bytes for comparison in found)

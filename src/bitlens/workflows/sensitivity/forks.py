@@ -8,8 +8,9 @@ half of as many forwards.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bitlens.analyses.behaviour import Behaviour
 from bitlens.compression.twin import CompressedTwin
-from bitlens.engine.analysis import CUMULATIVE, SampleSize
+from bitlens.engine.analysis import CUMULATIVE, Analysis, SampleSize
 from bitlens.engine.comparisons import Comparison
 from bitlens.engine.plan import CORPUS
 from bitlens.engine.runs import REFERENCE, ForwardRun
@@ -131,9 +132,10 @@ class Forks:
 
 def comparisons_of(forks: Sequence[Fork], selection: Selection) -> list[Comparison]:
     """What is compared: every fork as it runs, with the reference, at every site that it reaches.
-    No position is kept for chance: an effect is set beside the whole's."""
+    No position is kept for chance: an effect is set beside the whole's; nor any prediction, which
+    only an audit shows."""
     found = []
-    for analysis in of_the_sweep(selection.analyses):
+    for analysis in map(_without_predictions, of_the_sweep(selection.analyses)):
         documents = analysis.name if analysis.name in selection.own else CORPUS
         requests = [r for r in selection.reads[analysis.name] if r.item == CUMULATIVE]
         for request in requests:
@@ -154,6 +156,10 @@ def comparisons_of(forks: Sequence[Fork], selection: Selection) -> list[Comparis
                         )
                     )
     return found
+
+
+def _without_predictions(analysis: Analysis) -> Analysis:
+    return replace(analysis, positions=None) if isinstance(analysis, Behaviour) else analysis
 
 
 def _reached(run: ForwardRun, name: str) -> bool:
