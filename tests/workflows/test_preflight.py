@@ -76,7 +76,7 @@ def test_cost_by_hand(llama: Path) -> None:
     assert cost.kept_bytes - cost.weight_bytes == 2 * 36_992 * 4 + WORK + logits + states
     row = table(study(llama, "rtn:bits=4", tokens=1000)).rows[0]
     assert cost.flop == 237_568
-    assert row[4] == "475 MFLOP"
+    assert row[4:6] == ("475 MFLOP", "1 s")
     assert table(study(llama, "rtn:bits=4", tokens=0)).rows[0][4] == "475 kFLOP a token"
 
 

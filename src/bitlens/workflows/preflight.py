@@ -23,6 +23,7 @@ from bitlens.models.layout import Layout
 from bitlens.models.sites import resolve
 from bitlens.models.skeleton import outline
 from bitlens.models.source import ModelSource, name_of
+from bitlens.models.speed import operations_a_second
 from bitlens.report.page.parts import Column, Table
 from bitlens.report.text.numbers import size
 from bitlens.sae.formats.releases import is_release
@@ -43,6 +44,8 @@ class Cost:
     """At most; 0: as many as the text has."""
     flop: float
     """Operations of one forward of one token: two for each weight that it is multiplied with."""
+    speed: float | None
+    """Operations a second of this machine, on the device asked for; None: there is none."""
     kept_bytes: int
     """All weights, a block of every twin, hidden states of a batch and room to work."""
     least_bytes: int
@@ -77,12 +80,13 @@ def costs(study: Study) -> dict[str, Cost | None]:
 
 def table(study: Study) -> Table:
     """The costs of a study, a row a model. BitlensError for what does not fit."""
-    titles = ("model", "parameters", "weights", "twins", "at least", "memory", "from disk")
+    titles = ("model", "parameters", "weights", "twins", "at least", "time", "memory", "from disk")
     rows = [_row(name, cost) for name, cost in costs(study).items()]
     caption = (
         "at least: a forward of every token by the reference and each twin, a seed; block by block "
         "activations, splices, calibration and what is matched come on top and are told before a "
-        "sweep. memory: of weights, a block of each twin and room to work, without SAEs; from "
+        "sweep. time: of that work here, at the speed of a product in float32 that was just timed. "
+        "memory: of weights, a block of each twin and room to work, without SAEs; from "
         "disk: where --memory leaves no room for the weights."
     )
     columns = tuple(Column(title, number > 0) for number, title in enumerate(titles))
@@ -91,7 +95,7 @@ def table(study: Study) -> Table:
 
 def _row(name: str, cost: Cost | None) -> tuple[str, ...]:
     if cost is None:
-        return (name, "needs the hub", *["–"] * 5)
+        return (name, "needs the hub", *["–"] * 6)
     each = cost.flop * (1 + cost.twins)
     return (
         name,
@@ -99,6 +103,7 @@ def _row(name: str, cost: Cost | None) -> tuple[str, ...]:
         size(cost.weight_bytes),
         str(cost.twins),
         _work(each * cost.tokens) if cost.tokens else f"{_work(each)} a token",
+        _time(each * cost.tokens, cost.speed),
         size(cost.kept_bytes),
         size(cost.least_bytes),
     )
@@ -108,6 +113,16 @@ def _work(flop: float) -> str:
     """Operations in the unit that keeps their number short: `18.3 PFLOP`."""
     unit, scale = next((u, s) for u, s in _UNITS if flop >= s or u == "kFLOP")
     return f"{flop / scale:.3g} {unit}"
+
+
+def _time(flop: float, speed: float | None) -> str:
+    """`45 s`, `12 min`, `3.4 h`; a dash where the tokens or the speed are not known."""
+    if not flop or speed is None:
+        return "–"
+    seconds = flop / speed
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
 def _cost(study: Study, source: ModelSource) -> Cost | None:
@@ -140,6 +155,7 @@ def _cost(study: Study, source: ModelSource) -> Cost | None:
         twins=len(wanted),
         tokens=study.tokens,
         flop=_flop(layout),
+        speed=operations_a_second(source.device),
         kept_bytes=weights * each + room,
         least_bytes=around * each + room,
     )
