@@ -99,7 +99,7 @@ def twin(compression: str = "rtn:bits=4", of: str = "m", **known: Any) -> dict[s
 def entry(cell: Cell, **known: Any) -> dict[str, Any]:
     """How a cell ended."""
     place = {name: getattr(cell, name) for name in ("id", "model", "compression", "analysis")}
-    return {**place, "seed": cell.seed, "status": "done", "reason": None} | known
+    return {**place, "seed": cell.seed, "status": "done", "reason": None, "paired": None} | known
 
 
 def manifest(**known: Any) -> dict[str, Any]:

@@ -33,11 +33,11 @@ def demo(
 
 
 @options.with_settings(
-    "model to out controls analyses tasks text tokens until calibration calibration_tokens "
-    "labelled labelled_place context bos positions categories chat_template system thinking sites "
-    "seed interval device dtype compute revision device_map memory allow benchmarks limit "
-    "include_path confirm_run_unsafe_code sae trust_remote_code log replace engine address "
-    "verbose quiet json",
+    "model to out controls controls_on analyses tasks text tokens until calibration "
+    "calibration_tokens labelled labelled_place context bos positions categories chat_template "
+    "system thinking sites seed interval device dtype compute revision device_map memory allow "
+    "benchmarks limit include_path confirm_run_unsafe_code sae trust_remote_code log replace "
+    "engine address verbose quiet json",
     also=options.ENGINE | {"log": (options.Log, None)},
 )
 def audit(

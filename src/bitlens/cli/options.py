@@ -177,6 +177,7 @@ def _listed(name: str, metavar: str, default: str = "") -> tuple[Any, Any]:
 
 SETTINGS: dict[str, tuple[Any, Any]] = {
     "controls": _listed("controls", "LIST|none", ",".join(DEFAULT["controls"])),
+    "controls_on": _option("controls_on", str | None, "N|SHARE%"),
     "analyses": _listed("analyses", "LIST"),
     "labelled": _listed("labelled", "LIST", ",".join(DEFAULT["labelled"])),
     "labelled_place": _option("labelled_place", str, "last|mean"),

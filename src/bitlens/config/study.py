@@ -20,6 +20,7 @@ from bitlens.config.consent import require_confirmation, require_consent
 from bitlens.config.field_docs import meanings
 from bitlens.config.parsing import Settings, distinct, read_settings, unknown
 from bitlens.config.precision import Precision
+from bitlens.config.share import share_of
 from bitlens.data.benchmarks.asked import AskedBenchmark
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError, InputError
@@ -168,6 +169,12 @@ def _precise(until: str) -> str:
     return until.strip()
 
 
+def _part(share: str) -> str:
+    with _located():
+        share_of(share, 1)
+    return share.strip()
+
+
 class Study(Settings):
     """A grid of models x compressions x analyses x seeds, and how it is measured.
 
@@ -189,6 +196,9 @@ class Study(Settings):
     ] = Field(("cast", "noise"), examples=["[cast, noise]"])
     """What every compression is compared with: a cast to 16 bits, weight noise of the same size,
     and nothing, the reference again."""
+    controls_on: Annotated[str, AfterValidator(_part)] | None = Field(None, examples=["25%"])
+    """On how many documents controls are measured, 25% or 100, the first in the order drawn by the
+    seed and 20 at least; by default on all. Twins are compared with them on these alone."""
     analyses: Annotated[tuple[str, ...], AfterValidator(_registered), AfterValidator(distinct)] = (
         Field((), examples=["[behaviour]"])
     )

@@ -65,24 +65,26 @@ def contrasts(
 
     q is the false discovery rate over all rows of one metric with one kind of control. Levels,
     which describe a model and not a change, are left out. The reference is at the intact value:
-    only of metrics of which a twin may be on either side of it is there something to test.
+    only of metrics of which a twin may be on either side of it is there something to test. Where
+    controls were measured on fewer documents, the twin's numbers beside them are of these.
     """
     metrics, twins = metrics_of(manifest), _twins(manifest)
     complete = {
-        tuple(entry[name] for name in ("model", "compression", "analysis", "seed")): entry["id"]
+        tuple(entry[name] for name in ("model", "compression", "analysis", "seed")): entry
         for entry in manifest["cells"]
         if entry["status"] == "done"
     }
     rows: Rows = []
     # Two cells at a time: with their replicates, those of a whole study would not fit.
-    for (model, compression, analysis, seed), cell_id in complete.items():
+    for (model, compression, analysis, seed), entry in complete.items():
         controls = controls_of(compression, twins.get(model, []))
-        ids = {name: complete.get((model, name, analysis, seed)) for name in controls}
-        for control, control_id in ids.items():
-            if control_id is None and control != REFERENCE:
+        found = {name: complete.get((model, name, analysis, seed)) for name in controls}
+        for control, beside in found.items():
+            if beside is None and control != REFERENCE:
                 continue
-            cell, values = store.read_cell(cell_id)
-            others = store.read_cell(control_id)[1] if control_id else None
+            paired = entry.get("paired") if beside else None
+            cell, values = store.read_cell(paired or entry["id"])
+            others = store.read_cell(beside["id"])[1] if beside else None
             pairs = _pairs(
                 values, others, {v.metric: metrics[f"{analysis}.{v.metric}"] for v in values}
             )

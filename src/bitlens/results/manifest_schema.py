@@ -14,6 +14,8 @@ from bitlens.results.records import SCHEMA, Check, Metric, Stopped, TwinRecord
 LATER = {
     "token_bytes",
     "until",
+    "controls_on",
+    "paired",
     "tasks",
     "labelled",
     "labelled_place",
@@ -125,6 +127,8 @@ class CellEntry(Content):
     seed: int
     status: Annotated[str, Field(pattern="^(done|failed)$")]
     reason: str | None
+    paired: CellId | None = None
+    """The same on the documents of the controls, where those are fewer."""
 
 
 class AskedModel(Content):
@@ -146,6 +150,7 @@ class Asked(Content):
     models: Annotated[tuple[AskedModel, ...], Field(min_length=1)]
     compressions: Annotated[tuple[str, ...], Field(min_length=1)]
     controls: tuple[str, ...]
+    controls_on: str | None = None
     analyses: tuple[str, ...]
     tasks: tuple[str, ...] = ()
     text: str | None

@@ -194,7 +194,8 @@ class Store:
             check_table(path, schema, mended(path, AGAIN))
         for entry in manifest["cells"]:
             if entry["status"] == "done":
-                CellFolder.of(self.root, entry["id"]).check(entry, MANIFEST)
+                for cell_id in filter(None, (entry["id"], entry.get("paired"))):
+                    CellFolder.of(self.root, cell_id).check(entry, MANIFEST)
         self._check_names(manifest)
 
     def _check_names(self, manifest: Mapping[str, Any]) -> None:

@@ -136,7 +136,7 @@ class Session:
             categories=study.categories,
         )
         check_vocabulary(corpus, self.layout.vocabulary)
-        return corpus.first_units(self.stopped.documents) if self.stopped else corpus
+        return corpus
 
     def _as_chats(self, texts: Documents) -> Documents:
         """What is read, as the model's chat template writes it where the study says so."""
@@ -241,6 +241,13 @@ class Session:
     def reader(self, site: str, models: Mapping[str, SweptModel]) -> ActivationReader:
         """What reads the activations of these models at one site."""
         return ActivationReader(self.layout, models, site, self.memory // 4)
+
+
+def narrowed(session: Session, corpus: Corpus) -> Session:
+    """The same session, reading these documents of its corpus."""
+    other = replace(session)
+    vars(other)["corpus"] = corpus
+    return other
 
 
 def context_in(layout: Layout, study: Study, name: str) -> int:

@@ -44,6 +44,7 @@ TEMPLATE = (
 STUDY = {
     "compressions": Answer({"compressions": ["rtn:bits=4"]}),
     "controls": Answer({"controls": ["nothing"]}, same_because="each control has its own cells"),
+    "controls_on": Answer({"controls_on": "20"}, same_because="controls have cells of their own"),
     "analyses": Answer(
         {"analyses": ["behaviour", "lens"]}, same_because="each analysis has its own cells"
     ),

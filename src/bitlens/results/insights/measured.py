@@ -63,6 +63,8 @@ def measured(store: Store, model: str | None = None) -> list[SaeFeatures]:
         if model is not None and cell["model"] != model:
             continue
         record = records[(cell["model"], cell["compression"])]
+        if record["control"] and manifest["settings"].get("controls_on"):
+            continue  # its features are those of other documents
         for sae, site, features, halves in _tables(store, cell["id"]):
             twin = TwinFeatures(
                 compression=cell["compression"],

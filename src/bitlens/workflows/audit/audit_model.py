@@ -10,9 +10,14 @@ from bitlens.errors import BitlensError, failed
 from bitlens.results.records import Check
 from bitlens.results.store import Store
 from bitlens.workflows.audit.beside import about_pairs
-from bitlens.workflows.audit.cells import Cells
 from bitlens.workflows.audit.compute_floor import about_floor, announced, floors
 from bitlens.workflows.audit.early_stop import read_until
+from bitlens.workflows.audit.fewer_controls import (
+    CellPart,
+    about_controls,
+    cell_parts,
+    joined,
+)
 from bitlens.workflows.audit.manifest import ManifestParts, ModelAudit
 from bitlens.workflows.audit.measure import CellSweep, required_memory
 from bitlens.workflows.audit.selection import AskedAnalyses, Selection, select_analyses
@@ -44,30 +49,20 @@ def audit_model(
     builder = session.twin_builder(apart_from=session.corpus, on_failure=on_failure)
     selection = select_analyses(session, asked, plan, builder)
     requests, built = _build_twins(session, selection, builder)
-    cells = Cells.of(session, selection, requests, built)
-    missing = cells.missing(store)
+    parts = cell_parts(session, selection, requests, built)
     measuring, seconds_per_token = check_measurement(session)
-    if missing:
-        sweep = CellSweep(
-            session=session,
-            selection=selection,
-            requests=[request for request in requests if request.text in built.twins],
-            twins=built.twins,
-            cells=cells,
-            missing=missing,
-            seconds_per_token=seconds_per_token,
-        )
-        cells = _measure(sweep, store, on_failure)
-    else:
+    if not any(part.cells.missing(store) for part in parts):
         session.log(f"{session.loaded.name}: every cell is there already; nothing to compute.")
+    parts = [_measured(part, built, store, seconds_per_token, on_failure) for part in parts]
     fitting = [placed.check for placed in selection.saes]
     audited = ModelAudit(
         session=session,
         selection=selection,
         requests=requests,
         built=built,
-        cells=cells,
+        cells=joined(parts, requests),
         checks=[*checks, *fitting, *built.checks, *measuring],
+        about_controls=about_controls(parts),
     )
     audited = _with_twins_checked(audited, store, on_failure)
     done.add(_with_benchmarks(audited, tasks, store, done, on_failure))
@@ -90,14 +85,33 @@ def _begun(session: Session, store: Store) -> tuple[Session, Plan, list[Check]]:
     return session, plan, checks
 
 
-def _measure(sweep: CellSweep, store: Store, on_failure: OnFailure) -> Cells:
-    """The cells after what is missing was measured. BitlensError for a twin that failed, unless
+def _measured(
+    part: CellPart,
+    built: BuiltTwins,
+    store: Store,
+    seconds_per_token: float | None,
+    on_failure: OnFailure,
+) -> CellPart:
+    """A part after what is missing was measured. BitlensError for a twin that failed, unless
     failures are recorded: only then, so that what the others have is kept for the next try."""
+    missing = part.cells.missing(store)
+    if not missing:
+        return part
+    requests = [request for request in part.requests if request.text in built.twins]
+    sweep = CellSweep(
+        session=part.session,
+        selection=part.selection,
+        requests=requests,
+        twins={request.text: built.twins[request.text] for request in requests},
+        cells=part.cells,
+        missing=missing,
+        seconds_per_token=seconds_per_token,
+    )
     failures = sweep.run(store)
     if failures and on_failure == "raise":
         first = next(iter(failures))
         raise failed(first, failures[first])
-    return sweep.cells.without(failures)
+    return replace(part, cells=part.cells.without(failures))
 
 
 def _with_twins_checked(audited: ModelAudit, store: Store, on_failure: OnFailure) -> ModelAudit:

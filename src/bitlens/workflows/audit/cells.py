@@ -1,7 +1,7 @@
 """The cells of one model and seed: what decides about each, and which cannot be computed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Self
 
@@ -27,6 +27,8 @@ class Cells:
     analyses: tuple[str, ...]
     failed: Mapping[Key, str]
     """What cannot be computed, and why."""
+    paired: Mapping[Key, str] = field(default_factory=dict)
+    """Of twins the ids of the same on the documents of the controls, where those are fewer."""
 
     @classmethod
     def of(

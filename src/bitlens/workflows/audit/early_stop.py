@@ -35,7 +35,7 @@ from bitlens.results.stats.any_stop import level_at_any_stop
 from bitlens.results.stats.intervals import interval
 from bitlens.results.store import Store
 from bitlens.workflows.audit.budget import budget
-from bitlens.workflows.session import Session
+from bitlens.workflows.session import Session, narrowed
 
 LOOKS = "looks.json"
 COLUMNS = ("count", "kl", "changed", "surprise")
@@ -56,7 +56,8 @@ def read_until(session: Session, store: Store) -> Session:
     asked = Precision.parse(str(session.study.until))
     found = _finished(session, store) or _Looking.of(session, asked, store).stopped()
     session.log(f"{looked(asdict(found))}.")
-    return replace(session, stopped=found)
+    read = session.corpus.first_units(found.documents)
+    return narrowed(replace(session, stopped=found), read)
 
 
 def _finished(session: Session, store: Store) -> Stopped | None:

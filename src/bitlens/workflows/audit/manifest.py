@@ -42,6 +42,8 @@ class ModelAudit:
     built: BuiltTwins
     cells: Cells
     checks: Sequence[Check]
+    about_controls: Sequence[str] = ()
+    """What the reader should know of the documents of the controls."""
 
     @property
     def name(self) -> str:
@@ -71,7 +73,7 @@ class ModelAudit:
         """What was read, and what is to be known of it."""
         described = describe_corpus(self.session, self.selection.plan)
         notes = [note for corpus, _ in self.selection.own.values() for note in corpus.notes]
-        notes += [*self.built.notes, *self.selection.notes]
+        notes += [*self.built.notes, *self.selection.notes, *self.about_controls]
         stopped = self.session.stopped
         until = {"until": asdict(stopped)} if stopped else {}
         return {**described, "notes": described["notes"] + notes, **until}
@@ -122,7 +124,8 @@ class ManifestParts:
             self.coverage += audited.coverage()
         self.corpora.append(audited.corpus())
         for key, cell in audited.cells.by_key.items():
-            self.cells.append(cell_entry(cell, audited.cells.failed.get(key)))
+            cells = audited.cells
+            self.cells.append(cell_entry(cell, cells.failed.get(key), cells.paired.get(key)))
 
     def add_failure(self, study: Study, source: ModelSource, seed: int, reason: str) -> None:
         """A model that could not be audited at all, and why."""
@@ -188,8 +191,9 @@ def _about_copies(corpus: Corpus) -> list[str]:
     ]
 
 
-def cell_entry(cell: Cell, reason: str | None) -> dict[str, Any]:
-    """A cell of the manifest; `reason`: why there is nothing in it."""
+def cell_entry(cell: Cell, reason: str | None, paired: str | None = None) -> dict[str, Any]:
+    """A cell of the manifest; `reason`: why there is nothing in it; `paired`: the id of the same on
+    the documents of the controls."""
     return {
         "id": cell.id,
         "model": cell.model,
@@ -198,6 +202,7 @@ def cell_entry(cell: Cell, reason: str | None) -> dict[str, Any]:
         "seed": cell.seed,
         "status": "failed" if reason else "done",
         "reason": reason,
+        "paired": paired,
     }
 
 
