@@ -18,6 +18,7 @@ from bitlens.workflows.sensitivity.run import Request, run
 from tests.support.sensitivities import sensitivity as made_up
 
 FORMATS = ("rtn:bits=2,group=16", "rtn:bits=3,group=16", "rtn:bits=4,group=16")
+TOKENS = 1500
 
 
 def silent(line: str) -> None:
@@ -29,7 +30,7 @@ def sensitivity(
     llama: Path, short_texts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Sensitivity:
     """Three formats for every kernel of a tiny model."""
-    study = audit_of(str(llama), FORMATS, text=str(short_texts), tokens=4000, controls=())
+    study = audit_of(str(llama), FORMATS, text=str(short_texts), tokens=TOKENS, controls=())
     out = tmp_path_factory.mktemp("sensitive") / "run"
     return run(study, Request(division="kind", both=False), out, "command", silent)
 
@@ -52,7 +53,7 @@ def test_a_plan_is_what_its_audit_says(
         str(llama),
         (first["compression"],),
         text=str(short_texts),
-        tokens=4000,
+        tokens=TOKENS,
         controls=(),
         analyses=("behaviour",),
     )

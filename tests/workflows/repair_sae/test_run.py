@@ -142,7 +142,8 @@ def test_what_is_written_is_an_sae_for_the_twin(repaired: tuple[Path, Any, list[
 @pytest.mark.slow
 def test_an_unchanged_twin_has_nothing_to_repair(results: Path, tmp_path: Path) -> None:
     """The SAE is written as it is, and it is said."""
-    table = repair_run(asked(results, twin="nothing"), tmp_path / "sae", silent)
+    request = asked(results, twin="nothing", calibration_tokens=4096)
+    table = repair_run(request, tmp_path / "sae", silent)
     record = json.loads((tmp_path / "sae" / RECORD).read_text())
     assert record["chosen"] == "as it is"
     assert "as it is" in table.caption
