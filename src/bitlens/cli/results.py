@@ -146,11 +146,12 @@ def compare(
 def export(
     results: options.Results,
     format_: Annotated[
-        Literal["csv", "json", "parquet", "latex", "markdown", "bibtex"],
+        Literal["csv", "json", "parquet", "latex", "markdown", "bibtex", "probes"],
         typer.Option(
             "--format",
             help="csv, json, parquet: every estimate. latex, markdown: the summary table of each "
-            "model, for a paper or a pull request. bibtex: the papers that the run rests on.",
+            "model, for a paper or a pull request. bibtex: the papers that the run rests on. "
+            "probes: the probes and what repairs make of them, as safetensors.",
         ),
     ] = "csv",
     table: Annotated[
@@ -168,17 +169,33 @@ def export(
     if out is not None:
         write(out, data)
         log(f"Wrote {what} to {out}.")
-    elif format_ == "parquet" and sys.stdout.isatty():
-        raise InputError("Parquet is not text.", "a file to write it to.", "--out all.parquet")
+    elif format_ in ("parquet", "probes") and sys.stdout.isatty():
+        raise InputError(f"{format_} is not text.", "a file to write it to.", "--out FILE")
     elif sys.stdout.isatty():
         log(data.decode().removesuffix("\n"))
     else:
         hand_on(data)
 
 
+def _probes(results: Path) -> tuple[bytes, str]:
+    """Probes as a file, and how many. BitlensError for results without any."""
+    from bitlens.results.counts import count
+    from bitlens.results.probe_file import probes_of, written
+    from bitlens.results.store import Store
+
+    found = probes_of(Store.open(results))
+    if not found:
+        raise ResultsError(
+            f"{results} has no probe that was repaired for a twin.",
+            "results of an audit with probes that read something in the reference.",
+            "bitlens audit MODEL --to rtn:bits=4 --analyses probes --out DIR",
+        )
+    return written(found), count(len(found), "probe")
+
+
 def _exported(
     results: Path,
-    form: Literal["csv", "json", "parquet", "latex", "markdown", "bibtex"],
+    form: Literal["csv", "json", "parquet", "latex", "markdown", "bibtex", "probes"],
     table: Literal["estimates", "categories"],
 ) -> tuple[bytes, str]:
     """The content of a file, and what it is in words."""
@@ -195,6 +212,8 @@ def _exported(
     if form == "bibtex":
         text = bibtex(AuditResults.read(results))
         return text.encode(), count(text.count("\n@") + 1, "source")
+    if form == "probes":
+        return _probes(results)
     store = Store.open(results)
     rows = store.read_table(table).num_rows
     if table == "categories" and not rows:

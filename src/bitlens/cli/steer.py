@@ -31,7 +31,12 @@ def steer(
         ),
     ] = "language",
     site: Annotated[
-        str, typer.Option(metavar="SITE", help="Where it is added, resid.N; else in the middle.")
+        str,
+        typer.Option(
+            metavar="SITE",
+            help="Where it is added, resid.N; best:N looks for it after every block and at the "
+            "last N tokens, on texts for choosing (Arditi et al. 2024); else in the middle.",
+        ),
     ] = "",
     vector: Annotated[
         str,

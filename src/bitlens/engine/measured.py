@@ -46,7 +46,7 @@ def measured(place: Place, found: Results, by_chance: Chance, sampled: int = 0) 
     values, shown = [], []
     for one in found:
         if isinstance(one, DetailTable):
-            shown.append(one)
+            shown.append(_placed(one, place.site))
             continue
         key = (one.metric, one.site, one.item)
         chance = one.chance
@@ -54,6 +54,14 @@ def measured(place: Place, found: Results, by_chance: Chance, sampled: int = 0) 
             chance = by_chance.get(key)
         values.append(_value(place, one, chance))
     return Measured(comparison, values, shown)
+
+
+def _placed(table: DetailTable, name: str) -> DetailTable:
+    """A table with the site it is of, where it has a column for it and leaves it empty."""
+    sites = table.columns.get("site")
+    if not isinstance(sites, list) or any(sites):
+        return table
+    return DetailTable(table.name, {**table.columns, "site": [name] * len(sites)})
 
 
 def broken(place: Place, state: ReplicateState, overflowed: str) -> Measured:

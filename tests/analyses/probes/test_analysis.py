@@ -10,9 +10,9 @@ from bitlens.analyses.probes.fitting import Lesson, fitted
 from bitlens.analyses.probes.metrics import NOT_THERE
 from bitlens.data.labelled_corpus import ClassPair, LabelledCorpus
 from bitlens.engine.accumulators import Accumulator, DocumentSums
-from bitlens.engine.analysis import Sample
+from bitlens.engine.analysis import Results, Sample
 from bitlens.engine.measured import NOTHING
-from bitlens.results.records import MetricResult
+from bitlens.results.records import DetailTable, MetricResult
 from bitlens.results.stats.replicates import leave_one_out
 from tests.support import tiny
 
@@ -21,6 +21,12 @@ ITEM = "planted, logistic"
 
 
 def found(reference: np.ndarray, twin: np.ndarray, label: np.ndarray) -> dict[str, MetricResult]:
+    """What is said of one block whose documents have these activations, in numbers."""
+    every = everything(reference, twin, label)
+    return {o.metric: o for o in every if isinstance(o, MetricResult) and o.item == ITEM}
+
+
+def everything(reference: np.ndarray, twin: np.ndarray, label: np.ndarray) -> Results:
     """What is said of one block whose documents have these activations."""
     pair = ClassPair(name="planted", positive="yes", negative="no", labels=(0, 1))
     n = len(label)
@@ -43,8 +49,7 @@ def found(reference: np.ndarray, twin: np.ndarray, label: np.ndarray) -> dict[st
     weights = np.hstack([leave_one_out(np.ones(SHARDS, bool)), np.ones((SHARDS + 1, 1))])
     analysis = Probes(LabelledCorpus(tiny.labelled().corpus, LEARNED, (pair,)))
     nothing: Sample = NOTHING
-    outcomes = analysis.compute(Accumulator(documents=parts).under(weights), nothing, nothing)
-    return {o.metric: o for o in outcomes if isinstance(o, MetricResult) and o.item == ITEM}
+    return analysis.compute(Accumulator(documents=parts).under(weights), nothing, nothing)
 
 
 def planted() -> tuple[np.ndarray, np.ndarray]:
@@ -83,6 +88,24 @@ def test_a_loss_of_information_is_no_rotation() -> None:
     assert first(told["lost_as_information"]) > 0.35
     assert abs(first(told["lost_by_rotation"])) < 0.12
     assert told["lost"].chance == pytest.approx(first(told["auc_reference"]) - 0.5, abs=0.12)
+
+
+def test_a_repair_and_the_probe_are_one_probe_of_the_twin() -> None:
+    """All documents 2 further along: the probe that is kept scores them, where they stand, as the
+    reference's scores its own."""
+    rows, label = planted()
+    twin = rows + 2.0
+    tables = [t for t in everything(rows, twin, label) if isinstance(t, DetailTable)]
+    of = next(t.columns for t in tables if t.columns["item"][0] == ITEM)
+    kept = {
+        way: (np.array(direction), offset)
+        for way, direction, offset in zip(of["way"], of["direction"], of["offset"], strict=True)
+    }
+    assert list(kept) == ["as it is", "mean shift", "mean and scale", "linear map"]
+    direction, offset = kept["as it is"]
+    for way in ("mean shift", "mean and scale"):
+        other, moved = kept[way]
+        assert twin @ other + moved == pytest.approx(rows @ direction + offset)
 
 
 def test_a_shift_moves_false_positives_and_no_area() -> None:

@@ -24,8 +24,8 @@ def test_a_shift_is_taken_back() -> None:
     """Means (1, 1) and (4, 1): a row of (4, 3) is read as (1, 3)."""
     rows = np.array([[0.0, 0], [2, 2]] * 4)
     before, after = lessons(rows + np.array([3.0, 0]), rows)
-    found = shifted(Probe(np.array([1.0, 10.0]), 0.0), before, after, np.array([[4.0, 3.0]]))
-    assert found == pytest.approx([31.0])
+    found = shifted(Probe(np.array([1.0, 10.0]), 0.0), before, after)
+    assert found.score(np.array([[4.0, 3.0]])) == pytest.approx([31.0])
 
 
 def test_scale_is_taken_back() -> None:
@@ -33,8 +33,8 @@ def test_scale_is_taken_back() -> None:
     rows = drawn()
     before, after = lessons(2 * rows + 5, rows)
     others = np.random.default_rng(1).normal(size=(7, 6))
-    found = scaled(PROBE, before, after, 2 * others + 5)
-    assert found == pytest.approx(PROBE.score(others))
+    found = scaled(PROBE, before, after)
+    assert found.score(2 * others + 5) == pytest.approx(PROBE.score(others))
 
 
 def test_a_rotation_is_taken_back_by_a_map_alone() -> None:
@@ -44,8 +44,8 @@ def test_a_rotation_is_taken_back_by_a_map_alone() -> None:
     before, after = lessons(rows @ mix, rows)
     others = draw.normal(size=(50, 6))
     own = PROBE.score(others)
-    assert mapped(PROBE, before, after, others @ mix) == pytest.approx(own, abs=0.02)
-    assert np.abs(shifted(PROBE, before, after, others @ mix) - own).max() > 0.5
+    assert mapped(PROBE, before, after).score(others @ mix) == pytest.approx(own, abs=0.02)
+    assert np.abs(shifted(PROBE, before, after).score(others @ mix) - own).max() > 0.5
 
 
 def test_the_map_is_scikit_learn_s_ridge() -> None:
@@ -55,7 +55,7 @@ def test_the_map_is_scikit_learn_s_ridge() -> None:
     twin = rows + draw.normal(size=rows.shape)
     before, after = lessons(twin, rows)
     others = draw.normal(size=(9, 6))
-    found = mapped(PROBE, before, after, others)
+    found = mapped(PROBE, before, after).score(others)
     candidates = []
     for penalty in PENALTIES:
         around = twin - twin.mean(axis=0)

@@ -29,7 +29,8 @@ from bitlens.engine.analysis import (
     TokenizerFacts,
 )
 from bitlens.models.sites import all_sites
-from bitlens.results.records import Metric, MetricResult
+from bitlens.results.probe_file import PROBES
+from bitlens.results.records import DetailTable, Metric, MetricResult
 from bitlens.results.stats.replicates import bounds
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 Place = Literal["last", "mean"]
 """What of a document is read: its last token, or the mean over the positions that count."""
-FORM = 3
+FORM = 4
 """Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 FEWEST_NEGATIVES = 100
 """Documents of the other class that are read; 1 % of fewer is less than one."""
@@ -190,7 +191,7 @@ class _Read:
         )
 
 
-def _told(of: _Documents, method: str, item: str) -> Iterator[MetricResult]:
+def _told(of: _Documents, method: str, item: str) -> Iterator[MetricResult | DetailTable]:
     """All that is said of one set and method at one block."""
     own = fitted(of.lessons["reference"], method)
     nothing = shuffled(of.lessons["reference"], method)
@@ -261,19 +262,33 @@ def _at_threshold(of: _Documents, own: Probe, item: str, *, there: bool) -> Iter
         yield MetricResult(f"{metric}_change", rates["twin"] - rates["reference"], item=item)
 
 
-def _repaired(of: _Documents, own: Probe, item: str) -> Iterator[MetricResult]:
-    """What the reference's probe reads of a twin whose activations were brought back."""
+def _repaired(of: _Documents, own: Probe, item: str) -> Iterator[MetricResult | DetailTable]:
+    """What the reference's probe reads of a twin whose activations were brought back, and the
+    probe of the twin's own activations that the two together are."""
     before = own.score(of.rows["reference"])
     weights = of.weights[:, ~of.positive]
     few = int((~of.positive).sum()) < FEWEST_NEGATIVES
-    for way, bring in WAYS.items():
-        after = bring(own, of.lessons["reference"], of.lessons["twin"], of.rows["twin"])
+    lessons = of.lessons["reference"], of.lessons["twin"]
+    found = {way: bring(own, *lessons) for way, bring in WAYS.items()}
+    for way, probe in found.items():
+        after = probe.score(of.rows["twin"])
         area = weighted_auc(after, of.positive, of.weights)
         yield MetricResult("auc_repaired", area, item=f"{item}, {way}")
         if not few:
             threshold = threshold_at(before[~of.positive], weights)
             rate = share_above(after[~of.positive], threshold, weights)
             yield MetricResult("false_positives_repaired", rate, item=f"{item}, {way}")
+    kept = {"as it is": own, **found}
+    yield DetailTable(
+        PROBES,
+        {
+            "site": [""] * len(kept),
+            "item": [item] * len(kept),
+            "way": list(kept),
+            "direction": [probe.direction.tolist() for probe in kept.values()],
+            "offset": [probe.offset for probe in kept.values()],
+        },
+    )
 
 
 def _cosine(one: Probe, other: Probe) -> float:

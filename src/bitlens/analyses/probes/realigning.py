@@ -6,7 +6,6 @@ models has them, and no label is read.
 """
 
 from collections.abc import Callable
-from typing import Annotated
 
 import numpy as np
 
@@ -15,23 +14,23 @@ from bitlens.analyses.probes.fitting import Lesson, Probe, space_of
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of the linear map, in units of the mean squared singular value of the twin's activations."""
 
-Rows = Annotated[np.ndarray, "documents width"]
-Scores = Annotated[np.ndarray, "documents"]
 
-
-def shifted(probe: Probe, reference: Lesson, twin: Lesson, rows: Rows) -> Scores:
+def shifted(probe: Probe, reference: Lesson, twin: Lesson) -> Probe:
     """By the difference of the means. Ranks stay as they are; a threshold comes back."""
-    return probe.score(rows - twin.rows.mean(axis=0) + reference.rows.mean(axis=0))
+    back = reference.rows.mean(axis=0) - twin.rows.mean(axis=0)
+    return Probe(probe.direction, probe.offset + float(back @ probe.direction))
 
 
-def scaled(probe: Probe, reference: Lesson, twin: Lesson, rows: Rows) -> Scores:
+def scaled(probe: Probe, reference: Lesson, twin: Lesson) -> Probe:
     """To the mean and the standard deviation of every dimension."""
     before, after = (of.rows.std(axis=0) for of in (reference, twin))
     ratio = np.divide(before, after, out=np.ones_like(after), where=after > 0)
-    return probe.score((rows - twin.rows.mean(axis=0)) * ratio + reference.rows.mean(axis=0))
+    direction = probe.direction * ratio
+    moved = reference.rows.mean(axis=0) @ probe.direction - twin.rows.mean(axis=0) @ direction
+    return Probe(direction, probe.offset + float(moved))
 
 
-def mapped(probe: Probe, reference: Lesson, twin: Lesson, rows: Rows) -> Scores:
+def mapped(probe: Probe, reference: Lesson, twin: Lesson) -> Probe:
     """By the linear map, with a penalty (ridge), that brings the twin's activations nearest to the
     reference's.
 
@@ -40,23 +39,20 @@ def mapped(probe: Probe, reference: Lesson, twin: Lesson, rows: Rows) -> Scores:
     """
     target = probe.score(reference.rows)
     learning, held = ~twin.chosen_on, twin.chosen_on
-    tried = [
-        _ridge(twin.rows[learning], target[learning], penalty, twin.rows[held])
-        for penalty in PENALTIES
-    ]
-    errors = [float(((found - target[held]) ** 2).mean()) for found in tried]
-    return _ridge(twin.rows, target, PENALTIES[int(np.argmin(errors))], rows)
+    tried = [_ridge(twin.rows[learning], target[learning], penalty) for penalty in PENALTIES]
+    errors = [float(((found.score(twin.rows[held]) - target[held]) ** 2).mean()) for found in tried]
+    return _ridge(twin.rows, target, PENALTIES[int(np.argmin(errors))])
 
 
-def _ridge(rows: Rows, target: Scores, penalty: float, others: Rows) -> Scores:
+def _ridge(rows: np.ndarray, target: np.ndarray, penalty: float) -> Probe:
     """What a ridge regression of the target on some rows says of others."""
     space = space_of(rows)
     square = (space.rows**2).sum(axis=0)
     weight = (space.rows.T @ (target - target.mean())) / (square + penalty * square.mean())
-    probe = space.probe(weight, float(target.mean()))
-    return probe.score(others)
+    return space.probe(weight, float(target.mean()))
 
 
-Way = Callable[[Probe, Lesson, Lesson, Rows], Scores]
+Way = Callable[[Probe, Lesson, Lesson], Probe]
 WAYS: dict[str, Way] = {"mean shift": shifted, "mean and scale": scaled, "linear map": mapped}
-"""What is done to the twin's activations before the reference's probe reads them."""
+"""What is done to the twin's activations before the reference's probe reads them, and that probe
+after it: of an affine map and a probe, one probe of the twin's own activations."""

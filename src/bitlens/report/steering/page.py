@@ -34,6 +34,8 @@ TITLES = (
     "KL there, nats",
     "slope of random ones",
 )
+CANDIDATES = 12
+"""Directions of a search that are shown."""
 
 
 def build(folder: Path) -> Path:
@@ -56,6 +58,7 @@ def page(run: Mapping[str, Any]) -> Page:
         Section.stating("response", "Dose and response", (*_found(run), _asked(run), *figures)),
         Section("models", "What each model needs", (_table(run),)),
         Section("ablation", "Without the direction", tuple(_ablation(run))),
+        *_searched(run),
         Section("numbers", "All numbers", (_ledger(run),)),
         Section("reproduce", "Again", (Command(run["command"]), *map(Prose, run["notes"]))),
     )
@@ -201,6 +204,54 @@ def _ablation(run: Mapping[str, Any]) -> Iterator[Part]:
     titles = ("as it is", "without the direction", "less")
     columns = (Column("model"), *(Column(title, numeric=True) for title in titles))
     yield Table(columns, rows, "Log-odds. ± is the longer half of a 95 % interval over texts.")
+
+
+def _searched(run: Mapping[str, Any]) -> Iterator[Section]:
+    """The directions that were looked at, the best ones; nothing where none was looked for."""
+    every = run.get("candidates", ())
+    if not every:
+        return
+    allowed = sum(not one["against"] for one in every)
+    rows = tuple(
+        (
+            one["site"],
+            str(one["token"]),
+            *(_plain(one[name]) for name in ("bypass", "induced", "kl")),
+            one["against"] or ("chosen" if n == 0 else "yes"),
+        )
+        for n, one in enumerate(every[:CANDIDATES])
+    )
+    columns = (
+        *(Column("after block"), Column("token", numeric=True)),
+        *(Column(title, numeric=True) for title in ("taken out", "added", "KL, nats")),
+        Column("may be chosen"),
+    )
+    yield Section(
+        "search",
+        "Which direction",
+        (
+            Prose(
+                f"{count(len(every), 'direction')} were looked at, differences of means at the "
+                "last tokens after all but the last fifth of the blocks, and "
+                f"{allowed} may be chosen. "
+                "All numbers are means over texts that no direction was made of and that nothing "
+                "else on this page is measured on; only the reference was looked at."
+            ),
+            Table(
+                columns,
+                rows,
+                "token: from the end, -1 the last. taken out: log-odds of the answers after texts "
+                f"labelled {run['positive']} without the direction; the lowest is chosen. added: "
+                f"after texts labelled {run['negative']} with it, to be above 0. KL: how far "
+                "predictions after those move where it is taken out, to be at most 0.1. After "
+                "Arditi et al. 2024, arXiv 2406.11717.",
+            ),
+        ),
+    )
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else plain(value, 2)
 
 
 def _ledger(run: Mapping[str, Any]) -> Ledger:

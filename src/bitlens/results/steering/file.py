@@ -30,6 +30,22 @@ class SteeredNumber(Content):
     reason: str | None
 
 
+class SearchedDirection(Content):
+    """A direction that was looked at, with the means over the prompts for choosing."""
+
+    site: str
+    token: int
+    """From the end of a prompt, -1 the last."""
+    bypass: float | None
+    """Log-odds of the answers where it is taken out."""
+    induced: float | None
+    """Log-odds of the answers where it is added to other prompts."""
+    kl: float | None
+    """Nats by which predictions on other prompts change where it is taken out."""
+    against: str
+    """Why it may not be chosen; empty where it may."""
+
+
 class SteeringFile(Versioned):
     """Everything of a run."""
 
@@ -54,6 +70,8 @@ class SteeringFile(Versioned):
     neutral: str
     twins: tuple[str, ...]
     controls: tuple[str, ...]
+    candidates: tuple[SearchedDirection, ...] = ()
+    """All directions that were looked at, the chosen one first; none where none was looked for."""
     rows: tuple[SteeredNumber, ...]
     notes: tuple[str, ...]
 

@@ -47,7 +47,7 @@ class Steering:
         found = {}
         for model, direction, multiplier in self.names:
             if multiplier is None:
-                changes = self._without()
+                changes = taken_out(self.layout, self.directions["vector"])
             else:
                 change = added(multiplier * self.directions[direction])
                 changes = (Intervention(site=self.site, change=change),)
@@ -59,12 +59,6 @@ class Steering:
                 interventions=changes,
             )
         return found
-
-    def _without(self) -> tuple[Intervention, ...]:
-        """The direction taken out of the embedding and of what every block adds and hands on."""
-        change = ablated(self.directions["vector"])
-        sites = [f"{k}.{n}" for n in range(self.layout.depth) for k in ("attn", "mlp", "resid")]
-        return tuple(Intervention(site=site, change=change) for site in ("embed", *sites))
 
     def steps(self, batches: Sequence[TokenBatch]) -> Iterator[Step]:
         """Every chunk of logits of all runs. BitlensError for a twin that cannot be made."""
@@ -85,6 +79,13 @@ class Steering:
                     raise failed(name, reason)
                 if step.depth == self.layout.depth:
                     yield step
+
+
+def taken_out(layout: Layout, direction: Tensor) -> tuple[Intervention, ...]:
+    """A direction taken out of the embedding and of what every block adds and hands on."""
+    change = ablated(direction)
+    sites = [f"{kind}.{n}" for n in range(layout.depth) for kind in ("attn", "mlp", "resid")]
+    return tuple(Intervention(site=site, change=change) for site in ("embed", *sites))
 
 
 def effects(

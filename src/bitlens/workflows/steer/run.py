@@ -1,6 +1,6 @@
 """A steering run: a vector, made or read, put into a reference and its twins, and what it does."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -43,8 +43,11 @@ from bitlens.workflows.steer.prompts import (
     neutral_of,
     prompts_of,
 )
+from bitlens.workflows.steer.search import Candidate, search
 from bitlens.workflows.steer.vectors import read_vector, save_vector
 
+BEST = "best:"
+"""What a site begins with that is looked for."""
 RANDOM = 5
 """Directions drawn at random: what any vector of the length does."""
 
@@ -54,7 +57,8 @@ class SteerRequest:
     """What is put where, and what is looked at."""
 
     site: str
-    """After which block: `resid.N`; empty: the middle one."""
+    """After which block: `resid.N`; empty: the middle one; `best:N`: whichever block and token, of
+    the last N of the texts, is found to be best."""
     vector: str
     """A file; empty: the difference of the means of the labelled texts' classes."""
     answers: tuple[str, ...]
@@ -66,20 +70,18 @@ def steer(study: Study, request: SteerRequest, out: Path, command: str, log: Log
     """Measure, and write steering.json and the vector to the new folder `out`. BitlensError for
     what cannot be loaded, compressed, read or measured."""
     with new_folder(out, "--out") as aside:
+        last = _looked_for(request)
         session = Session.open(study, log)
-        site = _site(session, request.site)
-        labelled = session.labelled
-        if len(labelled.sets) != 1:
-            raise InputError(
-                f"{count(len(labelled.sets), 'set')} of labelled texts.",
-                "one: a vector points to one class.",
-                "--labelled with one of them.",
-            )
+        site = "" if last else _site(session, request.site)
+        labelled = _of_one_set(session)
         # What the user can get wrong comes before the minutes that a compression may take.
         whole = bool(request.answers)
         prompts = prompts_of(session, labelled, whole=whole)
         tokens = answer_tokens(session, request.answers) if whole else class_tokens(labelled)
-        vector, length = _vector(session, labelled, site, request.vector)
+        candidates = search(session, labelled, tokens, last) if last else []
+        site = candidates[0].site if candidates else site
+        given = _given(session, site, request.vector, candidates)
+        vector, length = _vector(session, labelled, site, given)
         builder = session.twin_builder(apart_from=session.corpus)
         built = builder.build(session.requests())
         steering = Steering(
@@ -93,7 +95,7 @@ def steer(study: Study, request: SteerRequest, out: Path, command: str, log: Log
             f"{count(len(steering.twins), 'twin')}, {count(len(steering.names), 'steered run')} on "
             f"{count(len(prompts.positive), 'prompt')}."
         )
-        source = without_home(request.vector) or f"difference of means of {labelled.sets[0].name}"
+        source = _source(request, labelled, candidates)
         save_vector(aside / VECTOR, site, vector, {"from": source, "model": session.loaded.name})
         content = {
             **_about(session, command, site=site, source=source),
@@ -101,10 +103,40 @@ def steer(study: Study, request: SteerRequest, out: Path, command: str, log: Log
             "norm": float(vector.norm()),
             "norm_share": float(vector.norm()) / length,
             "prompts": len(prompts.positive),
+            "candidates": [one.record for one in candidates],
             "rows": list(_rows(session, steering, prompts, tokens)),
             "notes": [*prompts.corpus.notes, *built.notes],
         }
         write_steering(aside, content)
+
+
+def _of_one_set(session: Session) -> LabelledCorpus:
+    """The labelled texts. BitlensError for those of several sets."""
+    labelled = session.labelled
+    if len(labelled.sets) != 1:
+        raise InputError(
+            f"{count(len(labelled.sets), 'set')} of labelled texts.",
+            "one: a vector points to one class.",
+            "--labelled with one of them.",
+        )
+    return labelled
+
+
+def _looked_for(request: SteerRequest) -> int:
+    """At how many of the last tokens the vector is looked for; 0 where its site is given.
+    BitlensError for a search without what it needs."""
+    if not request.site.startswith(BEST):
+        return 0
+    number = request.site.removeprefix(BEST)
+    last = int(number) if number.isdecimal() and len(number) < 4 else 0
+    if not last or request.vector or not request.answers:
+        lacks = "a vector that is given" if request.vector else "no answers"
+        raise InputError(
+            f"--site {request.site} with {lacks}." if last else f"--site {request.site}.",
+            "a number of last tokens, answers by which directions are judged, and no --vector.",
+            f'--site {BEST}5 --answers " I cannot, Sorry"',
+        )
+    return last
 
 
 def _site(session: Session, asked: str) -> str:
@@ -119,11 +151,29 @@ def _site(session: Session, asked: str) -> str:
     return found[0]
 
 
+def _given(
+    session: Session, site: str, source: str, candidates: Sequence[Candidate]
+) -> Tensor | None:
+    """The vector of a file, or that which was found; None where it is to be made."""
+    if candidates:
+        return candidates[0].vector
+    return read_vector(source, site, session.layout.width) if source else None
+
+
+def _source(
+    request: SteerRequest, labelled: LabelledCorpus, candidates: Sequence[Candidate]
+) -> str:
+    """Where the vector comes from."""
+    made = f"difference of means of {labelled.sets[0].name}"
+    if candidates:
+        return f"{made}, token {candidates[0].token}, the best of {len(candidates)}"
+    return without_home(request.vector) or made
+
+
 def _vector(
-    session: Session, labelled: LabelledCorpus, site: str, source: str
+    session: Session, labelled: LabelledCorpus, site: str, given: Tensor | None
 ) -> tuple[Tensor, float]:
     """The vector, and how long the reference's activations at the last tokens are on average."""
-    given = read_vector(source, site, session.layout.width) if source else None
     corpus = renumbered(labelled.corpus, np.arange(labelled.training))
     assert corpus.groups is not None
     batches = session.plan(corpus).batches
