@@ -22,6 +22,8 @@ def expert_errors(blocks: Mapping[str, Block], depth: int) -> ExpertErrors:
         return {}
     inside = [p for group in names.groups for p in group if p.parameter != "weight"]
     own = [p.key for p in inside if f"{p.module}.".startswith(f"{names.routing.experts}.")]
+    if not own:
+        return {}
     size = torch.stack([_energy(reference.weights[key]) for key in own]).sum(0)
     return {
         (name, depth): torch.sqrt(

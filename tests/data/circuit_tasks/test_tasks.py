@@ -220,3 +220,11 @@ def test_two_files_of_one_name_are_refused() -> None:
     refuse_one_name(map(asked, ("a/mine.jsonl", "a/mine.jsonl:at=last", "a/mine.jsonl")))
     with pytest.raises(InputError, match=r"both be called mine\.jsonl"):
         refuse_one_name(map(asked, ("a/mine.jsonl", "b/mine.jsonl")))
+
+
+def test_tokens_that_the_model_does_not_have_are_in_no_pair() -> None:
+    """A tokenizer may have more than its model has embeddings of."""
+    found = made(asked("copying"), Vocabulary(WordTokenizer(), "auto", 128, known=60), 0)  # type: ignore[arg-type]
+    every = [*found.choosing, *found.scoring]
+    assert every
+    assert max(max(*pair.clean, *pair.corrupt, *pair.right, *pair.wrong) for pair in every) < 60

@@ -12,17 +12,17 @@ from bitlens.analyses.causal.effects import ModelEffects
 from bitlens.analyses.causal.measures import rank_correlation, top_overlap
 from bitlens.analyses.causal.nodes import cross_names
 from bitlens.results.records import MetricResult
+from bitlens.results.shared_names import PATCHED
 
 Array = np.ndarray
 Row = dict[str, Any]
-WAYS = ("denoising", "noising")
 TOP_SHARE, TOP_LEAST = 10, 3
 """The nodes of largest effect: a tenth of all, three at least."""
 CLOSED = "the twin's gap between clean and corrupt prompts is not surely above 0"
 FEW = "there are {} nodes: all of them are those of largest effect"
 NOT_LOST = "the gap of the twin is not surely another than the reference's: nothing to carry"
 SHARES = ("repaired", "carried", "made")
-COLUMNS = (*(f"{way}_{who}" for way in WAYS for who in ("reference", "twin")), *SHARES)
+COLUMNS = (*(f"{way}_{who}" for way in PATCHED for who in ("reference", "twin")), *SHARES)
 """Of the table of nodes, those with an interval."""
 
 
@@ -54,11 +54,11 @@ class ComparedNodes:
         top = min(nodes, max(TOP_LEAST, round(nodes / TOP_SHARE)))
         few = FEW.format(nodes) if top == nodes else None
         pairs: dict[str, tuple[Array, Array]] = {
-            way: (getattr(self.reference, way), getattr(self.twin, way)) for way in WAYS
+            way: (getattr(self.reference, way), getattr(self.twin, way)) for way in PATCHED
         }
         models = (self.reference, self.twin)
         halved = [of.of_half(first) for of in models for first in (True, False)]
-        for n, way in enumerate(WAYS):
+        for n, way in enumerate(PATCHED):
             item = f"{self.task}, {way}"
             one, other, twin_one, twin_other = (of[n] for of in halved)
             ceiling = rank_correlation(one, other)
@@ -82,7 +82,7 @@ class ComparedNodes:
     def _nodes(self) -> Iterator[MetricResult]:
         found: dict[str, Array] = {}
         if not self.twin.closed:
-            for way in WAYS:
+            for way in PATCHED:
                 found[f"{way}_change"] = getattr(self.twin, way) - getattr(self.reference, way)
         if self.crossed and not self.not_lost:
             found |= self.shares_of_loss
@@ -123,7 +123,7 @@ class ComparedNodes:
         """A row a node: effects in both models and their intervals, and what it carries of the
         loss. The interval of what it repairs is held against all nodes at once."""
         of: dict[str, Array] = {}
-        for way in WAYS:
+        for way in PATCHED:
             of[f"{way}_reference"] = getattr(self.reference, way)
             if not self.twin.closed:
                 of[f"{way}_twin"] = getattr(self.twin, way)

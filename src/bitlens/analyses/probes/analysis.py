@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bitlens.analyses.known import ANALYSES
-from bitlens.analyses.probes.fitting import METHODS, Lesson, Probe, fitted, shuffled
+from bitlens.analyses.probes.fitting import Lesson, Probe, fitted, shuffled
 from bitlens.analyses.probes.metrics import FEW_NEGATIVES, METRICS, NOT_THERE
 from bitlens.analyses.probes.realigning import WAYS
 from bitlens.analyses.probes.scores import share_above, threshold_at, weighted_auc
@@ -31,6 +31,7 @@ from bitlens.engine.analysis import (
 from bitlens.models.sites import all_sites
 from bitlens.results.probe_file import PROBES
 from bitlens.results.records import DetailTable, Metric, MetricResult
+from bitlens.results.shared_names import AS_IT_IS, PROBED_BY
 from bitlens.results.stats.replicates import bounds
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Probes(Analysis):
         found: Results = []
         for pair in self.labelled.sets if self.labelled else ():
             lessons = read.of_pair(pair)
-            for method in METHODS:
+            for method in PROBED_BY:
                 found += _told(lessons, method, f"{pair.name}, {method}")
         return found
 
@@ -278,7 +279,7 @@ def _repaired(of: _Documents, own: Probe, item: str) -> Iterator[MetricResult | 
             threshold = threshold_at(before[~of.positive], weights)
             rate = share_above(after[~of.positive], threshold, weights)
             yield MetricResult("false_positives_repaired", rate, item=f"{item}, {way}")
-    kept = {"as it is": own, **found}
+    kept = {AS_IT_IS: own, **found}
     yield DetailTable(
         PROBES,
         {

@@ -14,7 +14,6 @@ import numpy as np
 
 from bitlens.seeds import generator
 
-METHODS = ("logistic", "mean difference")
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse penalties, for activations scaled to a mean variance of 1 a dimension."""
 CHOOSE_ONE_IN = 4
@@ -72,7 +71,7 @@ class Fitted:
 
 @lru_cache(maxsize=32)
 def fitted(lesson: Lesson, method: str) -> Fitted:
-    """What is learned by a method of METHODS; of a reference once for all of its twins."""
+    """What is learned by a method of PROBED_BY; of a reference once for all of its twins."""
     space = _space(lesson)
     learning = ~lesson.chosen_on
     fit = _logistic if method == "logistic" else _mean_difference

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bitlens.analyses.probes.fitting import Lesson, Probe, space_of
+from bitlens.results.shared_names import REPAIRED_BY
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of the linear map, in units of the mean squared singular value of the twin's activations."""
@@ -53,6 +54,6 @@ def _ridge(rows: np.ndarray, target: np.ndarray, penalty: float) -> Probe:
 
 
 Way = Callable[[Probe, Lesson, Lesson], Probe]
-WAYS: dict[str, Way] = {"mean shift": shifted, "mean and scale": scaled, "linear map": mapped}
+WAYS: dict[str, Way] = dict(zip(REPAIRED_BY, (shifted, scaled, mapped), strict=True))
 """What is done to the twin's activations before the reference's probe reads them, and that probe
 after it: of an affine map and a probe, one probe of the twin's own activations."""

@@ -97,8 +97,16 @@ Kind = Callable[[Random], Wording]
 class Vocabulary:
     """What templates must know of a tokenizer: what is one token behind other text."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, bos: Bos, context: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        bos: Bos,
+        context: int,
+        known: int | None = None,
+    ) -> None:
+        """`known`: how many tokens the model has, where its tokenizer may have more."""
         self._tokenizer, self.context = tokenizer, context
+        self._known = known
         self._opening, _ = opening_token(tokenizer, bos)
         self._encoded: dict[str, tuple[int, ...]] = {}
 
@@ -112,7 +120,9 @@ class Vocabulary:
         """Ids of tokens that are not special and can be read, a few thousand of many; all where
         few can."""
         special = set(self._tokenizer.all_special_ids)
-        ids = [n for n in range(len(self._tokenizer)) if n not in special]
+        most = len(self._tokenizer)
+        whole = most if self._known is None else min(most, self._known)
+        ids = [n for n in range(whole) if n not in special]
         some = ids[:: max(1, len(ids) // DRAWN_FROM)]
         texts = self._tokenizer.batch_decode([[n] for n in some])
         readable = [n for n, t in zip(some, texts, strict=True) if t.strip() and _readable(t)]
@@ -141,7 +151,7 @@ class Vocabulary:
 
     def pair(self, wording: Wording) -> PromptPair | None:
         """A pair in tokens; None where it is too long, the prompts have different lengths or are
-        equal, or an answer is not one token of its own."""
+        equal, an answer is not one token of its own, or the model has not all tokens."""
         clean, corrupt = self.encode(wording.clean), self.encode(wording.corrupt)
         answers = [
             [self.after(wording.clean, text) for text in texts]
@@ -159,6 +169,8 @@ class Vocabulary:
             found.append(tuple(dict.fromkeys(ids)))
         right, wrong = found
         if set(right) & set(wrong):
+            return None
+        if self._known is not None and max(*clean, *corrupt, *right, *wrong) >= self._known:
             return None
         return PromptPair(
             clean=(*self.begin, *clean),

@@ -23,8 +23,8 @@ from bitlens.report.text.differences import surely, way
 from bitlens.report.text.numbers import amount, margin, running
 from bitlens.report.twins import with_noise
 from bitlens.results.records import REFERENCE
+from bitlens.results.shared_names import PATCHED
 
-WAYS = ("denoising", "noising")
 NODES = 12
 """Nodes of a table, those that carry most."""
 
@@ -132,13 +132,13 @@ def _twins(results: AuditResults, model: str, tasks: Sequence[Task]) -> Table:
             gap = kept(results, model, who, task.name)
             row = [task.name, label, margin(gap, "share")]
             row.append(surely(results.contrast(gap, REFERENCE)) or "–" if gap else "–")
-            for patched in WAYS:
+            for patched in PATCHED:
                 item = f"{task.name}, {patched}"
                 row.append(_number(results, model, who, "agreement", item))
                 row.append(_number(results, model, who, "below_ceiling", item))
                 row.append(_number(results, model, who, "top_kept", item, "share"))
             rows.append(tuple(row))
-    titles = [f"{name}, {way}" for way in WAYS for name in ("rank", "below ceiling", "top kept")]
+    titles = [f"{name}, {way}" for way in PATCHED for name in ("rank", "below ceiling", "top kept")]
     columns = (
         *(Column("task"), Column("compression"), Column("gap kept", numeric=True)),
         *(Column("how sure"), *(Column(title, numeric=True) for title in titles)),
@@ -175,7 +175,7 @@ def _scatter(
             noise = results.noise(model, twin.compression)
             names = [twin.compression, *([noise] if noise else [])]
             shown = {name: _nodes(results, model, name, task.name) for name in names}
-            for patched in WAYS:
+            for patched in PATCHED:
                 panel = against(f"{twin.compression}, {patched}", shown, patched, marks)
                 panels += [panel] if panel else []
         if panels:
@@ -208,7 +208,7 @@ def _scatter(
 def _ranks(results: AuditResults, model: str, task: str, metric: str) -> str:
     """A rank correlation of the reference's, both ways; it is the same for every twin."""
     first = results.measured(model)[0].compression
-    items = {way: f"{task}, {way}, reference" for way in WAYS}
+    items = {way: f"{task}, {way}, reference" for way in PATCHED}
     rows = {
         way: results.find(model, first, f"causal.{metric}", site="", item=item)
         for way, item in items.items()

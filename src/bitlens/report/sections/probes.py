@@ -9,9 +9,10 @@ from bitlens.report.registration import Framed, Marks, family, section
 from bitlens.report.text.differences import way
 from bitlens.report.text.missing import missing
 from bitlens.report.text.numbers import amount, margin, plain
-from bitlens.report.text.probes import METHODS, ProbedSet, flagged, flagged_by_noise, probed
+from bitlens.report.text.probes import ProbedSet, flagged, flagged_by_noise, probed
 from bitlens.report.twins import with_noise
 from bitlens.results.records import REFERENCE
+from bitlens.results.shared_names import AS_IT_IS, PROBED_BY, REPAIRED_BY
 
 TITLES = (
     "frozen",
@@ -23,7 +24,6 @@ TITLES = (
     "detected",
     "cosine",
 )
-WAYS = ("mean shift", "mean and scale", "linear map")
 RATES = ("false_positives", "detected")
 LENGTH = 0.6
 """An area of the number of tokens alone beyond which it is said that length may be read."""
@@ -44,17 +44,17 @@ def probes(results: AuditResults, model: str, marks: Marks) -> tuple[Part, ...]:
         "areas are of documents that no probe learned from, with chance from shuffled labels. "
         "Cosines of directions stand beside this and decide nothing."
     )
-    figure = areas(results, model, {f"{s.name}, {METHODS[0]}": s.name for s in sets}, marks)
+    figure = areas(results, model, {f"{s.name}, {PROBED_BY[0]}": s.name for s in sets}, marks)
     tables = tuple(
         Section(
             f"{results.prefix(model)}probes-{number}",
             f"{one.name}, {one.where}",
             (
-                _table(results, model, one, METHODS[0]),
+                _table(results, model, one, PROBED_BY[0]),
                 *_repairs(results, model, one),
                 Details(
                     "By the difference of the classes' means",
-                    (_table(results, model, one, METHODS[1]),),
+                    (_table(results, model, one, PROBED_BY[1]),),
                 ),
             ),
         )
@@ -169,13 +169,15 @@ def _repairs(results: AuditResults, model: str, one: ProbedSet) -> tuple[Table, 
         )
         brought = [
             margin(one.find(results, model, who, metric, of=way), unit)
-            for way in WAYS
+            for way in REPAIRED_BY
             for metric, unit in (("auc_repaired", ""), ("false_positives_repaired", "share"))
         ]
         rows.append((label, *as_it_is, *brought))
     if all(cell == "–" for row in rows for cell in row[3:]):
         return ()
-    titles = [title for way in ("as it is", *WAYS) for title in (f"AUC, {way}", "flagged falsely")]
+    titles = [
+        title for way in (AS_IT_IS, *REPAIRED_BY) for title in (f"AUC, {way}", "flagged falsely")
+    ]
     return (
         Table(
             (Column("compression"), *(Column(title, numeric=True) for title in titles)),

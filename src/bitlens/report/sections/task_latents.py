@@ -11,8 +11,8 @@ from bitlens.report.registration import Marks
 from bitlens.report.text.circuits import Task
 from bitlens.report.text.numbers import amount, margin
 from bitlens.results.counts import count
+from bitlens.results.shared_names import PATCHED
 
-WAYS = ("denoising", "noising")
 NAMED = 8
 """Latents of a table, those that do most in the reference."""
 
@@ -115,11 +115,11 @@ def _strip(
         noise = results.noise(model, twin)
         other = _rows(results, model, noise, about) if noise else []
         both = {twin: rows} | ({noise: other} if noise and other else {})
-        for way in WAYS:
+        for way in PATCHED:
             panel = against(f"{twin}, {way}", both, way, marks)
             panels += [panel] if panel else []
     ranks = ", ".join(
-        f"{way} {amount(row)}" for way in WAYS if (row := _ceiling(results, model, about, way))
+        f"{way} {amount(row)}" for way in PATCHED if (row := _ceiling(results, model, about, way))
     )
     ceiling = f"; ceiling of the ranks: {ranks}" if ranks else ""
     return Strip(f"{about['task']}, {about['sae']}{ceiling}", tuple(panels))
@@ -132,7 +132,7 @@ def _ceiling(results: AuditResults, model: str, about: Row, way: str) -> Row | N
 
 
 def _table(about: Row, shown: dict[str, list[Row]]) -> Table:
-    names = [f"{way}_{side}" for way in WAYS for side in ("reference", "twin")]
+    names = [f"{way}_{side}" for way in PATCHED for side in ("reference", "twin")]
     names += ["repaired", "carried"]
     rows = tuple(
         (

@@ -9,7 +9,7 @@ from bitlens.report.charts.charts import channels, frame, only, point, tooltip
 from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, Mark
 from bitlens.report.page.parts import Figure, Panel, Strip
-from bitlens.results.records import Metric
+from bitlens.results.records import REFERENCE, Metric
 
 METRICS = {
     "effect": Metric(
@@ -31,7 +31,7 @@ def responses(run: Mapping[str, Any], name: str, known: Mapping[str, Mark]) -> F
         for row in run["rows"]
         if row["metric"] == name
         and row["value"] is not None
-        and row["model"] in ("reference", *twins)
+        and row["model"] in (REFERENCE, *twins)
     ]
     if not rows:
         return None
@@ -96,4 +96,4 @@ def _layers(axis: Axis, twins: Sequence[str], known: Mapping[str, Mark]) -> list
 def _kind(row: Mapping[str, Any]) -> str:
     if row["direction"] != "vector":
         return "random"
-    return "reference" if row["model"] == "reference" else "twin"
+    return "reference" if row["model"] == REFERENCE else "twin"

@@ -9,8 +9,8 @@ from bitlens.report.text.differences import above, tested, way
 from bitlens.report.text.doubts import Claim, claim
 from bitlens.report.text.numbers import amount, plain
 from bitlens.results.records import REFERENCE
+from bitlens.results.shared_names import PROBED_BY
 
-METHODS = ("logistic", "mean difference")
 ELSEWHERE = 0.02
 """The most that a threshold for 1 % is expected to flag of texts that it was not set on: (k + 1) /
 (n + 1) with k of n above it, if the others are draws of the same, and n is 100 or more."""
@@ -35,7 +35,7 @@ class ProbedSet:
         model: str,
         who: str,
         metric: str,
-        method: str = METHODS[0],
+        method: str = PROBED_BY[0],
         of: str = "",
     ) -> Row | None:
         """A number there. `of`: `reference` or `twin`, for a rate."""
@@ -50,7 +50,7 @@ def probed(results: AuditResults, model: str) -> list[ProbedSet]:
     twins = [twin.compression for twin in results.measured(model)]
     for row in results.everywhere(model, twins[0], "probes.auc_choosing") if twins else ():
         name, _, method = row["item"].rpartition(", ")
-        if method == METHODS[0] and row["value"] > best.get(name, (0.0, ""))[0]:
+        if method == PROBED_BY[0] and row["value"] > best.get(name, (0.0, ""))[0]:
             best[name] = (row["value"], row["site"])
     return [ProbedSet(name, site) for name, (_, site) in best.items()]
 

@@ -30,7 +30,9 @@ NOT_ENOUGH = "yes, but no circuit that was tried gives 80 % by itself: the large
 def prompts_of(session: Session) -> tuple[TaskPrompts, ...]:
     """The prompts of the tasks that a study names, or of all that are known; what a tokenizer has
     no prompts of is there with its reason. BitlensError for a file that does not fit."""
-    vocabulary = Vocabulary(session.loaded.tokenizer, session.study.bos, session.context)
+    vocabulary = Vocabulary(
+        session.loaded.tokenizer, session.study.bos, session.context, session.layout.vocabulary
+    )
     names = session.study.tasks or NAMES
     found = tuple(made(asked(text), vocabulary, session.seed) for text in names)
     for task in found:
