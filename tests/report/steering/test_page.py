@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bitlens.report.page.parts import Table
 from bitlens.report.steering.page import page
 
 
@@ -51,3 +52,21 @@ def test_the_heading_claims_what_is_sure(given: Any, said: str) -> None:
     found = page(run(**given)).sections[0].found
     assert found is not None
     assert said in found.text
+
+
+def test_directions_that_were_looked_at_are_listed() -> None:
+    """The chosen one first, and why others may not be; nothing where none was looked for."""
+    looked_at = [
+        {"site": "resid.1", "token": -1, "bypass": -2.5, "induced": 0.3, "kl": 0.04, "against": ""},
+        {"site": "resid.0", "token": -2, "bypass": -9.0, "induced": 0.1, "kl": None,
+         "against": "not finite"},
+    ]  # fmt: skip
+    found = page({**run(), "candidates": looked_at})
+    section = next(one for one in found.sections if one.anchor == "search")
+    table = section.parts[1]
+    assert isinstance(table, Table)
+    assert table.rows == (
+        ("resid.1", "-1", "−2.50", "0.30", "0.04", "chosen"),
+        ("resid.0", "-2", "−9.00", "0.10", "–", "not finite"),
+    )
+    assert not [one for one in page(run()).sections if one.anchor == "search"]
