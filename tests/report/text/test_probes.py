@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from bitlens.analyses.probes import fitting, realigning
 from bitlens.analyses.probes.metrics import METRICS
 from bitlens.report.audit_results import AuditResults, Row
 from bitlens.report.charts.palette import marks
 from bitlens.report.page.parts import Statement
-from bitlens.report.sections.probes import WAYS, probes
-from bitlens.report.text.probes import ELSEWHERE, METHODS, monitors
+from bitlens.report.sections.probes import probes
+from bitlens.report.text.probes import ELSEWHERE, monitors
 from bitlens.results.records import REFERENCE, TwinRecord
 from bitlens.results.store import Store
 
@@ -115,9 +114,3 @@ def test_a_threshold_for_one_percent_flags_no_more_than_two_elsewhere() -> None:
     """(k + 1) / (n + 1) by hand for every n that a threshold is set on."""
     assert max((n // 100 + 1) / (n + 1) for n in range(100, 5000)) == pytest.approx(2 / 101)
     assert ELSEWHERE > 2 / 101
-
-
-def test_the_page_names_methods_as_the_analysis_does() -> None:
-    """They are parts of items: one that is called otherwise would be found nowhere."""
-    assert METHODS == fitting.METHODS
-    assert tuple(realigning.WAYS) == WAYS

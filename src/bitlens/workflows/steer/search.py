@@ -153,8 +153,9 @@ def _scored(
             found[name][number, document] = of
     kinds = {name: prompts.positive if name == "bypass" else ~prompts.positive for name in _KINDS}
     means = {name: of[:, kinds[name]].mean(axis=1) for name, of in found.items()}
+    bypass, induced, kl = (means[name].tolist() for name in _KINDS)
     return [
-        replace(one, **{name: float(of[n]) for name, of in means.items()})
+        replace(one, bypass=bypass[n], induced=induced[n], kl=kl[n])
         for n, one in enumerate(candidates)
     ]
 
