@@ -180,8 +180,8 @@ def export(
 def _probes(results: Path) -> tuple[bytes, str]:
     """Probes as a file, and how many. BitlensError for results without any."""
     from bitlens.results.counts import count
-    from bitlens.results.probe_file import probes_of, written
     from bitlens.results.store import Store
+    from bitlens.workflows.probe_file import probes_of, written
 
     found = probes_of(Store.open(results))
     if not found:

@@ -8,3 +8,5 @@ REPAIRED_BY = ("mean shift", "mean and scale", "linear map")
 """What is done to a twin's activations before the reference's probe reads them."""
 AS_IT_IS = "as it is"
 """Nothing is."""
+PROBES = "probes"
+"""The table of a cell that probes stand in."""

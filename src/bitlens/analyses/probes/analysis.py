@@ -29,9 +29,8 @@ from bitlens.engine.analysis import (
     TokenizerFacts,
 )
 from bitlens.models.sites import all_sites
-from bitlens.results.probe_file import PROBES
 from bitlens.results.records import DetailTable, Metric, MetricResult
-from bitlens.results.shared_names import AS_IT_IS, PROBED_BY
+from bitlens.results.shared_names import AS_IT_IS, PROBED_BY, PROBES
 from bitlens.results.stats.replicates import bounds
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bitlens.errors import BitlensError
-from bitlens.results.probe_file import ProbeName, read_probes, written
+from bitlens.workflows.probe_file import ProbeName, read_probes, written
 
 
 def test_probes_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -17,10 +17,9 @@ from safetensors.numpy import load, save
 
 from bitlens.errors import ResultsError
 from bitlens.results.files.reading import read_bytes
+from bitlens.results.shared_names import PROBES
 from bitlens.results.store import Store
 
-PROBES = "probes"
-"""The table of a cell that probes stand in."""
 FORMAT = "bitlens-probes-1"
 BETWEEN = "\t"
 
