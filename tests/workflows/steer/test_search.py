@@ -15,7 +15,7 @@ from bitlens.errors import BitlensError
 from bitlens.models.layout import Layout
 from bitlens.workflows.steer import search as searching
 from bitlens.workflows.steer.prompts import log_odds
-from bitlens.workflows.steer.search import Candidate, search
+from bitlens.workflows.steer.search import CandidateDirection, search
 from tests.support import tiny
 
 TOKENS = (3, 5)
@@ -125,7 +125,7 @@ def test_what_may_be_chosen() -> None:
         ((np.nan, 0.5, 0.05), "not finite"),
     ):
         bypass, induced, kl = numbers
-        one = Candidate(
+        one = CandidateDirection(
             site="resid.0", token=-1, vector=vector, bypass=bypass, induced=induced, kl=kl
         )
         assert one.against.startswith(said)

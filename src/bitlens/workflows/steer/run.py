@@ -43,7 +43,7 @@ from bitlens.workflows.steer.prompts import (
     neutral_of,
     prompts_of,
 )
-from bitlens.workflows.steer.search import Candidate, search
+from bitlens.workflows.steer.search import CandidateDirection, search
 from bitlens.workflows.steer.vectors import read_vector, save_vector
 
 BEST = "best:"
@@ -152,7 +152,7 @@ def _site(session: Session, asked: str) -> str:
 
 
 def _given(
-    session: Session, site: str, source: str, candidates: Sequence[Candidate]
+    session: Session, site: str, source: str, candidates: Sequence[CandidateDirection]
 ) -> Tensor | None:
     """The vector of a file, or that which was found; None where it is to be made."""
     if candidates:
@@ -161,7 +161,7 @@ def _given(
 
 
 def _source(
-    request: SteerRequest, labelled: LabelledCorpus, candidates: Sequence[Candidate]
+    request: SteerRequest, labelled: LabelledCorpus, candidates: Sequence[CandidateDirection]
 ) -> str:
     """Where the vector comes from."""
     made = f"difference of means of {labelled.sets[0].name}"

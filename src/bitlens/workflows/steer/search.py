@@ -39,7 +39,7 @@ MOST_KL, LEAST_INDUCED = 0.1, 0.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Candidate:
+class CandidateDirection:
     """A direction, and what it does on the prompts for choosing: means over prompts."""
 
     site: str
@@ -74,7 +74,7 @@ class Candidate:
 
 def search(
     session: Session, labelled: LabelledCorpus, tokens: Sequence[int], last: int
-) -> list[Candidate]:
+) -> list[CandidateDirection]:
     """All candidates of the last `last` tokens, scored, the best that may be chosen first.
     BitlensError for prompts of fewer tokens, and where none may be chosen."""
     corpus = renumbered(labelled.corpus, np.arange(labelled.training))
@@ -116,7 +116,7 @@ def _held(corpus: Corpus) -> np.ndarray:
 
 def _candidates(
     session: Session, corpus: Corpus, one: np.ndarray, other: np.ndarray, last: int
-) -> list[Candidate]:
+) -> list[CandidateDirection]:
     """The differences of the means of some documents and of others, unscored."""
     layout = session.layout
     blocks = max(1, int(DEEPEST * layout.depth))
@@ -135,7 +135,7 @@ def _candidates(
     apart = ends[:, :, torch.from_numpy(one)].mean(dim=2)
     apart -= ends[:, :, torch.from_numpy(other)].mean(dim=2)
     return [
-        Candidate(site=name, token=-1 - k, vector=apart[n, k])
+        CandidateDirection(site=name, token=-1 - k, vector=apart[n, k])
         for n, name in enumerate(sites)
         for k in range(last)
         if apart[n, k].any()
@@ -143,8 +143,11 @@ def _candidates(
 
 
 def _scored(
-    session: Session, prompts: Prompts, candidates: Sequence[Candidate], tokens: Sequence[int]
-) -> list[Candidate]:
+    session: Session,
+    prompts: Prompts,
+    candidates: Sequence[CandidateDirection],
+    tokens: Sequence[int],
+) -> list[CandidateDirection]:
     """What each does in the reference, on the prompts for choosing."""
     shape = len(candidates), len(prompts.positive)
     found = {name: np.full(shape, np.nan) for name in _KINDS}
@@ -164,7 +167,10 @@ _KINDS = ("bypass", "induced", "kl")
 
 
 def _numbers(
-    session: Session, prompts: Prompts, candidates: Sequence[Candidate], tokens: Sequence[int]
+    session: Session,
+    prompts: Prompts,
+    candidates: Sequence[CandidateDirection],
+    tokens: Sequence[int],
 ) -> Iterator[tuple[int, np.ndarray, dict[str, np.ndarray]]]:
     """The number of a candidate, some documents, and what it does to each."""
     layout = session.layout
