@@ -10,9 +10,9 @@ from bitlens.errors import InputError
 
 
 @options.with_settings(
-    "model to benchmarks out controls limit include_path confirm_run_unsafe_code calibration "
-    "calibration_tokens context bos seed device dtype compute revision device_map memory "
-    "trust_remote_code log",
+    "model to benchmarks out controls limit include_path confirm_run_unsafe_code chat_template "
+    "system thinking calibration calibration_tokens context bos seed device dtype compute revision "
+    "device_map memory trust_remote_code log",
     also={"log": (options.Log, None)},
 )
 def bench(

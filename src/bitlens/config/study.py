@@ -251,7 +251,7 @@ class Study(Settings):
     subfolders."""
     chat_template: bool = Field(default=False, examples=[True])
     """Read each text as a user's message, and each chat as it is, in the template that comes with
-    the model's tokenizer."""
+    the model's tokenizer; benchmarks are asked in it too, worked examples as turns of a chat."""
     system: str | None = Field(None, examples=["You are a helpful assistant."])
     """With chat_template, the system prompt."""
     thinking: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = Field(

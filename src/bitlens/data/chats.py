@@ -38,13 +38,7 @@ def as_chats(
     with their text. BitlensError for a tokenizer without a template, a template that refuses a
     chat, and marks that would not be where they were.
     """
-    if not tokenizer.chat_template:
-        raise DataError(
-            f"The tokenizer of {model} has no chat template.",
-            "a model that was trained on chats, whose tokenizer says how they are written.",
-            "leave --chat-template out: the texts are then read as they are.",
-        )
-    switch, switched = _thinking(tokenizer, how.thinking)
+    switch, switched = template_settings(tokenizer, how.thinking, model)
     written = [_written(document, tokenizer, how, switch) for document in texts.documents]
     chats = sum(bool(document.chat) for document in texts.documents)
     note = (
@@ -55,10 +49,17 @@ def as_chats(
     return replace(texts, documents=tuple(written), notes=(*texts.notes, note, *switched))
 
 
-def _thinking(
-    tokenizer: "PreTrainedTokenizerBase", asked: Thinking
+def template_settings(
+    tokenizer: "PreTrainedTokenizerBase", asked: Thinking, model: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """What the template is told of thinking, and what the reader is."""
+    """What the template is told of thinking, and what the reader is. DataError for a tokenizer
+    without a template, and for one that refuses a chat."""
+    if not tokenizer.chat_template:
+        raise DataError(
+            f"The tokenizer of {model} has no chat template.",
+            "a model that was trained on chats, whose tokenizer says how they are written.",
+            "leave --chat-template out: the texts are then read as they are.",
+        )
     if asked == "auto":
         return {}, []
     both: tuple[dict[str, Any], ...] = ({_SWITCH: True}, {_SWITCH: False})

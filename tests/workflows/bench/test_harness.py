@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bitlens.data.benchmarks import gsm8k, mmlu
+from bitlens.demo import model_path
 from bitlens.errors import BitlensError, InputError
 from bitlens.workflows.bench import harness
 from bitlens.workflows.bench.harness import load_tasks, metrics_of
@@ -132,3 +133,31 @@ def test_metrics_are_shares() -> None:
     assert metrics_of([sample]) == ["acc"]
     strict = {"filter": "strict", "metrics": ["exact_match", "f1"], "exact_match": 0.5}
     assert metrics_of([strict | {"f1": (1, 0)}]) == ["exact_match,strict"]
+
+
+@pytest.mark.slow
+def test_a_chat_by_hand(tmp_path: Path) -> None:
+    """System prompt and description, the question as a user's message, the words that open an
+    answer, and the letter without the space that a text would have before it."""
+    from transformers import AutoTokenizer
+
+    from bitlens.data.chats import ChatFormat
+    from bitlens.workflows.bench.replay import ReplayLM
+
+    tokenizer = AutoTokenizer.from_pretrained(model_path())
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<answer{{ mood }}>{% endif %}"
+    )
+    for subject in mmlu.SUBJECTS:
+        text = "question,A,B,C,D,answer\n What? ,a,b,c,d,2\n"
+        (tmp_path / mmlu.file_name(subject)).write_text(text)
+    tasks = load_tasks(BenchRequest(benchmarks=(f"mmlu_cs={tmp_path}",)))[:1]
+    lm = ReplayLM(tokenizer, template={"mood": "!"})
+    harness.evaluate(lm, tasks, None, ChatFormat(system="Be brief."))
+    about = "The following are multiple choice questions (with answers) about"
+    context = (
+        f"<system>Be brief.\n\n{about} college computer science.\n\n"
+        "<user>What?\nA. a\nB. b\nC. c\nD. d\nAnswer:<answer!>"
+    )
+    assert list(lm.asked) == [(context, letter) for letter in "ABCD"]

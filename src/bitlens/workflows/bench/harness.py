@@ -16,6 +16,7 @@ from typing import Any, Literal
 from bitlens.data.benchmarks.asked import AskedBenchmark
 from bitlens.data.benchmarks.rows import ENDINGS, read_rows
 from bitlens.data.benchmarks.tasks import BENCHMARKS, TaskDefinition, category_of
+from bitlens.data.chats import ChatFormat
 from bitlens.errors import BitlensError, DataError, InputError, told
 from bitlens.registry import nearest
 from bitlens.workflows.bench.code import CodeTests
@@ -161,9 +162,12 @@ def _silent() -> Any:
     return Silent()
 
 
-def evaluate(lm: Any, tasks: Sequence[HarnessTask], limit: int | None) -> dict[str, list[Sample]]:
+def evaluate(
+    lm: Any, tasks: Sequence[HarnessTask], limit: int | None, chat: ChatFormat | None = None
+) -> dict[str, list[Sample]]:
     """What the harness makes of a model's answers: by task, a sample a question and filter.
-    `lm`: an `LM` of the harness."""
+    `lm`: an `LM` of the harness; `chat`: how it is asked where that is in its chat template, worked
+    examples as turns of the chat."""
     from lm_eval import evaluator
 
     by_name = {task.name: task.task for task in tasks}
@@ -173,6 +177,9 @@ def evaluate(lm: Any, tasks: Sequence[HarnessTask], limit: int | None) -> dict[s
             {"tasks": by_name, "groups": {}, "group_map": {}},
             limit=limit,
             bootstrap_iters=0,
+            apply_chat_template=chat is not None,
+            fewshot_as_multiturn=chat is not None,
+            system_instruction=None if chat is None else chat.system,
             # Tasks that would run code in this process are refused when they are loaded; the code
             # of ours runs shut in, on the user's word.
             confirm_run_unsafe_code=True,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import resolve_max_length
 
+from bitlens.errors import DataError, told
 from bitlens.workflows.bench.generations import GenerationRequest
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ class ReplayLM(TemplateLM):  # type: ignore[misc]
         tokenizer: "PreTrainedTokenizerBase",
         answers: Mapping[LikelihoodRequest, Answer] | None = None,
         texts: Mapping[GenerationRequest, str] | None = None,
+        template: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.answers = answers
         """None: every answer is nothing, and what was asked is what counts."""
         self.asked: dict[tuple[str, str], LikelihoodRequest] = {}
+        self.template = template or {}
+        """What the chat template is told besides the chat."""
         self.texts = texts
         """What it wrote; None: it writes nothing."""
         self.begun: list[GenerationRequest] = []
@@ -56,6 +60,33 @@ class ReplayLM(TemplateLM):  # type: ignore[misc]
         """What stands in the place of an empty context: BOS, or the end of a text."""
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """By which the harness tells prompts in one template from those in another."""
+        return str(self.tokenizer.name_or_path)
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """A chat as the tokenizer's own template writes it; one that begins the answer itself is
+        gone on with."""
+        try:
+            written = self.tokenizer.apply_chat_template(
+                chat_history,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+                **self.template,
+            )
+        # Templates are programs of their own, and say no in their own ways.
+        except Exception as error:
+            raise DataError(
+                f"The chat template refuses a question: {told(error)}.",
+                "a template that takes a system prompt and turns, as the task has them.",
+                "leave --chat-template or --system out.",
+            ) from error
+        return str(written)
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **_: Any

@@ -33,6 +33,7 @@ from bitlens.results.files.home import without_home
 from bitlens.results.files.names import LOGS, inside
 from bitlens.results.files.writing import alone
 from bitlens.results.records import REFERENCE, Cell
+from bitlens.workflows.bench.chat import AskedInChat
 from bitlens.workflows.bench.code import allow_code
 from bitlens.workflows.bench.harness import HarnessTask, evaluate, load_tasks, require
 from bitlens.workflows.bench.request import BenchRequest
@@ -177,8 +178,9 @@ class Asking:
         """The reference again, in other batches: what those change by themselves."""
         self.limit = session.study.limit
         loaded = session.loaded
-        recording = ReplayLM(loaded.tokenizer)
-        questions = evaluate(recording, tasks, self.limit)
+        self.chat = AskedInChat.of(session)
+        recording = ReplayLM(loaded.tokenizer, template=self.chat.template)
+        questions = evaluate(recording, tasks, self.limit, self.chat.how)
         self.right = [[q["doc_hash"], q["target_hash"]] for of in questions.values() for q in of]
         """By question, what is right."""
         for task in tasks:
@@ -190,7 +192,7 @@ class Asking:
         self.packed = pack(requested, most) if requested else None
         self.writer = Writer(session, recording.begun, most) if recording.begun else None
         cut = sum(len(r.context) + len(r.continuation) > most + 1 for r in requested)
-        self.notes = [
+        self.notes = [*self.chat.notes] + [
             f"{cut:,} of {count(len(requested), 'request')} were longer than the "
             f"{most:,} tokens that {loaded.name} reads: their beginnings were left out."
         ] * bool(cut)
@@ -253,6 +255,7 @@ class Asking:
             limit=self.limit,
             asked=self.asked,
             requests=self.packed.requests if self.packed else (),
+            chat=self.chat,
         ).scored(
             {
                 name: Answers(likelihoods=said.get(name), texts=texts.get(name))
@@ -261,13 +264,7 @@ class Asking:
             session.log,
         )
         return ModelBench(
-            about={
-                "name": session.loaded.name,
-                "fingerprint": session.loaded.fingerprint,
-                "blocks": session.layout.depth,
-                "twins": [{"compression": r.text, "control": r.control} for r in self.requests],
-                "failed": {**self.built.failed, **failed, **broken},
-            },
+            about=self._about({**self.built.failed, **failed, **broken}),
             key=self.key,
             tasks=[scored.tasks[task.name] for task in self.tasks],
             outcomes=scored.outcomes,
@@ -282,6 +279,17 @@ class Asking:
                 *(f"{name} wrote nothing: {why}" for name, why in failed.items()),
             ],
         )
+
+    def _about(self, failed: Mapping[str, str]) -> dict[str, Any]:
+        """`BenchedModel`."""
+        loaded = self.session.loaded
+        return {
+            "name": loaded.name,
+            "fingerprint": loaded.fingerprint,
+            "blocks": self.session.layout.depth,
+            "twins": [{"compression": r.text, "control": r.control} for r in self.requests],
+            "failed": dict(failed),
+        }
 
     def _said(
         self, twins: Mapping[str, Twin], broken: dict[str, str], folder: Path

@@ -10,6 +10,7 @@ from bitlens.models.load import Loaded
 from bitlens.results.benchmarks.generations import Generation, first_difference
 from bitlens.results.benchmarks.records import BenchTask, DepthOutcome, Outcome
 from bitlens.results.records import REFERENCE
+from bitlens.workflows.bench.chat import AskedInChat
 from bitlens.workflows.bench.generations import GenerationRequest
 from bitlens.workflows.bench.harness import HarnessTask, Sample, evaluate
 from bitlens.workflows.bench.likelihoods import Likelihoods
@@ -61,6 +62,7 @@ class Scoring:
     """Choices by their texts."""
     requests: Sequence[LikelihoodRequest]
     """In the order of the likelihoods."""
+    chat: AskedInChat
 
     def scored(self, answers: Mapping[str, Answers], log: Log) -> Scored:
         """How each model did, by name, the reference among them. Code that was written is run
@@ -89,8 +91,9 @@ class Scoring:
             self.loaded.tokenizer,
             None if said is None else said.answers(self.requests),
             None if wrote is None else {request: one.text for request, one in wrote.items()},
+            self.chat.template,
         )
-        by_task = evaluate(replaying, tasks, self.limit)
+        by_task = evaluate(replaying, tasks, self.limit, self.chat.how)
         return {task.name: (task, by_task[task.name]) for task in tasks}
 
     def _add(self, found: Scored, name: str, answers: Answers, reference: Texts) -> None:
