@@ -1,4 +1,10 @@
-"""Tiny random models with a tokenizer, as folders and in memory, and a few short texts."""
+"""Tiny random models with a tokenizer, as folders and in memory, and a few short texts.
+
+torch and transformers are imported where they are used: the process that hands out the tests to
+others runs none, and they wait for it.
+"""
+
+from __future__ import annotations
 
 import gc
 import json
@@ -12,19 +18,16 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
-from tokenizers import Tokenizer, decoders, models
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from bitlens.compression.calibration.cache import ENVIRONMENT
-from bitlens.models import sixteen_bits
-from bitlens.models.families import FAMILIES
 from bitlens.seeds import generator
-from tests.support.shapes import check_shapes
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerFast
 
 # How fast a machine draws examples says nothing about what is tested.
 settings.register_profile(
@@ -32,18 +35,22 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
-check_shapes()
-
 # That files are flushed is tested; the wait for the disk protects from a loss of power alone.
 os.fsync = lambda file: None
 
-# Whatever the machine, tests compute in float32 where they do not say otherwise.
-sixteen_bits.INSTRUCTIONS = ()
-
 
 def pytest_collection_finish() -> None:
-    """What is there before the first test stays to the end: a collector of garbage that looks at
-    all of it again and again takes a twentieth of the suite's time."""
+    """Shapes are looked at, and whatever the machine, tests compute in float32 where they do not
+    say otherwise.
+
+    What is there before the first test stays to the end: a collector of garbage that looks at all
+    of it again and again takes a twentieth of the suite's time.
+    """
+    from bitlens.models import sixteen_bits
+    from tests.support.shapes import check_shapes
+
+    check_shapes()
+    sixteen_bits.INSTRUCTIONS = ()
     gc.collect()
     gc.freeze()
 
@@ -66,14 +73,15 @@ def shared() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Calibrated twins of tests are kept where they are thrown away."""
+    from bitlens.compression.calibration.cache import ENVIRONMENT
+
     os.environ[ENVIRONMENT] = str(tmp_path_factory.mktemp("cache"))
-
-
-TINY = {family.key: family for family in FAMILIES}
 
 
 def generic_position(model: nn.Module, seed: int = 0) -> nn.Module:
     """Move every parameter a little, norms and biases above all: at 1 and 0 they hide mistakes."""
+    import torch
+
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -85,9 +93,15 @@ def generic_position(model: nn.Module, seed: int = 0) -> nn.Module:
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable[..., nn.Module]:
     """A random model of a family, in generic position and evaluation mode."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from bitlens.models.families import FAMILIES
+
+    tiny = {family.key: family for family in FAMILIES}
 
     def make(model_type: str = "llama", seed: int = 0, **settings: object) -> nn.Module:
-        family = TINY[model_type]
+        family = tiny[model_type]
         config = AutoConfig.for_model(family.model_type, **{**family.tiny, **settings})
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -100,6 +114,9 @@ def tiny_model() -> Callable[..., nn.Module]:
 @pytest.fixture(scope="session")
 def letters() -> PreTrainedTokenizerFast:
     """A tokenizer whose tokens are single characters; it puts no BOS before a text."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
     characters = ["<s>", "</s>", "<unk>", "\n", *map(chr, range(32, 127))]
     vocabulary = {character: n for n, character in enumerate(characters)}
     tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
