@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bitlens.analyses.behaviour import Behaviour
+from bitlens.analyses.features.analysis import Features
 from bitlens.compression.twin import CompressedTwin
 from bitlens.engine.analysis import CUMULATIVE, Analysis, SampleSize
 from bitlens.engine.comparisons import Comparison
@@ -132,10 +133,10 @@ class Forks:
 
 def comparisons_of(forks: Sequence[Fork], selection: Selection) -> list[Comparison]:
     """What is compared: every fork as it runs, with the reference, at every site that it reaches.
-    No position is kept for chance: an effect is set beside the whole's; nor any prediction, which
-    only an audit shows."""
+    No position is kept for chance: an effect is set beside the whole's; nor any prediction or code,
+    which only an audit shows."""
     found = []
-    for analysis in map(_without_predictions, of_the_sweep(selection.analyses)):
+    for analysis in map(_with_nothing_to_show, of_the_sweep(selection.analyses)):
         documents = analysis.name if analysis.name in selection.own else CORPUS
         requests = [r for r in selection.reads[analysis.name] if r.item == CUMULATIVE]
         for request in requests:
@@ -158,7 +159,9 @@ def comparisons_of(forks: Sequence[Fork], selection: Selection) -> list[Comparis
     return found
 
 
-def _without_predictions(analysis: Analysis) -> Analysis:
+def _with_nothing_to_show(analysis: Analysis) -> Analysis:
+    if isinstance(analysis, Features):
+        return replace(analysis, positions=None)
     return replace(analysis, positions=None) if isinstance(analysis, Behaviour) else analysis
 
 
