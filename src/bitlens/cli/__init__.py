@@ -12,6 +12,7 @@ import typer
 from bitlens.cli.audits import audit, demo
 from bitlens.cli.bench import bench
 from bitlens.cli.compressions import compress, inspect
+from bitlens.cli.diff import diff
 from bitlens.cli.doctor import doctor
 from bitlens.cli.gate import FAULT, MISTAKE, GateCommand, gate
 from bitlens.cli.list import list_
@@ -79,6 +80,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sensitivity": sensitivity,
     "plan": plan,
     "steer": steer,
+    "diff": diff,
     "study": study,
     "report": report,
     "view": view,

@@ -37,3 +37,14 @@ class CorpusTexts:
         place = offset - int(self._corpus.starts[row])
         tokens = self._corpus.rows[row][max(0, place + 1 - count) : place + 1]
         return [self.token(int(token)) for token in tokens]
+
+    def around(self, document: int, offset: int, count: int) -> tuple[str, str, str]:
+        """A place in its window: `count` tokens before it at most, its token, as many after."""
+        row = self.row(document, offset)
+        place, tokens = offset - int(self._corpus.starts[row]), self._corpus.rows[row]
+        spans = (tokens[max(0, place - count) : place], tokens[place + 1 : place + 1 + count])
+        before, after = (
+            str(self._tokenizer.decode(span.tolist(), clean_up_tokenization_spaces=False))
+            for span in spans
+        )
+        return before, self.token(int(tokens[place])), after

@@ -196,7 +196,7 @@ class _StudyRun:
             source=dataset.source, held_out=dataset.held_out, jobs=missing, looks=looks
         )
         for trained in self.builder.session.given.engine.trained(planned, self.log):
-            keep(trained, dataset)
+            keep(trained, dataset.held_out[trained.job.model], dataset.positions)
 
     def measure(self, results: Results, configuration: Configuration, twin: str) -> None:
         """Compare what is there of a configuration, unless it was compared before."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, JsonValue
+from torch import Tensor
 
 from bitlens.compression import format_spec, parse_spec
 from bitlens.config.sae_grid import SaeGrid
@@ -118,7 +119,10 @@ def _train(builder: DatasetBuilder, grid: SaeGrid, out: Path, *, single: bool) -
         source=dataset.source, held_out=dataset.held_out, jobs=wanted, patience=grid.patience
     )
     made = session.given.engine.trained(planned, log) if wanted else []
-    records = {trained.job.label: keep(trained, dataset) for trained in made}
+    records = {
+        trained.job.label: keep(trained, dataset.held_out[trained.job.model], dataset.positions)
+        for trained in made
+    }
     records |= {label: record for label, record in done.items() if record is not None}
     return _table([(job, records[job.label]) for job in jobs], dataset, grid.patience)
 
@@ -227,20 +231,20 @@ def refuse_others(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, A
         )
 
 
-def keep(trained: Trained, dataset: ActivationDataset) -> dict[str, Any]:
-    """Measure it on the held-out documents and write its folder; its record."""
+def keep(trained: Trained, held: Tensor, positions: int) -> dict[str, Any]:
+    """Measure it on held-out rows `[n, width]` and write its folder; its record. `positions`: how
+    many it learnt from."""
     job, sae = trained.job, trained.sae
     assert job.folder is not None
-    held = dataset.held_out[job.model]
     fit = accumulate_fit(sae, held)
     record = {
         "made by": job.made_by,
         "latents": sae.latents,
-        "positions": dataset.positions,
+        "positions": positions,
         "steps": trained.steps,
         "held out": asdict(fit.result()),
         "stopped by held out": bool(job.made_by.get("patience")),
-        "dead": diagnose(sae, held, dataset.positions),
+        "dead": diagnose(sae, held, positions),
         "looks": trained.looks,
     }
     save_sae(sae, job.folder)
