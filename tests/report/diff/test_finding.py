@@ -32,9 +32,9 @@ def run(less: float | None, half: float = 0.02, documents: int = 30) -> Any:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (run(0.1), "explain 40 % of what t changes at resid.1 on other documents, of noise of its "
-                   "size 30 %: it has more structure"),
-        (run(-0.1), "of noise of its size 50 %: it has less structure"),
+        (run(0.1), "explain 40 % of what t changes at resid.1 on other documents, 10.0 points "
+                   "more than of noise of its size (30 %)"),
+        (run(-0.1), "10.0 points less than of noise of its size (50 %)"),
         (run(0.1, half=0.2), "No twin's difference surely has more structure than noise"),
         (run(0.1, documents=5), "No twin's difference surely has more structure than noise"),
         (run(None), "no noise was run to compare it with"),

@@ -92,8 +92,8 @@ def test_parts_run_at_different_times_are_shown_together(
 
     kept = running.keep  # type: ignore[attr-defined]
 
-    def stopped(trained: Any, dataset: Any) -> Any:
-        kept(trained, dataset)
+    def stopped(*given: Any) -> Any:
+        kept(*given)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

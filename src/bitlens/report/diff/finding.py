@@ -51,8 +51,10 @@ def findings(run: Mapping[str, Any]) -> Iterator[Statement]:
     spot = max(sure, key=lambda spot: abs(sure[spot]["value"]))
     more = "more" if sure[spot]["value"] > 0 else "less"
     noise = plain(100 * _share(run, spot, NOISE), 0)
+    by = plain(100 * abs(sure[spot]["value"]), 1)
     yield Statement(
-        f"{_explains(run, spot)}, of noise of its size {noise} %: it has {more} structure", numbers
+        f"{_explains(run, spot)}, {by} points {more} than of noise of its size ({noise} %)",
+        numbers,
     )
 
 

@@ -62,17 +62,20 @@ class Moments:
         # Of a map that uses up most of the positions, cross-validation knows nothing.
         scores = torch.where(free > 0.5, left.clamp(min=0) / free.square(), torch.inf)
         ridge = ridges[int(scores.argmin())]
-        return vectors @ (turned / (values + ridge)[:, None])
+        found: Tensor = vectors @ (turned / (values + ridge)[:, None])
+        return found
 
     def directions(self, k: int) -> Tensor:
         """`[width, k]`: the k principal directions of the difference."""
-        return torch.linalg.eigh(self.dd)[1].flip(1)[:, :k]
+        found: Tensor = torch.linalg.eigh(self.dd)[1].flip(1)[:, :k]
+        return found
 
     def of_rank(self, linear: Tensor, k: int) -> Tensor:
         """The linear map of rank k that fits best: what it gives, on the k principal directions of
         that (reduced-rank regression, Izenman 1975)."""
         among = torch.linalg.eigh(linear.T @ self.xx @ linear)[1].flip(1)[:, :k]
-        return linear @ among @ among.T
+        found: Tensor = linear @ among @ among.T
+        return found
 
 
 def errors(

@@ -45,7 +45,7 @@ class DifferenceSums:
 
     def explained(self, way: str) -> np.ndarray:
         """`[replicates + 1]`: the share of the difference's square that is not left."""
-        return 1 - self.summed(way) / self.summed("whole")
+        return np.asarray(1 - self.summed(way) / self.summed("whole"))
 
     @property
     def fvu(self) -> np.ndarray:
@@ -53,7 +53,7 @@ class DifferenceSums:
         documents."""
         n = self.weights @ np.bincount(self.shard, minlength=self.documents.base)
         mean_square = np.square(self.weights @ self.total).sum(axis=1) / n
-        return self.summed("dictionary") / (self.summed("whole") - mean_square)
+        return np.asarray(self.summed("dictionary") / (self.summed("whole") - mean_square))
 
     def spread(self, shares: Any = SHARES) -> np.ndarray:
         """`[replicates + 1, shares]`: what share of the square is at the largest differences."""

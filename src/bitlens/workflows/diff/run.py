@@ -273,7 +273,7 @@ def _wanted(session: Session) -> list[TwinRequest]:
 def _differences(
     session: Session,
     rows: tuple[DifferenceRows, DifferenceRows],
-    noise: Mapping[str | None, str],
+    noise: Mapping[str, str],
 ) -> tuple[dict[Whose, tuple[Tensor, Tensor]], dict[Whose, Moments]]:
     """Every difference that is learnt, and its moments: the twins', noise like them, and random
     ones. One that is nought is left out."""
