@@ -19,7 +19,7 @@ _ROWS = 8192
 """Summed in float64 at a time."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Moments:
     """Means and covariances of activations and differences that are learnt from, float64."""
 
@@ -43,7 +43,7 @@ class Moments:
             xx += a.T @ a
             xd += a.T @ b
             dd += b.T @ b
-        return cls(n, mean_x, mean, xx / n, xd / n, dd / n)
+        return cls(n=n, mean_x=mean_x, mean=mean, xx=xx / n, xd=xd / n, dd=dd / n)
 
     def linear_map(self) -> Tensor:
         """`[width, width]`: the ridge regression of the difference on the activation whose strength
