@@ -85,6 +85,7 @@ def corpus(of: str = "m", **known: Any) -> dict[str, Any]:
         "positions_rule": "content",
         "token_hash": "9f2c1ab04d7e5513",
         "notes": [],
+        "until": None,
     } | known
 
 
