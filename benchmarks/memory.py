@@ -1,6 +1,6 @@
 """Does an audit keep to the memory it was allowed, whatever the vocabulary?
 
-    python benchmarks/memory.py [--vocabularies 50000 150000 260000] [--width 640]
+    python benchmarks/memory.py [--vocabularies 50000 150000 260000] [--width 640] [--latents 4096]
 
 A random Llama of two blocks in bfloat16 with an SAE at block 0, 24 documents of 128 tokens, two
 twins and a cast, all analyses. `--memory` is the least that the audit says it needs. Each audit
@@ -30,10 +30,10 @@ from bitlens.sae.sae import Sae
 from bitlens.workflows.audit.run import run
 
 TWINS = ("rtn:bits=4", "rtn:bits=8")
-DOCUMENTS, TOKENS, LATENTS = 24, 128, 4096
+DOCUMENTS, TOKENS = 24, 128
 
 
-def write_model(folder: Path, vocabulary: int, width: int) -> None:
+def write_model(folder: Path, vocabulary: int, width: int, latents: int) -> None:
     """A random model, its tokenizer with a word for every token, an SAE and texts."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -54,8 +54,8 @@ def write_model(folder: Path, vocabulary: int, width: int) -> None:
     drawn = np.random.default_rng(0).integers(0, vocabulary, (DOCUMENTS, TOKENS))
     texts = [" ".join(f"w{n}" for n in row) for row in drawn]
     (folder / "texts.json").write_text(json.dumps(texts))
-    directions = torch.nn.functional.normalize(torch.randn(LATENTS, width), dim=1)
-    encoder, zeros = directions.T.contiguous(), torch.zeros(LATENTS)
+    directions = torch.nn.functional.normalize(torch.randn(latents, width), dim=1)
+    encoder, zeros = directions.T.contiguous(), torch.zeros(latents)
     hook = "blocks.0.hook_resid_post"
     sae = Sae(
         label="sae",
@@ -118,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[50_000, 150_000, 260_000])
     parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--latents", type=int, default=4096)
     parser.add_argument("--least-of", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--memory", help=argparse.SUPPRESS)
@@ -137,7 +138,7 @@ def main() -> None:
     for vocabulary in options.vocabularies:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / f"llama-{vocabulary}"
-            write_model(folder, vocabulary, options.width)
+            write_model(folder, vocabulary, options.width, options.latents)
             least = child("--least-of", str(folder))[-1]
             *said, peak = child("--peak-of", str(folder), "--memory", least)
             print(*(line for line in said if line.startswith("Memory")), sep="\n")
