@@ -30,6 +30,7 @@ from bitlens.compression import parse_spec
 from bitlens.compression.twin import CompressedTwin
 from bitlens.config.study import Study
 from bitlens.engine.measurement import Measurement
+from bitlens.engine.memory import bound_heap
 from bitlens.engine.plan import CORPUS, TokenBatch
 from bitlens.models.source import ModelSource
 from bitlens.results.records import to_json
@@ -131,6 +132,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    # As the command does: else every block of the sweep asks the system for new pages.
+    bound_heap()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "random"
         write_model(folder, options.blocks, options.width, options.vocabulary)
