@@ -66,7 +66,7 @@ def test_directions_that_were_looked_at_are_listed() -> None:
     table = section.parts[1]
     assert isinstance(table, Table)
     assert table.rows == (
-        ("resid.1", "-1", "−2.50", "0.30", "0.04", "chosen"),
-        ("resid.0", "-2", "−9.00", "0.10", "–", "not finite"),
+        ("resid.1", "−1", "−2.50", "0.30", "0.04", "chosen"),
+        ("resid.0", "−2", "−9.00", "0.10", "–", "not finite"),
     )
     assert not [one for one in page(run()).sections if one.anchor == "search"]

@@ -215,7 +215,7 @@ def _searched(run: Mapping[str, Any]) -> Iterator[Section]:
     rows = tuple(
         (
             one["site"],
-            str(one["token"]),
+            f"−{-one['token']}",
             *(_plain(one[name]) for name in ("bypass", "induced", "kl")),
             one["against"] or ("chosen" if n == 0 else "yes"),
         )
@@ -240,7 +240,7 @@ def _searched(run: Mapping[str, Any]) -> Iterator[Section]:
             Table(
                 columns,
                 rows,
-                "token: from the end, -1 the last. taken out: log-odds of the answers after texts "
+                "token: from the end, −1 the last. taken out: log-odds of the answers after texts "
                 f"labelled {run['positive']} without the direction; the lowest is chosen. added: "
                 f"after texts labelled {run['negative']} with it, to be above 0. KL: how far "
                 "predictions after those move where it is taken out, to be at most 0.1. After "
