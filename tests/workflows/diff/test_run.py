@@ -47,6 +47,9 @@ def test_a_run_is_written_shown_and_gone_on_with(
     assert "Features of the difference" in build(out).read_text(encoding="utf-8")
     assert "rtn:bits=4" in said(out)
     assert len(told(out).rows) == 3
+    table = (out / "numbers.csv").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 1 + len(run["rows"])
+    assert set(table[0].split(",")) == set(run["rows"][0])
     first = (out / "diff.json").read_bytes()
 
     def trained(*given: object) -> None:

@@ -21,6 +21,7 @@ from bitlens.report.page.parts import (
     Table,
     Tabs,
 )
+from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import figure, margin, plain, running, token
 from bitlens.results.diff.file import NOISE, RANDOM, REPORT, TWIN, read_diff
 from bitlens.results.files.names import inside
@@ -133,6 +134,7 @@ def _features(run: Mapping[str, Any]) -> Iterator[Part]:
 def _features_of(run: Mapping[str, Any], spot: Spot) -> Iterator[Part]:
     rows = _of(run, "features", spot)
     near = any(row["nearest"] for row in rows)
+    about_all = {"documents": run["documents_held"], "reason": None}
     titles = ["feature", "explains", "fires at", "code", "promotes", "suppresses"]
     columns = [Column(title, numeric=title in titles[:4]) for title in titles]
     if near:
@@ -140,7 +142,7 @@ def _features_of(run: Mapping[str, Any], spot: Spot) -> Iterator[Part]:
     cells = [
         (
             str(row["latent"]),
-            margin({**row, "value": row["share"], "reason": None}, "share"),
+            margin(sayable({**row, **about_all, "value": row["share"]}), "share"),
             figure(row["fires"], "share"),
             plain(row["code"], 2),
             _tokens(row["promoted"]),

@@ -4,6 +4,9 @@ looks at: features, texts, tokens and documents."""
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from bitlens.results.export import as_csv
 from bitlens.results.files.writing import write
 from bitlens.results.json_files import AGAIN, json_bytes, read_json
 from bitlens.results.manifest_schema import Content, Tool, Versioned
@@ -11,6 +14,7 @@ from bitlens.results.records import SCHEMA
 
 NAME = "diff.json"
 REPORT = "report.html"
+TABLE = "numbers.csv"
 SAES = "saes"
 """The folder of the dictionaries that were learnt."""
 TWIN, NOISE, RANDOM = "twin", "noise", "random"
@@ -146,8 +150,9 @@ class DifferenceFile(Versioned):
 
 
 def write_diff(folder: Path, content: dict[str, Any]) -> None:
-    """Write the file."""
+    """Write the file, and its numbers as a table."""
     whole = {"schema": SCHEMA, **content}
+    write(folder / TABLE, as_csv(pa.Table.from_pylist(content["rows"])))
     write(folder / NAME, json_bytes(DifferenceFile, whole, folder / NAME))
 
 

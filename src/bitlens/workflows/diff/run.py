@@ -19,7 +19,7 @@ from bitlens.engine.plan import CORPUS, Plan
 from bitlens.errors import InputError
 from bitlens.models.sites import resolve
 from bitlens.results.counts import count
-from bitlens.results.diff.file import NAME, NOISE, RANDOM, REPORT, SAES, TWIN, write_diff
+from bitlens.results.diff.file import NAME, NOISE, RANDOM, REPORT, SAES, TABLE, TWIN, write_diff
 from bitlens.results.files.home import without_home
 from bitlens.results.files.writing import alone
 from bitlens.results.records import Estimate
@@ -45,7 +45,7 @@ from bitlens.workflows.text_check import check_text
 
 HELD_OUT = 0.3
 """Share of the documents that numbers are measured on; the others are learnt from."""
-OWN = {NAME, REPORT, SAES}
+OWN = {NAME, REPORT, SAES, TABLE}
 
 
 def diff(study: Study, size: DictionarySize, out: Path, command: str, log: Log = print) -> None:
