@@ -73,7 +73,7 @@ def page(run: Sensitivity, made: list[dict[str, Any]]) -> Page:
     ]
     for plan in made:
         anchor = f"plan-{sanitise(plan['measure'])}-{plan['budget']:g}".replace(".", "-")
-        title = f"What to do with {plan['budget']:g} bits a weight"
+        title = f"What to do with {plan['budget']:g} bits a weight, for {plan['measure']}"
         sections.append(Section.stating(anchor, title, tuple(_plan(run, plan))))
     if not made:
         measure, name = run.about["asked"]["measures"][0], run.root.resolve().name
@@ -134,12 +134,6 @@ def advice(run: Sensitivity, compression: str, measure: str, item: str) -> State
         f"Alone {first.unit} costs {measure} {amount(asdict(first), metric.unit)}; everything "
         f"together {amount(asdict(whole), metric.unit)}."
     )
-    outside = [e for e in order if e.unit not in inside and surely_more(run, e, first)]
-    if outside:
-        numbers += (
-            f" The {outside[0].unit}, which a whole compression leaves alone, would cost more: "
-            f"{amount(asdict(outside[0]), metric.unit)}."
-        )
     back = run.of("all but", measure, item).get((compression, first.unit))
     bits = run.bits(compression)
     if back is not None and first.unit in bits:
@@ -152,6 +146,12 @@ def advice(run: Sensitivity, compression: str, measure: str, item: str) -> State
                 f" Keeping it as it is costs {figure(cost)} bits a weight over the blocks and "
                 f"brings back {amount(saved, 'share')} of that."
             )
+    outside = [e for e in order if e.unit not in inside and surely_more(run, e, first)]
+    if outside:
+        numbers += (
+            f" The {outside[0].unit}, which a whole compression leaves alone, would cost more: "
+            f"{amount(asdict(outside[0]), metric.unit)}."
+        )
     return Statement(text, numbers)
 
 
