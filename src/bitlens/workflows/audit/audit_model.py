@@ -50,9 +50,9 @@ def audit_model(
     selection = select_analyses(session, asked, plan, builder)
     requests, built = _build_twins(session, selection, builder)
     parts = cell_parts(session, selection, requests, built)
-    measuring, seconds_per_token = check_measurement(session)
     if not any(part.cells.missing(store) for part in parts):
         session.log(f"{session.loaded.name}: every cell is there already; nothing to compute.")
+    measuring, seconds_per_token = check_measurement(session)
     parts = [_measured(part, built, store, seconds_per_token, on_failure) for part in parts]
     fitting = [placed.check for placed in selection.saes]
     audited = ModelAudit(

@@ -95,7 +95,7 @@ def about_controls(parts: Sequence[CellPart]) -> list[str]:
     if len(parts) == 1:
         return []
     whole, fewer = (part.session.corpus.n_units for part in parts)
-    return [f"{_told(fewer, whole)}: their intervals are of these, and so is every contrast."]
+    return [f"{_told(fewer, whole)}: their intervals, and contrasts with them, are of these."]
 
 
 def _told(size: int, every: int) -> str:
