@@ -82,5 +82,7 @@ def _panel(
     table: list[Point] = [
         point(axis, row, row["block"], who=who, kind="compression") for who, row in rows
     ]
-    table += lines(axis, {"undecided between right and wrong": 0.0})
+    last = max(row["block"] for _, row in rows) or 1
+    drawn = [(row["block"] / last, row["value"]) for _, row in rows if row["value"] is not None]
+    table += lines(axis, {"neither right nor wrong": 0.0}, end="right", drawn_at=drawn)
     return Panel(benchmark, frame(axis, layers, HEIGHT), tuple(table))

@@ -91,6 +91,7 @@ def _environment(entries: list[str]) -> jinja2.Environment:
         lens_data=lens_data,
         breakable=breakable,
         spelt_out=spelt_out,
+        wrapped=wrapped,
         unique=lambda: next(numbers),
     )
     module: Any = parts.make_module()
@@ -129,7 +130,13 @@ def breakable(text: str) -> Markup:
     sign."""
     joined = re.sub(r"(\[[-−\d.,]+,) (?=[-−\d.,]+\])", "\\1\u00a0", text)
     joined = re.sub(r"(?<=\d) %", "\u00a0%", joined)
-    return Markup().join(map(_word, re.split(r"([ \n\t]+)", joined)))
+    return wrapped(joined)
+
+
+def wrapped(text: str) -> Markup:
+    """Text with places to break at, and no other letter than it has: what is copied is what it
+    was."""
+    return Markup().join(map(_word, re.split(r"([ \n\t]+)", text)))
 
 
 def _word(word: str) -> Markup:

@@ -22,7 +22,11 @@ def bars(title: str, metric: Metric, units: Sequence[tuple[Effect, Effect | None
     95 % interval."""
     points = [point for only, back in units for point in _points(only, back)]
     labels = [only.unit for only, _ in units]
-    return Panel(title, frame(None, _layers(labels, metric), ROW * len(labels)), tuple(points))
+    layers = _layers(labels, metric)
+    # A layer without points has no end to its axis, and Vega complains of that.
+    if not any(point["is"] == "interval" for point in points):
+        layers = layers[:1]
+    return Panel(title, frame(None, layers, ROW * len(labels)), tuple(points))
 
 
 def _points(only: Effect, back: Effect | None) -> Iterator[Point]:

@@ -4,13 +4,21 @@ import { button, element, named, said } from "./elements.js";
 
 const STEP = 100;
 
+// What is measured, and no line that is drawn for comparison. Where nothing is of anybody, a bar is,
+// and not its interval, which it holds too.
+export function measured(points) {
+  const whose = points.filter((point) => "who" in point);
+  return whose.length ? whose : points.filter((point) => point.is !== "interval");
+}
+
 // Of each twin how many marks there are, from where to where, and their middle.
 export function summary(title, points) {
   const by = new Map();
-  for (const { who, value } of points) {
-    if (who === undefined || typeof value !== "number") continue;
-    if (!by.has(who)) by.set(who, []);
-    by.get(who).push(value);
+  for (const { who, way, value } of measured(points)) {
+    const whose = who ?? way ?? "all";
+    if (typeof value !== "number") continue;
+    if (!by.has(whose)) by.set(whose, []);
+    by.get(whose).push(value);
   }
   const told = [...by].map(([who, values]) => {
     values.sort((a, b) => a - b);

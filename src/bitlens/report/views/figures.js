@@ -1,6 +1,6 @@
 // Charts: a panel is drawn when it is first seen, and again when other twins are picked.
 
-import { chartTable, summary } from "./charttables.js";
+import { chartTable, measured, summary } from "./charttables.js";
 import { csv, inTurn, save, showTip } from "./elements.js";
 import { entry, unpack } from "./entries.js";
 import { isShown, onTwins, ownerOf } from "./twins.js";
@@ -146,8 +146,8 @@ function onPaper(svg) {
 // The numbers of all charts of a figure: those of the twins that are shown, or of all.
 async function rowsOf(figure, every) {
   return (await contents(figure)).flatMap(({ title, points }) =>
-    points
-      .filter((point) => "who" in point && (every || (isShown(title) && isShown(ownerOf(point.who)))))
+    measured(points)
+      .filter((point) => every || (isShown(title) && isShown(ownerOf(point.who ?? ""))))
       .map((point) => ({ chart: title, ...point })),
   );
 }
