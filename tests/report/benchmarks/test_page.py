@@ -8,8 +8,10 @@ import pytest
 from bitlens.report.benchmarks.page import build, page
 from bitlens.report.benchmarks.sentences import told, verdict_of
 from bitlens.report.page.parts import figures
+from bitlens.results.benchmarks.changes import changes_of
 from bitlens.results.benchmarks.folder import write_benchmarks
-from tests.support.benchmarks import CAST, TWIN, benchmarked
+from bitlens.results.records import REFERENCE
+from tests.support.benchmarks import CAST, TWIN, answered, benchmarked
 
 
 def test_a_loss_is_the_finding(tmp_path: Path) -> None:
@@ -96,3 +98,24 @@ def test_a_verdict_needs_interval_and_test(
     """Both must say it."""
     change = replace(benchmarked(tmp_path).changes[0], low=low, high=high, p=p, q=None)
     assert verdict_of(change) == word
+
+
+def test_of_many_blocks_only_those_are_shown_where_answers_part(tmp_path: Path) -> None:
+    """Twelve answers part at block 1 of two: one column, of that block."""
+    write_benchmarks(benchmarked(tmp_path))
+    text = build(tmp_path).read_text()
+    assert "from 1<" in text
+    assert "from 0<" not in text
+
+
+def test_a_reference_that_guesses_is_the_finding(tmp_path: Path) -> None:
+    """Right in 12 of 40 where guessing gives 10: nothing to lose is said before any twin."""
+    right = "A" * 12 + "B" * 28
+    outcomes = answered(REFERENCE, "A" * 40, right) + answered(TWIN, "A" * 39 + "C", right)
+    found = replace(benchmarked(tmp_path), outcomes=outcomes, depths=[])
+    found = replace(found, changes=changes_of(found.tasks, outcomes))
+    (section,) = page(found).sections
+    assert section.found is not None
+    assert section.found.text == (
+        "The reference is not surely above guessing: a twin has nothing to lose"
+    )

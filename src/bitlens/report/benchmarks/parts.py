@@ -80,6 +80,8 @@ def _found(found: Benchmarked, changes: Sequence[Change]) -> Iterator[Statement]
             what = " and ".join(dict.fromkeys(change.benchmark for change in gained))
             title = f"Right answers are gained on {what}, and none surely lost"
             own = [*gained, *(change for change in own if change not in gained)]
+        elif all(c.chance is not None and c.recovery is None for c in own):
+            title = "The reference is not surely above guessing: a twin has nothing to lose"
         elif any(c.needed is not None and c.needed <= c.questions for c in own):
             title = "No benchmark shows a sure change"
         elif least.needed is None:
@@ -272,7 +274,7 @@ def _alike(found: Benchmarked, model: str, benchmark: str) -> str:
 
 def _flips_by_depth(found: Benchmarked, model: str) -> Iterator[Part]:
     """From which block on answers that differ in the end were different."""
-    rows, blocks = [], 0
+    rows = []
     for benchmark in found.benchmarks(model):
         of = {
             who: found.depths_of(model, who, benchmark) for who in (REFERENCE, *found.twins(model))
@@ -280,23 +282,24 @@ def _flips_by_depth(found: Benchmarked, model: str) -> Iterator[Part]:
         for twin in found.twins(model):
             seen: Counter[int] = partings(of[REFERENCE], of[twin])
             if of[twin]:
-                blocks = len(of[twin][0].margins)
                 rows.append((benchmark, twin, seen))
-    if not any(seen for *_, seen in rows):
+    # Of many blocks most columns would be empty.
+    shown = sorted({block for *_, seen in rows for block in seen if seen[block]})
+    if not shown:
         return
     yield Table(
         (
             Column("benchmark"),
             Column("compression"),
             Column("answers that differ", numeric=True),
-            *(Column(f"from {block}", numeric=True) for block in range(blocks)),
+            *(Column(f"from {block}", numeric=True) for block in shown),
         ),
         tuple(
             (
                 benchmark,
                 twin,
                 str(seen.total()),
-                *(str(seen[block] or "") for block in range(blocks)),
+                *(str(seen[block] or "") for block in shown),
             )
             for benchmark, twin, seen in rows
         ),
