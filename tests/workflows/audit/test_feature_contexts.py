@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bitlens.analyses.features import kept
 from bitlens.config.study import Study, audit_of
 from bitlens.results.store import Store
 from bitlens.workflows.audit import feature_contexts
@@ -117,7 +116,7 @@ def test_read_again_they_are_the_same(
     study: Study, tables: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a text too long for its codes to be kept a second sweep finds what they say."""
-    monkeypatch.setattr(kept, "MOST_BYTES", 0)
+    monkeypatch.setattr("bitlens.analyses.features.codes.MOST_BYTES", 0)
     monkeypatch.setattr(feature_contexts, "few", lambda _: MOST)
     store: Store = run(study, tmp_path / "out", "audit", silent)
     (cell,) = store.manifest()["cells"]

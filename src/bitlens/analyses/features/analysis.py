@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bitlens.analyses.correlation import normalised
+from bitlens.analyses.features.codes import bytes_kept, entries, told
 from bitlens.analyses.features.flow import CHANGED, flow
 from bitlens.analyses.features.halves import halves, seen
-from bitlens.analyses.features.kept import bytes_kept, entries, told
 from bitlens.analyses.features.survival import METRICS, PLACES, Sums, survival
 from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState, Top

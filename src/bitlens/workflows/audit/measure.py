@@ -7,7 +7,7 @@ from functools import cached_property
 from bitlens.analyses.behaviour import DOCUMENTS, Behaviour
 from bitlens.analyses.causal.analysis import Causal
 from bitlens.analyses.causal.scores import Room
-from bitlens.analyses.features.kept import CODES
+from bitlens.analyses.features.codes import CODES
 from bitlens.analyses.features.survival import PLACES
 from bitlens.analyses.predictions import PREDICTIONS
 from bitlens.analyses.routing.analysis import RoutingAgreement

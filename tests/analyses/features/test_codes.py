@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.analyses.features import kept
-from bitlens.analyses.features.kept import bytes_kept, entries, told
+from bitlens.analyses.features.codes import bytes_kept, entries, told
 from bitlens.engine.accumulators import Accumulator, ReplicateState, SampledRows
 from bitlens.engine.activations import Positions
 from bitlens.engine.places import BITS
@@ -84,5 +83,5 @@ def test_of_long_texts_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten positions with 2.5 latents each take 18 bytes an activation: 450."""
     placed = tiny.placed(tiny.sae())
     placed = replace(placed, fit=replace(placed.fit, l0=2.5))
-    monkeypatch.setattr(kept, "MOST_BYTES", 450)
+    monkeypatch.setattr("bitlens.analyses.features.codes.MOST_BYTES", 450)
     assert (bytes_kept(placed, 10), bytes_kept(placed, 11)) == (450, 0)
