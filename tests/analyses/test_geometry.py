@@ -239,3 +239,8 @@ def test_chance_of_cka_is_near_nought(tmp_path: Path) -> None:
     assert cka.value > 0.8
     assert cka.chance is not None
     assert abs(cka.chance) < 0.2
+
+
+def test_cells_of_larger_samples_are_made_again() -> None:
+    """CKA of the first form, which had no mark, was of up to 1,024 positions, not 512."""
+    assert Geometry().settings == {"form": 2}

@@ -1,12 +1,13 @@
 """Lens curves, depths, and positions token by token."""
 
 from dataclasses import replace
+from math import nan
 
 import pytest
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.report.charts.palette import Mark, marks
-from bitlens.report.page.browsers import LensBrowser
+from bitlens.report.page.browsers import LensBrowser, LensStretch
 from bitlens.report.page.lens_grids import lens_data
 from bitlens.report.page.markdown import markdown
 from bitlens.report.page.parts import (
@@ -160,3 +161,11 @@ def test_lens_grids_are_as_the_store_has_them(deep: AuditResults, drawn: dict[st
     shown = held["twins"][0][1][0]
     assert [held["words"][n] for n in shown["twin"][1]] == list(WORDS[2:5])
     assert "2 texts, block by block" in markdown(grids)
+
+
+def test_a_cell_of_a_lens_grid_without_a_number_is_blank() -> None:
+    """JSON has no NaN: the page is built all the same."""
+    tops = ((("a", "a", nan), ("a", "b", 0.125)),)
+    stretch = LensStretch(document="d", tokens=("a", "b"), blocks=(0,), tops=tops)
+    browser = LensBrowser(name="Lens grids", model="demo", twins=(("rtn", (stretch,)),))
+    assert lens_data(browser)["twins"][0][1][0]["kl"] == [[None, 0.12]]

@@ -1,7 +1,7 @@
 """The geometry analysis, of activations: where do the twin's point, and how far off are they?"""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from bitlens.results.records import Metric, MetricResult
 if TYPE_CHECKING:
     from bitlens.models.layout import Layout
 
+FORM = 2
+"""Of what a cell holds; counted up with it, so that one of an earlier form is made again."""
 UNCHANGED = "the twin is equal to the reference here: there is no error"
 
 
@@ -104,6 +106,11 @@ class Geometry(Analysis):
         ),
         *written.METRICS,
     )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The form of a cell; all else that decides is fixed."""
+        return {"form": FORM}
 
     def reads(self, layout: "Layout") -> list[ReadRequest]:
         """Every block's stream, attention and MLP output, and what its heads write, as the twin

@@ -175,6 +175,8 @@ class Stopped:
     """Whether the precision was reached, and the reading ended there."""
     token_hash: str
     """Of all documents there were."""
+    others: tuple[str, ...] = ()
+    """Twins that it says nothing about: those without a number at a look, or asked for later."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bitlens.config.precision import Precision
 from bitlens.config.study import Study
+from bitlens.engine.accumulators import DocumentSums
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.report.audit_results import AuditResults
@@ -17,6 +20,7 @@ from bitlens.results.store import Store
 from bitlens.seeds import generator
 from bitlens.workflows.audit.early_stop import _Looking
 from bitlens.workflows.audit.run import run
+from bitlens.workflows.session import Session
 
 DOCUMENTS = 90
 
@@ -101,7 +105,8 @@ def test_the_same_command_reads_nothing_again_and_a_new_twin_the_same_documents(
     monkeypatch.setattr(_Looking, "_read", lambda *_: pytest.fail("it was read again"))
     more = study(llama, texts, compressions=("rtn:bits=3", "rtn:bits=2"))
     store, _ = audited(more, tmp_path / "out")
-    assert stopped(store) == stopped(finished)
+    assert stopped(store) == stopped(finished) | {"others": ["rtn:bits=2"]}
+    assert "it says nothing of rtn:bits=2" in looked(stopped(store))
     assert kl(store, "rtn:bits=2")["documents"] == kl(store)["documents"]
 
 
@@ -126,6 +131,43 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
     assert sizes[0] == 20 < sizes[1]
     assert stopped(store) == stopped(finished)
     assert not (store.root / "partial").exists()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_twin_without_numbers_is_not_waited_for(
+    llama: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, alone: bool
+) -> None:
+    """The others stop without it; where there are none, all is read. It is named."""
+    added = _Looking._add
+
+    def overflows(self: _Looking, twin: str, of: DocumentSums) -> None:
+        added(self, twin, of)
+        if twin == "rtn:bits=2":
+            self.sums[twin][0] = np.inf
+
+    monkeypatch.setattr(_Looking, "_add", overflows)
+    mine = ("rtn:bits=2",) if alone else ("rtn:bits=3", "rtn:bits=2")
+    store, said = audited(
+        study(llama, texts, compressions=mine, controls=(), until="kl:20%"), tmp_path / "out"
+    )
+    found = stopped(store)
+    assert (found["reached"], found["documents"] < DOCUMENTS) == (not alone, not alone)
+    assert found["others"] == ["rtn:bits=2"]
+    assert any("rtn:bits=2 gives no number" in line for line in said)
+    assert kl(store, "rtn:bits=2")["documents"] == found["documents"]
+
+
+@pytest.mark.parametrize("other", [{"positions": "all"}, {}])
+def test_looks_are_kept_for_the_same_positions_alone(
+    llama: Path, texts: Path, tmp_path: Path, other: dict[str, str]
+) -> None:
+    """Sums over other positions are no part of this run's."""
+    store, folders = Store.create(tmp_path / "out"), []
+    for settings in ({}, other):
+        asked = study(llama, texts, **settings)
+        session = Session.open(asked, print, source=asked.models[0], seed=0)
+        folders.append(_Looking.of(session, Precision.parse("kl:12%"), store).folder)
+    assert (folders[0] == folders[1]) == (not other)
 
 
 def test_what_cannot_be_reached_reads_everything(llama: Path, texts: Path, tmp_path: Path) -> None:
@@ -158,6 +200,9 @@ def test_what_is_said_of_few_documents_and_of_no_interval() -> None:
     blank |= {"share": None, "needed": None, "reached": False}
     assert looked(blank) == (
         "Read until kl:5%: all of 12 documents, too few to look at some of them first"
+    )
+    assert looked(blank | {"of": 60, "documents": 60}) == (
+        "Read until kl:5%: all of 60 documents, because there was no twin to wait for"
     )
     none = blank | {"seen": 20, "of": 60, "documents": 60, "twin": "nf4", "looks": 1}
     assert looked(none) == (

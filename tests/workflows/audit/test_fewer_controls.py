@@ -1,8 +1,10 @@
 """Controls on fewer documents than the twins: what is paired with what, and what it saves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,9 +14,13 @@ from bitlens.config.study import Study
 from bitlens.engine.measurement import Measurement
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
+from bitlens.results.records import Cell
 from bitlens.results.store import Store
 from bitlens.seeds import generator
+from bitlens.workflows.audit.cells import Cells
+from bitlens.workflows.audit.fewer_controls import CellPart, joined
 from bitlens.workflows.audit.run import run
+from bitlens.workflows.session import Session
 
 DOCUMENTS, FEWER = 48, 24
 TWIN, NOISE = "rtn:bits=3", "noise:like=[rtn:bits=3]"
@@ -93,6 +99,22 @@ def test_a_contrast_is_of_the_documents_that_both_were_measured_on(finished: Sto
     assert all(r["reason"] is None for r in local if r["difference"] is not None)
     with_reference = {r["documents"] for r in rows if r["control"] == "reference"}
     assert DOCUMENTS in with_reference
+
+
+def test_a_twin_that_fails_beside_controls_alone_has_not_failed(asked: Study) -> None:
+    """Its cell of all documents stands; a control that fails has none."""
+    session = Session.open(asked, print, source=asked.models[0], seed=0)
+    cell = Cell(model="m", compression="", analysis="behaviour", seed=0, settings={})
+    of = [{(text, "behaviour"): cell} for text in (TWIN, NOISE)]
+    why = {(TWIN, "behaviour"): "it overflowed", (NOISE, "behaviour"): "it too"}
+    mine = Cells(by_key=of[0], analyses=("behaviour",), failed={})
+    parts = [
+        SimpleNamespace(cells=mine),
+        SimpleNamespace(cells=replace(mine, by_key=of[0] | of[1], failed=why)),
+    ]
+    found = joined(cast("list[CellPart]", parts), session.requests())
+    assert dict(found.failed) == {(NOISE, "behaviour"): "it too"}
+    assert found.paired == {}
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Lens grids as a page holds them: each text once, its number in the cells."""
 
+from math import isfinite
 from typing import Any
 
 from bitlens.report.page.browsers import LensBrowser, LensStretch
@@ -19,7 +20,11 @@ def lens_data(part: LensBrowser) -> dict[str, Any]:
             "tokens": [place(word) for word in one.tokens],
             "reference": [[place(word) for word, _, _ in row] for row in one.tops],
             "twin": [[place(word) for _, word, _ in row] for row in one.tops],
-            "kl": [[float(f"{kl:.2g}") for _, _, kl in row] for row in one.tops],
+            # The stream after an early block may give none though the twin is sound.
+            "kl": [
+                [float(f"{kl:.2g}") if isfinite(kl) else None for _, _, kl in row]
+                for row in one.tops
+            ],
         }
 
     twins = [[twin, [stretch(one) for one in of]] for twin, of in part.twins]

@@ -5,6 +5,7 @@ from typing import Any
 
 from bitlens.report.audit_results import AuditResults
 from bitlens.results.counts import count
+from bitlens.results.records import FEWEST
 
 NUMBERS = {"kl": "KL", "same_top": "same top token", "perplexity_ratio": "the perplexity ratio"}
 WIDENED = (
@@ -20,11 +21,16 @@ def looked(until: Mapping[str, Any]) -> str:
     metric, _, asked = until["asked"].partition(":")
     every, first = count(until["of"], "document"), f"Read until {until['asked']}: "
     if not until["seen"]:
-        return f"{first}all of {every}, too few to look at some of them first"
+        why = "too few to look at some of them first"
+        if until["of"] > FEWEST:
+            why = "because there was no twin to wait for"
+        return f"{first}all of {every}, {why}"
     sure = "has no interval"
     if until["share"] is not None:
         sure = f"is known within {100 * until['share']:.3g} %"
     whose = f" for {until['twin']}, the least sure" if until["twin"] else ""
+    if others := until.get("others"):
+        whose += f" (it says nothing of {', '.join(others)}: without a number then, or added later)"
     after = f"after {count(until['seen'], 'document')} {NUMBERS[metric]} {sure}{whose}"
     takes = f", and {asked} takes about {until['needed']:,}" if until["needed"] else ""
     if until["reached"]:

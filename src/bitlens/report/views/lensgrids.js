@@ -51,7 +51,7 @@ class Grid {
       tokens.forEach((token, i) => {
         const [before, after] = [reference[row][i], twin[row][i]];
         const cell = this.word(before, "td");
-        cell.className = `kl${shade(kl[row][i])}`;
+        if (kl[row][i] !== null) cell.className = `kl${shade(kl[row][i])}`;
         if (before === token) cell.append(" ✓");
         if (after !== before) {
           const other = this.word(after, "span");
@@ -60,7 +60,7 @@ class Grid {
           if (after === token) other.append(" ✓");
           cell.append(element("br"), other);
         }
-        cell.title = `KL ${said(kl[row][i])} nats`;
+        cell.title = kl[row][i] === null ? "KL: no number" : `KL ${said(kl[row][i])} nats`;
         line.append(cell);
       });
     }

@@ -89,26 +89,32 @@ class Cells:
         return next((cell for (twin, _), cell in self.by_key.items() if twin == text), None)
 
 
-def _settings(
-    session: Session, selection: Selection, request: TwinRequest, analysis: Question
-) -> dict[str, object]:
-    """What decides about a cell's numbers, but for how its twin is made."""
-    model, own = session.loaded.model, selection.own.get(analysis.name)
-    settings = {
+def decisive(session: Session) -> dict[str, object]:
+    """What decides about all numbers of a model and seed, but for texts and twins."""
+    model = session.loaded.model
+    return {
         "weights": session.loaded.fingerprint,
-        "tokens": (session.corpus if own is None else own[0]).token_hash,
         "positions": session.study.positions,
         "dtype": str(next(model.parameters()).dtype),
         "compute": str(session.loaded.compute),
         "attention": model.config._attn_implementation,
         "device": next(p.device.type for p in model.parameters() if p.device.type != "meta"),
         "versions": [version(name) for name in ("torch", "transformers")],
-        "sites": selection.sites(analysis.name),
         "interval": session.study.interval,
-        "analysis": analysis.settings,
         "bitlens": version("bitlens"),
+    } | ({"paired": True} if session.layout.paired else {})
+
+
+def _settings(
+    session: Session, selection: Selection, request: TwinRequest, analysis: Question
+) -> dict[str, object]:
+    """What decides about a cell's numbers, but for how its twin is made."""
+    own = selection.own.get(analysis.name)
+    settings = decisive(session) | {
+        "tokens": (session.corpus if own is None else own[0]).token_hash,
+        "sites": selection.sites(analysis.name),
+        "analysis": analysis.settings,
     }
-    settings |= {"paired": True} if session.layout.paired else {}
     # What it was measured on is in it; whether that was fixed beforehand decides how sure it is.
     settings |= {"until": session.study.until} if session.study.until and own is None else {}
     if own is None and (categories := session.corpus.categories) is not None:

@@ -5,7 +5,7 @@ what the headline is made of; after each look the interval that the audit would 
 Then the audit is that of the documents read, with every other question, at every depth.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from math import ceil, inf
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitlens.analyses.behaviour import DOCUMENTS, Behaviour
+from bitlens.compression.requests import TwinRequest
 from bitlens.compression.twin import Twin
 from bitlens.config.precision import Precision
 from bitlens.data.corpus import Corpus
@@ -35,6 +36,7 @@ from bitlens.results.stats.any_stop import level_at_any_stop
 from bitlens.results.stats.intervals import interval
 from bitlens.results.store import Store
 from bitlens.workflows.audit.budget import budget
+from bitlens.workflows.audit.cells import decisive
 from bitlens.workflows.session import Session, narrowed
 
 LOOKS = "looks.json"
@@ -45,6 +47,9 @@ MOST, LEAST = 2.0, 1.25
 """Times the documents of one look that the next is at, at the most and at the least."""
 HOPELESS = 1.5
 """Where so many times the documents there are would be needed, all are read without more looks."""
+
+ALIKE = {"positions", "calibration", "calibration_tokens"}
+"""Settings on which the numbers rest besides weights and texts: the same, or it is read anew."""
 
 Sums = dict[str, NDArray[np.float64]]
 """By twin, `[documents of the corpus, COLUMNS]`."""
@@ -68,7 +73,12 @@ def _finished(session: Session, store: Store) -> Stopped | None:
     before, now = store.manifest(), session.study
     weights = {of["name"]: of["fingerprint"] for of in before["models"]}
     name = session.loaded.name
-    if not set(before["settings"]["compressions"]) <= set(now.compressions):
+    settings = before["settings"]
+    if not set(settings["compressions"]) <= set(now.compressions):
+        return None
+    if any(
+        settings.get(key, value) != value for key, value in now.model_dump(include=ALIKE).items()
+    ):
         return None
     for of in before["corpora"]:
         until = of.get("until")
@@ -77,7 +87,12 @@ def _finished(session: Session, store: Store) -> Stopped | None:
             session.corpus.token_hash,
         )
         if same and (of["model"], of["seed"]) == (name, session.seed):
-            return Stopped(**until) if weights[name] == session.loaded.fingerprint else None
+            if weights[name] != session.loaded.fingerprint:
+                return None
+            made = {twin["compression"] for twin in before["twins"] if twin["model"] == name}
+            waited = made.difference(until.get("others", ()))
+            others = tuple(r.text for r in _requests(session) if r.text not in waited)
+            return replace(Stopped(**until), others=others)
     return None
 
 
@@ -100,14 +115,14 @@ class _Looking:
     def of(cls, session: Session, asked: Precision, store: Store) -> "_Looking":
         """As far as a stopped run came."""
         corpus = session.corpus
-        wanted = [request for request in session.requests() if not request.control]
+        wanted = _requests(session)
         # What fails is said by the audit, with whatever else is wrong.
         builder = session.twin_builder(apart_from=corpus, on_failure="record")
         built = builder.build(wanted)
         settings = {
+            **decisive(session),
             "until": session.study.until,
-            "texts": corpus.token_hash,
-            "weights": session.loaded.fingerprint,
+            "tokens": corpus.token_hash,
             "twins": {text: dict(built.identity.get(text, {})) for text in built.twins},
         }
         about = Cell(
@@ -136,6 +151,8 @@ class _Looking:
         while size < every and self.twins:
             if size not in self.looks:
                 self._read(size)
+            if not self.twins:
+                break
             widths = {twin: self._share(twin, size) for twin in self.twins}
             worst = max(widths.values())
             needed = size * (worst / self.asked.share) ** 2
@@ -164,6 +181,7 @@ class _Looking:
             needed=ceil(needed) if needed < inf else None,
             reached=share <= self.asked.share,
             token_hash=self.corpus.token_hash,
+            others=tuple(r.text for r in _requests(self.session) if r.text not in self.twins),
         )
 
     def _share(self, twin: str, size: int) -> float:
@@ -210,9 +228,20 @@ class _Looking:
                 for key, of in depth.items():
                     if isinstance(key, MetricKey) and DOCUMENTS in of.documents:
                         self._add(key.twin, DocumentSums.joined(of.documents[DOCUMENTS]))
-        self.twins = {t: of for t, of in self.twins.items() if t not in summation.sweep.failed}
+        self._leave_out(summation.sweep.failed)
         self.looks.append(size)
         self._keep()
+
+    def _leave_out(self, failed: Collection[str]) -> None:
+        """Twins that failed or overflowed: they never become sure, and the others need not wait."""
+        self.sums = {
+            twin: of
+            for twin, of in self.sums.items()
+            if twin not in failed and np.isfinite(of).all()
+        }
+        for twin in self.twins.keys() - self.sums.keys():
+            self.session.log(f"{twin} gives no number: how much is read does not wait for it.")
+        self.twins = {twin: of for twin, of in self.twins.items() if twin in self.sums}
 
     def _add(self, twin: str, of: DocumentSums) -> None:
         blank = np.zeros((len(self.corpus.document_names), len(COLUMNS)))
@@ -228,9 +257,7 @@ class _Looking:
     def _keep(self) -> None:
         state = {"looks": self.looks, "sums": {t: of.tolist() for t, of in self.sums.items()}}
         whole = {"state": state, "sha256": _hash(state)}
-        # What is not finite has no place in it: such a twin is read anew.
-        if all(np.isfinite(of).all() for of in self.sums.values()):
-            write(self.folder / LOOKS, to_json(whole).encode())
+        write(self.folder / LOOKS, to_json(whole).encode())
 
     def _recall(self) -> None:
         """What a stopped run kept, if it is whole."""
@@ -249,6 +276,11 @@ class _Looking:
             return
         self.sums, self.looks = sums, looks
         self.twins = {text: twin for text, twin in self.twins.items() if text in sums}
+
+
+def _requests(session: Session) -> list[TwinRequest]:
+    """Twins whose number is waited for: all but controls."""
+    return [request for request in session.requests() if not request.control]
 
 
 def _headline(metric: str, sums: NDArray[np.float64]) -> NDArray[np.float64]:

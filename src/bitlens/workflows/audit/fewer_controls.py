@@ -85,7 +85,11 @@ def joined(parts: Sequence[CellPart], requests: Sequence[TwinRequest]) -> Cells:
     return replace(
         whole,
         by_key=dict(sorted(found.items(), key=lambda item: order[item[0][0]])),
-        failed={**other.failed, **whole.failed},
+        # A twin that fails beside the controls alone has its cell of all documents.
+        failed={
+            **{key: why for key, why in other.failed.items() if key[0] not in mine},
+            **whole.failed,
+        },
         paired=paired,
     )
 
