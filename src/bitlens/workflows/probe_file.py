@@ -7,6 +7,7 @@ the twin, the site, the set and the method (`code, logistic`), and the way of re
 `format`, `bitlens-probes-1`.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -59,14 +60,26 @@ def written(probes: Mapping[ProbeName, np.ndarray]) -> bytes:
 
 
 def read_probes(path: Path) -> dict[ProbeName, np.ndarray]:
-    """The inverse of `written`. ResultsError for a file that is no file of probes."""
+    """The inverse of `written`. ResultsError for a file that is no file of probes: of another
+    format, or with a tensor that is no direction with an offset, or not finite."""
     try:
-        tensors = load(read_bytes(path))
+        content = read_bytes(path)
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        if header["__metadata__"]["format"] != FORMAT:
+            raise ValueError("another format")
+        if not all(map(_is_probe, tensors.values())):
+            raise ValueError("a tensor that is no probe")
         found = {ProbeName(*name.split(BETWEEN)): of for name, of in tensors.items()}
-    except (SafetensorError, TypeError) as error:
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
         raise ResultsError(
             f"{path} is no file of probes.",
             "what bitlens export RESULTS --format probes has written.",
             "export it again.",
         ) from error
     return found
+
+
+def _is_probe(of: np.ndarray) -> bool:
+    """Is it one direction and its offset, in numbers?"""
+    return of.ndim == 1 and len(of) > 1 and of.dtype.kind == "f" and bool(np.isfinite(of).all())

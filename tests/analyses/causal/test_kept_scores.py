@@ -1,10 +1,14 @@
 """A sweep of pairs that is killed goes on after its last wave."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bitlens.analyses.causal import kept_scores
+from bitlens.analyses.causal.kept_scores import KeptScores
 from bitlens.analyses.causal.nodes import nodes_of, swapped
 from bitlens.analyses.causal.scores import PairSweep, Room
 from bitlens.data.circuit_tasks.prompts import At
@@ -64,3 +68,51 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
     again: list[int] = []
     sweep(tmp_path).scores(again.append)
     assert sum(again) > 0
+
+
+def kept(folder: Path, node: int = 0, *, choosing: bool = False) -> KeptScores:
+    """Of one circuit, whose name does not say which node is in it."""
+    put = swapped(REFERENCE, nodes_of(tiny.layout("llama")))[node]
+    task = support.repeats(pairs=20, vocabulary=tiny.VOCABULARY)
+    runs, tasks = [replace(put, name="the first of it")], [task]
+    return KeptScores.of(folder, runs, tasks, [], choosing=choosing)
+
+
+def test_a_circuit_of_other_members_begins_anew(tmp_path: Path) -> None:
+    """Though it goes by the same name; and so do the pairs for choosing."""
+    files = {kept(tmp_path).path, kept(tmp_path, 1).path, kept(tmp_path, choosing=True).path}
+    assert len(files) == 3
+    assert kept(tmp_path).path in files
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"batches": None},
+        {"batches": 1},
+        {"overflowed": 3},
+        {"held": {("none", "the first of it"): np.zeros((20, 2))}},
+        {"held": "short"},
+        {"flipped": True},
+    ],
+)
+def test_what_was_not_written_so_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any
+) -> None:
+    """A number of batches that there are not, other types, tasks and shapes, under a hash that is
+    right; and one value that is another than the hash is of."""
+    left = kept(tmp_path)
+    (task,) = [support.repeats(pairs=20, vocabulary=tiny.VOCABULARY)]
+    key = task.task, "the first of it"
+    whole = np.ones((len(task.scoring), 2))
+    left.held = {key: whole}
+    left.wave_done(0, {}, {})
+    assert kept(tmp_path).held
+    if damage.get("held") == "short":
+        damage = {"held": {key: whole[1:]}}
+    if "flipped" in damage:
+        monkeypatch.setattr(kept_scores, "_seal", lambda *_: "another")
+    left.held = damage.get("held", left.held)
+    left.wave_done(damage.get("batches", 0), damage.get("overflowed", {}), {})
+    monkeypatch.undo()
+    assert not kept(tmp_path).held

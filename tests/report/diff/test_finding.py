@@ -44,6 +44,8 @@ def test_the_heading_claims_what_is_sure(given: Any, expected: str) -> None:
     """By the interval of the difference to noise, and not of few documents."""
     (found,) = findings(given)
     assert expected in found.text
+    if "points" in expected:
+        assert "one draw of noise: how much others would differ is not" in found.numbers
 
 
 def test_nothing_changed_is_said() -> None:

@@ -54,6 +54,29 @@ def test_the_heading_claims_what_is_sure(given: Any, said: str) -> None:
     assert said in found.text
 
 
+def test_few_texts_claim_nothing() -> None:
+    """Of 19 texts no interval is shown and no twin named; five random directions keep theirs."""
+    given = run()
+    for row in given["rows"]:
+        row["documents"] = 5 if row["direction"] == "random" else 19
+    sections = page(given).sections
+    assert sections[0].found is not None
+    assert "does not surely steer" in sections[0].found.text
+    table = next(one for one in sections if one.anchor == "models").parts[0]
+    assert isinstance(table, Table)
+    assert (table.rows[0][1], table.rows[0][-1]) == ("1 ±?", "0.10 ±0.05")
+
+
+def test_random_directions_without_numbers_leave_nothing_sure() -> None:
+    """Where one of them overflowed, its reason is told."""
+    given = run()
+    given["rows"][2] |= {"value": None, "low": None, "high": None, "reason": "not finite"}
+    found = page(given).sections[0].found
+    assert found is not None
+    assert "does not surely steer" in found.text
+    assert "not known (not finite)" in str(found)
+
+
 def test_directions_that_were_looked_at_are_listed() -> None:
     """The chosen one first, and why others may not be; nothing where none was looked for."""
     looked_at = [

@@ -70,3 +70,10 @@ def test_chance_by_hand() -> None:
     assert (found.value, found.documents) == (2.0, 3)
     assert found.high == pytest.approx(2 + 4.968, abs=1e-3)
     assert found.low == pytest.approx(2 - 4.968, abs=1e-3)
+
+
+def test_chance_of_what_is_not_finite_is_a_reason() -> None:
+    """Where one random direction overflows, and never NaN."""
+    found = chance([1.0, float("nan"), 3.0])
+    assert (found.value, found.low, found.high) == (None, None, None)
+    assert (found.documents, found.reason) == (3, "not finite")

@@ -88,7 +88,7 @@ class PairSweep:
             batches=[rows.batch for rows in self._rows],
             hidden_bytes=room.hidden_bytes,
         )
-        self._kept = KeptScores.of(room.partial, runs, tasks, self.sweep.batches)
+        self._kept = KeptScores.of(room.partial, runs, tasks, self.sweep.batches, choosing=choosing)
 
     @property
     def failed(self) -> dict[str, str]:

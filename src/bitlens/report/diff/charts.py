@@ -58,10 +58,10 @@ def explained(run: Mapping[str, Any], known: Mapping[str, Mark]) -> Figure | Non
         name="diff-explained",
         title="How much of the difference is explained",
         key="Filled: the twin, with 95 % intervals. Hollow grey: weight noise of its size. Grey "
-        "bars: random directions with the twin's lengths and second moments.",
+        "bars: random directions with the twin's lengths and (nearly) second moments.",
         strips=(Strip("", panels),),
         caption="1 is all of it; at 0 it is no better than saying that nothing differs. An SAE "
-        "above its grey marks finds structure that an error of this size does not have by itself.",
+        "above its grey marks explains more of the twin's difference than of such errors.",
         legend=tuple((known[twin], twin) for twin in twins),
         controls=tuple(controls if run["noise"] else controls[1:]),
         across=2,

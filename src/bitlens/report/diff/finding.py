@@ -12,6 +12,11 @@ from bitlens.results.diff.file import NOISE, RANDOM, TWIN
 
 Spot = tuple[str, str]
 """A site and a twin."""
+ONE_EACH = (
+    "One SAE each, of one seed, and one draw of noise: how much others would differ is not in the "
+    "intervals, which are over documents"
+)
+"""What a difference to noise does not count."""
 
 
 def find(run: Mapping[str, Any], spot: Spot, metric: str, of: str = TWIN) -> dict[str, Any] | None:
@@ -42,6 +47,7 @@ def findings(run: Mapping[str, Any]) -> Iterator[Statement]:
         spot = max(known, key=lambda spot: _share(run, spot, TWIN))
         yield Statement(f"{_explains(run, spot)}; no noise was run to compare it with", numbers)
         return
+    numbers += f". {ONE_EACH}"
     sure = {spot: row for spot, row in less.items() if above(row, 0) or below(row, 0)}
     if not sure:
         yield Statement(

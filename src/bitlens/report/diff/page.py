@@ -7,7 +7,7 @@ from typing import Any
 
 from bitlens.report.charts.palette import marks
 from bitlens.report.diff.charts import WAYS, explained, heaps
-from bitlens.report.diff.finding import Spot, find, findings, spots
+from bitlens.report.diff.finding import ONE_EACH, Spot, find, findings, spots
 from bitlens.report.page.html import html
 from bitlens.report.page.parts import (
     Column,
@@ -101,9 +101,9 @@ def _shares(run: Mapping[str, Any]) -> Table:
         "size: squared length over the variance of the reference's activations. Then the share of "
         "the difference that is explained: by one shift for all tokens; by a linear map of the "
         "reference's activation, of rank k and whole; by k fixed directions; by the SAE, k "
-        "features at a time. random: normal directions with the twin's lengths and second moments. "
-        "± is the longer half of a 95 % interval over documents; the heading tests all twins and "
-        "sites together (Bonferroni).",
+        "features at a time. random: normal directions with the twin's lengths and (nearly) second "
+        "moments. ± is the longer half of a 95 % interval over documents; the heading tests all "
+        f"twins and sites together (Bonferroni). {ONE_EACH}.",
     )
 
 

@@ -9,6 +9,7 @@ from bitlens.report.charts.charts import channels, frame, only, point, tooltip
 from bitlens.report.charts.layers import Layer
 from bitlens.report.charts.palette import CONTROL, INK, Mark
 from bitlens.report.page.parts import Figure, Panel, Strip
+from bitlens.report.text.few import sayable
 from bitlens.results.records import REFERENCE, Metric
 
 METRICS = {
@@ -27,7 +28,7 @@ def responses(run: Mapping[str, Any], name: str, known: Mapping[str, Mark]) -> F
     """One metric over the multiplier, of the vector and of random directions; None without any."""
     twins = list(run["twins"])
     rows = [
-        row
+        sayable(row)
         for row in run["rows"]
         if row["metric"] == name
         and row["value"] is not None

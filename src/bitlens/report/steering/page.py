@@ -19,6 +19,7 @@ from bitlens.report.page.parts import (
 )
 from bitlens.report.steering.curves import responses
 from bitlens.report.text.differences import above, below
+from bitlens.report.text.few import sayable
 from bitlens.report.text.numbers import amount, margin, plain
 from bitlens.results.counts import count
 from bitlens.results.files.names import inside
@@ -77,11 +78,12 @@ def find(
     direction: str = "vector",
     multiplier: float | None = None,
 ) -> dict[str, Any] | None:
-    """A number of a model, if it is there."""
+    """A number of a model as it may be shown, if it is there. That of random directions counts
+    these, not texts."""
     wanted = (model, direction, metric, multiplier)
     return next(
         (
-            row
+            row if direction == "random" else sayable(row)
             for row in run["rows"]
             if (row["model"], row["direction"], row["metric"], row["multiplier"]) == wanted
         ),
@@ -133,8 +135,8 @@ def _found(run: Mapping[str, Any]) -> Iterator[Statement]:
 
 
 def _exceeds(own: Mapping[str, Any], random: Mapping[str, Any]) -> bool:
-    """Does the vector surely do more than nearly all random directions? Without intervals nobody
-    can say."""
+    """Does the vector surely do more than one more random direction would, 95 times of 100? Without
+    intervals nobody can say."""
     return random["high"] is not None and bool(own["low"] > random["high"])
 
 
@@ -176,8 +178,8 @@ def _table(run: Mapping[str, Any]) -> Table:
         "wrong way: texts with a negative slope. multiplier needed: where the model's effect is as "
         "large as the reference's at 1; KL there: what exactly that multiplier does to other "
         "texts: its interval leaves out that of the multiplier. ± is the longer half of a 95 % "
-        "interval over texts, of random ones that of 95 % of such directions. The heading tests "
-        "all twins together (Bonferroni).",
+        "interval over texts, of random ones that within which one more such direction would "
+        "lie 95 times of 100. The heading tests all twins together (Bonferroni).",
     )
 
 

@@ -19,7 +19,7 @@ SAES = "saes"
 """The folder of the dictionaries that were learnt."""
 TWIN, NOISE, RANDOM = "twin", "noise", "random"
 """Whose difference a number is of: the twin's own, that of weight noise of the twin's size, or of
-random directions with the twin's lengths and second moments."""
+random directions with the twin's lengths and (nearly) second moments."""
 
 
 class DifferenceNumber(Content):

@@ -103,12 +103,15 @@ def estimate(
 
 
 def chance(values: Sequence[float]) -> Estimate:
-    """What random directions do: the mean of the drawn ones, and between which values 95 % of such
-    directions are (the prediction interval of a normal distribution, mean ± t s sqrt(1 + 1/n)):
-    another than that of their mean, because one vector is held against it."""
+    """What random directions do: the mean of the drawn ones, and between which values one more such
+    direction would lie 95 times of 100 (the prediction interval of a normal distribution,
+    mean ± t s sqrt(1 + 1/n)): another than that of their mean, because one vector is held against
+    it. A reason where the slope of one is not finite."""
     from scipy.stats import t
 
     of = np.asarray(values)
+    if not np.isfinite(of).all():
+        return Estimate(value=None, low=None, high=None, documents=len(of), reason="not finite")
     half = t.ppf((1 + LEVEL) / 2, len(of) - 1) * of.std(ddof=1) * np.sqrt(1 + 1 / len(of))
     middle = float(of.mean())
     return Estimate(

@@ -107,9 +107,9 @@ def errors(
 
 
 def drawn_like(difference: Tensor, moments: Moments, draw: torch.Generator) -> Tensor:
-    """Random differences: normal with the mean and covariance of those learnt from, each as long
-    as the one in its place. What a dictionary finds in them is what second moments and lengths
-    give, whatever the texts."""
+    """Random differences: normal with the mean and covariance of those learnt from, each made as
+    long as the one in its place, which keeps the second moments nearly. What a dictionary finds in
+    them is what these and the lengths give, whatever the texts."""
     values, vectors = torch.linalg.eigh(moments.dd)
     root = (vectors * values.clamp(min=0).sqrt()).T.float()
     found = torch.empty_like(difference)

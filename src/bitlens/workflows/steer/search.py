@@ -83,7 +83,7 @@ def search(
         raise InputError(
             f"Directions of the last {count(last, 'token')}, and a text of {shortest}.",
             "no more tokens than the shortest text has, best those that all end with.",
-            f"--search {shortest}, or longer texts.",
+            f"--site best:{shortest}, or longer texts." if shortest > 0 else "longer texts.",
         )
     assert corpus.groups is not None
     positive = corpus.groups.label == labelled.sets[0].labels[1]
@@ -100,7 +100,7 @@ def search(
             f"None of {count(len(found), 'direction')} may be chosen: {'; '.join(reasons)}.",
             f"one that, taken out, changes other answers by at most {MOST_KL:g} nats and, added, "
             "brings the answers about.",
-            "other --answers, more prompts, or --site instead of --search.",
+            "other --answers, more prompts, or --site resid.N instead of best:N.",
         )
     return found
 
