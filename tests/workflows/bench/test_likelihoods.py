@@ -139,6 +139,26 @@ def test_a_stopped_sweep_goes_on_after_its_last_wave(
     assert np.array_equal(again.first, whole.first)
 
 
+def test_waves_of_others_are_not_taken(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twins in another order, and batches of another size, find nothing of what a stopped run left:
+    each twin has its own numbers, and every request its own."""
+    packed = pack([LikelihoodRequest((1,) * n, (2,)) for n in (7, 8, 16)], 256)
+    monkeypatch.setattr(Pace, "most", 0)
+    _, twin = session.build_twin()
+    models = {"same": Reference(session.layout), "twin": twin}
+    first = measure(session, models, packed, {}, tmp_path)
+    assert list(tmp_path.iterdir())
+    turned = dict(reversed(models.items()))
+    for tokens in (session.batch_tokens, 16):
+        monkeypatch.setattr(Session, "batch_tokens", tokens)
+        found = measure(session, turned, packed, {}, tmp_path)
+        for name, of in first.items():
+            assert np.allclose(found[name].at, of.at, atol=1e-4), name
+    assert not np.allclose(first["same"].at, first["twin"].at, atol=1e-4)
+
+
 def test_one_that_is_asked_elsewhere_reads_fewer_rows_together(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,33 @@ def test_effects_are_scaled_to_what_the_whole_does(tmp_path: Path) -> None:
     assert both.promised == pytest.approx(0.45 + 0.35 + 0.25 + 0.15)
 
 
+def test_a_plan_asks_what_its_run_asked(tmp_path: Path) -> None:
+    """Another benchmark and another number of questions are refused before anything is loaded; of
+    units that left early the plan speaks."""
+    from bitlens.workflows.plans.run import _of_units_that_left
+
+    made = made_up(tmp_path)
+    study = audit_of("demo", "rtn:bits=3", benchmarks=("a=x.jsonl",), limit=5)
+    left = [{"compression": "rtn:bits=3", "unit": "block 3"}]
+    about = made.about | {
+        "settings": study.to_dict(),
+        "asked": made.about["asked"] | {"measures": ["benchmark"], "top": 3},
+        "stages": [{"documents": 20, "passes": 1.0, "left": left}],
+    }
+    effects = [replace(e, measure="benchmark") for e in made.effects]
+    write_run(replace(made, about=about, effects=effects))
+    for benchmarks, limit, told in (
+        (("b=x.jsonl",), 5, r"asks b \(--limit 5\), and .* asked a \(--limit 5\)"),
+        (("a=x.jsonl",), None, r"asks a \(--limit none\), and .* asked a \(--limit 5\)"),
+    ):
+        asked = PlanRequest(budget=3.5, protect="benchmark", benchmarks=benchmarks, limit=limit)
+        with pytest.raises(BitlensError, match=told):
+            plan(tmp_path, asked, None, "command", silent)
+    assert _of_units_that_left(made) == []
+    (note,) = _of_units_that_left(read_run(tmp_path))
+    assert note.startswith("1 effect of units that left early")
+
+
 @pytest.mark.slow
 def test_what_cannot_be_planned_is_refused(sensitivity: Sensitivity) -> None:
     """A measure that was not measured, a format without effects, and a budget that nothing fits."""

@@ -9,8 +9,9 @@ from bitlens.config.study import Study, audit_of
 from bitlens.results.benchmarks.folder import read_benchmarks
 from bitlens.results.records import REFERENCE
 from bitlens.workflows.bench.run import run as bench
-from bitlens.workflows.sensitivity.answers import drop, stored_drops
+from bitlens.workflows.sensitivity.answers import Questions, drop, stored_drops
 from bitlens.workflows.sensitivity.run import Request, run
+from bitlens.workflows.session import Session
 
 HERE = "docs/examples/benchmark"
 COMPRESSION = "rtn:bits=2"
@@ -45,6 +46,22 @@ def test_a_loss_of_margin_is_a_mean_over_questions() -> None:
     assert lost.value is None
     assert lost.reason == "2 of 3 questions have no finite margin"
     assert drop({}, {}).reason == "no question has a right choice among others"
+
+
+@pytest.mark.slow
+def test_another_right_answer_is_another_question(tmp_path: Path) -> None:
+    """The same choices, and another of them right: an earlier run does not stand for it."""
+    first = Path(HERE, "next_code.jsonl").read_text().splitlines()[:2]
+    keys = []
+    for name, right in (("a", 0), ("b", 1), ("c", 0)):
+        path = tmp_path / name / "next_code.jsonl"
+        path.parent.mkdir()
+        lines = [first[0].replace('"answer": 0', f'"answer": {right}'), first[1]]
+        path.write_text("\n".join(lines))
+        asked = asking(COMPRESSION).model_copy(update={"benchmarks": (f"next_code={path}",)})
+        keys.append(Questions(Session.open(asked, silent)).key)
+    assert keys[0] == keys[2]
+    assert keys[0] != keys[1]
 
 
 @pytest.mark.slow

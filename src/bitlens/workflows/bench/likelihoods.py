@@ -1,6 +1,7 @@
 """Log-probabilities of continuations by a model and all its twins, in one pass through depth a
 wave, at the end and, through the logit lens, after every block."""
 
+import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -134,7 +135,8 @@ def _passed(
     """What these models say, wave by wave; `batch_tokens`: so many run together."""
     said = Said.nothing(len(models), len(packed.requests), session.layout.depth)
     batches = _batches(session, packed, batch_tokens)
-    known = recalled(folder, said, len(batches))
+    of_these = _told(list(models), batches)
+    known = recalled(folder, said, len(batches), of_these)
     if known:
         session.log(f"{len(known):,} of {len(batches):,} batches were swept before.")
     left = [_Batch.of(batch, packed) for batch in batches if batch.number not in known]
@@ -149,7 +151,7 @@ def _passed(
             _sweep(session, models, wave, said, bar)
             pace.took(sum(of.batch.tokens.numel() for of in wave), time.monotonic() - begun)
             requests = np.unique(np.concatenate([of.wanted.request for of in wave]))
-            keep(folder, said, [of.batch.number for of in wave], requests)
+            keep(folder, said, [of.batch.number for of in wave], requests, of_these)
     return {name: Likelihoods(said.at[n], said.first[n]) for n, name in enumerate(models)}
 
 
@@ -350,6 +352,16 @@ def _batches(session: Session, packed: PackedRequests, batch_tokens: int) -> lis
     )
     plan = make_plan(corpus, "all", 0, batch_tokens, device=session.layout.device)
     return list(plan.batches)
+
+
+def _told(models: Sequence[str], batches: Sequence[TokenBatch]) -> str:
+    """Of the models, in their order, and of which rows are in which batch, with their tokens."""
+    digest = hashlib.sha256(repr(models).encode())
+    for batch in batches:
+        digest.update(repr((batch.number, tuple(batch.tokens.shape))).encode())
+        for part in (batch.tokens, batch.document):
+            digest.update(part.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _infinite(values: np.ndarray) -> str | None:

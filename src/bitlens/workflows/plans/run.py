@@ -19,6 +19,7 @@ from bitlens.config.study import Study, study_of_written
 from bitlens.errors import InputError, failed
 from bitlens.registry import nearest
 from bitlens.results.benchmarks.folder import FOLDER
+from bitlens.results.counts import count
 from bitlens.results.files.names import inside, sanitise
 from bitlens.results.files.writing import write
 from bitlens.results.plans.measured import PLAN, read_measured, write_measured
@@ -77,8 +78,8 @@ def plan(
     folder: Path, request: PlanRequest, out: Path | None, command: str, log: Log = print
 ) -> dict[str, Any]:
     """Choose, audit and improve a plan; `PlanFile`. `out`: where the plan is written besides.
-    BitlensError for a measure that was not measured, a budget that is too small, and what cannot
-    be audited."""
+    BitlensError for a measure that was not measured, benchmarks that the run did not ask, a budget
+    that is too small, and what cannot be audited."""
     run = read_run(folder)
     measured = run.about["asked"]["measures"]
     if request.protect not in measured:
@@ -103,6 +104,8 @@ def plan(
         )
     asked = {name: getattr(request, name) for name in ("benchmarks", "limit", "include_path")}
     study = study.model_copy(update=asked)
+    if request.benchmarks:
+        _refuse_others(run, BenchRequest.of(study))
     return _Planning(run, study, request, command, log).result(out)
 
 
@@ -252,7 +255,8 @@ class _Planning:
         store = Store.open(inside(self.home, AUDIT))
         (corpus,) = store.manifest()["corpora"]
         asked = BenchRequest.of(self.study).names
-        same = bool(asked) or corpus["token_hash"] == self.run.about["on"]["token_hash"]
+        same = corpus["token_hash"] == self.run.about["on"]["token_hash"]
+        chosen = [SAME_BENCHMARKS] if asked else [SAME_TEXT] * same
         return {
             "tool": {"version": version("bitlens")},
             "key": self.run.about["key"],
@@ -274,7 +278,7 @@ class _Planning:
             "candidates": rows,
             "swaps": list(tried),
             "fragments": self._fragments(best.choice),
-            "notes": [SAME_TEXT] if same else [],
+            "notes": [*chosen, *_of_units_that_left(self.run)],
         }
 
     def _fragments(self, choice: Choice) -> list[dict[str, Any]]:
@@ -296,6 +300,37 @@ class _Planning:
                 for name, of in matrices.items()
             },
         )
+
+
+def _refuse_others(run: Sensitivity, asked: BenchRequest) -> None:
+    """InputError for other benchmarks, or another number of questions, than those of a run. By
+    name: its effects say nothing of what others would show beside them."""
+    written = run.about["settings"]
+    before = BenchRequest(
+        benchmarks=tuple(written.get("benchmarks", ())), limit=written.get("limit")
+    )
+    of_run, of_plan = (
+        f"{', '.join(sorted(one.names))} (--limit {'none' if one.limit is None else one.limit})"
+        for one in (before, asked)
+    )
+    if of_run != of_plan:
+        raise InputError(
+            f"The plan asks {of_plan}, and {run.root} asked {of_run}.",
+            "the benchmarks that the run asked, and as many of their questions.",
+            "the same --benchmarks and --limit as bitlens sensitivity had.",
+        )
+
+
+def _of_units_that_left(run: Sensitivity) -> list[str]:
+    """What is to be said of a plan from a run with `--top`; nothing where no unit left early."""
+    left = sum(len(stage["left"]) for stage in run.about["stages"])
+    if not left:
+        return []
+    return [
+        f"{count(left, 'effect')} of units that left early (--top) are of the first documents "
+        "alone, and lean low: what plans promise is no sum of effects on the same documents. What "
+        "they do was measured on all."
+    ]
 
 
 def _values(
@@ -329,6 +364,11 @@ def _distinct(proposed: Iterable[Proposed]) -> list[Proposed]:
     return list(found.values())
 
 
+SAME_BENCHMARKS = (
+    "The plan was chosen and audited on benchmarks of the same names, which flatters it a little "
+    "where their questions are the same; whether files were changed in between was not looked at. "
+    "Audit it on other questions before it is shipped."
+)
 SAME_TEXT = (
     "The plan was chosen and audited on the same texts, which flatters it a little: the "
     "choice is among a few formats a unit and a few plans, not fitted to single tokens. Audit it "

@@ -45,7 +45,8 @@ class Questions:
                     "--benchmarks without it.",
                 )
         recording = ReplayLM(session.loaded.tokenizer)
-        evaluate(recording, self._tasks, request.limit)
+        questions = evaluate(recording, self._tasks, request.limit)
+        self._right = [[q["doc_hash"], q["target_hash"]] for of in questions.values() for q in of]
         self._asked = dict(recording.asked)
         most = longest(session.loaded.model.config, session.loaded.tokenizer)
         self._packed: PackedRequests = pack(list(dict.fromkeys(self._asked.values())), most)
@@ -54,7 +55,7 @@ class Questions:
     def key(self) -> str:
         """Of the tokens that are asked, and of what is right."""
         tasks = [(task.name, task.version) for task in self._tasks]
-        told = repr([tasks, self._asked])
+        told = repr([tasks, self._asked, self._right])
         return hashlib.sha256(told.encode()).hexdigest()
 
     def drops(self, forks: Forks) -> Values:
