@@ -74,8 +74,8 @@ def place(row: dict[str, Any]) -> str:
 def test_the_planted_head_leads_the_table(deep: AuditResults, drawn: dict[str, Mark]) -> None:
     """Head 1.2 was planted as the worst; five most, five least, in order."""
     table = extremes(attention(deep, "demo", drawn), "prune:sparsity=0.5")
-    assert table.rows[0][:2] == ("most", "head 1.2")
-    assert [row[0] for row in table.rows] == ["most"] * 5 + ["least"] * 5
+    assert table.rows[0][:2] == ("head 1.2", "most")
+    assert [row[1] for row in table.rows] == ["most"] * 5 + ["least"] * 5
     assert "[" in table.rows[0][2]
     assert "[" in table.rows[0][3]
     assert [c.title for c in table.columns][3:5] == ["JSD under noise", "ratio to noise"]

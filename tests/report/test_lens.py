@@ -1,7 +1,6 @@
 """Lens curves, depths, and positions token by token."""
 
 from dataclasses import replace
-from math import nan
 
 import pytest
 
@@ -165,7 +164,7 @@ def test_lens_grids_are_as_the_store_has_them(deep: AuditResults, drawn: dict[st
 
 def test_a_cell_of_a_lens_grid_without_a_number_is_blank() -> None:
     """JSON has no NaN: the page is built all the same."""
-    tops = ((("a", "a", nan), ("a", "b", 0.125)),)
+    tops = ((("a", "a", None), ("a", "b", 0.125)),)
     stretch = LensStretch(document="d", tokens=("a", "b"), blocks=(0,), tops=tops)
     browser = LensBrowser(name="Lens grids", model="demo", twins=(("rtn", (stretch,)),))
     assert lens_data(browser)["twins"][0][1][0]["kl"] == [[None, 0.12]]

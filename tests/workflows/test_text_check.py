@@ -52,7 +52,7 @@ def test_frequencies_by_hand():
 
 def test_the_loss_is_the_model_s_own(gpt2: Path, short_texts: Path):
     """Against transformers, document by document; the first position of a window counts not."""
-    layout, corpus, plan = read(ModelSource(str(gpt2)), str(short_texts), 900)
+    layout, corpus, plan = read(ModelSource(str(gpt2)), str(short_texts), 500)
     found = legibility(layout, corpus, plan, "tiny")
     losses = []
     for row in corpus.rows:

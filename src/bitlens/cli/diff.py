@@ -37,11 +37,11 @@ def diff(
     epochs: Annotated[int, typer.Option(metavar="N", help="Passes over what is learnt from.")] = 5,
     **settings: Any,
 ) -> None:
-    """Show what a twin changes in a model's activations, and whether that has structure.
+    """Show what a twin changes in a model's activations.
 
-    Learns an SAE of the difference on some documents and measures on others how much it explains,
-    beside noise of the twin's size: its features, where they fire, and what the mean difference
-    says. The same command again goes on where it stopped.
+    Has that structure? Learns an SAE of the difference on some documents and measures on others
+    how much it explains, beside noise of the twin's size: its features, where they fire, and what
+    the mean difference says. The same command again goes on where it stopped.
     """
     given = {"controls": "noise", **settings, "analyses": "behaviour"}
     study = options.present_study_of(model, to, given, "--sae")

@@ -116,7 +116,8 @@ SHOWN = {
     ),
     "grid": _columns(
         {"text": COUNT, "place": COUNT, "token": TEXT, "block": COUNT, "kl": NUMBER}
-        | {"top_reference": TEXT, "top_twin": TEXT}
+        | {"top_reference": TEXT, "top_twin": TEXT},
+        absent="kl",
     ),
     "firings": _columns(
         {**_SAE, "latent": COUNT, "top": NUMBER, "positions": COUNT}

@@ -36,11 +36,13 @@ def audit(
     tokenizer: "PreTrainedTokenizerBase | None" = None,
     name: str | None = None,
     controls: Sequence[Literal["cast", "noise", "nothing"]] = ("cast", "noise"),
+    controls_on: str | None = None,
     analyses: Sequence[str] = (),
     saes: Sequence[str | Path] = (),
     tasks: Sequence[str] = (),
     text: str | Path | Sequence[str] | None = None,
     tokens: int = 65_536,
+    until: str | None = None,
     calibration: str | Path | Sequence[str] | None = None,
     calibration_tokens: int = 131_072,
     labelled: Sequence[str] = ("language", "sentiment", "code", "truth"),
@@ -83,12 +85,14 @@ def audit(
         tokenizer: Of a model that is an object: its tokenizer.
         name: What a model that is an object is called; else by what it was loaded from.
         controls: What every twin is compared with: `cast`, `noise`, `nothing`.
+        controls_on: On how many documents: `25%` or `100`; None: on all.
         analyses: Which questions are asked; none named: all but those with texts of their own.
         saes: SAEs that were trained on the model: folders, or `release:RELEASE:SAE_ID`.
         tasks: Which tasks `causal` asks of circuits: `ioi`, `greater-than`; none named: all.
         text: What is read: a file, a folder, `hf:owner/name:config:split:column`, or strings, a
             document each. None: the texts that ship with bitlens, which are source code.
         tokens: At most so many tokens; 0: the whole text.
+        until: Read documents until a number of every twin is so sure: `kl:5%`; None: read all.
         calibration: Documents that GPTQ, AWQ and their like are calibrated on, apart from the text.
         calibration_tokens: At most so many tokens of calibration; 0: all of it.
         labelled: What probes are trained on: files of JSON lines, or sets that are made.

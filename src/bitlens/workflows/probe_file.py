@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load as read_tensors
+from safetensors.numpy import save
 
 from bitlens.errors import ResultsError
 from bitlens.results.files.reading import read_bytes
@@ -64,7 +65,7 @@ def read_probes(path: Path) -> dict[ProbeName, np.ndarray]:
     format, or with a tensor that is no direction with an offset, or not finite."""
     try:
         content = read_bytes(path)
-        tensors = load(content)
+        tensors = read_tensors(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         if header["__metadata__"]["format"] != FORMAT:
             raise ValueError("another format")

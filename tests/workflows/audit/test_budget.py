@@ -96,7 +96,7 @@ def test_tallies_are_as_large_as_they_are_said_to_be(name: str, tmp_path: Path) 
 
 def test_what_is_kept_of_single_positions_grows_with_them() -> None:
     """By hand: a key, a shard and two numbers, 24 bytes, three times over for each twin, and 48
-    while one twin's are put in order; of each document its number, its shard and three sums, 40
+    while one twin's are put in order; of each document its number, its shard and four sums, 48
     bytes, three times over."""
     layout = tiny.eager("llama")
     for twins in (1, 3):
@@ -108,7 +108,7 @@ def test_what_is_kept_of_single_positions_grows_with_them() -> None:
         grown = many.parts["samples"] - few.parts["samples"]
         documents = len(plans[1].sets[CORPUS].shard) - len(plans[0].sets[CORPUS].shard)
         assert documents == 900
-        assert grown == more * (3 * twins * 24 + 48) + documents * 3 * twins * 40
+        assert grown == more * (3 * twins * 24 + 48) + documents * 3 * twins * 48
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

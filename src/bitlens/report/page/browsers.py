@@ -146,7 +146,7 @@ class LensStretch:
     document: str
     tokens: tuple[str, ...]
     blocks: tuple[int, ...]
-    tops: tuple[tuple[tuple[str, str, float], ...], ...]
+    tops: tuple[tuple[tuple[str, str, float | None], ...], ...]
     """(the reference's first token, the twin's, KL in nats), by block and token."""
 
 

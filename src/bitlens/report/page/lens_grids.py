@@ -1,6 +1,5 @@
 """Lens grids as a page holds them: each text once, its number in the cells."""
 
-from math import isfinite
 from typing import Any
 
 from bitlens.report.page.browsers import LensBrowser, LensStretch
@@ -22,8 +21,7 @@ def lens_data(part: LensBrowser) -> dict[str, Any]:
             "twin": [[place(word) for _, word, _ in row] for row in one.tops],
             # The stream after an early block may give none though the twin is sound.
             "kl": [
-                [float(f"{kl:.2g}") if isfinite(kl) else None for _, _, kl in row]
-                for row in one.tops
+                [None if kl is None else float(f"{kl:.2g}") for _, _, kl in row] for row in one.tops
             ],
         }
 

@@ -344,7 +344,11 @@ answer(async ({ document: number, token, twin, model }) => {
   if (!found) return false;
   const same = reader.open === whole(number) && reader.text?.under === found.twin;
   const at = token === undefined ? undefined : whole(token);
-  if (same && at === reader.token) return true;
+  if (same && at === reader.token) {
+    // It may be open and out of sight.
+    reader.part("sheet").scrollIntoView({ block: "nearest" });
+    return true;
+  }
   reader.current = found;
   if (!(await reader.read(whole(number), at))) return false;
   if (!same) reader.part("sheet").scrollIntoView({ block: "start" });

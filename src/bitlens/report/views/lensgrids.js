@@ -60,7 +60,7 @@ class Grid {
           if (after === token) other.append(" ✓");
           cell.append(element("br"), other);
         }
-        cell.title = kl[row][i] === null ? "KL: no number" : `KL ${said(kl[row][i])} nats`;
+        cell.title = kl[row][i] === null ? "KL: none" : `KL ${said(kl[row][i])} nats`;
         line.append(cell);
       });
     }

@@ -5,6 +5,7 @@ They are read by the small sweep over the texts on which patterns of heads are s
 the unembedding.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,4 +99,5 @@ class LensGrids:
                     for far, before, after in zip(kl, *first, strict=True):
                         place = next(places)
                         token = said(int(tokens[place]))
-                        yield text, place, token, block, far, said(before), said(after)
+                        known = far if math.isfinite(far) else None
+                        yield text, place, token, block, known, said(before), said(after)
