@@ -17,7 +17,7 @@ from bitlens.data.corpus import Corpus
 from bitlens.data.labelled_corpus import renumbered
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions
-from bitlens.engine.analysis import Analysis, ReadRequest, Sample
+from bitlens.engine.analysis import Analysis, BranchAnalysis, ReadRequest, Sample
 from bitlens.engine.comparisons import with_interventions
 from bitlens.engine.plan import CORPUS, SUBSET, DocumentSet, Plan, TokenBatch
 from bitlens.engine.runs import REFERENCE
@@ -105,6 +105,10 @@ def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
                 return document_set(name).threshold(size, predicting=site == "logits")
 
             analysis = tiny.analysis(name)
+            reduced = {}
+            if others:
+                assert isinstance(analysis, BranchAnalysis)
+                reduced = {w: analysis.reduce_branch(of, at, both[0]) for w, of in others.items()}
             pair = ActivationPair(
                 site=site,
                 item="cumulative",
@@ -112,9 +116,7 @@ def pairs(name: str, compression: str) -> dict[str, list[ActivationPair]]:
                 twin=both[1],
                 positions=at,
                 threshold=threshold,
-                branches={
-                    w: analysis.reduce_branch(of, at, both[0]) for w, of in (others or {}).items()
-                },
+                branches=reduced,
             )
             found.setdefault(site, []).append(pair)
 

@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from bitlens.analyses.features.analysis import Features
 from bitlens.analyses.geometry import Geometry
+from bitlens.engine.analysis import Branch, ReadRequest
 from bitlens.engine.comparisons import comparisons, forward_runs
+from bitlens.engine.interventions import Intervention, taken
 from bitlens.engine.runs import REFERENCE, ForwardRun
 from tests.support import tiny
 
@@ -42,3 +46,13 @@ def test_alone_they_run_the_saes_own_block() -> None:
     other = replace(branch, name="twin block 2 on the reference", start=2, stop=3)
     assert asked(features=["resid.1", "resid.2"]) == [*whole, branch, other]
     assert asked(features=["embed"]) == whole
+
+
+def test_branches_are_for_analyses_that_reduce_them() -> None:
+    """Another one that asks for them is told so before anything runs."""
+    branch = Branch(
+        "twin", "block 1 put back", (Intervention(site="resid.1", change=taken, source=REFERENCE),)
+    )
+    request = ReadRequest(sites=("resid.2",), branches=(branch,))
+    with pytest.raises(TypeError, match="geometry asks for branches and is no BranchAnalysis"):
+        comparisons([Geometry()], ["twin"], {"geometry": [request]})

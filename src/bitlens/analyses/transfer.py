@@ -17,9 +17,9 @@ from bitlens.analyses.known import ANALYSES
 from bitlens.engine.accumulators import Accumulator, ReplicateState
 from bitlens.engine.activations import ActivationPair, Activations, Positions
 from bitlens.engine.analysis import (
-    Analysis,
     AnalysisContext,
     Branch,
+    BranchAnalysis,
     ReadRequest,
     Requirement,
     Results,
@@ -81,7 +81,7 @@ METRICS = (
 
 @ANALYSES.register("transfer")
 @dataclass(frozen=True)
-class Transfer(Analysis):
+class Transfer(BranchAnalysis):
     """The SAE spliced into both models, at every position that counts, beside mean ablation.
 
     With the cross-entropies CE of a model's predictions, loss recovered is (CE_mean - CE_sae) /

@@ -208,14 +208,6 @@ class Analysis(Question):
     def reads(self, layout: "Layout") -> Sequence[ReadRequest]:
         """What it reads of a model; a site at most once of the twin as it runs."""
 
-    def reduce_branch(
-        self, activations: Activations, positions: Positions, reference: Activations
-    ) -> Tensor:
-        """What `update` needs of a branch, a few numbers a position: the activations of all
-        branches at once would not fit. `reference`: of the same positions. An analysis that asks
-        for branches defines it; NotImplementedError where one does not."""
-        raise NotImplementedError(f"{self.name} asks for branches and has no reduce_branch")
-
     @abstractmethod
     def update(self, pair: ActivationPair) -> Accumulator:
         """What one batch adds. Batch size, order and padding must not change the sum."""
@@ -227,6 +219,18 @@ class Analysis(Question):
     def compute_overall(self, sites: Mapping[str, ReplicateState], texts: CorpusReader) -> Results:
         """What can be said only when all sites are done."""
         return []
+
+
+@dataclass(frozen=True)
+class BranchAnalysis(Analysis):
+    """An analysis that reads branches, runs with interventions beside those of the models."""
+
+    @abstractmethod
+    def reduce_branch(
+        self, activations: Activations, positions: Positions, reference: Activations
+    ) -> Tensor:
+        """What `update` needs of a branch, a few numbers a position: the activations of all
+        branches at once would not fit. `reference`: of the same positions."""
 
 
 def sites_of(requests: Sequence[ReadRequest]) -> list[str]:

@@ -3,7 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bitlens.engine.analysis import CUMULATIVE, LOCAL, TWIN, Analysis, Branch, Item, ReadRequest
+from bitlens.engine.analysis import (
+    CUMULATIVE,
+    LOCAL,
+    TWIN,
+    Analysis,
+    Branch,
+    BranchAnalysis,
+    Item,
+    ReadRequest,
+)
 from bitlens.engine.interventions import Intervention, taken
 from bitlens.engine.plan import CORPUS, SUBSET
 from bitlens.engine.runs import REFERENCE, ForwardRun, SiteRequest
@@ -32,6 +41,17 @@ class Comparison:
     """Whether it measures the compute floor: its run is on the subset only."""
     fork: ForwardRun | None = None
     """The twin's run, where that is not simply the twin from its embedding to its logits."""
+
+    def __post_init__(self) -> None:
+        """Said before anything runs: whoever writes an analysis reads it."""
+        if self.branches and not isinstance(self.analysis, BranchAnalysis):
+            raise TypeError(f"{self.analysis.name} asks for branches and is no BranchAnalysis")
+
+    @property
+    def of_branches(self) -> BranchAnalysis:
+        """The analysis, where it reads branches."""
+        assert isinstance(self.analysis, BranchAnalysis)
+        return self.analysis
 
     @property
     def item(self) -> Item:

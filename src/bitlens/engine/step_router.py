@@ -96,7 +96,7 @@ class _OneStep:
         if key not in self._reduced:
             read = _flatten(self._step, branch, name)
             reference = self._activations(REFERENCE, name)
-            self._reduced[key] = comparison.analysis.reduce_branch(read, positions, reference)
+            self._reduced[key] = comparison.of_branches.reduce_branch(read, positions, reference)
         return self._reduced[key]
 
     def _sample(self, comparison: Comparison, name: str, pair: ActivationPair) -> None:

@@ -28,8 +28,8 @@ from bitlens.engine.analysis import (
     CUMULATIVE,
     LOCAL,
     TWIN,
-    Analysis,
     Branch,
+    BranchAnalysis,
     CorpusReader,
     ReadRequest,
     Requirement,
@@ -55,7 +55,7 @@ UNHARMED = "the twin's predictions are the reference's: there is nothing to repa
 
 @ANALYSES.register("routing")
 @dataclass(frozen=True)
-class RoutingAgreement(Analysis):
+class RoutingAgreement(BranchAnalysis):
     """Routers and experts of every block that has them, as the twin runs, block by block on the
     reference's input, and in both models under the other's routing.
 

@@ -279,7 +279,7 @@ def _accumulated(
         return EVERYTHING
 
     branches = {
-        who: c.analysis.reduce_branch(activations(), at, activations()) for who in c.branches
+        who: c.of_branches.reduce_branch(activations(), at, activations()) for who in c.branches
     }
     alone = activations() if name in c.alone else None
     pair = ActivationPair(
