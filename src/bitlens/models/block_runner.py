@@ -12,7 +12,8 @@ from torch.func import functional_call
 
 from bitlens.errors import ModelError
 from bitlens.models.attending import KeptKeysAndValues, keeping
-from bitlens.models.block_layout import BlockLayout, MatrixPlace, first_tensor
+from bitlens.models.block_examination import first_tensor
+from bitlens.models.block_layout import BlockLayout, MatrixPlace
 from bitlens.models.expert_routing import EXPERTS, ROUTER, RouterPlace, forcing, hearing
 from bitlens.models.matmul_hooks import at_products
 from bitlens.models.shell import Call

@@ -11,7 +11,8 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from bitlens.errors import ModelError
-from bitlens.models.block_layout import BlockLayout, block_weights, examine, first_tensor, is_router
+from bitlens.models.block_examination import block_weights, examine, first_tensor, is_router
+from bitlens.models.block_layout import BlockLayout
 from bitlens.models.compute import computed
 from bitlens.models.matrices import LinearMap
 from bitlens.models.roles import BlockStanding, Role

@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 from bitlens.compression.twin import CompressedTwin
 from bitlens.engine.plan import CORPUS, Plan, TokenBatch
 from bitlens.engine.sweep import logits_chunk
-from bitlens.models.block_layout import MatrixPlace, first_tensor
+from bitlens.models.block_examination import first_tensor
+from bitlens.models.block_layout import MatrixPlace
 from bitlens.models.layout import BlockWeights, Layout
 from bitlens.models.shell import Entry
 from bitlens.progress import ProgressBar
