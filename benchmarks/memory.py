@@ -22,7 +22,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from bitlens.config.study import Study, parse_bytes
+from bitlens.config.study import Study
+from bitlens.config.study_settings import parse_bytes
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
 from bitlens.sae.formats.load import save_sae

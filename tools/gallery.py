@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import bitlens
-from bitlens.config.study import DEMO
+from bitlens.config.study_settings import DEMO
 from bitlens.demo import sae_paths
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"

@@ -7,7 +7,7 @@ import yaml
 
 from bitlens.compression import parse_spec
 from bitlens.config.parsing import LARGEST_FILE
-from bitlens.config.study import Study, audit_of, load_study, parse_bytes, study_of_written
+from bitlens.config.study import Study, audit_of, load_study, study_of_written
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
 from bitlens.errors import BitlensError
 from bitlens.models.source import ModelSource
@@ -159,22 +159,6 @@ def test_to_dict_keeps_home_folders_to_itself():
     settings = audit_of(f"{home}/model", "rtn:bits=4", text=f"{home}/texts.txt").to_dict()
     assert settings["models"][0]["name"] == "~/model"
     assert settings["text"] == "~/texts.txt"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("8GB", 8_000_000_000), ("512MB", 512_000_000), ("1.5GiB", 1_610_612_736), ("7 B", 7)],
-)
-def test_bytes_are_read(text: str, expected: int):
-    """GB are powers of 1,000, GiB of 1,024."""
-    assert parse_bytes(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "8", "8 GBs", "-1GB", "0GB", "nanGB", "1e9B", "8iB"])
-def test_bytes_without_sense_are_refused(text: str):
-    """A number without a unit might mean anything."""
-    with pytest.raises(BitlensError, match="unit"):
-        parse_bytes(text)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import typer
 from bitlens.cli import options
 from bitlens.cli.options import Extent
 from bitlens.cli.terminal import say
-from bitlens.config.study import DEMO, Study, audit_of
+from bitlens.config.study import Study, audit_of
+from bitlens.config.study_settings import DEMO
 
 if TYPE_CHECKING:
     from bitlens.report.trackers.track import Tracker

@@ -7,7 +7,7 @@ import typer
 
 from bitlens.cli import options
 from bitlens.cli.terminal import log, show
-from bitlens.config.study import DEMO
+from bitlens.config.study_settings import DEMO
 
 
 @options.with_settings(

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 from bitlens.config.consent import require_consent
 from bitlens.config.parsing import Settings, distinct, read_settings
 from bitlens.config.sae_grid import PENALTIES, K, SaeGrid
-from bitlens.config.study import ASKED_BESIDES, Study, Whole
+from bitlens.config.study import ASKED_BESIDES, Study
+from bitlens.config.study_settings import Whole
 from bitlens.errors import BitlensError, InputError
 from bitlens.registry import nearest
 from bitlens.sae.training.config import WITH_K, Kind, Schedule

@@ -5,174 +5,39 @@ anything is loaded, and whatever is wrong is a BitlensError that says where.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import fields, replace
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from re import fullmatch
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bitlens.config.consent import require_confirmation, require_consent
 from bitlens.config.field_docs import meanings
 from bitlens.config.parsing import Settings, distinct, read_settings, unknown
-from bitlens.config.precision import Precision
-from bitlens.config.share import share_of
+from bitlens.config.study_settings import (
+    DEMO,
+    UNREAD,
+    Whole,
+    benchmark,
+    calibrated_on,
+    canonical,
+    embedded,
+    known_tasks,
+    measurable,
+    named,
+    part,
+    precise,
+    registered,
+    source_of,
+    word,
+)
 from bitlens.data.benchmarks.asked import AskedBenchmark
 from bitlens.demo import calibration_path, evaluation_path, model_path, sae_paths
-from bitlens.errors import BitlensError, InputError
-from bitlens.models.source import EMBEDDED, ModelSource, name_of
+from bitlens.errors import InputError
+from bitlens.models.source import ModelSource, name_of
 from bitlens.results.files.home import with_home, without_home
-from bitlens.sae.formats.releases import FORM
-
-Whole = Annotated[StrictInt, Field(le=2**63 - 1)]
-"""What the files of a store can hold."""
-DEMO = EMBEDDED
-"""The word for the model and for the evaluation texts that ship with bitlens."""
-_UNITS = {
-    "B": 1,
-    **{f"{letter}B": 1000**n for n, letter in enumerate("KMGT", 1)},
-    **{f"{letter}iB": 1024**n for n, letter in enumerate("KMGT", 1)},
-}
-
-
-def parse_bytes(text: str) -> int:
-    """How many bytes are `8GB`, `512MB`, `1.5GiB`? GB are powers of 1,000, GiB of 1,024. InputError
-    for anything else."""
-    match = fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B)\s*", text)
-    if match is None or match[2] not in _UNITS or not float(match[1]):
-        raise InputError(
-            f"The memory is {text!r}.",
-            f"a number above 0 and its unit, one of {', '.join(_UNITS)}.",
-            "8GB",
-        )
-    return int(Decimal(match[1]) * _UNITS[match[2]])
-
-
-_NAMED = {
-    "model": ("a folder, a hub id, or demo.", "a shell variable may be empty: write the name out."),
-    "sae": (f"a folder with an SAE, or {FORM}.", "leave it out where no SAE is meant."),
-}
-
-
-@contextmanager
-def _located() -> Iterator[None]:
-    """Lets pydantic add to an error of ours at which setting it was."""
-    try:
-        yield
-    except BitlensError as error:
-        raise PydanticCustomError("bitlens", "refused", {"error": error}) from None
-
-
-def _named(source: Any) -> Any:
-    return ModelSource(source) if isinstance(source, str) else source
-
-
-def _embedded(source: ModelSource) -> ModelSource:
-    """The word for the embedded model as its folder, and with its SAEs where none are named. What
-    is empty would be the folder the command runs in."""
-    for what, name in (("model", source.name), *(("sae", sae) for sae in source.saes)):
-        if not name.strip():
-            error = InputError(f"The {what} is named by an empty text.", *_NAMED[what])
-            raise PydanticCustomError("bitlens", "refused", {"error": error})
-    if source.name != DEMO:
-        return source
-    saes = source.saes or tuple(str(path) for path in sae_paths())
-    return replace(source, name=str(model_path()), saes=saes)
-
-
-_UNREAD = object()
-"""In place of compressions while all else of a study is checked."""
-
-
-def _canonical(compression: Any) -> Any:
-    if compression is _UNREAD:
-        return ""
-    from bitlens.compression import format_spec, parse_spec
-    from bitlens.compression.compression import Compression
-
-    if isinstance(compression, Compression):
-        return format_spec(compression)
-    if not isinstance(compression, str):
-        return compression
-    with _located():
-        return format_spec(parse_spec(compression))
-
-
-def _registered(names: tuple[str, ...]) -> tuple[str, ...]:
-    from bitlens.analyses import ANALYSES, ON_REQUEST
-
-    with _located():
-        for name in names:
-            ANALYSES.require(name)
-    return names or tuple(name for name in ANALYSES if name not in ON_REQUEST)
-
-
-def _tasks(names: tuple[str, ...]) -> tuple[str, ...]:
-    from bitlens.data.circuit_tasks.tasks import asked, refuse_one_name
-
-    with _located():
-        tasks = tuple(map(asked, names))
-        refuse_one_name(tasks)
-        return tuple(task.text for task in tasks)
-
-
-def is_embedded(source: ModelSource) -> bool:
-    """Is this the model that ships with bitlens?"""
-    return source.name == str(model_path())
-
-
-def _source(text: str) -> str:
-    _require(text)
-    return str(evaluation_path()) if text == DEMO else text
-
-
-def _calibrated_on(text: str) -> str:
-    _require(text)
-    return str(calibration_path()) if text == DEMO else text
-
-
-def _require(text: str) -> None:
-    """Texts that are named by nothing would be those of the folder the command runs in."""
-    with _located():
-        if not text.strip():
-            raise InputError(
-                "The texts are named by an empty text.",
-                "a file, a folder, or hf:OWNER/NAME.",
-                "a shell variable may be empty: write the name out, or leave the option out.",
-            )
-
-
-def _word(value: Any) -> Any:
-    """YAML reads yes and no as true and false."""
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-
-
-def _benchmark(text: str) -> str:
-    with _located():
-        AskedBenchmark.parse(text)
-    return text
-
-
-def _measurable(memory: str) -> str:
-    with _located():
-        parse_bytes(memory)
-    return memory
-
-
-def _precise(until: str) -> str:
-    with _located():
-        Precision.parse(until)
-    return until.strip()
-
-
-def _part(share: str) -> str:
-    with _located():
-        share_of(share, 1)
-    return share.strip()
 
 
 class Study(Settings):
@@ -182,13 +47,13 @@ class Study(Settings):
     """
 
     models: Annotated[
-        tuple[Annotated[ModelSource, BeforeValidator(_named), AfterValidator(_embedded)], ...],
+        tuple[Annotated[ModelSource, BeforeValidator(named), AfterValidator(embedded)], ...],
         AfterValidator(distinct),
     ] = Field(min_length=1, examples=["[gpt2]"])
     """The references: hub ids, folders or demo, the model that ships with bitlens; or mappings of
     name, revision, dtype, compute, device, device_map and trust_remote_code."""
     compressions: Annotated[
-        tuple[Annotated[str, BeforeValidator(_canonical)], ...], AfterValidator(distinct)
+        tuple[Annotated[str, BeforeValidator(canonical)], ...], AfterValidator(distinct)
     ] = Field(min_length=1, examples=['["rtn:bits=4,group=64"]'])
     """What the twins are made by, as text: rtn:bits=4,group=64."""
     controls: Annotated[
@@ -196,10 +61,10 @@ class Study(Settings):
     ] = Field(("cast", "noise"), examples=["[cast, noise]"])
     """What every compression is compared with: a cast to 16 bits, weight noise of the same size,
     and nothing, the reference again."""
-    controls_on: Annotated[str, AfterValidator(_part)] | None = Field(None, examples=["25%"])
+    controls_on: Annotated[str, AfterValidator(part)] | None = Field(None, examples=["25%"])
     """On how many documents controls are measured, 25% or 100, the first in the order drawn by the
     seed and 20 at least; by default on all. Twins are compared with them on these alone."""
-    analyses: Annotated[tuple[str, ...], AfterValidator(_registered), AfterValidator(distinct)] = (
+    analyses: Annotated[tuple[str, ...], AfterValidator(registered), AfterValidator(distinct)] = (
         Field((), examples=["[behaviour]"])
     )
     """Which questions are asked; none named: all but those with texts of their own (causal,
@@ -212,24 +77,24 @@ class Study(Settings):
     language, sentiment, code, truth."""
     labelled_place: Literal["last", "mean"] = Field("last", examples=["last"])
     """What probes read of a text: its last token, or the mean over all tokens that count."""
-    tasks: Annotated[tuple[str, ...], AfterValidator(_tasks), AfterValidator(distinct)] = Field(
-        (), examples=["[ioi, induction]"]
+    tasks: Annotated[tuple[str, ...], AfterValidator(known_tasks), AfterValidator(distinct)] = (
+        Field((), examples=["[ioi, induction]"])
     )
     """Which tasks causal asks whether circuits still do: ioi, greater-than, docstring, ...
     (docs/circuits.md), or a file of prompts, mine.jsonl; ioi:at=last puts activations in place at
     the last token only, at=marked where the prompts differ. Named, causal is asked; none named, it
     tries all where it is asked."""
-    text: Annotated[str, AfterValidator(_source)] | None = Field(None, examples=["texts.jsonl"])
+    text: Annotated[str, AfterValidator(source_of)] | None = Field(None, examples=["texts.jsonl"])
     """What is read: a file, a folder, hf:owner/name:config:split:column, code-prompts:1000, so many
     beginnings of code, or demo, the texts that ship with bitlens. Where none is named those of demo
     are read, which are source code, and a model that cannot read them is refused."""
     tokens: Whole = Field(65_536, ge=0, examples=[65_536])
     """At most so many tokens, BOS included; 0: the whole text."""
-    until: Annotated[str, AfterValidator(_precise)] | None = Field(None, examples=["kl:5%"])
+    until: Annotated[str, AfterValidator(precise)] | None = Field(None, examples=["kl:5%"])
     """Read documents, in the order drawn by the seed, until this number of every twin is as sure as
     this: kl:5%, half of its interval is at most 5 % of it; same_top and perplexity_ratio too. All
     intervals then hold wherever a run may stop, and are about half as wide again."""
-    calibration: Annotated[str, AfterValidator(_calibrated_on)] | None = Field(
+    calibration: Annotated[str, AfterValidator(calibrated_on)] | None = Field(
         None, examples=["calibration.jsonl"]
     )
     """Documents that GPTQ, AWQ and their like are calibrated on, as text is given; they must be
@@ -238,7 +103,7 @@ class Study(Settings):
     """At most so many tokens of calibration; 0: all of it."""
     context: Whole | None = Field(None, ge=2, examples=[512])
     """Tokens read at a time; by default as many as the model can, 1,024 at most."""
-    bos: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = Field(
+    bos: Annotated[Literal["auto", "yes", "no"], BeforeValidator(word)] = Field(
         "auto", examples=["auto"]
     )
     """Whether each window begins with BOS; auto: as the tokenizer wants it."""
@@ -254,7 +119,7 @@ class Study(Settings):
     the model's tokenizer; benchmarks are asked in it too, worked examples as turns of a chat."""
     system: str | None = Field(None, examples=["You are a helpful assistant."])
     """With chat_template, the system prompt."""
-    thinking: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = Field(
+    thinking: Annotated[Literal["auto", "yes", "no"], BeforeValidator(word)] = Field(
         "auto", examples=["auto"]
     )
     """With chat_template, whether the model is to think before it answers, where its template
@@ -268,7 +133,7 @@ class Study(Settings):
     """Roots of all that is random: samples, shards, noise."""
     interval: Literal["jackknife", "bootstrap"] = Field("jackknife", examples=["jackknife"])
     """How intervals are made: by leaving out shards of documents, or drawing documents again."""
-    memory: Annotated[str, AfterValidator(_measurable)] | None = Field(None, examples=["8GB"])
+    memory: Annotated[str, AfterValidator(measurable)] | None = Field(None, examples=["8GB"])
     """How much memory to use: 8GB, 512MB, 1.5GiB; by default a share of what is free."""
     allow: tuple[Literal["identical", "overlap", "poor-fit"], ...] = Field(
         (), examples=["[identical]"]
@@ -277,7 +142,7 @@ class Study(Settings):
     documents that are evaluated too; poor-fit: an SAE that leaves most of the activations
     unexplained."""
     benchmarks: Annotated[
-        tuple[Annotated[str, AfterValidator(_benchmark)], ...], AfterValidator(distinct)
+        tuple[Annotated[str, AfterValidator(benchmark)], ...], AfterValidator(distinct)
     ] = Field((), examples=["[mmlu_cs=mmlu]"])
     """Tasks of lm-evaluation-harness that the model and its twins are asked besides: a name, or
     name=PATH with the file or folder that holds its questions."""
@@ -401,7 +266,7 @@ def audit_of(model: str, to: Any, **settings: Any) -> Study:
 def unread_audit_of(model: str, **settings: Any) -> Study:
     """As `audit_of`, its compressions not read: their code needs torch, which takes seconds to
     load, and what is wrong elsewhere is said before."""
-    asked = _asked(model, (_UNREAD,), settings)
+    asked = _asked(model, (UNREAD,), settings)
     return Study.model_validate(asked, context=_argument)
 
 
@@ -426,7 +291,7 @@ def _of_plan(text: Any, model: str) -> Any:
         return text
     from bitlens.config.format_plan import as_mixed, read_plan
 
-    plan, name = read_plan(text), name_of(_embedded(ModelSource(model)))
+    plan, name = read_plan(text), name_of(embedded(ModelSource(model)))
     if plan.model != name:
         raise InputError(
             f"The plan in {text} was made for {plan.model}; the model is {name}.",
@@ -453,7 +318,7 @@ def load_study(
     values, where = read_settings(path)
     if "compressions" in values:
         # What is wrong elsewhere is said before torch is loaded, which compressions need.
-        Study.model_validate({**values, "compressions": (_UNREAD,)}, context=where)
+        Study.model_validate({**values, "compressions": (UNREAD,)}, context=where)
     study = Study.model_validate(values, context=where)
     require_consent(study, trust_remote_code, str(path))
     require_confirmation(study, confirm_run_unsafe_code, str(path))

@@ -11,7 +11,8 @@ import torch
 
 from bitlens.compression.calibration.cache import RECORD, twins
 from bitlens.compression.checkpoints.readers import readers
-from bitlens.config.study import DEMO, audit_of
+from bitlens.config.study import audit_of
+from bitlens.config.study_settings import DEMO
 from bitlens.errors import BitlensError
 from bitlens.models.sixteen_bits import instructions, speedup, worth_pairing
 from bitlens.results.counts import count

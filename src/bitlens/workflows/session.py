@@ -14,7 +14,8 @@ from bitlens.compression.compression import Compression
 from bitlens.compression.requests import TwinRequest, requested_twins
 from bitlens.compression.twin import Twin
 from bitlens.compression.twin_builder import BuiltTwins, OnFailure, TwinBuilder
-from bitlens.config.study import Study, parse_bytes
+from bitlens.config.study import Study
+from bitlens.config.study_settings import parse_bytes
 from bitlens.data.chats import ChatFormat, as_chats
 from bitlens.data.corpus import Corpus, check_vocabulary, make_corpus
 from bitlens.data.display import CorpusTexts

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bitlens.config.study import is_embedded
+from bitlens.config.study_settings import is_embedded
 from bitlens.data.corpus import Corpus
 from bitlens.engine.plan import CORPUS, Plan, TokenBatch
 from bitlens.engine.reader import read

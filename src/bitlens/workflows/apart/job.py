@@ -17,7 +17,7 @@ import torch
 from bitlens.compression.checkpoint_twin import CheckpointTwin
 from bitlens.compression.checkpoints import open_checkpoint
 from bitlens.compression.methods.checkpoint import Checkpoint
-from bitlens.config.study import DEMO, is_embedded
+from bitlens.config.study_settings import DEMO, is_embedded
 from bitlens.demo import model_path
 from bitlens.engine.comparisons import Comparison
 from bitlens.engine.plan import DocumentSet, Plan, TokenBatch
