@@ -36,7 +36,7 @@ def run(less: float | None, half: float = 0.02, documents: int = 30) -> Any:
                    "more than of noise of its size (30 %)"),
         (run(-0.1), "10.0 points less than of noise of its size (50 %)"),
         (run(0.1, half=0.2), "No twin's difference surely has more structure than noise"),
-        (run(0.1, documents=5), "No twin's difference surely has more structure than noise"),
+        (run(0.1, documents=5), "Too few documents to say whether a twin's difference has more"),
         (run(None), "no noise was run to compare it with"),
     ],
 )  # fmt: skip
@@ -53,3 +53,12 @@ def test_nothing_changed_is_said() -> None:
     given = {"sites": ["resid.1"], "twins": ["t"], "k": 8, "rows": []}
     (found,) = findings(given)
     assert found.text == "No twin changes anything here"
+
+
+def test_a_twin_without_noise_is_not_spoken_for() -> None:
+    """Rounding of caches has no noise of its size."""
+    given = run(0.1, half=0.2)
+    other = [dict(row, twin="kv") for row in given["rows"] if "noise" not in row["metric"]]
+    beside = [row for row in other if row["of"] == "twin"]
+    (found,) = findings({**given, "twins": ["t", "kv"], "rows": [*given["rows"], *beside]})
+    assert found.text.startswith("Of 1 of 2 differences, which could be compared with noise")

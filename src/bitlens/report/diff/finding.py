@@ -50,9 +50,7 @@ def findings(run: Mapping[str, Any]) -> Iterator[Statement]:
     numbers += f". {ONE_EACH}"
     sure = {spot: row for spot, row in less.items() if above(row, 0) or below(row, 0)}
     if not sure:
-        yield Statement(
-            "No twin's difference surely has more structure than noise of its size", numbers
-        )
+        yield Statement(_unsure(known, less), numbers)
         return
     spot = max(sure, key=lambda spot: abs(sure[spot]["value"]))
     more = "more" if sure[spot]["value"] > 0 else "less"
@@ -61,6 +59,22 @@ def findings(run: Mapping[str, Any]) -> Iterator[Statement]:
     yield Statement(
         f"{_explains(run, spot)}, {by} points {more} than of noise of its size ({noise} %)",
         numbers,
+    )
+
+
+def _unsure(known: list[Spot], less: Mapping[Spot, dict[str, Any]]) -> str:
+    """Why no difference is told from noise's; of those alone that have an interval."""
+    told = [spot for spot, row in less.items() if row["low"] is not None]
+    if not told:
+        return (
+            "Too few documents to say whether a twin's difference has more structure than noise of "
+            "its size"
+        )
+    if told == known:
+        return "No twin's difference surely has more structure than noise of its size"
+    return (
+        f"Of {len(told)} of {len(known)} differences, which could be compared with noise of their "
+        "size, none surely has more structure"
     )
 
 
