@@ -29,9 +29,10 @@ def find(run: Mapping[str, Any], spot: Spot, metric: str, of: str = TWIN) -> dic
 
 
 def spots(run: Mapping[str, Any]) -> list[Spot]:
-    """Every site and twin with a difference."""
+    """Every site and twin with a difference of which shares were measured."""
     every = [(site, twin) for site in run["sites"] for twin in run["twins"]]
-    return [spot for spot in every if find(run, spot, "explained_mean") is not None]
+    shares = ("explained_mean", "explained_dictionary")
+    return [spot for spot in every if all(find(run, spot, share) for share in shares)]
 
 
 def findings(run: Mapping[str, Any]) -> Iterator[Statement]:
