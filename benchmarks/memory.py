@@ -9,18 +9,16 @@ everything is imported. The ratio of peak to allowance is to be below 1. Linux o
 """
 
 import argparse
-import json
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import psutil
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from drawn_texts import write_texts
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from bitlens.config.study import Study
 from bitlens.config.study_settings import parse_bytes
@@ -48,13 +46,7 @@ def write_model(folder: Path, vocabulary: int, width: int, latents: int) -> None
         tie_word_embeddings=True,
     )
     AutoModelForCausalLM.from_config(config).bfloat16().save_pretrained(folder)
-    words = {f"w{n}": n for n in range(vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    drawn = np.random.default_rng(0).integers(0, vocabulary, (DOCUMENTS, TOKENS))
-    texts = [" ".join(f"w{n}" for n in row) for row in drawn]
-    (folder / "texts.json").write_text(json.dumps(texts))
+    write_texts(folder, vocabulary, DOCUMENTS, TOKENS)
     directions = torch.nn.functional.normalize(torch.randn(latents, width), dim=1)
     encoder, zeros = directions.T.contiguous(), torch.zeros(latents)
     hook = "blocks.0.hook_resid_post"

@@ -22,12 +22,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
+from drawn_texts import write_texts
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen3MoeConfig
+from transformers import Qwen3MoeConfig
 
 from bitlens.config.study import Study
 from bitlens.models.source import ModelSource
@@ -111,13 +110,7 @@ def write_model(folder: Path, blocks: int) -> int:
         written += sum(tensor.nbytes for tensor in shard.values())
     index = {"metadata": {"total_size": written}, "weight_map": where}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    words = {f"w{n}": n for n in range(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    tokens = np.random.default_rng(0).integers(0, VOCABULARY, (DOCUMENTS, TOKENS))
-    texts = [" ".join(f"w{n}" for n in row) for row in tokens]
-    (folder / "texts.json").write_text(json.dumps(texts))
+    write_texts(folder, VOCABULARY, DOCUMENTS, TOKENS)
     return written
 
 

@@ -14,14 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from drawn_texts import write_texts
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from bitlens.config.study import Study
 from bitlens.models.source import ModelSource
-from bitlens.results.records import to_json
 from bitlens.workflows.audit.manifest import peak_bytes
 from bitlens.workflows.audit.run import run
 
@@ -43,12 +41,7 @@ def write_model(folder: Path) -> int:
     )
     model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(folder, max_shard_size="200MB")
-    words = {f"w{n}": n for n in range(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    drawn = np.random.default_rng(0).integers(0, VOCABULARY, (12, 64))
-    (folder / "texts.json").write_text(to_json([" ".join(f"w{n}" for n in r) for r in drawn]))
+    write_texts(folder, VOCABULARY, 12, 64)
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 

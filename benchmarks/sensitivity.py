@@ -21,10 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
+from drawn_texts import write_texts
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from bitlens.compression import parse_spec
 from bitlens.compression.twin import CompressedTwin
@@ -33,7 +32,6 @@ from bitlens.engine.measurement import Measurement
 from bitlens.engine.memory import bound_heap
 from bitlens.engine.plan import CORPUS, TokenBatch
 from bitlens.models.source import ModelSource
-from bitlens.results.records import to_json
 from bitlens.workflows.audit.selection import AskedAnalyses, select_analyses
 from bitlens.workflows.sensitivity.forks import Fork, Forks, comparisons_of
 from bitlens.workflows.sensitivity.units import units_of
@@ -58,13 +56,7 @@ def write_model(folder: Path, blocks: int, width: int, vocabulary: int) -> None:
         eos_token_id=None,
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    words = {f"w{n}": n for n in range(vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    drawn = np.random.default_rng(0).integers(0, vocabulary, (DOCUMENTS, CONTEXT))
-    texts = [" ".join(f"w{n}" for n in row) for row in drawn]
-    (folder / "texts.json").write_text(to_json(texts))
+    write_texts(folder, vocabulary, DOCUMENTS, CONTEXT)
 
 
 class Passes:

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
+from drawn_texts import write_texts
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from bitlens.analyses.heads.analysis import Heads
 from bitlens.analyses.lens import FEWEST, MOST, SHARE
@@ -42,7 +42,6 @@ from bitlens.engine.plan import CORPUS, TokenBatch, make_plan
 from bitlens.engine.wave_size import BATCH_TOKENS
 from bitlens.models.layout import Layout
 from bitlens.models.source import ModelSource
-from bitlens.results.records import to_json
 from bitlens.sae.formats.load import load_sae, save_sae
 from bitlens.sae.sae import Sae
 from bitlens.workflows.audit.manifest import peak_bytes
@@ -62,13 +61,7 @@ def write_model(folder: Path, documents: int) -> None:
     torch.manual_seed(0)
     config = GPT2Config(bos_token_id=None, eos_token_id=None)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    words = {f"w{n}": n for n in range(config.vocab_size)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    drawn = np.random.default_rng(0).integers(0, config.vocab_size, (documents, CONTEXT))
-    texts = [" ".join(f"w{n}" for n in row) for row in drawn]
-    (folder / "texts.json").write_text(to_json(texts))
+    write_texts(folder, config.vocab_size, documents, CONTEXT)
 
 
 def write_sae(folder: Path, model: Path) -> None:
